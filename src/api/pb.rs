@@ -1,0 +1,8 @@
+//! The types generated from `proto/policyhub/v1`, and their descriptors.
+
+#![allow(missing_docs, clippy::all, clippy::pedantic)]
+
+tonic::include_proto!("policyhub.v1");
+
+/// The file descriptor set of the services, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,70 @@
+//! Digests: `sha256:` and 64 lower-case hex digits of exact bytes.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+
+/// A digest in its written form.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+/// A hash of the event chain, 32 bytes.
+pub type Hash = [u8; 32];
+
+impl Digest {
+    /// The written form of a SHA-256.
+    #[must_use]
+    pub fn from_sha256(hash: &[u8]) -> Self {
+        Self(format!("sha256:{}", hex(hash)))
+    }
+
+    /// Takes the written form; `field` is named in the error.
+    pub fn parse(field: &str, text: &str) -> Result<Self> {
+        let well_formed = text.strip_prefix("sha256:").is_some_and(|digits| {
+            digits.len() == 64 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        });
+        if well_formed {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::invalid(field, "must be sha256: and 64 lower-case hex digits"))
+        }
+    }
+
+    /// The written form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Lower-case hex.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl TryFrom<String> for Digest {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse("digest", &text)
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,87 @@
+//! Labels: the optional SemVer of a version.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, Result};
+use super::limits::LABEL_MAX_CHARS;
+
+/// A SemVer 2.0.0 without a leading `v`. Kept as it was written; ordered by precedence.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Label(semver::Version);
+
+impl Label {
+    /// Takes a SemVer, with or without a leading `v`; `field` is named in the error.
+    pub fn parse(field: &str, text: &str) -> Result<Self> {
+        let bare = text.strip_prefix('v').unwrap_or(text);
+        if bare.len() > LABEL_MAX_CHARS {
+            return Err(Error::invalid(field, format!("label is over {LABEL_MAX_CHARS} characters")));
+        }
+        semver::Version::parse(bare)
+            .map(Self)
+            .map_err(|error| Error::invalid(field, format!("label is not a SemVer: {error}")))
+    }
+
+    /// Whether `self` comes after `other` by SemVer precedence (§11; build metadata does not count).
+    #[must_use]
+    pub fn is_higher_than(&self, other: &Self) -> bool {
+        self.0.cmp_precedence(&other.0).is_gt()
+    }
+
+    /// Whether `self` is exactly one major, minor or patch step after `other`. Pre-releases of that step count as it.
+    #[must_use]
+    pub fn is_next_after(&self, other: &Self) -> bool {
+        let (new, old) = (&self.0, &other.0);
+        let step = (new.major, new.minor, new.patch);
+        // Saturating: a label may hold u64::MAX, and then nothing comes next.
+        step == (old.major.saturating_add(1), 0, 0)
+            || step == (old.major, old.minor.saturating_add(1), 0)
+            || step == (old.major, old.minor, old.patch.saturating_add(1))
+            || (step == (old.major, old.minor, old.patch) && !old.pre.is_empty())
+    }
+
+    /// Whether it satisfies a requirement.
+    #[must_use]
+    pub fn satisfies(&self, requirement: &semver::VersionReq) -> bool {
+        requirement.matches(&self.0)
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn label(text: &str) -> Label {
+        Label::parse("label", text).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    #[test]
+    fn order_is_semver_precedence() {
+        assert!(label("1.10.0").is_higher_than(&label("1.9.0")));
+        assert!(label("1.0.0").is_higher_than(&label("1.0.0-preview")));
+        assert!(!label("1.0.0+b").is_higher_than(&label("1.0.0+a")));
+    }
+
+    #[test]
+    fn one_step_is_one_step() {
+        for (new, old, next) in [
+            ("1.0.1", "1.0.0", true),
+            ("1.1.0", "1.0.7", true),
+            ("2.0.0", "1.9.9", true),
+            ("1.0.0", "1.0.0-rc.1", true),
+            ("1.2.0", "1.0.0", false),
+            ("1.1.1", "1.0.0", false),
+            ("1.0.0", "1.0.0", false),
+        ] {
+            assert_eq!(label(new).is_next_after(&label(old)), next, "{old} to {new}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Every bound of the product, with its unit last in the name.
+//!
+//! The server at publish, the server's reader and the client use these same constants: what one side accepts, no other
+//! side refuses. Config may lower some of them, never raise them.
+
+/// Largest content of a version.
+pub const CONTENT_MAX_BYTES: usize = 1024 * 1024;
+/// Largest change note, reason or description.
+pub const NOTE_MAX_BYTES: usize = 4 * 1024;
+/// Longest label.
+pub const LABEL_MAX_CHARS: usize = 64;
+/// Longest media type.
+pub const CONTENT_TYPE_MAX_CHARS: usize = 128;
+/// Longest `request_id`.
+pub const REQUEST_ID_MAX_CHARS: usize = 64;
+/// Longest id of a namespace or policy.
+pub const ID_MAX_CHARS: usize = 63;
+/// Most targets of one activation.
+pub const ACTIVATION_TARGETS_MAX: usize = 100;
+/// Most policies of a namespace.
+pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
+/// Most requirements of a version.
+pub const REQUIRES_MAX: usize = 64;
+/// Largest JSON Schema of a policy.
+pub const SCHEMA_MAX_BYTES: usize = 256 * 1024;
+/// Largest page of a list.
+pub const PAGE_MAX_ITEMS: u32 = 1_000;
+/// Largest page of a list that carries content.
+pub const PAGE_FULL_MAX_ITEMS: u32 = 100;
+/// Page of a list when the caller does not say.
+pub const PAGE_DEFAULT_ITEMS: u32 = 50;
+/// Content after which a page of versions ends early.
+pub const PAGE_CONTENT_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Deepest nesting of JSON and YAML.
+pub const DOCUMENT_MAX_DEPTH: usize = 64;
+/// Largest integer of JSON and YAML, either sign: beyond it readers differ (RFC 8259 §6).
+pub const DOCUMENT_MAX_INTEGER: i64 = 9_007_199_254_740_991;
+/// Largest part of a snapshot.
+pub const SNAPSHOT_PART_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Largest protected header of a JWS.
+pub const JWS_HEADER_MAX_BYTES: usize = 8 * 1024;
+/// Largest payload of a statement, checkpoint or manifest.
+pub const STATEMENT_MAX_BYTES: usize = 64 * 1024;
+/// Largest message a request may be, Draft and UpdatePolicy excepted.
+pub const REQUEST_MAX_BYTES: usize = 64 * 1024;
+/// Policies one watch may name.
+pub const WATCH_POLICIES_MAX: usize = 1_000;
+/// Longest id of a subscriber.
+pub const SUBSCRIBER_ID_MAX_CHARS: usize = 128;
+/// Labels of a subscriber.
+pub const SUBSCRIBER_LABELS_MAX: usize = 16;
+/// Longest key or value of a subscriber's label.
+pub const SUBSCRIBER_LABEL_MAX_CHARS: usize = 64;
+/// How long a `request_id` is remembered: 7 days.
+pub const IDEMPOTENCY_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
+/// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.
+pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;

@@ -1,0 +1,105 @@
+//! Policies and what their owners decide about them.
+
+use serde::{Deserialize, Serialize};
+
+use super::name::PolicyName;
+use super::time::Micros;
+
+/// The language of a policy's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PolicyKind {
+    /// One JSON document.
+    Json,
+    /// One YAML document.
+    Yaml,
+    /// A Cedar policy set.
+    Cedar,
+    /// A Rego module.
+    Rego,
+    /// Any bytes.
+    Opaque,
+}
+
+/// How a label must follow the highest published one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BumpRule {
+    /// Any higher one.
+    #[default]
+    Any,
+    /// Exactly one step.
+    Next,
+}
+
+/// The owner's decisions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicySettings {
+    /// Open drafts at once; 0: no limit.
+    pub max_open_drafts: u32,
+    /// JSON Schema as JSON text; empty: none.
+    pub json_schema: String,
+    /// Whether a label may be lower than one already published.
+    pub allow_backport: bool,
+    /// How a label must follow.
+    pub bump_rule: BumpRule,
+    /// Whether GetActive may serve a draft, marked as such, when nothing is active.
+    pub allow_draft_fallback: bool,
+    /// Approvals that Publish needs.
+    pub required_approvals: u32,
+}
+
+/// A named line of versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Its name.
+    pub name: PolicyName,
+    /// Its language.
+    pub kind: PolicyKind,
+    /// For people.
+    pub description: String,
+    /// The owner's decisions.
+    pub settings: PolicySettings,
+    /// The highest number ever used; 0 before the first draft.
+    pub latest_version: i64,
+    /// The version in force; 0: none.
+    pub active_version: i64,
+    /// The revision that moved the pointer last; 0: never.
+    pub active_revision: i64,
+    /// Raised by every change of description or settings.
+    pub etag: i64,
+    /// When it was made.
+    pub create_time: Micros,
+    /// When description or settings changed last.
+    pub update_time: Micros,
+}
+
+impl PolicyKind {
+    /// The kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
+    #[must_use]
+    pub fn of_content_type(content_type: &str) -> Self {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" | "text/json" => Self::Json,
+            "application/yaml" | "application/x-yaml" | "text/yaml" | "text/x-yaml" => Self::Yaml,
+            "application/vnd.cedar" => Self::Cedar,
+            "application/vnd.openpolicyagent.rego" | "application/rego" => Self::Rego,
+            other if other.ends_with("+json") => Self::Json,
+            other if other.ends_with("+yaml") => Self::Yaml,
+            _ => Self::Opaque,
+        }
+    }
+
+    /// The media type of content whose author gave none.
+    #[must_use]
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Cedar => "application/vnd.cedar",
+            Self::Rego => "application/vnd.openpolicyagent.rego",
+            Self::Opaque => "application/octet-stream",
+        }
+    }
+}
