@@ -1,1 +1,21 @@
+//! The schema of Policy Hub, for SQLite and PostgreSQL from one text.
+//!
+//! Migrations are only ever added: a released one never changes. Run them behind the lock in `policyhub`'s store:
+//! sea-orm-migration itself takes none.
 
+use sea_orm_migration::prelude::*;
+
+pub use sea_orm_migration::MigratorTrait;
+
+mod dialect;
+mod m20261121_000001_lifecycle;
+
+/// Every migration, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m20261121_000001_lifecycle::Migration)]
+    }
+}

@@ -3,3 +3,14 @@
 //! Boundary: knows prost and tonic's `Status`; never a socket, never the store.
 
 pub mod pb;
+
+#[cfg(feature = "server")]
+pub mod page;
+#[cfg(feature = "server")]
+pub mod request;
+#[cfg(feature = "server")]
+pub mod response;
+#[cfg(feature = "server")]
+pub mod status;
+#[cfg(feature = "server")]
+pub mod time;

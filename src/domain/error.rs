@@ -37,6 +37,7 @@ pub enum Reason {
     // Change the state first.
     NoActiveVersion,
     NoPreviousVersion,
+    AlreadyActive,
     NoOpenDraft,
     SeveralOpenDrafts,
     TooManyOpenDrafts,
@@ -93,6 +94,7 @@ impl Reason {
         Reason::LabelContentConflict,
         Reason::NoActiveVersion,
         Reason::NoPreviousVersion,
+        Reason::AlreadyActive,
         Reason::NoOpenDraft,
         Reason::SeveralOpenDrafts,
         Reason::TooManyOpenDrafts,

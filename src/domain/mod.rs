@@ -2,13 +2,20 @@
 //!
 //! Pure, synchronous and total. Never sees a clock, I/O, tokio, tonic, sea-orm or ring.
 
+pub mod bundle;
+pub mod command;
 pub mod digest;
 pub mod error;
+pub mod event;
 pub mod label;
+pub mod lifecycle;
 pub mod limits;
 pub mod name;
+pub mod outcome;
 pub mod policy;
+pub mod principal;
 pub mod report;
 pub mod time;
+pub mod version;
 
 pub use error::{Error, Reason, Result};

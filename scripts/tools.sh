@@ -1,0 +1,82 @@
+#!/bin/sh
+# Makes target/tools: the outside tools that checks and examples use, each at one exact version.
+#
+#   target/tools/venv       Python 3.11 or newer, with scripts/requirements.txt
+#   target/tools/bin/buf    lint and breaking checks of proto/, and `buf curl`
+#   target/tools/bin/grpcurl
+#
+# Run again it does nothing, until a version here or in requirements.txt changes. Needs python3, npm and cargo.
+# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl).
+set -eu
+
+BUF_VERSION=1.75.0
+GRPCURL_VERSION=0.2.1
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+tools=$root/target/tools
+requirements=$root/scripts/requirements.txt
+
+fail() {
+  echo "tools: $*" >&2
+  exit 1
+}
+
+need() {
+  command -v "$1" >/dev/null 2>&1 || fail "$1 is not on the PATH; install it, then run scripts/tools.sh again"
+}
+
+# is_made PART WANTED: true when the stamp of a part holds exactly what is wanted now.
+is_made() {
+  [ -f "$tools/$1.stamp" ] && [ "$(cat "$tools/$1.stamp")" = "$2" ]
+}
+
+make_venv() {
+  wanted="$(cksum <"$requirements")"
+  is_made venv "$wanted" && return
+  need python3
+  python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "python3 is older than 3.11"
+  echo "tools: making the Python environment" >&2
+  rm -rf "$tools/venv" "$tools/venv.stamp"
+  python3 -m venv "$tools/venv" || fail "python3 -m venv failed (on Debian: install python3-venv)"
+  "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+    --requirement "$requirements" || fail "pip could not install scripts/requirements.txt"
+  "$tools/venv/bin/pip" check --disable-pip-version-check >&2 || fail "scripts/requirements.txt misses a dependency"
+  printf '%s\n' "$wanted" >"$tools/venv.stamp"
+}
+
+make_buf() {
+  is_made buf "$BUF_VERSION" && return
+  need npm
+  echo "tools: installing buf $BUF_VERSION" >&2
+  rm -rf "$tools/buf" "$tools/buf.stamp"
+  npm install --silent --no-audit --no-fund --no-save --prefix "$tools/buf" "@bufbuild/buf@$BUF_VERSION" >&2 ||
+    fail "npm could not install @bufbuild/buf@$BUF_VERSION"
+  ln -sf ../buf/node_modules/.bin/buf "$tools/bin/buf"
+  found=$("$tools/bin/buf" --version 2>&1) || fail "buf does not start: $found"
+  [ "$found" = "$BUF_VERSION" ] || fail "buf is $found, not $BUF_VERSION"
+  printf '%s\n' "$BUF_VERSION" >"$tools/buf.stamp"
+}
+
+make_grpcurl() {
+  is_made grpcurl "$GRPCURL_VERSION" && return
+  need cargo
+  echo "tools: building grpcurl-rs $GRPCURL_VERSION (about two minutes)" >&2
+  rm -f "$tools/grpcurl.stamp"
+  cargo install grpcurl-rs --version "$GRPCURL_VERSION" --root "$tools/cargo" --target-dir "$tools/cargo-build" \
+    --locked --quiet || fail "cargo could not build grpcurl-rs $GRPCURL_VERSION"
+  rm -rf "$tools/cargo-build"
+  for name in grpcurl grpcurl-rs; do
+    [ -x "$tools/cargo/bin/$name" ] && ln -sf "../cargo/bin/$name" "$tools/bin/grpcurl" && break
+  done
+  "$tools/bin/grpcurl" --help >/dev/null 2>&1 || fail "grpcurl does not start"
+  printf '%s\n' "$GRPCURL_VERSION" >"$tools/grpcurl.stamp"
+}
+
+mkdir -p "$tools/bin"
+[ $# -gt 0 ] || set -- venv buf grpcurl
+for part in "$@"; do
+  case $part in
+    venv | buf | grpcurl) "make_$part" ;;
+    *) fail "$part is not one of venv, buf, grpcurl" ;;
+  esac
+done

@@ -1,0 +1,69 @@
+//! Fields that many requests share.
+
+use crate::domain::command::{Delivery, PolicyOrVersion};
+use crate::domain::limits::REQUEST_ID_MAX_CHARS;
+use crate::domain::name::{NamespaceId, PolicyName, VersionName};
+use crate::domain::{Error, Result};
+
+/// `request_id` and `validate_only`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for an id that is too long or not printable ASCII.
+pub fn delivery(request_id: &str, validate_only: bool) -> Result<Delivery> {
+    let printable = request_id.bytes().all(|byte| (b'!'..=b'~').contains(&byte));
+    if request_id.len() > REQUEST_ID_MAX_CHARS || !printable {
+        let rule = format!("must be at most {REQUEST_ID_MAX_CHARS} printable ASCII characters without spaces");
+        return Err(Error::invalid("request_id", rule));
+    }
+    Ok(Delivery { request_id: request_id.to_owned(), validate_only })
+}
+
+/// A namespace's name.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn namespace(field: &str, name: &str) -> Result<NamespaceId> {
+    NamespaceId::parse_name(field, name)
+}
+
+/// A policy's name.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn policy(field: &str, name: &str) -> Result<PolicyName> {
+    PolicyName::parse(field, name)
+}
+
+/// A version's name.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn version(field: &str, name: &str) -> Result<VersionName> {
+    VersionName::parse(field, name)
+}
+
+/// A version's name, or a policy's for its one open draft.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn policy_or_version(field: &str, name: &str) -> Result<PolicyOrVersion> {
+    if name.contains("/versions/") {
+        VersionName::parse(field, name).map(PolicyOrVersion::Version)
+    } else {
+        PolicyName::parse(field, name).map(PolicyOrVersion::Policy)
+    }
+}
+
+/// An etag as it was handed out; none when empty.
+pub(super) fn etag(text: &str) -> Result<Option<i64>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let known = text.parse().map_err(|_| Error::invalid("etag", "is not one that was handed out"))?;
+    Ok(Some(known))
+}
+
+/// A count that must not be negative.
+pub(super) fn count(field: &str, value: i32) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::invalid(field, "must not be negative"))
+}

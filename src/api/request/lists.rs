@@ -1,0 +1,91 @@
+//! The lists of `PolicyService`.
+
+use super::fields::{namespace, policy};
+use crate::api::page::List;
+use crate::api::{pb, time};
+use crate::domain::command::{EventFilter, Page, VersionFilter};
+use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::version::VersionState;
+use crate::domain::{Error, Result};
+
+/// ListPolicies.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<(NamespaceId, List, Page<PolicyId>)> {
+    let namespace = namespace("parent", &request.parent)?;
+    let list = List::new(&["ListPolicies", &request.parent]);
+    let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
+    Ok((namespace, list, page))
+}
+
+/// A list of versions.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the parts of ListVersionsRequest")]
+pub struct VersionList {
+    pub policy: PolicyName,
+    pub list: List,
+    pub page: Page<i64>,
+    pub filter: VersionFilter,
+    pub full: bool,
+}
+
+fn state(value: i32) -> Result<VersionState> {
+    match pb::VersionState::try_from(value) {
+        Ok(pb::VersionState::Draft) => Ok(VersionState::Draft),
+        Ok(pb::VersionState::Staged) => Ok(VersionState::Staged),
+        Ok(pb::VersionState::Published) => Ok(VersionState::Published),
+        Ok(pb::VersionState::Superseded) => Ok(VersionState::Superseded),
+        Ok(pb::VersionState::Abandoned) => Ok(VersionState::Abandoned),
+        Ok(pb::VersionState::Rejected) => Ok(VersionState::Rejected),
+        Ok(pb::VersionState::Unspecified) | Err(_) => Err(Error::invalid("states", "holds no state of a version")),
+    }
+}
+
+/// ListVersions.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
+    let full = request.view == pb::VersionView::Full as i32;
+    let states = request.states.iter().map(|value| state(*value)).collect::<Result<Vec<_>>>()?;
+    let list = List::new(&["ListVersions", &request.parent, &format!("{full} {states:?}")]);
+    let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
+    if full {
+        page.size = page.size.min(PAGE_FULL_MAX_ITEMS);
+    }
+    Ok(VersionList { policy: policy("parent", &request.parent)?, list, page, filter: VersionFilter { states }, full })
+}
+
+/// A list of events.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the parts of ListEventsRequest")]
+pub struct EventList {
+    pub namespace: NamespaceId,
+    pub list: List,
+    pub page: Page<i64>,
+    pub filter: EventFilter,
+}
+
+/// ListEvents, of a namespace or of a policy.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
+    let (namespace, policy) = if request.parent.contains("/policies/") {
+        let name = policy("parent", &request.parent)?;
+        (name.namespace, Some(name.policy))
+    } else {
+        (namespace("parent", &request.parent)?, None)
+    };
+    if request.after_revision < 0 {
+        return Err(Error::invalid("after_revision", "must not be negative"));
+    }
+    let start_time = request.start_time.map(|from| time::micros("start_time", from)).transpose()?;
+    let filter =
+        EventFilter { policy, after_revision: request.after_revision, newest_first: request.newest_first, start_time };
+    let list = List::new(&["ListEvents", &request.parent, &format!("{filter:?}")]);
+    let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
+    Ok(EventList { namespace, list, page, filter })
+}

@@ -1,0 +1,16 @@
+//! Requests from the wire, checked and turned into the domain's commands. All field violations are told at once where
+//! that is possible; nothing here reads anything but the request.
+
+mod admin;
+mod fields;
+mod lists;
+mod mutations;
+mod sync;
+
+pub use admin::{create_namespace, list_namespaces, update_namespace};
+pub use fields::{delivery, namespace, policy, policy_or_version, version};
+pub use lists::{EventList, VersionList, list_events, list_policies, list_versions};
+pub use mutations::{
+    abandon_draft, activate, create_policy, deactivate, draft, publish, rollback, stage, update_policy,
+};
+pub use sync::{get_active, watch};

@@ -1,0 +1,198 @@
+//! The mutations of `PolicyService`.
+
+use super::fields::{count, etag, namespace, policy, policy_or_version, version};
+use crate::api::pb;
+use crate::domain::command::{
+    AbandonDraft, Activate, CreatePolicy, Deactivate, Draft, Publish, Rollback, SettingsPatch, Stage, Target,
+    UpdatePolicy,
+};
+use crate::domain::label::Label;
+use crate::domain::name::{PolicyId, PolicyName};
+use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
+use crate::domain::version::Requirement;
+use crate::domain::{Error, Result};
+
+fn kind(value: i32) -> Result<PolicyKind> {
+    match pb::PolicyKind::try_from(value) {
+        Ok(pb::PolicyKind::Json) => Ok(PolicyKind::Json),
+        Ok(pb::PolicyKind::Yaml) => Ok(PolicyKind::Yaml),
+        Ok(pb::PolicyKind::Cedar) => Ok(PolicyKind::Cedar),
+        Ok(pb::PolicyKind::Rego) => Ok(PolicyKind::Rego),
+        Ok(pb::PolicyKind::Opaque | pb::PolicyKind::Unspecified) => Ok(PolicyKind::Opaque),
+        Err(_) => Err(Error::invalid("policy.kind", "is not a kind this server knows")),
+    }
+}
+
+fn bump_rule(value: i32) -> Result<BumpRule> {
+    match pb::BumpRule::try_from(value) {
+        Ok(pb::BumpRule::Unspecified) => Ok(BumpRule::Any),
+        Ok(pb::BumpRule::Next) => Ok(BumpRule::Next),
+        Err(_) => Err(Error::invalid("policy.settings.bump_rule", "is not a rule this server knows")),
+    }
+}
+
+fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
+    Ok(PolicySettings {
+        max_open_drafts: count("policy.settings.max_open_drafts", from.max_open_drafts)?,
+        json_schema: from.json_schema,
+        allow_backport: from.allow_backport,
+        bump_rule: bump_rule(from.bump_rule)?,
+        allow_draft_fallback: from.allow_draft_fallback,
+        required_approvals: count("policy.settings.required_approvals", from.required_approvals)?,
+    })
+}
+
+/// CreatePolicy.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
+    let namespace = namespace("parent", &request.parent)?;
+    let given = request.policy.unwrap_or_default();
+    Ok(CreatePolicy {
+        policy: PolicyName { namespace, policy: PolicyId::parse("policy_id", &request.policy_id)? },
+        kind: kind(given.kind)?,
+        description: given.description,
+        settings: settings(given.settings.unwrap_or_default())?,
+    })
+}
+
+/// UpdatePolicy. Paths of the mask: `description`, `settings`, `settings.{field}`; an empty mask takes all.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
+    let given = request.policy.ok_or_else(|| Error::invalid("policy", "is required"))?;
+    let new = settings(given.settings.unwrap_or_default())?;
+    let mut paths: Vec<String> = request.update_mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        paths = vec!["description".to_owned(), "settings".to_owned()];
+    }
+    let mut update = UpdatePolicy {
+        policy: policy("policy.name", &given.name)?,
+        description: None,
+        settings: SettingsPatch::default(),
+        etag: etag(&given.etag)?,
+    };
+    for path in paths {
+        let patch = &mut update.settings;
+        match path.as_str() {
+            "description" => update.description = Some(given.description.clone()),
+            "settings" => {
+                *patch = SettingsPatch {
+                    max_open_drafts: Some(new.max_open_drafts),
+                    json_schema: Some(new.json_schema.clone()),
+                    allow_backport: Some(new.allow_backport),
+                    bump_rule: Some(new.bump_rule),
+                    allow_draft_fallback: Some(new.allow_draft_fallback),
+                    required_approvals: Some(new.required_approvals),
+                }
+            }
+            "settings.max_open_drafts" => patch.max_open_drafts = Some(new.max_open_drafts),
+            "settings.json_schema" => patch.json_schema = Some(new.json_schema.clone()),
+            "settings.allow_backport" => patch.allow_backport = Some(new.allow_backport),
+            "settings.bump_rule" => patch.bump_rule = Some(new.bump_rule),
+            "settings.allow_draft_fallback" => patch.allow_draft_fallback = Some(new.allow_draft_fallback),
+            "settings.required_approvals" => patch.required_approvals = Some(new.required_approvals),
+            other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
+        }
+    }
+    Ok(update)
+}
+
+fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
+    let version_req = semver::VersionReq::parse(&from.version_req).map_err(|error| {
+        Error::invalid(format!("requires[{index}].version_req"), format!("is no SemVer requirement: {error}"))
+    })?;
+    Ok(Requirement { policy: PolicyId::parse(&format!("requires[{index}].policy"), &from.policy)?, version_req })
+}
+
+/// Draft.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
+    let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose()?;
+    Ok(Draft {
+        policy: policy("parent", &request.parent)?,
+        content: request.content,
+        content_type: request.content_type,
+        label,
+        change_note: request.change_note,
+        requires: request.requires.into_iter().enumerate().map(requirement).collect::<Result<_>>()?,
+        base_version: request.base_version,
+        allow_missing: request.allow_missing,
+    })
+}
+
+/// AbandonDraft.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn abandon_draft(request: pb::AbandonDraftRequest) -> Result<AbandonDraft> {
+    let version = version("name", &request.name)?;
+    Ok(AbandonDraft { version, etag: etag(&request.etag)?, reason: request.reason })
+}
+
+/// Stage.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn stage(request: &pb::StageRequest) -> Result<Stage> {
+    Ok(Stage { target: policy_or_version("name", &request.name)?, etag: etag(&request.etag)? })
+}
+
+/// Publish.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
+    Ok(Publish {
+        target: policy_or_version("name", &request.name)?,
+        etag: etag(&request.etag)?,
+        activate: request.activate,
+        reason: request.reason,
+    })
+}
+
+/// Activate.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
+    let namespace = namespace("parent", &request.parent)?;
+    let target = |(index, from): (usize, pb::ActivateTarget)| {
+        let policy = PolicyId::parse_within(&format!("targets[{index}].policy"), &namespace, &from.policy)?;
+        Ok(Target { policy, version: from.version, expected_active: from.expected_active })
+    };
+    let targets = request.targets.into_iter().enumerate().map(target).collect::<Result<_>>()?;
+    Ok(Activate { namespace, targets, reason: request.reason })
+}
+
+/// Rollback.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
+    let copy_forward = match pb::RollbackMode::try_from(request.mode) {
+        Ok(pb::RollbackMode::Unspecified | pb::RollbackMode::Pointer) => false,
+        Ok(pb::RollbackMode::CopyForward) => true,
+        Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
+    };
+    Ok(Rollback {
+        policy: policy("name", &request.name)?,
+        version: request.version,
+        copy_forward,
+        reason: request.reason,
+        skip_validation: request.skip_validation,
+    })
+}
+
+/// Deactivate.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn deactivate(request: pb::DeactivateRequest) -> Result<Deactivate> {
+    let policy = policy("name", &request.name)?;
+    Ok(Deactivate { policy, expected_active: request.expected_active, reason: request.reason })
+}

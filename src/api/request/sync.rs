@@ -1,0 +1,70 @@
+//! Requests of `SyncService`.
+
+use std::collections::BTreeSet;
+
+use super::fields::{namespace, policy};
+use crate::api::{pb, time};
+use crate::domain::command::{ActiveScope, AsOf, Watch};
+use crate::domain::digest::Digest;
+use crate::domain::event::Cursor;
+use crate::domain::limits::{
+    SUBSCRIBER_ID_MAX_CHARS, SUBSCRIBER_LABEL_MAX_CHARS, SUBSCRIBER_LABELS_MAX, WATCH_POLICIES_MAX,
+};
+use crate::domain::name::PolicyId;
+use crate::domain::{Error, Result};
+
+/// GetActive.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn get_active(request: &pb::GetActiveRequest) -> Result<(ActiveScope, AsOf, Option<Digest>)> {
+    let scope = if request.name.contains("/policies/") {
+        ActiveScope::Policy(policy("name", &request.name)?)
+    } else {
+        ActiveScope::Namespace(namespace("name", &request.name)?)
+    };
+    let as_of = match request.at {
+        None => AsOf::Now,
+        Some(pb::get_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
+        Some(pb::get_active_request::At::Revision(revision)) => AsOf::Revision(revision),
+    };
+    let if_digest = (!request.if_digest.is_empty()).then(|| Digest::parse("if_digest", &request.if_digest));
+    Ok((scope, as_of, if_digest.transpose()?))
+}
+
+/// WatchActive.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
+    let namespace = namespace("parent", &request.parent)?;
+    if request.policies.len() > WATCH_POLICIES_MAX {
+        return Err(Error::invalid("policies", format!("has over {WATCH_POLICIES_MAX} entries")));
+    }
+    if request.subscriber_id.chars().count() > SUBSCRIBER_ID_MAX_CHARS {
+        return Err(Error::invalid("subscriber_id", format!("is over {SUBSCRIBER_ID_MAX_CHARS} characters")));
+    }
+    let too_long = |text: &String| text.chars().count() > SUBSCRIBER_LABEL_MAX_CHARS;
+    let labels = &request.labels;
+    if labels.len() > SUBSCRIBER_LABELS_MAX || labels.iter().any(|(key, value)| too_long(key) || too_long(value)) {
+        let rule =
+            format!("must be at most {SUBSCRIBER_LABELS_MAX} of at most {SUBSCRIBER_LABEL_MAX_CHARS} characters");
+        return Err(Error::invalid("labels", rule));
+    }
+    let policies = request
+        .policies
+        .iter()
+        .enumerate()
+        .map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), &namespace, policy))
+        .collect::<Result<BTreeSet<_>>>()?;
+    let resume = request.resume.map(|from| Cursor { epoch: from.epoch, revision: from.revision });
+    if resume.is_some_and(|cursor| cursor.epoch < 0 || cursor.revision < 0) {
+        return Err(Error::invalid("resume", "must not be negative"));
+    }
+    let latest = match pb::WatchMode::try_from(request.mode) {
+        Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,
+        Ok(pb::WatchMode::Latest) => true,
+        Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
+    };
+    Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
+}

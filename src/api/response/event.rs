@@ -1,0 +1,77 @@
+//! Events and what activations did.
+
+use super::cursor;
+use crate::api::pb;
+use crate::api::time::timestamp;
+use crate::domain::event::{Event, EventKind, Payload, PointerChange};
+use crate::domain::name::{NamespaceId, PolicyName};
+use crate::domain::outcome::Activated;
+
+fn kind(from: EventKind) -> pb::EventKind {
+    match from {
+        EventKind::CreateNamespace => pb::EventKind::CreateNamespace,
+        EventKind::UpdateNamespace => pb::EventKind::UpdateNamespace,
+        EventKind::CreatePolicy => pb::EventKind::CreatePolicy,
+        EventKind::UpdatePolicy => pb::EventKind::UpdatePolicy,
+        EventKind::Draft => pb::EventKind::Draft,
+        EventKind::AbandonDraft => pb::EventKind::AbandonDraft,
+        EventKind::Stage => pb::EventKind::Stage,
+        EventKind::Publish => pb::EventKind::Publish,
+        EventKind::Activate => pb::EventKind::Activate,
+        EventKind::Rollback => pb::EventKind::Rollback,
+        EventKind::Deactivate => pb::EventKind::Deactivate,
+    }
+}
+
+fn pointer_change(namespace: &NamespaceId, from: PointerChange) -> pb::PointerChange {
+    pb::PointerChange {
+        policy: PolicyName { namespace: namespace.clone(), policy: from.policy }.to_string(),
+        version: from.version,
+        digest: from.digest.map(String::from).unwrap_or_default(),
+        previous_version: from.previous,
+    }
+}
+
+/// An event with what its payload says.
+#[must_use]
+pub fn event(from: Event, payload: Payload) -> pb::Event {
+    let namespace = &from.namespace;
+    let within = |policy| PolicyName { namespace: namespace.clone(), policy };
+    pb::Event {
+        namespace: namespace.name(),
+        cursor: Some(cursor(from.cursor)),
+        kind: kind(payload.kind).into(),
+        time: Some(timestamp(payload.time)),
+        actor: payload.actor,
+        reason: payload.reason,
+        policy: payload.policy.map(|policy| within(policy).to_string()).unwrap_or_default(),
+        versions: payload
+            .versions
+            .into_iter()
+            .map(|change| pb::VersionChange {
+                version: within(change.policy).version(change.version),
+                state: change.state.as_str().to_owned(),
+                digest: change.digest.into(),
+            })
+            .collect(),
+        changes: payload.changes.into_iter().map(|change| pointer_change(namespace, change)).collect(),
+        statement: from.statement,
+        payload: from.payload.into(),
+        prev_hash: from.prev_hash.to_vec().into(),
+        hash: from.hash.to_vec().into(),
+        seal: from.seal.into(),
+        seal_key_id: from.seal_key_id,
+    }
+}
+
+/// What an activation did.
+#[must_use]
+pub fn activation_summary(from: Activated) -> pb::ActivationSummary {
+    let namespace = &from.namespace;
+    pb::ActivationSummary {
+        cursor: from.cursor.map(cursor),
+        changes: from.changes.into_iter().map(|change| pointer_change(namespace, change)).collect(),
+        statement: from.statement,
+        watching_streams: i32::try_from(from.watching_streams).unwrap_or(i32::MAX),
+    }
+}

@@ -1,0 +1,11 @@
+//! The domain, written for the wire.
+
+mod active;
+mod event;
+mod policy;
+mod version;
+
+pub use active::{activation, active_bundle, bundle, cursor, snapshot};
+pub use event::{activation_summary, event};
+pub use policy::{namespace, policy};
+pub use version::{report, version, version_with_content};

@@ -1,0 +1,56 @@
+//! Policies and namespaces.
+
+use super::cursor;
+use crate::api::pb;
+use crate::api::time::timestamp;
+use crate::domain::outcome::Namespace;
+use crate::domain::policy::{BumpRule, Policy, PolicyKind};
+
+/// A namespace.
+#[must_use]
+pub fn namespace(from: Namespace) -> pb::Namespace {
+    pb::Namespace {
+        name: from.id.name(),
+        description: from.description,
+        head: Some(cursor(from.cursor)),
+        head_hash: from.head_hash.to_vec().into(),
+        etag: from.etag.to_string(),
+        create_time: Some(timestamp(from.create_time)),
+    }
+}
+
+/// A policy.
+#[must_use]
+pub fn policy(from: Policy) -> pb::Policy {
+    let kind = match from.kind {
+        PolicyKind::Json => pb::PolicyKind::Json,
+        PolicyKind::Yaml => pb::PolicyKind::Yaml,
+        PolicyKind::Cedar => pb::PolicyKind::Cedar,
+        PolicyKind::Rego => pb::PolicyKind::Rego,
+        PolicyKind::Opaque => pb::PolicyKind::Opaque,
+    };
+    let bump_rule = match from.settings.bump_rule {
+        BumpRule::Any => pb::BumpRule::Unspecified,
+        BumpRule::Next => pb::BumpRule::Next,
+    };
+    let count = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    pb::Policy {
+        name: from.name.to_string(),
+        kind: kind.into(),
+        description: from.description,
+        settings: Some(pb::PolicySettings {
+            max_open_drafts: count(from.settings.max_open_drafts),
+            json_schema: from.settings.json_schema,
+            allow_backport: from.settings.allow_backport,
+            bump_rule: bump_rule.into(),
+            allow_draft_fallback: from.settings.allow_draft_fallback,
+            required_approvals: count(from.settings.required_approvals),
+        }),
+        active_version: from.active_version,
+        active_revision: from.active_revision,
+        latest_version: from.latest_version,
+        etag: from.etag.to_string(),
+        create_time: Some(timestamp(from.create_time)),
+        update_time: Some(timestamp(from.update_time)),
+    }
+}

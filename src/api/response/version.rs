@@ -1,0 +1,83 @@
+//! Versions and their reports.
+
+use bytes::Bytes;
+
+use crate::api::pb;
+use crate::api::time::timestamp;
+use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::version::{Version, VersionState};
+
+/// A version without its content.
+#[must_use]
+pub fn version(from: Version, active: bool) -> pb::Version {
+    version_with_content(from, active, None)
+}
+
+/// A version, with its content when there is some.
+#[must_use]
+pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>) -> pb::Version {
+    let state = match from.state {
+        VersionState::Draft => pb::VersionState::Draft,
+        VersionState::Staged => pb::VersionState::Staged,
+        VersionState::Published => pb::VersionState::Published,
+        VersionState::Superseded => pb::VersionState::Superseded,
+        VersionState::Abandoned => pb::VersionState::Abandoned,
+        VersionState::Rejected => pb::VersionState::Rejected,
+    };
+    let requires = from.requires.into_iter().map(|requirement| pb::Requirement {
+        policy: requirement.policy.to_string(),
+        version_req: requirement.version_req.to_string(),
+    });
+    pb::Version {
+        name: from.policy.version(from.number),
+        version: from.number,
+        state: state.into(),
+        label: from.label.map(|label| label.to_string()).unwrap_or_default(),
+        digest: from.digest.to_string(),
+        size_bytes: from.size_bytes,
+        content_type: from.content_type,
+        content: content.unwrap_or_default(),
+        change_note: from.change_note,
+        requires: requires.collect(),
+        base_version: from.base_version,
+        source_version: from.source_version,
+        author: from.author,
+        publisher: from.publisher,
+        manifest: from.manifest,
+        etag: from.etag.to_string(),
+        active,
+        create_time: Some(timestamp(from.create_time)),
+        stage_time: from.stage_time.map(timestamp),
+        publish_time: from.publish_time.map(timestamp),
+    }
+}
+
+/// A report of the version called `name`.
+#[must_use]
+pub fn report(name: String, from: Report) -> pb::ValidationReport {
+    pb::ValidationReport {
+        version: name,
+        digest: from.digest.to_string(),
+        passed: from.passed(),
+        create_time: Some(timestamp(from.time)),
+        checks: from.checks.into_iter().map(check).collect(),
+    }
+}
+
+fn check(from: Check) -> pb::Check {
+    let result = match from.result {
+        CheckResult::Passed => pb::check::Result::Passed,
+        CheckResult::Failed => pb::check::Result::Failed,
+        CheckResult::Warning => pb::check::Result::Warning,
+        CheckResult::Skipped => pb::check::Result::Skipped,
+    };
+    let place = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    pb::Check {
+        id: from.id,
+        result: result.into(),
+        message: from.message,
+        pointer: from.pointer,
+        line: place(from.line),
+        column: place(from.column),
+    }
+}

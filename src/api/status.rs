@@ -1,0 +1,124 @@
+//! Errors as gRPC statuses: a canonical code, one `ErrorInfo`, and the details that apply (AIP-193).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
+
+use crate::domain::{Error, Reason};
+
+/// The domain of every `ErrorInfo`.
+pub const ERROR_DOMAIN: &str = "policyhub";
+/// When a caller may try again after the server could not answer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The canonical code of a reason.
+#[must_use]
+pub fn code(reason: Reason) -> Code {
+    match reason {
+        Reason::InvalidArgument
+        | Reason::ContentEmpty
+        | Reason::DuplicateTarget
+        | Reason::InvalidPageToken
+        | Reason::InvalidSchema
+        | Reason::RequestIdReused => Code::InvalidArgument,
+        Reason::TokenMissing
+        | Reason::TokenMalformed
+        | Reason::TokenExpired
+        | Reason::TokenAudience
+        | Reason::TokenInvalid => Code::Unauthenticated,
+        Reason::PermissionDenied => Code::PermissionDenied,
+        Reason::NamespaceNotFound | Reason::PolicyNotFound | Reason::VersionNotFound | Reason::ReportNotFound => {
+            Code::NotFound
+        }
+        Reason::NamespaceExists | Reason::PolicyExists | Reason::LabelContentConflict => Code::AlreadyExists,
+        Reason::NoActiveVersion
+        | Reason::NoPreviousVersion
+        | Reason::AlreadyActive
+        | Reason::NoOpenDraft
+        | Reason::SeveralOpenDrafts
+        | Reason::VersionNotOpen
+        | Reason::VersionNotPublished
+        | Reason::ValidationFailed
+        | Reason::LabelNotHigher
+        | Reason::RequirementUnmet
+        | Reason::ApprovalsMissing
+        | Reason::KindUnsupported => Code::FailedPrecondition,
+        Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange => Code::Aborted,
+        Reason::ResumePointGone => Code::OutOfRange,
+        Reason::ContentTooLarge | Reason::MessageTooLarge | Reason::TooManyOpenDrafts | Reason::LimitExceeded => {
+            Code::ResourceExhausted
+        }
+        Reason::DatabaseUnavailable | Reason::Draining | Reason::OutcomeUnknown => Code::Unavailable,
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::Unimplemented => Code::Unimplemented,
+        Reason::DataLoss => Code::DataLoss,
+        Reason::Internal => Code::Internal,
+    }
+}
+
+/// Writes an error. What is for the log alone is logged here, once, and does not travel.
+#[must_use]
+pub fn status(error: Error) -> Status {
+    let code = code(error.reason);
+    if let Some(internal) = &error.internal {
+        tracing::error!(reason = error.reason.as_str(), internal, "request failed");
+    }
+    let metadata: HashMap<String, String> =
+        error.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    let mut details = ErrorDetails::with_error_info(error.reason.as_str(), ERROR_DOMAIN, metadata);
+    let violations = error.violations.iter();
+    match code {
+        Code::InvalidArgument if !error.violations.is_empty() => {
+            let fields = violations.map(|each| FieldViolation::new(each.field.clone(), each.description.clone()));
+            details.set_bad_request(fields.collect::<Vec<_>>());
+        }
+        Code::FailedPrecondition if !error.violations.is_empty() => {
+            let subject = error.resource.clone().unwrap_or_default();
+            let failed =
+                violations.map(|each| PreconditionViolation::new(&each.field, &subject, each.description.clone()));
+            details.set_precondition_failure(failed.collect::<Vec<_>>());
+        }
+        Code::ResourceExhausted => {
+            details.add_quota_failure_violation(error.resource.clone().unwrap_or_default(), error.message.clone());
+        }
+        Code::Unavailable => {
+            details.set_retry_info(Some(RETRY_AFTER));
+        }
+        _ => {}
+    }
+    if let Some(resource) = &error.resource {
+        details.set_resource_info(resource_type(resource), resource.clone(), "", error.message.clone());
+    }
+    Status::with_error_details(code, error.message, details)
+}
+
+fn resource_type(name: &str) -> &'static str {
+    match name.split('/').count() {
+        2 => "policyhub.v1.Namespace",
+        4 => "policyhub.v1.Policy",
+        _ => "policyhub.v1.Version",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_mistakes_are_never_internal() {
+        for reason in Reason::ALL {
+            let is_ours = matches!(reason, Reason::Internal);
+            assert_eq!(matches!(code(*reason), Code::Internal | Code::Unknown), is_ours, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn internal_detail_does_not_travel() {
+        let status = status(Error::internal("the secret"));
+        assert!(!format!("{status:?}").contains("the secret"));
+        let info = status.get_details_error_info();
+        assert_eq!(info.map(|info| (info.reason, info.domain)), Some(("INTERNAL".to_owned(), "policyhub".to_owned())));
+    }
+}

@@ -1,0 +1,272 @@
+//! Every check of one version, in order, as the report that is stored and shown.
+//!
+//! Total: whatever the content, it ends with a report. Each id occurs at least once; a check that does not apply says
+//! why. A check that needs what an earlier one refused is skipped, so one fault is one failure.
+
+use super::document::{Document, ParseFailure, parse};
+use super::schema::{SCHEMA_ERRORS_MAX, compile_schema};
+use crate::domain::digest::Digest;
+use crate::domain::label::Label;
+use crate::domain::limits::CONTENT_MAX_BYTES;
+use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
+use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::time::Micros;
+
+const LIMITS: &str = "limits";
+const PARSE: &str = "parse";
+const JSON_SCHEMA: &str = "json-schema";
+const LABEL: &str = "label";
+
+/// What a report is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// The policy's language.
+    pub kind: PolicyKind,
+    /// The version's exact bytes.
+    pub content: &'a [u8],
+    /// Their digest, taken over into the report.
+    pub digest: &'a Digest,
+    /// The version's label, if any.
+    pub label: Option<&'a Label>,
+    /// The policy's settings today.
+    pub settings: &'a PolicySettings,
+    /// Labels of the policy's published versions but this one, in any order.
+    pub published_labels: &'a [Label],
+}
+
+/// Runs `limits`, `parse`, `json-schema` and `label`, in that order.
+#[must_use]
+pub fn run(input: &Input<'_>, now: Micros) -> Report {
+    let limits = limits(input.content);
+    let parsed = if limits.result == CheckResult::Failed {
+        Parsed::skipped("not parsed: the content is outside the limits")
+    } else {
+        parsed(input.kind, input.content)
+    };
+    let mut checks = vec![limits, parsed.check];
+    checks.extend(json_schema(input, parsed.document.as_ref()));
+    checks.push(label(input));
+    Report { digest: input.digest.clone(), checks, time: now }
+}
+
+fn limits(content: &[u8]) -> Check {
+    match content.len() {
+        0 => Check::new(LIMITS, CheckResult::Failed, "content is empty"),
+        size if size > CONTENT_MAX_BYTES => {
+            Check::new(LIMITS, CheckResult::Failed, format!("content is {size} bytes, over {CONTENT_MAX_BYTES}"))
+        }
+        size => Check::new(LIMITS, CheckResult::Passed, format!("{size} of at most {CONTENT_MAX_BYTES} bytes")),
+    }
+}
+
+struct Parsed {
+    check: Check,
+    document: Option<Document>,
+}
+
+impl Parsed {
+    fn skipped(message: &str) -> Self {
+        Self { check: Check::new(PARSE, CheckResult::Skipped, message), document: None }
+    }
+}
+
+fn parsed(kind: PolicyKind, content: &[u8]) -> Parsed {
+    match parse(kind, content) {
+        Ok(None) => Parsed::skipped("OPAQUE content is not parsed"),
+        Ok(document) => Parsed { check: Check::new(PARSE, CheckResult::Passed, "one well-formed document"), document },
+        Err(ParseFailure { message, line, column, pointer }) => Parsed {
+            check: Check::new(PARSE, CheckResult::Failed, message).at_pointer(pointer).at_place(line, column),
+            document: None,
+        },
+    }
+}
+
+fn json_schema(input: &Input<'_>, document: Option<&Document>) -> Vec<Check> {
+    let one = |result, message: String| vec![Check::new(JSON_SCHEMA, result, message)];
+    if input.settings.json_schema.is_empty() {
+        return one(CheckResult::Skipped, "the policy has no JSON Schema".to_owned());
+    }
+    if !matches!(input.kind, PolicyKind::Json | PolicyKind::Yaml) {
+        return one(CheckResult::Skipped, "JSON Schema applies to JSON and YAML alone".to_owned());
+    }
+    let Some(Document { value }) = document else {
+        return one(CheckResult::Skipped, "not validated: the content does not parse".to_owned());
+    };
+    let errors = match compile_schema(&input.settings.json_schema) {
+        Ok(schema) => schema.errors(value),
+        Err(message) => {
+            return one(CheckResult::Failed, format!("the policy's JSON Schema does not compile: {message}"));
+        }
+    };
+    if errors.is_empty() {
+        return one(CheckResult::Passed, "valid against the policy's JSON Schema".to_owned());
+    }
+    let full = errors.len() >= SCHEMA_ERRORS_MAX;
+    let mut checks: Vec<Check> = errors
+        .into_iter()
+        .map(|(pointer, message)| Check::new(JSON_SCHEMA, CheckResult::Failed, message).at_pointer(pointer))
+        .collect();
+    if full && let Some(last) = checks.last_mut() {
+        last.message.push_str(&format!(" (the first {SCHEMA_ERRORS_MAX} errors are shown)"));
+    }
+    checks
+}
+
+fn label(input: &Input<'_>) -> Check {
+    let Some(label) = input.label else {
+        return Check::new(LABEL, CheckResult::Skipped, "the version has no label");
+    };
+    let failed = |message: String| Check::new(LABEL, CheckResult::Failed, message);
+    let highest = highest_of(input.published_labels.iter());
+    if let Some(highest) = highest
+        && !label.is_higher_than(highest)
+        && !input.settings.allow_backport
+    {
+        return failed(format!("label {label} is not higher than {highest}, the highest published label"));
+    }
+    // A backport takes its step from the line it belongs to; any other label's line ends with the highest.
+    let before = highest_of(input.published_labels.iter().filter(|published| label.is_higher_than(published)));
+    match (input.settings.bump_rule, before) {
+        (BumpRule::Next, Some(before)) if !label.is_next_after(before) => {
+            let rank =
+                if Some(before) == highest { "the highest published label" } else { "the published label below it" };
+            failed(format!("label {label} is not one step after {before}, {rank}"))
+        }
+        _ => Check::new(LABEL, CheckResult::Passed, format!("label {label} may follow")),
+    }
+}
+
+fn highest_of<'a>(labels: impl Iterator<Item = &'a Label>) -> Option<&'a Label> {
+    labels.reduce(|highest, label| if label.is_higher_than(highest) { label } else { highest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(texts: &[&str]) -> Vec<Label> {
+        texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
+    }
+
+    fn report(
+        kind: PolicyKind,
+        content: &[u8],
+        settings: &PolicySettings,
+        label: Option<&str>,
+        published: &[&str],
+    ) -> Report {
+        let digest = Digest::from_sha256(&[7; 32]);
+        let label = label.map(|text| Label::parse("label", text).unwrap());
+        let published = labels(published);
+        let input =
+            Input { kind, content, digest: &digest, label: label.as_ref(), settings, published_labels: &published };
+        run(&input, Micros(42))
+    }
+
+    fn results(report: &Report) -> Vec<(&str, CheckResult)> {
+        report.checks.iter().map(|check| (check.id.as_str(), check.result)).collect()
+    }
+
+    fn label_check(settings: &PolicySettings, label: &str, published: &[&str]) -> Check {
+        report(PolicyKind::Opaque, b"x", settings, Some(label), published).checks.pop().unwrap()
+    }
+
+    use CheckResult::{Failed, Passed, Skipped};
+
+    #[test]
+    fn a_sound_version_passes_and_the_report_names_it() {
+        let settings = PolicySettings { json_schema: r#"{"type":"object"}"#.to_owned(), ..Default::default() };
+        let report = report(PolicyKind::Yaml, b"a: 1\n", &settings, Some("1.0.1"), &["1.0.0"]);
+        assert_eq!(
+            results(&report),
+            [("limits", Passed), ("parse", Passed), ("json-schema", Passed), ("label", Passed)]
+        );
+        assert!(report.passed());
+        assert_eq!((report.time, report.digest), (Micros(42), Digest::from_sha256(&[7; 32])));
+    }
+
+    #[test]
+    fn limits_hold_at_their_edges_and_nothing_beyond_is_parsed() {
+        let settings = PolicySettings::default();
+        let of = |size: usize| report(PolicyKind::Json, &vec![b'1'; size], &settings, None, &[]);
+        assert_eq!(
+            results(&of(1)),
+            [("limits", Passed), ("parse", Passed), ("json-schema", Skipped), ("label", Skipped)]
+        );
+        assert_eq!(of(CONTENT_MAX_BYTES).checks[0].result, Passed);
+        for size in [0, CONTENT_MAX_BYTES + 1] {
+            assert_eq!(results(&of(size))[..2], [("limits", Failed), ("parse", Skipped)], "{size}");
+        }
+    }
+
+    #[test]
+    fn a_parse_failure_has_its_place_and_skips_the_schema() {
+        let settings = PolicySettings { json_schema: "{}".to_owned(), ..Default::default() };
+        let report = report(PolicyKind::Json, b"{\"a\": [1,\n x]}", &settings, None, &[]);
+        assert_eq!(
+            results(&report),
+            [("limits", Passed), ("parse", Failed), ("json-schema", Skipped), ("label", Skipped)]
+        );
+        let check = report.first_failure().unwrap();
+        assert_eq!((check.line, check.column, check.pointer.as_str()), (2, 2, "/a/1"));
+    }
+
+    #[test]
+    fn kinds_without_a_parser_fail_and_opaque_is_skipped() {
+        let settings = PolicySettings { json_schema: "{}".to_owned(), ..Default::default() };
+        for (kind, result) in [(PolicyKind::Cedar, Failed), (PolicyKind::Rego, Failed), (PolicyKind::Opaque, Skipped)] {
+            let report = report(kind, b"permit;", &settings, None, &[]);
+            assert_eq!(results(&report)[1..3], [("parse", result), ("json-schema", Skipped)], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_schema_error_is_a_check_up_to_a_bound() {
+        let settings =
+            PolicySettings { json_schema: r#"{"items":{"type":"string"}}"#.to_owned(), ..Default::default() };
+        let two = report(PolicyKind::Json, b"[1,\"x\",2]", &settings, None, &[]);
+        let found: Vec<_> =
+            two.checks.iter().filter(|check| check.id == JSON_SCHEMA).map(|check| &check.pointer).collect();
+        assert_eq!(found, ["/0", "/2"]);
+        let content = format!("[{}1]", "1,".repeat(500));
+        let many = report(PolicyKind::Json, content.as_bytes(), &settings, None, &[]);
+        let found: Vec<_> = many.checks.iter().filter(|check| check.id == JSON_SCHEMA).collect();
+        assert_eq!(found.len(), SCHEMA_ERRORS_MAX);
+        assert!(found.last().unwrap().message.ends_with("(the first 20 errors are shown)"));
+    }
+
+    #[test]
+    fn a_schema_that_no_longer_compiles_fails_the_check() {
+        let settings = PolicySettings { json_schema: r#"{"type":"nonsense"}"#.to_owned(), ..Default::default() };
+        let report = report(PolicyKind::Json, b"{}", &settings, None, &[]);
+        assert!(report.first_failure().unwrap().message.starts_with("the policy's JSON Schema does not compile: "));
+    }
+
+    #[test]
+    fn a_label_is_higher_than_every_published_one() {
+        let settings = PolicySettings::default();
+        assert_eq!(label_check(&settings, "0.1.0", &[]).result, Passed);
+        assert_eq!(label_check(&settings, "1.10.0", &["1.2.0", "1.9.0", "1.3.0"]).result, Passed);
+        for label in ["1.8.0", "1.9.0", "1.9.0+build", "1.9.0-rc.1"] {
+            let check = label_check(&settings, label, &["1.2.0", "1.9.0", "1.3.0"]);
+            assert_eq!(check.message, format!("label {label} is not higher than 1.9.0, the highest published label"));
+            assert_eq!(check.result, Failed);
+        }
+        let settings = PolicySettings { allow_backport: true, ..Default::default() };
+        assert_eq!(label_check(&settings, "1.8.0", &["1.9.0"]).result, Passed);
+    }
+
+    #[test]
+    fn the_next_rule_takes_one_step() {
+        let settings = PolicySettings { bump_rule: BumpRule::Next, ..Default::default() };
+        assert_eq!(label_check(&settings, "7.3.1", &[]).result, Passed);
+        assert_eq!(label_check(&settings, "1.3.0", &["1.0.0", "1.2.5"]).result, Passed);
+        let check = label_check(&settings, "1.4.0", &["1.0.0", "1.2.5"]);
+        assert_eq!(check.message, "label 1.4.0 is not one step after 1.2.5, the highest published label");
+        assert_eq!(check.result, Failed);
+        let settings = PolicySettings { allow_backport: true, ..settings };
+        assert_eq!(label_check(&settings, "1.2.6", &["1.2.5", "2.0.0"]).result, Passed);
+        let check = label_check(&settings, "1.2.7", &["1.2.5", "2.0.0"]);
+        assert_eq!(check.message, "label 1.2.7 is not one step after 1.2.5, the published label below it");
+    }
+}

@@ -1,0 +1,207 @@
+//! What callers ask for, already well formed: the requests of the mutations and of the reads that have rules.
+//!
+//! Serialized to fingerprint a request for idempotency, so two requests are the same exactly when these are.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::event::Cursor;
+use super::label::Label;
+use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
+use super::policy::{PolicyKind, PolicySettings};
+use super::time::Micros;
+use super::version::{Requirement, VersionState};
+
+/// A policy, or one version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum PolicyOrVersion {
+    /// The one open draft of a policy.
+    Policy(PolicyName),
+    /// Exactly this version.
+    Version(VersionName),
+}
+
+#[expect(missing_docs, reason = "the fields are those of the proto's request of the same name")]
+mod requests {
+    use super::*;
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct CreateNamespace {
+        pub namespace: NamespaceId,
+        pub description: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct UpdateNamespace {
+        pub namespace: NamespaceId,
+        pub description: Option<String>,
+        pub etag: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct CreatePolicy {
+        pub policy: PolicyName,
+        pub kind: PolicyKind,
+        pub description: String,
+        pub settings: PolicySettings,
+    }
+
+    /// Only what is `Some` changes.
+    #[derive(Debug, Clone, Default, Serialize)]
+    pub struct SettingsPatch {
+        pub max_open_drafts: Option<u32>,
+        pub json_schema: Option<String>,
+        pub allow_backport: Option<bool>,
+        pub bump_rule: Option<crate::domain::policy::BumpRule>,
+        pub allow_draft_fallback: Option<bool>,
+        pub required_approvals: Option<u32>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct UpdatePolicy {
+        pub policy: PolicyName,
+        pub description: Option<String>,
+        pub settings: SettingsPatch,
+        pub etag: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Draft {
+        pub policy: PolicyName,
+        /// Left out of the fingerprint: its digest stands in for it.
+        #[serde(skip)]
+        pub content: Bytes,
+        pub content_type: String,
+        pub label: Option<Label>,
+        pub change_note: String,
+        pub requires: Vec<Requirement>,
+        pub base_version: i64,
+        pub allow_missing: bool,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct AbandonDraft {
+        pub version: VersionName,
+        pub etag: Option<i64>,
+        pub reason: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Stage {
+        pub target: PolicyOrVersion,
+        pub etag: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Publish {
+        pub target: PolicyOrVersion,
+        pub etag: Option<i64>,
+        pub activate: bool,
+        pub reason: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Target {
+        pub policy: PolicyId,
+        pub version: i64,
+        pub expected_active: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Activate {
+        pub namespace: NamespaceId,
+        pub targets: Vec<Target>,
+        pub reason: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Rollback {
+        pub policy: PolicyName,
+        /// 0: the one before.
+        pub version: i64,
+        pub copy_forward: bool,
+        pub reason: String,
+        pub skip_validation: bool,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct Deactivate {
+        pub policy: PolicyName,
+        pub expected_active: Option<i64>,
+        pub reason: String,
+    }
+}
+pub use requests::*;
+
+/// When a read looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    /// Now, at least as new as every write that returned before the call.
+    Now,
+    /// As it was at a time.
+    Time(Micros),
+    /// As it was right after a revision.
+    Revision(i64),
+}
+
+/// Whose active version is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ActiveScope {
+    /// The whole set.
+    Namespace(NamespaceId),
+    /// One policy.
+    Policy(PolicyName),
+}
+
+/// Asks for a page. `after` is where the page before ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T> {
+    /// At most this many.
+    pub size: u32,
+    /// The last key of the page before.
+    pub after: Option<T>,
+}
+
+/// Which versions a list holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionFilter {
+    /// Only these states; empty: all.
+    pub states: Vec<VersionState>,
+}
+
+/// Which events a list holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventFilter {
+    /// Only events about this policy.
+    pub policy: Option<PolicyId>,
+    /// Only events after this revision.
+    pub after_revision: i64,
+    /// Newest first.
+    pub newest_first: bool,
+    /// Only events at or after this time.
+    pub start_time: Option<Micros>,
+}
+
+/// Opens a watch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// Whose active set.
+    pub namespace: NamespaceId,
+    /// Only these policies; empty: all.
+    pub policies: std::collections::BTreeSet<PolicyId>,
+    /// Where the subscriber is.
+    pub resume: Option<Cursor>,
+    /// Whether activations in between may be left out.
+    pub latest: bool,
+    /// Whether content is left out.
+    pub metadata_only: bool,
+}
+
+/// How a caller may change a request into its answer: the words every mutation shares.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Idempotency key; empty: none.
+    pub request_id: String,
+    /// Check, change nothing.
+    pub validate_only: bool,
+}

@@ -1,0 +1,184 @@
+//! Events: what the log of a namespace says. One accepted change is one event.
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::{Digest, Hash};
+use super::name::{NamespaceId, PolicyId};
+use super::time::Micros;
+use super::version::VersionState;
+
+/// A place in a log. Order is (epoch, revision): the order of the fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Raised when the store lost the tail of its log.
+    pub epoch: i64,
+    /// Position of an event: 1, 2, 3… with no gaps; 0 before the first.
+    pub revision: i64,
+}
+
+/// What an accepted change was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "each is the RPC of the same name")]
+pub enum EventKind {
+    CreateNamespace,
+    UpdateNamespace,
+    CreatePolicy,
+    UpdatePolicy,
+    Draft,
+    AbandonDraft,
+    Stage,
+    Publish,
+    Activate,
+    Rollback,
+    Deactivate,
+}
+
+/// One pointer moved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PointerChange {
+    /// Whose pointer.
+    pub policy: PolicyId,
+    /// Where it points now; 0: nowhere.
+    pub version: i64,
+    /// Digest of that version; none for 0.
+    pub digest: Option<Digest>,
+    /// Where it pointed before; 0: nowhere.
+    pub previous: i64,
+}
+
+/// One version that changed its state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionChange {
+    /// Its policy.
+    pub policy: PolicyId,
+    /// Its number.
+    pub version: i64,
+    /// Its state now.
+    pub state: VersionState,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// What a change says of itself, before the log gives it a place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What it was.
+    pub kind: EventKind,
+    /// Why, in the caller's words.
+    pub reason: String,
+    /// The one policy it is about.
+    pub policy: Option<PolicyId>,
+    /// Versions whose state changed.
+    pub versions: Vec<VersionChange>,
+    /// Pointers that moved.
+    pub pointers: Vec<PointerChange>,
+    /// Settings as they are now, for changes of a policy or namespace.
+    pub settings: Option<serde_json::Value>,
+    /// Whether checks were skipped on request.
+    pub skipped_validation: bool,
+}
+
+/// What is hashed: written once to JSON, kept as those exact bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the fields are those of the proto's Event and of Change")]
+pub struct Payload {
+    pub store: String,
+    pub namespace: NamespaceId,
+    pub epoch: i64,
+    pub revision: i64,
+    pub kind: EventKind,
+    pub time: Micros,
+    pub actor: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub request_id: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyId>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub versions: Vec<VersionChange>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<PointerChange>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<serde_json::Value>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skipped_validation: bool,
+    /// Digest of the statement that stands beside the payload, so that the chain covers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement_digest: Option<Digest>,
+}
+
+/// One entry of a log, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Whose log.
+    pub namespace: NamespaceId,
+    /// Where it stands.
+    pub cursor: Cursor,
+    /// The exact bytes that were hashed.
+    pub payload: Vec<u8>,
+    /// Hash of the event before; zeros for the first.
+    pub prev_hash: Hash,
+    /// SHA-256 over `prev_hash` and `payload`.
+    pub hash: Hash,
+    /// Ed25519 signature over `hash`.
+    pub seal: Vec<u8>,
+    /// Key of the seal.
+    pub seal_key_id: String,
+    /// Activation statement, compact JWS; empty when no pointer moved.
+    pub statement: String,
+}
+
+/// The end of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Where the last event stands.
+    pub cursor: Cursor,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl EventKind {
+    /// The word kept in the database and in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateNamespace => "CREATE_NAMESPACE",
+            Self::UpdateNamespace => "UPDATE_NAMESPACE",
+            Self::CreatePolicy => "CREATE_POLICY",
+            Self::UpdatePolicy => "UPDATE_POLICY",
+            Self::Draft => "DRAFT",
+            Self::AbandonDraft => "ABANDON_DRAFT",
+            Self::Stage => "STAGE",
+            Self::Publish => "PUBLISH",
+            Self::Activate => "ACTIVATE",
+            Self::Rollback => "ROLLBACK",
+            Self::Deactivate => "DEACTIVATE",
+        }
+    }
+}
+
+impl Change {
+    /// A change about one policy, or none.
+    #[must_use]
+    pub fn new(kind: EventKind, policy: Option<&PolicyId>) -> Self {
+        Self {
+            kind,
+            reason: String::new(),
+            policy: policy.cloned(),
+            versions: Vec::new(),
+            pointers: Vec::new(),
+            settings: None,
+            skipped_validation: false,
+        }
+    }
+}
+
+impl Head {
+    /// Where the next event will stand.
+    #[must_use]
+    pub fn next(&self) -> Cursor {
+        Cursor { revision: self.cursor.revision + 1, ..self.cursor }
+    }
+}

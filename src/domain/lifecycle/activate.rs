@@ -1,0 +1,138 @@
+//! Activate, Rollback and Deactivate (DESIGN rules 7–9): where pointers move.
+
+use std::collections::BTreeSet;
+
+use super::super::command;
+use super::super::error::{Error, FieldViolation, Reason, Result};
+use super::super::event::PointerChange;
+use super::super::limits::{ACTIVATION_TARGETS_MAX, NOTE_MAX_BYTES};
+use super::super::policy::Policy;
+use super::super::report::Report;
+use super::super::version::{Version, VersionState};
+use super::publish::check_report;
+
+/// What one target is decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct TargetFacts<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The version asked for.
+    pub version: &'a Version,
+}
+
+/// A reason is required to move a pointer (rule 11).
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_reason(reason: &str) -> Result<()> {
+    if reason.trim().is_empty() {
+        return Err(Error::invalid("reason", "is required"));
+    }
+    if reason.len() > NOTE_MAX_BYTES {
+        return Err(Error::invalid("reason", format!("is over {NOTE_MAX_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+/// What can be told of a request before anything is read.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with every violation, `DUPLICATE_TARGET`.
+pub fn check_activate(request: &command::Activate) -> Result<()> {
+    check_reason(&request.reason)?;
+    if request.targets.is_empty() || request.targets.len() > ACTIVATION_TARGETS_MAX {
+        return Err(Error::invalid("targets", format!("must have 1 to {ACTIVATION_TARGETS_MAX} entries")));
+    }
+    let mut violations = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (index, target) in request.targets.iter().enumerate() {
+        if target.version < 1 {
+            let field = format!("targets[{index}].version");
+            violations.push(FieldViolation { field, description: "must be a number from 1".to_owned() });
+        }
+        if !seen.insert(&target.policy) {
+            let message = format!("targets[{index}] names policy {} a second time", target.policy);
+            return Err(Error::new(Reason::DuplicateTarget, message).with("policy", &target.policy));
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+}
+
+/// Decides an activation: every pointer moves, or none. `facts` are those of the targets, in their order.
+///
+/// # Errors
+/// `VERSION_NOT_PUBLISHED`, `EXPECTED_ACTIVE_MISMATCH` with the current version.
+pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
+    targets
+        .iter()
+        .zip(facts)
+        .map(|(target, facts)| {
+            check_expected(facts.policy, target.expected_active)?;
+            point(facts.policy, facts.version)
+        })
+        .collect()
+}
+
+/// Decides a rollback to `version`. `report` is that of today's checks, none when they are skipped.
+///
+/// # Errors
+/// `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`.
+pub fn rollback(policy: &Policy, version: &Version, report: Option<&Report>) -> Result<PointerChange> {
+    let change = point(policy, version)?;
+    if policy.active_version == version.number {
+        return Err(Error::new(Reason::AlreadyActive, format!("{} is active already", version.name()))
+            .with("version", version.number)
+            .about(version.name()));
+    }
+    if let Some(report) = report {
+        check_report(version, report)?;
+    }
+    Ok(change)
+}
+
+/// Decides a deactivation.
+///
+/// # Errors
+/// `EXPECTED_ACTIVE_MISMATCH`, `NO_ACTIVE_VERSION`.
+pub fn deactivate(policy: &Policy, expected_active: Option<i64>) -> Result<PointerChange> {
+    check_expected(policy, expected_active)?;
+    if policy.active_version == 0 {
+        return Err(no_active(policy));
+    }
+    Ok(PointerChange { policy: policy.name.policy.clone(), version: 0, digest: None, previous: policy.active_version })
+}
+
+fn no_active(policy: &Policy) -> Error {
+    Error::new(Reason::NoActiveVersion, format!("{} has no active version", policy.name)).about(&policy.name)
+}
+
+fn point(policy: &Policy, version: &Version) -> Result<PointerChange> {
+    if version.state != VersionState::Published {
+        return Err(Error::new(
+            Reason::VersionNotPublished,
+            format!("{} is {}; publish it first", version.name(), version.state.as_str()),
+        )
+        .with("state", version.state.as_str())
+        .about(version.name()));
+    }
+    Ok(PointerChange {
+        policy: policy.name.policy.clone(),
+        version: version.number,
+        digest: Some(version.digest.clone()),
+        previous: policy.active_version,
+    })
+}
+
+fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
+    match expected {
+        Some(expected) if expected != policy.active_version => Err(Error::new(
+            Reason::ExpectedActiveMismatch,
+            format!("{} has version {} active, not {expected}", policy.name, policy.active_version),
+        )
+        .with("policy", &policy.name)
+        .with("expected_active", expected)
+        .with("current_active", policy.active_version)
+        .about(&policy.name)),
+        _ => Ok(()),
+    }
+}

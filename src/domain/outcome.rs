@@ -1,0 +1,93 @@
+//! What the mutations answer. Kept as JSON beside the request id, so that a repeated request gets the same answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Hash;
+use super::event::{Cursor, PointerChange};
+use super::name::NamespaceId;
+use super::policy::Policy;
+use super::report::Report;
+use super::time::Micros;
+use super::version::Version;
+
+/// The tenant boundary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespace {
+    /// Its id.
+    pub id: NamespaceId,
+    /// For people.
+    pub description: String,
+    /// The head of its log.
+    pub cursor: Cursor,
+    /// Hash of the event there.
+    pub head_hash: Hash,
+    /// Raised by every change of the description.
+    pub etag: i64,
+    /// When it was made.
+    pub create_time: Micros,
+}
+
+#[expect(missing_docs, reason = "the fields are those of the proto's responses; revision 0: nothing was written")]
+mod outcomes {
+    use super::*;
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct NamespaceChanged {
+        pub namespace: Namespace,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct PolicyChanged {
+        pub policy: Policy,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct VersionChanged {
+        pub version: Version,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct Staged {
+        pub version: Version,
+        pub report: Report,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct Activated {
+        /// None with `validate_only`.
+        pub cursor: Option<Cursor>,
+        pub changes: Vec<PointerChange>,
+        /// Empty with `validate_only`.
+        pub statement: String,
+        /// Streams of this replica that would hear of it; only with `validate_only`.
+        pub watching_streams: u32,
+        pub namespace: NamespaceId,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct Published {
+        pub version: Version,
+        pub revision: i64,
+        pub activation: Option<Activated>,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct RolledBack {
+        pub version: Version,
+        pub activation: Activated,
+        pub revision: i64,
+        pub report: Option<Report>,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct Deactivated {
+        pub policy: Policy,
+        pub activation: Activated,
+        pub revision: i64,
+    }
+}
+pub use outcomes::*;

@@ -1,0 +1,119 @@
+//! Versions: one immutable content of a policy, numbered by the server.
+
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::label::Label;
+use super::name::{PolicyId, PolicyName};
+use super::time::Micros;
+
+/// Where a version stands. "Active" is a pointer, never a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum VersionState {
+    /// Written, not locked.
+    Draft,
+    /// Checked and locked.
+    Staged,
+    /// Signed, immutable for ever.
+    Published,
+    /// End: a newer draft took its place.
+    Superseded,
+    /// End: abandoned.
+    Abandoned,
+    /// End: rejected by a reviewer.
+    Rejected,
+}
+
+/// A requirement on another policy of the namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requirement {
+    /// The other policy.
+    pub policy: PolicyId,
+    /// SemVer requirement on the label of its active version.
+    pub version_req: semver::VersionReq,
+}
+
+/// Everything about a version but its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its policy.
+    pub policy: PolicyName,
+    /// Its number, from 1.
+    pub number: i64,
+    /// Where it stands.
+    pub state: VersionState,
+    /// Its label.
+    pub label: Option<Label>,
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Size of its content in bytes.
+    pub size_bytes: i64,
+    /// Media type of its content.
+    pub content_type: String,
+    /// What the author said of it.
+    pub change_note: String,
+    /// What must be active for it to be active.
+    pub requires: Vec<Requirement>,
+    /// The version the author started from; 0: not said.
+    pub base_version: i64,
+    /// The version its content was copied from; 0: none.
+    pub source_version: i64,
+    /// Who drafted it.
+    pub author: String,
+    /// Who published it; empty before.
+    pub publisher: String,
+    /// Compact JWS of its bundle; empty before publishing.
+    pub manifest: String,
+    /// Raised by every change of state.
+    pub etag: i64,
+    /// When it was drafted.
+    pub create_time: Micros,
+    /// When its checks passed.
+    pub stage_time: Option<Micros>,
+    /// When it was published.
+    pub publish_time: Option<Micros>,
+}
+
+impl VersionState {
+    /// The word kept in the database and in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draft => "DRAFT",
+            Self::Staged => "STAGED",
+            Self::Published => "PUBLISHED",
+            Self::Superseded => "SUPERSEDED",
+            Self::Abandoned => "ABANDONED",
+            Self::Rejected => "REJECTED",
+        }
+    }
+
+    /// Takes the word back.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Draft, Self::Staged, Self::Published, Self::Superseded, Self::Abandoned, Self::Rejected]
+            .into_iter()
+            .find(|state| state.as_str() == word)
+    }
+
+    /// Whether it may still be published.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        matches!(self, Self::Draft | Self::Staged)
+    }
+
+    /// Whether it holds its label: an ended version gives it back.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.is_open() || self == Self::Published
+    }
+}
+
+impl Version {
+    /// Its full name.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.policy.version(self.number)
+    }
+}

@@ -1,0 +1,17 @@
+//! What the operator chose: flags over `POLICYHUB_*` environment over one TOML file over defaults.
+//!
+//! [`Settings`] is what was written, [`Config`] what is in force: complete, in range, and refused at the start when it
+//! is not. Nothing here prints a password, and no other module reads a flag or the environment.
+
+pub mod connection_url;
+pub mod error;
+pub mod resolve;
+pub mod settings;
+
+#[cfg(test)]
+mod tests;
+
+pub use connection_url::ConnectionUrl;
+pub use error::ConfigError;
+pub use resolve::{Config, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
+pub use settings::{LogFormat, Settings, SigningAlgorithm};

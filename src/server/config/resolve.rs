@@ -1,0 +1,299 @@
+//! From what was written to what is in force: defaults, ranges, and the rules between keys.
+//!
+//! Pure: it opens no file and no socket, so `config check` is safe anywhere.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::connection_url::ConnectionUrl;
+use super::error::ConfigError;
+use super::settings::{LogFormat, Settings, SigningAlgorithm};
+use crate::auth::issuer::DEFAULT_AUDIENCE;
+use crate::domain::limits::CONTENT_MAX_BYTES;
+
+const DATA_DIR: &str = "./policyhub-data";
+const GRPC_PORT: u16 = 7070;
+const HTTP_PORT: u16 = 7071;
+const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
+const POLL_INTERVAL_MS: u64 = 1_000;
+const DRAIN_TIMEOUT_MS: u64 = 25_000;
+const DRAIN_TIMEOUT_MAX_MS: u64 = 30_000;
+const WATCH_RING_EVENTS: usize = 1_024;
+const LOG_LEVEL: &str = "info";
+
+/// The configuration in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where it is recorded.
+    pub storage: StorageConfig,
+    /// Where it listens, and how it stops.
+    pub listen: ListenConfig,
+    /// Who signs, and for whom tokens are.
+    pub keys: KeysConfig,
+    /// How subscribers are kept level.
+    pub watch: WatchConfig,
+    /// What operators see.
+    pub telemetry: TelemetryConfig,
+}
+
+/// Where it is recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Holds the embedded database, `keys/`, `admin.token` and `addr.json`.
+    pub data_dir: PathBuf,
+    /// Scheme `sqlite`, `postgres` or `postgresql`. The path of a default one is percent-encoded.
+    pub database_url: ConnectionUrl,
+    /// Whether `serve` migrates. Without it, `serve` refuses a schema that is not this version's.
+    pub migrate: bool,
+}
+
+/// Where it listens, and how it stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenConfig {
+    /// gRPC. Loopback, unless `tls` is there or `insecure_plaintext` was said.
+    pub grpc_addr: SocketAddr,
+    /// Health, metrics and JWKS, in plaintext.
+    pub http_addr: SocketAddr,
+    /// TLS of gRPC.
+    pub tls: Option<TlsConfig>,
+    /// Whether plaintext beyond loopback was asked for by name.
+    pub insecure_plaintext: bool,
+    /// From the signal to the end, at most 30 s. Too high: the platform kills the process first and watches end without
+    /// their resume point. Too low: calls in flight are cut, and their callers don't know whether they were done.
+    pub drain_timeout: Duration,
+    /// Largest content a Draft may bring, at most `limits::CONTENT_MAX_BYTES`. Lowering it leaves stored content valid.
+    pub max_content_bytes: usize,
+}
+
+/// The files of a TLS identity; not read yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// PEM certificate chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// Who signs, and for whom tokens are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeysConfig {
+    /// Holds `*.pem`.
+    pub keys_dir: PathBuf,
+    /// Of keys made from now on; a key that exists keeps its own.
+    pub signing_algorithm: SigningAlgorithm,
+    /// `aud` of the local issuer's tokens. One per installation keeps the tokens of one out of the other.
+    pub token_audience: String,
+}
+
+/// How subscribers are kept level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchConfig {
+    /// 100 ms to 10 s. Too high: a dead stream is noticed late. Too low: every watch costs a message and every
+    /// namespace a signature, that often.
+    pub heartbeat_interval: Duration,
+    /// 50 ms to 1 s. Too high: changes made at another replica arrive late whenever its notification is lost. Too low:
+    /// idle replicas load the database.
+    pub poll_interval: Duration,
+    /// Per namespace. Too high: memory. Too low: a subscriber that pauses shortly is served from the database.
+    pub ring_events: usize,
+}
+
+/// What operators see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TelemetryConfig {
+    /// Form of log lines.
+    pub log_format: LogFormat,
+    /// Directives of `EnvFilter`; they parse.
+    pub log_level: String,
+    /// Collector of traces; none, no traces.
+    pub otlp_endpoint: Option<ConnectionUrl>,
+}
+
+impl Settings {
+    /// Fills in defaults and checks every value; the first that can't be used is the error.
+    pub fn resolve(self) -> Result<Config, ConfigError> {
+        let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
+        Ok(Config {
+            listen: self.listen()?,
+            keys: KeysConfig {
+                keys_dir: given_path(self.keys_dir.clone()).unwrap_or_else(|| data_dir.join("keys")),
+                signing_algorithm: self.signing_algorithm.unwrap_or(SigningAlgorithm::EdDSA),
+                token_audience: given(self.token_audience.clone()).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned()),
+            },
+            watch: WatchConfig {
+                heartbeat_interval: milliseconds(
+                    "heartbeat_interval_ms",
+                    self.heartbeat_interval_ms.unwrap_or(HEARTBEAT_INTERVAL_MS),
+                    100..=10_000,
+                )?,
+                poll_interval: milliseconds(
+                    "poll_interval_ms",
+                    self.poll_interval_ms.unwrap_or(POLL_INTERVAL_MS),
+                    50..=1_000,
+                )?,
+                ring_events: in_range(
+                    "watch_ring_events",
+                    self.watch_ring_events.unwrap_or(WATCH_RING_EVENTS),
+                    16..=65_536,
+                )?,
+            },
+            telemetry: self.telemetry()?,
+            storage: StorageConfig {
+                database_url: database_url(self.database_url, &data_dir)?,
+                migrate: self.migrate.unwrap_or(true),
+                data_dir,
+            },
+        })
+    }
+
+    fn listen(&self) -> Result<ListenConfig, ConfigError> {
+        let tls = match (given_path(self.tls_cert.clone()), given_path(self.tls_key.clone())) {
+            (Some(cert), Some(key)) => Some(TlsConfig { cert, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(invalid("tls_key", "is needed with tls_cert")),
+            (None, Some(_)) => return Err(invalid("tls_cert", "is needed with tls_key")),
+        };
+        let grpc_addr = self.grpc_addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], GRPC_PORT)));
+        let http_addr = self.http_addr.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], HTTP_PORT)));
+        let insecure_plaintext = self.insecure_plaintext.unwrap_or(false);
+        // Canonical, because ::ffff:127.0.0.1 is loopback too.
+        if tls.is_none() && !insecure_plaintext && !grpc_addr.ip().to_canonical().is_loopback() {
+            return Err(invalid(
+                "grpc_addr",
+                format!(
+                    "{grpc_addr} is not loopback and there is no TLS, so tokens would cross the network in plaintext; \
+                     set tls_cert and tls_key, or listen on 127.0.0.1, or, behind something that ends TLS, set \
+                     insecure_plaintext"
+                ),
+            ));
+        }
+        if grpc_addr == http_addr && grpc_addr.port() != 0 {
+            return Err(invalid("http_addr", format!("{http_addr} is grpc_addr already; give it another port")));
+        }
+        Ok(ListenConfig {
+            grpc_addr,
+            http_addr,
+            tls,
+            insecure_plaintext,
+            drain_timeout: milliseconds(
+                "drain_timeout_ms",
+                self.drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
+                0..=DRAIN_TIMEOUT_MAX_MS,
+            )?,
+            max_content_bytes: in_range(
+                "max_content_bytes",
+                self.max_content_bytes.unwrap_or(CONTENT_MAX_BYTES),
+                1..=CONTENT_MAX_BYTES,
+            )?,
+        })
+    }
+
+    fn telemetry(&self) -> Result<TelemetryConfig, ConfigError> {
+        let log_level = given(self.log_level.clone()).unwrap_or_else(|| LOG_LEVEL.to_owned());
+        check_log_level(&log_level)?;
+        let otlp_endpoint =
+            given_url(self.otlp_endpoint.clone()).or_else(|| given_url(self.otel_exporter_otlp_endpoint.clone()));
+        if let Some(url) = &otlp_endpoint
+            && !matches!(url.scheme(), Some("http" | "https"))
+        {
+            return Err(invalid("otlp_endpoint", "must begin with http:// or https://"));
+        }
+        Ok(TelemetryConfig { log_format: self.log_format.unwrap_or(LogFormat::Text), log_level, otlp_endpoint })
+    }
+}
+
+impl Config {
+    /// Every key with the value in force, as in the file; passwords hidden. For `config check` and the first log line.
+    #[must_use]
+    pub fn summary(&self) -> Value {
+        let path = |path: &Path| path.display().to_string();
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let Self { storage, listen, keys, watch, telemetry } = self;
+        json!({
+            "data_dir": path(&storage.data_dir),
+            "database_url": storage.database_url.redacted(),
+            "migrate": storage.migrate,
+            "grpc_addr": listen.grpc_addr.to_string(),
+            "http_addr": listen.http_addr.to_string(),
+            "tls_cert": listen.tls.as_ref().map(|tls| path(&tls.cert)),
+            "tls_key": listen.tls.as_ref().map(|tls| path(&tls.key)),
+            "insecure_plaintext": listen.insecure_plaintext,
+            "drain_timeout_ms": ms(listen.drain_timeout),
+            "max_content_bytes": listen.max_content_bytes,
+            "keys_dir": path(&keys.keys_dir),
+            "signing_algorithm": match keys.signing_algorithm {
+                SigningAlgorithm::EdDSA => "EdDSA",
+                SigningAlgorithm::ES256 => "ES256",
+            },
+            "token_audience": keys.token_audience,
+            "heartbeat_interval_ms": ms(watch.heartbeat_interval),
+            "poll_interval_ms": ms(watch.poll_interval),
+            "watch_ring_events": watch.ring_events,
+            "log_format": match telemetry.log_format {
+                LogFormat::Json => "json",
+                LogFormat::Text => "text",
+            },
+            "log_level": telemetry.log_level,
+            "otlp_endpoint": telemetry.otlp_endpoint.as_ref().map(ConnectionUrl::redacted),
+        })
+    }
+}
+
+fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { key, problem: problem.into() }
+}
+
+/// A lone word that is no level would be taken as the name of a module, and `inof` would silence everything else.
+fn check_log_level(directives: &str) -> Result<(), ConfigError> {
+    let problem = |detail: String| invalid("log_level", format!("is not a level or filter directives: {detail}"));
+    for word in directives.split(',').filter(|part| !part.contains(['=', '['])) {
+        word.trim().parse::<LevelFilter>().map_err(|_| problem(format!("{word:?} is not a level")))?;
+    }
+    EnvFilter::builder().parse(directives).map(|_| ()).map_err(|error| problem(error.to_string()))
+}
+
+fn given(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+fn given_path(path: Option<PathBuf>) -> Option<PathBuf> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
+fn given_url(url: Option<ConnectionUrl>) -> Option<ConnectionUrl> {
+    url.filter(|url| !url.expose().is_empty())
+}
+
+fn in_range<T: PartialOrd + Display>(key: &'static str, value: T, range: RangeInclusive<T>) -> Result<T, ConfigError> {
+    if range.contains(&value) {
+        Ok(value)
+    } else {
+        Err(invalid(key, format!("{value} is not from {} to {}", range.start(), range.end())))
+    }
+}
+
+fn milliseconds(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
+    in_range(key, value, range).map(Duration::from_millis)
+}
+
+fn database_url(url: Option<ConnectionUrl>, data_dir: &Path) -> Result<ConnectionUrl, ConfigError> {
+    if let Some(url) = given_url(url) {
+        return match url.scheme() {
+            Some("sqlite" | "postgres" | "postgresql") => Ok(url),
+            // Not repeated, not even its scheme: text that is no URL may be a password.
+            _ => Err(invalid("database_url", "must begin with sqlite://, postgres:// or postgresql://")),
+        };
+    }
+    let file = data_dir.join("policyhub.db");
+    let file = file.to_str().ok_or_else(|| invalid("data_dir", "is not UTF-8; set database_url as well"))?;
+    // The reader of the URL decodes it, and ends the path at `?`.
+    let encoded = file.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    Ok(ConnectionUrl::new(format!("sqlite://{encoded}")))
+}

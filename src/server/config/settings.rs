@@ -1,0 +1,187 @@
+//! What the operator wrote: every key once, as flag, environment variable and file key.
+//!
+//! All fields are optional, because each source may say nothing. A default here would hide the sources below it, so
+//! defaults live in `resolve` alone.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::builder::BoolishValueParser;
+use serde::Deserialize;
+
+use super::connection_url::ConnectionUrl;
+use super::error::ConfigError;
+use super::resolve::Config;
+
+/// Algorithm that bundles and statements are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+pub enum SigningAlgorithm {
+    /// Ed25519 (RFC 8037).
+    #[value(name = "EdDSA")]
+    EdDSA,
+    /// ECDSA on P-256 with SHA-256 (RFC 7518 §3.4).
+    #[value(name = "ES256")]
+    ES256,
+}
+
+/// Form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// The keys. A flag is its key with dashes, a variable its key in upper case after `POLICYHUB_`. Empty text is the same
+/// as not said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// TOML file with any of the keys below; flags and environment win over it
+    #[arg(long, env = "POLICYHUB_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+
+    /// Directory of the embedded database, the keys and the admin token [default: ./policyhub-data]
+    #[arg(long, env = "POLICYHUB_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+
+    /// sqlite://… or postgres://… [default: policyhub.db in the data directory]
+    #[arg(long, env = "POLICYHUB_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<ConnectionUrl>,
+
+    /// Bring the database to this version's schema when serving [default: true]
+    #[arg(long, env = "POLICYHUB_MIGRATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub migrate: Option<bool>,
+
+    /// Address of gRPC; port 0 takes a free one [default: 127.0.0.1:7070]
+    #[arg(long, env = "POLICYHUB_GRPC_ADDR", value_name = "IP:PORT")]
+    pub grpc_addr: Option<SocketAddr>,
+
+    /// Address of health, metrics and JWKS, always plaintext; port 0 takes a free one [default: 127.0.0.1:7071]
+    #[arg(long, env = "POLICYHUB_HTTP_ADDR", value_name = "IP:PORT")]
+    pub http_addr: Option<SocketAddr>,
+
+    /// PEM certificate chain for gRPC; needs tls_key
+    #[arg(long, env = "POLICYHUB_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// PEM private key for gRPC; needs tls_cert
+    #[arg(long, env = "POLICYHUB_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Serve gRPC without TLS beyond loopback: only behind something that ends TLS [default: false]
+    #[arg(long, env = "POLICYHUB_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub insecure_plaintext: Option<bool>,
+
+    /// How long open calls and watches may take to end at shutdown, at most 30000 [default: 25000]
+    #[arg(long, env = "POLICYHUB_DRAIN_TIMEOUT_MS", value_name = "MS")]
+    pub drain_timeout_ms: Option<u64>,
+
+    /// Largest content of a version, at most 1048576 [default: 1048576]
+    #[arg(long, env = "POLICYHUB_MAX_CONTENT_BYTES", value_name = "BYTES")]
+    pub max_content_bytes: Option<usize>,
+
+    /// Directory of the signing keys [default: keys in the data directory]
+    #[arg(long, env = "POLICYHUB_KEYS_DIR", value_name = "DIR")]
+    pub keys_dir: Option<PathBuf>,
+
+    /// Algorithm of new signing keys [default: EdDSA]
+    #[arg(long, env = "POLICYHUB_SIGNING_ALGORITHM", value_name = "ALG")]
+    pub signing_algorithm: Option<SigningAlgorithm>,
+
+    /// Audience (`aud`) that access tokens must be for [default: policyhub]
+    #[arg(long, env = "POLICYHUB_TOKEN_AUDIENCE", value_name = "TEXT")]
+    pub token_audience: Option<String>,
+
+    /// Time between heartbeats of a watch, 100 to 10000 [default: 10000]
+    #[arg(long, env = "POLICYHUB_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
+    pub heartbeat_interval_ms: Option<u64>,
+
+    /// Time between looks for other replicas' changes, 50 to 1000 [default: 1000]
+    #[arg(long, env = "POLICYHUB_POLL_INTERVAL_MS", value_name = "MS")]
+    pub poll_interval_ms: Option<u64>,
+
+    /// Events each namespace keeps in memory for watches, 16 to 65536 [default: 1024]
+    #[arg(long, env = "POLICYHUB_WATCH_RING_EVENTS", value_name = "COUNT")]
+    pub watch_ring_events: Option<usize>,
+
+    /// Form of log lines [default: text]
+    #[arg(long, env = "POLICYHUB_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+
+    /// What is logged: a level or filter directives, as in `info,policyhub=debug` [default: info]
+    #[arg(long, env = "POLICYHUB_LOG_LEVEL", value_name = "FILTER")]
+    pub log_level: Option<String>,
+
+    /// Collector of traces over OTLP gRPC; without it, OTEL_EXPORTER_OTLP_ENDPOINT; without both, none
+    #[arg(long, env = "POLICYHUB_OTLP_ENDPOINT", value_name = "URL", hide_env_values = true)]
+    pub otlp_endpoint: Option<ConnectionUrl>,
+
+    /// The variable every OpenTelemetry program reads, below all sources of `otlp_endpoint`; no key of the file.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true, hide_env_values = true)]
+    #[serde(skip)]
+    pub otel_exporter_otlp_endpoint: Option<ConnectionUrl>,
+}
+
+impl Settings {
+    /// Reads the file that `--config` names, if any, and gives the configuration in force.
+    pub fn load(self) -> Result<Config, ConfigError> {
+        match self.config.clone().filter(|path| !path.as_os_str().is_empty()) {
+            Some(path) => self.merge(Self::read(&path)?).resolve(),
+            None => self.resolve(),
+        }
+    }
+
+    /// Reads a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Self::parse(path, &text)
+    }
+
+    /// Reads the text of a file; `path` is named in errors.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or_default();
+            ConfigError::Malformed {
+                path: path.to_owned(),
+                line: before.matches('\n').count() + 1,
+                // Not the error's own Display: it quotes the line, and the line may hold a password.
+                message: error.message().to_owned(),
+            }
+        })
+    }
+
+    /// Fills in from `file` what `self`, the flags and the environment, leaves open.
+    #[must_use]
+    pub fn merge(self, file: Self) -> Self {
+        Self {
+            config: self.config.or(file.config),
+            data_dir: self.data_dir.or(file.data_dir),
+            database_url: self.database_url.or(file.database_url),
+            migrate: self.migrate.or(file.migrate),
+            grpc_addr: self.grpc_addr.or(file.grpc_addr),
+            http_addr: self.http_addr.or(file.http_addr),
+            tls_cert: self.tls_cert.or(file.tls_cert),
+            tls_key: self.tls_key.or(file.tls_key),
+            insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
+            drain_timeout_ms: self.drain_timeout_ms.or(file.drain_timeout_ms),
+            max_content_bytes: self.max_content_bytes.or(file.max_content_bytes),
+            keys_dir: self.keys_dir.or(file.keys_dir),
+            signing_algorithm: self.signing_algorithm.or(file.signing_algorithm),
+            token_audience: self.token_audience.or(file.token_audience),
+            heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
+            poll_interval_ms: self.poll_interval_ms.or(file.poll_interval_ms),
+            watch_ring_events: self.watch_ring_events.or(file.watch_ring_events),
+            log_format: self.log_format.or(file.log_format),
+            log_level: self.log_level.or(file.log_level),
+            otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),
+            otel_exporter_otlp_endpoint: self.otel_exporter_otlp_endpoint.or(file.otel_exporter_otlp_endpoint),
+        }
+    }
+}

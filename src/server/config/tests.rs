@@ -1,0 +1,263 @@
+//! Flags, file and defaults together, and the file in `config/` against all of them.
+//!
+//! No test touches the process environment: that clap puts it between the two is clap's promise; that each key has its
+//! variable is checked here.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use clap::{Args as _, Command, FromArgMatches as _};
+
+use super::*;
+use crate::domain::limits::CONTENT_MAX_BYTES;
+
+const DEFAULT_FILE: &str = include_str!("../../../config/policyhub.default.toml");
+
+fn command() -> Command {
+    Settings::augment_args(Command::new("policyhub"))
+}
+
+fn flags(arguments: &[&str]) -> Settings {
+    let arguments = std::iter::once("policyhub").chain(arguments.iter().copied());
+    let matches = command().try_get_matches_from(arguments).expect("arguments");
+    Settings::from_arg_matches(&matches).expect("settings")
+}
+
+fn file(text: &str) -> Settings {
+    Settings::parse(Path::new("hub.toml"), text).expect("file")
+}
+
+fn refused(text: &str) -> String {
+    let settings = Settings::parse(Path::new("hub.toml"), text);
+    settings.and_then(Settings::resolve).expect_err("must be refused").to_string()
+}
+
+/// Names of all keys: every visible flag but `--config`.
+fn keys() -> BTreeSet<String> {
+    let arguments = command();
+    let visible = arguments.get_arguments().filter(|argument| !argument.is_hide_set());
+    visible.map(|argument| argument.get_id().to_string()).filter(|id| id != "config").collect()
+}
+
+/// The default file with its keys taken out of their comments.
+fn uncommented() -> String {
+    let is_key = |line: &str| line.starts_with(|letter: char| letter.is_ascii_lowercase());
+    let lines = DEFAULT_FILE.lines().map(|line| line.strip_prefix('#').filter(|rest| is_key(rest)).unwrap_or(line));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = Settings::default().resolve().expect("defaults");
+    assert_eq!(
+        config.summary(),
+        serde_json::json!({
+            "data_dir": "./policyhub-data",
+            "database_url": "sqlite://./policyhub-data/policyhub.db",
+            "migrate": true,
+            "grpc_addr": "127.0.0.1:7070",
+            "http_addr": "127.0.0.1:7071",
+            "tls_cert": null,
+            "tls_key": null,
+            "insecure_plaintext": false,
+            "drain_timeout_ms": 25_000,
+            "max_content_bytes": CONTENT_MAX_BYTES,
+            "keys_dir": "./policyhub-data/keys",
+            "signing_algorithm": "EdDSA",
+            "token_audience": "policyhub",
+            "heartbeat_interval_ms": 10_000,
+            "poll_interval_ms": 1_000,
+            "watch_ring_events": 1_024,
+            "log_format": "text",
+            "log_level": "info",
+            "otlp_endpoint": null,
+        })
+    );
+}
+
+#[test]
+fn the_default_file_shows_every_key_with_its_default() {
+    let text = uncommented();
+    let table: toml::Table = text.parse().expect("TOML");
+    assert_eq!(table.keys().cloned().collect::<BTreeSet<_>>(), keys());
+    assert_eq!(file(&text).resolve().expect("valid"), Settings::default().resolve().expect("defaults"));
+    assert_eq!(file(DEFAULT_FILE), Settings::default(), "as shipped, it says nothing");
+}
+
+#[test]
+fn every_key_is_a_flag_a_variable_and_a_line_of_the_summary() {
+    for argument in command().get_arguments().filter(|argument| !argument.is_hide_set()) {
+        let id = argument.get_id().to_string();
+        let variable = argument.get_env().and_then(|name| name.to_str()).map(str::to_owned);
+        assert_eq!(variable, Some(format!("POLICYHUB_{}", id.to_uppercase())));
+        assert_eq!(argument.get_long(), Some(id.replace('_', "-").as_str()));
+    }
+    let summary = Settings::default().resolve().expect("defaults").summary();
+    assert_eq!(summary.as_object().expect("object").keys().cloned().collect::<BTreeSet<_>>(), keys());
+}
+
+#[test]
+fn help_shows_no_url_from_the_environment() {
+    for key in ["database_url", "otlp_endpoint", "otel_exporter_otlp_endpoint"] {
+        let command = command();
+        let argument = command.get_arguments().find(|argument| argument.get_id() == key).expect("key");
+        assert!(argument.is_hide_env_values_set(), "{key}");
+    }
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_defaults() {
+    let written = file("grpc_addr = '127.0.0.1:1'\nhttp_addr = '127.0.0.1:2'\nmigrate = false\nlog_format = 'json'");
+    let config = flags(&["--grpc-addr", "127.0.0.1:9", "--migrate"]).merge(written).resolve().expect("valid");
+    assert_eq!(config.listen.grpc_addr.port(), 9, "flag over file");
+    assert!(config.storage.migrate, "flag over file");
+    assert_eq!(config.listen.http_addr.port(), 2, "file over default");
+    assert_eq!(config.telemetry.log_format, LogFormat::Json, "file over default");
+    assert_eq!(config.watch.ring_events, 1_024, "default");
+}
+
+#[test]
+fn merging_loses_no_key() {
+    let full = Settings {
+        config: Some("c".into()),
+        otel_exporter_otlp_endpoint: Some(ConnectionUrl::new("http://o")),
+        ..file(&uncommented())
+    };
+    assert!(!format!("{full:?}").contains("None"), "the test must set every field: {full:?}");
+    assert_eq!(Settings::default().merge(full.clone()), full);
+    assert_eq!(full.clone().merge(Settings::default()), full);
+}
+
+#[test]
+fn switches_take_a_value_or_none() {
+    assert_eq!(flags(&["--insecure-plaintext"]).insecure_plaintext, Some(true));
+    assert_eq!(flags(&["--migrate=false"]).migrate, Some(false));
+    assert_eq!(flags(&["--migrate=0"]).migrate, Some(false));
+    assert_eq!(flags(&[]).migrate, None);
+}
+
+#[test]
+fn the_file_named_by_the_flag_is_read() {
+    let directory = tempfile::tempdir().expect("directory");
+    let path = directory.path().join("hub.toml");
+    std::fs::write(&path, "poll_interval_ms = 50").expect("write");
+    let named = flags(&["--config", path.to_str().expect("path")]);
+    assert_eq!(named.load().expect("valid").watch.poll_interval.as_millis(), 50);
+    let missing = directory.path().join("missing.toml");
+    let error = flags(&["--config", missing.to_str().expect("path")]).load().expect_err("must be refused");
+    assert!(error.to_string().contains("missing.toml"), "{error}");
+}
+
+#[test]
+fn errors_of_the_file_name_file_line_and_key() {
+    let unknown = refused("migrate = true\n\nheartbeat_ms = 5");
+    assert!(unknown.starts_with("read config file hub.toml, line 3: unknown field `heartbeat_ms`"), "{unknown}");
+    assert!(refused("config = 'other.toml'").contains("unknown field `config`"));
+    assert!(refused("otel_exporter_otlp_endpoint = 'http://x'").contains("unknown field"));
+    assert!(refused("migrate = 'yes'").contains("line 1"));
+    assert!(refused("grpc_addr = 'localhost'").contains("socket address"));
+    assert!(refused("[listen]\ngrpc_addr = '127.0.0.1:1'").contains("listen"));
+    assert!(refused("migrate = true\nmigrate = true").contains("line 2"));
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_key() {
+    for (text, key) in [
+        ("heartbeat_interval_ms = 99", "heartbeat_interval_ms"),
+        ("heartbeat_interval_ms = 10001", "heartbeat_interval_ms"),
+        ("poll_interval_ms = 49", "poll_interval_ms"),
+        ("poll_interval_ms = 1001", "poll_interval_ms"),
+        ("drain_timeout_ms = 30001", "drain_timeout_ms"),
+        ("watch_ring_events = 15", "watch_ring_events"),
+        ("watch_ring_events = 65537", "watch_ring_events"),
+        ("max_content_bytes = 0", "max_content_bytes"),
+        ("max_content_bytes = 1048577", "max_content_bytes"),
+        ("log_level = 'inof'", "log_level"),
+        ("log_level = 'info,policyhub=loud'", "log_level"),
+        ("otlp_endpoint = 'collector:4317'", "otlp_endpoint"),
+        ("database_url = 'mysql://h/d'", "database_url"),
+        ("database_url = './policyhub.db'", "database_url"),
+        ("tls_cert = 'c.pem'", "tls_key"),
+        ("tls_key = 'k.pem'", "tls_cert"),
+        ("grpc_addr = '127.0.0.1:7071'", "http_addr"),
+    ] {
+        let error = refused(text);
+        assert!(error.starts_with(&format!("use config key {key}: ")), "{text} gives {error}");
+    }
+    assert!(refused("heartbeat_interval_ms = -1").contains("line 1"));
+    assert!(refused("signing_algorithm = 'none'").contains("EdDSA"));
+    assert!(refused("log_format = 'xml'").contains("json"));
+}
+
+#[test]
+fn values_at_the_edge_are_taken() {
+    let text = "heartbeat_interval_ms = 100\npoll_interval_ms = 50\ndrain_timeout_ms = 30000\nwatch_ring_events = 16\n\
+                max_content_bytes = 1\nlog_level = 'warn,policyhub=debug,tower[span]=off'\ngrpc_addr = '127.0.0.1:0'\n\
+                http_addr = '127.0.0.1:0'\nsigning_algorithm = 'ES256'\ndatabase_url = 'postgresql://h/d'";
+    let config = file(text).resolve().expect("valid");
+    assert_eq!(config.keys.signing_algorithm, SigningAlgorithm::ES256);
+    assert_eq!(config.listen.max_content_bytes, 1);
+}
+
+#[test]
+fn plaintext_stays_on_loopback() {
+    for far in ["0.0.0.0:7070", "[::]:7070", "10.0.0.1:7070", "[::ffff:10.0.0.1]:7070"] {
+        let error = refused(&format!("grpc_addr = '{far}'"));
+        for advice in ["tls_cert and tls_key", "127.0.0.1", "insecure_plaintext"] {
+            assert!(error.contains(advice), "{error} must say {advice}");
+        }
+        for allowed in ["insecure_plaintext = true", "tls_cert = 'c'\ntls_key = 'k'"] {
+            file(&format!("grpc_addr = '{far}'\n{allowed}")).resolve().expect("allowed");
+        }
+    }
+    for near in ["127.0.0.1:7070", "127.9.9.9:0", "[::1]:7070", "[::ffff:127.0.0.1]:7070"] {
+        file(&format!("grpc_addr = '{near}'")).resolve().expect("loopback");
+    }
+}
+
+#[test]
+fn directories_follow_the_data_directory() {
+    let config = flags(&["--data-dir", "/srv/hub 50%?"]).resolve().expect("valid");
+    assert_eq!(config.storage.database_url.expose(), "sqlite:///srv/hub 50%25%3F/policyhub.db");
+    assert_eq!(config.keys.keys_dir, Path::new("/srv/hub 50%?/keys"));
+    let apart = flags(&["--data-dir", "/srv/hub", "--keys-dir", "/run/keys", "--database-url", "sqlite://x.db"]);
+    let config = apart.resolve().expect("valid");
+    assert_eq!(
+        (config.storage.database_url.expose(), config.keys.keys_dir.to_str()),
+        ("sqlite://x.db", Some("/run/keys"))
+    );
+}
+
+#[test]
+fn the_collector_of_opentelemetry_comes_last() {
+    let standard = ConnectionUrl::new("http://standard:4317");
+    let endpoint = |text: &str| {
+        let settings = Settings { otel_exporter_otlp_endpoint: Some(standard.clone()), ..file(text) };
+        settings.resolve().expect("valid").telemetry.otlp_endpoint
+    };
+    assert_eq!(endpoint(""), Some(standard.clone()));
+    assert_eq!(endpoint("otlp_endpoint = ''"), Some(standard.clone()));
+    assert_eq!(endpoint("otlp_endpoint = 'http://own:4317'"), Some(ConnectionUrl::new("http://own:4317")));
+}
+
+#[test]
+fn no_output_holds_a_password() {
+    let text = "database_url = 'postgres://hub:canary@db/hub'\notlp_endpoint = 'https://u:canary@c:4317'";
+    let settings = file(text);
+    let shown = format!("{settings:?}");
+    let config = settings.resolve().expect("valid");
+    assert!(config.storage.database_url.expose().contains("canary"), "the store gets the whole URL");
+    for output in [shown, format!("{config:#?}"), config.summary().to_string()] {
+        assert!(!output.contains("canary"), "{output}");
+    }
+    for text in [
+        "database_url = 'postgres://hub:canary@db/hub",
+        "database_url = 'mysql://hub:canary@db/hub'",
+        "database_url = ['postgres://hub:canary@db/hub']",
+        "database_url = 'hub:canary'",
+        "otlp_endpoint = 'canary'",
+    ] {
+        let error = Settings::parse(Path::new("hub.toml"), text).and_then(Settings::resolve).expect_err("refused");
+        assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+    }
+}

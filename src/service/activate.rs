@@ -1,0 +1,63 @@
+//! Activate: one or many pointers of a namespace, in one transaction, one event, one statement, one push.
+
+use super::write::Begun;
+use super::{Context, Service};
+use crate::domain::command::{Activate, Target};
+use crate::domain::event::{Change, EventKind};
+use crate::domain::lifecycle::{self, TargetFacts};
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::outcome::Activated;
+use crate::domain::policy::Policy;
+use crate::domain::version::Version;
+use crate::domain::{Error, Reason, Result};
+use crate::store::ReadTx;
+
+impl Service {
+    /// Moves pointers, all or none.
+    ///
+    /// # Errors
+    /// `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, and those of `lifecycle::check_activate` and `lifecycle::activate`.
+    pub async fn activate(&self, context: &Context, request: Activate) -> Result<Activated> {
+        lifecycle::check_activate(&request)?;
+        let call = self.call(context, "Activate", &request)?;
+        let mut write = match call.begin(&request.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let (policies, versions) = read_targets(write.tx.read(), &request.namespace, &request.targets).await?;
+        let facts = facts(&request, &policies, &versions)?;
+        let pointers = lifecycle::activate(&request.targets, &facts)?;
+        let only = match request.targets.as_slice() {
+            [target] => Some(target.policy.clone()),
+            _ => None,
+        };
+        let change =
+            Change { reason: request.reason.clone(), pointers, ..Change::new(EventKind::Activate, only.as_ref()) };
+        let (activated, _) = write.record_activation(change).await?;
+        write.finish(activated).await
+    }
+}
+
+/// All policies and all versions of the targets: two queries, however many there are.
+async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) -> Result<(Vec<Policy>, Vec<Version>)> {
+    let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
+    let numbers: Vec<(&PolicyId, i64)> = targets.iter().map(|target| (&target.policy, target.version)).collect();
+    Ok((tx.policies_named(namespace, &ids).await?, tx.versions_named(namespace, &numbers).await?))
+}
+
+fn facts<'a>(request: &Activate, policies: &'a [Policy], versions: &'a [Version]) -> Result<Vec<TargetFacts<'a>>> {
+    let find = |target: &Target| {
+        let name = PolicyName { namespace: request.namespace.clone(), policy: target.policy.clone() };
+        let policy = policies
+            .iter()
+            .find(|policy| policy.name == name)
+            .ok_or_else(|| Error::new(Reason::PolicyNotFound, format!("{name} does not exist")).about(&name))?;
+        let version = versions.iter().find(|version| version.policy == name && version.number == target.version);
+        let version = version.ok_or_else(|| {
+            let name = name.version(target.version);
+            Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
+        })?;
+        Ok(TargetFacts { policy, version })
+    };
+    request.targets.iter().map(find).collect()
+}

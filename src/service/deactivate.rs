@@ -1,0 +1,35 @@
+//! Deactivate: a pointer is removed, subscribers get a tombstone.
+
+use super::write::Begun;
+use super::{Context, Service};
+use crate::domain::Result;
+use crate::domain::command::Deactivate;
+use crate::domain::event::{Change, EventKind};
+use crate::domain::lifecycle;
+use crate::domain::outcome::Deactivated;
+use crate::domain::policy::Policy;
+
+impl Service {
+    /// Removes the active pointer of a policy.
+    ///
+    /// # Errors
+    /// `NO_ACTIVE_VERSION`, `EXPECTED_ACTIVE_MISMATCH`, `POLICY_NOT_FOUND`, `INVALID_ARGUMENT`.
+    pub async fn deactivate(&self, context: &Context, request: Deactivate) -> Result<Deactivated> {
+        lifecycle::check_reason(&request.reason)?;
+        let call = self.call(context, "Deactivate", &request)?;
+        let mut write = match call.begin(&request.policy.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let policy = write.tx.read().policy(&request.policy).await?;
+        let pointer = lifecycle::deactivate(&policy, request.expected_active)?;
+        let change = Change {
+            reason: request.reason,
+            pointers: vec![pointer],
+            ..Change::new(EventKind::Deactivate, Some(&policy.name.policy))
+        };
+        let (activation, recorded) = write.record_activation(change).await?;
+        let policy = Policy { active_version: 0, active_revision: recorded.revision(), ..policy };
+        write.finish(Deactivated { policy, activation, revision: recorded.revision() }).await
+    }
+}

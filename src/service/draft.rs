@@ -1,0 +1,170 @@
+//! Draft and AbandonDraft.
+
+use super::policy::{insert_policy, new_policy};
+use super::write::{Begun, Write};
+use super::{Context, Service};
+use crate::domain::command::{AbandonDraft, Draft};
+use crate::domain::digest::Digest;
+use crate::domain::event::{Change, EventKind, VersionChange};
+use crate::domain::lifecycle::{self, DraftDecision, DraftFacts};
+use crate::domain::limits::{CONTENT_TYPE_MAX_CHARS, NOTE_MAX_BYTES};
+use crate::domain::outcome::VersionChanged;
+use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Reason, Result};
+use crate::signing::digest_of;
+
+/// What an event says of a version that changed its state.
+pub(super) fn state_change(version: &Version) -> VersionChange {
+    VersionChange {
+        policy: version.policy.policy.clone(),
+        version: version.number,
+        state: version.state,
+        digest: version.digest.clone(),
+    }
+}
+
+impl Service {
+    fn check_content(&self, request: &Draft) -> Result<()> {
+        if request.content.is_empty() {
+            return Err(Error::new(Reason::ContentEmpty, "content is empty"));
+        }
+        if request.content.len() > self.content_max_bytes {
+            let (size, limit) = (request.content.len(), self.content_max_bytes);
+            return Err(Error::new(Reason::ContentTooLarge, format!("content has {size} bytes, over {limit}"))
+                .with("size_bytes", size)
+                .with("limit_bytes", limit));
+        }
+        if request.content_type.len() > CONTENT_TYPE_MAX_CHARS
+            || !request.content_type.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        {
+            let rule = format!("must be at most {CONTENT_TYPE_MAX_CHARS} printable ASCII characters");
+            return Err(Error::invalid("content_type", rule));
+        }
+        if !request.requires.is_empty() {
+            // Kept for nothing is worse than refused: nothing enforces them yet.
+            return Err(Error::new(Reason::Unimplemented, "requirements between policies are not enforced yet"));
+        }
+        Ok(())
+    }
+
+    /// Writes the next version of a policy, as a draft.
+    ///
+    /// # Errors
+    /// `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, and those of `lifecycle::draft`.
+    pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
+        self.check_content(&request)?;
+        let digest = digest_of(&request.content);
+        let call = self.call(context, "Draft", &(&request, &digest))?;
+        let mut write = match call.begin(&request.policy.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let policy = policy_for(&write, context, &request).await?;
+        let tx = write.tx.read();
+        let open = tx.open_versions(&policy.name).await?;
+        let label_holder = match &request.label {
+            Some(label) => tx.find_labelled(&policy.name, label).await?,
+            None => None,
+        };
+        let base_exists =
+            request.base_version <= 0 || tx.find_version(&policy.name, request.base_version).await?.is_some();
+        let facts = DraftFacts { policy: &policy, open: &open, label_holder: label_holder.as_ref(), base_exists };
+        let decision = lifecycle::draft(facts, &request, &digest)?;
+        let (number, superseded) = match (decision, label_holder) {
+            (DraftDecision::Existing, Some(version)) => {
+                // Nothing changes: no event, and no answer to keep.
+                return Ok(VersionChanged { version, revision: 0 });
+            }
+            (DraftDecision::Existing, None) => return Err(Error::internal("an existing version that is not there")),
+            (DraftDecision::New { number, superseded }, _) => (number, superseded),
+        };
+        let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
+        for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
+            let ended = Version { state: VersionState::Superseded, etag: version.etag + 1, ..version };
+            write.tx.update_version(&ended).await?;
+            change.versions.push(state_change(&ended));
+        }
+        let version = new_version(context, &policy, request, digest, number, &write).await?;
+        change.versions.push(state_change(&version));
+        change.reason.clone_from(&version.change_note);
+        let recorded = write.record(change).await?;
+        write.finish(VersionChanged { version, revision: recorded.revision() }).await
+    }
+
+    /// Ends a draft.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`, `VERSION_NOT_OPEN`, `ETAG_MISMATCH`.
+    pub async fn abandon_draft(&self, context: &Context, request: AbandonDraft) -> Result<VersionChanged> {
+        if request.reason.len() > NOTE_MAX_BYTES {
+            return Err(Error::invalid("reason", format!("is over {NOTE_MAX_BYTES} bytes")));
+        }
+        let call = self.call(context, "AbandonDraft", &request)?;
+        let name = &request.version.policy;
+        let mut write = match call.begin(&name.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let version = self.resolve(write.tx.read(), &request.version).await?;
+        lifecycle::abandon(&version, request.etag)?;
+        let version = Version { state: VersionState::Abandoned, etag: version.etag + 1, ..version };
+        write.tx.update_version(&version).await?;
+        let change = Change {
+            reason: request.reason,
+            versions: vec![state_change(&version)],
+            ..Change::new(EventKind::AbandonDraft, Some(&name.policy))
+        };
+        let recorded = write.record(change).await?;
+        write.finish(VersionChanged { version, revision: recorded.revision() }).await
+    }
+}
+
+/// The policy of a draft; made when it is absent and the request allows it.
+async fn policy_for(write: &Write<'_>, context: &Context, request: &Draft) -> Result<Policy> {
+    match write.tx.read().policy(&request.policy).await {
+        Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
+            let kind = PolicyKind::of_content_type(&request.content_type);
+            let policy = new_policy(request.policy.clone(), kind, context.now);
+            insert_policy(&write.tx, &policy).await?;
+            Ok(policy)
+        }
+        found => found,
+    }
+}
+
+async fn new_version(
+    context: &Context,
+    policy: &Policy,
+    request: Draft,
+    digest: Digest,
+    number: i64,
+    write: &Write<'_>,
+) -> Result<Version> {
+    let content_type =
+        if request.content_type.is_empty() { policy.kind.content_type().to_owned() } else { request.content_type };
+    let version = Version {
+        policy: policy.name.clone(),
+        number,
+        state: VersionState::Draft,
+        label: request.label,
+        digest,
+        size_bytes: i64::try_from(request.content.len()).unwrap_or(i64::MAX),
+        content_type,
+        change_note: request.change_note,
+        requires: request.requires,
+        base_version: request.base_version,
+        source_version: 0,
+        author: context.actor(),
+        publisher: String::new(),
+        manifest: String::new(),
+        etag: 1,
+        create_time: context.now,
+        stage_time: None,
+        publish_time: None,
+    };
+    write.tx.insert_content(&version.digest, &request.content).await?;
+    write.tx.insert_version(&version).await?;
+    write.tx.set_latest_version(&policy.name, number).await?;
+    Ok(version)
+}

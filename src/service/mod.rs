@@ -1,0 +1,56 @@
+//! The use cases, one verb one file: authorize, read, decide (pure), sign, write, commit, wake.
+//!
+//! Never sees the wire: requests come and answers go in the domain's words.
+
+mod activate;
+mod active;
+mod bootstrap;
+mod check;
+mod context;
+mod deactivate;
+mod draft;
+mod events;
+mod namespace;
+mod policy;
+mod publish;
+mod query;
+mod rollback;
+mod signer;
+mod stage;
+mod verify;
+mod watch;
+mod write;
+
+pub use active::Active;
+pub use context::Context;
+pub use query::{Difference, VersionWithContent};
+pub use signer::Signer;
+
+use std::sync::Arc;
+
+use crate::store::Store;
+use crate::watch::Hub;
+
+/// Everything a use case needs.
+#[derive(Debug)]
+pub struct Service {
+    store: Store,
+    signer: Arc<Signer>,
+    hub: Arc<Hub>,
+    checkpoints: watch::Checkpoints,
+    content_max_bytes: usize,
+}
+
+impl Service {
+    /// A service over a store. `content_max_bytes` is at most `limits::CONTENT_MAX_BYTES`.
+    #[must_use]
+    pub fn new(store: Store, signer: Arc<Signer>, hub: Arc<Hub>, content_max_bytes: usize) -> Self {
+        Self { store, signer, hub, checkpoints: watch::Checkpoints::default(), content_max_bytes }
+    }
+
+    /// Who signs.
+    #[must_use]
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+}

@@ -1,0 +1,151 @@
+//! Policies: made, changed, read.
+
+use super::namespace::check_description;
+use super::write::Begun;
+use super::{Context, Service};
+use crate::checks;
+use crate::domain::command::{CreatePolicy, Page, SettingsPatch, UpdatePolicy};
+use crate::domain::event::{Change, EventKind};
+use crate::domain::lifecycle::check_etag;
+use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::outcome::PolicyChanged;
+use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+use crate::store::WriteTx;
+
+/// A policy as it begins.
+pub(super) fn new_policy(name: PolicyName, kind: PolicyKind, now: Micros) -> Policy {
+    Policy {
+        name,
+        kind,
+        description: String::new(),
+        settings: PolicySettings::default(),
+        latest_version: 0,
+        active_version: 0,
+        active_revision: 0,
+        etag: 1,
+        create_time: now,
+        update_time: now,
+    }
+}
+
+/// Adds a policy, within the limit of its namespace.
+pub(super) async fn insert_policy(tx: &WriteTx, policy: &Policy) -> Result<()> {
+    let namespace = &policy.name.namespace;
+    if namespace.is_system() {
+        return Err(Error::invalid("parent", "namespaces/system holds no policies"));
+    }
+    if tx.read().policy_count(namespace).await? >= POLICIES_PER_NAMESPACE_MAX {
+        let message = format!("{} has {POLICIES_PER_NAMESPACE_MAX} policies, the most it can", namespace.name());
+        return Err(Error::new(Reason::LimitExceeded, message).with("limit", POLICIES_PER_NAMESPACE_MAX));
+    }
+    tx.insert_policy(policy).await
+}
+
+fn check_settings(settings: &PolicySettings) -> Result<()> {
+    if settings.json_schema.is_empty() {
+        return Ok(());
+    }
+    checks::compile_schema(&settings.json_schema).map(|_| ()).map_err(|why| {
+        Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}"))
+    })
+}
+
+fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
+    let settings = serde_json::json!({
+        "kind": policy.kind, "description": policy.description, "settings": policy.settings,
+    });
+    Ok(Change { settings: Some(settings), ..Change::new(kind, Some(&policy.name.policy)) })
+}
+
+fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
+    let SettingsPatch {
+        max_open_drafts,
+        json_schema,
+        allow_backport,
+        bump_rule,
+        allow_draft_fallback,
+        required_approvals,
+    } = patch;
+    settings.max_open_drafts = max_open_drafts.unwrap_or(settings.max_open_drafts);
+    settings.allow_backport = allow_backport.unwrap_or(settings.allow_backport);
+    settings.bump_rule = bump_rule.unwrap_or(settings.bump_rule);
+    settings.allow_draft_fallback = allow_draft_fallback.unwrap_or(settings.allow_draft_fallback);
+    settings.required_approvals = required_approvals.unwrap_or(settings.required_approvals);
+    if let Some(schema) = json_schema {
+        settings.json_schema = schema;
+    }
+}
+
+impl Service {
+    /// Makes a policy.
+    ///
+    /// # Errors
+    /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
+    pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
+        check_description(&request.description)?;
+        check_settings(&request.settings)?;
+        let call = self.call(context, "CreatePolicy", &request)?;
+        let mut write = match call.begin(&request.policy.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        if write.tx.read().find_policy(&request.policy).await?.is_some() {
+            let message = format!("{} exists already", request.policy);
+            return Err(Error::new(Reason::PolicyExists, message).about(&request.policy));
+        }
+        let policy = Policy {
+            description: request.description,
+            settings: request.settings,
+            ..new_policy(request.policy, request.kind, context.now)
+        };
+        insert_policy(&write.tx, &policy).await?;
+        let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
+        write.finish(PolicyChanged { policy, revision: recorded.revision() }).await
+    }
+
+    /// Changes a policy.
+    ///
+    /// # Errors
+    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_SCHEMA`, `INVALID_ARGUMENT`.
+    pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
+        let call = self.call(context, "UpdatePolicy", &request)?;
+        let mut write = match call.begin(&request.policy.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let mut policy = write.tx.read().policy(&request.policy).await?;
+        check_etag(request.etag, policy.etag, &policy.name.to_string())?;
+        if let Some(description) = request.description {
+            check_description(&description)?;
+            policy.description = description;
+        }
+        patch(&mut policy.settings, request.settings);
+        check_settings(&policy.settings)?;
+        policy.etag += 1;
+        policy.update_time = context.now;
+        write.tx.update_policy(&policy).await?;
+        let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
+        write.finish(PolicyChanged { policy, revision: recorded.revision() }).await
+    }
+
+    /// A policy.
+    ///
+    /// # Errors
+    /// `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`.
+    pub async fn get_policy(&self, name: &PolicyName) -> Result<Policy> {
+        self.store.read().await?.policy(name).await
+    }
+
+    /// A page of policies.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`.
+    pub async fn list_policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Vec<Policy>> {
+        let tx = self.store.read().await?;
+        tx.namespace(namespace).await?;
+        tx.policies(namespace, page).await
+    }
+}

@@ -1,0 +1,152 @@
+//! What was ever accepted can be asked for: versions, reports, differences.
+
+use bytes::Bytes;
+
+use super::Service;
+use crate::checks;
+use crate::domain::bundle::Bundle;
+use crate::domain::command::{Page, VersionFilter};
+use crate::domain::limits::PAGE_CONTENT_MAX_BYTES;
+use crate::domain::name::{PolicyName, VersionName, VersionRef};
+use crate::domain::report::Report;
+use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Reason, Result};
+use crate::signing::digest_of;
+use crate::store::ReadTx;
+use crate::watch::Verify as _;
+
+/// A version, with its bytes when they were asked for.
+#[derive(Debug, Clone)]
+pub struct VersionWithContent {
+    /// The version.
+    pub version: Version,
+    /// Its bytes.
+    pub content: Option<Bytes>,
+    /// Whether the policy points to it.
+    pub active: bool,
+}
+
+/// What changed between two versions.
+#[derive(Debug, Clone)]
+pub struct Difference {
+    /// The older one.
+    pub from: VersionWithContent,
+    /// The newer one.
+    pub to: VersionWithContent,
+    /// Unified diff.
+    pub unified: String,
+    /// JSON Patch, empty when either can't be parsed.
+    pub json_patch: String,
+}
+
+impl Service {
+    /// The version a name means.
+    pub(super) async fn resolve(&self, tx: &ReadTx, name: &VersionName) -> Result<Version> {
+        let policy = tx.policy(&name.policy).await?;
+        match &name.version {
+            VersionRef::Number(number) => tx.version(&name.policy, *number).await,
+            VersionRef::Label(label) => tx.labelled(&name.policy, label).await,
+            VersionRef::Latest => tx.version(&name.policy, policy.latest_version).await,
+            VersionRef::Active if policy.active_version == 0 => Err(no_active(&name.policy)),
+            VersionRef::Active => tx.version(&name.policy, policy.active_version).await,
+        }
+    }
+
+    /// The bytes of a version, proven to be those that were accepted.
+    async fn content_of(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
+        let content = tx.content(&version.digest).await?;
+        if version.state == VersionState::Published {
+            self.signer.bundle(version, &content)?;
+        } else if digest_of(&content) != version.digest {
+            return Err(Error::data_loss(format!("{}: its content is not that of its digest", version.name())));
+        }
+        Ok(content)
+    }
+
+    /// A version.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`, `POLICY_NOT_FOUND`, `NO_ACTIVE_VERSION`, `DATA_LOSS`.
+    pub async fn get_version(&self, name: &VersionName, full: bool) -> Result<VersionWithContent> {
+        let tx = self.store.read().await?;
+        let version = self.resolve(&tx, name).await?;
+        let active = tx.policy(&name.policy).await?.active_version == version.number;
+        let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
+        Ok(VersionWithContent { version, content, active })
+    }
+
+    /// A page of versions, newest first. With content it may end early; the second answer says whether it did.
+    ///
+    /// # Errors
+    /// `POLICY_NOT_FOUND`, `DATA_LOSS`.
+    pub async fn list_versions(
+        &self,
+        policy: &PolicyName,
+        page: &Page<i64>,
+        filter: &VersionFilter,
+        full: bool,
+    ) -> Result<(Vec<VersionWithContent>, bool)> {
+        let tx = self.store.read().await?;
+        let active_version = tx.policy(policy).await?.active_version;
+        let mut listed = Vec::new();
+        let mut bytes = 0;
+        for version in tx.versions(policy, page, filter).await? {
+            let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
+            bytes += content.as_ref().map_or(0, Bytes::len);
+            if bytes > PAGE_CONTENT_MAX_BYTES && !listed.is_empty() {
+                return Ok((listed, true));
+            }
+            let active = version.number == active_version;
+            listed.push(VersionWithContent { version, content, active });
+        }
+        Ok((listed, false))
+    }
+
+    /// What changed between two versions of one policy.
+    ///
+    /// # Errors
+    /// As `get_version`; `INVALID_ARGUMENT` for versions of two policies.
+    pub async fn diff_versions(&self, from: &VersionName, to: &VersionName) -> Result<Difference> {
+        if from.policy != to.policy {
+            return Err(Error::invalid("to", "must be a version of the same policy as `from`"));
+        }
+        let tx = self.store.read().await?;
+        let policy = tx.policy(&from.policy).await?;
+        let mut sides = Vec::with_capacity(2);
+        for name in [from, to] {
+            let version = self.resolve(&tx, name).await?;
+            let content = self.content_of(&tx, &version).await?;
+            sides.push(Bundle { version, content });
+        }
+        drop(tx);
+        let [old, new] = sides.try_into().map_err(|_| Error::internal("a diff has two sides"))?;
+        let parse = |side: &Bundle| checks::parse(policy.kind, &side.content).ok().flatten();
+        let json_patch = match (parse(&old), parse(&new)) {
+            (Some(old), Some(new)) => checks::diff::json_patch(&old.value, &new.value),
+            _ => String::new(),
+        };
+        let unified = checks::diff::unified(&old.version.name(), &old.content, &new.version.name(), &new.content);
+        let without_content = |side: Bundle| VersionWithContent {
+            active: side.version.number == policy.active_version,
+            version: side.version,
+            content: None,
+        };
+        Ok(Difference { from: without_content(old), to: without_content(new), unified, json_patch })
+    }
+
+    /// What the checks found the last time they ran on a version.
+    ///
+    /// # Errors
+    /// `REPORT_NOT_FOUND`, `VERSION_NOT_FOUND`.
+    pub async fn get_report(&self, name: &VersionName) -> Result<(Version, Report)> {
+        let tx = self.store.read().await?;
+        let version = self.resolve(&tx, name).await?;
+        let report = tx.report(&version.policy, version.number).await?;
+        Ok((version, report))
+    }
+}
+
+/// The error for a policy that points nowhere (rule 10).
+pub(super) fn no_active(policy: &PolicyName) -> Error {
+    Error::new(Reason::NoActiveVersion, format!("{policy} has no active version")).about(policy)
+}

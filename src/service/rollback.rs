@@ -1,0 +1,118 @@
+//! Rollback: forward in the log, back in content. Nothing is destroyed, and a rollback can be rolled back.
+
+use super::check::Subject;
+use super::draft::state_change;
+use super::publish::signed;
+use super::write::{Begun, Write};
+use super::{Context, Service};
+use crate::domain::command::Rollback;
+use crate::domain::event::{Change, EventKind};
+use crate::domain::lifecycle::{self, TargetFacts};
+use crate::domain::outcome::RolledBack;
+use crate::domain::policy::Policy;
+use crate::domain::report::Report;
+use crate::domain::version::Version;
+use crate::domain::{Error, Reason, Result};
+use crate::store::ReadTx;
+
+impl Service {
+    /// Puts an older version in force, at a new revision.
+    ///
+    /// # Errors
+    /// `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
+    /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
+        lifecycle::check_reason(&request.reason)?;
+        if request.version < 0 {
+            return Err(Error::invalid("version", "must be a number from 1, or 0 for the one before"));
+        }
+        let call = self.call(context, "Rollback", &request)?;
+        let tx = self.store.read().await?;
+        if let Some(answer) = call.replayed(&tx).await? {
+            return Ok(answer);
+        }
+        let policy = tx.policy(&request.policy).await?;
+        let number = target(&tx, &policy, request.version).await?;
+        let version = tx.version(&request.policy, number).await?;
+        let subject = self.subject_of(&tx, policy, version).await?;
+        drop(tx);
+        let report = (!request.skip_validation).then(|| subject.run_again(context.now));
+
+        let mut write = match call.begin(&request.policy.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let (policy, version) = subject.still_holds(write.tx.read()).await?;
+        // "The one before" may be another by now: then the checks were run on the wrong one.
+        if target(write.tx.read(), &policy, request.version).await? != version.number {
+            return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
+        }
+        let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
+        let mut change = Change {
+            reason: request.reason.clone(),
+            skipped_validation: request.skip_validation,
+            ..Change::new(EventKind::Rollback, Some(&policy.name.policy))
+        };
+        let version = if request.copy_forward {
+            let copy = self.copy_forward(context, &write, &policy, &subject, &request, report.as_ref()).await?;
+            change.versions.push(state_change(&copy));
+            let target = crate::domain::command::Target {
+                policy: policy.name.policy.clone(),
+                version: copy.number,
+                expected_active: None,
+            };
+            change.pointers = lifecycle::activate(&[target], &[TargetFacts { policy: &policy, version: &copy }])?;
+            copy
+        } else {
+            change.pointers.push(pointer);
+            version
+        };
+        let (activation, recorded) = write.record_activation(change).await?;
+        write.finish(RolledBack { version, activation, revision: recorded.revision(), report }).await
+    }
+
+    /// Version n + 1 from older content, published.
+    async fn copy_forward(
+        &self,
+        context: &Context,
+        write: &Write<'_>,
+        policy: &Policy,
+        subject: &Subject,
+        request: &Rollback,
+        report: Option<&Report>,
+    ) -> Result<Version> {
+        let source = &subject.bundle.version;
+        let number = policy.latest_version + 1;
+        let copy = Version {
+            number,
+            // A label belongs to one version for ever.
+            label: None,
+            change_note: request.reason.clone(),
+            base_version: source.number,
+            source_version: source.number,
+            author: context.actor(),
+            etag: 0,
+            create_time: context.now,
+            stage_time: Some(context.now),
+            ..source.clone()
+        };
+        let copy = signed(&self.signer, context, copy)?;
+        write.tx.insert_version(&copy).await?;
+        write.tx.set_latest_version(&policy.name, number).await?;
+        if let Some(report) = report {
+            write.tx.put_report(&policy.name, number, report).await?;
+        }
+        Ok(copy)
+    }
+}
+
+/// The version named, or the one that was active before.
+async fn target(tx: &ReadTx, policy: &Policy, named: i64) -> Result<i64> {
+    if named > 0 {
+        return Ok(named);
+    }
+    tx.previous_active(&policy.name, policy.active_version).await?.ok_or_else(|| {
+        let message = format!("{} had no other version active before; name the version", policy.name);
+        Error::new(Reason::NoPreviousVersion, message).about(&policy.name)
+    })
+}

@@ -1,0 +1,79 @@
+//! The proof of stored rows: nothing is served that a key did not sign (THREATS §2.2).
+
+use super::signer::Signer;
+use crate::domain::event::{Event, Payload};
+use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Result};
+use crate::signing::{digest_of, event_hash, verify_bundle, verify_seal, verify_statement};
+use crate::store::ActiveRow;
+use crate::watch::Verify;
+
+impl Verify for Signer {
+    fn event(&self, event: &Event) -> Result<Payload> {
+        let place = format!("{} event {}", event.namespace, event.cursor.revision);
+        let broken = |what: &str| Err(Error::data_loss(format!("{place}: {what}")));
+        if event_hash(&event.prev_hash, &event.payload) != event.hash {
+            return broken("its hash is not that of its payload");
+        }
+        if event.seal_key_id != self.sealing().key_id() {
+            return broken("it is sealed by an unknown key");
+        }
+        if !verify_seal(&event.hash, &event.seal, self.sealing()) {
+            return broken("its seal does not verify");
+        }
+        let payload: Payload = match serde_json::from_slice(&event.payload) {
+            Ok(payload) => payload,
+            Err(error) => return broken(&format!("its payload can't be read: {error}")),
+        };
+        let same_place = payload.store == self.store()
+            && payload.namespace == event.namespace
+            && (payload.epoch, payload.revision) == (event.cursor.epoch, event.cursor.revision);
+        if !same_place {
+            return broken("its payload speaks of another place");
+        }
+        let statement = (!event.statement.is_empty()).then(|| digest_of(event.statement.as_bytes()));
+        if payload.statement_digest != statement || payload.changes.is_empty() == statement.is_some() {
+            return broken("its statement is not the one it was written with");
+        }
+        Ok(payload)
+    }
+
+    fn bundle(&self, version: &Version, content: &[u8]) -> Result<()> {
+        let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
+        if version.state != VersionState::Published {
+            return broken("it is not published".to_owned());
+        }
+        let manifest = match verify_bundle(&version.manifest, content, self.keys()) {
+            Ok(manifest) => manifest,
+            Err(error) => return broken(format!("its bundle does not verify: {error}")),
+        };
+        let same = manifest.store == self.store()
+            && manifest.namespace == version.policy.namespace
+            && manifest.policy == version.policy.policy
+            && manifest.version == version.number
+            && manifest.digest == version.digest
+            && manifest.label == version.label.as_ref().map(ToString::to_string)
+            && manifest.content_type == version.content_type
+            && manifest.author == version.author
+            && manifest.publisher == version.publisher;
+        if same { Ok(()) } else { broken("its row says something else than its manifest".to_owned()) }
+    }
+
+    fn in_force(&self, row: &ActiveRow) -> Result<()> {
+        let version = &row.version;
+        let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
+        let statement = match verify_statement(&row.statement, self.keys()) {
+            Ok(statement) => statement,
+            Err(error) => return broken(format!("its statement does not verify: {error}")),
+        };
+        let same = statement.store == self.store()
+            && statement.namespace == version.policy.namespace
+            && statement.revision == row.revision
+            && statement.changes.iter().any(|change| {
+                change.policy == version.policy.policy
+                    && change.version == version.number
+                    && change.digest.as_ref() == Some(&version.digest)
+            });
+        if same { Ok(()) } else { broken("its statement puts something else in force".to_owned()) }
+    }
+}

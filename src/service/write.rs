@@ -1,0 +1,178 @@
+//! The one way a change is written: replay or lock, decide elsewhere, record one event, keep the answer, commit, wake.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Context, Service};
+use crate::domain::event::{Change, Cursor, Event, EventKind, Payload};
+use crate::domain::name::NamespaceId;
+use crate::domain::outcome::Activated;
+use crate::domain::{Error, Reason, Result};
+use crate::signing::{digest_of, event_hash};
+use crate::store::{IdempotencyKey, KeptAnswer, ReadTx, WriteTx};
+
+/// A mutation, known by its request id and the digest of its request.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    service: &'a Service,
+    context: &'a Context,
+    key: Option<IdempotencyKey>,
+    fingerprint: String,
+}
+
+/// A mutation whose namespace is locked.
+#[derive(Debug)]
+pub(super) struct Write<'a> {
+    call: &'a Call<'a>,
+    namespace: NamespaceId,
+    pub(super) tx: WriteTx,
+}
+
+/// What a mutation finds when it begins.
+#[derive(Debug)]
+pub(super) enum Begun<'a, T> {
+    /// It was answered before: this is the answer.
+    Replayed(T),
+    /// Nobody answered it yet.
+    Fresh(Box<Write<'a>>),
+}
+
+/// The event that was written; neither cursor nor statement with `validate_only`.
+#[derive(Debug, Clone)]
+pub(super) struct Recorded {
+    pub(super) cursor: Option<Cursor>,
+    pub(super) statement: String,
+}
+
+impl Recorded {
+    pub(super) fn revision(&self) -> i64 {
+        self.cursor.map_or(0, |cursor| cursor.revision)
+    }
+}
+
+impl Service {
+    /// Names a call. `request` is what its fingerprint is made of.
+    pub(super) fn call<'a>(
+        &'a self,
+        context: &'a Context,
+        method: &'static str,
+        request: &impl Serialize,
+    ) -> Result<Call<'a>> {
+        let text = serde_json::to_vec(request).map_err(|error| Error::internal(error.to_string()))?;
+        let key = (!context.delivery.request_id.is_empty() && !context.delivery.validate_only).then(|| {
+            IdempotencyKey { principal: context.actor(), method, request_id: context.delivery.request_id.clone() }
+        });
+        Ok(Call { service: self, context, key, fingerprint: digest_of(&text).to_string() })
+    }
+}
+
+impl<'a> Call<'a> {
+    /// The answer this very request got before.
+    ///
+    /// # Errors
+    /// `REQUEST_ID_REUSED` when another request had its id.
+    pub(super) async fn replayed<T: DeserializeOwned>(&self, tx: &ReadTx) -> Result<Option<T>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let Some(kept) = tx.kept_answer(key, self.context.now).await? else { return Ok(None) };
+        if kept.fingerprint != self.fingerprint {
+            let message = format!("request_id {} was used for another {} request", key.request_id, key.method);
+            return Err(Error::new(Reason::RequestIdReused, message).with("request_id", &key.request_id));
+        }
+        let answer = serde_json::from_str(&kept.answer);
+        answer.map(Some).map_err(|error| Error::data_loss(format!("unreadable kept answer: {error}")))
+    }
+
+    /// Locks a namespace.
+    pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
+        let tx = self.service.store.begin(namespace).await?;
+        if let Some(answer) = self.replayed(tx.read()).await? {
+            return Ok(Begun::Replayed(answer));
+        }
+        Ok(Begun::Fresh(Box::new(Write { call: self, namespace: namespace.clone(), tx })))
+    }
+}
+
+impl Write<'_> {
+    /// Signs, chains and appends the event of this write.
+    pub(super) async fn record(&mut self, change: Change) -> Result<Recorded> {
+        let context = self.call.context;
+        if context.delivery.validate_only {
+            return Ok(Recorded { cursor: None, statement: String::new() });
+        }
+        let signer = &self.call.service.signer;
+        let (head, now, actor) = (self.tx.head(), context.now, context.actor());
+        let statement = if change.pointers.is_empty() {
+            String::new()
+        } else {
+            signer.statement(&self.namespace, head, &change, &actor, now)?
+        };
+        let Change { kind, reason, policy, versions, pointers, settings, skipped_validation } = change;
+        let cursor = head.next();
+        let payload = Payload {
+            store: signer.store().to_owned(),
+            namespace: self.namespace.clone(),
+            epoch: cursor.epoch,
+            revision: cursor.revision,
+            kind,
+            time: now,
+            actor,
+            request_id: context.delivery.request_id.clone(),
+            reason,
+            policy,
+            versions,
+            changes: pointers,
+            settings,
+            skipped_validation,
+            statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
+        };
+        let bytes = serde_json::to_vec(&payload).map_err(|error| Error::internal(error.to_string()))?;
+        let hash = event_hash(&head.hash, &bytes);
+        let event = Event {
+            namespace: self.namespace.clone(),
+            cursor,
+            payload: bytes,
+            prev_hash: head.hash,
+            hash,
+            seal: signer.seal(&hash)?,
+            seal_key_id: signer.sealing().key_id().to_owned(),
+            statement,
+        };
+        self.tx.append(&event, payload.policy.as_ref(), now, &payload.changes).await?;
+        Ok(Recorded { cursor: Some(cursor), statement: event.statement })
+    }
+
+    /// Records an activation and says what it did.
+    pub(super) async fn record_activation(&mut self, change: Change) -> Result<(Activated, Recorded)> {
+        debug_assert!(matches!(change.kind, EventKind::Activate | EventKind::Rollback | EventKind::Deactivate));
+        let changes = change.pointers.clone();
+        let recorded = self.record(change).await?;
+        let hub = &self.call.service.hub;
+        let watching_streams = match hub.existing(&self.namespace).await {
+            Some(feed) if recorded.cursor.is_none() => u32::try_from(feed.streams()).unwrap_or(u32::MAX),
+            _ => 0,
+        };
+        let activated = Activated {
+            cursor: recorded.cursor,
+            changes,
+            statement: recorded.statement.clone(),
+            watching_streams,
+            namespace: self.namespace.clone(),
+        };
+        Ok((activated, recorded))
+    }
+
+    /// Keeps the answer, commits, and wakes the watches. With `validate_only` it undoes everything instead.
+    pub(super) async fn finish<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
+        if self.call.context.delivery.validate_only {
+            return Ok(answer);
+        }
+        if let Some(key) = &self.call.key {
+            let text = serde_json::to_string(&answer).map_err(|error| Error::internal(error.to_string()))?;
+            let kept = KeptAnswer { fingerprint: self.call.fingerprint.clone(), answer: text };
+            self.tx.keep_answer(key, kept, self.call.context.now).await?;
+        }
+        self.tx.commit().await?;
+        self.call.service.hub.wake();
+        Ok(answer)
+    }
+}

@@ -1,0 +1,31 @@
+//! Who says so: keys, compact JWS, and the verification of everything that is signed.
+//!
+//! Boundary: imports only `domain`. Never sees the network, the database or a clock; key files are its only I/O.
+//! What holds private keys needs the feature `server`; what verifies is part of the SDK.
+//! Invariant: a payload is read only after its signature verified, and from the very bytes that were signed.
+
+mod error;
+mod hash;
+pub mod jws;
+#[cfg(feature = "server")]
+pub mod key_file;
+mod key_set;
+mod object;
+pub mod payload;
+#[cfg(feature = "server")]
+mod private_key;
+mod public_key;
+mod seal;
+mod verify;
+
+pub use error::VerifyError;
+pub use hash::{active_set_digest, digest_of, event_hash, sha256};
+pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW};
+pub use key_set::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, KeySet};
+#[cfg(feature = "server")]
+pub use private_key::PrivateKey;
+pub use public_key::{Algorithm, PublicKey};
+#[cfg(feature = "server")]
+pub use seal::seal;
+pub use seal::verify_seal;
+pub use verify::{CHECKPOINT_MAX_SKEW_SECONDS, verify_bundle, verify_checkpoint, verify_statement};

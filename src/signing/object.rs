@@ -1,0 +1,63 @@
+//! Reading JSON objects strictly.
+//!
+//! Derived readers refuse a repeated member but also take a struct written as a JSON array, which other readers do not:
+//! what two readers understand differently must not be understood here at all.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, MapAccess, Visitor};
+
+/// A value that is written as a JSON object, never as an array.
+pub(super) struct Object<T>(pub(super) T);
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+/// Reads the one JSON object that `bytes` is.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice::<Object<T>>(bytes).map(|object| object.0)
+}
+
+/// Reads an array of objects, for `deserialize_with`.
+pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::<Object<T>>::deserialize(input)?;
+    Ok(objects.into_iter().map(|object| object.0).collect())
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        input.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(serde::Deserialize, Debug, PartialEq)]
+    struct Pair {
+        a: u8,
+        b: u8,
+    }
+
+    #[test]
+    fn only_one_object_without_repeated_members_is_read() {
+        assert_eq!(read::<Pair>(br#" {"b":2,"a":1,"c":[3]} "#).ok(), Some(Pair { a: 1, b: 2 }));
+        for text in ["[1,2]", r#"{"a":1,"b":2,"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}{}"#, "", "null", "\u{feff}{}"] {
+            assert!(read::<Pair>(text.as_bytes()).is_err(), "{text:?} must be refused");
+        }
+    }
+}

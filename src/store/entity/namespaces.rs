@@ -1,0 +1,25 @@
+//! Table `namespaces`.
+//!
+//! Namespaces, each with the head of its log. Locking this row orders every write of the namespace.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "namespaces")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub description: String,
+    pub epoch: i64,
+    pub head_revision: i64,
+    pub head_hash: Vec<u8>,
+    pub etag: i64,
+    pub create_time: i64,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

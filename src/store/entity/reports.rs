@@ -1,0 +1,24 @@
+//! Table `reports`.
+//!
+//! The newest validation report of a version. `body` is JSON of `domain::report::Report`.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "reports")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub namespace: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub policy: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i64,
+    pub body: String,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

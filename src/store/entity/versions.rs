@@ -1,0 +1,39 @@
+//! Table `versions`.
+//!
+//! Versions. A published row never changes; no row is ever deleted. `requires` is JSON.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "versions")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub namespace: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub policy: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i64,
+    pub state: String,
+    pub label: Option<String>,
+    pub digest: String,
+    pub size_bytes: i64,
+    pub content_type: String,
+    pub change_note: String,
+    pub requires: String,
+    pub base_version: i64,
+    pub source_version: i64,
+    pub author: String,
+    pub publisher: String,
+    pub manifest: String,
+    pub etag: i64,
+    pub create_time: i64,
+    pub stage_time: Option<i64>,
+    pub publish_time: Option<i64>,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,87 @@
+//! What a database says, in the product's words.
+//!
+//! Nothing of the database reaches a caller: its text goes to the log alone.
+
+use sea_orm::{DbErr, SqlErr};
+
+use crate::domain::{Error, Reason};
+
+/// A start-up failure of the store: for the operator, with what to do.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum StoreError {
+    #[error("failed to reach the database: {0}")]
+    Connect(DbErr),
+    #[error("failed to migrate the database: {0}")]
+    Migrate(DbErr),
+    #[error("failed to lock the migration: {0}")]
+    MigrateLock(std::io::Error),
+    #[error(
+        "the database is at schema {found}, newer than this binary's {known}: run a policyhub at least as new as the one that migrated it"
+    )]
+    NewerSchema { found: String, known: String },
+    #[error("the database is at an older schema ({pending} migrations are missing): run `policyhub migrate` first")]
+    OlderSchema { pending: usize },
+    #[error("refusing a database that may lose acknowledged writes: {setting} is {value}; set it to {wanted}")]
+    NotDurable { setting: &'static str, value: String, wanted: &'static str },
+    #[error(
+        "the database was made with {what} {found}, but this server was given {given}: give it the same keys, or another database"
+    )]
+    Foreign { what: &'static str, found: String, given: String },
+    #[error("{0}")]
+    Stored(Error),
+}
+
+/// A failed statement of a transaction that is not committing.
+pub(super) fn failed(error: DbErr) -> Error {
+    let internal = error.to_string();
+    match error.sql_err() {
+        // Somebody else wrote the same key first; the caller looks again.
+        Some(SqlErr::UniqueConstraintViolation(_)) => Error {
+            internal: Some(internal),
+            ..Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; try again")
+        },
+        Some(_) => Error::internal(internal),
+        None if is_outage(&error) => Error {
+            internal: Some(internal),
+            ..Error::new(Reason::DatabaseUnavailable, "the database can't be reached; retry with the same request_id")
+        },
+        None => Error::internal(internal),
+    }
+}
+
+/// A failed COMMIT: nobody knows what became of it.
+pub(super) fn commit_failed(error: DbErr) -> Error {
+    Error {
+        internal: Some(error.to_string()),
+        ..Error::new(
+            Reason::OutcomeUnknown,
+            "the database did not confirm the commit; retry with the same request_id to learn its outcome",
+        )
+    }
+}
+
+fn is_outage(error: &DbErr) -> bool {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
+        DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner)) => {
+            use sea_orm::sqlx::Error as Sqlx;
+            matches!(
+                **inner,
+                Sqlx::Io(_) | Sqlx::PoolTimedOut | Sqlx::PoolClosed | Sqlx::WorkerCrashed | Sqlx::Protocol(_)
+            ) || inner.as_database_error().and_then(|db| db.code()).is_some_and(|code| is_outage_code(&code))
+        }
+        _ => false,
+    }
+}
+
+/// SQLSTATE classes 57P (operator intervention), 08 (connection), 53 (resources); SQLITE_BUSY and SQLITE_FULL.
+fn is_outage_code(code: &str) -> bool {
+    code.starts_with("57P") || code.starts_with("08") || code.starts_with("53") || matches!(code, "5" | "13")
+}
+
+impl From<Error> for StoreError {
+    fn from(error: Error) -> Self {
+        Self::Stored(error)
+    }
+}

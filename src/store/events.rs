@@ -1,0 +1,81 @@
+//! The log: read in order, from any place.
+
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+};
+
+use super::entity::events::{Column, Entity};
+use super::entity::pointer_changes;
+use super::error::failed;
+use super::rows;
+use super::transaction::ReadTx;
+use crate::domain::command::{EventFilter, Page};
+use crate::domain::event::Event;
+use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Result};
+
+impl ReadTx {
+    /// One event.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`: a pointer named an event that is not there.
+    pub async fn event(&self, namespace: &NamespaceId, revision: i64) -> Result<Event> {
+        let row = Entity::find_by_id((namespace.to_string(), revision)).one(&self.tx).await.map_err(failed)?;
+        let row = row.ok_or_else(|| Error::data_loss(format!("{namespace} has no event {revision}")))?;
+        rows::event(row)
+    }
+
+    /// The events after a revision, in order, at most `limit`.
+    pub async fn events_after(&self, namespace: &NamespaceId, revision: i64, limit: u32) -> Result<Vec<Event>> {
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Revision.gt(revision))
+            .order_by_asc(Column::Revision)
+            .limit(u64::from(limit));
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::event).collect()
+    }
+
+    /// A page of the log.
+    pub async fn events(&self, namespace: &NamespaceId, page: &Page<i64>, filter: &EventFilter) -> Result<Vec<Event>> {
+        let mut query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Revision.gt(filter.after_revision))
+            .limit(u64::from(page.size));
+        if let Some(start) = filter.start_time {
+            query = query.filter(Column::Time.gte(start.0));
+        }
+        if let Some(policy) = &filter.policy {
+            // An activation of several policies is about each of them.
+            let moved = pointer_changes::Entity::find()
+                .select_only()
+                .column(pointer_changes::Column::Revision)
+                .filter(pointer_changes::Column::Namespace.eq(namespace.as_str()))
+                .filter(pointer_changes::Column::Policy.eq(policy.as_str()))
+                .into_query();
+            let about = Condition::any().add(Column::Policy.eq(policy.as_str()));
+            query = query.filter(about.add(Column::Revision.in_subquery(moved)));
+        }
+        query = match (filter.newest_first, page.after) {
+            (false, Some(after)) => query.filter(Column::Revision.gt(after)).order_by_asc(Column::Revision),
+            (false, None) => query.order_by_asc(Column::Revision),
+            (true, Some(after)) => query.filter(Column::Revision.lt(after)).order_by_desc(Column::Revision),
+            (true, None) => query.order_by_desc(Column::Revision),
+        };
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::event).collect()
+    }
+
+    /// The last revision written at or before a time, 0 when there is none.
+    pub async fn revision_at(&self, namespace: &NamespaceId, time: Micros) -> Result<i64> {
+        let newest: Option<Option<i64>> = Entity::find()
+            .select_only()
+            .column_as(Column::Revision.max(), "revision")
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Time.lte(time.0))
+            .into_tuple()
+            .one(&self.tx)
+            .await
+            .map_err(failed)?;
+        Ok(newest.flatten().unwrap_or(0))
+    }
+}

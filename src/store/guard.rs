@@ -1,0 +1,60 @@
+//! What a database must promise before a write to it may be acknowledged (G1).
+
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+
+use super::connect::Store;
+use super::error::StoreError;
+
+/// The first SQLite without the WAL-reset corruption that 3.7.0 to 3.51.2 had (sqlite.org/wal.html#walresetbug).
+const SQLITE_OLDEST: (u32, u32, u32) = (3, 51, 3);
+
+/// Refuses a database that may lose acknowledged writes.
+pub(super) async fn check_durable(store: &Store) -> Result<(), StoreError> {
+    if store.is_postgres() { check_postgres(&store.writer).await } else { check_sqlite(&store.writer).await }
+}
+
+async fn check_postgres(db: &DatabaseConnection) -> Result<(), StoreError> {
+    for setting in ["fsync", "full_page_writes"] {
+        let value = text(db, &format!("SHOW {setting}")).await?;
+        if value != "on" {
+            return Err(StoreError::NotDurable { setting, value, wanted: "on" });
+        }
+    }
+    let value = text(db, "SHOW synchronous_commit").await?;
+    if value == "off" {
+        return Err(StoreError::NotDurable { setting: "synchronous_commit", value, wanted: "on" });
+    }
+    let value = text(db, "SELECT pg_is_in_recovery()::text").await?;
+    if value != "false" {
+        return Err(StoreError::NotDurable { setting: "pg_is_in_recovery()", value, wanted: "false (the primary)" });
+    }
+    Ok(())
+}
+
+async fn check_sqlite(db: &DatabaseConnection) -> Result<(), StoreError> {
+    let version = text(db, "SELECT sqlite_version()").await?;
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    if (next(), next(), next()) < SQLITE_OLDEST {
+        return Err(StoreError::NotDurable { setting: "sqlite_version()", value: version, wanted: "3.51.3 or newer" });
+    }
+    let value = text(db, "SELECT journal_mode FROM pragma_journal_mode").await?;
+    if value != "wal" {
+        return Err(StoreError::NotDurable { setting: "journal_mode", value, wanted: "wal (a local file system)" });
+    }
+    let value = text(db, "SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous").await?;
+    if value != "2" {
+        return Err(StoreError::NotDurable { setting: "synchronous", value, wanted: "2 (FULL)" });
+    }
+    Ok(())
+}
+
+/// The one text a query answers.
+pub(super) async fn text(db: &DatabaseConnection, sql: &str) -> Result<String, StoreError> {
+    let backend: DbBackend = db.get_database_backend();
+    let row = db.query_one_raw(Statement::from_string(backend, sql)).await.map_err(StoreError::Connect)?;
+    match row {
+        Some(row) => row.try_get_by_index(0).map_err(StoreError::Connect),
+        None => Ok(String::new()),
+    }
+}

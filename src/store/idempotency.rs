@@ -1,0 +1,73 @@
+//! Idempotency: one effect per (principal, method, request id), for 7 days (G7).
+
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+
+use super::connect::Store;
+use super::entity::idempotency::{ActiveModel, Column, Entity};
+use super::error::failed;
+use super::transaction::{ReadTx, WriteTx};
+
+use crate::domain::limits::IDEMPOTENCY_TTL_SECONDS;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+
+/// Whose request it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// Who asked.
+    pub principal: String,
+    /// Which RPC.
+    pub method: &'static str,
+    /// The caller's id of the request.
+    pub request_id: String,
+}
+
+/// What was answered to a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// Digest of the request.
+    pub fingerprint: String,
+    /// The answer, as JSON.
+    pub answer: String,
+}
+
+impl ReadTx {
+    /// The answer that was given to a request, unless it is forgotten.
+    pub async fn kept_answer(&self, key: &IdempotencyKey, now: Micros) -> Result<Option<KeptAnswer>> {
+        let id = (key.principal.clone(), key.method.to_owned(), key.request_id.clone());
+        let row = Entity::find_by_id(id).filter(Column::ExpireTime.gt(now.0)).one(&self.tx).await.map_err(failed)?;
+        Ok(row.map(|row| KeptAnswer { fingerprint: row.fingerprint, answer: row.answer }))
+    }
+}
+
+impl WriteTx {
+    /// Keeps an answer. Two requests under one key in two namespaces at once: the second fails with `CONCURRENT_CHANGE`.
+    pub async fn keep_answer(&self, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
+        let row = ActiveModel {
+            principal: Set(key.principal.clone()),
+            method: Set(key.method.to_owned()),
+            request_id: Set(key.request_id.clone()),
+            fingerprint: Set(kept.fingerprint),
+            answer: Set(kept.answer),
+            expire_time: Set(now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000),
+        };
+        let replace_expired = OnConflict::columns([Column::Principal, Column::Method, Column::RequestId])
+            .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime])
+            .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.0))
+            .to_owned();
+        let insert = Entity::insert(row).on_conflict(replace_expired);
+        match insert.exec_without_returning(self.tx()).await.map_err(failed)? {
+            0 => Err(Error::new(Reason::ConcurrentChange, "the same request is running; try again")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    /// Forgets answers that are past their time.
+    pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
+        let done = Entity::delete_many().filter(Column::ExpireTime.lte(now.0)).exec(&self.writer).await;
+        Ok(done.map_err(failed)?.rows_affected)
+    }
+}

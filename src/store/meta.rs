@@ -1,0 +1,68 @@
+//! What the store is: its id, and the keys it was made with.
+
+use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
+
+use super::connect::Store;
+use super::entity::{namespaces, store_meta};
+use super::error::{StoreError, failed};
+use crate::domain::Result;
+use crate::domain::name::SYSTEM_NAMESPACE;
+use crate::domain::time::Micros;
+
+/// The epoch of a new store.
+const FIRST_EPOCH: i64 = 1;
+
+impl Store {
+    /// Keeps `value` under `name` unless something is kept there; answers what is kept. Safe with several at once.
+    async fn keep(&self, name: &str, value: &str) -> Result<String> {
+        let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        store_meta::Entity::insert(row)
+            .on_conflict(OnConflict::column(store_meta::Column::Name).do_nothing().to_owned())
+            .exec_without_returning(&self.writer)
+            .await
+            .map_err(failed)?;
+        let kept = store_meta::Entity::find_by_id(name).one(&self.writer).await.map_err(failed)?;
+        Ok(kept.map(|row| row.value).unwrap_or_default())
+    }
+
+    /// The id of this store; `new_id` becomes it when the store is new. Makes the namespace `system` too.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn identity(&self, new_id: &str, now: Micros) -> Result<String, StoreError> {
+        let id = self.keep("store_id", new_id).await?;
+        self.insert_namespace_row(SYSTEM_NAMESPACE, "changes that belong to no tenant", now).await?;
+        Ok(id)
+    }
+
+    /// Remembers a key the store was made with, and refuses a server that holds another.
+    ///
+    /// # Errors
+    /// `Foreign` when the store knows another key.
+    pub async fn pin_key(&self, what: &'static str, key_id: &str) -> Result<(), StoreError> {
+        let found = self.keep(what, key_id).await?;
+        if found == key_id { Ok(()) } else { Err(StoreError::Foreign { what, found, given: key_id.to_owned() }) }
+    }
+
+    async fn insert_namespace_row(&self, id: &str, description: &str, now: Micros) -> Result<()> {
+        namespaces::Entity::insert(namespace_row(id, description, now))
+            .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
+            .exec_without_returning(&self.writer)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+/// A namespace with an empty log.
+pub(super) fn namespace_row(id: &str, description: &str, now: Micros) -> namespaces::ActiveModel {
+    namespaces::ActiveModel {
+        id: Set(id.to_owned()),
+        description: Set(description.to_owned()),
+        epoch: Set(FIRST_EPOCH),
+        head_revision: Set(0),
+        head_hash: Set(vec![0; 32]),
+        etag: Set(1),
+        create_time: Set(now.0),
+    }
+}

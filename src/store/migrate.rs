@@ -1,0 +1,84 @@
+//! Migrations, one migrator at a time.
+//!
+//! sea-orm-migration takes no lock: two starting at once would both create the tables. PostgreSQL: an advisory lock held
+//! by a transaction beside the migration. SQLite: a lock on a file beside the database.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+
+use policyhub_migrations::{Migrator, MigratorTrait as _};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
+
+use super::connect::{Database, Store};
+use super::error::StoreError;
+use super::guard::text;
+
+/// Key of the advisory lock: "PHUB" in ASCII.
+const ADVISORY_LOCK_KEY: i64 = 0x5048_5542;
+
+/// Brings the schema up to this binary's.
+pub(super) async fn up(database: &Database, store: &Store) -> Result<(), StoreError> {
+    match database {
+        Database::Postgres { .. } => {
+            let lock = store.writer.begin().await.map_err(StoreError::Migrate)?;
+            let sql = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK_KEY})");
+            lock.execute_raw(Statement::from_string(lock.get_database_backend(), sql))
+                .await
+                .map_err(StoreError::Migrate)?;
+            run(&store.writer).await?;
+            lock.commit().await.map_err(StoreError::Migrate)
+        }
+        Database::Sqlite { path } => {
+            let path = path.with_extension("migrate.lock");
+            let lock = tokio::task::spawn_blocking(move || {
+                let file = File::options().create(true).truncate(false).write(true).open(path)?;
+                file.lock().map(|()| file)
+            })
+            .await
+            .map_err(std::io::Error::other)
+            .flatten()
+            .map_err(StoreError::MigrateLock)?;
+            run(&store.writer).await?;
+            drop(lock);
+            Ok(())
+        }
+    }
+}
+
+async fn run(db: &DatabaseConnection) -> Result<(), StoreError> {
+    pending(db).await?;
+    Migrator::up(db, None).await.map_err(StoreError::Migrate)
+}
+
+/// Refuses a schema that is not this binary's.
+pub(super) async fn check(store: &Store) -> Result<(), StoreError> {
+    match pending(&store.writer).await? {
+        0 => Ok(()),
+        pending => Err(StoreError::OlderSchema { pending }),
+    }
+}
+
+/// How many migrations are missing; an error when the database has one this binary does not know.
+async fn pending(db: &DatabaseConnection) -> Result<usize, StoreError> {
+    let known: BTreeSet<String> = Migrator::migrations().iter().map(|each| each.name().to_owned()).collect();
+    let exists = match db.get_database_backend() {
+        sea_orm::DbBackend::Postgres => "SELECT coalesce(to_regclass('seaql_migrations')::text, '')",
+        _ => "SELECT name FROM sqlite_master WHERE name = 'seaql_migrations'",
+    };
+    if text(db, exists).await?.is_empty() {
+        return Ok(known.len());
+    }
+    let sql = Statement::from_string(db.get_database_backend(), "SELECT version FROM seaql_migrations");
+    let rows = db.query_all_raw(sql).await.map_err(StoreError::Migrate)?;
+    let mut applied = BTreeSet::new();
+    for row in rows {
+        applied.insert(row.try_get_by_index::<String>(0).map_err(StoreError::Migrate)?);
+    }
+    match applied.difference(&known).last() {
+        Some(found) => Err(StoreError::NewerSchema {
+            found: found.clone(),
+            known: known.into_iter().next_back().unwrap_or_default(),
+        }),
+        None => Ok(known.difference(&applied).count()),
+    }
+}

@@ -1,0 +1,27 @@
+//! What is recorded: the only room that knows a database.
+//!
+//! One write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` makes it so.
+//! Every event stands at head + 1 with the hash of the one before; what it says was decided elsewhere.
+
+mod connect;
+mod contents;
+mod entity;
+mod error;
+mod events;
+mod guard;
+mod idempotency;
+mod meta;
+mod migrate;
+mod namespaces;
+mod pointers;
+mod policies;
+mod reports;
+mod rows;
+mod transaction;
+mod versions;
+
+pub use connect::{Database, Store};
+pub use error::StoreError;
+pub use idempotency::{IdempotencyKey, KeptAnswer};
+pub use pointers::ActiveRow;
+pub use transaction::{ReadTx, WriteTx};

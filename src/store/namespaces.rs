@@ -1,0 +1,78 @@
+//! Namespaces: rows, and the heads of their logs.
+
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+};
+
+use super::connect::Store;
+use super::entity::namespaces::{ActiveModel, Column, Entity};
+use super::error::failed;
+use super::meta::namespace_row;
+use super::rows;
+use super::transaction::{ReadTx, WriteTx, namespace_not_found};
+use crate::domain::Result;
+use crate::domain::command::Page;
+use crate::domain::event::Head;
+use crate::domain::name::NamespaceId;
+use crate::domain::outcome::Namespace;
+use crate::domain::time::Micros;
+
+impl ReadTx {
+    /// A namespace.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`.
+    pub async fn namespace(&self, id: &NamespaceId) -> Result<Namespace> {
+        self.find_namespace(id).await?.ok_or_else(|| namespace_not_found(id))
+    }
+
+    /// A namespace, if it is there.
+    pub async fn find_namespace(&self, id: &NamespaceId) -> Result<Option<Namespace>> {
+        let row = Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
+        row.map(rows::namespace).transpose()
+    }
+
+    /// A page of namespaces, in order of their ids.
+    pub async fn namespaces(&self, page: &Page<NamespaceId>) -> Result<Vec<Namespace>> {
+        let mut query = Entity::find().order_by_asc(Column::Id).limit(u64::from(page.size));
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after.as_str()));
+        }
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::namespace).collect()
+    }
+}
+
+impl Store {
+    /// The heads of some logs, in one query. A namespace that is not there is left out.
+    pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
+        let ids = namespaces.iter().map(NamespaceId::as_str);
+        let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader).await.map_err(failed)?;
+        rows.into_iter()
+            .map(|row| {
+                let head = rows::head(&row)?;
+                Ok((rows::namespace(row)?.id, head))
+            })
+            .collect()
+    }
+}
+
+impl WriteTx {
+    /// Adds a namespace with an empty log.
+    pub async fn insert_namespace(&self, id: &NamespaceId, description: &str, now: Micros) -> Result<()> {
+        let row = namespace_row(id.as_str(), description, now);
+        Entity::insert(row).exec(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Changes what a namespace says of itself.
+    pub async fn update_namespace(&self, namespace: &Namespace) -> Result<()> {
+        let row = ActiveModel {
+            id: Set(namespace.id.to_string()),
+            description: Set(namespace.description.clone()),
+            etag: Set(namespace.etag),
+            ..Default::default()
+        };
+        row.update(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Where pointers are and were: the active set, now and at any revision.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use sea_orm::{
+    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement, sea_query::ExprTrait as _,
+};
+
+use super::entity::pointer_changes::{Column, Entity, Model};
+use super::entity::{contents, events, versions};
+use super::error::failed;
+use super::rows;
+use super::transaction::ReadTx;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::version::Version;
+use crate::domain::{Error, Result};
+
+/// A version in force, with all that proves it. Nothing in it is verified yet.
+#[derive(Debug, Clone)]
+pub struct ActiveRow {
+    /// The version.
+    pub version: Version,
+    /// Its bytes.
+    pub content: Bytes,
+    /// Revision of the activation that put it in force.
+    pub revision: i64,
+    /// Statement of that activation.
+    pub statement: String,
+}
+
+/// Rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes two.
+const ROWS_PER_QUERY: usize = 500;
+
+/// The newest pointer of each policy up to a revision.
+const POINTERS_AT: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
+     (SELECT policy, MAX(revision) AS revision FROM pointer_changes WHERE namespace = $1 AND revision <= $2 \
+     GROUP BY policy) newest ON p.policy = newest.policy AND p.revision = newest.revision \
+     WHERE p.namespace = $1 ORDER BY p.policy";
+
+impl ReadTx {
+    /// The active set right after a revision, in byte order of its policies.
+    pub async fn active_set(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<ActiveRow>> {
+        let backend = self.tx.get_database_backend();
+        let values = [namespace.as_str().into(), revision.into()];
+        let statement = Statement::from_sql_and_values(backend, POINTERS_AT, values);
+        let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
+        let pointers: Vec<Model> =
+            rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)?;
+        self.resolve(namespace, pointers).await
+    }
+
+    /// The active version of one policy right after a revision.
+    pub async fn active_at(&self, policy: &PolicyName, revision: i64) -> Result<Option<ActiveRow>> {
+        let newest = pointers_of(policy)
+            .filter(Column::Revision.lte(revision))
+            .order_by_desc(Column::Revision)
+            .one(&self.tx)
+            .await
+            .map_err(failed)?;
+        Ok(self.resolve(&policy.namespace, newest.into_iter().collect()).await?.pop())
+    }
+
+    /// The version that was active before the pointer came to where it is, if there was one.
+    pub async fn previous_active(&self, policy: &PolicyName, active_version: i64) -> Result<Option<i64>> {
+        let newest = pointers_of(policy)
+            .filter(Column::Version.ne(active_version))
+            .filter(Column::Version.ne(0))
+            .order_by_desc(Column::Revision)
+            .one(&self.tx)
+            .await
+            .map_err(failed)?;
+        Ok(newest.map(|row| row.version))
+    }
+
+    /// The bundles that pointers point to. Pointers to nowhere are left out.
+    async fn resolve(&self, namespace: &NamespaceId, pointers: Vec<Model>) -> Result<Vec<ActiveRow>> {
+        let pointers: Vec<Model> = pointers.into_iter().filter(|row| row.version > 0).collect();
+        let mut active = Vec::with_capacity(pointers.len());
+        for chunk in pointers.chunks(ROWS_PER_QUERY) {
+            let statements = self.statements(namespace, chunk.iter().map(|row| row.revision)).await?;
+            let targets: Vec<(&str, i64)> = chunk.iter().map(|row| (row.policy.as_str(), row.version)).collect();
+            let mut bundles = self.bundles(namespace, &targets).await?;
+            for row in chunk {
+                let missing = || Error::data_loss(format!("{namespace}/{}: nothing behind its pointer", row.policy));
+                let (version, content) = bundles.remove(&(row.policy.clone(), row.version)).ok_or_else(missing)?;
+                let statement = statements.get(&row.revision).cloned().ok_or_else(missing)?;
+                active.push(ActiveRow { version, content, revision: row.revision, statement });
+            }
+        }
+        Ok(active)
+    }
+
+    /// Published versions with their bytes, by policy and number.
+    pub async fn published(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(PolicyId, i64)],
+    ) -> Result<Vec<(Version, Bytes)>> {
+        let targets: Vec<(&str, i64)> = targets.iter().map(|(policy, number)| (policy.as_str(), *number)).collect();
+        Ok(self.bundles(namespace, &targets).await?.into_values().collect())
+    }
+
+    async fn bundles(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(&str, i64)],
+    ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
+        use versions::Column as V;
+        let any = targets
+            .iter()
+            .fold(Condition::any(), |any, (policy, number)| any.add(V::Policy.eq(*policy).and(V::Number.eq(*number))));
+        let rows = versions::Entity::find().filter(V::Namespace.eq(namespace.as_str())).filter(any);
+        let rows = rows.all(&self.tx).await.map_err(failed)?;
+        let digests = rows.iter().map(|row| row.digest.clone());
+        let contents = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));
+        let contents: BTreeMap<String, Bytes> = contents
+            .all(&self.tx)
+            .await
+            .map_err(failed)?
+            .into_iter()
+            .map(|row| (row.digest, Bytes::from(row.bytes)))
+            .collect();
+        rows.into_iter()
+            .map(|row| {
+                let content = contents.get(&row.digest).cloned();
+                let content = content.ok_or_else(|| Error::data_loss(format!("no content for {}", row.digest)))?;
+                Ok(((row.policy.clone(), row.number), (rows::version(row)?, content)))
+            })
+            .collect()
+    }
+
+    async fn statements(
+        &self,
+        namespace: &NamespaceId,
+        revisions: impl Iterator<Item = i64>,
+    ) -> Result<BTreeMap<i64, String>> {
+        use events::Column as E;
+        let query = events::Entity::find()
+            .select_only()
+            .columns([E::Revision, E::Statement])
+            .filter(E::Namespace.eq(namespace.as_str()))
+            .filter(E::Revision.is_in(revisions));
+        let rows: Vec<(i64, String)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
+        Ok(rows.into_iter().collect())
+    }
+}
+
+fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {
+    Entity::find()
+        .filter(Column::Namespace.eq(policy.namespace.as_str()))
+        .filter(Column::Policy.eq(policy.policy.as_str()))
+}

@@ -1,0 +1,130 @@
+//! Policies: rows with their settings and pointers.
+
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+};
+
+use super::entity::policies::{ActiveModel, Column, Entity, Model};
+use super::error::failed;
+use super::rows;
+use super::transaction::{ReadTx, WriteTx};
+use crate::domain::command::Page;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::policy::Policy;
+use crate::domain::{Error, Reason, Result};
+
+impl ReadTx {
+    /// A policy.
+    ///
+    /// # Errors
+    /// `POLICY_NOT_FOUND`, or `NAMESPACE_NOT_FOUND` when not even that is there.
+    pub async fn policy(&self, name: &PolicyName) -> Result<Policy> {
+        match self.find_policy(name).await? {
+            Some(policy) => Ok(policy),
+            None => {
+                self.namespace(&name.namespace).await?;
+                Err(Error::new(Reason::PolicyNotFound, format!("{name} does not exist")).about(name))
+            }
+        }
+    }
+
+    /// A policy, if it is there.
+    pub async fn find_policy(&self, name: &PolicyName) -> Result<Option<Policy>> {
+        let key = (name.namespace.to_string(), name.policy.to_string());
+        let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
+        row.map(rows::policy).transpose()
+    }
+
+    /// Some policies of a namespace, in order of their ids, in one query.
+    pub async fn policies_named(&self, namespace: &NamespaceId, ids: &[&PolicyId]) -> Result<Vec<Policy>> {
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Id.is_in(ids.iter().map(|id| id.as_str())))
+            .order_by_asc(Column::Id);
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::policy).collect()
+    }
+
+    /// A page of the policies of a namespace, in order of their ids.
+    pub async fn policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Vec<Policy>> {
+        let mut query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .order_by_asc(Column::Id)
+            .limit(u64::from(page.size));
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after.as_str()));
+        }
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::policy).collect()
+    }
+
+    /// How many policies a namespace has.
+    pub async fn policy_count(&self, namespace: &NamespaceId) -> Result<u64> {
+        Entity::find().filter(Column::Namespace.eq(namespace.as_str())).count(&self.tx).await.map_err(failed)
+    }
+}
+
+impl WriteTx {
+    /// Adds a policy.
+    pub async fn insert_policy(&self, policy: &Policy) -> Result<()> {
+        Entity::insert(row(policy)?.into_active_model()).exec(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Changes description and settings.
+    pub async fn update_policy(&self, policy: &Policy) -> Result<()> {
+        let Model { namespace, id, description, settings, etag, update_time, .. } = row(policy)?;
+        let row = ActiveModel {
+            namespace: Set(namespace),
+            id: Set(id),
+            description: Set(description),
+            settings: Set(settings),
+            etag: Set(etag),
+            update_time: Set(update_time),
+            ..Default::default()
+        };
+        row.update(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Raises the highest number used.
+    pub async fn set_latest_version(&self, policy: &PolicyName, number: i64) -> Result<()> {
+        let row = ActiveModel {
+            namespace: Set(policy.namespace.to_string()),
+            id: Set(policy.policy.to_string()),
+            latest_version: Set(number),
+            ..Default::default()
+        };
+        row.update(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Moves the active pointer; 0: nowhere.
+    pub(super) async fn point(&self, policy: &PolicyId, version: i64, revision: i64) -> Result<()> {
+        let row = ActiveModel {
+            namespace: Set(self.namespace().to_string()),
+            id: Set(policy.to_string()),
+            active_version: Set(version),
+            active_revision: Set(revision),
+            ..Default::default()
+        };
+        row.update(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+fn row(policy: &Policy) -> Result<Model> {
+    let kind = serde_json::to_value(policy.kind).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(Model {
+        namespace: policy.name.namespace.to_string(),
+        id: policy.name.policy.to_string(),
+        kind: kind.as_str().unwrap_or_default().to_owned(),
+        description: policy.description.clone(),
+        settings: rows::to_json(&policy.settings)?,
+        latest_version: policy.latest_version,
+        active_version: policy.active_version,
+        active_revision: policy.active_revision,
+        etag: policy.etag,
+        create_time: policy.create_time.0,
+        update_time: policy.update_time.0,
+    })
+}

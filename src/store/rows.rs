@@ -1,0 +1,139 @@
+//! Rows to domain and back. A row that can't be read is DATA_LOSS: never served, never guessed at.
+
+use serde::de::DeserializeOwned;
+
+use super::entity::{events, namespaces, policies, versions};
+use crate::domain::digest::{Digest, Hash};
+use crate::domain::event::{Cursor, Event, Head};
+use crate::domain::label::Label;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::outcome::Namespace;
+use crate::domain::policy::Policy;
+use crate::domain::time::Micros;
+use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Result};
+
+/// Names what was being read when a stored value made no sense.
+fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
+    move |error| Error::data_loss(format!("unreadable {what}: {}", error.message))
+}
+
+/// Reads JSON the store wrote.
+pub(super) fn json<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
+}
+
+/// Writes JSON.
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::internal(format!("failed to write JSON: {error}")))
+}
+
+/// A word of an enum that is kept as its serde name.
+pub(super) fn word<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned()))
+        .map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
+}
+
+fn hash(what: &str, bytes: &[u8]) -> Result<Hash> {
+    bytes.try_into().map_err(|_| Error::data_loss(format!("unreadable {what}: {} bytes", bytes.len())))
+}
+
+fn policy_name(namespace: &str, policy: &str) -> Result<PolicyName> {
+    Ok(PolicyName {
+        namespace: NamespaceId::parse("namespace", namespace).map_err(unreadable("namespace"))?,
+        policy: PolicyId::parse("policy", policy).map_err(unreadable("policy"))?,
+    })
+}
+
+pub(super) fn namespace(row: namespaces::Model) -> Result<Namespace> {
+    let head = head(&row)?;
+    Ok(Namespace {
+        id: NamespaceId::parse("namespace", &row.id).map_err(unreadable("namespace"))?,
+        description: row.description,
+        cursor: head.cursor,
+        head_hash: head.hash,
+        etag: row.etag,
+        create_time: Micros(row.create_time),
+    })
+}
+
+pub(super) fn head(row: &namespaces::Model) -> Result<Head> {
+    let cursor = Cursor { epoch: row.epoch, revision: row.head_revision };
+    Ok(Head { cursor, hash: hash("head hash", &row.head_hash)? })
+}
+
+pub(super) fn policy(row: policies::Model) -> Result<Policy> {
+    Ok(Policy {
+        name: policy_name(&row.namespace, &row.id)?,
+        kind: word("kind", &row.kind)?,
+        description: row.description,
+        settings: json("settings", &row.settings)?,
+        latest_version: row.latest_version,
+        active_version: row.active_version,
+        active_revision: row.active_revision,
+        etag: row.etag,
+        create_time: Micros(row.create_time),
+        update_time: Micros(row.update_time),
+    })
+}
+
+pub(super) fn version(row: versions::Model) -> Result<Version> {
+    let label = row.label.map(|label| Label::parse("label", &label)).transpose().map_err(unreadable("label"))?;
+    Ok(Version {
+        policy: policy_name(&row.namespace, &row.policy)?,
+        number: row.number,
+        state: VersionState::parse(&row.state).ok_or_else(|| Error::data_loss("unreadable state"))?,
+        label,
+        digest: Digest::parse("digest", &row.digest).map_err(unreadable("digest"))?,
+        size_bytes: row.size_bytes,
+        content_type: row.content_type,
+        change_note: row.change_note,
+        requires: json("requires", &row.requires)?,
+        base_version: row.base_version,
+        source_version: row.source_version,
+        author: row.author,
+        publisher: row.publisher,
+        manifest: row.manifest,
+        etag: row.etag,
+        create_time: Micros(row.create_time),
+        stage_time: row.stage_time.map(Micros),
+        publish_time: row.publish_time.map(Micros),
+    })
+}
+
+pub(super) fn version_row(version: &Version) -> Result<versions::Model> {
+    Ok(versions::Model {
+        namespace: version.policy.namespace.to_string(),
+        policy: version.policy.policy.to_string(),
+        number: version.number,
+        state: version.state.as_str().to_owned(),
+        label: version.label.as_ref().map(ToString::to_string),
+        digest: version.digest.to_string(),
+        size_bytes: version.size_bytes,
+        content_type: version.content_type.clone(),
+        change_note: version.change_note.clone(),
+        requires: to_json(&version.requires)?,
+        base_version: version.base_version,
+        source_version: version.source_version,
+        author: version.author.clone(),
+        publisher: version.publisher.clone(),
+        manifest: version.manifest.clone(),
+        etag: version.etag,
+        create_time: version.create_time.0,
+        stage_time: version.stage_time.map(|time| time.0),
+        publish_time: version.publish_time.map(|time| time.0),
+    })
+}
+
+pub(super) fn event(row: events::Model) -> Result<Event> {
+    Ok(Event {
+        namespace: NamespaceId::parse("namespace", &row.namespace).map_err(unreadable("namespace"))?,
+        cursor: Cursor { epoch: row.epoch, revision: row.revision },
+        payload: row.payload,
+        prev_hash: hash("prev_hash", &row.prev_hash)?,
+        hash: hash("hash", &row.hash)?,
+        seal: row.seal,
+        seal_key_id: row.seal_key_id,
+        statement: row.statement,
+    })
+}

@@ -1,0 +1,164 @@
+//! The two kinds of transaction: one snapshot for a read, one locked namespace for a write.
+
+use sea_orm::{
+    AccessMode, ActiveModelTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, IsolationLevel,
+    QuerySelect as _, Set, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+};
+
+use super::connect::Store;
+use super::entity::{events, namespaces, pointer_changes};
+use super::error::{commit_failed, failed};
+use super::rows;
+use crate::domain::event::{Event, Head, PointerChange};
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+
+/// A consistent view: every read through it sees the same commit.
+#[derive(Debug)]
+pub struct ReadTx {
+    pub(super) tx: DatabaseTransaction,
+}
+
+/// A write: the namespace is locked until it is committed or dropped, and dropping it undoes it.
+#[derive(Debug)]
+pub struct WriteTx {
+    read: ReadTx,
+    namespace: NamespaceId,
+    head: Head,
+}
+
+impl Store {
+    /// Opens a consistent view.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn read(&self) -> Result<ReadTx> {
+        let options = if self.is_postgres() {
+            TransactionOptions {
+                isolation_level: Some(IsolationLevel::RepeatableRead),
+                access_mode: Some(AccessMode::ReadOnly),
+                sqlite_transaction_mode: None,
+            }
+        } else {
+            TransactionOptions::default()
+        };
+        Ok(ReadTx { tx: self.reader.begin_with_options(options).await.map_err(failed)? })
+    }
+
+    /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
+    pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
+        // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let tx = self.writer.begin_with_options(options).await.map_err(failed)?;
+        let row = namespaces::Entity::find_by_id(namespace.as_str())
+            .lock_exclusive()
+            .one(&tx)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| namespace_not_found(namespace))?;
+        let head = rows::head(&row)?;
+        Ok(WriteTx { read: ReadTx { tx }, namespace: namespace.clone(), head })
+    }
+}
+
+/// The error for a namespace that is not there.
+pub(super) fn namespace_not_found(namespace: &NamespaceId) -> Error {
+    Error::new(Reason::NamespaceNotFound, format!("{} does not exist", namespace.name())).about(namespace.name())
+}
+
+impl WriteTx {
+    /// Reads, inside the write.
+    #[must_use]
+    pub fn read(&self) -> &ReadTx {
+        &self.read
+    }
+
+    pub(super) fn tx(&self) -> &DatabaseTransaction {
+        &self.read.tx
+    }
+
+    /// The end of the log, as locked.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// Appends the one event of this write, moves its pointers and the head.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the event does not stand at head + 1 with the head's hash.
+    pub async fn append(
+        &mut self,
+        event: &Event,
+        policy: Option<&PolicyId>,
+        time: Micros,
+        pointers: &[PointerChange],
+    ) -> Result<()> {
+        let in_place = event.cursor == self.head.next() && event.prev_hash == self.head.hash;
+        if !in_place || event.namespace != self.namespace {
+            return Err(Error::internal("an event was made for another place of the log"));
+        }
+        let row = events::Model {
+            namespace: self.namespace.to_string(),
+            revision: event.cursor.revision,
+            epoch: event.cursor.epoch,
+            policy: policy.map(ToString::to_string),
+            time: time.0,
+            payload: event.payload.clone(),
+            prev_hash: event.prev_hash.to_vec(),
+            hash: event.hash.to_vec(),
+            seal: event.seal.clone(),
+            seal_key_id: event.seal_key_id.clone(),
+            statement: event.statement.clone(),
+        };
+        events::Entity::insert(row.into_active_model()).exec(self.tx()).await.map_err(failed)?;
+        if !pointers.is_empty() {
+            self.move_pointers(event.cursor.revision, pointers).await?;
+        }
+        let head = namespaces::ActiveModel {
+            id: Set(self.namespace.to_string()),
+            head_revision: Set(event.cursor.revision),
+            head_hash: Set(event.hash.to_vec()),
+            ..Default::default()
+        };
+        head.update(self.tx()).await.map_err(failed)?;
+        self.head = Head { cursor: event.cursor, hash: event.hash };
+        Ok(())
+    }
+
+    async fn move_pointers(&self, revision: i64, pointers: &[PointerChange]) -> Result<()> {
+        for change in pointers {
+            self.point(&change.policy, change.version, revision).await?;
+        }
+        let history = pointers.iter().map(|change| {
+            pointer_changes::Model {
+                namespace: self.namespace.to_string(),
+                policy: change.policy.to_string(),
+                revision,
+                version: change.version,
+            }
+            .into_active_model()
+        });
+        pointer_changes::Entity::insert_many(history).exec(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    pub(super) fn namespace(&self) -> &NamespaceId {
+        &self.namespace
+    }
+
+    /// Makes it so.
+    ///
+    /// # Errors
+    /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
+    pub async fn commit(self) -> Result<()> {
+        self.read.tx.commit().await.map_err(commit_failed)
+    }
+}

@@ -1,0 +1,140 @@
+//! Versions: rows by number, label and state.
+
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Set, sea_query::ExprTrait as _,
+};
+
+use super::entity::versions::{ActiveModel, Column, Entity};
+use super::error::failed;
+use super::rows;
+use super::transaction::{ReadTx, WriteTx};
+use crate::domain::command::{Page, VersionFilter};
+use crate::domain::label::Label;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Reason, Result};
+
+fn of(policy: &PolicyName) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::Namespace.eq(policy.namespace.as_str()))
+        .filter(Column::Policy.eq(policy.policy.as_str()))
+}
+
+fn in_states(query: Select<Entity>, states: &[VersionState]) -> Select<Entity> {
+    query.filter(Column::State.is_in(states.iter().map(|state| state.as_str())))
+}
+
+/// The error for a version that is not there.
+fn version_not_found(policy: &PolicyName, version: impl std::fmt::Display) -> Error {
+    let name = format!("{policy}/versions/{version}");
+    Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
+}
+
+impl ReadTx {
+    async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::version).collect()
+    }
+
+    /// A version by number.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`.
+    pub async fn version(&self, policy: &PolicyName, number: i64) -> Result<Version> {
+        let found = self.find_version(policy, number).await?;
+        found.ok_or_else(|| version_not_found(policy, number))
+    }
+
+    /// A version by number, if it is there.
+    pub async fn find_version(&self, policy: &PolicyName, number: i64) -> Result<Option<Version>> {
+        let key = (policy.namespace.to_string(), policy.policy.to_string(), number);
+        let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
+        row.map(rows::version).transpose()
+    }
+
+    /// The live version that holds a label.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`.
+    pub async fn labelled(&self, policy: &PolicyName, label: &Label) -> Result<Version> {
+        let found = self.find_labelled(policy, label).await?;
+        found.ok_or_else(|| version_not_found(policy, format!("v{label}")))
+    }
+
+    /// The live version that holds a label, if there is one.
+    pub async fn find_labelled(&self, policy: &PolicyName, label: &Label) -> Result<Option<Version>> {
+        let live = [VersionState::Draft, VersionState::Staged, VersionState::Published];
+        let query = in_states(of(policy).filter(Column::Label.eq(label.to_string())), &live);
+        Ok(self.versions_of(query).await?.pop())
+    }
+
+    /// Drafts and staged versions, in order of their numbers.
+    pub async fn open_versions(&self, policy: &PolicyName) -> Result<Vec<Version>> {
+        let open = [VersionState::Draft, VersionState::Staged];
+        self.versions_of(in_states(of(policy), &open).order_by_asc(Column::Number)).await
+    }
+
+    /// The labels of the published versions.
+    pub async fn published_labels(&self, policy: &PolicyName) -> Result<Vec<Label>> {
+        let query = in_states(of(policy).filter(Column::Label.is_not_null()), &[VersionState::Published]);
+        let labels: Vec<Option<String>> =
+            query.select_only().column(Column::Label).into_tuple().all(&self.tx).await.map_err(failed)?;
+        labels
+            .into_iter()
+            .flatten()
+            .map(|label| Label::parse("label", &label).map_err(|error| Error::data_loss(error.message)))
+            .collect()
+    }
+
+    /// The versions that targets of one activation name, in one query. What is not there is left out.
+    pub async fn versions_named(&self, namespace: &NamespaceId, targets: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
+        let any = targets.iter().fold(sea_orm::Condition::any(), |any, (policy, number)| {
+            any.add(Column::Policy.eq(policy.as_str()).and(Column::Number.eq(*number)))
+        });
+        let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).filter(any);
+        self.versions_of(query).await
+    }
+
+    /// A page of versions, newest first.
+    pub async fn versions(
+        &self,
+        policy: &PolicyName,
+        page: &Page<i64>,
+        filter: &VersionFilter,
+    ) -> Result<Vec<Version>> {
+        let mut query = of(policy).order_by_desc(Column::Number).limit(u64::from(page.size));
+        if let Some(after) = page.after {
+            query = query.filter(Column::Number.lt(after));
+        }
+        if !filter.states.is_empty() {
+            query = in_states(query, &filter.states);
+        }
+        self.versions_of(query).await
+    }
+}
+
+impl WriteTx {
+    /// Adds a version. Its content is kept already.
+    pub async fn insert_version(&self, version: &Version) -> Result<()> {
+        Entity::insert(rows::version_row(version)?.into_active_model()).exec(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes what a change of state may change: state, stage and publish marks, manifest, etag.
+    pub async fn update_version(&self, version: &Version) -> Result<()> {
+        let row = ActiveModel {
+            namespace: Set(version.policy.namespace.to_string()),
+            policy: Set(version.policy.policy.to_string()),
+            number: Set(version.number),
+            state: Set(version.state.as_str().to_owned()),
+            publisher: Set(version.publisher.clone()),
+            manifest: Set(version.manifest.clone()),
+            etag: Set(version.etag),
+            stage_time: Set(version.stage_time.map(|time| time.0)),
+            publish_time: Set(version.publish_time.map(|time| time.0)),
+            ..Default::default()
+        };
+        row.update(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The house rules a compiler cannot see: floors, visas, lengths, headers, names, private paths, documented reasons.
+//!
+//! The tables here are the one place where STYLE's rooms and the crates each may name are written for a machine. Rules
+//! are in `tests/tidy/`, each with a test that proves it fires. Reads the tree, changes nothing.
+
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "all of it is a test: to stop with a message is what it is for"
+)]
+
+#[path = "tidy/imports.rs"]
+mod imports;
+#[path = "tidy/paths.rs"]
+mod paths;
+#[path = "tidy/shape.rs"]
+mod shape;
+#[path = "tidy/source.rs"]
+mod source;
+
+use imports::{Room, Visa};
+use source::Source;
+
+/// Rooms and what each may import, lowest floor first. `domain` is floor 0: everyone above it may.
+const ROOMS: &[Room] = &[
+    Room { name: "domain", may_import: &[] },
+    Room { name: "api", may_import: &["domain"] },
+    Room { name: "signing", may_import: &["domain"] },
+    Room { name: "checks", may_import: &["domain"] },
+    Room { name: "auth", may_import: &["domain"] },
+    Room { name: "store", may_import: &["domain"] },
+    Room { name: "watch", may_import: &["domain", "store"] },
+    Room { name: "service", may_import: &["domain", "signing", "checks", "store", "watch"] },
+    Room { name: "grpc", may_import: &["domain", "api", "auth", "service"] },
+    Room { name: "http", may_import: &["domain", "api", "auth", "service"] },
+    Room {
+        name: "server",
+        may_import: &["domain", "api", "signing", "checks", "auth", "store", "watch", "service", "grpc", "http"],
+    },
+    Room { name: "client", may_import: &["domain", "api", "signing"] },
+    // `signing` for `verify`, which needs no server.
+    Room { name: "cli", may_import: &["domain", "signing", "client", "server"] },
+    Room { name: "main", may_import: &["cli", "server"] },
+];
+
+/// Outside crates and functions that only some may name. A crate that is not here is free.
+const VISAS: &[Visa] = &[
+    Visa { what: "sea_orm", who: &["store", "migrations"] },
+    Visa { what: "sea_orm_migration", who: &["store", "migrations"] },
+    Visa { what: "policyhub_migrations", who: &["store"] },
+    // `api` for `Status` and the generated services.
+    Visa { what: "tonic*", who: &["api", "grpc", "server", "client"] },
+    Visa { what: "axum", who: &["http", "server"] },
+    Visa { what: "ring", who: &["signing", "auth"] },
+    Visa { what: "jsonwebtoken", who: &["auth"] },
+    Visa { what: "tokio*", who: &["store", "watch", "service", "grpc", "http", "server", "client", "cli", "main"] },
+    Visa { what: "clap", who: &["server/config", "cli"] },
+    Visa { what: "opentelemetry*", who: &["server"] },
+    Visa { what: "tracing_opentelemetry", who: &["server"] },
+    Visa { what: "env::var", who: ENVIRONMENT },
+    Visa { what: "env::var_os", who: ENVIRONMENT },
+    Visa { what: "env::vars", who: ENVIRONMENT },
+    Visa { what: "env::vars_os", who: ENVIRONMENT },
+    Visa { what: "SystemTime::now", who: CLOCK },
+    Visa { what: "Instant::now", who: CLOCK },
+    Visa { what: "OffsetDateTime::now_utc", who: CLOCK },
+    Visa { what: "OffsetDateTime::now_local", who: CLOCK },
+    Visa { what: "UtcDateTime::now", who: CLOCK },
+];
+
+/// Who may read the environment.
+const ENVIRONMENT: &[&str] = &["server", "cli"];
+
+/// Who may read a clock; everyone else takes `now` as a parameter. Single files may be added, with the reason.
+const CLOCK: &[&str] = &["server", "client", "cli"];
+
+const LENGTH_CAP: usize = 400;
+const HEADER_CAP: usize = 8;
+const REFUSED_MODULES: &[&str] = &["util", "utils", "common", "helper", "helpers", "misc"];
+const PRIVATE_ROOTS: &[&str] = &["work", "root", "home"];
+
+/// Every directory with Rust sources of ours; what a build generates is not among them.
+const RUST: &[&str] = &["src", "migrations/src", "tests", "benches"];
+
+fn refuse(findings: Vec<String>) {
+    assert!(findings.is_empty(), "{} to tidy:\n{}", findings.len(), findings.join("\n"));
+}
+
+fn rust(directories: &[&str]) -> Vec<Source> {
+    let files = source::rust_files(directories);
+    assert!(files.len() > 2, "found {} Rust files in {directories:?}: is the tree where it should be?", files.len());
+    files
+}
+
+#[test]
+fn rooms_import_lower_floors_only() {
+    refuse(rust(&["src"]).iter().flat_map(|file| imports::floors(file, ROOMS)).collect());
+}
+
+#[test]
+fn outside_crates_clocks_and_environment_stay_in_their_rooms() {
+    refuse(rust(&["src", "migrations/src"]).iter().flat_map(|file| imports::visas(file, VISAS)).collect());
+}
+
+#[test]
+fn files_are_short() {
+    refuse(rust(RUST).iter().flat_map(|file| shape::length(file, LENGTH_CAP)).collect());
+}
+
+#[test]
+fn files_open_with_a_header() {
+    refuse(rust(RUST).iter().flat_map(|file| shape::header(file, HEADER_CAP)).collect());
+}
+
+#[test]
+fn modules_have_names_with_a_meaning() {
+    refuse(rust(RUST).iter().flat_map(|file| shape::module_names(file, REFUSED_MODULES)).collect());
+}
+
+#[test]
+fn no_file_names_a_path_of_one_machine() {
+    let files = source::tracked_files();
+    assert!(files.iter().any(|file| file.path == "Cargo.toml"), "git lists no Cargo.toml");
+    refuse(files.iter().flat_map(|file| shape::private_paths(file, PRIVATE_ROOTS)).collect());
+}
+
+#[test]
+fn every_reason_is_documented_and_nothing_else() {
+    let read = |path: &str| {
+        source::read(&source::root().join(path))
+            .unwrap_or_else(|| panic!("{path} is missing: each reason has its place"))
+    };
+    refuse(shape::reasons(&read("src/domain/error.rs"), &read("docs/errors.md")));
+}

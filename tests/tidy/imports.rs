@@ -1,0 +1,206 @@
+//! Who may import whom: rooms (STYLE's floors) and outside crates and functions (visas).
+//!
+//! Boundary: the tables are in `tests/tidy.rs`; here is only how they are applied. Test code inside `src/` keeps the
+//! floors but needs no visa.
+
+use super::paths::{Names, Path, names};
+use super::source::Source;
+
+/// A room and the rooms it may import; every room may import itself.
+pub struct Room {
+    /// Its module directly below the crate root.
+    pub name: &'static str,
+    /// What it may import.
+    pub may_import: &'static [&'static str],
+}
+
+/// Something from outside, and who may name it.
+pub struct Visa {
+    /// A crate (`ring`), every crate that starts so (`opentelemetry*`), or the end of a path (`SystemTime::now`).
+    pub what: &'static str,
+    /// Rooms (`store`, `migrations`) or modules of a room (`server/config`: that file, or that directory).
+    pub who: &'static [&'static str],
+}
+
+/// Imports that go up or sideways.
+pub fn floors(source: &Source, rooms: &[Room]) -> Vec<String> {
+    let module = module_of(&source.path);
+    let Some(home) = module.first() else { return Vec::new() };
+    let Some(room) = rooms.iter().find(|room| room.name == home) else {
+        let advice = format!("`{home}` is no room: put the file in one, or add a row to ROOMS in tests/tidy.rs");
+        return vec![source.finding(1, &advice)];
+    };
+    let mut findings = Vec::new();
+    for path in names(source).paths {
+        let Some(target) = room_named(&path, &module) else { continue };
+        if target != *home && !room.may_import.contains(&target.as_str()) {
+            let allowed = if room.may_import.is_empty() { "nothing".to_owned() } else { room.may_import.join(", ") };
+            let advice = format!(
+                "`{home}` may not import `{}`; it may import {allowed}: move the code to the room that may",
+                path.segments.join("::")
+            );
+            findings.push(source.finding(path.line, &advice));
+        }
+    }
+    findings.dedup();
+    findings
+}
+
+/// Outside crates and functions named where they have no visa.
+pub fn visas(source: &Source, visas: &[Visa]) -> Vec<String> {
+    if source.path.ends_with("/tests.rs") {
+        return Vec::new();
+    }
+    let names = names(source);
+    let mut findings = Vec::new();
+    for path in names.paths.iter().filter(|path| !path.in_test) {
+        for visa in visas.iter().filter(|visa| names_it(path, visa.what, &names) && !admits(visa, &source.path)) {
+            let who = if visa.who.is_empty() { "no file".to_owned() } else { visa.who.join(", ") };
+            let advice = format!(
+                "`{}` is for {who} only: move the code there, take the value as a parameter, or change VISAS in \
+                 tests/tidy.rs",
+                visa.what
+            );
+            findings.push(source.finding(path.line, &advice));
+        }
+    }
+    findings.dedup();
+    findings
+}
+
+/// The module a file is, below the crate root; `main.rs` is the room `main`, `lib.rs` is the root itself.
+fn module_of(path: &str) -> Vec<String> {
+    let Some(inside) = path.strip_prefix("src/").and_then(|inside| inside.strip_suffix(".rs")) else {
+        return Vec::new();
+    };
+    let inside = inside.strip_suffix("/mod").unwrap_or(inside);
+    if inside == "lib" { Vec::new() } else { inside.split('/').map(str::to_owned).collect() }
+}
+
+/// The room a path leads into, when it leads into one: `crate::x`, `policyhub::x`, or enough `super`s.
+fn room_named(path: &Path, file: &[String]) -> Option<String> {
+    // The modules of a binary hang below its own root, not below a room.
+    let file = if file == ["main"] { &[] } else { file };
+    let mut place: Vec<&String> = file.iter().chain(&path.inside).collect();
+    let ours = ["crate", "policyhub", "self", "super"];
+    if !ours.contains(&path.segments.first()?.as_str()) {
+        return None;
+    }
+    for segment in &path.segments {
+        match segment.as_str() {
+            "crate" | "policyhub" => place.clear(),
+            "super" => drop(place.pop()),
+            "self" => {}
+            _ => place.push(segment),
+        }
+    }
+    place.first().map(|room| (*room).clone())
+}
+
+fn names_it(path: &Path, what: &str, names: &Names) -> bool {
+    let first = path.segments.first().map_or("", String::as_str);
+    if what.contains("::") {
+        return path.segments.join("::") == what || path.segments.join("::").ends_with(&format!("::{what}"));
+    }
+    let named = match what.strip_suffix('*') {
+        Some(start) => first.starts_with(start),
+        None => first == what,
+    };
+    named && !is_local(first, path, names)
+}
+
+/// Whether a word is a module of the file's own: declared in it, or imported into it from a longer path.
+fn is_local(word: &str, path: &Path, names: &Names) -> bool {
+    let imported = |other: &Path| {
+        other.imported && other.segments.len() > 1 && other.segments.last().is_some_and(|last| last == word)
+    };
+    names.modules.iter().any(|(module, _)| module == word) || (!path.imported && names.paths.iter().any(imported))
+}
+
+fn admits(visa: &Visa, path: &str) -> bool {
+    let inside = path.strip_prefix("src/").unwrap_or(path);
+    visa.who.iter().any(|who| {
+        inside.strip_prefix(who).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".rs")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ROOMS, VISAS};
+    use super::*;
+
+    fn floor_lines(path: &str, text: &str) -> Vec<String> {
+        floors(&Source::sample(path, text), ROOMS)
+    }
+
+    #[test]
+    fn an_import_from_a_higher_floor_is_found_however_it_is_spelt() {
+        for text in [
+            "use crate::store::Store;",
+            "use crate::{domain::Error, store::Store};",
+            "use super::super::store::Store;",
+            "fn f() { crate::store::open() }",
+            "mod tests { use super::super::super::store; }",
+            "use crate::*;",
+            "pub use super::{super::{store}};",
+        ] {
+            let found = floor_lines("src/signing/jws.rs", &format!("//! Head.\n{text}\n"));
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert!(found[0].starts_with("src/signing/jws.rs:2: `signing` may not import"), "{found:?}");
+        }
+        assert_eq!(floor_lines("src/main.rs", "use policyhub::store::Store;").len(), 1);
+        assert_eq!(floor_lines("src/cli/publish.rs", "use crate::api::pb;").len(), 1);
+        assert_eq!(floor_lines("src/store/a.rs", "use crate::domain::D;\nuse crate::api::pb;").len(), 1);
+        assert_eq!(floor_lines("src/attic/box.rs", "").len(), 1, "a room that STYLE does not know");
+    }
+
+    #[test]
+    fn imports_from_lower_floors_and_own_files_pass() {
+        for (path, text) in [
+            ("src/signing/jws.rs", "use crate::{domain::{Error, name}, signing::key};\nuse super::key::Key;"),
+            ("src/signing/jws.rs", "// crate::store\nconst A: &str = \"crate::store::x\"; /* crate::grpc::y */"),
+            ("src/signing/mod.rs", "use super::domain::Error;\nuse self::key::Key;\npub mod key;"),
+            ("src/signing/jws.rs", "mod tests { use super::*; use super::super::key; }"),
+            ("src/main.rs", "fn main() { policyhub::cli::run() }"),
+            ("src/lib.rs", "pub mod store; pub use store::Store;"),
+        ] {
+            assert_eq!(floor_lines(path, text), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_named_without_a_visa_is_found() {
+        for (path, text) in [
+            ("src/service/publish.rs", "use sea_orm::EntityTrait;"),
+            ("src/domain/time.rs", "fn f() { tokio::spawn(g()) }"),
+            ("src/store/log.rs", "use {bytes::Bytes, tonic::Status};"),
+            ("src/watch/frame.rs", "use ::ring::digest::digest;"),
+            ("src/server/run.rs", "use clap::Parser;"),
+            ("src/grpc/policy.rs", "#[opentelemetry_sdk::marker]\nfn f() {}"),
+            ("src/store/open.rs", "fn f() { std::env::var(\"X\") }"),
+            ("src/store/open.rs", "use std::env;\nfn f() { env::var_os(\"X\") }"),
+            ("src/auth/token.rs", "fn f() { let now = std::time::SystemTime::now(); }"),
+            ("src/signing/jws.rs", "use time::OffsetDateTime;\nfn f() { OffsetDateTime::now_utc() }"),
+            ("migrations/src/lib.rs", "use axum::Router;"),
+        ] {
+            let found = visas(&Source::sample(path, text), VISAS);
+            assert_eq!(found.len(), 1, "{path} {text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn visa_holders_tests_and_local_modules_pass() {
+        for (path, text) in [
+            ("src/store/open.rs", "use sea_orm::Database;"),
+            ("migrations/src/lib.rs", "use sea_orm_migration::sea_orm::Statement;\nuse sea_orm::Value;"),
+            ("src/server/config.rs", "use clap::Args;"),
+            ("src/cli/mod.rs", "fn f() { std::env::var(\"X\") }"),
+            ("src/watch/mod.rs", "mod ring;\npub use ring::Ring;"),
+            ("src/watch/tailer.rs", "use super::ring;\nfn f(a: A) { ring::push(); a.ring.tokio() }"),
+            ("src/domain/time.rs", "// tokio::spawn\nconst A: &str = \"ring::digest\";"),
+            ("src/auth/token.rs", "#[cfg(test)]\nmod tests { fn f() { std::time::SystemTime::now(); } }"),
+        ] {
+            assert_eq!(visas(&Source::sample(path, text), VISAS), Vec::<String>::new(), "{path} {text}");
+        }
+    }
+}
