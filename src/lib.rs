@@ -9,6 +9,14 @@ pub mod signing;
 pub mod auth;
 #[cfg(feature = "server")]
 pub mod checks;
+#[cfg(feature = "cli")]
+pub mod cli;
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "server")]
+pub mod grpc;
+#[cfg(feature = "server")]
+pub mod http;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -1,6 +1,19 @@
-//! How it runs: configuration, wiring, background tasks, shutdown.
+//! How it runs: configuration, wiring, background tasks, shutdown, telemetry.
 //!
-//! May use every room below; decides nothing about policies.
+//! May use every room below; decides nothing about policies. `run` is the way through, read top to bottom.
 
+mod clock;
 pub mod config;
+mod data_dir;
+mod keys;
+mod metrics;
+mod observe;
+mod serve;
+mod tasks;
+mod telemetry;
 pub mod token_file;
+mod wiring;
+
+pub use crate::auth::issuer::DEFAULT_AUDIENCE;
+pub use serve::{migrate, run};
+pub use tasks::issue_token;

@@ -10,6 +10,7 @@ mod context;
 mod deactivate;
 mod draft;
 mod events;
+mod keys;
 mod namespace;
 mod policy;
 mod publish;
@@ -23,6 +24,7 @@ mod write;
 
 pub use active::Active;
 pub use context::Context;
+pub use keys::{KeyInfo, KeyPurpose};
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 
@@ -30,6 +32,7 @@ use std::sync::Arc;
 
 use crate::store::Store;
 use crate::watch::Hub;
+pub use crate::watch::{Step, Subscription};
 
 /// Everything a use case needs.
 #[derive(Debug)]

@@ -1,0 +1,134 @@
+//! `policyhub active`
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::names::{policy_id, policy_name};
+use super::output::say;
+use super::session::Session;
+use super::text;
+use crate::client::name::{PolicyId, VersionName};
+use crate::client::pb;
+use crate::client::pb::get_active_request::At;
+
+/// What is in force, now or as it was
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out")]
+pub struct Arguments {
+    /// Id of one policy [default: all of the namespace]
+    #[arg(value_parser = policy_id)]
+    policy: Option<PolicyId>,
+    /// As it was right after this revision
+    #[arg(long, value_name = "N", conflicts_with = "at_time")]
+    at_revision: Option<i64>,
+    /// As it was at this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = text::parse_time)]
+    at_time: Option<prost_types::Timestamp>,
+    /// Write content, manifest.jws and statement.jws to DIR/POLICY/, for `policyhub verify`
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+}
+
+/// Runs it.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let name = match &arguments.policy {
+        Some(policy) => policy_name(&session.namespace, policy),
+        None => session.namespace.name(),
+    };
+    let request = pb::GetActiveRequest {
+        name,
+        at: arguments.at_revision.map(At::Revision).or(arguments.at_time.map(At::Time)),
+        metadata_only: arguments.save.is_none(),
+        ..Default::default()
+    };
+    let response = session.client.get_active(request).await.context("failed to get what is active")?;
+    if let Some(directory) = &arguments.save {
+        for active in &response.bundles {
+            save(directory, active)?;
+        }
+        say(&format!("saved {} of {} to {}", response.bundles.len(), session.namespace, directory.display()));
+    }
+    session.output.print(&response, table)
+}
+
+fn table(response: &pb::GetActiveResponse) -> String {
+    let rows: Vec<Vec<String>> = response
+        .bundles
+        .iter()
+        .map(|active| {
+            let bundle = active.bundle.clone().unwrap_or_default();
+            vec![
+                super::names::policy_of(&bundle.name).to_owned(),
+                bundle.version.to_string(),
+                bundle.label.clone(),
+                text::digest(&bundle.digest).to_owned(),
+                if active.preview { "preview".to_owned() } else { active.revision.to_string() },
+            ]
+        })
+        .collect();
+    text::table(&["POLICY", "VERSION", "LABEL", "DIGEST", "SINCE REVISION"], &rows)
+}
+
+/// Writes one bundle below `directory`. The name comes from the server: only a well-formed id becomes a path.
+fn save(directory: &Path, active: &pb::ActiveBundle) -> anyhow::Result<()> {
+    let bundle = active.bundle.as_ref().context("answer has no bundle")?;
+    let name = VersionName::parse("name", &bundle.name).context("answer has a name that can't be")?;
+    let directory = directory.join(name.policy.policy.as_str());
+    fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
+    for (file, bytes) in [
+        ("content", bundle.content.as_ref()),
+        ("manifest.jws", bundle.manifest.as_bytes()),
+        ("statement.jws", active.statement.as_bytes()),
+    ] {
+        let path = directory.join(file);
+        fs::write(&path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn active(name: &str) -> pb::ActiveBundle {
+        let bundle = pb::Bundle {
+            name: name.to_owned(),
+            version: 3,
+            content: b"content"[..].into(),
+            manifest: "m".to_owned(),
+            ..Default::default()
+        };
+        pb::ActiveBundle { bundle: Some(bundle), revision: 7, statement: "s".to_owned(), preview: false }
+    }
+
+    #[test]
+    fn a_bundle_is_saved_with_its_proof() {
+        let directory = tempfile::tempdir().expect("a directory");
+        save(directory.path(), &active("namespaces/default/policies/pricing/versions/3")).expect("saved");
+        let read = |file: &str| fs::read_to_string(directory.path().join("pricing").join(file)).expect(file);
+        assert_eq!([read("content"), read("manifest.jws"), read("statement.jws")], ["content", "m", "s"]);
+    }
+
+    #[test]
+    fn a_name_can_not_lead_out_of_the_directory() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["namespaces/default/policies/../versions/3", "namespaces/a/policies/b/../../versions/3", ""] {
+            assert!(save(directory.path(), &active(name)).is_err(), "{name}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 0);
+    }
+
+    #[test]
+    fn the_table_says_since_when() {
+        let response = pb::GetActiveResponse {
+            bundles: vec![active("namespaces/default/policies/pricing/versions/3")],
+            ..Default::default()
+        };
+        let text = table(&response);
+        let words: Vec<&str> = text.lines().nth(1).expect("a row").split_whitespace().collect();
+        assert_eq!(words, ["pricing", "3", "7"]);
+    }
+}

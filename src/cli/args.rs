@@ -1,0 +1,220 @@
+//! What can be written on the command line: the global flags and the list of commands.
+//!
+//! The arguments of a command live beside it, in its own file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::output::Format;
+use super::{abandon, activate, active, deactivate, diff, draft, events, history, keys, namespace, policy, publish};
+use super::{report, rollback, server_commands, show, stage, verify, watch};
+use crate::client::name::NamespaceId;
+
+/// Policy Hub: versions of policies, signed, activated, rolled back, and watched.
+#[derive(Debug, Parser)]
+#[command(name = "policyhub", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// Flags of every client command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every client command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every client command")]
+pub struct Global {
+    /// Address of the server, http:// or https://
+    #[arg(long, global = true, env = "POLICYHUB_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
+    pub server: String,
+    /// Bearer token [default: that of --token-file]
+    #[arg(long, global = true, env = "POLICYHUB_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// File with the bearer token [default: admin.token in POLICYHUB_DATA_DIR, or in ./policyhub-data]
+    #[arg(long, global = true, env = "POLICYHUB_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the certificate authority of the server [default: those of the system]
+    #[arg(long, global = true, env = "POLICYHUB_CA_CERT", value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+    /// Namespace of the policies named
+    #[arg(long, short, global = true, env = "POLICYHUB_NAMESPACE", default_value = "default", value_name = "ID",
+        value_parser = |text: &str| NamespaceId::parse("namespace", text))]
+    pub namespace: NamespaceId,
+    /// How to print data
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    pub output: Format,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "each command's arguments say what it does")]
+pub enum Command {
+    Draft(draft::Arguments),
+    Stage(stage::Arguments),
+    Publish(publish::Arguments),
+    Activate(activate::Arguments),
+    Rollback(rollback::Arguments),
+    Deactivate(deactivate::Arguments),
+    Abandon(abandon::Arguments),
+    Active(active::Arguments),
+    History(history::Arguments),
+    Show(show::Arguments),
+    Diff(diff::Arguments),
+    Report(report::Arguments),
+    Events(events::Arguments),
+    Watch(watch::Arguments),
+    Verify(verify::Arguments),
+    /// Namespaces: create, list, show
+    #[command(subcommand)]
+    Namespace(namespace::Commands),
+    /// Policies: create, list, show, update
+    #[command(subcommand)]
+    Policy(policy::Commands),
+    /// Signing keys
+    #[command(subcommand)]
+    Keys(keys::Commands),
+    /// Tokens of the local issuer
+    #[command(subcommand)]
+    Token(server_commands::TokenCommands),
+    Serve(server_commands::Serve),
+    Migrate(server_commands::Migrate),
+    /// The configuration of the server
+    #[command(subcommand)]
+    Config(server_commands::ConfigCommands),
+}
+
+/// Flags of every mutation.
+#[derive(Debug, Clone, Args)]
+pub struct Mutation {
+    /// Idempotency key, at most 64 printable ASCII characters [default: a new UUID]
+    #[arg(long, value_name = "ID", value_parser = request_id)]
+    pub request_id: Option<String>,
+    /// Check and answer as it would; change nothing
+    #[arg(long, visible_alias = "dry-run")]
+    pub validate_only: bool,
+}
+
+impl Mutation {
+    /// The id given, or a new one.
+    #[must_use]
+    pub fn request_id(&self) -> String {
+        self.request_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+    }
+}
+
+fn request_id(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be 1 to 64 printable ASCII characters without spaces".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("policyhub").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn walk(command: &clap::Command, path: &str) {
+            let mut leaf = true;
+            for inner in command.get_subcommands() {
+                leaf = false;
+                walk(inner, &format!("{path} {}", inner.get_name()));
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(!leaf || help.contains(path), "{path} has no example of its own: {help:?}");
+            assert!(command.get_about().is_some(), "{path} does not say what it does");
+        }
+        walk(&Cli::command(), "policyhub");
+    }
+
+    #[test]
+    fn lines_of_the_manual_parse() {
+        for line in [
+            "draft pricing pricing.yaml --label 1.2.0 --note first --create --base-version 1 --validate-only",
+            "draft pricing - --content-type application/json --request-id 3f2a",
+            "stage pricing",
+            "stage pricing@3",
+            "stage pricing@v1.2.0",
+            "publish pricing@3 --activate --reason launch --etag abc",
+            "activate pricing@3 --reason launch --expected pricing=2 --dry-run",
+            "activate pricing@3 limits@v1.0.0 --reason launch",
+            "rollback pricing --reason bad",
+            "rollback pricing --to 2 --reason bad --copy-forward --skip-validation",
+            "deactivate pricing --reason over",
+            "abandon pricing@4",
+            "active",
+            "active pricing --at-revision 7",
+            "active --at-time 2026-01-02T03:04:05Z --save out",
+            "history pricing --limit 5",
+            "show pricing@active",
+            "diff pricing 1 v1.2.0",
+            "report pricing@latest",
+            "events --after 4 --limit 10 --newest",
+            "events pricing",
+            "watch pricing limits --resume 1:42 --latest --until-revision 50 --metadata-only --jwks keys.json",
+            "verify --jwks k --manifest m --content c --statement s",
+            "namespace create team-a --description x",
+            "namespace list",
+            "namespace show team-a",
+            "policy create pricing --kind yaml --max-open-drafts 1",
+            "policy list",
+            "policy show pricing",
+            "policy update pricing --json-schema schema.json --allow-backport true",
+            "keys list",
+            "token issue --subject ci --ttl 1h",
+            "serve",
+            "migrate",
+            "config check",
+            "-n team-a --output json --server https://hub:7070 active",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn bad_lines_are_usage_errors() {
+        for line in [
+            "activate pricing@3",
+            "activate pricing --reason x",
+            "rollback pricing",
+            "deactivate pricing",
+            "publish pricing --activate",
+            "abandon pricing",
+            "stage Pricing",
+            "stage pricing@0",
+            "show pricing@v1",
+            "active --at-revision 3 --at-time 2026-01-02T03:04:05Z",
+            "active --at-time yesterday",
+            "watch --resume 42",
+            "activate pricing@3 --reason x --expected pricing",
+            "-n Team active",
+            "--output yaml active",
+            "token issue --subject ci --ttl 1y",
+            "draft pricing f --request-id ä",
+            "unknown",
+        ] {
+            match parse(line) {
+                Ok(cli) => panic!("{line} must be refused: {cli:?}"),
+                Err(error) => assert_eq!(error.exit_code(), 2, "{line}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Content from a file or from stdin, and the media type that the file's name tells.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::client::CONTENT_MAX_BYTES;
+
+/// How stdin is written.
+const STDIN: &str = "-";
+
+/// Reads the exact bytes, one more than the limit at most: what is too large need not be read to its end.
+pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let bytes = if path.as_os_str() == STDIN {
+        bounded(std::io::stdin().lock()).context("failed to read stdin")?
+    } else {
+        std::fs::File::open(path).and_then(bounded).with_context(|| format!("failed to read {}", path.display()))?
+    };
+    anyhow::ensure!(bytes.len() <= CONTENT_MAX_BYTES, "content is over {CONTENT_MAX_BYTES} bytes");
+    Ok(bytes)
+}
+
+fn bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    input.take(CONTENT_MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The media type that a file's name tells; empty when it tells none, and then the policy's kind decides.
+#[must_use]
+pub fn type_of(path: &Path) -> &'static str {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    match extension.to_ascii_lowercase().as_str() {
+        "yaml" | "yml" => "application/yaml",
+        "json" => "application/json",
+        "cedar" => "application/vnd.cedar",
+        "rego" => "application/vnd.openpolicyagent.rego",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::PolicyKind;
+
+    #[test]
+    fn a_name_tells_the_type_the_server_knows() {
+        for (name, kind) in [
+            ("a.yaml", PolicyKind::Yaml),
+            ("a.YML", PolicyKind::Yaml),
+            ("b/a.json", PolicyKind::Json),
+            ("a.cedar", PolicyKind::Cedar),
+            ("a.rego", PolicyKind::Rego),
+        ] {
+            assert_eq!(PolicyKind::of_content_type(type_of(Path::new(name))), kind, "{name}");
+        }
+        assert_eq!((type_of(Path::new("-")), type_of(Path::new("json"))), ("", ""));
+    }
+
+    #[test]
+    fn too_much_content_is_refused_here() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("content");
+        std::fs::write(&path, vec![b'x'; CONTENT_MAX_BYTES]).expect("written");
+        assert_eq!(read(&path).expect("the largest").len(), CONTENT_MAX_BYTES);
+        std::fs::write(&path, vec![b'x'; CONTENT_MAX_BYTES + 1]).expect("written");
+        assert!(read(&path).is_err());
+    }
+}

@@ -1,0 +1,141 @@
+//! What a failed command says: what failed, the stable reason, its values, and what to do next.
+//!
+//! Boundary: text for people on stderr; scripts go by the exit code and the reason in brackets.
+
+use std::fmt::Write as _;
+
+use crate::client::{ClientError, Refusal};
+
+/// A usage error that only shows once the arguments are looked at together: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// The exit code of an error.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Usage>() { 2 } else { 1 }
+}
+
+/// The whole text of an error.
+#[must_use]
+pub fn explain(error: &anyhow::Error) -> String {
+    let mut text = format!("error: {error:#}");
+    let call = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
+    if let Some(call) = call {
+        for violation in &call.violations {
+            let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
+        }
+        for (key, value) in &call.metadata {
+            let _ = write!(text, "\n  {key} = {value}");
+        }
+        if let Some(next) = next_step(call) {
+            let _ = write!(text, "\nnext: {next}");
+        }
+    } else if error.chain().any(|cause| cause.is::<Refusal>()) {
+        text.push_str(
+            "\nnext: keep what was in force; check that the keys are those of this server, then tell its operator",
+        );
+    }
+    text
+}
+
+fn next_step(error: &ClientError) -> Option<&'static str> {
+    Some(match error.reason.as_str() {
+        "TOKEN_MISSING" => "give a token with --token-file, POLICYHUB_TOKEN_FILE or POLICYHUB_TOKEN",
+        "TOKEN_EXPIRED" => "get a new token, for example with `policyhub token issue`",
+        "TOKEN_MALFORMED" | "TOKEN_AUDIENCE" | "TOKEN_INVALID" => "check that the token is one of this server",
+        "PERMISSION_DENIED" => "ask an admin for a role in this namespace",
+        "NAMESPACE_NOT_FOUND" => "see `policyhub namespace list`",
+        "POLICY_NOT_FOUND" => "see `policyhub policy list`, or make it with `policyhub draft … --create`",
+        "VERSION_NOT_FOUND" => "see `policyhub history POLICY`",
+        "REPORT_NOT_FOUND" => "stage the version first: `policyhub stage POLICY@N`",
+        "LABEL_CONTENT_CONFLICT" => "choose another label: this one has other content for ever",
+        "LABEL_NOT_HIGHER" => "choose a higher label, or allow lower ones with `policyhub policy update`",
+        "NO_ACTIVE_VERSION" => "activate one: `policyhub activate POLICY@N --reason …`",
+        "NO_PREVIOUS_VERSION" => "name the version: `policyhub rollback POLICY --to N --reason …`",
+        "NO_OPEN_DRAFT" => "write one first: `policyhub draft POLICY FILE`",
+        "SEVERAL_OPEN_DRAFTS" => "name the version: POLICY@N; see `policyhub history POLICY`",
+        "TOO_MANY_OPEN_DRAFTS" => "publish or abandon an open one first",
+        "VERSION_NOT_OPEN" => "write a new draft: versions that ended never change",
+        "VERSION_NOT_PUBLISHED" => "publish it first: `policyhub publish POLICY@N`",
+        "VALIDATION_FAILED" => "see what failed with `policyhub report POLICY@N`, then write a new draft",
+        "ETAG_MISMATCH" | "EXPECTED_ACTIVE_MISMATCH" => "somebody was faster: look again, then decide",
+        "CONCURRENT_CHANGE" => "look again, then try again",
+        "REQUEST_ID_REUSED" => "use another --request-id: this one belongs to another request",
+        "RESUME_POINT_GONE" => "watch again without --resume",
+        "OUTCOME_UNKNOWN" => "run it again with the same --request-id: it has one effect in all",
+        "DATABASE_UNAVAILABLE" | "DRAINING" | "DEADLINE_EXCEEDED" => "try again later, with the same --request-id",
+        "LIMIT_EXCEEDED" => "ask for less, or later",
+        "DATA_LOSS" | "INTERNAL" => "tell the operator of the server; its log has the details",
+        "" => return unreached(error),
+        _ => return None,
+    })
+}
+
+/// Errors without a reason are not the server's own.
+fn unreached(error: &ClientError) -> Option<&'static str> {
+    match error.code {
+        tonic::Code::Unavailable => Some("check that the server runs and that --server is its address"),
+        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Some("try again later, with the same --request-id"),
+        tonic::Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    fn failed(code: Code, reason: &str) -> anyhow::Error {
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info(reason, "policyhub", [("label".to_owned(), "1.0.0".to_owned())])
+            .add_bad_request_violation("label", "is taken");
+        let status = Status::with_error_details(code, "label has other content", details);
+        Err::<(), _>(ClientError::from(status)).context("failed to draft pricing").unwrap_err()
+    }
+
+    #[test]
+    fn an_error_says_reason_values_and_next_step() {
+        assert_eq!(
+            explain(&failed(Code::AlreadyExists, "LABEL_CONTENT_CONFLICT")),
+            "error: failed to draft pricing: label has other content (LABEL_CONTENT_CONFLICT)\n  label: is taken\n  \
+             label = 1.0.0\nnext: choose another label: this one has other content for ever"
+        );
+    }
+
+    #[test]
+    fn every_hint_is_for_a_reason_that_exists() {
+        let known: Vec<String> = crate::client::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let source = include_str!("failure.rs");
+        let (_, after) = source.split_once("match error.reason.as_str()").expect("the table");
+        let (table, _) = after.split_once("\"\" =>").expect("its end");
+        let words = table
+            .split('"')
+            .skip(1)
+            .step_by(2)
+            .filter(|word| word.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_'));
+        let mut count = 0;
+        for word in words {
+            count += 1;
+            assert!(known.iter().any(|reason| reason == word), "{word} is no reason");
+        }
+        assert!(count > 25);
+    }
+
+    #[test]
+    fn exit_codes_tell_usage_from_failure() {
+        assert_eq!(exit_code(&failed(Code::Internal, "INTERNAL")), 1);
+        assert_eq!(exit_code(&Usage("two stdins".to_owned()).into()), 2);
+    }
+
+    #[test]
+    fn a_server_that_is_not_there_is_explained() {
+        let error = anyhow::Error::from(ClientError::from(Status::unavailable("no server")));
+        assert!(explain(&error).ends_with("check that the server runs and that --server is its address"));
+    }
+}

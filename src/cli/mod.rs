@@ -1,0 +1,38 @@
+//! The commands of `policyhub`, on the SDK alone; `serve`, `migrate`, `token` and `config` call the server room.
+//!
+//! Boundary: decides nothing about policies. Data goes to stdout, talk to stderr.
+//! Exit codes: 0 done, 1 failed, 2 usage.
+
+pub mod args;
+pub mod failure;
+pub mod names;
+pub mod output;
+pub mod run;
+pub mod session;
+pub mod text;
+
+mod abandon;
+mod activate;
+mod active;
+mod content;
+mod deactivate;
+mod diff;
+mod draft;
+mod events;
+mod history;
+mod keys;
+mod namespace;
+mod pages;
+mod policy;
+mod policy_settings;
+mod publish;
+mod report;
+mod rollback;
+mod server_commands;
+mod show;
+mod stage;
+mod verify;
+mod watch;
+
+pub use args::Cli;
+pub use run::run;

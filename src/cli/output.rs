@@ -1,0 +1,155 @@
+//! Where data goes: one document on stdout, as text for people or as JSON for programs.
+//!
+//! JSON is the proto3 mapping with the proto's own field names, numbers as numbers and every field present, so that
+//! scripts and the contract use the same words. A mutation also says its `request_id`.
+
+use std::io::{self, Write as _};
+use std::sync::LazyLock;
+
+use anyhow::Context as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde_json::Value;
+
+use crate::client::pb;
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A message whose name in the proto is known.
+pub trait Named: prost::Message {
+    /// The name, without the package.
+    const NAME: &'static str;
+}
+
+macro_rules! named {
+    ($($message:ident),* $(,)?) => { $(impl Named for pb::$message { const NAME: &'static str = stringify!($message); })* };
+}
+
+named!(
+    AbandonDraftResponse,
+    ActivateResponse,
+    CreateNamespaceResponse,
+    CreatePolicyResponse,
+    DeactivateResponse,
+    DiffVersionsResponse,
+    DraftResponse,
+    GetActiveResponse,
+    GetNamespaceResponse,
+    GetPolicyResponse,
+    GetValidationReportResponse,
+    GetVersionResponse,
+    ListEventsResponse,
+    ListNamespacesResponse,
+    ListPoliciesResponse,
+    ListSigningKeysResponse,
+    ListVersionsResponse,
+    PublishResponse,
+    RollbackResponse,
+    StageResponse,
+    UpdatePolicyResponse,
+    WatchActiveResponse,
+);
+
+static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorError>> =
+    LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS));
+
+impl Format {
+    /// Prints an answer: `text` for people, the message itself for programs.
+    pub fn print<M: Named>(self, message: &M, text: impl FnOnce(&M) -> String) -> anyhow::Result<()> {
+        match self {
+            Self::Text => write_stdout(text(message).as_bytes()),
+            Self::Json => print_json(&to_json(message)?),
+        }
+    }
+
+    /// Prints the answer of a mutation, with the id it was asked under.
+    pub fn print_mutation<M: Named>(
+        self,
+        message: &M,
+        request_id: &str,
+        text: impl FnOnce(&M) -> String,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Text => write_stdout(text(message).as_bytes()),
+            Self::Json => {
+                let mut value = to_json(message)?;
+                if let Value::Object(fields) = &mut value {
+                    fields.insert("request_id".to_owned(), Value::from(request_id));
+                }
+                print_json(&value)
+            }
+        }
+    }
+}
+
+/// A message as JSON.
+pub fn to_json<M: Named>(message: &M) -> anyhow::Result<Value> {
+    let pool = DESCRIPTORS.as_ref().map_err(|error| anyhow::anyhow!("descriptors can't be read: {error}"))?;
+    let name = format!("policyhub.v1.{}", M::NAME);
+    let descriptor = pool.get_message_by_name(&name).with_context(|| format!("{name} is not in the descriptors"))?;
+    let mut dynamic = DynamicMessage::new(descriptor);
+    dynamic.transcode_from(message).with_context(|| format!("{name} can't be read"))?;
+    let options =
+        SerializeOptions::new().stringify_64_bit_integers(false).use_proto_field_name(true).skip_default_fields(false);
+    Ok(dynamic.serialize_with_options(serde_json::value::Serializer, &options)?)
+}
+
+/// One JSON document on one line.
+pub fn print_json(value: &Value) -> anyhow::Result<()> {
+    write_stdout(format!("{value}\n").as_bytes())
+}
+
+/// Exact bytes to stdout. A reader that went away (`| head`) is not an error.
+pub fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("failed to write to stdout"),
+        _ => Ok(()),
+    }
+}
+
+/// A line for people, beside the data.
+pub fn say(line: &str) {
+    // When even stderr is gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_words_of_the_contract() {
+        let version = pb::Version {
+            name: "namespaces/default/policies/pricing/versions/3".to_owned(),
+            version: 3,
+            state: pb::VersionState::Published.into(),
+            create_time: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+            content: b"\x00\xff".as_slice().into(),
+            ..Default::default()
+        };
+        let json =
+            to_json(&pb::DraftResponse { version: Some(version), revision: 9_007_199_254_740_993 }).expect("json");
+        assert_eq!(json["revision"], 9_007_199_254_740_993_i64);
+        assert_eq!(json["version"]["state"], "VERSION_STATE_PUBLISHED");
+        assert_eq!(json["version"]["create_time"], "2023-11-14T22:13:20Z");
+        assert_eq!(json["version"]["content"], "AP8=");
+        assert_eq!(json["version"]["label"], "", "fields are there when they are empty");
+    }
+
+    #[test]
+    fn every_named_message_is_in_the_descriptors() {
+        fn check<M: Named + Default>() {
+            to_json(&M::default()).expect(M::NAME);
+        }
+        check::<pb::GetActiveResponse>();
+        check::<pb::WatchActiveResponse>();
+        check::<pb::ListEventsResponse>();
+    }
+}

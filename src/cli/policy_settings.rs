@@ -1,0 +1,110 @@
+//! The flags of a policy's settings. Each flag is one path of UpdatePolicy's mask.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+
+use crate::client::pb;
+
+/// What an owner decides. A flag that is not given changes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct SettingsFlags {
+    /// Open drafts at once; 0: no limit, 1: a new draft replaces the open one
+    #[arg(long, value_name = "N")]
+    max_open_drafts: Option<u16>,
+    /// File with a JSON Schema that content must satisfy
+    #[arg(long, value_name = "FILE", conflicts_with = "no_json_schema")]
+    json_schema: Option<PathBuf>,
+    /// Remove the JSON Schema
+    #[arg(long)]
+    no_json_schema: bool,
+    /// Whether a label may be lower than one already published
+    #[arg(long, value_name = "BOOL")]
+    allow_backport: Option<bool>,
+    /// How a label must follow the highest published one
+    #[arg(long, value_enum)]
+    bump_rule: Option<BumpRule>,
+    /// Whether a draft is served, marked as a preview, while nothing is active
+    #[arg(long, value_name = "BOOL")]
+    allow_draft_fallback: Option<bool>,
+    /// Approvals that publishing needs
+    #[arg(long, value_name = "N")]
+    required_approvals: Option<u16>,
+}
+
+/// How a label must follow the highest published one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BumpRule {
+    /// Any higher one
+    Any,
+    /// Exactly one step
+    Next,
+}
+
+impl SettingsFlags {
+    /// Whether none is given.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self == &Self::default()
+    }
+
+    /// The settings given, and the paths of them.
+    ///
+    /// # Errors
+    /// A schema file that can't be read.
+    pub fn read(&self) -> anyhow::Result<(pb::PolicySettings, Vec<String>)> {
+        let mut settings = pb::PolicySettings::default();
+        let mut paths = Vec::new();
+        let mut given = |field: &str| paths.push(format!("settings.{field}"));
+        if let Some(number) = self.max_open_drafts {
+            settings.max_open_drafts = i32::from(number);
+            given("max_open_drafts");
+        }
+        if let Some(path) = &self.json_schema {
+            settings.json_schema =
+                std::fs::read_to_string(path).with_context(|| format!("failed to read {}", path.display()))?;
+        }
+        if self.json_schema.is_some() || self.no_json_schema {
+            given("json_schema");
+        }
+        if let Some(allowed) = self.allow_backport {
+            settings.allow_backport = allowed;
+            given("allow_backport");
+        }
+        if let Some(rule) = self.bump_rule {
+            let rule = match rule {
+                BumpRule::Any => pb::BumpRule::Unspecified,
+                BumpRule::Next => pb::BumpRule::Next,
+            };
+            settings.bump_rule = rule.into();
+            given("bump_rule");
+        }
+        if let Some(allowed) = self.allow_draft_fallback {
+            settings.allow_draft_fallback = allowed;
+            given("allow_draft_fallback");
+        }
+        if let Some(number) = self.required_approvals {
+            settings.required_approvals = i32::from(number);
+            given("required_approvals");
+        }
+        Ok((settings, paths))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_given_is_in_the_mask() {
+        let flags = SettingsFlags { max_open_drafts: Some(1), allow_backport: Some(false), ..Default::default() };
+        let (settings, paths) = flags.read().expect("settings");
+        assert_eq!(settings.max_open_drafts, 1);
+        assert_eq!(paths, ["settings.max_open_drafts", "settings.allow_backport"]);
+        assert!(SettingsFlags::default().is_empty() && !flags.is_empty());
+        assert!(SettingsFlags::default().read().expect("settings").1.is_empty());
+        let removed = SettingsFlags { no_json_schema: true, ..Default::default() }.read().expect("settings");
+        assert_eq!((removed.0.json_schema.as_str(), removed.1), ("", vec!["settings.json_schema".to_owned()]));
+    }
+}

@@ -1,0 +1,83 @@
+//! From arguments to exit code.
+
+use super::args::{Cli, Command, Global};
+use super::failure::{Usage, exit_code, explain};
+use super::output::say;
+use super::session::Session;
+use super::{abandon, activate, active, deactivate, diff, draft, events, history, keys, namespace, policy, publish};
+use super::{report, rollback, server_commands, show, stage, verify, watch};
+
+/// Runs a command. 0: done; 1: failed; 2: usage. What went wrong is on stderr.
+pub async fn run(cli: Cli) -> u8 {
+    match dispatch(&cli.global, cli.command).await {
+        Ok(()) => 0,
+        Err(error) => {
+            say(&explain(&error));
+            exit_code(&error)
+        }
+    }
+}
+
+async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(arguments) => server_commands::serve(arguments).await,
+        Command::Migrate(arguments) => server_commands::migrate(arguments).await,
+        Command::Config(command) => server_commands::config(command),
+        Command::Token(command) => server_commands::token(command),
+        Command::Verify(arguments) => verify::run(global.output, &arguments),
+        command => {
+            check(&command)?;
+            call(&Session::open(global).await?, command).await
+        }
+    }
+}
+
+/// Usage errors that the parser can't see come before the connection.
+fn check(command: &Command) -> Result<(), Usage> {
+    match command {
+        Command::Activate(arguments) => arguments.check(),
+        Command::Policy(command) => command.check(),
+        _ => Ok(()),
+    }
+}
+
+/// The commands that need a server.
+async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Draft(arguments) => draft::run(session, arguments).await,
+        Command::Stage(arguments) => stage::run(session, arguments).await,
+        Command::Publish(arguments) => publish::run(session, arguments).await,
+        Command::Activate(arguments) => activate::run(session, arguments).await,
+        Command::Rollback(arguments) => rollback::run(session, arguments).await,
+        Command::Deactivate(arguments) => deactivate::run(session, arguments).await,
+        Command::Abandon(arguments) => abandon::run(session, arguments).await,
+        Command::Active(arguments) => active::run(session, arguments).await,
+        Command::History(arguments) => history::run(session, arguments).await,
+        Command::Show(arguments) => show::run(session, arguments).await,
+        Command::Diff(arguments) => diff::run(session, arguments).await,
+        Command::Report(arguments) => report::run(session, arguments).await,
+        Command::Events(arguments) => events::run(session, arguments).await,
+        Command::Watch(arguments) => watch::run(session, arguments).await,
+        Command::Namespace(command) => namespace::run(session, command).await,
+        Command::Policy(command) => policy::run(session, command).await,
+        Command::Keys(command) => keys::run(session, command).await,
+        Command::Serve(_) | Command::Migrate(_) | Command::Config(_) | Command::Token(_) | Command::Verify(_) => {
+            anyhow::bail!("this command needs no server")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn usage_errors_need_no_server() {
+        for line in ["policyhub activate p@1 --reason x --expected q=1", "policyhub policy update p"] {
+            let cli = Cli::try_parse_from(line.split_whitespace()).expect(line);
+            assert_eq!(run(cli).await, 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! `policyhub show`
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::names::VersionTarget;
+use super::output::{Format, say, write_stdout};
+use super::session::Session;
+use super::text;
+use crate::client::pb;
+
+/// The exact content of a version, on stdout
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub show pricing@active > pricing.yaml")]
+pub struct Arguments {
+    /// POLICY@N, POLICY@vLABEL, POLICY@active or POLICY@latest
+    target: VersionTarget,
+}
+
+/// Runs it. As text the bytes are written as they are; what the version is goes to stderr.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let name = arguments.target.name(&session.namespace);
+    let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
+    let response = session.client.get_version(request).await;
+    let response = response.with_context(|| format!("failed to show {}", arguments.target))?;
+    if session.output == Format::Json {
+        return session.output.print(&response, |_| String::new());
+    }
+    let version = response.version.unwrap_or_default();
+    say(&text::version(&version));
+    write_stdout(&version.content)
+}

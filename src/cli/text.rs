@@ -1,0 +1,207 @@
+//! How answers look to people: one line per thing, columns that line up, times in UTC.
+
+use std::fmt::Write as _;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::names::{policy_of, short};
+use crate::client::pb;
+
+/// Digits of a digest that people compare.
+const DIGEST_SHOWN: usize = "sha256:".len() + 12;
+
+/// A table without borders: each column as wide as its widest cell.
+#[must_use]
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    for row in std::iter::once(&header).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(line, "{cell:width$}  ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// A time as RFC 3339 in UTC, to the second; empty when unset.
+#[must_use]
+pub fn time(time: Option<&prost_types::Timestamp>) -> String {
+    time.and_then(|time| OffsetDateTime::from_unix_timestamp(time.seconds).ok())
+        .and_then(|time| time.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
+/// A time as RFC 3339 from the command line.
+pub fn parse_time(text: &str) -> Result<prost_types::Timestamp, String> {
+    let time =
+        OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a time such as 2026-01-02T03:04:05Z".to_owned())?;
+    let nanos = i32::try_from(time.nanosecond()).unwrap_or_default();
+    Ok(prost_types::Timestamp { seconds: time.unix_timestamp(), nanos })
+}
+
+/// The beginning of a digest.
+#[must_use]
+pub fn digest(digest: &str) -> &str {
+    digest.get(..DIGEST_SHOWN).unwrap_or(digest)
+}
+
+/// One line of text, whatever was written: other people's words must not move the cursor or break a column.
+#[must_use]
+pub fn line(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
+/// The word of a state.
+#[must_use]
+pub fn state(state: i32) -> &'static str {
+    pb::VersionState::try_from(state).map_or("UNKNOWN", |state| word(state.as_str_name(), "VERSION_STATE_"))
+}
+
+/// The word of a kind of event.
+#[must_use]
+pub fn event_kind(kind: i32) -> &'static str {
+    pb::EventKind::try_from(kind).map_or("UNKNOWN", |kind| word(kind.as_str_name(), "EVENT_KIND_"))
+}
+
+/// The word of a kind of policy.
+#[must_use]
+pub fn policy_kind(kind: i32) -> &'static str {
+    pb::PolicyKind::try_from(kind).map_or("UNKNOWN", |kind| word(kind.as_str_name(), "POLICY_KIND_"))
+}
+
+/// A word of the contract without the name of its enum.
+#[must_use]
+pub fn word(name: &'static str, prefix: &str) -> &'static str {
+    name.strip_prefix(prefix).unwrap_or(name)
+}
+
+/// A version on one line: `pricing@3 1.2.0 PUBLISHED sha256:…`.
+#[must_use]
+pub fn version(version: &pb::Version) -> String {
+    let mut text = format!("{}@{}", policy_of(&version.name), version.version);
+    if !version.label.is_empty() {
+        let _ = write!(text, " {}", version.label);
+    }
+    let _ = write!(text, " {} {}", state(version.state), digest(&version.digest));
+    text
+}
+
+/// The place of an event, after what it did; nothing when nothing was changed.
+#[must_use]
+pub fn at_revision(revision: i64) -> String {
+    if revision == 0 { String::new() } else { format!(" at revision {revision}") }
+}
+
+/// Pointers that moved, one per line: `pricing 2 -> 3 sha256:…`.
+#[must_use]
+pub fn moves(activation: &pb::ActivationSummary) -> String {
+    let mut text = String::new();
+    for change in &activation.changes {
+        let (from, to) = (pointer(change.previous_version), pointer(change.version));
+        let _ = write!(text, "{} {from} -> {to}", short(&change.policy));
+        if !change.digest.is_empty() {
+            let _ = write!(text, " {}", digest(&change.digest));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn pointer(version: i64) -> String {
+    if version == 0 { "none".to_owned() } else { version.to_string() }
+}
+
+/// A report, one check per line with its place.
+#[must_use]
+pub fn report(report: &pb::ValidationReport) -> String {
+    let mut text = String::new();
+    for check in &report.checks {
+        let result =
+            pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
+        let _ = write!(text, "{result} {}", check.id);
+        if check.line > 0 {
+            let _ = write!(text, " at {}:{}", check.line, check.column);
+        }
+        if !check.pointer.is_empty() {
+            let _ = write!(text, " at {}", line(&check.pointer));
+        }
+        if !check.message.is_empty() {
+            let _ = write!(text, ": {}", line(&check.message));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = vec![vec!["a".to_owned(), "long cell".to_owned()], vec!["längst".to_owned(), String::new()]];
+        assert_eq!(table(&["ID", "NOTE"], &rows), "ID      NOTE\na       long cell\nlängst\n");
+    }
+
+    #[test]
+    fn times_go_both_ways() {
+        let parsed = parse_time("2026-01-02T03:04:05+01:00").expect("a time");
+        assert_eq!(time(Some(&parsed)), "2026-01-02T02:04:05Z");
+        assert_eq!(time(None), "");
+        assert!(parse_time("2026-01-02").is_err());
+    }
+
+    #[test]
+    fn words_of_others_stay_on_their_line() {
+        assert_eq!(line("a\n\u{1b}[2Jb"), "a  [2Jb");
+    }
+
+    #[test]
+    fn a_version_is_one_line() {
+        let shown = pb::Version {
+            name: "namespaces/default/policies/pricing/versions/3".to_owned(),
+            version: 3,
+            label: "1.2.0".to_owned(),
+            state: pb::VersionState::Published.into(),
+            digest: format!("sha256:{}", "ab".repeat(32)),
+            ..Default::default()
+        };
+        assert_eq!(version(&shown), "pricing@3 1.2.0 PUBLISHED sha256:abababababab");
+    }
+
+    #[test]
+    fn moves_say_from_where_to_where() {
+        let change = |version, previous_version| pb::PointerChange {
+            policy: "namespaces/default/policies/pricing".to_owned(),
+            version,
+            previous_version,
+            ..Default::default()
+        };
+        let activation = pb::ActivationSummary { changes: vec![change(3, 0), change(0, 3)], ..Default::default() };
+        assert_eq!(moves(&activation), "pricing none -> 3\npricing 3 -> none\n");
+    }
+
+    #[test]
+    fn a_report_names_the_place() {
+        let check = pb::Check {
+            id: "json-schema".to_owned(),
+            result: pb::check::Result::Failed.into(),
+            message: "is not a number".to_owned(),
+            pointer: "/a/b".to_owned(),
+            line: 4,
+            column: 7,
+        };
+        let text = report(&pb::ValidationReport { checks: vec![check], ..Default::default() });
+        assert_eq!(text, "FAILED json-schema at 4:7 at /a/b: is not a number\n");
+    }
+}

@@ -1,0 +1,176 @@
+//! `policyhub watch`
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::keys;
+use super::names::policy_id;
+use super::output::{Format, print_json, say, to_json, write_stdout};
+use super::session::Session;
+use super::text;
+use crate::client::name::PolicyId;
+use crate::client::{ActivePolicy, ActiveSetOptions, Change, Cursor, WatchOptions, watch};
+
+/// The active set, and every change of it, verified; one line each
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub watch pricing limits --jwks keys.json --until-revision 42")]
+pub struct Arguments {
+    /// Ids of policies [default: all of the namespace]
+    #[arg(value_name = "POLICY", value_parser = policy_id)]
+    policies: Vec<PolicyId>,
+    /// Go on after this place, without a snapshot
+    #[arg(long, value_name = "EPOCH:REVISION", value_parser = place)]
+    resume: Option<Cursor>,
+    /// Only the newest state: activations in between may be left out
+    #[arg(long)]
+    latest: bool,
+    /// End once this revision is reached
+    #[arg(long, value_name = "N")]
+    until_revision: Option<i64>,
+    /// Manifests and statements without contents
+    #[arg(long)]
+    metadata_only: bool,
+    /// The keys to trust, as a JWK Set [default: those the server names]
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Stable id of this runtime, shown to operators
+    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
+    subscriber_id: String,
+}
+
+fn place(text: &str) -> Result<Cursor, String> {
+    let parsed = text
+        .split_once(':')
+        .and_then(|(epoch, revision)| Some((epoch.parse::<u32>().ok()?, revision.parse::<u64>().ok()?)));
+    let (epoch, revision) = parsed.ok_or("must be EPOCH:REVISION, such as 1:42")?;
+    let revision = i64::try_from(revision).map_err(|_| "revision is too large")?;
+    Ok(Cursor { epoch: i64::from(epoch), revision })
+}
+
+/// Runs it, until the revision is reached, a message is refused, or the stream ends.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let (keys, store) = match &arguments.jwks {
+        Some(path) => (keys::read_jwks(path)?, None),
+        None => {
+            say("trusting the keys that this server names; give --jwks to trust only keys you know");
+            let response = keys::list(session).await?;
+            (keys::trusted(&response)?, Some(response.store).filter(|store| !store.is_empty()))
+        }
+    };
+    let options = WatchOptions {
+        namespace: session.namespace.clone(),
+        keys,
+        set: ActiveSetOptions {
+            policies: arguments.policies.into_iter().collect(),
+            metadata_only: arguments.metadata_only,
+            latest: arguments.latest,
+            store,
+        },
+        resume: arguments.resume,
+        subscriber_id: arguments.subscriber_id,
+    };
+    let mut stream = watch(&session.client, options).await.context("failed to watch")?;
+    while let Some((message, change)) = stream.next().await.context("watch ended")? {
+        match session.output {
+            Format::Text => write_stdout(format!("{}\n", line(&change)).as_bytes())?,
+            Format::Json => print_json(&to_json(&message)?)?,
+        }
+        let reached = stream.set().cursor().map(|cursor| cursor.revision);
+        if arguments.until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {
+            return Ok(());
+        }
+    }
+    match stream.set().cursor() {
+        Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", at(held)),
+        None => anyhow::bail!("server ended the watch before a snapshot was whole"),
+    }
+}
+
+fn at(cursor: Cursor) -> String {
+    format!("{}:{}", cursor.epoch, cursor.revision)
+}
+
+fn line(change: &Change) -> String {
+    match change {
+        Change::SnapshotPart { collected } => format!("SNAPSHOT part, {collected} policies so far"),
+        Change::Replaced { cursor, policies } => {
+            let policies: Vec<String> = policies.iter().map(|active| policy(active)).collect();
+            let listed = if policies.is_empty() { "nothing is active".to_owned() } else { policies.join(", ") };
+            format!("SNAPSHOT {} {listed}", at(*cursor))
+        }
+        Change::Activated { cursor, kind, actor, changed, removed } => {
+            let changed = changed.iter().map(|active| policy(active));
+            let removed = removed.iter().map(|policy| format!("{policy} -> none"));
+            let moves: Vec<String> = changed.chain(removed).collect();
+            format!("{} {} by {}: {}", text::line(kind), at(*cursor), text::line(actor), moves.join(", "))
+        }
+        Change::Alive { cursor, behind: false } => format!("HEARTBEAT {} level", at(*cursor)),
+        Change::Alive { cursor, behind: true } => format!("HEARTBEAT {} behind", at(*cursor)),
+        Change::Reconnect { reason, backoff } => {
+            format!("RECONNECT {} after {} ms", text::line(reason), backoff.as_millis())
+        }
+        Change::Unknown => "UNKNOWN message of a newer server".to_owned(),
+    }
+}
+
+fn policy(active: &ActivePolicy) -> String {
+    let label = if active.label.is_empty() { String::new() } else { format!(" {}", text::line(&active.label)) };
+    format!("{} -> {}{label} {}", active.policy, active.version, text::digest(active.digest.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn pricing() -> Arc<ActivePolicy> {
+        Arc::new(ActivePolicy {
+            policy: PolicyId::parse("policy", "pricing").expect("an id"),
+            version: 3,
+            label: "1.2.0".to_owned(),
+            digest: crate::client::signing::digest_of(b"abc"),
+            content_type: String::new(),
+            content: None,
+            manifest: String::new(),
+            statement: "".into(),
+            activated: Cursor { epoch: 1, revision: 42 },
+        })
+    }
+
+    #[test]
+    fn each_change_is_one_line() {
+        let cursor = Cursor { epoch: 1, revision: 42 };
+        let cases = [
+            (Change::Replaced { cursor, policies: vec![] }, "SNAPSHOT 1:42 nothing is active"),
+            (
+                Change::Activated {
+                    cursor,
+                    kind: "ACTIVATE".to_owned(),
+                    actor: "al\nice".to_owned(),
+                    changed: vec![pricing()],
+                    removed: vec![PolicyId::parse("policy", "limits").expect("an id")],
+                },
+                "ACTIVATE 1:42 by al ice: pricing -> 3 1.2.0 sha256:ba7816bf8f01, limits -> none",
+            ),
+            (Change::Alive { cursor, behind: true }, "HEARTBEAT 1:42 behind"),
+            (
+                Change::Reconnect { reason: "draining".to_owned(), backoff: Duration::from_millis(250) },
+                "RECONNECT draining after 250 ms",
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(line(&change), expected);
+        }
+    }
+
+    #[test]
+    fn places_are_written_with_both_numbers() {
+        assert_eq!(place("1:42"), Ok(Cursor { epoch: 1, revision: 42 }));
+        for bad in ["42", ":42", "1:", "-1:3", "1:-3", "1:2:3", "1:99999999999999999999"] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Signed messages of a watch, made by hand for the tests: a small honest server, and the means to lie.
+
+use bytes::Bytes;
+
+use crate::api::pb;
+use crate::api::pb::watch_active_response::Message;
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
+use crate::signing::{
+    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, active_set_digest, digest_of, jws,
+};
+
+pub const NOW: i64 = 1_000_000;
+
+pub fn namespace() -> NamespaceId {
+    NamespaceId::parse("namespace", "default").expect("an id")
+}
+
+pub fn policy(id: &str) -> PolicyId {
+    PolicyId::parse("policy", id).expect("an id")
+}
+
+pub fn content(id: &str, version: i64) -> Bytes {
+    Bytes::from(format!("{{\"{id}\":{version}}}"))
+}
+
+/// A version in force: id, number, number before.
+pub type Move<'a> = (&'a str, i64, i64);
+
+pub struct Signer {
+    pub key: PrivateKey,
+    pub namespace: NamespaceId,
+    pub store: String,
+}
+
+impl Signer {
+    pub fn new() -> Self {
+        let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
+        let key = PrivateKey::from_pem(&pem).expect("the same key");
+        Self { key, namespace: namespace(), store: "store-1".to_owned() }
+    }
+
+    pub fn keys(&self) -> KeySet {
+        KeySet::from_keys(vec![self.key.public().clone()])
+    }
+
+    pub fn bundle(&self, id: &str, version: i64) -> pb::Bundle {
+        let content = content(id, version);
+        let manifest = Manifest {
+            store: self.store.clone(),
+            namespace: self.namespace.clone(),
+            policy: policy(id),
+            version,
+            label: None,
+            digest: digest_of(&content),
+            size: content.len() as u64,
+            content_type: "application/json".to_owned(),
+            author: "ann".to_owned(),
+            publisher: "bob".to_owned(),
+            iat: NOW,
+        };
+        pb::Bundle {
+            name: format!("namespaces/{}/policies/{id}/versions/{version}", self.namespace),
+            version,
+            label: String::new(),
+            digest: manifest.digest.to_string(),
+            size_bytes: i64::try_from(content.len()).expect("small"),
+            content_type: manifest.content_type.clone(),
+            content,
+            manifest: jws::sign(TYP_BUNDLE, &manifest.to_bytes().expect("bytes"), &self.key).expect("a token"),
+        }
+    }
+
+    pub fn statement(&self, epoch: i64, revision: i64, moves: &[Move<'_>]) -> String {
+        let changes = moves.iter().map(|(id, version, previous)| StatementChange {
+            policy: policy(id),
+            version: *version,
+            digest: (*version != 0).then(|| digest_of(&content(id, *version))),
+            previous: *previous,
+        });
+        let statement = Statement {
+            store: self.store.clone(),
+            namespace: self.namespace.clone(),
+            epoch,
+            revision,
+            kind: "ACTIVATE".to_owned(),
+            changes: changes.collect(),
+            actor: "carol".to_owned(),
+            reason_digest: digest_of(b"because"),
+            prev: [7; 32],
+            iat: NOW,
+        };
+        jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")
+    }
+
+    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[(&str, i64)]) -> String {
+        let checkpoint = Checkpoint {
+            store: self.store.clone(),
+            namespace: self.namespace.clone(),
+            epoch,
+            revision,
+            head_hash: [9; 32],
+            active_set_digest: crate::domain::digest::Digest::parse("digest", &set_digest(set)).expect("a digest"),
+            iat: NOW,
+            exp: NOW + 60,
+        };
+        jws::sign(TYP_CHECKPOINT, &checkpoint.to_bytes().expect("bytes"), &self.key).expect("a token")
+    }
+
+    /// An activation as an honest server tells it.
+    pub fn activation(&self, revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+        let there = moves.iter().filter(|(_, version, _)| *version != 0);
+        let gone = moves.iter().filter(|(_, version, _)| *version == 0);
+        pb::Activation {
+            cursor: cursor(1, revision),
+            statement: self.statement(1, revision, moves),
+            bundles: there.map(|(id, version, _)| self.bundle(id, *version)).collect(),
+            tombstones: gone.map(|(id, ..)| format!("namespaces/{}/policies/{id}", self.namespace)).collect(),
+        }
+    }
+
+    /// A policy of a snapshot, put in force alone at `revision`.
+    pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::ActiveBundle {
+        pb::ActiveBundle {
+            bundle: Some(self.bundle(id, version)),
+            revision,
+            statement: self.statement(1, revision, &[(id, version, 0)]),
+            preview: false,
+        }
+    }
+}
+
+pub fn set_digest(set: &[(&str, i64)]) -> String {
+    let entries: Vec<_> =
+        set.iter().map(|(id, version)| (policy(id), *version, digest_of(&content(id, *version)))).collect();
+    active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]
+pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
+    Some(pb::Cursor { epoch, revision })
+}
+
+pub fn last_part(bundles: Vec<pb::ActiveBundle>, revision: i64, set: &[(&str, i64)]) -> pb::WatchActiveResponse {
+    message(Message::Snapshot(pb::Snapshot {
+        bundles,
+        complete: true,
+        cursor: cursor(1, revision),
+        active_set_digest: set_digest(set),
+    }))
+}
+
+pub fn first_part(bundles: Vec<pb::ActiveBundle>) -> pb::WatchActiveResponse {
+    message(Message::Snapshot(pb::Snapshot { bundles, ..Default::default() }))
+}
+
+pub fn heartbeat(revision: i64, checkpoint: String) -> pb::WatchActiveResponse {
+    message(Message::Heartbeat(pb::Heartbeat { cursor: cursor(1, revision), checkpoint }))
+}
+
+pub fn told(activation: pb::Activation) -> pb::WatchActiveResponse {
+    message(Message::Activation(activation))
+}
+
+pub fn message(message: Message) -> pb::WatchActiveResponse {
+    pb::WatchActiveResponse { message: Some(message) }
+}

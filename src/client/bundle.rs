@@ -1,0 +1,150 @@
+//! The proof that one bundle is in force: manifest and statement verified and compared with what stands beside them.
+//!
+//! Pure and synchronous. Invariant: an [`ActivePolicy`] exists only after all of it was verified.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::refusal::Refusal;
+use crate::api::pb;
+use crate::domain::digest::Digest;
+use crate::domain::event::Cursor;
+use crate::domain::name::{NamespaceId, PolicyId, VersionName, VersionRef};
+use crate::signing::payload::{Checkpoint, Manifest, Statement};
+use crate::signing::{self, KeySet, TYP_BUNDLE, jws};
+
+/// A policy in force, verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActivePolicy {
+    /// Its id.
+    pub policy: PolicyId,
+    /// Number of the version.
+    pub version: i64,
+    /// Label of the version, or empty.
+    pub label: String,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Media type of the content.
+    pub content_type: String,
+    /// The exact bytes; none when only metadata was asked for.
+    pub content: Option<Bytes>,
+    /// The manifest it was verified with, compact JWS.
+    pub manifest: String,
+    /// The statement that put it in force, compact JWS.
+    pub statement: Arc<str>,
+    /// The place of that activation.
+    pub activated: Cursor,
+}
+
+/// Whom a set trusts: one namespace of one store, and its keys.
+#[derive(Debug, Clone)]
+pub(super) struct Trust {
+    pub namespace: NamespaceId,
+    pub keys: KeySet,
+    /// Taken from the first document that verifies when it is not given.
+    pub store: Option<String>,
+    pub metadata_only: bool,
+}
+
+impl Trust {
+    /// Verifies an activation statement and that it belongs here.
+    pub fn statement(&mut self, jws: &str) -> Result<Statement, Refusal> {
+        let statement = signing::verify_statement(jws, &self.keys).map_err(refused("statement"))?;
+        self.owner("statement", &statement.store, &statement.namespace)?;
+        Ok(statement)
+    }
+
+    /// Verifies a checkpoint, its freshness, and that it belongs here.
+    pub fn checkpoint(&mut self, jws: &str, now_seconds: i64) -> Result<Checkpoint, Refusal> {
+        let checkpoint = signing::verify_checkpoint(jws, &self.keys, now_seconds).map_err(refused("checkpoint"))?;
+        self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
+        Ok(checkpoint)
+    }
+
+    /// Verifies a bundle, and that `statement` puts exactly it in force.
+    pub fn bundle(
+        &mut self,
+        bundle: &pb::Bundle,
+        statement: &Statement,
+        statement_jws: &Arc<str>,
+    ) -> Result<ActivePolicy, Refusal> {
+        let (policy, version) = self.name_of(bundle)?;
+        let manifest = self.manifest(bundle, &policy)?;
+        for (field, same) in [
+            ("policy", manifest.policy == policy),
+            ("version", manifest.version == version),
+            ("digest", manifest.digest.as_str() == bundle.digest),
+            ("label", manifest.label.as_deref().unwrap_or_default() == bundle.label),
+            ("content type", manifest.content_type == bundle.content_type),
+            ("size", i64::try_from(manifest.size).is_ok_and(|size| size == bundle.size_bytes)),
+        ] {
+            if !same {
+                return Err(Refusal::OtherBundle { policy, field });
+            }
+        }
+        let stated = statement.changes.iter().find(|change| change.policy == policy);
+        if !stated.is_some_and(|change| change.version == version && change.digest.as_ref() == Some(&manifest.digest)) {
+            return Err(Refusal::NotStated(policy));
+        }
+        Ok(ActivePolicy {
+            policy,
+            version,
+            label: bundle.label.clone(),
+            digest: manifest.digest,
+            content_type: manifest.content_type,
+            content: (!self.metadata_only).then(|| bundle.content.clone()),
+            manifest: bundle.manifest.clone(),
+            statement: Arc::clone(statement_jws),
+            activated: place_of(statement),
+        })
+    }
+
+    fn manifest(&mut self, bundle: &pb::Bundle, policy: &PolicyId) -> Result<Manifest, Refusal> {
+        let what = format!("manifest of {policy}");
+        let manifest = if self.metadata_only {
+            jws::verify(&bundle.manifest, TYP_BUNDLE, &self.keys)
+                .and_then(|verified| Manifest::from_bytes(&verified.payload))
+        } else {
+            signing::verify_bundle(&bundle.manifest, &bundle.content, &self.keys)
+        };
+        let manifest = manifest.map_err(refused(&what))?;
+        self.owner(&what, &manifest.store, &manifest.namespace)?;
+        Ok(manifest)
+    }
+
+    fn name_of(&self, bundle: &pb::Bundle) -> Result<(PolicyId, i64), Refusal> {
+        let name = VersionName::parse("name", &bundle.name).map_err(|_| Refusal::Malformed("name of a bundle"))?;
+        if name.policy.namespace != self.namespace {
+            return Err(Refusal::OtherNamespace {
+                what: bundle.name.clone(),
+                found: name.policy.namespace.to_string(),
+            });
+        }
+        match name.version {
+            VersionRef::Number(number) if number == bundle.version => Ok((name.policy.policy, number)),
+            _ => Err(Refusal::Malformed("version of a bundle")),
+        }
+    }
+
+    fn owner(&mut self, what: &str, store: &str, namespace: &NamespaceId) -> Result<(), Refusal> {
+        if namespace != &self.namespace {
+            return Err(Refusal::OtherNamespace { what: what.to_owned(), found: namespace.to_string() });
+        }
+        let held = self.store.get_or_insert_with(|| store.to_owned());
+        if held != store {
+            return Err(Refusal::OtherStore { what: what.to_owned(), found: store.to_owned(), held: held.clone() });
+        }
+        Ok(())
+    }
+}
+
+/// The place a statement is signed for.
+pub(super) fn place_of(statement: &Statement) -> Cursor {
+    Cursor { epoch: statement.epoch, revision: statement.revision }
+}
+
+fn refused(what: &str) -> impl FnOnce(signing::VerifyError) -> Refusal {
+    let what = what.to_owned();
+    move |error| Refusal::Signature { what, error }
+}

@@ -1,0 +1,130 @@
+//! Every unary RPC as a method of the same name.
+//!
+//! Boundary: no decisions besides a deadline for each call and the bounded retry of mutations. Every method fails with
+//! the [`ClientError`] the server answered, or UNAVAILABLE and DEADLINE_EXCEEDED of the transport.
+
+use std::time::Duration;
+
+use tonic::Request;
+
+use super::channel::Client;
+use super::error::ClientError;
+use super::retry::with_retries;
+use crate::api::pb;
+
+/// How long one try of a call may take. A server answers sooner, also when its database is down.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(timeout);
+    request
+}
+
+/// Methods that change nothing: one try.
+macro_rules! reads {
+    ($service:ident { $($name:ident($request:ident) -> $response:ident, $doc:literal;)* }) => {
+        impl Client { $(
+            #[doc = $doc]
+            pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
+                Ok(self.$service.clone().$name(timed(request, CALL_TIMEOUT)).await?.into_inner())
+            }
+        )* }
+    };
+}
+
+/// Methods that change something: the same request again while the server is UNAVAILABLE and the request has an id.
+macro_rules! mutations {
+    ($service:ident { $($name:ident($request:ident) -> $response:ident, $doc:literal;)* }) => {
+        impl Client { $(
+            #[doc = $doc]
+            pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
+                with_retries(&request.request_id, || {
+                    let (mut service, again) = (self.$service.clone(), request.clone());
+                    async move { service.$name(timed(again, CALL_TIMEOUT)).await }
+                })
+                .await
+            }
+        )* }
+    };
+}
+
+reads!(policy {
+    get_policy(GetPolicyRequest) -> GetPolicyResponse, "A policy, with its active pointer.";
+    list_policies(ListPoliciesRequest) -> ListPoliciesResponse, "The policies of a namespace, in order of their names.";
+    get_version(GetVersionRequest) -> GetVersionResponse, "One version.";
+    list_versions(ListVersionsRequest) -> ListVersionsResponse, "The versions of a policy, newest first.";
+    diff_versions(DiffVersionsRequest) -> DiffVersionsResponse, "What changed between two versions.";
+    get_validation_report(GetValidationReportRequest) -> GetValidationReportResponse,
+        "What the checks found the last time they ran on a version.";
+    list_events(ListEventsRequest) -> ListEventsResponse, "The log of a namespace, in order.";
+});
+
+mutations!(policy {
+    create_policy(CreatePolicyRequest) -> CreatePolicyResponse, "Makes a policy.";
+    update_policy(UpdatePolicyRequest) -> UpdatePolicyResponse, "Changes the description or settings of a policy.";
+    draft(DraftRequest) -> DraftResponse, "Writes the next version of a policy, as a draft.";
+    abandon_draft(AbandonDraftRequest) -> AbandonDraftResponse, "Ends a draft or a staged version.";
+    stage(StageRequest) -> StageResponse, "Runs every check and locks the content.";
+    publish(PublishRequest) -> PublishResponse, "Signs a version. From then on it never changes.";
+    activate(ActivateRequest) -> ActivateResponse, "Moves pointers of a namespace, all or none.";
+    rollback(RollbackRequest) -> RollbackResponse, "Puts an older version back in force, at a new revision.";
+    deactivate(DeactivateRequest) -> DeactivateResponse, "Removes the active pointer of a policy.";
+    approve_version(ApproveVersionRequest) -> ApproveVersionResponse, "Approves the digest of a staged version.";
+    reject_version(RejectVersionRequest) -> RejectVersionResponse, "Ends a staged version that shall not be published.";
+});
+
+reads!(sync {
+    get_active(GetActiveRequest) -> GetActiveResponse,
+        "The active version of one policy, or of all of a namespace; now, or as it was.";
+    report_status(ReportStatusRequest) -> ReportStatusResponse, "Tells that an activation was applied or rejected.";
+    list_subscribers(ListSubscribersRequest) -> ListSubscribersResponse, "Who watches, and what each one runs.";
+    get_run(GetRunRequest) -> GetRunResponse, "A recorded run.";
+});
+
+mutations!(sync {
+    record_run(RecordRunRequest) -> RecordRunResponse, "Records which version a unit of work started with.";
+});
+
+reads!(admin {
+    get_namespace(GetNamespaceRequest) -> GetNamespaceResponse, "A namespace, with the head of its log.";
+    list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse, "All namespaces, in order of their names.";
+    list_role_bindings(ListRoleBindingsRequest) -> ListRoleBindingsResponse, "Who has which role.";
+    list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse,
+        "The public keys that bundles, statements, checkpoints and seals are verified with.";
+    verify_log(VerifyLogRequest) -> VerifyLogResponse,
+        "Checks the chain, the seals, the statements and the manifests of a namespace.";
+});
+
+mutations!(admin {
+    create_namespace(CreateNamespaceRequest) -> CreateNamespaceResponse, "Makes a namespace.";
+    update_namespace(UpdateNamespaceRequest) -> UpdateNamespaceResponse, "Changes a namespace.";
+    create_role_binding(CreateRoleBindingRequest) -> CreateRoleBindingResponse, "Grants a role.";
+    delete_role_binding(DeleteRoleBindingRequest) -> DeleteRoleBindingResponse, "Takes a role away.";
+    prepare_signing_key(PrepareSigningKeyRequest) -> PrepareSigningKeyResponse,
+        "Makes a key public that will sign later.";
+    activate_signing_key(ActivateSigningKeyRequest) -> ActivateSigningKeyResponse,
+        "Makes a prepared key the one that signs.";
+    revoke_signing_key(RevokeSigningKeyRequest) -> RevokeSigningKeyResponse, "Ends trust in a key.";
+});
+
+impl Client {
+    /// How far an activation has come. Takes as long as the request asks to wait.
+    pub async fn get_convergence(
+        &self,
+        request: pb::GetConvergenceRequest,
+    ) -> Result<pb::GetConvergenceResponse, ClientError> {
+        let wait = request.wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
+        let timeout = CALL_TIMEOUT.saturating_add(wait);
+        Ok(self.sync.clone().get_convergence(timed(request, timeout)).await?.into_inner())
+    }
+
+    /// Opens the stream of an active set, unverified. Use [`super::watch()`] unless you verify yourself.
+    pub async fn watch_active(
+        &self,
+        request: pb::WatchActiveRequest,
+    ) -> Result<tonic::Streaming<pb::WatchActiveResponse>, ClientError> {
+        // No deadline: a watch lives as long as both sides do.
+        Ok(self.sync.clone().watch_active(request).await?.into_inner())
+    }
+}

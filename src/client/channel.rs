@@ -1,0 +1,151 @@
+//! One connection, three services, one bearer token.
+//!
+//! Boundary: the only place that knows endpoints, TLS and tokens. The channel reconnects by itself.
+
+use std::time::Duration;
+
+use tonic::codegen::InterceptedService;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::{Code, Request, Status};
+
+use super::error::ClientError;
+use crate::api::pb::admin_service_client::AdminServiceClient;
+use crate::api::pb::policy_service_client::PolicyServiceClient;
+use crate::api::pb::sync_service_client::SyncServiceClient;
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection is pinged. Longer: a dead one goes unnoticed longer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered before the connection counts as dead.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest answer taken: the active set of a namespace is the largest there is, and answers are not paged.
+const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Puts `authorization: Bearer …` on every call.
+#[derive(Debug, Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+/// The channel under every service.
+pub type Transport = InterceptedService<Channel, Bearer>;
+
+/// The typed clients of the three services. Cheap to clone; clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) policy: PolicyServiceClient<Transport>,
+    pub(crate) sync: SyncServiceClient<Transport>,
+    pub(crate) admin: AdminServiceClient<Transport>,
+}
+
+impl Client {
+    /// Connects to `endpoint` (`http://host:port` or `https://host:port`), with a bearer token and the PEM of a
+    /// certificate authority when given; without one, `https` trusts the platform's authorities.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for an endpoint, token or certificate that can't be used, UNAVAILABLE without a server.
+    pub async fn connect(endpoint: &str, token: Option<String>, tls_ca: Option<Vec<u8>>) -> Result<Self, ClientError> {
+        let bearer = Bearer::new(token)?;
+        let channel = describe_endpoint(endpoint, tls_ca)?.connect().await.map_err(|error| {
+            ClientError::local(Code::Unavailable, format!("no server at {endpoint}: {}", causes(&error)))
+        })?;
+        Ok(Self::over(&InterceptedService::new(channel, bearer)))
+    }
+
+    fn over(transport: &Transport) -> Self {
+        Self {
+            policy: PolicyServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+            sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+            admin: AdminServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+        }
+    }
+}
+
+fn describe_endpoint(text: &str, tls_ca: Option<Vec<u8>>) -> Result<Endpoint, ClientError> {
+    let invalid = |message: String| ClientError::local(Code::InvalidArgument, message);
+    let secure = text.starts_with("https://");
+    if !secure && !text.starts_with("http://") {
+        return Err(invalid(format!("endpoint {text} must start with http:// or https://")));
+    }
+    if !secure && tls_ca.is_some() {
+        return Err(invalid(format!("a certificate authority is given, but {text} is not https://")));
+    }
+    let mut endpoint = Endpoint::from_shared(text.to_owned())
+        .map_err(|error| invalid(format!("endpoint {text} can't be used: {}", causes(&error))))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    if secure {
+        let tls = match tls_ca {
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| invalid(format!("certificate authority can't be used: {}", causes(&error))))?;
+    }
+    Ok(endpoint)
+}
+
+/// Transport errors say "transport error"; what happened is underneath.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl Bearer {
+    fn new(token: Option<String>) -> Result<Self, ClientError> {
+        let Some(token) = token else { return Ok(Self(None)) };
+        // The token itself is never part of an error.
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
+            .parse()
+            .map_err(|_| ClientError::local(Code::InvalidArgument, "token has characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_can_not_be_used_are_named() {
+        for (endpoint, ca) in [("127.0.0.1:7070", None), ("ftp://a", None), ("http://a:1", Some(b"pem".to_vec()))] {
+            let error = describe_endpoint(endpoint, ca).map(|_| ()).unwrap_err();
+            assert_eq!(error.code, Code::InvalidArgument, "{endpoint}");
+            assert!(error.message.contains(endpoint), "{}", error.message);
+        }
+        assert!(describe_endpoint("http://127.0.0.1:7070", None).is_ok());
+    }
+
+    #[test]
+    fn a_token_is_sent_and_never_shown() {
+        let mut bearer = Bearer::new(Some(" secret\n".to_owned())).unwrap();
+        let request = bearer.call(Request::new(())).unwrap();
+        assert_eq!(request.metadata().get("authorization").unwrap().to_str().unwrap(), "Bearer secret");
+        assert!(!format!("{bearer:?}").contains("secret"));
+        let error = Bearer::new(Some("se\u{7}cret".to_owned())).unwrap_err();
+        assert!(!error.to_string().contains("cret"));
+    }
+}

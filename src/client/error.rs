@@ -1,0 +1,122 @@
+//! Errors of calls, as the server told them: canonical code, stable reason, every dynamic value.
+//!
+//! Decoded once from `google.rpc.Status` details (AIP-193), so that no caller parses messages.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::domain::error::FieldViolation;
+
+/// A call that failed.
+#[derive(Debug, Clone)]
+pub struct ClientError {
+    /// The canonical code.
+    pub code: Code,
+    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when the error is not the server's own.
+    pub reason: String,
+    /// For people, as a lower-case fragment that fits after "failed to …: ".
+    pub message: String,
+    /// Every dynamic value of the message, by name.
+    pub metadata: BTreeMap<String, String>,
+    /// Every field of the request that can't be taken.
+    pub violations: Vec<FieldViolation>,
+    /// How long the server asks to wait before the next try.
+    pub retry_after: Option<Duration>,
+}
+
+impl ClientError {
+    /// An error of this side: a bad endpoint, token or certificate, or a server that can't be reached.
+    pub(crate) fn local(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: String::new(),
+            message: message.into(),
+            metadata: BTreeMap::new(),
+            violations: Vec::new(),
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let (reason, metadata) = match details.error_info() {
+            Some(info) => (info.reason.clone(), info.metadata.clone().into_iter().collect()),
+            None => (String::new(), BTreeMap::new()),
+        };
+        let violations = details.bad_request().map_or_else(Vec::new, |bad| {
+            let fields = bad.field_violations.iter();
+            fields
+                .map(|violation| FieldViolation {
+                    field: violation.field.clone(),
+                    description: violation.description.clone(),
+                })
+                .collect()
+        });
+        Self {
+            code: status.code(),
+            reason,
+            message: describe(&status),
+            metadata,
+            violations,
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+/// The message, with what the transport says underneath: "transport error" alone helps nobody.
+fn describe(status: &Status) -> String {
+    let mut text = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = if text.is_empty() { part } else { format!("{text}: {part}") };
+        }
+        source = error.source();
+    }
+    text
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.reason.is_empty() { format!("{:?}", self.code) } else { self.reason.clone() };
+        write!(f, "{} ({word})", self.message)
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn details_are_decoded() {
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info("LABEL_CONTENT_CONFLICT", "policyhub", [("label".to_owned(), "1.0.0".to_owned())])
+            .add_bad_request_violation("label", "is taken")
+            .set_retry_info(Some(Duration::from_millis(250)));
+        let error = ClientError::from(Status::with_error_details(Code::AlreadyExists, "label is taken", details));
+        assert_eq!(error.code, Code::AlreadyExists);
+        assert_eq!(error.reason, "LABEL_CONTENT_CONFLICT");
+        assert_eq!(error.metadata.get("label").map(String::as_str), Some("1.0.0"));
+        assert_eq!(error.violations.first().map(|violation| violation.field.as_str()), Some("label"));
+        assert_eq!(error.retry_after, Some(Duration::from_millis(250)));
+        assert_eq!(error.to_string(), "label is taken (LABEL_CONTENT_CONFLICT)");
+    }
+
+    #[test]
+    fn an_error_without_details_shows_its_code() {
+        let error = ClientError::from(Status::unavailable("gone"));
+        assert_eq!(error.to_string(), "gone (Unavailable)");
+        assert!(error.metadata.is_empty() && error.violations.is_empty());
+    }
+}

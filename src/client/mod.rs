@@ -1,0 +1,40 @@
+//! The SDK: calls, and the verified watch of an active set.
+//!
+//! Boundary: needs no server room; builds with `--no-default-features --features client`.
+//! Invariant: nothing that came over the wire is handed out as in force before its signatures, digests, names and
+//! place in the log were checked.
+
+pub mod active_set;
+pub mod bundle;
+pub mod calls;
+pub mod channel;
+pub mod error;
+pub mod offline;
+pub mod refusal;
+pub mod retry;
+pub mod watch;
+
+mod snapshot;
+
+pub use active_set::{ActiveSet, ActiveSetOptions, Change};
+pub use bundle::ActivePolicy;
+pub use channel::Client;
+pub use error::ClientError;
+pub use offline::verify_saved;
+pub use refusal::Refusal;
+pub use watch::{WatchError, WatchOptions, watch};
+
+/// The wire types that calls take and give.
+pub use crate::api::pb;
+/// The stable words of errors.
+pub use crate::domain::error::Reason;
+/// Places in a log.
+pub use crate::domain::event::Cursor;
+/// Largest content there is.
+pub use crate::domain::limits::CONTENT_MAX_BYTES;
+/// Names, as callers write them.
+pub use crate::domain::name;
+/// The languages of policies, and their media types.
+pub use crate::domain::policy::PolicyKind;
+/// Offline verification, as the watch does it.
+pub use crate::signing;

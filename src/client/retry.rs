@@ -1,0 +1,98 @@
+//! Retries of mutations: few, bounded, with the same request id.
+//!
+//! Invariant: only UNAVAILABLE is retried, and only when the request carries an id that makes it one effect in all.
+
+use std::future::Future;
+use std::time::Duration;
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tonic::{Code, Status};
+
+use super::error::ClientError;
+
+/// Tries after the first.
+pub const MUTATION_RETRIES_MAX: u32 = 3;
+/// Longest pause before the first retry; it doubles with each further one.
+pub const BACKOFF_BASE_MS: u64 = 200;
+/// Longest pause before any retry, also when the server asks for more.
+pub const BACKOFF_MAX_MS: u64 = 5_000;
+
+/// Runs `call` until it is not UNAVAILABLE, or the tries are used up.
+pub(crate) async fn with_retries<T, F>(request_id: &str, mut call: impl FnMut() -> F) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let mut attempt = 0;
+    loop {
+        let error = match call().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => ClientError::from(status),
+        };
+        if error.code != Code::Unavailable || request_id.is_empty() || attempt == MUTATION_RETRIES_MAX {
+            return Err(error);
+        }
+        tokio::time::sleep(pause(attempt, error.retry_after, random_fraction())).await;
+        attempt += 1;
+    }
+}
+
+/// Full jitter: anything between nothing and the doubled bound, and never less than the server asked for.
+fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
+    let longest = BACKOFF_BASE_MS.saturating_mul(1 << attempt.min(16)).min(BACKOFF_MAX_MS);
+    let jittered = Duration::from_millis(longest).mul_f64(fraction);
+    jittered.max(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
+}
+
+/// A number in 0..1. Without randomness the longest pause is the safe one.
+fn random_fraction() -> f64 {
+    let mut bytes = [0_u8; 4];
+    match SystemRandom::new().fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
+        Err(_) => 1.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_and_stay_bounded() {
+        assert_eq!(pause(0, None, 1.0), Duration::from_millis(200));
+        assert_eq!(pause(2, None, 1.0), Duration::from_millis(800));
+        assert_eq!(pause(2, None, 0.0), Duration::ZERO);
+        assert_eq!(pause(60, None, 1.0), Duration::from_millis(BACKOFF_MAX_MS));
+        assert_eq!(pause(0, Some(Duration::from_secs(1)), 0.0), Duration::from_secs(1));
+        assert_eq!(pause(0, Some(Duration::from_secs(3600)), 0.0), Duration::from_millis(BACKOFF_MAX_MS));
+    }
+
+    async fn tries_of(request_id: &str, code: Code) -> u32 {
+        let mut tries = 0;
+        let outcome: Result<(), ClientError> = with_retries(request_id, || {
+            tries += 1;
+            std::future::ready(Err(Status::new(code, "no")))
+        })
+        .await;
+        assert!(outcome.is_err());
+        tries
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_unavailable_with_an_id_is_tried_again() {
+        assert_eq!(tries_of("id", Code::Unavailable).await, 1 + MUTATION_RETRIES_MAX);
+        assert_eq!(tries_of("", Code::Unavailable).await, 1);
+        assert_eq!(tries_of("id", Code::Aborted).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_that_works_is_the_answer() {
+        let mut tries = 0;
+        let outcome = with_retries("id", || {
+            tries += 1;
+            std::future::ready(if tries == 2 { Ok(tonic::Response::new(7)) } else { Err(Status::unavailable("later")) })
+        })
+        .await;
+        assert_eq!(outcome.ok(), Some(7));
+        assert_eq!(tries, 2);
+    }
+}

@@ -1,0 +1,134 @@
+//! A watch over a real connection: what is asked for, and that nothing unverified comes out.
+
+use std::sync::{Arc, Mutex};
+
+use tonic::codegen::tokio_stream::{self, wrappers::TcpListenerStream};
+use tonic::{Request, Response, Status};
+
+use super::*;
+use crate::api::pb::sync_service_server::{SyncService, SyncServiceServer};
+use crate::client::active_set::signed_messages::{Signer, last_part, namespace, told};
+
+type Told = Result<pb::WatchActiveResponse, Status>;
+
+/// Answers every watch with the same messages and remembers what was asked.
+#[derive(Clone, Default)]
+struct Script {
+    messages: Vec<Told>,
+    asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
+}
+
+#[tonic::async_trait]
+impl SyncService for Script {
+    type WatchActiveStream = tokio_stream::Iter<std::vec::IntoIter<Told>>;
+
+    async fn watch_active(
+        &self,
+        request: Request<pb::WatchActiveRequest>,
+    ) -> Result<Response<Self::WatchActiveStream>, Status> {
+        let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        self.asked.lock().expect("lock").push((token.to_owned(), request.get_ref().clone()));
+        Ok(Response::new(tokio_stream::iter(self.messages.clone())))
+    }
+
+    async fn get_active(&self, _: Request<pb::GetActiveRequest>) -> Result<Response<pb::GetActiveResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn report_status(
+        &self,
+        _: Request<pb::ReportStatusRequest>,
+    ) -> Result<Response<pb::ReportStatusResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_subscribers(
+        &self,
+        _: Request<pb::ListSubscribersRequest>,
+    ) -> Result<Response<pb::ListSubscribersResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_convergence(
+        &self,
+        _: Request<pb::GetConvergenceRequest>,
+    ) -> Result<Response<pb::GetConvergenceResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn record_run(&self, _: Request<pb::RecordRunRequest>) -> Result<Response<pb::RecordRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn get_run(&self, _: Request<pb::GetRunRequest>) -> Result<Response<pb::GetRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+}
+
+async fn serve(script: Script) -> Client {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = tonic::transport::Server::builder().add_service(SyncServiceServer::new(script));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+    Client::connect(&format!("http://{address}"), Some("secret".to_owned()), None).await.expect("connected")
+}
+
+fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
+    let set = ActiveSetOptions { latest: true, ..Default::default() };
+    WatchOptions { namespace: namespace(), keys: signer.keys(), set, resume, subscriber_id: "runtime-1".to_owned() }
+}
+
+#[tokio::test]
+async fn only_verified_messages_come_out() {
+    let signer = Signer::new();
+    let mut forged = signer.activation(7, &[("a", 2, 1)]);
+    forged.bundles[0].content = "forged".into();
+    let script = Script {
+        messages: vec![
+            Ok(last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)])),
+            Ok(told(signer.activation(6, &[("a", 2, 1)]))),
+            Ok(told(forged)),
+        ],
+        ..Default::default()
+    };
+    let asked = Arc::clone(&script.asked);
+    let client = serve(script).await;
+    let mut stream = watch(&client, options(&signer, None)).await.expect("a stream");
+    let (_, first) = stream.next().await.expect("verified").expect("a message");
+    assert!(matches!(first, Change::Replaced { .. }));
+    let (_, second) = stream.next().await.expect("verified").expect("a message");
+    assert!(matches!(second, Change::Activated { .. }));
+    assert!(matches!(stream.next().await, Err(WatchError::Refused(_))));
+    assert_eq!(stream.set().cursor(), Some(Cursor { epoch: 1, revision: 6 }));
+    let asked = asked.lock().expect("lock");
+    let (token, request) = asked.first().expect("a request");
+    assert_eq!(token, "Bearer secret");
+    assert_eq!((request.parent.as_str(), request.mode()), ("namespaces/default", pb::WatchMode::Latest));
+    assert_eq!((request.resume, request.subscriber_id.as_str()), (None, "runtime-1"));
+}
+
+#[tokio::test]
+async fn a_resumed_watch_needs_no_snapshot_and_ends_as_the_server_says() {
+    let signer = Signer::new();
+    let activation = told(signer.activation(7, &[("a", 2, 1)]));
+    let script = Script { messages: vec![Ok(activation), Err(Status::out_of_range("gone"))], ..Default::default() };
+    let asked = Arc::clone(&script.asked);
+    let client = serve(script).await;
+    let resume = Some(Cursor { epoch: 1, revision: 6 });
+    let mut stream = watch(&client, options(&signer, resume)).await.expect("a stream");
+    assert!(stream.next().await.expect("verified").is_some());
+    match stream.next().await {
+        Err(WatchError::Call(error)) => assert_eq!(error.code, Code::OutOfRange),
+        other => panic!("{other:?}"),
+    }
+    let asked = asked.lock().expect("lock");
+    assert_eq!(asked.first().and_then(|(_, request)| request.resume), Some(pb::Cursor { epoch: 1, revision: 6 }));
+}
+
+#[tokio::test]
+async fn an_orderly_end_is_no_error() {
+    let signer = Signer::new();
+    let client = serve(Script::default()).await;
+    let mut stream = watch(&client, options(&signer, None)).await.expect("a stream");
+    assert!(stream.next().await.expect("an end").is_none());
+}

@@ -1,0 +1,128 @@
+//! `AdminService`: namespaces and keys. Roles, key changes and the log's verification answer UNIMPLEMENTED.
+
+use tonic::{Request, Response, Status};
+
+use super::handler::{Handler, unimplemented};
+use crate::api::pb::admin_service_server::AdminService;
+use crate::api::status::status;
+use crate::api::{pb, request, response};
+use crate::service::{KeyInfo, KeyPurpose};
+
+/// The handlers.
+#[derive(Debug, Clone)]
+pub struct AdminHandler(pub Handler);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn signing_key(from: KeyInfo) -> pb::SigningKey {
+    let purpose = match from.purpose {
+        KeyPurpose::Bundle => pb::KeyPurpose::Bundle,
+        KeyPurpose::Seal => pb::KeyPurpose::Seal,
+    };
+    let state = if from.active { pb::KeyState::Active } else { pb::KeyState::Retired };
+    pb::SigningKey {
+        key_id: from.key.key_id().to_owned(),
+        algorithm: from.key.algorithm().as_str().to_owned(),
+        purpose: purpose.into(),
+        state: state.into(),
+        jwk: from.key.to_jwk().to_string(),
+    }
+}
+
+#[tonic::async_trait]
+impl AdminService for AdminHandler {
+    async fn create_namespace(
+        &self,
+        asked: Request<pb::CreateNamespaceRequest>,
+    ) -> Answer<pb::CreateNamespaceResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::create_namespace(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.create_namespace(&context, command).await.map_err(status)?;
+        let namespace = Some(response::namespace(done.namespace));
+        Ok(Response::new(pb::CreateNamespaceResponse { namespace, revision: done.revision }))
+    }
+
+    async fn get_namespace(&self, asked: Request<pb::GetNamespaceRequest>) -> Answer<pb::GetNamespaceResponse> {
+        self.0.read(&asked)?;
+        let id = request::namespace("name", &asked.get_ref().name).map_err(status)?;
+        let found = self.0.service.get_namespace(&id).await.map_err(status)?;
+        Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(response::namespace(found)) }))
+    }
+
+    async fn list_namespaces(&self, asked: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
+        self.0.read(&asked)?;
+        let (list, page) = request::list_namespaces(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_namespaces(&page).await.map_err(status)?;
+        let next_page_token =
+            list.next(found.len() == page.size as usize, found.last().map(|last| last.id.to_string()));
+        let namespaces = found.into_iter().map(response::namespace).collect();
+        Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
+    }
+
+    async fn update_namespace(
+        &self,
+        asked: Request<pb::UpdateNamespaceRequest>,
+    ) -> Answer<pb::UpdateNamespaceResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::update_namespace(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.update_namespace(&context, command).await.map_err(status)?;
+        let namespace = Some(response::namespace(done.namespace));
+        Ok(Response::new(pb::UpdateNamespaceResponse { namespace, revision: done.revision }))
+    }
+
+    async fn list_signing_keys(
+        &self,
+        asked: Request<pb::ListSigningKeysRequest>,
+    ) -> Answer<pb::ListSigningKeysResponse> {
+        self.0.read(&asked)?;
+        let service = &self.0.service;
+        let keys = service.keys().into_iter().map(signing_key).collect();
+        Ok(Response::new(pb::ListSigningKeysResponse { keys, store: service.signer().store().to_owned() }))
+    }
+
+    async fn create_role_binding(
+        &self,
+        _: Request<pb::CreateRoleBindingRequest>,
+    ) -> Answer<pb::CreateRoleBindingResponse> {
+        unimplemented("CreateRoleBinding")
+    }
+
+    async fn list_role_bindings(
+        &self,
+        _: Request<pb::ListRoleBindingsRequest>,
+    ) -> Answer<pb::ListRoleBindingsResponse> {
+        unimplemented("ListRoleBindings")
+    }
+
+    async fn delete_role_binding(
+        &self,
+        _: Request<pb::DeleteRoleBindingRequest>,
+    ) -> Answer<pb::DeleteRoleBindingResponse> {
+        unimplemented("DeleteRoleBinding")
+    }
+
+    async fn prepare_signing_key(
+        &self,
+        _: Request<pb::PrepareSigningKeyRequest>,
+    ) -> Answer<pb::PrepareSigningKeyResponse> {
+        unimplemented("PrepareSigningKey")
+    }
+
+    async fn activate_signing_key(
+        &self,
+        _: Request<pb::ActivateSigningKeyRequest>,
+    ) -> Answer<pb::ActivateSigningKeyResponse> {
+        unimplemented("ActivateSigningKey")
+    }
+
+    async fn revoke_signing_key(
+        &self,
+        _: Request<pb::RevokeSigningKeyRequest>,
+    ) -> Answer<pb::RevokeSigningKeyResponse> {
+        unimplemented("RevokeSigningKey")
+    }
+
+    async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {
+        unimplemented("VerifyLog")
+    }
+}

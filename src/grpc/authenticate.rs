@@ -1,0 +1,83 @@
+//! Authentication: a bearer token on every call but health and reflection.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response, header};
+use tower::{Layer, Service};
+
+use super::handler::Clock;
+use crate::api::status::status;
+use crate::auth::Verifier;
+
+/// What answers without a token: it tells nothing of any tenant, and probes have none.
+const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
+
+/// Verifies tokens.
+#[derive(Debug, Clone)]
+pub struct AuthenticateLayer {
+    verifier: Arc<Verifier>,
+    clock: Clock,
+}
+
+impl AuthenticateLayer {
+    /// A layer that accepts what `verifier` accepts.
+    #[must_use]
+    pub fn new(verifier: Arc<Verifier>, clock: Clock) -> Self {
+        Self { verifier, clock }
+    }
+}
+
+impl<S> Layer<S> for AuthenticateLayer {
+    type Service = Authenticate<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Authenticate { inner, layer: self.clone() }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct Authenticate<S> {
+    inner: S,
+    layer: AuthenticateLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Authenticate<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = futures_util::future::Either<S::Future, std::future::Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        use futures_util::future::Either;
+        let path = request.uri().path();
+        if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
+            return Either::Left(self.inner.call(request));
+        }
+        let given = request.headers().get_all(header::AUTHORIZATION).iter().collect::<Vec<_>>();
+        let verified = match given.as_slice() {
+            [] => self.layer.verifier.verify(None, (self.layer.clock)().seconds()),
+            // Two tokens are one too many: nobody knows which one a proxy looked at.
+            [only] => {
+                let text = only.to_str().unwrap_or_default();
+                self.layer.verifier.verify(Some(text), (self.layer.clock)().seconds())
+            }
+            _ => self.layer.verifier.verify(Some(""), (self.layer.clock)().seconds()),
+        };
+        match verified {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal);
+                Either::Left(self.inner.call(request))
+            }
+            Err(error) => Either::Right(std::future::ready(Ok(status(error).into_http()))),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! How it is spoken: thin handlers — decode, call, encode — and the layers every call passes.
+//!
+//! Never sees the store. A handler that needs a decision is in the wrong room.
+
+mod admin;
+pub mod authenticate;
+mod handler;
+pub mod message_limit;
+mod policy;
+mod sync;
+mod watch_stream;
+
+pub use admin::AdminHandler;
+pub use handler::{Clock, Handler};
+pub use policy::PolicyHandler;
+pub use sync::{SyncHandler, WatchSettings};

@@ -1,0 +1,184 @@
+//! `PolicyService`: one handler per RPC, all in one rhythm.
+
+use tonic::{Request, Response, Status};
+
+use super::handler::{Handler, unimplemented};
+use crate::api::pb::policy_service_server::PolicyService;
+use crate::api::status::status;
+use crate::api::{pb, request, response};
+use crate::service::VersionWithContent;
+
+/// The handlers.
+#[derive(Debug, Clone)]
+pub struct PolicyHandler(pub Handler);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn listed(from: VersionWithContent) -> pb::Version {
+    response::version_with_content(from.version, from.active, from.content)
+}
+
+#[tonic::async_trait]
+impl PolicyService for PolicyHandler {
+    async fn create_policy(&self, asked: Request<pb::CreatePolicyRequest>) -> Answer<pb::CreatePolicyResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::create_policy(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.create_policy(&context, command).await.map_err(status)?;
+        let policy = Some(response::policy(done.policy));
+        Ok(Response::new(pb::CreatePolicyResponse { policy, revision: done.revision }))
+    }
+
+    async fn get_policy(&self, asked: Request<pb::GetPolicyRequest>) -> Answer<pb::GetPolicyResponse> {
+        self.0.read(&asked)?;
+        let name = request::policy("name", &asked.get_ref().name).map_err(status)?;
+        let policy = self.0.service.get_policy(&name).await.map_err(status)?;
+        Ok(Response::new(pb::GetPolicyResponse { policy: Some(response::policy(policy)) }))
+    }
+
+    async fn list_policies(&self, asked: Request<pb::ListPoliciesRequest>) -> Answer<pb::ListPoliciesResponse> {
+        self.0.read(&asked)?;
+        let (namespace, list, page) = request::list_policies(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_policies(&namespace, &page).await.map_err(status)?;
+        let key = found.last().map(|policy| policy.name.policy.to_string());
+        let next_page_token = list.next(found.len() == page.size as usize, key);
+        let policies = found.into_iter().map(response::policy).collect();
+        Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
+    }
+
+    async fn update_policy(&self, asked: Request<pb::UpdatePolicyRequest>) -> Answer<pb::UpdatePolicyResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::update_policy(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.update_policy(&context, command).await.map_err(status)?;
+        let policy = Some(response::policy(done.policy));
+        Ok(Response::new(pb::UpdatePolicyResponse { policy, revision: done.revision }))
+    }
+
+    async fn draft(&self, asked: Request<pb::DraftRequest>) -> Answer<pb::DraftResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::draft(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.draft(&context, command).await.map_err(status)?;
+        let version = Some(response::version(done.version, false));
+        Ok(Response::new(pb::DraftResponse { version, revision: done.revision }))
+    }
+
+    async fn abandon_draft(&self, asked: Request<pb::AbandonDraftRequest>) -> Answer<pb::AbandonDraftResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::abandon_draft(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.abandon_draft(&context, command).await.map_err(status)?;
+        let version = Some(response::version(done.version, false));
+        Ok(Response::new(pb::AbandonDraftResponse { version, revision: done.revision }))
+    }
+
+    async fn stage(&self, asked: Request<pb::StageRequest>) -> Answer<pb::StageResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::stage(asked.get_ref()).map_err(status)?;
+        let done = self.0.service.stage(&context, command).await.map_err(status)?;
+        let report = Some(response::report(done.version.name(), done.report));
+        let version = Some(response::version(done.version, false));
+        Ok(Response::new(pb::StageResponse { version, report, revision: done.revision }))
+    }
+
+    async fn publish(&self, asked: Request<pb::PublishRequest>) -> Answer<pb::PublishResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::publish(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.publish(&context, command).await.map_err(status)?;
+        let active = done.activation.as_ref().is_some_and(|activation| activation.cursor.is_some());
+        let version = Some(response::version(done.version, active));
+        let activation = done.activation.map(response::activation_summary);
+        Ok(Response::new(pb::PublishResponse { version, revision: done.revision, activation }))
+    }
+
+    async fn activate(&self, asked: Request<pb::ActivateRequest>) -> Answer<pb::ActivateResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::activate(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.activate(&context, command).await.map_err(status)?;
+        let revision = done.cursor.map_or(0, |cursor| cursor.revision);
+        let activation = Some(response::activation_summary(done));
+        Ok(Response::new(pb::ActivateResponse { activation, revision }))
+    }
+
+    async fn rollback(&self, asked: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::rollback(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.rollback(&context, command).await.map_err(status)?;
+        let active = done.activation.cursor.is_some();
+        let report = done.report.map(|report| response::report(done.version.name(), report));
+        Ok(Response::new(pb::RollbackResponse {
+            version: Some(response::version(done.version, active)),
+            activation: Some(response::activation_summary(done.activation)),
+            revision: done.revision,
+            report,
+        }))
+    }
+
+    async fn deactivate(&self, asked: Request<pb::DeactivateRequest>) -> Answer<pb::DeactivateResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let command = request::deactivate(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.deactivate(&context, command).await.map_err(status)?;
+        let policy = Some(response::policy(done.policy));
+        let activation = Some(response::activation_summary(done.activation));
+        Ok(Response::new(pb::DeactivateResponse { policy, activation, revision: done.revision }))
+    }
+
+    async fn get_version(&self, asked: Request<pb::GetVersionRequest>) -> Answer<pb::GetVersionResponse> {
+        self.0.read(&asked)?;
+        let name = request::version("name", &asked.get_ref().name).map_err(status)?;
+        let full = asked.get_ref().view != pb::VersionView::Basic as i32;
+        let found = self.0.service.get_version(&name, full).await.map_err(status)?;
+        Ok(Response::new(pb::GetVersionResponse { version: Some(listed(found)) }))
+    }
+
+    async fn list_versions(&self, asked: Request<pb::ListVersionsRequest>) -> Answer<pb::ListVersionsResponse> {
+        self.0.read(&asked)?;
+        let asked = request::list_versions(asked.get_ref()).map_err(status)?;
+        let service = &self.0.service;
+        let (found, cut) =
+            service.list_versions(&asked.policy, &asked.page, &asked.filter, asked.full).await.map_err(status)?;
+        let key = found.last().map(|listed| listed.version.number.to_string());
+        let next_page_token = asked.list.next(cut || found.len() == asked.page.size as usize, key);
+        let versions = found.into_iter().map(listed).collect();
+        Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
+    }
+
+    async fn diff_versions(&self, asked: Request<pb::DiffVersionsRequest>) -> Answer<pb::DiffVersionsResponse> {
+        self.0.read(&asked)?;
+        let from = request::version("from", &asked.get_ref().from).map_err(status)?;
+        let to = request::version("to", &asked.get_ref().to).map_err(status)?;
+        let found = self.0.service.diff_versions(&from, &to).await.map_err(status)?;
+        Ok(Response::new(pb::DiffVersionsResponse {
+            unified: found.unified,
+            json_patch: found.json_patch,
+            from: Some(listed(found.from)),
+            to: Some(listed(found.to)),
+        }))
+    }
+
+    async fn get_validation_report(
+        &self,
+        asked: Request<pb::GetValidationReportRequest>,
+    ) -> Answer<pb::GetValidationReportResponse> {
+        self.0.read(&asked)?;
+        let name = request::version("name", &asked.get_ref().name).map_err(status)?;
+        let (version, report) = self.0.service.get_report(&name).await.map_err(status)?;
+        let report = Some(response::report(version.name(), report));
+        Ok(Response::new(pb::GetValidationReportResponse { report }))
+    }
+
+    async fn approve_version(&self, _: Request<pb::ApproveVersionRequest>) -> Answer<pb::ApproveVersionResponse> {
+        unimplemented("ApproveVersion")
+    }
+
+    async fn reject_version(&self, _: Request<pb::RejectVersionRequest>) -> Answer<pb::RejectVersionResponse> {
+        unimplemented("RejectVersion")
+    }
+
+    async fn list_events(&self, asked: Request<pb::ListEventsRequest>) -> Answer<pb::ListEventsResponse> {
+        self.0.read(&asked)?;
+        let asked = request::list_events(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_events(&asked.namespace, &asked.page, &asked.filter).await.map_err(status)?;
+        let key = found.last().map(|(event, _)| event.cursor.revision.to_string());
+        let next_page_token = asked.list.next(found.len() == asked.page.size as usize, key);
+        let events = found.into_iter().map(|(event, payload)| response::event(event, payload)).collect();
+        Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
+    }
+}

@@ -1,0 +1,81 @@
+//! `SyncService`: GetActive and WatchActive. Reports, convergence and runs answer UNIMPLEMENTED.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::handler::{Handler, unimplemented};
+use super::watch_stream;
+use crate::api::pb::sync_service_server::SyncService;
+use crate::api::status::status;
+use crate::api::{pb, request, response};
+
+/// How watches run.
+#[derive(Debug, Clone)]
+pub struct WatchSettings {
+    /// Between two signs of life.
+    pub heartbeat_interval: Duration,
+    /// Ends every stream.
+    pub draining: CancellationToken,
+}
+
+/// The handlers.
+#[derive(Debug, Clone)]
+pub struct SyncHandler {
+    /// What every handler has.
+    pub handler: Handler,
+    /// How watches run.
+    pub watch: WatchSettings,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl SyncService for SyncHandler {
+    async fn get_active(&self, asked: Request<pb::GetActiveRequest>) -> Answer<pb::GetActiveResponse> {
+        let context = self.handler.read(&asked)?;
+        let metadata_only = asked.get_ref().metadata_only;
+        let (scope, as_of, if_digest) = request::get_active(asked.get_ref()).map_err(status)?;
+        let service = &self.handler.service;
+        let found = service.get_active(&context, &scope, as_of, if_digest.as_ref()).await.map_err(status)?;
+        Ok(Response::new(pb::GetActiveResponse {
+            cursor: Some(response::cursor(found.cursor)),
+            bundles: found.bundles.iter().map(|active| response::active_bundle(active, metadata_only)).collect(),
+            active_set_digest: found.set_digest.map(String::from).unwrap_or_default(),
+            not_modified: found.not_modified,
+        }))
+    }
+
+    type WatchActiveStream = Pin<Box<dyn Stream<Item = Result<pb::WatchActiveResponse, Status>> + Send>>;
+
+    async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
+        self.handler.read(&asked)?;
+        let command = request::watch(asked.get_ref()).map_err(status)?;
+        let subscription = self.handler.service.watch(&command).await.map_err(status)?;
+        let stream = watch_stream::open(&self.handler, &self.watch, subscription, command.metadata_only);
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn report_status(&self, _: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
+        unimplemented("ReportStatus")
+    }
+
+    async fn list_subscribers(&self, _: Request<pb::ListSubscribersRequest>) -> Answer<pb::ListSubscribersResponse> {
+        unimplemented("ListSubscribers")
+    }
+
+    async fn get_convergence(&self, _: Request<pb::GetConvergenceRequest>) -> Answer<pb::GetConvergenceResponse> {
+        unimplemented("GetConvergence")
+    }
+
+    async fn record_run(&self, _: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
+        unimplemented("RecordRun")
+    }
+
+    async fn get_run(&self, _: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
+        unimplemented("GetRun")
+    }
+}

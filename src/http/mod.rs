@@ -1,0 +1,55 @@
+//! The HTTP port: probes, metrics, and the public keys. Plain HTTP/1.1, nothing of any tenant.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio_util::sync::CancellationToken;
+
+use crate::service::Service;
+
+/// Writes the metrics in the Prometheus text format.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// How long a verifier may keep the keys. Longer: a new key is learned later than it may sign.
+const JWKS_MAX_AGE_SECONDS: u32 = 60;
+
+#[derive(Clone)]
+struct Shared {
+    service: Arc<Service>,
+    draining: CancellationToken,
+    metrics: Metrics,
+}
+
+/// The routes.
+pub fn router(service: Arc<Service>, draining: CancellationToken, metrics: Metrics) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics_text))
+        .route("/.well-known/jwks.json", get(jwks))
+        .with_state(Shared { service, draining, metrics })
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    if shared.draining.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    if !shared.service.ready().await {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response();
+    }
+    "ok\n".into_response()
+}
+
+async fn metrics_text(State(shared): State<Shared>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (shared.metrics)()).into_response()
+}
+
+async fn jwks(State(shared): State<Shared>) -> Response {
+    let cache = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
+    ([(header::CACHE_CONTROL, cache)], Json(shared.service.jwks())).into_response()
+}

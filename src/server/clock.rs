@@ -1,0 +1,12 @@
+//! The one clock of the server. Everything below is told the time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::domain::time::Micros;
+
+/// Now, by the wall clock; 0 before 1970.
+#[must_use]
+pub fn now() -> Micros {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

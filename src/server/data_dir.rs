@@ -1,0 +1,62 @@
+//! The data directory: private, and owned by one server at a time.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// A data directory that could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    #[error("failed to make or open the data directory {}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+    #[error(
+        "the data directory {} belongs to a policyhub that is running: stop it, or give this one another --data-dir",
+        path.display()
+    )]
+    Taken { path: PathBuf },
+}
+
+/// A data directory, taken until this is dropped.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    // The lock goes with the process, however it ends.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory when it is absent (mode 0700) and takes it.
+    ///
+    /// # Errors
+    /// When another server has it, or it can't be written.
+    pub fn take(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |error| DataDirError::Io { path: path.to_owned(), error };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        let lock =
+            File::options().create(true).truncate(false).write(true).open(path.join("server.lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(std::fs::TryLockError::WouldBlock) => Err(DataDirError::Taken { path: path.to_owned() }),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    /// Says where the server listens: `addr.json`, replaced at once so that nobody reads half of it.
+    ///
+    /// # Errors
+    /// When it can't be written.
+    pub fn write_addresses(&self, grpc: SocketAddr, http: SocketAddr) -> io::Result<()> {
+        let text = serde_json::json!({"grpc": grpc.to_string(), "http": http.to_string()}).to_string();
+        let new = self.path.join(".addr.json.new");
+        std::fs::write(&new, text)?;
+        std::fs::rename(new, self.path.join("addr.json"))
+    }
+
+    /// Where the admin's token is.
+    #[must_use]
+    pub fn admin_token(&self) -> PathBuf {
+        self.path.join("admin.token")
+    }
+}

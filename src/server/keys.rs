@@ -1,0 +1,74 @@
+//! The key files: which there are, and what each is for.
+//!
+//! `signing-{algorithm}.pem` signs bundles, `seal.pem` seals events, `issuer.pem` signs the local issuer's tokens; any
+//! further `signing-*.pem` only verifies. Disjoint keys: none is ever accepted in place of another (THREATS T18).
+
+use std::fs::{DirBuilder, read_dir, read_to_string};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::config::SigningAlgorithm;
+use crate::auth::LocalIssuer;
+use crate::signing::{Algorithm, PrivateKey, PublicKey, key_file};
+
+/// The keys of a server.
+#[derive(Debug)]
+pub struct Keys {
+    /// Signs bundles, statements and checkpoints.
+    pub signing: PrivateKey,
+    /// Seals events.
+    pub seal: PrivateKey,
+    /// Every public key that bundles are verified with.
+    pub public: Vec<PublicKey>,
+}
+
+impl Keys {
+    /// Reads the keys, making those that are absent.
+    ///
+    /// # Errors
+    /// When a file is unreadable, readable by others, or holds no such key.
+    pub fn load(dir: &Path, algorithm: SigningAlgorithm) -> Result<Self> {
+        make_dir(dir)?;
+        let (algorithm, name) = match algorithm {
+            SigningAlgorithm::EdDSA => (Algorithm::EdDsa, "signing-eddsa.pem"),
+            SigningAlgorithm::ES256 => (Algorithm::Es256, "signing-es256.pem"),
+        };
+        let signing = key_file::read_or_create(&dir.join(name), algorithm)?;
+        ensure!(signing.public().algorithm() == algorithm, "{name} holds a key of another algorithm");
+        let seal = key_file::read_or_create(&dir.join("seal.pem"), Algorithm::EdDsa)?;
+        ensure!(seal.public().algorithm() == Algorithm::EdDsa, "seal.pem must hold an Ed25519 key");
+        Ok(Self { signing, seal, public: verifying(dir)? })
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("failed to make the keys directory {}", dir.display()))
+}
+
+fn verifying(dir: &Path) -> Result<Vec<PublicKey>> {
+    let mut public = Vec::new();
+    for entry in read_dir(dir).with_context(|| format!("failed to list {}", dir.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("signing-") && name.ends_with(".pem") {
+            public.push(key_file::read(&entry.path())?.public().clone());
+        }
+    }
+    Ok(public)
+}
+
+/// The local issuer, whose key is made when it is absent.
+///
+/// # Errors
+/// As `Keys::load`.
+pub fn local_issuer(dir: &Path, audience: &str) -> Result<LocalIssuer> {
+    make_dir(dir)?;
+    let path = dir.join("issuer.pem");
+    key_file::read_or_create(&path, Algorithm::EdDsa)?;
+    let pem = read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(LocalIssuer::from_pem(&pem, audience)?)
+}

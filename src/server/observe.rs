@@ -1,0 +1,120 @@
+//! A span, a log line and a count for every call. The caller's `traceparent` (W3C Trace Context) is joined.
+//!
+//! Never logged: tokens, contents, reasons, notes.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::{HeaderMap, Request, Response};
+use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use prost::Message as _;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+use tracing::Instrument as _;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+
+use super::metrics::Metrics;
+use crate::api::pb::DESCRIPTORS;
+
+/// The name of every path that is no method of ours.
+const OTHER: &str = "other";
+
+/// Observes calls.
+#[derive(Debug, Clone)]
+pub struct ObserveLayer {
+    metrics: Metrics,
+    methods: Arc<BTreeMap<String, &'static str>>,
+}
+
+impl ObserveLayer {
+    /// A layer that counts into `metrics`, one row per method of the descriptor set.
+    #[must_use]
+    pub fn new(metrics: Metrics) -> Self {
+        let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default();
+        let mut methods = BTreeMap::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    // Once per method and process: labels must be 'static.
+                    let name: &'static str = Box::leak(path.clone().into_boxed_str());
+                    methods.insert(path, name);
+                }
+            }
+        }
+        Self { metrics, methods: Arc::new(methods) }
+    }
+}
+
+impl<S> Layer<S> for ObserveLayer {
+    type Service = Observe<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Observe { inner, layer: self.clone() }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct Observe<S> {
+    inner: S,
+    layer: ObserveLayer,
+}
+
+impl<S, B, R> Service<Request<B>> for Observe<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let method = self.layer.methods.get(request.uri().path()).copied().unwrap_or(OTHER);
+        let span = tracing::info_span!("rpc", otel.name = method, otel.kind = "server", rpc.method = method);
+        let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
+        // Without a collector there is no layer to take a parent: nothing to join.
+        let _ = span.set_parent(parent);
+        let started = Instant::now();
+        let metrics = self.layer.metrics.clone();
+        let answer = span.in_scope(|| self.inner.call(request));
+        Box::pin(
+            async move {
+                let answer = answer.await;
+                if let Ok(response) = &answer {
+                    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+                    let elapsed = started.elapsed();
+                    metrics.called(method, code, elapsed);
+                    let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+                    tracing::debug!(method, ?code, elapsed_us, "answered");
+                }
+                answer
+            }
+            .instrument(span),
+        )
+    }
+}
+
+struct Headers<'a>(&'a HeaderMap);
+
+impl Extractor for Headers<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).and_then(|value| value.to_str().ok())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.keys().map(http::HeaderName::as_str).collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! `policyhub serve` and `policyhub migrate`: from settings to a server that ends when it is told to.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use super::config::{Config, Settings, StorageConfig};
+use super::data_dir::DataDir;
+use super::keys::{Keys, local_issuer};
+use super::tasks::write_admin_token;
+use super::telemetry::Telemetry;
+use super::wiring::{Parts, serve_until};
+use crate::service::{Service, Signer};
+use crate::store::{Database, Store};
+use crate::watch::Hub;
+
+/// Runs a server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Everything that keeps it from starting, with what to do about it.
+pub async fn run(settings: Settings) -> Result<()> {
+    let config = settings.load()?;
+    crate::auth::provider::install();
+    // Another provider may come with a dependency one day; the first one installed is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let telemetry = Telemetry::start(&config.telemetry)?;
+    let stopped = stop_signal()?;
+    let done = serve(config, stopped).await;
+    telemetry.stop().await;
+    done
+}
+
+async fn serve(config: Config, stopped: CancellationToken) -> Result<()> {
+    let data_dir = DataDir::take(&config.storage.data_dir)?;
+    let grpc = bind(config.listen.grpc_addr, "--grpc-addr").await?;
+    let http = bind(config.listen.http_addr, "--http-addr").await?;
+
+    let keys = Keys::load(&config.keys.keys_dir, config.keys.signing_algorithm)?;
+    let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
+    let verifier = Arc::new(issuer.verifier()?);
+
+    let store = database(&config.storage)?.open(config.storage.migrate).await?;
+    let signer = Arc::new(identify(&store, keys).await?);
+    let hub = Arc::new(Hub::new(store.clone(), signer.clone(), config.watch.ring_events));
+    let service = Arc::new(Service::new(store.clone(), signer, hub.clone(), config.listen.max_content_bytes));
+    service.bootstrap(clock::now()).await?;
+
+    write_admin_token(&issuer, &data_dir.admin_token()).context("failed to write admin.token")?;
+    let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
+    data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
+    tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
+
+    let admin_token = data_dir.admin_token();
+    let parts = Parts { config, service, hub, verifier, issuer, admin_token, grpc, http };
+    let done = serve_until(parts, stopped).await;
+    store.close().await;
+    tracing::info!("stopped");
+    done
+}
+
+/// Migrates the database and ends.
+///
+/// # Errors
+/// As `run`.
+pub async fn migrate(settings: Settings) -> Result<()> {
+    let config = settings.load()?;
+    let _telemetry = Telemetry::start(&config.telemetry)?;
+    if let Database::Sqlite { path } = database(&config.storage)?
+        && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
+    {
+        std::fs::create_dir_all(parent).with_context(|| format!("failed to make {}", parent.display()))?;
+    }
+    let store = database(&config.storage)?.open(true).await?;
+    store.close().await;
+    Ok(())
+}
+
+fn database(config: &StorageConfig) -> Result<Database> {
+    let url = config.database_url.expose();
+    match url.strip_prefix("sqlite://") {
+        Some(path) => {
+            let path = percent_decoded(path.split('?').next().unwrap_or(path))?;
+            Ok(Database::Sqlite { path: PathBuf::from(path) })
+        }
+        None => Ok(Database::Postgres { url: url.to_owned() }),
+    }
+}
+
+/// Undoes the percent-encoding of a path (RFC 3986 §2.1).
+fn percent_decoded(path: &str) -> Result<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits: Vec<u8> = rest.by_ref().take(2).collect();
+        let text = std::str::from_utf8(&digits).context("failed to read database_url")?;
+        bytes.push(u8::from_str_radix(text, 16).context("failed to read database_url: a stray %")?);
+    }
+    String::from_utf8(bytes).context("failed to read database_url")
+}
+
+async fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!("failed to listen on {addr}: stop what uses it, or give another {flag} (port 0 takes any)")
+    })
+}
+
+/// Who this store is, and whether these keys are its own.
+async fn identify(store: &Store, keys: Keys) -> Result<Signer> {
+    let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
+    store.pin_key("seal key", keys.seal.public().key_id()).await?;
+    let what = match keys.signing.public().algorithm() {
+        crate::signing::Algorithm::EdDsa => "EdDSA signing key",
+        crate::signing::Algorithm::Es256 => "ES256 signing key",
+    };
+    store.pin_key(what, keys.signing.public().key_id()).await?;
+    Ok(Signer::new(id, keys.signing, keys.seal, keys.public))
+}
+
+/// Cancelled by the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<CancellationToken> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let stopped = CancellationToken::new();
+    let told = stopped.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    Ok(stopped)
+}

@@ -1,0 +1,49 @@
+//! What runs beside the calls, all of it spawned in `wiring`, and the tokens of the local issuer.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::clock;
+use super::keys::local_issuer;
+use super::token_file;
+use crate::auth::LocalIssuer;
+use crate::service::Service;
+
+/// How long the admin's token is good. Written anew every day, so only a server that was down longer leaves a stale one.
+const ADMIN_TOKEN_TTL_SECONDS: i64 = 30 * 24 * 60 * 60;
+/// Between two rounds of housekeeping.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Writes the admin's token, mode 0600.
+pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
+    let token = issuer.issue("admin", ADMIN_TOKEN_TTL_SECONDS, clock::now().seconds())?;
+    Ok(token_file::write(path, &token)?)
+}
+
+/// Forgets old answers and renews the admin's token, for ever.
+pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, admin_token: PathBuf) {
+    let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
+    loop {
+        round.tick().await;
+        match service.forget_answers(clock::now()).await {
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot answers past their time"),
+            Err(error) => tracing::warn!(%error, "failed to forget old answers"),
+        }
+        if let Err(error) = write_admin_token(&issuer, &admin_token) {
+            tracing::warn!(%error, "failed to renew the admin's token");
+        }
+    }
+}
+
+/// A token of the local issuer whose key is in `keys_dir`.
+///
+/// # Errors
+/// When there is no such key, or the subject can't be one.
+pub fn issue_token(keys_dir: &Path, audience: &str, subject: &str, ttl: Duration) -> Result<String> {
+    let issuer = local_issuer(keys_dir, audience)?;
+    let ttl_seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
+    Ok(issuer.issue(subject, ttl_seconds, clock::now().seconds())?)
+}

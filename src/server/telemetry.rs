@@ -1,0 +1,68 @@
+//! Logs to stderr, and traces to a collector when one is configured.
+
+use anyhow::{Context as _, Result};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing_subscriber::prelude::*;
+
+use super::config::{LogFormat, TelemetryConfig};
+
+/// What must be flushed at the end.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+}
+
+/// Targets that the exporter itself uses: traced, they would feed the exporter for ever.
+const OF_THE_EXPORTER: [&str; 5] = ["h2", "hyper", "tonic", "tower", "opentelemetry"];
+
+impl Telemetry {
+    /// Sets up logs and traces for the process. A second call in one process only adds nothing.
+    ///
+    /// # Errors
+    /// When the exporter can't be built.
+    pub fn start(config: &TelemetryConfig) -> Result<Self> {
+        let filter = EnvFilter::try_new(&config.log_level).context("failed to read log_level")?;
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+        let lines = match config.log_format {
+            LogFormat::Json => lines.json().boxed(),
+            LogFormat::Text => lines.with_ansi(false).boxed(),
+        };
+        let traces = config.otlp_endpoint.as_ref().map(|endpoint| exporter(endpoint.expose())).transpose()?;
+        let spans = traces.as_ref().map(|provider| {
+            let ours =
+                FilterFn::new(|metadata| !OF_THE_EXPORTER.iter().any(|target| metadata.target().starts_with(target)));
+            tracing_opentelemetry::layer().with_tracer(provider.tracer("policyhub")).with_filter(ours)
+        });
+        // Fails when a subscriber is there already, as in a process with several servers: then that one goes on.
+        let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans).try_init();
+        std::panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            tracing::error!(place, "a task panicked");
+        }));
+        Ok(Self { traces })
+    }
+
+    /// Sends what is left.
+    pub async fn stop(self) {
+        if let Some(provider) = self.traces {
+            let stopped = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            if !matches!(stopped, Ok(Ok(()))) {
+                tracing::warn!("failed to send the last traces");
+            }
+        }
+    }
+}
+
+fn exporter(endpoint: &str) -> Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(endpoint)
+        .build()
+        .context("failed to set up the trace exporter")?;
+    let resource = Resource::builder().with_service_name("policyhub").build();
+    Ok(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build())
+}

@@ -1,0 +1,199 @@
+//! The server process.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use policyhub::client::Client;
+use tempfile::TempDir;
+
+use super::postgres::Cluster;
+
+/// Which database a server runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Hub {
+    child: Child,
+    /// Its data directory, and its database's URL.
+    pub dir: Arc<TempDir>,
+    pub database_url: String,
+    /// `http://…` of gRPC.
+    pub grpc: String,
+    /// `http://…` of the HTTP port.
+    pub http: String,
+    /// What it logged so far.
+    pub log: Arc<Mutex<String>>,
+    arguments: Vec<String>,
+}
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_policyhub");
+
+/// The binary, without any of our own environment's settings.
+pub fn binary() -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+impl Hub {
+    /// A server on a new database.
+    pub async fn start(database: Database) -> Self {
+        Self::start_with(database, &[]).await
+    }
+
+    /// A server on a new database, with further arguments.
+    pub async fn start_with(database: Database, arguments: &[&str]) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let url = match database {
+            Database::Sqlite => format!("sqlite://{}", dir.path().join("data/policyhub.db").display()),
+            Database::Postgres => Cluster::shared().create_database(),
+        };
+        Self::start_on(dir, url, arguments).await
+    }
+
+    /// A server on a directory and a database that may have a past.
+    pub async fn start_on(dir: Arc<TempDir>, database_url: String, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let spawned = tokio::task::spawn_blocking(move || spawn(dir, database_url, arguments));
+        spawned.await.expect("the server starts")
+    }
+
+    /// The same server again: same directory, database and arguments. The one before must have ended.
+    pub async fn restart(self) -> Self {
+        let (dir, url, arguments) = (self.dir.clone(), self.database_url.clone(), self.arguments.clone());
+        drop(self);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::start_on(dir, url, &arguments).await
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The admin's token.
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.data_dir().join("admin.token")).expect("admin.token").trim().to_owned()
+    }
+
+    /// A client as the admin.
+    pub async fn client(&self) -> Client {
+        self.client_with(Some(self.token())).await
+    }
+
+    /// A client with another token, or none.
+    pub async fn client_with(&self, token: Option<String>) -> Client {
+        Client::connect(&self.grpc, token, None).await.expect("a connection")
+    }
+
+    /// The path of a command line client against this server; add a command.
+    pub fn cli(&self) -> Command {
+        let mut command = binary();
+        command.env("POLICYHUB_SERVER", &self.grpc).env("POLICYHUB_DATA_DIR", self.data_dir());
+        command
+    }
+
+    /// Sends a signal: "TERM", "KILL", "STOP", "CONT".
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success(), "failed to send SIG{name}");
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub async fn kill(&mut self) {
+        self.signal("KILL");
+        self.ended().await;
+    }
+
+    /// Runs SQL on its database as an intruder would, past the server.
+    pub fn tamper(&self, sql: &str) -> String {
+        match self.database_url.strip_prefix("sqlite://") {
+            Some(path) => sqlite(Path::new(path), sql),
+            None => {
+                let name = self.database_url.rsplit('/').next().expect("a database name");
+                Cluster::shared().psql(name, sql)
+            }
+        }
+    }
+}
+
+/// Python carries SQLite; the `sqlite3` shell is not everywhere.
+fn sqlite(path: &Path, sql: &str) -> String {
+    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],timeout=5)\nr=None\n\
+                  for s in sys.argv[2].split(';;'):\n r=c.execute(s).fetchall()\nc.commit()\n\
+                  print('\\n'.join('|'.join(str(v) for v in x) for x in r))";
+    let output = Command::new("python3").args(["-c", script]).arg(path).arg(sql).output().expect("python3 runs");
+    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>) -> Hub {
+    let mut child = binary()
+        .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"])
+        .arg("--data-dir")
+        .arg(dir.path().join("data"))
+        .args(["--database-url", &database_url])
+        .args(&arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut lines = BufReader::new(child.stderr.take().expect("stderr")).lines();
+    let log = Arc::new(Mutex::new(String::new()));
+    let mut serving = None;
+    for line in lines.by_ref() {
+        let line = line.expect("a line");
+        *log.lock().expect("the log") += &format!("{line}\n");
+        let Ok(entry) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+        let fields = &entry["fields"];
+        if fields["message"] == "serving" {
+            let address = |name: &str| fields[name].as_str().expect("an address").to_owned();
+            serving = Some((address("grpc_addr"), address("http_addr")));
+            break;
+        }
+    }
+    let Some((grpc, http)) = serving else {
+        let status = child.wait().expect("a child");
+        panic!("the server did not start ({status}):\n{}", log.lock().expect("the log"));
+    };
+    let rest = Arc::clone(&log);
+    std::thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            *rest.lock().expect("the log") += &format!("{line}\n");
+        }
+    });
+    let tls = arguments.iter().any(|argument| argument == "--tls-cert");
+    let scheme = if tls { "https" } else { "http" };
+    Hub { child, dir, database_url, grpc: format!("{scheme}://{grpc}"), http: format!("http://{http}"), log, arguments }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // Ended already, as it should be, or not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("log of the server:\n{}", self.log.lock().map(|log| log.clone()).unwrap_or_default());
+        }
+    }
+}
