@@ -1,12 +1,11 @@
-//! The `policyhub` binary: parse, run, exit code.
+//! The `policyhub` binary: run, exit code.
 
 use std::process::ExitCode;
 
 #[cfg(feature = "cli")]
 #[tokio::main]
 async fn main() -> ExitCode {
-    use clap::Parser as _;
-    ExitCode::from(policyhub::cli::run(policyhub::cli::Cli::parse()).await)
+    ExitCode::from(policyhub::cli::run().await)
 }
 
 #[cfg(not(feature = "cli"))]

@@ -28,7 +28,6 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TokenExpired
         | Reason::TokenAudience
         | Reason::TokenInvalid => Code::Unauthenticated,
-        Reason::PermissionDenied => Code::PermissionDenied,
         Reason::NamespaceNotFound | Reason::PolicyNotFound | Reason::VersionNotFound | Reason::ReportNotFound => {
             Code::NotFound
         }
@@ -41,17 +40,13 @@ pub fn code(reason: Reason) -> Code {
         | Reason::VersionNotOpen
         | Reason::VersionNotPublished
         | Reason::ValidationFailed
-        | Reason::LabelNotHigher
-        | Reason::RequirementUnmet
-        | Reason::ApprovalsMissing
-        | Reason::KindUnsupported => Code::FailedPrecondition,
+        | Reason::ApprovalsMissing => Code::FailedPrecondition,
         Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange => Code::Aborted,
         Reason::ResumePointGone => Code::OutOfRange,
         Reason::ContentTooLarge | Reason::MessageTooLarge | Reason::TooManyOpenDrafts | Reason::LimitExceeded => {
             Code::ResourceExhausted
         }
-        Reason::DatabaseUnavailable | Reason::Draining | Reason::OutcomeUnknown => Code::Unavailable,
-        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::DatabaseUnavailable | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::DataLoss => Code::DataLoss,
         Reason::Internal => Code::Internal,

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use crate::client::{ClientError, Refusal};
+use crate::client::{ClientError, Code, Refusal};
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -45,13 +45,11 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "TOKEN_MISSING" => "give a token with --token-file, POLICYHUB_TOKEN_FILE or POLICYHUB_TOKEN",
         "TOKEN_EXPIRED" => "get a new token, for example with `policyhub token issue`",
         "TOKEN_MALFORMED" | "TOKEN_AUDIENCE" | "TOKEN_INVALID" => "check that the token is one of this server",
-        "PERMISSION_DENIED" => "ask an admin for a role in this namespace",
         "NAMESPACE_NOT_FOUND" => "see `policyhub namespace list`",
         "POLICY_NOT_FOUND" => "see `policyhub policy list`, or make it with `policyhub draft … --create`",
         "VERSION_NOT_FOUND" => "see `policyhub history POLICY`",
         "REPORT_NOT_FOUND" => "stage the version first: `policyhub stage POLICY@N`",
         "LABEL_CONTENT_CONFLICT" => "choose another label: this one has other content for ever",
-        "LABEL_NOT_HIGHER" => "choose a higher label, or allow lower ones with `policyhub policy update`",
         "NO_ACTIVE_VERSION" => "activate one: `policyhub activate POLICY@N --reason …`",
         "NO_PREVIOUS_VERSION" => "name the version: `policyhub rollback POLICY --to N --reason …`",
         "NO_OPEN_DRAFT" => "write one first: `policyhub draft POLICY FILE`",
@@ -65,7 +63,7 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "REQUEST_ID_REUSED" => "use another --request-id: this one belongs to another request",
         "RESUME_POINT_GONE" => "watch again without --resume",
         "OUTCOME_UNKNOWN" => "run it again with the same --request-id: it has one effect in all",
-        "DATABASE_UNAVAILABLE" | "DRAINING" | "DEADLINE_EXCEEDED" => "try again later, with the same --request-id",
+        "DATABASE_UNAVAILABLE" => "try again later, with the same --request-id",
         "LIMIT_EXCEEDED" => "ask for less, or later",
         "DATA_LOSS" | "INTERNAL" => "tell the operator of the server; its log has the details",
         "" => return unreached(error),
@@ -76,9 +74,9 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
 /// Errors without a reason are not the server's own.
 fn unreached(error: &ClientError) -> Option<&'static str> {
     match error.code {
-        tonic::Code::Unavailable => Some("check that the server runs and that --server is its address"),
-        tonic::Code::DeadlineExceeded | tonic::Code::Cancelled => Some("try again later, with the same --request-id"),
-        tonic::Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
+        Code::Unavailable => Some("check that the server runs and that --server is its address"),
+        Code::DeadlineExceeded | Code::Cancelled => Some("try again later, with the same --request-id"),
+        Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
         _ => None,
     }
 }
@@ -87,7 +85,7 @@ fn unreached(error: &ClientError) -> Option<&'static str> {
 mod tests {
     use super::*;
     use anyhow::Context as _;
-    use tonic::{Code, Status};
+    use tonic::Status;
     use tonic_types::{ErrorDetails, StatusExt as _};
 
     fn failed(code: Code, reason: &str) -> anyhow::Error {

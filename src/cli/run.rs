@@ -1,5 +1,7 @@
 //! From arguments to exit code.
 
+use clap::Parser as _;
+
 use super::args::{Cli, Command, Global};
 use super::failure::{Usage, exit_code, explain};
 use super::output::say;
@@ -7,8 +9,13 @@ use super::session::Session;
 use super::{abandon, activate, active, deactivate, diff, draft, events, history, keys, namespace, policy, publish};
 use super::{report, rollback, server_commands, show, stage, verify, watch};
 
-/// Runs a command. 0: done; 1: failed; 2: usage. What went wrong is on stderr.
-pub async fn run(cli: Cli) -> u8 {
+/// Runs the command of this process's arguments; its exit code.
+pub async fn run() -> u8 {
+    run_command(Cli::parse()).await
+}
+
+/// 0: done; 1: failed; 2: usage. What went wrong is on stderr.
+async fn run_command(cli: Cli) -> u8 {
     match dispatch(&cli.global, cli.command).await {
         Ok(()) => 0,
         Err(error) => {
@@ -77,7 +84,7 @@ mod tests {
     async fn usage_errors_need_no_server() {
         for line in ["policyhub activate p@1 --reason x --expected q=1", "policyhub policy update p"] {
             let cli = Cli::try_parse_from(line.split_whitespace()).expect(line);
-            assert_eq!(run(cli).await, 2, "{line}");
+            assert_eq!(run_command(cli).await, 2, "{line}");
         }
     }
 }

@@ -253,6 +253,10 @@ impl ActiveSet {
 
     fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
         let held = self.cursor.filter(|_| self.collected.len() == 0).ok_or(Refusal::NoSnapshot("heartbeat"))?;
+        if heartbeat.cursor.is_none() && heartbeat.checkpoint.is_empty() {
+            // This replica has not read as far as we have: a sign of life, and no freshness.
+            return Ok(Change::Alive { cursor: held, behind: true });
+        }
         let sent = place(heartbeat.cursor.as_ref())?;
         self.check_not_before(sent)?;
         let checkpoint = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;

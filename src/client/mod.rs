@@ -26,6 +26,9 @@ pub use watch::{WatchError, WatchOptions, watch};
 
 /// The wire types that calls take and give.
 pub use crate::api::pb;
+/// The canonical codes of errors.
+pub use tonic::Code;
+
 /// The stable words of errors.
 pub use crate::domain::error::Reason;
 /// Places in a log.

@@ -3,9 +3,9 @@
 //! Invariant: only UNAVAILABLE is retried, and only when the request carries an id that makes it one effect in all.
 
 use std::future::Future;
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
-use ring::rand::{SecureRandom as _, SystemRandom};
 use tonic::{Code, Status};
 
 use super::error::ClientError;
@@ -43,13 +43,10 @@ fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
     jittered.max(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
 }
 
-/// A number in 0..1. Without randomness the longest pause is the safe one.
+/// A number in 0..1. Each `RandomState` has keys of its own: enough of a die for a jitter.
 fn random_fraction() -> f64 {
-    let mut bytes = [0_u8; 4];
-    match SystemRandom::new().fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 1.0,
-    }
+    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(u32::MAX);
+    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]

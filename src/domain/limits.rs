@@ -17,6 +17,8 @@ pub const REQUEST_ID_MAX_CHARS: usize = 64;
 pub const ID_MAX_CHARS: usize = 63;
 /// Most targets of one activation.
 pub const ACTIVATION_TARGETS_MAX: usize = 100;
+/// Most content of one activation: it travels as one message.
+pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 /// Most policies of a namespace.
 pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
 /// Most requirements of a version.

@@ -106,7 +106,7 @@ impl Watch {
             // It resumed ahead of what this replica has read: alive, and nothing to say yet.
             pb::Heartbeat::default()
         } else {
-            let Some(checkpoint) = self.handler.service.checkpoint(feed, cursor, (self.handler.clock)())? else {
+            let Some(checkpoint) = self.handler.service.checkpoint(feed, cursor)? else {
                 self.heartbeat.reset_immediately();
                 return Ok(None);
             };

@@ -6,6 +6,7 @@ use crate::domain::time::Micros;
 
 /// Now, by the wall clock; 0 before 1970.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the server's one clock")]
 pub fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))

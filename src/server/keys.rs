@@ -13,6 +13,9 @@ use super::config::SigningAlgorithm;
 use crate::auth::LocalIssuer;
 use crate::signing::{Algorithm, PrivateKey, PublicKey, key_file};
 
+/// Signs the tokens of the local issuer.
+const ISSUER: &str = "issuer.pem";
+
 /// The keys of a server.
 #[derive(Debug)]
 pub struct Keys {
@@ -67,8 +70,17 @@ fn verifying(dir: &Path) -> Result<Vec<PublicKey>> {
 /// As `Keys::load`.
 pub fn local_issuer(dir: &Path, audience: &str) -> Result<LocalIssuer> {
     make_dir(dir)?;
-    let path = dir.join("issuer.pem");
-    key_file::read_or_create(&path, Algorithm::EdDsa)?;
+    key_file::read_or_create(&dir.join(ISSUER), Algorithm::EdDsa)?;
+    existing_issuer(dir, audience)
+}
+
+/// The local issuer of a server that has run before.
+///
+/// # Errors
+/// When its key is not there, or as `Keys::load`.
+pub fn existing_issuer(dir: &Path, audience: &str) -> Result<LocalIssuer> {
+    let path = dir.join(ISSUER);
+    key_file::read(&path)?;
     let pem = read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     Ok(LocalIssuer::from_pem(&pem, audience)?)
 }

@@ -36,6 +36,7 @@ pub async fn run(settings: Settings) -> Result<()> {
 }
 
 async fn serve(config: Config, stopped: CancellationToken) -> Result<()> {
+    tracing::info!(config = %config.summary(), "starting");
     let data_dir = DataDir::take(&config.storage.data_dir)?;
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr").await?;
     let http = bind(config.listen.http_addr, "--http-addr").await?;
@@ -46,7 +47,7 @@ async fn serve(config: Config, stopped: CancellationToken) -> Result<()> {
 
     let store = database(&config.storage)?.open(config.storage.migrate).await?;
     let signer = Arc::new(identify(&store, keys).await?);
-    let hub = Arc::new(Hub::new(store.clone(), signer.clone(), config.watch.ring_events));
+    let hub = Arc::new(Hub::new(store.clone(), signer.clone(), config.watch.ring_events, clock::now));
     let service = Arc::new(Service::new(store.clone(), signer, hub.clone(), config.listen.max_content_bytes));
     service.bootstrap(clock::now()).await?;
 
@@ -126,6 +127,7 @@ async fn identify(store: &Store, keys: Keys) -> Result<Signer> {
 }
 
 /// Cancelled by the first SIGTERM or SIGINT.
+#[expect(clippy::disallowed_methods, reason = "waits for the process's own signals, before there is anything to wire")]
 fn stop_signal() -> Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;

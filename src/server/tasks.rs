@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::clock;
-use super::keys::local_issuer;
+use super::keys::existing_issuer;
 use super::token_file;
 use crate::auth::LocalIssuer;
 use crate::service::Service;
@@ -43,7 +43,7 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
 /// # Errors
 /// When there is no such key, or the subject can't be one.
 pub fn issue_token(keys_dir: &Path, audience: &str, subject: &str, ttl: Duration) -> Result<String> {
-    let issuer = local_issuer(keys_dir, audience)?;
+    let issuer = existing_issuer(keys_dir, audience)?;
     let ttl_seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
     Ok(issuer.issue(subject, ttl_seconds, clock::now().seconds())?)
 }

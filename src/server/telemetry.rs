@@ -25,7 +25,9 @@ impl Telemetry {
     /// # Errors
     /// When the exporter can't be built.
     pub fn start(config: &TelemetryConfig) -> Result<Self> {
-        let filter = EnvFilter::try_new(&config.log_level).context("failed to read log_level")?;
+        // The exporters' own remarks are of no use to an operator; said first, so that log_level may ask for them.
+        let directives = format!("opentelemetry=warn,opentelemetry_sdk=warn,{}", config.log_level);
+        let filter = EnvFilter::try_new(directives).context("failed to read log_level")?;
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
         let lines = match config.log_format {
             LogFormat::Json => lines.json().boxed(),

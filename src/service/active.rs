@@ -44,20 +44,31 @@ impl Service {
         as_of: AsOf,
         if_digest: Option<&Digest>,
     ) -> Result<Active> {
+        let namespace = match scope {
+            ActiveScope::Policy(name) => &name.namespace,
+            ActiveScope::Namespace(namespace) => namespace,
+        };
+        // Read before the transaction: what this replica had read by then must be in it.
+        let read = self.hub.existing(namespace).map(|feed| feed.head().cursor);
         let tx = self.store.read().await?;
+        let (cursor, found) = place(&tx, namespace, as_of).await?;
+        if read > Some(found.cursor) {
+            return Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())));
+        }
         match scope {
             ActiveScope::Policy(name) => {
-                let (cursor, _) = place(&tx, &name.namespace, as_of).await?;
                 let active = self.active_policy(context, &tx, name, cursor, as_of).await?;
                 let not_modified = if_digest == Some(&active.bundle.version.digest);
                 let bundles = if not_modified { Vec::new() } else { vec![active] };
-                Ok(Active { namespace: name.namespace.clone(), cursor, bundles, set_digest: None, not_modified })
+                Ok(Active { namespace: namespace.clone(), cursor, bundles, set_digest: None, not_modified })
             }
-            ActiveScope::Namespace(namespace) => {
-                let (cursor, head) = place(&tx, namespace, as_of).await?;
-                let rows = tx.active_set(namespace, cursor.revision).await?;
+            ActiveScope::Namespace(_) => {
+                let rows = match as_of {
+                    AsOf::Now => tx.active_now(namespace, cursor.revision).await?,
+                    _ => tx.active_set(namespace, cursor.revision).await?,
+                };
                 let bundles = rows.into_iter().map(|row| self.proven(row)).collect::<Result<Vec<_>>>()?;
-                let set = ActiveSet { namespace: namespace.clone(), cursor, head_hash: head.head_hash, bundles };
+                let set = ActiveSet { namespace: namespace.clone(), cursor, head_hash: found.head_hash, bundles };
                 let digest = set_digest(&set);
                 let not_modified = if_digest == Some(&digest);
                 let bundles = if not_modified { Vec::new() } else { set.bundles };

@@ -1,4 +1,9 @@
-//! The checks of a version, run before anything is locked.
+//! The checks of a version, run before anything is locked and apart from the threads that serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
 
 use super::Service;
 use crate::checks;
@@ -6,13 +11,59 @@ use crate::domain::bundle::Bundle;
 use crate::domain::command::PolicyOrVersion;
 use crate::domain::label::Label;
 use crate::domain::lifecycle;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{BumpRule, Policy};
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::digest_of;
 use crate::store::ReadTx;
+
+/// Versions checked at once. More: hostile schemas burn more cores. Fewer: releases wait for each other.
+const CHECKS_AT_ONCE_MAX: usize = 4;
+/// How long the checks of one version may take, the wait for their turn included. They can't be stopped: a version whose
+/// checks run on keeps its place until they end.
+const CHECKS_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The places in which versions are checked.
+#[derive(Debug)]
+pub(super) struct Checkers(Arc<Semaphore>);
+
+impl Default for Checkers {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)))
+    }
+}
+
+impl Checkers {
+    /// Runs a check apart from the threads that serve.
+    async fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let places = Arc::clone(&self.0);
+        let checked = async move {
+            let place = places.acquire_owned().await;
+            let run = tokio::task::spawn_blocking(move || {
+                let found = check();
+                drop(place);
+                found
+            });
+            run.await.map_err(|error| Error::internal(format!("a check ended early: {error}")))
+        };
+        let seconds = CHECKS_TIMEOUT.as_secs();
+        tokio::time::timeout(CHECKS_TIMEOUT, checked).await.unwrap_or_else(|_| {
+            let message = format!("the checks took over {seconds} s; simplify the schema, or try again later");
+            Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
+        })
+    }
+}
+
+/// What is checked of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// It is about to be published: everything.
+    First,
+    /// It was published long ago, and took its label then: only what it says.
+    Again,
+}
 
 /// What a check was run on. It is compared with what is found under the lock.
 #[derive(Debug)]
@@ -23,16 +74,6 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Today's checks of a version that is not published yet.
-    pub(super) fn run(&self, now: Micros) -> Report {
-        self.report(self.bundle.version.label.as_ref(), now)
-    }
-
-    /// Today's checks of older content. Its label was taken long ago: only what it says is checked.
-    pub(super) fn run_again(&self, now: Micros) -> Report {
-        self.report(None, now)
-    }
-
     fn report(&self, label: Option<&Label>, now: Micros) -> Report {
         let input = checks::Input {
             kind: self.policy.kind,
@@ -54,7 +95,7 @@ impl Subject {
         let policy_now = tx.policy(&self.policy.name).await?;
         let version_now = tx.version(&self.policy.name, version.number).await?;
         let labels_hold = version.label.is_none()
-            || self.policy.settings.allow_backport
+            || (self.policy.settings.allow_backport && self.policy.settings.bump_rule == BumpRule::Any)
             || tx.published_labels(&self.policy.name).await? == self.published_labels;
         if policy_now.etag == self.policy.etag && version_now.etag == version.etag && labels_hold {
             return Ok((policy_now, version_now));
@@ -90,6 +131,37 @@ impl Service {
         }
         let published_labels = tx.published_labels(&policy.name).await?;
         Ok(Subject { policy, bundle: Bundle { version, content }, published_labels })
+    }
+
+    /// Today's checks.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when they take too long.
+    pub(super) async fn check(&self, subject: Subject, occasion: Occasion, now: Micros) -> Result<(Subject, Report)> {
+        let checked = self.checkers.run(move || {
+            let label = match occasion {
+                Occasion::First => subject.bundle.version.label.as_ref(),
+                Occasion::Again => None,
+            };
+            let report = subject.report(label, now);
+            (subject, report)
+        });
+        checked.await
+    }
+
+    /// A JSON Schema must be one before it is kept; empty is none.
+    ///
+    /// # Errors
+    /// `INVALID_SCHEMA`, `LIMIT_EXCEEDED` when that takes too long.
+    pub(super) async fn check_schema(&self, schema: &str) -> Result<()> {
+        if schema.is_empty() {
+            return Ok(());
+        }
+        let schema = schema.to_owned();
+        let compiled = self.checkers.run(move || checks::compile_schema(&schema).map(|_| ())).await?;
+        compiled.map_err(|why| {
+            Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}"))
+        })
     }
 
     /// Keeps the report of failed checks, so that the author can read it. Nothing else changes.

@@ -41,6 +41,7 @@ pub struct Service {
     signer: Arc<Signer>,
     hub: Arc<Hub>,
     checkpoints: watch::Checkpoints,
+    checkers: check::Checkers,
     content_max_bytes: usize,
 }
 
@@ -48,7 +49,8 @@ impl Service {
     /// A service over a store. `content_max_bytes` is at most `limits::CONTENT_MAX_BYTES`.
     #[must_use]
     pub fn new(store: Store, signer: Arc<Signer>, hub: Arc<Hub>, content_max_bytes: usize) -> Self {
-        Self { store, signer, hub, checkpoints: watch::Checkpoints::default(), content_max_bytes }
+        let (checkpoints, checkers) = Default::default();
+        Self { store, signer, hub, checkpoints, checkers, content_max_bytes }
     }
 
     /// Who signs.

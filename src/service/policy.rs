@@ -3,7 +3,6 @@
 use super::namespace::check_description;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::checks;
 use crate::domain::command::{CreatePolicy, Page, SettingsPatch, UpdatePolicy};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_etag;
@@ -44,15 +43,6 @@ pub(super) async fn insert_policy(tx: &WriteTx, policy: &Policy) -> Result<()> {
     tx.insert_policy(policy).await
 }
 
-fn check_settings(settings: &PolicySettings) -> Result<()> {
-    if settings.json_schema.is_empty() {
-        return Ok(());
-    }
-    checks::compile_schema(&settings.json_schema).map(|_| ()).map_err(|why| {
-        Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}"))
-    })
-}
-
 fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
     let settings = serde_json::json!({
         "kind": policy.kind, "description": policy.description, "settings": policy.settings,
@@ -86,7 +76,7 @@ impl Service {
     /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
         check_description(&request.description)?;
-        check_settings(&request.settings)?;
+        self.check_schema(&request.settings.json_schema).await?;
         let call = self.call(context, "CreatePolicy", &request)?;
         let mut write = match call.begin(&request.policy.namespace).await? {
             Begun::Replayed(answer) => return Ok(answer),
@@ -111,6 +101,9 @@ impl Service {
     /// # Errors
     /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_SCHEMA`, `INVALID_ARGUMENT`.
     pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
+        if let Some(schema) = &request.settings.json_schema {
+            self.check_schema(schema).await?;
+        }
         let call = self.call(context, "UpdatePolicy", &request)?;
         let mut write = match call.begin(&request.policy.namespace).await? {
             Begun::Replayed(answer) => return Ok(answer),
@@ -123,7 +116,6 @@ impl Service {
             policy.description = description;
         }
         patch(&mut policy.settings, request.settings);
-        check_settings(&policy.settings)?;
         policy.etag += 1;
         policy.update_time = context.now;
         write.tx.update_policy(&policy).await?;

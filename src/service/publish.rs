@@ -1,5 +1,6 @@
 //! Publish: the draft becomes the published version, signed; with `activate` it is in force in the same transaction.
 
+use super::check::Occasion;
 use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service, Signer};
@@ -51,7 +52,7 @@ impl Service {
         }
         let subject = self.subject(&tx, &request.target).await?;
         drop(tx);
-        let report = subject.run(context.now);
+        let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
         if !context.delivery.validate_only {
             self.keep_failed_report(&subject.bundle.version, &report).await?;
         }

@@ -1,6 +1,6 @@
 //! Rollback: forward in the log, back in content. Nothing is destroyed, and a rollback can be rolled back.
 
-use super::check::Subject;
+use super::check::{Occasion, Subject};
 use super::draft::state_change;
 use super::publish::signed;
 use super::write::{Begun, Write};
@@ -36,7 +36,12 @@ impl Service {
         let version = tx.version(&request.policy, number).await?;
         let subject = self.subject_of(&tx, policy, version).await?;
         drop(tx);
-        let report = (!request.skip_validation).then(|| subject.run_again(context.now));
+        let (subject, report) = if request.skip_validation {
+            (subject, None)
+        } else {
+            let (subject, report) = self.check(subject, Occasion::Again, context.now).await?;
+            (subject, Some(report))
+        };
 
         let mut write = match call.begin(&request.policy.namespace).await? {
             Begun::Replayed(answer) => return Ok(answer),

@@ -1,5 +1,6 @@
 //! Stage: every check, then the lock on the content.
 
+use super::check::Occasion;
 use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service};
@@ -24,7 +25,7 @@ impl Service {
         }
         let subject = self.subject(&tx, &request.target).await?;
         drop(tx);
-        let report = subject.run(context.now);
+        let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
         if context.delivery.validate_only {
             return Ok(Staged { version: subject.bundle.version, report, revision: 0 });
         }

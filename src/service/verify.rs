@@ -8,6 +8,24 @@ use crate::signing::{digest_of, event_hash, verify_bundle, verify_seal, verify_s
 use crate::store::ActiveRow;
 use crate::watch::Verify;
 
+impl Signer {
+    /// Whether the statement of an event is signed and says what its payload says.
+    fn states(&self, event: &Event, payload: &Payload) -> bool {
+        let Ok(statement) = verify_statement(&event.statement, self.keys()) else { return false };
+        statement.store == payload.store
+            && statement.namespace == payload.namespace
+            && (statement.epoch, statement.revision) == (payload.epoch, payload.revision)
+            && statement.prev == event.prev_hash
+            && statement.changes.len() == payload.changes.len()
+            && statement.changes.iter().zip(&payload.changes).all(|(stated, change)| {
+                stated.policy == change.policy
+                    && stated.version == change.version
+                    && stated.digest == change.digest
+                    && stated.previous == change.previous
+            })
+    }
+}
+
 impl Verify for Signer {
     fn event(&self, event: &Event) -> Result<Payload> {
         let place = format!("{} event {}", event.namespace, event.cursor.revision);
@@ -34,6 +52,9 @@ impl Verify for Signer {
         let statement = (!event.statement.is_empty()).then(|| digest_of(event.statement.as_bytes()));
         if payload.statement_digest != statement || payload.changes.is_empty() == statement.is_some() {
             return broken("its statement is not the one it was written with");
+        }
+        if statement.is_some() && !self.states(event, &payload) {
+            return broken("its statement says something else");
         }
         Ok(payload)
     }

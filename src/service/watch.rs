@@ -20,7 +20,7 @@ const CHECKPOINT_REUSE_SECONDS: i64 = 5;
 #[derive(Debug, Clone)]
 struct Checkpoint {
     cursor: Cursor,
-    signed: Micros,
+    checked: Micros,
     token: Arc<str>,
 }
 
@@ -43,15 +43,17 @@ impl Service {
         set_digest(set)
     }
 
-    /// The checkpoint of a feed at `cursor`, from memory; none when the feed has moved on meanwhile.
+    /// The checkpoint of a feed at `cursor`, from memory; none when the feed has moved on meanwhile. Its time is when the
+    /// feed was last compared with the database: a replica that lost its database does not call old news fresh.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    pub fn checkpoint(&self, feed: &Feed, cursor: Cursor, now: Micros) -> Result<Option<Arc<str>>> {
+    pub fn checkpoint(&self, feed: &Feed, cursor: Cursor) -> Result<Option<Arc<str>>> {
+        let checked = feed.checked();
         let mut checkpoints = self.checkpoints.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = checkpoints.get(feed.namespace())
             && kept.cursor == cursor
-            && (0..CHECKPOINT_REUSE_SECONDS).contains(&(now.seconds() - kept.signed.seconds()))
+            && (0..CHECKPOINT_REUSE_SECONDS).contains(&(checked.seconds() - kept.checked.seconds()))
         {
             return Ok(Some(Arc::clone(&kept.token)));
         }
@@ -59,8 +61,8 @@ impl Service {
         if set.cursor != cursor {
             return Ok(None);
         }
-        let token: Arc<str> = self.signer.checkpoint(&set, now)?.into();
-        let kept = Checkpoint { cursor, signed: now, token: Arc::clone(&token) };
+        let token: Arc<str> = self.signer.checkpoint(&set, checked)?.into();
+        let kept = Checkpoint { cursor, checked, token: Arc::clone(&token) };
         checkpoints.insert(feed.namespace().clone(), kept);
         Ok(Some(token))
     }

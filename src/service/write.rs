@@ -146,8 +146,7 @@ impl Write<'_> {
         debug_assert!(matches!(change.kind, EventKind::Activate | EventKind::Rollback | EventKind::Deactivate));
         let changes = change.pointers.clone();
         let recorded = self.record(change).await?;
-        let hub = &self.call.service.hub;
-        let watching_streams = match hub.existing(&self.namespace).await {
+        let watching_streams = match self.call.service.hub.existing(&self.namespace) {
             Some(feed) if recorded.cursor.is_none() => u32::try_from(feed.streams()).unwrap_or(u32::MAX),
             _ => 0,
         };

@@ -58,6 +58,7 @@ impl Database {
     async fn connect(&self) -> Result<Store, StoreError> {
         match self {
             Self::Sqlite { path } => {
+                make_private(path).map_err(StoreError::File)?;
                 let writer = connect_sqlite(path, 1).await?;
                 let reader = connect_sqlite(path, SQLITE_READERS_MAX).await?;
                 Ok(Store { writer, reader })
@@ -70,6 +71,12 @@ impl Database {
             }
         }
     }
+}
+
+/// Makes the file when it is absent, for its owner alone. SQLite gives its journal the same mode.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::File::options().create(true).append(true).mode(0o600).open(path).map(|_| ())
 }
 
 async fn connect_sqlite(path: &Path, connections_max: u32) -> Result<DatabaseConnection, StoreError> {

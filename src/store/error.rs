@@ -12,6 +12,8 @@ use crate::domain::{Error, Reason};
 pub enum StoreError {
     #[error("failed to reach the database: {0}")]
     Connect(DbErr),
+    #[error("failed to open the database file: {0}")]
+    File(std::io::Error),
     #[error("failed to migrate the database: {0}")]
     Migrate(DbErr),
     #[error("failed to lock the migration: {0}")]

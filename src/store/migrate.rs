@@ -17,6 +17,7 @@ use super::guard::text;
 const ADVISORY_LOCK_KEY: i64 = 0x5048_5542;
 
 /// Brings the schema up to this binary's.
+#[expect(clippy::disallowed_methods, reason = "a transaction that only holds the lock")]
 pub(super) async fn up(database: &Database, store: &Store) -> Result<(), StoreError> {
     match database {
         Database::Postgres { .. } => {

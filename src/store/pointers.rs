@@ -9,7 +9,7 @@ use sea_orm::{
 };
 
 use super::entity::pointer_changes::{Column, Entity, Model};
-use super::entity::{contents, events, versions};
+use super::entity::{contents, events, policies, versions};
 use super::error::failed;
 use super::rows;
 use super::transaction::ReadTx;
@@ -49,6 +49,31 @@ impl ReadTx {
         let pointers: Vec<Model> =
             rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)?;
         self.resolve(namespace, pointers).await
+    }
+
+    /// The active set right after the head. The pointers of the policies must be those of the history.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when they differ.
+    pub async fn active_now(&self, namespace: &NamespaceId, head: i64) -> Result<Vec<ActiveRow>> {
+        use policies::Column as P;
+        let rows = self.active_set(namespace, head).await?;
+        let pointers: Vec<(String, i64, i64)> = policies::Entity::find()
+            .select_only()
+            .columns([P::Id, P::ActiveVersion, P::ActiveRevision])
+            .filter(P::Namespace.eq(namespace.as_str()))
+            .filter(P::ActiveVersion.gt(0))
+            .order_by_asc(P::Id)
+            .into_tuple()
+            .all(&self.tx)
+            .await
+            .map_err(failed)?;
+        let history = rows.iter().map(|row| (row.version.policy.policy.as_str(), row.version.number, row.revision));
+        let pointers = pointers.iter().map(|(policy, version, revision)| (policy.as_str(), *version, *revision));
+        if history.eq(pointers) {
+            return Ok(rows);
+        }
+        Err(Error::data_loss(format!("{namespace}: the pointers of its policies are not where the log put them")))
     }
 
     /// The active version of one policy right after a revision.

@@ -33,6 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
+    #[expect(clippy::disallowed_methods, reason = "here reads begin")]
     pub async fn read(&self) -> Result<ReadTx> {
         let options = if self.is_postgres() {
             TransactionOptions {
@@ -50,6 +51,7 @@ impl Store {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
+    #[expect(clippy::disallowed_methods, reason = "here writes begin")]
     pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting.
         let options = TransactionOptions {

@@ -11,6 +11,7 @@ use super::ring::{After, Ring};
 use crate::domain::bundle::{Activation, ActiveBundle, ActiveSet};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::time::Micros;
 
 /// What a replica knows of a namespace that somebody watches.
 #[derive(Debug)]
@@ -24,19 +25,21 @@ pub struct Feed {
 #[derive(Debug)]
 struct State {
     head: Head,
+    /// When the head was last compared with the database.
+    checked: Micros,
     active: BTreeMap<PolicyId, ActiveBundle>,
     ring: Ring,
 }
 
 impl Feed {
-    pub(super) fn new(set: ActiveSet, ring_capacity: usize) -> Self {
+    pub(super) fn new(set: ActiveSet, checked: Micros, ring_capacity: usize) -> Self {
         let head = Head { cursor: set.cursor, hash: set.head_hash };
         let active =
             set.bundles.into_iter().map(|active| (active.bundle.version.policy.policy.clone(), active)).collect();
         let ring = Ring::new(head.cursor.revision, ring_capacity);
         Self {
             namespace: set.namespace,
-            state: Mutex::new(State { head, active, ring }),
+            state: Mutex::new(State { head, checked, active, ring }),
             moved: watch::Sender::new(head.cursor),
         }
     }
@@ -70,12 +73,28 @@ impl Feed {
         }
     }
 
-    pub(super) fn after(&self, revision: i64) -> After {
-        self.state().ring.after(revision)
+    /// What comes after a revision, and the head that answer belongs to: read apart, an activation could slip between.
+    pub(super) fn after(&self, revision: i64) -> (After, Cursor) {
+        let state = self.state();
+        (state.ring.after(revision), state.head.cursor)
     }
 
     pub(super) fn listen(&self) -> watch::Receiver<Cursor> {
         self.moved.subscribe()
+    }
+
+    /// When it was last known to be level with the database.
+    #[must_use]
+    pub fn checked(&self) -> Micros {
+        self.state().checked
+    }
+
+    /// Notes that the database has nothing after the head, as of `now`.
+    pub(super) fn check(&self, stored: Head, now: Micros) {
+        let mut state = self.state();
+        if state.head == stored {
+            state.checked = state.checked.max(now);
+        }
     }
 
     /// Streams that listen now.

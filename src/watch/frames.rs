@@ -41,7 +41,7 @@ pub(super) async fn active_set(
     namespace: &NamespaceId,
     head: Head,
 ) -> Result<ActiveSet> {
-    let rows = tx.active_set(namespace, head.cursor.revision).await?;
+    let rows = tx.active_now(namespace, head.cursor.revision).await?;
     let mut bundles = Vec::with_capacity(rows.len());
     for row in rows {
         verify.bundle(&row.version, &row.content)?;

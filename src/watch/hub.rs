@@ -1,16 +1,18 @@
 //! All feeds of a replica. A namespace has one from its first watch on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::{Notify, OnceCell};
 
 use super::feed::Feed;
 use super::frames::{Verify, active_set};
 use super::subscription::Subscription;
 use crate::domain::Result;
 use crate::domain::command::Watch;
+use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
 use crate::store::Store;
 
 /// Opens watches, and holds what the tailer fills.
@@ -19,16 +21,24 @@ pub struct Hub {
     store: Store,
     verify: Arc<dyn Verify>,
     ring_capacity: usize,
-    feeds: Mutex<BTreeMap<NamespaceId, Arc<Feed>>>,
+    clock: fn() -> Micros,
+    feeds: Mutex<Feeds>,
     wake: Notify,
 }
+
+/// A feed is read once, however many ask for it at once; nobody waits for the feed of another namespace.
+type Feeds = BTreeMap<NamespaceId, Arc<OnceCell<Arc<Feed>>>>;
 
 impl Hub {
     /// A hub without feeds. `ring_capacity` is in activations per namespace: a subscriber further behind than that reads
     /// from the database.
     #[must_use]
-    pub fn new(store: Store, verify: Arc<dyn Verify>, ring_capacity: usize) -> Self {
-        Self { store, verify, ring_capacity, feeds: Mutex::default(), wake: Notify::new() }
+    pub fn new(store: Store, verify: Arc<dyn Verify>, ring_capacity: usize, clock: fn() -> Micros) -> Self {
+        Self { store, verify, ring_capacity, clock, feeds: Mutex::default(), wake: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Feeds> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The feed of a namespace, read from the database when nobody watched it before.
@@ -36,22 +46,27 @@ impl Hub {
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
     pub async fn feed(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
-        let mut feeds = self.feeds.lock().await;
-        if let Some(feed) = feeds.get(namespace) {
-            return Ok(Arc::clone(feed));
+        let cell = Arc::clone(self.lock().entry(namespace.clone()).or_default());
+        let read = cell.get_or_try_init(|| self.read(namespace)).await.map(Arc::clone);
+        if read.is_err() {
+            // A namespace that is not there, or can't be read now, leaves nothing behind.
+            self.lock().retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 2);
         }
+        read
+    }
+
+    async fn read(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
+        let now = (self.clock)();
         let tx = self.store.read().await?;
         let found = tx.namespace(namespace).await?;
-        let head = crate::domain::event::Head { cursor: found.cursor, hash: found.head_hash };
+        let head = Head { cursor: found.cursor, hash: found.head_hash };
         let set = active_set(&tx, &*self.verify, namespace, head).await?;
-        let feed = Arc::new(Feed::new(set, self.ring_capacity));
-        feeds.insert(namespace.clone(), Arc::clone(&feed));
-        Ok(feed)
+        Ok(Arc::new(Feed::new(set, now, self.ring_capacity)))
     }
 
     /// The feed of a namespace, if it has one.
-    pub async fn existing(&self, namespace: &NamespaceId) -> Option<Arc<Feed>> {
-        self.feeds.lock().await.get(namespace).cloned()
+    pub fn existing(&self, namespace: &NamespaceId) -> Option<Arc<Feed>> {
+        self.lock().get(namespace).and_then(|cell| cell.get().cloned())
     }
 
     /// Opens a watch.
@@ -64,8 +79,12 @@ impl Hub {
     }
 
     /// Every feed.
-    pub(super) async fn feeds(&self) -> Vec<Arc<Feed>> {
-        self.feeds.lock().await.values().cloned().collect()
+    pub(super) fn feeds(&self) -> Vec<Arc<Feed>> {
+        self.lock().values().filter_map(|cell| cell.get().cloned()).collect()
+    }
+
+    pub(super) fn now(&self) -> Micros {
+        (self.clock)()
     }
 
     pub(super) fn store(&self) -> &Store {

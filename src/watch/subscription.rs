@@ -15,8 +15,8 @@ use crate::domain::name::PolicyId;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
 
-/// Events read at once for a subscriber behind the ring.
-const BEHIND_MAX_EVENTS: u32 = 64;
+/// Events read at once for a subscriber behind the ring: what such a subscriber holds.
+const BEHIND_MAX_EVENTS: u32 = 8;
 
 /// One watch.
 #[derive(Debug)]
@@ -103,16 +103,15 @@ impl Subscription {
             let next = match self.behind.pop_front() {
                 Some(activation) => Arc::new(activation),
                 None => match self.feed.after(at.revision) {
-                    After::Next(activation) => activation,
-                    After::Level => {
+                    (After::Next(activation), _) => activation,
+                    (After::Level, head) => {
                         // Events that moved nothing are passed over; a cursor ahead of the head stays.
-                        let head = self.feed.head().cursor;
                         self.cursor = Some(at.max(head));
                         self.behind_head = None;
                         return Ok(Step::Level);
                     }
-                    After::Behind if self.latest => return Ok(self.snapshot()),
-                    After::Behind => {
+                    (After::Behind, _) if self.latest => return Ok(self.snapshot()),
+                    (After::Behind, _) => {
                         self.read_page(at).await?;
                         continue;
                     }

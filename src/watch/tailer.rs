@@ -32,7 +32,8 @@ impl Hub {
 
     /// Brings every feed level with its log. A feed whose log does not verify stays where it is; the others go on.
     async fn look(&self) -> Result<()> {
-        let feeds = self.feeds().await;
+        let feeds = self.feeds();
+        let now = self.now();
         if feeds.is_empty() {
             return Ok(());
         }
@@ -40,9 +41,16 @@ impl Hub {
         let heads = self.store().heads(&namespaces).await?;
         for (namespace, head) in heads {
             let Some(feed) = feeds.iter().find(|feed| feed.namespace() == &namespace) else { continue };
+            let read = feed.head();
+            if head.cursor < read.cursor || (head.cursor == read.cursor && head.hash != read.hash) {
+                // Somebody cut or rewrote the log. What was read before still stands, and is no longer called fresh.
+                tracing::error!(%namespace, stored = head.cursor.revision, read = read.cursor.revision, "a log lost its end");
+                continue;
+            }
             if let Err(error) = self.catch_up(feed, head).await {
                 tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
             }
+            feed.check(head, now);
         }
         Ok(())
     }

@@ -7,4 +7,6 @@ mod harness;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod otlp;
+#[cfg(test)]
 mod vectors;

@@ -65,7 +65,9 @@ pub fn names(source: &Source) -> Names {
                 names.modules.push((tokens[next].word.clone(), here.line));
                 next += 1;
             }
-            "use" => next = read_tree(&tokens, next, &Path { imported: true, ..here }, &mut names.paths),
+            "use" if !starts_with(&tokens, next, &["<"]) => {
+                next = read_tree(&tokens, next, &Path { imported: true, ..here }, &mut names.paths);
+            }
             _ if starts_path(&tokens, at) => {
                 let segments = read_path(&tokens, at);
                 next = at + segments.len() * 2 - 1;

@@ -65,6 +65,7 @@ impl SyncService for Script {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the server of a test")]
 async fn serve(script: Script) -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

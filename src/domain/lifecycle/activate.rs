@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::command;
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::event::PointerChange;
-use super::super::limits::{ACTIVATION_TARGETS_MAX, NOTE_MAX_BYTES};
+use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX, NOTE_MAX_BYTES};
 use super::super::policy::Policy;
 use super::super::report::Report;
 use super::super::version::{Version, VersionState};
@@ -61,8 +61,16 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
 /// Decides an activation: every pointer moves, or none. `facts` are those of the targets, in their order.
 ///
 /// # Errors
-/// `VERSION_NOT_PUBLISHED`, `EXPECTED_ACTIVE_MISMATCH` with the current version.
+/// `VERSION_NOT_PUBLISHED`, `EXPECTED_ACTIVE_MISMATCH` with the current version, `LIMIT_EXCEEDED`.
 pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
+    let content: i64 = facts.iter().map(|facts| facts.version.size_bytes).sum();
+    if content > ACTIVATION_CONTENT_MAX_BYTES {
+        let message =
+            format!("the targets have {content} bytes, over {ACTIVATION_CONTENT_MAX_BYTES}; activate fewer at once");
+        return Err(Error::new(Reason::LimitExceeded, message)
+            .with("size_bytes", content)
+            .with("limit_bytes", ACTIVATION_CONTENT_MAX_BYTES));
+    }
     targets
         .iter()
         .zip(facts)
@@ -134,5 +142,40 @@ fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
         .with("current_active", policy.active_version)
         .about(&policy.name)),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::policy_name;
+    use super::*;
+    use crate::domain::name::PolicyId;
+
+    fn request(targets: usize, version: i64) -> command::Activate {
+        let policy = |index| PolicyId::parse("policy", &format!("p{index}")).unwrap();
+        let target = |index| command::Target { policy: policy(index), version, expected_active: None };
+        let namespace = policy_name(0).namespace;
+        command::Activate { namespace, targets: (0..targets).map(target).collect(), reason: "because".to_owned() }
+    }
+
+    #[test]
+    fn a_reason_has_words_and_a_bound() {
+        for (reason, taken) in [
+            (String::new(), false),
+            (" \n".to_owned(), false),
+            ("r".repeat(NOTE_MAX_BYTES), true),
+            ("r".repeat(NOTE_MAX_BYTES + 1), false),
+        ] {
+            assert_eq!(check_reason(&reason).is_ok(), taken, "{} bytes", reason.len());
+        }
+    }
+
+    #[test]
+    fn targets_are_bounded_and_all_told() {
+        assert!(check_activate(&request(ACTIVATION_TARGETS_MAX, 1)).is_ok());
+        assert!(check_activate(&request(ACTIVATION_TARGETS_MAX + 1, 1)).is_err());
+        let error = check_activate(&request(2, 0)).unwrap_err();
+        let fields: Vec<&str> = error.violations.iter().map(|each| each.field.as_str()).collect();
+        assert_eq!(fields, ["targets[0].version", "targets[1].version"]);
     }
 }

@@ -123,3 +123,42 @@ pub fn resolve_open<'a>(policy: &Policy, open: &'a [Version]) -> Result<&'a Vers
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::model::{digest, new_policy, policy_name};
+    use super::*;
+    use crate::domain::version::Requirement;
+
+    fn request(note_bytes: usize, requires: usize, base_version: i64) -> command::Draft {
+        let requirement =
+            Requirement { policy: policy_name(1).policy, version_req: semver::VersionReq::parse("^1").unwrap() };
+        command::Draft {
+            policy: policy_name(0),
+            content: Bytes::new(),
+            content_type: String::new(),
+            label: None,
+            change_note: "n".repeat(note_bytes),
+            requires: vec![requirement; requires],
+            base_version,
+            allow_missing: false,
+        }
+    }
+
+    #[test]
+    fn a_request_is_bounded() {
+        let policy = new_policy(0);
+        let facts = DraftFacts { policy: &policy, open: &[], label_holder: None, base_exists: true };
+        let refused = |request: command::Draft| {
+            let error = draft(facts, &request, &digest(0)).err()?;
+            assert_eq!(error.reason, Reason::InvalidArgument, "{error}");
+            Some(error.violations.into_iter().map(|each| each.field).collect::<Vec<_>>())
+        };
+        assert_eq!(refused(request(NOTE_MAX_BYTES, REQUIRES_MAX, 0)), None);
+        assert_eq!(refused(request(NOTE_MAX_BYTES + 1, 0, 0)), Some(vec!["change_note".to_owned()]));
+        assert_eq!(refused(request(0, REQUIRES_MAX + 1, 0)), Some(vec!["requires".to_owned()]));
+        assert_eq!(refused(request(0, 0, -1)), Some(vec!["base_version".to_owned()]));
+    }
+}

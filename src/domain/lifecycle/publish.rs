@@ -1,8 +1,8 @@
 //! Stage and Publish (DESIGN rules 4–6).
 
-use super::super::error::{Error, Reason, Result};
+use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::policy::Policy;
-use super::super::report::Report;
+use super::super::report::{Check, CheckResult, Report};
 use super::super::version::{Version, VersionState};
 use super::{check_etag, check_open};
 
@@ -18,7 +18,7 @@ pub enum StageDecision {
 /// Decides whether a version is staged.
 ///
 /// # Errors
-/// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED` with the first failed check.
+/// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED` with a violation for each failed check.
 pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<StageDecision> {
     check_etag(etag, version.etag, &version.name())?;
     check_open(version)?;
@@ -46,18 +46,120 @@ pub fn publish(policy: &Policy, version: &Version, etag: Option<i64>, report: &R
     Ok(())
 }
 
-/// A version whose checks failed goes nowhere.
+/// A version whose checks failed goes nowhere. The message and metadata are those of the first failure, the violations
+/// those of all of them, up to `VIOLATIONS_MAX_BYTES`; the report has every one.
 pub(super) fn check_report(version: &Version, report: &Report) -> Result<()> {
     let Some(failure) = report.first_failure() else { return Ok(()) };
-    let place =
-        if failure.line > 0 { format!(" at line {}, column {}", failure.line, failure.column) } else { String::new() };
+    let name = version.name();
+    let place = line_and_column(failure).map(|place| format!(" at {place}")).unwrap_or_default();
     let error = Error::new(
         Reason::ValidationFailed,
-        format!("{} fails its check \"{}\": {}{place}", version.name(), failure.id, failure.message),
+        format!("{name} fails its check \"{}\": {}{place}", failure.id, failure.message),
     )
     .with("check", &failure.id)
     .with("line", failure.line)
     .with("column", failure.column)
     .with("pointer", &failure.pointer);
-    Err(error.about(version.name()))
+    Err(Error { violations: violations(&name, report), ..error }.about(name))
+}
+
+/// Room for all violations of one error. They travel as trailing metadata, which clients cut off at 8 or 16 KiB: past
+/// that the caller would see a broken stream instead of the error.
+const VIOLATIONS_MAX_BYTES: usize = 4 * 1024;
+
+fn violations(name: &str, report: &Report) -> Vec<FieldViolation> {
+    let failures: Vec<&Check> = report.checks.iter().filter(|check| check.result == CheckResult::Failed).collect();
+    let mut kept = Vec::new();
+    let mut size_bytes = 0;
+    for failure in &failures {
+        let violation = violation(failure);
+        // Each names the version too, once it is on the wire.
+        size_bytes += name.len() + violation.field.len() + violation.description.len();
+        if size_bytes > VIOLATIONS_MAX_BYTES && !kept.is_empty() {
+            let description =
+                format!("failed checks left out: {}; read the validation report", failures.len() - kept.len());
+            kept.push(FieldViolation { field: "report".to_owned(), description });
+            break;
+        }
+        kept.push(violation);
+    }
+    kept
+}
+
+fn violation(failure: &Check) -> FieldViolation {
+    let place = match (line_and_column(failure), failure.pointer.as_str()) {
+        (None, "") => String::new(),
+        (Some(place), "") => format!(" at {place}"),
+        (None, pointer) => format!(" at {pointer}"),
+        (Some(place), pointer) => format!(" at {pointer}, {place}"),
+    };
+    FieldViolation { field: failure.id.clone(), description: format!("{}{place}", failure.message) }
+}
+
+fn line_and_column(failure: &Check) -> Option<String> {
+    (failure.line > 0).then(|| format!("line {}, column {}", failure.line, failure.column))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{digest, new_version, policy_name};
+    use super::*;
+    use crate::domain::time::Micros;
+
+    const NAME: &str = "namespaces/n/policies/p0/versions/1";
+
+    fn failed(id: &str, message: &str) -> Check {
+        Check::new(id, CheckResult::Failed, message)
+    }
+
+    fn refusal(checks: Vec<Check>) -> Error {
+        let version = new_version(policy_name(0), 1, None, digest(0));
+        let report = Report { digest: version.digest.clone(), checks, time: Micros(0) };
+        check_report(&version, &report).unwrap_err()
+    }
+
+    #[test]
+    fn every_failed_check_is_a_violation() {
+        let error = refusal(vec![
+            Check::new("limits", CheckResult::Passed, "2 of at most 9 bytes"),
+            failed("parse", "key twice").at_pointer("/a/b").at_place(3, 7),
+            failed("json-schema", "not a number").at_pointer("/n"),
+            Check::new("guardrail", CheckResult::Warning, "unusual"),
+            failed("json-schema", "not JSON").at_place(1, 2),
+            failed("label", "not higher"),
+            Check::new("requires", CheckResult::Skipped, "none"),
+        ]);
+        let told: Vec<(&str, &str)> =
+            error.violations.iter().map(|each| (each.field.as_str(), each.description.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                ("parse", "key twice at /a/b, line 3, column 7"),
+                ("json-schema", "not a number at /n"),
+                ("json-schema", "not JSON at line 1, column 2"),
+                ("label", "not higher"),
+            ]
+        );
+        assert_eq!(error.reason, Reason::ValidationFailed);
+        assert_eq!(error.message, format!("{NAME} fails its check \"parse\": key twice at line 3, column 7"));
+        assert_eq!(error.resource.as_deref(), Some(NAME));
+        let metadata: Vec<(&str, &str)> = error.metadata.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        assert_eq!(metadata, [("check", "parse"), ("column", "7"), ("line", "3"), ("pointer", "/a/b")]);
+    }
+
+    #[test]
+    fn violations_stay_small_enough_for_trailers() {
+        let error = refusal((0..20).map(|_| failed("json-schema", &"x".repeat(400))).collect());
+        let size = |each: &FieldViolation| NAME.len() + each.field.len() + each.description.len();
+        let (last, kept) = error.violations.split_last().unwrap();
+        assert!(kept.iter().map(size).sum::<usize>() <= VIOLATIONS_MAX_BYTES, "{} kept", kept.len());
+        assert!(kept.len() > 5, "{} kept", kept.len());
+        assert_eq!(last.field, "report");
+        let left_out = 20 - kept.len();
+        assert_eq!(last.description, format!("failed checks left out: {left_out}; read the validation report"));
+
+        let alone = refusal(vec![failed("parse", &"x".repeat(VIOLATIONS_MAX_BYTES))]);
+        let fields: Vec<&str> = alone.violations.iter().map(|each| each.field.as_str()).collect();
+        assert_eq!(fields, ["parse"], "the first failure is always told");
+    }
 }

@@ -98,7 +98,7 @@ pub struct WatchConfig {
     /// 100 ms to 10 s. Too high: a dead stream is noticed late. Too low: every watch costs a message and every
     /// namespace a signature, that often.
     pub heartbeat_interval: Duration,
-    /// 50 ms to 1 s. Too high: changes made at another replica arrive late whenever its notification is lost. Too low:
+    /// 50 ms to 1 s. Too high: changes made at another replica arrive late. Too low:
     /// idle replicas load the database.
     pub poll_interval: Duration,
     /// Per namespace. Too high: memory. Too low: a subscriber that pauses shortly is served from the database.

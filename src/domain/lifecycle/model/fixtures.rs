@@ -1,0 +1,82 @@
+//! Policies, versions and names the tests are made of.
+//!
+//! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
+
+use super::super::super::digest::Digest;
+use super::super::super::label::Label;
+use super::super::super::name::{NamespaceId, PolicyId, PolicyName};
+use super::super::super::policy::{Policy, PolicyKind, PolicySettings};
+use super::super::super::time::Micros;
+use super::super::super::version::{Version, VersionState};
+use super::operation::{CONTENTS, LABELS};
+
+pub(super) fn namespace() -> NamespaceId {
+    NamespaceId::parse("namespace", "n").unwrap()
+}
+
+pub(in super::super) fn policy_name(index: usize) -> PolicyName {
+    PolicyName { namespace: namespace(), policy: PolicyId::parse("policy", &format!("p{index}")).unwrap() }
+}
+
+pub(in super::super) fn digest(content: u8) -> Digest {
+    Digest::from_sha256(&[content; 32])
+}
+
+pub(super) fn content_of(digest: &Digest) -> u8 {
+    (0..CONTENTS).find(|content| &self::digest(*content) == digest).unwrap()
+}
+
+pub(super) fn label(index: usize) -> Label {
+    Label::parse("label", LABELS[index]).unwrap()
+}
+
+/// A draft as it begins.
+pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Option<Label>, digest: Digest) -> Version {
+    Version {
+        policy,
+        number,
+        state: VersionState::Draft,
+        label,
+        digest,
+        size_bytes: 1,
+        content_type: String::new(),
+        change_note: String::new(),
+        requires: Vec::new(),
+        base_version: 0,
+        source_version: 0,
+        author: "local:author".to_owned(),
+        publisher: String::new(),
+        manifest: String::new(),
+        etag: 1,
+        create_time: Micros(0),
+        stage_time: None,
+        publish_time: None,
+    }
+}
+
+/// A policy as it begins.
+pub(in super::super) fn new_policy(index: usize) -> Policy {
+    Policy {
+        name: policy_name(index),
+        kind: PolicyKind::Opaque,
+        description: String::new(),
+        settings: PolicySettings::default(),
+        latest_version: 0,
+        active_version: 0,
+        active_revision: 0,
+        etag: 1,
+        create_time: Micros(0),
+        update_time: Micros(0),
+    }
+}
+
+pub(super) fn published(version: Version) -> Version {
+    Version {
+        state: VersionState::Published,
+        publisher: "local:publisher".to_owned(),
+        manifest: format!("signed {}", version.digest),
+        etag: version.etag + 1,
+        publish_time: Some(Micros(1)),
+        ..version
+    }
+}

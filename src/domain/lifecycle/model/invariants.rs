@@ -1,0 +1,84 @@
+//! What holds of the world after every step, whatever the reference thinks.
+
+use std::collections::BTreeMap;
+
+use super::super::super::error::Result;
+use super::super::super::version::VersionState;
+use super::operation::{Answer, Operation};
+use super::world::{Shelf, World};
+
+/// Compares the world before and after an operation.
+pub(super) fn check(before: &World, after: &World, operation: &Operation, answer: &Result<Answer>) {
+    match answer {
+        Ok(answer) if answer.wrote => assert_eq!(after.revision, before.revision + 1, "one change, one event"),
+        _ => assert_eq!(after, before, "nothing was accepted, so nothing changed"),
+    }
+    for (old, new) in before.shelves.iter().zip(&after.shelves) {
+        rows_last(old, new);
+        numbers_have_no_gap(new);
+        labels_are_unique(new);
+        only_published_is_active(new);
+    }
+    pointers_are_chained(after);
+    if let (Operation::Draft { policy, .. }, Ok(Answer { wrote: true, .. })) = (operation, answer) {
+        drafts_are_bounded(&after.shelves[*policy]);
+    }
+}
+
+/// No row goes, none is rewritten; what ended or was published is byte for byte as it was.
+fn rows_last(old: &Shelf, new: &Shelf) {
+    assert!(new.versions.len() <= old.versions.len() + 1, "an operation makes one version at most");
+    for (number, was) in &old.versions {
+        let is = new.versions.get(number).expect("rows are kept");
+        assert_eq!((&is.digest, &is.label, is.number), (&was.digest, &was.label, was.number));
+        if !was.state.is_open() {
+            assert_eq!(is, was, "a version that ended or was published never changes");
+        }
+        let locked = was.state == VersionState::Staged && is.state == VersionState::Draft;
+        assert!(!locked, "a staged version does not become a draft again");
+        assert_eq!(is.etag == was.etag, is == was, "the etag tells every change");
+    }
+}
+
+/// Every number up to the highest is a version for ever, so none can be used again.
+fn numbers_have_no_gap(shelf: &Shelf) {
+    let numbers: Vec<i64> = shelf.versions.keys().copied().collect();
+    assert_eq!(numbers, (1..=shelf.policy.latest_version).collect::<Vec<_>>());
+}
+
+fn labels_are_unique(shelf: &Shelf) {
+    let mut holders = BTreeMap::new();
+    for version in shelf.versions.values().filter(|version| version.state.is_live()) {
+        if let Some(label) = &version.label {
+            let other = holders.insert(label.to_string(), version.number);
+            assert_eq!(other, None, "two live versions hold {label}");
+        }
+    }
+}
+
+fn only_published_is_active(shelf: &Shelf) {
+    let active = shelf.policy.active_version;
+    if active != 0 {
+        assert_eq!(shelf.versions[&active].state, VersionState::Published, "only published versions are active");
+    }
+}
+
+/// The log alone tells where every pointer is, and each move where it came from.
+fn pointers_are_chained(world: &World) {
+    for (policy, shelf) in world.shelves.iter().enumerate() {
+        let mut pointer = 0;
+        for change in world.moves_of(policy) {
+            assert_eq!(change.previous, pointer, "a move tells where the pointer was");
+            let digest = shelf.versions.get(&change.version).map(|version| &version.digest);
+            assert_eq!(change.digest.as_ref(), digest, "a move tells what it points to");
+            pointer = change.version;
+        }
+        assert_eq!(pointer, shelf.policy.active_version);
+    }
+}
+
+fn drafts_are_bounded(shelf: &Shelf) {
+    let open = shelf.versions.values().filter(|version| version.state.is_open()).count();
+    let limit = shelf.policy.settings.max_open_drafts as usize;
+    assert!(limit == 0 || open <= limit, "{open} open drafts, over {limit}");
+}

@@ -1,0 +1,276 @@
+//! The simplest thing that could be right: the rules of the design, said again, without the code under test.
+//!
+//! Never calls a decision. Where several refusals apply, their order here is the one callers may rely on.
+
+use super::super::super::digest::Digest;
+use super::super::super::error::Reason;
+use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Staged, Superseded};
+use super::operation::{Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Refusal, Row};
+
+/// Policies, and nothing else.
+#[derive(Debug)]
+pub(super) struct Reference {
+    pub(super) lines: Vec<Line>,
+}
+
+type Outcome<T = Answer> = Result<T, Refusal>;
+
+fn refuse<T>(reason: Reason, details: &[(&'static str, String)]) -> Outcome<T> {
+    Err(Refusal { reason, details: details.iter().cloned().collect() })
+}
+
+fn written(version: i64, moved: Vec<Moved>) -> Outcome {
+    Ok(Answer { version: Some(version), wrote: true, moved })
+}
+
+fn needs_reason(reasoned: bool) -> Outcome<()> {
+    if reasoned { Ok(()) } else { refuse(Reason::InvalidArgument, &[]) }
+}
+
+fn is_open(state: VersionState) -> bool {
+    state == Draft || state == Staged
+}
+
+impl Reference {
+    pub(super) fn new() -> Self {
+        Self { lines: vec![Line::default(); POLICIES] }
+    }
+
+    pub(super) fn apply(&mut self, operation: &Operation) -> Outcome {
+        match operation.clone() {
+            Operation::Settings { policy, settings } => {
+                self.lines[policy].settings = settings;
+                Ok(Answer { wrote: true, ..Answer::default() })
+            }
+            Operation::Draft { policy, label, content, base } => self.lines[policy].draft(label, content, base),
+            Operation::Abandon { policy, version, etag } => {
+                let line = &mut self.lines[policy];
+                line.fits(version, etag)?;
+                line.turn(version, Abandoned);
+                written(version, vec![])
+            }
+            Operation::Stage { policy, version, etag } => self.lines[policy].stage(version, etag),
+            Operation::Publish { policy, version, etag, activate, reasoned } => {
+                needs_reason(reasoned || !activate)?;
+                let version = self.lines[policy].publish(version, etag)?;
+                let moved = if activate { vec![self.point(policy, version)] } else { vec![] };
+                written(version, moved)
+            }
+            Operation::Activate { targets, reasoned } => self.activate(&targets, reasoned),
+            Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
+                needs_reason(reasoned)?;
+                let source = self.lines[policy].rollback_target(version, skip_validation)?;
+                let version = if copy_forward { self.lines[policy].copy(source) } else { source };
+                written(version, vec![self.point(policy, version)])
+            }
+            Operation::Deactivate { policy, expected_active, reasoned } => {
+                needs_reason(reasoned)?;
+                self.lines[policy].expect(expected_active)?;
+                if self.lines[policy].pointer == 0 {
+                    return refuse(Reason::NoActiveVersion, &[]);
+                }
+                Ok(Answer { version: None, wrote: true, moved: vec![self.point(policy, 0)] })
+            }
+        }
+    }
+
+    fn activate(&mut self, targets: &[Aim], reasoned: bool) -> Outcome {
+        needs_reason(reasoned)?;
+        if targets.is_empty() {
+            return refuse(Reason::InvalidArgument, &[]);
+        }
+        if (1..targets.len()).any(|later| targets[..later].iter().any(|aim| aim.policy == targets[later].policy)) {
+            return refuse(Reason::DuplicateTarget, &[]);
+        }
+        if targets.iter().any(|aim| aim.version == 0) {
+            return refuse(Reason::InvalidArgument, &[]);
+        }
+        for aim in targets {
+            self.lines[aim.policy].row(aim.version)?;
+        }
+        for aim in targets {
+            self.lines[aim.policy].expect(aim.expected_active)?;
+            self.lines[aim.policy].is_published(aim.version)?;
+        }
+        let moved = targets.iter().map(|aim| self.point(aim.policy, aim.version)).collect();
+        Ok(Answer { version: None, wrote: true, moved })
+    }
+
+    fn point(&mut self, policy: usize, version: i64) -> Moved {
+        let line = &mut self.lines[policy];
+        let moved = Moved {
+            policy,
+            version,
+            content: line.rows.get(&version).map(|row| row.content),
+            previous: line.history.last().copied().unwrap_or(0),
+        };
+        line.history.push(version);
+        line.pointer = version;
+        moved
+    }
+}
+
+impl Line {
+    fn row(&self, version: i64) -> Outcome<&Row> {
+        self.rows.get(&version).map_or_else(|| refuse(Reason::VersionNotFound, &[]), Ok)
+    }
+
+    fn open(&self) -> Vec<i64> {
+        self.rows.iter().filter(|(_, row)| is_open(row.state)).map(|(number, _)| *number).collect()
+    }
+
+    fn next(&self) -> i64 {
+        self.rows.keys().next_back().map_or(1, |highest| highest + 1)
+    }
+
+    fn turn(&mut self, version: i64, state: VersionState) {
+        let row = self.rows.get_mut(&version).unwrap();
+        row.state = state;
+        row.etag += 1;
+    }
+
+    fn draft(&mut self, label: Option<usize>, content: u8, base: i64) -> Outcome {
+        let one_draft = self.settings.max_open_drafts == 1;
+        let holder = self
+            .rows
+            .iter()
+            .find(|(_, row)| label.is_some() && row.label == label && (is_open(row.state) || row.state == Published));
+        if let Some((number, row)) = holder {
+            if row.content == content {
+                return Ok(Answer { version: Some(*number), wrote: false, moved: vec![] });
+            }
+            if !one_draft || row.state == Published {
+                let digest = |content: u8| Digest::from_sha256(&[content; 32]).to_string();
+                let details = [
+                    ("existing_digest", digest(row.content)),
+                    ("given_digest", digest(content)),
+                    ("label", LABELS[label.unwrap()].to_owned()),
+                    ("version", number.to_string()),
+                ];
+                return refuse(Reason::LabelContentConflict, &details);
+            }
+        }
+        if base != 0 {
+            self.row(base)?;
+        }
+        let limit = self.settings.max_open_drafts as usize;
+        if limit > 1 && self.open().len() >= limit {
+            return refuse(Reason::TooManyOpenDrafts, &[("limit", limit.to_string())]);
+        }
+        if one_draft {
+            self.open().into_iter().for_each(|open| self.turn(open, Superseded));
+        }
+        let number = self.next();
+        self.rows.insert(number, Row { state: Draft, label, content, source: 0, etag: 1 });
+        written(number, vec![])
+    }
+
+    /// The version named, or the one open draft.
+    fn meant(&self, version: Option<i64>) -> Outcome<i64> {
+        match (version, self.open().as_slice()) {
+            (Some(version), _) => self.row(version).map(|_| version),
+            (None, []) => refuse(Reason::NoOpenDraft, &[]),
+            (None, [one]) => Ok(*one),
+            (None, several) => {
+                let several: Vec<String> = several.iter().map(ToString::to_string).collect();
+                refuse(Reason::SeveralOpenDrafts, &[("versions", several.join(","))])
+            }
+        }
+    }
+
+    /// It is there, as it was read, and not ended.
+    fn fits(&self, version: i64, etag: Option<i64>) -> Outcome<()> {
+        let row = self.row(version)?;
+        if let Some(etag) = etag
+            && etag != row.etag
+        {
+            return refuse(Reason::EtagMismatch, &[("given", etag.to_string()), ("current", row.etag.to_string())]);
+        }
+        if is_open(row.state) {
+            return Ok(());
+        }
+        refuse(Reason::VersionNotOpen, &[("state", row.state.as_str().to_owned())])
+    }
+
+    fn content_passes(&self, content: u8) -> Outcome<()> {
+        if content == BAD || (content == LAX && self.settings.strict) {
+            return refuse(Reason::ValidationFailed, &[("check", "content".to_owned())]);
+        }
+        Ok(())
+    }
+
+    fn passes(&self, version: i64) -> Outcome<()> {
+        let row = self.row(version)?;
+        self.content_passes(row.content)?;
+        let highest = self.rows.values().filter(|other| other.state == Published).filter_map(|other| other.label).max();
+        if row.label.is_some() && row.label <= highest && !self.settings.allow_backport {
+            return refuse(Reason::ValidationFailed, &[("check", "label".to_owned())]);
+        }
+        Ok(())
+    }
+
+    fn stage(&mut self, version: Option<i64>, etag: Option<i64>) -> Outcome {
+        let version = self.meant(version)?;
+        self.fits(version, etag)?;
+        self.passes(version)?;
+        if self.row(version)?.state == Staged {
+            return Ok(Answer { version: Some(version), wrote: false, moved: vec![] });
+        }
+        self.turn(version, Staged);
+        written(version, vec![])
+    }
+
+    fn publish(&mut self, version: Option<i64>, etag: Option<i64>) -> Outcome<i64> {
+        let version = self.meant(version)?;
+        self.fits(version, etag)?;
+        self.passes(version)?;
+        if self.settings.required_approvals > 0 {
+            let required = self.settings.required_approvals.to_string();
+            return refuse(Reason::ApprovalsMissing, &[("required", required), ("given", "0".to_owned())]);
+        }
+        self.turn(version, Published);
+        Ok(version)
+    }
+
+    fn expect(&self, expected: Option<i64>) -> Outcome<()> {
+        match expected {
+            Some(expected) if expected != self.pointer => {
+                let details = [("expected_active", expected.to_string()), ("current_active", self.pointer.to_string())];
+                refuse(Reason::ExpectedActiveMismatch, &details)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_published(&self, version: i64) -> Outcome<()> {
+        let row = self.row(version)?;
+        if row.state == Published {
+            return Ok(());
+        }
+        refuse(Reason::VersionNotPublished, &[("state", row.state.as_str().to_owned())])
+    }
+
+    fn rollback_target(&self, named: i64, skip_validation: bool) -> Outcome<i64> {
+        let before = self.history.iter().rev().find(|version| **version != 0 && **version != self.pointer);
+        let version = match (named, before) {
+            (0, None) => return refuse(Reason::NoPreviousVersion, &[]),
+            (0, Some(before)) => *before,
+            (named, _) => named,
+        };
+        self.is_published(version)?;
+        if version == self.pointer {
+            return refuse(Reason::AlreadyActive, &[("version", version.to_string())]);
+        }
+        if !skip_validation {
+            self.content_passes(self.row(version)?.content)?;
+        }
+        Ok(version)
+    }
+
+    fn copy(&mut self, source: i64) -> i64 {
+        let number = self.next();
+        let content = self.rows[&source].content;
+        self.rows.insert(number, Row { state: Published, label: None, content, source, etag: 1 });
+        number
+    }
+}

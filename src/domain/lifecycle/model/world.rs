@@ -1,0 +1,292 @@
+//! The decisions, obeyed: what the service does with the store, done to maps.
+//!
+//! Decides nothing itself. Facts are gathered and decisions written down exactly as the use cases do it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::super::super::command;
+use super::super::super::error::{Error, Reason, Result};
+use super::super::super::event::PointerChange;
+use super::super::super::label::Label;
+use super::super::super::policy::Policy;
+use super::super::super::report::{Check, CheckResult, Report};
+use super::super::super::time::Micros;
+use super::super::super::version::{Version, VersionState};
+use super::super::{self as lifecycle, DraftDecision, DraftFacts, StageDecision, TargetFacts};
+use super::fixtures::{content_of, digest, namespace, new_policy, new_version, policy_name, published};
+use super::operation::{Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Row, Settings};
+
+/// A policy with its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shelf {
+    pub(super) policy: Policy,
+    pub(super) versions: BTreeMap<i64, Version>,
+}
+
+/// A namespace. `revision` counts accepted changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct World {
+    pub(super) shelves: Vec<Shelf>,
+    pub(super) pointer_log: Vec<PointerChange>,
+    pub(super) revision: i64,
+}
+
+fn reason(reasoned: bool) -> String {
+    if reasoned { "because".to_owned() } else { " ".to_owned() }
+}
+
+impl Shelf {
+    fn version(&self, number: i64) -> Result<&Version> {
+        self.versions.get(&number).ok_or_else(|| Error::new(Reason::VersionNotFound, "absent"))
+    }
+
+    fn open(&self) -> Vec<Version> {
+        self.versions.values().filter(|version| version.state.is_open()).cloned().collect()
+    }
+
+    fn meant(&self, version: Option<i64>) -> Result<Version> {
+        match version {
+            Some(number) => self.version(number).cloned(),
+            None => lifecycle::resolve_open(&self.policy, &self.open()).cloned(),
+        }
+    }
+
+    /// Today's checks. A rollback gives no label: it was taken long ago.
+    fn report(&self, version: &Version, label: Option<&Label>) -> Report {
+        let is_strict = !self.policy.settings.json_schema.is_empty();
+        let content = content_of(&version.digest);
+        let content_passes = content != BAD && (content != LAX || !is_strict);
+        let label_passes = label.is_none_or(|label| {
+            let mut published = self.versions.values().filter(|other| other.state == VersionState::Published);
+            self.policy.settings.allow_backport
+                || published.all(|other| other.label.as_ref().is_none_or(|other| label.is_higher_than(other)))
+        });
+        let check = |id, passes| {
+            Check::new(id, if passes { CheckResult::Passed } else { CheckResult::Failed }, "checked").at_place(1, 1)
+        };
+        let checks = vec![
+            Check::new("unusual", CheckResult::Warning, "never matters"),
+            check("content", content_passes),
+            check("label", label_passes),
+        ];
+        Report { digest: version.digest.clone(), checks, time: Micros(0) }
+    }
+
+    fn insert(&mut self, version: Version) {
+        self.policy.latest_version = version.number;
+        let taken = self.versions.insert(version.number, version);
+        assert_eq!(taken, None, "a number was used twice");
+    }
+
+    fn update(&mut self, version: Version) {
+        assert!(self.versions.insert(version.number, version).is_some(), "only rows that are there are updated");
+    }
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let shelf = |index| Shelf { policy: new_policy(index), versions: BTreeMap::new() };
+        Self { shelves: (0..POLICIES).map(shelf).collect(), pointer_log: Vec::new(), revision: 0 }
+    }
+
+    /// What the reference can be compared with.
+    pub(super) fn picture(&self) -> Vec<Line> {
+        let row = |version: &Version| Row {
+            state: version.state,
+            label: version.label.as_ref().and_then(|label| LABELS.iter().position(|text| *text == label.to_string())),
+            content: content_of(&version.digest),
+            source: version.source_version,
+            etag: version.etag,
+        };
+        let line = |(policy, shelf): (usize, &Shelf)| Line {
+            settings: Settings {
+                max_open_drafts: shelf.policy.settings.max_open_drafts,
+                allow_backport: shelf.policy.settings.allow_backport,
+                strict: !shelf.policy.settings.json_schema.is_empty(),
+                required_approvals: shelf.policy.settings.required_approvals,
+            },
+            rows: shelf.versions.iter().map(|(number, version)| (*number, row(version))).collect(),
+            pointer: shelf.policy.active_version,
+            history: self.moves_of(policy).map(|change| change.version).collect(),
+        };
+        self.shelves.iter().enumerate().map(line).collect()
+    }
+
+    /// Every move of a policy's pointer, in order.
+    pub(super) fn moves_of(&self, policy: usize) -> impl DoubleEndedIterator<Item = &PointerChange> {
+        let id = policy_name(policy).policy;
+        self.pointer_log.iter().filter(move |change| change.policy == id)
+    }
+
+    /// Does one operation.
+    pub(super) fn apply(&mut self, operation: &Operation) -> Result<Answer> {
+        let answer = match operation.clone() {
+            Operation::Settings { policy, settings } => {
+                let changed = &mut self.shelves[policy].policy.settings;
+                changed.max_open_drafts = settings.max_open_drafts;
+                changed.allow_backport = settings.allow_backport;
+                changed.json_schema = if settings.strict { "{}".to_owned() } else { String::new() };
+                changed.required_approvals = settings.required_approvals;
+                Answer { wrote: true, ..Answer::default() }
+            }
+            Operation::Draft { policy, label, content, base } => self.draft(policy, label, content, base)?,
+            Operation::Abandon { policy, version, etag } => {
+                let version = self.shelves[policy].version(version)?.clone();
+                lifecycle::abandon(&version, etag)?;
+                let (number, etag) = (version.number, version.etag + 1);
+                self.shelves[policy].update(Version { state: VersionState::Abandoned, etag, ..version });
+                Answer { version: Some(number), wrote: true, moved: Vec::new() }
+            }
+            Operation::Stage { policy, version, etag } => self.stage(policy, version, etag)?,
+            Operation::Publish { policy, version, etag, activate, reasoned } => {
+                self.publish(policy, version, etag, activate.then(|| reason(reasoned)))?
+            }
+            Operation::Activate { targets, reasoned } => self.activate(&targets, reason(reasoned))?,
+            Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
+                lifecycle::check_reason(&reason(reasoned))?;
+                self.rollback(policy, version, copy_forward, skip_validation)?
+            }
+            Operation::Deactivate { policy, expected_active, reasoned } => {
+                lifecycle::check_reason(&reason(reasoned))?;
+                let change = lifecycle::deactivate(&self.shelves[policy].policy, expected_active)?;
+                Answer { version: None, wrote: true, moved: self.record(vec![change]) }
+            }
+        };
+        self.revision += i64::from(answer.wrote);
+        Ok(answer)
+    }
+
+    fn draft(&mut self, policy: usize, label: Option<usize>, content: u8, base_version: i64) -> Result<Answer> {
+        let shelf = &mut self.shelves[policy];
+        let label = label.map(super::fixtures::label);
+        let request = command::Draft {
+            policy: shelf.policy.name.clone(),
+            content: Bytes::copy_from_slice(&[content]),
+            content_type: String::new(),
+            label: label.clone(),
+            change_note: String::new(),
+            requires: Vec::new(),
+            base_version,
+            allow_missing: false,
+        };
+        let open = shelf.open();
+        let mut live = shelf.versions.values().filter(|version| version.state.is_live());
+        let holder = label.as_ref().and_then(|label| live.find(|version| version.label.as_ref() == Some(label)));
+        let base_exists = base_version == 0 || shelf.versions.contains_key(&base_version);
+        let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists };
+        let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
+            DraftDecision::Existing => {
+                let version = holder.map(|version| version.number);
+                return Ok(Answer { version, wrote: false, moved: Vec::new() });
+            }
+            DraftDecision::New { number, superseded } => (number, superseded),
+        };
+        for number in superseded {
+            let version = shelf.version(number)?.clone();
+            assert!(version.state.is_open(), "only open versions end for a new draft");
+            shelf.update(Version { state: VersionState::Superseded, etag: version.etag + 1, ..version });
+        }
+        let version = new_version(shelf.policy.name.clone(), number, label, digest(content));
+        shelf.insert(Version { base_version, ..version });
+        Ok(Answer { version: Some(number), wrote: true, moved: Vec::new() })
+    }
+
+    fn stage(&mut self, policy: usize, version: Option<i64>, etag: Option<i64>) -> Result<Answer> {
+        let shelf = &mut self.shelves[policy];
+        let version = shelf.meant(version)?;
+        let report = shelf.report(&version, version.label.as_ref());
+        let number = version.number;
+        let wrote = lifecycle::stage(&version, etag, &report)? == StageDecision::Lock;
+        if wrote {
+            let etag = version.etag + 1;
+            shelf.update(Version { state: VersionState::Staged, etag, stage_time: Some(Micros(1)), ..version });
+        }
+        Ok(Answer { version: Some(number), wrote, moved: Vec::new() })
+    }
+
+    fn publish(
+        &mut self,
+        policy: usize,
+        version: Option<i64>,
+        etag: Option<i64>,
+        activate: Option<String>,
+    ) -> Result<Answer> {
+        activate.as_ref().map_or(Ok(()), |reason| lifecycle::check_reason(reason))?;
+        let shelf = &mut self.shelves[policy];
+        let version = shelf.meant(version)?;
+        let report = shelf.report(&version, version.label.as_ref());
+        lifecycle::publish(&shelf.policy, &version, etag, &report)?;
+        let version = published(version);
+        let changes = if activate.is_some() { point_to(&shelf.policy, &version)? } else { Vec::new() };
+        let number = version.number;
+        shelf.update(version);
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes) })
+    }
+
+    fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
+        let target = |aim: &Aim| command::Target {
+            policy: policy_name(aim.policy).policy,
+            version: aim.version,
+            expected_active: aim.expected_active,
+        };
+        let targets: Vec<command::Target> = aims.iter().map(target).collect();
+        let request = command::Activate { namespace: namespace(), targets, reason };
+        lifecycle::check_activate(&request)?;
+        let facts = |aim: &Aim| {
+            let Shelf { policy, .. } = &self.shelves[aim.policy];
+            Ok(TargetFacts { policy, version: self.shelves[aim.policy].version(aim.version)? })
+        };
+        let facts = aims.iter().map(facts).collect::<Result<Vec<_>>>()?;
+        let changes = lifecycle::activate(&request.targets, &facts)?;
+        Ok(Answer { version: None, wrote: true, moved: self.record(changes) })
+    }
+
+    fn rollback(&mut self, policy: usize, named: i64, copy_forward: bool, skip_validation: bool) -> Result<Answer> {
+        let shelf = &self.shelves[policy];
+        let active = shelf.policy.active_version;
+        let before = || self.moves_of(policy).rev().map(|change| change.version);
+        let number = match named {
+            0 => before()
+                .find(|version| *version != 0 && *version != active)
+                .ok_or_else(|| Error::new(Reason::NoPreviousVersion, "nothing before"))?,
+            named => named,
+        };
+        let version = shelf.version(number)?.clone();
+        let report = (!skip_validation).then(|| shelf.report(&version, None));
+        let change = lifecycle::rollback(&shelf.policy, &version, report.as_ref())?;
+        if !copy_forward {
+            return Ok(Answer { version: Some(number), wrote: true, moved: self.record(vec![change]) });
+        }
+        let copy = Version {
+            number: shelf.policy.latest_version + 1,
+            label: None,
+            base_version: number,
+            source_version: number,
+            etag: 0,
+            ..version
+        };
+        let (number, copy) = (copy.number, published(copy));
+        let changes = point_to(&shelf.policy, &copy)?;
+        self.shelves[policy].insert(copy);
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes) })
+    }
+
+    fn record(&mut self, changes: Vec<PointerChange>) -> Vec<Moved> {
+        let mut moved = Vec::new();
+        for change in changes {
+            let policy = (0..POLICIES).find(|index| policy_name(*index).policy == change.policy).unwrap();
+            self.shelves[policy].policy.active_version = change.version;
+            let content = change.digest.as_ref().map(content_of);
+            moved.push(Moved { policy, version: change.version, content, previous: change.previous });
+            self.pointer_log.push(change);
+        }
+        moved
+    }
+}
+
+fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
+    let target = command::Target { policy: policy.name.policy.clone(), version: version.number, expected_active: None };
+    lifecycle::activate(&[target], &[TargetFacts { policy, version }])
+}
