@@ -1,15 +1,13 @@
 //! Namespaces: rows, and the heads of their logs.
 
-use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
-};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set};
 
 use super::connect::Store;
 use super::entity::namespaces::{ActiveModel, Column, Entity};
 use super::error::failed;
 use super::meta::namespace_row;
 use super::rows;
-use super::transaction::{ReadTx, WriteTx, namespace_not_found};
+use super::transaction::{ReadTx, WriteTx, namespace_not_found, update_one};
 use crate::domain::Result;
 use crate::domain::command::Page;
 use crate::domain::event::Head;
@@ -60,19 +58,17 @@ impl WriteTx {
     /// Adds a namespace with an empty log.
     pub async fn insert_namespace(&self, id: &NamespaceId, description: &str, now: Micros) -> Result<()> {
         let row = namespace_row(id.as_str(), description, now);
-        Entity::insert(row).exec(self.tx()).await.map_err(failed)?;
+        Entity::insert(row).exec_without_returning(self.tx()).await.map_err(failed)?;
         Ok(())
     }
 
     /// Changes what a namespace says of itself.
     pub async fn update_namespace(&self, namespace: &Namespace) -> Result<()> {
         let row = ActiveModel {
-            id: Set(namespace.id.to_string()),
             description: Set(namespace.description.clone()),
             etag: Set(namespace.etag),
             ..Default::default()
         };
-        row.update(self.tx()).await.map_err(failed)?;
-        Ok(())
+        update_one(self.tx(), row, Column::Id.eq(namespace.id.as_str())).await
     }
 }

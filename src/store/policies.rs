@@ -1,14 +1,15 @@
 //! Policies: rows with their settings and pointers.
 
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Set,
+    sea_query::{Expr, ExprTrait as _},
 };
 
 use super::entity::policies::{ActiveModel, Column, Entity, Model};
 use super::error::failed;
 use super::rows;
-use super::transaction::{ReadTx, WriteTx};
+use super::transaction::{ReadTx, WriteTx, update_one};
 use crate::domain::command::Page;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
@@ -66,50 +67,38 @@ impl ReadTx {
 impl WriteTx {
     /// Adds a policy.
     pub async fn insert_policy(&self, policy: &Policy) -> Result<()> {
-        Entity::insert(row(policy)?.into_active_model()).exec(self.tx()).await.map_err(failed)?;
+        Entity::insert(row(policy)?.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
         Ok(())
     }
 
     /// Changes description and settings.
     pub async fn update_policy(&self, policy: &Policy) -> Result<()> {
-        let Model { namespace, id, description, settings, etag, update_time, .. } = row(policy)?;
+        let Model { description, settings, etag, update_time, .. } = row(policy)?;
         let row = ActiveModel {
-            namespace: Set(namespace),
-            id: Set(id),
             description: Set(description),
             settings: Set(settings),
             etag: Set(etag),
             update_time: Set(update_time),
             ..Default::default()
         };
-        row.update(self.tx()).await.map_err(failed)?;
-        Ok(())
+        update_one(self.tx(), row, key(&policy.name.namespace, &policy.name.policy)).await
     }
 
     /// Raises the highest number used.
     pub async fn set_latest_version(&self, policy: &PolicyName, number: i64) -> Result<()> {
-        let row = ActiveModel {
-            namespace: Set(policy.namespace.to_string()),
-            id: Set(policy.policy.to_string()),
-            latest_version: Set(number),
-            ..Default::default()
-        };
-        row.update(self.tx()).await.map_err(failed)?;
-        Ok(())
+        let row = ActiveModel { latest_version: Set(number), ..Default::default() };
+        update_one(self.tx(), row, key(&policy.namespace, &policy.policy)).await
     }
 
     /// Moves the active pointer; 0: nowhere.
     pub(super) async fn point(&self, policy: &PolicyId, version: i64, revision: i64) -> Result<()> {
-        let row = ActiveModel {
-            namespace: Set(self.namespace().to_string()),
-            id: Set(policy.to_string()),
-            active_version: Set(version),
-            active_revision: Set(revision),
-            ..Default::default()
-        };
-        row.update(self.tx()).await.map_err(failed)?;
-        Ok(())
+        let row = ActiveModel { active_version: Set(version), active_revision: Set(revision), ..Default::default() };
+        update_one(self.tx(), row, key(self.namespace(), policy)).await
     }
+}
+
+fn key(namespace: &NamespaceId, policy: &PolicyId) -> Expr {
+    Column::Namespace.eq(namespace.as_str()).and(Column::Id.eq(policy.as_str()))
 }
 
 fn row(policy: &Policy) -> Result<Model> {

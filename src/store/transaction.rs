@@ -1,8 +1,9 @@
 //! The two kinds of transaction: one snapshot for a read, one locked namespace for a write.
 
 use sea_orm::{
-    AccessMode, ActiveModelTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _, IsolationLevel,
-    QuerySelect as _, Set, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
+    IsolationLevel, QueryFilter as _, QuerySelect as _, Set, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait as _, sea_query::IntoCondition,
 };
 
 use super::connect::Store;
@@ -75,6 +76,19 @@ pub(super) fn namespace_not_found(namespace: &NamespaceId) -> Error {
     Error::new(Reason::NamespaceNotFound, format!("{} does not exist", namespace.name())).about(namespace.name())
 }
 
+/// Writes the set columns of exactly the row that `key` names. Nothing is read back: rows carry schemas and manifests.
+pub(super) async fn update_one<A: ActiveModelTrait>(
+    tx: &DatabaseTransaction,
+    row: A,
+    key: impl IntoCondition,
+) -> Result<()> {
+    let done = A::Entity::update_many().set(row).filter(key.into_condition()).exec(tx).await.map_err(failed)?;
+    match done.rows_affected {
+        1 => Ok(()),
+        several => Err(Error::internal(format!("an update of one row touched {several}"))),
+    }
+}
+
 impl WriteTx {
     /// Reads, inside the write.
     #[must_use]
@@ -120,17 +134,16 @@ impl WriteTx {
             seal_key_id: event.seal_key_id.clone(),
             statement: event.statement.clone(),
         };
-        events::Entity::insert(row.into_active_model()).exec(self.tx()).await.map_err(failed)?;
+        events::Entity::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
         if !pointers.is_empty() {
             self.move_pointers(event.cursor.revision, pointers).await?;
         }
         let head = namespaces::ActiveModel {
-            id: Set(self.namespace.to_string()),
             head_revision: Set(event.cursor.revision),
             head_hash: Set(event.hash.to_vec()),
             ..Default::default()
         };
-        head.update(self.tx()).await.map_err(failed)?;
+        update_one(self.tx(), head, namespaces::Column::Id.eq(self.namespace.as_str())).await?;
         self.head = Head { cursor: event.cursor, hash: event.hash };
         Ok(())
     }
@@ -148,7 +161,7 @@ impl WriteTx {
             }
             .into_active_model()
         });
-        pointer_changes::Entity::insert_many(history).exec(self.tx()).await.map_err(failed)?;
+        pointer_changes::Entity::insert_many(history).exec_without_returning(self.tx()).await.map_err(failed)?;
         Ok(())
     }
 

@@ -1,14 +1,14 @@
 //! Versions: rows by number, label and state.
 
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Set, sea_query::ExprTrait as _,
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Select, Set, sea_query::ExprTrait as _,
 };
 
 use super::entity::versions::{ActiveModel, Column, Entity};
 use super::error::failed;
 use super::rows;
-use super::transaction::{ReadTx, WriteTx};
+use super::transaction::{ReadTx, WriteTx, update_one};
 use crate::domain::command::{Page, VersionFilter};
 use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -116,16 +116,16 @@ impl ReadTx {
 impl WriteTx {
     /// Adds a version. Its content is kept already.
     pub async fn insert_version(&self, version: &Version) -> Result<()> {
-        Entity::insert(rows::version_row(version)?.into_active_model()).exec(self.tx()).await.map_err(failed)?;
+        Entity::insert(rows::version_row(version)?.into_active_model())
+            .exec_without_returning(self.tx())
+            .await
+            .map_err(failed)?;
         Ok(())
     }
 
     /// Writes what a change of state may change: state, stage and publish marks, manifest, etag.
     pub async fn update_version(&self, version: &Version) -> Result<()> {
         let row = ActiveModel {
-            namespace: Set(version.policy.namespace.to_string()),
-            policy: Set(version.policy.policy.to_string()),
-            number: Set(version.number),
             state: Set(version.state.as_str().to_owned()),
             publisher: Set(version.publisher.clone()),
             manifest: Set(version.manifest.clone()),
@@ -134,7 +134,10 @@ impl WriteTx {
             publish_time: Set(version.publish_time.map(|time| time.0)),
             ..Default::default()
         };
-        row.update(self.tx()).await.map_err(failed)?;
-        Ok(())
+        let key = Column::Namespace
+            .eq(version.policy.namespace.as_str())
+            .and(Column::Policy.eq(version.policy.policy.as_str()))
+            .and(Column::Number.eq(version.number));
+        update_one(self.tx(), row, key).await
     }
 }
