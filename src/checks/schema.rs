@@ -49,7 +49,7 @@ impl Retrieve for NeverFetched {
 
 impl Schema {
     /// What in `value` breaks the schema: JSON Pointer (RFC 6901; the nearest ancestor when it would be overlong) and
-    /// message, the first [`SCHEMA_ERRORS_MAX`]. Empty: it holds.
+    /// message, the first `SCHEMA_ERRORS_MAX`. Empty: it holds.
     #[must_use]
     pub fn errors(&self, value: &Value) -> Vec<(String, String)> {
         let describe = |error: jsonschema::ValidationError<'_>| {

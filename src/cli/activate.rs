@@ -73,6 +73,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         say(&format!("nothing was changed; {streams} open streams of this replica would hear of it"));
     }
     session.output.print_mutation(&response, &request_id, |response| {
-        response.activation.as_ref().map(text::moves).unwrap_or_default()
+        let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
+        format!("{moves}{}", text::done_at("activated", response.revision))
     })
 }

@@ -49,7 +49,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         for active in &response.bundles {
             save(directory, active)?;
         }
-        say(&format!("saved {} of {} to {}", response.bundles.len(), session.namespace, directory.display()));
+        say(&format!("bundles saved to {}: {}", directory.display(), response.bundles.len()));
     }
     session.output.print(&response, table)
 }

@@ -40,6 +40,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = session.client.deactivate(request).await;
     let response = response.with_context(|| format!("failed to deactivate {}", arguments.policy))?;
     session.output.print_mutation(&response, &request_id, |response| {
-        response.activation.as_ref().map(text::moves).unwrap_or_default()
+        let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
+        format!("{moves}{}", text::done_at("deactivated", response.revision))
     })
 }

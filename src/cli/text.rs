@@ -102,6 +102,12 @@ pub fn at_revision(revision: i64) -> String {
     if revision == 0 { String::new() } else { format!(" at revision {revision}") }
 }
 
+/// A line of its own for what has no version to stand behind; nothing when nothing was changed.
+#[must_use]
+pub fn done_at(done: &str, revision: i64) -> String {
+    if revision == 0 { String::new() } else { format!("{done}{}\n", at_revision(revision)) }
+}
+
 /// Pointers that moved, one per line: `pricing 2 -> 3 sha256:…`.
 #[must_use]
 pub fn moves(activation: &pb::ActivationSummary) -> String {
@@ -189,6 +195,14 @@ mod tests {
         };
         let activation = pb::ActivationSummary { changes: vec![change(3, 0), change(0, 3)], ..Default::default() };
         assert_eq!(moves(&activation), "pricing none -> 3\npricing 3 -> none\n");
+    }
+
+    #[test]
+    fn only_what_was_done_has_a_place() {
+        assert_eq!(
+            (done_at("activated", 4).as_str(), done_at("activated", 0).as_str()),
+            ("activated at revision 4\n", "")
+        );
     }
 
     #[test]

@@ -155,7 +155,8 @@ fn read_tree(tokens: &[Token], mut at: usize, prefix: &Path, paths: &mut Vec<Pat
         match token.word.as_str() {
             "{" => {
                 at += 1;
-                while tokens.get(at).is_some_and(|token| token.word != "}") {
+                // A `;` ends the group too: what looks like a tree and is none must not be read for ever.
+                while tokens.get(at).is_some_and(|token| token.word != "}" && token.word != ";") {
                     at = read_tree(tokens, at, &Path { line: tokens[at].line, ..path.clone() }, paths);
                     at += usize::from(tokens.get(at).is_some_and(|token| token.word == ","));
                 }
