@@ -1,7 +1,8 @@
 //! The log: read in order, from any place.
 
 use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    sea_query::UnionType,
 };
 
 use super::entity::events::{Column, Entity};
@@ -46,15 +47,21 @@ impl ReadTx {
             query = query.filter(Column::Time.gte(start.0));
         }
         if let Some(policy) = &filter.policy {
-            // An activation of several policies is about each of them.
+            // An activation of several policies is about each of them. A union, so that each half uses its index.
+            let mut about = Entity::find()
+                .select_only()
+                .column(Column::Revision)
+                .filter(Column::Namespace.eq(namespace.as_str()))
+                .filter(Column::Policy.eq(policy.as_str()))
+                .into_query();
             let moved = pointer_changes::Entity::find()
                 .select_only()
                 .column(pointer_changes::Column::Revision)
                 .filter(pointer_changes::Column::Namespace.eq(namespace.as_str()))
                 .filter(pointer_changes::Column::Policy.eq(policy.as_str()))
                 .into_query();
-            let about = Condition::any().add(Column::Policy.eq(policy.as_str()));
-            query = query.filter(about.add(Column::Revision.in_subquery(moved)));
+            about.union(UnionType::Distinct, moved);
+            query = query.filter(Column::Revision.in_subquery(about));
         }
         query = match (filter.newest_first, page.after) {
             (false, Some(after)) => query.filter(Column::Revision.gt(after)).order_by_asc(Column::Revision),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Statement, sea_query::ExprTrait as _,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement, sea_query::Expr, sea_query::ExprTrait as _,
 };
 
 use super::entity::pointer_changes::{Column, Entity, Model};
@@ -133,10 +133,9 @@ impl ReadTx {
         targets: &[(&str, i64)],
     ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
         use versions::Column as V;
-        let any = targets
-            .iter()
-            .fold(Condition::any(), |any, (policy, number)| any.add(V::Policy.eq(*policy).and(V::Number.eq(*number))));
-        let rows = versions::Entity::find().filter(V::Namespace.eq(namespace.as_str())).filter(any);
+        let key = Expr::tuple([Expr::col(V::Namespace), Expr::col(V::Policy), Expr::col(V::Number)]);
+        let keys = targets.iter().map(|(policy, number)| (namespace.as_str(), *policy, *number));
+        let rows = versions::Entity::find().filter(key.in_tuples(keys));
         let rows = rows.all(&self.tx).await.map_err(failed)?;
         let digests = rows.iter().map(|row| row.digest.clone());
         let contents = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));

@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Select, Set, sea_query::ExprTrait as _,
+    Select, Set, sea_query::Expr, sea_query::ExprTrait as _,
 };
 
 use super::entity::versions::{ActiveModel, Column, Entity};
@@ -88,10 +88,9 @@ impl ReadTx {
 
     /// The versions that targets of one activation name, in one query. What is not there is left out.
     pub async fn versions_named(&self, namespace: &NamespaceId, targets: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
-        let any = targets.iter().fold(sea_orm::Condition::any(), |any, (policy, number)| {
-            any.add(Column::Policy.eq(policy.as_str()).and(Column::Number.eq(*number)))
-        });
-        let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).filter(any);
+        let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Policy), Expr::col(Column::Number)]);
+        let keys = targets.iter().map(|(policy, number)| (namespace.as_str(), policy.as_str(), *number));
+        let query = Entity::find().filter(key.in_tuples(keys));
         self.versions_of(query).await
     }
 

@@ -1,0 +1,29 @@
+//! Bounded concurrency with an order that matters: each lane is one task, and a policy has one lane.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use super::history::{Entry, History};
+
+/// Tasks that work at once.
+pub const LANES: usize = 16;
+
+/// Runs `work` in every lane, on the places of its entries in the history. Each policy's versions are in one lane, in
+/// the order of the history; between lanes there is no order.
+pub async fn run<T, F>(history: &Arc<History>, work: impl Fn(Vec<usize>) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut lanes = vec![Vec::new(); LANES];
+    let mut lane_of = BTreeMap::<&str, usize>::new();
+    for (place, Entry { policy, .. }) in history.entries.iter().enumerate() {
+        let next = lane_of.len() % LANES;
+        lanes[*lane_of.entry(policy).or_insert(next)].push(place);
+    }
+    let tasks: JoinSet<T> = lanes.into_iter().map(work).collect();
+    tasks.join_all().await
+}

@@ -1,0 +1,132 @@
+//! What was accepted, asked for again: every version by its label, and the active set now and as it was.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use policyhub::client::name::PolicyId;
+use policyhub::client::pb::get_active_request::At;
+use policyhub::client::signing::{active_set_digest, verify_bundle};
+use policyhub::client::{Client, pb, verify_saved};
+use ring::digest::{SHA256, digest};
+
+use super::history::{Entry, History};
+use super::keys::Keys;
+use super::lanes;
+use super::publisher::CONTENT_TYPE;
+use super::replay::Replay;
+use super::table::Table;
+use crate::harness::calls::{NAMESPACE, version};
+
+/// Revisions at which the active set is asked for.
+const SAMPLES: u64 = 20;
+
+/// Reads every version by its label and compares it with its file and its manifest.
+pub async fn versions(client: &Client, history: &Arc<History>, keys: &Keys, table: &mut Table) {
+    let started = Instant::now();
+    let read = lanes::run(history, |places| {
+        let (client, history, keys) = (client.clone(), Arc::clone(history), keys.clone());
+        async move {
+            for place in &places {
+                check_version(&client, &history.entries[*place], &keys).await;
+            }
+            places.len()
+        }
+    });
+    let read: usize = read.await.into_iter().sum();
+    assert_eq!(read, history.entries.len(), "every version was read");
+    table.rate("versions read back and verified", read, started);
+}
+
+async fn check_version(client: &Client, entry: &Entry, keys: &Keys) {
+    let name = version(&entry.policy, format!("v{}", entry.label));
+    let request = pb::GetVersionRequest { name: name.clone(), view: pb::VersionView::Full.into() };
+    let found = client.get_version(request).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+    let found = found.version.expect("a version");
+    assert!(found.content == entry.content, "{name}: its bytes are not those of the file");
+    assert_eq!(found.name, version(&entry.policy, entry.number));
+    assert_eq!((found.version, found.state()), (entry.number, pb::VersionState::Published), "{name}");
+    assert_eq!((&found.label, &found.digest), (&entry.label, &entry.digest), "{name}");
+    assert_eq!(found.change_note, entry.note, "{name}");
+    assert_eq!(found.content_type, CONTENT_TYPE, "{name}");
+    assert_eq!(usize::try_from(found.size_bytes), Ok(entry.content.len()), "{name}");
+    let manifest = verify_bundle(&found.manifest, &found.content, &keys.bundles)
+        .unwrap_or_else(|error| panic!("manifest of {name}: {error}"));
+    assert_eq!((manifest.store, manifest.namespace), (keys.store.clone(), keys.namespace.clone()), "{name}");
+    assert_eq!((manifest.policy.as_str(), manifest.version), (entry.policy.as_str(), entry.number), "{name}");
+    assert_eq!(manifest.label.as_ref(), Some(&entry.label), "{name}");
+    assert_eq!(manifest.digest.as_str(), entry.digest, "{name}");
+    assert_eq!(manifest.content_type, CONTENT_TYPE, "{name}");
+}
+
+/// The active set now: the newest version of every policy. Answers its digest.
+pub async fn active_now(client: &Client, history: &History, replay: &Replay, keys: &Keys) -> String {
+    let now = active(client, None).await;
+    check_set(&now, replay.head(), history, replay, keys);
+    let newest = history.newest();
+    assert_eq!(now.bundles.len(), newest.len(), "every policy is active");
+    for (active, entry) in now.bundles.iter().zip(newest.values()) {
+        let bundle = active.bundle.as_ref().expect("a bundle");
+        assert_eq!((&bundle.name, &bundle.label), (&version(&entry.policy, entry.number), &entry.label));
+    }
+    now.active_set_digest
+}
+
+/// The active set as it was at some revisions: what the log says of them.
+pub async fn active_then(client: &Client, history: &History, replay: &Replay, keys: &Keys, table: &mut Table) {
+    let head = u64::try_from(replay.head()).expect("a revision");
+    let (mut bundles, mut calls) = (0, Vec::new());
+    let all = Instant::now();
+    for sample in 0..SAMPLES {
+        // The same revisions of the same log each time.
+        let random = digest(&SHA256, format!("corpus {sample}").as_bytes());
+        let random = u64::from_be_bytes(random.as_ref()[..8].try_into().expect("eight bytes"));
+        let revision = i64::try_from(random % head + 1).expect("a revision");
+        let started = Instant::now();
+        let then = active(client, Some(revision)).await;
+        calls.push(started.elapsed());
+        bundles += then.bundles.len();
+        check_set(&then, revision, history, replay, keys);
+    }
+    table.rate("bundles in force then, verified", bundles, all);
+    table.latency("  GetActive of all at a revision", calls);
+}
+
+async fn active(client: &Client, revision: Option<i64>) -> pb::GetActiveResponse {
+    let at = revision.map(At::Revision);
+    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), at, ..Default::default() };
+    client.get_active(request).await.unwrap_or_else(|error| panic!("active set at {revision:?}: {error}"))
+}
+
+/// A set is exactly what the log and the files say of that revision.
+fn check_set(found: &pb::GetActiveResponse, revision: i64, history: &History, replay: &Replay, keys: &Keys) {
+    assert_eq!(found.cursor, Some(pb::Cursor { epoch: 1, revision }));
+    let expected = replay.state_at(revision);
+    assert_eq!(found.bundles.len(), expected.len(), "policies active at {revision}");
+    for (active, (policy, (number, digest))) in found.bundles.iter().zip(&expected) {
+        let bundle = active.bundle.as_ref().expect("a bundle");
+        let entry = history.get(policy.as_str(), *number);
+        assert_eq!(bundle.name, version(policy.as_str(), number), "at {revision}");
+        assert_eq!((&entry.digest, bundle.digest.as_str()), (&bundle.digest, digest.as_str()), "{}", bundle.name);
+        assert!(bundle.content == entry.content, "{}: its bytes are not those of the file", bundle.name);
+        check_proof(active, bundle, policy, revision, replay, keys);
+    }
+    let set_digest = active_set_digest(expected.iter().map(|(policy, (version, digest))| (policy, *version, digest)));
+    assert_eq!(found.active_set_digest, set_digest.as_str(), "digest of the set at {revision}");
+}
+
+/// The statement is the one of the log, and it puts exactly this bundle in force.
+fn check_proof(
+    active: &pb::ActiveBundle,
+    bundle: &pb::Bundle,
+    policy: &PolicyId,
+    revision: i64,
+    replay: &Replay,
+    keys: &Keys,
+) {
+    let in_force = (active.revision, active.statement.as_str());
+    assert_eq!(in_force, replay.in_force(policy, revision), "{} at {revision}", bundle.name);
+    let proof = verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), &keys.bundles);
+    let (manifest, _) = proof.unwrap_or_else(|refusal| panic!("{} at {revision}: {refusal}", bundle.name));
+    assert_eq!((&manifest.policy, manifest.version), (policy, bundle.version));
+    assert!(!active.preview, "{}", bundle.name);
+}

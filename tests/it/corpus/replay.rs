@@ -1,0 +1,74 @@
+//! The active set at any revision, replayed from the log by the test itself.
+
+use std::collections::BTreeMap;
+
+use policyhub::client::name::PolicyId;
+use policyhub::domain::digest::Digest;
+use policyhub::domain::event::PointerChange;
+
+/// What is in force: version and digest by policy, in the byte order of the ids.
+pub type State = BTreeMap<PolicyId, (i64, Digest)>;
+
+/// One event that moved pointers.
+#[derive(Debug)]
+struct Moved {
+    revision: i64,
+    statement: String,
+    changes: Vec<PointerChange>,
+}
+
+/// The pointers of a whole log.
+#[derive(Debug, Default)]
+pub struct Replay {
+    head: i64,
+    now: State,
+    moved: Vec<Moved>,
+}
+
+impl Replay {
+    /// Takes the next event; each change must start from where the pointer is.
+    pub fn apply(&mut self, revision: i64, statement: &str, changes: Vec<PointerChange>) {
+        self.head = revision;
+        for change in &changes {
+            let before = self.now.get(&change.policy).map_or(0, |(version, _)| *version);
+            assert_eq!(change.previous, before, "revision {revision}: what {} pointed to before", change.policy);
+            step(&mut self.now, change);
+        }
+        if !changes.is_empty() {
+            self.moved.push(Moved { revision, statement: statement.to_owned(), changes });
+        }
+    }
+
+    /// The last revision.
+    pub fn head(&self) -> i64 {
+        self.head
+    }
+
+    /// Every activation: its place and its statement.
+    pub fn activations(&self) -> Vec<(i64, String)> {
+        self.moved.iter().map(|moved| (moved.revision, moved.statement.clone())).collect()
+    }
+
+    /// What was in force right after a revision.
+    pub fn state_at(&self, revision: i64) -> State {
+        let mut state = State::new();
+        for moved in self.moved.iter().take_while(|moved| moved.revision <= revision) {
+            moved.changes.iter().for_each(|change| step(&mut state, change));
+        }
+        state
+    }
+
+    /// The statement that put the active version of a policy in force, as of a revision, with its place.
+    pub fn in_force(&self, policy: &PolicyId, revision: i64) -> (i64, &str) {
+        let mut until = self.moved.iter().rev().skip_while(|moved| moved.revision > revision);
+        let found = until.find(|moved| moved.changes.iter().any(|change| &change.policy == policy));
+        found.map(|moved| (moved.revision, moved.statement.as_str())).unwrap_or_else(|| panic!("{policy} never moved"))
+    }
+}
+
+fn step(state: &mut State, change: &PointerChange) {
+    match &change.digest {
+        Some(digest) => state.insert(change.policy.clone(), (change.version, digest.clone())),
+        None => state.remove(&change.policy),
+    };
+}
