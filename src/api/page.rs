@@ -9,8 +9,8 @@ use crate::domain::command::Page;
 use crate::domain::limits::{PAGE_DEFAULT_ITEMS, PAGE_MAX_ITEMS};
 use crate::domain::{Error, Reason, Result};
 
-/// Longest token.
-const TOKEN_MAX_CHARS: usize = 512;
+/// Longest token: the longest names, every filter and the longest key fit.
+const TOKEN_MAX_CHARS: usize = 768;
 
 /// A list: its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]

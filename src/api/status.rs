@@ -13,6 +13,13 @@ pub const ERROR_DOMAIN: &str = "policyhub";
 /// When a caller may try again after the server could not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+// A status travels in HTTP/2 headers, of which hyper's client takes 16 KiB in all by default. An error over that would
+// reach the caller as INTERNAL, without its reason.
+const MESSAGE_MAX_BYTES: usize = 1024;
+const METADATA_VALUE_MAX_BYTES: usize = 256;
+const VIOLATION_MAX_BYTES: usize = 200;
+const VIOLATIONS_MAX: usize = 16;
+
 /// The canonical code of a reason.
 #[must_use]
 pub fn code(reason: Reason) -> Code {
@@ -56,6 +63,7 @@ pub fn code(reason: Reason) -> Code {
 /// Writes an error. What is for the log alone is logged here, once, and does not travel.
 #[must_use]
 pub fn status(error: Error) -> Status {
+    let error = bounded(error);
     let code = code(error.reason);
     if let Some(internal) = &error.internal {
         tracing::error!(reason = error.reason.as_str(), internal, "request failed");
@@ -89,6 +97,22 @@ pub fn status(error: Error) -> Status {
     Status::with_error_details(code, error.message, details)
 }
 
+/// Cut to what a client is sure to take.
+fn bounded(mut error: Error) -> Error {
+    cut(&mut error.message, MESSAGE_MAX_BYTES);
+    error.metadata.values_mut().for_each(|value| cut(value, METADATA_VALUE_MAX_BYTES));
+    error.violations.truncate(VIOLATIONS_MAX);
+    error.violations.iter_mut().for_each(|violation| cut(&mut violation.description, VIOLATION_MAX_BYTES));
+    error
+}
+
+fn cut(text: &mut String, max_bytes: usize) {
+    if text.len() > max_bytes {
+        text.truncate(text.floor_char_boundary(max_bytes));
+        text.push('…');
+    }
+}
+
 fn resource_type(name: &str) -> &'static str {
     match name.split('/').count() {
         2 => "policyhub.v1.Namespace",
@@ -107,6 +131,20 @@ mod tests {
             let is_ours = matches!(reason, Reason::Internal);
             assert_eq!(matches!(code(*reason), Code::Internal | Code::Unknown), is_ours, "{reason:?}");
         }
+    }
+
+    #[test]
+    fn the_largest_error_fits_into_the_headers_of_a_client() {
+        let long = "é".repeat(100_000);
+        let violation =
+            crate::domain::error::FieldViolation { field: "targets[99].policy".to_owned(), description: long.clone() };
+        let error = Error { violations: vec![violation; 100], ..Error::new(Reason::InvalidArgument, &long) };
+        let keys = ["a", "b", "c", "d", "e", "f"];
+        let error = keys.into_iter().fold(error, |error, key| error.with(key, &long)).about("namespaces/n/policies/p");
+        let response: http::Response<()> = status(error).into_http();
+        let size: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(size < 16 * 1024, "{size}");
+        assert!(size > 8 * 1024, "{size}");
     }
 
     #[test]

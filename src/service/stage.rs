@@ -25,6 +25,7 @@ impl Service {
         }
         let subject = self.subject(&tx, &request.target).await?;
         drop(tx);
+        lifecycle::check_stageable(&subject.bundle.version, request.etag)?;
         let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
         if context.delivery.validate_only {
             return Ok(Staged { version: subject.bundle.version, report, revision: 0 });

@@ -4,12 +4,38 @@
 #![expect(clippy::disallowed_methods, reason = "tests spawn their own tasks and look at their own environment")]
 
 #[cfg(test)]
+mod activate;
+#[cfg(test)]
+mod active;
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod deactivate;
+#[cfg(test)]
+mod draft;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod idempotency;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
+mod publish;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod rollback;
+#[cfg(test)]
+mod stage;
+#[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod versions;

@@ -1,5 +1,6 @@
 //! Requests of `AdminService`.
 
+use super::both::both;
 use super::fields::{etag, namespace};
 use crate::api::page::List;
 use crate::api::pb;
@@ -25,11 +26,8 @@ pub fn update_namespace(request: pb::UpdateNamespaceRequest) -> Result<UpdateNam
     if let Some(other) = request.update_mask.unwrap_or_default().paths.iter().find(|path| *path != "description") {
         return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed")));
     }
-    Ok(UpdateNamespace {
-        namespace: namespace("namespace.name", &given.name)?,
-        description: Some(given.description),
-        etag: etag(&given.etag)?,
-    })
+    let (namespace, etag) = both(namespace("namespace.name", &given.name), etag(&given.etag))?;
+    Ok(UpdateNamespace { namespace, description: Some(given.description), etag })
 }
 
 /// ListNamespaces.

@@ -2,6 +2,7 @@
 //! that is possible; nothing here reads anything but the request.
 
 mod admin;
+mod both;
 mod fields;
 mod lists;
 mod mutations;

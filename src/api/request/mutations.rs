@@ -1,5 +1,6 @@
 //! The mutations of `PolicyService`.
 
+use super::both::{all, both};
 use super::fields::{count, etag, namespace, policy, policy_or_version, version};
 use crate::api::pb;
 use crate::domain::command::{
@@ -32,13 +33,18 @@ fn bump_rule(value: i32) -> Result<BumpRule> {
 }
 
 fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
+    let counts = both(
+        count("policy.settings.max_open_drafts", from.max_open_drafts),
+        count("policy.settings.required_approvals", from.required_approvals),
+    );
+    let ((max_open_drafts, required_approvals), bump_rule) = both(counts, bump_rule(from.bump_rule))?;
     Ok(PolicySettings {
-        max_open_drafts: count("policy.settings.max_open_drafts", from.max_open_drafts)?,
+        max_open_drafts,
         json_schema: from.json_schema,
         allow_backport: from.allow_backport,
-        bump_rule: bump_rule(from.bump_rule)?,
+        bump_rule,
         allow_draft_fallback: from.allow_draft_fallback,
-        required_approvals: count("policy.settings.required_approvals", from.required_approvals)?,
+        required_approvals,
     })
 }
 
@@ -47,14 +53,12 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
-    let namespace = namespace("parent", &request.parent)?;
     let given = request.policy.unwrap_or_default();
-    Ok(CreatePolicy {
-        policy: PolicyName { namespace, policy: PolicyId::parse("policy_id", &request.policy_id)? },
-        kind: kind(given.kind)?,
-        description: given.description,
-        settings: settings(given.settings.unwrap_or_default())?,
-    })
+    let name = both(namespace("parent", &request.parent), PolicyId::parse("policy_id", &request.policy_id));
+    let decided = both(kind(given.kind), settings(given.settings.unwrap_or_default()));
+    let ((namespace, policy), (kind, settings)) = both(name, decided)?;
+    let policy = PolicyName { namespace, policy };
+    Ok(CreatePolicy { policy, kind, description: given.description, settings })
 }
 
 /// UpdatePolicy. Paths of the mask: `description`, `settings`, `settings.{field}`; an empty mask takes all.
@@ -63,17 +67,13 @@ pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
 /// `INVALID_ARGUMENT`.
 pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
     let given = request.policy.ok_or_else(|| Error::invalid("policy", "is required"))?;
-    let new = settings(given.settings.unwrap_or_default())?;
+    let named = both(policy("policy.name", &given.name), etag(&given.etag));
+    let ((policy, etag), new) = both(named, settings(given.settings.unwrap_or_default()))?;
     let mut paths: Vec<String> = request.update_mask.unwrap_or_default().paths;
     if paths.is_empty() {
         paths = vec!["description".to_owned(), "settings".to_owned()];
     }
-    let mut update = UpdatePolicy {
-        policy: policy("policy.name", &given.name)?,
-        description: None,
-        settings: SettingsPatch::default(),
-        etag: etag(&given.etag)?,
-    };
+    let mut update = UpdatePolicy { policy, description: None, settings: SettingsPatch::default(), etag };
     for path in paths {
         let patch = &mut update.settings;
         match path.as_str() {
@@ -103,8 +103,9 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
 fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
     let version_req = semver::VersionReq::parse(&from.version_req).map_err(|error| {
         Error::invalid(format!("requires[{index}].version_req"), format!("is no SemVer requirement: {error}"))
-    })?;
-    Ok(Requirement { policy: PolicyId::parse(&format!("requires[{index}].policy"), &from.policy)?, version_req })
+    });
+    let policy = PolicyId::parse(&format!("requires[{index}].policy"), &from.policy);
+    both(policy, version_req).map(|(policy, version_req)| Requirement { policy, version_req })
 }
 
 /// Draft.
@@ -112,14 +113,16 @@ fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
-    let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose()?;
+    let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
+    let requires = all(request.requires.into_iter().enumerate().map(requirement));
+    let (policy, (label, requires)) = both(policy("parent", &request.parent), both(label, requires))?;
     Ok(Draft {
-        policy: policy("parent", &request.parent)?,
+        policy,
         content: request.content,
         content_type: request.content_type,
         label,
         change_note: request.change_note,
-        requires: request.requires.into_iter().enumerate().map(requirement).collect::<Result<_>>()?,
+        requires,
         base_version: request.base_version,
         allow_missing: request.allow_missing,
     })
@@ -130,8 +133,8 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn abandon_draft(request: pb::AbandonDraftRequest) -> Result<AbandonDraft> {
-    let version = version("name", &request.name)?;
-    Ok(AbandonDraft { version, etag: etag(&request.etag)?, reason: request.reason })
+    let (version, etag) = both(version("name", &request.name), etag(&request.etag))?;
+    Ok(AbandonDraft { version, etag, reason: request.reason })
 }
 
 /// Stage.
@@ -139,7 +142,8 @@ pub fn abandon_draft(request: pb::AbandonDraftRequest) -> Result<AbandonDraft> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn stage(request: &pb::StageRequest) -> Result<Stage> {
-    Ok(Stage { target: policy_or_version("name", &request.name)?, etag: etag(&request.etag)? })
+    let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
+    Ok(Stage { target, etag })
 }
 
 /// Publish.
@@ -147,12 +151,8 @@ pub fn stage(request: &pb::StageRequest) -> Result<Stage> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
-    Ok(Publish {
-        target: policy_or_version("name", &request.name)?,
-        etag: etag(&request.etag)?,
-        activate: request.activate,
-        reason: request.reason,
-    })
+    let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
+    Ok(Publish { target, etag, activate: request.activate, reason: request.reason })
 }
 
 /// Activate.
@@ -165,7 +165,7 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
         let policy = PolicyId::parse_within(&format!("targets[{index}].policy"), &namespace, &from.policy)?;
         Ok(Target { policy, version: from.version, expected_active: from.expected_active })
     };
-    let targets = request.targets.into_iter().enumerate().map(target).collect::<Result<_>>()?;
+    let targets = all(request.targets.into_iter().enumerate().map(target))?;
     Ok(Activate { namespace, targets, reason: request.reason })
 }
 

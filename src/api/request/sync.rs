@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::both::all;
 use super::fields::{namespace, policy};
 use crate::api::{pb, time};
 use crate::domain::command::{ActiveScope, AsOf, Watch};
@@ -55,8 +56,8 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
         .policies
         .iter()
         .enumerate()
-        .map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), &namespace, policy))
-        .collect::<Result<BTreeSet<_>>>()?;
+        .map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), &namespace, policy));
+    let policies = BTreeSet::from_iter(all(policies)?);
     let resume = request.resume.map(|from| Cursor { epoch: from.epoch, revision: from.revision });
     if resume.is_some_and(|cursor| cursor.epoch < 0 || cursor.revision < 0) {
         return Err(Error::invalid("resume", "must not be negative"));

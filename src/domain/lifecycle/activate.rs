@@ -39,11 +39,12 @@ pub fn check_reason(reason: &str) -> Result<()> {
 /// # Errors
 /// `INVALID_ARGUMENT` with every violation, `DUPLICATE_TARGET`.
 pub fn check_activate(request: &command::Activate) -> Result<()> {
-    check_reason(&request.reason)?;
+    let mut violations = check_reason(&request.reason).err().map(|error| error.violations).unwrap_or_default();
     if request.targets.is_empty() || request.targets.len() > ACTIVATION_TARGETS_MAX {
-        return Err(Error::invalid("targets", format!("must have 1 to {ACTIVATION_TARGETS_MAX} entries")));
+        let description = format!("must have 1 to {ACTIVATION_TARGETS_MAX} entries");
+        violations.push(FieldViolation { field: "targets".to_owned(), description });
+        return Err(Error::invalid_fields(violations));
     }
-    let mut violations = Vec::new();
     let mut seen = BTreeSet::new();
     for (index, target) in request.targets.iter().enumerate() {
         if target.version < 1 {

@@ -11,7 +11,7 @@ mod model;
 
 pub use activate::{TargetFacts, activate, check_activate, check_reason, deactivate, rollback};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
-pub use publish::{StageDecision, publish, stage};
+pub use publish::{StageDecision, check_stageable, publish, stage};
 
 use super::error::{Error, Reason, Result};
 use super::version::{Version, VersionState};

@@ -15,13 +15,21 @@ pub enum StageDecision {
     Lock,
 }
 
+/// Whether a version may be staged or published at all, whatever its checks find.
+///
+/// # Errors
+/// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`.
+pub fn check_stageable(version: &Version, etag: Option<i64>) -> Result<()> {
+    check_etag(etag, version.etag, &version.name())?;
+    check_open(version)
+}
+
 /// Decides whether a version is staged.
 ///
 /// # Errors
 /// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED` with a violation for each failed check.
 pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<StageDecision> {
-    check_etag(etag, version.etag, &version.name())?;
-    check_open(version)?;
+    check_stageable(version, etag)?;
     check_report(version, report)?;
     Ok(if version.state == VersionState::Staged { StageDecision::AlreadyStaged } else { StageDecision::Lock })
 }
@@ -31,8 +39,7 @@ pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<St
 /// # Errors
 /// As `stage`, and `APPROVALS_MISSING`.
 pub fn publish(policy: &Policy, version: &Version, etag: Option<i64>, report: &Report) -> Result<()> {
-    check_etag(etag, version.etag, &version.name())?;
-    check_open(version)?;
+    check_stageable(version, etag)?;
     check_report(version, report)?;
     if policy.settings.required_approvals > 0 {
         return Err(Error::new(

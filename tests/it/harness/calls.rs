@@ -1,6 +1,8 @@
 //! The calls most tests make, in one line each.
 
+use policyhub::client::signing::{KeySet, PublicKey};
 use policyhub::client::{Client, ClientError, pb};
+use tonic::Code;
 
 /// The namespace of the tests.
 pub const NAMESPACE: &str = "namespaces/default";
@@ -73,7 +75,126 @@ pub async fn active(client: &Client, id: &str) -> i64 {
     client.get_policy(request).await.expect("a policy").policy.expect("a policy").active_version
 }
 
+/// A refusal, as every refusal must be: a user's mistake is never INTERNAL or UNKNOWN, and says what it is.
+pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> ClientError {
+    let error = answer.expect_err("the call must be refused");
+    assert!(!matches!(error.code, Code::Internal | Code::Unknown), "a user's mistake was answered with {error:?}");
+    assert!(!error.reason.is_empty() && !error.message.is_empty(), "no reason or no message: {error:?}");
+    error
+}
+
+/// A refusal with exactly this code and reason.
+#[track_caller]
+pub fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, code: Code, reason: &str) -> ClientError {
+    let error = refusal(answer);
+    assert_eq!((error.code, error.reason.as_str()), (code, reason), "{error:?}");
+    error
+}
+
+/// A refusal with INVALID_ARGUMENT that names exactly these fields.
+#[track_caller]
+pub fn refused_fields<T: std::fmt::Debug>(answer: Result<T, ClientError>, fields: &[&str]) {
+    let error = refused(answer, Code::InvalidArgument, "INVALID_ARGUMENT");
+    let named: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+    assert_eq!(named, fields, "{error:?}");
+    assert!(error.violations.iter().all(|violation| !violation.description.is_empty()), "{error:?}");
+}
+
 /// The reason of a call that must fail.
 pub fn reason<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> String {
-    answer.expect_err("the call must be refused").reason
+    refusal(answer).reason
+}
+
+/// A policy of a kind, with settings; answers it.
+pub async fn create(client: &Client, id: &str, kind: pb::PolicyKind, settings: pb::PolicySettings) -> pb::Policy {
+    let policy = pb::Policy { kind: kind.into(), settings: Some(settings), ..Default::default() };
+    let request = pb::CreatePolicyRequest {
+        parent: NAMESPACE.to_owned(),
+        policy_id: id.to_owned(),
+        policy: Some(policy),
+        ..Default::default()
+    };
+    client.create_policy(request).await.expect("a policy").policy.expect("a policy")
+}
+
+/// Replaces the settings of a policy; answers it.
+pub async fn set(client: &Client, id: &str, settings: pb::PolicySettings) -> pb::Policy {
+    let given = pb::Policy { name: policy(id), settings: Some(settings), ..Default::default() };
+    let mask = prost_types::FieldMask { paths: vec!["settings".to_owned()] };
+    let request = pb::UpdatePolicyRequest { policy: Some(given), update_mask: Some(mask), ..Default::default() };
+    client.update_policy(request).await.expect("a policy").policy.expect("a policy")
+}
+
+/// A policy as it is.
+pub async fn get(client: &Client, id: &str) -> pb::Policy {
+    client.get_policy(pb::GetPolicyRequest { name: policy(id) }).await.expect("a policy").policy.expect("a policy")
+}
+
+/// A version as it is, with its content.
+pub async fn get_version(client: &Client, id: &str, which: impl std::fmt::Display) -> pb::Version {
+    let request = pb::GetVersionRequest { name: version(id, which), ..Default::default() };
+    client.get_version(request).await.expect("a version").version.expect("a version")
+}
+
+/// A request to roll back; version 0 is the one before.
+pub fn rollback_request(id: &str, version: i64) -> pb::RollbackRequest {
+    pb::RollbackRequest { name: policy(id), version, reason: "it was better".to_owned(), ..Default::default() }
+}
+
+/// A request to publish a version by its number.
+pub fn publish_request(id: &str, number: i64) -> pb::PublishRequest {
+    pb::PublishRequest { name: version(id, number), ..Default::default() }
+}
+
+/// Ends a draft; answers it.
+pub async fn abandon(client: &Client, id: &str, number: i64) -> pb::Version {
+    let request = pb::AbandonDraftRequest { name: version(id, number), ..Default::default() };
+    client.abandon_draft(request).await.expect("an end").version.expect("a version")
+}
+
+/// Removes the pointer of a policy; answers the revision.
+pub async fn deactivate(client: &Client, id: &str) -> i64 {
+    let request = pb::DeactivateRequest { name: policy(id), reason: "a test".to_owned(), ..Default::default() };
+    client.deactivate(request).await.expect("a deactivation").revision
+}
+
+/// The revision at the head of the tests' namespace.
+pub async fn head(client: &Client) -> i64 {
+    let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
+    let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
+    namespace.head.expect("a head").revision
+}
+
+/// Every event after a revision, in order, whatever the pages.
+pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<pb::Event> {
+    let mut request =
+        pb::ListEventsRequest { parent: parent.to_owned(), page_size: 100, after_revision, ..Default::default() };
+    let mut events = Vec::new();
+    loop {
+        let page = client.list_events(request.clone()).await.expect("events");
+        events.extend(page.events);
+        if page.next_page_token.is_empty() {
+            return events;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// What a verifier must know: the keys of bundles, the key of seals, the store.
+#[derive(Debug)]
+pub struct Trust {
+    pub keys: KeySet,
+    pub seal_key: PublicKey,
+    pub store: String,
+}
+
+/// Reads it, as any verifier would.
+pub async fn trust(client: &Client) -> Trust {
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+    let of = |purpose: pb::KeyPurpose| -> Vec<PublicKey> {
+        let keys = listed.keys.iter().filter(|key| key.purpose == purpose as i32);
+        keys.map(|key| PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("JSON")).expect("a key")).collect()
+    };
+    let [seal_key] = of(pb::KeyPurpose::Seal).try_into().expect("one key seals");
+    Trust { keys: KeySet::from_keys(of(pb::KeyPurpose::Bundle)), seal_key, store: listed.store }
 }

@@ -1,0 +1,181 @@
+//! GetActive: now and as it was, conditional, without content, and the fallback that is never a bundle.
+
+use policyhub::client::pb::get_active_request::At;
+use policyhub::client::signing::{
+    TYP_BUNDLE, TYP_PREVIEW, active_set_digest, digest_of, jws, payload::Manifest, verify_bundle, verify_statement,
+};
+use policyhub::client::{Client, ClientError, name, pb};
+use tonic::Code;
+
+use crate::harness::calls::{
+    NAMESPACE, abandon, activate, create, deactivate, draft, events, head, policy, publish, refused, refused_fields,
+    release, set, trust, version,
+};
+use crate::harness::on_both_databases;
+
+async fn try_active(client: &Client, name: &str, at: Option<At>) -> Result<pb::GetActiveResponse, ClientError> {
+    client.get_active(pb::GetActiveRequest { name: name.to_owned(), at, ..Default::default() }).await
+}
+
+async fn set_at(client: &Client, at: Option<At>) -> pb::GetActiveResponse {
+    try_active(client, NAMESPACE, at).await.expect("a set")
+}
+
+/// The set as `policy version` words, with its digest recomputed as a subscriber would.
+fn words(set: &pb::GetActiveResponse) -> Vec<String> {
+    let bundles: Vec<&pb::Bundle> = set.bundles.iter().map(|each| each.bundle.as_ref().expect("a bundle")).collect();
+    let id = |bundle: &pb::Bundle| bundle.name.split('/').nth(3).expect("an id").to_owned();
+    let entries: Vec<_> = bundles
+        .iter()
+        .map(|bundle| {
+            (name::PolicyId::parse("id", &id(bundle)).expect("an id"), bundle.version, digest_of(&bundle.content))
+        })
+        .collect();
+    let digest = active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest)));
+    assert_eq!(set.active_set_digest, digest.to_string());
+    bundles.iter().map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
+}
+
+on_both_databases! {
+    /// Every bundle comes with the two signatures that prove it: what it is, and that it is in force.
+    async fn what_is_in_force_is_proven(hub: Hub) {
+        let client = hub.client().await;
+        let first = set_at(&client, None).await;
+        assert_eq!((words(&first), first.cursor.expect("a cursor").revision), (vec![], 0));
+        release(&client, "b", "n: 1").await;
+        release(&client, "a", "n: 2").await;
+        activate(&client, "b", 1).await;
+        draft(&client, "b", "n: 3").await;
+        let (trust, set) = (trust(&client).await, set_at(&client, None).await);
+        assert_eq!(words(&set), ["a 1", "b 1"]);
+        assert_eq!(set.cursor.expect("a cursor").revision, head(&client).await);
+        for (active, (id, content, revision)) in set.bundles.iter().zip([("a", "n: 2", 6), ("b", "n: 1", 7)]) {
+            let bundle = active.bundle.as_ref().expect("a bundle");
+            let manifest = verify_bundle(&bundle.manifest, &bundle.content, &trust.keys).expect("a bundle");
+            assert_eq!((manifest.policy.as_str(), manifest.version, &bundle.content[..]), (id, 1, content.as_bytes()));
+            let statement = verify_statement(&active.statement, &trust.keys).expect("a statement");
+            assert_eq!((statement.revision, active.revision, active.preview), (revision, revision, false));
+            let named = statement
+                .changes
+                .iter()
+                .any(|change| change.policy.as_str() == id && change.digest.as_ref() == Some(&manifest.digest));
+            assert!(named, "its statement puts it in force");
+            let one = try_active(&client, &policy(id), None).await.expect("a policy");
+            assert_eq!((one.bundles.as_slice(), one.active_set_digest.as_str()), (std::slice::from_ref(active), ""));
+        }
+    }
+
+    /// At every revision and at the time of every event: exactly what was in force then.
+    async fn as_it_was(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "a", "n: 1").await;
+        release(&client, "b", "n: 1").await;
+        release(&client, "a", "n: 2").await;
+        deactivate(&client, "b").await;
+        client.rollback(crate::harness::calls::rollback_request("a", 1)).await.expect("a rollback");
+        let mut expected: Vec<Vec<&str>> = vec![vec![]; 3];
+        expected.extend(vec![vec!["a 1"]; 3]);
+        expected.extend(vec![vec!["a 1", "b 1"]; 3]);
+        expected.extend([vec!["a 2", "b 1"], vec!["a 2"], vec!["a 1"]]);
+        for (revision, expected) in (0..).zip(&expected) {
+            let set = set_at(&client, Some(At::Revision(revision))).await;
+            assert_eq!(
+                (words(&set), set.cursor.expect("a cursor").revision),
+                (expected.iter().map(ToString::to_string).collect(), revision)
+            );
+        }
+        for event in events(&client, NAMESPACE, 0).await {
+            let set = set_at(&client, event.time.map(At::Time)).await;
+            // Events of one microsecond are taken together: the last of them counts.
+            let revision = set.cursor.expect("a cursor").revision;
+            assert!(revision >= event.cursor.expect("a cursor").revision);
+            assert_eq!(words(&set), expected[usize::try_from(revision).expect("a place")]);
+        }
+        let before = At::Time(prost_types::Timestamp { seconds: 0, nanos: 0 });
+        assert_eq!(words(&set_at(&client, Some(before)).await), Vec::<String>::new());
+        refused(try_active(&client, &policy("b"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+        let then = try_active(&client, &policy("b"), Some(At::Revision(9))).await.expect("a policy");
+        assert_eq!(then.bundles[0].bundle.as_ref().expect("a bundle").version, 1);
+        for revision in [-1, 12, i64::MAX] {
+            refused_fields(try_active(&client, NAMESPACE, Some(At::Revision(revision))).await, &["revision"]);
+        }
+        let never = At::Time(prost_types::Timestamp { seconds: i64::MIN, nanos: 0 });
+        refused_fields(try_active(&client, NAMESPACE, Some(never)).await, &["time"]);
+    }
+
+    /// A caller that holds it already gets a word, not the bytes; metadata_only leaves the bytes out.
+    async fn nothing_is_sent_twice(hub: Hub) {
+        let client = hub.client().await;
+        let held = set_at(&client, None).await.active_set_digest;
+        let ask = |name: &str, if_digest: &str| pb::GetActiveRequest {
+            name: name.to_owned(),
+            if_digest: if_digest.to_owned(),
+            ..Default::default()
+        };
+        assert!(client.get_active(ask(NAMESPACE, &held)).await.expect("a set").not_modified, "an empty set is one");
+        let published = release(&client, "p", "a: 1").await;
+        let one = client.get_active(ask(&policy("p"), &published.digest)).await.expect("a policy");
+        assert!(one.not_modified && one.bundles.is_empty());
+        let one = client.get_active(ask(&policy("p"), &held)).await.expect("a policy");
+        assert!(!one.not_modified && one.bundles.len() == 1);
+        let set = client.get_active(ask(NAMESPACE, &held)).await.expect("a set");
+        assert!(!set.not_modified && set.bundles.len() == 1);
+        let again = client.get_active(ask(NAMESPACE, &set.active_set_digest)).await.expect("a set");
+        assert!(again.not_modified && again.bundles.is_empty());
+        assert_eq!((again.cursor, &again.active_set_digest), (set.cursor, &set.active_set_digest));
+
+        let lean = pb::GetActiveRequest { metadata_only: true, ..ask(NAMESPACE, "") };
+        let mut whole = set.bundles;
+        whole[0].bundle.as_mut().expect("a bundle").content = Default::default();
+        assert_eq!(client.get_active(lean).await.expect("a set").bundles, whole);
+        for bad in ["sha256:", "abc", &held.to_uppercase()] {
+            refused_fields(client.get_active(ask(NAMESPACE, bad)).await, &["if_digest"]);
+        }
+    }
+
+    /// Nothing active is an answer of its own, and not that of what is not there.
+    async fn nothing_active_is_not_absent(hub: Hub) {
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        refused(try_active(&client, &policy("p"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+        refused(try_active(&client, &policy("q"), None).await, Code::NotFound, "POLICY_NOT_FOUND");
+        refused(try_active(&client, "namespaces/none", None).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        let there = "namespaces/none/policies/p";
+        refused(try_active(&client, there, None).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        assert_eq!(words(&set_at(&client, None).await), Vec::<String>::new());
+    }
+
+    /// With allow_draft_fallback the newest open draft is shown, signed as a preview that passes for no bundle.
+    async fn a_draft_is_shown_as_a_preview_alone(hub: Hub) {
+        let client = hub.client().await;
+        let settings = pb::PolicySettings { allow_draft_fallback: true, ..Default::default() };
+        create(&client, "p", pb::PolicyKind::Yaml, settings).await;
+        refused(try_active(&client, &policy("p"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+        for content in ["a: 1", "a: 2", "a: 3"] {
+            draft(&client, "p", content).await;
+        }
+        abandon(&client, "p", 3).await;
+        let shown = try_active(&client, &policy("p"), None).await.expect("a preview").bundles.remove(0);
+        let bundle = shown.bundle.expect("a bundle");
+        assert!(shown.preview && shown.statement.is_empty() && shown.revision == 0);
+        assert_eq!((bundle.name, &bundle.content[..]), (version("p", 2), &b"a: 2"[..]));
+        let keys = trust(&client).await.keys;
+        assert!(verify_bundle(&bundle.manifest, &bundle.content, &keys).is_err(), "a preview passed for a bundle");
+        assert!(jws::verify(&bundle.manifest, TYP_BUNDLE, &keys).is_err());
+        let preview = jws::verify(&bundle.manifest, TYP_PREVIEW, &keys).expect("a preview");
+        let manifest = Manifest::from_bytes(&preview.payload).expect("a manifest");
+        assert_eq!((manifest.version, manifest.digest), (2, digest_of(b"a: 2")));
+
+        assert_eq!(words(&set_at(&client, None).await), Vec::<String>::new(), "never in the set");
+        let past = try_active(&client, &policy("p"), Some(At::Revision(head(&client).await))).await;
+        refused(past, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+        client.publish(crate::harness::calls::publish_request("p", 1)).await.expect("a publication");
+        activate(&client, "p", 1).await;
+        let real = try_active(&client, &policy("p"), None).await.expect("a policy").bundles.remove(0);
+        assert!(!real.preview && real.bundle.expect("a bundle").version == 1, "what is active comes first");
+        deactivate(&client, "p").await;
+        assert!(try_active(&client, &policy("p"), None).await.expect("a preview").bundles[0].preview);
+        set(&client, "p", pb::PolicySettings::default()).await;
+        refused(try_active(&client, &policy("p"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+    }
+}

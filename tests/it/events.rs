@@ -1,0 +1,239 @@
+//! The log: gap-free, chained, sealed, and read back in any order, from any place.
+
+use policyhub::client::signing::{digest_of, sha256, verify_seal, verify_statement};
+use policyhub::client::{Client, pb};
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use crate::harness::calls::{
+    NAMESPACE, Trust, abandon, activate, deactivate, draft, events, get_version, head, policy, publish, refused,
+    refused_fields, release, rollback_request, set, trust,
+};
+use crate::harness::on_both_databases;
+
+/// Recomputes what an auditor would, from the first event: place, chain, seal, statement, and what the payload says.
+fn audit(log: &[pb::Event], trust: &Trust) {
+    let mut before = [0_u8; 32];
+    for (event, revision) in log.iter().zip(1..) {
+        assert_eq!(event.cursor.expect("a cursor").revision, revision, "a gap before {event:?}");
+        assert_eq!(event.prev_hash, &before[..], "event {revision} does not follow the one before");
+        let hash = sha256(&[&before, &event.payload]);
+        assert_eq!(event.hash, &hash[..], "event {revision} is not its hash");
+        assert_eq!(event.seal_key_id, trust.seal_key.key_id());
+        assert!(verify_seal(&hash, &event.seal, &trust.seal_key), "event {revision} is not sealed");
+        audit_payload(event, revision, trust);
+        if event.changes.is_empty() {
+            assert_eq!(event.statement, "");
+        } else {
+            let statement = verify_statement(&event.statement, &trust.keys).expect("a statement");
+            assert_eq!((statement.revision, statement.prev), (revision, before));
+            assert_eq!(statement.reason_digest, digest_of(event.reason.as_bytes()));
+            assert_eq!((statement.store, statement.actor), (trust.store.clone(), event.actor.clone()));
+            let signed = statement.changes.iter().map(|each| {
+                let digest = each.digest.as_ref().map(ToString::to_string).unwrap_or_default();
+                (policy(each.policy.as_str()), each.version, digest, each.previous)
+            });
+            let told = event.changes.iter();
+            let told = told.map(|each| (each.policy.clone(), each.version, each.digest.clone(), each.previous_version));
+            assert_eq!(signed.collect::<Vec<_>>(), told.collect::<Vec<_>>());
+        }
+        before = hash;
+    }
+}
+
+/// The fields beside the payload are those of the payload: nothing is said that was not hashed.
+fn audit_payload(event: &pb::Event, revision: i64, trust: &Trust) {
+    let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
+    let text = |name: &str| payload[name].as_str().unwrap_or_default().to_owned();
+    assert_eq!((payload["revision"].as_i64(), text("store")), (Some(revision), trust.store.clone()));
+    assert_eq!((text("actor"), text("reason")), (event.actor.clone(), event.reason.clone()));
+    assert_eq!(format!("EVENT_KIND_{}", text("kind")), event.kind().as_str_name());
+    assert_eq!(format!("namespaces/{}", text("namespace")), event.namespace);
+    let about = if event.policy.is_empty() { String::new() } else { policy(&text("policy")) };
+    assert_eq!(about, event.policy);
+    let states = |list: &serde_json::Value| list.as_array().map_or(0, Vec::len);
+    assert_eq!(
+        (states(&payload["versions"]), states(&payload["changes"])),
+        (event.versions.len(), event.changes.len())
+    );
+    let statement =
+        if event.statement.is_empty() { String::new() } else { digest_of(event.statement.as_bytes()).to_string() };
+    assert_eq!(text("statement_digest"), statement);
+}
+
+/// One of each kind of event of a tenant's log.
+async fn one_of_each(client: &Client) {
+    crate::harness::calls::create(client, "p", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
+    draft(client, "p", "a: 1").await;
+    client.stage(pb::StageRequest { name: policy("p"), ..Default::default() }).await.expect("a stage");
+    client.publish(pb::PublishRequest { name: policy("p"), ..Default::default() }).await.expect("a publication");
+    activate(client, "p", 1).await;
+    release(client, "p", "a: 2").await;
+    client.rollback(rollback_request("p", 0)).await.expect("a rollback");
+    draft(client, "p", "a: 3").await;
+    abandon(client, "p", 3).await;
+    set(client, "p", pb::PolicySettings { max_open_drafts: 3, ..Default::default() }).await;
+    deactivate(client, "p").await;
+}
+
+fn revisions(events: &[pb::Event]) -> Vec<i64> {
+    events.iter().map(|event| event.cursor.expect("a cursor").revision).collect()
+}
+
+fn list(parent: String, page_size: i32) -> pb::ListEventsRequest {
+    pb::ListEventsRequest { parent, page_size, ..Default::default() }
+}
+
+on_both_databases! {
+    /// Every kind of event stands in one chain that an auditor can recompute, up to the head the namespace shows.
+    async fn the_chain_can_be_recomputed(hub: Hub) {
+        let client = hub.client().await;
+        one_of_each(&client).await;
+        let log = events(&client, NAMESPACE, 0).await;
+        audit(&log, &trust(&client).await);
+        use pb::EventKind as K;
+        let kinds: Vec<K> = log.iter().map(pb::Event::kind).collect();
+        let expected = [
+            K::CreatePolicy,
+            K::Draft,
+            K::Stage,
+            K::Publish,
+            K::Activate,
+            K::Draft,
+            K::Publish,
+            K::Activate,
+            K::Rollback,
+            K::Draft,
+            K::AbandonDraft,
+            K::UpdatePolicy,
+            K::Deactivate,
+        ];
+        assert_eq!(kinds, expected);
+        assert!(log.iter().all(|event| event.actor == "local:admin" && event.time.is_some()));
+        let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
+        let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
+        assert_eq!((namespace.head, namespace.head_hash), (log[12].cursor, log[12].hash.clone()));
+        assert_eq!(log[1].versions[0].digest, get_version(&client, "p", 1).await.digest);
+    }
+
+    /// Sixteen writers of ten changes each; a reader meanwhile never sees a gap, and the end is one sound chain.
+    async fn a_reader_never_sees_a_gap(hub: Hub) {
+        const WRITERS: i64 = 16;
+        const CHANGES: i64 = 10;
+        let client = hub.client().await;
+        let mut writers = JoinSet::new();
+        for writer in 0..WRITERS {
+            let client = hub.client().await;
+            writers.spawn(async move {
+                for change in 0..CHANGES / 2 {
+                    draft(&client, &format!("p{writer}"), &format!("a: {change}")).await;
+                    abandon(&client, &format!("p{writer}"), change + 1).await;
+                }
+            });
+        }
+        let mut last = 0;
+        while last < WRITERS * CHANGES {
+            let request = pb::ListEventsRequest { after_revision: last, ..list(NAMESPACE.to_owned(), 7) };
+            for event in client.list_events(request).await.expect("events").events {
+                assert_eq!(event.cursor.expect("a cursor").revision, last + 1);
+                last += 1;
+            }
+            while let Some(writer) = writers.try_join_next() {
+                writer.expect("a writer that wrote everything");
+            }
+        }
+        writers.join_all().await;
+        let log = events(&client, NAMESPACE, 0).await;
+        assert_eq!(log.len() as i64, WRITERS * CHANGES);
+        audit(&log, &trust(&client).await);
+    }
+
+    /// The events about one policy: its own, and the activations of many that moved it.
+    async fn a_policy_has_its_own_history(hub: Hub) {
+        let client = hub.client().await;
+        for id in ["a", "b", "c"] {
+            publish(&client, id, "n: 1").await;
+        }
+        let target = |id: &str| pb::ActivateTarget { policy: id.to_owned(), version: 1, expected_active: None };
+        let request = pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: vec![target("a"), target("b")],
+            reason: "both".to_owned(),
+            ..Default::default()
+        };
+        client.activate(request).await.expect("an activation");
+        deactivate(&client, "b").await;
+        assert_eq!(revisions(&events(&client, &policy("a"), 0).await), [1, 2, 7]);
+        assert_eq!(revisions(&events(&client, &policy("b"), 0).await), [3, 4, 7, 8]);
+        assert_eq!(revisions(&events(&client, &policy("c"), 0).await), [5, 6]);
+        assert_eq!(revisions(&events(&client, &policy("b"), 4).await), [7, 8]);
+        refused(client.list_events(list(policy("d"), 0)).await, Code::NotFound, "POLICY_NOT_FOUND");
+    }
+
+    /// Newest first and oldest first, page by page, with and without a place to start after.
+    async fn both_orders_are_paged(hub: Hub) {
+        let client = hub.client().await;
+        for number in 1..=7 {
+            draft(&client, "p", &format!("a: {number}")).await;
+        }
+        for (newest_first, after_revision, expected) in [
+            (false, 0, vec![1, 2, 3, 4, 5, 6, 7]),
+            (true, 0, vec![7, 6, 5, 4, 3, 2, 1]),
+            (true, 3, vec![7, 6, 5, 4]),
+            (false, 3, vec![4, 5, 6, 7]),
+            (false, 7, vec![]),
+            (true, 99, vec![]),
+        ] {
+            for parent in [NAMESPACE.to_owned(), policy("p")] {
+                let mut request = pb::ListEventsRequest { newest_first, after_revision, ..list(parent, 2) };
+                let mut seen = Vec::new();
+                loop {
+                    let page = client.list_events(request.clone()).await.expect("a page");
+                    assert!(page.events.len() <= 2);
+                    seen.extend(revisions(&page.events));
+                    if page.next_page_token.is_empty() {
+                        break;
+                    }
+                    request.page_token = page.next_page_token;
+                }
+                assert_eq!(seen, expected, "newest first {newest_first}, after {after_revision}");
+            }
+        }
+        refused_fields(
+            client.list_events(pb::ListEventsRequest { after_revision: -1, ..list(NAMESPACE.to_owned(), 2) }).await,
+            &["after_revision"],
+        );
+    }
+
+    /// start_time takes the event of that very moment along, and nothing before.
+    async fn events_since_a_time(hub: Hub) {
+        let client = hub.client().await;
+        for number in 1..=5 {
+            draft(&client, "p", &format!("a: {number}")).await;
+        }
+        let log = events(&client, NAMESPACE, 0).await;
+        let since = log[2].time.expect("a time");
+        let request = pb::ListEventsRequest { start_time: Some(since), ..list(NAMESPACE.to_owned(), 0) };
+        let found = client.list_events(request).await.expect("events").events;
+        let at = |event: &pb::Event| event.time.map(|time| (time.seconds, time.nanos));
+        let expected: Vec<pb::Event> =
+            log.into_iter().filter(|event| at(event) >= Some((since.seconds, since.nanos))).collect();
+        assert!(expected.len() >= 3);
+        assert_eq!(found, expected);
+        let never = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
+        let request = pb::ListEventsRequest { start_time: Some(never), ..list(NAMESPACE.to_owned(), 0) };
+        refused_fields(client.list_events(request).await, &["start_time"]);
+    }
+
+    /// Namespaces are born in the log of `system`, sealed and chained like every other.
+    async fn the_system_log_is_one_too(hub: Hub) {
+        let client = hub.client().await;
+        let request = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
+        let revision = client.create_namespace(request).await.expect("a namespace").revision;
+        let log = events(&client, "namespaces/system", 0).await;
+        audit(&log, &trust(&client).await);
+        assert_eq!((log.len() as i64, log[log.len() - 1].kind()), (revision, pb::EventKind::CreateNamespace));
+        assert_eq!(head(&client).await, 0, "a tenant's log holds its own changes alone");
+        assert_eq!(events(&client, "namespaces/team", 0).await, []);
+    }
+}

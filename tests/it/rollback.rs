@@ -1,0 +1,187 @@
+//! Rollback: forward in the log, back in content; what is checked, what is recorded, what is refused.
+
+use policyhub::client::pb::VersionState::Published;
+use policyhub::client::signing::{verify_bundle, verify_statement};
+use policyhub::client::{Client, pb};
+use tonic::Code;
+
+use crate::harness::calls::{
+    NAMESPACE, activate, active, deactivate, events, get_version, head, policy, publish, refused, refused_fields,
+    release, rollback_request, set, trust,
+};
+use crate::harness::on_both_databases;
+
+const STRICT: &str = r#"{"required":["owner"]}"#;
+
+async fn back(client: &Client, version: i64) -> pb::RollbackResponse {
+    client.rollback(rollback_request("p", version)).await.expect("a rollback")
+}
+
+fn copy_forward(version: i64) -> pb::RollbackRequest {
+    pb::RollbackRequest { mode: pb::RollbackMode::CopyForward.into(), ..rollback_request("p", version) }
+}
+
+async fn tighten(client: &Client) {
+    set(client, "p", pb::PolicySettings { json_schema: STRICT.to_owned(), ..Default::default() }).await;
+}
+
+on_both_databases! {
+    /// The pointer moves to the older version at a new, higher revision; the statement and the event say so.
+    async fn the_pointer_moves_back_at_a_higher_revision(hub: Hub) {
+        let client = hub.client().await;
+        for content in ["a: 1", "a: 2", "a: 3"] {
+            release(&client, "p", content).await;
+        }
+        let at = head(&client).await;
+        let answer = back(&client, 1).await;
+        assert_eq!((answer.revision, active(&client, "p").await), (at + 1, 1));
+        let version = answer.version.expect("a version");
+        assert_eq!((version.version, version.active, version.state()), (1, true, Published));
+        assert!(answer.report.expect("a report").passed);
+        let log = events(&client, NAMESPACE, at).await;
+        let [event] = log.as_slice() else { panic!("{log:?}") };
+        assert_eq!((event.kind(), event.reason.as_str()), (pb::EventKind::Rollback, "it was better"));
+        assert_eq!((event.changes[0].version, event.changes[0].previous_version), (1, 3));
+        assert_eq!(event.versions, [], "no version changed its state");
+        let statement = verify_statement(&event.statement, &trust(&client).await.keys).expect("a statement");
+        assert_eq!(
+            (statement.kind.as_str(), statement.revision, statement.changes[0].version),
+            ("ROLLBACK", at + 1, 1)
+        );
+        assert_eq!(answer.activation.expect("a summary").statement, event.statement);
+    }
+
+    /// Version 0 is the one that was active before; a rollback can itself be rolled back.
+    async fn version_zero_is_the_one_before(hub: Hub) {
+        let client = hub.client().await;
+        for content in ["a: 1", "a: 2", "a: 3"] {
+            release(&client, "p", content).await;
+        }
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            back(&client, 0).await;
+            seen.push(active(&client, "p").await);
+        }
+        assert_eq!(seen, [2, 3, 2, 3], "each undoes the one before");
+        back(&client, 1).await;
+        back(&client, 0).await;
+        assert_eq!(active(&client, "p").await, 3);
+        deactivate(&client, "p").await;
+        let answer = back(&client, 0).await;
+        assert_eq!(answer.activation.expect("a summary").changes[0].previous_version, 0);
+        assert_eq!(active(&client, "p").await, 3, "before nothing was active, 3 was");
+        deactivate(&client, "p").await;
+        activate(&client, "p", 1).await;
+        back(&client, 0).await;
+        assert_eq!(active(&client, "p").await, 3, "a pause is no version");
+    }
+
+    /// COPY_FORWARD makes version n + 1 of the older bytes, signed and active, in one event.
+    async fn copy_forward_makes_a_new_version(hub: Hub) {
+        let client = hub.client().await;
+        let labelled =
+            pb::DraftRequest { label: "1.0.0".to_owned(), ..crate::harness::calls::draft_request("p", "a: 1") };
+        client.draft(labelled).await.expect("a draft");
+        let by_policy = pb::PublishRequest { name: policy("p"), ..Default::default() };
+        client.publish(by_policy).await.expect("a publication");
+        release(&client, "p", "a: 2").await;
+        crate::harness::calls::draft(&client, "p", "a: 3").await;
+        let (at, one) = (head(&client).await, get_version(&client, "p", 1).await);
+        let answer = client.rollback(copy_forward(1)).await.expect("a rollback");
+        let made = answer.version.expect("a version");
+        assert_eq!((made.version, made.source_version, made.base_version), (4, 1, 1));
+        assert_eq!((made.state(), made.digest.as_str(), made.label.as_str()), (Published, one.digest.as_str(), ""));
+        assert_eq!((head(&client).await, active(&client, "p").await), (at + 1, 4), "one event");
+        let kept = get_version(&client, "p", 4).await;
+        assert_eq!(kept.content, "a: 1");
+        let manifest = verify_bundle(&kept.manifest, &kept.content, &trust(&client).await.keys).expect("a bundle");
+        assert_eq!(manifest.version, 4, "it has a signature of its own");
+        assert_eq!(get_version(&client, "p", 1).await, one);
+        let request = pb::GetValidationReportRequest { name: kept.name };
+        assert!(client.get_validation_report(request).await.expect("a report").report.expect("a report").passed);
+        let log = events(&client, NAMESPACE, at).await;
+        let states: Vec<&str> = log[0].versions.iter().map(|each| each.state.as_str()).collect();
+        assert_eq!((log[0].kind(), states), (pb::EventKind::Rollback, vec!["PUBLISHED"]));
+        assert_eq!((log[0].changes[0].version, log[0].changes[0].previous_version), (4, 2));
+    }
+
+    /// The older content must satisfy today's schema, in both modes; the report says what does not.
+    async fn a_schema_that_tightened_refuses(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "p", "owner: me").await;
+        tighten(&client).await;
+        let at = head(&client).await;
+        for request in [rollback_request("p", 1), rollback_request("p", 0), copy_forward(1)] {
+            let error = refused(client.rollback(request).await, Code::FailedPrecondition, "VALIDATION_FAILED");
+            assert_eq!(error.metadata["check"], "json-schema");
+            assert!(error.message.contains("owner"), "{}", error.message);
+        }
+        let answer = (head(&client).await, active(&client, "p").await);
+        assert_eq!(answer, (at, 2));
+        assert_eq!(crate::harness::calls::get(&client, "p").await.latest_version, 2, "no copy was left behind");
+    }
+
+    /// skip_validation passes it by, and the event's signed payload says that it was.
+    async fn skipping_the_checks_is_on_record(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "p", "owner: me").await;
+        tighten(&client).await;
+        let skipping = |request: pb::RollbackRequest| pb::RollbackRequest { skip_validation: true, ..request };
+        let answer = client.rollback(skipping(rollback_request("p", 1))).await.expect("a rollback");
+        assert_eq!((answer.report, active(&client, "p").await), (None, 1));
+        back(&client, 2).await;
+        client.rollback(skipping(copy_forward(1))).await.expect("a rollback");
+        let log = events(&client, &policy("p"), answer.revision - 1).await;
+        let skipped: Vec<Option<bool>> = log
+            .iter()
+            .map(|event| {
+                let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
+                payload.get("skipped_validation").and_then(serde_json::Value::as_bool)
+            })
+            .collect();
+        assert_eq!(skipped, [Some(true), None, Some(true)]);
+        let without = pb::RollbackRequest { reason: String::new(), ..skipping(rollback_request("p", 2)) };
+        refused_fields(client.rollback(without).await, &["reason"]);
+    }
+
+    /// Nothing before, nowhere to go, or already there.
+    async fn what_can_not_be_rolled_back(hub: Hub) {
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        let nothing = client.rollback(rollback_request("p", 0)).await;
+        refused(nothing, Code::FailedPrecondition, "NO_PREVIOUS_VERSION");
+        activate(&client, "p", 1).await;
+        let at = head(&client).await;
+        let nothing = client.rollback(rollback_request("p", 0)).await;
+        refused(nothing, Code::FailedPrecondition, "NO_PREVIOUS_VERSION");
+        for request in [rollback_request("p", 1), copy_forward(1)] {
+            refused(client.rollback(request).await, Code::FailedPrecondition, "ALREADY_ACTIVE");
+        }
+        refused(client.rollback(rollback_request("p", 2)).await, Code::NotFound, "VERSION_NOT_FOUND");
+        refused(client.rollback(rollback_request("q", 1)).await, Code::NotFound, "POLICY_NOT_FOUND");
+        refused_fields(client.rollback(rollback_request("p", -1)).await, &["version"]);
+        refused_fields(client.rollback(pb::RollbackRequest { mode: 7, ..rollback_request("p", 1) }).await, &["mode"]);
+        assert_eq!(head(&client).await, at);
+    }
+
+    /// validate_only shows the change, for both modes, and makes none.
+    async fn validate_only_is_a_rehearsal(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "p", "a: 2").await;
+        let at = head(&client).await;
+        for (request, version) in [(rollback_request("p", 0), 1), (copy_forward(1), 3)] {
+            let request = pb::RollbackRequest { validate_only: true, ..request };
+            let answer = client.rollback(request).await.expect("an answer");
+            let change = answer.activation.expect("a summary").changes.remove(0);
+            assert_eq!((change.version, change.previous_version, answer.revision), (version, 2, 0));
+            let shown = answer.version.expect("a version");
+            assert_eq!((shown.version, shown.active), (version, false));
+            assert!(answer.report.expect("a report").passed);
+        }
+        assert_eq!((head(&client).await, active(&client, "p").await), (at, 2));
+        assert_eq!(crate::harness::calls::get(&client, "p").await.latest_version, 2);
+    }
+}
