@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 #[cfg(feature = "cli")]
-#[tokio::main]
-async fn main() -> ExitCode {
-    ExitCode::from(policyhub::cli::run().await)
+fn main() -> ExitCode {
+    ExitCode::from(policyhub::cli::main())
 }
 
 #[cfg(not(feature = "cli"))]

@@ -35,4 +35,4 @@ mod verify;
 mod watch;
 
 pub use args::Cli;
-pub use run::run;
+pub use run::main;

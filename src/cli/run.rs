@@ -1,5 +1,7 @@
 //! From arguments to exit code.
 
+use std::time::Duration;
+
 use clap::Parser as _;
 
 use super::args::{Cli, Command, Global};
@@ -9,9 +11,23 @@ use super::session::Session;
 use super::{abandon, activate, active, deactivate, diff, draft, events, history, keys, namespace, policy, publish};
 use super::{report, rollback, server_commands, show, stage, verify, watch};
 
+/// How long work that can't be stopped may hold up the end of the process.
+const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
+
 /// Runs the command of this process's arguments; its exit code.
-pub async fn run() -> u8 {
-    run_command(Cli::parse()).await
+pub fn main() -> u8 {
+    let cli = Cli::parse();
+    match tokio::runtime::Runtime::new() {
+        Ok(runtime) => {
+            let code = runtime.block_on(run_command(cli));
+            runtime.shutdown_timeout(RUNTIME_END_MAX);
+            code
+        }
+        Err(error) => {
+            say(&format!("error: failed to start: {error}"));
+            1
+        }
+    }
 }
 
 /// 0: done; 1: failed; 2: usage. What went wrong is on stderr.

@@ -16,8 +16,8 @@ use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::signing::KeySet;
 use crate::signing::payload::Statement;
+use crate::signing::{KeySet, VerifyError};
 
 mod checks;
 #[cfg(test)]
@@ -259,7 +259,13 @@ impl ActiveSet {
         }
         let sent = place(heartbeat.cursor.as_ref())?;
         self.check_not_before(sent)?;
-        let checkpoint = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;
+        let checkpoint = match self.trust.checkpoint(&heartbeat.checkpoint, now_seconds) {
+            // Old news is no forgery: the server lost its database. What is held stands, and `is_stale` says the rest.
+            Err(Refusal::Signature { error: VerifyError::Stale, .. }) => {
+                return Ok(Change::Alive { cursor: held, behind: true });
+            }
+            checkpoint => checkpoint?,
+        };
         let head = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
         if head < self.checkpoint {
             return Err(Refusal::NotNewer { found: head, held: self.checkpoint });

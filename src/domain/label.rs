@@ -41,12 +41,6 @@ impl Label {
             || step == (old.major, old.minor, old.patch.saturating_add(1))
             || (step == (old.major, old.minor, old.patch) && !old.pre.is_empty())
     }
-
-    /// Whether it satisfies a requirement.
-    #[must_use]
-    pub fn satisfies(&self, requirement: &semver::VersionReq) -> bool {
-        requirement.matches(&self.0)
-    }
 }
 
 impl fmt::Display for Label {

@@ -46,6 +46,7 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct VersionChanged {
         pub version: Version,
+        pub active: bool,
         pub revision: i64,
     }
 

@@ -102,12 +102,6 @@ impl VersionState {
     pub fn is_open(self) -> bool {
         matches!(self, Self::Draft | Self::Staged)
     }
-
-    /// Whether it holds its label: an ended version gives it back.
-    #[must_use]
-    pub fn is_live(self) -> bool {
-        self.is_open() || self == Self::Published
-    }
 }
 
 impl Version {

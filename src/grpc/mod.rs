@@ -5,9 +5,9 @@
 mod admin;
 pub mod authenticate;
 mod handler;
-pub mod message_limit;
 mod policy;
 mod sync;
+pub mod transport_errors;
 mod watch_stream;
 
 pub use admin::AdminHandler;

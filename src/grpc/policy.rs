@@ -57,7 +57,7 @@ impl PolicyService for PolicyHandler {
         let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
         let command = request::draft(asked.into_inner()).map_err(status)?;
         let done = self.0.service.draft(&context, command).await.map_err(status)?;
-        let version = Some(response::version(done.version, false));
+        let version = Some(response::version(done.version, done.active));
         Ok(Response::new(pb::DraftResponse { version, revision: done.revision }))
     }
 

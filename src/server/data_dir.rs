@@ -26,6 +26,14 @@ pub struct DataDir {
     _lock: File,
 }
 
+/// Makes a directory for its owner alone, unless it is there.
+///
+/// # Errors
+/// When it can't be made.
+pub fn make_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 impl DataDir {
     /// Makes the directory when it is absent (mode 0700) and takes it.
     ///
@@ -33,7 +41,7 @@ impl DataDir {
     /// When another server has it, or it can't be written.
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_owned(), error };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        make_private_dir(path).map_err(failed)?;
         let lock =
             File::options().create(true).truncate(false).write(true).open(path.join("server.lock")).map_err(failed)?;
         match lock.try_lock() {

@@ -3,13 +3,13 @@
 //! `signing-{algorithm}.pem` signs bundles, `seal.pem` seals events, `issuer.pem` signs the local issuer's tokens; any
 //! further `signing-*.pem` only verifies. Disjoint keys: none is ever accepted in place of another (THREATS T18).
 
-use std::fs::{DirBuilder, read_dir, read_to_string};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{read_dir, read_to_string};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::config::SigningAlgorithm;
+use super::data_dir::make_private_dir;
 use crate::auth::LocalIssuer;
 use crate::signing::{Algorithm, PrivateKey, PublicKey, key_file};
 
@@ -47,8 +47,7 @@ impl Keys {
 }
 
 fn make_dir(dir: &Path) -> Result<()> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.with_context(|| format!("failed to make the keys directory {}", dir.display()))
+    make_private_dir(dir).with_context(|| format!("failed to make the keys directory {}", dir.display()))
 }
 
 fn verifying(dir: &Path) -> Result<Vec<PublicKey>> {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::net::TcpListener;
@@ -10,14 +11,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::config::{Config, Settings, StorageConfig};
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, make_private_dir};
 use super::keys::{Keys, local_issuer};
 use super::tasks::write_admin_token;
 use super::telemetry::Telemetry;
-use super::wiring::{Parts, serve_until};
+use super::wiring::{Parts, serve_until, transport};
 use crate::service::{Service, Signer};
 use crate::store::{Database, Store};
 use crate::watch::Hub;
+
+/// How long the database may take to end its connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs a server until SIGTERM or SIGINT.
 ///
@@ -30,16 +34,32 @@ pub async fn run(settings: Settings) -> Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let telemetry = Telemetry::start(&config.telemetry)?;
     let stopped = stop_signal()?;
-    let done = serve(config, stopped).await;
+    // Told to stop while it waits for a database or another migrator, it stops too.
+    let starting = stopped.clone();
+    let done = match starting.run_until_cancelled(start(config)).await {
+        Some(Ok((parts, store))) => {
+            let done = serve_until(parts, stopped).await;
+            // A call that hangs in the database keeps its connection: the end does not wait for it.
+            if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
+                tracing::warn!("the database did not let go of its connections in time");
+            }
+            done
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
+    };
+    tracing::info!("stopped");
     telemetry.stop().await;
     done
 }
 
-async fn serve(config: Config, stopped: CancellationToken) -> Result<()> {
+/// Everything up to the first call: each step may refuse, with what to do.
+async fn start(config: Config) -> Result<(Parts, Store)> {
     tracing::info!(config = %config.summary(), "starting");
     let data_dir = DataDir::take(&config.storage.data_dir)?;
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr").await?;
     let http = bind(config.listen.http_addr, "--http-addr").await?;
+    let transport = transport(&config.listen)?;
 
     let keys = Keys::load(&config.keys.keys_dir, config.keys.signing_algorithm)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
@@ -56,12 +76,8 @@ async fn serve(config: Config, stopped: CancellationToken) -> Result<()> {
     data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let admin_token = data_dir.admin_token();
-    let parts = Parts { config, service, hub, verifier, issuer, admin_token, grpc, http };
-    let done = serve_until(parts, stopped).await;
-    store.close().await;
-    tracing::info!("stopped");
-    done
+    let parts = Parts { config, transport, service, hub, verifier, issuer, data_dir, grpc, http };
+    Ok((parts, store))
 }
 
 /// Migrates the database and ends.
@@ -74,7 +90,7 @@ pub async fn migrate(settings: Settings) -> Result<()> {
     if let Database::Sqlite { path } = database(&config.storage)?
         && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
     {
-        std::fs::create_dir_all(parent).with_context(|| format!("failed to make {}", parent.display()))?;
+        make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
     let store = database(&config.storage)?.open(true).await?;
     store.close().await;
@@ -118,11 +134,8 @@ async fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
 async fn identify(store: &Store, keys: Keys) -> Result<Signer> {
     let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
     store.pin_key("seal key", keys.seal.public().key_id()).await?;
-    let what = match keys.signing.public().algorithm() {
-        crate::signing::Algorithm::EdDsa => "EdDSA signing key",
-        crate::signing::Algorithm::Es256 => "ES256 signing key",
-    };
-    store.pin_key(what, keys.signing.public().key_id()).await?;
+    // Another one, of another algorithm too, would sign before anybody could know it.
+    store.pin_key("signing key", keys.signing.public().key_id()).await?;
     Ok(Signer::new(id, keys.signing, keys.seal, keys.public))
 }
 

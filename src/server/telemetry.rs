@@ -16,17 +16,16 @@ pub struct Telemetry {
     traces: Option<SdkTracerProvider>,
 }
 
-/// Targets that the exporter itself uses: traced, they would feed the exporter for ever.
-const OF_THE_EXPORTER: [&str; 5] = ["h2", "hyper", "tonic", "tower", "opentelemetry"];
-
 impl Telemetry {
     /// Sets up logs and traces for the process. A second call in one process only adds nothing.
     ///
     /// # Errors
     /// When the exporter can't be built.
     pub fn start(config: &TelemetryConfig) -> Result<Self> {
-        // The exporters' own remarks are of no use to an operator; said first, so that log_level may ask for them.
-        let directives = format!("opentelemetry=warn,opentelemetry_sdk=warn,{}", config.log_level);
+        // The exporters' own remarks are of no use to an operator. Below INFO the database's carry its URL: said last, so
+        // that no log_level brings them back.
+        let directives =
+            format!("opentelemetry=warn,opentelemetry_sdk=warn,{},sea_orm=info,sqlx=info", config.log_level);
         let filter = EnvFilter::try_new(directives).context("failed to read log_level")?;
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
         let lines = match config.log_format {
@@ -35,8 +34,10 @@ impl Telemetry {
         };
         let traces = config.otlp_endpoint.as_ref().map(|endpoint| exporter(endpoint.expose())).transpose()?;
         let spans = traces.as_ref().map(|provider| {
-            let ours =
-                FilterFn::new(|metadata| !OF_THE_EXPORTER.iter().any(|target| metadata.target().starts_with(target)));
+            // Ours alone: the exporter's own would feed it for ever, and the database's carry its URL.
+            let ours = FilterFn::new(|metadata| {
+                metadata.target().starts_with("policyhub") && *metadata.level() <= tracing::Level::INFO
+            });
             tracing_opentelemetry::layer().with_tracer(provider.tracer("policyhub")).with_filter(ours)
         });
         // Fails when a subscriber is there already, as in a process with several servers: then that one goes on.

@@ -3,7 +3,6 @@
 //! Every background task is spawned here and ends here.
 
 use std::any::Any;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tower::util::MapResponseLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::config::{Config, ListenConfig};
+use super::data_dir::DataDir;
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::{clock, tasks};
@@ -31,7 +31,7 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::limits::{CONTENT_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
-use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, message_limit};
+use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, transport_errors};
 use crate::service::Service;
 use crate::watch::Hub;
 
@@ -40,6 +40,8 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 100;
 /// Between two pings to a silent client, and how long it may take to answer: a dead peer is gone after 50 s.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a TLS handshake may take: a silent socket is not kept.
+const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Resets a connection may cause and have pending before it is closed (RUSTSEC-2024-0003, RUSTSEC-2023-0034).
 const LOCAL_RESETS_MAX: usize = 64;
 const PENDING_RESETS_MAX: usize = 20;
@@ -52,11 +54,14 @@ const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.Syn
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
+    /// Made by [`transport`], which refuses unusable TLS files before anybody is told that the server serves.
+    pub transport: Server,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
     pub verifier: Arc<Verifier>,
     pub issuer: LocalIssuer,
-    pub admin_token: PathBuf,
+    /// Ours until the end: its lock goes with it.
+    pub data_dir: DataDir,
     pub grpc: TcpListener,
     pub http: TcpListener,
 }
@@ -65,9 +70,9 @@ pub struct Parts {
 /// the drain timeout, whatever clients do (G22).
 ///
 /// # Errors
-/// When a listener fails, or the TLS files are unusable.
+/// When a listener fails.
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
-    let Parts { config, service, hub, verifier, issuer, admin_token, grpc, http } = parts;
+    let Parts { config, transport, service, hub, verifier, issuer, data_dir, grpc, http } = parts;
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
 
@@ -81,10 +86,10 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     add_reflection(&mut routes)?;
 
     // Every call passes these, in this order.
-    let server = transport(&config.listen)?
+    let server = transport
         .layer(CatchPanicLayer::custom(panicked))
         .layer(ObserveLayer::new(metrics.clone()))
-        .layer(MapResponseLayer::new(message_limit::rewrite::<tonic::body::Body>))
+        .layer(MapResponseLayer::new(transport_errors::rewrite::<tonic::body::Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .add_routes(routes);
     let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
@@ -97,7 +102,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let mut background = JoinSet::new();
     let poll_interval = config.watch.poll_interval;
     background.spawn(async move { hub.tail(poll_interval).await });
-    background.spawn(tasks::housekeeping(service, issuer, admin_token));
+    background.spawn(tasks::housekeeping(service, issuer, data_dir.admin_token()));
     background.spawn(async move {
         if let Err(error) = axum::serve(http, router).await {
             tracing::error!(%error, "the HTTP port failed");
@@ -107,6 +112,8 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let mut grpc = std::pin::pin!(grpc);
     tokio::select! {
         ended = &mut grpc => return ended.context("the gRPC port failed"),
+        // None of them ends by itself: without it the server would serve and tell nobody anything new.
+        _ = background.join_next() => anyhow::bail!("a background task ended; see the log"),
         () = stopped.cancelled() => {}
     }
     tracing::info!("draining");
@@ -121,7 +128,11 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     Ok(())
 }
 
-fn transport(listen: &ListenConfig) -> Result<Server> {
+/// The transport of gRPC, with its limits and its TLS.
+///
+/// # Errors
+/// When the TLS files are unusable.
+pub fn transport(listen: &ListenConfig) -> Result<Server> {
     let server = Server::builder()
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -134,7 +145,9 @@ fn transport(listen: &ListenConfig) -> Result<Server> {
         std::fs::read(path).with_context(|| format!("failed to read the TLS file {}", path.display()))
     };
     let identity = Identity::from_pem(read(&tls.cert)?, read(&tls.key)?);
-    server.tls_config(ServerTlsConfig::new().identity(identity)).context("failed to use the TLS certificate and key")
+    server
+        .tls_config(ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_TIMEOUT))
+        .context("failed to use the TLS certificate and key")
 }
 
 fn add_services(routes: &mut Routes, service: &Arc<Service>, watch: WatchSettings) {

@@ -27,6 +27,10 @@ impl Service {
         let (policies, versions) = read_targets(write.tx.read(), &request.namespace, &request.targets).await?;
         let facts = facts(&request, &policies, &versions)?;
         let pointers = lifecycle::activate(&request.targets, &facts)?;
+        for version in &versions {
+            // The statement is about to vouch for these rows.
+            self.signer.published(version)?;
+        }
         let only = match request.targets.as_slice() {
             [target] => Some(target.policy.clone()),
             _ => None,

@@ -51,7 +51,7 @@ impl Service {
         // Read before the transaction: what this replica had read by then must be in it.
         let read = self.hub.existing(namespace).map(|feed| feed.head().cursor);
         let tx = self.store.read().await?;
-        let (cursor, found) = place(&tx, namespace, as_of).await?;
+        let (cursor, found) = self.place(&tx, namespace, as_of).await?;
         if read > Some(found.cursor) {
             return Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())));
         }
@@ -126,21 +126,29 @@ impl Service {
             preview: true,
         })
     }
-}
 
-/// Where the log stood.
-async fn place(tx: &ReadTx, namespace: &NamespaceId, as_of: AsOf) -> Result<(Cursor, Namespace)> {
-    let found = tx.namespace(namespace).await?;
-    let head = found.cursor;
-    let revision = match as_of {
-        AsOf::Now => head.revision,
-        AsOf::Time(time) => tx.revision_at(namespace, time).await?,
-        AsOf::Revision(revision) if (0..=head.revision).contains(&revision) => revision,
-        AsOf::Revision(revision) => {
-            let message = format!("revision {revision} is not in 0 to {}, the head", head.revision);
-            return Err(Error::invalid("revision", message).with("head", head.revision));
+    /// Where the log stood.
+    async fn place(&self, tx: &ReadTx, namespace: &NamespaceId, as_of: AsOf) -> Result<(Cursor, Namespace)> {
+        let found = tx.namespace(namespace).await?;
+        let head = found.cursor;
+        let revision = match as_of {
+            AsOf::Now => head.revision,
+            AsOf::Time(time) => tx.revision_at(namespace, time).await?,
+            AsOf::Revision(revision) if (0..=head.revision).contains(&revision) => revision,
+            AsOf::Revision(revision) => {
+                let message = format!("revision {revision} is not in 0 to {}, the head", head.revision);
+                return Err(Error::invalid("revision", message).with("head", head.revision));
+            }
+        };
+        if revision == 0 {
+            return Ok((Cursor { epoch: head.epoch, revision }, found));
         }
-    };
-    let epoch = if revision > 0 { tx.event(namespace, revision).await?.cursor.epoch } else { head.epoch };
-    Ok((Cursor { epoch, revision }, found))
+        let event = tx.event(namespace, revision).await?;
+        // Its epoch goes out as the cursor's: a raised one would make clients drop what they hold.
+        self.signer.event(&event)?;
+        if revision == head.revision && (event.hash != found.head_hash || event.cursor != head) {
+            return Err(Error::data_loss(format!("{namespace}: its head is not its last event")));
+        }
+        Ok((event.cursor, found))
+    }
 }

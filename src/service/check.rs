@@ -16,7 +16,6 @@ use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::signing::digest_of;
 use crate::store::ReadTx;
 
 /// Versions checked at once. More: hostile schemas burn more cores. Fewer: releases wait for each other.
@@ -37,7 +36,7 @@ impl Default for Checkers {
 
 impl Checkers {
     /// Runs a check apart from the threads that serve.
-    async fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub(super) async fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let places = Arc::clone(&self.0);
         let checked = async move {
             let place = places.acquire_owned().await;
@@ -125,10 +124,7 @@ impl Service {
 
     /// All that the checks of a version need.
     pub(super) async fn subject_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<Subject> {
-        let content = tx.content(&version.digest).await?;
-        if digest_of(&content) != version.digest {
-            return Err(Error::data_loss(format!("{}: its content is not that of its digest", version.name())));
-        }
+        let content = self.content_of(tx, &version).await?;
         let published_labels = tx.published_labels(&policy.name).await?;
         Ok(Subject { policy, bundle: Bundle { version, content }, published_labels })
     }
@@ -169,6 +165,12 @@ impl Service {
         if report.passed() || !version.state.is_open() {
             return Ok(());
         }
-        self.store.put_failed_report(&version.policy, version.number, report).await
+        let tx = self.store.begin(&version.policy.namespace).await?;
+        let now = tx.read().version(&version.policy, version.number).await?;
+        if now.etag == version.etag {
+            tx.put_report(&version.policy, version.number, report).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 }

@@ -7,7 +7,7 @@ use crate::domain::command::{AbandonDraft, Draft};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
 use crate::domain::lifecycle::{self, DraftDecision, DraftFacts};
-use crate::domain::limits::{CONTENT_TYPE_MAX_CHARS, NOTE_MAX_BYTES};
+use crate::domain::limits::CONTENT_TYPE_MAX_CHARS;
 use crate::domain::outcome::VersionChanged;
 use crate::domain::policy::{Policy, PolicyKind};
 use crate::domain::version::{Version, VersionState};
@@ -73,13 +73,17 @@ impl Service {
         let decision = lifecycle::draft(facts, &request, &digest)?;
         let (number, superseded) = match (decision, label_holder) {
             (DraftDecision::Existing, Some(version)) => {
-                // Nothing changes: no event, and no answer to keep.
-                return Ok(VersionChanged { version, revision: 0 });
+                // Nothing changes: no event. The answer is kept, so that its request id stays its own.
+                let active = version.number == policy.active_version;
+                return write.finish(VersionChanged { version, active, revision: 0 }).await;
             }
             (DraftDecision::Existing, None) => return Err(Error::internal("an existing version that is not there")),
             (DraftDecision::New { number, superseded }, _) => (number, superseded),
         };
         let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
+        if policy.latest_version == 0 && policy.create_time == context.now {
+            change.settings = Some(serde_json::json!({"kind": policy.kind}));
+        }
         for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
             let ended = Version { state: VersionState::Superseded, etag: version.etag + 1, ..version };
             write.tx.update_version(&ended).await?;
@@ -89,7 +93,7 @@ impl Service {
         change.versions.push(state_change(&version));
         change.reason.clone_from(&version.change_note);
         let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, revision: recorded.revision() }).await
+        write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
     }
 
     /// Ends a draft.
@@ -97,9 +101,7 @@ impl Service {
     /// # Errors
     /// `VERSION_NOT_FOUND`, `VERSION_NOT_OPEN`, `ETAG_MISMATCH`.
     pub async fn abandon_draft(&self, context: &Context, request: AbandonDraft) -> Result<VersionChanged> {
-        if request.reason.len() > NOTE_MAX_BYTES {
-            return Err(Error::invalid("reason", format!("is over {NOTE_MAX_BYTES} bytes")));
-        }
+        lifecycle::check_note("reason", &request.reason)?;
         let call = self.call(context, "AbandonDraft", &request)?;
         let name = &request.version.policy;
         let mut write = match call.begin(&name.namespace).await? {
@@ -116,7 +118,7 @@ impl Service {
             ..Change::new(EventKind::AbandonDraft, Some(&name.policy))
         };
         let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, revision: recorded.revision() }).await
+        write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
     }
 }
 

@@ -3,18 +3,14 @@
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::command::{CreateNamespace, Page, UpdateNamespace};
-use crate::domain::event::{Change, Cursor, EventKind};
-use crate::domain::lifecycle::check_etag;
-use crate::domain::limits::NOTE_MAX_BYTES;
+use crate::domain::event::{Change, EventKind};
+use crate::domain::lifecycle::{check_etag, check_note};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::{Namespace, NamespaceChanged};
 use crate::domain::{Error, Reason, Result};
 
 pub(super) fn check_description(description: &str) -> Result<()> {
-    if description.len() > NOTE_MAX_BYTES {
-        return Err(Error::invalid("description", format!("is over {NOTE_MAX_BYTES} bytes")));
-    }
-    Ok(())
+    check_note("description", description)
 }
 
 fn change(kind: EventKind, namespace: &Namespace) -> Change {
@@ -80,13 +76,5 @@ impl Service {
     /// `DATABASE_UNAVAILABLE`.
     pub async fn list_namespaces(&self, page: &Page<NamespaceId>) -> Result<Vec<Namespace>> {
         self.store.read().await?.namespaces(page).await
-    }
-
-    /// The head of a namespace's log.
-    ///
-    /// # Errors
-    /// `NAMESPACE_NOT_FOUND`.
-    pub async fn head(&self, id: &NamespaceId) -> Result<Cursor> {
-        Ok(self.get_namespace(id).await?.cursor)
     }
 }

@@ -4,18 +4,22 @@ use super::check::Occasion;
 use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service, Signer};
+use crate::domain::Result;
 use crate::domain::command::{Publish, Target};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::{self, TargetFacts};
-use crate::domain::limits::NOTE_MAX_BYTES;
 use crate::domain::outcome::Published;
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Result};
 
 /// A version as it is once published.
 pub(super) fn signed(signer: &Signer, context: &Context, version: Version) -> Result<Version> {
     let publisher = context.actor();
-    let manifest = signer.manifest(&version, &publisher, context.now)?;
+    // What is not published is not signed either: the signature would outlive the question.
+    let manifest = if context.delivery.validate_only {
+        String::new()
+    } else {
+        signer.manifest(&version, &publisher, context.now)?
+    };
     Ok(Version {
         state: VersionState::Published,
         publisher,
@@ -31,10 +35,7 @@ fn check_request(request: &Publish) -> Result<()> {
     if request.activate {
         return lifecycle::check_reason(&request.reason);
     }
-    if request.reason.len() > NOTE_MAX_BYTES {
-        return Err(Error::invalid("reason", format!("is over {NOTE_MAX_BYTES} bytes")));
-    }
-    Ok(())
+    lifecycle::check_note("reason", &request.reason)
 }
 
 impl Service {

@@ -8,6 +8,7 @@ use crate::domain::bundle::Bundle;
 use crate::domain::command::{Page, VersionFilter};
 use crate::domain::limits::PAGE_CONTENT_MAX_BYTES;
 use crate::domain::name::{PolicyName, VersionName, VersionRef};
+use crate::domain::policy::PolicyKind;
 use crate::domain::report::Report;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
@@ -53,7 +54,7 @@ impl Service {
     }
 
     /// The bytes of a version, proven to be those that were accepted.
-    async fn content_of(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
+    pub(super) async fn content_of(&self, tx: &ReadTx, version: &Version) -> Result<Bytes> {
         let content = tx.content(&version.digest).await?;
         if version.state == VersionState::Published {
             self.signer.bundle(version, &content)?;
@@ -120,14 +121,10 @@ impl Service {
         }
         drop(tx);
         let [old, new] = sides.try_into().map_err(|_| Error::internal("a diff has two sides"))?;
-        let parse = |side: &Bundle| checks::parse(policy.kind, &side.content).ok().flatten();
-        let json_patch = match (parse(&old), parse(&new)) {
-            (Some(old), Some(new)) => checks::diff::json_patch(&old.value, &new.value),
-            _ => String::new(),
-        };
-        let unified = checks::diff::unified(&old.version.name(), &old.content, &new.version.name(), &new.content);
+        let active_version = policy.active_version;
+        let (old, new, unified, json_patch) = self.checkers.run(move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
-            active: side.version.number == policy.active_version,
+            active: side.version.number == active_version,
             version: side.version,
             content: None,
         };
@@ -144,6 +141,17 @@ impl Service {
         let report = tx.report(&version.policy, version.number).await?;
         Ok((version, report))
     }
+}
+
+/// Compares two versions, apart from the threads that serve.
+fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> (Bundle, Bundle, String, String) {
+    let parse = |side: &Bundle| checks::parse(kind, &side.content).ok().flatten();
+    let json_patch = match (parse(&old), parse(&new)) {
+        (Some(old), Some(new)) => checks::diff::json_patch(&old.value, &new.value),
+        _ => String::new(),
+    };
+    let unified = checks::diff::unified(&old.version.name(), &old.content, &new.version.name(), &new.content);
+    (old, new, unified, json_patch)
 }
 
 /// The error for a policy that points nowhere (rule 10).

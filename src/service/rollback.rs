@@ -88,6 +88,7 @@ impl Service {
     ) -> Result<Version> {
         let source = &subject.bundle.version;
         let number = policy.latest_version + 1;
+        lifecycle::check_approvals(policy, source)?;
         let copy = Version {
             number,
             // A label belongs to one version for ever.

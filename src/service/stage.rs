@@ -40,7 +40,7 @@ impl Service {
         };
         let (_, version) = subject.still_holds(write.tx.read()).await?;
         if lifecycle::stage(&version, request.etag, &report)? == StageDecision::AlreadyStaged {
-            return Ok(Staged { version, report, revision: 0 });
+            return write.finish(Staged { version, report, revision: 0 }).await;
         }
         let version =
             Version { state: VersionState::Staged, etag: version.etag + 1, stage_time: Some(context.now), ..version };

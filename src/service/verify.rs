@@ -4,7 +4,8 @@ use super::signer::Signer;
 use crate::domain::event::{Event, Payload};
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
-use crate::signing::{digest_of, event_hash, verify_bundle, verify_seal, verify_statement};
+use crate::signing::payload::Manifest;
+use crate::signing::{TYP_BUNDLE, digest_of, event_hash, jws, verify_seal, verify_statement};
 use crate::store::ActiveRow;
 use crate::watch::Verify;
 
@@ -23,6 +24,35 @@ impl Signer {
                     && stated.digest == change.digest
                     && stated.previous == change.previous
             })
+    }
+}
+
+impl Signer {
+    /// The row of a published version says what its manifest says, and the manifest is of a known key.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    pub(super) fn published(&self, version: &Version) -> Result<()> {
+        let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
+        if version.state != VersionState::Published {
+            return broken("it is not published".to_owned());
+        }
+        let signed = jws::verify(&version.manifest, TYP_BUNDLE, self.keys());
+        let manifest = match signed.and_then(|signed| Manifest::from_bytes(&signed.payload)) {
+            Ok(manifest) => manifest,
+            Err(error) => return broken(format!("its manifest does not verify: {error}")),
+        };
+        let same = manifest.store == self.store()
+            && manifest.namespace == version.policy.namespace
+            && manifest.policy == version.policy.policy
+            && manifest.version == version.number
+            && manifest.digest == version.digest
+            && i64::try_from(manifest.size) == Ok(version.size_bytes)
+            && manifest.label == version.label.as_ref().map(ToString::to_string)
+            && manifest.content_type == version.content_type
+            && manifest.author == version.author
+            && manifest.publisher == version.publisher;
+        if same { Ok(()) } else { broken("its row says something else than its manifest".to_owned()) }
     }
 }
 
@@ -60,24 +90,11 @@ impl Verify for Signer {
     }
 
     fn bundle(&self, version: &Version, content: &[u8]) -> Result<()> {
-        let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
-        if version.state != VersionState::Published {
-            return broken("it is not published".to_owned());
+        self.published(version)?;
+        if digest_of(content) == version.digest && i64::try_from(content.len()) == Ok(version.size_bytes) {
+            return Ok(());
         }
-        let manifest = match verify_bundle(&version.manifest, content, self.keys()) {
-            Ok(manifest) => manifest,
-            Err(error) => return broken(format!("its bundle does not verify: {error}")),
-        };
-        let same = manifest.store == self.store()
-            && manifest.namespace == version.policy.namespace
-            && manifest.policy == version.policy.policy
-            && manifest.version == version.number
-            && manifest.digest == version.digest
-            && manifest.label == version.label.as_ref().map(ToString::to_string)
-            && manifest.content_type == version.content_type
-            && manifest.author == version.author
-            && manifest.publisher == version.publisher;
-        if same { Ok(()) } else { broken("its row says something else than its manifest".to_owned()) }
+        Err(Error::data_loss(format!("{}: its content is not the one that was signed", version.name())))
     }
 
     fn in_force(&self, row: &ActiveRow) -> Result<()> {

@@ -1,5 +1,7 @@
 //! The one way a change is written: replay or lock, decide elsewhere, record one event, keep the answer, commit, wake.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -84,7 +86,13 @@ impl<'a> Call<'a> {
 
     /// Locks a namespace.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
+        // Read before the lock: what this replica had read by then must be in the log.
+        let read = self.service.hub.existing(namespace).map(|feed| feed.head().cursor);
         let tx = self.service.store.begin(namespace).await?;
+        if read > Some(tx.head().cursor) {
+            // The next event would stand where another one stood.
+            return Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())));
+        }
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }
@@ -161,6 +169,10 @@ impl Write<'_> {
     }
 
     /// Keeps the answer, commits, and wakes the watches. With `validate_only` it undoes everything instead.
+    ///
+    /// # Errors
+    /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
+    #[expect(clippy::disallowed_methods, reason = "a caller that goes away must not take the COMMIT with it (G8)")]
     pub(super) async fn finish<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
         if self.call.context.delivery.validate_only {
             return Ok(answer);
@@ -170,8 +182,13 @@ impl Write<'_> {
             let kept = KeptAnswer { fingerprint: self.call.fingerprint.clone(), answer: text };
             self.tx.keep_answer(key, kept, self.call.context.now).await?;
         }
-        self.tx.commit().await?;
-        self.call.service.hub.wake();
+        let (tx, hub) = (self.tx, Arc::clone(&self.call.service.hub));
+        let committed = tokio::spawn(async move {
+            tx.commit().await?;
+            hub.wake();
+            Ok(())
+        });
+        committed.await.map_err(|error| Error::internal(format!("a commit ended early: {error}"))).flatten()?;
         Ok(answer)
     }
 }

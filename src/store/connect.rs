@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend};
 
 use super::error::StoreError;
@@ -13,7 +14,11 @@ const SQLITE_READERS_MAX: u32 = 4;
 /// Connections to PostgreSQL. Each write holds one from lock to commit.
 const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 /// How long a call waits for a connection. Longer: callers of a dead database wait longer for their answer.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction
+/// whose replica fell asleep. Too low: a busy namespace refuses writes. Too high: one stuck replica holds up the others.
+const POSTGRES_TIMEOUTS: [(&str, &str); 3] =
+    [("lock_timeout", "2500"), ("statement_timeout", "10000"), ("idle_in_transaction_session_timeout", "10000")];
 /// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell).
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -45,17 +50,20 @@ impl Database {
     /// # Errors
     /// `StoreError`, each with what to do.
     pub async fn open(&self, migrate: bool) -> Result<Store, StoreError> {
-        let store = self.connect().await?;
+        // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
+        let store = self.connect(&[]).await?;
+        // First, so that a database that is refused stays as it was.
+        guard::check_durable(&store).await?;
         if migrate {
             migrate::up(self, &store).await?;
         } else {
             migrate::check(&store).await?;
         }
-        guard::check_durable(&store).await?;
-        Ok(store)
+        store.close().await;
+        self.connect(&POSTGRES_TIMEOUTS).await
     }
 
-    async fn connect(&self) -> Result<Store, StoreError> {
+    async fn connect(&self, timeouts: &'static [(&'static str, &'static str)]) -> Result<Store, StoreError> {
         match self {
             Self::Sqlite { path } => {
                 make_private(path).map_err(StoreError::File)?;
@@ -64,8 +72,13 @@ impl Database {
                 Ok(Store { writer, reader })
             }
             Self::Postgres { url } => {
+                // Its own error would repeat the URL, secrets and all.
+                url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
                 let mut options = ConnectOptions::new(url);
-                options.max_connections(POSTGRES_CONNECTIONS_MAX).min_connections(1);
+                options
+                    .max_connections(POSTGRES_CONNECTIONS_MAX)
+                    .min_connections(1)
+                    .map_sqlx_postgres_opts(|postgres| postgres.options(timeouts.iter().copied()));
                 let pool = connect(options).await?;
                 Ok(Store { writer: pool.clone(), reader: pool })
             }
@@ -80,10 +93,15 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 async fn connect_sqlite(path: &Path, connections_max: u32) -> Result<DatabaseConnection, StoreError> {
-    let mut options = ConnectOptions::new(format!("sqlite://{}?mode=rwc", path.display()));
-    options.max_connections(connections_max).min_connections(1).map_sqlx_sqlite_opts(|sqlite| {
+    // The path goes in as it is below: in a URL some of its letters would mean something.
+    let path = path.to_owned();
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.max_connections(connections_max).min_connections(1).map_sqlx_sqlite_opts(move |sqlite| {
         use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
         sqlite
+            .in_memory(false)
+            .shared_cache(false)
+            .filename(&path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)

@@ -12,6 +12,10 @@ use crate::domain::{Error, Reason};
 pub enum StoreError {
     #[error("failed to reach the database: {0}")]
     Connect(DbErr),
+    #[error(
+        "failed to read the database URL: it must be postgres://user:password@host:port/name, each part percent-encoded"
+    )]
+    Url,
     #[error("failed to open the database file: {0}")]
     File(std::io::Error),
     #[error("failed to migrate the database: {0}")]
@@ -77,9 +81,14 @@ fn is_outage(error: &DbErr) -> bool {
     }
 }
 
-/// SQLSTATE classes 57P (operator intervention), 08 (connection), 53 (resources); SQLITE_BUSY and SQLITE_FULL.
+/// SQLSTATE classes 08 (connection), 53 (resources) and 57P (operator intervention); statements and transactions that
+/// PostgreSQL gave up (57014, 55P03, 25P03), serialization failures and deadlocks (40001, 40P01), and a primary that became
+/// a standby (25006). SQLite: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN; the low byte is the primary result code.
 fn is_outage_code(code: &str) -> bool {
-    code.starts_with("57P") || code.starts_with("08") || code.starts_with("53") || matches!(code, "5" | "13")
+    const SQLITE_PRIMARY: [u32; 6] = [5, 6, 8, 10, 13, 14];
+    let postgres = ["57P", "08", "53", "57014", "55P03", "25P03", "25006", "40001", "40P01"];
+    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| SQLITE_PRIMARY.contains(&(code & 0xff)));
+    sqlite || (code.len() == 5 && postgres.iter().any(|class| code.starts_with(class)))
 }
 
 impl From<Error> for StoreError {

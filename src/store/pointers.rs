@@ -30,7 +30,7 @@ pub struct ActiveRow {
     pub statement: String,
 }
 
-/// Rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes two.
+/// Rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes three.
 const ROWS_PER_QUERY: usize = 500;
 
 /// The newest pointer of each policy up to a revision.
@@ -124,7 +124,11 @@ impl ReadTx {
         targets: &[(PolicyId, i64)],
     ) -> Result<Vec<(Version, Bytes)>> {
         let targets: Vec<(&str, i64)> = targets.iter().map(|(policy, number)| (policy.as_str(), *number)).collect();
-        Ok(self.bundles(namespace, &targets).await?.into_values().collect())
+        let mut found = Vec::with_capacity(targets.len());
+        for chunk in targets.chunks(ROWS_PER_QUERY) {
+            found.extend(self.bundles(namespace, chunk).await?.into_values());
+        }
+        Ok(found)
     }
 
     async fn bundles(
@@ -133,9 +137,12 @@ impl ReadTx {
         targets: &[(&str, i64)],
     ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
         use versions::Column as V;
-        let key = Expr::tuple([Expr::col(V::Namespace), Expr::col(V::Policy), Expr::col(V::Number)]);
-        let keys = targets.iter().map(|(policy, number)| (namespace.as_str(), *policy, *number));
-        let rows = versions::Entity::find().filter(key.in_tuples(keys));
+        let key = Expr::tuple([Expr::col(V::Policy), Expr::col(V::Number)]);
+        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+        let rows = versions::Entity::find()
+            .filter(V::Namespace.eq(namespace.as_str()))
+            .filter(V::Policy.is_in(targets.iter().map(|(policy, _)| *policy)))
+            .filter(key.in_tuples(targets.iter().copied()));
         let rows = rows.all(&self.tx).await.map_err(failed)?;
         let digests = rows.iter().map(|row| row.digest.clone());
         let contents = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));

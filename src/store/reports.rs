@@ -2,7 +2,6 @@
 
 use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
 
-use super::connect::Store;
 use super::entity::reports::{ActiveModel, Column, Entity};
 use super::error::failed;
 use super::rows;
@@ -29,26 +28,16 @@ impl ReadTx {
 impl WriteTx {
     /// Keeps a report in place of the one before.
     pub async fn put_report(&self, policy: &PolicyName, number: i64, report: &Report) -> Result<()> {
-        put(self.tx(), policy, number, report).await
+        let row = ActiveModel {
+            namespace: Set(policy.namespace.to_string()),
+            policy: Set(policy.policy.to_string()),
+            number: Set(number),
+            body: Set(rows::to_json(report)?),
+        };
+        let replace = OnConflict::columns([Column::Namespace, Column::Policy, Column::Number])
+            .update_column(Column::Body)
+            .to_owned();
+        Entity::insert(row).on_conflict(replace).exec_without_returning(self.tx()).await.map_err(failed)?;
+        Ok(())
     }
-}
-
-impl Store {
-    /// Keeps the report of checks that failed: the version stays as it is, and nothing enters the log.
-    pub async fn put_failed_report(&self, policy: &PolicyName, number: i64, report: &Report) -> Result<()> {
-        put(&self.writer, policy, number, report).await
-    }
-}
-
-async fn put(db: &impl sea_orm::ConnectionTrait, policy: &PolicyName, number: i64, report: &Report) -> Result<()> {
-    let row = ActiveModel {
-        namespace: Set(policy.namespace.to_string()),
-        policy: Set(policy.policy.to_string()),
-        number: Set(number),
-        body: Set(rows::to_json(report)?),
-    };
-    let replace =
-        OnConflict::columns([Column::Namespace, Column::Policy, Column::Number]).update_column(Column::Body).to_owned();
-    Entity::insert(row).on_conflict(replace).exec_without_returning(db).await.map_err(failed)?;
-    Ok(())
 }

@@ -55,7 +55,9 @@ impl Store {
     #[expect(clippy::disallowed_methods, reason = "here writes begin")]
     pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting.
+        // PostgreSQL: read committed whatever the role's default, so that what is read after the lock is what is there.
         let options = TransactionOptions {
+            isolation_level: self.is_postgres().then_some(IsolationLevel::ReadCommitted),
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };

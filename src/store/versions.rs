@@ -77,8 +77,14 @@ impl ReadTx {
     /// The labels of the published versions.
     pub async fn published_labels(&self, policy: &PolicyName) -> Result<Vec<Label>> {
         let query = in_states(of(policy).filter(Column::Label.is_not_null()), &[VersionState::Published]);
-        let labels: Vec<Option<String>> =
-            query.select_only().column(Column::Label).into_tuple().all(&self.tx).await.map_err(failed)?;
+        let labels: Vec<Option<String>> = query
+            .order_by_asc(Column::Number)
+            .select_only()
+            .column(Column::Label)
+            .into_tuple()
+            .all(&self.tx)
+            .await
+            .map_err(failed)?;
         labels
             .into_iter()
             .flatten()
@@ -88,9 +94,12 @@ impl ReadTx {
 
     /// The versions that targets of one activation name, in one query. What is not there is left out.
     pub async fn versions_named(&self, namespace: &NamespaceId, targets: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
-        let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Policy), Expr::col(Column::Number)]);
-        let keys = targets.iter().map(|(policy, number)| (namespace.as_str(), policy.as_str(), *number));
-        let query = Entity::find().filter(key.in_tuples(keys));
+        let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Number)]);
+        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
+            .filter(key.in_tuples(targets.iter().map(|(policy, number)| (policy.as_str(), *number))));
         self.versions_of(query).await
     }
 

@@ -93,7 +93,7 @@ impl Feed {
     pub(super) fn check(&self, stored: Head, now: Micros) {
         let mut state = self.state();
         if state.head == stored {
-            state.checked = state.checked.max(now);
+            state.checked = now;
         }
     }
 

@@ -34,13 +34,20 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     fn in_force(&self, row: &ActiveRow) -> Result<()>;
 }
 
-/// The whole active set at a revision, verified.
+/// The whole active set at the head, verified.
 pub(super) async fn active_set(
     tx: &ReadTx,
     verify: &dyn Verify,
     namespace: &NamespaceId,
     head: Head,
 ) -> Result<ActiveSet> {
+    if head.cursor.revision > 0 {
+        let event = tx.event(namespace, head.cursor.revision).await?;
+        verify.event(&event)?;
+        if event.hash != head.hash || event.cursor != head.cursor {
+            return Err(Error::data_loss(format!("{namespace}: its head is not its last event")));
+        }
+    }
     let rows = tx.active_now(namespace, head.cursor.revision).await?;
     let mut bundles = Vec::with_capacity(rows.len());
     for row in rows {

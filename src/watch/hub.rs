@@ -50,7 +50,12 @@ impl Hub {
         let read = cell.get_or_try_init(|| self.read(namespace)).await.map(Arc::clone);
         if read.is_err() {
             // A namespace that is not there, or can't be read now, leaves nothing behind.
-            self.lock().retain(|_, cell| cell.initialized() || Arc::strong_count(cell) > 2);
+            let mut feeds = self.lock();
+            let is_mine = |kept: &Arc<OnceCell<_>>| Arc::ptr_eq(kept, &cell) && !kept.initialized();
+            // Two hold it: the map and this call. A third is still reading.
+            if feeds.get(namespace).is_some_and(is_mine) && Arc::strong_count(&cell) == 2 {
+                feeds.remove(namespace);
+            }
         }
         read
     }

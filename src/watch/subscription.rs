@@ -38,7 +38,7 @@ pub struct Subscription {
 /// What a subscriber is due next.
 #[derive(Debug)]
 pub enum Step {
-    /// The state to start from, already filtered. `digest_of` is the unfiltered set at the same cursor.
+    /// The state to start from.
     Snapshot {
         /// What it asked for.
         set: ActiveSet,
@@ -57,7 +57,7 @@ impl Subscription {
         let moved = feed.listen();
         let epoch = feed.head().cursor.epoch;
         if let Some(resume) = watch.resume
-            && (resume.epoch != epoch || resume.revision < 0)
+            && resume.epoch != epoch
         {
             return Err(resume_point_gone(resume, epoch));
         }
@@ -99,7 +99,7 @@ impl Subscription {
         self.moved.mark_unchanged();
         let Some(cursor) = self.cursor else { return Ok(self.snapshot()) };
         loop {
-            let at = self.cursor.unwrap_or(cursor);
+            let at = self.read_up_to(self.cursor.unwrap_or(cursor));
             let next = match self.behind.pop_front() {
                 Some(activation) => Arc::new(activation),
                 None => match self.feed.after(at.revision) {
@@ -121,6 +121,14 @@ impl Subscription {
             if let Some(mine) = self.filter(&next) {
                 return Ok(Step::Activation(mine));
             }
+        }
+    }
+
+    /// Where to look on from: behind a page that was delivered whole, past its last events too, which moved nothing.
+    fn read_up_to(&self, cursor: Cursor) -> Cursor {
+        match self.behind_head {
+            Some(head) if self.behind.is_empty() => cursor.max(head.cursor),
+            _ => cursor,
         }
     }
 

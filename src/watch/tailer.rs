@@ -12,7 +12,7 @@ use crate::domain::Result;
 use crate::domain::event::Head;
 
 /// Events read at once. A feed that is further behind reads on in the next round.
-const READ_MAX_EVENTS: u32 = 256;
+const READ_MAX_EVENTS: u32 = 64;
 
 impl Hub {
     /// Tails until it is dropped. A failed look is logged and tried again at the next poll: no feed skips an event.

@@ -12,11 +12,15 @@ mod admin;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod deactivate;
 #[cfg(test)]
 mod draft;
+#[cfg(test)]
+mod durability;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
@@ -24,7 +28,11 @@ mod harness;
 #[cfg(test)]
 mod idempotency;
 #[cfg(test)]
+mod immutable;
+#[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod migrate;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
@@ -34,8 +42,24 @@ mod random;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
+mod serve;
+#[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod startup;
+#[cfg(test)]
+mod tamper;
+#[cfg(test)]
+mod tls;
+#[cfg(test)]
+mod tokens;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod versions;
+#[cfg(test)]
+mod watch;
+#[cfg(test)]
+mod watch_many;
+#[cfg(test)]
+mod watch_resume;

@@ -1,6 +1,6 @@
 //! Several fields at once: a caller is told of all that can't be taken, not of the first.
 
-use crate::domain::Result;
+use crate::domain::{Error, Result};
 
 /// Both, or the violations of both. An error that is not about fields is the answer as it is.
 pub(super) fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
@@ -12,19 +12,29 @@ pub(super) fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> 
                 return Err(first);
             }
             let violations = first.violations.into_iter().chain(second.violations).collect();
-            Err(crate::domain::Error::invalid_fields(violations))
+            Err(Error::invalid_fields(violations))
         }
     }
 }
 
-/// All, or the violations of all.
+/// All, or the violations of all. The caller has bounded how many there are.
 pub(super) fn all<T>(fields: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
-    let mut all = Ok(Vec::new());
+    let mut taken = Vec::new();
+    let mut violations = Vec::new();
     for field in fields {
-        all = both(all, field).map(|(mut taken, field)| {
-            taken.push(field);
-            taken
-        });
+        match field {
+            Ok(field) => taken.push(field),
+            Err(error) if error.violations.is_empty() => return Err(error),
+            Err(error) => violations.extend(error.violations),
+        }
     }
-    all
+    if violations.is_empty() { Ok(taken) } else { Err(Error::invalid_fields(violations)) }
+}
+
+/// Refuses a list that is longer than its limit, before anything is made of it.
+pub(super) fn at_most<T>(field: &str, list: &[T], limit: usize) -> Result<()> {
+    if list.len() <= limit {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("has {} entries, over {limit}", list.len())))
 }

@@ -2,7 +2,7 @@
 
 use crate::domain::command::{Delivery, PolicyOrVersion};
 use crate::domain::limits::REQUEST_ID_MAX_CHARS;
-use crate::domain::name::{NamespaceId, PolicyName, VersionName};
+use crate::domain::name::{NamespaceId, PolicyName, VersionName, VersionRef};
 use crate::domain::{Error, Result};
 
 /// `request_id` and `validate_only`.
@@ -42,13 +42,28 @@ pub fn version(field: &str, name: &str) -> Result<VersionName> {
     VersionName::parse(field, name)
 }
 
+/// The name of a version that shall change: by number or label. What `latest` or `active` means may be another version
+/// by the time it is done.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub(super) fn exact_version(field: &str, name: &str) -> Result<VersionName> {
+    let name = VersionName::parse(field, name)?;
+    match name.version {
+        VersionRef::Number(_) | VersionRef::Label(_) => Ok(name),
+        VersionRef::Active | VersionRef::Latest => {
+            Err(Error::invalid(field, "must name the version by its number or label"))
+        }
+    }
+}
+
 /// A version's name, or a policy's for its one open draft.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn policy_or_version(field: &str, name: &str) -> Result<PolicyOrVersion> {
+pub(super) fn policy_or_version(field: &str, name: &str) -> Result<PolicyOrVersion> {
     if name.contains("/versions/") {
-        VersionName::parse(field, name).map(PolicyOrVersion::Version)
+        exact_version(field, name).map(PolicyOrVersion::Version)
     } else {
         PolicyName::parse(field, name).map(PolicyOrVersion::Policy)
     }

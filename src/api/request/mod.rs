@@ -9,7 +9,7 @@ mod mutations;
 mod sync;
 
 pub use admin::{create_namespace, list_namespaces, update_namespace};
-pub use fields::{delivery, namespace, policy, policy_or_version, version};
+pub use fields::{delivery, namespace, policy, version};
 pub use lists::{EventList, VersionList, list_events, list_policies, list_versions};
 pub use mutations::{
     abandon_draft, activate, create_policy, deactivate, draft, publish, rollback, stage, update_policy,

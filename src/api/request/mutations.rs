@@ -1,13 +1,14 @@
 //! The mutations of `PolicyService`.
 
-use super::both::{all, both};
-use super::fields::{count, etag, namespace, policy, policy_or_version, version};
+use super::both::{all, at_most, both};
+use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version};
 use crate::api::pb;
 use crate::domain::command::{
     AbandonDraft, Activate, CreatePolicy, Deactivate, Draft, Publish, Rollback, SettingsPatch, Stage, Target,
     UpdatePolicy,
 };
 use crate::domain::label::Label;
+use crate::domain::limits::{ACTIVATION_TARGETS_MAX, REQUIRES_MAX};
 use crate::domain::name::{PolicyId, PolicyName};
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
@@ -114,6 +115,7 @@ fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
 /// `INVALID_ARGUMENT`.
 pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
+    at_most("requires", &request.requires, REQUIRES_MAX)?;
     let requires = all(request.requires.into_iter().enumerate().map(requirement));
     let (policy, (label, requires)) = both(policy("parent", &request.parent), both(label, requires))?;
     Ok(Draft {
@@ -133,7 +135,7 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn abandon_draft(request: pb::AbandonDraftRequest) -> Result<AbandonDraft> {
-    let (version, etag) = both(version("name", &request.name), etag(&request.etag))?;
+    let (version, etag) = both(exact_version("name", &request.name), etag(&request.etag))?;
     Ok(AbandonDraft { version, etag, reason: request.reason })
 }
 
@@ -161,6 +163,7 @@ pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
 /// `INVALID_ARGUMENT`.
 pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
     let namespace = namespace("parent", &request.parent)?;
+    at_most("targets", &request.targets, ACTIVATION_TARGETS_MAX)?;
     let target = |(index, from): (usize, pb::ActivateTarget)| {
         let policy = PolicyId::parse_within(&format!("targets[{index}].policy"), &namespace, &from.policy)?;
         Ok(Target { policy, version: from.version, expected_active: from.expected_active })

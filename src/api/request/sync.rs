@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::both::all;
+use super::both::{all, at_most};
 use super::fields::{namespace, policy};
 use crate::api::{pb, time};
 use crate::domain::command::{ActiveScope, AsOf, Watch};
@@ -39,9 +39,7 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<(ActiveScope, AsOf, 
 /// `INVALID_ARGUMENT`.
 pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
     let namespace = namespace("parent", &request.parent)?;
-    if request.policies.len() > WATCH_POLICIES_MAX {
-        return Err(Error::invalid("policies", format!("has over {WATCH_POLICIES_MAX} entries")));
-    }
+    at_most("policies", &request.policies, WATCH_POLICIES_MAX)?;
     if request.subscriber_id.chars().count() > SUBSCRIBER_ID_MAX_CHARS {
         return Err(Error::invalid("subscriber_id", format!("is over {SUBSCRIBER_ID_MAX_CHARS} characters")));
     }

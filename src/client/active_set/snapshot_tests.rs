@@ -3,7 +3,6 @@
 use super::signed_messages::*;
 use super::tests::{at, content_digest, held, level, level_with, only, pairs, refusal};
 use super::*;
-use crate::signing::VerifyError;
 
 #[test]
 fn only_a_whole_snapshot_lets_anything_follow() {
@@ -75,9 +74,17 @@ fn another_set_than_the_checkpoint_says_is_refused() {
     let (signer, mut set) = level();
     let lost = heartbeat(8, signer.checkpoint(1, 8, &[("a", 2), ("b", 1)]));
     assert_eq!(refusal(&mut set, &lost), Refusal::OtherSet("checkpoint"));
-    set.begin_stream();
+}
+
+#[test]
+fn an_expired_checkpoint_keeps_the_set_and_refreshes_nothing() {
+    let (signer, mut set) = level();
     let expired = heartbeat(6, signer.checkpoint(1, 6, &[("a", 1), ("b", 1)]));
-    assert!(matches!(set.apply(&expired, NOW + 60), Err(Refusal::Signature { error: VerifyError::Stale, .. })));
+    let before = held(&set);
+    let alive = set.apply(&expired, NOW + 60).expect("alive");
+    assert!(matches!(alive, Change::Alive { behind: true, .. }), "{alive:?}");
+    assert_eq!(held(&set), before);
+    assert!(set.is_stale(NOW + 60));
 }
 
 #[test]

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use super::super::command;
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::event::PointerChange;
-use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX, NOTE_MAX_BYTES};
+use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 use super::super::policy::Policy;
 use super::super::report::Report;
 use super::super::version::{Version, VersionState};
+use super::check_note;
 use super::publish::check_report;
 
 /// What one target is decided on.
@@ -28,10 +29,7 @@ pub fn check_reason(reason: &str) -> Result<()> {
     if reason.trim().is_empty() {
         return Err(Error::invalid("reason", "is required"));
     }
-    if reason.len() > NOTE_MAX_BYTES {
-        return Err(Error::invalid("reason", format!("is over {NOTE_MAX_BYTES} bytes")));
-    }
-    Ok(())
+    check_note("reason", reason)
 }
 
 /// What can be told of a request before anything is read.
@@ -46,6 +44,7 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
         return Err(Error::invalid_fields(violations));
     }
     let mut seen = BTreeSet::new();
+    let mut twice = None;
     for (index, target) in request.targets.iter().enumerate() {
         if target.version < 1 {
             let field = format!("targets[{index}].version");
@@ -53,10 +52,14 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
         }
         if !seen.insert(&target.policy) {
             let message = format!("targets[{index}] names policy {} a second time", target.policy);
-            return Err(Error::new(Reason::DuplicateTarget, message).with("policy", &target.policy));
+            twice = Some(Error::new(Reason::DuplicateTarget, message).with("policy", &target.policy));
         }
     }
-    if violations.is_empty() { Ok(()) } else { Err(Error::invalid_fields(violations)) }
+    match twice {
+        _ if !violations.is_empty() => Err(Error::invalid_fields(violations)),
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }
 
 /// Decides an activation: every pointer moves, or none. `facts` are those of the targets, in their order.
@@ -150,6 +153,7 @@ fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
 mod tests {
     use super::super::model::policy_name;
     use super::*;
+    use crate::domain::limits::NOTE_MAX_BYTES;
     use crate::domain::name::PolicyId;
 
     fn request(targets: usize, version: i64) -> command::Activate {

@@ -3,10 +3,9 @@
 use super::super::command;
 use super::super::digest::Digest;
 use super::super::error::{Error, Reason, Result};
-use super::super::limits::{NOTE_MAX_BYTES, REQUIRES_MAX};
 use super::super::policy::Policy;
 use super::super::version::Version;
-use super::{check_etag, check_open};
+use super::{check_etag, check_note, check_open};
 
 /// What a draft is decided on.
 #[derive(Debug, Clone, Copy)]
@@ -69,12 +68,7 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
 }
 
 fn check_request(request: &command::Draft) -> Result<()> {
-    if request.change_note.len() > NOTE_MAX_BYTES {
-        return Err(Error::invalid("change_note", format!("is over {NOTE_MAX_BYTES} bytes")));
-    }
-    if request.requires.len() > REQUIRES_MAX {
-        return Err(Error::invalid("requires", format!("has over {REQUIRES_MAX} entries")));
-    }
+    check_note("change_note", &request.change_note)?;
     if request.base_version < 0 {
         return Err(Error::invalid("base_version", "must not be negative"));
     }
@@ -130,18 +124,16 @@ mod tests {
 
     use super::super::model::{digest, new_policy, policy_name};
     use super::*;
-    use crate::domain::version::Requirement;
+    use crate::domain::limits::NOTE_MAX_BYTES;
 
-    fn request(note_bytes: usize, requires: usize, base_version: i64) -> command::Draft {
-        let requirement =
-            Requirement { policy: policy_name(1).policy, version_req: semver::VersionReq::parse("^1").unwrap() };
+    fn request(note_bytes: usize, base_version: i64) -> command::Draft {
         command::Draft {
             policy: policy_name(0),
             content: Bytes::new(),
             content_type: String::new(),
             label: None,
             change_note: "n".repeat(note_bytes),
-            requires: vec![requirement; requires],
+            requires: Vec::new(),
             base_version,
             allow_missing: false,
         }
@@ -156,9 +148,10 @@ mod tests {
             assert_eq!(error.reason, Reason::InvalidArgument, "{error}");
             Some(error.violations.into_iter().map(|each| each.field).collect::<Vec<_>>())
         };
-        assert_eq!(refused(request(NOTE_MAX_BYTES, REQUIRES_MAX, 0)), None);
-        assert_eq!(refused(request(NOTE_MAX_BYTES + 1, 0, 0)), Some(vec!["change_note".to_owned()]));
-        assert_eq!(refused(request(0, REQUIRES_MAX + 1, 0)), Some(vec!["requires".to_owned()]));
-        assert_eq!(refused(request(0, 0, -1)), Some(vec!["base_version".to_owned()]));
+        assert_eq!(refused(request(NOTE_MAX_BYTES, 0)), None);
+        assert_eq!(refused(request(NOTE_MAX_BYTES + 1, 0)), Some(vec!["change_note".to_owned()]));
+        let nul = command::Draft { change_note: "a\0b".to_owned(), ..request(0, 0) };
+        assert_eq!(refused(nul), Some(vec!["change_note".to_owned()]));
+        assert_eq!(refused(request(0, -1)), Some(vec!["base_version".to_owned()]));
     }
 }

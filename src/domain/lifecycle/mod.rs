@@ -11,10 +11,25 @@ mod model;
 
 pub use activate::{TargetFacts, activate, check_activate, check_reason, deactivate, rollback};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
-pub use publish::{StageDecision, check_stageable, publish, stage};
+pub use publish::{StageDecision, check_approvals, check_stageable, publish, stage};
 
 use super::error::{Error, Reason, Result};
+use super::limits::NOTE_MAX_BYTES;
 use super::version::{Version, VersionState};
+
+/// A text for people: bounded, and without NUL, which PostgreSQL keeps in no text. `field` is named in the error.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn check_note(field: &str, text: &str) -> Result<()> {
+    if text.len() > NOTE_MAX_BYTES {
+        return Err(Error::invalid(field, format!("is over {NOTE_MAX_BYTES} bytes")));
+    }
+    if text.contains('\0') {
+        return Err(Error::invalid(field, "holds a NUL character"));
+    }
+    Ok(())
+}
 
 /// A given etag must be the current one.
 pub fn check_etag(given: Option<i64>, current: i64, resource: &str) -> Result<()> {

@@ -41,6 +41,14 @@ pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<St
 pub fn publish(policy: &Policy, version: &Version, etag: Option<i64>, report: &Report) -> Result<()> {
     check_stageable(version, etag)?;
     check_report(version, report)?;
+    check_approvals(policy, version)
+}
+
+/// A policy may ask for approvals of what becomes published, however it comes about.
+///
+/// # Errors
+/// `APPROVALS_MISSING`.
+pub fn check_approvals(policy: &Policy, version: &Version) -> Result<()> {
     if policy.settings.required_approvals > 0 {
         return Err(Error::new(
             Reason::ApprovalsMissing,

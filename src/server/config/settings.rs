@@ -78,7 +78,7 @@ pub struct Settings {
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub insecure_plaintext: Option<bool>,
 
-    /// How long open calls and watches may take to end at shutdown, at most 30000 [default: 25000]
+    /// How long open calls and watches may take to end at shutdown, at most 22000 [default: 20000]
     #[arg(long, env = "POLICYHUB_DRAIN_TIMEOUT_MS", value_name = "MS")]
     pub drain_timeout_ms: Option<u64>,
 

@@ -60,7 +60,7 @@ fn defaults_are_the_documented_ones() {
             "tls_cert": null,
             "tls_key": null,
             "insecure_plaintext": false,
-            "drain_timeout_ms": 25_000,
+            "drain_timeout_ms": 20_000,
             "max_content_bytes": CONTENT_MAX_BYTES,
             "keys_dir": "./policyhub-data/keys",
             "signing_algorithm": "EdDSA",
@@ -167,7 +167,7 @@ fn values_out_of_range_are_refused_by_key() {
         ("heartbeat_interval_ms = 10001", "heartbeat_interval_ms"),
         ("poll_interval_ms = 49", "poll_interval_ms"),
         ("poll_interval_ms = 1001", "poll_interval_ms"),
-        ("drain_timeout_ms = 30001", "drain_timeout_ms"),
+        ("drain_timeout_ms = 22001", "drain_timeout_ms"),
         ("watch_ring_events = 15", "watch_ring_events"),
         ("watch_ring_events = 65537", "watch_ring_events"),
         ("max_content_bytes = 0", "max_content_bytes"),
@@ -191,7 +191,7 @@ fn values_out_of_range_are_refused_by_key() {
 
 #[test]
 fn values_at_the_edge_are_taken() {
-    let text = "heartbeat_interval_ms = 100\npoll_interval_ms = 50\ndrain_timeout_ms = 30000\nwatch_ring_events = 16\n\
+    let text = "heartbeat_interval_ms = 100\npoll_interval_ms = 50\ndrain_timeout_ms = 22000\nwatch_ring_events = 16\n\
                 max_content_bytes = 1\nlog_level = 'warn,policyhub=debug,tower[span]=off'\ngrpc_addr = '127.0.0.1:0'\n\
                 http_addr = '127.0.0.1:0'\nsigning_algorithm = 'ES256'\ndatabase_url = 'postgresql://h/d'";
     let config = file(text).resolve().expect("valid");

@@ -76,6 +76,13 @@ impl Hub {
         Self::start_on(dir, url, &arguments).await
     }
 
+    /// The same server again, after it ended as it is asked to.
+    pub async fn restart_in_order(mut self) -> Self {
+        self.signal("TERM");
+        assert!(self.ended().await.success(), "the server must end in order");
+        self.restart().await
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -127,24 +134,32 @@ impl Hub {
 
     /// Runs SQL on its database as an intruder would, past the server.
     pub fn tamper(&self, sql: &str) -> String {
+        self.try_tamper(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same, when the database may refuse it: the error is what it said.
+    pub fn try_tamper(&self, sql: &str) -> Result<String, String> {
         match self.database_url.strip_prefix("sqlite://") {
             Some(path) => sqlite(Path::new(path), sql),
             None => {
                 let name = self.database_url.rsplit('/').next().expect("a database name");
-                Cluster::shared().psql(name, sql)
+                Cluster::shared().try_psql(name, sql)
             }
         }
     }
 }
 
 /// Python carries SQLite; the `sqlite3` shell is not everywhere.
-fn sqlite(path: &Path, sql: &str) -> String {
+fn sqlite(path: &Path, sql: &str) -> Result<String, String> {
     let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1],timeout=5)\nr=None\n\
                   for s in sys.argv[2].split(';;'):\n r=c.execute(s).fetchall()\nc.commit()\n\
                   print('\\n'.join('|'.join(str(v) for v in x) for x in r))";
     let output = Command::new("python3").args(["-c", script]).arg(path).arg(sql).output().expect("python3 runs");
-    assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>) -> Hub {

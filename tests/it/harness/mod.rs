@@ -5,12 +5,32 @@
 pub mod calls;
 pub mod hub;
 pub mod postgres;
+pub mod watching;
 
 pub use hub::{Database, Hub};
 
-/// Runs the same body on both databases, as two tests.
+/// Runs the same body on both databases, as two tests. `with &["--flag", "value"];` before the functions starts their
+/// servers with these arguments; a body over a `Database` instead of a `Hub` starts its own.
 macro_rules! on_both_databases {
-    ($($(#[doc = $doc:literal])* async fn $name:ident($hub:ident: Hub) $body:block)*) => {$(
+    ($($(#[doc = $doc:literal])* async fn $name:ident($database:ident: Database) $body:block)*) => {$(
+        $(#[doc = $doc])*
+        mod $name {
+            use super::*;
+
+            async fn body($database: crate::harness::Database) $body
+
+            #[tokio::test]
+            async fn sqlite() {
+                body(crate::harness::Database::Sqlite).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                body(crate::harness::Database::Postgres).await;
+            }
+        }
+    )*};
+    (with $arguments:expr; $($(#[doc = $doc:literal])* async fn $name:ident($hub:ident: Hub) $body:block)*) => {$(
         $(#[doc = $doc])*
         mod $name {
             use super::*;
@@ -19,14 +39,17 @@ macro_rules! on_both_databases {
 
             #[tokio::test]
             async fn sqlite() {
-                body(crate::harness::Hub::start(crate::harness::Database::Sqlite).await).await;
+                body(crate::harness::Hub::start_with(crate::harness::Database::Sqlite, $arguments).await).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                body(crate::harness::Hub::start(crate::harness::Database::Postgres).await).await;
+                body(crate::harness::Hub::start_with(crate::harness::Database::Postgres, $arguments).await).await;
             }
         }
     )*};
+    ($($functions:tt)*) => {
+        crate::harness::on_both_databases! { with &[]; $($functions)* }
+    };
 }
 pub(crate) use on_both_databases;

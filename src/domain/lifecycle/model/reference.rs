@@ -79,11 +79,11 @@ impl Reference {
         if targets.is_empty() {
             return refuse(Reason::InvalidArgument, &[]);
         }
-        if (1..targets.len()).any(|later| targets[..later].iter().any(|aim| aim.policy == targets[later].policy)) {
-            return refuse(Reason::DuplicateTarget, &[]);
-        }
         if targets.iter().any(|aim| aim.version == 0) {
             return refuse(Reason::InvalidArgument, &[]);
+        }
+        if (1..targets.len()).any(|later| targets[..later].iter().any(|aim| aim.policy == targets[later].policy)) {
+            return refuse(Reason::DuplicateTarget, &[]);
         }
         for aim in targets {
             self.lines[aim.policy].row(aim.version)?;

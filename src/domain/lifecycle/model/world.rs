@@ -172,7 +172,10 @@ impl World {
             allow_missing: false,
         };
         let open = shelf.open();
-        let mut live = shelf.versions.values().filter(|version| version.state.is_live());
+        let mut live = shelf
+            .versions
+            .values()
+            .filter(|version| version.state.is_open() || version.state == VersionState::Published);
         let holder = label.as_ref().and_then(|label| live.find(|version| version.label.as_ref() == Some(label)));
         let base_exists = base_version == 0 || shelf.versions.contains_key(&base_version);
         let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists };

@@ -1,0 +1,93 @@
+//! The command line: the whole life by commands, with its outputs and exit codes.
+
+use std::io::Write as _;
+use std::process::{Output, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Database, Hub};
+
+/// Runs a command, with something on its stdin.
+fn run(hub: &Hub, arguments: &[&str], stdin: &str) -> Output {
+    let mut child = hub
+        .cli()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    // A command that reads nothing may have closed it.
+    let _ = child.stdin.take().expect("stdin").write_all(stdin.as_bytes());
+    child.wait_with_output().expect("an end")
+}
+
+/// Runs a command that must succeed; its one JSON document.
+fn json(hub: &Hub, arguments: &[&str], stdin: &str) -> Value {
+    let output = run(hub, &[arguments, &["--output", "json"]].concat(), stdin);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("one JSON document on stdout, and nothing else")
+}
+
+#[tokio::test]
+async fn the_whole_life_by_commands() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let draft = ["draft", "p", "-", "--content-type", "application/yaml", "--create", "--label", "1.0.0"];
+    assert_eq!(json(&hub, &draft, "a: 1")["version"]["version"], 1);
+    assert_eq!(json(&hub, &["stage", "p@1"], "")["report"]["passed"], true);
+    assert_eq!(json(&hub, &["publish", "p@1"], "")["version"]["state"], "VERSION_STATE_PUBLISHED");
+    assert_eq!(json(&hub, &["activate", "p@v1.0.0", "--reason", "go"], "")["revision"], 4);
+    json(&hub, &["draft", "p", "-", "--content-type", "application/yaml"], "a: 2");
+    assert_eq!(json(&hub, &["publish", "p", "--activate", "--reason", "go on"], "")["version"]["active"], true);
+    let history = json(&hub, &["history", "p"], "");
+    assert_eq!(history["versions"].as_array().map(Vec::len), Some(2));
+    let diff = json(&hub, &["diff", "p", "1", "2"], "");
+    assert_eq!(diff["json_patch"], r#"[{"op":"replace","path":"/a","value":2}]"#);
+    assert_eq!(json(&hub, &["rollback", "p", "--reason", "back"], "")["version"]["version"], 1);
+    assert_eq!(json(&hub, &["active", "p"], "")["bundles"][0]["bundle"]["version"], 1);
+    json(&hub, &["deactivate", "p", "--reason", "gone"], "");
+    let events = json(&hub, &["events"], "");
+    let kinds: Vec<&str> =
+        events["events"].as_array().expect("events").iter().filter_map(|event| event["kind"].as_str()).collect();
+    let last = ["EVENT_KIND_ACTIVATE", "EVENT_KIND_ROLLBACK", "EVENT_KIND_DEACTIVATE"];
+    assert_eq!(kinds.get(kinds.len() - 3..), Some(&last[..]));
+}
+
+#[tokio::test]
+async fn a_saved_bundle_is_verified_without_a_server() {
+    let mut hub = Hub::start(Database::Sqlite).await;
+    json(&hub, &["draft", "p", "-", "--content-type", "application/yaml", "--create"], "a: 1");
+    json(&hub, &["publish", "p", "--activate", "--reason", "go"], "");
+    let out = hub.dir.path().join("out");
+    json(&hub, &["active", "p", "--save", &out.display().to_string()], "");
+    let keys = hub.dir.path().join("keys.json");
+    std::fs::write(&keys, run(&hub, &["keys", "list", "--jwks"], "").stdout).expect("written");
+    hub.kill().await;
+
+    let path = |name: &str| out.join("p").join(name).display().to_string();
+    let (jwks, manifest, statement) = (keys.display().to_string(), path("manifest.jws"), path("statement.jws"));
+    let verify = ["verify", "--jwks", &jwks, "--manifest", &manifest, "--statement", &statement, "--content"];
+    let saved = path("content");
+    assert_eq!(json(&hub, &[&verify[..], &[&saved]].concat(), "")["verified"], true);
+    let by_stdin = run(&hub, &[&verify[..], &["-"]].concat(), "a: 1");
+    assert!(by_stdin.status.success(), "{}", String::from_utf8_lossy(&by_stdin.stderr));
+    let changed = run(&hub, &[&verify[..], &["-"]].concat(), "a: 2");
+    assert_eq!(changed.status.code(), Some(1), "changed content must not verify");
+}
+
+#[tokio::test]
+async fn exit_codes_and_streams_are_for_scripts() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let refused = run(&hub, &["stage", "nothing@1"], "");
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(refused.stdout.is_empty(), "talk is on stderr");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("POLICY_NOT_FOUND"));
+    assert_eq!(run(&hub, &["stage"], "").status.code(), Some(2), "usage");
+    assert_eq!(run(&hub, &["activate", "p@1"], "").status.code(), Some(2), "a reason is required");
+    let issued = run(&hub, &["token", "issue", "--subject", "ci", "--ttl", "1h"], "");
+    assert!(issued.status.success());
+    let token = String::from_utf8(issued.stdout).expect("UTF-8");
+    let mut as_ci = hub.cli();
+    let listed = as_ci.env("POLICYHUB_TOKEN", token.trim()).args(["keys", "list"]).output().expect("the binary runs");
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+}

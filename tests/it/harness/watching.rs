@@ -1,0 +1,156 @@
+//! Watches whose every message is verified, and what is asked of them again and again.
+//!
+//! Invariant: nothing here waits for a time to pass; the deadline only ends a test that would wait for ever.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use policyhub::client::name::NamespaceId;
+use policyhub::client::signing::{KeySet, PublicKey};
+use policyhub::client::watch::Watch;
+use policyhub::client::{ActiveSetOptions, Change, Client, ClientError, Cursor, WatchOptions, pb, watch};
+
+use super::calls::NAMESPACE;
+
+/// After this long, what a test waits for will not come.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Heartbeats often enough to be waited for.
+pub const LIVELY: &[&str] = &["--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
+
+/// The policies in force: version and digest by id.
+pub type InForce = BTreeMap<String, (i64, String)>;
+
+/// The keys that bundles and statements are verified with.
+pub async fn keys(client: &Client) -> KeySet {
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").keys;
+    let keys = listed.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
+    let parse = |key: &pb::SigningKey| {
+        PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("json")).expect("a public key")
+    };
+    KeySet::from_keys(keys.map(parse).collect())
+}
+
+/// A watch of everything, from a snapshot on.
+pub async fn everything(client: &Client) -> WatchOptions {
+    WatchOptions {
+        namespace: NamespaceId::parse("namespace", "default").expect("an id"),
+        keys: keys(client).await,
+        set: ActiveSetOptions::default(),
+        resume: None,
+        subscriber_id: String::new(),
+    }
+}
+
+/// A watch of everything, opened.
+pub async fn open(client: &Client) -> Watch {
+    watch(client, everything(client).await).await.expect("a watch")
+}
+
+/// A watch that goes on from a revision of the first epoch.
+pub async fn resume(client: &Client, revision: i64) -> Watch {
+    let options = WatchOptions { resume: Some(Cursor { epoch: 1, revision }), ..everything(client).await };
+    watch(client, options).await.expect("a watch")
+}
+
+/// The stream as it comes, for what the SDK hides.
+pub async fn raw(
+    client: &Client,
+    resume: Option<pb::Cursor>,
+) -> Result<tonic::Streaming<pb::WatchActiveResponse>, ClientError> {
+    let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), resume, ..Default::default() };
+    client.watch_active(request).await
+}
+
+/// The next message, verified.
+pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, Change) {
+    let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");
+    next.expect("a message that verifies").expect("a stream that goes on")
+}
+
+/// The next change of the set; signs of life are passed over.
+pub async fn change(watch: &mut Watch) -> Change {
+    let wait = async {
+        loop {
+            match next(watch).await.1 {
+                Change::Alive { .. } => {}
+                change => return change,
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("a change before the deadline")
+}
+
+/// The revision, the policies that changed (`id@version`) and those that are gone, of the next activation.
+pub async fn activation(watch: &mut Watch) -> (i64, Vec<String>, Vec<String>) {
+    match change(watch).await {
+        Change::Activated { cursor, changed, removed, .. } => {
+            let changed = changed.iter().map(|active| format!("{}@{}", active.policy, active.version)).collect();
+            (cursor.revision, changed, removed.iter().map(ToString::to_string).collect())
+        }
+        other => panic!("not an activation: {other:?}"),
+    }
+}
+
+/// Reads until a revision is reached; answers the revisions of the activations on the way, in the order they came.
+pub async fn read_to(watch: &mut Watch, revision: i64) -> Vec<i64> {
+    let mut seen = Vec::new();
+    let read = async {
+        while watch.set().cursor().is_none_or(|cursor| cursor.revision < revision) {
+            if let Change::Activated { cursor, .. } = next(watch).await.1 {
+                assert!(seen.last().is_none_or(|last| *last < cursor.revision), "{cursor:?} after {seen:?}");
+                seen.push(cursor.revision);
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, read).await.unwrap_or_else(|_| panic!("never came to revision {revision}"));
+    seen
+}
+
+/// What a watch holds.
+pub fn held(watch: &Watch) -> InForce {
+    watch
+        .set()
+        .policies()
+        .map(|active| (active.policy.to_string(), (active.version, active.digest.to_string())))
+        .collect()
+}
+
+/// The whole active set, as GetActive tells it.
+pub async fn get_set(client: &Client) -> pb::GetActiveResponse {
+    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+    client.get_active(request).await.expect("the active set")
+}
+
+/// The same as [`held`], by GetActive.
+pub async fn in_force(client: &Client) -> InForce {
+    let bundles = get_set(client).await.bundles.into_iter().map(|active| active.bundle.expect("a bundle"));
+    let entry = |bundle: pb::Bundle| {
+        let id = bundle.name.split('/').nth(3).expect("a policy").to_owned();
+        (id, (bundle.version, bundle.digest))
+    };
+    bundles.map(entry).collect()
+}
+
+/// The head of the log.
+pub async fn head(client: &Client) -> i64 {
+    let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
+    let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
+    namespace.head.expect("a head").revision
+}
+
+/// The whole log, in order.
+pub async fn log(client: &Client) -> Vec<pb::Event> {
+    let mut events = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request =
+            pb::ListEventsRequest { parent: NAMESPACE.to_owned(), page_size: 1_000, page_token, ..Default::default() };
+        let page = client.list_events(request).await.expect("events");
+        events.extend(page.events);
+        if page.next_page_token.is_empty() {
+            return events;
+        }
+        page_token = page.next_page_token;
+    }
+}

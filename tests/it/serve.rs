@@ -1,0 +1,195 @@
+//! A server that runs and ends: its files, its HTTP port, its health, and the way it stops.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use policyhub::client::pb::watch_active_response::Message;
+use policyhub::client::signing::KeySet;
+use policyhub::client::{Change, pb};
+use tokio_stream::StreamExt as _;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::harness::calls::{draft_request, policy, release};
+use crate::harness::watching::{self, DEADLINE};
+use crate::harness::{Database, Hub, on_both_databases};
+
+/// GET over HTTP/1.1: the status, the headers in lower case, and the body.
+fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
+    let address = base.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address)?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
+    Ok((status, head.to_lowercase(), body.to_owned()))
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn what_it_writes_is_its_owners_alone() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let data = hub.data_dir();
+    let address: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(data.join("addr.json")).expect("addr.json")).expect("json");
+    assert_eq!(format!("http://{}", address["grpc"].as_str().expect("grpc")), hub.grpc);
+    assert_eq!(format!("http://{}", address["http"].as_str().expect("http")), hub.http);
+    assert_eq!(mode(&data), 0o700);
+    assert_eq!(mode(&data.join("keys")), 0o700);
+    assert_eq!(mode(&data.join("admin.token")), 0o600);
+    for name in ["signing-eddsa.pem", "seal.pem", "issuer.pem"] {
+        assert_eq!(mode(&data.join("keys").join(name)), 0o600, "{name}");
+    }
+}
+
+on_both_databases! {
+    async fn the_http_port_answers(hub: Hub) {
+        release(&hub.client().await, "p", "a: 1").await;
+        let bad = pb::GetPolicyRequest { name: policy("absent") };
+        hub.client().await.get_policy(bad).await.expect_err("no such policy");
+        let http = hub.http.clone();
+        for path in ["/livez", "/readyz"] {
+            let (status, _, body) = get(&http, path).expect("an answer");
+            assert_eq!((status, body.as_str()), (200, "ok\n"), "{path}");
+        }
+        let (status, head, body) = get(&http, "/metrics").expect("an answer");
+        assert!(status == 200 && head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+        let counted = |method: &str, code: &str| {
+            let (method, code) = (format!(r#"method="/policyhub.v1.PolicyService/{method}""#), format!(r#"code="{code}""#));
+            let row = body.lines().find(|line| {
+                line.starts_with("policyhub_rpc_calls") && line.contains(&method) && line.contains(&code)
+            });
+            row.and_then(|row| row.rsplit(' ').next()?.parse::<f64>().ok())
+        };
+        assert_eq!(counted("Draft", "Ok"), Some(1.0), "{body}");
+        assert_eq!(counted("GetPolicy", "NotFound"), Some(1.0), "{body}");
+        assert!(!body.contains("default") && !body.contains("absent"), "a metric names a tenant:\n{body}");
+
+        let (status, head, body) = get(&http, "/.well-known/jwks.json").expect("an answer");
+        assert!(status == 200 && head.contains("cache-control: public, max-age=60"), "{head}");
+        let keys = KeySet::parse_jwks(body.as_bytes()).expect("a key set");
+        assert_eq!(keys, watching::keys(&hub.client().await).await);
+        assert!(!body.contains("\"d\""), "a private key is public: {body}");
+        assert_eq!(get(&http, "/").expect("an answer").0, 404);
+    }
+
+    /// Streams are told to come back, calls are finished, and it ends with 0.
+    async fn it_ends_as_it_is_asked_to(hub: Hub) {
+        let mut hub = hub;
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        let mut watch = watching::open(&client).await;
+        watching::change(&mut watch).await;
+        let channel = Endpoint::from_shared(hub.grpc.clone()).expect("an endpoint").connect().await.expect("a connection");
+        let mut health = HealthClient::new(channel);
+        let ask = HealthCheckRequest { service: "policyhub.v1.SyncService".to_owned() };
+        let mut health = health.watch(ask).await.expect("a stream").into_inner();
+        assert_eq!(health.next().await.expect("a status").expect("a status").status().as_str_name(), "SERVING");
+
+        hub.signal("TERM");
+        match watching::change(&mut watch).await {
+            Change::Reconnect { reason, backoff } => {
+                assert_eq!(reason, "draining");
+                assert!(backoff < std::time::Duration::from_secs(5), "{backoff:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(watch.next().await.expect("an end in order").is_none(), "reconnect is the last message");
+        assert_eq!(health.next().await.expect("a status").expect("a status").status().as_str_name(), "NOT_SERVING");
+        drop((watch, health, client));
+        let status = tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends");
+        assert_eq!(status.code(), Some(0));
+        assert_eq!(crate::harness::calls::active(&hub.restart().await.client().await, "p").await, 1);
+    }
+}
+
+/// Somebody who never reads what he asked for must not keep the server from ending.
+#[tokio::test]
+async fn a_reader_that_is_stuck_is_left_behind() {
+    let mut hub = Hub::start_with(Database::Sqlite, &["--drain-timeout-ms", "1000"]).await;
+    let client = hub.client().await;
+    for index in 0..8 {
+        release(&client, &format!("large-{index}"), &format!("text: {}", "x".repeat(900 * 1024))).await;
+    }
+    // Far more than any window: the stream is in the middle of its snapshot for ever.
+    let stuck = watching::raw(&client, None).await.expect("a stream");
+    // And a connection that never says anything at all.
+    let silent = TcpStream::connect(hub.grpc.trim_start_matches("http://")).expect("a connection");
+    hub.signal("TERM");
+    // While it drains it says so; whether anybody gets to ask before it ends is not in our hands.
+    while let Ok((status, _, body)) = get(&hub.http, "/readyz") {
+        assert!(matches!((status, body.as_str()), (200, "ok\n") | (503, "draining\n")), "{status} {body}");
+    }
+    let status = tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends");
+    assert_eq!(status.code(), Some(0));
+    drop((stuck, silent));
+}
+
+/// A server that drains answers that it does. A stuck reader keeps it draining for as long as this needs.
+#[tokio::test]
+async fn while_it_drains_it_is_not_ready() {
+    let mut hub = Hub::start_with(Database::Sqlite, &["--drain-timeout-ms", "20000"]).await;
+    let client = hub.client().await;
+    for index in 0..8 {
+        release(&client, &format!("large-{index}"), &format!("text: {}", "x".repeat(900 * 1024))).await;
+    }
+    let mut stuck = watching::raw(&client, None).await.expect("a stream");
+    hub.signal("TERM");
+    loop {
+        match get(&hub.http, "/readyz").expect("it drains, so it answers") {
+            (503, _, body) => break assert_eq!(body, "draining\n"),
+            (status, _, _) => assert_eq!(status, 200),
+        }
+    }
+    assert_eq!(get(&hub.http, "/livez").expect("an answer").0, 200, "it lives until it has ended");
+    // Now the reader reads. An end in order has the last word; a connection that was reset on the way has none.
+    let mut last = None;
+    let in_order = loop {
+        match stuck.message().await {
+            Ok(Some(message)) => last = message.message,
+            Ok(None) => break true,
+            Err(_) => break false,
+        }
+    };
+    assert_eq!(in_order, matches!(last, Some(Message::Reconnect(_))), "{last:?}");
+    drop((stuck, client));
+    assert_eq!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").code(), Some(0));
+}
+
+/// What was acknowledged before the signal is there, what was not is not in between.
+#[tokio::test]
+async fn writes_at_the_end_are_whole() {
+    let mut hub = Hub::start(Database::Sqlite).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    let writers = (0..8).map(|writer| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let mut acknowledged = Vec::new();
+            while let Ok(answer) = client.draft(draft_request("p", &format!("a: {writer}"))).await {
+                acknowledged.push(answer.revision);
+            }
+            acknowledged
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    while watching::head(&client).await < 40 {}
+    hub.signal("TERM");
+    assert_eq!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").code(), Some(0));
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.expect("a writer"));
+    }
+    let hub = hub.restart().await;
+    let log = watching::log(&hub.client().await).await;
+    let places: Vec<i64> = log.iter().map(|event| event.cursor.expect("a cursor").revision).collect();
+    assert_eq!(places, (1..=places.len() as i64).collect::<Vec<_>>());
+    assert!(!acknowledged.is_empty() && acknowledged.iter().all(|revision| places.contains(revision)));
+}

@@ -1,0 +1,228 @@
+//! What a watch tells: a snapshot, then every activation, in parts, filtered, without contents, and signs of life.
+
+use std::collections::BTreeSet;
+
+use policyhub::client::name::PolicyId;
+use policyhub::client::pb::watch_active_response::Message;
+use policyhub::client::signing::verify_checkpoint;
+use policyhub::client::{ActiveSetOptions, Change, WatchOptions, pb, watch};
+use prost::Message as _;
+
+use crate::harness::calls::{self, NAMESPACE, activate, draft, policy, publish, release};
+use crate::harness::on_both_databases;
+use crate::harness::watching::{self, LIVELY, activation, change, everything, held, in_force, open};
+
+const PART_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+fn only(ids: &[&str]) -> ActiveSetOptions {
+    let policies: BTreeSet<PolicyId> = ids.iter().map(|id| PolicyId::parse("policy", id).expect("an id")).collect();
+    ActiveSetOptions { policies, ..Default::default() }
+}
+
+async fn deactivate(client: &policyhub::client::Client, id: &str) -> i64 {
+    let request = pb::DeactivateRequest { name: policy(id), reason: "a test".to_owned(), ..Default::default() };
+    client.deactivate(request).await.expect("a deactivation").revision
+}
+
+on_both_databases! {
+    async fn the_first_message_comes_at_once_also_of_nothing(hub: Hub) {
+        let client = hub.client().await;
+        let mut watch = open(&client).await;
+        let (message, change) = watching::next(&mut watch).await;
+        let Some(Message::Snapshot(part)) = message.message else { panic!("not a snapshot") };
+        assert!(part.complete && part.bundles.is_empty());
+        assert_eq!(part.cursor.expect("a cursor").revision, watching::head(&client).await);
+        assert!(matches!(change, Change::Replaced { policies, .. } if policies.is_empty()));
+    }
+
+    async fn a_snapshot_then_every_activation(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "a", "a: 1").await;
+        release(&client, "b", "b: 1").await;
+        let mut watch = open(&client).await;
+        assert!(matches!(change(&mut watch).await, Change::Replaced { .. }));
+        assert_eq!(held(&watch), in_force(&client).await);
+        assert_eq!(held(&watch).keys().collect::<Vec<_>>(), ["a", "b"]);
+
+        publish(&client, "a", "a: 2").await;
+        let revision = activate(&client, "a", 2).await;
+        assert_eq!(activation(&mut watch).await, (revision, vec!["a@2".to_owned()], vec![]));
+
+        let request = pb::RollbackRequest { name: policy("a"), reason: "back".to_owned(), ..Default::default() };
+        let revision = client.rollback(request).await.expect("a rollback").revision;
+        match change(&mut watch).await {
+            Change::Activated { cursor, kind, actor, changed, .. } => {
+                assert_eq!((cursor.revision, kind.as_str(), actor.as_str()), (revision, "ROLLBACK", "local:admin"));
+                assert_eq!(changed.first().map(|active| active.version), Some(1));
+            }
+            other => panic!("{other:?}"),
+        }
+
+        let drafted = draft(&client, "b", "b: 2").await;
+        let request = pb::PublishRequest {
+            name: drafted.name,
+            activate: true,
+            reason: "at once".to_owned(),
+            ..Default::default()
+        };
+        let revision = client.publish(request).await.expect("a publication").revision;
+        assert_eq!(activation(&mut watch).await, (revision, vec!["b@2".to_owned()], vec![]));
+
+        let revision = deactivate(&client, "b").await;
+        assert_eq!(activation(&mut watch).await, (revision, vec![], vec!["b".to_owned()]));
+        assert_eq!(held(&watch), in_force(&client).await);
+        assert_eq!(held(&watch).keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    async fn a_large_snapshot_comes_in_parts(hub: Hub) {
+        let client = hub.client().await;
+        for index in 0..5 {
+            let content = format!("text: {}{index}", "x".repeat(900 * 1024));
+            release(&client, &format!("large-{index}"), &content).await;
+        }
+        release(&client, "small", "a: 1").await;
+        let mut watch = open(&client).await;
+        let mut parts = Vec::new();
+        loop {
+            let (message, change) = watching::next(&mut watch).await;
+            let bytes = message.encoded_len();
+            let Some(Message::Snapshot(part)) = message.message else { panic!("not a snapshot") };
+            assert!(bytes <= PART_MAX_BYTES, "a part of {bytes} bytes");
+            let cursor = part.cursor;
+            assert_eq!(cursor.is_some(), part.complete, "the cursor is on the last part and on no other");
+            parts.push(part.bundles.len());
+            if part.complete {
+                assert!(matches!(change, Change::Replaced { .. }));
+                break;
+            }
+            assert!(matches!(change, Change::SnapshotPart { .. }), "a part changes nothing");
+            assert!(held(&watch).is_empty());
+        }
+        assert!(parts.len() >= 3, "{parts:?}");
+        assert_eq!(parts.iter().sum::<usize>(), 6);
+        assert_eq!(held(&watch), in_force(&client).await);
+    }
+
+    async fn an_activation_of_several_policies_is_one_message(hub: Hub) {
+        let client = hub.client().await;
+        let ids = ["a", "b", "c", "d", "e"];
+        for id in ids {
+            publish(&client, id, "a: 1").await;
+        }
+        let mut watch = open(&client).await;
+        change(&mut watch).await;
+        let targets = ids.iter().map(|id| pb::ActivateTarget { policy: policy(id), version: 1, ..Default::default() });
+        let request = pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: targets.collect(),
+            reason: "all or none".to_owned(),
+            ..Default::default()
+        };
+        let revision = client.activate(request).await.expect("an activation").revision;
+        let (seen, changed, removed) = activation(&mut watch).await;
+        assert_eq!((seen, removed.len()), (revision, 0));
+        assert_eq!(changed, ["a@1", "b@1", "c@1", "d@1", "e@1"]);
+        assert_eq!(held(&watch), in_force(&client).await);
+    }
+
+    async fn without_contents_the_proof_is_the_same(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "a", "a: 1").await;
+        let set = ActiveSetOptions { metadata_only: true, ..Default::default() };
+        let mut watch = watch(&client, WatchOptions { set, ..everything(&client).await }).await.expect("a watch");
+        let (message, _) = watching::next(&mut watch).await;
+        let Some(Message::Snapshot(part)) = message.message else { panic!("not a snapshot") };
+        let bundle = part.bundles.first().and_then(|active| active.bundle.clone()).expect("a bundle");
+        assert!(bundle.content.is_empty() && bundle.size_bytes == 4 && !bundle.manifest.is_empty());
+        publish(&client, "a", "a: 22").await;
+        activate(&client, "a", 2).await;
+        match change(&mut watch).await {
+            Change::Activated { changed, .. } => assert_eq!(changed[0].content, None),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(held(&watch), in_force(&client).await);
+    }
+}
+
+on_both_databases! {
+    with LIVELY;
+
+    async fn only_the_policies_asked_for_are_told(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "mine", "a: 1").await;
+        release(&client, "other", "a: 1").await;
+        // One of them does not exist yet.
+        let set = only(&["mine", "later"]);
+        let mut watch = watch(&client, WatchOptions { set, ..everything(&client).await }).await.expect("a watch");
+        assert!(matches!(change(&mut watch).await, Change::Replaced { .. }));
+        assert_eq!(held(&watch).keys().collect::<Vec<_>>(), ["mine"]);
+
+        release(&client, "other", "a: 2").await;
+        let passed = deactivate(&client, "other").await;
+        // The stream's own place goes over what it does not tell.
+        assert_eq!(watching::read_to(&mut watch, passed).await, Vec::<i64>::new());
+
+        release(&client, "later", "a: 1").await;
+        assert_eq!(activation(&mut watch).await.1, ["later@1"]);
+        let both = ["mine", "other"].map(|id| pb::ActivateTarget {
+            policy: policy(id),
+            version: 1,
+            ..Default::default()
+        });
+        let request = pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: both.to_vec(),
+            reason: "one of them is told".to_owned(),
+            ..Default::default()
+        };
+        client.activate(request).await.expect("an activation");
+        assert_eq!(activation(&mut watch).await.1, ["mine@1"]);
+        let revision = deactivate(&client, "mine").await;
+        assert_eq!(activation(&mut watch).await, (revision, vec![], vec!["mine".to_owned()]));
+    }
+
+    async fn heartbeats_carry_the_streams_place_and_a_checkpoint(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "a", "a: 1").await;
+        let mut stream = watching::raw(&client, None).await.expect("a stream");
+        let keys = watching::keys(&client).await;
+        let mut sent = pb::Cursor::default();
+        let mut heartbeats = 0;
+        // Drafts move the head and no pointer: the heartbeat after one carries its place.
+        while heartbeats < 4 {
+            match stream.message().await.expect("a message").expect("a stream").message {
+                Some(Message::Snapshot(part)) => sent = part.cursor.expect("a cursor"),
+                Some(Message::Heartbeat(heartbeat)) => {
+                    let place = heartbeat.cursor.expect("a cursor");
+                    assert!(place.revision >= sent.revision, "{place:?} after {sent:?}");
+                    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
+                    let checkpoint = verify_checkpoint(&heartbeat.checkpoint, &keys, now.as_secs().cast_signed());
+                    let checkpoint = checkpoint.expect("a checkpoint that verifies");
+                    assert_eq!((checkpoint.epoch, checkpoint.revision), (place.epoch, place.revision));
+                    let set = watching::get_set(&client).await;
+                    assert_eq!(checkpoint.active_set_digest.to_string(), set.active_set_digest);
+                    if place == set.cursor.expect("a cursor") {
+                        heartbeats += 1;
+                        draft(&client, "a", &format!("a: 1{heartbeats}")).await;
+                    }
+                    sent = place;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    /// The answer of an activation does not say that it was told; the stream does, and both say the same place.
+    async fn what_an_activation_answers_is_what_the_stream_tells(hub: Hub) {
+        let client = hub.client().await;
+        publish(&client, "a", "a: 1").await;
+        publish(&client, "a", "a: 2").await;
+        let mut watch = open(&client).await;
+        change(&mut watch).await;
+        let mut answered = Vec::new();
+        for round in 0..10 {
+            answered.push(calls::activate(&client, "a", 1 + round % 2).await);
+        }
+        assert_eq!(watching::read_to(&mut watch, answered[9]).await, answered);
+    }
+}
