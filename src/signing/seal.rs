@@ -1,7 +1,7 @@
 //! Seals of events: an Ed25519 signature over the 32 bytes of an event's hash.
 //!
-//! One key may make both seals and tokens: what a token signs is text, longer than 32 bytes, and begins with a header, so
-//! that neither can pass for the other.
+//! The server has a key of its own for seals. Even one key for both would be safe: what a token signs is text, longer than
+//! 32 bytes, and begins with a header, so that neither can pass for the other.
 
 use super::public_key::{Algorithm, PublicKey};
 use crate::domain::digest::Hash;

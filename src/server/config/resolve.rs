@@ -87,7 +87,7 @@ pub struct TlsConfig {
 pub struct KeysConfig {
     /// Holds `*.pem`.
     pub keys_dir: PathBuf,
-    /// Of keys made from now on; a key that exists keeps its own.
+    /// Of the signing key, chosen when the store is made.
     pub signing_algorithm: SigningAlgorithm,
     /// `aud` of the local issuer's tokens. One per installation keeps the tokens of one out of the other.
     pub token_audience: String,

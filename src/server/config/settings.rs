@@ -90,7 +90,7 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_KEYS_DIR", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
 
-    /// Algorithm of new signing keys [default: EdDSA]
+    /// Algorithm of the signing key, chosen when the store is made [default: EdDSA]
     #[arg(long, env = "POLICYHUB_SIGNING_ALGORITHM", value_name = "ALG")]
     pub signing_algorithm: Option<SigningAlgorithm>,
 
