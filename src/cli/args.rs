@@ -30,11 +30,13 @@ pub struct Global {
     /// Address of the server, http:// or https://
     #[arg(long, global = true, env = "POLICYHUB_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
     pub server: String,
-    /// Bearer token [default: that of --token-file]
-    #[arg(long, global = true, env = "POLICYHUB_TOKEN", hide_env_values = true)]
+    /// Bearer token [default: POLICYHUB_TOKEN, unless --token-file is given]
+    // Its variable is read by the session: here it would beat a --token-file that was asked for.
+    #[arg(long, global = true)]
     pub token: Option<String>,
-    /// File with the bearer token [default: admin.token in POLICYHUB_DATA_DIR, or in ./policyhub-data]
-    #[arg(long, global = true, env = "POLICYHUB_TOKEN_FILE", value_name = "FILE")]
+    /// File with the bearer token [default: POLICYHUB_TOKEN_FILE, else admin.token in POLICYHUB_DATA_DIR or
+    /// ./policyhub-data]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
     pub token_file: Option<PathBuf>,
     /// PEM file of the certificate authority of the server [default: those of the system]
     #[arg(long, global = true, env = "POLICYHUB_CA_CERT", value_name = "FILE")]

@@ -34,7 +34,7 @@ impl Session {
     /// # Errors
     /// A file that can't be read, or the error of the connection.
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
-        let token = token(global, std::env::var_os("POLICYHUB_DATA_DIR").map(PathBuf::from))?;
+        let token = token(global, &Environment::read())?;
         let tls_ca = match &global.ca_cert {
             Some(path) => Some(fs::read(path).with_context(|| format!("failed to read {}", path.display()))?),
             None => None,
@@ -44,15 +44,37 @@ impl Session {
     }
 }
 
-/// The token given, else that of the file given, else that of the data directory when it has one.
-fn token(global: &Global, data_dir: Option<PathBuf>) -> anyhow::Result<Option<String>> {
-    if let Some(token) = global.token.as_ref().filter(|token| !token.is_empty()) {
-        return Ok(Some(token.clone()));
+/// What the environment says of tokens. An empty variable says nothing.
+#[derive(Debug, Default)]
+struct Environment {
+    token: Option<String>,
+    token_file: Option<PathBuf>,
+    data_dir: Option<PathBuf>,
+}
+
+impl Environment {
+    fn read() -> Self {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self {
+            token: std::env::var_os("POLICYHUB_TOKEN").and_then(|token| token.into_string().ok()),
+            token_file: path("POLICYHUB_TOKEN_FILE"),
+            data_dir: path("POLICYHUB_DATA_DIR"),
+        }
     }
-    if let Some(path) = &global.token_file {
-        return read(path).map(Some);
+}
+
+/// Flags before the environment, a token before a file, and last the file of the data directory when it has one.
+fn token(global: &Global, environment: &Environment) -> anyhow::Result<Option<String>> {
+    for (token, file) in [(&global.token, &global.token_file), (&environment.token, &environment.token_file)] {
+        if let Some(token) = token.as_ref().filter(|token| !token.is_empty()) {
+            return Ok(Some(token.clone()));
+        }
+        if let Some(path) = file {
+            return read(path).map(Some);
+        }
     }
-    let path = data_dir.unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)).join(ADMIN_TOKEN_FILE);
+    let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
+    let path = data_dir.join(ADMIN_TOKEN_FILE);
     // Without a local server there is none: the server says whether it needs one.
     if path.exists() { read(&path).map(Some) } else { Ok(None) }
 }
@@ -74,16 +96,21 @@ mod tests {
         fs::write(&file, "from-file\n").expect("written");
         fs::write(directory.path().join(ADMIN_TOKEN_FILE), "from-data\n").expect("written");
         let mut global = crate::cli::Cli::try_parse_from(["policyhub", "active"]).expect("a line").global;
-        (global.token, global.token_file) = (None, None);
-        let data = Some(directory.path().to_owned());
-        assert_eq!(token(&global, data.clone()).expect("token").as_deref(), Some("from-data"));
+        let mut environment = Environment { data_dir: Some(directory.path().to_owned()), ..Environment::default() };
+        let from = |global: &Global, environment: &Environment| token(global, environment).expect("token");
+        assert_eq!(from(&global, &environment).as_deref(), Some("from-data"));
+        environment.token_file = Some(file.clone());
+        assert_eq!(from(&global, &environment).as_deref(), Some("from-file"));
+        environment.token = Some("from-environment".to_owned());
+        assert_eq!(from(&global, &environment).as_deref(), Some("from-environment"));
         global.token_file = Some(file);
-        assert_eq!(token(&global, data.clone()).expect("token").as_deref(), Some("from-file"));
+        assert_eq!(from(&global, &environment).as_deref(), Some("from-file"), "a flag beats the environment");
         global.token = Some("from-flag".to_owned());
-        assert_eq!(token(&global, data).expect("token").as_deref(), Some("from-flag"));
-        (global.token, global.token_file) = (None, None);
-        assert_eq!(token(&global, Some(directory.path().join("absent"))).expect("none"), None);
-        global.token_file = Some(directory.path().join("absent"));
-        assert!(token(&global, None).is_err(), "a file that was asked for must be there");
+        assert_eq!(from(&global, &environment).as_deref(), Some("from-flag"));
+        (global.token, global.token_file) = (None, Some(directory.path().join("absent")));
+        assert!(token(&global, &environment).is_err(), "a file that was asked for must be there");
+        let nowhere = Environment { data_dir: Some(directory.path().join("absent")), ..Environment::default() };
+        global.token_file = None;
+        assert_eq!(from(&global, &nowhere), None);
     }
 }
