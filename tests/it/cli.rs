@@ -91,3 +91,34 @@ async fn exit_codes_and_streams_are_for_scripts() {
     let listed = as_ci.env("POLICYHUB_TOKEN", token.trim()).args(["keys", "list"]).output().expect("the binary runs");
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
 }
+
+#[tokio::test]
+async fn the_configuration_in_force_is_printed_without_secrets() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("policyhub.toml");
+    std::fs::write(&file, "database_url = \"postgres://hub:sesame@db.example/hub\"\npoll_interval_ms = 500\n")
+        .expect("written");
+    let mut check = crate::harness::hub::binary();
+    let checked = check.args(["config", "check", "--poll-interval-ms", "250", "--config"]).arg(&file).output();
+    let checked = checked.expect("the binary runs");
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let said = String::from_utf8(checked.stdout).expect("UTF-8");
+    let config: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(config["poll_interval_ms"], 250, "a flag beats the file");
+    assert!(config["database_url"].as_str().is_some_and(|url| url.contains("db.example/hub")), "{said}");
+    assert!(!said.contains("sesame"), "a password was printed");
+}
+
+#[tokio::test]
+async fn es256_signs_what_the_watch_verifies() {
+    let hub = Hub::start_with(Database::Sqlite, &["--signing-algorithm", "ES256"]).await;
+    json(&hub, &["draft", "p", "-", "--content-type", "application/yaml", "--create"], "a: 1");
+    let published = json(&hub, &["publish", "p", "--activate", "--reason", "go"], "");
+    let revision = published["revision"].to_string();
+    let keys = json(&hub, &["keys", "list"], "");
+    assert_eq!(keys["keys"][0]["algorithm"], "ES256");
+    // Snapshot, its statements and manifests, and the checkpoint: each is verified before it is printed.
+    let watched = run(&hub, &["watch", "--until-revision", &revision, "--output", "json"], "");
+    assert!(watched.status.success(), "{}", String::from_utf8_lossy(&watched.stderr));
+    assert!(String::from_utf8_lossy(&watched.stdout).contains("policies/p/versions/1"));
+}
