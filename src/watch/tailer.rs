@@ -14,6 +14,10 @@ use crate::domain::event::Head;
 /// Events read at once. A feed that is further behind reads on in the next round.
 const READ_MAX_EVENTS: u32 = 64;
 
+/// How long one look may take. A database that stopped, or a connection that was silently dropped, answers nothing for
+/// ever: longer, and watches are told later that it is back.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(12);
+
 impl Hub {
     /// Tails until it is dropped. A failed look is logged and tried again at the next poll: no feed skips an event.
     pub async fn tail(&self, poll_interval: Duration) {
@@ -24,8 +28,11 @@ impl Hub {
                 () = self.woken() => {}
                 _ = poll.tick() => {}
             }
-            if let Err(error) = self.look().await {
-                tracing::error!(%error, detail = error.internal, "failed to read the log");
+            // What was read before it gave up stays read: feeds advance page by page.
+            match tokio::time::timeout(LOOK_TIMEOUT, self.look()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, detail = error.internal, "failed to read the log"),
+                Err(_) => tracing::error!("the database did not answer in time; reading the log again"),
             }
         }
     }
