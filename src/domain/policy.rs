@@ -75,6 +75,25 @@ pub struct Policy {
     pub update_time: Micros,
 }
 
+impl Policy {
+    /// A policy as it begins: no version, nothing active, settings of its own to come.
+    #[must_use]
+    pub fn new(name: PolicyName, kind: PolicyKind, now: Micros) -> Self {
+        Self {
+            name,
+            kind,
+            description: String::new(),
+            settings: PolicySettings::default(),
+            latest_version: 0,
+            active_version: 0,
+            active_revision: 0,
+            etag: 1,
+            create_time: now,
+            update_time: now,
+        }
+    }
+}
+
 impl PolicyKind {
     /// The kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
     #[must_use]

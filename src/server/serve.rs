@@ -87,13 +87,13 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
 pub async fn migrate(settings: Settings) -> Result<()> {
     let config = settings.load()?;
     let _telemetry = Telemetry::start(&config.telemetry)?;
-    if let Database::Sqlite { path } = database(&config.storage)?
+    let database = database(&config.storage)?;
+    if let Database::Sqlite { path } = &database
         && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
     {
         make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
-    let store = database(&config.storage)?.open(true).await?;
-    store.close().await;
+    database.open(true).await?.close().await;
     Ok(())
 }
 

@@ -81,9 +81,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         health.set_service_status(name, ServingStatus::Serving).await;
     }
     let watch = WatchSettings { heartbeat_interval: config.watch.heartbeat_interval, draining: draining.clone() };
-    let mut routes = Routes::new(health_service);
-    add_services(&mut routes, &service, watch);
-    add_reflection(&mut routes)?;
+    let routes = add_reflection(add_services(Routes::new(health_service), &service, watch))?;
 
     // Every call passes these, in this order.
     let server = transport
@@ -150,7 +148,7 @@ pub fn transport(listen: &ListenConfig) -> Result<Server> {
         .context("failed to use the TLS certificate and key")
 }
 
-fn add_services(routes: &mut Routes, service: &Arc<Service>, watch: WatchSettings) {
+fn add_services(routes: Routes, service: &Arc<Service>, watch: WatchSettings) -> Routes {
     let handler = Handler::new(service.clone(), clock::now);
     // Contents come in by Draft; the limit of its content is checked in its own words below this one.
     let policy_limit = CONTENT_MAX_BYTES + REQUEST_MAX_BYTES;
@@ -158,17 +156,16 @@ fn add_services(routes: &mut Routes, service: &Arc<Service>, watch: WatchSetting
     let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch })
         .max_decoding_message_size(REQUEST_MAX_BYTES);
     let admin = AdminServiceServer::new(AdminHandler(handler)).max_decoding_message_size(REQUEST_MAX_BYTES);
-    *routes = std::mem::take(routes).add_service(policy).add_service(sync).add_service(admin);
+    routes.add_service(policy).add_service(sync).add_service(admin)
 }
 
-fn add_reflection(routes: &mut Routes) -> Result<()> {
+fn add_reflection(routes: Routes) -> Result<Routes> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    *routes = std::mem::take(routes).add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
-    Ok(())
+    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
 }
 
 /// The answer of a handler that panicked: one call fails, nothing else does.

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use super::query::no_active;
 use super::signer::set_digest;
 use super::{Context, Service};
 use crate::domain::bundle::{ActiveBundle, ActiveSet, Bundle};
 use crate::domain::command::{ActiveScope, AsOf};
 use crate::domain::digest::Digest;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Head};
+use crate::domain::lifecycle;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::{Error, Result};
-use crate::signing::digest_of;
-use crate::store::{ActiveRow, ReadTx};
+use crate::store::ReadTx;
 use crate::watch::Verify as _;
 
 /// What is in force.
@@ -49,12 +48,10 @@ impl Service {
             ActiveScope::Namespace(namespace) => namespace,
         };
         // Read before the transaction: what this replica had read by then must be in it.
-        let read = self.hub.existing(namespace).map(|feed| feed.head().cursor);
+        let read = self.hub.read_up_to(namespace);
         let tx = self.store.read().await?;
         let (cursor, found) = self.place(&tx, namespace, as_of).await?;
-        if read > Some(found.cursor) {
-            return Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())));
-        }
+        read.check(namespace, found.cursor)?;
         match scope {
             ActiveScope::Policy(name) => {
                 let active = self.active_policy(context, &tx, name, cursor, as_of).await?;
@@ -67,7 +64,7 @@ impl Service {
                     AsOf::Now => tx.active_now(namespace, cursor.revision).await?,
                     _ => tx.active_set(namespace, cursor.revision).await?,
                 };
-                let bundles = rows.into_iter().map(|row| self.proven(row)).collect::<Result<Vec<_>>>()?;
+                let bundles = rows.into_iter().map(|row| self.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
                 let set = ActiveSet { namespace: namespace.clone(), cursor, head_hash: found.head_hash, bundles };
                 let digest = set_digest(&set);
                 let not_modified = if_digest == Some(&digest);
@@ -91,33 +88,18 @@ impl Service {
             return Err(Error::data_loss(format!("{name}: its pointer is not where the log put it")));
         }
         match row {
-            Some(row) => self.proven(row),
+            Some(row) => self.signer.active_bundle(row),
             None if as_of == AsOf::Now && policy.settings.allow_draft_fallback => {
                 self.newest_draft(context, tx, name).await
             }
-            None => Err(no_active(name)),
+            None => Err(lifecycle::no_active(name)),
         }
-    }
-
-    /// A bundle that every signature holds for.
-    fn proven(&self, row: ActiveRow) -> Result<ActiveBundle> {
-        self.signer.bundle(&row.version, &row.content)?;
-        self.signer.in_force(&row)?;
-        Ok(ActiveBundle {
-            bundle: Arc::new(Bundle { version: row.version, content: row.content }),
-            revision: row.revision,
-            statement: row.statement.into(),
-            preview: false,
-        })
     }
 
     /// The newest open draft, signed as a preview and never as a bundle (rule 10).
     async fn newest_draft(&self, context: &Context, tx: &ReadTx, name: &PolicyName) -> Result<ActiveBundle> {
-        let mut version = tx.open_versions(name).await?.pop().ok_or_else(|| no_active(name))?;
-        let content = tx.content(&version.digest).await?;
-        if digest_of(&content) != version.digest {
-            return Err(Error::data_loss(format!("{}: its content is not that of its digest", version.name())));
-        }
+        let mut version = tx.open_versions(name).await?.pop().ok_or_else(|| lifecycle::no_active(name))?;
+        let content = self.content_of(tx, &version).await?;
         version.manifest = self.signer.preview(&version, &context.actor(), context.now)?;
         Ok(ActiveBundle {
             bundle: Arc::new(Bundle { version, content }),
@@ -145,9 +127,10 @@ impl Service {
         }
         let event = tx.event(namespace, revision).await?;
         // Its epoch goes out as the cursor's: a raised one would make clients drop what they hold.
-        self.signer.event(&event)?;
-        if revision == head.revision && (event.hash != found.head_hash || event.cursor != head) {
-            return Err(Error::data_loss(format!("{namespace}: its head is not its last event")));
+        if revision == head.revision {
+            self.signer.head(&event, Head { cursor: head, hash: found.head_hash })?;
+        } else {
+            self.signer.event(&event)?;
         }
         Ok((event.cursor, found))
     }

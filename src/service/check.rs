@@ -109,8 +109,7 @@ impl Service {
     pub(super) async fn subject(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<Subject> {
         match target {
             PolicyOrVersion::Version(name) => {
-                let version = self.resolve(tx, name).await?;
-                let policy = tx.policy(&name.policy).await?;
+                let (policy, version) = self.resolve(tx, name).await?;
                 self.subject_of(tx, policy, version).await
             }
             PolicyOrVersion::Policy(name) => {

@@ -1,6 +1,6 @@
 //! Draft and AbandonDraft.
 
-use super::policy::{insert_policy, new_policy};
+use super::policy::insert_policy;
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::command::{AbandonDraft, Draft};
@@ -60,7 +60,7 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        let policy = policy_for(&write, context, &request).await?;
+        let (policy, made) = policy_for(&write, context, &request).await?;
         let tx = write.tx.read();
         let open = tx.open_versions(&policy.name).await?;
         let label_holder = match &request.label {
@@ -81,7 +81,7 @@ impl Service {
             (DraftDecision::New { number, superseded }, _) => (number, superseded),
         };
         let mut change = Change::new(EventKind::Draft, Some(&policy.name.policy));
-        if policy.latest_version == 0 && policy.create_time == context.now {
+        if made {
             change.settings = Some(serde_json::json!({"kind": policy.kind}));
         }
         for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
@@ -108,7 +108,7 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        let version = self.resolve(write.tx.read(), &request.version).await?;
+        let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
         lifecycle::abandon(&version, request.etag)?;
         let version = Version { state: VersionState::Abandoned, etag: version.etag + 1, ..version };
         write.tx.update_version(&version).await?;
@@ -122,16 +122,16 @@ impl Service {
     }
 }
 
-/// The policy of a draft; made when it is absent and the request allows it.
-async fn policy_for(write: &Write<'_>, context: &Context, request: &Draft) -> Result<Policy> {
+/// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.
+async fn policy_for(write: &Write<'_>, context: &Context, request: &Draft) -> Result<(Policy, bool)> {
     match write.tx.read().policy(&request.policy).await {
         Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
             let kind = PolicyKind::of_content_type(&request.content_type);
-            let policy = new_policy(request.policy.clone(), kind, context.now);
+            let policy = Policy::new(request.policy.clone(), kind, context.now);
             insert_policy(&write.tx, &policy).await?;
-            Ok(policy)
+            Ok((policy, true))
         }
-        found => found,
+        found => found.map(|policy| (policy, false)),
     }
 }
 

@@ -9,26 +9,9 @@ use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::PolicyChanged;
-use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
-use crate::domain::time::Micros;
+use crate::domain::policy::{Policy, PolicySettings};
 use crate::domain::{Error, Reason, Result};
 use crate::store::WriteTx;
-
-/// A policy as it begins.
-pub(super) fn new_policy(name: PolicyName, kind: PolicyKind, now: Micros) -> Policy {
-    Policy {
-        name,
-        kind,
-        description: String::new(),
-        settings: PolicySettings::default(),
-        latest_version: 0,
-        active_version: 0,
-        active_revision: 0,
-        etag: 1,
-        create_time: now,
-        update_time: now,
-    }
-}
 
 /// Adds a policy, within the limit of its namespace.
 pub(super) async fn insert_policy(tx: &WriteTx, policy: &Policy) -> Result<()> {
@@ -89,7 +72,7 @@ impl Service {
         let policy = Policy {
             description: request.description,
             settings: request.settings,
-            ..new_policy(request.policy, request.kind, context.now)
+            ..Policy::new(request.policy, request.kind, context.now)
         };
         insert_policy(&write.tx, &policy).await?;
         let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;

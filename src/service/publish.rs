@@ -5,9 +5,9 @@ use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service, Signer};
 use crate::domain::Result;
-use crate::domain::command::{Publish, Target};
+use crate::domain::command::Publish;
 use crate::domain::event::{Change, EventKind};
-use crate::domain::lifecycle::{self, TargetFacts};
+use crate::domain::lifecycle;
 use crate::domain::outcome::Published;
 use crate::domain::version::{Version, VersionState};
 
@@ -78,9 +78,8 @@ impl Service {
             let recorded = write.record(change).await?;
             return write.finish(Published { version, revision: recorded.revision(), activation: None }).await;
         }
-        let target = Target { policy: name.policy.clone(), version: version.number, expected_active: None };
         change.kind = EventKind::Activate;
-        change.pointers = lifecycle::activate(&[target], &[TargetFacts { policy: &policy, version: &version }])?;
+        change.pointers.push(lifecycle::point(&policy, &version)?);
         let (activation, recorded) = write.record_activation(change).await?;
         write.finish(Published { version, revision: recorded.revision(), activation: Some(activation) }).await
     }

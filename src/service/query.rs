@@ -6,12 +6,13 @@ use super::Service;
 use crate::checks;
 use crate::domain::bundle::Bundle;
 use crate::domain::command::{Page, VersionFilter};
+use crate::domain::lifecycle;
 use crate::domain::limits::PAGE_CONTENT_MAX_BYTES;
 use crate::domain::name::{PolicyName, VersionName, VersionRef};
-use crate::domain::policy::PolicyKind;
+use crate::domain::policy::{Policy, PolicyKind};
 use crate::domain::report::Report;
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Reason, Result};
+use crate::domain::{Error, Result};
 use crate::signing::digest_of;
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
@@ -41,16 +42,17 @@ pub struct Difference {
 }
 
 impl Service {
-    /// The version a name means.
-    pub(super) async fn resolve(&self, tx: &ReadTx, name: &VersionName) -> Result<Version> {
+    /// The version a name means, and its policy.
+    pub(super) async fn resolve(&self, tx: &ReadTx, name: &VersionName) -> Result<(Policy, Version)> {
         let policy = tx.policy(&name.policy).await?;
-        match &name.version {
-            VersionRef::Number(number) => tx.version(&name.policy, *number).await,
-            VersionRef::Label(label) => tx.labelled(&name.policy, label).await,
-            VersionRef::Latest => tx.version(&name.policy, policy.latest_version).await,
-            VersionRef::Active if policy.active_version == 0 => Err(no_active(&name.policy)),
-            VersionRef::Active => tx.version(&name.policy, policy.active_version).await,
-        }
+        let version = match &name.version {
+            VersionRef::Number(number) => tx.version(&name.policy, *number).await?,
+            VersionRef::Label(label) => tx.labelled(&name.policy, label).await?,
+            VersionRef::Latest => tx.version(&name.policy, policy.latest_version).await?,
+            VersionRef::Active if policy.active_version == 0 => return Err(lifecycle::no_active(&name.policy)),
+            VersionRef::Active => tx.version(&name.policy, policy.active_version).await?,
+        };
+        Ok((policy, version))
     }
 
     /// The bytes of a version, proven to be those that were accepted.
@@ -70,8 +72,8 @@ impl Service {
     /// `VERSION_NOT_FOUND`, `POLICY_NOT_FOUND`, `NO_ACTIVE_VERSION`, `DATA_LOSS`.
     pub async fn get_version(&self, name: &VersionName, full: bool) -> Result<VersionWithContent> {
         let tx = self.store.read().await?;
-        let version = self.resolve(&tx, name).await?;
-        let active = tx.policy(&name.policy).await?.active_version == version.number;
+        let (policy, version) = self.resolve(&tx, name).await?;
+        let active = policy.active_version == version.number;
         let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
         Ok(VersionWithContent { version, content, active })
     }
@@ -112,15 +114,11 @@ impl Service {
             return Err(Error::invalid("to", "must be a version of the same policy as `from`"));
         }
         let tx = self.store.read().await?;
-        let policy = tx.policy(&from.policy).await?;
-        let mut sides = Vec::with_capacity(2);
-        for name in [from, to] {
-            let version = self.resolve(&tx, name).await?;
-            let content = self.content_of(&tx, &version).await?;
-            sides.push(Bundle { version, content });
-        }
+        let (policy, old) = self.resolve(&tx, from).await?;
+        let (_, new) = self.resolve(&tx, to).await?;
+        let old = Bundle { content: self.content_of(&tx, &old).await?, version: old };
+        let new = Bundle { content: self.content_of(&tx, &new).await?, version: new };
         drop(tx);
-        let [old, new] = sides.try_into().map_err(|_| Error::internal("a diff has two sides"))?;
         let active_version = policy.active_version;
         let (old, new, unified, json_patch) = self.checkers.run(move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
@@ -137,7 +135,7 @@ impl Service {
     /// `REPORT_NOT_FOUND`, `VERSION_NOT_FOUND`.
     pub async fn get_report(&self, name: &VersionName) -> Result<(Version, Report)> {
         let tx = self.store.read().await?;
-        let version = self.resolve(&tx, name).await?;
+        let (_, version) = self.resolve(&tx, name).await?;
         let report = tx.report(&version.policy, version.number).await?;
         Ok((version, report))
     }
@@ -152,9 +150,4 @@ fn compare(kind: PolicyKind, old: Bundle, new: Bundle) -> (Bundle, Bundle, Strin
     };
     let unified = checks::diff::unified(&old.version.name(), &old.content, &new.version.name(), &new.content);
     (old, new, unified, json_patch)
-}
-
-/// The error for a policy that points nowhere (rule 10).
-pub(super) fn no_active(policy: &PolicyName) -> Error {
-    Error::new(Reason::NoActiveVersion, format!("{policy} has no active version")).about(policy)
 }

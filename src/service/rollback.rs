@@ -7,7 +7,7 @@ use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::command::Rollback;
 use crate::domain::event::{Change, EventKind};
-use crate::domain::lifecycle::{self, TargetFacts};
+use crate::domain::lifecycle;
 use crate::domain::outcome::RolledBack;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
@@ -61,12 +61,7 @@ impl Service {
         let version = if request.copy_forward {
             let copy = self.copy_forward(context, &write, &policy, &subject, &request, report.as_ref()).await?;
             change.versions.push(state_change(&copy));
-            let target = crate::domain::command::Target {
-                policy: policy.name.policy.clone(),
-                version: copy.number,
-                expected_active: None,
-            };
-            change.pointers = lifecycle::activate(&[target], &[TargetFacts { policy: &policy, version: &copy }])?;
+            change.pointers.push(lifecycle::point(&policy, &copy)?);
             copy
         } else {
             change.pointers.push(pointer);

@@ -87,12 +87,10 @@ impl<'a> Call<'a> {
     /// Locks a namespace.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
         // Read before the lock: what this replica had read by then must be in the log.
-        let read = self.service.hub.existing(namespace).map(|feed| feed.head().cursor);
+        let read = self.service.hub.read_up_to(namespace);
         let tx = self.service.store.begin(namespace).await?;
-        if read > Some(tx.head().cursor) {
-            // The next event would stand where another one stood.
-            return Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())));
-        }
+        // Else the next event would stand where another one stood.
+        read.check(namespace, tx.head().cursor)?;
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }

@@ -32,6 +32,33 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `DATA_LOSS`.
     fn in_force(&self, row: &ActiveRow) -> Result<()>;
+
+    /// A bundle in force, once everything about its row is proven.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn active_bundle(&self, row: ActiveRow) -> Result<ActiveBundle> {
+        self.bundle(&row.version, &row.content)?;
+        self.in_force(&row)?;
+        Ok(ActiveBundle {
+            bundle: Arc::new(Bundle { version: row.version, content: row.content }),
+            revision: row.revision,
+            statement: row.statement.into(),
+            preview: false,
+        })
+    }
+
+    /// The event is proven, and the namespace's row names it as the end of the log.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn head(&self, event: &Event, head: Head) -> Result<()> {
+        self.event(event)?;
+        if event.hash == head.hash && event.cursor == head.cursor {
+            return Ok(());
+        }
+        Err(Error::data_loss(format!("{}: its head is not its last event", event.namespace)))
+    }
 }
 
 /// The whole active set at the head, verified.
@@ -42,24 +69,10 @@ pub(super) async fn active_set(
     head: Head,
 ) -> Result<ActiveSet> {
     if head.cursor.revision > 0 {
-        let event = tx.event(namespace, head.cursor.revision).await?;
-        verify.event(&event)?;
-        if event.hash != head.hash || event.cursor != head.cursor {
-            return Err(Error::data_loss(format!("{namespace}: its head is not its last event")));
-        }
+        verify.head(&tx.event(namespace, head.cursor.revision).await?, head)?;
     }
     let rows = tx.active_now(namespace, head.cursor.revision).await?;
-    let mut bundles = Vec::with_capacity(rows.len());
-    for row in rows {
-        verify.bundle(&row.version, &row.content)?;
-        verify.in_force(&row)?;
-        bundles.push(ActiveBundle {
-            bundle: Arc::new(Bundle { version: row.version, content: row.content }),
-            revision: row.revision,
-            statement: row.statement.into(),
-            preview: false,
-        });
-    }
+    let bundles = rows.into_iter().map(|row| verify.active_bundle(row)).collect::<Result<_>>()?;
     Ok(ActiveSet { namespace: namespace.clone(), cursor: head.cursor, head_hash: head.hash, bundles })
 }
 

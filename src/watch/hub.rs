@@ -8,11 +8,11 @@ use tokio::sync::{Notify, OnceCell};
 use super::feed::Feed;
 use super::frames::{Verify, active_set};
 use super::subscription::Subscription;
-use crate::domain::Result;
 use crate::domain::command::Watch;
-use crate::domain::event::Head;
+use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
+use crate::domain::{Error, Result};
 use crate::store::Store;
 
 /// Opens watches, and holds what the tailer fills.
@@ -28,6 +28,24 @@ pub struct Hub {
 
 /// A feed is read once, however many ask for it at once; nobody waits for the feed of another namespace.
 type Feeds = BTreeMap<NamespaceId, Arc<OnceCell<Arc<Feed>>>>;
+
+/// How far a replica had read a log at some moment; nothing when nobody watches it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadUpTo(Option<Cursor>);
+
+impl ReadUpTo {
+    /// A log whose end, read later, is before what had been read lost its end: a restored backup, or a hand in the
+    /// database.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    pub fn check(self, namespace: &NamespaceId, end: Cursor) -> Result<()> {
+        if self.0 <= Some(end) {
+            return Ok(());
+        }
+        Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())))
+    }
+}
 
 impl Hub {
     /// A hub without feeds. `ring_capacity` is in activations per namespace: a subscriber further behind than that reads
@@ -72,6 +90,11 @@ impl Hub {
     /// The feed of a namespace, if it has one.
     pub fn existing(&self, namespace: &NamespaceId) -> Option<Arc<Feed>> {
         self.lock().get(namespace).and_then(|cell| cell.get().cloned())
+    }
+
+    /// How far this replica has read a log. Ask before the transaction that reads or writes it.
+    pub fn read_up_to(&self, namespace: &NamespaceId) -> ReadUpTo {
+        ReadUpTo(self.existing(namespace).map(|feed| feed.head().cursor))
     }
 
     /// Opens a watch.

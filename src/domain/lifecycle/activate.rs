@@ -6,6 +6,7 @@ use super::super::command;
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::event::PointerChange;
 use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
+use super::super::name::PolicyName;
 use super::super::policy::Policy;
 use super::super::report::Report;
 use super::super::version::{Version, VersionState};
@@ -109,16 +110,22 @@ pub fn rollback(policy: &Policy, version: &Version, report: Option<&Report>) -> 
 pub fn deactivate(policy: &Policy, expected_active: Option<i64>) -> Result<PointerChange> {
     check_expected(policy, expected_active)?;
     if policy.active_version == 0 {
-        return Err(no_active(policy));
+        return Err(no_active(&policy.name));
     }
     Ok(PointerChange { policy: policy.name.policy.clone(), version: 0, digest: None, previous: policy.active_version })
 }
 
-fn no_active(policy: &Policy) -> Error {
-    Error::new(Reason::NoActiveVersion, format!("{} has no active version", policy.name)).about(&policy.name)
+/// The error for a policy that points nowhere (rule 10).
+#[must_use]
+pub fn no_active(policy: &PolicyName) -> Error {
+    Error::new(Reason::NoActiveVersion, format!("{policy} has no active version")).about(policy)
 }
 
-fn point(policy: &Policy, version: &Version) -> Result<PointerChange> {
+/// The pointer of a policy, moved to one of its versions.
+///
+/// # Errors
+/// `VERSION_NOT_PUBLISHED`.
+pub fn point(policy: &Policy, version: &Version) -> Result<PointerChange> {
     if version.state != VersionState::Published {
         return Err(Error::new(
             Reason::VersionNotPublished,

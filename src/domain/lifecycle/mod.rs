@@ -9,7 +9,7 @@ mod publish;
 #[cfg(test)]
 mod model;
 
-pub use activate::{TargetFacts, activate, check_activate, check_reason, deactivate, rollback};
+pub use activate::{TargetFacts, activate, check_activate, check_reason, deactivate, no_active, point, rollback};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
 pub use publish::{StageDecision, check_approvals, check_stageable, publish, stage};
 

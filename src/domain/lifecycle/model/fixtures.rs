@@ -5,7 +5,7 @@
 use super::super::super::digest::Digest;
 use super::super::super::label::Label;
 use super::super::super::name::{NamespaceId, PolicyId, PolicyName};
-use super::super::super::policy::{Policy, PolicyKind, PolicySettings};
+use super::super::super::policy::{Policy, PolicyKind};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
 use super::operation::{CONTENTS, LABELS};
@@ -56,18 +56,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
 
 /// A policy as it begins.
 pub(in super::super) fn new_policy(index: usize) -> Policy {
-    Policy {
-        name: policy_name(index),
-        kind: PolicyKind::Opaque,
-        description: String::new(),
-        settings: PolicySettings::default(),
-        latest_version: 0,
-        active_version: 0,
-        active_revision: 0,
-        etag: 1,
-        create_time: Micros(0),
-        update_time: Micros(0),
-    }
+    Policy::new(policy_name(index), PolicyKind::Opaque, Micros(0))
 }
 
 pub(super) fn published(version: Version) -> Version {
