@@ -19,7 +19,7 @@ pub struct Cursor {
 /// What an accepted change was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "each is the RPC of the same name")]
+#[expect(missing_docs, reason = "each is the RPC of the same name; BumpEpoch is `policyhub epoch bump`")]
 pub enum EventKind {
     CreateNamespace,
     UpdateNamespace,
@@ -32,6 +32,7 @@ pub enum EventKind {
     Activate,
     Rollback,
     Deactivate,
+    BumpEpoch,
 }
 
 /// One pointer moved.
@@ -155,6 +156,7 @@ impl EventKind {
             Self::Activate => "ACTIVATE",
             Self::Rollback => "ROLLBACK",
             Self::Deactivate => "DEACTIVATE",
+            Self::BumpEpoch => "BUMP_EPOCH",
         }
     }
 }

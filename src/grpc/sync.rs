@@ -46,6 +46,8 @@ impl SyncService for SyncHandler {
             bundles: found.bundles.iter().map(|active| response::active_bundle(active, metadata_only)).collect(),
             active_set_digest: found.set_digest.map(String::from).unwrap_or_default(),
             not_modified: found.not_modified,
+            degraded: false,
+            checked_time: None,
         }))
     }
 

@@ -110,7 +110,7 @@ impl Watch {
                 self.heartbeat.reset_immediately();
                 return Ok(None);
             };
-            pb::Heartbeat { cursor: Some(response::cursor(cursor)), checkpoint: checkpoint.to_string() }
+            pb::Heartbeat { cursor: Some(response::cursor(cursor)), checkpoint: checkpoint.to_string(), degraded: false }
         };
         Ok(Some(pb::WatchActiveResponse { message: Some(Message::Heartbeat(heartbeat)) }))
     }
@@ -120,6 +120,6 @@ fn reconnect() -> pb::WatchActiveResponse {
     // Each RandomState has keys of its own: enough of a die for a jitter.
     let jitter = RandomState::new().hash_one(0_u8) % RECONNECT_SPREAD_MS;
     let backoff = prost_types::Duration::try_from(Duration::from_millis(jitter)).ok();
-    let reconnect = pb::Reconnect { reason: "draining".to_owned(), backoff };
+    let reconnect = pb::Reconnect { reason: "draining".to_owned(), backoff, cursor: None };
     pb::WatchActiveResponse { message: Some(Message::Reconnect(reconnect)) }
 }

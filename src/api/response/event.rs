@@ -20,6 +20,7 @@ fn kind(from: EventKind) -> pb::EventKind {
         EventKind::Activate => pb::EventKind::Activate,
         EventKind::Rollback => pb::EventKind::Rollback,
         EventKind::Deactivate => pb::EventKind::Deactivate,
+        EventKind::BumpEpoch => pb::EventKind::BumpEpoch,
     }
 }
 

@@ -147,6 +147,7 @@ pub fn last_part(bundles: Vec<pb::ActiveBundle>, revision: i64, set: &[(&str, i6
         complete: true,
         cursor: cursor(1, revision),
         active_set_digest: set_digest(set),
+        ..Default::default()
     }))
 }
 
@@ -155,7 +156,7 @@ pub fn first_part(bundles: Vec<pb::ActiveBundle>) -> pb::WatchActiveResponse {
 }
 
 pub fn heartbeat(revision: i64, checkpoint: String) -> pb::WatchActiveResponse {
-    message(Message::Heartbeat(pb::Heartbeat { cursor: cursor(1, revision), checkpoint }))
+    message(Message::Heartbeat(pb::Heartbeat { cursor: cursor(1, revision), checkpoint, ..Default::default() }))
 }
 
 pub fn told(activation: pb::Activation) -> pb::WatchActiveResponse {
