@@ -16,7 +16,7 @@ use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::signing::payload::Statement;
+use crate::signing::payload::{Checkpoint, Statement};
 use crate::signing::{KeySet, VerifyError};
 
 mod checks;
@@ -172,7 +172,7 @@ impl ActiveSet {
             return Err(Refusal::Malformed("stream goes on after a refusal"));
         }
         let outcome = match &message.message {
-            Some(Message::Snapshot(part)) => self.apply_snapshot(part),
+            Some(Message::Snapshot(part)) => self.apply_snapshot(part, now_seconds),
             Some(Message::Activation(activation)) => self.apply_activation(activation),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
             Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
@@ -185,7 +185,7 @@ impl ActiveSet {
         outcome
     }
 
-    fn apply_snapshot(&mut self, part: &pb::Snapshot) -> Result<Change, Refusal> {
+    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<Change, Refusal> {
         for active in &part.bundles {
             let jws: Arc<str> = active.statement.as_str().into();
             let bundle = active.bundle.as_ref().ok_or(Refusal::Malformed("bundle is absent"))?;
@@ -209,14 +209,48 @@ impl ActiveSet {
         let cursor = place(part.cursor.as_ref())?;
         self.check_not_before(cursor)?;
         let policies = std::mem::take(&mut self.collected).finish(cursor)?;
-        self.check_none_older(&policies, cursor)?;
         if self.wanted.is_empty() && set_digest(&policies) != part.active_set_digest {
             return Err(Refusal::OtherSet("snapshot"));
+        }
+        let checkpoint = self.checkpoint_of(part, cursor, now_seconds)?;
+        self.check_none_older(&policies, cursor, checkpoint.is_some())?;
+
+        // Everything holds: only from here on anything changes.
+        if let Some(checkpoint) = checkpoint {
+            self.checkpoint = cursor;
+            self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
         }
         self.policies = policies;
         self.whole = true;
         (self.cursor, self.unchanged_since) = (Some(cursor), cursor);
         Ok(Change::Replaced { cursor, policies: self.policies.values().cloned().collect() })
+    }
+
+    /// The checkpoint that came with a snapshot; none when it has none, or one that is stale.
+    fn checkpoint_of(
+        &mut self,
+        part: &pb::Snapshot,
+        cursor: Cursor,
+        now_seconds: i64,
+    ) -> Result<Option<Checkpoint>, Refusal> {
+        if part.checkpoint.is_empty() {
+            return Ok(None);
+        }
+        let checkpoint = match self.trust.checkpoint(&part.checkpoint, now_seconds) {
+            Err(Refusal::Signature { error: VerifyError::Stale, .. }) => return Ok(None),
+            checkpoint => checkpoint?,
+        };
+        let signed = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
+        if signed != cursor {
+            return Err(Refusal::OtherPlace { found: cursor, signed });
+        }
+        if signed < self.checkpoint {
+            return Err(Refusal::NotNewer { found: signed, held: self.checkpoint });
+        }
+        if part.active_set_digest != checkpoint.active_set_digest.as_str() {
+            return Err(Refusal::OtherSet("checkpoint"));
+        }
+        Ok(Some(checkpoint))
     }
 
     fn apply_activation(&mut self, activation: &pb::Activation) -> Result<Change, Refusal> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::digest::{Digest, Hash};
+use super::digest::Digest;
 use super::event::Cursor;
-use super::name::{NamespaceId, PolicyId};
+use super::name::PolicyId;
 use super::version::Version;
 
 /// A version with its bytes.
@@ -31,6 +31,15 @@ pub struct ActiveBundle {
     pub preview: bool,
 }
 
+impl ActiveBundle {
+    /// What it is in the digest of an active set.
+    #[must_use]
+    pub fn set_entry(&self) -> (&PolicyId, i64, &Digest) {
+        let version = &self.bundle.version;
+        (&version.policy.policy, version.number, &version.digest)
+    }
+}
+
 /// One activation, as it is told.
 #[derive(Debug, Clone)]
 pub struct Activation {
@@ -42,27 +51,4 @@ pub struct Activation {
     pub bundles: Vec<Arc<Bundle>>,
     /// What points nowhere any more.
     pub tombstones: Vec<PolicyId>,
-}
-
-/// The active set of a namespace at one place of its log.
-#[derive(Debug, Clone)]
-pub struct ActiveSet {
-    /// Whose.
-    pub namespace: NamespaceId,
-    /// Where the log stood.
-    pub cursor: Cursor,
-    /// Hash of the event there.
-    pub head_hash: Hash,
-    /// In byte order of their policies.
-    pub bundles: Vec<ActiveBundle>,
-}
-
-impl ActiveSet {
-    /// What the digest of an active set is made of, in its order.
-    pub fn entries(&self) -> impl Iterator<Item = (&PolicyId, i64, &Digest)> {
-        self.bundles.iter().map(|active| {
-            let version = &active.bundle.version;
-            (&version.policy.policy, version.number, &version.digest)
-        })
-    }
 }

@@ -153,6 +153,17 @@ pub enum ActiveScope {
     Policy(PolicyName),
 }
 
+impl ActiveScope {
+    /// The namespace it is in.
+    #[must_use]
+    pub fn namespace(&self) -> &NamespaceId {
+        match self {
+            Self::Namespace(namespace) => namespace,
+            Self::Policy(name) => &name.namespace,
+        }
+    }
+}
+
 /// Asks for a page. `after` is where the page before ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {

@@ -4,6 +4,8 @@
 
 mod admin;
 pub mod authenticate;
+mod encode;
+pub mod frames;
 mod handler;
 mod policy;
 mod sync;
@@ -11,6 +13,7 @@ pub mod transport_errors;
 mod watch_stream;
 
 pub use admin::AdminHandler;
+pub use encode::Wire;
 pub use handler::{Clock, Handler};
 pub use policy::PolicyHandler;
 pub use sync::{SyncHandler, WatchSettings};

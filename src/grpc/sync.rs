@@ -1,16 +1,16 @@
 //! `SyncService`: GetActive and WatchActive. Reports, convergence and runs answer UNIMPLEMENTED.
 
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures_util::stream::Empty;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::handler::{Handler, unimplemented};
-use super::watch_stream;
+use super::{frames, watch_stream};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
+use crate::api::time::timestamp;
 use crate::api::{pb, request, response};
 
 /// How watches run.
@@ -46,19 +46,21 @@ impl SyncService for SyncHandler {
             bundles: found.bundles.iter().map(|active| response::active_bundle(active, metadata_only)).collect(),
             active_set_digest: found.set_digest.map(String::from).unwrap_or_default(),
             not_modified: found.not_modified,
-            degraded: false,
-            checked_time: None,
+            degraded: found.degraded,
+            checked_time: found.checked.map(timestamp),
         }))
     }
 
-    type WatchActiveStream = Pin<Box<dyn Stream<Item = Result<pb::WatchActiveResponse, Status>> + Send>>;
+    /// The messages travel in the body that is left with the response.
+    type WatchActiveStream = Empty<Result<pb::WatchActiveResponse, Status>>;
 
     async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
         self.handler.read(&asked)?;
         let command = request::watch(asked.get_ref()).map_err(status)?;
         let subscription = self.handler.service.watch(&command).await.map_err(status)?;
-        let stream = watch_stream::open(&self.handler, &self.watch, subscription, command.metadata_only);
-        Ok(Response::new(Box::pin(stream)))
+        let mut response = Response::new(futures_util::stream::empty());
+        frames::leave(&mut response, watch_stream::open(&self.watch, subscription));
+        Ok(response)
     }
 
     async fn report_status(&self, _: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {

@@ -1,5 +1,6 @@
 //! `policyhub serve` and `policyhub migrate`: from settings to a server that ends when it is told to.
 
+use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use super::keys::{Keys, local_issuer};
 use super::tasks::write_admin_token;
 use super::telemetry::Telemetry;
 use super::wiring::{Parts, serve_until, transport};
+use crate::grpc::Wire;
 use crate::service::{Service, Signer};
 use crate::store::{Database, Store};
 use crate::watch::Hub;
@@ -65,9 +67,11 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
     let verifier = Arc::new(issuer.verifier()?);
 
-    let store = database(&config.storage)?.open(config.storage.migrate).await?;
+    let database = database(&config.storage)?;
+    let database_lock = lock_file(&database)?;
+    let store = database.open(config.storage.migrate).await?;
     let signer = Arc::new(identify(&store, keys).await?);
-    let hub = Arc::new(Hub::new(store.clone(), signer.clone(), config.watch.ring_events, clock::now));
+    let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
     let service = Arc::new(Service::new(store.clone(), signer, hub.clone(), config.listen.max_content_bytes));
     service.bootstrap(clock::now()).await?;
 
@@ -76,7 +80,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let parts = Parts { config, transport, service, hub, verifier, issuer, data_dir, grpc, http };
+    let parts = Parts { database_lock, config, transport, service, hub, verifier, issuer, data_dir, grpc, http };
     Ok((parts, store))
 }
 
@@ -105,6 +109,22 @@ fn database(config: &StorageConfig) -> Result<Database> {
             Ok(Database::Sqlite { path: PathBuf::from(path) })
         }
         None => Ok(Database::Postgres { url: url.to_owned() }),
+    }
+}
+
+/// Takes a SQLite file for this server alone: reads from memory are as new as its own last write, so no other may write.
+fn lock_file(database: &Database) -> Result<Option<File>> {
+    let Database::Sqlite { path } = database else { return Ok(None) };
+    let path = path.with_extension("server.lock");
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.with_context(|| format!("failed to open {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => anyhow::bail!(
+            "the database file is used by a policyhub that is running ({} is locked): stop it, or use PostgreSQL for several",
+            path.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("failed to lock {}", path.display())),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Every background task is spawned here and ends here.
 
 use std::any::Any;
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::limits::{CONTENT_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
-use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, transport_errors};
+use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, frames, transport_errors};
 use crate::service::Service;
 use crate::watch::Hub;
 
@@ -60,8 +61,9 @@ pub struct Parts {
     pub hub: Arc<Hub>,
     pub verifier: Arc<Verifier>,
     pub issuer: LocalIssuer,
-    /// Ours until the end: its lock goes with it.
+    /// Ours until the end: their locks go with them.
     pub data_dir: DataDir,
+    pub database_lock: Option<File>,
     pub grpc: TcpListener,
     pub http: TcpListener,
 }
@@ -72,7 +74,7 @@ pub struct Parts {
 /// # Errors
 /// When a listener fails.
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
-    let Parts { config, transport, service, hub, verifier, issuer, data_dir, grpc, http } = parts;
+    let Parts { config, transport, service, hub, verifier, issuer, data_dir, database_lock: _lock, grpc, http } = parts;
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
 
@@ -89,6 +91,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         .layer(ObserveLayer::new(metrics.clone()))
         .layer(MapResponseLayer::new(transport_errors::rewrite::<tonic::body::Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
+        .layer(MapResponseLayer::new(frames::attach))
         .add_routes(routes);
     let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
     let told = draining.clone();

@@ -2,24 +2,23 @@
 
 use std::sync::Arc;
 
-use super::signer::set_digest;
 use super::{Context, Service};
-use crate::domain::bundle::{ActiveBundle, ActiveSet, Bundle};
+use crate::domain::bundle::{ActiveBundle, Bundle};
 use crate::domain::command::{ActiveScope, AsOf};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::lifecycle;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::Namespace;
+use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
+use crate::signing::active_set_digest;
 use crate::store::ReadTx;
-use crate::watch::Verify as _;
+use crate::watch::{InForce, Verify as _};
 
 /// What is in force.
 #[derive(Debug, Clone)]
 pub struct Active {
-    /// Whose.
-    pub namespace: NamespaceId,
     /// Where the log stood.
     pub cursor: Cursor,
     /// In order of their policies.
@@ -28,6 +27,10 @@ pub struct Active {
     pub set_digest: Option<Digest>,
     /// Whether what the caller holds is still it; then there are no bundles.
     pub not_modified: bool,
+    /// Whether the database did not answer, and something newer may be in force.
+    pub degraded: bool,
+    /// When it was compared with the database; none for the past.
+    pub checked: Option<Micros>,
 }
 
 impl Service {
@@ -43,35 +46,63 @@ impl Service {
         as_of: AsOf,
         if_digest: Option<&Digest>,
     ) -> Result<Active> {
-        let namespace = match scope {
-            ActiveScope::Policy(name) => &name.namespace,
-            ActiveScope::Namespace(namespace) => namespace,
+        match as_of {
+            AsOf::Now => self.active_now(context, scope, if_digest).await,
+            _ => self.active_as_of(context, scope, as_of, if_digest).await,
+        }
+    }
+
+    /// From memory: what was verified when it was read.
+    async fn active_now(&self, context: &Context, scope: &ActiveScope, if_digest: Option<&Digest>) -> Result<Active> {
+        let InForce { view, checked, degraded } = self.hub.in_force(scope.namespace()).await?;
+        let (held, set_digest) = match scope {
+            ActiveScope::Policy(name) => match view.get(&name.policy) {
+                Some(active) => (active.bundle.version.digest.clone(), None),
+                // Unknown, not active, or a draft to fall back to: the database knows which.
+                None => return self.active_as_of(context, scope, AsOf::Now, if_digest).await,
+            },
+            ActiveScope::Namespace(_) => {
+                let digest = self.hub.set_digest(&view);
+                (digest.clone(), Some(digest))
+            }
         };
+        let not_modified = if_digest == Some(&held);
+        let bundles = match scope {
+            _ if not_modified => Vec::new(),
+            ActiveScope::Policy(name) => view.get(&name.policy).cloned().into_iter().collect(),
+            ActiveScope::Namespace(_) => view.bundles().cloned().collect(),
+        };
+        let cursor = view.head().cursor;
+        Ok(Active { cursor, bundles, set_digest, not_modified, degraded, checked: Some(checked) })
+    }
+
+    /// From the database: what was in force, proven before it is served.
+    async fn active_as_of(
+        &self,
+        context: &Context,
+        scope: &ActiveScope,
+        as_of: AsOf,
+        if_digest: Option<&Digest>,
+    ) -> Result<Active> {
+        let namespace = scope.namespace();
         // Read before the transaction: what this replica had read by then must be in it.
         let read = self.hub.read_up_to(namespace);
         let tx = self.store.read().await?;
         let (cursor, found) = self.place(&tx, namespace, as_of).await?;
         read.check(namespace, found.cursor)?;
-        match scope {
-            ActiveScope::Policy(name) => {
-                let active = self.active_policy(context, &tx, name, cursor, as_of).await?;
-                let not_modified = if_digest == Some(&active.bundle.version.digest);
-                let bundles = if not_modified { Vec::new() } else { vec![active] };
-                Ok(Active { namespace: namespace.clone(), cursor, bundles, set_digest: None, not_modified })
-            }
+        let (bundles, set_digest) = match scope {
+            ActiveScope::Policy(name) => (vec![self.active_policy(context, &tx, name, cursor, as_of).await?], None),
             ActiveScope::Namespace(_) => {
-                let rows = match as_of {
-                    AsOf::Now => tx.active_now(namespace, cursor.revision).await?,
-                    _ => tx.active_set(namespace, cursor.revision).await?,
-                };
+                let rows = tx.active_set(namespace, cursor.revision).await?;
                 let bundles = rows.into_iter().map(|row| self.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
-                let set = ActiveSet { namespace: namespace.clone(), cursor, head_hash: found.head_hash, bundles };
-                let digest = set_digest(&set);
-                let not_modified = if_digest == Some(&digest);
-                let bundles = if not_modified { Vec::new() } else { set.bundles };
-                Ok(Active { namespace: set.namespace, cursor, bundles, set_digest: Some(digest), not_modified })
+                let digest = active_set_digest(bundles.iter().map(ActiveBundle::set_entry));
+                (bundles, Some(digest))
             }
-        }
+        };
+        let held = set_digest.as_ref().or_else(|| bundles.first().map(|active| &active.bundle.version.digest));
+        let not_modified = if_digest.is_some() && if_digest == held;
+        let bundles = if not_modified { Vec::new() } else { bundles };
+        Ok(Active { cursor, bundles, set_digest, not_modified, degraded: false, checked: None })
     }
 
     async fn active_policy(

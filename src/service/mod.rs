@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 use crate::store::Store;
 use crate::watch::Hub;
-pub use crate::watch::{Step, Subscription};
+pub use crate::watch::{Encode, SnapshotEnd, Step, Subscription};
 
 /// Everything a use case needs.
 #[derive(Debug)]
@@ -40,7 +40,6 @@ pub struct Service {
     store: Store,
     signer: Arc<Signer>,
     hub: Arc<Hub>,
-    checkpoints: watch::Checkpoints,
     checkers: check::Checkers,
     content_max_bytes: usize,
 }
@@ -49,8 +48,7 @@ impl Service {
     /// A service over a store. `content_max_bytes` is at most `limits::CONTENT_MAX_BYTES`.
     #[must_use]
     pub fn new(store: Store, signer: Arc<Signer>, hub: Arc<Hub>, content_max_bytes: usize) -> Self {
-        let (checkpoints, checkers) = Default::default();
-        Self { store, signer, hub, checkpoints, checkers, content_max_bytes }
+        Self { store, signer, hub, checkers: check::Checkers::default(), content_max_bytes }
     }
 
     /// Who signs.

@@ -1,7 +1,6 @@
 //! What the server signs with: one key for bundles, statements and checkpoints, one for the seals of events.
 
 use crate::domain::Result;
-use crate::domain::bundle::ActiveSet;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Change, Head};
 use crate::domain::limits::CHECKPOINT_TTL_SECONDS;
@@ -13,6 +12,7 @@ use crate::signing::{
     KeySet, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, active_set_digest,
     digest_of, jws, seal,
 };
+use crate::watch::{Attest, SetEntry};
 
 /// The keys, and the id of the store they sign for.
 #[derive(Debug)]
@@ -120,29 +120,28 @@ impl Signer {
         self.sign(TYP_ACTIVATION, &statement.to_bytes()?)
     }
 
-    /// The checkpoint of an active set.
-    pub(super) fn checkpoint(&self, set: &ActiveSet, now: Micros) -> Result<String> {
-        let checkpoint = Checkpoint {
-            store: self.store.clone(),
-            namespace: set.namespace.clone(),
-            epoch: set.cursor.epoch,
-            revision: set.cursor.revision,
-            head_hash: set.head_hash,
-            active_set_digest: set_digest(set),
-            iat: now.seconds(),
-            exp: now.seconds() + CHECKPOINT_TTL_SECONDS,
-        };
-        self.sign(TYP_CHECKPOINT, &checkpoint.to_bytes()?)
-    }
-
     /// Seals an event's hash.
     pub(super) fn seal(&self, hash: &Hash) -> Result<Vec<u8>> {
         seal(hash, &self.seal_key)
     }
 }
 
-/// Digest of an active set.
-#[must_use]
-pub fn set_digest(set: &ActiveSet) -> Digest {
-    active_set_digest(set.entries())
+impl Attest for Signer {
+    fn set_digest(&self, entries: &mut dyn Iterator<Item = SetEntry<'_>>) -> Digest {
+        active_set_digest(entries)
+    }
+
+    fn checkpoint(&self, namespace: &NamespaceId, head: Head, set: &Digest, checked: Micros) -> Result<String> {
+        let checkpoint = Checkpoint {
+            store: self.store.clone(),
+            namespace: namespace.clone(),
+            epoch: head.cursor.epoch,
+            revision: head.cursor.revision,
+            head_hash: head.hash,
+            active_set_digest: set.clone(),
+            iat: checked.seconds(),
+            exp: checked.seconds() + CHECKPOINT_TTL_SECONDS,
+        };
+        self.sign(TYP_CHECKPOINT, &checkpoint.to_bytes()?)
+    }
 }

@@ -181,9 +181,10 @@ impl Write<'_> {
             self.tx.keep_answer(key, kept, self.call.context.now).await?;
         }
         let (tx, hub) = (self.tx, Arc::clone(&self.call.service.hub));
+        let (namespace, cursor) = (self.namespace, tx.head().cursor);
         let committed = tokio::spawn(async move {
             tx.commit().await?;
-            hub.wake();
+            hub.committed(&namespace, cursor);
             Ok(())
         });
         committed.await.map_err(|error| Error::internal(format!("a commit ended early: {error}"))).flatten()?;

@@ -117,6 +117,12 @@ async fn connect(mut options: ConnectOptions) -> Result<DatabaseConnection, Stor
 }
 
 impl Store {
+    /// Whether nothing else can write: then what this process committed is all there is.
+    #[must_use]
+    pub fn is_sole_writer(&self) -> bool {
+        !self.is_postgres()
+    }
+
     /// Whether it is PostgreSQL.
     pub(super) fn is_postgres(&self) -> bool {
         self.writer.get_database_backend() == DbBackend::Postgres

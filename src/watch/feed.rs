@@ -2,22 +2,30 @@
 //!
 //! Snapshot and tail are one cursor: both are read under one lock.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::checkpoints::Checkpoints;
+use super::frame::Frame;
+use super::pages::{Page, Pages};
 use super::ring::{After, Ring};
-use crate::domain::bundle::{Activation, ActiveBundle, ActiveSet};
+use super::source::Source;
+use super::view::{Active, View};
+use crate::domain::Result;
+use crate::domain::bundle::{Activation, ActiveBundle};
 use crate::domain::event::{Cursor, Head};
-use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
-/// What a replica knows of a namespace that somebody watches.
+/// What a replica knows of a namespace that somebody asked for.
 #[derive(Debug)]
 pub struct Feed {
     namespace: NamespaceId,
+    source: Source,
     state: Mutex<State>,
+    pages: Pages,
+    checkpoints: Checkpoints,
     /// Tells every subscriber that the head moved. It carries no frames: those are pulled.
     moved: watch::Sender<Cursor>,
 }
@@ -25,21 +33,50 @@ pub struct Feed {
 #[derive(Debug)]
 struct State {
     head: Head,
-    /// When the head was last compared with the database.
-    checked: Micros,
-    active: BTreeMap<PolicyId, ActiveBundle>,
+    freshness: Freshness,
+    active: Arc<Active>,
+    /// Made when somebody asks, dropped when the head moves.
+    view: Option<Arc<View>>,
     ring: Ring,
 }
 
+/// How sure a replica is that what it holds is the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// When the head was last compared with the database.
+    pub checked: Micros,
+    /// How the last look went.
+    pub last_look: Look,
+}
+
+/// How a look at a log went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// The feed is level with it.
+    Level,
+    /// The database did not answer.
+    Unanswered,
+    /// What is there does not follow what was read: it lost its end, or does not verify.
+    Broken,
+}
+
 impl Feed {
-    pub(super) fn new(set: ActiveSet, checked: Micros, ring_capacity: usize) -> Self {
-        let head = Head { cursor: set.cursor, hash: set.head_hash };
-        let active =
-            set.bundles.into_iter().map(|active| (active.bundle.version.policy.policy.clone(), active)).collect();
-        let ring = Ring::new(head.cursor.revision, ring_capacity);
+    pub(super) fn new(
+        namespace: NamespaceId,
+        source: Source,
+        head: Head,
+        active: Active,
+        checked: Micros,
+        ring_capacity: usize,
+    ) -> Self {
+        let freshness = Freshness { checked, last_look: Look::Level };
+        let ring = Ring::new(head.cursor, ring_capacity);
         Self {
-            namespace: set.namespace,
-            state: Mutex::new(State { head, checked, active, ring }),
+            namespace,
+            source,
+            state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring }),
+            pages: Pages::default(),
+            checkpoints: Checkpoints::default(),
             moved: watch::Sender::new(head.cursor),
         }
     }
@@ -61,40 +98,42 @@ impl Feed {
         self.state().head
     }
 
-    /// The active set and the cursor it belongs to.
+    /// The state at the head, and how fresh it is.
     #[must_use]
-    pub fn active_set(&self) -> ActiveSet {
-        let state = self.state();
-        ActiveSet {
-            namespace: self.namespace.clone(),
-            cursor: state.head.cursor,
-            head_hash: state.head.hash,
-            bundles: state.active.values().cloned().collect(),
-        }
+    pub fn view(&self) -> (Arc<View>, Freshness) {
+        let mut state = self.state();
+        let State { head, freshness, active, view, .. } = &mut *state;
+        let view = view.get_or_insert_with(|| Arc::new(View::new(*head, Arc::clone(active))));
+        (Arc::clone(view), *freshness)
     }
 
-    /// What comes after a revision, and the head that answer belongs to: read apart, an activation could slip between.
-    pub(super) fn after(&self, revision: i64) -> (After, Cursor) {
+    /// How fresh it is.
+    #[must_use]
+    pub fn freshness(&self) -> Freshness {
+        self.state().freshness
+    }
+
+    /// What comes after a place, and the head that answer belongs to: read apart, an activation could slip between.
+    pub(super) fn after(&self, at: Cursor) -> (After, Cursor) {
         let state = self.state();
-        (state.ring.after(revision), state.head.cursor)
+        (state.ring.after(at), state.head.cursor)
+    }
+
+    /// The page of the log with what comes after a place behind the ring.
+    pub(super) async fn page(&self, at: Cursor, known: Option<Head>) -> Result<Arc<Page>> {
+        self.pages.after(&self.source, &self.namespace, at, known).await
+    }
+
+    pub(super) fn source(&self) -> &Source {
+        &self.source
+    }
+
+    pub(super) fn checkpoints(&self) -> &Checkpoints {
+        &self.checkpoints
     }
 
     pub(super) fn listen(&self) -> watch::Receiver<Cursor> {
         self.moved.subscribe()
-    }
-
-    /// When it was last known to be level with the database.
-    #[must_use]
-    pub fn checked(&self) -> Micros {
-        self.state().checked
-    }
-
-    /// Notes that the database has nothing after the head, as of `now`.
-    pub(super) fn check(&self, stored: Head, now: Micros) {
-        let mut state = self.state();
-        if state.head == stored {
-            state.checked = now;
-        }
     }
 
     /// Streams that listen now.
@@ -103,27 +142,57 @@ impl Feed {
         self.moved.receiver_count()
     }
 
+    /// Notes how a look went that began at `now`.
+    pub(super) fn looked(&self, look: Look, now: Micros) {
+        self.pages.prune();
+        let mut state = self.state();
+        state.freshness.last_look = look;
+        if look == Look::Level {
+            state.freshness.checked = now;
+        }
+    }
+
     /// Takes in what the tailer read: all of it, then one wake.
     pub(super) fn advance(&self, activations: Vec<Activation>, head: Head) {
         {
             let mut state = self.state();
             for activation in activations {
-                for policy in &activation.tombstones {
-                    state.active.remove(policy);
-                }
-                for bundle in &activation.bundles {
-                    let active = ActiveBundle {
-                        bundle: Arc::clone(bundle),
-                        revision: activation.cursor.revision,
-                        statement: Arc::clone(&activation.statement),
-                        preview: false,
-                    };
-                    state.active.insert(bundle.version.policy.policy.clone(), active);
-                }
-                state.ring.push(Arc::new(activation));
+                // A view that somebody holds keeps the set it has: what is in force is copied then.
+                take_in(Arc::make_mut(&mut state.active), &activation);
+                state.ring.push(Arc::new(Frame::new(activation)));
             }
             state.head = head;
+            state.view = None;
         }
         self.moved.send_replace(head.cursor);
+    }
+
+    /// Starts anew at a head that what was read does not lead to: the store lost its tail and says so by its epoch.
+    /// Subscribers of the epoch before get a snapshot.
+    pub(super) fn reset(&self, head: Head, active: Active) {
+        {
+            let mut state = self.state();
+            state.active = Arc::new(active);
+            state.head = head;
+            state.view = None;
+            state.ring.reset(head.cursor);
+        }
+        self.moved.send_replace(head.cursor);
+    }
+}
+
+fn take_in(active: &mut Active, activation: &Activation) {
+    let bundles = active.change();
+    for policy in &activation.tombstones {
+        bundles.remove(policy);
+    }
+    for bundle in &activation.bundles {
+        let active = ActiveBundle {
+            bundle: Arc::clone(bundle),
+            revision: activation.cursor.revision,
+            statement: Arc::clone(&activation.statement),
+            preview: false,
+        };
+        bundles.insert(bundle.version.policy.policy.clone(), active);
     }
 }

@@ -1,35 +1,46 @@
-//! All feeds of a replica. A namespace has one from its first watch on.
+//! All feeds of a replica. A namespace has one from the first time somebody asks for it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 
-use super::feed::Feed;
-use super::frames::{Verify, active_set};
+use super::encode::Encode;
+use super::feed::{Feed, Freshness, Look};
+use super::read::active;
+use super::read_index::ReadIndex;
+use super::source::Source;
 use super::subscription::Subscription;
+use super::verify::Proof;
+use super::view::View;
 use crate::domain::command::Watch;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
 
-/// Opens watches, and holds what the tailer fills.
+/// How long a read waits until its replica has read what was committed before it.
+const LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Opens watches, answers what is in force, and holds what the tailer fills.
 #[derive(Debug)]
 pub struct Hub {
-    store: Store,
-    verify: Arc<dyn Verify>,
+    source: Source,
     ring_capacity: usize,
     clock: fn() -> Micros,
     feeds: Mutex<Feeds>,
+    /// The newest commit of this process in each namespace.
+    committed: Mutex<BTreeMap<NamespaceId, Cursor>>,
+    read_index: ReadIndex,
     wake: Notify,
 }
 
 /// A feed is read once, however many ask for it at once; nobody waits for the feed of another namespace.
 type Feeds = BTreeMap<NamespaceId, Arc<OnceCell<Arc<Feed>>>>;
 
-/// How far a replica had read a log at some moment; nothing when nobody watches it here.
+/// How far a replica had read a log at some moment; nothing when it has no feed of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadUpTo(Option<Cursor>);
 
@@ -40,32 +51,53 @@ impl ReadUpTo {
     /// # Errors
     /// `DATA_LOSS`.
     pub fn check(self, namespace: &NamespaceId, end: Cursor) -> Result<()> {
-        if self.0 <= Some(end) {
-            return Ok(());
-        }
-        Err(Error::data_loss(format!("{}: its log lost its end", namespace.name())))
+        if self.0 <= Some(end) { Ok(()) } else { Err(lost_its_end(namespace)) }
     }
+}
+
+/// What is in force, as new as every write that returned before the question; or, when the database does not answer,
+/// the newest this replica had verified.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// What is in force.
+    pub view: Arc<View>,
+    /// When it was compared with the database last.
+    pub checked: Micros,
+    /// Whether the database did not answer.
+    pub degraded: bool,
 }
 
 impl Hub {
     /// A hub without feeds. `ring_capacity` is in activations per namespace: a subscriber further behind than that reads
     /// from the database.
     #[must_use]
-    pub fn new(store: Store, verify: Arc<dyn Verify>, ring_capacity: usize, clock: fn() -> Micros) -> Self {
-        Self { store, verify, ring_capacity, clock, feeds: Mutex::default(), wake: Notify::new() }
+    pub fn new(
+        store: Store,
+        proof: Arc<dyn Proof>,
+        encode: Arc<dyn Encode>,
+        ring_capacity: usize,
+        clock: fn() -> Micros,
+    ) -> Self {
+        let read_index = ReadIndex::new(store.clone());
+        let source = Source { store, proof, encode };
+        let (feeds, committed) = Default::default();
+        Self { source, ring_capacity, clock, feeds, committed, read_index, wake: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Feeds> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The feed of a namespace, read from the database when nobody watched it before.
+    /// The feed of a namespace, read from the database when nobody asked for it before.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
     pub async fn feed(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
+        if let Some(feed) = self.existing(namespace) {
+            return Ok(feed);
+        }
         let cell = Arc::clone(self.lock().entry(namespace.clone()).or_default());
-        let read = cell.get_or_try_init(|| self.read(namespace)).await.map(Arc::clone);
+        let read = cell.get_or_try_init(|| Box::pin(self.read(namespace))).await.map(Arc::clone);
         if read.is_err() {
             // A namespace that is not there, or can't be read now, leaves nothing behind.
             let mut feeds = self.lock();
@@ -79,12 +111,12 @@ impl Hub {
     }
 
     async fn read(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
-        let now = (self.clock)();
-        let tx = self.store.read().await?;
+        let now = self.now();
+        let tx = self.source.store.read().await?;
         let found = tx.namespace(namespace).await?;
         let head = Head { cursor: found.cursor, hash: found.head_hash };
-        let set = active_set(&tx, &*self.verify, namespace, head).await?;
-        Ok(Arc::new(Feed::new(set, now, self.ring_capacity)))
+        let active = active(&tx, &*self.source.proof, namespace, head).await?;
+        Ok(Arc::new(Feed::new(namespace.clone(), self.source.clone(), head, active, now, self.ring_capacity)))
     }
 
     /// The feed of a namespace, if it has one.
@@ -102,8 +134,61 @@ impl Hub {
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
     pub async fn subscribe(&self, watch: &Watch) -> Result<Subscription> {
-        let feed = self.feed(&watch.namespace).await?;
-        Subscription::open(feed, watch, self.store.clone(), Arc::clone(&self.verify))
+        Subscription::open(self.feed(&watch.namespace).await?, watch)
+    }
+
+    /// What is in force now, from memory: at least as new as every write that returned before this call (G4).
+    ///
+    /// # Errors
+    /// As `feed`; `DATA_LOSS` for a log that does not lead on from what was read.
+    pub async fn in_force(&self, namespace: &NamespaceId) -> Result<InForce> {
+        let feed = self.feed(namespace).await?;
+        let needed = match self.committed_before(namespace).await {
+            Ok(needed) => needed,
+            // Fail static: what was verified is served on, and says of itself how old it is (G17).
+            Err(error) if error.reason == Reason::DatabaseUnavailable => return Ok(in_force(&feed, true)),
+            Err(error) => return Err(error),
+        };
+        let read = feed.head().cursor;
+        if needed < read && needed.epoch == read.epoch && !self.source.store.is_sole_writer() {
+            return Err(lost_its_end(namespace));
+        }
+        if read < needed {
+            self.wake();
+            let mut moved = feed.listen();
+            let level = tokio::time::timeout(LEVEL_TIMEOUT, moved.wait_for(|read| *read >= needed)).await;
+            if level.is_err() && feed.freshness().last_look != Look::Broken {
+                return Ok(in_force(&feed, true));
+            }
+        }
+        match feed.freshness().last_look {
+            Look::Broken => Err(lost_its_end(namespace)),
+            _ => Ok(in_force(&feed, false)),
+        }
+    }
+
+    /// The head of a log, at least as new as every write that returned before this call.
+    async fn committed_before(&self, namespace: &NamespaceId) -> Result<Cursor> {
+        if self.source.store.is_sole_writer() {
+            let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+            return Ok(committed.get(namespace).copied().unwrap_or_default());
+        }
+        self.read_index.head(namespace).await
+    }
+
+    /// Notes a commit of this process, and wakes the tailer. Many before the tailer looks are one.
+    pub fn committed(&self, namespace: &NamespaceId, cursor: Cursor) {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = committed.entry(namespace.clone()).or_default();
+        *newest = cursor.max(*newest);
+        drop(committed);
+        self.wake();
+    }
+
+    /// Digest of an active set, as in its checkpoint.
+    #[must_use]
+    pub fn set_digest(&self, view: &View) -> crate::domain::digest::Digest {
+        view.digest(&*self.source.proof).clone()
     }
 
     /// Every feed.
@@ -115,15 +200,11 @@ impl Hub {
         (self.clock)()
     }
 
-    pub(super) fn store(&self) -> &Store {
-        &self.store
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
-    pub(super) fn verify(&self) -> &dyn Verify {
-        &*self.verify
-    }
-
-    /// Says that something was committed here. Many wakes before the tailer looks are one.
+    /// Has the tailer look now.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
@@ -131,4 +212,13 @@ impl Hub {
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }
+}
+
+fn in_force(feed: &Feed, degraded: bool) -> InForce {
+    let (view, Freshness { checked, .. }) = feed.view();
+    InForce { view, checked, degraded }
+}
+
+fn lost_its_end(namespace: &NamespaceId) -> Error {
+    Error::data_loss(format!("{}: its log lost its end", namespace.name()))
 }

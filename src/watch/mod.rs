@@ -1,16 +1,27 @@
 //! Who is told: one tailer per replica, one feed per namespace, one cursor per subscriber.
 //!
 //! The database is the only bus: local and remote commits come the same road. Never a queue per subscriber; never a
-//! frame that was not read after its commit; never a gap, because every event is checked against the one before.
+//! frame that was not read after its commit; never a gap, because every event is checked against the one before. Each
+//! message is written once for all who want the same.
 
+mod checkpoints;
+mod encode;
 mod feed;
-mod frames;
+mod frame;
 mod hub;
+mod pages;
+mod read;
+mod read_index;
 mod ring;
+mod source;
 mod subscription;
 mod tailer;
+mod verify;
+mod view;
 
-pub use feed::Feed;
-pub use frames::Verify;
-pub use hub::Hub;
+pub use encode::{Encode, SnapshotEnd};
+pub use feed::{Feed, Freshness, Look};
+pub use hub::{Hub, InForce};
 pub use subscription::{Step, Subscription};
+pub use verify::{Attest, Proof, SetEntry, Verify};
+pub use view::View;

@@ -5,58 +5,64 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::domain::bundle::Activation;
+use super::frame::Frame;
+use crate::domain::event::Cursor;
 
-/// Content that a ring holds, of one namespace. An activation has at most 16 MiB, so a few always fit.
-const RING_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// What a ring holds, of one namespace: contents and their written forms.
+const RING_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// What comes after a cursor.
 #[derive(Debug, Clone)]
 pub(super) enum After {
     /// This one.
-    Next(Arc<Activation>),
+    Next(Arc<Frame>),
     /// Nothing yet.
     Level,
     /// The ring let it go: read it from the database.
     Behind,
+    /// The place is of an epoch before: whether the log still leads on from there is not known. Start anew.
+    EpochBefore,
 }
 
 #[derive(Debug)]
 pub(super) struct Ring {
-    frames: VecDeque<Arc<Activation>>,
-    /// Every activation after this revision is in the ring.
-    floor: i64,
+    frames: VecDeque<Arc<Frame>>,
+    /// Every activation after this place is in the ring.
+    floor: Cursor,
     capacity: usize,
-    /// Content of the frames it holds.
     bytes: usize,
-}
-
-fn size(frame: &Activation) -> usize {
-    frame.bundles.iter().map(|bundle| bundle.content.len()).sum()
 }
 
 impl Ring {
     /// An empty ring for what comes after `floor`. `capacity` is in activations, at least one.
-    pub(super) fn new(floor: i64, capacity: usize) -> Self {
+    pub(super) fn new(floor: Cursor, capacity: usize) -> Self {
         Self { frames: VecDeque::new(), floor, capacity: capacity.max(1), bytes: 0 }
     }
 
-    pub(super) fn push(&mut self, frame: Arc<Activation>) {
-        self.bytes += size(&frame);
+    /// Empties it, for what comes after another place.
+    pub(super) fn reset(&mut self, floor: Cursor) {
+        *self = Self::new(floor, self.capacity);
+    }
+
+    pub(super) fn push(&mut self, frame: Arc<Frame>) {
+        self.bytes += frame.held_bytes();
         self.frames.push_back(frame);
         // The newest stays whatever its size: subscribers that are level get it from here.
         while self.frames.len() > 1 && (self.frames.len() > self.capacity || self.bytes > RING_MAX_BYTES) {
             let Some(oldest) = self.frames.pop_front() else { break };
-            self.bytes -= size(&oldest);
-            self.floor = oldest.cursor.revision;
+            self.bytes -= oldest.held_bytes();
+            self.floor = oldest.cursor();
         }
     }
 
-    pub(super) fn after(&self, revision: i64) -> After {
-        if revision < self.floor {
+    pub(super) fn after(&self, at: Cursor) -> After {
+        if at.epoch < self.floor.epoch {
+            return After::EpochBefore;
+        }
+        if at < self.floor {
             return After::Behind;
         }
-        let index = self.frames.partition_point(|frame| frame.cursor.revision <= revision);
+        let index = self.frames.partition_point(|frame| frame.cursor() <= at);
         self.frames.get(index).map_or(After::Level, |frame| After::Next(Arc::clone(frame)))
     }
 }
@@ -66,13 +72,17 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::domain::bundle::Bundle;
-    use crate::domain::event::Cursor;
+    use crate::domain::bundle::{Activation, Bundle};
     use crate::domain::version::Version;
 
-    fn frame(revision: i64) -> Arc<Activation> {
-        let cursor = Cursor { epoch: 1, revision };
-        Arc::new(Activation { cursor, statement: Arc::from(""), bundles: Vec::new(), tombstones: Vec::new() })
+    fn place(revision: i64) -> Cursor {
+        Cursor { epoch: 1, revision }
+    }
+
+    fn frame(cursor: Cursor, content_bytes: usize) -> Arc<Frame> {
+        let bundle = Bundle { version: version(), content: Bytes::from(vec![0; content_bytes]) };
+        let bundles = vec![Arc::new(bundle)];
+        Arc::new(Frame::new(Activation { cursor, statement: Arc::from(""), bundles, tombstones: Vec::new() }))
     }
 
     fn version() -> Version {
@@ -86,42 +96,52 @@ mod tests {
         serde_json::from_value(version).expect("a version")
     }
 
-    fn next(ring: &Ring, revision: i64) -> Option<i64> {
-        match ring.after(revision) {
-            After::Next(frame) => Some(frame.cursor.revision),
-            After::Level => Some(0),
-            After::Behind => None,
+    /// The revision that comes next, 0 for none, -1 behind the ring, -2 for an epoch before.
+    fn next(ring: &Ring, at: Cursor) -> i64 {
+        match ring.after(at) {
+            After::Next(frame) => frame.cursor().revision,
+            After::Level => 0,
+            After::Behind => -1,
+            After::EpochBefore => -2,
         }
     }
 
     #[test]
     fn nothing_is_skipped_and_what_is_gone_is_named() {
-        let mut ring = Ring::new(10, 2);
-        assert_eq!(next(&ring, 10), Some(0));
-        assert_eq!(next(&ring, 9), None, "before the floor nobody knows");
+        let mut ring = Ring::new(place(10), 2);
+        assert_eq!(next(&ring, place(10)), 0);
+        assert_eq!(next(&ring, place(9)), -1, "before the floor nobody knows");
         for revision in [12, 15, 19] {
-            ring.push(frame(revision));
+            ring.push(frame(place(revision), 0));
         }
-        assert_eq!(next(&ring, 10), None, "12 was let go");
-        assert_eq!(next(&ring, 11), None);
-        assert_eq!(next(&ring, 12), Some(15));
-        assert_eq!(next(&ring, 13), Some(15), "events between activations are no gap");
-        assert_eq!(next(&ring, 15), Some(19));
-        assert_eq!(next(&ring, 19), Some(0));
-        assert_eq!(next(&ring, 25), Some(0), "ahead of the head waits");
+        assert_eq!(next(&ring, place(10)), -1, "12 was let go");
+        assert_eq!(next(&ring, place(11)), -1);
+        assert_eq!(next(&ring, place(12)), 15);
+        assert_eq!(next(&ring, place(13)), 15, "events between activations are no gap");
+        assert_eq!(next(&ring, place(15)), 19);
+        assert_eq!(next(&ring, place(19)), 0);
+        assert_eq!(next(&ring, place(25)), 0, "ahead of the head waits");
     }
 
     #[test]
     fn large_contents_leave_early() {
-        let mut ring = Ring::new(0, 1_000);
-        let large = |revision| {
-            let bundle = Bundle { version: version(), content: Bytes::from(vec![0; RING_MAX_BYTES / 2]) };
-            Arc::new(Activation { bundles: vec![Arc::new(bundle)], ..Activation::clone(&frame(revision)) })
-        };
-        ring.push(large(1));
-        ring.push(large(2));
-        assert_eq!(next(&ring, 0), Some(1), "two fit exactly");
-        ring.push(large(3));
-        assert_eq!((next(&ring, 0), next(&ring, 1)), (None, Some(2)), "the oldest made room");
+        let mut ring = Ring::new(place(0), 1_000);
+        let third = RING_MAX_BYTES / 2 / 3;
+        ring.push(frame(place(1), third));
+        ring.push(frame(place(2), third));
+        assert_eq!(next(&ring, place(0)), 1, "two fit");
+        ring.push(frame(place(3), third));
+        assert_eq!((next(&ring, place(0)), next(&ring, place(1))), (-1, 2), "the oldest made room");
+    }
+
+    #[test]
+    fn an_epoch_before_starts_anew() {
+        let mut ring = Ring::new(place(10), 2);
+        let raised = Cursor { epoch: 2, revision: 12 };
+        ring.push(frame(raised, 0));
+        assert_eq!(next(&ring, place(11)), 12, "the log led on from there");
+        ring.reset(Cursor { epoch: 2, revision: 8 });
+        assert_eq!(next(&ring, place(11)), -2, "it does not any more, whatever the revision");
+        assert_eq!(next(&ring, Cursor { epoch: 2, revision: 8 }), 0);
     }
 }

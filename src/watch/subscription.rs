@@ -1,58 +1,53 @@
 //! A subscriber's cursor: pulled by its own socket, never pushed to.
 
-use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::encode::Filter;
 use super::feed::Feed;
-use super::frames::{Verify, read_on};
+use super::frame::Frame;
+use super::pages::Page;
 use super::ring::After;
-use crate::domain::bundle::{Activation, ActiveBundle, ActiveSet};
+use super::view::{Snapshot, View};
 use crate::domain::command::Watch;
-use crate::domain::event::{Cursor, Head};
-use crate::domain::name::PolicyId;
+use crate::domain::event::Cursor;
 use crate::domain::{Error, Reason, Result};
-use crate::store::Store;
-
-/// Events read at once for a subscriber behind the ring: what such a subscriber holds.
-const BEHIND_MAX_EVENTS: u32 = 8;
 
 /// One watch.
 #[derive(Debug)]
 pub struct Subscription {
     feed: Arc<Feed>,
-    store: Store,
-    verify: Arc<dyn Verify>,
-    policies: BTreeSet<PolicyId>,
+    filter: Arc<Filter>,
     latest: bool,
-    /// Where the subscriber is; `None` until it has its snapshot.
+    /// Everything up to here was taken; `None` until the snapshot was.
     cursor: Option<Cursor>,
-    /// Read from the database, not yet delivered. At most one page.
-    behind: VecDeque<Activation>,
-    /// Where the database page ended, with the hash that the next event must follow.
-    behind_head: Option<Head>,
+    /// The snapshot that is being taken.
+    snapshot: Option<Taking>,
+    /// The page of the log that is being taken, for a subscriber behind the ring.
+    page: Option<Arc<Page>>,
     moved: watch::Receiver<Cursor>,
+}
+
+#[derive(Debug)]
+struct Taking {
+    view: Arc<View>,
+    snapshot: Arc<Snapshot>,
+    next_part: usize,
 }
 
 /// What a subscriber is due next.
 #[derive(Debug)]
 pub enum Step {
-    /// The state to start from.
-    Snapshot {
-        /// What it asked for.
-        set: ActiveSet,
-        /// The whole set.
-        whole: ActiveSet,
-    },
-    /// One activation.
-    Activation(Arc<Activation>),
+    /// This message.
+    Message(Bytes),
     /// Nothing until the head moves.
     Level,
 }
 
 impl Subscription {
-    pub(super) fn open(feed: Arc<Feed>, watch: &Watch, store: Store, verify: Arc<dyn Verify>) -> Result<Self> {
+    pub(super) fn open(feed: Arc<Feed>, watch: &Watch) -> Result<Self> {
         // Listening starts before the cursor is compared: a move in between is heard.
         let moved = feed.listen();
         let epoch = feed.head().cursor.epoch;
@@ -61,33 +56,15 @@ impl Subscription {
         {
             return Err(resume_point_gone(resume, epoch));
         }
-        Ok(Self {
-            feed,
-            store,
-            verify,
-            policies: watch.policies.clone(),
-            latest: watch.latest,
-            cursor: watch.resume,
-            behind: VecDeque::new(),
-            behind_head: None,
-            moved,
-        })
+        let filter = Arc::new(Filter::of(watch));
+        let (latest, cursor) = (watch.latest, watch.resume);
+        Ok(Self { feed, filter, latest, cursor, snapshot: None, page: None, moved })
     }
 
-    /// Where it is; `None` before its snapshot.
+    /// Where it is: everything up to here was taken. `None` before its snapshot was.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
-    }
-
-    /// Its feed.
-    #[must_use]
-    pub fn feed(&self) -> &Feed {
-        &self.feed
-    }
-
-    fn wants(&self, policy: &PolicyId) -> bool {
-        self.policies.is_empty() || self.policies.contains(policy)
     }
 
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
@@ -97,39 +74,79 @@ impl Subscription {
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.moved.mark_unchanged();
-        let Some(cursor) = self.cursor else { return Ok(self.snapshot()) };
         loop {
-            let at = self.read_up_to(self.cursor.unwrap_or(cursor));
-            let next = match self.behind.pop_front() {
-                Some(activation) => Arc::new(activation),
-                None => match self.feed.after(at.revision) {
-                    (After::Next(activation), _) => activation,
+            if self.snapshot.is_some() || self.cursor.is_none() {
+                return self.part().map(Step::Message);
+            }
+            let Some(at) = self.cursor else { continue };
+            let frame = match self.paged(at) {
+                Some(frame) => frame,
+                None => match self.feed.after(self.cursor.unwrap_or(at)) {
+                    (After::Next(frame), _) => frame,
                     (After::Level, head) => {
                         // Events that moved nothing are passed over; a cursor ahead of the head stays.
-                        self.cursor = Some(at.max(head));
-                        self.behind_head = None;
+                        self.cursor = self.cursor.max(Some(head));
                         return Ok(Step::Level);
                     }
-                    (After::Behind, _) if self.latest => return Ok(self.snapshot()),
-                    (After::Behind, _) => {
-                        self.read_page(at).await?;
+                    (After::Behind, _) if !self.latest => {
+                        // Boxed: thousands of streams that never read the database need not carry its state.
+                        Box::pin(self.read_page()).await?;
+                        continue;
+                    }
+                    (After::Behind | After::EpochBefore, _) => {
+                        self.cursor = None;
                         continue;
                     }
                 },
             };
-            self.cursor = Some(next.cursor);
-            if let Some(mine) = self.filter(&next) {
-                return Ok(Step::Activation(mine));
+            self.cursor = Some(frame.cursor());
+            let source = self.feed.source();
+            if let Some(message) = frame.message(self.feed.namespace(), &self.filter, &*source.encode) {
+                return Ok(Step::Message(message));
             }
         }
     }
 
-    /// Where to look on from: behind a page that was delivered whole, past its last events too, which moved nothing.
-    fn read_up_to(&self, cursor: Cursor) -> Cursor {
-        match self.behind_head {
-            Some(head) if self.behind.is_empty() => cursor.max(head.cursor),
-            _ => cursor,
+    /// The next frame of the page at hand. A page that was taken whole is let go; past its last events too, which moved
+    /// nothing.
+    fn paged(&mut self, at: Cursor) -> Option<Arc<Frame>> {
+        let page = self.page.as_ref()?;
+        if let Some(frame) = page.after(at) {
+            return Some(Arc::clone(frame));
         }
+        self.cursor = Some(at.max(page.end.cursor));
+        // Kept while the ring is not reached: its end is what the next page must follow.
+        if !matches!(self.feed.after(page.end.cursor), (After::Behind, _)) {
+            self.page = None;
+        }
+        None
+    }
+
+    async fn read_page(&mut self) -> Result<()> {
+        let at = self.cursor.unwrap_or_default();
+        let known = self.page.take().map(|page| page.end).filter(|end| end.cursor == at);
+        self.page = Some(self.feed.page(at, known).await?);
+        Ok(())
+    }
+
+    /// The next part of the snapshot, a new one when none is being taken.
+    fn part(&mut self) -> Result<Bytes> {
+        let source = self.feed.source();
+        let taking = self.snapshot.get_or_insert_with(|| {
+            let (view, _) = self.feed.view();
+            let snapshot = view.snapshot(&self.filter);
+            Taking { view, snapshot, next_part: 0 }
+        });
+        let part = taking.next_part;
+        if !taking.snapshot.is_last(part) {
+            taking.next_part += 1;
+            return Ok(taking.snapshot.part(part, &*source.encode));
+        }
+        let checkpoint = self.feed.checkpoint(&taking.view, self.feed.freshness().checked)?;
+        let message = taking.snapshot.last(&taking.view, &checkpoint, &*source.proof, &*source.encode);
+        self.cursor = Some(taking.view.head().cursor);
+        (self.snapshot, self.page) = (None, None);
+        Ok(message)
     }
 
     /// Waits until the head has moved since the last step.
@@ -140,53 +157,15 @@ impl Subscription {
         }
     }
 
-    fn snapshot(&mut self) -> Step {
-        let whole = self.feed.active_set();
-        self.cursor = Some(whole.cursor);
-        self.behind.clear();
-        self.behind_head = None;
-        let bundles: Vec<ActiveBundle> =
-            whole.bundles.iter().filter(|each| self.wants(&each.bundle.version.policy.policy)).cloned().collect();
-        Step::Snapshot { set: ActiveSet { bundles, ..whole.clone() }, whole }
-    }
-
-    fn filter(&self, activation: &Arc<Activation>) -> Option<Arc<Activation>> {
-        if self.policies.is_empty() {
-            return Some(Arc::clone(activation));
+    /// A sign of life from this cursor; none while there is something to take first.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub fn heartbeat(&self) -> Result<Option<Bytes>> {
+        match self.cursor {
+            Some(cursor) => self.feed.heartbeat(cursor),
+            None => Ok(None),
         }
-        let bundles: Vec<_> =
-            activation.bundles.iter().filter(|each| self.wants(&each.version.policy.policy)).cloned().collect();
-        let tombstones: Vec<_> = activation.tombstones.iter().filter(|policy| self.wants(policy)).cloned().collect();
-        if bundles.is_empty() && tombstones.is_empty() {
-            return None;
-        }
-        Some(Arc::new(Activation { bundles, tombstones, ..Activation::clone(activation) }))
-    }
-
-    /// Reads the next page after `at` from the database. The events must follow each other; the first page takes the
-    /// hash of the event it follows from the log itself.
-    async fn read_page(&mut self, at: Cursor) -> Result<()> {
-        let tx = self.store.read().await?;
-        let namespace = self.feed.namespace();
-        let from = match self.behind_head {
-            // Only when nothing was delivered from the ring since that page.
-            Some(head) if head.cursor >= at => head,
-            _ if at.revision == 0 => Head { cursor: at, hash: [0; 32] },
-            _ => {
-                let event = tx.event(namespace, at.revision).await?;
-                Head { cursor: event.cursor, hash: event.hash }
-            }
-        };
-        let (activations, head) = read_on(&tx, &*self.verify, namespace, from, BEHIND_MAX_EVENTS).await?;
-        if head == from {
-            return Err(Error::data_loss(format!("{namespace}: no event after {}", from.cursor.revision)));
-        }
-        self.behind = activations.into();
-        self.behind_head = Some(head);
-        if self.behind.is_empty() {
-            self.cursor = Some(head.cursor);
-        }
-        Ok(())
     }
 }
 

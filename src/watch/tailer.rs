@@ -1,18 +1,18 @@
 //! The tailer: reads what was committed after each feed's head, whoever committed it.
 //!
-//! Woken by commits of this replica, and by a poll that alone is enough. One query per look when nothing moved.
+//! Woken by commits of this replica, by those of others where the database tells of them, and by a poll that alone is
+//! enough. One query per look when nothing moved.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::feed::Feed;
-use super::frames::read_on;
+use super::feed::{Feed, Look};
 use super::hub::Hub;
-use crate::domain::Result;
+use super::read::{active, read_on};
 use crate::domain::event::Head;
-
-/// Events read at once. A feed that is further behind reads on in the next round.
-const READ_MAX_EVENTS: u32 = 64;
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Reason, Result};
+use crate::store::ReadTx;
 
 /// How long one look may take. A database that stopped, or a connection that was silently dropped, answers nothing for
 /// ever: longer, and watches are told later that it is back.
@@ -30,9 +30,12 @@ impl Hub {
             }
             // What was read before it gave up stays read: feeds advance page by page.
             match tokio::time::timeout(LOOK_TIMEOUT, self.look()).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => continue,
                 Ok(Err(error)) => tracing::error!(%error, detail = error.internal, "failed to read the log"),
                 Err(_) => tracing::error!("the database did not answer in time; reading the log again"),
+            }
+            for feed in self.feeds() {
+                feed.looked(Look::Unanswered, self.now());
             }
         }
     }
@@ -45,33 +48,53 @@ impl Hub {
             return Ok(());
         }
         let namespaces: Vec<_> = feeds.iter().map(|feed| feed.namespace().clone()).collect();
-        let heads = self.store().heads(&namespaces).await?;
-        for (namespace, head) in heads {
-            let Some(feed) = feeds.iter().find(|feed| feed.namespace() == &namespace) else { continue };
-            let read = feed.head();
-            if head.cursor < read.cursor || (head.cursor == read.cursor && head.hash != read.hash) {
-                // Somebody cut or rewrote the log. What was read before still stands, and is no longer called fresh.
-                tracing::error!(%namespace, stored = head.cursor.revision, read = read.cursor.revision, "a log lost its end");
-                continue;
-            }
-            if let Err(error) = self.catch_up(feed, head).await {
-                tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
-            }
-            feed.check(head, now);
+        let heads: BTreeMap<_, _> = self.source().store.heads(&namespaces).await?.into_iter().collect();
+        for feed in feeds {
+            let namespace = feed.namespace();
+            let look = match self.follow(&feed, heads.get(namespace).copied()).await {
+                Ok(()) => Look::Level,
+                Err(error) => {
+                    tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
+                    if error.reason == Reason::DataLoss { Look::Broken } else { Look::Unanswered }
+                }
+            };
+            feed.looked(look, now);
         }
         Ok(())
     }
 
-    async fn catch_up(&self, feed: &Arc<Feed>, stored: Head) -> Result<()> {
-        while feed.head().cursor < stored.cursor {
-            let tx = self.store().read().await?;
-            let before = feed.head();
-            let (activations, head) = read_on(&tx, self.verify(), feed.namespace(), before, READ_MAX_EVENTS).await?;
-            if head == before {
+    /// Reads on until the feed is at the stored head.
+    async fn follow(&self, feed: &Feed, stored: Option<Head>) -> Result<()> {
+        let namespace = feed.namespace();
+        let stored = stored.ok_or_else(|| Error::data_loss(format!("{namespace}: it is gone")))?;
+        while feed.head() != stored {
+            let read = feed.head();
+            let tx = self.source().store.read().await?;
+            if stored.cursor.epoch > read.cursor.epoch && !leads_on(&tx, namespace, read).await? {
+                // What was read beyond the bump is lost, as the sealed event at the head says.
+                tracing::warn!(%namespace, read = ?read.cursor, stored = ?stored.cursor, "a log goes on in a new epoch");
+                feed.reset(stored, active(&tx, &*self.source().proof, namespace, stored).await?);
                 break;
             }
-            feed.advance(activations, head);
+            let page = read_on(&tx, &*self.source().proof, namespace, read).await?;
+            if page.end == read {
+                // Cut or rewritten: what was read before still stands, and is no longer called fresh.
+                return Err(Error::data_loss(format!("{namespace}: its log ends before what was read")));
+            }
+            feed.advance(page.activations, page.end);
+            if feed.head().cursor > stored.cursor {
+                break;
+            }
         }
         Ok(())
     }
+}
+
+/// Whether the log still has the event that was read last.
+async fn leads_on(tx: &ReadTx, namespace: &NamespaceId, read: Head) -> Result<bool> {
+    if read.cursor.revision == 0 {
+        return Ok(true);
+    }
+    let kept = tx.events_after(namespace, read.cursor.revision - 1, 1).await?;
+    Ok(kept.first().is_some_and(|event| event.hash == read.hash))
 }

@@ -87,6 +87,14 @@ async fn a_port_that_is_taken() {
 }
 
 #[tokio::test]
+async fn a_database_file_of_a_server_that_runs() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let (_dir, data) = directory();
+    refused(&data, &["--database-url", &hub.database_url], &["used by a policyhub that is running", "PostgreSQL"]);
+    release(&hub.client().await, "p", "a: 1").await;
+}
+
+#[tokio::test]
 async fn a_data_directory_of_a_server_that_runs() {
     let hub = Hub::start(Database::Sqlite).await;
     let said = match start(&hub.data_dir(), &[]) {

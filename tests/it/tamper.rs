@@ -128,6 +128,8 @@ async fn told(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<
                 return Ok(text);
             }
             Message::Heartbeat(_) => {}
+            // When it was signed is another matter than what it says.
+            Message::Snapshot(part) => text += &format!("{:?}\n", pb::Snapshot { checkpoint: String::new(), ..part }),
             message => text += &format!("{message:?}\n"),
         }
     }
@@ -137,8 +139,9 @@ async fn told(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<
 async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, String>> {
     let client = hub.client().await;
     let active = |name: String| pb::GetActiveRequest { name, ..Default::default() };
-    let one = client.get_active(active(policy("p"))).await.map(|answer| format!("{answer:?}"));
-    let set = client.get_active(active(NAMESPACE.to_owned())).await.map(|answer| format!("{answer:?}"));
+    let told_active = |answer| format!("{:?}", pb::GetActiveResponse { checked_time: None, ..answer });
+    let one = client.get_active(active(policy("p"))).await.map(told_active);
+    let set = client.get_active(active(NAMESPACE.to_owned())).await.map(told_active);
     let full = pb::GetVersionRequest { name: version("p", 2), view: pb::VersionView::Full.into() };
     // Whether it is active is a pointer's business; here it is the version that counts.
     let got = client.get_version(full).await.map(|answer| {

@@ -1,16 +1,14 @@
 //! Bundles, snapshots and activations. Contents are shared, not copied, until a message is encoded.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::api::pb;
-use crate::domain::bundle::{Activation, ActiveBundle, ActiveSet, Bundle};
-use crate::domain::digest::Digest;
+use crate::api::pb::watch_active_response::Message;
+use crate::domain::bundle::{Activation, ActiveBundle, Bundle};
 use crate::domain::event::Cursor;
-use crate::domain::limits::SNAPSHOT_PART_MAX_BYTES;
 use crate::domain::name::{NamespaceId, PolicyName};
-
-/// What a bundle's message has beside content and JWS, at most: name, label, digest, media type and their framing.
-const BUNDLE_OVERHEAD_BYTES: usize = 1024;
 
 /// A cursor.
 #[must_use]
@@ -45,30 +43,41 @@ pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::ActiveBund
     }
 }
 
-/// A snapshot, in parts below the limit; the last one is complete. There is always one, even of nothing.
+/// A part of a snapshot: its bundles, and nothing of its end.
 #[must_use]
-pub fn snapshot(set: &ActiveSet, digest: &Digest, metadata_only: bool) -> Vec<pb::WatchActiveResponse> {
-    let mut parts = vec![pb::Snapshot::default()];
-    let mut size = 0;
-    for active in &set.bundles {
-        let content = if metadata_only { 0 } else { active.bundle.content.len() };
-        let bytes = content + active.bundle.version.manifest.len() + active.statement.len() + BUNDLE_OVERHEAD_BYTES;
-        if size > 0 && size + bytes > SNAPSHOT_PART_MAX_BYTES {
-            parts.push(pb::Snapshot::default());
-            size = 0;
-        }
-        size += bytes;
-        if let Some(part) = parts.last_mut() {
-            part.bundles.push(active_bundle(active, metadata_only));
-        }
-    }
-    if let Some(last) = parts.last_mut() {
-        last.complete = true;
-        last.cursor = Some(cursor(set.cursor));
-        last.active_set_digest = digest.to_string();
-    }
-    let message = |part| pb::WatchActiveResponse { message: Some(pb::watch_active_response::Message::Snapshot(part)) };
-    parts.into_iter().map(message).collect()
+pub fn snapshot_part(bundles: &[ActiveBundle], metadata_only: bool) -> pb::Snapshot {
+    let bundles = bundles.iter().map(|active| active_bundle(active, metadata_only)).collect();
+    pb::Snapshot { bundles, ..Default::default() }
+}
+
+/// A part of a snapshot as a message of a watch.
+#[must_use]
+pub fn snapshot(part: pb::Snapshot) -> pb::WatchActiveResponse {
+    message(Message::Snapshot(part))
+}
+
+/// A sign of life: of a cursor with its checkpoint, or of a stream that is ahead of this replica.
+#[must_use]
+pub fn heartbeat(at: Option<(Cursor, &str)>, degraded: bool) -> pb::WatchActiveResponse {
+    message(Message::Heartbeat(pb::Heartbeat {
+        cursor: at.map(|(at, _)| cursor(at)),
+        checkpoint: at.map(|(_, checkpoint)| checkpoint.to_owned()).unwrap_or_default(),
+        degraded,
+    }))
+}
+
+/// The end of a stream. `reason` and `backoff` say why and for how long; `at` is the place to resume from.
+#[must_use]
+pub fn reconnect(reason: &str, backoff: Duration, at: Option<Cursor>) -> pb::WatchActiveResponse {
+    message(Message::Reconnect(pb::Reconnect {
+        reason: reason.to_owned(),
+        backoff: prost_types::Duration::try_from(backoff).ok(),
+        cursor: at.map(cursor),
+    }))
+}
+
+fn message(message: Message) -> pb::WatchActiveResponse {
+    pb::WatchActiveResponse { message: Some(message) }
 }
 
 /// An activation.
@@ -81,5 +90,5 @@ pub fn activation(namespace: &NamespaceId, from: &Activation, metadata_only: boo
         bundles: from.bundles.iter().map(|each| bundle(each, metadata_only)).collect(),
         tombstones: from.tombstones.iter().map(tombstone).collect(),
     };
-    pb::WatchActiveResponse { message: Some(pb::watch_active_response::Message::Activation(activation)) }
+    message(Message::Activation(activation))
 }

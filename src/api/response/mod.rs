@@ -5,7 +5,7 @@ mod event;
 mod policy;
 mod version;
 
-pub use active::{activation, active_bundle, bundle, cursor, snapshot};
+pub use active::{activation, active_bundle, cursor, heartbeat, reconnect, snapshot, snapshot_part};
 pub use event::{activation_summary, event};
 pub use policy::{namespace, policy};
 pub use version::{report, version, version_with_content};

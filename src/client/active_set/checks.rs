@@ -45,10 +45,10 @@ impl ActiveSet {
         if too_far { Err(Refusal::TooFarAhead { found, held }) } else { Ok(()) }
     }
 
-    /// Within an epoch, no policy of a snapshot may be older than the one held. A raised epoch means that the store lost
-    /// its tail: then it may.
-    pub(super) fn check_none_older(&self, policies: &Policies, cursor: Cursor) -> Result<(), Refusal> {
-        if self.cursor.is_none_or(|held| held.epoch != cursor.epoch) {
+    /// No policy of a snapshot may be older than the one held, unless the store lost its tail: then its epoch is raised,
+    /// and a checkpoint has signed that (`proven`). A raised epoch by itself is nothing but a number that anybody can send.
+    pub(super) fn check_none_older(&self, policies: &Policies, cursor: Cursor, proven: bool) -> Result<(), Refusal> {
+        if proven && self.cursor.is_some_and(|held| held.epoch < cursor.epoch) {
             return Ok(());
         }
         for (policy, held) in &self.policies {

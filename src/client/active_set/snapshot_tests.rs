@@ -126,3 +126,38 @@ fn a_raised_epoch_comes_after_every_revision() {
     assert!(set.apply(&told(activation), NOW).is_ok());
     assert!(matches!(refusal(&mut set, &told(signer.activation(99, &[("a", 3, 2)]))), Refusal::NotNewer { .. }));
 }
+
+/// A snapshot at (2, 5) whose policy is older than the one held, with a checkpoint.
+fn after_a_loss(signer: &Signer, checkpoint: String) -> pb::WatchActiveResponse {
+    let Some(Message::Snapshot(part)) = last_part(vec![signer.active("a", 1, 1)], 5, &[("a", 1)]).message else {
+        panic!("a snapshot");
+    };
+    message(Message::Snapshot(pb::Snapshot { cursor: cursor(2, 5), checkpoint, ..part }))
+}
+
+#[test]
+fn only_a_signed_epoch_brings_back_what_is_older() {
+    let (signer, mut set) = level();
+    set.apply(&told(signer.activation(7, &[("a", 2, 1)])), NOW).expect("an activation");
+    let before = held(&set);
+    let unsigned = after_a_loss(&signer, String::new());
+    assert!(matches!(refusal(&mut set, &unsigned), Refusal::NotNewer { .. }), "a number is no proof");
+    for (checkpoint, refused) in [
+        (signer.checkpoint(1, 5, &[("a", 1)]), "another place"),
+        (signer.checkpoint(2, 6, &[("a", 1)]), "another place"),
+        (signer.checkpoint(2, 5, &[("a", 2)]), "another set"),
+        (Signer::new().checkpoint(2, 5, &[("a", 1)]), "an unknown key"),
+        ("garbage".to_owned(), "no token"),
+    ] {
+        set.begin_stream();
+        refusal(&mut set, &after_a_loss(&signer, checkpoint));
+        assert_eq!(held(&set), before, "{refused}");
+    }
+    set.begin_stream();
+    let stale = after_a_loss(&signer, signer.checkpoint(2, 5, &[("a", 1)]));
+    assert!(matches!(set.apply(&stale, NOW + 60), Err(Refusal::NotNewer { .. })), "old news prove nothing");
+    set.begin_stream();
+    set.apply(&stale, NOW).expect("the store lost its tail, and says so");
+    assert_eq!((held(&set), set.cursor()), (pairs(&[("a", 1)]), Some(Cursor { epoch: 2, revision: 5 })));
+    assert!(!set.is_stale(NOW), "a snapshot with its checkpoint is fresh at once");
+}

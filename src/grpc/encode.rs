@@ -1,0 +1,63 @@
+//! How frames are written: Protobuf messages with the prefix of gRPC, ready for the socket.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use prost::Message;
+
+use crate::api::{pb, response};
+use crate::domain::bundle::{Activation, ActiveBundle};
+use crate::domain::event::Cursor;
+use crate::domain::name::NamespaceId;
+use crate::service::{Encode, SnapshotEnd};
+
+/// Compressed flag and length (gRPC over HTTP/2, "Length-Prefixed-Message").
+const PREFIX_BYTES: usize = 5;
+
+/// Writes the messages of `WatchActive`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wire;
+
+impl Encode for Wire {
+    fn activation(&self, namespace: &NamespaceId, activation: &Activation, metadata_only: bool) -> Bytes {
+        framed(&response::activation(namespace, activation, metadata_only))
+    }
+
+    fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes {
+        let mut part = response::snapshot_part(bundles, metadata_only);
+        if let Some(end) = end {
+            part.complete = true;
+            part.cursor = Some(response::cursor(end.cursor));
+            part.active_set_digest = end.set_digest.to_string();
+            part.checkpoint = end.checkpoint.to_owned();
+        }
+        framed(&response::snapshot(part))
+    }
+
+    fn heartbeat(&self, at: Option<(Cursor, &str)>, degraded: bool) -> Bytes {
+        framed(&response::heartbeat(at, degraded))
+    }
+}
+
+/// A message as it goes into the body of a response.
+pub(super) fn framed(message: &pb::WatchActiveResponse) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
+    frame.put_u8(0);
+    // Far below 4 GiB: an activation carries at most 16 MiB of content, a part of a snapshot 2 MiB.
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    message.encode_raw(&mut frame);
+    frame.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_its_length_and_its_message() {
+        let frame = Wire.heartbeat(Some((Cursor { epoch: 1, revision: 7 }, "token")), true);
+        let (prefix, message) = frame.split_at(PREFIX_BYTES);
+        assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
+        let message = pb::WatchActiveResponse::decode(message).expect("a message");
+        assert_eq!(message, response::heartbeat(Some((Cursor { epoch: 1, revision: 7 }, "token")), true));
+    }
+}

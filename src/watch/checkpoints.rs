@@ -1,0 +1,104 @@
+//! The newest checkpoint of a namespace, and the heartbeat that carries it: signed and written once for all streams.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::feed::{Feed, Freshness, Look};
+use super::view::View;
+use crate::domain::Result;
+use crate::domain::event::Cursor;
+use crate::domain::time::Micros;
+
+/// How long the checkpoint of the head is used. Longer: subscribers know later that nothing changed.
+const HEAD_REUSE_SECONDS: i64 = 5;
+/// How long a checkpoint of an earlier head is used. Under constant change it is signed once in this time, not once for
+/// each change; the heartbeat's own place is the stream's nevertheless.
+const EARLIER_REUSE_SECONDS: i64 = 1;
+
+#[derive(Debug, Clone)]
+struct Checkpoint {
+    cursor: Cursor,
+    checked: Micros,
+    token: Arc<str>,
+}
+
+#[derive(Debug)]
+struct Heartbeat {
+    cursor: Cursor,
+    token: Arc<str>,
+    degraded: bool,
+    message: Bytes,
+}
+
+/// What was signed and written last.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoints {
+    checkpoint: Mutex<Option<Checkpoint>>,
+    heartbeat: Mutex<Option<Heartbeat>>,
+}
+
+impl Checkpoint {
+    /// Whether it may speak for a stream at `cursor`.
+    fn speaks_for(&self, cursor: Cursor, checked: Micros) -> bool {
+        let reuse_seconds = if self.cursor == cursor { HEAD_REUSE_SECONDS } else { EARLIER_REUSE_SECONDS };
+        let age_seconds = checked.seconds() - self.checked.seconds();
+        self.cursor.epoch == cursor.epoch && self.cursor <= cursor && (0..reuse_seconds).contains(&age_seconds)
+    }
+}
+
+impl Feed {
+    /// The checkpoint of exactly this view. Its time is when the feed was last compared with the database: a replica that
+    /// lost its database does not call old news fresh.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub(super) fn checkpoint(&self, view: &View, checked: Micros) -> Result<Arc<str>> {
+        let mut kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
+        let cursor = view.head().cursor;
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.cursor == cursor && kept.speaks_for(cursor, checked)) {
+            return Ok(Arc::clone(&kept.token));
+        }
+        let proof = &*self.source().proof;
+        let token: Arc<str> = proof.checkpoint(self.namespace(), view.head(), view.digest(proof), checked)?.into();
+        // Somebody with an older view must not take the newest checkpoint away.
+        if kept.as_ref().is_none_or(|kept| kept.cursor <= cursor) {
+            *kept = Some(Checkpoint { cursor, checked, token: Arc::clone(&token) });
+        }
+        Ok(token)
+    }
+
+    /// The heartbeat of a stream that has sent everything up to `cursor`; none when the head has moved on meanwhile.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    pub(super) fn heartbeat(&self, cursor: Cursor) -> Result<Option<Bytes>> {
+        let encode = &*self.source().encode;
+        let (head, Freshness { checked, last_look }) = (self.head(), self.freshness());
+        let degraded = last_look != Look::Level;
+        if cursor > head.cursor {
+            // It resumed ahead of what this replica has read: alive, and nothing to say yet.
+            return Ok(Some(encode.heartbeat(None, degraded)));
+        }
+        let kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let token = match kept.filter(|kept| kept.speaks_for(cursor, checked)) {
+            Some(kept) => kept.token,
+            None => {
+                let (view, _) = self.view();
+                if view.head().cursor != cursor {
+                    return Ok(None);
+                }
+                self.checkpoint(&view, checked)?
+            }
+        };
+        let mut heartbeat = self.checkpoints().heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*heartbeat
+            && (kept.cursor, &kept.token, kept.degraded) == (cursor, &token, degraded)
+        {
+            return Ok(Some(kept.message.clone()));
+        }
+        let message = encode.heartbeat(Some((cursor, &token)), degraded);
+        *heartbeat = Some(Heartbeat { cursor, token, degraded, message: message.clone() });
+        Ok(Some(message))
+    }
+}

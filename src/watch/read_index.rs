@@ -1,0 +1,71 @@
+//! One head read serves every call that began before it was sent.
+//!
+//! So reads from memory are linearizable without a query for each (the read-index of Ongaro, "Consensus", §6.4).
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use crate::domain::event::Cursor;
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Result};
+use crate::store::Store;
+
+/// Heads of logs, read in rounds.
+#[derive(Debug)]
+pub(super) struct ReadIndex {
+    store: Store,
+    /// The round that calls may still join: its query was not sent yet.
+    open: Mutex<Arc<Round>>,
+    /// Held by the round whose query is running.
+    running: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    namespaces: Mutex<BTreeSet<NamespaceId>>,
+    heads: OnceCell<Result<Vec<(NamespaceId, Cursor)>>>,
+}
+
+impl Round {
+    fn namespaces(&self) -> MutexGuard<'_, BTreeSet<NamespaceId>> {
+        self.namespaces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ReadIndex {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, open: Mutex::default(), running: tokio::sync::Mutex::default() }
+    }
+
+    /// The head of a log, read after this call began.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`; `NAMESPACE_NOT_FOUND` for one that is gone.
+    pub(super) async fn head(&self, namespace: &NamespaceId) -> Result<Cursor> {
+        let round = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.namespaces().insert(namespace.clone());
+            Arc::clone(&open)
+        };
+        // When the call that reads goes away, another one of its round reads instead.
+        let heads = round.heads.get_or_init(|| self.read(&round)).await.clone()?;
+        let found = heads.into_iter().find(|(found, _)| found == namespace);
+        found.map(|(_, head)| head).ok_or_else(|| Error::data_loss(format!("{} is gone", namespace.name())))
+    }
+
+    async fn read(&self, round: &Arc<Round>) -> Result<Vec<(NamespaceId, Cursor)>> {
+        // While the query before runs, calls gather in this round.
+        let _running = self.running.lock().await;
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&open, round) {
+                *open = Arc::default();
+            }
+        }
+        let namespaces: Vec<NamespaceId> = round.namespaces().iter().cloned().collect();
+        let heads = self.store.heads(&namespaces).await?;
+        Ok(heads.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect())
+    }
+}

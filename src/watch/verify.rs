@@ -1,0 +1,81 @@
+//! What the keys of the store do for the watch plane: prove what was read, and sign that it is the newest.
+
+use std::sync::Arc;
+
+use crate::domain::bundle::{ActiveBundle, Bundle};
+use crate::domain::digest::Digest;
+use crate::domain::event::{Event, Head, Payload};
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::time::Micros;
+use crate::domain::version::Version;
+use crate::domain::{Error, Result};
+use crate::store::ActiveRow;
+
+/// The proof of stored rows. The database is an untrusted log: whatever is served went through this.
+pub trait Verify: Send + Sync + std::fmt::Debug {
+    /// The hash is that of the payload after `prev_hash`, the seal is of a known key, and the payload says what the row
+    /// says. Answers the payload.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn event(&self, event: &Event) -> Result<Payload>;
+
+    /// The manifest is of a known key and names this version, and the bytes are those it names.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn bundle(&self, version: &Version, content: &[u8]) -> Result<()>;
+
+    /// The statement is of a known key and puts this version in force at this revision.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn in_force(&self, row: &ActiveRow) -> Result<()>;
+
+    /// A bundle in force, once everything about its row is proven.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn active_bundle(&self, row: ActiveRow) -> Result<ActiveBundle> {
+        self.bundle(&row.version, &row.content)?;
+        self.in_force(&row)?;
+        Ok(ActiveBundle {
+            bundle: Arc::new(Bundle { version: row.version, content: row.content }),
+            revision: row.revision,
+            statement: row.statement.into(),
+            preview: false,
+        })
+    }
+
+    /// The event is proven, and the namespace's row names it as the end of the log.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    fn head(&self, event: &Event, head: Head) -> Result<()> {
+        self.event(event)?;
+        if event.hash == head.hash && event.cursor == head.cursor {
+            return Ok(());
+        }
+        Err(Error::data_loss(format!("{}: its head is not its last event", event.namespace)))
+    }
+}
+
+/// One entry of an active set's digest: policy, version, digest of its content.
+pub type SetEntry<'a> = (&'a PolicyId, i64, &'a Digest);
+
+/// The signature under what a replica holds.
+pub trait Attest: Send + Sync + std::fmt::Debug {
+    /// Digest of an active set, given in byte order of its policies.
+    fn set_digest(&self, entries: &mut dyn Iterator<Item = SetEntry<'_>>) -> Digest;
+
+    /// A checkpoint: as of `checked`, this is the head and this the digest of its active set.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails.
+    fn checkpoint(&self, namespace: &NamespaceId, head: Head, set: &Digest, checked: Micros) -> Result<String>;
+}
+
+/// Both.
+pub trait Proof: Verify + Attest {}
+
+impl<T: Verify + Attest> Proof for T {}

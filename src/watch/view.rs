@@ -1,0 +1,160 @@
+//! The state of a namespace at one head: what snapshots, checkpoints and GetActive are made of.
+//!
+//! A view never changes. Its snapshots are written once per filter, part by part as somebody takes them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+
+use super::encode::{Encode, Filter, SnapshotEnd};
+use super::verify::Attest;
+use crate::domain::bundle::ActiveBundle;
+use crate::domain::digest::Digest;
+use crate::domain::event::Head;
+use crate::domain::limits::SNAPSHOT_PART_MAX_BYTES;
+use crate::domain::name::PolicyId;
+
+/// What a bundle's message has beside content and JWS, at most: name, label, digest, media type and their framing.
+const BUNDLE_OVERHEAD_BYTES: usize = 1024;
+/// Largest snapshot that is kept written. A larger one is written part by part for each subscriber: its contents are in
+/// memory once already.
+const SNAPSHOT_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Filters whose snapshots of one view are shared.
+const SNAPSHOT_FILTERS_MAX: usize = 64;
+
+/// All that is in force, by policy.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Active {
+    pub(super) bundles: BTreeMap<PolicyId, ActiveBundle>,
+    digest: OnceLock<Digest>,
+}
+
+/// A namespace at a head.
+#[derive(Debug)]
+pub struct View {
+    head: Head,
+    active: Arc<Active>,
+    snapshots: Mutex<BTreeMap<Arc<Filter>, Arc<Snapshot>>>,
+}
+
+/// The snapshot of a view for one filter.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    bundles: Vec<ActiveBundle>,
+    metadata_only: bool,
+    /// Ends with a part that may be empty: there is always a last one, even of nothing.
+    parts: Vec<Range<usize>>,
+    /// Parts but the last, once they are written; empty when they are not kept.
+    written: Vec<OnceLock<Bytes>>,
+    /// The last part, with the checkpoint it was written with.
+    last: Mutex<Option<(Arc<str>, Bytes)>>,
+}
+
+impl Active {
+    pub(super) fn new(bundles: BTreeMap<PolicyId, ActiveBundle>) -> Self {
+        Self { bundles, digest: OnceLock::new() }
+    }
+
+    /// To change what is in force: its digest is not known any more.
+    pub(super) fn change(&mut self) -> &mut BTreeMap<PolicyId, ActiveBundle> {
+        self.digest.take();
+        &mut self.bundles
+    }
+
+    pub(super) fn digest(&self, attest: &dyn Attest) -> &Digest {
+        self.digest.get_or_init(|| attest.set_digest(&mut self.bundles.values().map(ActiveBundle::set_entry)))
+    }
+}
+
+impl View {
+    pub(super) fn new(head: Head, active: Arc<Active>) -> Self {
+        Self { head, active, snapshots: Mutex::default() }
+    }
+
+    /// The head it is of.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
+    }
+
+    /// The bundle in force of a policy.
+    #[must_use]
+    pub fn get(&self, policy: &PolicyId) -> Option<&ActiveBundle> {
+        self.active.bundles.get(policy)
+    }
+
+    /// Everything in force, in byte order of the policies.
+    pub fn bundles(&self) -> impl Iterator<Item = &ActiveBundle> {
+        self.active.bundles.values()
+    }
+
+    pub(super) fn digest(&self, attest: &dyn Attest) -> &Digest {
+        self.active.digest(attest)
+    }
+
+    /// The snapshot for a filter: one for all who have the same.
+    pub(super) fn snapshot(&self, filter: &Arc<Filter>) -> Arc<Snapshot> {
+        let mut snapshots = self.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(snapshot) = snapshots.get(filter) {
+            return Arc::clone(snapshot);
+        }
+        let wanted = self.bundles().filter(|each| filter.wants(&each.bundle.version.policy.policy));
+        let snapshot = Arc::new(Snapshot::new(wanted.cloned().collect(), filter.metadata_only));
+        if snapshots.len() < SNAPSHOT_FILTERS_MAX {
+            snapshots.insert(Arc::clone(filter), Arc::clone(&snapshot));
+        }
+        snapshot
+    }
+}
+
+impl Snapshot {
+    fn new(bundles: Vec<ActiveBundle>, metadata_only: bool) -> Self {
+        let (mut parts, mut start, mut part_bytes, mut bytes) = (Vec::new(), 0, 0, 0);
+        for (index, active) in bundles.iter().enumerate() {
+            let content = if metadata_only { 0 } else { active.bundle.content.len() };
+            let size = content + active.bundle.version.manifest.len() + active.statement.len() + BUNDLE_OVERHEAD_BYTES;
+            if part_bytes > 0 && part_bytes + size > SNAPSHOT_PART_MAX_BYTES {
+                parts.push(start..index);
+                (start, part_bytes) = (index, 0);
+            }
+            part_bytes += size;
+            bytes += size;
+        }
+        parts.push(start..bundles.len());
+        let kept = if bytes <= SNAPSHOT_KEPT_MAX_BYTES { parts.len() - 1 } else { 0 };
+        let written = std::iter::repeat_with(OnceLock::new).take(kept).collect();
+        Self { bundles, metadata_only, parts, written, last: Mutex::default() }
+    }
+
+    /// Whether this part is the last one, whose end it must be written with.
+    pub(super) fn is_last(&self, part: usize) -> bool {
+        part + 1 >= self.parts.len()
+    }
+
+    fn bundles_of(&self, part: usize) -> &[ActiveBundle] {
+        self.parts.get(part).and_then(|range| self.bundles.get(range.clone())).unwrap_or_default()
+    }
+
+    /// A part but the last.
+    pub(super) fn part(&self, part: usize, encode: &dyn Encode) -> Bytes {
+        let write = || encode.snapshot_part(self.bundles_of(part), self.metadata_only, None);
+        self.written.get(part).map_or_else(write, |kept| kept.get_or_init(write).clone())
+    }
+
+    /// The last part: written anew when its checkpoint is.
+    pub(super) fn last(&self, view: &View, checkpoint: &Arc<str>, attest: &dyn Attest, encode: &dyn Encode) -> Bytes {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kept_for, message)) = &*last
+            && kept_for == checkpoint
+        {
+            return message.clone();
+        }
+        let end = SnapshotEnd { cursor: view.head.cursor, set_digest: view.digest(attest), checkpoint };
+        let bundles = self.bundles_of(self.parts.len() - 1);
+        let message = encode.snapshot_part(bundles, self.metadata_only, Some(end));
+        *last = Some((Arc::clone(checkpoint), message.clone()));
+        message
+    }
+}
