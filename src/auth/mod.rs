@@ -6,7 +6,8 @@
 
 pub mod issuer;
 pub mod provider;
-pub mod verifier;
+pub mod verified;
+mod verifier;
 
 #[cfg(test)]
 mod bad_tokens;

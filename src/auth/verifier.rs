@@ -15,6 +15,7 @@ use serde_json::error::Category;
 
 use super::issuer::thumbprint;
 use super::provider;
+use super::verified::Verified;
 use crate::domain::principal::Principal;
 use crate::domain::{Error, Reason, Result};
 
@@ -87,6 +88,7 @@ impl TrustedKey {
 #[derive(Debug)]
 pub struct Verifier {
     keys: BTreeMap<String, TrustedKey>,
+    verified: Verified,
 }
 
 impl Verifier {
@@ -101,7 +103,7 @@ impl Verifier {
                 return Err(Error::internal("one token key is trusted twice"));
             }
         }
-        Ok(Self { keys })
+        Ok(Self { keys, verified: Verified::default() })
     }
 
     /// Who sent this `authorization` header, at `now_seconds` (Unix time).
@@ -110,6 +112,9 @@ impl Verifier {
     /// for someone else. TOKEN_EXPIRED: was good once. TOKEN_INVALID: everything else.
     pub fn verify(&self, authorization_header: Option<&str>, now_seconds: i64) -> Result<Principal> {
         let token = bearer_token(authorization_header)?;
+        if let Some(principal) = self.verified.get(token, now_seconds) {
+            return Ok(principal);
+        }
         let header = protected_header(token)?;
         let key = self.key_for(&header)?;
         let claims = jsonwebtoken::decode::<Claims>(token, &key.public_key, &key.validation)
@@ -123,7 +128,9 @@ impl Verifier {
             return Err(invalid("token subject is not 1 to 255 printable ASCII characters"));
         }
         check_times(&claims, now_seconds)?;
-        Ok(Principal { issuer: key.issuer_name.clone(), subject: claims.sub })
+        let principal = Principal { issuer: key.issuer_name.clone(), subject: claims.sub };
+        self.verified.insert(token, &principal, now_seconds, claims.exp.saturating_add(CLOCK_LEEWAY_SECONDS));
+        Ok(principal)
     }
 
     fn key_for(&self, header: &ProtectedHeader) -> Result<&TrustedKey> {

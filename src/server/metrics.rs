@@ -1,21 +1,28 @@
 //! Metrics, in the Prometheus text format at `/metrics`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use opentelemetry::metrics::{Counter, Histogram, MeterProvider as _};
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+
+use crate::watch::Counts;
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
 /// need no buckets of their own.
 const LATENCY_BUCKETS_SECONDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 10.0];
 
+/// Values of a counter, each with its label.
+type ReadCounts = fn(&Counts) -> Vec<(Option<(&'static str, &'static str)>, u64)>;
+
 /// What the server counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    meter: Meter,
     calls: Counter<u64>,
     latency: Histogram<f64>,
     // Dropping the provider would end its instruments.
@@ -42,7 +49,38 @@ impl Metrics {
             .with_description("time from a call to its first answer")
             .with_boundaries(LATENCY_BUCKETS_SECONDS.to_vec())
             .build();
-        Ok(Self { registry, calls, latency, _provider: provider })
+        Ok(Self { registry, meter, calls, latency, _provider: provider })
+    }
+
+    /// Shows what the watch plane counts.
+    pub(super) fn watch(&self, counts: &Arc<Counts>) {
+        let written = "messages of watches written, each for all who want the same";
+        self.show("policyhub_watch_messages_written", written, counts, |counts| {
+            vec![
+                (Some(("kind", "activation")), counts.activations_written.get()),
+                (Some(("kind", "snapshot")), counts.snapshot_parts_written.get()),
+                (Some(("kind", "heartbeat")), counts.heartbeats_written.get()),
+            ]
+        });
+        let taken = "messages of watches that streams took";
+        self.show("policyhub_watch_messages_taken", taken, counts, |counts| vec![(None, counts.messages_taken.get())]);
+        let pages = "pages of the log read for subscribers behind the ring";
+        self.show("policyhub_watch_pages_read", pages, counts, |counts| vec![(None, counts.pages_read.get())]);
+        let looks = "looks of the tailer at the logs, one query each";
+        self.show("policyhub_tailer_looks", looks, counts, |counts| vec![(None, counts.looks.get())]);
+        let rounds = "head reads, each for all reads of what is active that began before it";
+        self.show("policyhub_head_rounds", rounds, counts, |counts| vec![(None, counts.head_rounds.get())]);
+    }
+
+    fn show(&self, name: &'static str, description: &'static str, counts: &Arc<Counts>, read: ReadCounts) {
+        let counts = Arc::clone(counts);
+        let observed = self.meter.u64_observable_counter(name).with_description(description).with_callback(move |to| {
+            for (label, value) in read(&counts) {
+                let labels: Vec<KeyValue> = label.map(|(key, value)| KeyValue::new(key, value)).into_iter().collect();
+                to.observe(value, &labels);
+            }
+        });
+        observed.build();
     }
 
     /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.

@@ -77,6 +77,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let Parts { config, transport, service, hub, verifier, issuer, data_dir, database_lock: _lock, grpc, http } = parts;
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
+    metrics.watch(&hub.counts());
 
     let (health, health_service) = tonic_health::server::health_reporter();
     for name in SERVICES {

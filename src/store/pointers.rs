@@ -131,19 +131,36 @@ impl ReadTx {
         Ok(found)
     }
 
+    /// Sizes of the contents of versions, by policy and number.
+    pub async fn content_sizes(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(PolicyId, i64)],
+    ) -> Result<BTreeMap<(PolicyId, i64), i64>> {
+        use versions::Column as V;
+        let mut sizes = BTreeMap::new();
+        for chunk in targets.chunks(ROWS_PER_QUERY) {
+            let targets: Vec<(&str, i64)> = chunk.iter().map(|(policy, number)| (policy.as_str(), *number)).collect();
+            let rows: Vec<(String, i64, i64)> = versions_of(namespace, &targets)
+                .select_only()
+                .columns([V::Policy, V::Number, V::SizeBytes])
+                .into_tuple()
+                .all(&self.tx)
+                .await
+                .map_err(failed)?;
+            for (policy, number, size) in rows {
+                sizes.insert((rows::policy_name(namespace.as_str(), &policy)?.policy, number), size);
+            }
+        }
+        Ok(sizes)
+    }
+
     async fn bundles(
         &self,
         namespace: &NamespaceId,
         targets: &[(&str, i64)],
     ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
-        use versions::Column as V;
-        let key = Expr::tuple([Expr::col(V::Policy), Expr::col(V::Number)]);
-        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
-        let rows = versions::Entity::find()
-            .filter(V::Namespace.eq(namespace.as_str()))
-            .filter(V::Policy.is_in(targets.iter().map(|(policy, _)| *policy)))
-            .filter(key.in_tuples(targets.iter().copied()));
-        let rows = rows.all(&self.tx).await.map_err(failed)?;
+        let rows = versions_of(namespace, targets).all(&self.tx).await.map_err(failed)?;
         let digests = rows.iter().map(|row| row.digest.clone());
         let contents = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));
         let contents: BTreeMap<String, Bytes> = contents
@@ -182,4 +199,14 @@ fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {
     Entity::find()
         .filter(Column::Namespace.eq(policy.namespace.as_str()))
         .filter(Column::Policy.eq(policy.policy.as_str()))
+}
+
+fn versions_of(namespace: &NamespaceId, targets: &[(&str, i64)]) -> sea_orm::Select<versions::Entity> {
+    use versions::Column as V;
+    let key = Expr::tuple([Expr::col(V::Policy), Expr::col(V::Number)]);
+    // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+    versions::Entity::find()
+        .filter(V::Namespace.eq(namespace.as_str()))
+        .filter(V::Policy.is_in(targets.iter().map(|(policy, _)| *policy)))
+        .filter(key.in_tuples(targets.iter().copied()))
 }

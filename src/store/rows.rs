@@ -38,7 +38,7 @@ fn hash(what: &str, bytes: &[u8]) -> Result<Hash> {
     bytes.try_into().map_err(|_| Error::data_loss(format!("unreadable {what}: {} bytes", bytes.len())))
 }
 
-fn policy_name(namespace: &str, policy: &str) -> Result<PolicyName> {
+pub(super) fn policy_name(namespace: &str, policy: &str) -> Result<PolicyName> {
     Ok(PolicyName {
         namespace: NamespaceId::parse("namespace", namespace).map_err(unreadable("namespace"))?,
         policy: PolicyId::parse("policy", policy).map_err(unreadable("policy"))?,

@@ -73,7 +73,7 @@ impl Feed {
     /// # Errors
     /// `INTERNAL` when signing fails.
     pub(super) fn heartbeat(&self, cursor: Cursor) -> Result<Option<Bytes>> {
-        let encode = &*self.source().encode;
+        let (encode, counts) = (&*self.source().encode, &self.source().counts);
         let (head, Freshness { checked, last_look }) = (self.head(), self.freshness());
         let degraded = last_look != Look::Level;
         if cursor > head.cursor {
@@ -97,6 +97,7 @@ impl Feed {
         {
             return Ok(Some(kept.message.clone()));
         }
+        counts.heartbeats_written.add();
         let message = encode.heartbeat(Some((cursor, &token)), degraded);
         *heartbeat = Some(Heartbeat { cursor, token, degraded, message: message.clone() });
         Ok(Some(message))

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{Encode, Filter};
+use super::encode::Filter;
+use super::source::Source;
 use crate::domain::bundle::Activation;
 use crate::domain::event::Cursor;
 use crate::domain::limits::ACTIVATION_TARGETS_MAX;
@@ -53,7 +54,7 @@ impl Frame {
     }
 
     /// The message for a filter, written when nobody asked for it before; none when the filter wants nothing of it.
-    pub(super) fn message(&self, namespace: &NamespaceId, filter: &Filter, encode: &dyn Encode) -> Option<Bytes> {
+    pub(super) fn message(&self, namespace: &NamespaceId, filter: &Filter, source: &Source) -> Option<Bytes> {
         let selection = self.selection(filter);
         if selection == 0 {
             return None;
@@ -65,10 +66,11 @@ impl Frame {
         if let Some(kept) = written.iter().find(same) {
             return Some(kept.message.clone());
         }
+        source.counts.activations_written.add();
         let message = if filter.wants_all() {
-            encode.activation(namespace, &self.activation, metadata_only)
+            source.encode.activation(namespace, &self.activation, metadata_only)
         } else {
-            encode.activation(namespace, &self.selected(filter), metadata_only)
+            source.encode.activation(namespace, &self.selected(filter), metadata_only)
         };
         let kept_bytes: usize = written.iter().map(|kept| kept.message.len()).sum();
         if kept_bytes + message.len() <= self.content_bytes * KEPT_CONTENTS_MAX + KEPT_OVERHEAD_BYTES {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, OnceCell};
 
+use super::counts::Counts;
 use super::encode::Encode;
 use super::feed::{Feed, Freshness, Look};
 use super::read::active;
@@ -79,7 +80,7 @@ impl Hub {
         clock: fn() -> Micros,
     ) -> Self {
         let read_index = ReadIndex::new(store.clone());
-        let source = Source { store, proof, encode };
+        let source = Source { store, proof, encode, counts: Arc::default() };
         let (feeds, committed) = Default::default();
         Self { source, ring_capacity, clock, feeds, committed, read_index, wake: Notify::new() }
     }
@@ -173,7 +174,7 @@ impl Hub {
             let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
             return Ok(committed.get(namespace).copied().unwrap_or_default());
         }
-        self.read_index.head(namespace).await
+        self.read_index.head(namespace, &self.source.counts).await
     }
 
     /// Notes a commit of this process, and wakes the tailer. Many before the tailer looks are one.
@@ -189,6 +190,12 @@ impl Hub {
     #[must_use]
     pub fn set_digest(&self, view: &View) -> crate::domain::digest::Digest {
         view.digest(&*self.source.proof).clone()
+    }
+
+    /// What this replica did so far.
+    #[must_use]
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.source.counts)
     }
 
     /// Every feed.

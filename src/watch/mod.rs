@@ -5,6 +5,7 @@
 //! message is written once for all who want the same.
 
 mod checkpoints;
+mod counts;
 mod encode;
 mod feed;
 mod frame;
@@ -19,6 +20,7 @@ mod tailer;
 mod verify;
 mod view;
 
+pub use counts::{Count, Counts};
 pub use encode::{Encode, SnapshotEnd};
 pub use feed::{Feed, Freshness, Look};
 pub use hub::{Hub, InForce};

@@ -15,7 +15,7 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
 /// Pages kept of one namespace. Fewer: subscribers at different places read the same page again.
-const PAGES_MAX: usize = 4;
+const PAGES_MAX: usize = 8;
 
 /// Some events of the log, in a row.
 #[derive(Debug)]
@@ -72,6 +72,7 @@ impl Pages {
 }
 
 async fn read(source: &Source, namespace: &NamespaceId, at: Cursor, known: Option<Head>) -> Result<Page> {
+    source.counts.pages_read.add();
     let tx = source.store.read().await?;
     let from = match known {
         Some(head) => head,

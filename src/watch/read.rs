@@ -1,6 +1,6 @@
 //! From rows to frames: what is told is built from what was committed, and verified first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,17 +8,20 @@ use bytes::Bytes;
 use super::verify::Verify;
 use super::view::Active;
 use crate::domain::bundle::{Activation, Bundle};
-use crate::domain::event::{Event, EventKind, Head, Payload, PointerChange};
+use crate::domain::event::{Event, EventKind, Head, PointerChange};
+use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, CONTENT_MAX_BYTES};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::version::Version;
 use crate::domain::{Error, Result};
 use crate::store::ReadTx;
 
-/// Events read at once.
-const PAGE_MAX_EVENTS: u32 = 64;
-/// Contents read at once: a page ends before the activation that would go beyond it. At 1 MiB each, that is what one
-/// activation may carry.
-const PAGE_MAX_CONTENTS: usize = 16;
+/// Events read at once. Pages end at multiples of it, so that readers who began at different places soon read the same.
+const PAGE_EVENTS: i64 = 64;
+/// Content read at once, if one activation alone has not more: as much as one may carry.
+const PAGE_CONTENT_MAX_BYTES: i64 = ACTIVATION_CONTENT_MAX_BYTES;
+/// So many contents can't be more than that, whatever their size.
+const PAGE_SMALL_CONTENTS: usize = 16;
+const _: () = assert!(PAGE_SMALL_CONTENTS * CONTENT_MAX_BYTES <= PAGE_CONTENT_MAX_BYTES as usize);
 
 /// Events in a row, as frames of those that moved pointers.
 #[derive(Debug)]
@@ -44,22 +47,48 @@ pub(super) async fn active(tx: &ReadTx, verify: &dyn Verify, namespace: &Namespa
 /// Reads on after `head`, a page at most: the events must follow it without a gap and hash onto each other. Nothing is
 /// read when there is nothing.
 pub(super) async fn read_on(tx: &ReadTx, verify: &dyn Verify, namespace: &NamespaceId, head: Head) -> Result<Read> {
-    let events = tx.events_after(namespace, head.cursor.revision, PAGE_MAX_EVENTS).await?;
-    let (mut end, mut moved, mut contents) = (head, Vec::new(), 0);
-    for event in events {
+    let from = head.cursor.revision;
+    let limit = u32::try_from(PAGE_EVENTS - from % PAGE_EVENTS).unwrap_or(1);
+    let (mut end, mut read) = (head, Vec::new());
+    for event in tx.events_after(namespace, from, limit).await? {
         let payload = verify.event(&event)?;
         check_follows(&event, payload.kind, end)?;
-        let targets = payload.changes.iter().filter(|change| change.version > 0).count();
-        if contents > 0 && contents + targets > PAGE_MAX_CONTENTS {
-            break;
-        }
-        contents += targets;
         end = Head { cursor: event.cursor, hash: event.hash };
-        if !payload.changes.is_empty() {
-            moved.push((event, payload));
-        }
+        read.push((event, payload.changes));
     }
-    Ok(Read { activations: activations(tx, verify, namespace, moved).await?, end })
+    fit(tx, namespace, &mut read).await?;
+    let end = read.last().map_or(head, |(event, _)| Head { cursor: event.cursor, hash: event.hash });
+    read.retain(|(_, changes)| !changes.is_empty());
+    Ok(Read { activations: activations(tx, verify, namespace, read).await?, end })
+}
+
+/// Cuts what was read before the first activation whose content would be too much, the very first excepted.
+async fn fit(tx: &ReadTx, namespace: &NamespaceId, read: &mut Vec<(Event, Vec<PointerChange>)>) -> Result<()> {
+    let targets = targets(read);
+    if targets.len() <= PAGE_SMALL_CONTENTS {
+        return Ok(());
+    }
+    let sizes = tx.content_sizes(namespace, &targets).await?;
+    let (mut counted, mut bytes) = (BTreeSet::new(), 0);
+    let too_much = read.iter().position(|(_, changes)| {
+        let before = bytes;
+        for change in changes {
+            let target = (change.policy.clone(), change.version);
+            if counted.insert(target.clone()) {
+                bytes += sizes.get(&target).copied().unwrap_or(0);
+            }
+        }
+        before > 0 && bytes > PAGE_CONTENT_MAX_BYTES
+    });
+    read.truncate(too_much.unwrap_or(read.len()));
+    Ok(())
+}
+
+/// The versions that activations point to, each once.
+fn targets(read: &[(Event, Vec<PointerChange>)]) -> Vec<(PolicyId, i64)> {
+    let changes = read.iter().flat_map(|(_, changes)| changes).filter(|change| change.version > 0);
+    let targets: BTreeSet<_> = changes.map(|change| (change.policy.clone(), change.version)).collect();
+    targets.into_iter().collect()
 }
 
 /// The epoch is raised by its own kind of event and by nothing else.
@@ -81,19 +110,12 @@ async fn activations(
     tx: &ReadTx,
     verify: &dyn Verify,
     namespace: &NamespaceId,
-    moved: Vec<(Event, Payload)>,
+    moved: Vec<(Event, Vec<PointerChange>)>,
 ) -> Result<Vec<Activation>> {
-    let mut targets: Vec<(PolicyId, i64)> = moved
-        .iter()
-        .flat_map(|(_, payload)| &payload.changes)
-        .filter(|change| change.version > 0)
-        .map(|change| (change.policy.clone(), change.version))
-        .collect();
-    targets.sort();
-    targets.dedup();
+    let targets = targets(&moved);
     let published = if targets.is_empty() { Vec::new() } else { tx.published(namespace, &targets).await? };
     let bundles = bundles(verify, published)?;
-    moved.into_iter().map(|(event, payload)| activation(&event, &payload.changes, &bundles)).collect()
+    moved.into_iter().map(|(event, changes)| activation(&event, &changes, &bundles)).collect()
 }
 
 type Bundles = BTreeMap<(PolicyId, i64), Arc<Bundle>>;

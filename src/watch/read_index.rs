@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
+use super::counts::Counts;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
@@ -43,19 +44,19 @@ impl ReadIndex {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`; `NAMESPACE_NOT_FOUND` for one that is gone.
-    pub(super) async fn head(&self, namespace: &NamespaceId) -> Result<Cursor> {
+    pub(super) async fn head(&self, namespace: &NamespaceId, counts: &Counts) -> Result<Cursor> {
         let round = {
             let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             open.namespaces().insert(namespace.clone());
             Arc::clone(&open)
         };
         // When the call that reads goes away, another one of its round reads instead.
-        let heads = round.heads.get_or_init(|| self.read(&round)).await.clone()?;
+        let heads = round.heads.get_or_init(|| self.read(&round, counts)).await.clone()?;
         let found = heads.into_iter().find(|(found, _)| found == namespace);
         found.map(|(_, head)| head).ok_or_else(|| Error::data_loss(format!("{} is gone", namespace.name())))
     }
 
-    async fn read(&self, round: &Arc<Round>) -> Result<Vec<(NamespaceId, Cursor)>> {
+    async fn read(&self, round: &Arc<Round>, counts: &Counts) -> Result<Vec<(NamespaceId, Cursor)>> {
         // While the query before runs, calls gather in this round.
         let _running = self.running.lock().await;
         {
@@ -64,6 +65,7 @@ impl ReadIndex {
                 *open = Arc::default();
             }
         }
+        counts.head_rounds.add();
         let namespaces: Vec<NamespaceId> = round.namespaces().iter().cloned().collect();
         let heads = self.store.heads(&namespaces).await?;
         Ok(heads.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect())

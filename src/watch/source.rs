@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::counts::Counts;
 use super::encode::Encode;
 use super::verify::Proof;
 use crate::store::Store;
@@ -12,4 +13,5 @@ pub(super) struct Source {
     pub(super) store: Store,
     pub(super) proof: Arc<dyn Proof>,
     pub(super) encode: Arc<dyn Encode>,
+    pub(super) counts: Arc<Counts>,
 }

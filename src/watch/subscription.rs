@@ -101,7 +101,8 @@ impl Subscription {
             };
             self.cursor = Some(frame.cursor());
             let source = self.feed.source();
-            if let Some(message) = frame.message(self.feed.namespace(), &self.filter, &*source.encode) {
+            if let Some(message) = frame.message(self.feed.namespace(), &self.filter, source) {
+                source.counts.messages_taken.add();
                 return Ok(Step::Message(message));
             }
         }
@@ -132,6 +133,7 @@ impl Subscription {
     /// The next part of the snapshot, a new one when none is being taken.
     fn part(&mut self) -> Result<Bytes> {
         let source = self.feed.source();
+        source.counts.messages_taken.add();
         let taking = self.snapshot.get_or_insert_with(|| {
             let (view, _) = self.feed.view();
             let snapshot = view.snapshot(&self.filter);
@@ -140,10 +142,10 @@ impl Subscription {
         let part = taking.next_part;
         if !taking.snapshot.is_last(part) {
             taking.next_part += 1;
-            return Ok(taking.snapshot.part(part, &*source.encode));
+            return Ok(taking.snapshot.part(part, source));
         }
         let checkpoint = self.feed.checkpoint(&taking.view, self.feed.freshness().checked)?;
-        let message = taking.snapshot.last(&taking.view, &checkpoint, &*source.proof, &*source.encode);
+        let message = taking.snapshot.last(&taking.view, &checkpoint, source);
         self.cursor = Some(taking.view.head().cursor);
         (self.snapshot, self.page) = (None, None);
         Ok(message)
@@ -162,10 +164,12 @@ impl Subscription {
     /// # Errors
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&self) -> Result<Option<Bytes>> {
-        match self.cursor {
-            Some(cursor) => self.feed.heartbeat(cursor),
-            None => Ok(None),
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let heartbeat = self.feed.heartbeat(cursor)?;
+        if heartbeat.is_some() {
+            self.feed.source().counts.messages_taken.add();
         }
+        Ok(heartbeat)
     }
 }
 

@@ -47,6 +47,7 @@ impl Hub {
         if feeds.is_empty() {
             return Ok(());
         }
+        self.source().counts.looks.add();
         let namespaces: Vec<_> = feeds.iter().map(|feed| feed.namespace().clone()).collect();
         let heads: BTreeMap<_, _> = self.source().store.heads(&namespaces).await?.into_iter().collect();
         for feed in feeds {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::{Encode, Filter, SnapshotEnd};
+use super::encode::{Filter, SnapshotEnd};
+use super::source::Source;
 use super::verify::Attest;
 use crate::domain::bundle::ActiveBundle;
 use crate::domain::digest::Digest;
@@ -138,22 +139,26 @@ impl Snapshot {
     }
 
     /// A part but the last.
-    pub(super) fn part(&self, part: usize, encode: &dyn Encode) -> Bytes {
-        let write = || encode.snapshot_part(self.bundles_of(part), self.metadata_only, None);
+    pub(super) fn part(&self, part: usize, source: &Source) -> Bytes {
+        let write = || {
+            source.counts.snapshot_parts_written.add();
+            source.encode.snapshot_part(self.bundles_of(part), self.metadata_only, None)
+        };
         self.written.get(part).map_or_else(write, |kept| kept.get_or_init(write).clone())
     }
 
     /// The last part: written anew when its checkpoint is.
-    pub(super) fn last(&self, view: &View, checkpoint: &Arc<str>, attest: &dyn Attest, encode: &dyn Encode) -> Bytes {
+    pub(super) fn last(&self, view: &View, checkpoint: &Arc<str>, source: &Source) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept_for, message)) = &*last
             && kept_for == checkpoint
         {
             return message.clone();
         }
-        let end = SnapshotEnd { cursor: view.head.cursor, set_digest: view.digest(attest), checkpoint };
+        let end = SnapshotEnd { cursor: view.head.cursor, set_digest: view.digest(&*source.proof), checkpoint };
         let bundles = self.bundles_of(self.parts.len() - 1);
-        let message = encode.snapshot_part(bundles, self.metadata_only, Some(end));
+        source.counts.snapshot_parts_written.add();
+        let message = source.encode.snapshot_part(bundles, self.metadata_only, Some(end));
         *last = Some((Arc::clone(checkpoint), message.clone()));
         message
     }

@@ -24,6 +24,8 @@ mod durability;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod fan_out;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
 mod idempotency;

@@ -3,6 +3,7 @@
 //! Everything that starts here ends here, also when a test fails.
 
 pub mod calls;
+pub mod http;
 pub mod hub;
 pub mod postgres;
 pub mod watching;

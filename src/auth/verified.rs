@@ -1,0 +1,86 @@
+//! Tokens that were verified a moment ago: a caller sends the same one with every call.
+//!
+//! Invariant: only what the verifier accepted is in here, under the digest of its every byte, and it is asked again once a
+//! minute and never used after its time.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ring::digest::{SHA256, digest};
+
+use crate::domain::principal::Principal;
+
+/// How long a token is taken for what it was. Longer: a key that is trusted no more is noticed later.
+pub const VERIFIED_MAX_SECONDS: i64 = 60;
+/// Tokens remembered. When there are more, all are forgotten and verified once again.
+const VERIFIED_MAX_TOKENS: usize = 10_000;
+
+/// The memory.
+#[derive(Debug, Default)]
+pub(super) struct Verified(Mutex<HashMap<Vec<u8>, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    principal: Principal,
+    verified_at_seconds: i64,
+    /// Until when the token is good by itself.
+    good_until_seconds: i64,
+}
+
+impl Verified {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose token this is, if it was verified within the last minute and is still good.
+    pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<Principal> {
+        let key = digest(&SHA256, token.as_bytes());
+        let tokens = self.lock();
+        let entry = tokens.get(key.as_ref())?;
+        let remembered = entry.verified_at_seconds..entry.verified_at_seconds.saturating_add(VERIFIED_MAX_SECONDS);
+        let good = remembered.contains(&now_seconds) && now_seconds < entry.good_until_seconds;
+        good.then(|| entry.principal.clone())
+    }
+
+    /// Remembers a token that was verified at `now_seconds` and is good until `good_until_seconds`.
+    pub(super) fn insert(&self, token: &str, principal: &Principal, now_seconds: i64, good_until_seconds: i64) {
+        let key = digest(&SHA256, token.as_bytes()).as_ref().to_vec();
+        let entry = Entry { principal: principal.clone(), verified_at_seconds: now_seconds, good_until_seconds };
+        let mut tokens = self.lock();
+        if tokens.len() >= VERIFIED_MAX_TOKENS {
+            tokens.clear();
+        }
+        tokens.insert(key, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ann() -> Principal {
+        Principal { issuer: "local".to_owned(), subject: "ann".to_owned() }
+    }
+
+    #[test]
+    fn a_token_is_remembered_for_a_minute_and_not_beyond_its_time() {
+        let verified = Verified::default();
+        verified.insert("long", &ann(), 1_000, 9_999);
+        verified.insert("short", &ann(), 1_000, 1_010);
+        assert_eq!(verified.get("long", 1_059), Some(ann()));
+        assert_eq!(verified.get("long", 1_060), None, "asked again");
+        assert_eq!(verified.get("long", 999), None, "a clock that went back proves nothing");
+        assert_eq!(verified.get("short", 1_009), Some(ann()));
+        assert_eq!(verified.get("short", 1_010), None, "its time is over");
+        assert_eq!(verified.get("lonG", 1_001), None, "every byte counts");
+    }
+
+    #[test]
+    fn the_memory_is_bounded() {
+        let verified = Verified::default();
+        for number in 0..2 * VERIFIED_MAX_TOKENS + 1 {
+            verified.insert(&number.to_string(), &ann(), 1_000, 9_999);
+            assert!(verified.lock().len() <= VERIFIED_MAX_TOKENS);
+        }
+    }
+}

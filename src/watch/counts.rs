@@ -1,0 +1,38 @@
+//! What the watch plane did, counted: for operators, and for tests that something is done once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters of a replica since its start. They only grow.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Activations written: once for each different part of one that somebody wants.
+    pub activations_written: Count,
+    /// Parts of snapshots written.
+    pub snapshot_parts_written: Count,
+    /// Heartbeats written.
+    pub heartbeats_written: Count,
+    /// Messages that streams took, however many took the same.
+    pub messages_taken: Count,
+    /// Pages of the log read for subscribers behind the ring.
+    pub pages_read: Count,
+    /// Looks of the tailer.
+    pub looks: Count,
+    /// Rounds of head reads for GetActive.
+    pub head_rounds: Count,
+}
+
+/// A counter.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many so far.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,144 @@
+//! What many ask for is done once: messages written, pages read, heads asked for.
+
+use std::collections::BTreeSet;
+
+use policyhub::client::watch::Watch;
+use policyhub::client::{ActiveSetOptions, Client, Cursor, WatchOptions, watch};
+
+use crate::harness::calls::{NAMESPACE, activate, draft, policy, publish};
+use crate::harness::watching::{self, LIVELY, everything, get_set, read_to};
+use crate::harness::{Database, Hub, http, on_both_databases};
+
+/// Streams of one filter: more than anybody would write by hand, fewer than a connection takes.
+const STREAMS: usize = 30;
+const ACTIVATIONS: i64 = 20;
+
+fn counted(hub: &Hub, name: &str) -> u64 {
+    http::metric(&hub.http, name).unwrap_or_else(|| panic!("no metric {name}")) as u64
+}
+
+fn written(hub: &Hub, kind: &str) -> u64 {
+    counted(hub, &format!("policyhub_watch_messages_written_total{{kind=\"{kind}\"}}"))
+}
+
+/// So many streams with these options, on one connection, each with its snapshot.
+async fn streams(client: &Client, set: &ActiveSetOptions, count: usize) -> Vec<Watch> {
+    let mut streams = Vec::new();
+    for _ in 0..count {
+        let options = WatchOptions { set: set.clone(), ..everything(client).await };
+        let mut stream = watch(client, options).await.expect("a watch");
+        watching::change(&mut stream).await;
+        streams.push(stream);
+    }
+    streams
+}
+
+fn only(ids: &[&str]) -> ActiveSetOptions {
+    let policies: BTreeSet<_> =
+        ids.iter().map(|id| policyhub::client::name::PolicyId::parse("policy", id).expect("an id")).collect();
+    ActiveSetOptions { policies, ..Default::default() }
+}
+
+async fn two_policies(client: &Client) {
+    for id in ["a", "b"] {
+        publish(client, id, "x: 1").await;
+        publish(client, id, "x: 2").await;
+    }
+    activate(client, "a", 1).await;
+    activate(client, "b", 1).await;
+}
+
+on_both_databases! {
+    /// 30 streams of everything, 30 without content, 30 of one policy: each activation is written once for each of them.
+    async fn an_activation_is_written_once_for_all_who_want_the_same(hub: Hub) {
+        let client = hub.client().await;
+        two_policies(&client).await;
+        let metadata = ActiveSetOptions { metadata_only: true, ..Default::default() };
+        let mut all = Vec::new();
+        for set in [ActiveSetOptions::default(), metadata, only(&["a"]), only(&["b"])] {
+            all.extend(streams(&hub.client().await, &set, STREAMS).await);
+        }
+        assert_eq!(written(&hub, "activation"), 0);
+        let before = written(&hub, "snapshot");
+        // Four filters, each written anew only when its checkpoint was.
+        assert!((4..STREAMS as u64).contains(&before), "{before} snapshots written for {} streams", all.len());
+
+        let mut head = 0;
+        for round in 0..ACTIVATIONS {
+            head = activate(&client, "a", 1 + (round + 1) % 2).await;
+        }
+        for stream in &mut all {
+            if stream.set().policies().any(|active| active.policy.to_string() == "a") {
+                assert_eq!(read_to(stream, head).await.len(), ACTIVATIONS as usize);
+            }
+        }
+        // With all of "a", with nothing but its metadata; the filter on "a" wants what everybody wants, that on "b" nothing.
+        assert_eq!(written(&hub, "activation"), 2 * ACTIVATIONS as u64);
+        let taken = counted(&hub, "policyhub_watch_messages_taken_total");
+        assert!(taken >= (3 * STREAMS as i64 * ACTIVATIONS) as u64, "{taken}");
+    }
+}
+
+on_both_databases! {
+    /// Behind the ring, a page of the log is read once for all who come back at once, from wherever they were.
+    async fn a_reconnect_storm_reads_each_page_once(database: Database) {
+        let hub = Hub::start_with(database, &[LIVELY, &["--watch-ring-events", "16"]].concat()).await;
+        let client = hub.client().await;
+        two_policies(&client).await;
+        let start = watching::head(&client).await;
+        let mut head = start;
+        for round in 0..150 {
+            head = activate(&client, "a", 1 + (round + 1) % 2).await;
+        }
+        let keys = everything(&client).await;
+        let mut streams = Vec::new();
+        for number in 0..STREAMS as i64 {
+            let from = start + number % 5;
+            let options = WatchOptions { resume: Some(Cursor { epoch: 1, revision: from }), ..keys.clone() };
+            streams.push((from, watch(&hub.client().await, options).await.expect("a watch")));
+        }
+        // All of them at once: whoever is slow finds the pages that others read.
+        let reading = streams.into_iter().map(|(from, mut stream)| {
+            tokio::spawn(async move { (from, read_to(&mut stream, head).await) })
+        });
+        for read in reading.collect::<Vec<_>>() {
+            let (from, seen) = read.await.expect("a stream that got through");
+            assert_eq!(seen, (from + 1..=head).collect::<Vec<_>>(), "nothing is skipped and nothing comes twice");
+        }
+        let pages = counted(&hub, "policyhub_watch_pages_read_total");
+        // One for each of the five places, and the rest of the log: they are level at the next multiple of a page.
+        assert!((3..=10).contains(&pages), "{pages} pages read for {STREAMS} streams");
+    }
+}
+
+/// A read that begins after a write returned sees it, at another replica too, which polls but once a second.
+#[tokio::test]
+async fn reads_from_memory_are_as_new_as_the_last_write() {
+    let keys = tempfile::tempdir().expect("a temporary directory");
+    let keys_dir = keys.path().join("keys").display().to_string();
+    let one = Hub::start_with(Database::Postgres, &["--keys-dir", &keys_dir]).await;
+    let dir = std::sync::Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let other = Hub::start_on(dir, one.database_url.clone(), &["--keys-dir", &keys_dir]).await;
+    let (here, there) = (one.client().await, other.client().await);
+    two_policies(&here).await;
+    get_set(&there).await;
+    for round in 0..20 {
+        let revision = activate(&here, "a", 1 + (round + 1) % 2).await;
+        // Eight at once: they share what they ask the database.
+        let reads = (0..8).map(|_| {
+            let there = there.clone();
+            tokio::spawn(async move { get_set(&there).await })
+        });
+        for read in reads.collect::<Vec<_>>() {
+            let set = read.await.expect("an answer");
+            assert!(set.cursor.expect("a cursor").revision >= revision && !set.degraded, "{set:?}");
+        }
+        // A draft moves the head too.
+        draft(&here, "b", &format!("x: 3{round}")).await;
+        let named = policyhub::client::pb::GetActiveRequest { name: policy("a"), ..Default::default() };
+        let answer = there.get_active(named).await.expect("an answer");
+        assert!(answer.cursor.expect("a cursor").revision > revision, "{NAMESPACE}: {answer:?}");
+    }
+    let rounds = counted(&other, "policyhub_head_rounds_total");
+    assert!((1..=20 * 9).contains(&rounds), "{rounds} head reads for {} reads", 20 * 9);
+}
