@@ -9,6 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use super::error::ClientError;
+use crate::domain::Reason;
 
 /// Tries after the first.
 pub const MUTATION_RETRIES_MAX: u32 = 3;
@@ -17,23 +18,37 @@ pub const BACKOFF_BASE_MS: u64 = 200;
 /// Longest pause before any retry, also when the server asks for more.
 pub const BACKOFF_MAX_MS: u64 = 5_000;
 
-/// Runs `call` until it is not UNAVAILABLE, or the tries are used up.
+/// Runs `call` until it is not UNAVAILABLE, or the tries are used up. When one of the tries may have been carried out, a
+/// later one that was not doesn't hide that: the error is that of the first whose outcome is unknown (G8).
 pub(crate) async fn with_retries<T, F>(request_id: &str, mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
 {
     let mut attempt = 0;
+    let mut unknown = None;
     loop {
         let error = match call().await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => ClientError::from(status),
         };
-        if error.code != Code::Unavailable || request_id.is_empty() || attempt == MUTATION_RETRIES_MAX {
+        if error.code != Code::Unavailable {
             return Err(error);
         }
-        tokio::time::sleep(pause(attempt, error.retry_after, random_fraction())).await;
+        let wait = pause(attempt, error.retry_after, random_fraction());
+        if unknown.is_none() && may_have_happened(&error) {
+            unknown = Some(error.clone());
+        }
+        if request_id.is_empty() || attempt == MUTATION_RETRIES_MAX {
+            return Err(unknown.unwrap_or(error));
+        }
+        tokio::time::sleep(wait).await;
         attempt += 1;
     }
+}
+
+/// Whether an UNAVAILABLE leaves open what became of the call: the server says so, or the answer was lost on its way.
+fn may_have_happened(error: &ClientError) -> bool {
+    error.reason.is_empty() || error.reason == Reason::OutcomeUnknown.as_str()
 }
 
 /// Full jitter: anything between nothing and the doubled bound, and never less than the server asked for.
@@ -51,6 +66,10 @@ fn random_fraction() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
     use super::*;
 
     #[test]
@@ -79,6 +98,24 @@ mod tests {
         assert_eq!(tries_of("id", Code::Unavailable).await, 1 + MUTATION_RETRIES_MAX);
         assert_eq!(tries_of("", Code::Unavailable).await, 1);
         assert_eq!(tries_of("id", Code::Aborted).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_try_that_may_have_happened_is_not_hidden_by_the_next() {
+        let lost = || Status::unavailable("connection lost");
+        let down = || {
+            let details = ErrorDetails::with_error_info("DATABASE_UNAVAILABLE", "policyhub", HashMap::new());
+            Status::with_error_details(Code::Unavailable, "down", details)
+        };
+        for (first, then, reason) in [(lost(), down(), ""), (down(), down(), "DATABASE_UNAVAILABLE")] {
+            let mut tries = 0;
+            let outcome: Result<(), ClientError> = with_retries("id", || {
+                tries += 1;
+                std::future::ready(Err(if tries == 1 { first.clone() } else { then.clone() }))
+            })
+            .await;
+            assert_eq!(outcome.expect_err("no try worked").reason, reason);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -39,11 +39,14 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoint {
-    /// Whether it may speak for a stream at `cursor`.
-    fn speaks_for(&self, cursor: Cursor, checked: Micros) -> bool {
+    /// Whether it may speak for a stream at `cursor` that began at `since`. Not one from before it began: another replica
+    /// may have signed a newer one for the same subscriber.
+    fn speaks_for(&self, since: Cursor, cursor: Cursor, checked: Micros) -> bool {
         let reuse_seconds = if self.cursor == cursor { HEAD_REUSE_SECONDS } else { EARLIER_REUSE_SECONDS };
         let age_seconds = checked.seconds() - self.checked.seconds();
-        self.cursor.epoch == cursor.epoch && self.cursor <= cursor && (0..reuse_seconds).contains(&age_seconds)
+        (since..=cursor).contains(&self.cursor)
+            && self.cursor.epoch == cursor.epoch
+            && (0..reuse_seconds).contains(&age_seconds)
     }
 }
 
@@ -56,7 +59,7 @@ impl Feed {
     pub(super) fn checkpoint(&self, view: &View, checked: Micros) -> Result<Arc<str>> {
         let mut kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let cursor = view.head().cursor;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.cursor == cursor && kept.speaks_for(cursor, checked)) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.speaks_for(cursor, cursor, checked)) {
             return Ok(Arc::clone(&kept.token));
         }
         let proof = &*self.source().proof;
@@ -68,11 +71,11 @@ impl Feed {
         Ok(token)
     }
 
-    /// The heartbeat of a stream that has sent everything up to `cursor`; none when the head has moved on meanwhile.
+    /// The heartbeat of a stream that began at `since` and has sent everything up to `cursor`; none when the head has moved on meanwhile.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    pub(super) fn heartbeat(&self, cursor: Cursor) -> Result<Option<Bytes>> {
+    pub(super) fn heartbeat(&self, since: Cursor, cursor: Cursor) -> Result<Option<Bytes>> {
         let (encode, counts) = (&*self.source().encode, &self.source().counts);
         let (head, Freshness { checked, last_look }) = (self.head(), self.freshness());
         let degraded = last_look != Look::Level;
@@ -81,7 +84,7 @@ impl Feed {
             return Ok(Some(encode.heartbeat(None, degraded)));
         }
         let kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let token = match kept.filter(|kept| kept.speaks_for(cursor, checked)) {
+        let token = match kept.filter(|kept| kept.speaks_for(since, cursor, checked)) {
             Some(kept) => kept.token,
             None => {
                 let (view, _) = self.view();
@@ -101,5 +104,28 @@ impl Feed {
         let message = encode.heartbeat(Some((cursor, &token)), degraded);
         *heartbeat = Some(Heartbeat { cursor, token, degraded, message: message.clone() });
         Ok(Some(message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(epoch: i64, revision: i64) -> Cursor {
+        Cursor { epoch, revision }
+    }
+
+    #[test]
+    fn a_checkpoint_speaks_for_its_head_and_shortly_for_what_follows() {
+        let seconds = |seconds: i64| Micros(seconds * 1_000_000);
+        let signed = Checkpoint { cursor: place(1, 16), checked: seconds(100), token: Arc::from("") };
+        let speaks = |since, cursor, now| signed.speaks_for(since, cursor, seconds(now));
+        assert!(speaks(place(1, 3), place(1, 16), 104), "the head of a quiet namespace");
+        assert!(!speaks(place(1, 3), place(1, 16), 105), "too old");
+        assert!(speaks(place(1, 3), place(1, 20), 100), "a head just before");
+        assert!(!speaks(place(1, 3), place(1, 20), 101), "under constant change once a second");
+        assert!(!speaks(place(1, 3), place(1, 15), 100), "of what the stream has not sent yet");
+        assert!(!speaks(place(1, 18), place(1, 24), 100), "another replica may have signed 18 for the same subscriber");
+        assert!(!speaks(place(1, 3), place(2, 20), 100), "of an epoch before");
     }
 }

@@ -144,17 +144,18 @@ impl Hub {
     /// As `feed`; `DATA_LOSS` for a log that does not lead on from what was read.
     pub async fn in_force(&self, namespace: &NamespaceId) -> Result<InForce> {
         let feed = self.feed(namespace).await?;
+        // Before the head is asked for: what was read by then must be in the log.
+        let read = feed.head().cursor;
         let needed = match self.committed_before(namespace).await {
             Ok(needed) => needed,
             // Fail static: what was verified is served on, and says of itself how old it is (G17).
             Err(error) if error.reason == Reason::DatabaseUnavailable => return Ok(in_force(&feed, true)),
             Err(error) => return Err(error),
         };
-        let read = feed.head().cursor;
         if needed < read && needed.epoch == read.epoch && !self.source.store.is_sole_writer() {
             return Err(lost_its_end(namespace));
         }
-        if read < needed {
+        if feed.head().cursor < needed {
             self.wake();
             let mut moved = feed.listen();
             let level = tokio::time::timeout(LEVEL_TIMEOUT, moved.wait_for(|read| *read >= needed)).await;

@@ -21,6 +21,8 @@ pub struct Subscription {
     feed: Arc<Feed>,
     filter: Arc<Filter>,
     latest: bool,
+    /// Where it began: at its resume point, or with its snapshot.
+    since: Cursor,
     /// Everything up to here was taken; `None` until the snapshot was.
     cursor: Option<Cursor>,
     /// The snapshot that is being taken.
@@ -57,8 +59,8 @@ impl Subscription {
             return Err(resume_point_gone(resume, epoch));
         }
         let filter = Arc::new(Filter::of(watch));
-        let (latest, cursor) = (watch.latest, watch.resume);
-        Ok(Self { feed, filter, latest, cursor, snapshot: None, page: None, moved })
+        let (latest, cursor, since) = (watch.latest, watch.resume, watch.resume.unwrap_or_default());
+        Ok(Self { feed, filter, latest, since, cursor, snapshot: None, page: None, moved })
     }
 
     /// Where it is: everything up to here was taken. `None` before its snapshot was.
@@ -146,7 +148,8 @@ impl Subscription {
         }
         let checkpoint = self.feed.checkpoint(&taking.view, self.feed.freshness().checked)?;
         let message = taking.snapshot.last(&taking.view, &checkpoint, source);
-        self.cursor = Some(taking.view.head().cursor);
+        self.since = taking.view.head().cursor;
+        self.cursor = Some(self.since);
         (self.snapshot, self.page) = (None, None);
         Ok(message)
     }
@@ -165,7 +168,7 @@ impl Subscription {
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&self) -> Result<Option<Bytes>> {
         let Some(cursor) = self.cursor else { return Ok(None) };
-        let heartbeat = self.feed.heartbeat(cursor)?;
+        let heartbeat = self.feed.heartbeat(self.since, cursor)?;
         if heartbeat.is_some() {
             self.feed.source().counts.messages_taken.add();
         }
