@@ -13,6 +13,8 @@ use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
 use tonic::{Code, Status};
 
+use super::taken::Taken;
+
 /// Bytes handed to the connection at once. Larger: a slow reader of a large message looks like one that takes nothing.
 const SLICE_MAX_BYTES: usize = 64 * 1024;
 
@@ -38,14 +40,14 @@ where
     response.extensions_mut().insert(waiting);
 }
 
-/// Gives a response the body that was left with it, if one was.
+/// Gives a response the body that was left with it, if one was, and watches that somebody takes it.
 pub fn attach(mut response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
-    let Some(Waiting(waiting)) = response.extensions_mut().remove::<Waiting>() else { return response };
-    let body = waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-    if let Some(body) = body {
+    if let Some(Waiting(waiting)) = response.extensions_mut().remove::<Waiting>()
+        && let Some(body) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
+    {
         *response.body_mut() = body;
     }
-    response
+    response.map(|body| tonic::body::Body::new(Taken::new(body)))
 }
 
 impl<S> Body for Messages<S>

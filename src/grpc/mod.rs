@@ -9,6 +9,7 @@ pub mod frames;
 mod handler;
 mod policy;
 mod sync;
+pub mod taken;
 pub mod transport_errors;
 mod watch_stream;
 

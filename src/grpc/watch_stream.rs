@@ -13,6 +13,7 @@ use tonic::Status;
 
 use super::encode::framed;
 use super::sync::WatchSettings;
+use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
 use crate::domain::Result;
@@ -81,6 +82,14 @@ impl Watch {
                 // The head moved on meanwhile: what is new goes first.
                 None => self.heartbeat.reset_immediately(),
             }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if is_given_up() {
+            self.subscription.give_up();
         }
     }
 }

@@ -64,6 +64,8 @@ impl Metrics {
         });
         let taken = "messages of watches that streams took";
         self.show("policyhub_watch_messages_taken", taken, counts, |counts| vec![(None, counts.messages_taken.get())]);
+        let given_up = "watches closed because their reader took nothing";
+        self.show("policyhub_watch_given_up", given_up, counts, |counts| vec![(None, counts.streams_given_up.get())]);
         let pages = "pages of the log read for subscribers behind the ring";
         self.show("policyhub_watch_pages_read", pages, counts, |counts| vec![(None, counts.pages_read.get())]);
         let looks = "looks of the tailer at the logs, one query each";

@@ -13,6 +13,8 @@ pub struct Counts {
     pub heartbeats_written: Count,
     /// Messages that streams took, however many took the same.
     pub messages_taken: Count,
+    /// Streams closed because their reader took nothing.
+    pub streams_given_up: Count,
     /// Pages of the log read for subscribers behind the ring.
     pub pages_read: Count,
     /// Looks of the tailer.

@@ -154,6 +154,13 @@ impl Subscription {
         Ok(message)
     }
 
+    /// Notes that the reader took nothing for too long, and from where it can go on.
+    pub fn give_up(&self) {
+        self.feed.source().counts.streams_given_up.add();
+        let namespace = self.feed.namespace();
+        tracing::info!(%namespace, resume = ?self.cursor, "closed a watch whose reader took nothing");
+    }
+
     /// Waits until the head has moved since the last step.
     pub async fn moved(&mut self) {
         if self.moved.changed().await.is_err() {
