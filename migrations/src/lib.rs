@@ -9,6 +9,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod dialect;
 mod m20261121_000001_lifecycle;
+mod m20261121_000002_watch_plane;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -16,6 +17,6 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_lifecycle::Migration)]
+        vec![Box::new(m20261121_000001_lifecycle::Migration), Box::new(m20261121_000002_watch_plane::Migration)]
     }
 }

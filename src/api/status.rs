@@ -35,10 +35,14 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TokenExpired
         | Reason::TokenAudience
         | Reason::TokenInvalid => Code::Unauthenticated,
-        Reason::NamespaceNotFound | Reason::PolicyNotFound | Reason::VersionNotFound | Reason::ReportNotFound => {
-            Code::NotFound
+        Reason::NamespaceNotFound
+        | Reason::PolicyNotFound
+        | Reason::VersionNotFound
+        | Reason::ReportNotFound
+        | Reason::RunNotFound => Code::NotFound,
+        Reason::NamespaceExists | Reason::PolicyExists | Reason::LabelContentConflict | Reason::RunConflict => {
+            Code::AlreadyExists
         }
-        Reason::NamespaceExists | Reason::PolicyExists | Reason::LabelContentConflict => Code::AlreadyExists,
         Reason::NoActiveVersion
         | Reason::NoPreviousVersion
         | Reason::AlreadyActive
@@ -116,6 +120,7 @@ fn cut(text: &mut String, max_bytes: usize) {
 fn resource_type(name: &str) -> &'static str {
     match name.split('/').count() {
         2 => "policyhub.v1.Namespace",
+        _ if name.split('/').nth(2) == Some("runs") => "policyhub.v1.Run",
         4 => "policyhub.v1.Policy",
         _ => "policyhub.v1.Version",
     }

@@ -7,8 +7,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
-use super::{abandon, activate, active, deactivate, diff, draft, events, history, keys, namespace, policy, publish};
-use super::{report, rollback, server_commands, show, stage, verify, watch};
+use super::{
+    abandon, activate, active, convergence, deactivate, diff, draft, events, history, keys, namespace, policy,
+};
+use super::{publish, report, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
 use crate::client::name::NamespaceId;
 
 /// Policy Hub: versions of policies, signed, activated, rolled back, and watched.
@@ -68,6 +70,8 @@ pub enum Command {
     Report(report::Arguments),
     Events(events::Arguments),
     Watch(watch::Arguments),
+    Subscribers(subscribers::Arguments),
+    Convergence(convergence::Arguments),
     Verify(verify::Arguments),
     /// Namespaces: create, list, show
     #[command(subcommand)]
@@ -75,6 +79,9 @@ pub enum Command {
     /// Policies: create, list, show, update
     #[command(subcommand)]
     Policy(policy::Commands),
+    /// Runs: record, get
+    #[command(subcommand)]
+    Run(runs::Commands),
     /// Signing keys
     #[command(subcommand)]
     Keys(keys::Commands),
@@ -170,6 +177,12 @@ mod tests {
             "events --after 4 --limit 10 --newest",
             "events pricing",
             "watch pricing limits --resume 1:42 --latest --until-revision 50 --metadata-only --jwks keys.json",
+            "watch --subscriber-id shop-1 --label app=shop --label zone=a --report",
+            "subscribers --limit 7",
+            "convergence 42",
+            "convergence 1:42 --wait 30s",
+            "run record job/7 pricing --at 1:42",
+            "run get job/7",
             "verify --jwks k --manifest m --content c --statement s",
             "namespace create team-a --description x",
             "namespace list",
@@ -206,6 +219,12 @@ mod tests {
             "active --at-revision 3 --at-time 2026-01-02T03:04:05Z",
             "active --at-time yesterday",
             "watch --resume 42",
+            "watch --report",
+            "watch --label app=shop",
+            "watch --subscriber-id s --label app",
+            "convergence",
+            "convergence 42 --wait 30",
+            "run record job",
             "activate pricing@3 --reason x --expected pricing",
             "-n Team active",
             "--output yaml active",

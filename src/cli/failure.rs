@@ -48,6 +48,8 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "NAMESPACE_NOT_FOUND" => "see `policyhub namespace list`",
         "POLICY_NOT_FOUND" => "see `policyhub policy list`, or make it with `policyhub draft … --create`",
         "VERSION_NOT_FOUND" => "see `policyhub history POLICY`",
+        "RUN_NOT_FOUND" => "record it first: `policyhub run record RUN POLICY`",
+        "RUN_CONFLICT" => "choose another id: this run was recorded with something else",
         "REPORT_NOT_FOUND" => "stage the version first: `policyhub stage POLICY@N`",
         "LABEL_CONTENT_CONFLICT" => "choose another label: this one has other content for ever",
         "NO_ACTIVE_VERSION" => "activate one: `policyhub activate POLICY@N --reason …`",

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use anyhow::Context as _;
 
 use crate::client::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
-use crate::client::{Client, pb};
+use crate::client::{Client, Cursor, pb};
 
 /// A policy, perhaps with one of its versions.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +68,16 @@ pub fn policy_name(namespace: &NamespaceId, policy: &PolicyId) -> String {
 pub fn version_name(namespace: &NamespaceId, policy: &PolicyId, version: &VersionRef) -> String {
     let policy = PolicyName { namespace: namespace.clone(), policy: policy.clone() };
     VersionName { policy, version: version.clone() }.to_string()
+}
+
+/// Takes a place of a log: `1:42`.
+pub fn place(text: &str) -> Result<Cursor, String> {
+    let parsed = text
+        .split_once(':')
+        .and_then(|(epoch, revision)| Some((epoch.parse::<u32>().ok()?, revision.parse::<u64>().ok()?)));
+    let (epoch, revision) = parsed.ok_or("must be EPOCH:REVISION, such as 1:42")?;
+    let revision = i64::try_from(revision).map_err(|_| "revision is too large")?;
+    Ok(Cursor { epoch: i64::from(epoch), revision })
 }
 
 /// Takes a policy id.
@@ -151,6 +161,14 @@ mod tests {
             assert!(text.parse::<Target>().is_err(), "{text:?}");
         }
         assert!("pricing".parse::<VersionTarget>().is_err_and(|error| error.contains("pricing@3")));
+    }
+
+    #[test]
+    fn places_are_written_with_both_numbers() {
+        assert_eq!(place("1:42"), Ok(Cursor { epoch: 1, revision: 42 }));
+        for bad in ["42", ":42", "1:", "-1:3", "1:-3", "1:2:3", "1:99999999999999999999"] {
+            assert!(place(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -8,8 +8,10 @@ use super::args::{Cli, Command, Global};
 use super::failure::{Usage, exit_code, explain};
 use super::output::say;
 use super::session::Session;
-use super::{abandon, activate, active, deactivate, diff, draft, events, history, keys, namespace, policy, publish};
-use super::{report, rollback, server_commands, show, stage, verify, watch};
+use super::{
+    abandon, activate, active, convergence, deactivate, diff, draft, events, history, keys, namespace, policy,
+};
+use super::{publish, report, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
 
 /// How long work that can't be stopped may hold up the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
@@ -81,6 +83,9 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Report(arguments) => report::run(session, arguments).await,
         Command::Events(arguments) => events::run(session, arguments).await,
         Command::Watch(arguments) => watch::run(session, arguments).await,
+        Command::Subscribers(arguments) => subscribers::run(session, arguments).await,
+        Command::Convergence(arguments) => convergence::run(session, arguments).await,
+        Command::Run(command) => runs::run(session, command).await,
         Command::Namespace(command) => namespace::run(session, command).await,
         Command::Policy(command) => policy::run(session, command).await,
         Command::Keys(command) => keys::run(session, command).await,

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 
 use super::output::{print_json, write_stdout};
 use super::session::DEFAULT_DATA_DIR;
+use super::text::parse_duration;
 use crate::server;
 use crate::server::config::Settings;
 
@@ -99,14 +100,9 @@ pub fn token(command: TokenCommands) -> anyhow::Result<()> {
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
-    let parsed = ["s", "m", "h", "d"].iter().zip([1, 60, 3_600, 86_400]).find_map(|(unit, seconds)| {
-        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(Duration::from_secs(u64::from(number) * seconds))
-    });
-    match parsed {
-        Some(ttl) if !ttl.is_zero() && ttl <= TOKEN_TTL_MAX => Ok(ttl),
-        Some(_) => Err("must be more than nothing and at most 366d".to_owned()),
-        None => Err("must be a number with s, m, h or d, such as 1h".to_owned()),
+    match parse_duration(text)? {
+        ttl if !ttl.is_zero() && ttl <= TOKEN_TTL_MAX => Ok(ttl),
+        _ => Err("must be more than nothing and at most 366d".to_owned()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! How answers look to people: one line per thing, columns that line up, times in UTC.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -47,6 +48,22 @@ pub fn parse_time(text: &str) -> Result<prost_types::Timestamp, String> {
         OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be a time such as 2026-01-02T03:04:05Z".to_owned())?;
     let nanos = i32::try_from(time.nanosecond()).unwrap_or_default();
     Ok(prost_types::Timestamp { seconds: time.unix_timestamp(), nanos })
+}
+
+/// A span of time from the command line.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
+    let parsed = units.iter().find_map(|(unit, seconds)| {
+        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        Some(Duration::from_secs(u64::from(number) * seconds))
+    });
+    parsed.ok_or_else(|| "must be a number with s, m, h or d, such as 1h".to_owned())
+}
+
+/// A place of a log: `1:42`; empty when unset.
+#[must_use]
+pub fn place(cursor: Option<&pb::Cursor>) -> String {
+    cursor.map(|cursor| format!("{}:{}", cursor.epoch, cursor.revision)).unwrap_or_default()
 }
 
 /// The beginning of a digest.

@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::keys;
-use super::names::policy_id;
+use super::names::{place, policy_id};
 use super::output::{Format, print_json, say, to_json, write_stdout};
 use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
-use crate::client::{ActivePolicy, ActiveSetOptions, Change, Cursor, WatchOptions, watch};
+use crate::client::{ActivePolicy, ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, watch};
 
 /// The active set, and every change of it, verified; one line each
 #[derive(Debug, Args)]
@@ -38,15 +38,17 @@ pub struct Arguments {
     /// Stable id of this runtime, shown to operators
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     subscriber_id: String,
+    /// Label of this runtime, shown to operators; may be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label, requires = "subscriber_id")]
+    labels: Vec<(String, String)>,
+    /// Tell the server of each change that was applied
+    #[arg(long, requires = "subscriber_id")]
+    report: bool,
 }
 
-fn place(text: &str) -> Result<Cursor, String> {
-    let parsed = text
-        .split_once(':')
-        .and_then(|(epoch, revision)| Some((epoch.parse::<u32>().ok()?, revision.parse::<u64>().ok()?)));
-    let (epoch, revision) = parsed.ok_or("must be EPOCH:REVISION, such as 1:42")?;
-    let revision = i64::try_from(revision).map_err(|_| "revision is too large")?;
-    Ok(Cursor { epoch: i64::from(epoch), revision })
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, such as app=shop")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// Runs it, until the revision is reached, a message is refused, or the stream ends.
@@ -69,13 +71,17 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             store,
         },
         resume: arguments.resume,
-        subscriber_id: arguments.subscriber_id,
+        subscriber_id: arguments.subscriber_id.clone(),
+        labels: arguments.labels.into_iter().collect(),
     };
     let mut stream = watch(&session.client, options).await.context("failed to watch")?;
     while let Some((message, change)) = stream.next().await.context("watch ended")? {
         match session.output {
             Format::Text => write_stdout(format!("{}\n", line(&change)).as_bytes())?,
             Format::Json => print_json(&to_json(&message)?)?,
+        }
+        if arguments.report && matches!(change, Change::Replaced { .. } | Change::Activated { .. }) {
+            report(session, &arguments.subscriber_id, stream.set()).await?;
         }
         let reached = stream.set().cursor().map(|cursor| cursor.revision);
         if arguments.until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {
@@ -86,6 +92,20 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", at(held)),
         None => anyhow::bail!("server ended the watch before a snapshot was whole"),
     }
+}
+
+/// Says that what the set holds is applied. Printing it is all that this command does with it.
+async fn report(session: &Session, subscriber_id: &str, set: &ActiveSet) -> anyhow::Result<()> {
+    let request = pb::ReportStatusRequest {
+        parent: session.namespace.name(),
+        subscriber_id: subscriber_id.to_owned(),
+        cursor: set.cursor().map(|held| pb::Cursor { epoch: held.epoch, revision: held.revision }),
+        digest: set.digest(),
+        status: pb::ApplyStatus::Applied.into(),
+        ..Default::default()
+    };
+    session.client.report_status(request).await.context("failed to report")?;
+    Ok(())
 }
 
 fn at(cursor: Cursor) -> String {
@@ -163,14 +183,6 @@ mod tests {
         ];
         for (change, expected) in cases {
             assert_eq!(line(&change), expected);
-        }
-    }
-
-    #[test]
-    fn places_are_written_with_both_numbers() {
-        assert_eq!(place("1:42"), Ok(Cursor { epoch: 1, revision: 42 }));
-        for bad in ["42", ":42", "1:", "-1:3", "1:-3", "1:2:3", "1:99999999999999999999"] {
-            assert!(place(bad).is_err(), "{bad}");
         }
     }
 }

@@ -152,6 +152,12 @@ impl ActiveSet {
         self.cursor
     }
 
+    /// Digest of what is in force, as ReportStatus wants it.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        set_digest(&self.policies)
+    }
+
     /// What is in force, in the byte order of the ids.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<ActivePolicy>> {
         self.policies.values()

@@ -11,6 +11,7 @@ use super::channel::Client;
 use super::error::ClientError;
 use super::retry::with_retries;
 use crate::api::pb;
+use crate::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 
 /// How long one try of a call may take. A server answers sooner, also when its database is down.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -115,7 +116,8 @@ impl Client {
         request: pb::GetConvergenceRequest,
     ) -> Result<pb::GetConvergenceResponse, ClientError> {
         let wait = request.wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default();
-        let timeout = CALL_TIMEOUT.saturating_add(wait);
+        // A longer wait is refused; the transport takes no deadline of any length.
+        let timeout = CALL_TIMEOUT + wait.min(Duration::from_secs(CONVERGENCE_WAIT_MAX_SECONDS));
         Ok(self.sync.clone().get_convergence(timed(request, timeout)).await?.into_inner())
     }
 

@@ -4,6 +4,7 @@
 //! holds the [`ActiveSet`] may open the next stream with it.
 //! Invariant: a message is yielded only after [`ActiveSet::apply`] took it over.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tonic::{Code, Streaming};
@@ -37,6 +38,8 @@ pub struct WatchOptions {
     pub resume: Option<Cursor>,
     /// Stable id of this runtime; empty: anonymous.
     pub subscriber_id: String,
+    /// Free labels of this runtime, for those who look at the list of subscribers.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Why a watch ended.
@@ -62,16 +65,16 @@ pub struct Watch {
 /// # Errors
 /// The error of the call: OUT_OF_RANGE with RESUME_POINT_GONE means to start without a resume point.
 pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, ClientError> {
-    let WatchOptions { namespace, keys, set, resume, subscriber_id } = options;
+    let WatchOptions { namespace, keys, set, resume, subscriber_id, labels } = options;
     let mode = if set.latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
     let request = pb::WatchActiveRequest {
         parent: namespace.name(),
         policies: set.policies.iter().map(ToString::to_string).collect(),
         resume: resume.map(|place| pb::Cursor { epoch: place.epoch, revision: place.revision }),
         subscriber_id,
+        labels: labels.into_iter().collect(),
         mode: mode.into(),
         metadata_only: set.metadata_only,
-        ..Default::default()
     };
     let empty = ActiveSet::new(namespace, keys, set);
     let set = match resume {

@@ -177,6 +177,17 @@ impl Change {
     }
 }
 
+impl Cursor {
+    /// No place at all: before every place of every log, whose epochs begin at 1.
+    pub const NONE: Self = Self { epoch: 0, revision: 0 };
+
+    /// The place; none for [`Cursor::NONE`].
+    #[must_use]
+    pub fn known(self) -> Option<Self> {
+        (self != Self::NONE).then_some(self)
+    }
+}
+
 impl Head {
     /// Where the next event will stand.
     #[must_use]

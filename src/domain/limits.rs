@@ -53,6 +53,21 @@ pub const SUBSCRIBER_ID_MAX_CHARS: usize = 128;
 pub const SUBSCRIBER_LABELS_MAX: usize = 16;
 /// Longest key or value of a subscriber's label.
 pub const SUBSCRIBER_LABEL_MAX_CHARS: usize = 64;
+/// Most subscribers whose leases one replica keeps.
+pub const SUBSCRIBERS_PER_REPLICA_MAX: usize = 50_000;
+/// Most subscribers of one namespace whose leases one replica keeps: a tenant does not use up the room of the others.
+pub const SUBSCRIBERS_PER_NAMESPACE_MAX: usize = 20_000;
+/// How long a lease holds after it was written. Shorter: a replica that stalls makes its subscribers look gone. Longer:
+/// those of a replica that crashed look alive.
+pub const LEASE_TTL_SECONDS: i64 = 30;
+/// How long a subscriber that is offline is remembered: 7 days.
+pub const SUBSCRIBER_OFFLINE_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
+/// Longest wait of GetConvergence.
+pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
+/// Subscribers that GetConvergence names, of those that rejected and of those that are pending.
+pub const CONVERGENCE_NAMED_MAX: usize = 20;
+/// Longest id of a run.
+pub const RUN_ID_MAX_CHARS: usize = 128;
 /// How long a `request_id` is remembered: 7 days.
 pub const IDEMPOTENCY_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.

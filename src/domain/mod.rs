@@ -4,6 +4,7 @@
 
 pub mod bundle;
 pub mod command;
+pub mod convergence;
 pub mod digest;
 pub mod error;
 pub mod event;
@@ -15,6 +16,8 @@ pub mod outcome;
 pub mod policy;
 pub mod principal;
 pub mod report;
+pub mod run;
+pub mod subscriber;
 pub mod time;
 pub mod version;
 

@@ -63,6 +63,12 @@ fn is_id(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
 }
 
+/// Whether a text can be an id that somebody else gives out: 1 to `max_chars` printable ASCII characters without spaces.
+#[must_use]
+pub fn is_foreign_id(text: &str, max_chars: usize) -> bool {
+    (1..=max_chars).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+}
+
 const ID_RULE: &str = "must match ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
 
 impl NamespaceId {

@@ -8,6 +8,7 @@ mod encode;
 pub mod frames;
 mod handler;
 mod policy;
+mod subscribers;
 mod sync;
 pub mod taken;
 pub mod transport_errors;

@@ -1,4 +1,4 @@
-//! `SyncService`: GetActive and WatchActive. Reports, convergence and runs answer UNIMPLEMENTED.
+//! `SyncService`: GetActive and WatchActive here; reports, subscribers and runs in `subscribers.rs`.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use futures_util::stream::Empty;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::handler::{Handler, unimplemented};
+use super::handler::Handler;
 use super::{frames, watch_stream};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
@@ -57,29 +57,35 @@ impl SyncService for SyncHandler {
     async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
         self.handler.read(&asked)?;
         let command = request::watch(asked.get_ref()).map_err(status)?;
+        let lease = request::lease(asked.get_ref(), &command).map_err(status)?;
         let subscription = self.handler.service.watch(&command).await.map_err(status)?;
+        let lease = lease.map(|(name, profile)| self.handler.service.lease(name, profile)).transpose();
+        let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(&mut response, watch_stream::open(&self.watch, subscription));
+        frames::leave(&mut response, watch_stream::open(&self.watch, subscription, lease));
         Ok(response)
     }
 
-    async fn report_status(&self, _: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
-        unimplemented("ReportStatus")
+    async fn report_status(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
+        self.report(asked).await
     }
 
-    async fn list_subscribers(&self, _: Request<pb::ListSubscribersRequest>) -> Answer<pb::ListSubscribersResponse> {
-        unimplemented("ListSubscribers")
+    async fn list_subscribers(
+        &self,
+        asked: Request<pb::ListSubscribersRequest>,
+    ) -> Answer<pb::ListSubscribersResponse> {
+        self.subscribers(asked).await
     }
 
-    async fn get_convergence(&self, _: Request<pb::GetConvergenceRequest>) -> Answer<pb::GetConvergenceResponse> {
-        unimplemented("GetConvergence")
+    async fn get_convergence(&self, asked: Request<pb::GetConvergenceRequest>) -> Answer<pb::GetConvergenceResponse> {
+        self.convergence(asked).await
     }
 
-    async fn record_run(&self, _: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
-        unimplemented("RecordRun")
+    async fn record_run(&self, asked: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
+        self.record(asked).await
     }
 
-    async fn get_run(&self, _: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
-        unimplemented("GetRun")
+    async fn get_run(&self, asked: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
+        self.run(asked).await
     }
 }

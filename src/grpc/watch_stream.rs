@@ -17,7 +17,7 @@ use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
 use crate::domain::Result;
-use crate::service::{Step, Subscription};
+use crate::service::{Lease, Step, Subscription};
 
 /// Longest wait that a draining server asks of a subscriber. They wait different times, so that they do not all come to
 /// the next replica at once.
@@ -25,6 +25,8 @@ const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 
 struct Watch {
     subscription: Subscription,
+    /// Ends with the stream; none when it is anonymous.
+    _lease: Option<Lease>,
     heartbeat: Interval,
     draining: CancellationToken,
     ended: bool,
@@ -34,6 +36,7 @@ struct Watch {
 pub(super) fn open(
     settings: &WatchSettings,
     subscription: Subscription,
+    lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
     // The first tick is at once: a stream that resumes at the head says so right away.
     let mut heartbeat = tokio::time::interval(settings.heartbeat_interval);
@@ -42,7 +45,7 @@ pub(super) fn open(
         // A snapshot brings its checkpoint; from there on streams that were opened together beat apart.
         heartbeat.reset_after(jitter(settings.heartbeat_interval));
     }
-    let watch = Watch { subscription, heartbeat, draining: settings.draining.clone(), ended: false };
+    let watch = Watch { subscription, _lease: lease, heartbeat, draining: settings.draining.clone(), ended: false };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;

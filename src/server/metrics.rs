@@ -9,7 +9,7 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
-use crate::watch::Counts;
+use crate::watch::{Counts, Leases};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
 /// need no buckets of their own.
@@ -25,7 +25,7 @@ pub struct Metrics {
     meter: Meter,
     calls: Counter<u64>,
     latency: Histogram<f64>,
-    // Dropping the provider would end its instruments.
+    // Dropping it would end its instruments.
     _provider: SdkMeterProvider,
 }
 
@@ -83,6 +83,25 @@ impl Metrics {
             }
         });
         observed.build();
+    }
+
+    /// Shows what subscribers reported to this replica, and how many have a stream here.
+    pub(super) fn observe_leases(&self, leases: Arc<Leases>) {
+        let kept = leases.clone();
+        let reports =
+            self.meter.u64_observable_counter("policyhub_reports").with_description("reports of subscribers by status");
+        reports
+            .with_callback(move |reports| {
+                let (applied, rejected) = kept.reports();
+                reports.observe(applied, &[KeyValue::new("status", "applied")]);
+                reports.observe(rejected, &[KeyValue::new("status", "rejected")]);
+            })
+            .build();
+        self.meter
+            .u64_observable_gauge("policyhub_subscribers_online")
+            .with_description("subscribers with an id that have a stream on this replica")
+            .with_callback(move |online| online.observe(leases.online() as u64, &[]))
+            .build();
     }
 
     /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.

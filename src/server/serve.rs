@@ -20,7 +20,7 @@ use super::wiring::{Parts, serve_until, transport};
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
 use crate::store::{Database, Store};
-use crate::watch::Hub;
+use crate::watch::{Hub, Leases};
 
 /// How long the database may take to end its connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -72,7 +72,10 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let store = database.open(config.storage.migrate).await?;
     let signer = Arc::new(identify(&store, keys).await?);
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
-    let service = Arc::new(Service::new(store.clone(), signer, hub.clone(), config.listen.max_content_bytes));
+    // Another name for each start: what a server wrote before it crashed is not this one's to end.
+    let leases = Arc::new(Leases::new(store.clone(), uuid::Uuid::now_v7().to_string(), clock::now));
+    let max_content_bytes = config.listen.max_content_bytes;
+    let service = Arc::new(Service::new(store.clone(), signer, hub.clone(), leases.clone(), max_content_bytes));
     service.bootstrap(clock::now()).await?;
 
     write_admin_token(&issuer, &data_dir.admin_token()).context("failed to write admin.token")?;
@@ -80,7 +83,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let parts = Parts { database_lock, config, transport, service, hub, verifier, issuer, data_dir, grpc, http };
+    let parts =
+        Parts { database_lock, config, transport, service, hub, leases, verifier, issuer, data_dir, grpc, http };
     Ok((parts, store))
 }
 

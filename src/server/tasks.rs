@@ -23,7 +23,7 @@ pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()>
     Ok(token_file::write(path, &token)?)
 }
 
-/// Forgets old answers and renews the admin's token, for ever.
+/// Forgets old answers and subscribers and renews the admin's token, for ever.
 pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, admin_token: PathBuf) {
     let mut round = tokio::time::interval(HOUSEKEEPING_INTERVAL);
     loop {
@@ -31,6 +31,10 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
         match service.forget_answers(clock::now()).await {
             Ok(forgotten) => tracing::debug!(forgotten, "forgot answers past their time"),
             Err(error) => tracing::warn!(%error, "failed to forget old answers"),
+        }
+        match service.forget_subscribers(clock::now()).await {
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot subscribers that are offline for long"),
+            Err(error) => tracing::warn!(%error, "failed to forget old subscribers"),
         }
         if let Err(error) = write_admin_token(&issuer, &admin_token) {
             tracing::warn!(%error, "failed to renew the admin's token");

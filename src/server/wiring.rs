@@ -34,7 +34,7 @@ use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, frames, transport_errors};
 use crate::service::Service;
-use crate::watch::Hub;
+use crate::watch::{Hub, Leases};
 
 /// Streams and calls of one connection at once. tonic's default is no limit.
 const STREAMS_PER_CONNECTION_MAX: u32 = 100;
@@ -48,6 +48,8 @@ const LOCAL_RESETS_MAX: usize = 64;
 const PENDING_RESETS_MAX: usize = 20;
 /// Largest header list of a request: a token and trace headers fit.
 const HEADER_LIST_MAX_BYTES: u32 = 16 * 1024;
+/// How long writing the last reports may take.
+const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names of the services, for health.
 const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.SyncService", "policyhub.v1.AdminService"];
 
@@ -59,6 +61,7 @@ pub struct Parts {
     pub transport: Server,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
+    pub leases: Arc<Leases>,
     pub verifier: Arc<Verifier>,
     pub issuer: LocalIssuer,
     /// Ours until the end: their locks go with them.
@@ -74,10 +77,12 @@ pub struct Parts {
 /// # Errors
 /// When a listener fails.
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
-    let Parts { config, transport, service, hub, verifier, issuer, data_dir, database_lock: _lock, grpc, http } = parts;
+    let Parts { config, transport, service, hub, leases, verifier, issuer, data_dir, database_lock: _lock, grpc, http } =
+        parts;
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
     metrics.watch(&hub.counts());
+    metrics.observe_leases(leases.clone());
 
     let (health, health_service) = tonic_health::server::health_reporter();
     for name in SERVICES {
@@ -104,6 +109,8 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let mut background = JoinSet::new();
     let poll_interval = config.watch.poll_interval;
     background.spawn(async move { hub.tail(poll_interval).await });
+    let kept = leases.clone();
+    background.spawn(async move { kept.keep().await });
     background.spawn(tasks::housekeeping(service, issuer, data_dir.admin_token()));
     background.spawn(async move {
         if let Err(error) = axum::serve(http, router).await {
@@ -127,6 +134,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         tracing::warn!("some connections did not end in time; closing them");
     }
     background.shutdown().await;
+    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
+        tracing::warn!("the last reports of subscribers were not written in time");
+    }
     Ok(())
 }
 

@@ -7,23 +7,28 @@ mod active;
 mod bootstrap;
 mod check;
 mod context;
+mod convergence;
 mod deactivate;
 mod draft;
 mod events;
 mod keys;
 mod namespace;
+mod place;
 mod policy;
 mod publish;
 mod query;
 mod rollback;
+mod run;
 mod signer;
 mod stage;
+mod subscriber;
 mod verify;
 mod watch;
 mod write;
 
 pub use active::Active;
 pub use context::Context;
+pub use convergence::Converged;
 pub use keys::{KeyInfo, KeyPurpose};
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
@@ -32,7 +37,7 @@ use std::sync::Arc;
 
 use crate::store::Store;
 use crate::watch::Hub;
-pub use crate::watch::{Encode, SnapshotEnd, Step, Subscription};
+pub use crate::watch::{Encode, Lease, Leases, SnapshotEnd, Step, Subscription};
 
 /// Everything a use case needs.
 #[derive(Debug)]
@@ -40,6 +45,9 @@ pub struct Service {
     store: Store,
     signer: Arc<Signer>,
     hub: Arc<Hub>,
+    leases: Arc<Leases>,
+    places: place::Places,
+    waits: convergence::Waits,
     checkers: check::Checkers,
     content_max_bytes: usize,
 }
@@ -47,8 +55,15 @@ pub struct Service {
 impl Service {
     /// A service over a store. `content_max_bytes` is at most `limits::CONTENT_MAX_BYTES`.
     #[must_use]
-    pub fn new(store: Store, signer: Arc<Signer>, hub: Arc<Hub>, content_max_bytes: usize) -> Self {
-        Self { store, signer, hub, checkers: check::Checkers::default(), content_max_bytes }
+    pub fn new(
+        store: Store,
+        signer: Arc<Signer>,
+        hub: Arc<Hub>,
+        leases: Arc<Leases>,
+        content_max_bytes: usize,
+    ) -> Self {
+        let (places, waits, checkers) = Default::default();
+        Self { store, signer, hub, leases, places, waits, checkers, content_max_bytes }
     }
 
     /// Who signs.

@@ -84,6 +84,13 @@ impl<'a> Call<'a> {
         answer.map(Some).map_err(|error| Error::data_loss(format!("unreadable kept answer: {error}")))
     }
 
+    /// An answer, and the request id it is kept under; none without an id.
+    pub(super) fn kept(&self, answer: &impl Serialize) -> Result<Option<(&IdempotencyKey, KeptAnswer)>> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let answer = serde_json::to_string(answer).map_err(|error| Error::internal(error.to_string()))?;
+        Ok(Some((key, KeptAnswer { fingerprint: self.fingerprint.clone(), answer })))
+    }
+
     /// Locks a namespace.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
         // Read before the lock: what this replica had read by then must be in the log.
@@ -175,9 +182,7 @@ impl Write<'_> {
         if self.call.context.delivery.validate_only {
             return Ok(answer);
         }
-        if let Some(key) = &self.call.key {
-            let text = serde_json::to_string(&answer).map_err(|error| Error::internal(error.to_string()))?;
-            let kept = KeptAnswer { fingerprint: self.call.fingerprint.clone(), answer: text };
+        if let Some((key, kept)) = self.call.kept(&answer)? {
             self.tx.keep_answer(key, kept, self.call.context.now).await?;
         }
         let (tx, hub) = (self.tx, Arc::clone(&self.call.service.hub));

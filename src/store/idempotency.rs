@@ -1,7 +1,7 @@
 //! Idempotency: one effect per (principal, method, request id), for 7 days (G7).
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
 
 use super::connect::Store;
 use super::entity::idempotency::{ActiveModel, Column, Entity};
@@ -44,23 +44,28 @@ impl ReadTx {
 impl WriteTx {
     /// Keeps an answer. Two requests under one key in two namespaces at once: the second fails with `CONCURRENT_CHANGE`.
     pub async fn keep_answer(&self, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
-        let row = ActiveModel {
-            principal: Set(key.principal.clone()),
-            method: Set(key.method.to_owned()),
-            request_id: Set(key.request_id.clone()),
-            fingerprint: Set(kept.fingerprint),
-            answer: Set(kept.answer),
-            expire_time: Set(now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000),
-        };
-        let replace_expired = OnConflict::columns([Column::Principal, Column::Method, Column::RequestId])
-            .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime])
-            .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.0))
-            .to_owned();
-        let insert = Entity::insert(row).on_conflict(replace_expired);
-        match insert.exec_without_returning(self.tx()).await.map_err(failed)? {
-            0 => Err(Error::new(Reason::ConcurrentChange, "the same request is running; try again")),
-            _ => Ok(()),
-        }
+        keep(self.tx(), key, kept, now).await
+    }
+}
+
+/// Keeps an answer, in whatever transaction did the work.
+pub(super) async fn keep(tx: &DatabaseTransaction, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
+    let row = ActiveModel {
+        principal: Set(key.principal.clone()),
+        method: Set(key.method.to_owned()),
+        request_id: Set(key.request_id.clone()),
+        fingerprint: Set(kept.fingerprint),
+        answer: Set(kept.answer),
+        expire_time: Set(now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000),
+    };
+    let replace_expired = OnConflict::columns([Column::Principal, Column::Method, Column::RequestId])
+        .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime])
+        .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.0))
+        .to_owned();
+    let insert = Entity::insert(row).on_conflict(replace_expired);
+    match insert.exec_without_returning(tx).await.map_err(failed)? {
+        0 => Err(Error::new(Reason::ConcurrentChange, "the same request is running; try again")),
+        _ => Ok(()),
     }
 }
 

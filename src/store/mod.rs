@@ -17,6 +17,8 @@ mod pointers;
 mod policies;
 mod reports;
 mod rows;
+mod runs;
+mod subscribers;
 mod transaction;
 mod versions;
 
@@ -24,4 +26,5 @@ pub use connect::{Database, Store};
 pub use error::StoreError;
 pub use idempotency::{IdempotencyKey, KeptAnswer};
 pub use pointers::ActiveRow;
+pub use subscribers::{Announced, ROWS_PER_STATEMENT, Reported};
 pub use transaction::{ReadTx, WriteTx};

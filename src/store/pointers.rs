@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Statement, sea_query::Expr, sea_query::ExprTrait as _,
+    QueryResult, QuerySelect as _, Statement, sea_query::Expr, sea_query::ExprTrait as _,
 };
 
 use super::entity::pointer_changes::{Column, Entity, Model};
@@ -13,6 +13,7 @@ use super::entity::{contents, events, policies, versions};
 use super::error::failed;
 use super::rows;
 use super::transaction::ReadTx;
+use crate::domain::digest::Digest;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::version::Version;
 use crate::domain::{Error, Result};
@@ -49,6 +50,24 @@ impl ReadTx {
         let pointers: Vec<Model> =
             rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)?;
         self.resolve(namespace, pointers).await
+    }
+
+    /// What the digest of the active set right after a revision is made of, in byte order of the policies.
+    pub async fn active_entries(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<(PolicyId, i64, Digest)>> {
+        let sql = format!(
+            "SELECT a.policy, a.version, v.digest FROM ({POINTERS_AT}) a JOIN versions v \
+             ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version ORDER BY a.policy"
+        );
+        let values = [namespace.as_str().into(), revision.into()];
+        let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
+        let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
+        let entry = |row: QueryResult| {
+            let (policy, version, digest): (String, i64, String) = row.try_get_many_by_index().map_err(failed)?;
+            let unreadable = |error: Error| Error::data_loss(format!("unreadable pointer: {}", error.message));
+            let policy = PolicyId::parse("policy", &policy).map_err(unreadable)?;
+            Ok((policy, version, Digest::parse("digest", &digest).map_err(unreadable)?))
+        };
+        rows.into_iter().map(entry).collect()
     }
 
     /// The active set right after the head. The pointers of the policies must be those of the history.

@@ -2,13 +2,15 @@
 
 use serde::de::DeserializeOwned;
 
-use super::entity::{events, namespaces, policies, versions};
+use super::entity::{events, namespaces, policies, runs, subscribers, versions};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Event, Head};
 use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::Policy;
+use crate::domain::run::{Run, RunId};
+use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId};
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
@@ -136,4 +138,49 @@ pub(super) fn event(row: events::Model) -> Result<Event> {
         seal_key_id: row.seal_key_id,
         statement: row.statement,
     })
+}
+
+pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
+    let digest = (!row.digest.is_empty()).then(|| Digest::parse("digest", &row.digest)).transpose();
+    Ok(Subscriber {
+        id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
+        profile: Profile { labels: json("labels", &row.labels)?, policies: json("policies", &row.policies)? },
+        standing: Standing {
+            applied: Cursor { epoch: row.applied_epoch, revision: row.applied_revision },
+            applied_matches: row.applied_matches,
+            rejected: Cursor { epoch: row.rejected_epoch, revision: row.rejected_revision },
+            reason: row.reason,
+            digest: digest.map_err(unreadable("digest"))?,
+        },
+        last_seen: Micros(row.last_seen_time),
+        lease_end: Micros(row.lease_end_time),
+    })
+}
+
+pub(super) fn run(row: runs::Model) -> Result<Run> {
+    Ok(Run {
+        id: RunId::parse("id", &row.id).map_err(unreadable("run"))?,
+        policy: policy_name(&row.namespace, &row.policy)?,
+        version: row.version,
+        digest: Digest::parse("digest", &row.digest).map_err(unreadable("digest"))?,
+        cursor: Cursor { epoch: row.epoch, revision: row.revision },
+        active_revision: row.active_revision,
+        recorder: row.recorder,
+        create_time: Micros(row.create_time),
+    })
+}
+
+pub(super) fn run_row(run: &Run) -> runs::Model {
+    runs::Model {
+        namespace: run.policy.namespace.to_string(),
+        id: run.id.as_str().to_owned(),
+        policy: run.policy.policy.to_string(),
+        version: run.version,
+        digest: run.digest.to_string(),
+        epoch: run.cursor.epoch,
+        revision: run.cursor.revision,
+        active_revision: run.active_revision,
+        recorder: run.recorder.clone(),
+        create_time: run.create_time.0,
+    }
 }

@@ -15,6 +15,7 @@ const REFUSED: &[&str] = &[
     "DELETE FROM events",
     "UPDATE pointer_changes SET version = 1",
     "DELETE FROM pointer_changes",
+    "UPDATE runs SET version = version",
     "DELETE FROM versions",
     "DELETE FROM versions WHERE state = 'DRAFT'",
     "UPDATE versions SET state = 'DRAFT' WHERE state = 'PUBLISHED'",
@@ -42,6 +43,9 @@ async fn some_history(client: &Client) {
     release(client, "p", "a: 1").await;
     publish(client, "q", "a: 1").await;
     draft(client, "q", "a: 2").await;
+    let policy = crate::harness::calls::policy("p");
+    let run = policyhub::client::pb::RecordRunRequest { policy, run_id: "r".to_owned(), ..Default::default() };
+    client.record_run(run).await.expect("a run");
 }
 
 on_both_databases! {
@@ -56,7 +60,7 @@ on_both_databases! {
             assert!(error.contains("are immutable"), "{sql}: {error}");
         }
         if !hub.database_url.starts_with("sqlite") {
-            let all = [TRUNCATED.join(", "), "reports".to_owned()].join(", ");
+            let all = [TRUNCATED.join(", "), "reports, runs".to_owned()].join(", ");
             for tables in TRUNCATED.iter().map(|table| format!("{table} CASCADE")).chain([all]) {
                 let error = hub.try_tamper(&format!("TRUNCATE {tables}")).expect_err(&tables);
                 assert!(error.contains("are immutable"), "{tables}: {error}");

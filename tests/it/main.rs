@@ -14,6 +14,8 @@ mod bad_input;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod convergence;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod deactivate;
@@ -44,11 +46,15 @@ mod random;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
+mod runs;
+#[cfg(test)]
 mod serve;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod startup;
+#[cfg(test)]
+mod subscribers;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]

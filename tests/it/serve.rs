@@ -18,7 +18,7 @@ use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub, on_both_databases};
 
 /// GET over HTTP/1.1: the status, the headers in lower case, and the body.
-fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
+pub fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
     let address = base.trim_start_matches("http://");
     let mut stream = TcpStream::connect(address)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;

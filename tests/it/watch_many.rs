@@ -159,7 +159,7 @@ fn unblock(hub: &Hub) -> &'static str {
 }
 
 /// Two servers of one PostgreSQL and one set of keys.
-async fn two_servers() -> (Hub, Hub, TempDir) {
+pub async fn two_servers() -> (Hub, Hub, TempDir) {
     let keys = tempfile::tempdir().expect("a temporary directory");
     let keys_dir = keys.path().join("keys").display().to_string();
     let arguments = [LIVELY, &["--keys-dir", &keys_dir]].concat();

@@ -6,6 +6,8 @@ mod both;
 mod fields;
 mod lists;
 mod mutations;
+mod runs;
+mod subscribers;
 mod sync;
 
 pub use admin::{create_namespace, list_namespaces, update_namespace};
@@ -14,4 +16,6 @@ pub use lists::{EventList, VersionList, list_events, list_policies, list_version
 pub use mutations::{
     abandon_draft, activate, create_policy, deactivate, draft, publish, rollback, stage, update_policy,
 };
+pub use runs::{get_run, record_run};
+pub use subscribers::{get_convergence, lease, list_subscribers, report_status};
 pub use sync::{get_active, watch};

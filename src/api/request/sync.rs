@@ -8,11 +8,18 @@ use crate::api::{pb, time};
 use crate::domain::command::{ActiveScope, AsOf, Watch};
 use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
-use crate::domain::limits::{
-    SUBSCRIBER_ID_MAX_CHARS, SUBSCRIBER_LABEL_MAX_CHARS, SUBSCRIBER_LABELS_MAX, WATCH_POLICIES_MAX,
-};
+use crate::domain::limits::WATCH_POLICIES_MAX;
 use crate::domain::name::PolicyId;
 use crate::domain::{Error, Result};
+
+/// A cursor that is not negative.
+pub(super) fn place(field: &str, given: Option<pb::Cursor>) -> Result<Option<Cursor>> {
+    let cursor = given.map(|from| Cursor { epoch: from.epoch, revision: from.revision });
+    if cursor.is_some_and(|cursor| cursor.epoch < 0 || cursor.revision < 0) {
+        return Err(Error::invalid(field, "must not be negative"));
+    }
+    Ok(cursor)
+}
 
 /// GetActive.
 ///
@@ -40,26 +47,13 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<(ActiveScope, AsOf, 
 pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
     let namespace = namespace("parent", &request.parent)?;
     at_most("policies", &request.policies, WATCH_POLICIES_MAX)?;
-    if request.subscriber_id.chars().count() > SUBSCRIBER_ID_MAX_CHARS {
-        return Err(Error::invalid("subscriber_id", format!("is over {SUBSCRIBER_ID_MAX_CHARS} characters")));
-    }
-    let too_long = |text: &String| text.chars().count() > SUBSCRIBER_LABEL_MAX_CHARS;
-    let labels = &request.labels;
-    if labels.len() > SUBSCRIBER_LABELS_MAX || labels.iter().any(|(key, value)| too_long(key) || too_long(value)) {
-        let rule =
-            format!("must be at most {SUBSCRIBER_LABELS_MAX} of at most {SUBSCRIBER_LABEL_MAX_CHARS} characters");
-        return Err(Error::invalid("labels", rule));
-    }
     let policies = request
         .policies
         .iter()
         .enumerate()
         .map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), &namespace, policy));
     let policies = BTreeSet::from_iter(all(policies)?);
-    let resume = request.resume.map(|from| Cursor { epoch: from.epoch, revision: from.revision });
-    if resume.is_some_and(|cursor| cursor.epoch < 0 || cursor.revision < 0) {
-        return Err(Error::invalid("resume", "must not be negative"));
-    }
+    let resume = place("resume", request.resume)?;
     let latest = match pb::WatchMode::try_from(request.mode) {
         Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,
         Ok(pb::WatchMode::Latest) => true,

@@ -3,9 +3,11 @@
 mod active;
 mod event;
 mod policy;
+mod subscriber;
 mod version;
 
 pub use active::{activation, active_bundle, cursor, heartbeat, reconnect, snapshot, snapshot_part};
 pub use event::{activation_summary, event};
 pub use policy::{namespace, policy};
+pub use subscriber::{convergence, run, subscriber};
 pub use version::{report, version, version_with_content};

@@ -7,5 +7,7 @@ pub mod namespaces;
 pub mod pointer_changes;
 pub mod policies;
 pub mod reports;
+pub mod runs;
 pub mod store_meta;
+pub mod subscribers;
 pub mod versions;

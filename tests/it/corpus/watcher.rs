@@ -47,6 +47,7 @@ impl Watcher {
             set: ActiveSetOptions { store: Some(keys.store.clone()), ..Default::default() },
             resume: None,
             subscriber_id: "corpus".to_owned(),
+            labels: Default::default(),
         };
         let mut stream = watch(client, options).await.expect("a stream");
         match stream.next().await.expect("verified").expect("a message").1 {

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod http;
 pub mod hub;
 pub mod postgres;
+pub mod subscribing;
 pub mod watching;
 
 pub use hub::{Database, Hub};

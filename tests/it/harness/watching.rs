@@ -39,6 +39,7 @@ pub async fn everything(client: &Client) -> WatchOptions {
         set: ActiveSetOptions::default(),
         resume: None,
         subscriber_id: String::new(),
+        labels: BTreeMap::new(),
     }
 }
 

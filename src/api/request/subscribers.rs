@@ -1,0 +1,90 @@
+//! Requests about subscribers: the lease of a watch, reports, lists and convergence.
+
+use std::time::Duration;
+
+use super::both::both;
+use super::fields::namespace;
+use super::sync::place;
+use crate::api::page::List;
+use crate::api::pb;
+use crate::domain::command::{Page, Watch};
+use crate::domain::digest::Digest;
+use crate::domain::event::Cursor;
+use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_LABEL_MAX_CHARS, SUBSCRIBER_LABELS_MAX};
+use crate::domain::name::NamespaceId;
+use crate::domain::subscriber::{Profile, Report, SubscriberId, SubscriberName, Verdict};
+use crate::domain::{Error, Result};
+
+/// The lease that a watch asks for; none for an anonymous one.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn lease(request: &pb::WatchActiveRequest, watch: &Watch) -> Result<Option<(SubscriberName, Profile)>> {
+    let id = &request.subscriber_id;
+    let id = if id.is_empty() { Ok(None) } else { SubscriberId::parse("subscriber_id", id).map(Some) };
+    let (id, ()) = both(id, check_labels(request))?;
+    let labels = request.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let profile = Profile { labels, policies: watch.policies.clone() };
+    Ok(id.map(|id| (SubscriberName { namespace: watch.namespace.clone(), id }, profile)))
+}
+
+fn check_labels(request: &pb::WatchActiveRequest) -> Result<()> {
+    let bad = |text: &String| text.chars().count() > SUBSCRIBER_LABEL_MAX_CHARS || text.chars().any(char::is_control);
+    let labels = &request.labels;
+    if labels.len() > SUBSCRIBER_LABELS_MAX || labels.iter().any(|(key, value)| bad(key) || bad(value)) {
+        let rule = format!(
+            "must be at most {SUBSCRIBER_LABELS_MAX} of at most {SUBSCRIBER_LABEL_MAX_CHARS} characters, none of them \
+             a control character"
+        );
+        return Err(Error::invalid("labels", rule));
+    }
+    Ok(())
+}
+
+fn cursor(given: Option<pb::Cursor>) -> Result<Cursor> {
+    place("cursor", given)?.ok_or_else(|| Error::invalid("cursor", "must be given"))
+}
+
+/// ReportStatus.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
+    let name = both(namespace("parent", &request.parent), SubscriberId::parse("subscriber_id", &request.subscriber_id));
+    let what = both(cursor(request.cursor), Digest::parse("digest", &request.digest));
+    let verdict = match pb::ApplyStatus::try_from(request.status) {
+        Ok(pb::ApplyStatus::Applied) if !request.reason.is_empty() => {
+            Err(Error::invalid("reason", "belongs to what was rejected"))
+        }
+        Ok(pb::ApplyStatus::Applied) => Ok(Verdict::Applied),
+        Ok(pb::ApplyStatus::Rejected) => Ok(Verdict::Rejected { reason: request.reason }),
+        Ok(pb::ApplyStatus::Unspecified) | Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
+    };
+    let (((namespace, id), (cursor, digest)), verdict) = both(both(name, what), verdict)?;
+    Ok(Report { subscriber: SubscriberName { namespace, id }, cursor, digest, verdict })
+}
+
+/// ListSubscribers.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_subscribers(request: &pb::ListSubscribersRequest) -> Result<(NamespaceId, List, Page<SubscriberId>)> {
+    let namespace = namespace("parent", &request.parent)?;
+    let list = List::new(&["ListSubscribers", &request.parent]);
+    let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;
+    Ok((namespace, list, page))
+}
+
+/// GetConvergence; the wait is none when the answer is wanted at once.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(NamespaceId, Cursor, Option<Duration>)> {
+    let wait = match request.wait.map(Duration::try_from) {
+        None => Ok(None),
+        Some(Ok(wait)) if wait <= Duration::from_secs(CONVERGENCE_WAIT_MAX_SECONDS) => Ok(Some(wait)),
+        Some(_) => Err(Error::invalid("wait", format!("must be 0 to {CONVERGENCE_WAIT_MAX_SECONDS} s"))),
+    };
+    let ((namespace, cursor), wait) = both(both(namespace("parent", &request.parent), cursor(request.cursor)), wait)?;
+    Ok((namespace, cursor, wait.filter(|wait| !wait.is_zero())))
+}

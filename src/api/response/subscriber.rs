@@ -1,0 +1,60 @@
+//! Subscribers, how far an activation has come, and runs.
+
+use super::active::cursor;
+use crate::api::{pb, time};
+use crate::domain::convergence::Convergence;
+use crate::domain::event::Cursor;
+use crate::domain::run::Run;
+use crate::domain::subscriber::Subscriber;
+use crate::domain::time::Micros;
+
+/// A subscriber. `now` is the time by which leases count.
+#[must_use]
+pub fn subscriber(from: Subscriber, now: Micros) -> pb::Subscriber {
+    pb::Subscriber {
+        online: from.is_online(now),
+        diverged: from.has_diverged(),
+        subscriber_id: from.id.to_string(),
+        labels: from.profile.labels.into_iter().collect(),
+        applied: from.standing.applied.known().map(cursor),
+        rejected: from.standing.rejected.known().map(cursor),
+        reason: from.standing.reason,
+        last_seen_time: Some(time::timestamp(from.last_seen)),
+        digest: from.standing.digest.map(String::from).unwrap_or_default(),
+        policies: from.profile.policies.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// How far an activation has come, without the subscribers it names.
+#[must_use]
+pub fn convergence(at: Cursor, counts: &Convergence, offline: u64) -> pb::GetConvergenceResponse {
+    pb::GetConvergenceResponse {
+        applied: count(counts.applied),
+        rejected: count(counts.rejected),
+        pending: count(counts.pending),
+        offline: count(usize::try_from(offline).unwrap_or(usize::MAX)),
+        settled: counts.is_settled(),
+        diverged: count(counts.diverged),
+        unconcerned: count(counts.unconcerned),
+        cursor: Some(cursor(at)),
+        ..Default::default()
+    }
+}
+
+/// A run.
+#[must_use]
+pub fn run(from: Run) -> pb::Run {
+    pb::Run {
+        version: from.policy.version(from.version),
+        run_id: from.id.as_str().to_owned(),
+        digest: from.digest.into(),
+        cursor: Some(cursor(from.cursor)),
+        create_time: Some(time::timestamp(from.create_time)),
+        active_revision: from.active_revision,
+        recorder: from.recorder,
+    }
+}

@@ -1,0 +1,137 @@
+//! `policyhub convergence`
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::names::place;
+use super::session::Session;
+use super::text;
+use crate::client::{Cursor, pb};
+
+/// Longest wait of one call; longer ones are several calls.
+const CALL_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Wait of one call while somebody looks on.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How far an activation has come among those who watch; exit code 0 when all of them run with it
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub convergence 42 --wait 30s")]
+pub struct Arguments {
+    /// REVISION of the activation, or EPOCH:REVISION
+    #[arg(value_name = "REVISION", value_parser = activation)]
+    activation: Cursor,
+    /// Wait until nothing is pending, at most this long: a number with s, m, h or d
+    #[arg(long, value_name = "TIME", value_parser = text::parse_duration)]
+    wait: Option<Duration>,
+}
+
+fn activation(text: &str) -> Result<Cursor, String> {
+    // Epoch 0: whichever the revision has.
+    if text.contains(':') { place(text) } else { place(&format!("0:{text}")) }
+}
+
+/// Runs it.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let Cursor { epoch, revision } = arguments.activation;
+    let looked_on = io::stderr().is_terminal();
+    let step = if looked_on { PROGRESS_INTERVAL } else { CALL_WAIT_MAX };
+    let mut left = arguments.wait.unwrap_or_default();
+    let response = loop {
+        let wait = left.min(step);
+        let request = pb::GetConvergenceRequest {
+            parent: session.namespace.name(),
+            cursor: Some(pb::Cursor { epoch, revision }),
+            wait: prost_types::Duration::try_from(wait).ok(),
+        };
+        let response = session.client.get_convergence(request).await;
+        let response = response.with_context(|| format!("failed to ask about revision {revision}"))?;
+        left = left.saturating_sub(wait);
+        if response.settled || left.is_zero() {
+            break response;
+        }
+        if looked_on {
+            // Progress that nobody can be told of is no failure.
+            let _ = write!(io::stderr(), "\r{}, {} s left ", counts(&response), left.as_secs());
+        }
+    };
+    if looked_on && arguments.wait.is_some() {
+        let _ = writeln!(io::stderr());
+    }
+    session.output.print(&response, describe)?;
+    if response.pending > 0 || response.rejected > 0 || response.diverged > 0 {
+        anyhow::bail!("not every subscriber runs with revision {revision}");
+    }
+    Ok(())
+}
+
+fn counts(response: &pb::GetConvergenceResponse) -> String {
+    let pb::GetConvergenceResponse { applied, rejected, pending, offline, diverged, unconcerned, .. } = response;
+    let mut text = format!("{applied} applied, {rejected} rejected, {pending} pending, {offline} offline");
+    for (count, what) in [(diverged, "of the applied diverged"), (unconcerned, "unconcerned")] {
+        if *count > 0 {
+            let _ = write!(text, ", {count} {what}");
+        }
+    }
+    text
+}
+
+fn describe(response: &pb::GetConvergenceResponse) -> String {
+    let mut text = format!("{} {}\n", text::place(response.cursor.as_ref()), counts(response));
+    for subscriber in &response.rejected_subscribers {
+        let (id, at) = (text::line(&subscriber.subscriber_id), text::place(subscriber.rejected.as_ref()));
+        let _ = writeln!(text, "REJECTED {id} at {at}: {}", text::line(&subscriber.reason));
+    }
+    for subscriber in &response.pending_subscribers {
+        let runs = match &subscriber.applied {
+            Some(applied) => format!("runs with {}", text::place(Some(applied))),
+            None => "has applied nothing yet".to_owned(),
+        };
+        let _ = writeln!(text, "PENDING {} {runs}", text::line(&subscriber.subscriber_id));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_activation_needs_no_epoch() {
+        assert_eq!(activation("42"), Ok(Cursor { epoch: 0, revision: 42 }));
+        assert_eq!(activation("2:42"), Ok(Cursor { epoch: 2, revision: 42 }));
+        for bad in ["", "x", "-1", "1:", ":1"] {
+            assert!(activation(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn who_is_not_there_yet_is_named() {
+        let at = |revision| Some(pb::Cursor { epoch: 1, revision });
+        let subscriber = |id: &str, applied, rejected, reason: &str| pb::Subscriber {
+            subscriber_id: id.to_owned(),
+            applied,
+            rejected,
+            reason: reason.to_owned(),
+            ..Default::default()
+        };
+        let response = pb::GetConvergenceResponse {
+            applied: 2,
+            rejected: 1,
+            pending: 2,
+            unconcerned: 3,
+            cursor: at(8),
+            rejected_subscribers: vec![subscriber("b", at(6), at(8), "no\nway")],
+            pending_subscribers: vec![subscriber("c", at(6), None, ""), subscriber("d", None, None, "")],
+            ..Default::default()
+        };
+        assert_eq!(
+            describe(&response),
+            "1:8 2 applied, 1 rejected, 2 pending, 0 offline, 3 unconcerned\nREJECTED b at 1:8: no way\n\
+             PENDING c runs with 1:6\nPENDING d has applied nothing yet\n"
+        );
+    }
+}

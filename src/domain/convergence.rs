@@ -1,0 +1,184 @@
+//! How far an activation has come: each subscriber whose lease holds is counted once.
+//!
+//! Pure: whoever asks has read the subscribers.
+
+use std::collections::BTreeSet;
+
+use super::event::Cursor;
+use super::limits::CONVERGENCE_NAMED_MAX;
+use super::name::PolicyId;
+use super::subscriber::{Standing, Subscriber, SubscriberId};
+
+/// What a subscriber has made of an activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It runs with it, or with something newer.
+    Applied,
+    /// It keeps something older.
+    Rejected,
+    /// It said nothing about it, nor about anything newer.
+    Pending,
+}
+
+/// Where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
+/// rejected the very place it had applied does not run with it any more.
+#[must_use]
+pub fn progress(standing: &Standing, activation: Cursor) -> Progress {
+    let withdrawn = standing.rejected == standing.applied;
+    if standing.applied >= activation && !withdrawn {
+        Progress::Applied
+    } else if standing.rejected >= activation {
+        Progress::Rejected
+    } else {
+        Progress::Pending
+    }
+}
+
+/// The counts, and the first of those that need looking at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the proto's GetConvergenceResponse")]
+pub struct Convergence {
+    pub applied: usize,
+    pub rejected: usize,
+    pub pending: usize,
+    pub diverged: usize,
+    pub unconcerned: usize,
+    pub rejected_ids: Vec<SubscriberId>,
+    pub pending_ids: Vec<SubscriberId>,
+}
+
+impl Convergence {
+    /// Counts the live subscribers, in order of their ids. `moved` are the policies that the activation moved.
+    pub fn count<'a>(
+        live: impl IntoIterator<Item = &'a Subscriber>,
+        activation: Cursor,
+        moved: &BTreeSet<PolicyId>,
+    ) -> Self {
+        let mut counts = Self::default();
+        for subscriber in live {
+            let watched = &subscriber.profile.policies;
+            if !watched.is_empty() && watched.is_disjoint(moved) {
+                counts.unconcerned += 1;
+                continue;
+            }
+            let named = match progress(&subscriber.standing, activation) {
+                Progress::Applied => {
+                    counts.applied += 1;
+                    counts.diverged += usize::from(subscriber.has_diverged());
+                    continue;
+                }
+                Progress::Rejected => {
+                    counts.rejected += 1;
+                    &mut counts.rejected_ids
+                }
+                Progress::Pending => {
+                    counts.pending += 1;
+                    &mut counts.pending_ids
+                }
+            };
+            if named.len() < CONVERGENCE_NAMED_MAX {
+                named.push(subscriber.id.clone());
+            }
+        }
+        counts
+    }
+
+    /// Whether everybody concerned has spoken.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.pending == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::subscriber::Profile;
+    use crate::domain::time::Micros;
+
+    fn at(revision: i64) -> Cursor {
+        if revision == 0 { Cursor::NONE } else { Cursor { epoch: 1, revision } }
+    }
+
+    fn standing(applied: i64, rejected: i64) -> Standing {
+        Standing { applied: at(applied), applied_matches: true, rejected: at(rejected), ..Standing::default() }
+    }
+
+    #[test]
+    fn a_subscriber_is_where_its_newest_word_puts_it() {
+        use Progress::{Applied, Pending, Rejected};
+        for (applied, rejected, expected) in [
+            (0, 0, Pending),
+            (6, 0, Pending),
+            (7, 0, Applied),
+            (9, 0, Applied),
+            (6, 7, Rejected),
+            (0, 7, Rejected),
+            // It rejected something older and has not spoken since.
+            (5, 6, Pending),
+            // It never came to 7, and rejected what came after.
+            (6, 9, Rejected),
+            // It runs with 7 or newer, and rejected what came after that.
+            (7, 9, Applied),
+            (8, 9, Applied),
+            // It took back what it had applied.
+            (7, 7, Rejected),
+            (9, 9, Rejected),
+            (6, 6, Pending),
+        ] {
+            assert_eq!(progress(&standing(applied, rejected), at(7)), expected, "{applied} {rejected}");
+        }
+    }
+
+    #[test]
+    fn an_older_epoch_is_older_whatever_its_revision() {
+        let standing = Standing { applied: Cursor { epoch: 1, revision: 90 }, ..Standing::default() };
+        assert_eq!(progress(&standing, Cursor { epoch: 2, revision: 7 }), Progress::Pending);
+        assert_eq!(progress(&standing, Cursor { epoch: 1, revision: 7 }), Progress::Applied);
+    }
+
+    fn subscriber(number: usize, applied: i64, rejected: i64, policies: &[&str]) -> Subscriber {
+        let policy = |id: &&str| PolicyId::parse("policy", id).expect("an id");
+        Subscriber {
+            id: SubscriberId::parse("id", &format!("s{number:03}")).expect("an id"),
+            profile: Profile { policies: policies.iter().map(policy).collect(), ..Profile::default() },
+            standing: standing(applied, rejected),
+            last_seen: Micros(0),
+            lease_end: Micros(0),
+        }
+    }
+
+    fn moved(policies: &[&str]) -> BTreeSet<PolicyId> {
+        policies.iter().map(|id| PolicyId::parse("policy", id).expect("an id")).collect()
+    }
+
+    #[test]
+    fn who_never_hears_of_it_is_not_waited_for() {
+        let live = [subscriber(1, 0, 0, &["a"]), subscriber(2, 0, 0, &["a", "b"]), subscriber(3, 0, 0, &[])];
+        let counts = Convergence::count(&live, at(7), &moved(&["b", "c"]));
+        assert_eq!((counts.unconcerned, counts.pending), (1, 2));
+    }
+
+    #[test]
+    fn a_part_of_a_set_does_not_diverge() {
+        let mut live = [subscriber(1, 7, 0, &["a"]), subscriber(2, 7, 0, &[]), subscriber(3, 0, 0, &[])];
+        live.iter_mut().for_each(|each| each.standing.applied_matches = false);
+        let counts = Convergence::count(&live, at(7), &moved(&["a"]));
+        assert_eq!((counts.applied, counts.diverged, counts.pending), (2, 1, 1));
+    }
+
+    proptest! {
+        #[test]
+        fn each_is_counted_once(words in proptest::collection::vec((0..12_i64, 0..12_i64, any::<bool>()), 0..60)) {
+            let live: Vec<Subscriber> = words.iter().enumerate()
+                .map(|(number, (a, r, part))| subscriber(number, *a, *r, if *part { &["a"] } else { &[] })).collect();
+            let counts = Convergence::count(&live, at(6), &moved(&["b"]));
+            prop_assert_eq!(counts.applied + counts.rejected + counts.pending + counts.unconcerned, live.len());
+            prop_assert_eq!(counts.unconcerned, words.iter().filter(|word| word.2).count());
+            prop_assert_eq!(counts.pending_ids.len(), counts.pending.min(CONVERGENCE_NAMED_MAX));
+            prop_assert_eq!(counts.rejected_ids.len(), counts.rejected.min(CONVERGENCE_NAMED_MAX));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What `SyncService` says of subscribers and runs: reports, lists, convergence, records.
+
+use tonic::{Request, Response, Status};
+
+use super::sync::SyncHandler;
+use crate::api::status::status;
+use crate::api::{pb, request, response};
+use crate::domain::time::Micros;
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl SyncHandler {
+    pub(super) async fn report(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
+        self.handler.read(&asked)?;
+        let report = request::report_status(asked.into_inner()).map_err(status)?;
+        let stored = self.handler.service.report_status(report).await.map_err(status)?;
+        Ok(Response::new(pb::ReportStatusResponse { stored }))
+    }
+
+    pub(super) async fn subscribers(
+        &self,
+        asked: Request<pb::ListSubscribersRequest>,
+    ) -> Answer<pb::ListSubscribersResponse> {
+        self.handler.read(&asked)?;
+        let (namespace, list, page) = request::list_subscribers(asked.get_ref()).map_err(status)?;
+        let (found, now) = self.handler.service.list_subscribers(&namespace, &page).await.map_err(status)?;
+        let key = found.last().map(|subscriber| subscriber.id.to_string());
+        let next_page_token = list.next(found.len() == page.size as usize, key);
+        Ok(Response::new(pb::ListSubscribersResponse { subscribers: written(found, now), next_page_token }))
+    }
+
+    pub(super) async fn convergence(
+        &self,
+        asked: Request<pb::GetConvergenceRequest>,
+    ) -> Answer<pb::GetConvergenceResponse> {
+        self.handler.read(&asked)?;
+        let (namespace, cursor, wait) = request::get_convergence(asked.get_ref()).map_err(status)?;
+        // A server that drains does not make its end wait for this call.
+        let enough = wait.map(|wait| async move {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.watch.draining.cancelled() => {}
+            }
+        });
+        let found = self.handler.service.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
+        Ok(Response::new(pb::GetConvergenceResponse {
+            rejected_subscribers: written(found.rejected, found.now),
+            pending_subscribers: written(found.pending, found.now),
+            ..response::convergence(found.cursor, &found.counts, found.offline)
+        }))
+    }
+
+    pub(super) async fn record(&self, asked: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
+        let context = self.handler.write(&asked, &asked.get_ref().request_id, false)?;
+        let command = request::record_run(asked.get_ref()).map_err(status)?;
+        let run = self.handler.service.record_run(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::RecordRunResponse { run: Some(response::run(run)) }))
+    }
+
+    pub(super) async fn run(&self, asked: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
+        self.handler.read(&asked)?;
+        let (namespace, id) = request::get_run(asked.get_ref()).map_err(status)?;
+        let run = self.handler.service.get_run(&namespace, &id).await.map_err(status)?;
+        Ok(Response::new(pb::GetRunResponse { run: Some(response::run(run)) }))
+    }
+}
+
+fn written(subscribers: Vec<crate::domain::subscriber::Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
+    subscribers.into_iter().map(|each| response::subscriber(each, now)).collect()
+}

@@ -1,0 +1,58 @@
+//! Subscribers: the lease of a watch, what a runtime reports, and the list of all.
+
+use super::Service;
+use crate::domain::command::Page;
+use crate::domain::lifecycle::check_note;
+use crate::domain::name::NamespaceId;
+use crate::domain::subscriber::{Profile, Report, Subscriber, SubscriberId, SubscriberName, Verdict};
+use crate::domain::time::Micros;
+use crate::domain::{Error, Result};
+use crate::watch::Lease;
+
+impl Service {
+    /// The lease of a stream, for as long as it is held.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED`.
+    pub fn lease(&self, name: SubscriberName, profile: Profile) -> Result<Lease> {
+        self.leases.open(name, profile)
+    }
+
+    /// Takes note of what a runtime did. True: it is in the database. False: it is here, and will be.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`.
+    pub async fn report_status(&self, report: Report) -> Result<bool> {
+        if let Verdict::Rejected { reason } = &report.verdict {
+            if reason.trim().is_empty() {
+                return Err(Error::invalid("reason", "must say why it was rejected"));
+            }
+            check_note("reason", reason)?;
+        }
+        let digest = self.set_digest_at(&report.subscriber.namespace, report.cursor).await?;
+        let matches = digest == report.digest;
+        self.leases.report(report, matches).await
+    }
+
+    /// A page of the subscribers, in order of their ids, and the time by which their leases count.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`.
+    pub async fn list_subscribers(
+        &self,
+        namespace: &NamespaceId,
+        page: &Page<SubscriberId>,
+    ) -> Result<(Vec<Subscriber>, Micros)> {
+        self.leases.settle().await;
+        let (tx, _) = self.look(namespace).await?;
+        Ok((tx.subscribers(namespace, page).await?, self.leases.now()))
+    }
+
+    /// Forgets subscribers that are offline for long.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn forget_subscribers(&self, now: Micros) -> Result<u64> {
+        self.store.forget_subscribers(now).await
+    }
+}

@@ -1,0 +1,29 @@
+//! Table `runs`.
+//!
+//! Units of work of runtimes, each with the version that was in force. Rows never change.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "runs")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub namespace: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub policy: String,
+    pub version: i64,
+    pub digest: String,
+    pub epoch: i64,
+    pub revision: i64,
+    pub active_revision: i64,
+    pub recorder: String,
+    pub create_time: i64,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

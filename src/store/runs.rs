@@ -1,0 +1,49 @@
+//! Runs: recorded once, outside of every namespace's lock.
+
+use sea_orm::{
+    EntityTrait as _, IntoActiveModel as _, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    sea_query::OnConflict,
+};
+
+use super::connect::Store;
+use super::entity::runs::{Column, Entity};
+use super::error::{commit_failed, failed};
+use super::idempotency::{IdempotencyKey, KeptAnswer, keep};
+use super::rows;
+use super::transaction::ReadTx;
+use crate::domain::Result;
+use crate::domain::name::NamespaceId;
+use crate::domain::run::{Run, RunId};
+
+impl ReadTx {
+    /// A run, if it was recorded.
+    pub async fn run(&self, namespace: &NamespaceId, id: &RunId) -> Result<Option<Run>> {
+        let key = (namespace.to_string(), id.as_str().to_owned());
+        Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?.map(rows::run).transpose()
+    }
+}
+
+impl Store {
+    /// Adds a run unless its id is taken, and keeps the answer with it. False: it is taken, and nothing was done.
+    ///
+    /// # Errors
+    /// `CONCURRENT_CHANGE` when the same request is running, `OUTCOME_UNKNOWN`.
+    #[expect(clippy::disallowed_methods, reason = "a write of no namespace's log: it takes no lock")]
+    pub async fn insert_run(&self, run: &Run, kept: Option<(&IdempotencyKey, KeptAnswer)>) -> Result<bool> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let tx = self.writer.begin_with_options(options).await.map_err(failed)?;
+        let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
+        let insert = Entity::insert(rows::run_row(run).into_active_model()).on_conflict(taken);
+        if insert.exec_without_returning(&tx).await.map_err(failed)? == 0 {
+            return Ok(false);
+        }
+        if let Some((key, kept)) = kept {
+            keep(&tx, key, kept, run.create_time).await?;
+        }
+        tx.commit().await.map_err(commit_failed)?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,237 @@
+//! Subscribers: leases and reports, written in batches, each kind by one statement for many rows.
+//!
+//! What a stream says and what a report says are columns apart: neither overwrites the other. A lease is ended only by the
+//! replica that wrote it last, so a stream that moved to another replica is not ended by the one it left.
+
+use std::collections::BTreeMap;
+
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, SimpleExpr};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
+};
+
+use super::connect::Store;
+use super::entity::subscribers::{ActiveModel, Column, Entity, Model};
+use super::error::failed;
+use super::rows;
+use super::transaction::ReadTx;
+use crate::domain::Result;
+use crate::domain::command::Page;
+use crate::domain::event::Cursor;
+use crate::domain::limits::{LEASE_TTL_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS};
+use crate::domain::name::NamespaceId;
+use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId, SubscriberName};
+use crate::domain::time::Micros;
+
+/// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 14.
+pub const ROWS_PER_STATEMENT: usize = 500;
+
+/// A stream that is open, as it is told to the database.
+#[derive(Debug, Clone)]
+pub struct Announced {
+    /// Whose.
+    pub name: SubscriberName,
+    /// What it says.
+    pub profile: Profile,
+}
+
+/// Reports of a runtime, as they are told to the database.
+#[derive(Debug, Clone)]
+pub struct Reported {
+    /// Whose.
+    pub name: SubscriberName,
+    /// What they add up to since the last ones that were written.
+    pub standing: Standing,
+}
+
+// `Standing::then` in SQL: the row first, what is written now later. A test compares the two.
+const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)";
+const APPLIED_NOW: &str = "(excluded.applied_epoch, excluded.applied_revision)";
+const REJECTED: &str = "(subscribers.rejected_epoch, subscribers.rejected_revision)";
+const REJECTED_NOW: &str = "(excluded.rejected_epoch, excluded.rejected_revision)";
+
+fn if_applied_is_newer(column: &str) -> SimpleExpr {
+    Expr::cust(format!("CASE WHEN {APPLIED_NOW} >= {APPLIED} THEN excluded.{column} ELSE subscribers.{column} END"))
+}
+
+fn if_rejected_stands(column: &str, none: &str) -> SimpleExpr {
+    Expr::cust(format!(
+        "CASE WHEN {REJECTED_NOW} >= {REJECTED} AND {REJECTED_NOW} >= {APPLIED} THEN excluded.{column} \
+         WHEN {REJECTED_NOW} < {REJECTED} AND {REJECTED} > {APPLIED_NOW} THEN subscribers.{column} ELSE {none} END"
+    ))
+}
+
+fn if_place_is_newer(column: &str) -> SimpleExpr {
+    let reaches = |place: &str| format!("({APPLIED_NOW} >= {place} OR {REJECTED_NOW} >= {place})");
+    Expr::cust(format!(
+        "CASE WHEN {} AND {} THEN excluded.{column} ELSE subscribers.{column} END",
+        reaches(APPLIED),
+        reaches(REJECTED)
+    ))
+}
+
+fn row(name: &SubscriberName, profile: &Profile, standing: &Standing) -> Result<Model> {
+    Ok(Model {
+        namespace: name.namespace.to_string(),
+        id: name.id.to_string(),
+        labels: rows::to_json(&profile.labels)?,
+        policies: rows::to_json(&profile.policies)?,
+        holder: String::new(),
+        lease_end_time: 0,
+        last_seen_time: 0,
+        applied_epoch: standing.applied.epoch,
+        applied_revision: standing.applied.revision,
+        applied_matches: standing.applied_matches,
+        rejected_epoch: standing.rejected.epoch,
+        rejected_revision: standing.rejected.revision,
+        reason: standing.reason.clone(),
+        digest: standing.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+    })
+}
+
+fn lease_end(now: Micros) -> i64 {
+    now.0.saturating_add(LEASE_TTL_SECONDS * 1_000_000)
+}
+
+/// The rows of these names. SQLite finds no index for the pairs alone; the ids by themselves narrow it down first.
+fn named(names: &[SubscriberName]) -> SimpleExpr {
+    let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id)]);
+    let pairs = names.iter().map(|name| (name.namespace.as_str(), name.id.as_str()));
+    Column::Namespace
+        .is_in(names.iter().map(|name| name.namespace.as_str()))
+        .and(Column::Id.is_in(names.iter().map(|name| name.id.as_str())))
+        .and(key.in_tuples(pairs))
+}
+
+impl Store {
+    /// Writes leases with what their streams say. At most `ROWS_PER_STATEMENT`, each name once.
+    pub async fn announce(&self, holder: &str, announced: &[Announced], now: Micros) -> Result<()> {
+        let none = Standing::default();
+        let mut batch = Vec::with_capacity(announced.len());
+        for each in announced {
+            let row = row(&each.name, &each.profile, &none)?;
+            let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
+            batch.push(Model { last_seen_time: now.0, ..lease }.into_active_model());
+        }
+        let replace = OnConflict::columns([Column::Namespace, Column::Id])
+            .update_columns([
+                Column::Labels,
+                Column::Policies,
+                Column::Holder,
+                Column::LeaseEndTime,
+                Column::LastSeenTime,
+            ])
+            .to_owned();
+        let insert = Entity::insert_many(batch).on_conflict(replace);
+        insert.exec_without_returning(&self.writer).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older word leaves a newer one as it is.
+    pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<()> {
+        let profile = Profile::default();
+        let mut batch = Vec::with_capacity(reported.len());
+        for each in reported {
+            let row = row(&each.name, &profile, &each.standing)?;
+            batch.push(Model { last_seen_time: now.0, ..row }.into_active_model());
+        }
+        let merge = OnConflict::columns([Column::Namespace, Column::Id])
+            .update_column(Column::LastSeenTime)
+            .value(Column::AppliedEpoch, if_applied_is_newer("applied_epoch"))
+            .value(Column::AppliedRevision, if_applied_is_newer("applied_revision"))
+            .value(Column::AppliedMatches, if_applied_is_newer("applied_matches"))
+            .value(Column::RejectedEpoch, if_rejected_stands("rejected_epoch", "0"))
+            .value(Column::RejectedRevision, if_rejected_stands("rejected_revision", "0"))
+            .value(Column::Reason, if_rejected_stands("reason", "''"))
+            .value(Column::Digest, if_place_is_newer("digest"))
+            .to_owned();
+        let insert = Entity::insert_many(batch).on_conflict(merge);
+        insert.exec_without_returning(&self.writer).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Writes that streams are open still. False: not every row is there, and all must be announced again.
+    pub async fn renew(&self, holder: &str, names: &[SubscriberName], now: Micros) -> Result<bool> {
+        let lease = ActiveModel {
+            holder: Set(holder.to_owned()),
+            lease_end_time: Set(lease_end(now)),
+            last_seen_time: Set(now.0),
+            ..Default::default()
+        };
+        let done = Entity::update_many().set(lease).filter(named(names)).exec(&self.writer).await.map_err(failed)?;
+        Ok(done.rows_affected == names.len() as u64)
+    }
+
+    /// Writes that streams ended. A lease that another replica has written since goes on.
+    pub async fn end(&self, holder: &str, names: &[SubscriberName], now: Micros) -> Result<()> {
+        let lease = ActiveModel { lease_end_time: Set(now.0), last_seen_time: Set(now.0), ..Default::default() };
+        let update = Entity::update_many().set(lease).filter(named(names)).filter(Column::Holder.eq(holder));
+        update.exec(&self.writer).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Forgets subscribers that are offline for long.
+    pub async fn forget_subscribers(&self, now: Micros) -> Result<u64> {
+        let before = now.0.saturating_sub(SUBSCRIBER_OFFLINE_TTL_SECONDS * 1_000_000);
+        let old =
+            Entity::delete_many().filter(Column::LastSeenTime.lte(before)).filter(Column::LeaseEndTime.lte(now.0));
+        Ok(old.exec(&self.writer).await.map_err(failed)?.rows_affected)
+    }
+}
+
+fn of(namespace: &NamespaceId) -> Select<Entity> {
+    Entity::find().filter(Column::Namespace.eq(namespace.as_str()))
+}
+
+impl ReadTx {
+    async fn subscribers_of(&self, query: Select<Entity>) -> Result<Vec<Subscriber>> {
+        query.order_by_asc(Column::Id).all(&self.tx).await.map_err(failed)?.into_iter().map(rows::subscriber).collect()
+    }
+
+    /// A page of subscribers, in order of their ids.
+    pub async fn subscribers(&self, namespace: &NamespaceId, page: &Page<SubscriberId>) -> Result<Vec<Subscriber>> {
+        let mut query = of(namespace).limit(u64::from(page.size));
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after.as_str()));
+        }
+        self.subscribers_of(query).await
+    }
+
+    /// Some subscribers, in order of their ids. At most `ROWS_PER_STATEMENT`.
+    pub async fn subscribers_named(&self, namespace: &NamespaceId, ids: &[SubscriberId]) -> Result<Vec<Subscriber>> {
+        self.subscribers_of(of(namespace).filter(Column::Id.is_in(ids.iter().map(SubscriberId::as_str)))).await
+    }
+
+    /// Every subscriber whose lease holds, in order of their ids, without labels and reasons; and how many are offline.
+    pub async fn live_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
+        type Standings = (String, String, i64, i64, bool, i64, i64, i64);
+        let live: Vec<Standings> = of(namespace)
+            .filter(Column::LeaseEndTime.gt(now.0))
+            .select_only()
+            .columns([Column::Id, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])
+            .columns([Column::AppliedMatches, Column::RejectedEpoch, Column::RejectedRevision, Column::LeaseEndTime])
+            .order_by_asc(Column::Id)
+            .into_tuple()
+            .all(&self.tx)
+            .await
+            .map_err(failed)?;
+        let offline = of(namespace).filter(Column::LeaseEndTime.lte(now.0)).count(&self.tx).await.map_err(failed)?;
+        let live = live.into_iter().map(|(id, policies, epoch, revision, matches, rejected_epoch, rejected, end)| {
+            let standing = Standing {
+                applied: Cursor { epoch, revision },
+                applied_matches: matches,
+                rejected: Cursor { epoch: rejected_epoch, revision: rejected },
+                ..Standing::default()
+            };
+            Ok(Subscriber {
+                id: SubscriberId::parse("id", &id)?,
+                profile: Profile { policies: rows::json("policies", &policies)?, labels: BTreeMap::new() },
+                standing,
+                last_seen: Micros(0),
+                lease_end: Micros(end),
+            })
+        });
+        Ok((live.collect::<Result<_>>()?, offline))
+    }
+}

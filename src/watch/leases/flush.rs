@@ -1,0 +1,121 @@
+//! Writing leases and reports: rounds, batches, and what becomes of a batch that fails.
+
+use std::time::Duration;
+
+use super::Leases;
+use super::entry::{Entry, LeaseDue};
+use crate::domain::Result;
+use crate::domain::subscriber::SubscriberName;
+use crate::domain::time::Micros;
+use crate::store::{Announced, ROWS_PER_STATEMENT, Reported};
+
+/// Between two rounds. Longer: a stream that opened or ended is seen later. Shorter: more statements.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+/// How long reports are gathered before they are written together. Longer: who reports waits longer. Shorter: a fleet that
+/// reports at once is written in more statements.
+const GATHER: Duration = Duration::from_millis(50);
+/// How long a flush may take: a database that stopped answers nothing for ever.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// What a flush writes. Each name is in each list at most once.
+#[derive(Debug, Default)]
+struct Work {
+    round: u64,
+    /// With the opening that it tells of.
+    announce: Vec<(Announced, u64)>,
+    /// With the number of reports that it adds up.
+    report: Vec<(Reported, u64)>,
+    renew: Vec<SubscriberName>,
+    end: Vec<SubscriberName>,
+}
+
+impl Leases {
+    /// Writes until it is dropped. A flush that fails is logged, and done again in the next round.
+    pub async fn keep(&self) {
+        let mut rounds = tokio::time::interval(FLUSH_INTERVAL);
+        rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = rounds.tick() => {
+                    let mut state = self.lock();
+                    state.round += 1;
+                    state.forget_idle();
+                }
+                () = self.urgent.notified() => tokio::time::sleep(GATHER).await,
+            }
+            self.flush(false).await;
+        }
+    }
+
+    /// Writes what is due; with `last` everything.
+    pub async fn flush(&self, last: bool) {
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.write(self.work(last))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, detail = error.internal, "failed to write leases and reports"),
+            Err(_) => tracing::warn!("the database did not answer in time; writing leases and reports again"),
+        }
+        self.flushed.send_modify(|count| *count += 1);
+    }
+
+    /// What is due. From here on the database may hold the leases that are announced.
+    fn work(&self, last: bool) -> Work {
+        let mut state = self.lock();
+        let round = state.round;
+        let mut work = Work { round, ..Work::default() };
+        for (name, entry) in &mut state.entries {
+            match entry.lease_due(round) {
+                Some(LeaseDue::Announce) => {
+                    entry.leased = Some(round);
+                    let announced = Announced { name: name.clone(), profile: entry.profile.clone() };
+                    work.announce.push((announced, entry.opened));
+                }
+                Some(LeaseDue::Renew) => work.renew.push(name.clone()),
+                Some(LeaseDue::End) => work.end.push(name.clone()),
+                None => {}
+            }
+            if entry.report_due(round, last) {
+                work.report.push((Reported { name: name.clone(), standing: entry.said.clone() }, entry.words));
+            }
+        }
+        work
+    }
+
+    async fn write(&self, work: Work) -> Result<()> {
+        let now: Micros = self.now();
+        for batch in work.announce.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<Announced> = batch.iter().map(|(announced, _)| announced.clone()).collect();
+            self.store.announce(&self.holder, &rows, now).await?;
+            self.mark(batch.iter().map(|(row, opened)| (&row.name, *opened)), |entry, opened| entry.announced = opened);
+        }
+        for batch in work.report.chunks(ROWS_PER_STATEMENT) {
+            let rows: Vec<Reported> = batch.iter().map(|(reported, _)| reported.clone()).collect();
+            self.store.report(&rows, now).await?;
+            self.mark(batch.iter().map(|(row, words)| (&row.name, *words)), |entry, words| {
+                entry.wrote(words, work.round)
+            });
+        }
+        for batch in work.renew.chunks(ROWS_PER_STATEMENT) {
+            let all = self.store.renew(&self.holder, batch, now).await?;
+            self.mark(batch.iter().map(|name| (name, ())), |entry, ()| {
+                entry.leased = Some(work.round);
+                if !all {
+                    entry.announced = 0;
+                }
+            });
+        }
+        for batch in work.end.chunks(ROWS_PER_STATEMENT) {
+            self.store.end(&self.holder, batch, now).await?;
+            self.mark(batch.iter().map(|name| (name, ())), |entry, ()| entry.leased = None);
+        }
+        Ok(())
+    }
+
+    fn mark<'a, T>(&self, written: impl Iterator<Item = (&'a SubscriberName, T)>, change: impl Fn(&mut Entry, T)) {
+        let mut state = self.lock();
+        for (name, what) in written {
+            if let Some(entry) = state.entries.get_mut(name) {
+                change(entry, what);
+            }
+        }
+    }
+}

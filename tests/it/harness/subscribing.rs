@@ -1,0 +1,110 @@
+//! Runtimes that watch under an id and report, and what is asked of them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use policyhub::client::{Client, ClientError, pb};
+use tonic::Streaming;
+
+use super::calls::NAMESPACE;
+use super::watching::DEADLINE;
+
+/// The stream of a runtime.
+pub type Stream = Streaming<pb::WatchActiveResponse>;
+
+/// A place of the first epoch.
+pub fn at(revision: i64) -> pb::Cursor {
+    pb::Cursor { epoch: 1, revision }
+}
+
+/// A watch under an id.
+pub fn watch_request(id: &str, policies: &[&str]) -> pb::WatchActiveRequest {
+    pb::WatchActiveRequest {
+        parent: NAMESPACE.to_owned(),
+        subscriber_id: id.to_owned(),
+        policies: policies.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    }
+}
+
+/// Opens a watch of everything under an id.
+pub async fn subscribe(client: &Client, id: &str) -> Stream {
+    client.watch_active(watch_request(id, &[])).await.expect("a watch")
+}
+
+/// Digest of the active set right after a revision.
+pub async fn digest_at(client: &Client, revision: i64) -> String {
+    let at = Some(pb::get_active_request::At::Revision(revision));
+    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), at, metadata_only: true, ..Default::default() };
+    client.get_active(request).await.expect("a set").active_set_digest
+}
+
+/// APPLIED at a revision, with the digest of the active set there.
+pub async fn applied(client: &Client, id: &str, revision: i64) -> pb::ReportStatusRequest {
+    pb::ReportStatusRequest {
+        parent: NAMESPACE.to_owned(),
+        subscriber_id: id.to_owned(),
+        cursor: Some(at(revision)),
+        digest: digest_at(client, revision).await,
+        status: pb::ApplyStatus::Applied.into(),
+        reason: String::new(),
+    }
+}
+
+/// REJECTED at a revision.
+pub async fn rejected(client: &Client, id: &str, revision: i64, reason: &str) -> pb::ReportStatusRequest {
+    pb::ReportStatusRequest {
+        status: pb::ApplyStatus::Rejected.into(),
+        reason: reason.to_owned(),
+        ..applied(client, id, revision).await
+    }
+}
+
+/// Every subscriber by its id, whatever the pages; the ids must come in order.
+pub async fn subscribers(client: &Client) -> BTreeMap<String, pb::Subscriber> {
+    let mut found = Vec::new();
+    let mut request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), page_size: 100, ..Default::default() };
+    loop {
+        let page = client.list_subscribers(request.clone()).await.expect("subscribers");
+        found.extend(page.subscribers);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    assert!(found.is_sorted_by(|a, b| a.subscriber_id < b.subscriber_id), "out of order");
+    found.into_iter().map(|each| (each.subscriber_id.clone(), each)).collect()
+}
+
+/// One subscriber, which must be there.
+pub async fn subscriber(client: &Client, id: &str) -> pb::Subscriber {
+    subscribers(client).await.remove(id).unwrap_or_else(|| panic!("{id} is not listed"))
+}
+
+/// Asks how far an activation has come.
+pub async fn convergence(
+    client: &Client,
+    cursor: pb::Cursor,
+    wait: Duration,
+) -> Result<pb::GetConvergenceResponse, ClientError> {
+    let wait = prost_types::Duration::try_from(wait).ok().filter(|wait| *wait != prost_types::Duration::default());
+    let request = pb::GetConvergenceRequest { parent: NAMESPACE.to_owned(), cursor: Some(cursor), wait };
+    client.get_convergence(request).await
+}
+
+/// Applied, rejected, pending and offline, now.
+pub async fn counts(client: &Client, revision: i64) -> [i32; 4] {
+    let found = convergence(client, at(revision), Duration::ZERO).await.expect("an answer");
+    assert_eq!(found.settled, found.pending == 0);
+    [found.applied, found.rejected, found.pending, found.offline]
+}
+
+/// Looks again and again until something holds.
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, looking).await.unwrap_or_else(|_| panic!("never came about: {what}"));
+}

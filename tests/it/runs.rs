@@ -1,0 +1,220 @@
+//! Runs: recorded once with the version in force, and provable for ever.
+
+use policyhub::client::{Client, ClientError, pb, verify_saved};
+use tokio::task::JoinSet;
+use tonic::Code;
+
+use crate::harness::calls::{
+    NAMESPACE, activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release, trust,
+    version,
+};
+use crate::harness::subscribing::at;
+use crate::harness::{Database, Hub, on_both_databases};
+
+fn request(run_id: &str, id: &str, cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
+    pb::RecordRunRequest { policy: policy(id), run_id: run_id.to_owned(), cursor, ..Default::default() }
+}
+
+async fn record(client: &Client, request: pb::RecordRunRequest) -> Result<pb::Run, ClientError> {
+    client.record_run(request).await.map(|answer| answer.run.expect("a run"))
+}
+
+async fn get(client: &Client, run_id: &str) -> Result<pb::Run, ClientError> {
+    let request = pb::GetRunRequest { parent: NAMESPACE.to_owned(), run_id: run_id.to_owned() };
+    client.get_run(request).await.map(|answer| answer.run.expect("a run"))
+}
+
+on_both_databases! {
+    /// Whatever became active since: the run names what was in force, and GetActive there proves it.
+    async fn a_run_is_provable_later(hub: Hub) {
+        let client = hub.client().await;
+        let first = release(&client, "p", "a: 1").await;
+        let since = head(&client).await;
+        draft(&client, "other", "x: 1").await;
+        let place = head(&client).await;
+        let recorded = record(&client, request("job-7", "p", None)).await.expect("a run");
+        assert_eq!((recorded.run_id.as_str(), &recorded.version), ("job-7", &version("p", 1)));
+        assert_eq!((&recorded.digest, recorded.active_revision), (&first.digest, since));
+        assert_eq!((recorded.cursor, recorded.recorder.as_str()), (Some(at(place)), "local:admin"));
+        assert!(recorded.create_time.is_some());
+        assert_eq!(head(&client).await, place, "a run is no event");
+
+        release(&client, "p", "a: 2").await;
+        activate(&client, "p", 1).await;
+        deactivate(&client, "p").await;
+        release(&client, "p", "a: 3").await;
+        let hub = hub.restart_in_order().await;
+        let client = hub.client().await;
+        let found = get(&client, "job-7").await.expect("a run");
+        assert_eq!(found, recorded);
+
+        let then = Some(pb::get_active_request::At::Revision(found.cursor.expect("a cursor").revision));
+        let ask = pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() };
+        let active = client.get_active(ask).await.expect("a policy").bundles.remove(0);
+        let bundle = active.bundle.expect("a bundle");
+        assert_eq!((&bundle.name, &bundle.digest), (&found.version, &found.digest));
+        let keys = trust(&client).await.keys;
+        let (manifest, statement) =
+            verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), &keys).expect("a proof");
+        assert_eq!((manifest.version, manifest.digest.to_string()), (1, found.digest));
+        assert_eq!(statement.expect("a statement").revision, found.active_revision);
+    }
+
+    async fn a_run_is_recorded_at_the_place_it_names(hub: Hub) {
+        let client = hub.client().await;
+        draft(&client, "p", "a: 0").await;
+        let before = head(&client).await;
+        let published = publish(&client, "p", "a: 1").await.version;
+        let first = activate(&client, "p", published).await;
+        publish(&client, "p", "a: 2").await;
+        let second = activate(&client, "p", published + 1).await;
+        let gone = deactivate(&client, "p").await;
+        for (run, place, number, since) in [
+            ("1", first, published, first),
+            ("2", second - 1, published, first),
+            ("3", second, published + 1, second),
+        ] {
+            let run = record(&client, request(run, "p", Some(at(place)))).await.expect("a run");
+            let found = (run.version, run.cursor, run.active_revision);
+            assert_eq!(found, (version("p", number), Some(at(place)), since));
+        }
+        for place in [None, Some(at(gone)), Some(at(before)), Some(at(0))] {
+            let answer = record(&client, request("none", "p", place)).await;
+            refused(answer, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+        }
+        // A draft served by fallback is never a run's version.
+        let settings = pb::PolicySettings { allow_draft_fallback: true, ..Default::default() };
+        create(&client, "fallback", pb::PolicyKind::Yaml, settings).await;
+        draft(&client, "fallback", "a: 1").await;
+        let answer = record(&client, request("none", "fallback", None)).await;
+        refused(answer, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
+        refused(get(&client, "none").await, Code::NotFound, "RUN_NOT_FOUND");
+    }
+
+    async fn a_run_is_recorded_once(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "q", "a: 1").await;
+        let place = head(&client).await;
+        let recorded = record(&client, request("job", "p", Some(at(place)))).await.expect("a run");
+        activate(&client, "p", 1).await;
+        for again in [Some(at(place)), None] {
+            assert_eq!(record(&client, request("job", "p", again)).await.expect("the same"), recorded);
+        }
+        let conflicts = [request("job", "q", Some(at(place))), request("job", "q", None), request("job", "p", Some(at(place + 1)))];
+        for other in conflicts {
+            let error = refused(record(&client, other).await, Code::AlreadyExists, "RUN_CONFLICT");
+            assert_eq!(error.metadata["recorded_policy"], policy("p"));
+            assert_eq!(error.metadata["recorded_revision"], place.to_string());
+        }
+        // The same id in another namespace is another run.
+        let elsewhere = pb::GetRunRequest { parent: "namespaces/system".to_owned(), run_id: "job".to_owned() };
+        refused(client.get_run(elsewhere).await, Code::NotFound, "RUN_NOT_FOUND");
+
+        let with_id = |run_id: &str| pb::RecordRunRequest { request_id: "r-1".to_owned(), ..request(run_id, "p", None) };
+        let first = record(&client, with_id("by-id")).await.expect("a run");
+        activate(&client, "p", 1).await;
+        assert_eq!(record(&client, with_id("by-id")).await.expect("the same"), first);
+        let other = record(&client, with_id("another")).await;
+        refused(other, Code::InvalidArgument, "REQUEST_ID_REUSED");
+        refused(get(&client, "another").await, Code::NotFound, "RUN_NOT_FOUND");
+    }
+
+    /// Many at once under one id: one of them records, and the others get its answer or learn that it was faster.
+    async fn one_of_many_records(hub: Hub) {
+        let client = hub.client().await;
+        for id in ["p", "q"] {
+            release(&client, id, "a: 1").await;
+        }
+        let mut calls = JoinSet::new();
+        for number in 0..40 {
+            let client = client.clone();
+            let asked = request("job", if number % 2 == 0 { "p" } else { "q" }, None);
+            calls.spawn(async move { record(&client, asked).await });
+        }
+        let (mut same, mut other) = (Vec::new(), 0);
+        for answer in calls.join_all().await {
+            match answer {
+                Ok(run) => same.push(run),
+                refusal => {
+                    refused(refusal, Code::AlreadyExists, "RUN_CONFLICT");
+                    other += 1;
+                }
+            }
+        }
+        assert_eq!((same.len(), other), (20, 20));
+        let kept = get(&client, "job").await.expect("a run");
+        assert!(same.iter().all(|run| *run == kept), "{same:?}");
+    }
+
+    async fn what_can_not_be_is_refused(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        let place = head(&client).await;
+        for bad in [at(place + 1), at(i64::MAX), at(-1), pb::Cursor { epoch: 2, revision: 1 }] {
+            refused_fields(record(&client, request("job", "p", Some(bad))).await, &["cursor"]);
+        }
+        let long = "r".repeat(129);
+        for bad in ["", "a b", "a\n", "ä", long.as_str()] {
+            refused_fields(record(&client, request(bad, "p", None)).await, &["run_id"]);
+            refused_fields(get(&client, bad).await, &["run_id"]);
+        }
+        refused_fields(record(&client, pb::RecordRunRequest::default()).await, &["policy", "run_id"]);
+        let spaced = pb::RecordRunRequest { request_id: "a b".to_owned(), ..request("job", "p", None) };
+        refused_fields(record(&client, spaced).await, &["request_id"]);
+        refused(record(&client, request("job", "absent", None)).await, Code::NotFound, "POLICY_NOT_FOUND");
+        let absent = pb::RecordRunRequest {
+            policy: "namespaces/absent/policies/p".to_owned(),
+            ..request("job", "p", None)
+        };
+        refused(record(&client, absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        let absent = pb::GetRunRequest { parent: "namespaces/absent".to_owned(), run_id: "job".to_owned() };
+        refused(client.get_run(absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        refused(get(&client, "job").await, Code::NotFound, "RUN_NOT_FOUND");
+        let longest = "r".repeat(128);
+        record(&client, request(&longest, "p", None)).await.expect("the longest id there can be");
+    }
+
+    /// A row that somebody changed says something else than the log: it is not served.
+    async fn a_forged_run_is_not_served(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "p", "a: 2").await;
+        let honest = record(&client, request("job", "p", None)).await.expect("a run");
+        let error = hub.try_tamper("UPDATE runs SET version = 1").expect_err("refused");
+        assert!(error.contains("are immutable"), "{error}");
+        let on_runs = if hub.database_url.starts_with("sqlite") { "" } else { " ON runs" };
+        hub.tamper(&format!("DROP TRIGGER runs_refuse_update{on_runs}"));
+        for (forged, back) in [
+            ("version = 1", "version = 2"),
+            ("digest = 'sha256:' || substr(digest, 8, 32) || substr(digest, 8, 32)", &format!("digest = '{}'", honest.digest)),
+            ("active_revision = 3", &format!("active_revision = {}", honest.active_revision)),
+            ("revision = 3", &format!("revision = {}", honest.cursor.expect("a cursor").revision)),
+            ("epoch = 2", "epoch = 1"),
+        ] {
+            hub.tamper(&format!("UPDATE runs SET {forged}"));
+            refused(get(&client, "job").await, Code::DataLoss, "DATA_LOSS");
+            hub.tamper(&format!("UPDATE runs SET {back}"));
+            assert_eq!(get(&client, "job").await.expect("a run"), honest, "{forged}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn runs_by_commands() {
+    let hub = Hub::start(Database::Sqlite).await;
+    release(&hub.client().await, "p", "a: 1").await;
+    let run = |arguments: &[&str]| {
+        let output = hub.cli().args(arguments).output().expect("the binary runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, text) = run(&["run", "record", "job/7", "p", "--at", "1:3"]);
+    assert!(code == Some(0) && text.starts_with("job/7 p@1 sha256:"), "{text}");
+    assert!(text.contains(" at 1:3, in force since 3, recorded by local:admin at "), "{text}");
+    assert_eq!(run(&["run", "get", "job/7"]), (Some(0), text));
+    let (code, text) = run(&["run", "get", "job/7", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
+    assert_eq!((code, &json["run"]["version"]), (Some(0), &serde_json::Value::from(version("p", 1))));
+    assert_eq!(run(&["run", "record", "job/7", "p", "--at", "1:2"]).0, Some(1));
+    assert_eq!(run(&["run", "get", "absent"]).0, Some(1));
+}
