@@ -54,10 +54,13 @@ pub fn code(reason: Reason) -> Code {
         | Reason::ApprovalsMissing => Code::FailedPrecondition,
         Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange => Code::Aborted,
         Reason::ResumePointGone => Code::OutOfRange,
-        Reason::ContentTooLarge | Reason::MessageTooLarge | Reason::TooManyOpenDrafts | Reason::LimitExceeded => {
-            Code::ResourceExhausted
-        }
+        Reason::ContentTooLarge
+        | Reason::MessageTooLarge
+        | Reason::TooManyOpenDrafts
+        | Reason::LimitExceeded
+        | Reason::TooManyStreams => Code::ResourceExhausted,
         Reason::DatabaseUnavailable | Reason::OutcomeUnknown => Code::Unavailable,
+        Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::DataLoss => Code::DataLoss,
         Reason::Internal => Code::Internal,
@@ -89,6 +92,9 @@ pub fn status(error: Error) -> Status {
         }
         Code::ResourceExhausted => {
             details.add_quota_failure_violation(error.resource.clone().unwrap_or_default(), error.message.clone());
+            if error.reason == Reason::TooManyStreams {
+                details.set_retry_info(Some(RETRY_AFTER));
+            }
         }
         Code::Unavailable => {
             details.set_retry_info(Some(RETRY_AFTER));

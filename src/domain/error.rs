@@ -54,9 +54,11 @@ pub enum Reason {
     ResumePointGone,
     // Ask for less, or later.
     LimitExceeded,
+    TooManyStreams,
     // Retry with the same request id.
     DatabaseUnavailable,
     OutcomeUnknown,
+    DeadlineExceeded,
     // Not in this version.
     Unimplemented,
     // Tell an operator.
@@ -104,8 +106,10 @@ impl Reason {
         Reason::ConcurrentChange,
         Reason::ResumePointGone,
         Reason::LimitExceeded,
+        Reason::TooManyStreams,
         Reason::DatabaseUnavailable,
         Reason::OutcomeUnknown,
+        Reason::DeadlineExceeded,
         Reason::Unimplemented,
         Reason::DataLoss,
         Reason::Internal,

@@ -4,10 +4,13 @@
 
 mod admin;
 pub mod authenticate;
+mod connection;
+pub mod deadline;
 mod encode;
 pub mod frames;
 mod handler;
 mod policy;
+pub mod request_limit;
 mod subscribers;
 mod sync;
 pub mod taken;
@@ -15,6 +18,7 @@ pub mod transport_errors;
 mod watch_stream;
 
 pub use admin::AdminHandler;
+pub use connection::{Connection, Ending, OpenWatch};
 pub use encode::Wire;
 pub use handler::{Clock, Handler};
 pub use policy::PolicyHandler;

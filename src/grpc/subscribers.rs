@@ -2,6 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
+use super::connection::Connection;
 use super::sync::SyncHandler;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
@@ -35,11 +36,12 @@ impl SyncHandler {
     ) -> Answer<pb::GetConvergenceResponse> {
         self.handler.read(&asked)?;
         let (namespace, cursor, wait) = request::get_convergence(asked.get_ref()).map_err(status)?;
-        // A server that drains does not make its end wait for this call.
+        // A connection that ends does not wait for this call.
+        let connection = Connection::of(&asked);
         let enough = wait.map(|wait| async move {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.watch.draining.cancelled() => {}
+                () = connection.ending().cancelled() => {}
             }
         });
         let found = self.handler.service.get_convergence(&namespace, cursor, enough).await.map_err(status)?;

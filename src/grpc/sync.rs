@@ -1,25 +1,47 @@
 //! `SyncService`: GetActive and WatchActive here; reports, subscribers and runs in `subscribers.rs`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::Empty;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::connection::{Connection, OpenWatch};
 use super::handler::Handler;
 use super::{frames, watch_stream};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
 use crate::api::time::timestamp;
 use crate::api::{pb, request, response};
+use crate::domain::{Error, Reason};
 
 /// How watches run.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
     /// Between two signs of life.
     pub heartbeat_interval: Duration,
-    /// Ends every stream.
-    pub draining: CancellationToken,
+    /// A permit for each watch that may be open at this server.
+    pub slots: Arc<Semaphore>,
+    /// How many permits there are in all.
+    pub max_streams: usize,
+}
+
+impl WatchSettings {
+    /// Settings of a server that carries at most `max_streams` watches.
+    #[must_use]
+    pub fn new(heartbeat_interval: Duration, max_streams: usize) -> Self {
+        Self { heartbeat_interval, slots: Arc::new(Semaphore::new(max_streams)), max_streams }
+    }
+
+    /// A place for one more watch on the connection the request came by.
+    fn open<T>(&self, request: &Request<T>) -> Result<OpenWatch, Status> {
+        let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
+            let error = Error::new(Reason::TooManyStreams, "this server carries as many watches as it may");
+            status(error.with("limit_streams", self.max_streams))
+        })?;
+        Ok(Connection::of(request).open_watch(slot))
+    }
 }
 
 /// The handlers.
@@ -58,11 +80,12 @@ impl SyncService for SyncHandler {
         self.handler.read(&asked)?;
         let command = request::watch(asked.get_ref()).map_err(status)?;
         let lease = request::lease(asked.get_ref(), &command).map_err(status)?;
+        let open = self.watch.open(&asked)?;
         let subscription = self.handler.service.watch(&command).await.map_err(status)?;
         let lease = lease.map(|(name, profile)| self.handler.service.lease(name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(&mut response, watch_stream::open(&self.watch, subscription, lease));
+        frames::leave(&mut response, watch_stream::open(&self.watch, open, subscription, lease));
         Ok(response)
     }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::Stream;
 use tokio::time::Interval;
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
+use super::connection::OpenWatch;
 use super::encode::framed;
 use super::sync::WatchSettings;
 use super::taken::is_given_up;
@@ -19,7 +19,7 @@ use crate::api::status::status;
 use crate::domain::Result;
 use crate::service::{Lease, Step, Subscription};
 
-/// Longest wait that a draining server asks of a subscriber. They wait different times, so that they do not all come to
+/// Longest wait that a server asks of a subscriber. They wait different times, so that they do not all come to
 /// the next replica at once.
 const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 
@@ -28,13 +28,15 @@ struct Watch {
     /// Ends with the stream; none when it is anonymous.
     _lease: Option<Lease>,
     heartbeat: Interval,
-    draining: CancellationToken,
+    /// Its place on its connection, which may tell it to end.
+    open: OpenWatch,
     ended: bool,
 }
 
 /// The messages of a subscription, written.
 pub(super) fn open(
     settings: &WatchSettings,
+    open: OpenWatch,
     subscription: Subscription,
     lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
@@ -45,7 +47,7 @@ pub(super) fn open(
         // A snapshot brings its checkpoint; from there on streams that were opened together beat apart.
         heartbeat.reset_after(jitter(settings.heartbeat_interval));
     }
-    let watch = Watch { subscription, _lease: lease, heartbeat, draining: settings.draining.clone(), ended: false };
+    let watch = Watch { subscription, _lease: lease, heartbeat, open, ended: false };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
@@ -61,19 +63,17 @@ pub(super) fn open(
 impl Watch {
     async fn next(&mut self) -> Result<Bytes> {
         loop {
-            if self.draining.is_cancelled() {
+            if self.open.connection().ending().is_cancelled() {
                 self.ended = true;
-                return Ok(framed(&response::reconnect(
-                    "draining",
-                    jitter(RECONNECT_SPREAD),
-                    self.subscription.cursor(),
-                )));
+                let why = self.open.connection().why().as_str();
+                let resume = self.subscription.cursor();
+                return Ok(framed(&response::reconnect(why, jitter(RECONNECT_SPREAD), resume)));
             }
             if let Step::Message(message) = self.subscription.step().await? {
                 return Ok(message);
             }
             let due = tokio::select! {
-                () = self.draining.cancelled() => false,
+                () = self.open.connection().ending().cancelled() => false,
                 () = self.subscription.moved() => false,
                 _ = self.heartbeat.tick() => true,
             };

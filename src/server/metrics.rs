@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _};
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
+use super::listen::Cause;
+use crate::grpc::WatchSettings;
 use crate::watch::{Counts, Leases};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
@@ -25,7 +27,8 @@ pub struct Metrics {
     meter: Meter,
     calls: Counter<u64>,
     latency: Histogram<f64>,
-    // Dropping it would end its instruments.
+    connections: Connections,
+    // Dropping the provider would end its instruments.
     _provider: SdkMeterProvider,
 }
 
@@ -49,7 +52,8 @@ impl Metrics {
             .with_description("time from a call to its first answer")
             .with_boundaries(LATENCY_BUCKETS_SECONDS.to_vec())
             .build();
-        Ok(Self { registry, meter, calls, latency, _provider: provider })
+        let connections = Connections::new(&meter);
+        Ok(Self { registry, calls, latency, connections, meter, _provider: provider })
     }
 
     /// Shows what the watch plane counts.
@@ -111,6 +115,33 @@ impl Metrics {
         self.latency.record(elapsed.as_secs_f64(), &[method]);
     }
 
+    /// Shows how many watches are open.
+    pub(super) fn show_watches(&self, watch: &WatchSettings) {
+        let (slots, max) = (Arc::clone(&watch.slots), watch.max_streams);
+        let gauge =
+            self.meter.u64_observable_gauge("policyhub_watch_streams_open").with_description("watches open now");
+        let open = move || u64::try_from(max.saturating_sub(slots.available_permits())).unwrap_or(u64::MAX);
+        // The meter keeps the callback; the handle has no use.
+        let _ = gauge.with_callback(move |observer| observer.observe(open(), &[])).build();
+    }
+
+    /// Counts a connection that got in, for as long as the answer lives.
+    pub(super) fn connection_opened(&self) -> OpenConnection {
+        self.connections.accepted.add(1, &[]);
+        self.connections.open.add(1, &[]);
+        OpenConnection { counted: self.connections.clone(), cause: Cause::Draining }
+    }
+
+    /// Counts a connection that did not get in.
+    pub(super) fn connection_refused(&self, cause: Cause) {
+        self.connections.closed.add(1, &[KeyValue::new("cause", cause.as_str())]);
+    }
+
+    /// Counts a time that the kernel gave no connection.
+    pub(super) fn accept_failed(&self) {
+        self.connections.accept_errors.add(1, &[]);
+    }
+
     /// The text of a scrape.
     #[must_use]
     pub fn text(&self) -> String {
@@ -119,5 +150,50 @@ impl Metrics {
             tracing::warn!(%error, "failed to write the metrics");
         }
         String::from_utf8(text).unwrap_or_default()
+    }
+}
+
+/// What is counted of connections.
+#[derive(Debug, Clone)]
+struct Connections {
+    open: UpDownCounter<i64>,
+    accepted: Counter<u64>,
+    closed: Counter<u64>,
+    accept_errors: Counter<u64>,
+}
+
+impl Connections {
+    fn new(meter: &Meter) -> Self {
+        let counter = |name, description| meter.u64_counter(name).with_description(description).build();
+        Self {
+            open: meter
+                .i64_up_down_counter("policyhub_connections_open")
+                .with_description("gRPC connections open now")
+                .build(),
+            accepted: counter("policyhub_connections_accepted", "gRPC connections that got in"),
+            closed: counter("policyhub_connections_closed", "gRPC connections closed or refused, by cause"),
+            accept_errors: counter("policyhub_accept_errors", "times the kernel gave no connection"),
+        }
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub(super) struct OpenConnection {
+    counted: Connections,
+    cause: Cause,
+}
+
+impl OpenConnection {
+    /// It ended in order. One that is dropped instead was cut at the end of a drain.
+    pub(super) fn closed(mut self, cause: Cause) {
+        self.cause = cause;
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.counted.open.add(-1, &[]);
+        self.counted.closed.add(1, &[KeyValue::new("cause", self.cause.as_str())]);
     }
 }

@@ -6,6 +6,7 @@ mod clock;
 pub mod config;
 mod data_dir;
 mod keys;
+mod listen;
 mod metrics;
 mod observe;
 mod serve;

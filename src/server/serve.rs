@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -14,14 +14,18 @@ use super::clock;
 use super::config::{Config, Settings, StorageConfig};
 use super::data_dir::{DataDir, make_private_dir};
 use super::keys::{Keys, local_issuer};
+use super::listen::server_config;
 use super::tasks::write_admin_token;
 use super::telemetry::Telemetry;
-use super::wiring::{Parts, serve_until, transport};
+use super::wiring::{Parts, serve_until};
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
 use crate::store::{Database, Store};
 use crate::watch::{Hub, Leases};
 
+/// Connections the kernel takes before we do; it takes `net.core.somaxconn` at most. With the usual 128, a fleet that comes
+/// back at once overflows it, and who is dropped tries again after whole seconds.
+const BACKLOG_MAX_CONNECTIONS: u32 = 4_096;
 /// How long the database may take to end its connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -59,9 +63,10 @@ pub async fn run(settings: Settings) -> Result<()> {
 async fn start(config: Config) -> Result<(Parts, Store)> {
     tracing::info!(config = %config.summary(), "starting");
     let data_dir = DataDir::take(&config.storage.data_dir)?;
-    let grpc = bind(config.listen.grpc_addr, "--grpc-addr").await?;
-    let http = bind(config.listen.http_addr, "--http-addr").await?;
-    let transport = transport(&config.listen)?;
+    let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
+    let http = bind(config.listen.http_addr, "--http-addr")?;
+    // Unusable files are refused before anybody is told that the server serves.
+    let tls = config.listen.tls.as_ref().map(server_config).transpose()?;
 
     let keys = Keys::load(&config.keys.keys_dir, config.keys.signing_algorithm)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
@@ -83,8 +88,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let parts =
-        Parts { database_lock, config, transport, service, hub, leases, verifier, issuer, data_dir, grpc, http };
+    let parts = Parts { database_lock, config, tls, service, hub, leases, verifier, issuer, data_dir, grpc, http };
     Ok((parts, store))
 }
 
@@ -148,8 +152,14 @@ fn percent_decoded(path: &str) -> Result<String> {
     String::from_utf8(bytes).context("failed to read database_url")
 }
 
-async fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
-    TcpListener::bind(addr).await.with_context(|| {
+fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
+    let listen = || {
+        let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        socket.listen(BACKLOG_MAX_CONNECTIONS)
+    };
+    listen().with_context(|| {
         format!("failed to listen on {addr}: stop what uses it, or give another {flag} (port 0 takes any)")
     })
 }

@@ -7,19 +7,21 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic_health::ServingStatus;
-use tower::util::MapResponseLayer;
+use tower::util::{BoxCloneSyncService, MapResponseLayer};
+use tower::{ServiceBuilder, ServiceExt as _};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::config::{Config, ListenConfig};
+use super::config::Config;
 use super::data_dir::DataDir;
+use super::listen::Listener;
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::{clock, tasks};
@@ -32,22 +34,12 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::limits::{CONTENT_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
+use crate::grpc::deadline::DeadlineLayer;
+use crate::grpc::request_limit::RequestLimitLayer;
 use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, frames, transport_errors};
 use crate::service::Service;
 use crate::watch::{Hub, Leases};
 
-/// Streams and calls of one connection at once. tonic's default is no limit.
-const STREAMS_PER_CONNECTION_MAX: u32 = 100;
-/// Between two pings to a silent client, and how long it may take to answer: a dead peer is gone after 50 s.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How long a TLS handshake may take: a silent socket is not kept.
-const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Resets a connection may cause and have pending before it is closed (RUSTSEC-2024-0003, RUSTSEC-2023-0034).
-const LOCAL_RESETS_MAX: usize = 64;
-const PENDING_RESETS_MAX: usize = 20;
-/// Largest header list of a request: a token and trace headers fit.
-const HEADER_LIST_MAX_BYTES: u32 = 16 * 1024;
 /// How long writing the last reports may take.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names of the services, for health.
@@ -57,8 +49,8 @@ const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.Syn
 #[derive(Debug)]
 pub struct Parts {
     pub config: Config,
-    /// Made by [`transport`], which refuses unusable TLS files before anybody is told that the server serves.
-    pub transport: Server,
+    /// The identity of the gRPC port; without one it is plaintext.
+    pub tls: Option<Arc<ServerConfig>>,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
@@ -75,9 +67,9 @@ pub struct Parts {
 /// the drain timeout, whatever clients do (G22).
 ///
 /// # Errors
-/// When a listener fails.
+/// When a background task fails.
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
-    let Parts { config, transport, service, hub, leases, verifier, issuer, data_dir, database_lock: _lock, grpc, http } =
+    let Parts { config, tls, service, hub, leases, verifier, issuer, data_dir, database_lock: _lock, grpc, http } =
         parts;
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
@@ -88,20 +80,30 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     for name in SERVICES {
         health.set_service_status(name, ServingStatus::Serving).await;
     }
-    let watch = WatchSettings { heartbeat_interval: config.watch.heartbeat_interval, draining: draining.clone() };
+    let watch = WatchSettings::new(config.watch.heartbeat_interval, config.watch.max_streams);
+    metrics.show_watches(&watch);
+    let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
     let routes = add_reflection(add_services(Routes::new(health_service), &service, watch))?;
 
     // Every call passes these, in this order.
-    let server = transport
+    let calls = ServiceBuilder::new()
         .layer(CatchPanicLayer::custom(panicked))
         .layer(ObserveLayer::new(metrics.clone()))
-        .layer(MapResponseLayer::new(transport_errors::rewrite::<tonic::body::Body>))
+        .layer(DeadlineLayer)
+        .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
+        .layer(RequestLimitLayer::new(config.listen.max_content_bytes))
         .layer(MapResponseLayer::new(frames::attach))
-        .add_routes(routes);
-    let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-    let told = draining.clone();
-    let grpc = server.serve_with_incoming_shutdown(incoming, async move { told.cancelled().await });
+        .service(routes.prepare());
+    let listener = Listener {
+        socket: grpc,
+        tls,
+        limits: config.connections,
+        drain_timeout: config.listen.drain_timeout,
+        metrics: metrics.clone(),
+        service: BoxCloneSyncService::new(calls.map_response(|response| response.map(Body::new))),
+    };
+    let grpc = listener.serve(draining.clone());
 
     let text = metrics.clone();
     let router = crate::http::router(service.clone(), draining.clone(), Arc::new(move || text.text()));
@@ -120,7 +122,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
 
     let mut grpc = std::pin::pin!(grpc);
     tokio::select! {
-        ended = &mut grpc => return ended.context("the gRPC port failed"),
+        () = &mut grpc => anyhow::bail!("the gRPC port ended before it was told to"),
         // None of them ends by itself: without it the server would serve and tell nobody anything new.
         _ = background.join_next() => anyhow::bail!("a background task ended; see the log"),
         () = stopped.cancelled() => {}
@@ -130,9 +132,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         health.set_service_status(name, ServingStatus::NotServing).await;
     }
     draining.cancel();
-    if tokio::time::timeout(config.listen.drain_timeout, grpc).await.is_err() {
-        tracing::warn!("some connections did not end in time; closing them");
-    }
+    grpc.await;
     background.shutdown().await;
     if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
@@ -140,31 +140,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     Ok(())
 }
 
-/// The transport of gRPC, with its limits and its TLS.
-///
-/// # Errors
-/// When the TLS files are unusable.
-pub fn transport(listen: &ListenConfig) -> Result<Server> {
-    let server = Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_local_error_reset_streams(Some(LOCAL_RESETS_MAX))
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-        .http2_max_header_list_size(HEADER_LIST_MAX_BYTES);
-    let Some(tls) = &listen.tls else { return Ok(server) };
-    let read = |path: &std::path::Path| {
-        std::fs::read(path).with_context(|| format!("failed to read the TLS file {}", path.display()))
-    };
-    let identity = Identity::from_pem(read(&tls.cert)?, read(&tls.key)?);
-    server
-        .tls_config(ServerTlsConfig::new().identity(identity).timeout(TLS_HANDSHAKE_TIMEOUT))
-        .context("failed to use the TLS certificate and key")
-}
-
 fn add_services(routes: Routes, service: &Arc<Service>, watch: WatchSettings) -> Routes {
     let handler = Handler::new(service.clone(), clock::now);
-    // Contents come in by Draft; the limit of its content is checked in its own words below this one.
+    // Contents come in by Draft; RequestLimitLayer bounds the others, and the limit of a content is checked below both.
     let policy_limit = CONTENT_MAX_BYTES + REQUEST_MAX_BYTES;
     let policy = PolicyServiceServer::new(PolicyHandler(handler.clone())).max_decoding_message_size(policy_limit);
     let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch })
@@ -179,10 +157,12 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    Ok(routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?))
+    let v1 = builder().build_v1()?.max_decoding_message_size(REQUEST_MAX_BYTES);
+    let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(REQUEST_MAX_BYTES);
+    Ok(routes.add_service(v1).add_service(v1alpha))
 }
 
 /// The answer of a handler that panicked: one call fails, nothing else does.
-fn panicked(_: Box<dyn Any + Send>) -> http::Response<tonic::body::Body> {
+fn panicked(_: Box<dyn Any + Send>) -> http::Response<Body> {
     status(Error::new(Reason::Internal, "internal error")).into_http()
 }

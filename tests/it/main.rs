@@ -62,6 +62,14 @@ mod tls;
 #[cfg(test)]
 mod tokens;
 #[cfg(test)]
+mod transport;
+#[cfg(test)]
+mod transport_accept;
+#[cfg(test)]
+mod transport_ends;
+#[cfg(test)]
+mod transport_requests;
+#[cfg(test)]
 mod vectors;
 #[cfg(test)]
 mod versions;

@@ -4,6 +4,7 @@
 //! is not. Nothing here prints a password, and no other module reads a flag or the environment.
 
 pub mod connection_url;
+pub mod connections;
 pub mod error;
 pub mod resolve;
 pub mod settings;
@@ -12,6 +13,7 @@ pub mod settings;
 mod tests;
 
 pub use connection_url::ConnectionUrl;
+pub use connections::ConnectionsConfig;
 pub use error::ConfigError;
 pub use resolve::{Config, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
 pub use settings::{LogFormat, Settings, SigningAlgorithm};

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::connection_url::ConnectionUrl;
+use super::connections::ConnectionsConfig;
 use super::error::ConfigError;
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
@@ -27,6 +28,7 @@ const DRAIN_TIMEOUT_MS: u64 = 20_000;
 /// Closing the database and sending the last traces come after it, and all of it must fit into 30 s.
 const DRAIN_TIMEOUT_MAX_MS: u64 = 22_000;
 const WATCH_RING_EVENTS: usize = 1_024;
+const MAX_WATCH_STREAMS: usize = 20_000;
 const LOG_LEVEL: &str = "info";
 
 /// The configuration in force.
@@ -36,6 +38,8 @@ pub struct Config {
     pub storage: StorageConfig,
     /// Where it listens, and how it stops.
     pub listen: ListenConfig,
+    /// How many connections of gRPC there may be, and how long each part of one may take.
+    pub connections: ConnectionsConfig,
     /// Who signs, and for whom tokens are.
     pub keys: KeysConfig,
     /// How subscribers are kept level.
@@ -104,6 +108,8 @@ pub struct WatchConfig {
     pub poll_interval: Duration,
     /// Per namespace. Too high: memory. Too low: a subscriber that pauses shortly is served from the database.
     pub ring_events: usize,
+    /// At this server. Too high: memory. Too low: subscribers are refused with `TOO_MANY_STREAMS`.
+    pub max_streams: usize,
 }
 
 /// What operators see.
@@ -123,6 +129,7 @@ impl Settings {
         let data_dir = given_path(self.data_dir.clone()).unwrap_or_else(|| DATA_DIR.into());
         Ok(Config {
             listen: self.listen()?,
+            connections: self.connections()?,
             keys: KeysConfig {
                 keys_dir: given_path(self.keys_dir.clone()).unwrap_or_else(|| data_dir.join("keys")),
                 signing_algorithm: self.signing_algorithm.unwrap_or(SigningAlgorithm::EdDSA),
@@ -143,6 +150,11 @@ impl Settings {
                     "watch_ring_events",
                     self.watch_ring_events.unwrap_or(WATCH_RING_EVENTS),
                     16..=65_536,
+                )?,
+                max_streams: in_range(
+                    "max_watch_streams",
+                    self.max_watch_streams.unwrap_or(MAX_WATCH_STREAMS),
+                    1..=1_000_000,
                 )?,
             },
             telemetry: self.telemetry()?,
@@ -216,7 +228,7 @@ impl Config {
     pub fn summary(&self) -> Value {
         let path = |path: &Path| path.display().to_string();
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let Self { storage, listen, keys, watch, telemetry } = self;
+        let Self { storage, listen, connections, keys, watch, telemetry } = self;
         json!({
             "data_dir": path(&storage.data_dir),
             "database_url": storage.database_url.redacted(),
@@ -227,6 +239,12 @@ impl Config {
             "tls_key": listen.tls.as_ref().map(|tls| path(&tls.key)),
             "insecure_plaintext": listen.insecure_plaintext,
             "drain_timeout_ms": ms(listen.drain_timeout),
+            "max_connections": connections.max_connections,
+            "max_connection_age_ms": ms(connections.max_age),
+            "handshake_timeout_ms": ms(connections.handshake_timeout),
+            "keepalive_interval_ms": ms(connections.keepalive_interval),
+            "keepalive_timeout_ms": ms(connections.keepalive_timeout),
+            "stuck_reader_timeout_ms": ms(connections.stuck_reader_timeout),
             "max_content_bytes": listen.max_content_bytes,
             "keys_dir": path(&keys.keys_dir),
             "signing_algorithm": match keys.signing_algorithm {
@@ -237,6 +255,7 @@ impl Config {
             "heartbeat_interval_ms": ms(watch.heartbeat_interval),
             "poll_interval_ms": ms(watch.poll_interval),
             "watch_ring_events": watch.ring_events,
+            "max_watch_streams": watch.max_streams,
             "log_format": match telemetry.log_format {
                 LogFormat::Json => "json",
                 LogFormat::Text => "text",
@@ -272,7 +291,11 @@ fn given_url(url: Option<ConnectionUrl>) -> Option<ConnectionUrl> {
     url.filter(|url| !url.expose().is_empty())
 }
 
-fn in_range<T: PartialOrd + Display>(key: &'static str, value: T, range: RangeInclusive<T>) -> Result<T, ConfigError> {
+pub(super) fn in_range<T: PartialOrd + Display>(
+    key: &'static str,
+    value: T,
+    range: RangeInclusive<T>,
+) -> Result<T, ConfigError> {
     if range.contains(&value) {
         Ok(value)
     } else {
@@ -280,7 +303,7 @@ fn in_range<T: PartialOrd + Display>(key: &'static str, value: T, range: RangeIn
     }
 }
 
-fn milliseconds(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
+pub(super) fn milliseconds(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
     in_range(key, value, range).map(Duration::from_millis)
 }
 

@@ -82,6 +82,30 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_DRAIN_TIMEOUT_MS", value_name = "MS")]
     pub drain_timeout_ms: Option<u64>,
 
+    /// Connections of gRPC at once; further ones are closed at once [default: 20000]
+    #[arg(long, env = "POLICYHUB_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<usize>,
+
+    /// Age at which a connection of gRPC is ended, 100 to 86400000, give or take a tenth [default: 1800000]
+    #[arg(long, env = "POLICYHUB_MAX_CONNECTION_AGE_MS", value_name = "MS")]
+    pub max_connection_age_ms: Option<u64>,
+
+    /// How long a client may take for TLS and its first bytes, 50 to 30000 [default: 5000]
+    #[arg(long, env = "POLICYHUB_HANDSHAKE_TIMEOUT_MS", value_name = "MS")]
+    pub handshake_timeout_ms: Option<u64>,
+
+    /// Silence after which a client is pinged, 50 to 300000 [default: 30000]
+    #[arg(long, env = "POLICYHUB_KEEPALIVE_INTERVAL_MS", value_name = "MS")]
+    pub keepalive_interval_ms: Option<u64>,
+
+    /// How long the answer to a ping may take, 50 to 60000 [default: 20000]
+    #[arg(long, env = "POLICYHUB_KEEPALIVE_TIMEOUT_MS", value_name = "MS")]
+    pub keepalive_timeout_ms: Option<u64>,
+
+    /// How long the peer of a stream may take nothing of it, 50 to 300000 [default: 30000]
+    #[arg(long, env = "POLICYHUB_STUCK_READER_TIMEOUT_MS", value_name = "MS")]
+    pub stuck_reader_timeout_ms: Option<u64>,
+
     /// Largest content of a version, at most 1048576 [default: 1048576]
     #[arg(long, env = "POLICYHUB_MAX_CONTENT_BYTES", value_name = "BYTES")]
     pub max_content_bytes: Option<usize>,
@@ -109,6 +133,10 @@ pub struct Settings {
     /// Events each namespace keeps in memory for watches, 16 to 65536 [default: 1024]
     #[arg(long, env = "POLICYHUB_WATCH_RING_EVENTS", value_name = "COUNT")]
     pub watch_ring_events: Option<usize>,
+
+    /// Watches open at this server at once [default: 20000]
+    #[arg(long, env = "POLICYHUB_MAX_WATCH_STREAMS", value_name = "COUNT")]
+    pub max_watch_streams: Option<usize>,
 
     /// Form of log lines [default: text]
     #[arg(long, env = "POLICYHUB_LOG_FORMAT", value_name = "FORMAT")]
@@ -171,6 +199,12 @@ impl Settings {
             tls_key: self.tls_key.or(file.tls_key),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             drain_timeout_ms: self.drain_timeout_ms.or(file.drain_timeout_ms),
+            max_connections: self.max_connections.or(file.max_connections),
+            max_connection_age_ms: self.max_connection_age_ms.or(file.max_connection_age_ms),
+            handshake_timeout_ms: self.handshake_timeout_ms.or(file.handshake_timeout_ms),
+            keepalive_interval_ms: self.keepalive_interval_ms.or(file.keepalive_interval_ms),
+            keepalive_timeout_ms: self.keepalive_timeout_ms.or(file.keepalive_timeout_ms),
+            stuck_reader_timeout_ms: self.stuck_reader_timeout_ms.or(file.stuck_reader_timeout_ms),
             max_content_bytes: self.max_content_bytes.or(file.max_content_bytes),
             keys_dir: self.keys_dir.or(file.keys_dir),
             signing_algorithm: self.signing_algorithm.or(file.signing_algorithm),
@@ -178,6 +212,7 @@ impl Settings {
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             poll_interval_ms: self.poll_interval_ms.or(file.poll_interval_ms),
             watch_ring_events: self.watch_ring_events.or(file.watch_ring_events),
+            max_watch_streams: self.max_watch_streams.or(file.max_watch_streams),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
             otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),

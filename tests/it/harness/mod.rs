@@ -2,9 +2,12 @@
 //!
 //! Everything that starts here ends here, also when a test fails.
 
+pub mod bare;
 pub mod calls;
+pub mod frames;
 pub mod http;
 pub mod hub;
+pub mod metrics;
 pub mod postgres;
 pub mod subscribing;
 pub mod watching;

@@ -1,0 +1,133 @@
+//! What the calls of one connection share: how many of them watch, and the word that the connection ends.
+//!
+//! The listener makes one per connection and puts it into the extensions of every request. A call that came another way
+//! has one of its own, which never ends.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+/// Why the server ends a connection that is in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The server stops.
+    Draining,
+    /// The connection is as old as one may get.
+    Age,
+}
+
+impl Ending {
+    /// The word a subscriber reads in `reconnect`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Draining => "draining",
+            Self::Age => "age",
+        }
+    }
+}
+
+/// One connection, shared by its calls.
+#[derive(Debug, Clone, Default)]
+pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    ending: CancellationToken,
+    why: OnceLock<Ending>,
+    watches: AtomicUsize,
+}
+
+impl Connection {
+    /// The connection a request came by.
+    #[must_use]
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get::<Self>().cloned().unwrap_or_default()
+    }
+
+    /// Tells every stream to end. The first reason stays.
+    pub fn end(&self, why: Ending) {
+        let _ = self.shared.why.set(why);
+        self.shared.ending.cancel();
+    }
+
+    /// Cancelled when its streams are to end.
+    #[must_use]
+    pub fn ending(&self) -> &CancellationToken {
+        &self.shared.ending
+    }
+
+    /// Why it ends; a connection that does not end yet would end by a drain.
+    #[must_use]
+    pub fn why(&self) -> Ending {
+        self.shared.why.get().copied().unwrap_or(Ending::Draining)
+    }
+
+    /// Watches open on it now.
+    #[must_use]
+    pub fn watches(&self) -> usize {
+        self.shared.watches.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more watch, for as long as the answer lives. `slot` is its place among all watches of the server.
+    #[must_use]
+    pub fn open_watch(&self, slot: OwnedSemaphorePermit) -> OpenWatch {
+        self.shared.watches.fetch_add(1, Ordering::Relaxed);
+        OpenWatch { connection: self.clone(), _slot: slot }
+    }
+}
+
+/// A watch that is open; dropped with its stream.
+#[derive(Debug)]
+pub struct OpenWatch {
+    connection: Connection,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl OpenWatch {
+    /// The connection it is on.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl Drop for OpenWatch {
+    fn drop(&mut self) {
+        self.connection.shared.watches.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[test]
+    fn watches_are_counted_while_they_live() {
+        let slots = Arc::new(Semaphore::new(2));
+        let slot = || slots.clone().try_acquire_owned().expect("a slot");
+        let connection = Connection::default();
+        let (one, two) = (connection.open_watch(slot()), connection.open_watch(slot()));
+        assert_eq!((connection.watches(), slots.available_permits()), (2, 0));
+        drop(one);
+        assert_eq!((connection.watches(), slots.available_permits()), (1, 1));
+        drop(two);
+        assert_eq!((connection.watches(), slots.available_permits()), (0, 2));
+    }
+
+    #[test]
+    fn the_first_reason_stays() {
+        let connection = Connection::default();
+        assert!(!connection.ending().is_cancelled());
+        connection.end(Ending::Age);
+        connection.end(Ending::Draining);
+        assert!(connection.ending().is_cancelled());
+        assert_eq!(connection.why().as_str(), "age");
+    }
+}

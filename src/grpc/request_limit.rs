@@ -1,0 +1,128 @@
+//! How large a request may be, by RPC: bytes over it are not kept, and the call is refused while they still arrive.
+//!
+//! tonic knows one limit per service; this one is per path, and counts what is on the wire.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::Request;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use crate::api::status::status;
+use crate::domain::limits::{REQUEST_MAX_BYTES, SCHEMA_MAX_BYTES};
+use crate::domain::{Error, Reason};
+
+/// The packages whose requests are counted; every method in them takes one message.
+const OURS: &str = "/policyhub.";
+/// What gRPC puts before a message.
+const MESSAGE_PREFIX_BYTES: usize = 5;
+
+/// Bounds request messages.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestLimitLayer {
+    content_max_bytes: usize,
+}
+
+impl RequestLimitLayer {
+    /// A layer for a server that takes contents of this size.
+    #[must_use]
+    pub fn new(content_max_bytes: usize) -> Self {
+        Self { content_max_bytes }
+    }
+
+    /// Largest message of a method; none for methods that are not ours and have a limit of their service.
+    fn limit(self, path: &str) -> Option<usize> {
+        Some(match path.strip_prefix(OURS)? {
+            "v1.PolicyService/Draft" => self.content_max_bytes + REQUEST_MAX_BYTES,
+            "v1.PolicyService/CreatePolicy" | "v1.PolicyService/UpdatePolicy" => SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES,
+            _ => REQUEST_MAX_BYTES,
+        })
+    }
+}
+
+impl<S> Layer<S> for RequestLimitLayer {
+    type Service = RequestLimit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestLimit { inner, layer: *self }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct RequestLimit<S> {
+    inner: S,
+    layer: RequestLimitLayer,
+}
+
+impl<S: Service<Request<Body>>> Service<Request<Body>> for RequestLimit<S> {
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let limit = self.layer.limit(request.uri().path());
+        self.inner.call(match limit {
+            None => request,
+            Some(limit) => request.map(|inner| Body::new(Counted { inner, left_bytes: limit + MESSAGE_PREFIX_BYTES })),
+        })
+    }
+}
+
+struct Counted {
+    inner: Body,
+    left_bytes: usize,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            let Some(left_bytes) = self.left_bytes.checked_sub(data.remaining()) else {
+                let error = Error::new(Reason::MessageTooLarge, "the request message is over the limit of this method");
+                return Poll::Ready(Some(Err(status(error))));
+            };
+            self.left_bytes = left_bytes;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_method_has_its_limit() {
+        let layer = RequestLimitLayer::new(1_000);
+        assert_eq!(layer.limit("/policyhub.v1.PolicyService/Draft"), Some(1_000 + REQUEST_MAX_BYTES));
+        for path in ["/policyhub.v1.PolicyService/CreatePolicy", "/policyhub.v1.PolicyService/UpdatePolicy"] {
+            assert_eq!(layer.limit(path), Some(SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES));
+        }
+        for path in ["/policyhub.v1.PolicyService/Publish", "/policyhub.v1.SyncService/WatchActive", "/policyhub.v9"] {
+            assert_eq!(layer.limit(path), Some(REQUEST_MAX_BYTES));
+        }
+        assert_eq!(layer.limit("/grpc.health.v1.Health/Check"), None);
+    }
+}

@@ -1,0 +1,100 @@
+//! The beginning of a connection: TLS, and the HTTP/2 preface (RFC 9113 §3.4).
+//!
+//! hyper waits for the preface without an end, and its shutdown with it; so it gets a connection only when the preface
+//! has come.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::connection::Cause;
+
+/// What every HTTP/2 client says first.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection that speaks HTTP/2, its preface taken off.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Waits for the client to begin; the caller bounds it in time.
+pub(super) async fn greet(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<Socket, Cause> {
+    let mut socket = match tls {
+        None => Socket::Plain(stream),
+        Some(config) => match TlsAcceptor::from(config).accept(stream).await {
+            Ok(stream) => Socket::Tls(Box::new(stream)),
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                return Err(Cause::Handshake);
+            }
+        },
+    };
+    let mut said = [0; PREFACE.len()];
+    match socket.read_exact(&mut said).await {
+        Ok(_) if said == *PREFACE => Ok(socket),
+        Ok(_) => Err(Cause::Handshake),
+        // A probe of the port, mostly.
+        Err(_) => Err(Cause::Peer),
+    }
+}
+
+/// What hyper is given to read first, in place of what was taken off.
+pub(super) fn preface() -> &'static [u8] {
+    PREFACE
+}
+
+macro_rules! either {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket.get_mut() {
+            Socket::Plain($stream) => {
+                let $stream = Pin::new($stream);
+                $call
+            }
+            Socket::Tls($stream) => {
+                let $stream = Pin::new($stream.as_mut());
+                $call
+            }
+        }
+    };
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_read(context, into))
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write(context, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => stream.poll_write_vectored(context, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_flush(context))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => stream.poll_shutdown(context))
+    }
+}

@@ -1,0 +1,15 @@
+//! The gRPC port: our own accept loop over hyper, instead of tonic's server (ADR 0014).
+//!
+//! Boundary: sockets, TLS, HTTP/2 and how long each may take; what a call means is behind a service it is given.
+//! Invariant: every task it makes is in a set of its own and is gone when [`Listener::serve`] returns.
+
+mod accept;
+mod connection;
+mod executor;
+mod greeting;
+mod io;
+mod tls;
+
+pub use accept::Listener;
+pub use connection::Cause;
+pub use tls::server_config;

@@ -1,0 +1,30 @@
+//! tonic's own server with nothing set, to show what it does by default.
+//!
+//! Ends with the runtime of its test.
+
+use std::net::SocketAddr;
+
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+/// A health service on tonic's server, as `configure` leaves it, until `stopped`; and when it ended.
+pub async fn serve(
+    configure: impl FnOnce(Server) -> Server,
+    stopped: CancellationToken,
+) -> (SocketAddr, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let (_, health) = tonic_health::server::health_reporter();
+    let server = configure(Server::builder()).add_service(health);
+    let incoming = TcpIncoming::from(listener);
+    let ended = tokio::spawn(async move {
+        server.serve_with_incoming_shutdown(incoming, stopped.cancelled_owned()).await.expect("a server");
+    });
+    (address, ended)
+}
+
+/// The same, as it comes, for ever.
+pub async fn server() -> SocketAddr {
+    serve(|server| server, CancellationToken::new()).await.0
+}

@@ -1,0 +1,198 @@
+//! A peer that speaks HTTP/2 frame by frame (RFC 9113), as no library would.
+//!
+//! It answers nothing by itself: no ping, no settings, no window.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::watching::DEADLINE;
+
+pub const DATA: u8 = 0x0;
+pub const HEADERS: u8 = 0x1;
+pub const RST_STREAM: u8 = 0x3;
+pub const SETTINGS: u8 = 0x4;
+pub const PING: u8 = 0x6;
+pub const GOAWAY: u8 = 0x7;
+pub const WINDOW_UPDATE: u8 = 0x8;
+
+pub const END_STREAM: u8 = 0x1;
+pub const END_HEADERS: u8 = 0x4;
+pub const ACK: u8 = 0x1;
+
+/// Error codes.
+pub const NO_ERROR: u32 = 0;
+pub const REFUSED_STREAM: u32 = 7;
+pub const ENHANCE_YOUR_CALM: u32 = 11;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The largest window there is.
+pub const WINDOW_MAX: u32 = 0x7fff_ffff;
+/// An empty gRPC message.
+pub const EMPTY_MESSAGE: [u8; 5] = [0; 5];
+
+/// One frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// As it is on the wire.
+    pub fn bytes(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("a frame").to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    }
+
+    /// The number at an offset of its payload: an error code, mostly.
+    pub fn number(&self, at: usize) -> u32 {
+        u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
+    }
+}
+
+/// The peer.
+#[derive(Debug)]
+pub struct Peer {
+    stream: TcpStream,
+}
+
+impl Peer {
+    /// A connection without a word.
+    pub async fn silent(address: &str) -> Self {
+        let address = address.trim_start_matches("http://").trim_start_matches("https://");
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // Little, so that a peer that does not read is full soon.
+        socket.set_recv_buffer_size(4 * 1024).expect("a buffer");
+        Self { stream: socket.connect(address.parse().expect("an address")).await.expect("a connection") }
+    }
+
+    /// A connection that began in order, with the widest window for streams.
+    pub async fn connect(address: &str) -> Self {
+        let mut peer = Self::silent(address).await;
+        let window = [&[0, 4], WINDOW_MAX.to_be_bytes().as_slice()].concat();
+        let opening = [PREFACE, &Frame::bytes(SETTINGS, 0, 0, &window)].concat();
+        // A server that refuses the connection may be gone already.
+        let _ = peer.stream.write_all(&opening).await;
+        peer
+    }
+
+    /// Says bytes; whether there was somebody to say them to.
+    pub async fn say(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
+    /// Says a frame.
+    pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
+        self.say(&Frame::bytes(kind, flags, stream, payload)).await
+    }
+
+    /// Opens a stream with a request of one message.
+    pub async fn call(&mut self, stream: u32, path: &str, token: Option<&str>, message: &[u8]) {
+        let frames = [headers(stream, path, token, &[]), Frame::bytes(DATA, END_STREAM, stream, message)].concat();
+        self.say(&frames).await;
+    }
+
+    /// The next frame; none when the connection has ended.
+    pub async fn next(&mut self) -> Option<Frame> {
+        let mut head = [0; 9];
+        let read = tokio::time::timeout(DEADLINE, self.stream.read_exact(&mut head));
+        read.await.expect("a frame or an end before the deadline").ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        self.stream.read_exact(&mut payload).await.ok()?;
+        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+        Some(Frame { kind: head[3], flags: head[4], stream, payload })
+    }
+
+    /// Reads to the next frame of a kind; none when the connection ended before.
+    pub async fn until(&mut self, kind: u8) -> Option<Frame> {
+        loop {
+            let frame = self.next().await?;
+            if frame.kind == kind {
+                return Some(frame);
+            }
+        }
+    }
+
+    /// Everything to the end of the connection.
+    pub async fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// What the server said of itself.
+    pub async fn settings(&mut self) -> Option<BTreeMap<u16, u32>> {
+        let frame = self.until(SETTINGS).await?;
+        let entry = |entry: &[u8]| {
+            let value = u32::from_be_bytes([entry[2], entry[3], entry[4], entry[5]]);
+            (u16::from_be_bytes([entry[0], entry[1]]), value)
+        };
+        Some(frame.payload.chunks_exact(6).map(entry).collect())
+    }
+
+    /// Whether the server answers a ping.
+    pub async fn is_served(&mut self) -> bool {
+        if !self.send(PING, 0, 0, b"are you?").await {
+            return false;
+        }
+        loop {
+            match self.next().await {
+                Some(frame) if frame.kind == PING && frame.flags == ACK && frame.payload == b"are you?" => return true,
+                Some(_) => {}
+                None => return false,
+            }
+        }
+    }
+
+    /// Whether the connection is still open after a while in which nothing is said. For servers that would leave it so
+    /// for ever: one that ends it has many times the time it needs.
+    pub async fn is_open_after(&mut self, wait: Duration) -> bool {
+        let read = async {
+            let mut byte = [0; 1];
+            while let Ok(1..) = self.stream.read(&mut byte).await {}
+        };
+        tokio::time::timeout(wait, read).await.is_err()
+    }
+}
+
+/// The headers of a gRPC request, in one frame.
+pub fn headers(stream: u32, path: &str, token: Option<&str>, further: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "policyhub")];
+    let fields = fields.iter().chain(&[("content-type", "application/grpc"), ("te", "trailers")]);
+    for (name, value) in fields.chain(further) {
+        literal(&mut block, name, value);
+    }
+    if let Some(token) = token {
+        literal(&mut block, "authorization", &format!("Bearer {token}"));
+    }
+    Frame::bytes(HEADERS, END_HEADERS, stream, &block)
+}
+
+/// A literal field without indexing (RFC 7541 §6.2.2), not Huffman-coded.
+fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
+    block.push(0);
+    for text in [name, value] {
+        match u8::try_from(text.len()) {
+            Ok(short @ 0..127) => block.push(short),
+            _ => {
+                block.push(127);
+                let mut rest = text.len() - 127;
+                while rest >= 128 {
+                    block.push(u8::try_from(rest % 128).expect("seven bits") | 128);
+                    rest /= 128;
+                }
+                block.push(u8::try_from(rest).expect("seven bits"));
+            }
+        }
+        block.extend_from_slice(text.as_bytes());
+    }
+}

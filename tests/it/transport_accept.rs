@@ -1,0 +1,164 @@
+//! Who gets in, how long the beginning may take, and what the server does when the kernel has nothing left for it.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use policyhub::client::pb;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::harness::bare;
+use crate::harness::frames::{Frame, Peer, SETTINGS};
+use crate::harness::metrics::{self, counted};
+use crate::harness::watching::{DEADLINE, head};
+use crate::harness::{Database, Hub};
+use crate::tls::certificate;
+
+#[tokio::test]
+async fn a_silent_socket_is_closed() {
+    let hub = Hub::start_with(Database::Sqlite, &["--handshake-timeout-ms", "200"]).await;
+    let mut silent = Peer::silent(&hub.grpc).await;
+    let mut halting = Peer::silent(&hub.grpc).await;
+    halting.say(b"PRI * HTTP/2.0\r\n").await;
+    assert_eq!(silent.next().await, None);
+    assert_eq!(halting.next().await, None);
+    metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake_timeout"} 2"#).await;
+    let mut other = Peer::silent(&hub.grpc).await;
+    other.say(b"GET / HTTP/1.1\r\nHost: policyhub\r\n\r\n").await;
+    assert_eq!(other.next().await, None);
+    metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake"} 1"#).await;
+    // Whoever began is not hurried.
+    let mut peer = Peer::connect(&hub.grpc).await;
+    peer.settings().await.expect("settings");
+    assert!(peer.is_open_after(Duration::from_secs(1)).await);
+
+    let mut silent = Peer::silent(&bare::server().await.to_string()).await;
+    assert!(silent.is_open_after(Duration::from_secs(2)).await, "tonic waits");
+}
+
+#[tokio::test]
+async fn a_silent_tls_handshake_is_closed() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cert, key) = certificate(dir.path(), "server");
+    let arguments = ["--tls-cert", &cert, "--tls-key", &key, "--handshake-timeout-ms", "200"];
+    let hub = Hub::start_with(Database::Sqlite, &arguments).await;
+    let mut silent = Peer::silent(&hub.grpc).await;
+    let mut halting = Peer::silent(&hub.grpc).await;
+    // A record of a handshake, and nothing in it.
+    halting.say(&[0x16, 0x03, 0x01, 0x01, 0x00]).await;
+    assert_eq!(silent.next().await, None);
+    assert_eq!(halting.next().await, None);
+    metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake_timeout"} 2"#).await;
+    let mut plain = Peer::connect(&hub.grpc).await;
+    // An alert, which is no frame, and the end.
+    while plain.next().await.is_some() {}
+    metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake"} 1"#).await;
+}
+
+#[tokio::test]
+async fn there_is_room_for_so_many_connections() {
+    let hub = Hub::start_with(Database::Sqlite, &["--max-connections", "2"]).await;
+    let mut first = Peer::connect(&hub.grpc).await;
+    let mut second = Peer::connect(&hub.grpc).await;
+    assert!(first.settings().await.is_some() && second.settings().await.is_some());
+    for _ in 0..3 {
+        let mut third = Peer::connect(&hub.grpc).await;
+        assert_eq!(third.settings().await, None, "refused at once, not left waiting");
+    }
+    let text = metrics::text(&hub);
+    assert_eq!(counted(&text, r#"policyhub_connections_closed_total{cause="limit"}"#), Some(3.0), "{text}");
+    assert_eq!(counted(&text, "policyhub_connections_open"), Some(2.0), "{text}");
+    assert!(first.is_served().await && second.is_served().await, "those inside notice nothing");
+    drop(first);
+    metrics::wait_for(&hub, "policyhub_connections_open 1").await;
+    assert!(Peer::connect(&hub.grpc).await.settings().await.is_some());
+}
+
+/// CPU time of a process so far, in hundredths of a second (`proc_pid_stat(5)`, fields 14 and 15).
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("a process");
+    let (_, after) = stat.rsplit_once(')').expect("a name");
+    after.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+}
+
+fn limit_files(pid: u32, files: usize) {
+    let mut prlimit = Command::new("prlimit");
+    let status = prlimit.args(["--pid", &pid.to_string(), &format!("--nofile={files}:")]).status();
+    assert!(status.expect("prlimit runs").success());
+}
+
+/// Out of file descriptors, the listening socket stays ready for ever: a loop that only tries again burns a core.
+#[tokio::test]
+async fn without_file_descriptors_it_waits() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let client = hub.client().await;
+    head(&client).await;
+    let files = std::fs::read_dir(format!("/proc/{}/fd", hub.pid())).expect("a process").count();
+    let started = Instant::now();
+    limit_files(hub.pid(), files + 4);
+    let mut waiting = Vec::new();
+    for _ in 0..40 {
+        waiting.push(Peer::connect(&hub.grpc).await);
+    }
+    let said = || hub.log.lock().expect("the log").contains("failed to accept a connection");
+    let exhausted = async {
+        while !said() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, exhausted).await.expect("it must run out of file descriptors");
+    const WINDOW: Duration = Duration::from_secs(1);
+    let before = cpu_ticks(hub.pid());
+    tokio::time::sleep(WINDOW).await;
+    let spent = cpu_ticks(hub.pid()) - before;
+    assert!(spent < 30, "{spent} hundredths of a second of CPU in {WINDOW:?} of having nothing to do");
+    // Those inside are served meanwhile, and the others as soon as there is room.
+    head(&client).await;
+    let mut last = waiting.pop().expect("one that waits");
+    drop(waiting);
+    assert!(last.settings().await.is_some(), "it takes connections again");
+    client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("an answer");
+    let text = metrics::text(&hub);
+    let errors = counted(&text, "policyhub_accept_errors_total").expect("a count");
+    // Never more often than the shortest pause allows, however long all of this took.
+    let most = started.elapsed().as_secs_f64() / 0.05 + 1.0;
+    assert!((2.0..=most).contains(&errors), "{errors} errors, at most {most}");
+}
+
+/// The same in tonic: each error is met by the next try at once. Ours would take over 80 minutes for these.
+#[tokio::test]
+async fn tonic_does_not_wait() {
+    const EMFILE: i32 = 24;
+    let errors = (0..10_000).map(|_| Err::<tokio::net::TcpStream, _>(std::io::Error::from_raw_os_error(EMFILE)));
+    let (_, health) = tonic_health::server::health_reporter();
+    let served = Server::builder().add_service(health).serve_with_incoming(tokio_stream::iter(errors));
+    tokio::time::timeout(DEADLINE, served).await.expect("it spins").expect("an end");
+}
+
+/// tonic's shutdown waits for a socket that never said anything; ours does not.
+#[tokio::test]
+async fn a_silent_socket_does_not_hold_the_end_up() {
+    let arguments = ["--handshake-timeout-ms", "30000", "--drain-timeout-ms", "22000"];
+    let mut hub = Hub::start_with(Database::Sqlite, &arguments).await;
+    let silent = Peer::silent(&hub.grpc).await;
+    metrics::wait_for(&hub, "policyhub_connections_open 1").await;
+    hub.signal("TERM");
+    assert_eq!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").code(), Some(0));
+    assert!(!hub.log.lock().expect("the log").contains("did not end in time"), "it waited for the deadline");
+    drop(silent);
+    // Nobody is left in the backlog of a server that takes nobody in.
+    let address = hub.grpc.trim_start_matches("http://").to_owned();
+    drop(TcpListener::bind(&address).expect("the port is free"));
+
+    let stopped = CancellationToken::new();
+    let (address, mut ended) = bare::serve(|server| server, stopped.clone()).await;
+    let silent = Peer::silent(&address.to_string()).await;
+    let mut served = Peer::connect(&address.to_string()).await;
+    served.settings().await.expect("both are accepted");
+    served.say(&Frame::bytes(SETTINGS, 1, 0, &[])).await;
+    drop(served);
+    stopped.cancel();
+    assert!(tokio::time::timeout(Duration::from_secs(2), &mut ended).await.is_err(), "tonic waits for {silent:?}");
+    ended.abort();
+}

@@ -1,0 +1,135 @@
+//! What one request may be: its size by RPC, its deadline, and how many watches there may be.
+
+use std::time::Duration;
+
+use policyhub::client::{Client, ClientError, pb};
+use tonic::Code;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::harness::calls::{draft, draft_request, policy, refusal, version};
+use crate::harness::metrics::{self, counted};
+use crate::harness::watching;
+use crate::harness::{Database, Hub, on_both_databases};
+
+const KIB: usize = 1024;
+
+fn too_large<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
+    let error = refusal(answer);
+    assert_eq!(
+        (error.code, error.reason.as_str()),
+        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
+        "{case}: {error:?}"
+    );
+}
+
+/// Refused in its own words, so it was read.
+fn read<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
+    let error = refusal(answer);
+    assert_ne!(error.reason, "MESSAGE_TOO_LARGE", "{case}: {error:?}");
+}
+
+fn schema(size: usize) -> pb::UpdatePolicyRequest {
+    let schema = format!(r#"{{"description":"{}"}}"#, "x".repeat(size));
+    pb::UpdatePolicyRequest {
+        policy: Some(pb::Policy {
+            name: policy("p"),
+            settings: Some(pb::PolicySettings { json_schema: schema, ..Default::default() }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn create(size: usize) -> pb::CreatePolicyRequest {
+    let pb::UpdatePolicyRequest { policy, .. } = schema(size);
+    let policy = policy.map(|policy| pb::Policy { name: String::new(), ..policy });
+    pb::CreatePolicyRequest {
+        parent: "namespaces/default".to_owned(),
+        policy_id: "q".to_owned(),
+        policy,
+        ..Default::default()
+    }
+}
+
+fn publish(size: usize) -> pb::PublishRequest {
+    pb::PublishRequest { name: version("p", 1), reason: "x".repeat(size), ..Default::default() }
+}
+
+on_both_databases! {
+    /// 64 KiB, and more only where something large is brought; the connection lives on.
+    async fn each_rpc_has_its_size(hub: Hub) {
+        let client = hub.client().await;
+        draft(&client, "p", "a: 1").await;
+        read("60 KiB of a reason", client.publish(publish(60 * KIB)).await);
+        too_large("65 KiB of a reason", client.publish(publish(65 * KIB)).await);
+        too_large("900 KiB of a reason", client.publish(publish(900 * KIB)).await);
+        read("300 KiB of a schema", client.update_policy(schema(300 * KIB)).await);
+        too_large("330 KiB of a schema", client.update_policy(schema(330 * KIB)).await);
+        read("300 KiB of a schema", client.create_policy(create(300 * KIB)).await);
+        too_large("330 KiB of a schema", client.create_policy(create(330 * KIB)).await);
+        too_large("1.2 MiB of content", client.draft(draft_request("p", &"x".repeat(1_200 * KIB))).await);
+        let many = pb::WatchActiveRequest { parent: "x".repeat(65 * KIB), ..Default::default() };
+        too_large("65 KiB of a watch", client.watch_active(many).await);
+        draft(&client, "p", &format!("a: {}", "x".repeat(1_000 * KIB))).await;
+    }
+}
+
+/// A server that takes smaller contents takes smaller drafts.
+#[tokio::test]
+async fn a_draft_may_be_as_large_as_its_content() {
+    let hub = Hub::start_with(Database::Sqlite, &["--max-content-bytes", "1000"]).await;
+    let client = hub.client().await;
+    let error = refusal(client.draft(draft_request("p", &"x".repeat(60 * KIB))).await);
+    assert_eq!(error.reason, "CONTENT_TOO_LARGE");
+    too_large("66 KiB of content", client.draft(draft_request("p", &"x".repeat(66 * KIB))).await);
+}
+
+#[tokio::test]
+async fn what_needs_no_token_is_bounded_too() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let channel = Endpoint::from_shared(hub.grpc.clone()).expect("an endpoint").connect().await.expect("a connection");
+    let mut health = HealthClient::new(channel);
+    let ask = |size: usize| HealthCheckRequest { service: "x".repeat(size) };
+    assert_eq!(health.check(ask(60 * KIB)).await.expect_err("no such service").code(), Code::NotFound);
+    assert_eq!(health.check(ask(65 * KIB)).await.expect_err("too large").code(), Code::ResourceExhausted);
+}
+
+#[tokio::test]
+async fn a_server_carries_so_many_watches() {
+    let hub = Hub::start_with(Database::Sqlite, &["--max-watch-streams", "2"]).await;
+    // The limit is the server's, whatever connections they come by.
+    let clients: [Client; 3] = [hub.client().await, hub.client().await, hub.client().await];
+    let mut watches = Vec::new();
+    for client in clients.iter().take(2) {
+        let mut watch = watching::open(client).await;
+        watching::change(&mut watch).await;
+        watches.push(watch);
+    }
+    let error = refusal(watching::raw(&clients[2], None).await);
+    assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"), "{error:?}");
+    assert_eq!(error.metadata["limit_streams"], "2");
+    assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
+    let text = metrics::text(&hub);
+    assert_eq!(counted(&text, "policyhub_watch_streams_open"), Some(2.0), "{text}");
+    watches.pop();
+    metrics::wait_for(&hub, "policyhub_watch_streams_open 1").await;
+    let mut watch = watching::open(&clients[2]).await;
+    watching::change(&mut watch).await;
+}
+
+/// A caller that gives no time gets no answer but that.
+#[tokio::test]
+async fn a_deadline_is_kept() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let mut peer = crate::harness::frames::Peer::connect(&hub.grpc).await;
+    let headers = |stream, timeout| {
+        crate::harness::frames::headers(stream, "/grpc.health.v1.Health/Check", None, &[("grpc-timeout", timeout)])
+    };
+    // The body never comes, so the call never ends by itself.
+    peer.say(&headers(1, "1m")).await;
+    let answer = peer.until(crate::harness::frames::HEADERS).await.expect("an answer");
+    assert_eq!(answer.stream, 1);
+    metrics::wait_for(&hub, r#"policyhub_rpc_calls_total{code="DeadlineExceeded",method="other"} 1"#).await;
+}
