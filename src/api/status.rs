@@ -51,7 +51,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::VersionNotOpen
         | Reason::VersionNotPublished
         | Reason::ValidationFailed
-        | Reason::ApprovalsMissing => Code::FailedPrecondition,
+        | Reason::ApprovalsMissing
+        | Reason::StoreInDoubt => Code::FailedPrecondition,
         Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange => Code::Aborted,
         Reason::ResumePointGone => Code::OutOfRange,
         Reason::ContentTooLarge

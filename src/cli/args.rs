@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
 use super::{
-    abandon, activate, active, convergence, deactivate, diff, draft, events, history, keys, namespace, policy,
+    abandon, activate, active, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace, policy,
 };
 use super::{publish, report, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
 use crate::client::name::NamespaceId;
@@ -90,6 +90,9 @@ pub enum Command {
     Token(server_commands::TokenCommands),
     Serve(server_commands::Serve),
     Migrate(server_commands::Migrate),
+    /// The epoch of the store: show, bump
+    #[command(subcommand)]
+    Epoch(epoch::Commands),
     /// The configuration of the server
     #[command(subcommand)]
     Config(server_commands::ConfigCommands),

@@ -60,6 +60,7 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "VERSION_NOT_OPEN" => "write a new draft: versions that ended never change",
         "VERSION_NOT_PUBLISHED" => "publish it first: `policyhub publish POLICY@N`",
         "VALIDATION_FAILED" => "see what failed with `policyhub report POLICY@N`, then write a new draft",
+        "STORE_IN_DOUBT" => "tell the operator of the server: nothing is written until the loss is looked into",
         "ETAG_MISMATCH" | "EXPECTED_ACTIVE_MISMATCH" => "somebody was faster: look again, then decide",
         "CONCURRENT_CHANGE" => "look again, then try again",
         "REQUEST_ID_REUSED" => "use another --request-id: this one belongs to another request",

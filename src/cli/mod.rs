@@ -19,6 +19,7 @@ mod convergence;
 mod deactivate;
 mod diff;
 mod draft;
+mod epoch;
 mod events;
 mod history;
 mod keys;

@@ -9,7 +9,7 @@ use super::failure::{Usage, exit_code, explain};
 use super::output::say;
 use super::session::Session;
 use super::{
-    abandon, activate, active, convergence, deactivate, diff, draft, events, history, keys, namespace, policy,
+    abandon, activate, active, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace, policy,
 };
 use super::{publish, report, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
 
@@ -47,6 +47,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => server_commands::serve(arguments).await,
         Command::Migrate(arguments) => server_commands::migrate(arguments).await,
+        Command::Epoch(command) => epoch::run(global.output, command).await,
         Command::Config(command) => server_commands::config(command),
         Command::Token(command) => server_commands::token(command),
         Command::Verify(arguments) => verify::run(global.output, &arguments),
@@ -89,9 +90,12 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Namespace(command) => namespace::run(session, command).await,
         Command::Policy(command) => policy::run(session, command).await,
         Command::Keys(command) => keys::run(session, command).await,
-        Command::Serve(_) | Command::Migrate(_) | Command::Config(_) | Command::Token(_) | Command::Verify(_) => {
-            anyhow::bail!("this command needs no server")
-        }
+        Command::Serve(_)
+        | Command::Migrate(_)
+        | Command::Epoch(_)
+        | Command::Config(_)
+        | Command::Token(_)
+        | Command::Verify(_) => anyhow::bail!("this command needs no server"),
     }
 }
 

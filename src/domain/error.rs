@@ -46,6 +46,7 @@ pub enum Reason {
     VersionNotPublished,
     ValidationFailed,
     ApprovalsMissing,
+    StoreInDoubt,
     // Look again, then decide.
     EtagMismatch,
     ExpectedActiveMismatch,
@@ -101,6 +102,7 @@ impl Reason {
         Reason::VersionNotPublished,
         Reason::ValidationFailed,
         Reason::ApprovalsMissing,
+        Reason::StoreInDoubt,
         Reason::EtagMismatch,
         Reason::ExpectedActiveMismatch,
         Reason::ConcurrentChange,

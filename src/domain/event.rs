@@ -194,4 +194,10 @@ impl Head {
     pub fn next(&self) -> Cursor {
         Cursor { revision: self.cursor.revision + 1, ..self.cursor }
     }
+
+    /// Where the event will stand that raises the epoch: the next revision, so that a log has no gap whatever was lost.
+    #[must_use]
+    pub fn next_epoch(&self, epoch: i64) -> Cursor {
+        Cursor { epoch, revision: self.cursor.revision + 1 }
+    }
 }

@@ -12,6 +12,7 @@ use futures_util::Stream;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame};
 use tonic::{Code, Status};
+use tower::BoxError;
 
 use super::taken::Taken;
 
@@ -41,13 +42,17 @@ where
 }
 
 /// Gives a response the body that was left with it, if one was, and watches that somebody takes it.
-pub fn attach(mut response: Response<tonic::body::Body>) -> Response<tonic::body::Body> {
-    if let Some(Waiting(waiting)) = response.extensions_mut().remove::<Waiting>()
-        && let Some(body) = waiting.lock().unwrap_or_else(PoisonError::into_inner).take()
-    {
-        *response.body_mut() = body;
-    }
-    response.map(|body| tonic::body::Body::new(Taken::new(body)))
+pub fn attach<B>(mut response: Response<B>) -> Response<tonic::body::Body>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let left = response.extensions_mut().remove::<Waiting>();
+    let left = left.and_then(|Waiting(body)| body.lock().unwrap_or_else(PoisonError::into_inner).take());
+    response.map(|body| {
+        let body = left.unwrap_or_else(|| tonic::body::Body::new(body));
+        tonic::body::Body::new(Taken::new(body))
+    })
 }
 
 impl<S> Body for Messages<S>

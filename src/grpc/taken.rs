@@ -170,13 +170,14 @@ mod tests {
     async fn a_slow_peer_that_takes_something_keeps_its_stream() {
         let (room, has_room) = mpsc::channel(1);
         let (taken, mut takes) = mpsc::channel(1);
-        let stream = tokio::spawn(Patient::new(pipe(has_room, taken), PATIENCE));
+        let mut streams = tokio::task::JoinSet::new();
+        streams.spawn(Patient::new(pipe(has_room, taken), PATIENCE));
         for _ in 0..10 {
             tokio::time::sleep(PATIENCE - Duration::from_secs(1)).await;
             room.send(()).await.expect("a stream that goes on");
             takes.recv().await.expect("a piece taken");
         }
-        assert!(!stream.is_finished());
+        assert!(streams.try_join_next().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio_util::sync::CancellationToken;
 
-use crate::service::Service;
+use crate::service::{Readiness, Service};
 
 /// Writes the metrics in the Prometheus text format.
 pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
@@ -39,10 +39,13 @@ async fn ready(State(shared): State<Shared>) -> Response {
     if shared.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
-    if !shared.service.ready().await {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n").into_response();
+    // Ready without the database too: an outage has all replicas in it, and none of them ready would take away what they
+    // serve from memory.
+    match shared.service.readiness().await {
+        Readiness::Ready => "ok\n".into_response(),
+        Readiness::Degraded => "degraded: the database does not answer\n".into_response(),
+        Readiness::ReadOnly(doubt) => format!("read-only: the store is in doubt: {doubt}\n").into_response(),
     }
-    "ok\n".into_response()
 }
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {

@@ -34,6 +34,12 @@ pub fn make_private_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// The file of a data directory that keeps what was seen of the logs.
+#[must_use]
+pub fn high_water(data_dir: &Path) -> PathBuf {
+    data_dir.join("high-water.json")
+}
+
 impl DataDir {
     /// Makes the directory when it is absent (mode 0700) and takes it.
     ///
@@ -60,6 +66,12 @@ impl DataDir {
         let new = self.path.join(".addr.json.new");
         std::fs::write(&new, text)?;
         std::fs::rename(new, self.path.join("addr.json"))
+    }
+
+    /// Where what was seen of the logs is kept.
+    #[must_use]
+    pub fn high_water(&self) -> PathBuf {
+        high_water(&self.path)
     }
 
     /// Where the admin's token is.

@@ -15,6 +15,8 @@ use crate::signing::{Algorithm, PrivateKey, PublicKey, key_file};
 
 /// Signs the tokens of the local issuer.
 const ISSUER: &str = "issuer.pem";
+/// Seals events.
+const SEAL: &str = "seal.pem";
 
 /// The keys of a server.
 #[derive(Debug)]
@@ -34,15 +36,36 @@ impl Keys {
     /// When a file is unreadable, readable by others, or holds no such key.
     pub fn load(dir: &Path, algorithm: SigningAlgorithm) -> Result<Self> {
         make_dir(dir)?;
-        let (algorithm, name) = match algorithm {
-            SigningAlgorithm::EdDSA => (Algorithm::EdDsa, "signing-eddsa.pem"),
-            SigningAlgorithm::ES256 => (Algorithm::Es256, "signing-es256.pem"),
+        let name = signing_name(algorithm);
+        let algorithm = match algorithm {
+            SigningAlgorithm::EdDSA => Algorithm::EdDsa,
+            SigningAlgorithm::ES256 => Algorithm::Es256,
         };
         let signing = key_file::read_or_create(&dir.join(name), algorithm)?;
         ensure!(signing.public().algorithm() == algorithm, "{name} holds a key of another algorithm");
-        let seal = key_file::read_or_create(&dir.join("seal.pem"), Algorithm::EdDsa)?;
-        ensure!(seal.public().algorithm() == Algorithm::EdDsa, "seal.pem must hold an Ed25519 key");
+        let seal = key_file::read_or_create(&dir.join(SEAL), Algorithm::EdDsa)?;
+        ensure!(seal.public().algorithm() == Algorithm::EdDsa, "{SEAL} must hold an Ed25519 key");
         Ok(Self { signing, seal, public: verifying(dir)? })
+    }
+}
+
+impl Keys {
+    /// The keys of a server that has run before.
+    ///
+    /// # Errors
+    /// When one of them is not there, or as `load`.
+    pub fn existing(dir: &Path, algorithm: SigningAlgorithm) -> Result<Self> {
+        for name in [SEAL, signing_name(algorithm)] {
+            key_file::read(&dir.join(name))?;
+        }
+        Self::load(dir, algorithm)
+    }
+}
+
+fn signing_name(algorithm: SigningAlgorithm) -> &'static str {
+    match algorithm {
+        SigningAlgorithm::EdDSA => "signing-eddsa.pem",
+        SigningAlgorithm::ES256 => "signing-es256.pem",
     }
 }
 

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
+use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, MeterProvider as _, UpDownCounter};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
 use super::listen::Cause;
 use crate::grpc::WatchSettings;
+use crate::store::{Store, Wake};
 use crate::watch::{Counts, Leases};
 
 /// Upper bounds of the time from request to first answer, in seconds. For a watch that is its opening, so long streams
@@ -28,6 +29,7 @@ pub struct Metrics {
     calls: Counter<u64>,
     latency: Histogram<f64>,
     connections: Connections,
+    wakes: Counter<u64>,
     // Dropping the provider would end its instruments.
     _provider: SdkMeterProvider,
 }
@@ -53,7 +55,11 @@ impl Metrics {
             .with_boundaries(LATENCY_BUCKETS_SECONDS.to_vec())
             .build();
         let connections = Connections::new(&meter);
-        Ok(Self { registry, calls, latency, connections, meter, _provider: provider })
+        let wakes = meter
+            .u64_counter("policyhub_tailer_wakes")
+            .with_description("times the tailer was woken from outside, by cause")
+            .build();
+        Ok(Self { registry, calls, latency, connections, wakes, meter, _provider: provider })
     }
 
     /// Shows what the watch plane counts.
@@ -106,6 +112,30 @@ impl Metrics {
             .with_description("subscribers with an id that have a stream on this replica")
             .with_callback(move |online| online.observe(leases.online() as u64, &[]))
             .build();
+    }
+
+    /// Shows the state of the store from now on.
+    pub(super) fn observe_store(&self, store: &Store) {
+        let gauge = |name, description, is: fn(&Store) -> bool| {
+            let store = store.clone();
+            let observe = move |observer: &dyn AsyncInstrument<u64>| observer.observe(u64::from(is(&store)), &[]);
+            self.meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
+        };
+        gauge("policyhub_database_up", "1 unless the database is known not to answer", |store| !store.is_degraded());
+        gauge(
+            "policyhub_store_in_doubt",
+            "1 while writes are refused because the store may have lost its tail",
+            |store| store.doubt().is_some(),
+        );
+    }
+
+    /// Counts a wake of the tailer.
+    pub(super) fn woken(&self, wake: Wake) {
+        let cause = match wake {
+            Wake::Notified => "notify",
+            Wake::Connected => "listen",
+        };
+        self.wakes.add(1, &[KeyValue::new("cause", cause)]);
     }
 
     /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.

@@ -5,6 +5,7 @@
 mod clock;
 pub mod config;
 mod data_dir;
+mod epoch;
 mod keys;
 mod listen;
 mod metrics;
@@ -16,5 +17,6 @@ pub mod token_file;
 mod wiring;
 
 pub use crate::auth::issuer::DEFAULT_AUDIENCE;
+pub use epoch::{EpochState, bump_epoch, epoch_state};
 pub use serve::{migrate, run};
 pub use tasks::issue_token;

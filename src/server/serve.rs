@@ -3,7 +3,6 @@
 use std::fs::{File, TryLockError};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use tokio::net::{TcpListener, TcpSocket};
@@ -26,8 +25,6 @@ use crate::watch::{Hub, Leases};
 /// Connections the kernel takes before we do; it takes `net.core.somaxconn` at most. With the usual 128, a fleet that comes
 /// back at once overflows it, and who is dropped tries again after whole seconds.
 const BACKLOG_MAX_CONNECTIONS: u32 = 4_096;
-/// How long the database may take to end its connections.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Runs a server until SIGTERM or SIGINT.
 ///
@@ -45,10 +42,8 @@ pub async fn run(settings: Settings) -> Result<()> {
     let done = match starting.run_until_cancelled(start(config)).await {
         Some(Ok((parts, store))) => {
             let done = serve_until(parts, stopped).await;
-            // A call that hangs in the database keeps its connection: the end does not wait for it.
-            if tokio::time::timeout(CLOSE_TIMEOUT, store.close()).await.is_err() {
-                tracing::warn!("the database did not let go of its connections in time");
-            }
+            store.save_memory();
+            store.close().await;
             done
         }
         Some(Err(error)) => Err(error),
@@ -76,6 +71,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let database_lock = lock_file(&database)?;
     let store = database.open(config.storage.migrate).await?;
     let signer = Arc::new(identify(&store, keys).await?);
+    store.remember(data_dir.high_water(), signer.store());
+    store.examine().await.context("failed to compare the database with what was seen of it")?;
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
     // Another name for each start: what a server wrote before it crashed is not this one's to end.
     let leases = Arc::new(Leases::new(store.clone(), uuid::Uuid::now_v7().to_string(), clock::now));
@@ -88,7 +85,20 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
 
-    let parts = Parts { database_lock, config, tls, service, hub, leases, verifier, issuer, data_dir, grpc, http };
+    let parts = Parts {
+        _database_lock: database_lock,
+        config,
+        tls,
+        store: store.clone(),
+        service,
+        hub,
+        leases,
+        verifier,
+        issuer,
+        data_dir,
+        grpc,
+        http,
+    };
     Ok((parts, store))
 }
 
@@ -109,7 +119,7 @@ pub async fn migrate(settings: Settings) -> Result<()> {
     Ok(())
 }
 
-fn database(config: &StorageConfig) -> Result<Database> {
+pub(super) fn database(config: &StorageConfig) -> Result<Database> {
     let url = config.database_url.expose();
     match url.strip_prefix("sqlite://") {
         Some(path) => {
@@ -165,7 +175,7 @@ fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
 }
 
 /// Who this store is, and whether these keys are its own.
-async fn identify(store: &Store, keys: Keys) -> Result<Signer> {
+pub(super) async fn identify(store: &Store, keys: Keys) -> Result<Signer> {
     let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
     store.pin_key("seal key", keys.seal.public().key_id()).await?;
     // Another one, of another algorithm too, would sign before anybody could know it.

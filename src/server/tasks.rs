@@ -11,11 +11,15 @@ use super::keys::existing_issuer;
 use super::token_file;
 use crate::auth::LocalIssuer;
 use crate::service::Service;
+use crate::store::Store;
 
 /// How long the admin's token is good. Written anew every day, so only a server that was down longer leaves a stale one.
 const ADMIN_TOKEN_TTL_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// Between two rounds of housekeeping.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+/// Between two saves of what was seen of the logs, and two looks at a store in doubt. Too high: after a power loss, as much
+/// less of a lost tail is noticed, and writes go on later after a bump.
+const STORE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
@@ -38,6 +42,32 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
         }
         if let Err(error) = write_admin_token(&issuer, &admin_token) {
             tracing::warn!(%error, "failed to renew the admin's token");
+        }
+    }
+}
+
+/// Saves what was seen of the logs, and looks whether a doubt has ended, for ever.
+pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
+    let mut round = tokio::time::interval(STORE_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        let saving = store.clone();
+        if tokio::task::spawn_blocking(move || saving.save_memory()).await.is_err() {
+            tracing::error!("the saving of what was seen of the logs ended early");
+        }
+        if store.doubt().is_none() || store.is_degraded() {
+            continue;
+        }
+        match store.examine().await {
+            Ok(Some(_)) => {}
+            // What a start in doubt left out.
+            Ok(None) => {
+                if let Err(error) = service.bootstrap(clock::now()).await {
+                    tracing::warn!(%error, "failed to make the default namespace");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "failed to look whether the store is still in doubt"),
         }
     }
 }

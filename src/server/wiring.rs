@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
-use tower::{ServiceBuilder, ServiceExt as _};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::config::Config;
+use super::config::{Config, StorageConfig};
 use super::data_dir::DataDir;
-use super::listen::Listener;
+use super::listen::{GrpcService, Listener};
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::{clock, tasks};
@@ -38,6 +39,7 @@ use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::request_limit::RequestLimitLayer;
 use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, frames, transport_errors};
 use crate::service::Service;
+use crate::store::Store;
 use crate::watch::{Hub, Leases};
 
 /// How long writing the last reports may take.
@@ -51,6 +53,7 @@ pub struct Parts {
     pub config: Config,
     /// The identity of the gRPC port; without one it is plaintext.
     pub tls: Option<Arc<ServerConfig>>,
+    pub store: Store,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
@@ -58,7 +61,7 @@ pub struct Parts {
     pub issuer: LocalIssuer,
     /// Ours until the end: their locks go with them.
     pub data_dir: DataDir,
-    pub database_lock: Option<File>,
+    pub _database_lock: Option<File>,
     pub grpc: TcpListener,
     pub http: TcpListener,
 }
@@ -69,58 +72,47 @@ pub struct Parts {
 /// # Errors
 /// When a background task fails.
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
-    let Parts { config, tls, service, hub, leases, verifier, issuer, data_dir, database_lock: _lock, grpc, http } =
-        parts;
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
-    metrics.watch(&hub.counts());
-    metrics.observe_leases(leases.clone());
+    metrics.observe_store(&parts.store);
+    metrics.watch(&parts.hub.counts());
+    metrics.observe_leases(parts.leases.clone());
 
     let (health, health_service) = tonic_health::server::health_reporter();
-    for name in SERVICES {
-        health.set_service_status(name, ServingStatus::Serving).await;
-    }
-    let watch = WatchSettings::new(config.watch.heartbeat_interval, config.watch.max_streams);
-    metrics.show_watches(&watch);
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
-    let routes = add_reflection(add_services(Routes::new(health_service), &service, watch))?;
-
-    // Every call passes these, in this order.
-    let calls = ServiceBuilder::new()
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(ObserveLayer::new(metrics.clone()))
-        .layer(DeadlineLayer)
-        .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
-        .layer(AuthenticateLayer::new(verifier, clock::now))
-        .layer(RequestLimitLayer::new(config.listen.max_content_bytes))
-        .layer(MapResponseLayer::new(frames::attach))
-        .service(routes.prepare());
+    tell(&health, ServingStatus::Serving).await;
+    let Config { listen, watch, connections, storage, .. } = parts.config;
+    let settings = WatchSettings::new(watch.heartbeat_interval, watch.max_streams);
+    metrics.show_watches(&settings);
+    let routes = add_reflection(add_services(Routes::new(health_service), &parts.service, settings))?;
     let listener = Listener {
-        socket: grpc,
-        tls,
-        limits: config.connections,
-        drain_timeout: config.listen.drain_timeout,
+        socket: parts.grpc,
+        tls: parts.tls,
+        limits: connections,
+        drain_timeout: listen.drain_timeout,
         metrics: metrics.clone(),
-        service: BoxCloneSyncService::new(calls.map_response(|response| response.map(Body::new))),
+        service: layered(routes, parts.verifier, metrics.clone(), listen.max_content_bytes),
     };
-    let grpc = listener.serve(draining.clone());
+    let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
     let text = metrics.clone();
-    let router = crate::http::router(service.clone(), draining.clone(), Arc::new(move || text.text()));
-
+    let router = crate::http::router(parts.service.clone(), draining.clone(), Arc::new(move || text.text()));
     let mut background = JoinSet::new();
-    let poll_interval = config.watch.poll_interval;
-    background.spawn(async move { hub.tail(poll_interval).await });
-    let kept = leases.clone();
-    background.spawn(async move { kept.keep().await });
-    background.spawn(tasks::housekeeping(service, issuer, data_dir.admin_token()));
+    let (hub, store, leases) = (parts.hub.clone(), parts.store.clone(), parts.leases.clone());
+    background.spawn(async move { hub.tail(watch.poll_interval).await });
+    background.spawn(async move { leases.keep().await });
+    background.spawn(async move { store.watch_health().await });
+    background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
+    background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(async move {
-        if let Err(error) = axum::serve(http, router).await {
+        if let Err(error) = axum::serve(parts.http, router).await {
             tracing::error!(%error, "the HTTP port failed");
         }
     });
+    if parts.store.is_postgres() && watch.listen_notify {
+        spawn_notifications(&mut background, &storage, parts.store.clone(), parts.hub.clone(), metrics);
+    }
 
-    let mut grpc = std::pin::pin!(grpc);
     tokio::select! {
         () = &mut grpc => anyhow::bail!("the gRPC port ended before it was told to"),
         // None of them ends by itself: without it the server would serve and tell nobody anything new.
@@ -128,16 +120,55 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         () = stopped.cancelled() => {}
     }
     tracing::info!("draining");
-    for name in SERVICES {
-        health.set_service_status(name, ServingStatus::NotServing).await;
-    }
+    tell(&health, ServingStatus::NotServing).await;
     draining.cancel();
     grpc.await;
     background.shutdown().await;
-    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
+    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, parts.leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
     }
     Ok(())
+}
+
+async fn tell(health: &HealthReporter, status: ServingStatus) {
+    for name in SERVICES {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// Every call passes these, in this order.
+fn layered(routes: Routes, verifier: Arc<Verifier>, metrics: Metrics, max_content_bytes: usize) -> GrpcService {
+    let calls = ServiceBuilder::new()
+        // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
+        .map_response(frames::attach)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(ObserveLayer::new(metrics))
+        .layer(DeadlineLayer)
+        .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
+        .layer(AuthenticateLayer::new(verifier, clock::now))
+        .layer(RequestLimitLayer::new(max_content_bytes));
+    BoxCloneSyncService::new(calls.service(routes.prepare()))
+}
+
+/// This replica's commits wake the others, and theirs wake its tailer.
+fn spawn_notifications(
+    background: &mut JoinSet<()>,
+    storage: &StorageConfig,
+    store: Store,
+    hub: Arc<Hub>,
+    metrics: Metrics,
+) {
+    let replica = uuid::Uuid::now_v7().to_string();
+    let (announcer, sender) = (store.clone(), replica.clone());
+    background.spawn(async move { announcer.announce(&sender).await });
+    let url = storage.listen_url.as_ref().unwrap_or(&storage.database_url).expose().to_owned();
+    background.spawn(async move {
+        let wake = move |cause| {
+            metrics.woken(cause);
+            hub.wake();
+        };
+        store.listen(&url, &replica, wake).await;
+    });
 }
 
 fn add_services(routes: Routes, service: &Arc<Service>, watch: WatchSettings) -> Routes {

@@ -10,6 +10,17 @@ use crate::domain::{Reason, Result};
 /// The namespace that is there from the start.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
+/// What a replica can do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// Everything.
+    Ready,
+    /// The database does not answer: what is in memory.
+    Degraded,
+    /// The store is in doubt, and why: no writes.
+    ReadOnly(String),
+}
+
 impl Service {
     /// Makes the default namespace unless it is there. Several replicas may do so at once.
     ///
@@ -24,6 +35,11 @@ impl Service {
         let context = Context { principal, delivery: Delivery::default(), now };
         let request = CreateNamespace { namespace, description: "made at the first start".to_owned() };
         match self.create_namespace(&context, request).await {
+            // In doubt nothing is written, and the server is there all the same. It tries again when doubt ends.
+            Err(error) if error.reason == Reason::StoreInDoubt => {
+                tracing::error!(%error, "not making the default namespace");
+                Ok(())
+            }
             Err(error) if error.reason != Reason::NamespaceExists => Err(error),
             _ => Ok(()),
         }
@@ -34,11 +50,21 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
+        // In doubt the store stays as it was found.
+        if self.store.doubt().is_some() {
+            return Ok(0);
+        }
         self.store.forget_answers(now).await
     }
 
-    /// Whether the database answers.
-    pub async fn ready(&self) -> bool {
-        self.store.ping().await
+    /// What callers may expect now.
+    pub async fn readiness(&self) -> Readiness {
+        if !self.store.ping().await {
+            return Readiness::Degraded;
+        }
+        match self.store.doubt() {
+            Some(doubt) => Readiness::ReadOnly(doubt),
+            None => Readiness::Ready,
+        }
     }
 }

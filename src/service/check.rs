@@ -168,7 +168,7 @@ impl Service {
         let now = tx.read().version(&version.policy, version.number).await?;
         if now.etag == version.etag {
             tx.put_report(&version.policy, version.number, report).await?;
-            tx.commit().await?;
+            tx.commit(|| {}).await?;
         }
         Ok(())
     }

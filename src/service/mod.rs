@@ -10,6 +10,7 @@ mod context;
 mod convergence;
 mod deactivate;
 mod draft;
+mod epoch;
 mod events;
 mod keys;
 mod namespace;
@@ -27,8 +28,10 @@ mod watch;
 mod write;
 
 pub use active::Active;
+pub use bootstrap::Readiness;
 pub use context::Context;
 pub use convergence::Converged;
+pub use epoch::{Bump, Bumped, bump_epoch};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Context, Service};
-use crate::domain::event::{Change, Cursor, Event, EventKind, Payload};
+use super::{Context, Service, Signer};
+use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Activated;
 use crate::domain::{Error, Reason, Result};
@@ -66,6 +66,22 @@ impl Service {
         });
         Ok(Call { service: self, context, key, fingerprint: digest_of(&text).to_string() })
     }
+}
+
+/// The event that says `payload`, chained to `head` and sealed.
+pub(super) fn sealed(signer: &Signer, head: Head, payload: &Payload, statement: String) -> Result<Event> {
+    let bytes = serde_json::to_vec(payload).map_err(|error| Error::internal(error.to_string()))?;
+    let hash = event_hash(&head.hash, &bytes);
+    Ok(Event {
+        namespace: payload.namespace.clone(),
+        cursor: Cursor { epoch: payload.epoch, revision: payload.revision },
+        payload: bytes,
+        prev_hash: head.hash,
+        hash,
+        seal: signer.seal(&hash)?,
+        seal_key_id: signer.sealing().key_id().to_owned(),
+        statement,
+    })
 }
 
 impl<'a> Call<'a> {
@@ -138,18 +154,7 @@ impl Write<'_> {
             skipped_validation,
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
         };
-        let bytes = serde_json::to_vec(&payload).map_err(|error| Error::internal(error.to_string()))?;
-        let hash = event_hash(&head.hash, &bytes);
-        let event = Event {
-            namespace: self.namespace.clone(),
-            cursor,
-            payload: bytes,
-            prev_hash: head.hash,
-            hash,
-            seal: signer.seal(&hash)?,
-            seal_key_id: signer.sealing().key_id().to_owned(),
-            statement,
-        };
+        let event = sealed(signer, head, &payload, statement)?;
         self.tx.append(&event, payload.policy.as_ref(), now, &payload.changes).await?;
         Ok(Recorded { cursor: Some(cursor), statement: event.statement })
     }
@@ -177,7 +182,6 @@ impl Write<'_> {
     ///
     /// # Errors
     /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
-    #[expect(clippy::disallowed_methods, reason = "a caller that goes away must not take the COMMIT with it (G8)")]
     pub(super) async fn finish<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
         if self.call.context.delivery.validate_only {
             return Ok(answer);
@@ -185,14 +189,9 @@ impl Write<'_> {
         if let Some((key, kept)) = self.call.kept(&answer)? {
             self.tx.keep_answer(key, kept, self.call.context.now).await?;
         }
-        let (tx, hub) = (self.tx, Arc::clone(&self.call.service.hub));
-        let (namespace, cursor) = (self.namespace, tx.head().cursor);
-        let committed = tokio::spawn(async move {
-            tx.commit().await?;
-            hub.committed(&namespace, cursor);
-            Ok(())
-        });
-        committed.await.map_err(|error| Error::internal(format!("a commit ended early: {error}"))).flatten()?;
+        let hub = Arc::clone(&self.call.service.hub);
+        let (namespace, cursor) = (self.namespace, self.tx.head().cursor);
+        self.tx.commit(move || hub.committed(&namespace, cursor)).await?;
         Ok(answer)
     }
 }

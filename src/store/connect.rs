@@ -1,26 +1,52 @@
 //! Connections: one writer and several readers on SQLite, one pool on PostgreSQL.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend};
+use tokio::sync::Notify;
 
+use super::bounded::Bounded;
+use super::doubt::Doubt;
 use super::error::StoreError;
+use super::health::Health;
+use super::incarnation::{INCARNATION, verified};
+use super::memory::Memory;
 use super::{guard, migrate};
+use crate::domain::Result as Answer;
 
 /// Readers of a SQLite file. WAL lets them go on while the writer writes.
 const SQLITE_READERS_MAX: u32 = 4;
-/// Connections to PostgreSQL. Each write holds one from lock to commit.
-const POSTGRES_CONNECTIONS_MAX: u32 = 16;
-/// How long a call waits for a connection. Longer: callers of a dead database wait longer for their answer.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Connections to PostgreSQL that write: each holds one from lock to commit. Apart from those that read, so that writers
+/// that wait for a namespace don't starve reads. With the listener and a probe a replica takes 26 connections at most:
+/// three replicas fit into PostgreSQL's default of 100.
+const POSTGRES_WRITERS_MAX: u32 = 12;
+/// Connections to PostgreSQL that read.
+const POSTGRES_READERS_MAX: u32 = 12;
+/// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_200);
 /// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction
-/// whose replica fell asleep. Too low: a busy namespace refuses writes. Too high: one stuck replica holds up the others.
-const POSTGRES_TIMEOUTS: [(&str, &str); 3] =
-    [("lock_timeout", "2500"), ("statement_timeout", "10000"), ("idle_in_transaction_session_timeout", "10000")];
-/// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell).
+/// whose replica fell asleep; and, in seconds, when it gives up a replica whose network is gone (in milliseconds, with
+/// unacknowledged data). Too low: a busy namespace refuses writes. Too high: one stuck replica holds up the others. Lock and
+/// statement end before the store's own bound of a statement, 2.4 s: their connections stay usable. None of them ends a
+/// COMMIT: PostgreSQL disarms `statement_timeout` before it.
+const POSTGRES_SETTINGS: [(&str, &str); 7] = [
+    ("lock_timeout", "2000"),
+    ("statement_timeout", "2200"),
+    ("idle_in_transaction_session_timeout", "5000"),
+    ("tcp_keepalives_idle", "10"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "10000"),
+];
+/// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
+/// statement.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the database may take to end its connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the store lives.
 #[derive(Debug, Clone)]
@@ -37,11 +63,43 @@ pub enum Database {
     },
 }
 
-/// The store.
+/// The store. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What the clones share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) database: Database,
+    pools: RwLock<Pools>,
+    pub(super) health: Arc<Health>,
+    pub(super) doubt: Arc<Doubt>,
+    pub(super) memory: Memory,
+    /// Something was committed here.
+    pub(super) committed: Notify,
+}
+
+/// Connections. Dropped, they end as soon as nothing runs on them.
+#[derive(Debug, Clone)]
+pub(super) struct Pools {
     pub(super) writer: DatabaseConnection,
     pub(super) reader: DatabaseConnection,
+}
+
+impl Pools {
+    pub(super) fn is_postgres(&self) -> bool {
+        self.writer.get_database_backend() == DbBackend::Postgres
+    }
+
+    async fn close(&self) {
+        for connection in [&self.writer, &self.reader] {
+            if let Err(error) = connection.close_by_ref().await {
+                tracing::warn!(%error, "failed to close the database");
+            }
+        }
+    }
 }
 
 impl Database {
@@ -51,39 +109,77 @@ impl Database {
     /// `StoreError`, each with what to do.
     pub async fn open(&self, migrate: bool) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
-        let store = self.connect(&[]).await?;
+        let pools = self.connect().await?;
         // First, so that a database that is refused stays as it was.
-        guard::check_durable(&store).await?;
+        guard::check_durable(&pools).await?;
         if migrate {
-            migrate::up(self, &store).await?;
+            migrate::up(self, &pools).await?;
         } else {
-            migrate::check(&store).await?;
+            migrate::check(&pools).await?;
         }
-        store.close().await;
-        self.connect(&POSTGRES_TIMEOUTS).await
+        let doubt = Arc::<Doubt>::default();
+        let pools = match self {
+            Self::Sqlite { .. } => pools,
+            Self::Postgres { url } => {
+                pools.close().await;
+                connect_postgres(url, &doubt).await?
+            }
+        };
+        let store = Store {
+            inner: Arc::new(Inner {
+                database: self.clone(),
+                pools: RwLock::new(pools),
+                health: Arc::default(),
+                doubt,
+                memory: Memory::default(),
+                committed: Notify::new(),
+            }),
+        };
+        if let Some(incarnation) = store.incarnation().await? {
+            store.keep(INCARNATION, &incarnation).await?;
+        }
+        Ok(store)
     }
 
-    async fn connect(&self, timeouts: &'static [(&'static str, &'static str)]) -> Result<Store, StoreError> {
+    async fn connect(&self) -> Result<Pools, StoreError> {
         match self {
             Self::Sqlite { path } => {
                 make_private(path).map_err(StoreError::File)?;
                 let writer = connect_sqlite(path, 1).await?;
                 let reader = connect_sqlite(path, SQLITE_READERS_MAX).await?;
-                Ok(Store { writer, reader })
+                Ok(Pools { writer, reader })
             }
             Self::Postgres { url } => {
-                // Its own error would repeat the URL, secrets and all.
-                url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
+                postgres_options(url)?;
                 let mut options = ConnectOptions::new(url);
-                options
-                    .max_connections(POSTGRES_CONNECTIONS_MAX)
-                    .min_connections(1)
-                    .map_sqlx_postgres_opts(|postgres| postgres.options(timeouts.iter().copied()));
+                options.max_connections(POSTGRES_WRITERS_MAX).min_connections(1);
                 let pool = connect(options).await?;
-                Ok(Store { writer: pool.clone(), reader: pool })
+                Ok(Pools { writer: pool.clone(), reader: pool })
             }
         }
     }
+}
+
+/// How a connection to PostgreSQL is made.
+pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
+    // Its own error would repeat the URL, secrets and all.
+    let options = url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
+    Ok(options.options(POSTGRES_SETTINGS))
+}
+
+/// Pools that connect when they are used.
+async fn connect_postgres(url: &str, doubt: &Arc<Doubt>) -> Result<Pools, StoreError> {
+    let pool = async |connections_max| {
+        let (url, doubt) = (url.to_owned(), Arc::clone(doubt));
+        let mut options = ConnectOptions::new(&url);
+        options
+            .max_connections(connections_max)
+            .connect_lazy(true)
+            .map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_SETTINGS))
+            .map_sqlx_postgres_pool_opts(move |pool| pool.after_connect(verified(Arc::clone(&doubt))));
+        connect(options).await
+    };
+    Ok(Pools { writer: pool(POSTGRES_WRITERS_MAX).await?, reader: pool(POSTGRES_READERS_MAX).await? })
 }
 
 /// Makes the file when it is absent, for its owner alone. SQLite gives its journal the same mode.
@@ -92,20 +188,23 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     std::fs::File::options().create(true).append(true).mode(0o600).open(path).map(|_| ())
 }
 
+/// How a SQLite file is opened.
+pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+}
+
 async fn connect_sqlite(path: &Path, connections_max: u32) -> Result<DatabaseConnection, StoreError> {
     // The path goes in as it is below: in a URL some of its letters would mean something.
     let path = path.to_owned();
     let mut options = ConnectOptions::new("sqlite::memory:");
-    options.max_connections(connections_max).min_connections(1).map_sqlx_sqlite_opts(move |sqlite| {
-        use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
-        sqlite
-            .in_memory(false)
-            .shared_cache(false)
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(SQLITE_BUSY_TIMEOUT)
+    options.max_connections(connections_max).min_connections(1).map_sqlx_sqlite_opts(move |_| {
+        use sea_orm::sqlx::ConnectOptions as _;
+        sqlite_options(&path).disable_statement_logging()
     });
     connect(options).await
 }
@@ -124,21 +223,53 @@ impl Store {
     }
 
     /// Whether it is PostgreSQL.
-    pub(super) fn is_postgres(&self) -> bool {
-        self.writer.get_database_backend() == DbBackend::Postgres
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        matches!(self.inner.database, Database::Postgres { .. })
+    }
+
+    fn pools(&self) -> Pools {
+        self.inner.pools.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The connections that write.
+    pub(super) fn writer(&self) -> Answer<Bounded<DatabaseConnection>> {
+        self.inner.health.check()?;
+        Ok(Bounded::new(self.pools().writer, Arc::clone(&self.inner.health)))
+    }
+
+    /// The connections that read.
+    pub(super) fn reader(&self) -> Answer<Bounded<DatabaseConnection>> {
+        self.inner.health.check()?;
+        Ok(self.reader_in_outage())
+    }
+
+    /// The same, for what finds out whether the outage is over.
+    pub(super) fn reader_in_outage(&self) -> Bounded<DatabaseConnection> {
+        Bounded::new(self.pools().reader, Arc::clone(&self.inner.health))
+    }
+
+    /// Takes new connections to PostgreSQL from now on. What runs on the old ones goes on.
+    pub(super) async fn replace_pools(&self) {
+        let Database::Postgres { url } = &self.inner.database else { return };
+        match connect_postgres(url, &self.inner.doubt).await {
+            Ok(pools) => *self.inner.pools.write().unwrap_or_else(PoisonError::into_inner) = pools,
+            Err(error) => tracing::error!(%error, "failed to replace the connections"),
+        }
     }
 
     /// Ends every connection.
     pub async fn close(&self) {
-        for connection in [&self.writer, &self.reader] {
-            if let Err(error) = connection.close_by_ref().await {
-                tracing::warn!(%error, "failed to close the database");
-            }
+        // A call that hangs in the database keeps its connection: the end does not wait for it.
+        if tokio::time::timeout(CLOSE_TIMEOUT, self.pools().close()).await.is_err() {
+            tracing::warn!("the database did not let go of its connections in time");
         }
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> bool {
-        self.reader.ping().await.is_ok()
+        let Ok(reader) = self.reader() else { return false };
+        use sea_orm::ConnectionTrait as _;
+        reader.execute_unprepared("SELECT 1").await.is_ok()
     }
 }

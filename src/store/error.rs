@@ -57,13 +57,26 @@ pub(super) fn failed(error: DbErr) -> Error {
 }
 
 /// A failed COMMIT: nobody knows what became of it.
-pub(super) fn commit_failed(error: DbErr) -> Error {
+pub(super) fn commit_failed(detail: String) -> Error {
     Error {
-        internal: Some(error.to_string()),
+        internal: Some(detail),
         ..Error::new(
             Reason::OutcomeUnknown,
             "the database did not confirm the commit; retry with the same request_id to learn its outcome",
         )
+    }
+}
+
+/// Whether the database may be gone: it was not the one that answered, or it said that it ends.
+pub(super) fn is_suspicious(error: &DbErr) -> bool {
+    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
+        error
+    else {
+        return is_outage(error);
+    };
+    match inner.as_database_error().and_then(|answer| answer.code()) {
+        Some(code) => ["57P", "08", "25006"].iter().any(|class| code.len() == 5 && code.starts_with(class)),
+        None => is_outage(error),
     }
 }
 

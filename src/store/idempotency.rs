@@ -1,7 +1,7 @@
 //! Idempotency: one effect per (principal, method, request id), for 7 days (G7).
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
 
 use super::connect::Store;
 use super::entity::idempotency::{ActiveModel, Column, Entity};
@@ -49,7 +49,7 @@ impl WriteTx {
 }
 
 /// Keeps an answer, in whatever transaction did the work.
-pub(super) async fn keep(tx: &DatabaseTransaction, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
+pub(super) async fn keep(tx: &impl ConnectionTrait, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
     let row = ActiveModel {
         principal: Set(key.principal.clone()),
         method: Set(key.method.to_owned()),
@@ -72,7 +72,7 @@ pub(super) async fn keep(tx: &DatabaseTransaction, key: &IdempotencyKey, kept: K
 impl Store {
     /// Forgets answers that are past their time.
     pub async fn forget_answers(&self, now: Micros) -> Result<u64> {
-        let done = Entity::delete_many().filter(Column::ExpireTime.lte(now.0)).exec(&self.writer).await;
+        let done = Entity::delete_many().filter(Column::ExpireTime.lte(now.0)).exec(&self.writer()?).await;
         Ok(done.map_err(failed)?.rows_affected)
     }
 }

@@ -14,15 +14,30 @@ const FIRST_EPOCH: i64 = 1;
 
 impl Store {
     /// Keeps `value` under `name` unless something is kept there; answers what is kept. Safe with several at once.
-    async fn keep(&self, name: &str, value: &str) -> Result<String> {
+    pub(super) async fn keep(&self, name: &str, value: &str) -> Result<String> {
         let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
         store_meta::Entity::insert(row)
             .on_conflict(OnConflict::column(store_meta::Column::Name).do_nothing().to_owned())
-            .exec_without_returning(&self.writer)
+            .exec_without_returning(&self.writer()?)
             .await
             .map_err(failed)?;
-        let kept = store_meta::Entity::find_by_id(name).one(&self.writer).await.map_err(failed)?;
+        let kept = store_meta::Entity::find_by_id(name).one(&self.writer()?).await.map_err(failed)?;
         Ok(kept.map(|row| row.value).unwrap_or_default())
+    }
+
+    /// What is kept under `name`.
+    pub(super) async fn meta(&self, name: &str) -> Result<Option<String>> {
+        let kept = store_meta::Entity::find_by_id(name).one(&self.reader_in_outage()).await.map_err(failed)?;
+        Ok(kept.map(|row| row.value))
+    }
+
+    /// Keeps `value` under `name` in place of what was kept there.
+    pub(super) async fn replace_meta(&self, name: &str, value: &str) -> Result<()> {
+        let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
+        let replace = OnConflict::column(store_meta::Column::Name).update_column(store_meta::Column::Value).to_owned();
+        let insert = store_meta::Entity::insert(row).on_conflict(replace);
+        insert.exec_without_returning(&self.writer()?).await.map_err(failed)?;
+        Ok(())
     }
 
     /// The id of this store; `new_id` becomes it when the store is new. Makes the namespace `system` too.
@@ -45,21 +60,21 @@ impl Store {
     }
 
     async fn insert_namespace_row(&self, id: &str, description: &str, now: Micros) -> Result<()> {
-        namespaces::Entity::insert(namespace_row(id, description, now))
+        namespaces::Entity::insert(namespace_row(id, description, FIRST_EPOCH, now))
             .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
-            .exec_without_returning(&self.writer)
+            .exec_without_returning(&self.writer()?)
             .await
             .map_err(failed)?;
         Ok(())
     }
 }
 
-/// A namespace with an empty log.
-pub(super) fn namespace_row(id: &str, description: &str, now: Micros) -> namespaces::ActiveModel {
+/// A namespace with an empty log, that begins in an epoch.
+pub(super) fn namespace_row(id: &str, description: &str, epoch: i64, now: Micros) -> namespaces::ActiveModel {
     namespaces::ActiveModel {
         id: Set(id.to_owned()),
         description: Set(description.to_owned()),
-        epoch: Set(FIRST_EPOCH),
+        epoch: Set(epoch),
         head_revision: Set(0),
         head_hash: Set(vec![0; 32]),
         etag: Set(1),

@@ -9,7 +9,7 @@ use std::fs::File;
 use policyhub_migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
-use super::connect::{Database, Store};
+use super::connect::{Database, Pools};
 use super::error::StoreError;
 use super::guard::text;
 
@@ -18,15 +18,15 @@ const ADVISORY_LOCK_KEY: i64 = 0x5048_5542;
 
 /// Brings the schema up to this binary's.
 #[expect(clippy::disallowed_methods, reason = "a transaction that only holds the lock")]
-pub(super) async fn up(database: &Database, store: &Store) -> Result<(), StoreError> {
+pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreError> {
     match database {
         Database::Postgres { .. } => {
-            let lock = store.writer.begin().await.map_err(StoreError::Migrate)?;
+            let lock = pools.writer.begin().await.map_err(StoreError::Migrate)?;
             let sql = format!("SELECT pg_advisory_xact_lock({ADVISORY_LOCK_KEY})");
             lock.execute_raw(Statement::from_string(lock.get_database_backend(), sql))
                 .await
                 .map_err(StoreError::Migrate)?;
-            run(&store.writer).await?;
+            run(&pools.writer).await?;
             lock.commit().await.map_err(StoreError::Migrate)
         }
         Database::Sqlite { path } => {
@@ -39,7 +39,7 @@ pub(super) async fn up(database: &Database, store: &Store) -> Result<(), StoreEr
             .map_err(std::io::Error::other)
             .flatten()
             .map_err(StoreError::MigrateLock)?;
-            run(&store.writer).await?;
+            run(&pools.writer).await?;
             drop(lock);
             Ok(())
         }
@@ -52,8 +52,8 @@ async fn run(db: &DatabaseConnection) -> Result<(), StoreError> {
 }
 
 /// Refuses a schema that is not this binary's.
-pub(super) async fn check(store: &Store) -> Result<(), StoreError> {
-    match pending(&store.writer).await? {
+pub(super) async fn check(pools: &Pools) -> Result<(), StoreError> {
+    match pending(&pools.writer).await? {
         0 => Ok(()),
         pending => Err(StoreError::OlderSchema { pending }),
     }

@@ -3,16 +3,23 @@
 //! One write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` makes it so.
 //! Every event stands at head + 1 with the hash of the one before; what it says was decided elsewhere.
 
+mod bounded;
 mod connect;
 mod contents;
+mod doubt;
 mod entity;
+mod epoch;
 mod error;
 mod events;
 mod guard;
+mod health;
 mod idempotency;
+mod incarnation;
+mod memory;
 mod meta;
 mod migrate;
 mod namespaces;
+mod notify;
 mod pointers;
 mod policies;
 mod reports;
@@ -23,8 +30,10 @@ mod transaction;
 mod versions;
 
 pub use connect::{Database, Store};
+pub use epoch::Epochs;
 pub use error::StoreError;
 pub use idempotency::{IdempotencyKey, KeptAnswer};
+pub use notify::Wake;
 pub use pointers::ActiveRow;
 pub use subscribers::{Announced, ROWS_PER_STATEMENT, Reported};
 pub use transaction::{ReadTx, WriteTx};

@@ -1,9 +1,11 @@
 //! Namespaces: rows, and the heads of their logs.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set};
 
 use super::connect::Store;
-use super::entity::namespaces::{ActiveModel, Column, Entity};
+use super::entity::namespaces::{ActiveModel, Column, Entity, Model};
 use super::error::failed;
 use super::meta::namespace_row;
 use super::rows;
@@ -44,20 +46,35 @@ impl Store {
     /// The heads of some logs, in one query. A namespace that is not there is left out.
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
         let ids = namespaces.iter().map(NamespaceId::as_str);
-        let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader).await.map_err(failed)?;
-        rows.into_iter()
-            .map(|row| {
-                let head = rows::head(&row)?;
-                Ok((rows::namespace(row)?.id, head))
-            })
-            .collect()
+        let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
+        let heads = named_heads(rows)?;
+        for (namespace, head) in &heads {
+            self.inner.memory.note(namespace, head.cursor);
+        }
+        Ok(heads)
+    }
+
+    /// The heads of all logs, in one query.
+    pub(super) async fn all_heads(&self) -> Result<BTreeMap<NamespaceId, Head>> {
+        let rows = Entity::find().all(&self.reader_in_outage()).await.map_err(failed)?;
+        Ok(named_heads(rows)?.into_iter().collect())
     }
 }
 
+fn named_heads(rows: Vec<Model>) -> Result<Vec<(NamespaceId, Head)>> {
+    rows.into_iter()
+        .map(|row| {
+            let head = rows::head(&row)?;
+            Ok((rows::namespace(row)?.id, head))
+        })
+        .collect()
+}
+
 impl WriteTx {
-    /// Adds a namespace with an empty log.
+    /// Adds a namespace with an empty log. It begins in the epoch of the log that names it, `system`: one that was lost and
+    /// is made again never repeats an (epoch, revision).
     pub async fn insert_namespace(&self, id: &NamespaceId, description: &str, now: Micros) -> Result<()> {
-        let row = namespace_row(id.as_str(), description, now);
+        let row = namespace_row(id.as_str(), description, self.head().cursor.epoch, now);
         Entity::insert(row).exec_without_returning(self.tx()).await.map_err(failed)?;
         Ok(())
     }

@@ -33,6 +33,8 @@ pub struct ActiveRow {
 
 /// Rows read in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a version takes three.
 const ROWS_PER_QUERY: usize = 500;
+/// Content after which a statement brings no further one. A statement has 2.4 s: more, and a slow network never gets it done.
+const BYTES_PER_QUERY: i64 = 8 * 1024 * 1024;
 
 /// The newest pointer of each policy up to a revision.
 const POINTERS_AT: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
@@ -180,15 +182,7 @@ impl ReadTx {
         targets: &[(&str, i64)],
     ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
         let rows = versions_of(namespace, targets).all(&self.tx).await.map_err(failed)?;
-        let digests = rows.iter().map(|row| row.digest.clone());
-        let contents = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));
-        let contents: BTreeMap<String, Bytes> = contents
-            .all(&self.tx)
-            .await
-            .map_err(failed)?
-            .into_iter()
-            .map(|row| (row.digest, Bytes::from(row.bytes)))
-            .collect();
+        let contents = self.contents(&rows).await?;
         rows.into_iter()
             .map(|row| {
                 let content = contents.get(&row.digest).cloned();
@@ -196,6 +190,27 @@ impl ReadTx {
                 Ok(((row.policy.clone(), row.number), (rows::version(row)?, content)))
             })
             .collect()
+    }
+
+    /// The bytes of versions by digest, in statements that bring no more than one may in its time.
+    async fn contents(&self, rows: &[versions::Model]) -> Result<BTreeMap<String, Bytes>> {
+        let mut sizes: BTreeMap<&str, i64> = BTreeMap::new();
+        for row in rows {
+            sizes.insert(&row.digest, row.size_bytes);
+        }
+        let mut contents = BTreeMap::new();
+        let mut sizes = sizes.into_iter().peekable();
+        while sizes.peek().is_some() {
+            let mut bytes = 0;
+            let digests = std::iter::from_fn(|| {
+                bytes += sizes.peek().filter(|_| bytes < BYTES_PER_QUERY).map(|(_, size)| *size)?;
+                sizes.next().map(|(digest, _)| digest)
+            });
+            let query = contents::Entity::find().filter(contents::Column::Digest.is_in(digests));
+            let found = query.all(&self.tx).await.map_err(failed)?;
+            contents.extend(found.into_iter().map(|row| (row.digest, Bytes::from(row.bytes))));
+        }
+        Ok(contents)
     }
 
     async fn statements(

@@ -1,13 +1,12 @@
 //! Runs: recorded once, outside of every namespace's lock.
 
 use sea_orm::{
-    EntityTrait as _, IntoActiveModel as _, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
-    sea_query::OnConflict,
+    EntityTrait as _, IntoActiveModel as _, SqliteTransactionMode, TransactionOptions, sea_query::OnConflict,
 };
 
 use super::connect::Store;
 use super::entity::runs::{Column, Entity};
-use super::error::{commit_failed, failed};
+use super::error::failed;
 use super::idempotency::{IdempotencyKey, KeptAnswer, keep};
 use super::rows;
 use super::transaction::ReadTx;
@@ -28,13 +27,13 @@ impl Store {
     ///
     /// # Errors
     /// `CONCURRENT_CHANGE` when the same request is running, `OUTCOME_UNKNOWN`.
-    #[expect(clippy::disallowed_methods, reason = "a write of no namespace's log: it takes no lock")]
     pub async fn insert_run(&self, run: &Run, kept: Option<(&IdempotencyKey, KeptAnswer)>) -> Result<bool> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let tx = self.writer.begin_with_options(options).await.map_err(failed)?;
+        // A write of no namespace's log: it takes no lock.
+        let tx = self.writer()?.begin(options).await.map_err(failed)?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
         let insert = Entity::insert(rows::run_row(run).into_active_model()).on_conflict(taken);
         if insert.exec_without_returning(&tx).await.map_err(failed)? == 0 {
@@ -43,7 +42,7 @@ impl Store {
         if let Some((key, kept)) = kept {
             keep(&tx, key, kept, run.create_time).await?;
         }
-        tx.commit().await.map_err(commit_failed)?;
+        self.commit(tx, || ()).await?;
         Ok(true)
     }
 }

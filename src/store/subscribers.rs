@@ -106,7 +106,7 @@ fn named(names: &[SubscriberName]) -> SimpleExpr {
 
 impl Store {
     /// Writes leases with what their streams say. At most `ROWS_PER_STATEMENT`, each name once.
-    pub async fn announce(&self, holder: &str, announced: &[Announced], now: Micros) -> Result<()> {
+    pub async fn open_leases(&self, holder: &str, announced: &[Announced], now: Micros) -> Result<()> {
         let none = Standing::default();
         let mut batch = Vec::with_capacity(announced.len());
         for each in announced {
@@ -124,7 +124,7 @@ impl Store {
             ])
             .to_owned();
         let insert = Entity::insert_many(batch).on_conflict(replace);
-        insert.exec_without_returning(&self.writer).await.map_err(failed)?;
+        insert.exec_without_returning(&self.writer()?).await.map_err(failed)?;
         Ok(())
     }
 
@@ -147,7 +147,7 @@ impl Store {
             .value(Column::Digest, if_place_is_newer("digest"))
             .to_owned();
         let insert = Entity::insert_many(batch).on_conflict(merge);
-        insert.exec_without_returning(&self.writer).await.map_err(failed)?;
+        insert.exec_without_returning(&self.writer()?).await.map_err(failed)?;
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Store {
             last_seen_time: Set(now.0),
             ..Default::default()
         };
-        let done = Entity::update_many().set(lease).filter(named(names)).exec(&self.writer).await.map_err(failed)?;
+        let done = Entity::update_many().set(lease).filter(named(names)).exec(&self.writer()?).await.map_err(failed)?;
         Ok(done.rows_affected == names.len() as u64)
     }
 
@@ -167,7 +167,7 @@ impl Store {
     pub async fn end(&self, holder: &str, names: &[SubscriberName], now: Micros) -> Result<()> {
         let lease = ActiveModel { lease_end_time: Set(now.0), last_seen_time: Set(now.0), ..Default::default() };
         let update = Entity::update_many().set(lease).filter(named(names)).filter(Column::Holder.eq(holder));
-        update.exec(&self.writer).await.map_err(failed)?;
+        update.exec(&self.writer()?).await.map_err(failed)?;
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Store {
         let before = now.0.saturating_sub(SUBSCRIBER_OFFLINE_TTL_SECONDS * 1_000_000);
         let old =
             Entity::delete_many().filter(Column::LastSeenTime.lte(before)).filter(Column::LeaseEndTime.lte(now.0));
-        Ok(old.exec(&self.writer).await.map_err(failed)?.rows_affected)
+        Ok(old.exec(&self.writer()?).await.map_err(failed)?.rows_affected)
     }
 }
 

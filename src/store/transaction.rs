@@ -1,11 +1,17 @@
 //! The two kinds of transaction: one snapshot for a read, one locked namespace for a write.
 
+use std::time::Duration;
+
+use std::sync::Arc;
+
 use sea_orm::{
     AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
     IsolationLevel, QueryFilter as _, QuerySelect as _, Set, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait as _, sea_query::IntoCondition,
+    sea_query::IntoCondition,
 };
+use tokio::time::timeout;
 
+use super::bounded::Bounded;
 use super::connect::Store;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{commit_failed, failed};
@@ -18,23 +24,29 @@ use crate::domain::{Error, Reason, Result};
 /// A consistent view: every read through it sees the same commit.
 #[derive(Debug)]
 pub struct ReadTx {
-    pub(super) tx: DatabaseTransaction,
+    pub(super) tx: Tx,
 }
+
+/// The transaction under both.
+pub(super) type Tx = Bounded<DatabaseTransaction>;
 
 /// A write: the namespace is locked until it is committed or dropped, and dropping it undoes it.
 #[derive(Debug)]
 pub struct WriteTx {
     read: ReadTx,
+    store: Store,
     namespace: NamespaceId,
     head: Head,
 }
+
+/// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
+const COMMIT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 impl Store {
     /// Opens a consistent view.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    #[expect(clippy::disallowed_methods, reason = "here reads begin")]
     pub async fn read(&self) -> Result<ReadTx> {
         let options = if self.is_postgres() {
             TransactionOptions {
@@ -45,15 +57,26 @@ impl Store {
         } else {
             TransactionOptions::default()
         };
-        Ok(ReadTx { tx: self.reader.begin_with_options(options).await.map_err(failed)? })
+        Ok(ReadTx { tx: self.reader()?.begin(options).await.map_err(failed)? })
     }
 
     /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
-    #[expect(clippy::disallowed_methods, reason = "here writes begin")]
+    /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `STORE_IN_DOUBT`.
     pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
+        self.inner.doubt.check()?;
+        let write = self.begin_in_doubt(namespace).await?;
+        // Again: the connection may have been a new one, and only now led to another database.
+        self.inner.doubt.check()?;
+        Ok(write)
+    }
+
+    /// The same, also in doubt: for what ends it.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`.
+    pub async fn begin_in_doubt(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         // SQLite: a transaction that reads first and writes later would fail with SQLITE_BUSY instead of waiting.
         // PostgreSQL: read committed whatever the role's default, so that what is read after the lock is what is there.
         let options = TransactionOptions {
@@ -61,7 +84,7 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        let tx = self.writer.begin_with_options(options).await.map_err(failed)?;
+        let tx = self.writer()?.begin(options).await.map_err(failed)?;
         let row = namespaces::Entity::find_by_id(namespace.as_str())
             .lock_exclusive()
             .one(&tx)
@@ -69,7 +92,31 @@ impl Store {
             .map_err(failed)?
             .ok_or_else(|| namespace_not_found(namespace))?;
         let head = rows::head(&row)?;
-        Ok(WriteTx { read: ReadTx { tx }, namespace: namespace.clone(), head })
+        Ok(WriteTx { read: ReadTx { tx }, store: self.clone(), namespace: namespace.clone(), head })
+    }
+
+    /// Makes what a transaction did so, then runs `after`.
+    ///
+    /// # Errors
+    /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
+    #[expect(clippy::disallowed_methods, reason = "nothing a caller does may cancel a COMMIT (G8)")]
+    pub(super) async fn commit(
+        &self,
+        tx: Bounded<DatabaseTransaction>,
+        after: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
+        let commit = tokio::spawn(async move {
+            tx.commit().await.map_err(|error| commit_failed(error.to_string()))?;
+            after();
+            Ok(())
+        });
+        match timeout(COMMIT_ANSWER_TIMEOUT, commit).await {
+            Ok(done) => done.map_err(|error| Error::internal(format!("a commit ended early: {error}"))).flatten(),
+            Err(_) => {
+                self.inner.health.unanswered();
+                Err(commit_failed("no answer in time".to_owned()))
+            }
+        }
     }
 }
 
@@ -79,11 +126,7 @@ pub(super) fn namespace_not_found(namespace: &NamespaceId) -> Error {
 }
 
 /// Writes the set columns of exactly the row that `key` names. Nothing is read back: rows carry schemas and manifests.
-pub(super) async fn update_one<A: ActiveModelTrait>(
-    tx: &DatabaseTransaction,
-    row: A,
-    key: impl IntoCondition,
-) -> Result<()> {
+pub(super) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, key: impl IntoCondition) -> Result<()> {
     let done = A::Entity::update_many().set(row).filter(key.into_condition()).exec(tx).await.map_err(failed)?;
     match done.rows_affected {
         1 => Ok(()),
@@ -98,7 +141,7 @@ impl WriteTx {
         &self.read
     }
 
-    pub(super) fn tx(&self) -> &DatabaseTransaction {
+    pub(super) fn tx(&self) -> &Tx {
         &self.read.tx
     }
 
@@ -119,9 +162,32 @@ impl WriteTx {
         time: Micros,
         pointers: &[PointerChange],
     ) -> Result<()> {
-        let in_place = event.cursor == self.head.next() && event.prev_hash == self.head.hash;
-        if !in_place || event.namespace != self.namespace {
+        if event.cursor != self.head.next() {
             return Err(Error::internal("an event was made for another place of the log"));
+        }
+        self.add(event, policy, time).await?;
+        if !pointers.is_empty() {
+            self.move_pointers(event.cursor.revision, pointers).await?;
+        }
+        Ok(())
+    }
+
+    /// Appends the event that raises the epoch of this log. It moves nothing.
+    ///
+    /// # Errors
+    /// `INTERNAL` when the event does not stand at the next revision of a higher epoch with the head's hash.
+    pub async fn raise_epoch(&mut self, event: &Event, time: Micros) -> Result<()> {
+        let is_raised = event.cursor.epoch > self.head.cursor.epoch;
+        if !is_raised || event.cursor != self.head.next_epoch(event.cursor.epoch) {
+            return Err(Error::internal("an epoch was raised at another place of the log"));
+        }
+        self.add(event, None, time).await
+    }
+
+    /// Adds the event and moves the head.
+    async fn add(&mut self, event: &Event, policy: Option<&PolicyId>, time: Micros) -> Result<()> {
+        if event.prev_hash != self.head.hash || event.namespace != self.namespace {
+            return Err(Error::internal("an event was made for another log"));
         }
         let row = events::Model {
             namespace: self.namespace.to_string(),
@@ -137,10 +203,8 @@ impl WriteTx {
             statement: event.statement.clone(),
         };
         events::Entity::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
-        if !pointers.is_empty() {
-            self.move_pointers(event.cursor.revision, pointers).await?;
-        }
         let head = namespaces::ActiveModel {
+            epoch: Set(event.cursor.epoch),
             head_revision: Set(event.cursor.revision),
             head_hash: Set(event.hash.to_vec()),
             ..Default::default()
@@ -171,11 +235,19 @@ impl WriteTx {
         &self.namespace
     }
 
-    /// Makes it so.
+    /// Makes it so, then runs `after`. A caller that goes away, or that waited long enough, takes neither with it: both are
+    /// done in a task of their own.
     ///
     /// # Errors
     /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
-    pub async fn commit(self) -> Result<()> {
-        self.read.tx.commit().await.map_err(commit_failed)
+    pub async fn commit(self, after: impl FnOnce() + Send + 'static) -> Result<()> {
+        let Self { read, store, namespace, head } = self;
+        let inner = Arc::clone(&store.inner);
+        let noted = move || {
+            inner.memory.note(&namespace, head.cursor);
+            inner.committed.notify_one();
+            after();
+        };
+        store.commit(read.tx, noted).await
     }
 }

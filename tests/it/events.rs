@@ -12,7 +12,7 @@ use crate::harness::calls::{
 use crate::harness::on_both_databases;
 
 /// Recomputes what an auditor would, from the first event: place, chain, seal, statement, and what the payload says.
-fn audit(log: &[pb::Event], trust: &Trust) {
+pub fn audit(log: &[pb::Event], trust: &Trust) {
     let mut before = [0_u8; 32];
     for (event, revision) in log.iter().zip(1..) {
         assert_eq!(event.cursor.expect("a cursor").revision, revision, "a gap before {event:?}");

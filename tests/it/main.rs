@@ -24,6 +24,8 @@ mod draft;
 #[cfg(test)]
 mod durability;
 #[cfg(test)]
+mod epochs;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fan_out;
@@ -38,7 +40,11 @@ mod lifecycle;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod otlp;
+#[cfg(test)]
+mod outage;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]

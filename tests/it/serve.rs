@@ -1,6 +1,5 @@
 //! A server that runs and ends: its files, its HTTP port, its health, and the way it stops.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -14,20 +13,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::calls::{draft_request, policy, release};
+use crate::harness::http::get;
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub, on_both_databases};
-
-/// GET over HTTP/1.1: the status, the headers in lower case, and the body.
-pub fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
-    let address = base.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address)?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or(std::io::ErrorKind::InvalidData)?;
-    Ok((status, head.to_lowercase(), body.to_owned()))
-}
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("metadata").permissions().mode() & 0o777

@@ -9,12 +9,12 @@ use policyhub::domain::subscriber::{Report, Standing, SubscriberId, SubscriberNa
 use tonic::Code;
 
 use crate::harness::calls::{NAMESPACE, activate, draft, publish, refused, refused_fields, release};
+use crate::harness::http::get;
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{
     Stream, applied, at, digest_at, eventually, rejected, subscribe, subscriber, subscribers, watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY};
-use crate::serve::get;
 
 /// Two versions of a policy, the first one in force; answers the revision.
 async fn two_versions(client: &Client) -> i64 {

@@ -55,6 +55,8 @@ pub struct StorageConfig {
     pub data_dir: PathBuf,
     /// Scheme `sqlite`, `postgres` or `postgresql`. The path of a default one is percent-encoded.
     pub database_url: ConnectionUrl,
+    /// Where to LISTEN, when not at `database_url`. PostgreSQL.
+    pub listen_url: Option<ConnectionUrl>,
     /// Whether `serve` migrates. Without it, `serve` refuses a schema that is not this version's.
     pub migrate: bool,
 }
@@ -106,6 +108,8 @@ pub struct WatchConfig {
     /// 50 ms to 1 s. Too high: changes made at another replica arrive late. Too low:
     /// idle replicas load the database.
     pub poll_interval: Duration,
+    /// Whether PostgreSQL tells replicas of each other's changes. Without it they arrive one `poll_interval` late at most.
+    pub listen_notify: bool,
     /// Per namespace. Too high: memory. Too low: a subscriber that pauses shortly is served from the database.
     pub ring_events: usize,
     /// At this server. Too high: memory. Too low: subscribers are refused with `TOO_MANY_STREAMS`.
@@ -146,6 +150,7 @@ impl Settings {
                     self.poll_interval_ms.unwrap_or(POLL_INTERVAL_MS),
                     50..=1_000,
                 )?,
+                listen_notify: self.listen_notify.unwrap_or(true),
                 ring_events: in_range(
                     "watch_ring_events",
                     self.watch_ring_events.unwrap_or(WATCH_RING_EVENTS),
@@ -160,6 +165,7 @@ impl Settings {
             telemetry: self.telemetry()?,
             storage: StorageConfig {
                 database_url: database_url(self.database_url, &data_dir)?,
+                listen_url: listen_url(self.listen_url)?,
                 migrate: self.migrate.unwrap_or(true),
                 data_dir,
             },
@@ -232,6 +238,7 @@ impl Config {
         json!({
             "data_dir": path(&storage.data_dir),
             "database_url": storage.database_url.redacted(),
+            "listen_url": storage.listen_url.as_ref().map(ConnectionUrl::redacted),
             "migrate": storage.migrate,
             "grpc_addr": listen.grpc_addr.to_string(),
             "http_addr": listen.http_addr.to_string(),
@@ -254,6 +261,7 @@ impl Config {
             "token_audience": keys.token_audience,
             "heartbeat_interval_ms": ms(watch.heartbeat_interval),
             "poll_interval_ms": ms(watch.poll_interval),
+            "listen_notify": watch.listen_notify,
             "watch_ring_events": watch.ring_events,
             "max_watch_streams": watch.max_streams,
             "log_format": match telemetry.log_format {
@@ -305,6 +313,15 @@ pub(super) fn in_range<T: PartialOrd + Display>(
 
 pub(super) fn milliseconds(key: &'static str, value: u64, range: RangeInclusive<u64>) -> Result<Duration, ConfigError> {
     in_range(key, value, range).map(Duration::from_millis)
+}
+
+fn listen_url(url: Option<ConnectionUrl>) -> Result<Option<ConnectionUrl>, ConfigError> {
+    match given_url(url) {
+        Some(url) if !matches!(url.scheme(), Some("postgres" | "postgresql")) => {
+            Err(invalid("listen_url", "must begin with postgres:// or postgresql://"))
+        }
+        url => Ok(url),
+    }
 }
 
 fn database_url(url: Option<ConnectionUrl>, data_dir: &Path) -> Result<ConnectionUrl, ConfigError> {

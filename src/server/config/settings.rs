@@ -52,6 +52,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<ConnectionUrl>,
 
+    /// PostgreSQL for LISTEN, when database_url leads to a pooler that would lose it [default: database_url]
+    #[arg(long, env = "POLICYHUB_LISTEN_URL", value_name = "URL", hide_env_values = true)]
+    pub listen_url: Option<ConnectionUrl>,
+
     /// Bring the database to this version's schema when serving [default: true]
     #[arg(long, env = "POLICYHUB_MIGRATE", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
@@ -130,6 +134,11 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_POLL_INTERVAL_MS", value_name = "MS")]
     pub poll_interval_ms: Option<u64>,
 
+    /// Have PostgreSQL tell replicas of each other's changes; without it they look [default: true]
+    #[arg(long, env = "POLICYHUB_LISTEN_NOTIFY", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub listen_notify: Option<bool>,
+
     /// Events each namespace keeps in memory for watches, 16 to 65536 [default: 1024]
     #[arg(long, env = "POLICYHUB_WATCH_RING_EVENTS", value_name = "COUNT")]
     pub watch_ring_events: Option<usize>,
@@ -192,6 +201,7 @@ impl Settings {
             config: self.config.or(file.config),
             data_dir: self.data_dir.or(file.data_dir),
             database_url: self.database_url.or(file.database_url),
+            listen_url: self.listen_url.or(file.listen_url),
             migrate: self.migrate.or(file.migrate),
             grpc_addr: self.grpc_addr.or(file.grpc_addr),
             http_addr: self.http_addr.or(file.http_addr),
@@ -211,6 +221,7 @@ impl Settings {
             token_audience: self.token_audience.or(file.token_audience),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             poll_interval_ms: self.poll_interval_ms.or(file.poll_interval_ms),
+            listen_notify: self.listen_notify.or(file.listen_notify),
             watch_ring_events: self.watch_ring_events.or(file.watch_ring_events),
             max_watch_streams: self.max_watch_streams.or(file.max_watch_streams),
             log_format: self.log_format.or(file.log_format),

@@ -54,6 +54,7 @@ fn defaults_are_the_documented_ones() {
         serde_json::json!({
             "data_dir": "./policyhub-data",
             "database_url": "sqlite://./policyhub-data/policyhub.db",
+            "listen_url": null,
             "migrate": true,
             "grpc_addr": "127.0.0.1:7070",
             "http_addr": "127.0.0.1:7071",
@@ -73,6 +74,7 @@ fn defaults_are_the_documented_ones() {
             "token_audience": "policyhub",
             "heartbeat_interval_ms": 10_000,
             "poll_interval_ms": 1_000,
+            "listen_notify": true,
             "watch_ring_events": 1_024,
             "max_watch_streams": 20_000,
             "log_format": "text",
@@ -105,7 +107,7 @@ fn every_key_is_a_flag_a_variable_and_a_line_of_the_summary() {
 
 #[test]
 fn help_shows_no_url_from_the_environment() {
-    for key in ["database_url", "otlp_endpoint", "otel_exporter_otlp_endpoint"] {
+    for key in ["database_url", "listen_url", "otlp_endpoint", "otel_exporter_otlp_endpoint"] {
         let command = command();
         let argument = command.get_arguments().find(|argument| argument.get_id() == key).expect("key");
         assert!(argument.is_hide_env_values_set(), "{key}");

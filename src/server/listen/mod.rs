@@ -11,5 +11,5 @@ mod io;
 mod tls;
 
 pub use accept::Listener;
-pub use connection::Cause;
+pub use connection::{Cause, GrpcService};
 pub use tls::server_config;

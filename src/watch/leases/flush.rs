@@ -84,7 +84,7 @@ impl Leases {
         let now: Micros = self.now();
         for batch in work.announce.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Announced> = batch.iter().map(|(announced, _)| announced.clone()).collect();
-            self.store.announce(&self.holder, &rows, now).await?;
+            self.store.open_leases(&self.holder, &rows, now).await?;
             self.mark(batch.iter().map(|(row, opened)| (&row.name, *opened)), |entry, opened| entry.announced = opened);
         }
         for batch in work.report.chunks(ROWS_PER_STATEMENT) {

@@ -1,20 +1,14 @@
 //! What the server counts, as a scrape reads it.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::time::Instant;
 
 use super::Hub;
+use super::http::get;
 use super::watching::DEADLINE;
 
 /// The text of a scrape.
 pub fn text(hub: &Hub) -> String {
-    let address = hub.http.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).expect("the HTTP port");
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").expect("a request");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    answer
+    get(&hub.http, "/metrics").expect("an answer").2
 }
 
 /// The value of a row, named with its labels.

@@ -4,11 +4,13 @@
 
 pub mod bare;
 pub mod calls;
+pub mod faults;
 pub mod frames;
 pub mod http;
 pub mod hub;
 pub mod metrics;
 pub mod postgres;
+pub mod proxy;
 pub mod subscribing;
 pub mod watching;
 

@@ -11,19 +11,24 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
-/// Runs the cluster and ends it when its standard input does. Arguments: bin, parent, then lines of postgresql.conf.
+/// Runs the cluster and ends it when its standard input does. Arguments: bin, parent,
+/// the port of a primary to follow or nothing, then lines of postgresql.conf.
 const KEEPER: &str = r#"
 trap '' PIPE
 trap : HUP INT TERM
 exec 2>&1
-bin=$1 parent=$2
-shift 2
+bin=$1 parent=$2 source=$3
+shift 3
 umask 077
 dir=$(mktemp -d "$parent/policyhub-postgres.XXXXXX") || exit 1
-"$bin/initdb" -D "$dir/data" -U postgres -A trust --no-sync -E UTF8 --locale=C >"$dir/log" 2>&1 &&
+if [ -n "$source" ]; then
+  "$bin/pg_basebackup" -D "$dir/data" -h 127.0.0.1 -p "$source" -U postgres -R --checkpoint=fast >"$dir/log" 2>&1
+else
+  "$bin/initdb" -D "$dir/data" -U postgres -A trust --no-sync -E UTF8 --locale=C >"$dir/log" 2>&1
+fi &&
   printf '%s\n' "$@" >>"$dir/data/postgresql.conf" &&
   "$bin/pg_ctl" start -s -w -t 60 -D "$dir/data" -l "$dir/log" >>"$dir/log" 2>&1 &&
   echo ready && read -r _
@@ -40,10 +45,13 @@ const PORT_ATTEMPTS: usize = 8;
 
 /// A running PostgreSQL. Dropping it stops it and removes its files.
 pub struct Cluster {
-    bin: PathBuf,
-    port: u16,
+    pub(super) bin: PathBuf,
+    /// Where it listens.
+    pub port: u16,
     keeper: Child,
     databases: AtomicU64,
+    /// Processes that stand still.
+    pub(super) stopped: Mutex<Vec<u32>>,
 }
 
 impl Cluster {
@@ -55,12 +63,25 @@ impl Cluster {
 
     /// A cluster of one's own, for tests that break it or need other settings. Later settings win over the harness's.
     pub fn start(extra_settings: &[(&str, &str)]) -> Cluster {
+        Self::start_after(None, extra_settings)
+    }
+
+    /// An asynchronous standby of this cluster, as it is now.
+    pub fn standby(&self) -> Cluster {
+        Self::start_after(Some(self.port), &[])
+    }
+
+    fn start_after(source: Option<u16>, extra_settings: &[(&str, &str)]) -> Cluster {
         let bin = binaries();
         let mut said = String::new();
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
-            match keep(&bin, port, extra_settings) {
-                Ok(keeper) => return Cluster { bin, port, keeper, databases: AtomicU64::new(0) },
+            match keep(&bin, port, source, extra_settings) {
+                Ok(keeper) => {
+                    let databases = AtomicU64::new(0);
+                    let cluster = Cluster { bin, port, keeper, databases, stopped: Mutex::default() };
+                    return cluster;
+                }
                 Err(log) if log.contains("could not bind") || log.contains("could not create any TCP/IP") => said = log,
                 Err(log) => panic!("failed to start PostgreSQL from {}:\n{log}", bin.display()),
             }
@@ -87,7 +108,18 @@ impl Cluster {
 
     /// The same, when it may be refused: the error is what PostgreSQL said.
     pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
-        let output = Command::new(self.bin.join("psql"))
+        let output =
+            self.psql_command(database, sql).output().unwrap_or_else(|error| panic!("failed to run psql: {error}"));
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    pub(super) fn psql_command(&self, database: &str, sql: &str) -> Command {
+        let mut command = Command::new(self.bin.join("psql"));
+        command
             .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"])
             .args(["--host=127.0.0.1", "--username=postgres", "--no-password"])
             .arg(format!("--port={}", self.port))
@@ -96,26 +128,21 @@ impl Cluster {
             // PG* variables of the caller would lead elsewhere.
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| panic!("failed to run psql: {error}"));
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+            .stdin(Stdio::null());
+        command
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        self.go_on();
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
 }
 
 /// Starts the keeper and waits for its word; the error is everything it said instead.
-fn keep(bin: &Path, port: u16, extra_settings: &[(&str, &str)]) -> Result<Child, String> {
+fn keep(bin: &Path, port: u16, source: Option<u16>, extra_settings: &[(&str, &str)]) -> Result<Child, String> {
     let port = port.to_string();
     // fsync, full_page_writes and synchronous_commit stay on, as the server under test demands.
     let ours = [
@@ -129,7 +156,8 @@ fn keep(bin: &Path, port: u16, extra_settings: &[(&str, &str)]) -> Result<Child,
     let lines =
         ours.iter().chain(extra_settings).map(|(key, value)| format!("{key} = '{}'", value.replace('\'', "''")));
     let mut command = Command::new("sh");
-    command.args(["-c", KEEPER, "sh"]).arg(bin).arg(data_parent()).args(lines);
+    let source = source.map(|port| port.to_string()).unwrap_or_default();
+    command.args(["-c", KEEPER, "sh"]).arg(bin).arg(data_parent()).arg(source).args(lines);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
     // A Ctrl-C for the tests must not reach the keeper before it has tidied up.
@@ -205,7 +233,7 @@ fn free_port() -> u16 {
 }
 
 /// The user and group to run as when this process is root, whom PostgreSQL refuses; none when it is not.
-fn unprivileged() -> Option<(u32, u32)> {
+pub(super) fn unprivileged() -> Option<(u32, u32)> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
     if effective != Some("0") {

@@ -1,0 +1,101 @@
+//! `policyhub epoch`: what a lost tail left, and the acceptance of it. On the server's machine, like `migrate`.
+
+use std::fmt::Write as _;
+
+use anyhow::ensure;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::failure::Usage;
+use super::output::{Format, print_json, write_stdout};
+use crate::server::config::Settings;
+use crate::server::{EpochState, bump_epoch, epoch_state};
+
+/// What to do with epochs.
+#[derive(Debug, Subcommand)]
+pub enum Commands {
+    /// Show where each log ends, and whether the store is in doubt
+    Show(Show),
+    /// Accept that the newest changes may be lost: raise the epoch of every log, and let writes go on
+    Bump(Bump),
+}
+
+/// Show where each log ends, and whether the store is in doubt
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub epoch show --data-dir /var/lib/policyhub")]
+pub struct Show {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Accept that the newest changes may be lost
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub epoch bump --accept-loss --data-dir /var/lib/policyhub\n\n\
+                        Nothing that is in the logs changes, and nothing is activated. Changes that were acknowledged and\n\
+                        are not in the logs are gone. Without doubt, or twice, it changes nothing.")]
+pub struct Bump {
+    /// Say that you looked into what was lost; it is needed
+    #[arg(long)]
+    accept_loss: bool,
+    /// Also when nothing speaks for a loss: after a restored backup that took its data directory with it
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Runs it.
+pub async fn run(output: Format, command: Commands) -> anyhow::Result<()> {
+    match command {
+        Commands::Show(arguments) => show(output, &epoch_state(arguments.settings).await?),
+        Commands::Bump(arguments) => {
+            ensure!(
+                arguments.accept_loss,
+                Usage(
+                    "say --accept-loss when you have looked into what was lost: see `policyhub epoch show`".to_owned()
+                )
+            );
+            let (epoch, logs) = bump_epoch(arguments.settings, arguments.force).await?;
+            if output == Format::Json {
+                return print_json(&json!({"epoch": epoch, "raised": logs}));
+            }
+            let text = match logs {
+                0 => format!("epoch {epoch}: nothing to raise, the store is not in doubt\n"),
+                logs => format!("epoch {epoch}: {logs} logs raised\n"),
+            };
+            write_stdout(text.as_bytes())
+        }
+    }
+}
+
+fn show(output: Format, state: &EpochState) -> anyhow::Result<()> {
+    if output == Format::Json {
+        let heads = state
+            .heads
+            .iter()
+            .map(|(id, head)| json!({"namespace": id.name(), "epoch": head.epoch, "revision": head.revision}));
+        return print_json(&json!({
+            "heads": heads.collect::<Vec<_>>(),
+            "incarnation": state.incarnation,
+            "doubt": state.doubt,
+            "unfinished": state.unfinished,
+        }));
+    }
+    let mut text = String::new();
+    for (id, head) in &state.heads {
+        let _ = writeln!(text, "{}  epoch {}, revision {}", id.name(), head.epoch, head.revision);
+    }
+    if !state.incarnation.is_empty() {
+        let _ = writeln!(text, "PostgreSQL (system identifier/timeline)  {}", state.incarnation);
+    }
+    if let Some(target) = state.unfinished {
+        let _ = writeln!(text, "a bump to epoch {target} was begun and not ended: run it again");
+    }
+    match &state.doubt {
+        Some(doubt) => {
+            let _ = writeln!(text, "in doubt: {doubt}");
+        }
+        None => text.push_str("not in doubt\n"),
+    }
+    write_stdout(text.as_bytes())
+}

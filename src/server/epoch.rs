@@ -1,0 +1,75 @@
+//! `policyhub epoch`: on the server's machine, with its database and its keys; servers may be running.
+
+use anyhow::{Context as _, Result};
+
+use super::clock;
+use super::config::{Config, Settings};
+use super::data_dir::high_water;
+use super::keys::Keys;
+use super::serve::{database, identify};
+use super::telemetry::Telemetry;
+use crate::domain::event::Cursor;
+use crate::domain::name::NamespaceId;
+use crate::service::{Bump, Bumped, Signer};
+use crate::store::Store;
+
+/// What the store says of its epochs.
+#[derive(Debug)]
+pub struct EpochState {
+    /// Where each log ends.
+    pub heads: Vec<(NamespaceId, Cursor)>,
+    /// System identifier and timeline of PostgreSQL; empty on SQLite.
+    pub incarnation: String,
+    /// Why the store is in doubt, if it is.
+    pub doubt: Option<String>,
+    /// The target of a bump that did not end.
+    pub unfinished: Option<i64>,
+}
+
+/// Looks at the epochs; changes nothing of the logs.
+///
+/// # Errors
+/// Everything that keeps a server from starting.
+pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
+    let (config, _telemetry) = load(settings)?;
+    let (store, _) = open(&config).await?;
+    let doubt = store.examine().await?;
+    let epochs = store.epochs().await?;
+    store.close().await;
+    Ok(EpochState {
+        heads: epochs.heads.into_iter().collect(),
+        incarnation: epochs.incarnation,
+        doubt,
+        unfinished: epochs.unfinished,
+    })
+}
+
+/// Raises the epoch of every log; answers the epoch in force and how many logs were raised.
+///
+/// # Errors
+/// As `epoch_state`, and when a write fails: run it again.
+pub async fn bump_epoch(settings: Settings, force: bool) -> Result<(i64, usize)> {
+    let (config, _telemetry) = load(settings)?;
+    let (store, signer) = open(&config).await?;
+    let bumped = crate::service::bump_epoch(&store, &signer, Bump { force, now: clock::now() }).await;
+    store.close().await;
+    match bumped.context("failed to raise every log; run it again")? {
+        Bumped::Raised { epoch, logs } => Ok((epoch, logs)),
+        Bumped::NotInDoubt { epoch } => Ok((epoch, 0)),
+    }
+}
+
+fn load(settings: Settings) -> Result<(Config, Telemetry)> {
+    let config = settings.load()?;
+    let telemetry = Telemetry::start(&config.telemetry)?;
+    Ok((config, telemetry))
+}
+
+async fn open(config: &Config) -> Result<(Store, Signer)> {
+    let keys = Keys::existing(&config.keys.keys_dir, config.keys.signing_algorithm)
+        .context("failed to read the keys of the server")?;
+    let store = database(&config.storage)?.open(false).await?;
+    let signer = identify(&store, keys).await?;
+    store.remember(high_water(&config.storage.data_dir), signer.store());
+    Ok((store, signer))
+}

@@ -1,0 +1,101 @@
+//! A connection or transaction whose every statement is bounded in time: a stopped database answers nothing for ever.
+//!
+//! Only COMMIT is not: cancelled, nobody would know what became of it (G8). What fails here is told to `Health`.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::prelude::async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr,
+    Statement, TransactionOptions, TransactionTrait as _,
+};
+
+use tokio::task::JoinError;
+
+use super::error::is_suspicious;
+use super::health::Health;
+
+/// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
+/// (G17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
+/// (`POSTGRES_SETTINGS`), so that a database that answers "not now" is told from one that does not answer.
+const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
+
+/// What the store runs statements on.
+#[derive(Debug)]
+pub(super) struct Bounded<C> {
+    connection: C,
+    health: Arc<Health>,
+}
+
+impl<C> Bounded<C> {
+    pub(super) fn new(connection: C, health: Arc<Health>) -> Self {
+        Self { connection, health }
+    }
+
+    /// Waits for an answer, but not for ever.
+    async fn answer<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
+            Ok(answer) => self.observed(answer),
+            Err(_) => {
+                self.health.unanswered();
+                Err(DbErr::Conn(RuntimeErr::Internal("no answer in time".to_owned())))
+            }
+        }
+    }
+
+    fn observed<T>(&self, answer: Result<T, DbErr>) -> Result<T, DbErr> {
+        if answer.as_ref().err().is_some_and(is_suspicious) {
+            self.health.suspect();
+        }
+        answer
+    }
+}
+
+impl Bounded<DatabaseConnection> {
+    /// Opens a transaction.
+    ///
+    /// In a task of its own: sqlx rolls back a transaction that is dropped, but not one whose BEGIN was cancelled on its
+    /// way, and the next user of that connection would find himself in it.
+    #[expect(clippy::disallowed_methods, reason = "here the transactions of the store begin; the task ends with BEGIN")]
+    pub(super) async fn begin(&self, options: TransactionOptions) -> Result<Bounded<DatabaseTransaction>, DbErr> {
+        let connection = self.connection.clone();
+        let begin = tokio::spawn(async move { connection.begin_with_options(options).await });
+        let ended = |error: JoinError| Err(DbErr::Conn(RuntimeErr::Internal(error.to_string())));
+        let begun = self.answer(async { begin.await.unwrap_or_else(ended) }).await?;
+        Ok(Bounded::new(begun, Arc::clone(&self.health)))
+    }
+}
+
+impl Bounded<DatabaseTransaction> {
+    /// Commits, however long it takes.
+    pub(super) async fn commit(self) -> Result<(), DbErr> {
+        let Self { connection, health } = self;
+        let answer = connection.commit().await;
+        Bounded::new((), health).observed(answer)
+    }
+}
+
+#[async_trait]
+impl<C: ConnectionTrait + Send + Sync> ConnectionTrait for Bounded<C> {
+    fn get_database_backend(&self) -> DbBackend {
+        self.connection.get_database_backend()
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.answer(self.connection.execute_raw(statement)).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.answer(self.connection.execute_unprepared(sql)).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.answer(self.connection.query_one_raw(statement)).await
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.answer(self.connection.query_all_raw(statement)).await
+    }
+}

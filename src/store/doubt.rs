@@ -1,0 +1,135 @@
+//! Doubt: signs that the store lost its tail. In doubt nothing is written until an operator accepts the loss (G1b).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sea_orm::{ConnectionTrait as _, Statement};
+
+use super::connect::Store;
+use super::error::failed;
+use super::incarnation::{ACTUAL, INCARNATION, difference};
+use super::memory::below;
+use crate::domain::{Error, Reason, Result};
+
+/// What an operator runs.
+const COMMAND: &str = "policyhub epoch bump --accept-loss";
+
+/// What speaks for a lost tail.
+#[derive(Debug, Default)]
+pub(super) struct Doubt(Mutex<Signs>);
+
+#[derive(Debug, Default)]
+struct Signs {
+    other_incarnation: Option<String>,
+    lost_tail: Option<String>,
+    /// Connections that led elsewhere, so far.
+    led_elsewhere: u64,
+}
+
+impl Doubt {
+    fn signs(&self) -> MutexGuard<'_, Signs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection led to another database.
+    pub(super) fn other_incarnation(&self, seen: String) {
+        let was = {
+            let mut signs = self.signs();
+            signs.led_elsewhere += 1;
+            signs.other_incarnation.replace(seen.clone())
+        };
+        if was.as_ref() != Some(&seen) {
+            tracing::error!(seen, "the store is in doubt and read-only; find out what was lost, then run `{COMMAND}`");
+        }
+    }
+
+    fn lost_tail(&self, seen: String) {
+        let was = self.signs().lost_tail.replace(seen.clone());
+        if was.as_ref() != Some(&seen) {
+            tracing::error!(seen, "the store is in doubt and read-only; find out what was lost, then run `{COMMAND}`");
+        }
+    }
+
+    fn led_elsewhere(&self) -> u64 {
+        self.signs().led_elsewhere
+    }
+
+    /// Ends the doubt, unless a connection led elsewhere after `led_elsewhere` was read.
+    fn clear(&self, led_elsewhere: u64) {
+        let mut signs = self.signs();
+        if signs.led_elsewhere == led_elsewhere {
+            *signs = Signs { led_elsewhere, ..Signs::default() };
+            tracing::warn!("the store is in doubt no more: writes go on");
+        }
+    }
+
+    fn seen(&self) -> Option<String> {
+        let signs = self.signs();
+        let texts: Vec<&str> =
+            [&signs.other_incarnation, &signs.lost_tail].into_iter().filter_map(Option::as_deref).collect();
+        (!texts.is_empty()).then(|| texts.join("; "))
+    }
+
+    /// Refuses a write in doubt.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.seen() {
+            Some(seen) => Err(Error::new(
+                Reason::StoreInDoubt,
+                format!(
+                    "the store may have lost its newest changes and is read-only: {seen}; the operator runs `{COMMAND}`"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Store {
+    /// What put the store in doubt, if it is.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        self.inner.doubt.seen()
+    }
+
+    /// Looks again: the incarnation against the recorded one, every head against what was seen of it. Answers the doubt.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn examine(&self) -> Result<Option<String>> {
+        let led_elsewhere = self.inner.doubt.led_elsewhere();
+        let other_incarnation = match self.incarnation().await? {
+            Some(actual) => self.meta(INCARNATION).await?.and_then(|recorded| difference(&recorded, &actual)),
+            None => None,
+        };
+        let heads = self.all_heads().await?.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect();
+        let lost_tail = below(&self.inner.memory.heads(), &heads);
+        if other_incarnation.is_none() && lost_tail.is_none() {
+            if self.doubt().is_some() {
+                // Connections that were made in doubt may lead elsewhere than the one that was asked now: each new one is
+                // compared again.
+                self.replace_pools().await;
+                self.inner.doubt.clear(led_elsewhere);
+            }
+            for (namespace, cursor) in heads {
+                self.inner.memory.note(&namespace, cursor);
+            }
+        }
+        if let Some(seen) = other_incarnation {
+            self.inner.doubt.other_incarnation(seen);
+        }
+        if let Some(seen) = lost_tail {
+            self.inner.doubt.lost_tail(seen);
+        }
+        Ok(self.doubt())
+    }
+
+    /// Which PostgreSQL it is; nothing on SQLite, whose file has no name of its own.
+    pub(super) async fn incarnation(&self) -> Result<Option<String>> {
+        if !self.is_postgres() {
+            return Ok(None);
+        }
+        let reader = self.reader_in_outage();
+        let row = reader.query_one_raw(Statement::from_string(reader.get_database_backend(), ACTUAL)).await;
+        let row = row.map_err(failed)?.ok_or_else(|| Error::internal("the database does not say which it is"))?;
+        row.try_get_by_index(0).map(Some).map_err(failed)
+    }
+}

@@ -1,0 +1,126 @@
+//! Whether the database answers: suspected by every statement that fails, decided by a probe, obeyed by every call.
+//!
+//! A probe is a connection of its own, so it tells a database that is gone from one that is busy and from pooled
+//! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::connect::{Database, Store, postgres_options, sqlite_options};
+use super::incarnation;
+use crate::domain::{Error, Reason, Result};
+
+/// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Between two probes. Longer: writes go on later after an outage. Shorter: a database that comes up is asked more often.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// What is known of the database.
+#[derive(Debug, Default)]
+pub(super) struct Health {
+    down: AtomicBool,
+    /// Something was not answered: connections may be dead without anybody saying so.
+    unanswered: AtomicBool,
+    suspected: Notify,
+}
+
+impl Health {
+    /// A statement failed in a way that may be an outage.
+    pub(super) fn suspect(&self) {
+        self.suspected.notify_one();
+    }
+
+    /// A statement was given up.
+    pub(super) fn unanswered(&self) {
+        self.unanswered.store(true, Ordering::Relaxed);
+        self.suspect();
+    }
+
+    /// Fails at once during an outage.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.down.load(Ordering::Relaxed) {
+            let message = "the database does not answer; retry with the same request_id";
+            return Err(Error::new(Reason::DatabaseUnavailable, message));
+        }
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Whether the database is known not to answer.
+    #[must_use]
+    pub fn is_degraded(&self) -> bool {
+        self.inner.health.down.load(Ordering::Relaxed)
+    }
+
+    /// Follows every suspicion until it is dropped: the breaker opens while probes fail and closes when one succeeds.
+    pub async fn watch_health(&self) {
+        let health = &self.inner.health;
+        loop {
+            health.suspected.notified().await;
+            while !(self.probe().await && self.take_back().await) {
+                if !health.down.swap(true, Ordering::Relaxed) {
+                    tracing::error!("the database does not answer; serving from memory, writes fail at once");
+                }
+                sleep(PROBE_INTERVAL).await;
+            }
+            if health.down.swap(false, Ordering::Relaxed) {
+                tracing::warn!("the database answers again");
+            }
+            sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Makes ready to go on with a database that answers.
+    async fn take_back(&self) -> bool {
+        let health = &self.inner.health;
+        let was_down = health.down.load(Ordering::Relaxed);
+        // A link that was cut in silence keeps its connections for many minutes: new ones take their place. After an outage
+        // always: a call whose caller went away was never heard to be unanswered, and its connection hangs all the same.
+        if health.unanswered.swap(false, Ordering::Relaxed) || was_down {
+            self.replace_pools().await;
+        }
+        if !was_down {
+            return true;
+        }
+        // It may be another database, or an older state of it: seen before the first write.
+        let examined = self.examine().await;
+        if let Err(error) = &examined {
+            tracing::error!(%error, detail = error.internal, "failed to compare the database with what was seen of it");
+        }
+        examined.is_ok()
+    }
+
+    async fn probe(&self) -> bool {
+        let probe = async {
+            match &self.inner.database {
+                Database::Postgres { url } => {
+                    let Ok(options) = postgres_options(url) else { return false };
+                    let mut connection = match options.connect().await {
+                        Ok(connection) => connection,
+                        Err(error) => return answered(&error),
+                    };
+                    let is_primary = incarnation::is_primary(&mut connection).await;
+                    // It has answered; whether it says goodbye is of no interest.
+                    let _ = connection.close().await;
+                    is_primary
+                }
+                Database::Sqlite { path } => {
+                    let Ok(mut connection) = sqlite_options(path).connect().await else { return false };
+                    connection.ping().await.is_ok()
+                }
+            }
+        };
+        timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
+    }
+}
+
+/// Whether a refused connection is an answer: one that has no room or no welcome for a new one may still serve those it has.
+/// One that starts or stops (57P) does not.
+fn answered(error: &sea_orm::sqlx::Error) -> bool {
+    error.as_database_error().and_then(|refusal| refusal.code()).is_some_and(|code| !code.starts_with("57P"))
+}

@@ -1,0 +1,62 @@
+//! Which PostgreSQL it is: a promoted standby or a restored backup is another incarnation of the same store (G1b).
+//!
+//! Compared on every new connection, so that no write slips between a failover and the comparison.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sea_orm::sqlx;
+use sea_orm::sqlx::pool::PoolConnectionMetadata;
+use sea_orm::sqlx::postgres::PgConnection;
+
+use super::doubt::Doubt;
+
+/// Where `store_meta` keeps the incarnation that the store knows.
+pub(super) const INCARNATION: &str = "incarnation";
+
+/// The system identifier says which cluster it is, the timeline how often one of its copies was promoted. The name of the
+/// file being written has the timeline right after a promotion; the control file learns it at the next checkpoint.
+pub(super) const ACTUAL: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text || '/' || \
+     ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint::text";
+
+/// What a server is connected to.
+type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
+
+/// Whether it takes writes.
+pub(super) async fn is_primary(connection: &mut PgConnection) -> bool {
+    let standby = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()").fetch_one(connection).await;
+    matches!(standby, Ok(false))
+}
+
+/// What every new connection must pass: a standby is refused, another incarnation puts the store in doubt.
+pub(super) fn verified(
+    doubt: Arc<Doubt>,
+) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> Answer<'c, ()> + Send + Sync + 'static {
+    move |connection, _| {
+        let doubt = Arc::clone(&doubt);
+        Box::pin(async move {
+            if !is_primary(connection).await {
+                return Err(sqlx::Error::Protocol("a standby, or no answer".to_owned()));
+            }
+            let actual = sqlx::query_scalar::<_, String>(ACTUAL).fetch_one(&mut *connection).await?;
+            let recorded = sqlx::query_scalar::<_, String>("SELECT value FROM store_meta WHERE name = $1")
+                .bind(INCARNATION)
+                .fetch_optional(connection)
+                .await?;
+            if let Some(difference) = recorded.and_then(|recorded| difference(&recorded, &actual)) {
+                doubt.other_incarnation(difference);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// What to say of an incarnation that is not the recorded one.
+pub(super) fn difference(recorded: &str, actual: &str) -> Option<String> {
+    (recorded != actual).then(|| {
+        format!(
+            "the database is another one than before, a promoted standby or a restored backup: its system identifier \
+             and timeline are {actual}, recorded is {recorded}"
+        )
+    })
+}

@@ -1,0 +1,190 @@
+//! What this replica has seen of each log, kept beside the database: the second memory that shows a lost tail (G1b).
+//!
+//! A file of its own, replaced whole and synced. It is missing without harm: then only the other memories tell.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::connect::Store;
+use crate::domain::event::Cursor;
+use crate::domain::name::NamespaceId;
+
+/// The newest cursor seen of each namespace.
+pub(super) type Heads = BTreeMap<NamespaceId, Cursor>;
+
+#[derive(Debug, Default)]
+pub(super) struct Memory(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    file: Option<(PathBuf, String)>,
+    heads: Heads,
+    /// Whether the file knows less.
+    is_ahead: bool,
+}
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    store: String,
+    heads: Heads,
+}
+
+impl Memory {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A committed head was seen.
+    pub(super) fn note(&self, namespace: &NamespaceId, cursor: Cursor) {
+        let mut state = self.state();
+        if state.heads.get(namespace).is_none_or(|seen| *seen < cursor) {
+            state.heads.insert(namespace.clone(), cursor);
+            state.is_ahead = true;
+        }
+    }
+
+    pub(super) fn heads(&self) -> Heads {
+        self.state().heads.clone()
+    }
+
+    /// Highest epoch seen, 0 when none was.
+    pub(super) fn highest_epoch(&self) -> i64 {
+        self.state().heads.values().map(|cursor| cursor.epoch).max().unwrap_or(0)
+    }
+
+    fn unsaved(&self) -> Option<(PathBuf, Kept)> {
+        let mut state = self.state();
+        let (path, store) = state.file.clone().filter(|_| state.is_ahead)?;
+        state.is_ahead = false;
+        Some((path, Kept { store, heads: state.heads.clone() }))
+    }
+}
+
+impl Store {
+    /// Reads what was seen of the store `id`, and keeps it in that file from now on. A file that can't be read is no memory,
+    /// and said so; the next save replaces it.
+    pub fn remember(&self, path: PathBuf, id: &str) {
+        let mut state = self.inner.memory.state();
+        match read(&path) {
+            Ok(Some(kept)) if kept.store == id => state.heads = kept.heads,
+            Ok(Some(kept)) => {
+                tracing::warn!(path = %path.display(), found = kept.store, "ignoring what was seen of another store");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "ignoring an unreadable memory of the heads");
+            }
+        }
+        state.file = Some((path, id.to_owned()));
+    }
+
+    /// Saves what was seen since the last time. Blocks for a sync of the disk.
+    pub fn save_memory(&self) {
+        if let Some((path, kept)) = self.inner.memory.unsaved()
+            && let Err(error) = write(&path, &kept)
+        {
+            self.inner.memory.state().is_ahead = true;
+            tracing::error!(path = %path.display(), %error, "failed to save what was seen of the logs");
+        }
+    }
+}
+
+/// What tells that heads are before what was seen: a namespace that is gone counts as empty, in the epoch of `system`.
+pub(super) fn below(seen: &Heads, found: &Heads) -> Option<String> {
+    let epoch = found.get(&NamespaceId::system()).map_or(0, |cursor| cursor.epoch);
+    seen.iter().find_map(|(namespace, seen)| {
+        let found = found.get(namespace).copied().unwrap_or(Cursor { epoch, revision: 0 });
+        (found < *seen).then(|| {
+            format!(
+                "the log of {} ends at epoch {}, revision {}, but epoch {}, revision {} was seen",
+                namespace.name(),
+                found.epoch,
+                found.revision,
+                seen.epoch,
+                seen.revision
+            )
+        })
+    })
+}
+
+fn read(path: &Path) -> io::Result<Option<Kept>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaced at once, and there after a power loss.
+fn write(path: &Path, kept: &Kept) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec(kept)?)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads(heads: &[(&str, i64, i64)]) -> Heads {
+        let entry = |(id, epoch, revision): &(&str, i64, i64)| {
+            (NamespaceId::parse("namespace", id).expect("an id"), Cursor { epoch: *epoch, revision: *revision })
+        };
+        heads.iter().map(entry).chain([(NamespaceId::system(), Cursor { epoch: 2, revision: 9 })]).collect()
+    }
+
+    #[test]
+    fn what_is_below_what_was_seen_is_told() {
+        let seen = heads(&[("a", 2, 5), ("b", 1, 3)]);
+        for (found, is_below) in [
+            (heads(&[("a", 2, 5), ("b", 1, 3)]), false),
+            (heads(&[("a", 2, 6), ("b", 2, 1)]), false),
+            (heads(&[("a", 2, 4), ("b", 1, 3)]), true),
+            (heads(&[("a", 1, 9), ("b", 1, 3)]), true),
+            // `b` was of an epoch before: gone, it is made again in the second one.
+            (heads(&[("a", 2, 5)]), false),
+            (heads(&[("b", 1, 3)]), true),
+        ] {
+            assert_eq!(below(&seen, &found).is_some(), is_below, "{found:?}");
+        }
+        assert_eq!(
+            below(&heads(&[("a", 2, 5)]), &heads(&[("a", 1, 4)])).as_deref(),
+            Some("the log of namespaces/a ends at epoch 1, revision 4, but epoch 2, revision 5 was seen")
+        );
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("high-water.json");
+        assert!(read(&path).expect("no file is no error").is_none());
+        write(&path, &Kept { store: "s".to_owned(), heads: heads(&[("a", 2, 5)]) }).expect("a file");
+        let kept = read(&path).expect("a file").expect("a memory");
+        assert_eq!((kept.store.as_str(), kept.heads), ("s", heads(&[("a", 2, 5)])));
+        std::fs::write(&path, "{\"store\":").expect("a file");
+        assert!(read(&path).is_err(), "half a file");
+    }
+
+    #[test]
+    fn the_memory_never_goes_back() {
+        let (memory, a) = (Memory::default(), NamespaceId::parse("namespace", "a").expect("an id"));
+        for (epoch, revision) in [(1, 5), (1, 4), (2, 3), (1, 9)] {
+            memory.note(&a, Cursor { epoch, revision });
+        }
+        assert_eq!(memory.heads().get(&a), Some(&Cursor { epoch: 2, revision: 3 }));
+        assert_eq!(memory.highest_epoch(), 2);
+    }
+}

@@ -1,0 +1,313 @@
+//! Epochs (G1b): a store that lost its tail is read-only until an operator accepts the loss, and never says one
+//! (epoch, revision) twice.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use policyhub::client::{Client, pb};
+use tonic::Code;
+
+use crate::events::audit;
+use crate::harness::calls::{
+    NAMESPACE, active, create, draft, draft_request, events, publish, refused, release, trust, try_activate,
+};
+use crate::harness::http::{get, metric};
+use crate::harness::postgres::Cluster;
+use crate::harness::proxy::Proxy;
+use crate::harness::watching::{self, DEADLINE, LIVELY};
+use crate::harness::{Database, Hub};
+
+const SYSTEM: &str = "namespaces/system";
+const IN_DOUBT: &str = "policyhub_store_in_doubt";
+
+/// What each (namespace, epoch, revision) was said to be.
+type Said = BTreeMap<(String, i64, i64), Vec<u8>>;
+
+/// Adds both logs, which must verify, and must not call anything by a name that something else has.
+async fn read_logs(client: &Client, said: &mut Said) {
+    for parent in [NAMESPACE, SYSTEM] {
+        let log = events(client, parent, 0).await;
+        for event in &log {
+            let cursor = event.cursor.expect("a cursor");
+            let name = (parent.to_owned(), cursor.epoch, cursor.revision);
+            let before = said.insert(name.clone(), event.hash.to_vec());
+            assert!(before.is_none_or(|before| before == event.hash), "{name:?} is said of two events");
+        }
+        if parent == NAMESPACE {
+            audit(&log, &trust(client).await);
+        }
+    }
+}
+
+/// `policyhub epoch …` beside the server: exit code, and what it printed.
+fn epoch(hub: &Hub, arguments: &[&str]) -> (i32, String) {
+    let output = hub
+        .cli()
+        .args(["epoch"])
+        .args(arguments)
+        .args(["--output", "json", "--database-url", &hub.database_url])
+        .args(["--keys-dir"])
+        .arg(hub.data_dir().join("keys"))
+        .output()
+        .expect("the binary runs");
+    let said = if output.status.success() { output.stdout } else { output.stderr };
+    (output.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn json(said: &str) -> serde_json::Value {
+    serde_json::from_str(said).unwrap_or_else(|error| panic!("{said}: {error}"))
+}
+
+/// A bump that raised this many logs to this epoch.
+#[track_caller]
+fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
+    let arguments: Vec<&str> = ["bump"].iter().chain(flags).copied().collect();
+    let (code, said) = epoch(hub, &arguments);
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(json(&said), serde_json::json!({"epoch": epoch_now, "raised": raised}));
+}
+
+/// Read-only, and says so everywhere.
+async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
+    let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
+    assert!(error.message.contains(words) && error.message.contains("policyhub epoch bump --accept-loss"), "{error:?}");
+    let create = pb::CreateNamespaceRequest { namespace_id: "tenant".to_owned(), ..Default::default() };
+    refused(client.create_namespace(create).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
+    assert_eq!(metric(&hub.http, IN_DOUBT), Some(1.0));
+    let (status, _, body) = get(&hub.http, "/readyz").expect("an answer");
+    assert_eq!(status, 200);
+    assert!(body.starts_with("read-only: ") && body.contains(words), "{body}");
+    let log = hub.log.lock().expect("the log").clone();
+    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains("in doubt")), "{log}");
+    let (code, said) = epoch(hub, &["show"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(json(&said)["doubt"].as_str().expect("a doubt").contains(words), "{said}");
+    // The loss must be accepted in so many words.
+    let (code, said) = epoch(hub, &["bump"]);
+    assert_eq!(code, 2, "{said}");
+    assert!(said.contains("--accept-loss"), "{said}");
+}
+
+/// Writes go on without a restart.
+async fn writes_go_on(client: &Client, policy: &str) {
+    let wait = async {
+        loop {
+            match client.draft(draft_request(policy, "a: later")).await {
+                Ok(_) => return,
+                Err(error) => {
+                    assert!(["STORE_IN_DOUBT", "DATABASE_UNAVAILABLE"].contains(&error.reason.as_str()), "{error:?}")
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("writes before the deadline");
+}
+
+/// The kinds and places of the last events of a log.
+async fn last(client: &Client, parent: &str) -> (pb::EventKind, pb::Cursor) {
+    let log = events(client, parent, 0).await;
+    let event = log.last().expect("an event");
+    (event.kind(), event.cursor.expect("a cursor"))
+}
+
+fn restore(copy: &Path, database: &Path) {
+    for extension in ["db-wal", "db-shm"] {
+        let _ = std::fs::remove_file(database.with_extension(extension));
+    }
+    std::fs::copy(copy, database).expect("the backup");
+}
+
+#[tokio::test]
+async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    let hub = hub.restart_in_order().await;
+    let database = hub.data_dir().join("policyhub.db");
+    let copy = hub.data_dir().join("backup.db");
+    hub.tamper(&format!("VACUUM INTO '{}'", copy.display()));
+    let client = hub.client().await;
+    release(&client, "p", "a: 2").await;
+    create(&client, "lost", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
+    let tenant = pb::CreateNamespaceRequest { namespace_id: "tenant".to_owned(), ..Default::default() };
+    client.create_namespace(tenant.clone()).await.expect("a namespace");
+    let mut said = Said::new();
+    read_logs(&client, &mut said).await;
+    let lost = watching::head(&client).await;
+
+    let mut hub = hub;
+    hub.signal("TERM");
+    assert!(hub.ended().await.success());
+    restore(&copy, &database);
+    let hub = hub.restart().await;
+    let client = hub.client().await;
+    is_in_doubt(&hub, &client, "was seen").await;
+    // Reads and watches go on, from what is there.
+    assert_eq!(active(&client, "p").await, 1);
+    let mut watch = watching::open(&client).await;
+    watching::change(&mut watch).await;
+    assert_eq!(watching::held(&watch), watching::in_force(&client).await);
+    drop(watch);
+    // Another start changes nothing.
+    let hub = hub.restart_in_order().await;
+    let client = hub.client().await;
+    is_in_doubt(&hub, &client, "was seen").await;
+
+    let head = watching::head(&client).await;
+    assert!(head < lost);
+    bumped(&hub, &["--accept-loss"], 2, 2);
+    assert_eq!(last(&client, NAMESPACE).await, (pb::EventKind::BumpEpoch, pb::Cursor { epoch: 2, revision: head + 1 }));
+    assert_eq!(last(&client, SYSTEM).await.0, pb::EventKind::BumpEpoch);
+    writes_go_on(&client, "p").await;
+    // It re-activated nothing.
+    assert_eq!(active(&client, "p").await, 1);
+    while watching::head(&client).await <= lost {
+        draft(&client, "p", "a: more").await;
+    }
+    // A namespace that was lost and is made again begins in the new epoch.
+    let made = client.create_namespace(tenant).await.expect("a namespace").namespace.expect("a namespace");
+    assert_eq!(made.head, Some(pb::Cursor { epoch: 2, revision: 0 }));
+    read_logs(&client, &mut said).await;
+    assert_eq!(metric(&hub.http, IN_DOUBT), Some(0.0));
+    assert_eq!(get(&hub.http, "/readyz").expect("an answer").2, "ok\n");
+
+    // Twice is once.
+    bumped(&hub, &["--accept-loss"], 2, 0);
+    let hub = hub.restart_in_order().await;
+    let client = hub.client().await;
+    writes_go_on(&client, "p").await;
+    try_activate(&client, "p", 1, None).await.expect("an activation in the new epoch");
+    read_logs(&client, &mut said).await;
+}
+
+/// What was seen is a second memory: without it, or with half of it, nothing speaks for a loss.
+#[tokio::test]
+async fn a_broken_memory_is_no_doubt() {
+    let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let file = hub.data_dir().join("high-water.json");
+    let ahead = r#""heads":{"default":{"epoch":9,"revision":9}}}"#;
+    for (broken, words) in [
+        (Some("{\"store\":\"x".to_owned()), "ignoring an unreadable memory"),
+        (Some(format!("{{\"store\":\"of another\",{ahead}")), "ignoring what was seen of another store"),
+        (None, "serving"),
+    ] {
+        hub.signal("TERM");
+        assert!(hub.ended().await.success());
+        match broken {
+            Some(text) => std::fs::write(&file, text).expect("a file"),
+            None => std::fs::remove_file(&file).expect("the memory"),
+        }
+        hub = hub.restart().await;
+        let client = hub.client().await;
+        draft(&client, "p", "a: 1").await;
+        assert!(hub.log.lock().expect("the log").contains(words), "{words}");
+        // While it runs, the file follows the head.
+        let head = watching::head(&client).await;
+        let saved = async {
+            loop {
+                let kept =
+                    std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+                if kept.is_some_and(|kept| kept["heads"]["default"]["revision"] == head) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, saved).await.expect("a memory before the deadline");
+    }
+    // A store that was never seen so far is in doubt, by this very file.
+    let id = trust(&hub.client().await).await.store;
+    hub.signal("TERM");
+    assert!(hub.ended().await.success());
+    std::fs::write(&file, format!("{{\"store\":\"{id}\",{ahead}")).expect("a file");
+    let hub = hub.restart().await;
+    let client = hub.client().await;
+    is_in_doubt(&hub, &client, "epoch 9, revision 9 was seen").await;
+    // Above every epoch that was ever seen.
+    bumped(&hub, &["--accept-loss"], 10, 2);
+    writes_go_on(&client, "p").await;
+}
+
+/// A bump that could not raise every log is begun again where it ended, in the same epoch.
+#[tokio::test]
+async fn a_bump_that_was_interrupted_is_ended() {
+    let hub = Hub::start_with(Database::Postgres, LIVELY).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    bumped(&hub, &["--accept-loss"], 1, 0);
+    let name = hub.database_url.rsplit('/').next().expect("a name").to_owned();
+    let lock = Cluster::shared().hold(&name, "default");
+    let (code, said) = epoch(&hub, &["bump", "--accept-loss", "--force"]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("run it again"), "{said}");
+    assert_eq!(json(&epoch(&hub, &["show"]).1)["unfinished"], 2);
+    Cluster::shared().release(&name, lock);
+
+    bumped(&hub, &["--accept-loss"], 2, 1);
+    for parent in [NAMESPACE, SYSTEM] {
+        let (kind, cursor) = last(&client, parent).await;
+        assert_eq!((kind, cursor.epoch), (pb::EventKind::BumpEpoch, 2), "{parent}");
+    }
+    bumped(&hub, &["--accept-loss"], 2, 0);
+    writes_go_on(&client, "p").await;
+    read_logs(&client, &mut Said::new()).await;
+}
+
+/// A real asynchronous standby that never got the last changes is promoted under a running server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_that_lost_the_tail_is_promoted() {
+    let primary = Cluster::start(&[]);
+    let data = primary.data();
+    let database = primary.create_database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let proxy = Proxy::before(primary.port).await;
+    let url = database.replace(&format!(":{}/", primary.port), &format!(":{}/", proxy.port));
+    let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let hub = Hub::start_on(dir, url, LIVELY).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+
+    let standby = primary.standby();
+    publish(&client, "p", "a: 2").await;
+    let count = "SELECT count(*) FROM events";
+    let here = primary.psql(&name, count);
+    while standby.psql(&name, count) != here {}
+    standby.psql("postgres", "ALTER SYSTEM SET primary_conninfo = ''");
+    standby.psql("postgres", "SELECT pg_reload_conf()");
+    while standby.psql("postgres", "SELECT count(*) FROM pg_stat_wal_receiver") != "0" {}
+    // Acknowledged, and lost.
+    try_activate(&client, "p", 2, None).await.expect("an activation");
+    let mut said = Said::new();
+    read_logs(&client, &mut said).await;
+    primary.stop(&data);
+    standby.promote();
+    proxy.aim(standby.port);
+
+    // No write slips in between.
+    let doubt = async {
+        loop {
+            let error = client.draft(draft_request("p", "a: 3")).await.expect_err("nothing may be written");
+            if error.reason == "STORE_IN_DOUBT" {
+                return;
+            }
+            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+        }
+    };
+    tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
+    is_in_doubt(&hub, &client, "system identifier and timeline").await;
+    assert_eq!(active(&client, "p").await, 1, "the loss shows");
+    let hub = hub.restart_in_order().await;
+    let client = hub.client().await;
+    is_in_doubt(&hub, &client, "system identifier and timeline").await;
+
+    bumped(&hub, &["--accept-loss"], 2, 2);
+    writes_go_on(&client, "p").await;
+    try_activate(&client, "p", 2, None).await.expect("it is not active here");
+    read_logs(&client, &mut said).await;
+    bumped(&hub, &["--accept-loss"], 2, 0);
+    let hub = hub.restart_in_order().await;
+    writes_go_on(&hub.client().await, "p").await;
+}

@@ -1,0 +1,126 @@
+//! What a PostgreSQL suffers: stopped, killed, frozen, promoted. Everything it does is undone or ends with the cluster.
+
+use std::fs;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::postgres::{Cluster, unprivileged};
+
+impl Cluster {
+    /// Its data directory. Ask while it runs.
+    pub fn data(&self) -> PathBuf {
+        PathBuf::from(self.psql("postgres", "SHOW data_directory"))
+    }
+
+    fn control(&self, arguments: &[&str], data: &Path) {
+        let mut command = Command::new(self.bin.join("pg_ctl"));
+        command.args(arguments).args(["-s", "-w", "-t", "60", "-D"]).arg(data).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
+        if let Some((user, group)) = unprivileged() {
+            command.uid(user).gid(group);
+        }
+        assert!(command.status().expect("pg_ctl runs").success(), "failed to {arguments:?} PostgreSQL");
+    }
+
+    /// Ends it as a power cut would, without a checkpoint.
+    pub fn stop(&self, data: &Path) {
+        self.control(&["stop", "-m", "immediate"], data);
+    }
+
+    /// Starts it again after `stop`.
+    pub fn start_again(&self, data: &Path) {
+        let log = data.with_file_name("log");
+        self.control(&["start", "-l", log.to_str().expect("a path")], data);
+    }
+
+    /// Freezes every process of it (SIGSTOP): it keeps its connections and answers nothing.
+    pub fn freeze(&self, data: &Path) {
+        let pid = fs::read_to_string(data.join("postmaster.pid")).expect("postmaster.pid");
+        let postmaster: u32 = pid.lines().next().and_then(|line| line.parse().ok()).expect("a process id");
+        let mut stopped = self.stopped.lock().expect("the processes");
+        // First the one that would start others.
+        signal("STOP", &[postmaster]);
+        stopped.push(postmaster);
+        let children = children(postmaster);
+        signal("STOP", &children);
+        stopped.extend(children);
+    }
+
+    /// Locks a namespace in a session of its own, and keeps it until that is dropped.
+    pub fn hold(&self, database: &str, namespace: &str) -> Session {
+        let sql = format!("SELECT 1 FROM namespaces WHERE id = '{namespace}' FOR UPDATE; SELECT pg_sleep(600)");
+        let mut command = self.psql_command(database, &sql);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql runs");
+        let holding =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
+        while self.psql(database, holding) == "0" {}
+        Session(child)
+    }
+
+    /// Ends the session of `hold`. PostgreSQL would notice only at the end of its statement that the client is gone.
+    pub fn release(&self, database: &str, session: Session) {
+        let holding = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+                       AND datname = current_database()";
+        self.psql(database, holding);
+        drop(session);
+    }
+
+    /// The backend that waits for a lock on its namespace, as soon as there is one.
+    pub fn waiting(&self, database: &str) -> u32 {
+        let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%' \
+                       AND datname = current_database() LIMIT 1";
+        loop {
+            if let Ok(pid) = self.psql(database, waiting).parse() {
+                return pid;
+            }
+        }
+    }
+
+    /// Lets what was frozen go on.
+    pub fn go_on(&self) {
+        signal("CONT", &std::mem::take(&mut *self.stopped.lock().expect("the processes")));
+    }
+
+    /// Makes a standby a primary.
+    pub fn promote(&self) {
+        assert_eq!(self.psql("postgres", "SELECT pg_promote(true, 60)"), "t");
+    }
+}
+
+/// A session of psql. Dropping it ends it.
+#[derive(Debug)]
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended with its server.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends a signal to processes.
+pub fn signal(name: &str, processes: &[u32]) {
+    if processes.is_empty() {
+        return;
+    }
+    // One that ended meanwhile is no fault.
+    let _ = Command::new("kill")
+        .arg(format!("-{name}"))
+        .args(processes.iter().map(ToString::to_string))
+        .stderr(Stdio::null())
+        .status()
+        .expect("kill runs");
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let is_child = |pid: &u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // After the name in brackets: state, then parent.
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok()) == Some(parent)
+    };
+    let entries = fs::read_dir("/proc").expect("processes").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_child).collect()
+}

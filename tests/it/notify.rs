@@ -1,0 +1,153 @@
+//! Replicas wake each other by NOTIFY, and do without it (G12).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policyhub::client::Client;
+use policyhub::client::watch::Watch;
+
+use crate::harness::calls::{activate, publish};
+use crate::harness::http::metric;
+use crate::harness::postgres::Cluster;
+use crate::harness::proxy::Proxy;
+use crate::harness::watching::{self, DEADLINE};
+use crate::harness::{Database, Hub};
+
+/// Deliveries of which the median is taken.
+const DELIVERIES: usize = 5;
+const NOTIFIED: &str = r#"policyhub_tailer_wakes_total{cause="notify"}"#;
+const CONNECTED: &str = r#"policyhub_tailer_wakes_total{cause="listen"}"#;
+
+/// Two replicas: one is written to, the other watched.
+struct Pair {
+    writer: Hub,
+    watched: Hub,
+    client: Client,
+    watch: Watch,
+    /// The version that is not active: activations take turns.
+    next: i64,
+}
+
+impl Pair {
+    async fn start(arguments: &[&str]) -> Self {
+        let writer = Hub::start_with(Database::Postgres, arguments).await;
+        let keys = writer.data_dir().join("keys").display().to_string();
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--keys-dir", &keys]).collect();
+        let watched = Hub::start_on(dir, writer.database_url.clone(), &arguments).await;
+        let client = writer.client().await;
+        publish(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        let mut watch = watching::open(&watched.client().await).await;
+        watching::change(&mut watch).await;
+        let mut pair = Self { writer, watched, client, watch, next: 1 };
+        pair.deliver().await;
+        pair
+    }
+
+    /// Activates at one replica; answers how long it took until the watch of the other had it.
+    async fn deliver(&mut self) -> Duration {
+        let revision = activate(&self.client, "p", self.next).await;
+        let answered = Instant::now();
+        assert_eq!(watching::activation(&mut self.watch).await.0, revision);
+        self.next = 3 - self.next;
+        answered.elapsed()
+    }
+
+    async fn median(&mut self) -> Duration {
+        let mut times = Vec::new();
+        for _ in 0..DELIVERIES {
+            times.push(self.deliver().await);
+        }
+        times.sort();
+        times[DELIVERIES / 2]
+    }
+
+    /// Delivers until another notification has woken the watched replica.
+    async fn deliver_until_notified(&mut self) {
+        let before = count(&self.watched, NOTIFIED);
+        let wait = async {
+            while count(&self.watched, NOTIFIED) <= before {
+                self.deliver().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("a notification before the deadline");
+    }
+}
+
+fn count(hub: &Hub, name: &str) -> f64 {
+    metric(&hub.http, name).unwrap_or(0.0)
+}
+
+/// Waits until the replica has connected its listener more often than before.
+async fn reconnected(hub: &Hub, before: f64) {
+    let wait = async {
+        while count(hub, CONNECTED) <= before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, wait).await.expect("a new connection before the deadline");
+}
+
+/// The poll, once a second, delivers alone; NOTIFY is what makes it fast.
+#[tokio::test]
+async fn notify_only_makes_it_faster() {
+    let mut told = Pair::start(&[]).await;
+    let mut polling = Pair::start(&["--listen-notify=false"]).await;
+    told.deliver_until_notified().await;
+    let (with, without) = (told.median().await, polling.median().await);
+    assert!(with * 3 < without, "with NOTIFY {with:?}, by the poll {without:?}");
+    assert_eq!((count(&polling.watched, NOTIFIED), count(&polling.watched, CONNECTED)), (0.0, 0.0));
+    // Nobody is woken a second time by its own commits.
+    assert_eq!(count(&told.writer, NOTIFIED), 0.0);
+    assert!(count(&told.writer, CONNECTED) >= 1.0);
+}
+
+#[tokio::test]
+async fn a_killed_listener_comes_back() {
+    let mut pair = Pair::start(&[]).await;
+    pair.deliver_until_notified().await;
+    let (ours, theirs) = (count(&pair.writer, CONNECTED), count(&pair.watched, CONNECTED));
+    let database = pair.writer.database_url.rsplit('/').next().expect("a name").to_owned();
+    let killed = Cluster::shared().psql(
+        "postgres",
+        &format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE datname = '{database}' AND query LIKE 'LISTEN%'"
+        ),
+    );
+    assert_eq!(killed, "2", "both replicas listen");
+    pair.deliver().await;
+    reconnected(&pair.writer, ours).await;
+    reconnected(&pair.watched, theirs).await;
+    pair.deliver_until_notified().await;
+}
+
+/// A link that is lost in silence gives no error. The ping finds out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_link_is_found_dead() {
+    let cluster = Cluster::shared();
+    let proxy = Proxy::before(cluster.port).await;
+    let url = cluster.create_database();
+    let through = url.replace(&format!(":{}/", cluster.port), &format!(":{}/", proxy.port));
+    let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let writer = Hub::start_on(dir, url.clone(), &[]).await;
+    let keys = writer.data_dir().join("keys").display().to_string();
+    let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let watched = Hub::start_on(dir, url, &["--listen-url", &through, "--keys-dir", &keys]).await;
+    let client = writer.client().await;
+    publish(&client, "p", "a: 1").await;
+    publish(&client, "p", "a: 2").await;
+    let mut watch = watching::open(&watched.client().await).await;
+    watching::change(&mut watch).await;
+    let mut pair = Pair { writer, watched, client, watch, next: 1 };
+    pair.deliver_until_notified().await;
+
+    let before = count(&pair.watched, CONNECTED);
+    proxy.lose();
+    // Nobody is told, and nothing is lost.
+    pair.deliver().await;
+    proxy.aim(cluster.port);
+    reconnected(&pair.watched, before).await;
+    pair.deliver_until_notified().await;
+}
