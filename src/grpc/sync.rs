@@ -1,7 +1,6 @@
 //! `SyncService`: GetActive and WatchActive here; reports, subscribers and runs in `subscribers.rs`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::stream::Empty;
 use tokio::sync::Semaphore;
@@ -19,8 +18,6 @@ use crate::domain::{Error, Reason};
 /// How watches run.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
-    /// Between two signs of life.
-    pub heartbeat_interval: Duration,
     /// A permit for each watch that may be open at this server.
     pub slots: Arc<Semaphore>,
     /// How many permits there are in all.
@@ -30,8 +27,8 @@ pub struct WatchSettings {
 impl WatchSettings {
     /// Settings of a server that carries at most `max_streams` watches.
     #[must_use]
-    pub fn new(heartbeat_interval: Duration, max_streams: usize) -> Self {
-        Self { heartbeat_interval, slots: Arc::new(Semaphore::new(max_streams)), max_streams }
+    pub fn new(max_streams: usize) -> Self {
+        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams }
     }
 
     /// A place for one more watch on the connection the request came by.
@@ -85,7 +82,7 @@ impl SyncService for SyncHandler {
         let lease = lease.map(|(name, profile)| self.handler.service.lease(name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(&mut response, watch_stream::open(&self.watch, open, subscription, lease));
+        frames::leave(&mut response, watch_stream::open(open, subscription, lease));
         Ok(response)
     }
 

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::Stream;
-use tokio::time::Interval;
 use tonic::Status;
 
 use super::connection::OpenWatch;
 use super::encode::framed;
-use super::sync::WatchSettings;
 use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
@@ -21,13 +19,12 @@ use crate::service::{Lease, Step, Subscription};
 
 /// Longest wait that a server asks of a subscriber. They wait different times, so that they do not all come to
 /// the next replica at once.
-const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
+const RECONNECT_SPREAD_MS: u64 = 5_000;
 
 struct Watch {
     subscription: Subscription,
     /// Ends with the stream; none when it is anonymous.
-    _lease: Option<Lease>,
-    heartbeat: Interval,
+    lease: Option<Lease>,
     /// Its place on its connection, which may tell it to end.
     open: OpenWatch,
     ended: bool,
@@ -35,19 +32,11 @@ struct Watch {
 
 /// The messages of a subscription, written.
 pub(super) fn open(
-    settings: &WatchSettings,
     open: OpenWatch,
     subscription: Subscription,
     lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    // The first tick is at once: a stream that resumes at the head says so right away.
-    let mut heartbeat = tokio::time::interval(settings.heartbeat_interval);
-    heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    if subscription.cursor().is_none() {
-        // A snapshot brings its checkpoint; from there on streams that were opened together beat apart.
-        heartbeat.reset_after(jitter(settings.heartbeat_interval));
-    }
-    let watch = Watch { subscription, _lease: lease, heartbeat, open, ended: false };
+    let watch = Watch { subscription, lease, open, ended: false };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
@@ -67,23 +56,17 @@ impl Watch {
                 self.ended = true;
                 let why = self.open.connection().why().as_str();
                 let resume = self.subscription.cursor();
-                return Ok(framed(&response::reconnect(why, jitter(RECONNECT_SPREAD), resume)));
+                return Ok(framed(&response::reconnect(why, jitter(), resume)));
             }
             if let Step::Message(message) = self.subscription.step().await? {
                 return Ok(message);
             }
-            let due = tokio::select! {
-                () = self.open.connection().ending().cancelled() => false,
-                () = self.subscription.moved() => false,
-                _ = self.heartbeat.tick() => true,
-            };
-            if !due {
-                continue;
+            if let Some(heartbeat) = self.subscription.heartbeat()? {
+                return Ok(heartbeat);
             }
-            match self.subscription.heartbeat()? {
-                Some(heartbeat) => return Ok(heartbeat),
-                // The head moved on meanwhile: what is new goes first.
-                None => self.heartbeat.reset_immediately(),
+            tokio::select! {
+                () = self.open.connection().ending().cancelled() => {}
+                () = self.subscription.moved() => {}
             }
         }
     }
@@ -94,12 +77,16 @@ impl Drop for Watch {
         if is_given_up() {
             self.subscription.give_up();
         }
+        if self.open.connection().ending().is_cancelled()
+            && let Some(lease) = &mut self.lease
+        {
+            lease.hand_over();
+        }
     }
 }
 
-/// Any time below `spread`.
-fn jitter(spread: Duration) -> Duration {
+/// Any time below the spread.
+fn jitter() -> Duration {
     // Each RandomState has keys of its own: enough of a die for a jitter.
-    let spread_ms = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX).max(1);
-    Duration::from_millis(RandomState::new().hash_one(0_u8) % spread_ms)
+    Duration::from_millis(RandomState::new().hash_one(0_u8) % RECONNECT_SPREAD_MS)
 }

@@ -82,7 +82,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
     tell(&health, ServingStatus::Serving).await;
     let Config { listen, watch, connections, storage, .. } = parts.config;
-    let settings = WatchSettings::new(watch.heartbeat_interval, watch.max_streams);
+    let settings = WatchSettings::new(watch.max_streams);
     metrics.show_watches(&settings);
     let routes = add_reflection(add_services(Routes::new(health_service), &parts.service, settings))?;
     let listener = Listener {
@@ -99,7 +99,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let router = crate::http::router(parts.service.clone(), draining.clone(), Arc::new(move || text.text()));
     let mut background = JoinSet::new();
     let (hub, store, leases) = (parts.hub.clone(), parts.store.clone(), parts.leases.clone());
+    let beating = hub.clone();
     background.spawn(async move { hub.tail(watch.poll_interval).await });
+    background.spawn(async move { beating.beat(watch.heartbeat_interval).await });
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { store.watch_health().await });
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));

@@ -4,11 +4,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-
 use super::checkpoints::Checkpoints;
 use super::frame::Frame;
 use super::pages::{Page, Pages};
+use super::pulse::Pulses;
 use super::ring::{After, Ring};
 use super::source::Source;
 use super::view::{Active, View};
@@ -26,8 +25,7 @@ pub struct Feed {
     state: Mutex<State>,
     pages: Pages,
     checkpoints: Checkpoints,
-    /// Tells every subscriber that the head moved. It carries no frames: those are pulled.
-    moved: watch::Sender<Cursor>,
+    pulses: Pulses,
 }
 
 #[derive(Debug)]
@@ -77,7 +75,7 @@ impl Feed {
             state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring }),
             pages: Pages::default(),
             checkpoints: Checkpoints::default(),
-            moved: watch::Sender::new(head.cursor),
+            pulses: Pulses::new(head.cursor),
         }
     }
 
@@ -132,14 +130,14 @@ impl Feed {
         &self.checkpoints
     }
 
-    pub(super) fn listen(&self) -> watch::Receiver<Cursor> {
-        self.moved.subscribe()
+    pub(super) fn pulses(&self) -> &Pulses {
+        &self.pulses
     }
 
     /// Streams that listen now.
     #[must_use]
     pub fn streams(&self) -> usize {
-        self.moved.receiver_count()
+        self.pulses.listeners()
     }
 
     /// Notes how a look went that began at `now`.
@@ -156,15 +154,15 @@ impl Feed {
     pub(super) fn advance(&self, activations: Vec<Activation>, head: Head) {
         {
             let mut state = self.state();
+            state.view = None;
             for activation in activations {
-                // A view that somebody holds keeps the set it has: what is in force is copied then.
+                // A view that somebody holds keeps the set it has: what is in force is copied then, and only then.
                 take_in(Arc::make_mut(&mut state.active), &activation);
                 state.ring.push(Arc::new(Frame::new(activation)));
             }
             state.head = head;
-            state.view = None;
         }
-        self.moved.send_replace(head.cursor);
+        self.pulses.moved(head.cursor);
     }
 
     /// Starts anew at a head that what was read does not lead to: the store lost its tail and says so by its epoch.
@@ -177,7 +175,7 @@ impl Feed {
             state.view = None;
             state.ring.reset(head.cursor);
         }
-        self.moved.send_replace(head.cursor);
+        self.pulses.moved(head.cursor);
     }
 }
 

@@ -157,8 +157,8 @@ impl Hub {
         }
         if feed.head().cursor < needed {
             self.wake();
-            let mut moved = feed.listen();
-            let level = tokio::time::timeout(LEVEL_TIMEOUT, moved.wait_for(|read| *read >= needed)).await;
+            let mut moved = feed.pulses().listen();
+            let level = tokio::time::timeout(LEVEL_TIMEOUT, moved.wait_for(|pulse| pulse.head >= needed)).await;
             if level.is_err() && feed.freshness().last_look != Look::Broken {
                 return Ok(in_force(&feed, true));
             }

@@ -53,12 +53,24 @@ struct State {
 pub struct Lease {
     leases: Arc<Leases>,
     name: SubscriberName,
+    handed_over: bool,
+}
+
+impl Lease {
+    /// The server ends the stream and asks its subscriber to come back: it stays in the live set until its lease lapses, so
+    /// that a drain does not make an activation look settled.
+    pub fn hand_over(&mut self) {
+        self.handed_over = true;
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(entry) = self.leases.lock().entries.get_mut(&self.name) {
             entry.streams = entry.streams.saturating_sub(1);
+            if self.handed_over && entry.streams == 0 {
+                entry.leased = None;
+            }
         }
     }
 }
@@ -128,7 +140,7 @@ impl Leases {
         entry.opened += 1;
         entry.profile = profile;
         drop(state);
-        Ok(Lease { leases: Arc::clone(self), name })
+        Ok(Lease { leases: Arc::clone(self), name, handed_over: false })
     }
 
     /// Takes a report. True: it is in the database. False: it is here, and will be written.

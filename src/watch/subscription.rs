@@ -9,6 +9,7 @@ use super::encode::Filter;
 use super::feed::Feed;
 use super::frame::Frame;
 use super::pages::Page;
+use super::pulse::Pulse;
 use super::ring::After;
 use super::view::{Snapshot, View};
 use crate::domain::command::Watch;
@@ -29,7 +30,9 @@ pub struct Subscription {
     snapshot: Option<Taking>,
     /// The page of the log that is being taken, for a subscriber behind the ring.
     page: Option<Arc<Page>>,
-    moved: watch::Receiver<Cursor>,
+    pulses: watch::Receiver<Pulse>,
+    /// Turns to beat that were taken, or not this stream's: it was not there yet.
+    beats: u64,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,9 @@ pub enum Step {
 impl Subscription {
     pub(super) fn open(feed: Arc<Feed>, watch: &Watch) -> Result<Self> {
         // Listening starts before the cursor is compared: a move in between is heard.
-        let moved = feed.listen();
+        let pulses = feed.pulses().listen();
+        // A stream that resumes at the head says so right away; a snapshot brings its own checkpoint.
+        let beats = pulses.borrow().beats.wrapping_sub(u64::from(watch.resume.is_some()));
         let epoch = feed.head().cursor.epoch;
         if let Some(resume) = watch.resume
             && resume.epoch != epoch
@@ -60,7 +65,7 @@ impl Subscription {
         }
         let filter = Arc::new(Filter::of(watch));
         let (latest, cursor, since) = (watch.latest, watch.resume, watch.resume.unwrap_or_default());
-        Ok(Self { feed, filter, latest, since, cursor, snapshot: None, page: None, moved })
+        Ok(Self { feed, filter, latest, since, cursor, snapshot: None, page: None, pulses, beats })
     }
 
     /// Where it is: everything up to here was taken. `None` before its snapshot was.
@@ -75,7 +80,7 @@ impl Subscription {
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
-        self.moved.mark_unchanged();
+        self.pulses.mark_unchanged();
         loop {
             if self.snapshot.is_some() || self.cursor.is_none() {
                 return self.part().map(Step::Message);
@@ -161,22 +166,25 @@ impl Subscription {
         tracing::info!(%namespace, resume = ?self.cursor, "closed a watch whose reader took nothing");
     }
 
-    /// Waits until the head has moved since the last step.
+    /// Waits until the head has moved since the last step, or it is this stream's turn to beat.
     pub async fn moved(&mut self) {
-        if self.moved.changed().await.is_err() {
+        if self.pulses.changed().await.is_err() {
             // The feed outlives its subscriptions; if it ever does not, the heartbeat goes on.
             std::future::pending::<()>().await;
         }
     }
 
-    /// A sign of life from this cursor; none while there is something to take first.
+    /// The sign of life that is due, from this cursor; none when it is not this stream's turn, or while there is something
+    /// to take first.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    pub fn heartbeat(&self) -> Result<Option<Bytes>> {
-        let Some(cursor) = self.cursor else { return Ok(None) };
+    pub fn heartbeat(&mut self) -> Result<Option<Bytes>> {
+        let beats = self.pulses.borrow().beats;
+        let Some(cursor) = self.cursor.filter(|_| beats != self.beats) else { return Ok(None) };
         let heartbeat = self.feed.heartbeat(self.since, cursor)?;
         if heartbeat.is_some() {
+            self.beats = beats;
             self.feed.source().counts.messages_taken.add();
         }
         Ok(heartbeat)

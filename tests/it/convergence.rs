@@ -154,9 +154,13 @@ on_both_databases! {
         let ended = tokio::time::timeout(Duration::from_secs(30), hub.ended()).await.expect("an end");
         assert!(ended.success());
         match waiting.await.expect("a task") {
-            Ok(found) => assert!(!found.settled && found.pending <= 1),
+            Ok(found) => assert_eq!((found.settled, found.pending), (false, 1), "a drain settles nothing"),
             Err(error) => assert_eq!(error.code, Code::Unavailable, "{error:?}"),
         }
+        // Told to come back, it still counts.
+        let hub = hub.restart().await;
+        let found = convergence(&hub.client().await, at(first), AT_ONCE).await.expect("an answer");
+        assert_eq!((found.pending, found.offline), (1, 0));
     }
 
     async fn what_is_no_activation_is_refused(hub: Hub) {

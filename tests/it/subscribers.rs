@@ -207,7 +207,7 @@ on_both_databases! {
         assert!(!client.report_status(applied(&client, "s", second).await).await.expect("taken").stored, "too soon");
         let hub = hub.restart_in_order().await;
         let said = subscriber(&hub.client().await, "s").await;
-        assert_eq!((said.applied, said.online), (Some(at(second)), false), "its end is written too");
+        assert_eq!((said.applied, said.online), (Some(at(second)), true), "told to come back, its lease holds");
     }
 
     async fn who_is_gone_for_a_week_is_forgotten(hub: Hub) {

@@ -23,7 +23,21 @@ fn id(writer: usize) -> String {
 /// Puts one version after the other in force; tells how many activations there were.
 async fn writer(client: Client, writer: usize, done: Arc<latest::Sender<usize>>) {
     for round in 0..ACTIVATIONS_PER_WRITER {
-        activate(&client, &id(writer), 1 + (round % 2) as i64).await;
+        // With an id, so that the SDK tries again when the machine is too busy to write in time.
+        let request_id = format!("{writer}-{round}");
+        let target = pb::ActivateTarget {
+            policy: calls::policy(&id(writer)),
+            version: 1 + (round % 2) as i64,
+            expected_active: None,
+        };
+        let request = pb::ActivateRequest {
+            parent: calls::NAMESPACE.to_owned(),
+            targets: vec![target],
+            reason: "a test".to_owned(),
+            request_id,
+            ..Default::default()
+        };
+        client.activate(request).await.expect("an activation");
         done.send_modify(|count| *count += 1);
     }
 }
