@@ -19,15 +19,39 @@ quickstart: build ## Walk a policy through its whole life against a real server
 
 # The scripts take the binary that `cargo test` has built: `cargo build` would build its dependencies again, since the
 # tests turn on more of their features.
+# Caught by one of the first seeds, in seconds: the form of `make faults-defects` that every change pays for.
+QUICK_DEFECTS := sqlite-normal,resume-off-by-one,heartbeat-ahead,drop-on-full,no-idempotency,cached-get-active
 .PHONY: test
 test: ## Run every test: units, both databases, doc tests, other verifiers, quickstart, README, corpus
 	$(call timed,postgres) ./scripts/postgres.sh
 	$(call timed,cargo test) cargo test --workspace
+	$(call timed,planted defects) $(MAKE) --no-print-directory faults-defects DEFECTS=$(QUICK_DEFECTS) DEFECT_SEEDS=6
 	$(call timed,tools) ./scripts/tools.sh venv grpcurl
 	$(call timed,vectors by PyJWT) target/tools/venv/bin/python tests/vectors/verify.py
 	$(call timed,quickstart) ./scripts/quickstart.sh $(BINARY)
 	$(call timed,README) ./scripts/readme.py $(BINARY)
 	$(call timed,corpus) $(MAKE) --no-print-directory corpus
+
+# The drills (5,000 streams, 1,000 stuck readers) come besides the schedules.
+SCHEDULES := 200
+SEED := 1
+.PHONY: faults
+faults: ## Run the fault harness: SCHEDULES=200, 10000 is the release gate; SEED=1
+	$(call timed,postgres) ./scripts/postgres.sh
+	FULL=1 SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test --test faults
+
+# The feature rebuilds this crate alone, in the same directory: afterwards the whole binary is put back.
+DEFECTS := all
+DEFECT_SEEDS := 200
+.PHONY: faults-defects
+faults-defects: ## Plant each known mistake and prove that the fault harness catches it
+	$(call timed,postgres) ./scripts/postgres.sh
+	mkdir -p $(TARGET)/tmp
+	! rustc --edition 2024 --crate-type lib --emit metadata --out-dir $(TARGET)/tmp --cfg 'feature="planted-defects"' \
+	  -C debug-assertions=no src/domain/defect.rs 2>$(TARGET)/tmp/defect.log
+	grep -q 'breaks the server on purpose' $(TARGET)/tmp/defect.log
+	caught=0; DEFECTS=$(DEFECTS) DEFECT_SEEDS=$(DEFECT_SEEDS) cargo test --test faults --features planted-defects || caught=$$?; \
+	  cargo test --test faults --no-run; exit $$caught
 
 .PHONY: lint
 lint: ## Check form, lints, the library alone, docs, the contract, the chart; warnings are errors
@@ -71,4 +95,4 @@ clean: ## Remove everything that was built
 
 .PHONY: help
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

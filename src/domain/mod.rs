@@ -5,6 +5,7 @@
 pub mod bundle;
 pub mod command;
 pub mod convergence;
+pub mod defect;
 pub mod digest;
 pub mod error;
 pub mod event;

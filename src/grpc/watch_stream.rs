@@ -15,6 +15,7 @@ use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
 use crate::domain::Result;
+use crate::domain::defect::{Defect, planted};
 use crate::service::{Lease, Step, Subscription};
 
 /// Longest wait that a server asks of a subscriber. They wait different times, so that they do not all come to
@@ -57,6 +58,11 @@ impl Watch {
                 let why = self.open.connection().why().as_str();
                 let resume = self.subscription.cursor();
                 return Ok(framed(&response::reconnect(why, jitter(), resume)));
+            }
+            if planted(Defect::HeartbeatAhead)
+                && let Some(heartbeat) = self.subscription.heartbeat()?
+            {
+                return Ok(heartbeat);
             }
             if let Step::Message(message) = self.subscription.step().await? {
                 return Ok(message);

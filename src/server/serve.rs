@@ -32,6 +32,8 @@ const BACKLOG_MAX_CONNECTIONS: u32 = 4_096;
 /// Everything that keeps it from starting, with what to do about it.
 pub async fn run(settings: Settings) -> Result<()> {
     let config = settings.load()?;
+    #[cfg(feature = "planted-defects")]
+    plant_defect()?;
     crate::auth::provider::install();
     // Another provider may come with a dependency one day; the first one installed is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -52,6 +54,16 @@ pub async fn run(settings: Settings) -> Result<()> {
     tracing::info!("stopped");
     telemetry.stop().await;
     done
+}
+
+/// Breaks this server on purpose, when it is told to.
+#[cfg(feature = "planted-defects")]
+fn plant_defect() -> Result<()> {
+    let Some(name) = std::env::var_os("POLICYHUB_PLANTED_DEFECT") else { return Ok(()) };
+    let name = name.to_string_lossy();
+    anyhow::ensure!(crate::domain::defect::plant(&name), "failed to plant {name}: there is no such defect");
+    tracing::warn!(%name, "planted a defect: this server is broken on purpose");
+    Ok(())
 }
 
 /// Everything up to the first call: each step may refuse, with what to do.

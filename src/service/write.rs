@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Context, Service, Signer};
+use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Activated;
@@ -61,8 +62,11 @@ impl Service {
         request: &impl Serialize,
     ) -> Result<Call<'a>> {
         let text = serde_json::to_vec(request).map_err(|error| Error::internal(error.to_string()))?;
-        let key = (!context.delivery.request_id.is_empty() && !context.delivery.validate_only).then(|| {
-            IdempotencyKey { principal: context.actor(), method, request_id: context.delivery.request_id.clone() }
+        let keeps = !context.delivery.validate_only && !planted(Defect::NoIdempotency);
+        let key = (!context.delivery.request_id.is_empty() && keeps).then(|| IdempotencyKey {
+            principal: context.actor(),
+            method,
+            request_id: context.delivery.request_id.clone(),
         });
         Ok(Call { service: self, context, key, fingerprint: digest_of(&text).to_string() })
     }

@@ -17,6 +17,7 @@ use super::incarnation::{INCARNATION, verified};
 use super::memory::Memory;
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
+use crate::domain::defect::{Defect, planted};
 
 /// Readers of a SQLite file. WAL lets them go on while the writer writes.
 const SQLITE_READERS_MAX: u32 = 4;
@@ -175,7 +176,13 @@ async fn connect_postgres(url: &str, doubt: &Arc<Doubt>) -> Result<Pools, StoreE
         options
             .max_connections(connections_max)
             .connect_lazy(true)
-            .map_sqlx_postgres_opts(|postgres| postgres.options(POSTGRES_SETTINGS))
+            .map_sqlx_postgres_opts(|postgres| {
+                let postgres = postgres.options(POSTGRES_SETTINGS);
+                if planted(Defect::PostgresCommitOff) {
+                    return postgres.options([("synchronous_commit", "off")]);
+                }
+                postgres
+            })
             .map_sqlx_postgres_pool_opts(move |pool| pool.after_connect(verified(Arc::clone(&doubt))));
         connect(options).await
     };
@@ -193,7 +200,7 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
+        .synchronous(if planted(Defect::SqliteNormal) { SqliteSynchronous::Normal } else { SqliteSynchronous::Full })
         .foreign_keys(true)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
 }

@@ -4,6 +4,7 @@
 
 use sea_orm::{DbErr, SqlErr};
 
+use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
 
 /// A start-up failure of the store: for the operator, with what to do.
@@ -58,6 +59,9 @@ pub(super) fn failed(error: DbErr) -> Error {
 
 /// A failed COMMIT: nobody knows what became of it.
 pub(super) fn commit_failed(detail: String) -> Error {
+    if planted(Defect::UnknownIsFailed) {
+        return Error { internal: Some(detail), ..Error::new(Reason::DatabaseUnavailable, "the commit failed") };
+    }
     Error {
         internal: Some(detail),
         ..Error::new(

@@ -16,6 +16,7 @@ use super::subscription::Subscription;
 use super::verify::Proof;
 use super::view::View;
 use crate::domain::command::Watch;
+use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -135,7 +136,11 @@ impl Hub {
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
     pub async fn subscribe(&self, watch: &Watch) -> Result<Subscription> {
-        Subscription::open(self.feed(&watch.namespace).await?, watch)
+        let subscription = Subscription::open(self.feed(&watch.namespace).await?, watch)?;
+        if planted(Defect::SnapshotThenSubscribe) {
+            self.read_index.head(&watch.namespace, &self.source.counts).await?;
+        }
+        Ok(subscription)
     }
 
     /// What is in force now, from memory: at least as new as every write that returned before this call (G4).
@@ -144,6 +149,9 @@ impl Hub {
     /// As `feed`; `DATA_LOSS` for a log that does not lead on from what was read.
     pub async fn in_force(&self, namespace: &NamespaceId) -> Result<InForce> {
         let feed = self.feed(namespace).await?;
+        if planted(Defect::CachedGetActive) {
+            return Ok(in_force(&feed, false));
+        }
         // Before the head is asked for: what was read by then must be in the log.
         let read = feed.head().cursor;
         let needed = match self.committed_before(namespace).await {

@@ -13,6 +13,7 @@ use super::pulse::Pulse;
 use super::ring::After;
 use super::view::{Snapshot, View};
 use crate::domain::command::Watch;
+use crate::domain::defect::{Defect, planted};
 use crate::domain::event::Cursor;
 use crate::domain::{Error, Reason, Result};
 
@@ -64,8 +65,15 @@ impl Subscription {
             return Err(resume_point_gone(resume, epoch));
         }
         let filter = Arc::new(Filter::of(watch));
-        let (latest, cursor, since) = (watch.latest, watch.resume, watch.resume.unwrap_or_default());
-        Ok(Self { feed, filter, latest, since, cursor, snapshot: None, page: None, pulses, beats })
+        let (latest, since) = (watch.latest, watch.resume.unwrap_or_default());
+        let (mut cursor, mut snapshot) = (watch.resume, None);
+        if planted(Defect::ResumeOffByOne) {
+            cursor = cursor.map(|at| Cursor { revision: at.revision + 1, ..at });
+        } else if planted(Defect::SnapshotThenSubscribe) && cursor.is_none() {
+            let (view, _) = feed.view();
+            snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0 });
+        }
+        Ok(Self { feed, filter, latest, since, cursor, snapshot, page: None, pulses, beats })
     }
 
     /// Where it is: everything up to here was taken. `None` before its snapshot was.
@@ -94,6 +102,10 @@ impl Subscription {
                         // Events that moved nothing are passed over; a cursor ahead of the head stays.
                         self.cursor = self.cursor.max(Some(head));
                         return Ok(Step::Level);
+                    }
+                    (After::Behind, head) if !self.latest && planted(Defect::DropOnFull) => {
+                        self.cursor = Some(head);
+                        continue;
                     }
                     (After::Behind, _) if !self.latest => {
                         // Boxed: thousands of streams that never read the database need not carry its state.
@@ -155,6 +167,9 @@ impl Subscription {
         let message = taking.snapshot.last(&taking.view, &checkpoint, source);
         self.since = taking.view.head().cursor;
         self.cursor = Some(self.since);
+        if planted(Defect::SnapshotThenSubscribe) {
+            self.cursor = Some(self.feed.head().cursor);
+        }
         (self.snapshot, self.page) = (None, None);
         Ok(message)
     }
@@ -181,7 +196,10 @@ impl Subscription {
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&mut self) -> Result<Option<Bytes>> {
         let beats = self.pulses.borrow().beats;
-        let Some(cursor) = self.cursor.filter(|_| beats != self.beats) else { return Ok(None) };
+        let Some(mut cursor) = self.cursor.filter(|_| beats != self.beats) else { return Ok(None) };
+        if planted(Defect::HeartbeatAhead) {
+            cursor = self.feed.head().cursor;
+        }
         let heartbeat = self.feed.heartbeat(self.since, cursor)?;
         if heartbeat.is_some() {
             self.beats = beats;

@@ -1,0 +1,115 @@
+//! Compare-and-set: with `expected_active` a write happens only if it is exactly that, and is refused only if it is not
+//! (G5).
+
+use std::time::Duration;
+
+use super::Findings;
+use super::log::Replay;
+use super::record::{Fate, History, Intent, Operation, Outcome};
+
+/// What the server answers when the expected version is not the one in force.
+pub const MISMATCH: &str = "EXPECTED_ACTIVE_MISMATCH";
+
+/// Acknowledged: just before its revision, each expected version was in force. Refused for that reason: at some revision
+/// between its call and its return, one of them was not.
+pub fn check(history: &History, findings: &mut Findings) {
+    let replay = Replay::of(&history.log);
+    let known = Known::of(history);
+    for operation in &history.operations {
+        let expected = expected(operation);
+        if expected.is_empty() {
+            continue;
+        }
+        let id = &operation.request_id;
+        if let Fate::Acknowledged(effect) = operation.fate() {
+            for (policy, version) in &expected {
+                let was = version_at(&replay, effect.revision - 1, policy);
+                findings.check(was == Some(*version), || {
+                    format!("{id} expected {policy} at {version}; before {} it was at {was:?}", effect.revision)
+                });
+            }
+        }
+        for each in &operation.tries {
+            if each.outcome != Outcome::Refused(MISMATCH.to_owned()) {
+                continue;
+            }
+            let span = known.below(each.start)..=known.above(each.end, replay.head());
+            let differs = |revision: i64| {
+                expected.iter().any(|(policy, version)| version_at(&replay, revision, policy) != Some(*version))
+            };
+            findings.check(span.clone().any(differs), || {
+                format!("{id} was refused, though {expected:?} were in force all through {span:?}")
+            });
+        }
+    }
+}
+
+fn version_at(replay: &Replay, revision: i64, policy: &str) -> Option<i64> {
+    replay.at(revision).map(|state| state.get(policy).map_or(0, |(version, _)| *version))
+}
+
+fn expected(operation: &Operation) -> Vec<(&str, i64)> {
+    match &operation.intent {
+        Intent::Activate { targets } => {
+            targets.iter().filter_map(|(policy, _, expected)| Some((policy.as_str(), (*expected)?))).collect()
+        }
+        Intent::Deactivate { policy, expected: Some(expected) } => vec![(policy, *expected)],
+        _ => Vec::new(),
+    }
+}
+
+/// Which revisions were certainly there at a time.
+struct Known {
+    /// When each acknowledged write was called first and returned, with its revision.
+    spans: Vec<(Duration, Duration, i64)>,
+}
+
+impl Known {
+    fn of(history: &History) -> Self {
+        let span = |operation: &Operation| {
+            let (last, effect) = operation.acknowledgement()?;
+            Some((operation.start(), last.end, effect.revision))
+        };
+        Self { spans: history.operations.iter().filter_map(span).collect() }
+    }
+
+    /// The highest revision known to be there at `time`.
+    fn below(&self, time: Duration) -> i64 {
+        let before = self.spans.iter().filter(|(_, end, _)| *end < time);
+        before.map(|(_, _, revision)| *revision).max().unwrap_or(0)
+    }
+
+    /// The highest revision that may have been there at `time`.
+    fn above(&self, time: Duration, head: i64) -> i64 {
+        let after = self.spans.iter().filter(|(start, _, _)| *start > time);
+        after.map(|(_, _, revision)| *revision - 1).min().unwrap_or(head).min(head)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crafted::{history, violations};
+    use super::super::record::Try;
+    use super::*;
+
+    #[test]
+    fn a_write_over_another_and_a_refusal_without_cause_are_seen() {
+        let good = history();
+        assert_eq!(violations(check, &good), Vec::<String>::new());
+        let mut over = good.clone();
+        let Intent::Activate { targets } = &mut over.operations[3].intent else { panic!("not an activation") };
+        targets[0].2 = Some(2);
+        assert!(violations(check, &over)[0].contains("expected a at 2"));
+        let mut refused = good.clone();
+        let at = Duration::from_millis(37);
+        refused.operations.push(Operation {
+            request_id: "refused".to_owned(),
+            intent: Intent::Activate { targets: vec![("a".to_owned(), 2, Some(1))] },
+            tries: vec![Try { replica: 0, start: at, end: at, outcome: Outcome::Refused(MISMATCH.to_owned()) }],
+        });
+        assert!(violations(check, &refused)[0].starts_with("refused was refused"), "a was at 1 there");
+        let Intent::Activate { targets } = &mut refused.operations[6].intent else { panic!("not an activation") };
+        targets[0].2 = Some(9);
+        assert_eq!(violations(check, &refused), Vec::<String>::new(), "it never was at 9");
+    }
+}

@@ -1,0 +1,68 @@
+//! When faults have stopped, everything comes to rest in the same place (G9, G13, G17).
+
+use super::Findings;
+use super::log::{Replay, filtered};
+use super::record::History;
+
+/// Every replica says the same, and it is the end of the log.
+pub fn check_replicas(history: &History, findings: &mut Findings) {
+    let replay = Replay::of(&history.log);
+    let end = replay.at(replay.head());
+    for (number, replica) in history.replicas.iter().enumerate() {
+        findings.check(history.replicas.first() == Some(replica), || {
+            format!("replica {number} says {replica:?}, replica 0 {:?}", history.replicas.first())
+        });
+        findings.check(replica.cursor.revision == replay.head() && Some(&replica.pointers) == end, || {
+            format!("replica {number} says {replica:?}, the log ends at {} with {end:?}", replay.head())
+        });
+    }
+}
+
+/// Every watcher holds what is in force, as far as it asked for it.
+pub fn check_watchers(history: &History, findings: &mut Findings) {
+    let replay = Replay::of(&history.log);
+    for holder in &history.holders {
+        let expected = replay.at(replay.head()).map(|state| filtered(state, &holder.filter));
+        findings.check(Some(&holder.pointers) == expected.as_ref(), || {
+            format!(
+                "watcher {} holds {:?} at {:?}, in force is {expected:?}",
+                holder.watcher, holder.pointers, holder.cursor
+            )
+        });
+        findings.check(holder.cursor.is_some_and(|cursor| cursor.revision == replay.head()), || {
+            format!("watcher {} is at {:?}, the log ends at {}", holder.watcher, holder.cursor, replay.head())
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crafted::{at, history, violations};
+    use super::*;
+
+    #[test]
+    fn replicas_that_differ_or_lag_are_seen() {
+        let good = history();
+        assert_eq!(violations(check_replicas, &good), Vec::<String>::new());
+        let mut differ = good.clone();
+        differ.replicas[1].set_digest = "sha256:other".to_owned();
+        assert_eq!(violations(check_replicas, &differ).len(), 1);
+        let mut lag = good.clone();
+        for replica in &mut lag.replicas {
+            replica.cursor = at(5);
+        }
+        assert_eq!(violations(check_replicas, &lag).len(), 2);
+    }
+
+    #[test]
+    fn a_watcher_that_lags_or_holds_something_else_is_seen() {
+        let good = history();
+        assert_eq!(violations(check_watchers, &good), Vec::<String>::new());
+        let mut lag = good.clone();
+        lag.holders[0].cursor = Some(at(5));
+        assert_eq!(violations(check_watchers, &lag).len(), 1);
+        let mut other = good.clone();
+        other.holders[0].pointers.clear();
+        assert_eq!(violations(check_watchers, &other).len(), 1);
+    }
+}

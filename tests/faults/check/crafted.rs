@@ -1,0 +1,136 @@
+//! A small history in which everything holds, for the tests to break.
+//!
+//! Six events: drafts of `a` and `b` (1, 2), `a` put at 1 (3), `a` at 2 and `b` at 1 (4), `b` at 2 (5), `a` removed (6).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use policyhub::client::signing::event_hash;
+
+use super::Findings;
+use super::record::{
+    Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
+    StreamEnd, Try, What,
+};
+
+/// A place of the first epoch.
+pub fn at(revision: i64) -> Cursor {
+    Cursor { epoch: 1, revision }
+}
+
+/// What a validator says of a history.
+pub fn violations(validator: fn(&History, &mut Findings), history: &History) -> Vec<String> {
+    let mut findings = Findings::default();
+    validator(history, &mut findings);
+    findings.violations
+}
+
+fn digest(policy: &str, version: i64) -> String {
+    if version == 0 { String::new() } else { format!("sha256:{policy}{version}") }
+}
+
+fn moved(policy: &str, previous: i64, version: i64) -> Moved {
+    Moved { policy: policy.to_owned(), version, digest: digest(policy, version), previous }
+}
+
+fn pointers(held: &[(&str, i64)]) -> Pointers {
+    held.iter().map(|(policy, version)| ((*policy).to_owned(), (*version, digest(policy, *version)))).collect()
+}
+
+/// The message of an event without a filter.
+pub fn activation(event: &Event) -> What {
+    let there = event.moved.iter().filter(|moved| moved.version > 0);
+    let gone = event.moved.iter().filter(|moved| moved.version == 0);
+    What::Activation {
+        cursor: event.cursor,
+        changed: there.map(|moved| (moved.policy.clone(), (moved.version, moved.digest.clone()))).collect(),
+        removed: gone.map(|moved| moved.policy.clone()).collect(),
+    }
+}
+
+fn log() -> Vec<Event> {
+    let moves = [
+        vec![],
+        vec![],
+        vec![moved("a", 0, 1)],
+        vec![moved("a", 1, 2), moved("b", 0, 1)],
+        vec![moved("b", 1, 2)],
+        vec![moved("a", 2, 0)],
+    ];
+    let mut prev = [0; 32];
+    let event = |(index, moved): (usize, Vec<Moved>)| {
+        let revision = i64::try_from(index).expect("a small number") + 1;
+        let payload = format!("payload {revision}").into_bytes();
+        let hash = event_hash(&prev, &payload);
+        let prev_hash = std::mem::replace(&mut prev, hash).to_vec();
+        let drafted = ["a", "b"].get(index).map(|policy| (format!("{policy}/1"), digest(policy, 1)));
+        let versions = drafted.into_iter().collect();
+        let request_id = format!("id-{revision}");
+        Event { cursor: at(revision), request_id, payload, prev_hash, hash: hash.to_vec(), moved, versions }
+    };
+    moves.into_iter().enumerate().map(event).collect()
+}
+
+fn operation(revision: i64, intent: Intent, version: Option<(String, String)>) -> Operation {
+    let start = Duration::from_millis(u64::try_from(revision).expect("positive") * 10);
+    let outcome = Outcome::Acknowledged(Effect { revision, version });
+    let end = start + Duration::from_millis(5);
+    Operation { request_id: format!("id-{revision}"), intent, tries: vec![Try { replica: 0, start, end, outcome }] }
+}
+
+fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream {
+    let filter = BTreeSet::new();
+    Stream { watcher, replica: 0, latest: false, filter, resume, messages, end: StreamEnd::Left }
+}
+
+/// The history.
+pub fn history() -> History {
+    let log = log();
+    let draft = |policy: &str| Intent::Draft { policy: policy.to_owned(), digest: digest(policy, 1) };
+    let drafted = |policy: &str| Some((format!("{policy}/1"), digest(policy, 1)));
+    let target = |policy: &str, version, expected| (policy.to_owned(), version, expected);
+    let activate = |targets| Intent::Activate { targets };
+    let operations = vec![
+        operation(1, draft("a"), drafted("a")),
+        operation(2, draft("b"), drafted("b")),
+        operation(3, activate(vec![target("a", 1, Some(0))]), None),
+        operation(4, activate(vec![target("a", 2, Some(1)), target("b", 1, None)]), None),
+        operation(5, activate(vec![target("b", 2, None)]), None),
+        operation(6, Intent::Deactivate { policy: "a".to_owned(), expected: Some(2) }, None),
+    ];
+    let read = |start, revision, held: &[(&str, i64)]| {
+        let start = Duration::from_millis(start);
+        let end = start + Duration::from_millis(1);
+        Read { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), degraded: false }
+    };
+    let reads = vec![read(36, 3, &[("a", 1)]), read(47, 4, &[("a", 2), ("b", 1)])];
+    let heartbeat = |revision| What::Heartbeat { cursor: Some(at(revision)), degraded: false };
+    let after = |revision: i64| log.iter().filter(move |event| event.cursor.revision > revision).map(activation);
+    let snapshot = What::Snapshot { cursor: at(2), pointers: Pointers::new() };
+    let whole = [snapshot].into_iter().chain(after(2)).chain([heartbeat(6)]).collect();
+    let mut streams = vec![stream(0, None, whole), stream(1, Some(at(3)), after(3).collect())];
+    streams[1].end = StreamEnd::Ended(String::new());
+    let replica = Replica { cursor: at(6), pointers: pointers(&[("b", 2)]), set_digest: "sha256:set".to_owned() };
+    let holder = Holder { watcher: 0, filter: BTreeSet::new(), cursor: Some(at(6)), pointers: pointers(&[("b", 2)]) };
+    History {
+        operations,
+        reads,
+        streams,
+        log,
+        replicas: vec![replica.clone(), replica],
+        holders: vec![holder],
+        ..History::default()
+    }
+}
+
+/// Every validator has something to say about it, and nothing against it.
+#[test]
+fn it_holds() {
+    for (name, validator) in super::VALIDATORS {
+        let mut findings = Findings::default();
+        validator(&history(), &mut findings);
+        assert_eq!(findings.violations, Vec::<String>::new(), "{name}");
+        let counts = ["answers: ends in order", "ledger: failed writes are not"];
+        assert!(findings.checks > 0 || counts.contains(name), "{name} looked at nothing");
+    }
+}

@@ -1,0 +1,59 @@
+//! What must hold of a history, whatever happened while it was made: pure functions over what was recorded.
+//!
+//! Boundary: no I/O, no clock, no randomness. A test target of its own runs the tests of these files, which prove that
+//! each validator can fail; the fault harness runs the validators after every schedule.
+
+pub mod answers;
+pub mod compare_and_set;
+pub mod converged;
+#[cfg(test)]
+mod crafted;
+pub mod ledger;
+pub mod linearizable;
+pub mod log;
+pub mod record;
+pub mod streams;
+
+use record::History;
+
+/// What one validator saw.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// How many single comparisons were made: none at all proves nothing.
+    pub checks: u64,
+    /// What does not hold, each in a sentence.
+    pub violations: Vec<String>,
+}
+
+impl Findings {
+    /// One comparison; `what` is said when it fails.
+    pub fn check(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        self.checks += 1;
+        if !holds {
+            self.violations.push(what());
+        }
+    }
+}
+
+/// A validator: its name and what it does.
+pub type Validator = (&'static str, fn(&History, &mut Findings));
+
+/// All of them, in the order of the report.
+pub const VALIDATORS: &[Validator] = &[
+    ("log: contiguous, chained, replayable", log::check),
+    ("ledger: acknowledged writes are there", ledger::acknowledged_are_there),
+    ("ledger: failed writes are not", ledger::failed_are_absent),
+    ("ledger: one effect per request id", ledger::one_effect),
+    ("linearizable: order of writes and reads", linearizable::check_order),
+    ("linearizable: reads equal the log", linearizable::check_contents),
+    ("compare-and-set", compare_and_set::check),
+    ("answers: every error is named", answers::check_named),
+    ("answers: ends in order", answers::check_drains),
+    ("streams: ordered and unique", streams::check_order),
+    ("streams: no gap, resumable, atomic, filtered", streams::check_complete),
+    ("streams: bookmarkable", streams::check_bookmarks),
+    ("streams: snapshots and LATEST equal the log", streams::check_states),
+    ("streams: signed", streams::check_signed),
+    ("converged: replicas agree", converged::check_replicas),
+    ("converged: watchers hold the head", converged::check_watchers),
+];

@@ -1,0 +1,214 @@
+//! What is recorded while a schedule runs: every call, every message of every stream, and how it all ended.
+//!
+//! Times are since the schedule began, from one monotonic clock of one process: they order calls, nothing else.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use policyhub::client::Cursor;
+
+/// What is in force: version and digest by id of the policy.
+pub type Pointers = BTreeMap<String, (i64, String)>;
+
+/// What a writer asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// A new version of a policy, with content of this digest.
+    Draft { policy: String, digest: String },
+    /// Publication of a version, and perhaps its activation.
+    Publish { policy: String, version: i64, activate: bool },
+    /// Pointers to move, each with what must be in force before, if that was said.
+    Activate { targets: Vec<(String, i64, Option<i64>)> },
+    /// Back to the version before.
+    Rollback { policy: String },
+    /// Removal of a pointer.
+    Deactivate { policy: String, expected: Option<i64> },
+}
+
+/// What the server said a write did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// Its place in the log.
+    pub revision: i64,
+    /// The version it made or published, with its digest.
+    pub version: Option<(String, String)>,
+}
+
+/// How one try ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server said that it is so.
+    Acknowledged(Effect),
+    /// The server said, with this reason, that it is not so.
+    Refused(String),
+    /// Nobody said anything that counts: what the transport or the server said instead.
+    Unknown(String),
+}
+
+/// One try of a write.
+#[derive(Debug, Clone)]
+pub struct Try {
+    pub replica: usize,
+    pub start: Duration,
+    pub end: Duration,
+    pub outcome: Outcome,
+}
+
+/// A write: all its tries carry one request id.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    pub request_id: String,
+    pub intent: Intent,
+    pub tries: Vec<Try>,
+}
+
+/// What became of a write, as its writer knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate<'a> {
+    Acknowledged(&'a Effect),
+    /// Every try was refused.
+    Failed,
+    /// Some try may have had its effect, or may still have it.
+    Unknown,
+}
+
+impl Operation {
+    /// What became of it.
+    pub fn fate(&self) -> Fate<'_> {
+        if let Some((_, effect)) = self.acknowledgement() {
+            return Fate::Acknowledged(effect);
+        }
+        let refused = |each: &Try| matches!(each.outcome, Outcome::Refused(_));
+        if !self.tries.is_empty() && self.tries.iter().all(refused) { Fate::Failed } else { Fate::Unknown }
+    }
+
+    /// The first try that was acknowledged, and with what: the effect came before it returned.
+    pub fn acknowledgement(&self) -> Option<(&Try, &Effect)> {
+        self.tries.iter().find_map(|each| match &each.outcome {
+            Outcome::Acknowledged(effect) => Some((each, effect)),
+            _ => None,
+        })
+    }
+
+    /// When it was called first.
+    pub fn start(&self) -> Duration {
+        self.tries.first().map_or(Duration::MAX, |each| each.start)
+    }
+}
+
+/// A GetActive of the whole set that was answered.
+#[derive(Debug, Clone)]
+pub struct Read {
+    pub replica: usize,
+    pub start: Duration,
+    pub end: Duration,
+    pub cursor: Cursor,
+    pub pointers: Pointers,
+    /// The server said that it may be old.
+    pub degraded: bool,
+}
+
+/// What a message of a stream said. It was verified before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A whole snapshot.
+    Snapshot { cursor: Cursor, pointers: Pointers },
+    /// One activation: what points somewhere new, and what points nowhere any more.
+    Activation { cursor: Cursor, changed: Pointers, removed: BTreeSet<String> },
+    /// A sign of life, with the place it names, if it names one.
+    Heartbeat { cursor: Option<Cursor>, degraded: bool },
+    /// The server ends the stream.
+    Reconnect { cursor: Option<Cursor> },
+}
+
+/// How a stream ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The watcher left it.
+    Left,
+    /// The server or the transport ended it, with this reason of the server, or none.
+    Ended(String),
+    /// The verifier refused a message.
+    Refused(String),
+}
+
+/// One stream.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    pub watcher: usize,
+    pub replica: usize,
+    /// Mode LATEST instead of ALL.
+    pub latest: bool,
+    /// The policies asked for; empty: all.
+    pub filter: BTreeSet<String>,
+    pub resume: Option<Cursor>,
+    pub messages: Vec<What>,
+    pub end: StreamEnd,
+}
+
+/// A pointer that an event moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    pub policy: String,
+    /// 0: to nowhere.
+    pub version: i64,
+    pub digest: String,
+    pub previous: i64,
+}
+
+/// One event of the log, as it was read at the end.
+#[derive(Debug, Clone)]
+pub struct Event {
+    pub cursor: Cursor,
+    pub request_id: String,
+    pub payload: Vec<u8>,
+    pub prev_hash: Vec<u8>,
+    pub hash: Vec<u8>,
+    pub moved: Vec<Moved>,
+    /// Names and digests of the versions it changed.
+    pub versions: Vec<(String, String)>,
+}
+
+/// What a replica said when everything had come to rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replica {
+    pub cursor: Cursor,
+    pub pointers: Pointers,
+    pub set_digest: String,
+}
+
+/// What a watcher held when everything had come to rest.
+#[derive(Debug, Clone)]
+pub struct Holder {
+    pub watcher: usize,
+    pub filter: BTreeSet<String>,
+    pub cursor: Option<Cursor>,
+    pub pointers: Pointers,
+}
+
+/// An end that was asked for.
+#[derive(Debug, Clone)]
+pub struct Drain {
+    pub replica: usize,
+    pub took: Duration,
+    pub allowed: Duration,
+    pub success: bool,
+}
+
+/// Everything of one schedule.
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    pub operations: Vec<Operation>,
+    pub reads: Vec<Read>,
+    /// Reasons of reads that were refused; empty text for those the transport lost.
+    pub failed_reads: Vec<String>,
+    pub streams: Vec<Stream>,
+    pub log: Vec<Event>,
+    pub replicas: Vec<Replica>,
+    pub holders: Vec<Holder>,
+    pub drains: Vec<Drain>,
+    /// How much a server grew by readers that never read.
+    pub stuck_growth_bytes: Option<u64>,
+    /// What did not happen in its time: a server that did not come back, a watcher that never got level.
+    pub overdue: Vec<String>,
+}

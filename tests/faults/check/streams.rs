@@ -1,0 +1,237 @@
+//! The watch validators: each stream against the log as it was read at the end (G9 to G13).
+
+use std::collections::BTreeSet;
+
+use super::Findings;
+use super::log::{Replay, filtered};
+use super::record::{Cursor, Event, History, Pointers, Stream, StreamEnd, What};
+
+fn name(stream: &Stream) -> String {
+    let mode = if stream.latest { "LATEST" } else { "ALL" };
+    format!("watcher {} on replica {} ({mode}, resumed at {:?})", stream.watcher, stream.replica, stream.resume)
+}
+
+/// The place a message names.
+fn place(what: &What) -> Option<Cursor> {
+    match what {
+        What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
+        What::Heartbeat { cursor, .. } | What::Reconnect { cursor } => *cursor,
+    }
+}
+
+/// Activations strictly increase, nothing names a place before one that was named, and only the first message of mode
+/// ALL is a snapshot, when nothing was resumed.
+pub fn check_order(history: &History, findings: &mut Findings) {
+    for stream in &history.streams {
+        let mut at = stream.resume;
+        for (index, message) in stream.messages.iter().enumerate() {
+            let Some(next) = place(message) else { continue };
+            let strictly = matches!(message, What::Activation { .. });
+            let ordered = at.is_none_or(|at| if strictly { next > at } else { next >= at });
+            findings.check(ordered, || format!("{}: {next:?} came after {at:?}", name(stream)));
+            if matches!(message, What::Snapshot { .. }) && !stream.latest {
+                findings.check(index == 0 && stream.resume.is_none(), || {
+                    format!("{}: message {index} is a snapshot", name(stream))
+                });
+            }
+            at = at.max(Some(next));
+        }
+    }
+}
+
+/// What an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
+fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
+    let wanted = event.moved.iter().filter(|moved| filter.is_empty() || filter.contains(&moved.policy));
+    let (gone, there): (Vec<_>, Vec<_>) = wanted.partition(|moved| moved.version == 0);
+    let changed: Pointers =
+        there.iter().map(|moved| (moved.policy.clone(), (moved.version, moved.digest.clone()))).collect();
+    let removed: BTreeSet<String> = gone.iter().map(|moved| moved.policy.clone()).collect();
+    (!changed.is_empty() || !removed.is_empty()).then_some((changed, removed))
+}
+
+/// Mode ALL: after its beginning a stream has every activation of the log that its filter lets through, in one message
+/// each and whole. Mode LATEST may leave some out.
+pub fn check_complete(history: &History, findings: &mut Findings) {
+    for stream in &history.streams {
+        let mut at = stream.resume.map(|resume| resume.revision);
+        for message in &stream.messages {
+            match message {
+                What::Snapshot { cursor, .. } => at = Some(cursor.revision),
+                What::Activation { cursor, changed, removed } => {
+                    findings.check(at.is_some(), || format!("{}: began with an activation", name(stream)));
+                    let from = at.unwrap_or(cursor.revision - 1);
+                    let left_out = between(history, stream, from, cursor.revision - 1);
+                    findings.check(stream.latest || left_out.is_empty(), || {
+                        format!("{}: {left_out:?} were left out before {}", name(stream), cursor.revision)
+                    });
+                    let event = history.log.iter().find(|event| event.cursor == *cursor);
+                    let expected = event.and_then(|event| told(event, &stream.filter));
+                    let sent = Some((changed.clone(), removed.clone()));
+                    findings.check(expected == sent, || {
+                        format!("{}: {cursor:?} said {sent:?}, the log says {expected:?}", name(stream))
+                    });
+                    at = Some(cursor.revision);
+                }
+                What::Heartbeat { .. } | What::Reconnect { .. } => {}
+            }
+        }
+    }
+}
+
+/// The revisions after `from` and up to `to` that say something to a stream.
+fn between(history: &History, stream: &Stream, from: i64, to: i64) -> Vec<i64> {
+    let inside = history.log.iter().filter(|event| event.cursor.revision > from && event.cursor.revision <= to);
+    inside.filter(|event| told(event, &stream.filter).is_some()).map(|event| event.cursor.revision).collect()
+}
+
+/// Mode ALL: a place that a heartbeat or a reconnect names is in the log, and everything up to it was sent before.
+pub fn check_bookmarks(history: &History, findings: &mut Findings) {
+    let head = history.log.last().map_or(0, |event| event.cursor.revision);
+    for stream in &history.streams {
+        let mut sent = stream.resume.map_or(0, |resume| resume.revision);
+        for message in &stream.messages {
+            match message {
+                What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => sent = cursor.revision,
+                What::Heartbeat { cursor: Some(cursor), .. } | What::Reconnect { cursor: Some(cursor) } => {
+                    let ahead = between(history, stream, sent, cursor.revision);
+                    findings.check(stream.latest || ahead.is_empty(), || {
+                        format!("{}: named {} with {ahead:?} not sent", name(stream), cursor.revision)
+                    });
+                    // A resume ahead of the head is named back by nobody.
+                    findings.check(cursor.revision <= head, || {
+                        format!("{}: named {}, the log ends at {head}", name(stream), cursor.revision)
+                    });
+                }
+                What::Heartbeat { cursor: None, .. } | What::Reconnect { cursor: None } => {}
+            }
+        }
+    }
+}
+
+/// A snapshot is the state of the log at its place; in mode LATEST, so is what is held after every message.
+pub fn check_states(history: &History, findings: &mut Findings) {
+    let replay = Replay::of(&history.log);
+    for stream in &history.streams {
+        let state = |cursor: Cursor| replay.at(cursor.revision).map(|state| filtered(state, &stream.filter));
+        let mut held = stream.resume.and_then(state);
+        for message in &stream.messages {
+            match message {
+                What::Snapshot { pointers, .. } => held = Some(pointers.clone()),
+                What::Activation { changed, removed, .. } => {
+                    if let Some(held) = &mut held {
+                        held.extend(changed.clone());
+                        held.retain(|policy, _| !removed.contains(policy));
+                    }
+                }
+                What::Heartbeat { .. } | What::Reconnect { .. } => {}
+            }
+            let compared = stream.latest || matches!(message, What::Snapshot { .. });
+            if let Some(cursor) = place(message).filter(|_| compared && held.is_some()) {
+                let expected = state(cursor);
+                findings.check(held == expected, || {
+                    format!("{}: held {held:?} at {cursor:?}, the log says {expected:?}", name(stream))
+                });
+            }
+        }
+    }
+}
+
+/// No message was refused by the verifier.
+pub fn check_signed(history: &History, findings: &mut Findings) {
+    for stream in &history.streams {
+        findings.check(!matches!(stream.end, StreamEnd::Refused(_)), || {
+            format!("{}: {:?} after {:?}", name(stream), stream.end, stream.messages.last())
+        });
+        findings.checks += stream.messages.len() as u64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crafted::{activation, at, history, violations};
+    use super::*;
+
+    #[test]
+    fn what_comes_again_or_goes_back_is_seen() {
+        let good = history();
+        assert_eq!(violations(check_order, &good), Vec::<String>::new());
+        let mut twice = good.clone();
+        let again = twice.streams[0].messages[1].clone();
+        twice.streams[0].messages.insert(2, again);
+        assert_eq!(violations(check_order, &twice).len(), 1);
+        let mut back = good.clone();
+        back.streams[0].messages.push(What::Heartbeat { cursor: Some(at(3)), degraded: false });
+        assert_eq!(violations(check_order, &back).len(), 1);
+        let mut snapshot = good.clone();
+        snapshot.streams[0].messages.push(What::Snapshot { cursor: at(6), pointers: Pointers::new() });
+        assert_eq!(violations(check_order, &snapshot).len(), 1);
+        let mut resumed = good.clone();
+        resumed.streams[1].messages.insert(0, activation(&good.log[2]));
+        assert!(violations(check_order, &resumed)[0].contains("came after"), "resume at 3 must not deliver 3 again");
+    }
+
+    #[test]
+    fn a_gap_a_part_and_a_stranger_are_seen() {
+        let good = history();
+        assert_eq!(violations(check_complete, &good), Vec::<String>::new());
+        let mut gap = good.clone();
+        gap.streams[0].messages.remove(2);
+        assert!(violations(check_complete, &gap)[0].contains("[4] were left out before 5"));
+        let mut resumed = good.clone();
+        resumed.streams[1].messages.remove(0);
+        assert!(violations(check_complete, &resumed)[0].contains("[4] were left out before 5"), "resume off by one");
+        let mut part = good.clone();
+        let What::Activation { changed, .. } = &mut part.streams[0].messages[2] else { panic!("not an activation") };
+        changed.remove("b");
+        assert_eq!(violations(check_complete, &part).len(), 1);
+        let mut filter = good.clone();
+        filter.streams[0].filter = BTreeSet::from(["a".to_owned()]);
+        assert_eq!(
+            violations(check_complete, &filter).len(),
+            2,
+            "4 and 5 say too much: {:?}",
+            filter.streams[0].filter
+        );
+        let mut latest = good.clone();
+        latest.streams[0].messages.remove(1);
+        latest.streams[0].latest = true;
+        assert_eq!(violations(check_complete, &latest), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_heartbeat_ahead_of_its_events_is_seen() {
+        let good = history();
+        assert_eq!(violations(check_bookmarks, &good), Vec::<String>::new());
+        for early in [What::Heartbeat { cursor: Some(at(4)), degraded: false }, What::Reconnect { cursor: Some(at(4)) }]
+        {
+            let mut ahead = good.clone();
+            ahead.streams[0].messages.insert(2, early);
+            assert!(violations(check_bookmarks, &ahead)[0].contains("named 4 with [4] not sent"));
+        }
+        let mut beyond = good.clone();
+        beyond.streams[0].messages.push(What::Heartbeat { cursor: Some(at(9)), degraded: false });
+        assert_eq!(violations(check_bookmarks, &beyond).len(), 1);
+    }
+
+    #[test]
+    fn a_snapshot_and_a_latest_state_that_never_was_are_seen() {
+        let good = history();
+        assert_eq!(violations(check_states, &good), Vec::<String>::new());
+        let mut snapshot = good.clone();
+        snapshot.streams[0].messages[0] = What::Snapshot { cursor: at(3), pointers: Pointers::new() };
+        assert_eq!(violations(check_states, &snapshot).len(), 1);
+        let mut latest = good.clone();
+        latest.streams[0].latest = true;
+        assert_eq!(violations(check_states, &latest), Vec::<String>::new());
+        latest.streams[0].messages.remove(2);
+        assert!(!violations(check_states, &latest).is_empty(), "4 was skipped, and the state does not show it");
+    }
+
+    #[test]
+    fn a_refusal_is_seen() {
+        let mut bad = history();
+        assert_eq!(violations(check_signed, &bad), Vec::<String>::new());
+        bad.streams[0].end = StreamEnd::Refused("statement does not verify".to_owned());
+        assert_eq!(violations(check_signed, &bad).len(), 1);
+    }
+}

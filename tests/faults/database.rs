@@ -1,0 +1,114 @@
+//! The database under a schedule: a file, or a PostgreSQL that can be killed, stopped and started again.
+//!
+//! Boundary: the cluster is that of the integration tests; what is done to it is done from outside, to its processes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::postgres::Cluster;
+
+/// After this long a PostgreSQL that was started is not coming.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// A PostgreSQL of one's own.
+pub struct Postgres {
+    cluster: Cluster,
+    data: PathBuf,
+    bin: PathBuf,
+}
+
+impl Postgres {
+    /// Starts one.
+    pub fn start() -> Self {
+        let cluster = Cluster::start(&[]);
+        let data = PathBuf::from(cluster.psql("postgres", "SHOW data_directory"));
+        let postmaster = postmaster(&data).expect("a postmaster");
+        let program = fs::read_link(format!("/proc/{postmaster}/exe")).expect("the postmaster's program");
+        let bin = program.parent().expect("a directory").to_owned();
+        Self { cluster, data, bin }
+    }
+
+    /// A new database: its name, and the port it is reached at.
+    pub fn create_database(&self) -> (String, u16) {
+        let url = self.cluster.create_database();
+        let name = url.rsplit('/').next().expect("a name").to_owned();
+        let port = url.rsplit(':').next().and_then(|rest| rest.split('/').next()?.parse().ok()).expect("a port");
+        (name, port)
+    }
+
+    /// Removes a database, with whoever is connected to it.
+    pub fn drop_database(&self, name: &str) {
+        self.cluster.psql("postgres", &format!("DROP DATABASE {name} WITH (FORCE)"));
+    }
+
+    /// Ends every connection of a database.
+    pub fn terminate_backends(&self, name: &str) {
+        let sql = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
+        self.cluster.psql("postgres", &sql);
+    }
+
+    /// Sends a signal to the postmaster and every child of it.
+    pub fn signal(&self, signal: &str) {
+        for process in self.processes() {
+            super::server::send(signal, process);
+        }
+    }
+
+    /// Kills all of it, and waits until nothing of it is left.
+    pub fn kill(&self) {
+        // The postmaster first: nobody starts anything any more, and its children have nobody to tell.
+        let processes = self.processes();
+        for process in &processes {
+            super::server::send("KILL", *process);
+        }
+        let alive = |process: &u32| {
+            let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            !status.is_empty() && !status.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
+        };
+        let deadline = Instant::now() + START_MAX;
+        while processes.iter().any(alive) {
+            assert!(Instant::now() < deadline, "PostgreSQL survived SIGKILL");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Starts it again after it was killed, and waits until it answers.
+    pub fn start_again(&self) {
+        let owner = fs::metadata(&self.data).expect("the data directory");
+        let mut command = Command::new(self.bin.join("pg_ctl"));
+        command.args(["start", "-s", "-w", "-t", "60", "-D"]).arg(&self.data);
+        command.arg("-l").arg(self.data.join("restarted.log"));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        if owner.uid() != fs::metadata("/proc/self").expect("our own process").uid() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        // The processes before may still hold a segment of shared memory for a moment.
+        let deadline = Instant::now() + START_MAX;
+        while !command.status().expect("pg_ctl runs").success() {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start again: see {}", self.data.display());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The postmaster first, then its children.
+    fn processes(&self) -> Vec<u32> {
+        let Some(postmaster) = postmaster(&self.data) else { return Vec::new() };
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let child = |process: &u32| {
+            let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+            let parent = status.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+            parent == Some(postmaster)
+        };
+        [postmaster].into_iter().chain(ids.filter(child)).collect()
+    }
+}
+
+fn postmaster(data: &std::path::Path) -> Option<u32> {
+    fs::read_to_string(data.join("postmaster.pid")).ok()?.lines().next()?.trim().parse().ok()
+}

@@ -1,0 +1,104 @@
+//! The harness proves itself: every planted defect must be caught within so many schedules.
+//!
+//! Invariant: a catch is the objection of a validator that has none against the same seed on a server that is whole.
+
+use std::time::Instant;
+
+use super::plan::{self, Database, Fault, Plan};
+use super::schedule::Lane;
+use super::settings::Settings;
+use super::summary::Summary;
+
+/// Whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
+fn concerns(defect: &str, plan: &Plan) -> bool {
+    let strikes = |wanted: fn(&Fault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
+    match defect {
+        "revision-from-sequence" => plan.database == Database::Postgres,
+        "sqlite-normal" => strikes(|fault| matches!(fault, Fault::PowerCut)),
+        "postgres-commit-off" => strikes(|fault| matches!(fault, Fault::KillPostgres)),
+        "unknown-is-failed" => strikes(|fault| matches!(fault, Fault::LoseCommitAnswer(_))),
+        "no-idempotency" => {
+            strikes(|fault| matches!(fault, Fault::LoseCommitAnswer(_) | Fault::Reset(_) | Fault::Cut(_)))
+        }
+        "drop-on-full" => plan.ring_events < 100 && plan.watchers.iter().any(|watcher| !watcher.latest),
+        "cached-get-active" => plan.replicas > 1,
+        _ => plan.watchers.iter().any(|watcher| !watcher.latest),
+    }
+}
+
+/// Who has to object: an objection of anybody else has another cause.
+fn expected(defect: &str) -> &'static [&'static str] {
+    match defect {
+        "revision-from-sequence" => &["log"],
+        "sqlite-normal" | "postgres-commit-off" | "no-idempotency" | "unknown-is-failed" => &["ledger"],
+        "cached-get-active" => &["linearizable"],
+        _ => &["streams", "converged"],
+    }
+}
+
+/// A defect that was caught.
+struct Caught {
+    seed: u64,
+    schedules: u64,
+    validator: String,
+    said: String,
+}
+
+async fn hunt(defect: &str, settings: &Settings, lane: &Lane) -> Option<Caught> {
+    let summary = Summary::default();
+    let mut schedules = 0;
+    let mut seed = settings.seed;
+    while schedules < settings.defect_seeds {
+        let plan = plan::plan(seed);
+        seed += 1;
+        if !concerns(defect, &plan) {
+            continue;
+        }
+        schedules += 1;
+        let verdict = lane.run(&plan, Some(defect), &summary).await;
+        verdict.directory.iter().for_each(|directory| super::world::remove(directory));
+        let proper = |(name, _): &(String, Vec<String>)| expected(defect).iter().any(|room| name.starts_with(room));
+        let Some((validator, said)) = verdict.violations.into_iter().find(proper) else { continue };
+        // What objects to a server that is whole, too, has caught something else.
+        let whole = lane.run(&plan, None, &summary).await;
+        whole.directory.iter().for_each(|directory| super::world::remove(directory));
+        if whole.violations.is_empty() {
+            let said = said.into_iter().next().unwrap_or_default();
+            return Some(Caught { seed: plan.seed, schedules, validator, said });
+        }
+    }
+    None
+}
+
+/// Runs each defect until it is caught; prints the table. True: all of them were.
+pub async fn run(settings: &Settings, names: &[String]) -> bool {
+    let known = policyhub::domain::defect::Defect::ALL.map(|(name, _)| name);
+    let all = names.iter().any(|name| name == "all");
+    let asked: Vec<&str> = known.into_iter().filter(|name| all || names.iter().any(|asked| asked == name)).collect();
+    assert!(!asked.is_empty(), "DEFECTS names none of {known:?}");
+    let lane = Lane::default();
+    let (mut rows, mut missed) = (Vec::new(), Vec::new());
+    for defect in asked {
+        let began = Instant::now();
+        match hunt(defect, settings, &lane).await {
+            Some(caught) => {
+                let Caught { seed, schedules, validator, said } = caught;
+                println!(
+                    "caught {defect} at seed {seed}, schedule {schedules}, {:.1} s",
+                    began.elapsed().as_secs_f64()
+                );
+                let said: String = said.chars().take(110).collect();
+                rows.push(format!("| {defect:<24} | {seed:>5} | {schedules:>9} | {validator}: {said} |"));
+            }
+            None => {
+                println!("NOT CAUGHT: {defect}, in {} schedules", settings.defect_seeds);
+                missed.push(defect);
+            }
+        }
+    }
+    println!("| planted defect           |  seed | schedules | what objected first |");
+    println!("|--------------------------|-------|-----------|---------------------|");
+    rows.iter().for_each(|row| println!("{row}"));
+    println!("seeds decide faults and players, not the interleaving: another run may catch at another seed");
+    missed.is_empty()
+}

@@ -1,0 +1,153 @@
+//! The fault harness: real servers, real databases, faults decided by a seed, and validators over all that was recorded.
+//!
+//! A program of its own: `SCHEDULES=200 SEED=1 cargo test --test faults`; docs/testing.md has the rest. It ends with 0
+//! only when every schedule held and everything planned was done.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "all of it is a test: it spawns its own tasks, looks at its own environment, and stops with a message"
+)]
+
+mod calls;
+#[expect(unused_imports, dead_code, reason = "its tests run in a target of their own")]
+mod check;
+#[path = "../it/harness/faults.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
+mod cluster_faults;
+mod database;
+#[cfg(feature = "planted-defects")]
+mod defects;
+mod dice;
+mod inject;
+mod plan;
+#[path = "../it/harness/postgres.rs"]
+#[expect(dead_code, unused_imports, reason = "the integration tests use the rest")]
+mod postgres;
+mod power_cut;
+mod proxy;
+mod readers;
+mod recorder;
+mod run;
+mod schedule;
+mod server;
+mod settings;
+mod storm;
+mod stuck;
+mod summary;
+mod watchers;
+mod world;
+mod writers;
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use plan::{Database, Fault, Plan};
+use schedule::Lane;
+use settings::Settings;
+use summary::Summary;
+use tokio::task::JoinSet;
+
+/// One drill of each kind for so many schedules.
+const SCHEDULES_PER_DRILL: u64 = 100;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // `cargo test NAME` gives every target the name.
+    if std::env::args().skip(1).any(|argument| argument == "--list" || !"faults".contains(argument.as_str())) {
+        return ExitCode::SUCCESS;
+    }
+    let settings = Settings::read();
+    let holds = match &settings.defects {
+        Some(names) => hunt(&settings, names).await,
+        None => run_all(&settings).await,
+    };
+    power_cut::tidy_up();
+    if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(feature = "planted-defects")]
+async fn hunt(settings: &Settings, names: &[String]) -> bool {
+    defects::run(settings, names).await
+}
+
+#[cfg(not(feature = "planted-defects"))]
+async fn hunt(_: &Settings, _: &[String]) -> bool {
+    panic!("DEFECTS needs `--features planted-defects`: this binary can't be broken")
+}
+
+/// Every plan of the run, with how to run it alone.
+fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
+    let feature = if settings.defect.is_some() { " --features planted-defects" } else { "" };
+    let defect = settings.defect.as_ref().map(|defect| format!("DEFECT={defect} ")).unwrap_or_default();
+    let command = |variables: String| format!("{variables} {defect}cargo test --test faults{feature}");
+    let chosen: Vec<Plan> = match settings.schedules {
+        Some(count) => (settings.seed..settings.seed + count).map(plan::plan).collect(),
+        None => plan::small_set(settings.seed),
+    };
+    let drills = (chosen.len() as u64).div_ceil(SCHEDULES_PER_DRILL).max(1);
+    let replay = |plan: &Plan| command(format!("SEED={} SCHEDULES=1 DRILLS=none", plan.seed));
+    let mut plans: VecDeque<_> = chosen.into_iter().map(|plan| (plan.clone(), replay(&plan))).collect();
+    for drill in &settings.drills {
+        let (fault, database) = match drill.as_str() {
+            "storm" => (Fault::Storm(settings.storm_streams), Database::Postgres),
+            "stuck" => (Fault::Stuck(settings.stuck_readers), Database::Sqlite),
+            other => panic!("DRILLS knows storm and stuck, not {other}"),
+        };
+        for number in 0..drills {
+            let seed = settings.seed + number;
+            // They take longest: first, so that no lane ends with one.
+            plans.push_front((
+                plan::drill(seed, fault, database),
+                command(format!("SEED={seed} SCHEDULES=0 DRILLS={drill}")),
+            ));
+        }
+    }
+    plans
+}
+
+async fn run_all(settings: &Settings) -> bool {
+    let began = Instant::now();
+    let summary = Arc::new(Summary::default());
+    let plans = plans(settings);
+    plans.iter().for_each(|(plan, _)| schedule::expect(plan, &summary));
+    let count = plans.len();
+    println!("{count} schedules from seed {}, {} at once", settings.seed, settings.lanes);
+    let plans = Arc::new(Mutex::new(plans));
+    let mut lanes = JoinSet::new();
+    for _ in 0..settings.lanes {
+        let (plans, summary, defect) = (Arc::clone(&plans), Arc::clone(&summary), settings.defect.clone());
+        lanes.spawn(async move {
+            let lane = Lane::default();
+            let mut failed = 0;
+            loop {
+                let (plan, replay, left) = {
+                    let mut plans = plans.lock().expect("the plans");
+                    let Some((plan, replay)) = plans.pop_front() else { return failed };
+                    (plan, replay, plans.len())
+                };
+                let verdict = lane.run(&plan, defect.as_deref(), &summary).await;
+                if verdict.violations.is_empty() {
+                    println!("{:>5} left, ok {}", left, verdict.line);
+                } else {
+                    failed += 1;
+                    schedule::tell(&plan, &verdict, &replay);
+                }
+            }
+        });
+    }
+    let mut failed = 0;
+    while let Some(lane) = lanes.join_next().await {
+        failed += lane.expect("a lane");
+    }
+    let missing = summary.print();
+    for name in &missing {
+        println!("PLANNED AND NEVER DONE: {name}");
+    }
+    println!("{} of {count} schedules held, {:.0} s", count - failed, began.elapsed().as_secs_f64());
+    failed == 0 && missing.is_empty()
+}

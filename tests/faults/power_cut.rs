@@ -1,0 +1,85 @@
+//! A disk that loses what was not synced: a shim between the server and the C library, and the cut itself.
+//!
+//! The shim (`power_cut.c`) is built by the machine's C compiler when the harness starts. Boundary: SQLite's files; keys
+//! and tokens are not its business.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The shared object, built once a run.
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        let directory = tempfile::tempdir().expect("a temporary directory").keep();
+        let object = directory.join("power_cut.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/power_cut.c");
+        let built =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(&object).arg(source).status();
+        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the power cut's shim");
+        object
+    })
+}
+
+/// Removes what was built.
+pub fn tidy_up() {
+    if let Some(directory) = shim().parent() {
+        let _ = fs::remove_dir_all(directory);
+    }
+}
+
+/// The disk under one SQLite database.
+#[derive(Debug)]
+pub struct Disk {
+    database: PathBuf,
+    durable: PathBuf,
+}
+
+impl Disk {
+    /// A disk for a database that does not exist yet; the copies are kept in `durable`.
+    pub fn new(database: PathBuf, durable: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&durable)?;
+        Ok(Self { database, durable })
+    }
+
+    /// Puts a server on this disk.
+    pub fn mount(&self, server: &mut Command) {
+        server.env("LD_PRELOAD", shim());
+        server.env("POWER_CUT_WATCHED", &self.database).env("POWER_CUT_DURABLE", &self.durable);
+    }
+
+    /// What the disk holds when power comes back. The server must be dead. Answers how many files lost bytes.
+    pub fn cut(&self) -> io::Result<usize> {
+        let mut lost = 0;
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let with = |path: &Path| {
+                let mut name = path.file_name().unwrap_or_default().to_owned();
+                name.push(suffix);
+                name
+            };
+            let file = self.database.with_file_name(with(&self.database));
+            let copy = self.durable.join(with(&self.database));
+            // The index of the log is memory that happens to have a name: it is never synced, and made again.
+            let counts = suffix != "-shm";
+            match (fs::read(&file).ok(), fs::read(&copy).ok()) {
+                (held, Some(synced)) => {
+                    lost += usize::from(counts && held.as_ref() != Some(&synced));
+                    fs::write(&file, synced)?;
+                }
+                (Some(held), None) => {
+                    lost += usize::from(counts && !held.is_empty());
+                    fs::remove_file(&file)?;
+                }
+                (None, None) => {}
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Whether the shim saw anything: a server that syncs elsewhere would prove nothing.
+    pub fn was_synced(&self) -> bool {
+        self.durable.join(self.database.file_name().unwrap_or_default()).exists()
+    }
+}

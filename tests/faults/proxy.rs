@@ -1,0 +1,189 @@
+//! A wire that can be hurt: carries TCP between loopback ports, and cuts, resets, holds, delays or throttles it.
+//!
+//! Invariant: bytes that are carried are carried in order and unchanged; what is hurt is whether and when.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// What one read takes at most.
+const PIECE_BYTES: usize = 16 * 1024;
+/// How PostgreSQL's protocol carries it: a simple query, ended by a zero.
+const COMMIT: &[u8] = b"COMMIT\0";
+
+/// How a wire carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Open,
+    /// Nothing, and says nothing about it.
+    Blackhole,
+    /// Each piece so much later.
+    Delay(Duration),
+    /// So many bytes a second, in each direction.
+    Throttle(u64),
+    /// Resets the connection of the next COMMIT instead of carrying it.
+    LoseCommit,
+    /// Carries the next COMMIT, and resets its connection instead of carrying the answer.
+    LoseCommitAnswer,
+}
+
+/// How connections end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    Fin,
+    Reset,
+}
+
+#[derive(Debug)]
+struct Wire {
+    target: SocketAddr,
+    mode: watch::Sender<Mode>,
+    /// Counts the cuts; every connection that stands when it moves ends so.
+    cuts: watch::Sender<(u64, Ending)>,
+    lost_commits: AtomicU64,
+}
+
+/// A listening wire. Dropping it ends it and everything it carries.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
+    wire: Arc<Wire>,
+    listening: JoinHandle<()>,
+}
+
+impl Proxy {
+    /// A wire to `target`, on a port of its own.
+    pub async fn to(target: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let address = listener.local_addr()?;
+        let wire = Arc::new(Wire {
+            target,
+            mode: watch::Sender::new(Mode::Open),
+            cuts: watch::Sender::new((0, Ending::Fin)),
+            lost_commits: AtomicU64::new(0),
+        });
+        let carrying = Arc::clone(&wire);
+        let listening = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let wire = Arc::clone(&carrying);
+                tokio::spawn(async move { wire.carry(client).await });
+            }
+        });
+        Ok(Self { address, wire, listening })
+    }
+
+    /// How it carries from now on.
+    pub fn set(&self, mode: Mode) {
+        self.wire.mode.send_replace(mode);
+    }
+
+    /// How it carries for so long; open afterwards.
+    pub fn set_for(&self, mode: Mode, hold: Duration) {
+        self.set(mode);
+        let wire = Arc::clone(&self.wire);
+        tokio::spawn(async move {
+            tokio::time::sleep(hold).await;
+            // What was set meanwhile stays.
+            wire.mode.send_if_modified(|now| *now == mode && std::mem::replace(now, Mode::Open) == mode);
+        });
+    }
+
+    /// Ends every connection that stands.
+    pub fn end(&self, ending: Ending) {
+        self.wire.cuts.send_modify(|cut| *cut = (cut.0 + 1, ending));
+    }
+
+    /// How many COMMITs it lost, or whose answers it lost.
+    pub fn lost_commits(&self) -> u64 {
+        self.wire.lost_commits.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.listening.abort();
+        self.end(Ending::Fin);
+    }
+}
+
+impl Wire {
+    async fn carry(&self, client: TcpStream) {
+        let mut cuts = self.cuts.subscribe();
+        let Ok(server) = TcpStream::connect(self.target).await else { return };
+        for stream in [&client, &server] {
+            let _ = stream.set_nodelay(true);
+        }
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let answer_is_lost = AtomicBool::new(false);
+        let ending = tokio::select! {
+            ending = self.pump(&mut from_client, &mut to_server, Some(&answer_is_lost), &answer_is_lost) => ending,
+            ending = self.pump(&mut from_server, &mut to_client, None, &answer_is_lost) => ending,
+            _ = cuts.changed() => cuts.borrow().1,
+        };
+        let halves = from_client.reunite(to_client).into_iter().chain(from_server.reunite(to_server));
+        for stream in halves {
+            if ending == Ending::Reset {
+                // The kernel sends RST instead of FIN when the socket is dropped.
+                let _ = stream.set_zero_linger();
+            }
+        }
+    }
+
+    /// Carries one direction until it ends; answers how its connection ends. `up` is set on the way to the server.
+    async fn pump(
+        &self,
+        from: &mut OwnedReadHalf,
+        to: &mut OwnedWriteHalf,
+        up: Option<&AtomicBool>,
+        answer_is_lost: &AtomicBool,
+    ) -> Ending {
+        let mut mode = self.mode.subscribe();
+        let mut piece = vec![0; PIECE_BYTES];
+        loop {
+            let length = match from.read(&mut piece).await {
+                Ok(length) if length > 0 => length,
+                Ok(_) => return Ending::Fin,
+                Err(_) => return Ending::Reset,
+            };
+            if up.is_none() && answer_is_lost.load(Ordering::Relaxed) {
+                return Ending::Reset;
+            }
+            let read = &piece[..length];
+            if mode.wait_for(|mode| *mode != Mode::Blackhole).await.is_err() {
+                return Ending::Fin;
+            }
+            let now = *mode.borrow_and_update();
+            match now {
+                Mode::Open | Mode::Blackhole => {}
+                Mode::Delay(time) => tokio::time::sleep(time).await,
+                Mode::Throttle(rate) => {
+                    tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;
+                }
+                Mode::LoseCommit | Mode::LoseCommitAnswer => {
+                    let commits = up.is_some() && read.windows(COMMIT.len()).any(|window| window == COMMIT);
+                    // One of the connections gets it, whichever commits next.
+                    if commits && self.mode.send_if_modified(|mode| std::mem::replace(mode, Mode::Open) == now) {
+                        self.lost_commits.fetch_add(1, Ordering::Relaxed);
+                        if now == Mode::LoseCommit {
+                            return Ending::Reset;
+                        }
+                        answer_is_lost.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+            if to.write_all(read).await.is_err() {
+                return Ending::Reset;
+            }
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Readers: GetActive of the whole set, again and again, at any replica.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::calls::Caller;
+use super::check::record::Read;
+use super::dice::Dice;
+use super::recorder::Recorder;
+
+/// Reads until it is told to stop.
+pub async fn read(mut dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]>) {
+    while !recorder.stopped() {
+        let replica = dice.below(callers.len());
+        let start = recorder.now();
+        match callers[replica].get_set().await {
+            Ok((said, degraded)) => {
+                for (policy, (version, _)) in &said.pointers {
+                    recorder.believe(policy, *version);
+                }
+                let (cursor, pointers) = (said.cursor, said.pointers);
+                recorder.read(Read { replica, start, end: recorder.now(), cursor, pointers, degraded });
+            }
+            Err(error) => recorder.note(|history| history.failed_reads.push(error.reason)),
+        }
+        sleep(Duration::from_millis(dice.between(2, 60))).await;
+    }
+}

@@ -1,0 +1,159 @@
+//! Where everybody writes down what happened to them, and learns how far the others are.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::check::record::{Cursor, History, Holder, Operation, Read, Stream};
+
+/// A version that writers may use.
+#[derive(Debug, Clone)]
+pub struct Known {
+    pub number: i64,
+    pub published: bool,
+}
+
+/// What is shared by all players of a schedule.
+#[derive(Debug)]
+pub struct Recorder {
+    began: Instant,
+    history: Mutex<History>,
+    /// Writes that were acknowledged.
+    acknowledged: AtomicUsize,
+    /// Writers and readers stop.
+    stopped: AtomicBool,
+    /// Watchers stop: everything came to rest.
+    rested: AtomicBool,
+    /// What writers know of each other's versions, by policy.
+    versions: Mutex<BTreeMap<String, Vec<Known>>>,
+    /// What they believe to be active. It may be old: that is what compare-and-set is for.
+    believed: Mutex<BTreeMap<String, i64>>,
+    /// The newest place that anybody heard of.
+    newest: AtomicU64,
+    /// What each following watcher holds now.
+    holders: Mutex<BTreeMap<usize, Holder>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Recorder {
+    pub fn new() -> Self {
+        Self {
+            began: Instant::now(),
+            history: Mutex::default(),
+            acknowledged: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+            rested: AtomicBool::new(false),
+            versions: Mutex::default(),
+            believed: Mutex::default(),
+            newest: AtomicU64::new(0),
+            holders: Mutex::default(),
+        }
+    }
+
+    /// Since the schedule began.
+    pub fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Changes the history.
+    pub fn note(&self, change: impl FnOnce(&mut History)) {
+        change(&mut lock(&self.history));
+    }
+
+    pub fn operation(&self, operation: Operation) {
+        self.note(|history| history.operations.push(operation));
+    }
+
+    pub fn read(&self, read: Read) {
+        self.heard_of(read.cursor);
+        self.note(|history| history.reads.push(read));
+    }
+
+    pub fn stream(&self, stream: Stream) {
+        self.note(|history| history.streams.push(stream));
+    }
+
+    pub fn overdue(&self, text: String) {
+        self.note(|history| history.overdue.push(text));
+    }
+
+    /// The history, with what the watchers hold.
+    pub fn finish(&self) -> History {
+        let mut history = std::mem::take(&mut *lock(&self.history));
+        history.holders = lock(&self.holders).values().cloned().collect();
+        history
+    }
+
+    pub fn count_acknowledged(&self) {
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn acknowledged(&self) -> usize {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub fn rest(&self) {
+        self.rested.store(true, Ordering::Relaxed);
+    }
+
+    pub fn rested(&self) -> bool {
+        self.rested.load(Ordering::Relaxed)
+    }
+
+    /// Somebody was told of a place.
+    pub fn heard_of(&self, cursor: Cursor) {
+        self.newest.fetch_max(u64::try_from(cursor.revision).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The newest revision that anybody was told of.
+    pub fn newest(&self) -> i64 {
+        i64::try_from(self.newest.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+    }
+
+    pub fn add_version(&self, policy: &str, known: Known) {
+        lock(&self.versions).entry(policy.to_owned()).or_default().push(known);
+    }
+
+    pub fn mark_published(&self, policy: &str, number: i64) {
+        for known in lock(&self.versions).get_mut(policy).into_iter().flatten() {
+            known.published |= known.number == number;
+        }
+    }
+
+    /// The versions of a policy that are published, or are not.
+    pub fn versions(&self, policy: &str, published: bool) -> Vec<i64> {
+        let versions = lock(&self.versions);
+        let known = versions.get(policy).into_iter().flatten();
+        known.filter(|known| known.published == published).map(|known| known.number).collect()
+    }
+
+    pub fn believe(&self, policy: &str, active: i64) {
+        lock(&self.believed).insert(policy.to_owned(), active);
+    }
+
+    pub fn believed(&self, policy: &str) -> i64 {
+        lock(&self.believed).get(policy).copied().unwrap_or(0)
+    }
+
+    pub fn hold(&self, holder: Holder) {
+        lock(&self.holders).insert(holder.watcher, holder);
+    }
+
+    /// How many following watchers are at a place.
+    pub fn level(&self, revision: i64) -> usize {
+        let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor.revision >= revision);
+        lock(&self.holders).values().filter(at).count()
+    }
+}

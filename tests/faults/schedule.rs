@@ -1,0 +1,158 @@
+//! A schedule and its verdict: runs a plan, asks every validator, and keeps the directory of what failed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::OnceCell;
+
+use super::check::record::{History, Outcome, StreamEnd};
+use super::check::{Findings, VALIDATORS};
+use super::database::Postgres;
+use super::plan::{Database, Fault, Plan};
+use super::run::{self, Ran};
+use super::summary::Summary;
+use super::world;
+
+/// How much of what is wrong is told; the rest is in the kept directory.
+const TOLD_MAX: usize = 3;
+
+/// What a schedule came to.
+pub struct Verdict {
+    /// Validators that object, each with what it said.
+    pub violations: Vec<(String, Vec<String>)>,
+    /// What was done, in one line.
+    pub line: String,
+    /// Kept when something is wrong.
+    pub directory: Option<PathBuf>,
+}
+
+/// Where schedules run, one after the other: on a PostgreSQL of its own.
+#[derive(Default)]
+pub struct Lane(OnceCell<Arc<Postgres>>);
+
+impl Lane {
+    async fn postgres(&self) -> Arc<Postgres> {
+        let start = || async { tokio::task::spawn_blocking(|| Arc::new(Postgres::start())).await };
+        Arc::clone(self.0.get_or_try_init(start).await.expect("PostgreSQL starts"))
+    }
+
+    /// Runs a plan here.
+    pub async fn run(&self, plan: &Plan, defect: Option<&str>, summary: &Summary) -> Verdict {
+        let postgres = match plan.database {
+            Database::Sqlite => None,
+            Database::Postgres => Some(self.postgres().await),
+        };
+        let directory = world::directory(plan.seed);
+        let began = Instant::now();
+        let ran = run::run(plan, &directory, postgres, defect).await;
+        let mut verdict = judge(plan, ran, began.elapsed(), summary);
+        if verdict.violations.is_empty() {
+            world::remove(&directory);
+        } else {
+            let text: String =
+                verdict.violations.iter().map(|(name, said)| format!("{name}:\n  {}\n", said.join("\n  "))).collect();
+            let _ = std::fs::write(directory.join("violations.txt"), text + &format!("\n{plan:#?}\n"));
+            verdict.directory = Some(directory);
+        }
+        verdict
+    }
+}
+
+fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summary) -> Verdict {
+    let mut violations = Vec::new();
+    let database = match plan.database {
+        Database::Sqlite => "SQLite".to_owned(),
+        Database::Postgres => format!("PostgreSQL, {} replicas", plan.replicas),
+    };
+    let mut line = format!("seed {} on {database}, {:.1} s", plan.seed, took.as_secs_f64());
+    match ran {
+        Err(said) => violations.push(("the schedule ran".to_owned(), vec![said])),
+        Ok(ran) => {
+            line += &format!(": {}", ran.struck.join(", "));
+            count(plan, &ran, summary);
+            for (name, validator) in VALIDATORS {
+                let mut findings = Findings::default();
+                validator(&ran.history, &mut findings);
+                summary.add("checks", name, findings.checks);
+                if !findings.violations.is_empty() {
+                    violations.push(((*name).to_owned(), findings.violations));
+                }
+            }
+        }
+    }
+    Verdict { violations, line, directory: None }
+}
+
+/// Adds what was done to the summary.
+fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
+    let History { operations, reads, failed_reads, streams, .. } = &ran.history;
+    let database = if plan.database == Database::Sqlite { "SQLite" } else { "PostgreSQL" };
+    summary.add("schedules", database, 1);
+    if plan.replicas > 1 {
+        summary.add("schedules", "several replicas", 1);
+    }
+    if world::runs_without_notify(plan) {
+        summary.add("schedules", "NOTIFY off", 1);
+    }
+    if plan.connection_age_ms.is_some() {
+        summary.add("schedules", "connections end of age", 1);
+    }
+    ran.struck.iter().for_each(|fault| summary.add("faults", fault, 1));
+    summary.add("schedule details", "faults that found nothing to strike", ran.missed.len() as u64);
+    summary.add("schedule details", "faults that waited for the writers in vain", ran.stalls as u64);
+    for each in operations.iter().flat_map(|operation| &operation.tries) {
+        let outcome = match &each.outcome {
+            Outcome::Acknowledged(_) => "writes acknowledged",
+            Outcome::Refused(_) => "writes refused",
+            Outcome::Unknown(_) => "writes of unknown outcome",
+        };
+        summary.add("calls", outcome, 1);
+    }
+    summary.add("calls", "reads answered", reads.len() as u64);
+    summary.add("calls", "reads marked degraded", reads.iter().filter(|read| read.degraded).count() as u64);
+    summary.add("calls", "reads refused or lost", failed_reads.len() as u64);
+    if let Some(growth) = ran.history.stuck_growth_bytes {
+        summary.add("schedule details", "MiB that servers grew by stuck readers", growth / (1024 * 1024));
+    }
+    for stream in streams {
+        let mode = if stream.latest { "LATEST" } else { "ALL" };
+        let how = if stream.resume.is_some() { "resumed" } else { "from a snapshot" };
+        summary.add("streams", &format!("mode {mode}, {how}"), 1);
+        summary.add("streams", "messages verified", stream.messages.len() as u64);
+        summary.add("streams", "ended by faults", u64::from(matches!(stream.end, StreamEnd::Ended(_))));
+    }
+}
+
+/// Names everything that a plan must bring, so that what never came is seen.
+pub fn expect(plan: &Plan, summary: &Summary) {
+    for step in &plan.steps {
+        summary.plan("faults", step.fault.name());
+    }
+    for (name, _) in VALIDATORS {
+        let drained = plan.steps.iter().any(|step| matches!(step.fault, Fault::DrainServer(_) | Fault::Stuck(_)));
+        if !name.contains("ends in order") || drained {
+            summary.plan("checks", name);
+        }
+    }
+    for outcome in ["writes acknowledged", "writes refused", "writes of unknown outcome", "reads answered"] {
+        summary.plan("calls", outcome);
+    }
+    summary.plan("streams", "messages verified");
+}
+
+/// Tells what is wrong, and how to see it again.
+pub fn tell(plan: &Plan, verdict: &Verdict, replay: &str) {
+    println!("FAILED {}", verdict.line);
+    for (name, said) in &verdict.violations {
+        println!("  {name}: {} violations", said.len());
+        for text in said.iter().take(TOLD_MAX) {
+            println!("    {}", text.chars().take(600).collect::<String>());
+        }
+    }
+    println!("  plan: {plan:?}");
+    if let Some(directory) = &verdict.directory {
+        println!("  kept: {}", directory.display());
+    }
+    println!("  replay: {replay}");
+}

@@ -1,0 +1,161 @@
+//! One server process on ports of its own, that can be killed, stopped, told to end, and started again.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+/// After this long a server that was started is not coming.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Ports for servers that come back to them: below those the kernel gives to whoever asks for any.
+const PORTS: std::ops::Range<u16> = 15_000..30_000;
+
+/// A port that is free, and that no connection is given by chance while its server is away.
+pub fn steady_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let span = PORTS.end - PORTS.start;
+    let first = u16::try_from(std::process::id() % u32::from(span)).expect("below a port");
+    for _ in 0..span {
+        let port = PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
+}
+
+/// The binary under test: the one that was built with this program, or `BINARY`.
+pub fn binary() -> std::ffi::OsString {
+    std::env::var_os("BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_policyhub").into())
+}
+
+/// Sends a signal, by name. A process that is gone is no error.
+pub fn send(signal: &str, process: u32) {
+    let mut kill = Command::new("kill");
+    kill.args([&format!("-{signal}"), &process.to_string()]).stderr(Stdio::null());
+    let _ = kill.status();
+}
+
+/// A server.
+#[derive(Debug)]
+pub struct Server {
+    pub grpc: SocketAddr,
+    http: SocketAddr,
+    directory: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    child: Option<Child>,
+    log: PathBuf,
+}
+
+impl Server {
+    /// A server that does not run yet. Its data, its keys unless `arguments` say otherwise, and its log are in
+    /// `directory`.
+    pub fn new(directory: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
+        let address = || SocketAddr::from(([127, 0, 0, 1], steady_port()));
+        let (grpc, http) = (address(), address());
+        let log = directory.join("server.log");
+        Self { grpc, http, directory: directory.to_owned(), arguments, environment, child: None, log }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
+            command.env_remove(name);
+        }
+        command.arg("serve").args(["--log-format", "json"]);
+        command.args([format!("--grpc-addr={}", self.grpc), format!("--http-addr={}", self.http)]);
+        command.arg("--data-dir").arg(self.directory.join("data")).args(&self.arguments);
+        command.envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Starts it, `with` what the disk under it needs, and waits until it serves.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub async fn start(&mut self, with: impl FnOnce(&mut Command)) -> Result<(), String> {
+        let failed = |error: io::Error| error.to_string();
+        fs::create_dir_all(&self.directory).map_err(failed)?;
+        let log = File::options().create(true).append(true).open(&self.log).map_err(failed)?;
+        let begin = usize::try_from(log.metadata().map_err(failed)?.len()).expect("fits");
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        with(&mut command);
+        self.child = Some(command.spawn().map_err(failed)?);
+        let deadline = Instant::now() + START_MAX;
+        loop {
+            let said = fs::read(&self.log).map_err(failed)?;
+            let said = String::from_utf8_lossy(&said[begin.min(said.len())..]).into_owned();
+            if said.contains(r#""message":"serving""#) {
+                return Ok(());
+            }
+            if let Some(status) = self.exited() {
+                return Err(format!("a server did not start ({status}): {said}"));
+            }
+            if Instant::now() > deadline {
+                return Err(format!("a server did not start in {START_MAX:?}: {said}"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+    }
+
+    /// Whether it runs, as far as anybody asked it to.
+    pub fn runs(&mut self) -> bool {
+        self.child.is_some() && self.exited().is_none()
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, signal: &str) {
+        if let Some(child) = &self.child {
+            send(signal, child.id());
+        }
+    }
+
+    /// Kills it as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Waits for its end, at most so long. None: it still runs.
+    pub async fn ended(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + at_most;
+        while Instant::now() < deadline {
+            if let Some(status) = self.exited() {
+                self.child = None;
+                return Some(status);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        None
+    }
+
+    /// Resident memory now, in bytes.
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// The admin's token.
+    pub fn token(&self) -> io::Result<String> {
+        Ok(fs::read_to_string(self.directory.join("data/admin.token"))?.trim().to_owned())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.signal("CONT");
+        self.kill();
+    }
+}

@@ -1,0 +1,168 @@
+//! Watchers: they follow streams through every fault, or probe places near the head, and verify every message.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use policyhub::api::pb;
+use policyhub::api::pb::watch_active_response::Message;
+use policyhub::client::name::{NamespaceId, PolicyId};
+use policyhub::client::signing::KeySet;
+use policyhub::client::{ActiveSet, ActiveSetOptions, ClientError};
+use tokio::time::{sleep, timeout};
+
+use super::calls::{Caller, NAMESPACE, cursor, pointers, policy_of};
+use super::check::record::{Cursor, Holder, Pointers, Stream, StreamEnd, What};
+use super::dice::Dice;
+use super::plan;
+use super::recorder::Recorder;
+
+/// A stream that is silent for so long is left: heartbeats come at least every 400 ms.
+const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+/// Messages of a probe, and how far from the newest place it begins.
+const PROBE_MESSAGES: u64 = 12;
+const PROBE_DISTANCE: u64 = 40;
+const PROBE_AHEAD: u64 = 3;
+
+/// One watcher.
+pub struct Watcher {
+    pub number: usize,
+    pub dice: Dice,
+    pub wanted: plan::Watcher,
+    pub recorder: Arc<Recorder>,
+    pub callers: Arc<[Caller]>,
+    pub keys: KeySet,
+}
+
+impl Watcher {
+    /// Watches until everything has come to rest.
+    pub async fn run(mut self) {
+        let mut set = self.empty();
+        while !self.recorder.rested() {
+            if self.wanted.probe {
+                set = self.empty();
+                if self.dice.chance(60) {
+                    set = set.resume_at(self.somewhere());
+                }
+            }
+            set.begin_stream();
+            let replica = self.dice.below(self.callers.len());
+            let stream = self.stream(replica, &mut set).await;
+            if matches!(stream.end, StreamEnd::Refused(_)) {
+                // What it refused may have been a lie about a place: it begins anew.
+                set = self.empty();
+            }
+            self.recorder.stream(stream);
+            let pause = if self.wanted.probe { self.dice.between(20, 250) } else { self.dice.between(5, 100) };
+            sleep(Duration::from_millis(pause)).await;
+        }
+    }
+
+    fn empty(&self) -> ActiveSet {
+        let namespace = NamespaceId::parse("namespace", "default").expect("an id");
+        let policies = self.wanted.filter.iter().map(|id| PolicyId::parse("policy", id).expect("an id")).collect();
+        let options = ActiveSetOptions { policies, latest: self.wanted.latest, ..ActiveSetOptions::default() };
+        ActiveSet::new(namespace, self.keys.clone(), options)
+    }
+
+    /// A place near the newest, perhaps ahead of it.
+    fn somewhere(&mut self) -> Cursor {
+        let newest = u64::try_from(self.recorder.newest()).unwrap_or(0);
+        let revision = self.dice.between(newest.saturating_sub(PROBE_DISTANCE), newest + PROBE_AHEAD);
+        Cursor { epoch: 1, revision: i64::try_from(revision).expect("a revision") }
+    }
+
+    /// One stream, from its opening to its end.
+    async fn stream(&mut self, replica: usize, set: &mut ActiveSet) -> Stream {
+        let (latest, filter) = (self.wanted.latest, self.wanted.filter.clone());
+        let resume = set.cursor();
+        let end = StreamEnd::Left;
+        let mut stream = Stream { watcher: self.number, replica, latest, filter, resume, messages: Vec::new(), end };
+        let mode = if latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
+        let request = pb::WatchActiveRequest {
+            parent: NAMESPACE.to_owned(),
+            policies: stream.filter.iter().cloned().collect(),
+            resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision }),
+            mode: mode.into(),
+            ..Default::default()
+        };
+        let mut sync = self.callers[replica].sync.clone();
+        let mut open = match timeout(SILENCE_MAX, sync.watch_active(request)).await {
+            Ok(Ok(answer)) => answer.into_inner(),
+            Ok(Err(status)) => {
+                stream.end = StreamEnd::Ended(ClientError::from(status).reason);
+                return stream;
+            }
+            Err(_) => return stream,
+        };
+        let mut messages = if self.wanted.probe { self.dice.between(1, PROBE_MESSAGES) } else { u64::MAX };
+        let mut parts = Pointers::new();
+        while messages > 0 && !self.recorder.rested() {
+            messages -= 1;
+            let message = match timeout(SILENCE_MAX, open.message()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => {
+                    stream.end = StreamEnd::Ended(String::new());
+                    return stream;
+                }
+                Ok(Err(status)) => {
+                    stream.end = StreamEnd::Ended(ClientError::from(status).reason);
+                    return stream;
+                }
+                Err(_) => return stream,
+            };
+            if let Err(refusal) = set.apply(&message, now_seconds()) {
+                stream.messages.extend(what(&message, &mut parts));
+                stream.end = StreamEnd::Refused(refusal.to_string());
+                return stream;
+            }
+            stream.messages.extend(what(&message, &mut parts));
+            self.tell(set);
+            // Slower than heartbeats come, it would never be level; it need not be before the writers stop.
+            if !self.recorder.stopped() {
+                sleep(Duration::from_millis(self.wanted.pace_ms)).await;
+            }
+        }
+        stream
+    }
+
+    /// Tells the others where it is.
+    fn tell(&self, set: &ActiveSet) {
+        // A probe may be ahead of everything there is: it has heard of nothing.
+        if !self.wanted.probe {
+            let cursor = set.cursor();
+            cursor.into_iter().for_each(|cursor| self.recorder.heard_of(cursor));
+            let held = set.policies();
+            let pointers =
+                held.map(|held| (held.policy.to_string(), (held.version, held.digest.to_string()))).collect();
+            let filter = self.wanted.filter.clone();
+            self.recorder.hold(Holder { watcher: self.number, filter, cursor, pointers });
+        }
+    }
+}
+
+/// What a message says. Parts of a snapshot are collected until it is whole.
+fn what(message: &pb::WatchActiveResponse, parts: &mut Pointers) -> Option<What> {
+    match message.message.as_ref()? {
+        Message::Snapshot(part) => {
+            parts.extend(pointers(part.bundles.iter().filter_map(|active| active.bundle.as_ref())));
+            if !part.complete {
+                return None;
+            }
+            Some(What::Snapshot { cursor: cursor(part.cursor.as_ref())?, pointers: std::mem::take(parts) })
+        }
+        Message::Activation(activation) => Some(What::Activation {
+            cursor: cursor(activation.cursor.as_ref())?,
+            changed: pointers(&activation.bundles),
+            removed: activation.tombstones.iter().map(|name| policy_of(name)).collect(),
+        }),
+        Message::Heartbeat(heartbeat) => {
+            Some(What::Heartbeat { cursor: cursor(heartbeat.cursor.as_ref()), degraded: heartbeat.degraded })
+        }
+        Message::Reconnect(reconnect) => Some(What::Reconnect { cursor: cursor(reconnect.cursor.as_ref()) }),
+    }
+}
+
+fn now_seconds() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+    i64::try_from(since.as_secs()).expect("a time")
+}

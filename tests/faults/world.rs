@@ -1,0 +1,177 @@
+//! The world of one schedule: servers, their database, and the wires between them and their clients.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use super::database::Postgres;
+use super::plan::{Database, Link, Plan};
+use super::power_cut::Disk;
+use super::proxy::{Mode, Proxy};
+use super::server::Server;
+
+/// How long a server may drain, as it is told; and how long its end may take in all: the database is closed after it.
+pub const DRAIN_MAX_MS: u64 = 3_000;
+pub const END_MAX_MS: u64 = DRAIN_MAX_MS + 7_000;
+
+/// How a defect is planted: a variable that only a binary with the feature `planted-defects` reads.
+pub const DEFECT_VARIABLE: &str = "POLICYHUB_PLANTED_DEFECT";
+
+/// What runs.
+pub struct World {
+    pub servers: Vec<Server>,
+    /// Between all clients and each server.
+    clients: Vec<Proxy>,
+    /// Between each server and PostgreSQL.
+    databases: Vec<Proxy>,
+    pub postgres: Option<Arc<Postgres>>,
+    pub database_name: String,
+    /// Under SQLite.
+    pub disk: Option<Disk>,
+    pub postgres_is_down: bool,
+}
+
+/// Whether the binary knows how to be without NOTIFY.
+fn knows_listen_notify() -> bool {
+    static KNOWS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *KNOWS.get_or_init(|| {
+        let help = Command::new(super::server::binary()).args(["serve", "--help"]).output().expect("it runs");
+        String::from_utf8_lossy(&help.stdout).contains("--listen-notify")
+    })
+}
+
+/// Whether a plan runs without NOTIFY, as asked, with this binary.
+pub fn runs_without_notify(plan: &Plan) -> bool {
+    plan.database == Database::Postgres && !plan.notify && knows_listen_notify()
+}
+
+impl World {
+    /// Starts everything that a plan asks for, in `directory`.
+    ///
+    /// # Errors
+    /// What did not start, and why.
+    pub async fn start(
+        plan: &Plan,
+        directory: &Path,
+        postgres: Option<Arc<Postgres>>,
+        defect: Option<&str>,
+    ) -> Result<Self, String> {
+        let failed = |error: std::io::Error| error.to_string();
+        let (mut databases, mut servers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
+        let (database_name, port) = postgres.as_ref().map(|postgres| postgres.create_database()).unwrap_or_default();
+        let mut disk = None;
+        for number in 0..plan.replicas {
+            let home = directory.join(format!("replica-{number}"));
+            let mut arguments = arguments(plan);
+            if postgres.is_some() {
+                let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], port))).await.map_err(failed)?;
+                let address = proxy.address;
+                arguments.push(format!("--database-url=postgres://postgres@{address}/{database_name}"));
+                arguments.push(format!("--keys-dir={}", directory.join("keys").display()));
+                databases.push(proxy);
+            } else {
+                let database = home.join("data/policyhub.db");
+                disk = Some(Disk::new(database, directory.join("disk")).map_err(failed)?);
+            }
+            let defect = defect.map(|defect| (DEFECT_VARIABLE.to_owned(), defect.to_owned()));
+            let server = Server::new(&home, arguments, defect.into_iter().collect());
+            clients.push(Proxy::to(server.grpc).await.map_err(failed)?);
+            servers.push(server);
+        }
+        let mut world = Self { servers, clients, databases, postgres, database_name, disk, postgres_is_down: false };
+        // One after the other: the first one makes the keys.
+        for number in 0..plan.replicas {
+            world.start_server(number).await?;
+        }
+        Ok(world)
+    }
+
+    /// Starts a server that does not run.
+    ///
+    /// # Errors
+    /// What it said instead of serving.
+    pub async fn start_server(&mut self, number: usize) -> Result<(), String> {
+        let disk = self.disk.as_ref();
+        self.servers[number].start(|command| disk.into_iter().for_each(|disk| disk.mount(command))).await
+    }
+
+    /// Where clients reach a server.
+    pub fn address(&self, replica: usize) -> SocketAddr {
+        self.clients[replica].address
+    }
+
+    /// A wire.
+    pub fn link(&self, link: Link) -> &Proxy {
+        match link {
+            Link::Clients(replica) => &self.clients[replica],
+            Link::Database(replica) => &self.databases[replica],
+        }
+    }
+
+    /// Ends every fault: wires carry, processes go on, whatever was killed runs again. Answers what was not as it
+    /// should be.
+    pub async fn heal(&mut self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for link in self.clients.iter().chain(&self.databases) {
+            link.set(Mode::Open);
+        }
+        if let Some(postgres) = self.postgres.clone() {
+            postgres.signal("CONT");
+            if std::mem::take(&mut self.postgres_is_down) {
+                postgres.start_again();
+            }
+        }
+        for number in 0..self.servers.len() {
+            self.servers[number].signal("CONT");
+            if !self.servers[number].runs() {
+                wrong.push(format!("replica {number} ended by itself"));
+                wrong.extend(self.start_server(number).await.err());
+            }
+        }
+        wrong
+    }
+
+    /// Ends everything; the files stay.
+    pub fn end(mut self) {
+        for server in &mut self.servers {
+            server.kill();
+        }
+        if let Some(postgres) = &self.postgres {
+            postgres.signal("CONT");
+            if self.postgres_is_down {
+                postgres.start_again();
+            }
+            postgres.drop_database(&self.database_name);
+        }
+    }
+}
+
+fn arguments(plan: &Plan) -> Vec<String> {
+    let mut arguments = vec![
+        format!("--heartbeat-interval-ms={}", plan.heartbeat_ms),
+        format!("--poll-interval-ms={}", plan.poll_ms),
+        format!("--watch-ring-events={}", plan.ring_events),
+        format!("--drain-timeout-ms={DRAIN_MAX_MS}"),
+    ];
+    if let Some(age_ms) = plan.connection_age_ms {
+        arguments.push(format!("--max-connection-age-ms={age_ms}"));
+    }
+    if runs_without_notify(plan) {
+        arguments.push("--listen-notify=false".to_owned());
+    }
+    arguments
+}
+
+/// A directory of a schedule, removed unless it is kept.
+pub fn directory(seed: u64) -> PathBuf {
+    let parent = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
+    let made = tempfile::Builder::new().prefix(&format!("policyhub-faults-{seed}-")).tempdir_in(parent);
+    made.expect("a temporary directory").keep()
+}
+
+/// Removes it.
+pub fn remove(directory: &Path) {
+    let _ = fs::remove_dir_all(directory);
+}

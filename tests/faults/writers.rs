@@ -1,0 +1,234 @@
+//! Writers: they draft, publish, activate, roll back and deactivate against each other, and try again under the same
+//! request id when they do not know what became of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use policyhub::api::pb;
+use policyhub::client::signing::digest_of;
+use tokio::time::{sleep, timeout};
+use tonic::{Request, Status};
+
+use super::calls::{Answer, Caller, NAMESPACE, TRY_MAX, outcome};
+use super::check::record::{Effect, Fate, Intent, Operation, Outcome, Try};
+use super::dice::Dice;
+use super::plan::Plan;
+use super::recorder::{Known, Recorder};
+
+/// Tries of one write while faults strike.
+const TRIES_MAX: usize = 6;
+/// A deadline so short that it often strikes inside the commit.
+const HASTY_MS: u64 = 40;
+
+/// A write as it is sent, as often as it takes.
+#[derive(Debug, Clone)]
+pub struct Write {
+    pub request_id: String,
+    pub intent: Intent,
+    content: String,
+}
+
+impl Write {
+    async fn send(&self, caller: &Caller, deadline: Duration) -> Answer {
+        let mut policy = caller.policy.clone();
+        let request_id = self.request_id.clone();
+        let reason = "a schedule".to_owned();
+        let made = |version: Option<pb::Version>| version.map(|version| (version.name, version.digest));
+        match &self.intent {
+            Intent::Draft { policy: id, .. } => {
+                let request = pb::DraftRequest {
+                    parent: format!("{NAMESPACE}/policies/{id}"),
+                    content: self.content.clone().into(),
+                    content_type: "application/yaml".to_owned(),
+                    allow_missing: true,
+                    request_id,
+                    ..Default::default()
+                };
+                let answer = policy.draft(timed(request, deadline)).await?.into_inner();
+                Ok(Effect { revision: answer.revision, version: made(answer.version) })
+            }
+            Intent::Publish { policy: id, version, activate } => {
+                let name = format!("{NAMESPACE}/policies/{id}/versions/{version}");
+                let request =
+                    pb::PublishRequest { name, activate: *activate, reason, request_id, ..Default::default() };
+                let answer = policy.publish(timed(request, deadline)).await?.into_inner();
+                Ok(Effect { revision: answer.revision, version: made(answer.version) })
+            }
+            Intent::Activate { targets } => {
+                let target = |(id, version, expected): &(String, i64, Option<i64>)| pb::ActivateTarget {
+                    policy: format!("{NAMESPACE}/policies/{id}"),
+                    version: *version,
+                    expected_active: *expected,
+                };
+                let (parent, targets) = (NAMESPACE.to_owned(), targets.iter().map(target).collect());
+                let request = pb::ActivateRequest { parent, targets, reason, request_id, ..Default::default() };
+                let answer = policy.activate(timed(request, deadline)).await?.into_inner();
+                Ok(Effect { revision: answer.revision, version: None })
+            }
+            Intent::Rollback { policy: id } => {
+                let name = format!("{NAMESPACE}/policies/{id}");
+                let request = pb::RollbackRequest { name, reason, request_id, ..Default::default() };
+                let answer = policy.rollback(timed(request, deadline)).await?.into_inner();
+                Ok(Effect { revision: answer.revision, version: None })
+            }
+            Intent::Deactivate { policy: id, expected } => {
+                let (name, expected_active) = (format!("{NAMESPACE}/policies/{id}"), *expected);
+                let request = pb::DeactivateRequest { name, expected_active, reason, request_id, ..Default::default() };
+                let answer = policy.deactivate(timed(request, deadline)).await?.into_inner();
+                Ok(Effect { revision: answer.revision, version: None })
+            }
+        }
+    }
+
+    /// One try, recorded.
+    pub async fn attempt(&self, recorder: &Recorder, replica: usize, caller: &Caller, deadline: Duration) -> Try {
+        let start = recorder.now();
+        // The caller's own end comes after the server's, so that a late answer is heard when there is one.
+        let answer = timeout(deadline + Duration::from_millis(50), self.send(caller, deadline)).await;
+        let answer = answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("the caller gave up")));
+        Try { replica, start, end: recorder.now(), outcome: outcome(answer) }
+    }
+}
+
+fn timed<T>(message: T, deadline: Duration) -> Request<T> {
+    let mut request = Request::new(message);
+    request.set_timeout(deadline);
+    request
+}
+
+/// Whether another try may come to something else.
+fn again(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Unknown(_) => true,
+        Outcome::Refused(reason) => reason == "DATABASE_UNAVAILABLE" || reason == "CONCURRENT_CHANGE",
+        Outcome::Acknowledged(_) => false,
+    }
+}
+
+/// One writer.
+pub struct Writer {
+    pub number: usize,
+    pub dice: Dice,
+    pub plan: Arc<Plan>,
+    pub recorder: Arc<Recorder>,
+    pub callers: Arc<[Caller]>,
+}
+
+impl Writer {
+    /// Writes until it is told to stop. Answers the writes whose fate it does not know.
+    pub async fn run(mut self) -> Vec<(Write, Operation)> {
+        let mut unknown = Vec::new();
+        let mut count = 0;
+        while !self.recorder.stopped() {
+            count += 1;
+            let write = self.next(count);
+            let operation = self.write(&write).await;
+            if matches!(operation.fate(), Fate::Unknown) {
+                unknown.push((write, operation));
+            } else {
+                self.recorder.operation(operation);
+            }
+        }
+        unknown
+    }
+
+    async fn write(&mut self, write: &Write) -> Operation {
+        let (request_id, intent) = (write.request_id.clone(), write.intent.clone());
+        let mut operation = Operation { request_id, intent, tries: Vec::new() };
+        let tries_max = if self.dice.chance(75) { TRIES_MAX } else { 1 };
+        loop {
+            let replica = self.dice.below(self.callers.len());
+            let deadline =
+                if self.dice.chance(6) { Duration::from_millis(self.dice.between(1, HASTY_MS)) } else { TRY_MAX };
+            let tried = write.attempt(&self.recorder, replica, &self.callers[replica], deadline).await;
+            let (goes_on, done) = (again(&tried.outcome), matches!(tried.outcome, Outcome::Acknowledged(_)));
+            operation.tries.push(tried);
+            // The same request again, though it was answered: the answer must be the same.
+            let curious = done && operation.tries.len() == 1 && self.dice.chance(8);
+            if done && !curious {
+                self.learn(&operation);
+                return operation;
+            }
+            if !curious && (!goes_on || operation.tries.len() >= tries_max || self.recorder.stopped()) {
+                // A moment for the others: a writer that is refused at once must not fill the history with refusals.
+                sleep(Duration::from_millis(self.dice.between(1, 30))).await;
+                return operation;
+            }
+            sleep(Duration::from_millis(self.dice.between(5, 120))).await;
+        }
+    }
+
+    fn learn(&self, operation: &Operation) {
+        self.recorder.count_acknowledged();
+        let Fate::Acknowledged(effect) = operation.fate() else { return };
+        let number = |name: &str| name.rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        match (&operation.intent, &effect.version) {
+            (Intent::Draft { policy, .. }, Some((name, _))) => {
+                self.recorder.add_version(policy, Known { number: number(name), published: false });
+            }
+            (Intent::Publish { policy, version, activate }, _) => {
+                self.recorder.mark_published(policy, *version);
+                if *activate {
+                    self.recorder.believe(policy, *version);
+                }
+            }
+            (Intent::Activate { targets }, _) => {
+                targets.iter().for_each(|(policy, version, _)| self.recorder.believe(policy, *version));
+            }
+            (Intent::Deactivate { policy, .. }, _) => self.recorder.believe(policy, 0),
+            _ => {}
+        }
+    }
+
+    /// What it writes next.
+    fn next(&mut self, count: usize) -> Write {
+        let request_id = format!("s{}-w{}-{count}", self.plan.seed, self.number);
+        let policy = self.dice.pick(&self.plan.policies).clone();
+        let drafts = self.recorder.versions(&policy, false);
+        let published = self.recorder.versions(&policy, true);
+        let intent = match self.dice.below(100) {
+            0..20 => None,
+            20..45 if !drafts.is_empty() => {
+                Some(Intent::Publish { version: *self.dice.pick(&drafts), activate: self.dice.chance(50), policy })
+            }
+            45..85 if !published.is_empty() => Some(self.activation(policy, &published)),
+            85..93 if published.len() > 1 => Some(Intent::Rollback { policy }),
+            93..100 if !published.is_empty() => {
+                let expected =
+                    self.dice.chance(50).then(|| self.recorder.believed(&policy)).filter(|active| *active > 0);
+                Some(Intent::Deactivate { policy, expected })
+            }
+            _ => None,
+        };
+        match intent {
+            Some(intent) => Write { request_id, intent, content: String::new() },
+            None => self.draft(request_id),
+        }
+    }
+
+    fn draft(&mut self, request_id: String) -> Write {
+        let policy = self.dice.pick(&self.plan.policies).clone();
+        let filler = usize::try_from(self.dice.between(1, self.plan.content_max_bytes)).expect("a small number");
+        let content = format!("by: {request_id}\nfiller: {}\n", "x".repeat(filler));
+        let digest = digest_of(content.as_bytes()).to_string();
+        Write { request_id, intent: Intent::Draft { policy, digest }, content }
+    }
+
+    fn activation(&mut self, policy: String, published: &[i64]) -> Intent {
+        let mut targets = Vec::new();
+        let recorder = Arc::clone(&self.recorder);
+        let mut target = |dice: &mut Dice, policy: String, published: &[i64]| {
+            let expected = dice.chance(60).then(|| recorder.believed(&policy));
+            targets.push((policy, *dice.pick(published), expected));
+        };
+        let others: Vec<String> = self.plan.policies.iter().filter(|other| **other != policy).cloned().collect();
+        target(&mut self.dice, policy, published);
+        for other in others {
+            let published = self.recorder.versions(&other, true);
+            if !published.is_empty() && self.dice.chance(25) {
+                target(&mut self.dice, other, &published);
+            }
+        }
+        Intent::Activate { targets }
+    }
+}
