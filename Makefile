@@ -89,6 +89,15 @@ postgres: ## Make sure that a PostgreSQL server is installed for the tests
 tools: ## Install the outside tools into target/tools
 	./scripts/tools.sh
 
+.PHONY: bench
+bench: ## Measure side by side with others; ONLY=fanout,idle for some, BENCH_FULL=1, BENCH_INSTALL=1
+	$(if $(BENCH_INSTALL),./scripts/postgres.sh && ./scripts/bench_servers.sh)
+	cargo bench --bench bench -- $(if $(ONLY),--only $(ONLY)) $(if $(BENCH_FULL),--full)
+
+.PHONY: bench-quick
+bench-quick: ## See that the benchmarks work: few subscribers, our own servers only
+	cargo bench --bench bench -- --quick
+
 .PHONY: clean
 clean: ## Remove everything that was built
 	cargo clean

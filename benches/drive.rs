@@ -1,0 +1,148 @@
+//! A driver: reads a plan on standard input, does it to one server, prints what it measured.
+//!
+//! Runs as a process of its own, so that a server's CPU is only its own, and on one thread.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use tokio::task::LocalSet;
+
+use super::load::{Caller, Load};
+use super::plan::{Call, Plan, Sample, Work};
+use super::process::{cpu, memory_kib};
+use super::subscriptions::{OPENING_MAX, RETURNING_MAX, Subscriptions};
+
+/// After opening, before memory is read: what was needed only to open is given back by then.
+const SETTLE: Duration = Duration::from_millis(500);
+/// After the last delivery, before CPU is read: a server's own tidying up belongs to it.
+const TRAIL: Duration = Duration::from_millis(30);
+/// Before a load is measured.
+const WARM_UP: Duration = Duration::from_millis(300);
+
+/// Does the plan.
+pub fn run() -> Result<()> {
+    let plan: Plan = serde_json::from_reader(std::io::stdin()).context("failed to read the plan")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let samples = LocalSet::new().block_on(&runtime, async {
+        match &plan.work {
+            Work::Fanout { watch, publish, publishes } => fan_out(&plan, watch, publish, *publishes).await,
+            Work::Load { calls, seconds } => load(&plan, calls, *seconds).await,
+            Work::Resync { watch, publish, again } => resync(&plan, watch, publish, again).await,
+            Work::Idle { watch, seconds } => idle(&plan, watch, *seconds).await,
+        }
+    })?;
+    println!("{}", serde_json::to_string(&samples)?);
+    // Ten thousand sockets are closed faster by the kernel than one by one.
+    std::process::exit(0)
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn micros_each(duration: Duration, count: usize) -> f64 {
+    duration.as_secs_f64() * 1e6 / count.max(1) as f64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// Opens all; what that cost is among the samples.
+async fn open(plan: &Plan, watch: &Call, samples: &mut Vec<Sample>) -> Result<Subscriptions> {
+    let subscribers = plan.connections * plan.streams;
+    let (cpu_before, memory_before, began) = (cpu(plan.server)?, memory_kib(plan.server)?, Instant::now());
+    let subscriptions = Subscriptions::open(plan, watch, OPENING_MAX).await?;
+    let elapsed = began.elapsed();
+    tokio::time::sleep(SETTLE).await;
+    let used = cpu(plan.server)?.saturating_sub(cpu_before);
+    let memory = memory_kib(plan.server)? - memory_before;
+    samples.push(Sample::new("all subscribed", "ms", millis(elapsed)));
+    samples.push(Sample::new("server CPU per subscription", "µs", micros_each(used, subscribers)));
+    samples.push(Sample::new("memory per idle subscriber", "KiB", memory / subscribers as f64));
+    Ok(subscriptions)
+}
+
+async fn fan_out(plan: &Plan, watch: &Call, publish: &[Call], publishes: usize) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    let mut publisher = Caller::connect(plan.address, plan.wire, &plan.token).await?;
+    let subscriptions = open(plan, watch, &mut samples).await?;
+    let mut calls = publish.iter().cycle();
+    let mut lasts = Vec::new();
+    let mut cpu_before = cpu(plan.server)?;
+    // The first one warms up.
+    for number in 0..=publishes {
+        if number == 1 {
+            tokio::time::sleep(TRAIL).await;
+            cpu_before = cpu(plan.server)?;
+        }
+        subscriptions.tally.next_wave();
+        let began = Instant::now();
+        let call = calls.next().context("nothing to publish")?;
+        let (answered, last) = tokio::join!(publisher.call(call), subscriptions.tally.wait());
+        answered?;
+        let last = last?;
+        if number > 0 {
+            lasts.push(millis(last - began));
+        }
+    }
+    tokio::time::sleep(TRAIL).await;
+    let used = cpu(plan.server)?.saturating_sub(cpu_before);
+    let deliveries = plan.connections * plan.streams * publishes;
+    samples.push(Sample::new("server CPU per delivery", "µs", micros_each(used, deliveries)));
+    samples.push(Sample::new("publish to last subscriber", "ms", median(lasts)));
+    Ok(samples)
+}
+
+async fn load(plan: &Plan, calls: &[Vec<Call>], seconds: f64) -> Result<Vec<Sample>> {
+    let load = Load::begin(plan, calls)?;
+    tokio::time::sleep(WARM_UP).await;
+    let (cpu_before, calls_before, began) = (cpu(plan.server)?, load.answered.calls.get(), Instant::now());
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+    let (used, elapsed) = (cpu(plan.server)?.saturating_sub(cpu_before), began.elapsed());
+    let count = load.answered.calls.get() - calls_before;
+    load.end().await?;
+    let rate = count as f64 / elapsed.as_secs_f64();
+    Ok(vec![
+        Sample::new("rate", "/s", rate),
+        Sample::new("server CPU per call", "µs", micros_each(used, count as usize)),
+    ])
+}
+
+async fn resync(plan: &Plan, watch: &Call, publish: &Call, again: &Call) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    let mut publisher = Caller::connect(plan.address, plan.wire, &plan.token).await?;
+    let memory_empty = memory_kib(plan.server)?;
+    let subscriptions = open(plan, watch, &mut samples).await?;
+    samples.clear();
+    let (cpu_before, began) = (cpu(plan.server)?, Instant::now());
+    drop(subscriptions);
+    publisher.call(publish).await?;
+    let subscriptions = Subscriptions::open(plan, again, RETURNING_MAX).await?;
+    let elapsed = began.elapsed();
+    tokio::time::sleep(SETTLE).await;
+    let used = cpu(plan.server)?.saturating_sub(cpu_before);
+    let subscribers = plan.connections * plan.streams;
+    let memory = (memory_kib(plan.server)? - memory_empty) / subscribers as f64;
+    samples.push(Sample::new("cut to all level again", "ms", millis(elapsed)));
+    samples.push(Sample::new("server CPU per reconnected subscriber", "µs", micros_each(used, subscribers)));
+    samples.push(Sample::new("memory per subscriber after it", "KiB", memory));
+    drop(subscriptions);
+    Ok(samples)
+}
+
+async fn idle(plan: &Plan, watch: &Call, seconds: f64) -> Result<Vec<Sample>> {
+    let mut samples = Vec::new();
+    let subscriptions = open(plan, watch, &mut samples).await?;
+    samples.clear();
+    let (cpu_before, began) = (cpu(plan.server)?, Instant::now());
+    let quiet = tokio::time::timeout(Duration::from_secs_f64(seconds), subscriptions.tally.failed());
+    if let Ok(failure) = quiet.await {
+        return Err(failure);
+    }
+    let used = cpu(plan.server)?.saturating_sub(cpu_before);
+    let share = used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
+    samples.push(Sample::new("idle server", "% of a core", share));
+    Ok(samples)
+}

@@ -1,0 +1,71 @@
+//! The few messages of etcd's API that a put and a watch need, and how its server is started.
+//!
+//! Boundary: field numbers as in etcd's `rpc.proto`; nothing else of it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Result;
+use prost::Message as _;
+
+use super::plan::Call;
+use super::process::{Core, Process, command, free_address, get};
+
+const KEY: &[u8] = b"bench";
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PutRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    value: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WatchRequest {
+    #[prost(message, optional, tag = "1")]
+    create: Option<WatchCreateRequest>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WatchCreateRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    start_revision: i64,
+}
+
+/// Revision of the first put into an empty store.
+pub const FIRST_REVISION: i64 = 2;
+
+/// Starts a store of one member with etcd's own defaults; it flushes each write to disk, as ours does.
+pub fn start(dir: &Path) -> Result<(Process, SocketAddr)> {
+    let (clients, peers) = (free_address()?, free_address()?);
+    let log = dir.join("log");
+    let mut command = command(Core::Server, "etcd");
+    command.arg("--data-dir").arg(dir.join("etcd")).args(["--log-level", "error"]);
+    for name in ["--listen-client-urls", "--advertise-client-urls"] {
+        command.arg(name).arg(format!("http://{clients}"));
+    }
+    for name in ["--listen-peer-urls", "--initial-advertise-peer-urls"] {
+        command.arg(name).arg(format!("http://{peers}"));
+    }
+    command.arg("--initial-cluster").arg(format!("default=http://{peers}"));
+    let mut process = Process::start(command, &log)?;
+    process.wait_for(&log, || get(clients, "/health")?.contains("true").then_some(()))?;
+    Ok((process, clients))
+}
+
+/// Writes the key.
+pub fn put_call(value: Vec<u8>) -> Call {
+    let body = PutRequest { key: KEY.to_vec(), value }.encode_to_vec();
+    Call { path: "/etcdserverpb.KV/Put".to_owned(), body, ..Call::default() }
+}
+
+/// Watches the key from a revision on: the state at that revision comes first.
+pub fn watch_call(start_revision: i64) -> Call {
+    let create = Some(WatchCreateRequest { key: KEY.to_vec(), start_revision });
+    let body = WatchRequest { create }.encode_to_vec();
+    // The watch ends when its request stream does.
+    Call { path: "/etcdserverpb.Watch/Watch".to_owned(), body, open: true, ..Call::default() }
+}

@@ -1,0 +1,164 @@
+//! What grows when a store does: cost of one activation, start and memory, over policies, versions and subscribers.
+//!
+//! Boundary: stores are filled through the public API. On PostgreSQL, when there is one, statements and rows are those
+//! that the database itself counted; what the replica's own looks at the database cost in that time is in them.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use super::hub::{self, Hub, Place};
+use super::plan::{Plan, Sample, Work};
+use super::postgres::Cluster;
+use super::process::memory_kib;
+use super::report::OURS;
+use super::scenarios::{Bench, KIB, drive, resync_once};
+use super::target::{Target, Wares};
+
+const ACTIVATIONS: usize = 300;
+const ACTIVATIONS_OF_MANY: usize = 30;
+const STARTS: usize = 5;
+const SUBSCRIBERS: usize = 10_000;
+/// Leases of subscribers are written by time, not by activation.
+const LEASES: &str = "%subscribers%";
+/// What a resync is compared with to find what its subscribers cost the database.
+const FEW: usize = 10;
+
+/// What the database did so far: statements and rows.
+#[derive(Debug, Clone, Copy)]
+struct Counts {
+    statements: f64,
+    rows: f64,
+}
+
+/// Statements are counted by this extension of PostgreSQL.
+pub const COUNTER: (&str, &str) = ("shared_preload_libraries", "pg_stat_statements");
+
+impl Bench {
+    /// Over policies, versions, subscribers.
+    pub async fn growth(&mut self) -> Result<()> {
+        let many = if self.full { 100_000 } else { 10_000 };
+        let cases = [
+            ("empty store", 0, 0),
+            ("10 policies, 10 versions", 10, 10),
+            ("10,000 policies", 10_000, 10_000),
+            ("many versions", 10, many),
+        ];
+        eprintln!("growth: \"many versions\" are {many}; it takes a while to write them");
+        let mut stores = Vec::new();
+        for (case, policies, versions) in cases {
+            let place = Place::new(self.postgres.as_ref().map(Cluster::create_database))?;
+            let hub = Hub::start(&place)?;
+            if policies == 0 {
+                hub.process.end()?;
+            } else {
+                hub::fill(&hub, policies, versions, KIB).await?;
+                self.activations_in(case, hub, &place).await?;
+            }
+            stores.push((case, place));
+        }
+        for _ in 0..STARTS {
+            for (case, place) in &stores {
+                let began = Instant::now();
+                let hub = Hub::start(place)?;
+                let ready = Sample::new("start to ready", "ms", began.elapsed().as_secs_f64() * 1e3);
+                let memory = memory_kib(hub.process.id())? / 1024.0;
+                let samples = vec![ready, Sample::new("memory at start", "MiB", memory)];
+                self.report.add("growth", case, OURS, Ok(samples));
+                hub.process.end()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What activations cost in a store that is filled; the server starts anew, so that the first watch is one.
+    async fn activations_in(&mut self, case: &str, hub: Hub, place: &Place) -> Result<()> {
+        hub.process.end()?;
+        let hub = Hub::start(place)?;
+        let revision = hub::head(&hub.client().await?, "default").await?.revision;
+        let target = Target::of_hub(hub, None, revision, KIB);
+        // The first watch reads what is active; what an activation costs is measured after it.
+        let first = drive(activations_work(&target, 1, 1)).await?;
+        let first = Sample::new("first watch", "ms", find(&first, "all subscribed")?);
+        self.report.add("growth", case, OURS, Ok(vec![first]));
+        for _ in 0..self.rounds {
+            let samples = self.activations(&target, place, 1, ACTIVATIONS).await;
+            self.report.add("growth", case, OURS, samples);
+            if case == "10 policies, 10 versions" {
+                let samples = self.activations(&target, place, SUBSCRIBERS, ACTIVATIONS_OF_MANY).await;
+                self.report.add("growth", "10,000 subscribers", OURS, samples);
+            }
+        }
+        target.end()
+    }
+
+    async fn activations(&self, target: &Target, place: &Place, watchers: usize, count: usize) -> Result<Vec<Sample>> {
+        let before = self.database_work(place)?;
+        let driven = drive(activations_work(target, watchers, count)).await?;
+        let after = self.database_work(place)?;
+        let each = find(&driven, "server CPU per delivery")?;
+        let mut samples = vec![Sample::new("server CPU per activation", "µs", each * watchers as f64)];
+        if let Some((before, after)) = before.zip(after) {
+            // Besides those that were measured, one warmed up.
+            let each = |after: f64, before: f64| (after - before) / (count + 1) as f64;
+            let statements = each(after.statements, before.statements);
+            samples.push(Sample::new("database statements per activation", "", statements));
+            samples.push(Sample::new("database rows per activation", "", each(after.rows, before.rows)));
+        }
+        Ok(samples)
+    }
+
+    /// What the storm of a resync costs the database, beyond what the same takes with few subscribers. The looks of the
+    /// tailer, one statement each, go by time and are left out.
+    pub(super) async fn resync_statements(&mut self) -> Result<()> {
+        if self.postgres.is_none() {
+            self.report.not_measured("database statements of a resync: no PostgreSQL".to_owned());
+            return Ok(());
+        }
+        let wares = self.wares(KIB).await?;
+        for _ in 0..self.rounds {
+            let few = self.statements_of(&wares, FEW).await?;
+            let many = self.statements_of(&wares, SUBSCRIBERS).await?;
+            let sample = Sample::new("database statements of the storm", "", many - few);
+            self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(vec![sample]));
+        }
+        Ok(())
+    }
+
+    async fn statements_of(&self, wares: &Wares, subscribers: usize) -> Result<f64> {
+        let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
+        let url = cluster.create_database();
+        let target = Target::policyhub(wares, Some(url.clone())).await?;
+        let http = target.http.context("no metrics")?;
+        let looks = || hub::counter(http, "policyhub_tailer_looks_total");
+        let (before, looks_before) = (counted(cluster, &url, "")?, looks()?);
+        resync_once(&target, subscribers, 1).await?;
+        Ok(counted(cluster, &url, "")?.statements - before.statements - (looks()? - looks_before))
+    }
+
+    fn database_work(&self, place: &Place) -> Result<Option<Counts>> {
+        self.postgres.as_ref().map(|cluster| counted(cluster, &place.url, LEASES)).transpose()
+    }
+}
+
+fn activations_work(target: &Target, watchers: usize, publishes: usize) -> Plan {
+    let (watch, publish) = (target.watch.clone(), target.publish.clone());
+    target.plan(watchers, 1, Work::Fanout { watch, publish, publishes })
+}
+
+fn find(samples: &[Sample], what: &str) -> Result<f64> {
+    samples.iter().find(|sample| sample.what == what).map(|sample| sample.value).context("no such figure")
+}
+
+/// What the database counted, but for statements that are like `without`.
+fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<Counts> {
+    let database = url.rsplit('/').next().context("no database")?;
+    let sql = format!(
+        "SELECT coalesce(sum(calls), 0), coalesce(sum(rows), 0) FROM pg_stat_statements s \
+         JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = '{database}' AND s.query NOT LIKE '{without}'"
+    );
+    cluster.try_psql("postgres", "CREATE EXTENSION IF NOT EXISTS pg_stat_statements").map_err(anyhow::Error::msg)?;
+    let row = cluster.try_psql("postgres", &sql).map_err(anyhow::Error::msg)?;
+    let (statements, rows) = row.split_once('|').context("no counts")?;
+    Ok(Counts { statements: statements.parse()?, rows: rows.parse()? })
+}

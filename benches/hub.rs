@@ -1,0 +1,213 @@
+//! The real server: the built binary on a database of its own, filled through its own API.
+//!
+//! Boundary: everything a user could do, nothing else. Content is what was asked for to the byte.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use policyhub::client::{Client, pb};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use super::plan::Call;
+use super::process::{Core, Process, command, get};
+
+/// Calls that fill a store, at once. More would only wait for each other's lock.
+const FILLERS: usize = 4;
+/// Targets of one activation, as the server allows.
+const TARGETS_MAX: usize = 100;
+/// The field `subscriber_id` of `WatchActiveRequest`.
+const SUBSCRIBER_ID: u8 = 4;
+
+/// A store that outlives its server.
+#[derive(Debug)]
+pub struct Place {
+    dir: TempDir,
+    /// `sqlite://…` or `postgres://…`.
+    pub url: String,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Hub {
+    /// The process.
+    pub process: Process,
+    /// Address of gRPC.
+    pub grpc: SocketAddr,
+    /// Address of /readyz and /metrics.
+    pub http: SocketAddr,
+    /// The admin's token.
+    pub token: String,
+}
+
+impl Place {
+    /// An empty one, on SQLite or on a PostgreSQL database.
+    pub fn new(postgres: Option<String>) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let url = postgres.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("bench.db").display()));
+        Ok(Self { dir, url })
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+}
+
+impl Hub {
+    /// Starts it and waits until it says that it is ready.
+    pub fn start(place: &Place) -> Result<Self> {
+        let (data, log) = (place.data(), place.dir.path().join("log"));
+        let addresses = data.join("addr.json");
+        if addresses.exists() {
+            std::fs::remove_file(&addresses)?;
+        }
+        let mut command = command(Core::Server, env!("CARGO_BIN_EXE_policyhub"));
+        command.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--database-url"]);
+        command.arg(&place.url).arg("--data-dir").arg(&data);
+        let mut process = Process::start(command, &log)?;
+        let (grpc, http) = process.wait_for(&log, || bound(&addresses))?;
+        process.wait_for(&log, || get(http, "/readyz"))?;
+        let token = std::fs::read_to_string(data.join("admin.token")).context("no admin token")?.trim().to_owned();
+        Ok(Self { process, grpc, http, token })
+    }
+
+    /// A client as the admin.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::connect(&format!("http://{}", self.grpc), Some(self.token.clone()), None).await?)
+    }
+}
+
+fn bound(addresses: &Path) -> Option<(SocketAddr, SocketAddr)> {
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(addresses).ok()?).ok()?;
+    let address = |name: &str| value.get(name)?.as_str()?.parse().ok();
+    Some((address("grpc")?, address("http")?))
+}
+
+/// A counter of a server's /metrics.
+pub fn counter(http: SocketAddr, name: &str) -> Result<f64> {
+    let text = get(http, "/metrics").context("no metrics")?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    Ok(line.with_context(|| format!("no counter {name}"))?.parse()?)
+}
+
+/// JSON of exactly this size, different for each `mark`.
+pub fn content(size_bytes: usize, mark: usize) -> Vec<u8> {
+    let start = format!("{{\"mark\":{mark},\"text\":\"");
+    let filler = size_bytes.saturating_sub(start.len() + 2);
+    // Not one letter over and over: nothing here may gain from content that compresses.
+    let letters = (0..filler).map(|at| b'a' + (at * 7 + at / 26 * 11 + mark) as u8 % 26);
+    start.into_bytes().into_iter().chain(letters).chain(*b"\"}").collect()
+}
+
+/// Drafts and publishes one version; answers its number.
+pub async fn publish(client: &Client, namespace: &str, policy: &str, content: Vec<u8>) -> Result<i64> {
+    let request = pb::DraftRequest {
+        parent: format!("namespaces/{namespace}/policies/{policy}"),
+        content: content.into(),
+        content_type: "application/json".to_owned(),
+        allow_missing: true,
+        ..Default::default()
+    };
+    let drafted = client.draft(request).await?.version.context("no draft")?;
+    let request = pb::PublishRequest { name: drafted.name, etag: drafted.etag, ..Default::default() };
+    Ok(client.publish(request).await?.version.context("no version")?.version)
+}
+
+fn activate_request(namespace: &str, targets: &[(String, i64)]) -> pb::ActivateRequest {
+    let targets = targets.iter().map(|(policy, version)| pb::ActivateTarget {
+        policy: format!("namespaces/{namespace}/policies/{policy}"),
+        version: *version,
+        expected_active: None,
+    });
+    pb::ActivateRequest {
+        parent: format!("namespaces/{namespace}"),
+        targets: targets.collect(),
+        reason: "a benchmark".to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A policy `p0` with two versions of this size, the first one active; answers the revision of the activation.
+pub async fn seed(client: &Client, namespace: &str, size_bytes: usize) -> Result<i64> {
+    for mark in 0..2 {
+        publish(client, namespace, "p0", content(size_bytes, mark)).await?;
+    }
+    Ok(client.activate(activate_request(namespace, &[("p0".to_owned(), 1)])).await?.revision)
+}
+
+/// Fills the namespace `default` with policies and versions, all policies active at their first version.
+pub async fn fill(hub: &Hub, policies: usize, versions: usize, size_bytes: usize) -> Result<()> {
+    let each = versions.div_ceil(policies);
+    let mut fillers = JoinSet::new();
+    for filler in 0..FILLERS {
+        let client = hub.client().await?;
+        fillers.spawn(async move {
+            for policy in (filler..policies).step_by(FILLERS) {
+                for mark in 0..each {
+                    publish(&client, "default", &format!("p{policy}"), content(size_bytes, policy * each + mark))
+                        .await?;
+                }
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(filled) = fillers.join_next().await {
+        filled??;
+    }
+    let client = hub.client().await?;
+    let all: Vec<(String, i64)> = (0..policies).map(|policy| (format!("p{policy}"), 1)).collect();
+    // Two versions of the one that is activated again and again.
+    if each == 1 {
+        publish(&client, "default", "p0", content(size_bytes, policies)).await?;
+    }
+    for targets in all.chunks(TARGETS_MAX) {
+        client.activate(activate_request("default", targets)).await?;
+    }
+    Ok(())
+}
+
+/// Opens a subscription, each with an id of its own, with a snapshot or after a revision.
+pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> Call {
+    let request = pb::WatchActiveRequest {
+        parent: "namespaces/default".to_owned(),
+        policies: policy.map(str::to_owned).into_iter().collect(),
+        resume: resume.map(|revision| pb::Cursor { epoch: 1, revision }),
+        ..Default::default()
+    };
+    call("SyncService/WatchActive", &request, Some(SUBSCRIBER_ID))
+}
+
+/// Activates the one and the other version of `p0`, in turns, beginning with the second.
+pub fn activate_calls(namespace: &str) -> Vec<Call> {
+    let calls = [2, 1].map(|version| activate_request(namespace, &[("p0".to_owned(), version)]));
+    calls.iter().map(|request| call("PolicyService/Activate", request, None)).collect()
+}
+
+/// Asks for what is in force of `p0`.
+pub fn get_active_call() -> Call {
+    call("SyncService/GetActive", &get_active_request(), None)
+}
+
+/// The same, for a client.
+pub fn get_active_request() -> pb::GetActiveRequest {
+    pb::GetActiveRequest { name: "namespaces/default/policies/p0".to_owned(), ..Default::default() }
+}
+
+fn call(method: &str, request: &impl prost::Message, numbered: Option<u8>) -> Call {
+    Call { path: format!("/policyhub.v1.{method}"), body: request.encode_to_vec(), numbered, open: false }
+}
+
+/// Makes a namespace.
+pub async fn create_namespace(client: &Client, name: &str) -> Result<()> {
+    let request = pb::CreateNamespaceRequest { namespace_id: name.to_owned(), ..Default::default() };
+    client.create_namespace(request).await?;
+    Ok(())
+}
+
+/// Revision at the head of a namespace.
+pub async fn head(client: &Client, namespace: &str) -> Result<pb::Cursor> {
+    let request = pb::GetNamespaceRequest { name: format!("namespaces/{namespace}") };
+    let Some(found) = client.get_namespace(request).await?.namespace else { bail!("no namespace") };
+    found.head.context("no head")
+}

@@ -1,0 +1,193 @@
+//! The calling side of a driver: calls kept in flight, and one call at a time.
+//!
+//! Invariant: a call counts only when its answer came and held a message; a refusal ends the run.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use super::http2::{self, Event, Messages};
+use super::nats;
+use super::plan::{Call, Plan, Wire};
+use super::subscriptions::{read_all, write_all};
+
+const SCRATCH_BYTES: usize = 256 * 1024;
+const CALL_MAX: Duration = Duration::from_secs(30);
+
+/// Calls that were answered, by all connections together.
+#[derive(Debug, Default)]
+pub struct Answered {
+    /// How many.
+    pub calls: Cell<u64>,
+    stop: Cell<bool>,
+}
+
+/// Connections that keep calls in flight.
+#[derive(Debug)]
+pub struct Load {
+    /// What was answered so far.
+    pub answered: Rc<Answered>,
+    connections: JoinSet<Result<()>>,
+}
+
+impl Load {
+    /// Begins.
+    pub fn begin(plan: &Plan, calls: &[Vec<Call>]) -> Result<Self> {
+        let answered = Rc::new(Answered::default());
+        let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
+        let mut connections = JoinSet::new();
+        for number in 0..plan.connections {
+            let calls = calls.get(number % calls.len().max(1)).context("nothing to call")?.clone();
+            let (plan, answered, scratch) = (plan.clone(), Rc::clone(&answered), Rc::clone(&scratch));
+            connections.spawn_local(async move { keep_calling(&plan, &calls, &answered, &scratch).await });
+        }
+        Ok(Self { answered, connections })
+    }
+
+    /// Lets the calls in flight end.
+    ///
+    /// # Errors
+    /// When a connection or a call failed.
+    pub async fn end(mut self) -> Result<()> {
+        self.answered.stop.set(true);
+        while let Some(ended) = tokio::time::timeout(CALL_MAX, self.connections.join_next()).await? {
+            ended??;
+        }
+        Ok(())
+    }
+}
+
+async fn keep_calling(plan: &Plan, calls: &[Call], answered: &Answered, scratch: &RefCell<Vec<u8>>) -> Result<()> {
+    let socket = TcpStream::connect(plan.address).await?;
+    socket.set_nodelay(true)?;
+    let mut out = Vec::new();
+    http2::hello(&mut out);
+    let mut next = calls.iter().cycle();
+    let mut stream = 1;
+    let mut streams = std::collections::HashMap::new();
+    let mut frames = http2::Reader::default();
+    while streams.len() < plan.streams {
+        http2::request(&mut out, stream, next.next().context("nothing to call")?, &plan.token, 0);
+        streams.insert(stream, (Messages::default(), false));
+        stream += 2;
+    }
+    while !streams.is_empty() {
+        write_all(&socket, &out).await?;
+        out.clear();
+        socket.readable().await?;
+        let mut ended = 0;
+        read_all(&socket, scratch, |bytes| {
+            frames.feed(bytes, &mut out, |event| match event {
+                Event::Data { stream, bytes } => {
+                    let (messages, is_answered) = streams.get_mut(&stream).context("DATA of a stream that ended")?;
+                    messages.feed(bytes, |length| *is_answered = length >= plan.least_bytes);
+                    Ok(())
+                }
+                Event::End { stream } => match streams.remove(&stream) {
+                    Some((_, true)) => {
+                        ended += 1;
+                        Ok(())
+                    }
+                    _ => bail!("a call was refused"),
+                },
+            })
+        })?;
+        answered.calls.set(answered.calls.get() + ended);
+        while !answered.stop.get() && streams.len() < plan.streams {
+            http2::request(&mut out, stream, next.next().context("nothing to call")?, &plan.token, 0);
+            streams.insert(stream, (Messages::default(), false));
+            stream += 2;
+        }
+    }
+    Ok(())
+}
+
+/// A connection for one call at a time: the publisher.
+#[derive(Debug)]
+pub struct Caller {
+    socket: TcpStream,
+    wire: Wire,
+    token: String,
+    frames: http2::Reader,
+    lines: nats::Reader,
+    stream: u32,
+    scratch: RefCell<Vec<u8>>,
+}
+
+impl Caller {
+    /// Connects.
+    pub async fn connect(address: SocketAddr, wire: Wire, token: &str) -> Result<Self> {
+        let socket = TcpStream::connect(address).await?;
+        socket.set_nodelay(true)?;
+        let mut out = Vec::new();
+        match wire {
+            Wire::Grpc => http2::hello(&mut out),
+            Wire::Nats => nats::hello(&mut out, &Call::default(), 0),
+        }
+        let mut caller = Self {
+            socket,
+            wire,
+            token: token.to_owned(),
+            frames: http2::Reader::default(),
+            lines: nats::Reader::default(),
+            stream: 1,
+            scratch: RefCell::new(vec![0; SCRATCH_BYTES]),
+        };
+        match wire {
+            Wire::Grpc => write_all(&caller.socket, &out).await?,
+            Wire::Nats => caller.pong(&out).await?,
+        }
+        Ok(caller)
+    }
+
+    /// Sends one call and waits for its answer.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn call(&mut self, call: &Call) -> Result<()> {
+        let mut out = Vec::new();
+        if self.wire == Wire::Nats {
+            nats::publish(&mut out, call);
+            return self.pong(&out).await;
+        }
+        http2::request(&mut out, self.stream, call, &self.token, 0);
+        self.stream += 2;
+        write_all(&self.socket, &out).await?;
+        let (mut is_answered, mut has_ended) = (false, false);
+        while !has_ended {
+            out.clear();
+            tokio::time::timeout(CALL_MAX, self.socket.readable()).await.context("a call was not answered")??;
+            read_all(&self.socket, &self.scratch, |bytes| {
+                self.frames.feed(bytes, &mut out, |event| {
+                    match event {
+                        Event::Data { .. } => is_answered = true,
+                        Event::End { .. } => has_ended = true,
+                    }
+                    Ok(())
+                })
+            })?;
+            write_all(&self.socket, &out).await?;
+        }
+        if is_answered { Ok(()) } else { bail!("{} was refused", call.path) }
+    }
+
+    async fn pong(&mut self, out: &[u8]) -> Result<()> {
+        write_all(&self.socket, out).await?;
+        let (mut reply, mut has_answered) = (Vec::new(), false);
+        while !has_answered {
+            tokio::time::timeout(CALL_MAX, self.socket.readable()).await.context("NATS does not answer")??;
+            read_all(&self.socket, &self.scratch, |bytes| {
+                self.lines.feed(bytes, &mut reply, |event| {
+                    has_answered |= event == nats::Event::Pong;
+                    Ok(())
+                })
+            })?;
+        }
+        write_all(&self.socket, &reply).await
+    }
+}

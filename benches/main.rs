@@ -1,0 +1,168 @@
+//! Benchmarks: any target over loopback, driven by the same client, printed as a table and written as JSON.
+//!
+//! `make bench` runs it; `docs/performance.md` says what is measured and why so. The program starts itself again as
+//! driver and as comparison server, so that a server's CPU is that of a process that only serves.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+#[path = "../tests/it/harness/faults.rs"]
+#[allow(
+    dead_code,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "it is the tests', which use all of it and stop with a message"
+)]
+mod cluster_faults;
+mod drive;
+mod etcd;
+mod goals;
+mod growth;
+mod http2;
+mod hub;
+mod load;
+mod machine;
+mod nats;
+mod plan;
+#[path = "../tests/it/harness/postgres.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    clippy::panic,
+    reason = "it is the tests', which use all of it and stop with a message"
+)]
+mod postgres;
+mod process;
+mod report;
+mod scenarios;
+mod serve_h2;
+mod serve_tonic;
+mod subscriptions;
+mod target;
+mod transact;
+
+/// Measure the server
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Only these scenarios
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
+    /// Only these servers
+    #[arg(long, value_enum, value_delimiter = ',')]
+    targets: Vec<target::Kind>,
+    /// etcd and NATS carry the signed message too, instead of the content alone
+    #[arg(long)]
+    same_bytes: bool,
+    /// 100 and 1,000 subscribers, 1 KiB, our own servers: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// 10⁵ versions instead of 10⁴
+    #[arg(long)]
+    full: bool,
+    /// How often each figure is taken
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Length of the idle scenario
+    #[arg(long, default_value_t = 30.0)]
+    idle_seconds: f64,
+    /// Where the figures are written
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench.json"))]
+    json: PathBuf,
+    /// What cargo says to every benchmark
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// Do the plan on standard input
+    Drive,
+    /// Serve a delivery and an answer by tonic
+    ServeTonic { delivery: PathBuf, answer: PathBuf },
+    /// Serve a delivery by h2
+    ServeH2 { delivery: PathBuf },
+    /// Write the rows of activations
+    Transact {
+        #[arg(long)]
+        url: String,
+        #[arg(long)]
+        clients: usize,
+        #[arg(long)]
+        seconds: f64,
+        namespaces: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Scenario {
+    Fanout,
+    Getactive,
+    Activate,
+    Resync,
+    Idle,
+    Growth,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.role {
+        Some(Role::Drive) => drive::run(),
+        Some(Role::ServeTonic { delivery, answer }) => serve_tonic::run(&delivery, &answer),
+        Some(Role::ServeH2 { delivery }) => serve_h2::run(&delivery),
+        Some(Role::Transact { url, clients, seconds, namespaces }) => {
+            transact::run(&url, &namespaces, clients, seconds)
+        }
+        None => measure(&arguments),
+    }
+}
+
+fn measure(arguments: &Arguments) -> Result<()> {
+    use Scenario::{Activate, Fanout, Getactive, Growth, Idle, Resync};
+    let all: &[Scenario] =
+        if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth] };
+    let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
+    let needs_postgres = [Activate, Resync, Growth].iter().any(|scenario| chosen.contains(scenario));
+    // Its harness panics when PostgreSQL is absent, and says so.
+    let start = || postgres::Cluster::start(&[growth::COUNTER]);
+    let postgres = if needs_postgres { std::panic::catch_unwind(start).ok() } else { None };
+    let version = match &postgres {
+        Some(cluster) => Some(cluster.psql("postgres", "SHOW server_version")),
+        None => (!needs_postgres).then(|| "not needed".to_owned()),
+    };
+    let mut bench = scenarios::Bench {
+        report: report::Report::new(machine::Machine::look(version)?),
+        rounds: if arguments.quick { 1 } else { arguments.rounds },
+        quick: arguments.quick,
+        full: arguments.full,
+        targets: arguments.targets.clone(),
+        same_bytes: arguments.same_bytes,
+        idle_seconds: arguments.idle_seconds,
+        postgres,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        for scenario in chosen {
+            let ended = match scenario {
+                Fanout => bench.fan_out().await,
+                Getactive => bench.get_active().await,
+                Activate => bench.activate().await,
+                Resync => bench.resync().await,
+                Idle => bench.idle().await,
+                Growth => bench.growth().await,
+            };
+            // The others go on.
+            if let Err(error) = ended {
+                bench.report.failed(format!("{scenario:?}: {error:#}"));
+            }
+        }
+    });
+    drop(runtime);
+    let is_whole = bench.report.finish(&arguments.json)?;
+    anyhow::ensure!(is_whole, "some measurements failed");
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! What a driver is told on its standard input and what it answers on its standard output, as JSON.
+//!
+//! Boundary: data only. A driver knows nothing of policies: it gets calls with their bodies encoded.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// One call, ready to be sent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Call {
+    /// `/package.Service/Method`; for NATS the subject.
+    pub path: String,
+    /// The message, without its gRPC header; for NATS the payload.
+    pub body: Vec<u8>,
+    /// Number of a text field of the message: each call gets a number of its own in it, at most nine digits.
+    pub numbered: Option<u8>,
+    /// Whether the request stays open: the call of a bidirectional stream that ends when its request does.
+    pub open: bool,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wire {
+    /// gRPC over HTTP/2 without TLS.
+    Grpc,
+    /// The text protocol of NATS.
+    Nats,
+}
+
+/// What to do to a server, and how its first state looks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Plan {
+    /// Process whose CPU and memory are read.
+    pub server: i32,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Sent as bearer token with every call, to every target alike.
+    pub token: String,
+    /// What it speaks.
+    pub wire: Wire,
+    /// Connections.
+    pub connections: usize,
+    /// Streams of each, or calls in flight of each.
+    pub streams: usize,
+    /// Size from which a message is a delivery; smaller ones are heartbeats and acknowledgements.
+    pub least_bytes: usize,
+    /// What to measure.
+    pub work: Work,
+}
+
+/// What to measure.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Work {
+    /// Opens all subscriptions, then publishes again and again, each time waiting for the last subscriber.
+    Fanout { watch: Call, publish: Vec<Call>, publishes: usize },
+    /// Keeps calls in flight. Connection i sends the calls of list i modulo their number, one after the other.
+    Load { calls: Vec<Vec<Call>>, seconds: f64 },
+    /// Opens all, cuts all, publishes once, and opens all again.
+    Resync { watch: Call, publish: Call, again: Call },
+    /// Opens all and does nothing.
+    Idle { watch: Call, seconds: f64 },
+}
+
+/// One measured value.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sample {
+    /// Name of the figure.
+    pub what: String,
+    /// Its unit.
+    pub unit: String,
+    /// The value.
+    pub value: f64,
+}
+
+impl Sample {
+    /// A value.
+    pub fn new(what: &str, unit: &str, value: f64) -> Self {
+        Self { what: what.to_owned(), unit: unit.to_owned(), value }
+    }
+}

@@ -1,0 +1,223 @@
+//! Figures: kept with every sample, shown as medians and ratios, and held against the goals.
+//!
+//! Invariant: a figure that was not measured is said to be so, with the reason; nothing is left out silently.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+
+use super::goals::{self, Verdict};
+use super::machine::Machine;
+use super::plan::Sample;
+use super::target::Kind;
+
+/// Name of our own server in tables.
+pub const OURS: &str = "policyhub";
+
+/// One figure of one target in one case.
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    /// Which scenario measured it.
+    pub scenario: &'static str,
+    /// How much of what: "10,000 × 1, 1 KiB".
+    pub case: String,
+    /// Which server.
+    pub target: String,
+    /// What was measured.
+    pub what: String,
+    /// Its unit.
+    pub unit: String,
+    /// In the order they were taken.
+    pub samples: Vec<f64>,
+    /// Of the samples.
+    pub min: f64,
+    pub median: f64,
+    pub max: f64,
+    /// Ours divided by this one; none for our own.
+    pub ratio: Option<f64>,
+}
+
+/// Everything that came out.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    machine: Machine,
+    figures: Vec<Figure>,
+    not_measured: BTreeSet<String>,
+    failures: Vec<String>,
+}
+
+impl Report {
+    /// Nothing yet.
+    pub fn new(machine: Machine) -> Self {
+        Self { machine, figures: Vec::new(), not_measured: BTreeSet::new(), failures: Vec::new() }
+    }
+
+    /// Takes the samples of one run, or why there are none.
+    pub fn add(&mut self, scenario: &'static str, case: &str, target: &str, samples: Result<Vec<Sample>>) {
+        let samples = match samples {
+            Ok(samples) => samples,
+            Err(error) => {
+                return self.failed(format!("{scenario}, {case}, {target}: {error:#}"));
+            }
+        };
+        let said: Vec<String> = samples.iter().map(|s| format!("{} {} {}", s.what, number(s.value), s.unit)).collect();
+        eprintln!("{scenario}, {case}, {target}: {}", said.join(", "));
+        for Sample { what, unit, value } in samples {
+            let same = |figure: &&mut Figure| {
+                figure.scenario == scenario && figure.case == case && figure.target == target && figure.what == what
+            };
+            if let Some(figure) = self.figures.iter_mut().find(same) {
+                figure.samples.push(value);
+            } else {
+                let (case, target) = (case.to_owned(), target.to_owned());
+                let (min, median, max, ratio) = (value, value, value, None);
+                let samples = vec![value];
+                self.figures.push(Figure { scenario, case, target, what, unit, samples, min, median, max, ratio });
+            }
+        }
+    }
+
+    /// Notes what went wrong: the run goes on, and ends as failed.
+    pub fn failed(&mut self, what: String) {
+        eprintln!("{what}");
+        self.failures.push(what);
+    }
+
+    /// Notes what could not be measured, and why.
+    pub fn not_measured(&mut self, what: String) {
+        self.not_measured.insert(what);
+    }
+
+    /// The figure of a target.
+    pub fn figure(&self, scenario: &str, case: &str, what: &str, target: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| {
+            figure.scenario == scenario && figure.case == case && figure.what == what && figure.target == target
+        })
+    }
+
+    /// Prints everything and writes it as JSON. Answers whether nothing failed.
+    pub fn finish(mut self, json: &Path) -> Result<bool> {
+        self.sum_up();
+        self.machine.print();
+        let mut tables: Vec<(&str, &str, &str)> = Vec::new();
+        for figure in &self.figures {
+            let table = (figure.scenario, figure.what.as_str(), figure.unit.as_str());
+            if !tables.contains(&table) {
+                tables.push(table);
+            }
+        }
+        for (scenario, what, unit) in tables {
+            self.table(scenario, what, unit);
+        }
+        let verdicts = goals::judge(&self);
+        Verdict::print(&verdicts);
+        for what in &self.not_measured {
+            println!("not measured: {what}");
+        }
+        for failure in &self.failures {
+            println!("failed: {failure}");
+        }
+        let written = serde_json::json!({ "report": self, "goals": verdicts });
+        if let Some(directory) = json.parent() {
+            std::fs::create_dir_all(directory)?;
+        }
+        std::fs::write(json, serde_json::to_vec_pretty(&written)?)
+            .with_context(|| format!("failed to write {}", json.display()))?;
+        println!("\nevery sample is in {}", json.display());
+        Ok(self.failures.is_empty())
+    }
+
+    fn sum_up(&mut self) {
+        for figure in &mut self.figures {
+            let mut sorted = figure.samples.clone();
+            sorted.sort_by(f64::total_cmp);
+            let at = |place: usize| sorted.get(place).copied().unwrap_or(f64::NAN);
+            (figure.min, figure.median, figure.max) = (at(0), at(sorted.len() / 2), at(sorted.len().saturating_sub(1)));
+        }
+        let ours: Vec<Option<f64>> = self
+            .figures
+            .iter()
+            .map(|f| self.figure(f.scenario, &f.case, &f.what, OURS).filter(|_| f.target != OURS).map(|o| o.median))
+            .collect();
+        for (figure, ours) in self.figures.iter_mut().zip(ours) {
+            figure.ratio = ours.map(|ours| ours / figure.median);
+        }
+    }
+
+    fn table(&self, scenario: &str, what: &str, unit: &str) {
+        let of_it = || self.figures.iter().filter(|f| f.scenario == scenario && f.what == what);
+        let (mut cases, mut targets): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+        for figure in of_it() {
+            if !cases.contains(&figure.case.as_str()) {
+                cases.push(&figure.case);
+            }
+            if !targets.contains(&figure.target.as_str()) {
+                targets.push(&figure.target);
+            }
+        }
+        let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+        let brackets = if targets.len() > 1 { format!(" (in brackets: {OURS} divided by it)") } else { String::new() };
+        println!("\n### {scenario}: {what}{unit}{brackets}\n");
+        println!("| | {} |", targets.join(" | "));
+        println!("|---|{}", "---|".repeat(targets.len()));
+        for case in cases {
+            let cells: Vec<String> = targets
+                .iter()
+                .map(|target| match self.figure(scenario, case, what, target) {
+                    None => "–".to_owned(),
+                    Some(Figure { median, ratio: None, .. }) => number(*median),
+                    Some(Figure { median, ratio: Some(ratio), .. }) => format!("{} (×{ratio:.2})", number(*median)),
+                })
+                .collect();
+            println!("| {case} | {} |", cells.join(" | "));
+        }
+    }
+}
+
+/// As many digits as mean something.
+pub fn number(value: f64) -> String {
+    let decimals = if value.abs() >= 100.0 {
+        0
+    } else if value.abs() >= 10.0 {
+        1
+    } else {
+        2
+    };
+    grouped(&format!("{value:.decimals$}"))
+}
+
+/// With commas between thousands.
+pub fn grouped(text: &str) -> String {
+    let (whole, rest) = text.find('.').map_or((text, ""), |at| text.split_at(at));
+    let mut out = String::new();
+    for (place, letter) in whole.chars().enumerate() {
+        if place > 0 && letter.is_ascii_digit() && (whole.len() - place) % 3 == 0 && !out.ends_with('-') {
+            out.push(',');
+        }
+        out.push(letter);
+    }
+    out + rest
+}
+
+/// "1 KiB".
+pub fn size_name(size_bytes: usize) -> String {
+    format!("{} KiB", size_bytes / 1024)
+}
+
+/// "10,000 × 1, 1 KiB".
+pub fn shape_name(connections: usize, streams: usize, size_bytes: usize) -> String {
+    let count = |number: usize| grouped(&number.to_string());
+    format!("{} × {}, {}", count(connections), count(streams), size_name(size_bytes))
+}
+
+/// Targets that are installed; the others are noted.
+pub fn installed(report: &mut Report, kinds: &[Kind]) -> Vec<Kind> {
+    let (there, absent): (Vec<Kind>, Vec<Kind>) = kinds.iter().partition(|kind| kind.version().is_some());
+    for kind in absent {
+        let package = kind.program().map_or("", |(_, package)| package);
+        report.not_measured(format!("{}: not installed (BENCH_INSTALL=1, or package {package})", kind.name()));
+    }
+    there
+}

@@ -1,0 +1,248 @@
+//! What is measured: each scenario starts servers afresh, runs a driver against each in turn, and reports.
+//!
+//! Invariant: within a scenario the targets alternate, round by round, so that what disturbs the machine disturbs all.
+
+use std::io::Write as _;
+use std::process::Stdio;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::hub::{self, Hub, Place};
+use super::plan::{Plan, Sample, Work};
+use super::postgres::Cluster;
+use super::process::{Core, command};
+use super::report::{OURS, Report, installed, shape_name, size_name};
+use super::target::{Kind, Target, Wares};
+
+pub const KIB: usize = 1024;
+/// Deliveries that one run of a fan-out aims at, and the publications it makes at least and at most.
+const DELIVERIES: usize = 50_000;
+const PUBLISHES_MIN: usize = 5;
+const PUBLISHES_MAX: usize = 200;
+/// Connections and calls in flight of each, for GetActive.
+const CALLERS: (usize, usize) = (8, 16);
+/// Connections that activate, one call at a time each.
+const ACTIVATORS: usize = 16;
+/// How long a load is measured.
+const LOAD_SECONDS: f64 = 2.0;
+
+/// What is common to all scenarios.
+pub struct Bench {
+    /// Where figures go.
+    pub report: Report,
+    /// How often each is taken.
+    pub rounds: usize,
+    /// The small form: fewer subscribers, our own servers only.
+    pub quick: bool,
+    /// Only these; empty: all.
+    pub targets: Vec<Kind>,
+    /// Whether etcd and NATS carry the signed message too.
+    pub same_bytes: bool,
+    /// 10⁵ versions instead of 10⁴.
+    pub full: bool,
+    /// Length of the idle scenario.
+    pub idle_seconds: f64,
+    /// Absent when PostgreSQL is not installed.
+    pub postgres: Option<Cluster>,
+}
+
+/// Runs a driver.
+pub async fn drive(plan: Plan) -> Result<Vec<Sample>> {
+    let mut driver = command(Core::Driver, std::env::current_exe()?);
+    driver.arg("drive");
+    said(driver, serde_json::to_vec(&plan)?).await
+}
+
+/// Runs a program of ours that reads `input` and prints samples.
+async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<Sample>> {
+    let run = move || {
+        let mut child = program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        child.stdin.take().context("no input")?.write_all(&input)?;
+        let output = child.wait_with_output()?;
+        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+        Ok(serde_json::from_slice(&output.stdout)?)
+    };
+    tokio::task::spawn_blocking(run).await?
+}
+
+impl Bench {
+    /// Those of `kinds` that were asked for and are installed.
+    fn chosen(&mut self, kinds: &[Kind]) -> Vec<Kind> {
+        let asked = kinds.iter().filter(|kind| self.targets.is_empty() || self.targets.contains(kind));
+        let asked: Vec<Kind> = asked.copied().collect();
+        installed(&mut self.report, &asked)
+    }
+
+    /// What is delivered, verified.
+    pub(super) async fn wares(&mut self, size_bytes: usize) -> Result<Wares> {
+        let wares = Wares::take(size_bytes, self.same_bytes).await?;
+        let sample =
+            Sample::new("message of an activation", "bytes", std::fs::metadata(wares.delivery())?.len() as f64);
+        self.report.add("verified", &size_name(size_bytes), OURS, Ok(vec![sample]));
+        Ok(wares)
+    }
+
+    /// Publications reach every subscriber.
+    pub async fn fan_out(&mut self) -> Result<()> {
+        let (kinds, shapes, sizes): (&[Kind], &[(usize, usize)], &[usize]) = if self.quick {
+            (&[Kind::Policyhub, Kind::Tonic, Kind::H2], &[(100, 1), (1_000, 1), (10, 100)], &[KIB])
+        } else {
+            (
+                &[Kind::Policyhub, Kind::Tonic, Kind::H2, Kind::Etcd, Kind::Nats],
+                &[(100, 1), (1_000, 1), (10_000, 1), (100, 100)],
+                &[KIB, 16 * KIB],
+            )
+        };
+        let kinds = self.chosen(kinds);
+        for &size_bytes in sizes {
+            let wares = self.wares(size_bytes).await?;
+            for &(connections, streams) in shapes {
+                let case = shape_name(connections, streams, size_bytes);
+                for _ in 0..self.rounds {
+                    for &kind in &kinds {
+                        let samples = fan_out_once(kind, &wares, connections, streams).await;
+                        self.report.add("fanout", &case, kind.name(), samples);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads of what is in force.
+    pub async fn get_active(&mut self) -> Result<()> {
+        for size_bytes in [KIB, 16 * KIB] {
+            let wares = self.wares(size_bytes).await?;
+            for _ in 0..self.rounds {
+                for kind in self.chosen(&[Kind::Policyhub, Kind::Tonic]) {
+                    let samples = get_active_once(kind, &wares).await;
+                    self.report.add("getactive", &size_name(size_bytes), kind.name(), samples);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Activations, beside transactions that write the same rows.
+    pub async fn activate(&mut self) -> Result<()> {
+        for (name, is_postgres) in [("SQLite", false), ("PostgreSQL", true)] {
+            if is_postgres && self.postgres.is_none() {
+                self.report.not_measured("PostgreSQL: not installed (make postgres)".to_owned());
+                continue;
+            }
+            for count in [1, 16] {
+                let case = format!("{name}, {count} namespace{}", if count == 1 { "" } else { "s" });
+                for _ in 0..self.rounds {
+                    let cluster = self.postgres.as_ref().filter(|_| is_postgres);
+                    let place = Place::new(cluster.map(Cluster::create_database))?;
+                    let ours = activate_once(&place, count).await;
+                    let is_seeded = ours.is_ok();
+                    self.report.add("activate", &case, OURS, ours);
+                    if is_seeded {
+                        let bare = transact_once(&place, count).await;
+                        self.report.add("activate", &case, "bare transactions", bare);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everybody is cut off, misses one publication, and comes back.
+    pub async fn resync(&mut self) -> Result<()> {
+        let kinds = self.chosen(&[Kind::Policyhub, Kind::Tonic, Kind::Etcd]);
+        let wares = self.wares(KIB).await?;
+        for (connections, streams) in [(10_000, 1), (100, 100)] {
+            let case = shape_name(connections, streams, KIB);
+            for _ in 0..self.rounds {
+                for &kind in &kinds {
+                    let samples = match Target::start(kind, &wares).await {
+                        Ok(target) => resync_once(&target, connections, streams).await,
+                        Err(error) => Err(error),
+                    };
+                    self.report.add("resync", &case, kind.name(), samples);
+                }
+            }
+        }
+        self.resync_statements().await
+    }
+
+    /// Nothing happens.
+    pub async fn idle(&mut self) -> Result<()> {
+        let wares = self.wares(KIB).await?;
+        for (connections, streams) in [(10_000, 1), (100, 100)] {
+            let target = Target::start(Kind::Policyhub, &wares).await?;
+            let work = Work::Idle { watch: target.watch.clone(), seconds: self.idle_seconds };
+            let samples = drive(target.plan(connections, streams, work)).await;
+            self.report.add("idle", &shape_name(connections, streams, KIB), OURS, samples);
+        }
+        Ok(())
+    }
+}
+
+async fn fan_out_once(kind: Kind, wares: &Wares, connections: usize, streams: usize) -> Result<Vec<Sample>> {
+    let target = Target::start(kind, wares).await?;
+    drive(target.plan(connections, streams, fan_out_work(&target, connections * streams))).await
+}
+
+/// The fan-out of a target to so many subscribers.
+pub fn fan_out_work(target: &Target, subscribers: usize) -> Work {
+    let publishes = (DELIVERIES / subscribers).clamp(PUBLISHES_MIN, PUBLISHES_MAX);
+    Work::Fanout { watch: target.watch.clone(), publish: target.publish.clone(), publishes }
+}
+
+async fn get_active_once(kind: Kind, wares: &Wares) -> Result<Vec<Sample>> {
+    let target = Target::start(kind, wares).await?;
+    let work = Work::Load { calls: vec![vec![target.get.clone()]], seconds: LOAD_SECONDS };
+    drive(target.plan(CALLERS.0, CALLERS.1, work)).await
+}
+
+/// The cut of a target's subscribers.
+pub async fn resync_once(target: &Target, connections: usize, streams: usize) -> Result<Vec<Sample>> {
+    let publish = target.publish.first().context("nothing to publish")?.clone();
+    let work = Work::Resync { watch: target.watch.clone(), publish, again: target.again.clone() };
+    drive(target.plan(connections, streams, work)).await
+}
+
+fn namespaces(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("bench-{number}")).collect()
+}
+
+async fn activate_once(place: &Place, count: usize) -> Result<Vec<Sample>> {
+    let hub = Hub::start(place)?;
+    let client = hub.client().await?;
+    let names = namespaces(count);
+    for name in &names {
+        hub::create_namespace(&client, name).await?;
+        hub::seed(&client, name, KIB).await?;
+    }
+    let first = names.first().context("no namespace")?;
+    let before = hub::head(&client, first).await?.revision;
+    let calls = names.iter().map(|name| hub::activate_calls(name)).collect();
+    let (grpc, token, process) = (hub.grpc, hub.token.clone(), hub.process.id());
+    let plan = Plan {
+        server: process,
+        address: grpc,
+        token,
+        wire: super::plan::Wire::Grpc,
+        connections: ACTIVATORS,
+        streams: 1,
+        least_bytes: 1,
+        work: Work::Load { calls, seconds: LOAD_SECONDS },
+    };
+    let samples = drive(plan).await?;
+    // What was answered must be in the log: as many events as calls were counted, at the least.
+    let moved = hub::head(&client, first).await?.revision - before;
+    let rate = samples.iter().find(|sample| sample.what == "rate").map_or(0.0, |sample| sample.value);
+    let due = rate * LOAD_SECONDS / count as f64 * 0.5;
+    ensure!(moved as f64 >= due, "{moved} events after at least {due:.0} answers");
+    hub.process.end()?;
+    Ok(samples)
+}
+
+async fn transact_once(place: &Place, count: usize) -> Result<Vec<Sample>> {
+    let mut program = command(Core::Server, std::env::current_exe()?);
+    program.args(["transact", "--url", &place.url, "--clients", &ACTIVATORS.to_string()]);
+    program.args(["--seconds", &LOAD_SECONDS.to_string()]).args(namespaces(count));
+    said(program, Vec::new()).await
+}

@@ -1,0 +1,243 @@
+//! The subscriber side of a driver: many connections, each with many streams, counted with as little work as possible.
+//!
+//! Invariant: a wave is over when every subscription got exactly one delivery of it. A second one is a failure.
+
+use std::cell::{Cell, RefCell};
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+
+use super::http2::{self, Messages};
+use super::nats;
+use super::plan::{Call, Plan, Wire};
+
+/// Connections that have not heard from the server yet, when opening is not what is measured: fewer than the shortest
+/// queue of a listener, or the kernel would try again after one second.
+pub const OPENING_MAX: usize = 100;
+/// The same, when a fleet comes back at once: the kernel's own limit of such a queue, `net.core.somaxconn`.
+pub const RETURNING_MAX: usize = 4_096;
+/// Longest wait for the last subscriber.
+const WAVE_MAX: Duration = Duration::from_secs(60);
+const SCRATCH_BYTES: usize = 256 * 1024;
+
+/// What all connections count together.
+#[derive(Debug)]
+pub struct Tally {
+    wave: Cell<u32>,
+    delivered: Cell<usize>,
+    expected: Cell<usize>,
+    done: Cell<Option<Instant>>,
+    failure: RefCell<Option<anyhow::Error>>,
+    wake: Notify,
+}
+
+impl Tally {
+    /// Waits for the last subscriber of this wave and says when it was.
+    pub async fn wait(&self) -> Result<Instant> {
+        let wait = async {
+            loop {
+                self.wake.notified().await;
+                if let Some(failure) = self.failure.take() {
+                    return Err(failure);
+                }
+                if let Some(done) = self.done.get() {
+                    return Ok(done);
+                }
+            }
+        };
+        let late = || anyhow!("only {} of {} deliveries came", self.delivered.get(), self.expected.get());
+        tokio::time::timeout(WAVE_MAX, wait).await.map_err(|_| late())?
+    }
+
+    /// Waits for a connection that fails.
+    pub async fn failed(&self) -> anyhow::Error {
+        loop {
+            self.wake.notified().await;
+            if let Some(failure) = self.failure.take() {
+                return failure;
+            }
+        }
+    }
+
+    /// Begins the next wave.
+    pub fn next_wave(&self) {
+        self.wave.set(self.wave.get() + 1);
+        self.delivered.set(0);
+        self.done.set(None);
+    }
+
+    fn count(&self, deliveries: &mut u32) -> Result<()> {
+        *deliveries += 1;
+        if *deliveries > self.wave.get() {
+            bail!("a subscriber got the same delivery twice");
+        }
+        self.delivered.set(self.delivered.get() + 1);
+        if self.delivered.get() == self.expected.get() {
+            self.done.set(Some(Instant::now()));
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
+    fn fail(&self, error: anyhow::Error) {
+        self.failure.borrow_mut().get_or_insert(error);
+        self.wake.notify_one();
+    }
+}
+
+/// Open subscriptions. Dropping them cuts all connections.
+#[derive(Debug)]
+pub struct Subscriptions {
+    /// What they count.
+    pub tally: Rc<Tally>,
+    _connections: JoinSet<()>,
+}
+
+impl Subscriptions {
+    /// Opens all of a plan and waits until each has its first state.
+    pub async fn open(plan: &Plan, watch: &Call, at_once: usize) -> Result<Self> {
+        let tally = Rc::new(Tally {
+            wave: Cell::new(1),
+            delivered: Cell::new(0),
+            expected: Cell::new(plan.connections * plan.streams),
+            done: Cell::new(None),
+            failure: RefCell::new(None),
+            wake: Notify::new(),
+        });
+        let gate = Rc::new(Semaphore::new(at_once));
+        let scratch = Rc::new(RefCell::new(vec![0; SCRATCH_BYTES]));
+        let shared = Rc::new((plan.clone(), watch.clone()));
+        let mut connections = JoinSet::new();
+        for number in 0..plan.connections {
+            let (shared, gate, tally) = (Rc::clone(&shared), Rc::clone(&gate), Rc::clone(&tally));
+            let scratch = Rc::clone(&scratch);
+            connections.spawn_local(async move {
+                let connection = Connection::new(&shared.0, &shared.1, number);
+                if let Err(error) = connection.run(&gate, &scratch, &tally).await {
+                    tally.fail(error.context(format!("connection {number}")));
+                }
+            });
+        }
+        tally.wait().await.context("failed to open all subscriptions")?;
+        Ok(Self { tally, _connections: connections })
+    }
+}
+
+struct Connection<'a> {
+    plan: &'a Plan,
+    hello: Vec<u8>,
+    reader: Reader,
+}
+
+/// What is read, by the wire's rules, with the deliveries of each subscription.
+enum Reader {
+    Grpc(http2::Reader, Vec<(Messages, u32)>),
+    Nats(nats::Reader, Vec<u32>),
+}
+
+impl<'a> Connection<'a> {
+    fn new(plan: &'a Plan, watch: &Call, number: usize) -> Self {
+        let mut hello = Vec::new();
+        let reader = match plan.wire {
+            Wire::Grpc => {
+                http2::hello(&mut hello);
+                for stream in 0..plan.streams {
+                    let id = stream as u32 * 2 + 1;
+                    http2::request(&mut hello, id, watch, &plan.token, number * plan.streams + stream);
+                }
+                Reader::Grpc(http2::Reader::default(), (0..plan.streams).map(|_| Default::default()).collect())
+            }
+            Wire::Nats => {
+                nats::hello(&mut hello, watch, plan.streams);
+                Reader::Nats(nats::Reader::default(), vec![0; plan.streams])
+            }
+        };
+        Self { plan, hello, reader }
+    }
+
+    async fn run(mut self, gate: &Semaphore, scratch: &RefCell<Vec<u8>>, tally: &Tally) -> Result<()> {
+        let mut permit = Some(gate.acquire().await?);
+        let socket = TcpStream::connect(self.plan.address).await?;
+        socket.set_nodelay(true)?;
+        write_all(&socket, &std::mem::take(&mut self.hello)).await?;
+        let mut reply = Vec::new();
+        loop {
+            socket.readable().await?;
+            read_all(&socket, scratch, |bytes| self.reader.feed(bytes, &mut reply, self.plan.least_bytes, tally))?;
+            permit.take();
+            if !reply.is_empty() {
+                write_all(&socket, &reply).await?;
+                reply.clear();
+            }
+        }
+    }
+}
+
+impl Reader {
+    fn feed(&mut self, bytes: &[u8], reply: &mut Vec<u8>, least_bytes: usize, tally: &Tally) -> Result<()> {
+        match self {
+            Self::Grpc(frames, streams) => frames.feed(bytes, reply, |event| match event {
+                http2::Event::Data { stream, bytes } => {
+                    let subscription = streams.get_mut(stream as usize / 2);
+                    let (messages, deliveries) = subscription.context("DATA of a stream that nobody opened")?;
+                    let mut counted = Ok(());
+                    messages.feed(bytes, |length| {
+                        if length >= least_bytes && counted.is_ok() {
+                            counted = tally.count(deliveries);
+                        }
+                    });
+                    counted
+                }
+                http2::Event::End { stream } => bail!("the server ended stream {stream}"),
+            }),
+            Self::Nats(lines, subscriptions) => lines.feed(bytes, reply, |event| match event {
+                // NATS keeps no state to begin with: that the subscriptions stand is all it can say.
+                nats::Event::Pong => subscriptions.iter_mut().try_for_each(|deliveries| tally.count(deliveries)),
+                nats::Event::Message { id, .. } => {
+                    let deliveries = subscriptions.get_mut(id as usize - 1);
+                    tally.count(deliveries.context("a message of a subscription that nobody made")?)
+                }
+            }),
+        }
+    }
+}
+
+/// Reads what there is.
+pub fn read_all(
+    socket: &TcpStream,
+    scratch: &RefCell<Vec<u8>>,
+    mut take: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut scratch = scratch.borrow_mut();
+    loop {
+        match socket.try_read(&mut scratch) {
+            Ok(0) => bail!("the server closed the connection"),
+            Ok(count) => {
+                take(scratch.get(..count).unwrap_or_default())?;
+                if count < scratch.len() {
+                    return Ok(());
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Writes everything.
+pub async fn write_all(socket: &TcpStream, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        socket.writable().await?;
+        match socket.try_write(bytes) {
+            Ok(count) => bytes = bytes.split_at(count).1,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
