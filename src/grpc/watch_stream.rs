@@ -71,6 +71,7 @@ impl Watch {
                 return Ok(heartbeat);
             }
             tokio::select! {
+                biased;
                 () = self.open.connection().ending().cancelled() => {}
                 () = self.subscription.moved() => {}
             }

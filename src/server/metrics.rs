@@ -8,6 +8,7 @@ use opentelemetry::metrics::{AsyncInstrument, Counter, Histogram, Meter, MeterPr
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use tonic::Code;
 
 use super::listen::Cause;
 use crate::grpc::WatchSettings;
@@ -139,9 +140,9 @@ impl Metrics {
     }
 
     /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.
-    pub(super) fn called(&self, method: &'static str, code: tonic::Code, elapsed: Duration) {
+    pub(super) fn called(&self, method: &'static str, code: Code, elapsed: Duration) {
         let method = KeyValue::new("method", method);
-        self.calls.add(1, &[method.clone(), KeyValue::new("code", format!("{code:?}"))]);
+        self.calls.add(1, &[method.clone(), KeyValue::new("code", code_name(code))]);
         self.latency.record(elapsed.as_secs_f64(), &[method]);
     }
 
@@ -225,5 +226,28 @@ impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.counted.open.add(-1, &[]);
         self.counted.closed.add(1, &[KeyValue::new("cause", self.cause.as_str())]);
+    }
+}
+
+/// The name of a code, as its label.
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "Ok",
+        Code::Cancelled => "Cancelled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
     }
 }

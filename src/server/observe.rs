@@ -21,13 +21,16 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::metrics::Metrics;
 use crate::api::pb::DESCRIPTORS;
 
+/// The header of W3C Trace Context that names the caller's span.
+const TRACE_PARENT: &str = "traceparent";
 /// The name of every path that is no method of ours.
 const OTHER: &str = "other";
 
 /// Observes calls.
 #[derive(Debug, Clone)]
 pub struct ObserveLayer {
-    metrics: Metrics,
+    // Shared: the layers are cloned for each call.
+    metrics: Arc<Metrics>,
     methods: Arc<BTreeMap<String, &'static str>>,
 }
 
@@ -47,7 +50,7 @@ impl ObserveLayer {
                 }
             }
         }
-        Self { metrics, methods: Arc::new(methods) }
+        Self { metrics: Arc::new(metrics), methods: Arc::new(methods) }
     }
 }
 
@@ -84,9 +87,11 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let method = self.layer.methods.get(request.uri().path()).copied().unwrap_or(OTHER);
         let span = tracing::info_span!("rpc", otel.name = method, otel.kind = "server", rpc.method = method);
-        let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
-        // Without a collector there is no layer to take a parent: nothing to join.
-        let _ = span.set_parent(parent);
+        if request.headers().contains_key(TRACE_PARENT) {
+            let parent = TraceContextPropagator::new().extract(&Headers(request.headers()));
+            // Without a collector there is no layer to take a parent: nothing to join.
+            let _ = span.set_parent(parent);
+        }
         let started = Instant::now();
         let metrics = self.layer.metrics.clone();
         let answer = span.in_scope(|| self.inner.call(request));

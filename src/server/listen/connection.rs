@@ -115,7 +115,9 @@ pub(super) struct Server {
 impl Server {
     /// Serves one connection until it has ended.
     pub(super) async fn serve(self, stream: TcpStream) -> Cause {
-        let greeting = tokio::time::timeout(self.limits.handshake_timeout, greet(stream, self.tls.clone()));
+        // Boxed, so that the state of a TLS handshake does not stay with the connection.
+        let greeting = Box::pin(greet(stream, self.tls.clone()));
+        let greeting = tokio::time::timeout(self.limits.handshake_timeout, greeting);
         let socket = tokio::select! {
             () = self.draining.cancelled() => return Cause::Draining,
             greeted = greeting => match greeted {
