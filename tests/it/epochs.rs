@@ -62,7 +62,7 @@ fn json(said: &str) -> serde_json::Value {
 
 /// A bump that raised this many logs to this epoch.
 #[track_caller]
-fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
+pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
     let arguments: Vec<&str> = ["bump"].iter().chain(flags).copied().collect();
     let (code, said) = epoch(hub, &arguments);
     assert_eq!(code, 0, "{said}");

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use policyhub::client::watch::Watch;
-use policyhub::client::{ActiveSetOptions, Client, Cursor, WatchOptions, watch};
+use policyhub::client::{ActiveSetOptions, Client, Cursor, WatchOptions, pb, watch};
 
 use crate::harness::calls::{NAMESPACE, activate, draft, policy, publish};
+use crate::harness::postgres::Cluster;
 use crate::harness::watching::{self, LIVELY, everything, get_set, read_to};
 use crate::harness::{Database, Hub, http, on_both_databases};
 
@@ -135,10 +136,49 @@ async fn reads_from_memory_are_as_new_as_the_last_write() {
         }
         // A draft moves the head too.
         draft(&here, "b", &format!("x: 3{round}")).await;
-        let named = policyhub::client::pb::GetActiveRequest { name: policy("a"), ..Default::default() };
+        let named = pb::GetActiveRequest { name: policy("a"), ..Default::default() };
         let answer = there.get_active(named).await.expect("an answer");
         assert!(answer.cursor.expect("a cursor").revision > revision, "{NAMESPACE}: {answer:?}");
     }
     let rounds = counted(&other, "policyhub_head_rounds_total");
     assert!((1..=20 * 9).contains(&rounds), "{rounds} head reads for {} reads", 20 * 9);
+}
+
+/// However many namespaces and streams there are, a look at the logs is one transaction.
+#[tokio::test]
+async fn a_namespace_more_is_no_query_more() {
+    let hub = Hub::start_with(Database::Postgres, LIVELY).await;
+    let client = hub.client().await;
+    let mut streams = Vec::new();
+    for number in 0..20 {
+        let id = format!("tenant-{number}");
+        let request = pb::CreateNamespaceRequest { namespace_id: id.clone(), ..Default::default() };
+        client.create_namespace(request).await.expect("a namespace");
+        for _ in 0..3 {
+            let request = pb::WatchActiveRequest { parent: format!("namespaces/{id}"), ..Default::default() };
+            let mut stream = client.watch_active(request).await.expect("a watch");
+            stream.message().await.expect("a stream").expect("a snapshot");
+            streams.push(stream);
+        }
+    }
+    let database = hub.database_url.rsplit('/').next().expect("a name").to_owned();
+    let asked = || {
+        let sql = format!("SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{database}'");
+        let (looks, transactions) =
+            (counted(&hub, "policyhub_tailer_looks_total"), Cluster::shared().psql("postgres", &sql));
+        (looks, transactions.parse::<u64>().expect("a count"))
+    };
+    // The database counts with a delay of a second at most: what came before is counted by then, and over many looks the
+    // rest is little.
+    let looked = |looks: u64| loop {
+        let now = asked();
+        if now.0 >= looks {
+            break now;
+        }
+    };
+    let before = looked(asked().0 + 50);
+    let after = looked(before.0 + 100);
+    let (looks, transactions) = (after.0 - before.0, after.1 - before.1);
+    assert!(transactions < 2 * looks, "{transactions} transactions for {looks} looks at 20 namespaces");
+    drop(streams);
 }

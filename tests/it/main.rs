@@ -26,6 +26,8 @@ mod durability;
 #[cfg(test)]
 mod epochs;
 #[cfg(test)]
+mod epochs_watch;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fan_out;

@@ -1,0 +1,85 @@
+//! Streams across a raised epoch: they go on when nothing of theirs was lost, and begin anew, proven, when it was.
+
+use policyhub::client::Change;
+use policyhub::client::pb;
+use tonic::Code;
+
+use crate::epochs::bumped;
+use crate::harness::calls::{activate, publish, refused, release};
+use crate::harness::watching::{self, LIVELY, get_set, held, in_force, open};
+use crate::harness::{Hub, on_both_databases};
+
+const RAISED: &[&str] = &["--accept-loss", "--force"];
+/// The last event of the tests' namespace.
+const NEWEST: &str = "(SELECT max(revision) FROM events WHERE namespace = 'default')";
+
+/// Takes the last activation of "p" out of the database, as a restored backup or a lost tail would: everything says again
+/// what it said before it.
+fn lose_the_last_activation(hub: &Hub) {
+    for table in ["events", "pointer_changes"] {
+        if hub.database_url.starts_with("sqlite") {
+            hub.tamper(&format!("DROP TRIGGER {table}_refuse_delete"));
+        } else {
+            hub.tamper(&format!("ALTER TABLE {table} DISABLE TRIGGER USER"));
+        }
+    }
+    hub.tamper(&format!("DELETE FROM pointer_changes WHERE namespace = 'default' AND revision = {NEWEST}"));
+    hub.tamper(&format!("DELETE FROM events WHERE namespace = 'default' AND revision = {NEWEST}"));
+    hub.tamper(
+        "UPDATE policies SET active_version = 1, active_revision = (SELECT max(revision) FROM pointer_changes WHERE \
+         namespace = 'default' AND policy = 'p') WHERE namespace = 'default' AND id = 'p'",
+    );
+    hub.tamper(&format!(
+        "UPDATE namespaces SET head_revision = {NEWEST}, head_hash = (SELECT hash FROM events WHERE namespace = 'default' \
+         AND revision = {NEWEST}) WHERE id = 'default'"
+    ));
+}
+
+on_both_databases! {
+    with LIVELY;
+
+    async fn a_stream_goes_on_when_nothing_was_lost(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        let mut watch = open(&client).await;
+        watching::change(&mut watch).await;
+        let before = watch.set().cursor().expect("a place");
+        bumped(&hub, RAISED, 2, 2);
+        // The heartbeat says so, and a checkpoint signs it.
+        while watch.set().cursor().is_none_or(|cursor| cursor.epoch < 2) {
+            watching::next(&mut watch).await;
+        }
+        assert_eq!(watch.set().cursor().expect("a place").revision, before.revision + 1, "the bump is one event");
+        let revision = activate(&client, "p", 2).await;
+        assert_eq!(watching::activation(&mut watch).await, (revision, vec!["p@2".to_owned()], vec![]));
+        assert_eq!(get_set(&client).await.cursor, Some(pb::Cursor { epoch: 2, revision }));
+        let old = pb::Cursor { epoch: 1, revision: before.revision };
+        refused(watching::raw(&client, Some(old)).await, Code::OutOfRange, "RESUME_POINT_GONE");
+    }
+
+    /// The subscriber holds what the store has lost. Only the signed epoch takes it back, on the same stream.
+    async fn a_stream_begins_anew_when_its_place_was_lost(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        let lost = activate(&client, "p", 2).await;
+        let mut watch = open(&client).await;
+        watching::change(&mut watch).await;
+        assert_eq!(watch.set().cursor().expect("a place").revision, lost);
+        lose_the_last_activation(&hub);
+        // A log that ends before what was read moves nothing and nobody.
+        for _ in 0..3 {
+            assert!(matches!(watching::next(&mut watch).await.1, Change::Alive { .. }));
+        }
+        bumped(&hub, RAISED, 2, 2);
+        let Change::Replaced { cursor, policies } = watching::change(&mut watch).await else {
+            panic!("not a snapshot");
+        };
+        assert_eq!((cursor.epoch, cursor.revision), (2, lost), "the bump stands where the lost event stood");
+        assert_eq!(policies.iter().map(|active| active.version).collect::<Vec<_>>(), [1]);
+        assert_eq!(held(&watch), in_force(&client).await);
+        let revision = activate(&client, "p", 2).await;
+        assert_eq!(watching::activation(&mut watch).await, (revision, vec!["p@2".to_owned()], vec![]));
+    }
+}
