@@ -1,5 +1,7 @@
 //! Logs to stderr, and traces to a collector when one is configured.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -9,6 +11,9 @@ use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::prelude::*;
 
 use super::config::{LogFormat, TelemetryConfig};
+
+/// How long the last traces may take at the end: a collector that is away does not keep the server.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What must be flushed at the end.
 #[derive(Debug, Default)]
@@ -52,7 +57,7 @@ impl Telemetry {
     /// Sends what is left.
     pub async fn stop(self) {
         if let Some(provider) = self.traces {
-            let stopped = tokio::task::spawn_blocking(move || provider.shutdown()).await;
+            let stopped = tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(EXPORT_TIMEOUT)).await;
             if !matches!(stopped, Ok(Ok(()))) {
                 tracing::warn!("failed to send the last traces");
             }

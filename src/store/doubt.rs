@@ -42,7 +42,7 @@ impl Doubt {
         }
     }
 
-    fn lost_tail(&self, seen: String) {
+    pub(super) fn lost_tail(&self, seen: String) {
         let was = self.signs().lost_tail.replace(seen.clone());
         if was.as_ref() != Some(&seen) {
             tracing::error!(seen, "the store is in doubt and read-only; find out what was lost, then run `{COMMAND}`");
@@ -100,8 +100,10 @@ impl Store {
             Some(actual) => self.meta(INCARNATION).await?.and_then(|recorded| difference(&recorded, &actual)),
             None => None,
         };
+        // Before the heads are read: what was seen by then must be in them.
+        let seen = self.inner.memory.heads();
         let heads = self.all_heads().await?.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect();
-        let lost_tail = below(&self.inner.memory.heads(), &heads);
+        let lost_tail = below(&seen, &heads);
         if other_incarnation.is_none() && lost_tail.is_none() {
             if self.doubt().is_some() {
                 // Connections that were made in doubt may lead elsewhere than the one that was asked now: each new one is

@@ -19,7 +19,11 @@ use crate::domain::name::NamespaceId;
 pub(super) type Heads = BTreeMap<NamespaceId, Cursor>;
 
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<State>);
+pub(super) struct Memory {
+    state: Mutex<State>,
+    /// Held while the file is written: two at once would write into each other.
+    saving: Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -38,7 +42,7 @@ struct Kept {
 
 impl Memory {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A committed head was seen.
@@ -48,6 +52,11 @@ impl Memory {
             state.heads.insert(namespace.clone(), cursor);
             state.is_ahead = true;
         }
+    }
+
+    /// The newest head that was seen of a namespace.
+    pub(super) fn head(&self, namespace: &NamespaceId) -> Option<Cursor> {
+        self.state().heads.get(namespace).copied()
     }
 
     pub(super) fn heads(&self) -> Heads {
@@ -87,6 +96,7 @@ impl Store {
 
     /// Saves what was seen since the last time. Blocks for a sync of the disk.
     pub fn save_memory(&self) {
+        let _saving = self.inner.memory.saving.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((path, kept)) = self.inner.memory.unsaved()
             && let Err(error) = write(&path, &kept)
         {
@@ -101,17 +111,20 @@ pub(super) fn below(seen: &Heads, found: &Heads) -> Option<String> {
     let epoch = found.get(&NamespaceId::system()).map_or(0, |cursor| cursor.epoch);
     seen.iter().find_map(|(namespace, seen)| {
         let found = found.get(namespace).copied().unwrap_or(Cursor { epoch, revision: 0 });
-        (found < *seen).then(|| {
-            format!(
-                "the log of {} ends at epoch {}, revision {}, but epoch {}, revision {} was seen",
-                namespace.name(),
-                found.epoch,
-                found.revision,
-                seen.epoch,
-                seen.revision
-            )
-        })
+        (found < *seen).then(|| ends_before(namespace, found, *seen))
     })
+}
+
+/// What to say of a log that lost its tail.
+pub(super) fn ends_before(namespace: &NamespaceId, found: Cursor, seen: Cursor) -> String {
+    format!(
+        "the log of {} ends at epoch {}, revision {}, but epoch {}, revision {} was seen",
+        namespace.name(),
+        found.epoch,
+        found.revision,
+        seen.epoch,
+        seen.revision
+    )
 }
 
 fn read(path: &Path) -> io::Result<Option<Kept>> {

@@ -47,7 +47,7 @@ impl Store {
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
         let ids = namespaces.iter().map(NamespaceId::as_str);
         let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
-        let heads = named_heads(rows)?;
+        let heads = named_heads(rows);
         for (namespace, head) in &heads {
             self.inner.memory.note(namespace, head.cursor);
         }
@@ -57,17 +57,20 @@ impl Store {
     /// The heads of all logs, in one query.
     pub(super) async fn all_heads(&self) -> Result<BTreeMap<NamespaceId, Head>> {
         let rows = Entity::find().all(&self.reader_in_outage()).await.map_err(failed)?;
-        Ok(named_heads(rows)?.into_iter().collect())
+        Ok(named_heads(rows).into_iter().collect())
     }
 }
 
-fn named_heads(rows: Vec<Model>) -> Result<Vec<(NamespaceId, Head)>> {
-    rows.into_iter()
-        .map(|row| {
-            let head = rows::head(&row)?;
-            Ok((rows::namespace(row)?.id, head))
-        })
-        .collect()
+/// A row that can't be read is left out: it stops its own namespace, which is gone for who asks, and no other.
+fn named_heads(rows: Vec<Model>) -> Vec<(NamespaceId, Head)> {
+    let mut heads = Vec::with_capacity(rows.len());
+    for row in rows {
+        match rows::head(&row).and_then(|head| Ok((rows::namespace(row)?.id, head))) {
+            Ok(named) => heads.push(named),
+            Err(error) => tracing::error!(%error, detail = error.internal, "ignoring a namespace that can't be read"),
+        }
+    }
+    heads
 }
 
 impl WriteTx {

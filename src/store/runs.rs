@@ -26,14 +26,16 @@ impl Store {
     /// Adds a run unless its id is taken, and keeps the answer with it. False: it is taken, and nothing was done.
     ///
     /// # Errors
-    /// `CONCURRENT_CHANGE` when the same request is running, `OUTCOME_UNKNOWN`.
+    /// `CONCURRENT_CHANGE` when the same request is running, `OUTCOME_UNKNOWN`, `STORE_IN_DOUBT`.
     pub async fn insert_run(&self, run: &Run, kept: Option<(&IdempotencyKey, KeptAnswer)>) -> Result<bool> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        // A write of no namespace's log: it takes no lock.
+        // A write of no namespace's log: it takes no lock. What it refers to must be beyond doubt all the same.
+        self.inner.doubt.check()?;
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
+        self.inner.doubt.check()?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
         let insert = Entity::insert(rows::run_row(run).into_active_model()).on_conflict(taken);
         if insert.exec_without_returning(&tx).await.map_err(failed)? == 0 {

@@ -151,14 +151,11 @@ impl Store {
         Ok(())
     }
 
-    /// Writes that streams are open still. False: not every row is there, and all must be announced again.
-    pub async fn renew(&self, holder: &str, names: &[SubscriberName], now: Micros) -> Result<bool> {
-        let lease = ActiveModel {
-            holder: Set(holder.to_owned()),
-            lease_end_time: Set(lease_end(now)),
-            last_seen_time: Set(now.0),
-            ..Default::default()
-        };
+    /// Writes that streams are open still. The holder stays: a stream that is open still is no newer than the one that
+    /// announced itself last. False: not every row is there, and all must be announced again.
+    pub async fn renew(&self, names: &[SubscriberName], now: Micros) -> Result<bool> {
+        let lease =
+            ActiveModel { lease_end_time: Set(lease_end(now)), last_seen_time: Set(now.0), ..Default::default() };
         let done = Entity::update_many().set(lease).filter(named(names)).exec(&self.writer()?).await.map_err(failed)?;
         Ok(done.rows_affected == names.len() as u64)
     }

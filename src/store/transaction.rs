@@ -15,6 +15,7 @@ use super::bounded::Bounded;
 use super::connect::Store;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{commit_failed, failed};
+use super::memory::ends_before;
 use super::rows;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, PointerChange};
@@ -67,7 +68,12 @@ impl Store {
     /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `STORE_IN_DOUBT`.
     pub async fn begin(&self, namespace: &NamespaceId) -> Result<WriteTx> {
         self.inner.doubt.check()?;
+        // Before the lock: what was seen of the log by then must be in it.
+        let seen = self.inner.memory.head(namespace);
         let write = self.begin_in_doubt(namespace).await?;
+        if let Some(seen) = seen.filter(|seen| write.head.cursor < *seen) {
+            self.inner.doubt.lost_tail(ends_before(namespace, write.head.cursor, seen));
+        }
         // Again: the connection may have been a new one, and only now led to another database.
         self.inner.doubt.check()?;
         Ok(write)
@@ -111,9 +117,12 @@ impl Store {
             Ok(())
         });
         match timeout(COMMIT_ANSWER_TIMEOUT, commit).await {
-            Ok(done) => done.map_err(|error| Error::internal(format!("a commit ended early: {error}"))).flatten(),
+            Ok(done) => {
+                done.map_err(|error| commit_failed(format!("the task of a commit ended early: {error}"))).flatten()
+            }
             Err(_) => {
-                self.inner.health.unanswered();
+                // A slow disk or standby, or an outage: the probe tells. The connection is as good as the COMMIT is slow.
+                self.inner.health.suspect();
                 Err(commit_failed("no answer in time".to_owned()))
             }
         }

@@ -8,6 +8,7 @@ use super::checkpoints::Checkpoints;
 use super::frame::Frame;
 use super::pages::{Page, Pages};
 use super::pulse::Pulses;
+use super::read::Read;
 use super::ring::{After, Ring};
 use super::source::Source;
 use super::view::{Active, View};
@@ -151,10 +152,16 @@ impl Feed {
     }
 
     /// Takes in what the tailer read: all of it, then one wake.
-    pub(super) fn advance(&self, activations: Vec<Activation>, head: Head) {
+    pub(super) fn advance(&self, read: Read) {
+        let Read { activations, end: head, raised } = read;
         {
             let mut state = self.state();
             state.view = None;
+            // It leads on from what was verified before: who waits for that need not wait for the look to end.
+            state.freshness.last_look = Look::Level;
+            if let Some(raised) = raised {
+                state.ring.raise(raised);
+            }
             for activation in activations {
                 // A view that somebody holds keeps the set it has: what is in force is copied then, and only then.
                 take_in(Arc::make_mut(&mut state.active), &activation);

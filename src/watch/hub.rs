@@ -160,7 +160,7 @@ impl Hub {
             Err(error) if error.reason == Reason::DatabaseUnavailable => return Ok(in_force(&feed, true)),
             Err(error) => return Err(error),
         };
-        if needed < read && needed.epoch == read.epoch && !self.source.store.is_sole_writer() {
+        if needed < read && !self.source.store.is_sole_writer() {
             return Err(lost_its_end(namespace));
         }
         if feed.head().cursor < needed {

@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use super::frame::Frame;
 use super::read::read_on;
 use super::source::Source;
+use super::subscription::resume_point_gone;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
@@ -80,12 +81,18 @@ async fn read(source: &Source, namespace: &NamespaceId, at: Cursor, known: Optio
         None => {
             let event = tx.event(namespace, at.revision).await?;
             source.proof.event(&event)?;
+            if event.cursor != at {
+                return Err(resume_point_gone(at, event.cursor.epoch));
+            }
             Head { cursor: event.cursor, hash: event.hash }
         }
     };
     let read = read_on(&tx, &*source.proof, namespace, from).await?;
     if read.end == from {
         return Err(Error::data_loss(format!("{namespace}: no event after {}", from.cursor.revision)));
+    }
+    if read.end.cursor <= at {
+        return Err(resume_point_gone(at, read.end.cursor.epoch));
     }
     let frames = read.activations.into_iter().map(|activation| Arc::new(Frame::new(activation))).collect();
     Ok(Page { from, frames, end: read.end })

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::verify::Verify;
 use super::view::Active;
 use crate::domain::bundle::{Activation, Bundle};
-use crate::domain::event::{Event, EventKind, Head, PointerChange};
+use crate::domain::event::{Cursor, Event, EventKind, Head, PointerChange};
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, CONTENT_MAX_BYTES};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::version::Version;
@@ -29,6 +29,8 @@ pub(super) struct Read {
     pub(super) activations: Vec<Activation>,
     /// The last event that was read.
     pub(super) end: Head,
+    /// The last raise of the epoch on the way.
+    pub(super) raised: Option<Cursor>,
 }
 
 /// All that is in force at the head, verified.
@@ -50,16 +52,21 @@ pub(super) async fn read_on(tx: &ReadTx, verify: &dyn Verify, namespace: &Namesp
     let from = head.cursor.revision;
     let limit = u32::try_from(PAGE_EVENTS - from % PAGE_EVENTS).unwrap_or(1);
     let (mut end, mut read) = (head, Vec::new());
+    let mut raises = Vec::new();
     for event in tx.events_after(namespace, from, limit).await? {
         let payload = verify.event(&event)?;
         check_follows(&event, payload.kind, end)?;
         end = Head { cursor: event.cursor, hash: event.hash };
+        if payload.kind == EventKind::BumpEpoch {
+            raises.push(event.cursor);
+        }
         read.push((event, payload.changes));
     }
     fit(tx, namespace, &mut read).await?;
     let end = read.last().map_or(head, |(event, _)| Head { cursor: event.cursor, hash: event.hash });
     read.retain(|(_, changes)| !changes.is_empty());
-    Ok(Read { activations: activations(tx, verify, namespace, read).await?, end })
+    let raised = raises.into_iter().rfind(|raised| *raised <= end.cursor);
+    Ok(Read { activations: activations(tx, verify, namespace, read).await?, end, raised })
 }
 
 /// Cuts what was read before the first activation whose content would be too much, the very first excepted.

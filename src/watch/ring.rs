@@ -29,6 +29,9 @@ pub(super) struct Ring {
     frames: VecDeque<Arc<Frame>>,
     /// Every activation after this place is in the ring.
     floor: Cursor,
+    /// Where the epoch was raised last, if that was seen: the log has no place of an epoch before from there on, and none of
+    /// this one before it.
+    raised: Option<Cursor>,
     capacity: usize,
     bytes: usize,
 }
@@ -36,12 +39,26 @@ pub(super) struct Ring {
 impl Ring {
     /// An empty ring for what comes after `floor`. `capacity` is in activations, at least one.
     pub(super) fn new(floor: Cursor, capacity: usize) -> Self {
-        Self { frames: VecDeque::new(), floor, capacity: capacity.max(1), bytes: 0 }
+        Self { frames: VecDeque::new(), floor, raised: None, capacity: capacity.max(1), bytes: 0 }
     }
 
     /// Empties it, for what comes after another place.
     pub(super) fn reset(&mut self, floor: Cursor) {
         *self = Self::new(floor, self.capacity);
+    }
+
+    /// The epoch was raised at this place, and the log led there.
+    pub(super) fn raise(&mut self, raised: Cursor) {
+        self.raised = Some(raised);
+    }
+
+    /// Whether the log never had this place, or has it no more.
+    fn is_no_place(&self, at: Cursor) -> bool {
+        match self.raised {
+            Some(raised) if at.epoch < raised.epoch => at.revision >= raised.revision,
+            Some(raised) if at.epoch == raised.epoch => at.revision < raised.revision,
+            _ => false,
+        }
     }
 
     pub(super) fn push(&mut self, frame: Arc<Frame>) {
@@ -56,7 +73,7 @@ impl Ring {
     }
 
     pub(super) fn after(&self, at: Cursor) -> After {
-        if at.epoch < self.floor.epoch {
+        if at.epoch < self.floor.epoch || self.is_no_place(at) {
             return After::EpochBefore;
         }
         if at < self.floor {
@@ -138,8 +155,13 @@ mod tests {
     fn an_epoch_before_starts_anew() {
         let mut ring = Ring::new(place(10), 2);
         let raised = Cursor { epoch: 2, revision: 12 };
-        ring.push(frame(raised, 0));
-        assert_eq!(next(&ring, place(11)), 12, "the log led on from there");
+        ring.raise(raised);
+        let after = Cursor { epoch: 2, revision: 13 };
+        ring.push(frame(after, 0));
+        assert_eq!(next(&ring, place(11)), 13, "the log led on from there");
+        assert_eq!(next(&ring, place(12)), -2, "that place was lost");
+        assert_eq!(next(&ring, Cursor { epoch: 2, revision: 11 }), -2, "that place never was");
+        assert_eq!(next(&ring, raised), 13);
         ring.reset(Cursor { epoch: 2, revision: 8 });
         assert_eq!(next(&ring, place(11)), -2, "it does not any more, whatever the revision");
         assert_eq!(next(&ring, Cursor { epoch: 2, revision: 8 }), 0);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::encode::Filter;
-use super::feed::Feed;
+use super::feed::{Feed, Freshness};
 use super::frame::Frame;
 use super::pages::Page;
 use super::pulse::Pulse;
@@ -15,6 +15,7 @@ use super::view::{Snapshot, View};
 use crate::domain::command::Watch;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::Cursor;
+use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
 /// One watch.
@@ -41,6 +42,8 @@ struct Taking {
     view: Arc<View>,
     snapshot: Arc<Snapshot>,
     next_part: usize,
+    /// When the view was known to be the newest.
+    checked: Micros,
 }
 
 /// What a subscriber is due next.
@@ -70,8 +73,8 @@ impl Subscription {
         if planted(Defect::ResumeOffByOne) {
             cursor = cursor.map(|at| Cursor { revision: at.revision + 1, ..at });
         } else if planted(Defect::SnapshotThenSubscribe) && cursor.is_none() {
-            let (view, _) = feed.view();
-            snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0 });
+            let (view, Freshness { checked, .. }) = feed.view();
+            snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
         }
         Ok(Self { feed, filter, latest, since, cursor, snapshot, page: None, pulses, beats })
     }
@@ -154,16 +157,19 @@ impl Subscription {
         let source = self.feed.source();
         source.counts.messages_taken.add();
         let taking = self.snapshot.get_or_insert_with(|| {
-            let (view, _) = self.feed.view();
+            let (view, Freshness { checked, .. }) = self.feed.view();
             let snapshot = view.snapshot(&self.filter);
-            Taking { view, snapshot, next_part: 0 }
+            Taking { view, snapshot, next_part: 0, checked }
         });
         let part = taking.next_part;
         if !taking.snapshot.is_last(part) {
             taking.next_part += 1;
             return Ok(taking.snapshot.part(part, source));
         }
-        let checkpoint = self.feed.checkpoint(&taking.view, self.feed.freshness().checked)?;
+        // Of when it was the newest: a reader that stretches its parts must not get old news signed as fresh.
+        let (newest, Freshness { checked, .. }) = self.feed.view();
+        let checked = if newest.head() == taking.view.head() { checked } else { taking.checked };
+        let checkpoint = self.feed.checkpoint(&taking.view, checked)?;
         let message = taking.snapshot.last(&taking.view, &checkpoint, source);
         self.since = taking.view.head().cursor;
         self.cursor = Some(self.since);
@@ -209,7 +215,8 @@ impl Subscription {
     }
 }
 
-fn resume_point_gone(resume: Cursor, epoch: i64) -> Error {
+/// No stream can begin there: the log has no such place, or has it no more.
+pub(super) fn resume_point_gone(resume: Cursor, epoch: i64) -> Error {
     Error::new(
         Reason::ResumePointGone,
         format!("no stream can go on from epoch {} revision {}; watch without resume", resume.epoch, resume.revision),

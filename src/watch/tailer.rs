@@ -14,9 +14,8 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 
-/// How long one look may take. A database that stopped, or a connection that was silently dropped, answers nothing for
-/// ever: longer, and watches are told later that it is back.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(12);
+/// How long following one log may take at a look. Longer: one namespace with much to read keeps the others waiting.
+const FOLLOW_TIMEOUT: Duration = Duration::from_secs(12);
 
 impl Hub {
     /// Tails until it is dropped. A failed look is logged and tried again at the next poll: no feed skips an event.
@@ -28,12 +27,8 @@ impl Hub {
                 () = self.woken() => {}
                 _ = poll.tick() => {}
             }
-            // What was read before it gave up stays read: feeds advance page by page.
-            match tokio::time::timeout(LOOK_TIMEOUT, self.look()).await {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => tracing::error!(%error, detail = error.internal, "failed to read the log"),
-                Err(_) => tracing::error!("the database did not answer in time; reading the log again"),
-            }
+            let Err(error) = self.look().await else { continue };
+            tracing::error!(%error, detail = error.internal, "failed to read the logs");
             for feed in self.feeds() {
                 feed.looked(Look::Unanswered, self.now());
             }
@@ -52,9 +47,15 @@ impl Hub {
         let heads: BTreeMap<_, _> = self.source().store.heads(&namespaces).await?.into_iter().collect();
         for feed in feeds {
             let namespace = feed.namespace();
-            let look = match self.follow(&feed, heads.get(namespace).copied()).await {
-                Ok(()) => Look::Level,
-                Err(error) => {
+            // What was read before it gave up stays read: feeds advance page by page, and the next one has its turn.
+            let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied()));
+            let look = match followed.await {
+                Ok(Ok(())) => Look::Level,
+                Err(_) => {
+                    tracing::error!(%namespace, "failed to follow a log in time; going on with the others");
+                    Look::Unanswered
+                }
+                Ok(Err(error)) => {
                     tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
                     if error.reason == Reason::DataLoss { Look::Broken } else { Look::Unanswered }
                 }
@@ -82,7 +83,7 @@ impl Hub {
                 // Cut or rewritten: what was read before still stands, and is no longer called fresh.
                 return Err(Error::data_loss(format!("{namespace}: its log ends before what was read")));
             }
-            feed.advance(page.activations, page.end);
+            feed.advance(page);
             if feed.head().cursor > stored.cursor {
                 break;
             }

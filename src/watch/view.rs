@@ -19,8 +19,8 @@ use crate::domain::name::PolicyId;
 
 /// What a bundle's message has beside content and JWS, at most: name, label, digest, media type and their framing.
 const BUNDLE_OVERHEAD_BYTES: usize = 1024;
-/// Largest snapshot that is kept written. A larger one is written part by part for each subscriber: its contents are in
-/// memory once already.
+/// Snapshots of one view that are kept written, all filters together. What is beyond it is written part by part for each
+/// subscriber: its contents are in memory once already.
 const SNAPSHOT_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Filters whose snapshots of one view are shared.
 const SNAPSHOT_FILTERS_MAX: usize = 64;
@@ -45,6 +45,8 @@ pub struct View {
 pub(super) struct Snapshot {
     bundles: Vec<ActiveBundle>,
     metadata_only: bool,
+    /// Of all parts, about.
+    bytes: usize,
     /// Ends with a part that may be empty: there is always a last one, even of nothing.
     parts: Vec<Range<usize>>,
     /// Parts but the last, once they are written; empty when they are not kept.
@@ -102,10 +104,14 @@ impl View {
             return Arc::clone(snapshot);
         }
         let wanted = self.bundles().filter(|each| filter.wants(&each.bundle.version.policy.policy));
-        let snapshot = Arc::new(Snapshot::new(wanted.cloned().collect(), filter.metadata_only));
-        if snapshots.len() < SNAPSHOT_FILTERS_MAX {
-            snapshots.insert(Arc::clone(filter), Arc::clone(&snapshot));
+        let mut snapshot = Snapshot::new(wanted.cloned().collect(), filter.metadata_only);
+        let kept: usize = snapshots.values().map(|kept| kept.bytes).sum();
+        if snapshots.len() >= SNAPSHOT_FILTERS_MAX || kept + snapshot.bytes > SNAPSHOT_KEPT_MAX_BYTES {
+            snapshot.written.clear();
+            return Arc::new(snapshot);
         }
+        let snapshot = Arc::new(snapshot);
+        snapshots.insert(Arc::clone(filter), Arc::clone(&snapshot));
         snapshot
     }
 }
@@ -124,9 +130,8 @@ impl Snapshot {
             bytes += size;
         }
         parts.push(start..bundles.len());
-        let kept = if bytes <= SNAPSHOT_KEPT_MAX_BYTES { parts.len() - 1 } else { 0 };
-        let written = std::iter::repeat_with(OnceLock::new).take(kept).collect();
-        Self { bundles, metadata_only, parts, written, last: Mutex::default() }
+        let written = std::iter::repeat_with(OnceLock::new).take(parts.len() - 1).collect();
+        Self { bundles, metadata_only, bytes, parts, written, last: Mutex::default() }
     }
 
     /// Whether this part is the last one, whose end it must be written with.

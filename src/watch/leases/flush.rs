@@ -95,9 +95,12 @@ impl Leases {
             });
         }
         for batch in work.renew.chunks(ROWS_PER_STATEMENT) {
-            let all = self.store.renew(&self.holder, batch, now).await?;
+            let all = self.store.renew(batch, now).await?;
             self.mark(batch.iter().map(|name| (name, ())), |entry, ()| {
-                entry.leased = Some(work.round);
+                // One that was handed over meanwhile stays so: it is not this replica's to end.
+                if entry.leased.is_some() {
+                    entry.leased = Some(work.round);
+                }
                 if !all {
                     entry.announced = 0;
                 }
