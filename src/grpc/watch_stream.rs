@@ -56,7 +56,7 @@ impl Watch {
             if self.open.connection().ending().is_cancelled() {
                 self.ended = true;
                 let why = self.open.connection().why().as_str();
-                let resume = self.subscription.cursor();
+                let resume = self.subscription.resume_point();
                 return Ok(framed(&response::reconnect(why, jitter(), resume)));
             }
             if planted(Defect::HeartbeatAhead)

@@ -79,10 +79,11 @@ impl Subscription {
         Ok(Self { feed, filter, latest, since, cursor, snapshot, page: None, pulses, beats })
     }
 
-    /// Where it is: everything up to here was taken. `None` before its snapshot was.
+    /// Where it can go on: everything up to here was taken. `None` before its snapshot was, and for a stream that is ahead
+    /// of this replica: its place is its own word.
     #[must_use]
-    pub fn cursor(&self) -> Option<Cursor> {
-        self.cursor
+    pub fn resume_point(&self) -> Option<Cursor> {
+        self.cursor.filter(|cursor| *cursor <= self.feed.head().cursor)
     }
 
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.

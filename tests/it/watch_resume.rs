@@ -181,3 +181,32 @@ on_both_databases! {
 async fn client_of(hub: &Hub) -> Client {
     hub.client().await
 }
+
+on_both_databases! {
+    with LIVELY;
+
+    /// The last message names a place that was sent, and never one that only the subscriber spoke of.
+    async fn a_reconnect_names_what_was_sent(hub: Hub) {
+        let client = hub.client().await;
+        two_versions(&client).await;
+        activate(&client, "p", 1).await;
+        let head = watching::head(&client).await;
+        let place = |revision| Some(pb::Cursor { epoch: 1, revision });
+        let mut streams = Vec::new();
+        for (resume, named) in [(None, place(head)), (place(head), place(head)), (place(head + 5), None)] {
+            let mut stream = watching::raw(&client, resume).await.expect("a stream");
+            stream.message().await.expect("a stream").expect("a first message");
+            streams.push((stream, named));
+        }
+        hub.signal("TERM");
+        for (mut stream, named) in streams {
+            let last = loop {
+                match stream.message().await.expect("a stream").expect("a last message").message {
+                    Some(Message::Reconnect(last)) => break last,
+                    other => assert!(matches!(other, Some(Message::Heartbeat(_))), "{other:?}"),
+                }
+            };
+            assert_eq!((last.reason.as_str(), last.cursor), ("draining", named));
+        }
+    }
+}
