@@ -9,6 +9,7 @@ pub mod deadline;
 mod encode;
 pub mod frames;
 mod handler;
+pub mod jitter;
 mod policy;
 pub mod request_limit;
 mod subscribers;

@@ -2,7 +2,6 @@
 //!
 //! No task and no queue of its own: what is not taken is not read.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use tonic::Status;
 
 use super::connection::OpenWatch;
 use super::encode::framed;
+use super::jitter::fraction;
 use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
@@ -20,7 +20,7 @@ use crate::service::{Lease, Step, Subscription};
 
 /// Longest wait that a server asks of a subscriber. They wait different times, so that they do not all come to
 /// the next replica at once.
-const RECONNECT_SPREAD_MS: u64 = 5_000;
+const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
 
 struct Watch {
     subscription: Subscription,
@@ -57,7 +57,7 @@ impl Watch {
                 self.ended = true;
                 let why = self.open.connection().why().as_str();
                 let resume = self.subscription.resume_point();
-                return Ok(framed(&response::reconnect(why, jitter(), resume)));
+                return Ok(framed(&response::reconnect(why, RECONNECT_SPREAD.mul_f64(fraction()), resume)));
             }
             if planted(Defect::HeartbeatAhead)
                 && let Some(heartbeat) = self.subscription.heartbeat()?
@@ -90,10 +90,4 @@ impl Drop for Watch {
             lease.hand_over();
         }
     }
-}
-
-/// Any time below the spread.
-fn jitter() -> Duration {
-    // Each RandomState has keys of its own: enough of a die for a jitter.
-    Duration::from_millis(RandomState::new().hash_one(0_u8) % RECONNECT_SPREAD_MS)
 }

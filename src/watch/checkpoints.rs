@@ -71,7 +71,8 @@ impl Feed {
         Ok(token)
     }
 
-    /// The heartbeat of a stream that began at `since` and has sent everything up to `cursor`; none when the head has moved on meanwhile.
+    /// The heartbeat of a stream that began at `since` and has sent everything up to `cursor`; none when the head has moved
+    /// on meanwhile.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.

@@ -4,7 +4,6 @@
 //! streams are told first, HTTP/2 says GOAWAY once, and what was said is given time to be read.
 
 use std::convert::Infallible;
-use std::hash::{BuildHasher as _, RandomState};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,6 +25,7 @@ use tower::util::{BoxCloneSyncService, Oneshot};
 use super::executor::{Executor, Streams};
 use super::greeting::{Socket, greet, preface};
 use super::io::{Loss, SharedIo};
+use crate::grpc::jitter::fraction;
 use crate::grpc::{Connection, Ending};
 use crate::server::config::ConnectionsConfig;
 
@@ -245,12 +245,6 @@ async fn linger(mut io: SharedIo<Socket>) {
 /// The age of one connection; `fraction` is from 0 to 1.
 fn jittered(age: Duration, fraction: f64) -> Duration {
     age.mul_f64(1.0 - AGE_JITTER + 2.0 * AGE_JITTER * fraction)
-}
-
-/// A number in 0..1. Each `RandomState` has keys of its own: enough of a die for a jitter.
-fn fraction() -> f64 {
-    let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(u32::MAX);
-    f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]

@@ -18,5 +18,5 @@ pub fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
 /// The value of a metric by its whole name, labels and all; none while it is not there.
 pub fn metric(base: &str, name: &str) -> Option<f64> {
     let (_, _, text) = get(base, "/metrics").ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    super::metrics::counted(&text, name)
 }
