@@ -10,6 +10,7 @@ pub use sea_orm_migration::MigratorTrait;
 mod dialect;
 mod m20261121_000001_lifecycle;
 mod m20261121_000002_watch_plane;
+mod m20261122_000003_authority;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_lifecycle::Migration), Box::new(m20261121_000002_watch_plane::Migration)]
+        vec![
+            Box::new(m20261121_000001_lifecycle::Migration),
+            Box::new(m20261121_000002_watch_plane::Migration),
+            Box::new(m20261122_000003_authority::Migration),
+        ]
     }
 }

@@ -20,9 +20,11 @@ const TABLES: &[&str] = &[
     "CREATE TABLE namespaces (
         id {text} PRIMARY KEY,
         description TEXT NOT NULL,
+        settings TEXT NOT NULL,
         epoch BIGINT NOT NULL,
         head_revision BIGINT NOT NULL,
         head_hash {blob} NOT NULL,
+        access_revision BIGINT NOT NULL,
         etag BIGINT NOT NULL,
         create_time BIGINT NOT NULL)",
     "CREATE TABLE policies (

@@ -34,15 +34,22 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TokenMalformed
         | Reason::TokenExpired
         | Reason::TokenAudience
-        | Reason::TokenInvalid => Code::Unauthenticated,
+        | Reason::TokenInvalid
+        | Reason::TokenRevoked
+        | Reason::CertificateInvalid => Code::Unauthenticated,
+        Reason::PermissionDenied => Code::PermissionDenied,
         Reason::NamespaceNotFound
         | Reason::PolicyNotFound
         | Reason::VersionNotFound
         | Reason::ReportNotFound
-        | Reason::RunNotFound => Code::NotFound,
-        Reason::NamespaceExists | Reason::PolicyExists | Reason::LabelContentConflict | Reason::RunConflict => {
-            Code::AlreadyExists
-        }
+        | Reason::RunNotFound
+        | Reason::BindingNotFound
+        | Reason::KeyNotFound => Code::NotFound,
+        Reason::NamespaceExists
+        | Reason::PolicyExists
+        | Reason::LabelContentConflict
+        | Reason::RunConflict
+        | Reason::BindingExists => Code::AlreadyExists,
         Reason::NoActiveVersion
         | Reason::NoPreviousVersion
         | Reason::AlreadyActive
@@ -52,14 +59,22 @@ pub fn code(reason: Reason) -> Code {
         | Reason::VersionNotPublished
         | Reason::ValidationFailed
         | Reason::ApprovalsMissing
+        | Reason::SelfApproval
+        | Reason::LastAdmin
+        | Reason::KeyNotReady
+        | Reason::KeyStateWrong
         | Reason::StoreInDoubt => Code::FailedPrecondition,
-        Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange => Code::Aborted,
+        Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange | Reason::DigestMismatch => {
+            Code::Aborted
+        }
         Reason::ResumePointGone => Code::OutOfRange,
         Reason::ContentTooLarge
         | Reason::MessageTooLarge
         | Reason::TooManyOpenDrafts
         | Reason::LimitExceeded
-        | Reason::TooManyStreams => Code::ResourceExhausted,
+        | Reason::TooManyStreams
+        | Reason::QuotaExceeded
+        | Reason::RateLimited => Code::ResourceExhausted,
         Reason::DatabaseUnavailable | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,

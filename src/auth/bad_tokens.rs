@@ -81,7 +81,7 @@ impl Bench {
     }
 
     fn verdict(&self, header: Option<&str>) -> Result<String, Reason> {
-        self.verifier.verify(header, NOW).map(|principal| principal.actor()).map_err(|error| {
+        self.verifier.verify(header, NOW).map(|caller| caller.principal.actor()).map_err(|error| {
             let shown = format!("{error:?} {error}");
             let token = header.unwrap_or_default();
             for part in token.split(['.', ' ']).filter(|part| part.len() > 12) {

@@ -165,8 +165,8 @@ mod tests {
         for pem in [RFC_V1.to_owned(), LocalIssuer::generate_pem().expect("pem")] {
             let issuer = LocalIssuer::from_pem(&pem, "aud").expect("issuer");
             let header = format!("Bearer {}", issuer.issue("ci", 60, 0).expect("token"));
-            let principal = issuer.verifier().expect("verifier").verify(Some(&header), 1).expect("principal");
-            assert_eq!(principal.actor(), "local:ci");
+            let caller = issuer.verifier().expect("verifier").verify(Some(&header), 1).expect("caller");
+            assert_eq!(caller.principal.actor(), "local:ci");
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ring::digest::{SHA256, digest};
 
-use crate::domain::principal::Principal;
+use crate::domain::principal::Caller;
 
 /// How long a token is taken for what it was. Longer: a key that is trusted no more is noticed later.
 pub const VERIFIED_MAX_SECONDS: i64 = 60;
@@ -21,7 +21,7 @@ pub(super) struct Verified(Mutex<HashMap<Vec<u8>, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
-    principal: Principal,
+    caller: Caller,
     verified_at_seconds: i64,
     /// Until when the token is good by itself.
     good_until_seconds: i64,
@@ -33,19 +33,19 @@ impl Verified {
     }
 
     /// Whose token this is, if it was verified within the last minute and is still good.
-    pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<Principal> {
+    pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<Caller> {
         let key = digest(&SHA256, token.as_bytes());
         let tokens = self.lock();
         let entry = tokens.get(key.as_ref())?;
         let remembered = entry.verified_at_seconds..entry.verified_at_seconds.saturating_add(VERIFIED_MAX_SECONDS);
         let good = remembered.contains(&now_seconds) && now_seconds < entry.good_until_seconds;
-        good.then(|| entry.principal.clone())
+        good.then(|| entry.caller.clone())
     }
 
     /// Remembers a token that was verified at `now_seconds` and is good until `good_until_seconds`.
-    pub(super) fn insert(&self, token: &str, principal: &Principal, now_seconds: i64, good_until_seconds: i64) {
+    pub(super) fn insert(&self, token: &str, caller: &Caller, now_seconds: i64, good_until_seconds: i64) {
         let key = digest(&SHA256, token.as_bytes()).as_ref().to_vec();
-        let entry = Entry { principal: principal.clone(), verified_at_seconds: now_seconds, good_until_seconds };
+        let entry = Entry { caller: caller.clone(), verified_at_seconds: now_seconds, good_until_seconds };
         let mut tokens = self.lock();
         if tokens.len() >= VERIFIED_MAX_TOKENS {
             tokens.clear();
@@ -57,9 +57,11 @@ impl Verified {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::principal::{Credential, Principal};
 
-    fn ann() -> Principal {
-        Principal { issuer: "local".to_owned(), subject: "ann".to_owned() }
+    fn ann() -> Caller {
+        let credential = Credential::Token { id: String::new(), issued_at_seconds: 0, expires_at_seconds: 9_999 };
+        Caller { principal: Principal::new("local", "ann"), credential }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use serde_json::error::Category;
 use super::issuer::thumbprint;
 use super::provider;
 use super::verified::Verified;
-use crate::domain::principal::Principal;
+use crate::domain::principal::{Caller, Credential, Principal};
 use crate::domain::{Error, Reason, Result};
 
 /// `typ` of an access token (RFC 9068 §2.1). Bundles and statements have others, so none passes for another.
@@ -55,6 +55,7 @@ struct Claims {
     exp: i64,
     nbf: Option<i64>,
     iat: Option<i64>,
+    jti: Option<String>,
 }
 
 impl TrustedKey {
@@ -110,10 +111,10 @@ impl Verifier {
     ///
     /// TOKEN_MISSING: no header. TOKEN_MALFORMED: not `Bearer` and a compact JWS of at most 8 KiB. TOKEN_AUDIENCE: meant
     /// for someone else. TOKEN_EXPIRED: was good once. TOKEN_INVALID: everything else.
-    pub fn verify(&self, authorization_header: Option<&str>, now_seconds: i64) -> Result<Principal> {
+    pub fn verify(&self, authorization_header: Option<&str>, now_seconds: i64) -> Result<Caller> {
         let token = bearer_token(authorization_header)?;
-        if let Some(principal) = self.verified.get(token, now_seconds) {
-            return Ok(principal);
+        if let Some(caller) = self.verified.get(token, now_seconds) {
+            return Ok(caller);
         }
         let header = protected_header(token)?;
         let key = self.key_for(&header)?;
@@ -128,9 +129,27 @@ impl Verifier {
             return Err(invalid("token subject is not 1 to 255 printable ASCII characters"));
         }
         check_times(&claims, now_seconds)?;
-        let principal = Principal { issuer: key.issuer_name.clone(), subject: claims.sub };
-        self.verified.insert(token, &principal, now_seconds, claims.exp.saturating_add(CLOCK_LEEWAY_SECONDS));
-        Ok(principal)
+        let credential = Credential::Token {
+            id: claims.jti.unwrap_or_default(),
+            issued_at_seconds: claims.iat.unwrap_or(0),
+            expires_at_seconds: claims.exp,
+        };
+        let caller = Caller { principal: Principal::new(&key.issuer_name, &claims.sub), credential };
+        self.verified.insert(token, &caller, now_seconds, claims.exp.saturating_add(CLOCK_LEEWAY_SECONDS));
+        Ok(caller)
+    }
+
+    /// Whether a caller's credential is still good at `now_seconds`: for what goes on after the call that showed it.
+    ///
+    /// # Errors
+    /// TOKEN_EXPIRED.
+    pub fn recheck(&self, caller: &Caller, now_seconds: i64) -> Result<()> {
+        let (Credential::Token { expires_at_seconds, .. } | Credential::Certificate { expires_at_seconds }) =
+            caller.credential;
+        if now_seconds.saturating_sub(CLOCK_LEEWAY_SECONDS) >= expires_at_seconds {
+            return Err(expired(expires_at_seconds));
+        }
+        Ok(())
     }
 
     fn key_for(&self, header: &ProtectedHeader) -> Result<&TrustedKey> {
@@ -147,6 +166,10 @@ impl Verifier {
 
 fn invalid(message: &'static str) -> Error {
     Error::new(Reason::TokenInvalid, message)
+}
+
+fn expired(at_seconds: i64) -> Error {
+    Error::new(Reason::TokenExpired, "token is expired").with("expired_at_seconds", at_seconds)
 }
 
 fn malformed(message: &'static str) -> Error {
@@ -196,7 +219,7 @@ fn refusal_of(kind: &ErrorKind) -> Error {
 /// RFC 7519 §4.1.4 to §4.1.6, with leeway.
 fn check_times(claims: &Claims, now_seconds: i64) -> Result<()> {
     if now_seconds.saturating_sub(CLOCK_LEEWAY_SECONDS) >= claims.exp {
-        return Err(Error::new(Reason::TokenExpired, "token is expired").with("expired_at_seconds", claims.exp));
+        return Err(expired(claims.exp));
     }
     let latest = now_seconds.saturating_add(CLOCK_LEEWAY_SECONDS);
     if claims.nbf.is_some_and(|nbf| nbf > latest) || claims.iat.is_some_and(|iat| iat > latest) {

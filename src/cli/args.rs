@@ -10,7 +10,7 @@ use super::output::Format;
 use super::{
     abandon, activate, active, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace, policy,
 };
-use super::{publish, report, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
+use super::{publish, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
 use crate::client::name::NamespaceId;
 
 /// Policy Hub: versions of policies, signed, activated, rolled back, and watched.
@@ -79,6 +79,9 @@ pub enum Command {
     /// Policies: create, list, show, update
     #[command(subcommand)]
     Policy(policy::Commands),
+    /// Roles: grant, list, revoke
+    #[command(subcommand)]
+    Role(role::Commands),
     /// Runs: record, get
     #[command(subcommand)]
     Run(runs::Commands),
@@ -117,7 +120,7 @@ impl Mutation {
     }
 }
 
-fn request_id(text: &str) -> Result<String, String> {
+pub(super) fn request_id(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {

@@ -87,6 +87,7 @@ mod tests {
             purpose: purpose.into(),
             state: state.into(),
             jwk: public.to_jwk().to_string(),
+            ..pb::SigningKey::default()
         }
     }
 

@@ -29,6 +29,7 @@ mod policy;
 mod policy_settings;
 mod publish;
 mod report;
+mod role;
 mod rollback;
 mod runs;
 mod server_commands;

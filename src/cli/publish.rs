@@ -32,6 +32,7 @@ pub struct Arguments {
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::PublishRequest {
+        break_glass: false,
         name: arguments.target.name(&session.namespace),
         etag: arguments.etag,
         activate: arguments.activate,

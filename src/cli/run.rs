@@ -11,7 +11,7 @@ use super::session::Session;
 use super::{
     abandon, activate, active, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace, policy,
 };
-use super::{publish, report, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
+use super::{publish, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
 
 /// How long work that can't be stopped may hold up the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
@@ -87,6 +87,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Subscribers(arguments) => subscribers::run(session, arguments).await,
         Command::Convergence(arguments) => convergence::run(session, arguments).await,
         Command::Run(command) => runs::run(session, command).await,
+        Command::Role(command) => role::run(session, command).await,
         Command::Namespace(command) => namespace::run(session, command).await,
         Command::Policy(command) => policy::run(session, command).await,
         Command::Keys(command) => keys::run(session, command).await,

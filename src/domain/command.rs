@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::access::Role;
+use super::binding::BindingName;
 use super::event::Cursor;
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
@@ -36,6 +38,21 @@ mod requests {
         pub namespace: NamespaceId,
         pub description: Option<String>,
         pub etag: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct CreateRoleBinding {
+        /// `system` for one that holds in all namespaces.
+        pub namespace: NamespaceId,
+        pub role: Role,
+        pub member: String,
+        pub reason: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct DeleteRoleBinding {
+        pub name: BindingName,
+        pub reason: String,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -98,6 +115,8 @@ mod requests {
         pub etag: Option<i64>,
         pub activate: bool,
         pub reason: String,
+        /// Without the approvals that are missing.
+        pub break_glass: bool,
     }
 
     #[derive(Debug, Clone, Serialize)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::binding::AccessChange;
 use super::digest::{Digest, Hash};
 use super::name::{NamespaceId, PolicyId};
 use super::time::Micros;
@@ -19,7 +20,7 @@ pub struct Cursor {
 /// What an accepted change was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-#[expect(missing_docs, reason = "each is the RPC of the same name; BumpEpoch is `policyhub epoch bump`")]
+#[expect(missing_docs, reason = "each is the RPC of the same name, or named by its comment in the proto")]
 pub enum EventKind {
     CreateNamespace,
     UpdateNamespace,
@@ -33,6 +34,16 @@ pub enum EventKind {
     Rollback,
     Deactivate,
     BumpEpoch,
+    CreateRoleBinding,
+    DeleteRoleBinding,
+    ApproveVersion,
+    RejectVersion,
+    BreakGlass,
+    PrepareSigningKey,
+    ActivateSigningKey,
+    RevokeSigningKey,
+    Resign,
+    RevokeToken,
 }
 
 /// One pointer moved.
@@ -78,6 +89,8 @@ pub struct Change {
     pub settings: Option<serde_json::Value>,
     /// Whether checks were skipped on request.
     pub skipped_validation: bool,
+    /// The role binding that changed.
+    pub access: Option<AccessChange>,
 }
 
 /// What is hashed: written once to JSON, kept as those exact bytes.
@@ -105,9 +118,19 @@ pub struct Payload {
     pub settings: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub skipped_validation: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<AccessChange>,
+    /// The last revision of this log that changed a role binding, this one included; 0: none did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub access_revision: i64,
     /// Digest of the statement that stands beside the payload, so that the chain covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_digest: Option<Digest>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 /// One entry of a log, as it is kept.
@@ -157,6 +180,16 @@ impl EventKind {
             Self::Rollback => "ROLLBACK",
             Self::Deactivate => "DEACTIVATE",
             Self::BumpEpoch => "BUMP_EPOCH",
+            Self::CreateRoleBinding => "CREATE_ROLE_BINDING",
+            Self::DeleteRoleBinding => "DELETE_ROLE_BINDING",
+            Self::ApproveVersion => "APPROVE_VERSION",
+            Self::RejectVersion => "REJECT_VERSION",
+            Self::BreakGlass => "BREAK_GLASS",
+            Self::PrepareSigningKey => "PREPARE_SIGNING_KEY",
+            Self::ActivateSigningKey => "ACTIVATE_SIGNING_KEY",
+            Self::RevokeSigningKey => "REVOKE_SIGNING_KEY",
+            Self::Resign => "RESIGN",
+            Self::RevokeToken => "REVOKE_TOKEN",
         }
     }
 }
@@ -173,6 +206,7 @@ impl Change {
             pointers: Vec::new(),
             settings: None,
             skipped_validation: false,
+            access: None,
         }
     }
 }

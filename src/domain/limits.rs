@@ -13,6 +13,10 @@ pub const LABEL_MAX_CHARS: usize = 64;
 pub const CONTENT_TYPE_MAX_CHARS: usize = 128;
 /// Longest `request_id`.
 pub const REQUEST_ID_MAX_CHARS: usize = 64;
+/// Longest member of a role binding: a group of an issuer, or a SPIFFE ID.
+pub const MEMBER_MAX_CHARS: usize = 2_048;
+/// Most role bindings of a namespace, and of all namespaces together those that hold in all.
+pub const ROLE_BINDINGS_PER_NAMESPACE_MAX: usize = 1_000;
 /// Longest id of a namespace or policy.
 pub const ID_MAX_CHARS: usize = 63;
 /// Most targets of one activation.

@@ -2,6 +2,8 @@
 //!
 //! Pure, synchronous and total. Never sees a clock, I/O, tokio, tonic, sea-orm or ring.
 
+pub mod access;
+pub mod binding;
 pub mod bundle;
 pub mod command;
 pub mod convergence;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Error, Result};
+use super::error::{Error, Reason, Result};
 use super::label::Label;
 use super::limits::ID_MAX_CHARS;
 
@@ -99,6 +99,12 @@ impl NamespaceId {
     #[must_use]
     pub fn system() -> Self {
         Self(SYSTEM_NAMESPACE.to_owned())
+    }
+
+    /// The error for a namespace that is not there, or that the caller may not know of.
+    #[must_use]
+    pub fn not_found(&self) -> Error {
+        Error::new(Reason::NamespaceNotFound, format!("{} does not exist", self.name())).about(self.name())
     }
 
     /// Whether it is the reserved one.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::binding::RoleBinding;
 use super::digest::Hash;
 use super::event::{Cursor, PointerChange};
 use super::name::NamespaceId;
@@ -34,6 +35,12 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct NamespaceChanged {
         pub namespace: Namespace,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct BindingChanged {
+        pub binding: RoleBinding,
         pub revision: i64,
     }
 

@@ -1,6 +1,7 @@
 //! Who asked: the identity that authorization, approvals and the log speak of.
 //!
 //! Made by `auth` from a verified credential and by nothing else. It says who, never what they may do.
+//! The three forms of a member never meet: an issuer's name has no colon, and is none of the words `group` and `spiffe`.
 
 use std::fmt;
 
@@ -19,9 +20,52 @@ pub struct Principal {
     pub issuer: String,
     /// The issuer's own, unchanging name for the caller (`sub`, RFC 7519 §4.1.2).
     pub subject: String,
+    /// Groups the issuer says the caller is in, as the issuer names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+}
+
+/// A caller: who, and by what it was proven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Who.
+    pub principal: Principal,
+    /// By what.
+    pub credential: Credential,
+}
+
+/// What proved who a caller is, kept so that a stream can be asked again whether it still does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A bearer token.
+    Token {
+        /// Its `jti`; empty when it has none.
+        id: String,
+        /// `iat`; 0 when it has none.
+        issued_at_seconds: i64,
+        /// `exp`.
+        expires_at_seconds: i64,
+    },
+    /// A client certificate.
+    Certificate {
+        /// `notAfter`.
+        expires_at_seconds: i64,
+    },
 }
 
 impl Principal {
+    /// A caller in no group.
+    #[must_use]
+    pub fn new(issuer: &str, subject: &str) -> Self {
+        Self { issuer: issuer.to_owned(), subject: subject.to_owned(), groups: Vec::new() }
+    }
+
+    /// Everything a role binding may call the caller: its own name and that of each of its groups.
+    pub fn members(&self) -> impl Iterator<Item = String> + '_ {
+        let groups = self.groups.iter().map(|group| format!("group:{}:{group}", self.issuer));
+        std::iter::once(self.actor()).chain(groups)
+    }
+
     /// The one-line form kept in events and compared by role bindings: `local:admin`.
     #[must_use]
     pub fn actor(&self) -> String {
@@ -50,9 +94,11 @@ mod tests {
 
     #[test]
     fn the_actor_names_issuer_and_subject() {
-        let principal = Principal { issuer: LOCAL_ISSUER_NAME.to_owned(), subject: "system:job:7".to_owned() };
+        let mut principal = Principal::new(LOCAL_ISSUER_NAME, "system:job:7");
         assert_eq!(principal.actor(), "local:system:job:7");
         assert_eq!(principal.to_string(), principal.actor());
+        principal.groups.push("ops".to_owned());
+        assert_eq!(principal.members().collect::<Vec<_>>(), ["local:system:job:7", "group:local:ops"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `AdminService`: namespaces and keys. Roles, key changes and the log's verification answer UNIMPLEMENTED.
+//! `AdminService`: namespaces and keys here; role bindings in `bindings.rs`.
 
 use tonic::{Request, Response, Status};
 
@@ -26,6 +26,7 @@ fn signing_key(from: KeyInfo) -> pb::SigningKey {
         purpose: purpose.into(),
         state: state.into(),
         jwk: from.key.to_jwk().to_string(),
+        ..pb::SigningKey::default()
     }
 }
 
@@ -35,7 +36,7 @@ impl AdminService for AdminHandler {
         &self,
         asked: Request<pb::CreateNamespaceRequest>,
     ) -> Answer<pb::CreateNamespaceResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::create_namespace(asked.into_inner()).map_err(status)?;
         let done = self.0.service.create_namespace(&context, command).await.map_err(status)?;
         let namespace = Some(response::namespace(done.namespace));
@@ -43,18 +44,17 @@ impl AdminService for AdminHandler {
     }
 
     async fn get_namespace(&self, asked: Request<pb::GetNamespaceRequest>) -> Answer<pb::GetNamespaceResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let id = request::namespace("name", &asked.get_ref().name).map_err(status)?;
         let found = self.0.service.get_namespace(&id).await.map_err(status)?;
         Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(response::namespace(found)) }))
     }
 
     async fn list_namespaces(&self, asked: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
-        self.0.read(&asked)?;
+        let context = self.0.read(&asked).await?;
         let (list, page) = request::list_namespaces(asked.get_ref()).map_err(status)?;
-        let found = self.0.service.list_namespaces(&page).await.map_err(status)?;
-        let next_page_token =
-            list.next(found.len() == page.size as usize, found.last().map(|last| last.id.to_string()));
+        let (found, end) = self.0.service.list_namespaces(&context, &page).await.map_err(status)?;
+        let next_page_token = list.next(end.is_some(), end.map(|last| last.to_string()));
         let namespaces = found.into_iter().map(response::namespace).collect();
         Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
     }
@@ -63,7 +63,7 @@ impl AdminService for AdminHandler {
         &self,
         asked: Request<pb::UpdateNamespaceRequest>,
     ) -> Answer<pb::UpdateNamespaceResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::update_namespace(asked.into_inner()).map_err(status)?;
         let done = self.0.service.update_namespace(&context, command).await.map_err(status)?;
         let namespace = Some(response::namespace(done.namespace));
@@ -74,7 +74,7 @@ impl AdminService for AdminHandler {
         &self,
         asked: Request<pb::ListSigningKeysRequest>,
     ) -> Answer<pb::ListSigningKeysResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let service = &self.0.service;
         let keys = service.keys().into_iter().map(signing_key).collect();
         Ok(Response::new(pb::ListSigningKeysResponse { keys, store: service.signer().store().to_owned() }))
@@ -82,23 +82,23 @@ impl AdminService for AdminHandler {
 
     async fn create_role_binding(
         &self,
-        _: Request<pb::CreateRoleBindingRequest>,
+        asked: Request<pb::CreateRoleBindingRequest>,
     ) -> Answer<pb::CreateRoleBindingResponse> {
-        unimplemented("CreateRoleBinding")
+        self.grant(asked).await
     }
 
     async fn list_role_bindings(
         &self,
-        _: Request<pb::ListRoleBindingsRequest>,
+        asked: Request<pb::ListRoleBindingsRequest>,
     ) -> Answer<pb::ListRoleBindingsResponse> {
-        unimplemented("ListRoleBindings")
+        self.bindings(asked).await
     }
 
     async fn delete_role_binding(
         &self,
-        _: Request<pb::DeleteRoleBindingRequest>,
+        asked: Request<pb::DeleteRoleBindingRequest>,
     ) -> Answer<pb::DeleteRoleBindingResponse> {
-        unimplemented("DeleteRoleBinding")
+        self.revoke(asked).await
     }
 
     async fn prepare_signing_key(
@@ -120,6 +120,10 @@ impl AdminService for AdminHandler {
         _: Request<pb::RevokeSigningKeyRequest>,
     ) -> Answer<pb::RevokeSigningKeyResponse> {
         unimplemented("RevokeSigningKey")
+    }
+
+    async fn revoke_token(&self, _: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
+        unimplemented("RevokeToken")
     }
 
     async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {

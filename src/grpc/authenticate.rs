@@ -9,6 +9,8 @@ use tower::{Layer, Service};
 use super::handler::Clock;
 use crate::api::status::status;
 use crate::auth::Verifier;
+use crate::domain::access::Rpc;
+use crate::domain::{Error, Reason};
 
 /// What answers without a token: it tells nothing of any tenant, and probes have none.
 const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
@@ -62,6 +64,11 @@ where
         if OPEN_PREFIXES.iter().any(|prefix| path.starts_with(prefix)) {
             return Either::Left(self.inner.call(request));
         }
+        // Every other call is one of the table, or none at all.
+        let Some(rpc) = Rpc::of_path(path) else {
+            let error = Error::new(Reason::Unimplemented, "there is no such RPC");
+            return Either::Right(std::future::ready(Ok(status(error).into_http())));
+        };
         let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
         let token = match (given.next(), given.next()) {
             (None, _) => None,
@@ -71,8 +78,9 @@ where
         };
         let verified = self.layer.verifier.verify(token, (self.layer.clock)().seconds());
         match verified {
-            Ok(principal) => {
-                request.extensions_mut().insert(principal);
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(rpc);
                 Either::Left(self.inner.call(request))
             }
             Err(error) => Either::Right(std::future::ready(Ok(status(error).into_http()))),

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use tonic::{Request, Status};
 
-use crate::api::request;
+use crate::api::request::{self, Scoped};
 use crate::api::status::status;
+use crate::domain::access::Rpc;
 use crate::domain::command::Delivery;
-use crate::domain::principal::Principal;
+use crate::domain::principal::Caller;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason};
 use crate::service::{Context, Service};
@@ -30,21 +31,38 @@ impl Handler {
     }
 
     /// The context of a read.
-    pub(super) fn read<T>(&self, request: &Request<T>) -> Result<Context, Status> {
-        self.context(request, Delivery::default())
+    pub(super) async fn read<T: Scoped>(&self, request: &Request<T>) -> Result<Context, Status> {
+        self.context(request, || Ok(Delivery::default())).await
     }
 
     /// The context of a mutation.
-    pub(super) fn write<T>(&self, asked: &Request<T>, request_id: &str, validate: bool) -> Result<Context, Status> {
-        self.context(asked, request::delivery(request_id, validate).map_err(status)?)
+    pub(super) async fn write<T: Scoped>(
+        &self,
+        asked: &Request<T>,
+        request_id: &str,
+        validate: bool,
+    ) -> Result<Context, Status> {
+        self.context(asked, || request::delivery(request_id, validate)).await
     }
 
-    fn context<T>(&self, request: &Request<T>, delivery: Delivery) -> Result<Context, Status> {
-        // The authentication layer put it there; a call without one went another way and is refused.
-        let principal = request.extensions().get::<Principal>().cloned();
-        let principal =
-            principal.ok_or_else(|| status(Error::new(Reason::TokenMissing, "no bearer token was given")))?;
-        Ok(Context { principal, delivery, now: (self.clock)() })
+    /// Permission first: what else is wrong with a request is told to those who may make it.
+    async fn context<T: Scoped>(
+        &self,
+        request: &Request<T>,
+        delivery: impl FnOnce() -> Result<Delivery, Error>,
+    ) -> Result<Context, Status> {
+        // The authentication layer put them there; a call without them went another way and is refused.
+        let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
+        let (caller, rpc) =
+            called.ok_or_else(|| status(Error::new(Reason::TokenMissing, "no bearer token was given")))?;
+        let (principal, asked) = (&caller.principal, request.get_ref());
+        let now = (self.clock)();
+        let grants = self.service.authorize(principal, *rpc, asked.scope(), now).await.map_err(status)?;
+        if let Some(other) = asked.other_scope() {
+            self.service.authorize(principal, *rpc, other, now).await.map_err(status)?;
+        }
+        let delivery = delivery().map_err(status)?;
+        Ok(Context { principal: principal.clone(), grants, delivery, now })
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod admin;
 pub mod authenticate;
+mod authority;
+mod bindings;
 mod connection;
 pub mod deadline;
 mod encode;
@@ -19,6 +21,7 @@ pub mod transport_errors;
 mod watch_stream;
 
 pub use admin::AdminHandler;
+pub use authority::Recheck;
 pub use connection::{Connection, Ending, OpenWatch};
 pub use encode::Wire;
 pub use handler::{Clock, Handler};

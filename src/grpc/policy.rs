@@ -21,7 +21,7 @@ fn listed(from: VersionWithContent) -> pb::Version {
 #[tonic::async_trait]
 impl PolicyService for PolicyHandler {
     async fn create_policy(&self, asked: Request<pb::CreatePolicyRequest>) -> Answer<pb::CreatePolicyResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::create_policy(asked.into_inner()).map_err(status)?;
         let done = self.0.service.create_policy(&context, command).await.map_err(status)?;
         let policy = Some(response::policy(done.policy));
@@ -29,14 +29,14 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn get_policy(&self, asked: Request<pb::GetPolicyRequest>) -> Answer<pb::GetPolicyResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let name = request::policy("name", &asked.get_ref().name).map_err(status)?;
         let policy = self.0.service.get_policy(&name).await.map_err(status)?;
         Ok(Response::new(pb::GetPolicyResponse { policy: Some(response::policy(policy)) }))
     }
 
     async fn list_policies(&self, asked: Request<pb::ListPoliciesRequest>) -> Answer<pb::ListPoliciesResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let (namespace, list, page) = request::list_policies(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_policies(&namespace, &page).await.map_err(status)?;
         let key = found.last().map(|policy| policy.name.policy.to_string());
@@ -46,7 +46,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn update_policy(&self, asked: Request<pb::UpdatePolicyRequest>) -> Answer<pb::UpdatePolicyResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::update_policy(asked.into_inner()).map_err(status)?;
         let done = self.0.service.update_policy(&context, command).await.map_err(status)?;
         let policy = Some(response::policy(done.policy));
@@ -54,7 +54,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn draft(&self, asked: Request<pb::DraftRequest>) -> Answer<pb::DraftResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::draft(asked.into_inner()).map_err(status)?;
         let done = self.0.service.draft(&context, command).await.map_err(status)?;
         let version = Some(response::version(done.version, done.active));
@@ -62,7 +62,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn abandon_draft(&self, asked: Request<pb::AbandonDraftRequest>) -> Answer<pb::AbandonDraftResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::abandon_draft(asked.into_inner()).map_err(status)?;
         let done = self.0.service.abandon_draft(&context, command).await.map_err(status)?;
         let version = Some(response::version(done.version, false));
@@ -70,7 +70,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn stage(&self, asked: Request<pb::StageRequest>) -> Answer<pb::StageResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::stage(asked.get_ref()).map_err(status)?;
         let done = self.0.service.stage(&context, command).await.map_err(status)?;
         let report = Some(response::report(done.version.name(), done.report));
@@ -79,7 +79,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn publish(&self, asked: Request<pb::PublishRequest>) -> Answer<pb::PublishResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::publish(asked.into_inner()).map_err(status)?;
         let done = self.0.service.publish(&context, command).await.map_err(status)?;
         let active = done.activation.as_ref().is_some_and(|activation| activation.cursor.is_some());
@@ -89,7 +89,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn activate(&self, asked: Request<pb::ActivateRequest>) -> Answer<pb::ActivateResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::activate(asked.into_inner()).map_err(status)?;
         let done = self.0.service.activate(&context, command).await.map_err(status)?;
         let revision = done.cursor.map_or(0, |cursor| cursor.revision);
@@ -98,7 +98,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn rollback(&self, asked: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::rollback(asked.into_inner()).map_err(status)?;
         let done = self.0.service.rollback(&context, command).await.map_err(status)?;
         let active = done.activation.cursor.is_some();
@@ -112,7 +112,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn deactivate(&self, asked: Request<pb::DeactivateRequest>) -> Answer<pb::DeactivateResponse> {
-        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only)?;
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::deactivate(asked.into_inner()).map_err(status)?;
         let done = self.0.service.deactivate(&context, command).await.map_err(status)?;
         let policy = Some(response::policy(done.policy));
@@ -121,7 +121,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn get_version(&self, asked: Request<pb::GetVersionRequest>) -> Answer<pb::GetVersionResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let name = request::version("name", &asked.get_ref().name).map_err(status)?;
         let full = asked.get_ref().view != pb::VersionView::Basic as i32;
         let found = self.0.service.get_version(&name, full).await.map_err(status)?;
@@ -129,7 +129,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn list_versions(&self, asked: Request<pb::ListVersionsRequest>) -> Answer<pb::ListVersionsResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let asked = request::list_versions(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
         let (found, cut) =
@@ -141,7 +141,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn diff_versions(&self, asked: Request<pb::DiffVersionsRequest>) -> Answer<pb::DiffVersionsResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let from = request::version("from", &asked.get_ref().from).map_err(status)?;
         let to = request::version("to", &asked.get_ref().to).map_err(status)?;
         let found = self.0.service.diff_versions(&from, &to).await.map_err(status)?;
@@ -157,7 +157,7 @@ impl PolicyService for PolicyHandler {
         &self,
         asked: Request<pb::GetValidationReportRequest>,
     ) -> Answer<pb::GetValidationReportResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let name = request::version("name", &asked.get_ref().name).map_err(status)?;
         let (version, report) = self.0.service.get_report(&name).await.map_err(status)?;
         let report = Some(response::report(version.name(), report));
@@ -173,7 +173,7 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn list_events(&self, asked: Request<pb::ListEventsRequest>) -> Answer<pb::ListEventsResponse> {
-        self.0.read(&asked)?;
+        self.0.read(&asked).await?;
         let asked = request::list_events(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_events(&asked.namespace, &asked.page, &asked.filter).await.map_err(status)?;
         let key = found.last().map(|(event, _)| event.cursor.revision.to_string());

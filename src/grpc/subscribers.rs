@@ -12,7 +12,7 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl SyncHandler {
     pub(super) async fn report(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
-        self.handler.read(&asked)?;
+        self.handler.read(&asked).await?;
         let report = request::report_status(asked.into_inner()).map_err(status)?;
         let stored = self.handler.service.report_status(report).await.map_err(status)?;
         Ok(Response::new(pb::ReportStatusResponse { stored }))
@@ -22,7 +22,7 @@ impl SyncHandler {
         &self,
         asked: Request<pb::ListSubscribersRequest>,
     ) -> Answer<pb::ListSubscribersResponse> {
-        self.handler.read(&asked)?;
+        self.handler.read(&asked).await?;
         let (namespace, list, page) = request::list_subscribers(asked.get_ref()).map_err(status)?;
         let (found, now) = self.handler.service.list_subscribers(&namespace, &page).await.map_err(status)?;
         let key = found.last().map(|subscriber| subscriber.id.to_string());
@@ -34,7 +34,7 @@ impl SyncHandler {
         &self,
         asked: Request<pb::GetConvergenceRequest>,
     ) -> Answer<pb::GetConvergenceResponse> {
-        self.handler.read(&asked)?;
+        self.handler.read(&asked).await?;
         let (namespace, cursor, wait) = request::get_convergence(asked.get_ref()).map_err(status)?;
         // A connection that ends does not wait for this call.
         let connection = Connection::of(&asked);
@@ -53,14 +53,14 @@ impl SyncHandler {
     }
 
     pub(super) async fn record(&self, asked: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
-        let context = self.handler.write(&asked, &asked.get_ref().request_id, false)?;
+        let context = self.handler.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::record_run(asked.get_ref()).map_err(status)?;
         let run = self.handler.service.record_run(&context, command).await.map_err(status)?;
         Ok(Response::new(pb::RecordRunResponse { run: Some(response::run(run)) }))
     }
 
     pub(super) async fn run(&self, asked: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
-        self.handler.read(&asked)?;
+        self.handler.read(&asked).await?;
         let (namespace, id) = request::get_run(asked.get_ref()).map_err(status)?;
         let run = self.handler.service.get_run(&namespace, &id).await.map_err(status)?;
         Ok(Response::new(pb::GetRunResponse { run: Some(response::run(run)) }))

@@ -6,6 +6,7 @@ use futures_util::stream::Empty;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
+use super::authority::{Authority, Recheck};
 use super::connection::{Connection, OpenWatch};
 use super::handler::Handler;
 use super::{frames, watch_stream};
@@ -48,6 +49,14 @@ pub struct SyncHandler {
     pub handler: Handler,
     /// How watches run.
     pub watch: WatchSettings,
+    /// Who is asked whether a watch may go on.
+    pub recheck: Recheck,
+}
+
+impl SyncHandler {
+    fn authority(&self, asked: &Request<pb::WatchActiveRequest>) -> Result<Authority, Status> {
+        Authority::of(asked, self.handler.service.clone(), self.recheck.clone(), self.handler.clock)
+    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -55,7 +64,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl SyncService for SyncHandler {
     async fn get_active(&self, asked: Request<pb::GetActiveRequest>) -> Answer<pb::GetActiveResponse> {
-        let context = self.handler.read(&asked)?;
+        let context = self.handler.read(&asked).await?;
         let metadata_only = asked.get_ref().metadata_only;
         let (scope, as_of, if_digest) = request::get_active(asked.get_ref()).map_err(status)?;
         let service = &self.handler.service;
@@ -74,7 +83,8 @@ impl SyncService for SyncHandler {
     type WatchActiveStream = Empty<Result<pb::WatchActiveResponse, Status>>;
 
     async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
-        self.handler.read(&asked)?;
+        self.handler.read(&asked).await?;
+        let authority = self.authority(&asked)?;
         let command = request::watch(asked.get_ref()).map_err(status)?;
         let lease = request::lease(asked.get_ref(), &command).map_err(status)?;
         let open = self.watch.open(&asked)?;
@@ -82,7 +92,7 @@ impl SyncService for SyncHandler {
         let lease = lease.map(|(name, profile)| self.handler.service.lease(name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(&mut response, watch_stream::open(open, subscription, lease));
+        frames::leave(&mut response, watch_stream::open(open, authority, subscription, lease));
         Ok(response)
     }
 

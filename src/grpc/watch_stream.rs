@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use tonic::Status;
 
+use super::authority::Authority;
 use super::connection::OpenWatch;
 use super::encode::framed;
 use super::jitter::fraction;
@@ -28,16 +29,18 @@ struct Watch {
     lease: Option<Lease>,
     /// Its place on its connection, which may tell it to end.
     open: OpenWatch,
+    authority: Authority,
     ended: bool,
 }
 
 /// The messages of a subscription, written.
 pub(super) fn open(
     open: OpenWatch,
+    authority: Authority,
     subscription: Subscription,
     lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let watch = Watch { subscription, lease, open, ended: false };
+    let watch = Watch { subscription, lease, open, authority, ended: false };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
@@ -73,6 +76,7 @@ impl Watch {
             tokio::select! {
                 biased;
                 () = self.open.connection().ending().cancelled() => {}
+                () = self.authority.due() => self.authority.check().await?,
                 () = self.subscription.moved() => {}
             }
         }

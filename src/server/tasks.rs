@@ -10,7 +10,7 @@ use super::clock;
 use super::keys::existing_issuer;
 use super::token_file;
 use crate::auth::LocalIssuer;
-use crate::service::Service;
+use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
 /// How long the admin's token is good. Written anew every day, so only a server that was down longer leaves a stale one.
@@ -23,7 +23,7 @@ const STORE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
-    let token = issuer.issue("admin", ADMIN_TOKEN_TTL_SECONDS, clock::now().seconds())?;
+    let token = issuer.issue(FIRST_ADMIN, ADMIN_TOKEN_TTL_SECONDS, clock::now().seconds())?;
     Ok(token_file::write(path, &token)?)
 }
 

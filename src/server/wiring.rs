@@ -37,7 +37,9 @@ use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::request_limit::RequestLimitLayer;
-use crate::grpc::{AdminHandler, Handler, PolicyHandler, SyncHandler, WatchSettings, frames, transport_errors};
+use crate::grpc::{
+    AdminHandler, Handler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
+};
 use crate::service::Service;
 use crate::store::Store;
 use crate::watch::{Hub, Leases};
@@ -84,7 +86,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let Config { listen, watch, connections, storage, .. } = parts.config;
     let settings = WatchSettings::new(watch.max_streams);
     metrics.show_watches(&settings);
-    let routes = add_reflection(add_services(Routes::new(health_service), &parts.service, settings))?;
+    let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
+    let services = add_services(Routes::new(health_service), &parts.service, recheck, settings);
+    let routes = add_reflection(services)?;
     let listener = Listener {
         socket: parts.grpc,
         tls: parts.tls,
@@ -173,12 +177,12 @@ fn spawn_notifications(
     });
 }
 
-fn add_services(routes: Routes, service: &Arc<Service>, watch: WatchSettings) -> Routes {
+fn add_services(routes: Routes, service: &Arc<Service>, recheck: Recheck, watch: WatchSettings) -> Routes {
     let handler = Handler::new(service.clone(), clock::now);
     // Contents come in by Draft; RequestLimitLayer bounds the others, and the limit of a content is checked below both.
     let policy_limit = CONTENT_MAX_BYTES + REQUEST_MAX_BYTES;
     let policy = PolicyServiceServer::new(PolicyHandler(handler.clone())).max_decoding_message_size(policy_limit);
-    let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch })
+    let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch, recheck })
         .max_decoding_message_size(REQUEST_MAX_BYTES);
     let admin = AdminServiceServer::new(AdminHandler(handler)).max_decoding_message_size(REQUEST_MAX_BYTES);
     routes.add_service(policy).add_service(sync).add_service(admin)

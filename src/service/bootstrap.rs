@@ -1,14 +1,19 @@
 //! The first start of a store: the namespace everybody begins with.
 
 use super::{Context, Service};
-use crate::domain::command::{CreateNamespace, Delivery};
+use crate::domain::access::{Grants, Role};
+use crate::domain::command::{CreateNamespace, CreateRoleBinding, Delivery};
 use crate::domain::name::NamespaceId;
-use crate::domain::principal::Principal;
+use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::time::Micros;
 use crate::domain::{Reason, Result};
 
 /// The namespace that is there from the start.
 pub const DEFAULT_NAMESPACE: &str = "default";
+/// Subject of the local issuer whose token is in the data directory.
+pub const FIRST_ADMIN: &str = "admin";
+/// Why both are there.
+const FIRST_START: &str = "made at the first start";
 
 /// What a replica can do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,27 +27,47 @@ pub enum Readiness {
 }
 
 impl Service {
-    /// Makes the default namespace unless it is there. Several replicas may do so at once.
+    /// Makes the default namespace and the first admin unless they are there. Several replicas may do so at once.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn bootstrap(&self, now: Micros) -> Result<()> {
+        let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
+        let context = Context { principal, grants: Grants::default(), delivery: Delivery::default(), now };
+        for done in [self.first_namespace(&context).await, self.first_admin(&context).await] {
+            match done.as_ref().map_err(|error| error.reason) {
+                Ok(()) | Err(Reason::NamespaceExists | Reason::BindingExists) => {}
+                // In doubt nothing is written, and the server is there all the same. It tries again when doubt ends. What
+                // somebody wrote into the database stops what it is about and nothing else.
+                Err(reason @ (Reason::StoreInDoubt | Reason::DataLoss)) => {
+                    let detail = done.err().and_then(|error| error.internal);
+                    tracing::error!(reason = reason.as_str(), detail, "failed to make what a new store begins with");
+                }
+                Err(_) => return done,
+            }
+        }
+        Ok(())
+    }
+
+    async fn first_namespace(&self, context: &Context) -> Result<()> {
         let namespace = NamespaceId::parse("namespace", DEFAULT_NAMESPACE)?;
         if self.store.read().await?.find_namespace(&namespace).await?.is_some() {
             return Ok(());
         }
-        let principal = Principal { issuer: "local".to_owned(), subject: "server".to_owned() };
-        let context = Context { principal, delivery: Delivery::default(), now };
-        let request = CreateNamespace { namespace, description: "made at the first start".to_owned() };
-        match self.create_namespace(&context, request).await {
-            // In doubt nothing is written, and the server is there all the same. It tries again when doubt ends.
-            Err(error) if error.reason == Reason::StoreInDoubt => {
-                tracing::error!(%error, "not making the default namespace");
-                Ok(())
-            }
-            Err(error) if error.reason != Reason::NamespaceExists => Err(error),
-            _ => Ok(()),
+        let request = CreateNamespace { namespace, description: FIRST_START.to_owned() };
+        self.create_namespace(context, request).await.map(|_| ())
+    }
+
+    /// Nobody could grant the first role. Once there was one, the store has an admin for ever.
+    async fn first_admin(&self, context: &Context) -> Result<()> {
+        let namespace = NamespaceId::system();
+        let state = self.store.read().await?.log_state(&namespace).await?;
+        if state.is_none_or(|state| state.access_revision > 0) {
+            return Ok(());
         }
+        let (member, reason) = (Principal::new(LOCAL_ISSUER_NAME, FIRST_ADMIN).actor(), FIRST_START.to_owned());
+        let request = CreateRoleBinding { namespace, role: Role::Admin, member, reason };
+        self.create_role_binding(context, request).await.map(|_| ())
     }
 
     /// Forgets answers to requests that are past their time.

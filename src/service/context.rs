@@ -1,14 +1,18 @@
 //! What every use case is told of its call.
 
+use crate::domain::access::{Grants, Permission};
 use crate::domain::command::Delivery;
 use crate::domain::principal::Principal;
 use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
 
 /// The call.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// Who asks.
     pub principal: Principal,
+    /// What they may do where the call is about.
+    pub grants: Grants,
     /// How it may change things.
     pub delivery: Delivery,
     /// When it came in.
@@ -21,4 +25,20 @@ impl Context {
     pub fn actor(&self) -> String {
         self.principal.actor()
     }
+
+    /// Refuses a caller who lacks a permission: for what a call needs beyond the permission of its RPC.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`.
+    pub fn require(&self, permission: Permission) -> Result<()> {
+        if self.grants.permit(permission) { Ok(()) } else { Err(denied(&self.principal, permission)) }
+    }
+}
+
+/// The refusal of a caller who lacks a permission.
+pub(super) fn denied(principal: &Principal, permission: Permission) -> Error {
+    let (actor, permission) = (principal.actor(), permission.as_str());
+    Error::new(Reason::PermissionDenied, format!("{actor} lacks the permission {permission} here"))
+        .with("permission", permission)
+        .with("actor", actor)
 }

@@ -2,13 +2,14 @@
 //!
 //! One sealed event in each log, at its next revision, that moves no pointer. Begun and not ended, it is begun again.
 
+use super::access::prove_revision;
 use super::signer::Signer;
 use super::write::sealed;
 use crate::domain::Result;
 use crate::domain::event::{EventKind, Payload};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
-use crate::store::{Epochs, Store};
+use crate::store::{Epochs, LogState, Store};
 
 /// Who raises it, in the events.
 const ACTOR: &str = "local:operator";
@@ -76,6 +77,8 @@ async fn raise(
     if head.cursor.epoch >= epoch {
         return Ok(false);
     }
+    let state = LogState { head, access_revision: tx.access_revision() };
+    let access_revision = prove_revision(signer, tx.read(), namespace, state).await?;
     let cursor = head.next_epoch(epoch);
     let payload = Payload {
         store: signer.store().to_owned(),
@@ -92,6 +95,8 @@ async fn raise(
         changes: Vec::new(),
         settings: None,
         skipped_validation: false,
+        access: None,
+        access_revision,
         statement_digest: None,
     };
     tx.raise_epoch(&sealed(signer, head, &payload, String::new())?, now).await?;

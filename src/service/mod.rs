@@ -2,8 +2,10 @@
 //!
 //! Never sees the wire: requests come and answers go in the domain's words.
 
+mod access;
 mod activate;
 mod active;
+mod binding;
 mod bootstrap;
 mod check;
 mod context;
@@ -28,7 +30,7 @@ mod watch;
 mod write;
 
 pub use active::Active;
-pub use bootstrap::Readiness;
+pub use bootstrap::{FIRST_ADMIN, Readiness};
 pub use context::Context;
 pub use convergence::Converged;
 pub use epoch::{Bump, Bumped, bump_epoch};
@@ -50,6 +52,7 @@ pub struct Service {
     hub: Arc<Hub>,
     leases: Arc<Leases>,
     places: place::Places,
+    access: access::Access,
     waits: convergence::Waits,
     checkers: check::Checkers,
     content_max_bytes: usize,
@@ -65,8 +68,8 @@ impl Service {
         leases: Arc<Leases>,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, waits, checkers) = Default::default();
-        Self { store, signer, hub, leases, places, waits, checkers, content_max_bytes }
+        let (places, access, waits, checkers) = Default::default();
+        Self { store, signer, hub, leases, places, access, waits, checkers, content_max_bytes }
     }
 
     /// Who signs.

@@ -2,6 +2,7 @@
 
 use super::write::Begun;
 use super::{Context, Service};
+use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{CreateNamespace, Page, UpdateNamespace};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::{check_etag, check_note};
@@ -70,11 +71,33 @@ impl Service {
         self.store.read().await?.namespace(id).await
     }
 
-    /// A page of namespaces.
+    /// A page of the namespaces that the caller may read, and where it ended unless it is the last.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn list_namespaces(&self, page: &Page<NamespaceId>) -> Result<Vec<Namespace>> {
-        self.store.read().await?.namespaces(page).await
+    pub async fn list_namespaces(
+        &self,
+        context: &Context,
+        page: &Page<NamespaceId>,
+    ) -> Result<(Vec<Namespace>, Option<NamespaceId>)> {
+        let tx = self.store.read().await?;
+        let end = |last: Option<&NamespaceId>, found: usize| last.filter(|_| found == page.size as usize).cloned();
+        if context.grants.permit(Permission::Read) {
+            let found = tx.namespaces(page).await?;
+            let end = end(found.last().map(|last| &last.id), found.len());
+            return Ok((found, end));
+        }
+        let members: Vec<String> = context.principal.members().collect();
+        let mine = tx.namespaces_of(&members, page).await?;
+        let mut found = Vec::with_capacity(mine.len());
+        for id in &mine {
+            // The row alone gives nobody a role.
+            let name = id.name();
+            let may = self.authorize(&context.principal, Rpc::GetNamespace, ("name", &name), context.now).await;
+            if may.is_ok() {
+                found.push(tx.namespace(id).await?);
+            }
+        }
+        Ok((found, end(mine.last(), mine.len())))
     }
 }

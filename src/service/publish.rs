@@ -4,12 +4,13 @@ use super::check::Occasion;
 use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service, Signer};
-use crate::domain::Result;
+use crate::domain::access::Permission;
 use crate::domain::command::Publish;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
 use crate::domain::outcome::Published;
 use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Reason, Result};
 
 /// A version as it is once published.
 pub(super) fn signed(signer: &Signer, context: &Context, version: Version) -> Result<Version> {
@@ -42,9 +43,15 @@ impl Service {
     /// Publishes a version, staging it first when the caller did not.
     ///
     /// # Errors
-    /// `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `APPROVALS_MISSING`, `SEVERAL_OPEN_DRAFTS`,
+    /// `PERMISSION_DENIED`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `APPROVALS_MISSING`, `SEVERAL_OPEN_DRAFTS`,
     /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn publish(&self, context: &Context, request: Publish) -> Result<Published> {
+        if request.activate {
+            context.require(Permission::Activate)?;
+        }
+        if request.break_glass {
+            return Err(Error::new(Reason::Unimplemented, "break_glass is not in this version of the server"));
+        }
         check_request(&request)?;
         let call = self.call(context, "Publish", &request)?;
         let tx = self.store.read().await?;

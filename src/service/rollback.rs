@@ -5,6 +5,7 @@ use super::draft::state_change;
 use super::publish::signed;
 use super::write::{Begun, Write};
 use super::{Context, Service};
+use crate::domain::access::Permission;
 use crate::domain::command::Rollback;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
@@ -19,9 +20,15 @@ impl Service {
     /// Puts an older version in force, at a new revision.
     ///
     /// # Errors
-    /// `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
+    /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
     /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
+        if request.copy_forward {
+            context.require(Permission::Publish)?;
+        }
+        if request.skip_validation {
+            context.require(Permission::Administer)?;
+        }
         lifecycle::check_reason(&request.reason)?;
         if request.version < 0 {
             return Err(Error::invalid("version", "must be a number from 1, or 0 for the one before"));

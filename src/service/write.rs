@@ -139,7 +139,12 @@ impl Write<'_> {
         } else {
             signer.statement(&self.namespace, head, &change, &actor, now)?
         };
-        let Change { kind, reason, policy, versions, pointers, settings, skipped_validation } = change;
+        let Change { kind, reason, policy, versions, pointers, settings, skipped_validation, access } = change;
+        let access_revision = match &access {
+            // The bindings were proven before this one changed them.
+            Some(_) => self.tx.access_revision(),
+            None => self.call.service.access.revision(signer, &self.namespace, &self.tx).await?,
+        };
         let cursor = head.next();
         let payload = Payload {
             store: signer.store().to_owned(),
@@ -156,6 +161,8 @@ impl Write<'_> {
             changes: pointers,
             settings,
             skipped_validation,
+            access,
+            access_revision,
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
         };
         let event = sealed(signer, head, &payload, statement)?;

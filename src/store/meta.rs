@@ -74,9 +74,11 @@ pub(super) fn namespace_row(id: &str, description: &str, epoch: i64, now: Micros
     namespaces::ActiveModel {
         id: Set(id.to_owned()),
         description: Set(description.to_owned()),
+        settings: Set("{}".to_owned()),
         epoch: Set(epoch),
         head_revision: Set(0),
         head_hash: Set(vec![0; 32]),
+        access_revision: Set(0),
         etag: Set(1),
         create_time: Set(now.0),
     }

@@ -9,7 +9,7 @@ use super::entity::namespaces::{ActiveModel, Column, Entity, Model};
 use super::error::failed;
 use super::meta::namespace_row;
 use super::rows;
-use super::transaction::{ReadTx, WriteTx, namespace_not_found, update_one};
+use super::transaction::{ReadTx, WriteTx, update_one};
 use crate::domain::Result;
 use crate::domain::command::Page;
 use crate::domain::event::Head;
@@ -23,7 +23,7 @@ impl ReadTx {
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
     pub async fn namespace(&self, id: &NamespaceId) -> Result<Namespace> {
-        self.find_namespace(id).await?.ok_or_else(|| namespace_not_found(id))
+        self.find_namespace(id).await?.ok_or_else(|| id.not_found())
     }
 
     /// A namespace, if it is there.

@@ -21,7 +21,7 @@ use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, PointerChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
-use crate::domain::{Error, Reason, Result};
+use crate::domain::{Error, Result};
 
 /// A consistent view: every read through it sees the same commit.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub struct WriteTx {
     store: Store,
     namespace: NamespaceId,
     head: Head,
+    access_revision: i64,
 }
 
 /// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
@@ -94,11 +95,12 @@ impl Store {
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
         let row = namespaces::Entity::find_by_id(namespace.as_str());
         let locked = if planted(Defect::RevisionFromSequence) { row } else { row.lock_exclusive() };
-        let row = locked.one(&tx).await.map_err(failed)?.ok_or_else(|| namespace_not_found(namespace))?;
+        let row = locked.one(&tx).await.map_err(failed)?.ok_or_else(|| namespace.not_found())?;
         let head = rows::head(&row)?;
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
-        Ok(WriteTx { read: ReadTx { tx }, store: self.clone(), namespace: namespace.clone(), head })
+        let access_revision = row.access_revision;
+        Ok(WriteTx { read: ReadTx { tx }, store: self.clone(), namespace: namespace.clone(), head, access_revision })
     }
 
     /// Makes what a transaction did so, then runs `after`.
@@ -138,11 +140,6 @@ fn from_sequence(mut head: Head) -> Head {
     head
 }
 
-/// The error for a namespace that is not there.
-pub(super) fn namespace_not_found(namespace: &NamespaceId) -> Error {
-    Error::new(Reason::NamespaceNotFound, format!("{} does not exist", namespace.name())).about(namespace.name())
-}
-
 /// Writes the set columns of exactly the row that `key` names. Nothing is read back: rows carry schemas and manifests.
 pub(super) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, key: impl IntoCondition) -> Result<()> {
     let done = A::Entity::update_many().set(row).filter(key.into_condition()).exec(tx).await.map_err(failed)?;
@@ -167,6 +164,19 @@ impl WriteTx {
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// The last revision that changed a role binding of this log, what this write did included.
+    #[must_use]
+    pub fn access_revision(&self) -> i64 {
+        self.access_revision
+    }
+
+    /// The next event changes a role binding.
+    pub(super) async fn access_changes(&mut self) -> Result<()> {
+        self.access_revision = self.head.next().revision;
+        let row = namespaces::ActiveModel { access_revision: Set(self.access_revision), ..Default::default() };
+        update_one(self.tx(), row, namespaces::Column::Id.eq(self.namespace.as_str())).await
     }
 
     /// Appends the one event of this write, moves its pointers and the head.
@@ -259,7 +269,7 @@ impl WriteTx {
     /// # Errors
     /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
     pub async fn commit(self, after: impl FnOnce() + Send + 'static) -> Result<()> {
-        let Self { read, store, namespace, head } = self;
+        let Self { read, store, namespace, head, .. } = self;
         let inner = Arc::clone(&store.inner);
         let noted = move || {
             inner.memory.note(&namespace, head.cursor);

@@ -47,14 +47,14 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
         })
     }
 
-    /// The event is proven, and the namespace's row names it as the end of the log.
+    /// The event is proven, and the namespace's row names it as the end of the log. Answers the payload.
     ///
     /// # Errors
     /// `DATA_LOSS`.
-    fn head(&self, event: &Event, head: Head) -> Result<()> {
-        self.event(event)?;
+    fn head(&self, event: &Event, head: Head) -> Result<Payload> {
+        let payload = self.event(event)?;
         if event.hash == head.hash && event.cursor == head.cursor {
-            return Ok(());
+            return Ok(payload);
         }
         Err(Error::data_loss(format!("{}: its head is not its last event", event.namespace)))
     }

@@ -60,7 +60,7 @@ on_both_databases! {
             assert!(error.contains("are immutable"), "{sql}: {error}");
         }
         if !hub.database_url.starts_with("sqlite") {
-            let all = [TRUNCATED.join(", "), "reports, runs".to_owned()].join(", ");
+            let all = [TRUNCATED.join(", "), "reports, runs, approvals, manifests".to_owned()].join(", ");
             for tables in TRUNCATED.iter().map(|table| format!("{table} CASCADE")).chain([all]) {
                 let error = hub.try_tamper(&format!("TRUNCATE {tables}")).expect_err(&tables);
                 assert!(error.contains("are immutable"), "{tables}: {error}");

@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests spawn their own tasks and look at their own environment")]
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod activate;
 #[cfg(test)]
 mod active;
@@ -51,6 +53,8 @@ mod outage;
 mod publish;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod roles;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]

@@ -34,10 +34,10 @@ async fn works(hub: &Hub) {
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
     assert_eq!(active(&client, "p").await, 1);
-    assert_eq!(hub.tamper("SELECT count(*) FROM seaql_migrations"), "2");
+    assert_eq!(hub.tamper("SELECT count(*) FROM seaql_migrations"), "3");
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces WHERE id IN ('system', 'default')"), "2");
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces"), "2");
-    assert_eq!(hub.tamper("SELECT head_revision FROM namespaces WHERE id = 'system'"), "1", "made by one of them");
+    assert_eq!(hub.tamper("SELECT head_revision FROM namespaces WHERE id = 'system'"), "2", "the namespace and the admin, made by one");
 }
 
 on_both_databases! {

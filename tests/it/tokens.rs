@@ -11,8 +11,8 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+use crate::harness::callers::{grant, issue};
 use crate::harness::calls::{NAMESPACE, draft_request, policy, release};
-use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 
 /// One call of each kind: reads and writes of each service, and the stream.
@@ -57,14 +57,6 @@ fn forge(good: &str, header: &[(&str, Value)], claims: &[(&str, Value)], sign: i
     let message = format!("{}.{}", replaced(0, header), replaced(1, claims));
     let signature = URL_SAFE_NO_PAD.encode(sign(message.as_bytes()));
     format!("{message}.{signature}")
-}
-
-fn issue(hub: &Hub, arguments: &[&str]) -> String {
-    let mut command = binary();
-    command.args(["token", "issue", "--data-dir"]).arg(hub.data_dir()).args(arguments);
-    let output = command.output().expect("the binary runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
 #[tokio::test]
@@ -160,10 +152,13 @@ async fn two_tokens_are_one_too_many() {
 #[tokio::test]
 async fn a_token_that_is_issued_is_accepted() {
     let hub = Hub::start(Database::Sqlite).await;
+    let binding = grant(&hub.client().await, "ci", pb::Role::Admin, NAMESPACE).await;
     let client = hub.client_with(Some(issue(&hub, &["--subject", "ci", "--ttl", "1h"]))).await;
     release(&client, "p", "a: 1").await;
     let log = crate::harness::watching::log(&client).await;
-    assert!(!log.is_empty() && log.iter().all(|event| event.actor == "local:ci"), "{log:?}");
+    let (granted, rest) = log.split_first().expect("events");
+    assert_eq!((granted.actor.as_str(), binding.creator.as_str()), ("local:admin", "local:admin"));
+    assert!(!rest.is_empty() && rest.iter().all(|event| event.actor == "local:ci"), "{log:?}");
 }
 
 #[tokio::test]

@@ -2,20 +2,24 @@
 //! that is possible; nothing here reads anything but the request.
 
 mod admin;
+mod bindings;
 mod both;
 mod fields;
 mod lists;
 mod mutations;
 mod runs;
+mod scope;
 mod subscribers;
 mod sync;
 
 pub use admin::{create_namespace, list_namespaces, update_namespace};
+pub use bindings::{create_role_binding, delete_role_binding, list_role_bindings};
 pub use fields::{delivery, namespace, policy, version};
 pub use lists::{EventList, VersionList, list_events, list_policies, list_versions};
 pub use mutations::{
     abandon_draft, activate, create_policy, deactivate, draft, publish, rollback, stage, update_policy,
 };
 pub use runs::{get_run, record_run};
+pub use scope::Scoped;
 pub use subscribers::{get_convergence, lease, list_subscribers, report_status};
 pub use sync::{get_active, watch};

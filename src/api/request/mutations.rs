@@ -154,7 +154,8 @@ pub fn stage(request: &pb::StageRequest) -> Result<Stage> {
 /// `INVALID_ARGUMENT`.
 pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
     let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
-    Ok(Publish { target, etag, activate: request.activate, reason: request.reason })
+    let pb::PublishRequest { activate, reason, break_glass, .. } = request;
+    Ok(Publish { target, etag, activate, reason, break_glass })
 }
 
 /// Activate.

@@ -21,6 +21,16 @@ fn kind(from: EventKind) -> pb::EventKind {
         EventKind::Rollback => pb::EventKind::Rollback,
         EventKind::Deactivate => pb::EventKind::Deactivate,
         EventKind::BumpEpoch => pb::EventKind::BumpEpoch,
+        EventKind::CreateRoleBinding => pb::EventKind::CreateRoleBinding,
+        EventKind::DeleteRoleBinding => pb::EventKind::DeleteRoleBinding,
+        EventKind::ApproveVersion => pb::EventKind::ApproveVersion,
+        EventKind::RejectVersion => pb::EventKind::RejectVersion,
+        EventKind::BreakGlass => pb::EventKind::BreakGlass,
+        EventKind::PrepareSigningKey => pb::EventKind::PrepareSigningKey,
+        EventKind::ActivateSigningKey => pb::EventKind::ActivateSigningKey,
+        EventKind::RevokeSigningKey => pb::EventKind::RevokeSigningKey,
+        EventKind::Resign => pb::EventKind::Resign,
+        EventKind::RevokeToken => pb::EventKind::RevokeToken,
     }
 }
 

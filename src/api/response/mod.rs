@@ -1,12 +1,14 @@
 //! The domain, written for the wire.
 
 mod active;
+mod binding;
 mod event;
 mod policy;
 mod subscriber;
 mod version;
 
 pub use active::{activation, active_bundle, cursor, heartbeat, reconnect, snapshot, snapshot_part};
+pub use binding::role_binding;
 pub use event::{activation_summary, event};
 pub use policy::{namespace, policy};
 pub use subscriber::{convergence, run, subscriber};

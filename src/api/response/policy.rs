@@ -10,6 +10,7 @@ use crate::domain::policy::{BumpRule, Policy, PolicyKind};
 #[must_use]
 pub fn namespace(from: Namespace) -> pb::Namespace {
     pb::Namespace {
+        quotas: None,
         name: from.id.name(),
         description: from.description,
         head: Some(cursor(from.cursor)),

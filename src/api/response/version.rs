@@ -29,6 +29,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         version_req: requirement.version_req.to_string(),
     });
     pb::Version {
+        approvals: Vec::new(),
         name: from.policy.version(from.number),
         version: from.number,
         state: state.into(),

@@ -23,6 +23,7 @@ const DATA_DIR: &str = "./policyhub-data";
 const GRPC_PORT: u16 = 7070;
 const HTTP_PORT: u16 = 7071;
 const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
+const RECHECK_INTERVAL_MS: u64 = 30_000;
 const POLL_INTERVAL_MS: u64 = 1_000;
 const DRAIN_TIMEOUT_MS: u64 = 20_000;
 /// Closing the database and sending the last traces come after it, and all of it must fit into 30 s.
@@ -105,6 +106,9 @@ pub struct WatchConfig {
     /// 100 ms to 10 s. Too high: a dead stream is noticed late. Too low: every watch costs a message and every
     /// namespace a signature, that often.
     pub heartbeat_interval: Duration,
+    /// 100 ms to 60 s. Too high: who lost a role, or whose token ended, keeps the watch that much longer. Too low: every
+    /// watch costs work that often.
+    pub recheck_interval: Duration,
     /// 50 ms to 1 s. Too high: changes made at another replica arrive late. Too low:
     /// idle replicas load the database.
     pub poll_interval: Duration,
@@ -144,6 +148,11 @@ impl Settings {
                     "heartbeat_interval_ms",
                     self.heartbeat_interval_ms.unwrap_or(HEARTBEAT_INTERVAL_MS),
                     100..=10_000,
+                )?,
+                recheck_interval: milliseconds(
+                    "recheck_interval_ms",
+                    self.recheck_interval_ms.unwrap_or(RECHECK_INTERVAL_MS),
+                    100..=60_000,
                 )?,
                 poll_interval: milliseconds(
                     "poll_interval_ms",
@@ -260,6 +269,7 @@ impl Config {
             },
             "token_audience": keys.token_audience,
             "heartbeat_interval_ms": ms(watch.heartbeat_interval),
+            "recheck_interval_ms": ms(watch.recheck_interval),
             "poll_interval_ms": ms(watch.poll_interval),
             "listen_notify": watch.listen_notify,
             "watch_ring_events": watch.ring_events,

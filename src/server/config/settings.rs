@@ -130,6 +130,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
     pub heartbeat_interval_ms: Option<u64>,
 
+    /// Time between questions whether the caller of a watch still may have it, 100 to 60000 [default: 30000]
+    #[arg(long, env = "POLICYHUB_RECHECK_INTERVAL_MS", value_name = "MS")]
+    pub recheck_interval_ms: Option<u64>,
+
     /// Time between looks for other replicas' changes, 50 to 1000 [default: 1000]
     #[arg(long, env = "POLICYHUB_POLL_INTERVAL_MS", value_name = "MS")]
     pub poll_interval_ms: Option<u64>,
@@ -220,6 +224,7 @@ impl Settings {
             signing_algorithm: self.signing_algorithm.or(file.signing_algorithm),
             token_audience: self.token_audience.or(file.token_audience),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
+            recheck_interval_ms: self.recheck_interval_ms.or(file.recheck_interval_ms),
             poll_interval_ms: self.poll_interval_ms.or(file.poll_interval_ms),
             listen_notify: self.listen_notify.or(file.listen_notify),
             watch_ring_events: self.watch_ring_events.or(file.watch_ring_events),

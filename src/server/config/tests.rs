@@ -73,6 +73,7 @@ fn defaults_are_the_documented_ones() {
             "signing_algorithm": "EdDSA",
             "token_audience": "policyhub",
             "heartbeat_interval_ms": 10_000,
+            "recheck_interval_ms": 30_000,
             "poll_interval_ms": 1_000,
             "listen_notify": true,
             "watch_ring_events": 1_024,
@@ -174,6 +175,8 @@ fn values_out_of_range_are_refused_by_key() {
     for (text, key) in [
         ("heartbeat_interval_ms = 99", "heartbeat_interval_ms"),
         ("heartbeat_interval_ms = 10001", "heartbeat_interval_ms"),
+        ("recheck_interval_ms = 99", "recheck_interval_ms"),
+        ("recheck_interval_ms = 60001", "recheck_interval_ms"),
         ("poll_interval_ms = 49", "poll_interval_ms"),
         ("poll_interval_ms = 1001", "poll_interval_ms"),
         ("drain_timeout_ms = 22001", "drain_timeout_ms"),

@@ -1,13 +1,18 @@
 //! The tables, one file each. Only the store names them.
 
+pub mod approvals;
 pub mod contents;
 pub mod events;
 pub mod idempotency;
+pub mod manifests;
 pub mod namespaces;
 pub mod pointer_changes;
 pub mod policies;
 pub mod reports;
+pub mod revoked_tokens;
+pub mod role_bindings;
 pub mod runs;
+pub mod signing_keys;
 pub mod store_meta;
 pub mod subscribers;
 pub mod versions;

@@ -11,9 +11,11 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     pub description: String,
+    pub settings: String,
     pub epoch: i64,
     pub head_revision: i64,
     pub head_hash: Vec<u8>,
+    pub access_revision: i64,
     pub etag: i64,
     pub create_time: i64,
 }

@@ -1,0 +1,54 @@
+//! Requests about role bindings.
+
+use super::both::both;
+use crate::api::page::List;
+use crate::api::pb;
+use crate::domain::access::Role;
+use crate::domain::binding::{BindingName, parse_member, parse_place, place};
+use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Result};
+
+fn role(from: i32) -> Result<Role> {
+    match pb::Role::try_from(from) {
+        Ok(pb::Role::Viewer) => Ok(Role::Viewer),
+        Ok(pb::Role::Subscriber) => Ok(Role::Subscriber),
+        Ok(pb::Role::Author) => Ok(Role::Author),
+        Ok(pb::Role::Approver) => Ok(Role::Approver),
+        Ok(pb::Role::Publisher) => Ok(Role::Publisher),
+        Ok(pb::Role::Activator) => Ok(Role::Activator),
+        Ok(pb::Role::Admin) => Ok(Role::Admin),
+        Ok(pb::Role::Unspecified) | Err(_) => Err(Error::invalid("role_binding.role", "must be one of the roles")),
+    }
+}
+
+/// CreateRoleBinding.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn create_role_binding(request: pb::CreateRoleBindingRequest) -> Result<CreateRoleBinding> {
+    let given = request.role_binding.ok_or_else(|| Error::invalid("role_binding", "is required"))?;
+    let place = parse_place("role_binding.namespace", &given.namespace);
+    let member = parse_member("role_binding.member", &given.member);
+    let (namespace, (role, member)) = both(place, both(role(given.role), member))?;
+    Ok(CreateRoleBinding { namespace, role, member, reason: request.reason })
+}
+
+/// DeleteRoleBinding.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<DeleteRoleBinding> {
+    Ok(DeleteRoleBinding { name: BindingName::parse("id", &request.id)?, reason: request.reason })
+}
+
+/// ListRoleBindings.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_role_bindings(request: &pb::ListRoleBindingsRequest) -> Result<(NamespaceId, List, Page<String>)> {
+    let namespace = parse_place("parent", &request.parent)?;
+    let list = List::new(&["ListRoleBindings", &place(&namespace)]);
+    let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
+    Ok((namespace, list, page))
+}

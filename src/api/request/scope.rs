@@ -1,0 +1,102 @@
+//! Which resource a request is about, before anything of it is checked: permission comes first.
+
+use crate::api::pb;
+
+/// A request that names what it is about.
+pub trait Scoped {
+    /// The field that names it, and the name as it was sent, whatever it holds; empty for what belongs to no namespace.
+    fn scope(&self) -> (&str, &str);
+
+    /// The second one, of a request about two.
+    fn other_scope(&self) -> Option<(&str, &str)> {
+        None
+    }
+}
+
+impl Scoped for pb::DiffVersionsRequest {
+    fn scope(&self) -> (&str, &str) {
+        ("from", &self.from)
+    }
+
+    fn other_scope(&self) -> Option<(&str, &str)> {
+        Some(("to", &self.to))
+    }
+}
+
+macro_rules! scoped {
+    ($($request:ident => $field:ident,)*) => {$(
+        impl Scoped for pb::$request {
+            fn scope(&self) -> (&str, &str) {
+                (stringify!($field), &self.$field)
+            }
+        }
+    )*};
+}
+
+macro_rules! store_wide {
+    ($($request:ident,)*) => {$(
+        impl Scoped for pb::$request {
+            fn scope(&self) -> (&str, &str) {
+                ("", "")
+            }
+        }
+    )*};
+}
+
+/// The name in a message that may be missing.
+macro_rules! scoped_inside {
+    ($($request:ident => $message:ident . $field:ident,)*) => {$(
+        impl Scoped for pb::$request {
+            fn scope(&self) -> (&str, &str) {
+                let name = self.$message.as_ref().map_or("", |inner| &inner.$field);
+                (concat!(stringify!($message), ".", stringify!($field)), name)
+            }
+        }
+    )*};
+}
+
+scoped! {
+    CreatePolicyRequest => parent,
+    GetPolicyRequest => name,
+    ListPoliciesRequest => parent,
+    DraftRequest => parent,
+    AbandonDraftRequest => name,
+    StageRequest => name,
+    PublishRequest => name,
+    ActivateRequest => parent,
+    RollbackRequest => name,
+    DeactivateRequest => name,
+    GetVersionRequest => name,
+    ListVersionsRequest => parent,
+    GetValidationReportRequest => name,
+    ApproveVersionRequest => name,
+    RejectVersionRequest => name,
+    ListEventsRequest => parent,
+    WatchActiveRequest => parent,
+    ReportStatusRequest => parent,
+    ListSubscribersRequest => parent,
+    GetConvergenceRequest => parent,
+    GetActiveRequest => name,
+    RecordRunRequest => policy,
+    GetRunRequest => parent,
+    GetNamespaceRequest => name,
+    ListRoleBindingsRequest => parent,
+    DeleteRoleBindingRequest => id,
+    VerifyLogRequest => parent,
+}
+
+scoped_inside! {
+    UpdatePolicyRequest => policy.name,
+    UpdateNamespaceRequest => namespace.name,
+    CreateRoleBindingRequest => role_binding.namespace,
+}
+
+store_wide! {
+    CreateNamespaceRequest,
+    ListNamespacesRequest,
+    ListSigningKeysRequest,
+    PrepareSigningKeyRequest,
+    ActivateSigningKeyRequest,
+    RevokeSigningKeyRequest,
+    RevokeTokenRequest,
+}

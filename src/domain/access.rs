@@ -1,0 +1,262 @@
+//! Who may do what: roles, permissions, and what each RPC asks for.
+//!
+//! The table is total: `Rpc` names every RPC of the product, `needs` has no wildcard, and a call that is none of them is
+//! refused before anything looks at it. What nobody granted is denied.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// What a member is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "each is the proto's role of the same name")]
+pub enum Role {
+    Viewer,
+    Subscriber,
+    Author,
+    Approver,
+    Publisher,
+    Activator,
+    Admin,
+}
+
+/// What an RPC asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Permission {
+    /// Read everything but secrets.
+    Read,
+    /// GetActive: what viewers read and subscribers run.
+    GetActive,
+    /// Watch, report, record runs.
+    Sync,
+    /// Make policies; write, stage and abandon drafts.
+    Author,
+    /// Approve and reject.
+    Approve,
+    /// Publish.
+    Publish,
+    /// Activate, roll back, deactivate.
+    Activate,
+    /// Settings, bindings, keys, and what skips a check.
+    Administer,
+}
+
+/// Where the permission has to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Any caller whose credential is good. What it answers is filtered, or public.
+    Authenticated,
+    /// In the namespace the request names.
+    InNamespace(Permission),
+    /// In all namespaces.
+    StoreWide(Permission),
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: &[Role] =
+        &[Role::Viewer, Role::Subscriber, Role::Author, Role::Approver, Role::Publisher, Role::Activator, Role::Admin];
+
+    /// Whether the role includes the permission (DESIGN §8).
+    #[must_use]
+    pub fn permits(self, permission: Permission) -> bool {
+        use Permission as P;
+        match self {
+            Self::Viewer => matches!(permission, P::Read | P::GetActive),
+            Self::Subscriber => matches!(permission, P::GetActive | P::Sync),
+            Self::Author => matches!(permission, P::Read | P::GetActive | P::Author),
+            Self::Approver => matches!(permission, P::Read | P::GetActive | P::Approve),
+            Self::Publisher => matches!(permission, P::Read | P::GetActive | P::Publish),
+            Self::Activator => matches!(permission, P::Read | P::GetActive | P::Activate),
+            Self::Admin => true,
+        }
+    }
+
+    /// The word kept in the database and in events.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "VIEWER",
+            Self::Subscriber => "SUBSCRIBER",
+            Self::Author => "AUTHOR",
+            Self::Approver => "APPROVER",
+            Self::Publisher => "PUBLISHER",
+            Self::Activator => "ACTIVATOR",
+            Self::Admin => "ADMIN",
+        }
+    }
+}
+
+impl Permission {
+    /// The word of an error's metadata.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::GetActive => "get-active",
+            Self::Sync => "sync",
+            Self::Author => "author",
+            Self::Approve => "approve",
+            Self::Publish => "publish",
+            Self::Activate => "activate",
+            Self::Administer => "administer",
+        }
+    }
+}
+
+/// The roles a caller has where a call is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grants {
+    roles: BTreeSet<Role>,
+}
+
+impl Grants {
+    /// Whether one of the roles includes the permission.
+    #[must_use]
+    pub fn permit(&self, permission: Permission) -> bool {
+        self.roles.iter().any(|role| role.permits(permission))
+    }
+
+    /// The roles.
+    pub fn roles(&self) -> impl Iterator<Item = Role> + '_ {
+        self.roles.iter().copied()
+    }
+
+    /// Whether there is no role at all: then not even the existence of what is asked for is told.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.roles.is_empty()
+    }
+}
+
+impl FromIterator<Role> for Grants {
+    fn from_iter<I: IntoIterator<Item = Role>>(roles: I) -> Self {
+        Self { roles: roles.into_iter().collect() }
+    }
+}
+
+/// Writes the list of RPCs once: the enum, all of them, their paths, and what they need.
+macro_rules! rpcs {
+    ($($service:literal { $($rpc:ident => $needs:expr,)* })*) => {
+        /// Every RPC of `policyhub.v1`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each is the proto's RPC of the same name")]
+        pub enum Rpc { $($($rpc,)*)* }
+
+        impl Rpc {
+            /// Every RPC.
+            pub const ALL: &[Rpc] = &[$($(Rpc::$rpc,)*)*];
+
+            /// Its path on the wire: `/policyhub.v1.PolicyService/Draft`.
+            #[must_use]
+            pub fn path(self) -> &'static str {
+                match self { $($(Self::$rpc => concat!("/policyhub.v1.", $service, "/", stringify!($rpc)),)*)* }
+            }
+
+            /// What a caller must have.
+            #[must_use]
+            pub fn needs(self) -> Needs {
+                match self { $($(Self::$rpc => $needs,)*)* }
+            }
+        }
+    };
+}
+
+rpcs! {
+    "PolicyService" {
+        CreatePolicy => Needs::InNamespace(Permission::Author),
+        GetPolicy => Needs::InNamespace(Permission::Read),
+        ListPolicies => Needs::InNamespace(Permission::Read),
+        UpdatePolicy => Needs::InNamespace(Permission::Administer),
+        Draft => Needs::InNamespace(Permission::Author),
+        AbandonDraft => Needs::InNamespace(Permission::Author),
+        Stage => Needs::InNamespace(Permission::Author),
+        // With `activate`, Activate too; with `break_glass`, Administer.
+        Publish => Needs::InNamespace(Permission::Publish),
+        Activate => Needs::InNamespace(Permission::Activate),
+        // With `skip_validation`, Administer too; COPY_FORWARD publishes, so Publish too.
+        Rollback => Needs::InNamespace(Permission::Activate),
+        Deactivate => Needs::InNamespace(Permission::Activate),
+        GetVersion => Needs::InNamespace(Permission::Read),
+        ListVersions => Needs::InNamespace(Permission::Read),
+        DiffVersions => Needs::InNamespace(Permission::Read),
+        GetValidationReport => Needs::InNamespace(Permission::Read),
+        ApproveVersion => Needs::InNamespace(Permission::Approve),
+        RejectVersion => Needs::InNamespace(Permission::Approve),
+        ListEvents => Needs::InNamespace(Permission::Read),
+    }
+    "SyncService" {
+        GetActive => Needs::InNamespace(Permission::GetActive),
+        WatchActive => Needs::InNamespace(Permission::Sync),
+        ReportStatus => Needs::InNamespace(Permission::Sync),
+        ListSubscribers => Needs::InNamespace(Permission::Read),
+        GetConvergence => Needs::InNamespace(Permission::Read),
+        RecordRun => Needs::InNamespace(Permission::Sync),
+        GetRun => Needs::InNamespace(Permission::Read),
+    }
+    "AdminService" {
+        CreateNamespace => Needs::StoreWide(Permission::Administer),
+        GetNamespace => Needs::InNamespace(Permission::Read),
+        // Those that the caller may read.
+        ListNamespaces => Needs::Authenticated,
+        UpdateNamespace => Needs::StoreWide(Permission::Administer),
+        CreateRoleBinding => Needs::InNamespace(Permission::Administer),
+        ListRoleBindings => Needs::InNamespace(Permission::Read),
+        DeleteRoleBinding => Needs::InNamespace(Permission::Administer),
+        // Public keys: also at /.well-known/jwks.json, without a token.
+        ListSigningKeys => Needs::Authenticated,
+        PrepareSigningKey => Needs::StoreWide(Permission::Administer),
+        ActivateSigningKey => Needs::StoreWide(Permission::Administer),
+        RevokeSigningKey => Needs::StoreWide(Permission::Administer),
+        RevokeToken => Needs::StoreWide(Permission::Administer),
+        VerifyLog => Needs::InNamespace(Permission::Read),
+    }
+}
+
+impl Rpc {
+    /// The RPC of a path.
+    #[must_use]
+    pub fn of_path(path: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|rpc| rpc.path() == path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_those_of_the_design() {
+        let may = |role: Role| -> Vec<&str> {
+            let all = [
+                Permission::Read,
+                Permission::GetActive,
+                Permission::Sync,
+                Permission::Author,
+                Permission::Approve,
+                Permission::Publish,
+                Permission::Activate,
+                Permission::Administer,
+            ];
+            all.into_iter().filter(|permission| role.permits(*permission)).map(Permission::as_str).collect()
+        };
+        assert_eq!(may(Role::Viewer), ["read", "get-active"]);
+        assert_eq!(may(Role::Subscriber), ["get-active", "sync"]);
+        assert_eq!(may(Role::Author), ["read", "get-active", "author"]);
+        assert_eq!(may(Role::Approver), ["read", "get-active", "approve"]);
+        assert_eq!(may(Role::Publisher), ["read", "get-active", "publish"]);
+        assert_eq!(may(Role::Activator), ["read", "get-active", "activate"]);
+        assert_eq!(may(Role::Admin).len(), 8);
+    }
+
+    #[test]
+    fn a_path_names_its_rpc_and_nothing_else_does() {
+        for rpc in Rpc::ALL {
+            assert_eq!(Rpc::of_path(rpc.path()), Some(*rpc));
+        }
+        for other in ["", "/", "/policyhub.v1.PolicyService/draft", "/policyhub.v1.PolicyService/Draft/", "Draft"] {
+            assert_eq!(Rpc::of_path(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Role bindings: which member has which role, in one namespace or in all.
+//!
+//! A member is written as in the log: `{issuer}:{subject}`, `group:{issuer}:{group}`, or a SPIFFE ID.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::access::Role;
+use super::limits::MEMBER_MAX_CHARS;
+use super::name::NamespaceId;
+use super::principal::Principal;
+use super::time::Micros;
+use super::{Error, Reason, Result};
+
+/// The word for all namespaces.
+pub const ALL_NAMESPACES: &str = "*";
+/// What comes before the id of a binding in its name.
+const COLLECTION: &str = "roleBindings";
+
+/// A role of a member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleBinding {
+    /// Its name.
+    pub name: BindingName,
+    /// The role.
+    pub role: Role,
+    /// Who has it.
+    pub member: String,
+    /// Who granted it.
+    pub creator: String,
+    /// When.
+    pub create_time: Micros,
+}
+
+/// The name of a binding: the log it is an event of, and its id there.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BindingName {
+    /// The namespace where it holds; `system` for one that holds in all.
+    pub namespace: NamespaceId,
+    /// Unique there.
+    pub id: String,
+}
+
+/// What an event says of the bindings of its log: which one changed, and all that are there now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessChange {
+    /// The one that was made or taken away.
+    pub binding: RoleBinding,
+    /// Digest of all bindings of the log after it, in order of their ids.
+    pub bindings_digest: super::digest::Digest,
+}
+
+/// Where a binding holds, as callers write it: `namespaces/{namespace}`, or `*` for all. Answers the log it belongs to.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn parse_place(field: &str, text: &str) -> Result<NamespaceId> {
+    if text == ALL_NAMESPACES {
+        return Ok(NamespaceId::system());
+    }
+    match NamespaceId::parse_name(field, text) {
+        Ok(namespace) if namespace.is_system() => {
+            Err(Error::invalid(field, "the namespace system has no bindings of its own; use * for all namespaces"))
+        }
+        Ok(namespace) => Ok(namespace),
+        Err(_) => Err(Error::invalid(field, "must be namespaces/{namespace}, or * for all")),
+    }
+}
+
+/// Where a binding holds, as callers read it.
+#[must_use]
+pub fn place(namespace: &NamespaceId) -> String {
+    if namespace.is_system() { ALL_NAMESPACES.to_owned() } else { namespace.name() }
+}
+
+/// Takes a member.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn parse_member(field: &str, text: &str) -> Result<String> {
+    let rule = "must be {issuer}:{subject}, group:{issuer}:{group} or spiffe://{trust domain}/{path}";
+    let named = |text: &str| text.split_once(':').is_some_and(|(issuer, name)| !issuer.is_empty() && is_name(name));
+    let well_formed = match text.split_once(':') {
+        Some(("group", rest)) => named(rest),
+        _ => named(text),
+    };
+    if well_formed && text.len() <= MEMBER_MAX_CHARS {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::invalid(field, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
+    }
+}
+
+/// A SPIFFE ID is longer than a subject may be; otherwise the rule is the same.
+fn is_name(text: &str) -> bool {
+    text.starts_with("//") && text.bytes().all(|byte| byte.is_ascii_graphic()) || Principal::is_subject(text)
+}
+
+impl BindingName {
+    /// Takes `namespaces/{namespace}/roleBindings/{id}`, or `roleBindings/{id}` for one that holds in all.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn parse(field: &str, text: &str) -> Result<Self> {
+        let (namespace, id) = match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["namespaces", namespace, COLLECTION, id] => (NamespaceId::parse(field, namespace)?, *id),
+            [COLLECTION, id] => (NamespaceId::system(), *id),
+            _ => {
+                let rule = "must be namespaces/{namespace}/roleBindings/{id} or roleBindings/{id}";
+                return Err(Error::invalid(field, rule));
+            }
+        };
+        let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if is_id {
+            Ok(Self { namespace, id: id.to_owned() })
+        } else {
+            Err(Error::invalid(field, "is no id of a binding"))
+        }
+    }
+
+    /// The error for a binding that is not there.
+    #[must_use]
+    pub fn not_found(&self) -> Error {
+        Error::new(Reason::BindingNotFound, format!("{self} does not exist")).about(self)
+    }
+}
+
+impl fmt::Display for BindingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_system() {
+            write!(f, "{COLLECTION}/{}", self.id)
+        } else {
+            write!(f, "{}/{COLLECTION}/{}", self.namespace.name(), self.id)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_have_three_forms() {
+        let good =
+            ["local:admin", "okta:auth0|12", "group:okta:ops team", "spiffe://example.org/ns/prod/sa/ci", "a:b:c"];
+        for text in good {
+            assert_eq!(parse_member("member", text).expect(text), text);
+        }
+        let long = format!("local:{}", "a".repeat(MEMBER_MAX_CHARS));
+        for text in
+            ["", "admin", ":admin", "local:", "group:okta", "group:okta:", "group::x", "local:a\nb", " local: a", &long]
+        {
+            let error = parse_member("member", text).err().map(|error| error.reason);
+            assert_eq!(error, Some(Reason::InvalidArgument), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_places_read_as_they_are_written() {
+        for text in ["namespaces/default/roleBindings/0192-ab", "roleBindings/0192-ab"] {
+            assert_eq!(BindingName::parse("id", text).expect(text).to_string(), text);
+        }
+        for text in
+            ["", "roleBindings/", "roleBindings/../x", "namespaces/Default/roleBindings/1", "x/1", "roleBindings/1/2"]
+        {
+            assert!(BindingName::parse("id", text).is_err(), "{text:?}");
+        }
+        assert_eq!(place(&parse_place("namespace", "*").expect("all")), "*");
+        assert_eq!(place(&parse_place("namespace", "namespaces/a").expect("one")), "namespaces/a");
+        assert!(parse_place("namespace", "namespaces/system").is_err());
+    }
+}

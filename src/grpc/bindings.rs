@@ -1,0 +1,45 @@
+//! What `AdminService` says of role bindings.
+
+use tonic::{Request, Response, Status};
+
+use super::admin::AdminHandler;
+use crate::api::status::status;
+use crate::api::{pb, request, response};
+
+type Answer<T> = Result<Response<T>, Status>;
+
+impl AdminHandler {
+    pub(super) async fn grant(
+        &self,
+        asked: Request<pb::CreateRoleBindingRequest>,
+    ) -> Answer<pb::CreateRoleBindingResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::create_role_binding(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.create_role_binding(&context, command).await.map_err(status)?;
+        let role_binding = Some(response::role_binding(done.binding));
+        Ok(Response::new(pb::CreateRoleBindingResponse { role_binding, revision: done.revision }))
+    }
+
+    pub(super) async fn bindings(
+        &self,
+        asked: Request<pb::ListRoleBindingsRequest>,
+    ) -> Answer<pb::ListRoleBindingsResponse> {
+        self.0.read(&asked).await?;
+        let (namespace, list, page) = request::list_role_bindings(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_role_bindings(&namespace, &page).await.map_err(status)?;
+        let key = found.last().map(|binding| binding.name.id.clone());
+        let next_page_token = list.next(found.len() == page.size as usize, key);
+        let role_bindings = found.into_iter().map(response::role_binding).collect();
+        Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
+    }
+
+    pub(super) async fn revoke(
+        &self,
+        asked: Request<pb::DeleteRoleBindingRequest>,
+    ) -> Answer<pb::DeleteRoleBindingResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::delete_role_binding(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.delete_role_binding(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::DeleteRoleBindingResponse { revision: done.revision }))
+    }
+}

@@ -1,0 +1,107 @@
+//! Role bindings: the rows, and the revision of the log that changed them last.
+
+use sea_orm::{
+    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
+
+use super::connect::Store;
+use super::entity::namespaces;
+use super::entity::role_bindings::{Column, Entity, Model};
+use super::error::failed;
+use super::rows;
+use super::transaction::{ReadTx, WriteTx};
+use crate::domain::binding::{BindingName, RoleBinding};
+use crate::domain::command::Page;
+use crate::domain::event::Head;
+use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Result};
+
+/// What a namespace's row says of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogState {
+    /// The end of the log.
+    pub head: Head,
+    /// The last revision that changed a role binding; 0: none did.
+    pub access_revision: i64,
+}
+
+impl Store {
+    /// What the rows of some namespaces say of their logs, in one query. A namespace that is not there is left out.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    pub async fn log_states(&self, ids: &[&NamespaceId]) -> Result<Vec<(NamespaceId, LogState)>> {
+        let ids = ids.iter().map(|id| id.as_str());
+        let query = namespaces::Entity::find().filter(namespaces::Column::Id.is_in(ids));
+        let rows = query.all(&self.reader()?).await.map_err(failed)?;
+        rows.into_iter().map(|row| Ok((rows::namespace(row.clone())?.id, state(&row)?))).collect()
+    }
+}
+
+fn state(row: &namespaces::Model) -> Result<LogState> {
+    Ok(LogState { head: rows::head(row)?, access_revision: row.access_revision })
+}
+
+impl ReadTx {
+    /// What the row of a namespace says of its log, if it is there.
+    pub async fn log_state(&self, id: &NamespaceId) -> Result<Option<LogState>> {
+        let row = namespaces::Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
+        row.as_ref().map(state).transpose()
+    }
+
+    /// Every binding of a log, in order of their ids. Bounded by `limits::ROLE_BINDINGS_PER_NAMESPACE_MAX`.
+    pub async fn bindings(&self, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
+        let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).order_by_asc(Column::Id);
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(binding).collect()
+    }
+
+    /// The namespaces of a page in which one of the members has a role, in order of their ids.
+    pub async fn namespaces_of(&self, members: &[String], page: &Page<NamespaceId>) -> Result<Vec<NamespaceId>> {
+        let mut mine = Condition::all().add(Column::Member.is_in(members));
+        if let Some(after) = &page.after {
+            mine = mine.add(Column::Namespace.gt(after.as_str()));
+        }
+        let query = Entity::find().select_only().column(Column::Namespace).distinct().filter(mine);
+        let query = query.order_by_asc(Column::Namespace).limit(u64::from(page.size));
+        let ids: Vec<String> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
+        let parse = |id: String| NamespaceId::parse("namespace", &id);
+        ids.into_iter().map(|id| parse(id).map_err(|error| Error::data_loss(error.message))).collect()
+    }
+}
+
+fn binding(row: Model) -> Result<RoleBinding> {
+    let namespace = NamespaceId::parse("namespace", &row.namespace);
+    Ok(RoleBinding {
+        name: BindingName { namespace: namespace.map_err(|error| Error::data_loss(error.message))?, id: row.id },
+        role: rows::word("role", &row.role)?,
+        member: row.member,
+        creator: row.creator,
+        create_time: Micros(row.create_time),
+    })
+}
+
+impl WriteTx {
+    /// Adds a binding, by the event that will stand next.
+    pub async fn insert_binding(&mut self, binding: &RoleBinding) -> Result<()> {
+        let row = Model {
+            namespace: self.namespace().to_string(),
+            id: binding.name.id.clone(),
+            role: binding.role.as_str().to_owned(),
+            member: binding.member.clone(),
+            creator: binding.creator.clone(),
+            create_time: binding.create_time.0,
+            revision: self.head().next().revision,
+        };
+        Entity::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
+        self.access_changes().await
+    }
+
+    /// Takes a binding away, by the event that will stand next.
+    pub async fn delete_binding(&mut self, name: &BindingName) -> Result<()> {
+        let key = (self.namespace().to_string(), name.id.clone());
+        Entity::delete_by_id(key).exec(self.tx()).await.map_err(failed)?;
+        self.access_changes().await
+    }
+}

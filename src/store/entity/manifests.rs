@@ -1,0 +1,27 @@
+//! Table `manifests`.
+//!
+//! Manifests of published versions signed again, because the key of the first one was revoked.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "manifests")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub namespace: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub policy: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i64,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key_id: String,
+    pub manifest: String,
+    pub revision: i64,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

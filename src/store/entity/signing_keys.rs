@@ -1,0 +1,27 @@
+//! Table `signing_keys`.
+//!
+//! The signing keys and where they stand. Public halves only: private keys never see the database.
+
+use sea_orm::entity::prelude::*;
+
+/// A row.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "signing_keys")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key_id: String,
+    pub algorithm: String,
+    pub jwk: String,
+    pub state: String,
+    pub prepare_time: i64,
+    pub activate_time: Option<i64>,
+    pub retire_time: Option<i64>,
+    pub revoke_time: Option<i64>,
+    pub revision: i64,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

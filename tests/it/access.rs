@@ -1,0 +1,290 @@
+//! Every RPC of the contract, asked for by every role, by nobody and by a stranger of another namespace.
+//!
+//! Walks the descriptor set: an RPC that this table does not know is a failure, so is one that the server lets through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use policyhub::client::pb;
+use prost_reflect::prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage as _, Value};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::harness::callers::{caller, grant, issue, namespace};
+use crate::harness::{Hub, on_both_databases};
+
+/// Which roles may call what; "*" any caller, and for what concerns the whole store the same roles, granted on `*`.
+const TABLE: &[(&str, &str)] = &[
+    ("CreatePolicy", "author"),
+    ("GetPolicy", "viewer author approver publisher activator"),
+    ("ListPolicies", "viewer author approver publisher activator"),
+    ("UpdatePolicy", ""),
+    ("Draft", "author"),
+    ("AbandonDraft", "author"),
+    ("Stage", "author"),
+    ("Publish", "publisher"),
+    ("Activate", "activator"),
+    ("Rollback", "activator"),
+    ("Deactivate", "activator"),
+    ("GetVersion", "viewer author approver publisher activator"),
+    ("ListVersions", "viewer author approver publisher activator"),
+    ("DiffVersions", "viewer author approver publisher activator"),
+    ("GetValidationReport", "viewer author approver publisher activator"),
+    ("ApproveVersion", "approver"),
+    ("RejectVersion", "approver"),
+    ("ListEvents", "viewer author approver publisher activator"),
+    ("GetActive", "viewer subscriber author approver publisher activator"),
+    ("WatchActive", "subscriber"),
+    ("ReportStatus", "subscriber"),
+    ("ListSubscribers", "viewer author approver publisher activator"),
+    ("GetConvergence", "viewer author approver publisher activator"),
+    ("RecordRun", "subscriber"),
+    ("GetRun", "viewer author approver publisher activator"),
+    ("CreateNamespace", "store"),
+    ("GetNamespace", "viewer author approver publisher activator"),
+    ("ListNamespaces", "*"),
+    ("UpdateNamespace", "store"),
+    ("CreateRoleBinding", ""),
+    ("ListRoleBindings", "viewer author approver publisher activator"),
+    ("DeleteRoleBinding", ""),
+    ("ListSigningKeys", "*"),
+    ("PrepareSigningKey", "store"),
+    ("ActivateSigningKey", "store"),
+    ("RevokeSigningKey", "store"),
+    ("RevokeToken", "store"),
+    ("VerifyLog", "viewer author approver publisher activator"),
+];
+
+const ROLES: [(&str, pb::Role); 7] = [
+    ("viewer", pb::Role::Viewer),
+    ("subscriber", pb::Role::Subscriber),
+    ("author", pb::Role::Author),
+    ("approver", pb::Role::Approver),
+    ("publisher", pb::Role::Publisher),
+    ("activator", pb::Role::Activator),
+    ("admin", pb::Role::Admin),
+];
+
+/// Bytes in, bytes out.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Raw
+    }
+
+    fn decoder(&mut self) -> Self {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        bytes::BufMut::put_slice(buffer, &item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        bytes::Buf::advance(buffer, bytes::Buf::remaining(buffer));
+        Ok(Some(()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+fn methods() -> Vec<MethodDescriptor> {
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS).expect("the descriptor set");
+    let ours = pool.services().filter(|service| service.package_name() == "policyhub.v1").collect::<Vec<_>>();
+    ours.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
+}
+
+/// Sets the one field that names what a request is about. What it names is not there, and everything else is missing: a call
+/// that is let through changes nothing and is refused for another reason.
+fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
+    let mut message = DynamicMessage::new(method.input());
+    let (policy, version) = (format!("{place}/policies/absent"), format!("{place}/policies/absent/versions/1"));
+    let value = |text: &str| Value::String(text.to_owned());
+    match method.name() {
+        "CreateNamespace" | "ListNamespaces" | "ListSigningKeys" | "PrepareSigningKey" | "ActivateSigningKey"
+        | "RevokeSigningKey" | "RevokeToken" => {}
+        "UpdatePolicy" => nested(&mut message, "policy", "name", &policy),
+        "UpdateNamespace" => nested(&mut message, "namespace", "name", place),
+        "CreateRoleBinding" => nested(&mut message, "role_binding", "namespace", place),
+        "DeleteRoleBinding" => message.set_field_by_name("id", value(&format!("{place}/roleBindings/ab"))),
+        "DiffVersions" => {
+            message.set_field_by_name("from", value(&version));
+            message.set_field_by_name("to", value(&version));
+        }
+        "RecordRun" => message.set_field_by_name("policy", value(&policy)),
+        "Draft" | "ListVersions" => message.set_field_by_name("parent", value(&policy)),
+        "GetNamespace" => message.set_field_by_name("name", value(place)),
+        "GetPolicy" | "Rollback" | "Deactivate" => message.set_field_by_name("name", value(&policy)),
+        // Ends at once when it is let through: nobody resumes in epoch -1.
+        "WatchActive" => {
+            message.set_field_by_name("parent", value(place));
+            message.set_field_by_name("subscriber_id", value("no id"));
+        }
+        _ if method.input().get_field_by_name("parent").is_some() => message.set_field_by_name("parent", value(place)),
+        _ => message.set_field_by_name("name", value(&version)),
+    }
+    message.encode_to_vec()
+}
+
+fn nested(message: &mut DynamicMessage, field: &str, inner: &str, text: &str) {
+    let descriptor = message.descriptor().get_field_by_name(field).expect(field);
+    let mut value = DynamicMessage::new(descriptor.kind().as_message().expect("a message").clone());
+    value.set_field_by_name(inner, Value::String(text.to_owned()));
+    message.set_field_by_name(field, Value::Message(value));
+}
+
+/// One caller's connection.
+struct Caller {
+    grpc: tonic::client::Grpc<tonic::transport::Channel>,
+    token: Option<String>,
+}
+
+impl Caller {
+    async fn new(hub: &Hub, token: Option<String>) -> Self {
+        let channel = tonic::transport::Endpoint::from_shared(hub.grpc.clone()).expect("an address");
+        Self { grpc: tonic::client::Grpc::new(channel.connect().await.expect("a connection")), token }
+    }
+
+    /// The status of a call; OK when it was answered.
+    async fn call(&mut self, method: &MethodDescriptor, place: &str) -> Status {
+        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+        let mut asked = tonic::Request::new(request(method, place));
+        if let Some(token) = &self.token {
+            asked.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+        }
+        self.grpc.ready().await.expect("ready");
+        let path = path.parse().expect("a path");
+        let answer = self.grpc.server_streaming(asked, path, Raw).await;
+        let mut stream = match answer {
+            Ok(answer) => answer.into_inner(),
+            Err(status) => return status,
+        };
+        match stream.message().await {
+            Ok(_) => Status::ok(""),
+            Err(status) => status,
+        }
+    }
+}
+
+/// The reason in the details of a status; empty without one.
+fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+fn may(method: &str, role: &str) -> bool {
+    let (_, roles) = TABLE.iter().find(|(name, _)| *name == method).expect("in the table");
+    *roles == "*" || role == "admin" && *roles != "store" || roles.split(' ').any(|each| each == role)
+}
+
+on_both_databases! {
+    /// A role lets through exactly what the table says: in its namespace, and everywhere when it holds in all.
+    async fn every_rpc_asks_for_its_role(hub: Hub) {
+        let named: BTreeSet<String> = methods().iter().map(|method| method.name().to_owned()).collect();
+        let known: BTreeSet<String> = TABLE.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(named, known, "the table and the contract name the same RPCs");
+
+        let admin = hub.client().await;
+        namespace(&admin, "other").await;
+        for (name, role) in ROLES {
+            grant(&admin, name, role, "namespaces/default").await;
+            grant(&admin, &format!("{name}-all"), role, "*").await;
+        }
+        for (name, _) in ROLES {
+            let token = |subject: &str| Some(issue(&hub, &["--subject", subject, "--ttl", "1h"]));
+            let mut here = Caller::new(&hub, token(name)).await;
+            let mut everywhere = Caller::new(&hub, token(&format!("{name}-all"))).await;
+            for method in methods() {
+                let allowed = may(method.name(), name);
+                let status = here.call(&method, "namespaces/default").await;
+                let refused = reason(&status) == "PERMISSION_DENIED";
+                assert_eq!(refused, !allowed, "{name} calls {}: {status:?}", method.name());
+                assert_eq!(refused, status.code() == Code::PermissionDenied, "{status:?}");
+
+                let wide = allowed || name == "admin";
+                let status = everywhere.call(&method, "namespaces/other").await;
+                let refused = reason(&status) == "PERMISSION_DENIED";
+                assert_eq!(refused, !wide, "{name} of all calls {}: {status:?}", method.name());
+            }
+        }
+    }
+
+    /// Whoever has no role in a namespace gets one answer, whether it is there or not, whatever else is wrong with the call.
+    async fn hidden_and_absent_look_alike(hub: Hub) {
+        let admin = hub.client().await;
+        namespace(&admin, "theirs").await;
+        namespace(&admin, "hidden").await;
+        grant(&admin, "stranger", pb::Role::Admin, "namespaces/theirs").await;
+        let of = |subject: &str| Some(issue(&hub, &["--subject", subject, "--ttl", "1h"]));
+        let callers = [("nobody", of("nobody")), ("stranger", of("stranger"))];
+        let mut answers = BTreeMap::new();
+        for (who, token) in callers {
+            let mut caller = Caller::new(&hub, token).await;
+            for method in methods() {
+                let hidden = caller.call(&method, "namespaces/hidden").await;
+                let absent = caller.call(&method, "namespaces/absent").await;
+                let shown = |status: &Status, id: &str| {
+                    let details = status.get_error_details();
+                    let info = details.error_info().map(|info| (info.reason.clone(), BTreeMap::from_iter(info.metadata.clone())));
+                    let about = details.resource_info().map(|about| about.resource_name.replace(id, "~"));
+                    (status.code(), status.message().replace(id, "~"), info, about, status.details().len())
+                };
+                assert_eq!(shown(&hidden, "hidden"), shown(&absent, "absent"), "{who} calls {}", method.name());
+                answers.entry(reason(&hidden)).or_insert_with(BTreeSet::new).insert(method.name().to_owned());
+            }
+        }
+        let of_store: BTreeSet<String> =
+            TABLE.iter().filter(|(_, roles)| *roles == "store").map(|(name, _)| (*name).to_owned()).collect();
+        let open: BTreeSet<String> = ["ListNamespaces", "ListSigningKeys"].map(str::to_owned).into();
+        assert_eq!(answers.get("PERMISSION_DENIED"), Some(&of_store));
+        assert_eq!(answers.get(""), Some(&open));
+        assert_eq!(answers.get("NAMESPACE_NOT_FOUND").map(BTreeSet::len), Some(methods().len() - of_store.len() - open.len()));
+        assert_eq!(answers.len(), 3, "{answers:?}");
+    }
+
+    /// Without a credential nothing is told at all.
+    async fn nobody_is_told_anything(hub: Hub) {
+        let mut caller = Caller::new(&hub, None).await;
+        for method in methods() {
+            let status = caller.call(&method, "namespaces/default").await;
+            assert_eq!((status.code(), reason(&status).as_str()), (Code::Unauthenticated, "TOKEN_MISSING"));
+        }
+    }
+
+    /// A name that can be of no namespace tells a member what is wrong with it, and others nothing.
+    async fn a_malformed_name_is_explained_to_members_only(hub: Hub) {
+        let admin = hub.client().await;
+        grant(&admin, "viewer", pb::Role::Viewer, "namespaces/default").await;
+        for name in ["", "namespace/default", "namespaces/Default", "namespaces//policies/p", "%", "namespaces"] {
+            let asked = pb::GetPolicyRequest { name: name.to_owned() };
+            let member = caller(&hub, "viewer").await.get_policy(asked.clone()).await.expect_err("no such name");
+            assert_eq!((member.code, member.reason.as_str()), (Code::InvalidArgument, "INVALID_ARGUMENT"), "{name}");
+            let other = caller(&hub, "nobody").await.get_policy(asked).await.expect_err("no such name");
+            assert_eq!((other.code, other.reason.as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Callers of the local issuer, and what they are granted.
+
+use policyhub::client::{Client, ClientError, pb};
+
+use super::Hub;
+use super::hub::binary;
+
+/// A token for a subject of the local issuer.
+pub fn issue(hub: &Hub, arguments: &[&str]) -> String {
+    let mut command = binary();
+    command.args(["token", "issue", "--data-dir"]).arg(hub.data_dir()).args(arguments);
+    let output = command.output().expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// A caller without a role.
+pub async fn caller(hub: &Hub, subject: &str) -> Client {
+    hub.client_with(Some(issue(hub, &["--subject", subject, "--ttl", "1h"]))).await
+}
+
+/// Grants a role to a subject of the local issuer; `place` is `namespaces/…` or `*`. Answers the binding.
+pub async fn grant(admin: &Client, subject: &str, role: pb::Role, place: &str) -> pb::RoleBinding {
+    let granted = try_grant(admin, &format!("local:{subject}"), role, place).await;
+    granted.expect("a grant").role_binding.expect("a binding")
+}
+
+/// The same, when it may be refused.
+pub async fn try_grant(
+    admin: &Client,
+    member: &str,
+    role: pb::Role,
+    place: &str,
+) -> Result<pb::CreateRoleBindingResponse, ClientError> {
+    let role_binding = pb::RoleBinding {
+        role: role.into(),
+        member: member.to_owned(),
+        namespace: place.to_owned(),
+        ..Default::default()
+    };
+    let request = pb::CreateRoleBindingRequest { role_binding: Some(role_binding), ..Default::default() };
+    admin.create_role_binding(request).await
+}
+
+/// Takes a role away.
+pub async fn take_away(admin: &Client, binding: &str) -> Result<pb::DeleteRoleBindingResponse, ClientError> {
+    admin.delete_role_binding(pb::DeleteRoleBindingRequest { id: binding.to_owned(), ..Default::default() }).await
+}
+
+/// Makes a namespace.
+pub async fn namespace(admin: &Client, id: &str) {
+    let request = pb::CreateNamespaceRequest { namespace_id: id.to_owned(), ..Default::default() };
+    admin.create_namespace(request).await.expect("a namespace");
+}
