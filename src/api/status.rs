@@ -56,6 +56,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::NoOpenDraft
         | Reason::SeveralOpenDrafts
         | Reason::VersionNotOpen
+        | Reason::VersionNotStaged
         | Reason::VersionNotPublished
         | Reason::ValidationFailed
         | Reason::ApprovalsMissing

@@ -8,9 +8,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
 use super::{
-    abandon, activate, active, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace, policy,
+    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace,
 };
-use super::{publish, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
+use super::{
+    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch,
+};
 use crate::client::name::NamespaceId;
 
 /// Policy Hub: versions of policies, signed, activated, rolled back, and watched.
@@ -58,6 +60,8 @@ pub struct Global {
 pub enum Command {
     Draft(draft::Arguments),
     Stage(stage::Arguments),
+    Approve(approve::Arguments),
+    Reject(reject::Arguments),
     Publish(publish::Arguments),
     Activate(activate::Arguments),
     Rollback(rollback::Arguments),
@@ -101,22 +105,37 @@ pub enum Command {
     Config(server_commands::ConfigCommands),
 }
 
-/// Flags of every mutation.
+/// The flag of every call that changes something.
 #[derive(Debug, Clone, Args)]
-pub struct Mutation {
+pub struct RequestId {
     /// Idempotency key, at most 64 printable ASCII characters [default: a new UUID]
     #[arg(long, value_name = "ID", value_parser = request_id)]
     pub request_id: Option<String>,
+}
+
+/// Flags of every mutation that can be rehearsed.
+#[derive(Debug, Clone, Args)]
+pub struct Mutation {
+    #[command(flatten)]
+    request_id: RequestId,
     /// Check and answer as it would; change nothing
     #[arg(long, visible_alias = "dry-run")]
     pub validate_only: bool,
+}
+
+impl RequestId {
+    /// The id given, or a new one.
+    #[must_use]
+    pub fn given_or_new(&self) -> String {
+        self.request_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+    }
 }
 
 impl Mutation {
     /// The id given, or a new one.
     #[must_use]
     pub fn request_id(&self) -> String {
-        self.request_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+        self.request_id.given_or_new()
     }
 }
 
@@ -166,7 +185,10 @@ mod tests {
             "stage pricing",
             "stage pricing@3",
             "stage pricing@v1.2.0",
+            "approve pricing@3 --digest sha256:00 --reason fine --request-id r",
+            "reject pricing@v1.2.0 --digest sha256:00 --reason bad",
             "publish pricing@3 --activate --reason launch --etag abc",
+            "publish pricing@3 --break-glass --reason fire",
             "activate pricing@3 --reason launch --expected pricing=2 --dry-run",
             "activate pricing@3 limits@v1.0.0 --reason launch",
             "rollback pricing --reason bad",
@@ -218,6 +240,10 @@ mod tests {
             "rollback pricing",
             "deactivate pricing",
             "publish pricing --activate",
+            "publish pricing@3 --break-glass",
+            "approve pricing@3",
+            "approve pricing --digest sha256:00",
+            "reject pricing@3 --digest sha256:00",
             "abandon pricing",
             "stage Pricing",
             "stage pricing@0",

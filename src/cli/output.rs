@@ -34,6 +34,7 @@ macro_rules! named {
 named!(
     AbandonDraftResponse,
     ActivateResponse,
+    ApproveVersionResponse,
     CreateNamespaceResponse,
     CreateRoleBindingResponse,
     DeleteRoleBindingResponse,
@@ -57,6 +58,7 @@ named!(
     ListVersionsResponse,
     PublishResponse,
     RecordRunResponse,
+    RejectVersionResponse,
     RollbackResponse,
     StageResponse,
     UpdatePolicyResponse,

@@ -18,7 +18,10 @@ pub struct Arguments {
     /// Activate it in the same transaction
     #[arg(long, requires = "reason")]
     activate: bool,
-    /// Why; required to activate
+    /// Publish without the approvals that are missing: for emergencies, needs the role admin, and is on record as such
+    #[arg(long, requires = "reason")]
+    break_glass: bool,
+    /// Why; required to activate and to break the glass
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     /// Fail unless the version is still the one with this etag
@@ -32,13 +35,13 @@ pub struct Arguments {
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::PublishRequest {
-        break_glass: false,
         name: arguments.target.name(&session.namespace),
         etag: arguments.etag,
         activate: arguments.activate,
         reason: arguments.reason,
         request_id: request_id.clone(),
         validate_only: arguments.mutation.validate_only,
+        break_glass: arguments.break_glass,
     };
     let response = session.client.publish(request).await;
     let response = response.with_context(|| format!("failed to publish {}", arguments.target))?;

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::args::Mutation;
+use super::args::RequestId;
 use super::names::short;
 use super::pages;
 use super::session::Session;
@@ -56,7 +56,7 @@ pub struct Grant {
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
-    once: Once,
+    request_id: RequestId,
 }
 
 /// Who has which role
@@ -82,7 +82,7 @@ pub struct Revoke {
     #[arg(long, default_value = "", hide_default_value = true)]
     reason: String,
     #[command(flatten)]
-    once: Once,
+    request_id: RequestId,
 }
 
 /// Where a role holds.
@@ -91,20 +91,6 @@ struct Place {
     /// In all namespaces, instead of the one of --namespace
     #[arg(long)]
     all_namespaces: bool,
-}
-
-/// The flag of a mutation that can't be tried.
-#[derive(Debug, Clone, Args)]
-struct Once {
-    /// Idempotency key, at most 64 printable ASCII characters [default: a new UUID]
-    #[arg(long, value_name = "ID", value_parser = super::args::request_id)]
-    request_id: Option<String>,
-}
-
-impl Once {
-    fn request_id(self) -> String {
-        Mutation { request_id: self.request_id, validate_only: false }.request_id()
-    }
 }
 
 impl Place {
@@ -123,7 +109,7 @@ pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
 }
 
 async fn grant(session: &Session, arguments: Grant) -> anyhow::Result<()> {
-    let request_id = arguments.once.request_id();
+    let request_id = arguments.request_id.given_or_new();
     let request = pb::CreateRoleBindingRequest {
         role_binding: Some(pb::RoleBinding {
             role: role(arguments.role).into(),
@@ -169,7 +155,7 @@ fn row(binding: &pb::RoleBinding) -> Vec<String> {
 }
 
 async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
-    let request_id = arguments.once.request_id();
+    let request_id = arguments.request_id.given_or_new();
     let (id, reason) = (arguments.id.clone(), arguments.reason);
     let request = pb::DeleteRoleBindingRequest { id, reason, request_id: request_id.clone() };
     let response = session.client.delete_role_binding(request).await;

@@ -9,9 +9,11 @@ use super::failure::{Usage, exit_code, explain};
 use super::output::say;
 use super::session::Session;
 use super::{
-    abandon, activate, active, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace, policy,
+    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace,
 };
-use super::{publish, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch};
+use super::{
+    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch,
+};
 
 /// How long work that can't be stopped may hold up the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
@@ -72,6 +74,8 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Draft(arguments) => draft::run(session, arguments).await,
         Command::Stage(arguments) => stage::run(session, arguments).await,
+        Command::Approve(arguments) => approve::run(session, arguments).await,
+        Command::Reject(arguments) => reject::run(session, arguments).await,
         Command::Publish(arguments) => publish::run(session, arguments).await,
         Command::Activate(arguments) => activate::run(session, arguments).await,
         Command::Rollback(arguments) => rollback::run(session, arguments).await,

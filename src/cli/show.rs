@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use super::names::VersionTarget;
+use super::names::{VersionTarget, policy_name};
 use super::output::{Format, say, write_stdout};
 use super::session::Session;
 use super::text;
@@ -28,5 +28,17 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     }
     let version = response.version.unwrap_or_default();
     say(&text::version(&version));
+    if [pb::VersionState::Draft, pb::VersionState::Staged].contains(&version.state()) {
+        say(&review(session, &version, policy_name(&session.namespace, &arguments.target.policy)).await?);
+    }
     write_stdout(&version.content)
+}
+
+/// What a reviewer needs besides the content: its whole digest, and how many approvals there are.
+async fn review(session: &Session, version: &pb::Version, policy: String) -> anyhow::Result<String> {
+    let response = session.client.get_policy(pb::GetPolicyRequest { name: policy }).await;
+    let policy = response.context("failed to read how many approvals it needs")?.policy.unwrap_or_default();
+    let required = policy.settings.unwrap_or_default().required_approvals;
+    let (given, approvals) = (version.approvals.len(), text::approvals(&version.approvals));
+    Ok(format!("{}\n{given} of {required} approvals\n{approvals}", version.digest).trim_end().to_owned())
 }

@@ -125,6 +125,21 @@ pub fn done_at(done: &str, revision: i64) -> String {
     if revision == 0 { String::new() } else { format!("{done}{}\n", at_revision(revision)) }
 }
 
+/// Approvals, one per line: `approved by local:ann until 2026-01-02T03:04:05Z: fine`.
+#[must_use]
+pub fn approvals(approvals: &[pb::Approval]) -> String {
+    let mut text = String::new();
+    for approval in approvals {
+        let _ = write!(text, "approved by {} until ", line(&approval.approver));
+        text.push_str(&time(approval.expire_time.as_ref()));
+        if !approval.reason.is_empty() {
+            let _ = write!(text, ": {}", line(&approval.reason));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 /// Pointers that moved, one per line: `pricing 2 -> 3 sha256:…`.
 #[must_use]
 pub fn moves(activation: &pb::ActivationSummary) -> String {
@@ -200,6 +215,19 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(version(&shown), "pricing@3 1.2.0 PUBLISHED sha256:abababababab");
+    }
+
+    #[test]
+    fn an_approval_is_one_line() {
+        let approval = |reason: &str| pb::Approval {
+            approver: "local:ann".to_owned(),
+            reason: reason.to_owned(),
+            expire_time: Some(prost_types::Timestamp::default()),
+            ..Default::default()
+        };
+        let text = approvals(&[approval("read\nit"), approval("")]);
+        let line = "approved by local:ann until 1970-01-01T00:00:00Z";
+        assert_eq!(text, format!("{line}: read it\n{line}\n"));
     }
 
     #[test]

@@ -72,7 +72,7 @@ mutations!(policy {
     rollback(RollbackRequest) -> RollbackResponse, "Puts an older version back in force, at a new revision.";
     deactivate(DeactivateRequest) -> DeactivateResponse, "Removes the active pointer of a policy.";
     approve_version(ApproveVersionRequest) -> ApproveVersionResponse, "Approves the digest of a staged version.";
-    reject_version(RejectVersionRequest) -> RejectVersionResponse, "Ends a staged version that shall not be published.";
+    reject_version(RejectVersionRequest) -> RejectVersionResponse, "Ends a draft or a staged version that shall not be published.";
 });
 
 reads!(sync {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Role;
 use super::binding::BindingName;
+use super::digest::Digest;
 use super::event::Cursor;
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
@@ -107,6 +108,20 @@ mod requests {
     pub struct Stage {
         pub target: PolicyOrVersion,
         pub etag: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct ApproveVersion {
+        pub version: VersionName,
+        pub digest: Digest,
+        pub reason: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct RejectVersion {
+        pub version: VersionName,
+        pub digest: Digest,
+        pub reason: String,
     }
 
     #[derive(Debug, Clone, Serialize)]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::binding::AccessChange;
 use super::digest::{Digest, Hash};
 use super::name::{NamespaceId, PolicyId};
@@ -59,7 +60,7 @@ pub struct PointerChange {
     pub previous: i64,
 }
 
-/// One version that changed its state.
+/// One version that changed its state, or was approved as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionChange {
     /// Its policy.
@@ -81,7 +82,7 @@ pub struct Change {
     pub reason: String,
     /// The one policy it is about.
     pub policy: Option<PolicyId>,
-    /// Versions whose state changed.
+    /// Versions whose state changed, or the one that was approved.
     pub versions: Vec<VersionChange>,
     /// Pointers that moved.
     pub pointers: Vec<PointerChange>,
@@ -91,6 +92,8 @@ pub struct Change {
     pub skipped_validation: bool,
     /// The role binding that changed.
     pub access: Option<AccessChange>,
+    /// The approval that was given, or those that a publication rests on.
+    pub approvals: Vec<Approval>,
 }
 
 /// What is hashed: written once to JSON, kept as those exact bytes.
@@ -123,6 +126,8 @@ pub struct Payload {
     /// The last revision of this log that changed a role binding, this one included; 0: none did.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub access_revision: i64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
     /// Digest of the statement that stands beside the payload, so that the chain covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_digest: Option<Digest>,
@@ -207,6 +212,7 @@ impl Change {
             settings: None,
             skipped_validation: false,
             access: None,
+            approvals: Vec::new(),
         }
     }
 }

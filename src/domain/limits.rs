@@ -27,6 +27,11 @@ pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
 /// Most requirements of a version.
 pub const REQUIRES_MAX: usize = 64;
+/// Most approvals of a version that count at once, and the most that a policy may require.
+pub const APPROVALS_PER_VERSION_MAX: usize = 64;
+/// How long an approval counts: 7 days. Shorter: reviewers of a slow release are asked twice. Longer: what nobody remembers
+/// having read is published on their word.
+pub const APPROVAL_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Largest JSON Schema of a policy.
 pub const SCHEMA_MAX_BYTES: usize = 256 * 1024;
 /// Largest page of a list.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::approval::Approval;
 use super::binding::RoleBinding;
 use super::digest::Hash;
 use super::event::{Cursor, PointerChange};
@@ -61,6 +62,14 @@ mod outcomes {
     pub struct Staged {
         pub version: Version,
         pub report: Report,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct Approved {
+        pub version: Version,
+        /// Those that count now.
+        pub approvals: Vec<Approval>,
         pub revision: i64,
     }
 

@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::handler::{Handler, unimplemented};
+use super::handler::Handler;
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
@@ -15,7 +15,8 @@ pub struct PolicyHandler(pub Handler);
 type Answer<T> = Result<Response<T>, Status>;
 
 fn listed(from: VersionWithContent) -> pb::Version {
-    response::version_with_content(from.version, from.active, from.content)
+    let approvals = response::approvals(from.approvals);
+    pb::Version { approvals, ..response::version_with_content(from.version, from.active, from.content) }
 }
 
 #[tonic::async_trait]
@@ -121,19 +122,19 @@ impl PolicyService for PolicyHandler {
     }
 
     async fn get_version(&self, asked: Request<pb::GetVersionRequest>) -> Answer<pb::GetVersionResponse> {
-        self.0.read(&asked).await?;
+        let context = self.0.read(&asked).await?;
         let name = request::version("name", &asked.get_ref().name).map_err(status)?;
         let full = asked.get_ref().view != pb::VersionView::Basic as i32;
-        let found = self.0.service.get_version(&name, full).await.map_err(status)?;
+        let found = self.0.service.get_version(&context, &name, full).await.map_err(status)?;
         Ok(Response::new(pb::GetVersionResponse { version: Some(listed(found)) }))
     }
 
     async fn list_versions(&self, asked: Request<pb::ListVersionsRequest>) -> Answer<pb::ListVersionsResponse> {
-        self.0.read(&asked).await?;
+        let context = self.0.read(&asked).await?;
         let asked = request::list_versions(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
-        let (found, cut) =
-            service.list_versions(&asked.policy, &asked.page, &asked.filter, asked.full).await.map_err(status)?;
+        let listed_versions = service.list_versions(&context, &asked.policy, &asked.page, &asked.filter, asked.full);
+        let (found, cut) = listed_versions.await.map_err(status)?;
         let key = found.last().map(|listed| listed.version.number.to_string());
         let next_page_token = asked.list.next(cut || found.len() == asked.page.size as usize, key);
         let versions = found.into_iter().map(listed).collect();
@@ -164,12 +165,21 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::GetValidationReportResponse { report }))
     }
 
-    async fn approve_version(&self, _: Request<pb::ApproveVersionRequest>) -> Answer<pb::ApproveVersionResponse> {
-        unimplemented("ApproveVersion")
+    async fn approve_version(&self, asked: Request<pb::ApproveVersionRequest>) -> Answer<pb::ApproveVersionResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::approve_version(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.approve_version(&context, command).await.map_err(status)?;
+        let approvals = response::approvals(done.approvals);
+        let version = Some(pb::Version { approvals, ..response::version(done.version, false) });
+        Ok(Response::new(pb::ApproveVersionResponse { version, revision: done.revision }))
     }
 
-    async fn reject_version(&self, _: Request<pb::RejectVersionRequest>) -> Answer<pb::RejectVersionResponse> {
-        unimplemented("RejectVersion")
+    async fn reject_version(&self, asked: Request<pb::RejectVersionRequest>) -> Answer<pb::RejectVersionResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::reject_version(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.reject_version(&context, command).await.map_err(status)?;
+        let version = Some(response::version(done.version, false));
+        Ok(Response::new(pb::RejectVersionResponse { version, revision: done.revision }))
     }
 
     async fn list_events(&self, asked: Request<pb::ListEventsRequest>) -> Answer<pb::ListEventsResponse> {

@@ -12,6 +12,7 @@ use tonic::Code;
 
 use super::listen::Cause;
 use crate::grpc::WatchSettings;
+use crate::service::Service;
 use crate::store::{Store, Wake};
 use crate::watch::{Counts, Leases};
 
@@ -112,6 +113,15 @@ impl Metrics {
             .u64_observable_gauge("policyhub_subscribers_online")
             .with_description("subscribers with an id that have a stream on this replica")
             .with_callback(move |online| online.observe(leases.online() as u64, &[]))
+            .build();
+    }
+
+    /// Shows what an operator should look at.
+    pub(super) fn observe_service(&self, service: Arc<Service>) {
+        self.meter
+            .u64_observable_counter("policyhub_break_glass")
+            .with_description("publications without the approvals they should have had")
+            .with_callback(move |broken| broken.observe(service.broken_glass(), &[]))
             .build();
     }
 

@@ -79,6 +79,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     metrics.observe_store(&parts.store);
     metrics.watch(&parts.hub.counts());
     metrics.observe_leases(parts.leases.clone());
+    metrics.observe_service(parts.service.clone());
 
     let (health, health_service) = tonic_health::server::health_reporter();
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);

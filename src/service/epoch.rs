@@ -97,6 +97,7 @@ async fn raise(
         skipped_validation: false,
         access: None,
         access_revision,
+        approvals: Vec::new(),
         statement_digest: None,
     };
     tx.raise_epoch(&sealed(signer, head, &payload, String::new())?, now).await?;

@@ -5,6 +5,7 @@
 mod access;
 mod activate;
 mod active;
+mod approve;
 mod binding;
 mod bootstrap;
 mod check;
@@ -55,6 +56,7 @@ pub struct Service {
     access: access::Access,
     waits: convergence::Waits,
     checkers: check::Checkers,
+    break_glass: publish::BreakGlass,
     content_max_bytes: usize,
 }
 
@@ -68,8 +70,8 @@ impl Service {
         leases: Arc<Leases>,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, access, waits, checkers) = Default::default();
-        Self { store, signer, hub, leases, places, access, waits, checkers, content_max_bytes }
+        let (places, access, waits, checkers, break_glass) = Default::default();
+        Self { store, signer, hub, leases, places, access, waits, checkers, break_glass, content_max_bytes }
     }
 
     /// Who signs.

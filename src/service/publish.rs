@@ -1,16 +1,21 @@
 //! Publish: the draft becomes the published version, signed; with `activate` it is in force in the same transaction.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::check::Occasion;
 use super::draft::state_change;
-use super::write::Begun;
+use super::write::{Begun, Write};
 use super::{Context, Service, Signer};
+use crate::domain::Result;
 use crate::domain::access::Permission;
+use crate::domain::approval::Approval;
 use crate::domain::command::Publish;
 use crate::domain::event::{Change, EventKind};
-use crate::domain::lifecycle;
+use crate::domain::lifecycle::{self, Grounds, PublishFacts};
 use crate::domain::outcome::Published;
+use crate::domain::policy::Policy;
+use crate::domain::report::Report;
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Reason, Result};
 
 /// A version as it is once published.
 pub(super) fn signed(signer: &Signer, context: &Context, version: Version) -> Result<Version> {
@@ -32,8 +37,21 @@ pub(super) fn signed(signer: &Signer, context: &Context, version: Version) -> Re
     })
 }
 
+/// Publications without the approvals they should have had.
+#[derive(Debug, Default)]
+pub(super) struct BreakGlass(AtomicU64);
+
+impl BreakGlass {
+    /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
+    fn alarm(&self, context: &Context, version: &Version) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let (version, actor) = (version.name(), context.actor());
+        tracing::warn!(version, actor, "break-glass: a version is published without the approvals it needs");
+    }
+}
+
 fn check_request(request: &Publish) -> Result<()> {
-    if request.activate {
+    if request.activate || request.break_glass {
         return lifecycle::check_reason(&request.reason);
     }
     lifecycle::check_note("reason", &request.reason)
@@ -50,7 +68,7 @@ impl Service {
             context.require(Permission::Activate)?;
         }
         if request.break_glass {
-            return Err(Error::new(Reason::Unimplemented, "break_glass is not in this version of the server"));
+            context.require(Permission::Administer)?;
         }
         check_request(&request)?;
         let call = self.call(context, "Publish", &request)?;
@@ -64,7 +82,8 @@ impl Service {
         if !context.delivery.validate_only {
             self.keep_failed_report(&subject.bundle.version, &report).await?;
         }
-        lifecycle::publish(&subject.policy, &subject.bundle.version, request.etag, &report)?;
+        // What needs no approvals: they are counted under the lock.
+        lifecycle::stage(&subject.bundle.version, request.etag, &report)?;
 
         let name = &subject.policy.name;
         let mut write = match call.begin(&name.namespace).await? {
@@ -72,22 +91,54 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
-        lifecycle::publish(&policy, &version, request.etag, &report)?;
+        let grounds = self.grounds(context, &write, (&policy, &version), &request, &report).await?;
         let version = signed(&self.signer, context, version)?;
         write.tx.update_version(&version).await?;
         write.tx.put_report(name, version.number, &report).await?;
         let mut change = Change {
             reason: request.reason,
             versions: vec![state_change(&version)],
+            approvals: grounds.approvals.iter().map(Approval::for_log).collect(),
             ..Change::new(EventKind::Publish, Some(&name.policy))
         };
+        if grounds.broke_glass {
+            change.kind = EventKind::BreakGlass;
+        } else if request.activate {
+            change.kind = EventKind::Activate;
+        }
+        if grounds.broke_glass && !context.delivery.validate_only {
+            self.break_glass.alarm(context, &version);
+        }
         if !request.activate {
             let recorded = write.record(change).await?;
             return write.finish(Published { version, revision: recorded.revision(), activation: None }).await;
         }
-        change.kind = EventKind::Activate;
         change.pointers.push(lifecycle::point(&policy, &version)?);
         let (activation, recorded) = write.record_activation(change).await?;
         write.finish(Published { version, revision: recorded.revision(), activation: Some(activation) }).await
+    }
+
+    /// What the publication rests on, decided on the approvals as they are under the lock.
+    async fn grounds(
+        &self,
+        context: &Context,
+        write: &Write<'_>,
+        (policy, version): (&Policy, &Version),
+        request: &Publish,
+        report: &Report,
+    ) -> Result<Grounds> {
+        let approvals = if policy.settings.required_approvals > 0 {
+            self.approvals(write.tx.read(), version).await?
+        } else {
+            Vec::new()
+        };
+        let facts = PublishFacts { policy, version, approvals: &approvals, now: context.now };
+        lifecycle::publish(facts, request.etag, report, request.break_glass)
+    }
+
+    /// How many publications broke the glass since the start.
+    #[must_use]
+    pub fn broken_glass(&self) -> u64 {
+        self.break_glass.0.load(Ordering::Relaxed)
     }
 }

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 
-use super::Service;
+use super::{Context, Service};
 use crate::checks;
+use crate::domain::approval::Approval;
 use crate::domain::bundle::Bundle;
 use crate::domain::command::{Page, VersionFilter};
 use crate::domain::lifecycle;
@@ -26,6 +27,8 @@ pub struct VersionWithContent {
     pub content: Option<Bytes>,
     /// Whether the policy points to it.
     pub active: bool,
+    /// The approvals that count now.
+    pub approvals: Vec<Approval>,
 }
 
 /// What changed between two versions.
@@ -70,12 +73,14 @@ impl Service {
     ///
     /// # Errors
     /// `VERSION_NOT_FOUND`, `POLICY_NOT_FOUND`, `NO_ACTIVE_VERSION`, `DATA_LOSS`.
-    pub async fn get_version(&self, name: &VersionName, full: bool) -> Result<VersionWithContent> {
+    pub async fn get_version(&self, context: &Context, name: &VersionName, full: bool) -> Result<VersionWithContent> {
         let tx = self.store.read().await?;
         let (policy, version) = self.resolve(&tx, name).await?;
         let active = policy.active_version == version.number;
         let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
-        Ok(VersionWithContent { version, content, active })
+        let approvals = self.approvals(&tx, &version).await?;
+        let approvals = lifecycle::counting(&policy, &version, &approvals, context.now);
+        Ok(VersionWithContent { version, content, active, approvals })
     }
 
     /// A page of versions, newest first. With content it may end early; the second answer says whether it did.
@@ -84,23 +89,28 @@ impl Service {
     /// `POLICY_NOT_FOUND`, `DATA_LOSS`.
     pub async fn list_versions(
         &self,
+        context: &Context,
         policy: &PolicyName,
         page: &Page<i64>,
         filter: &VersionFilter,
         full: bool,
     ) -> Result<(Vec<VersionWithContent>, bool)> {
         let tx = self.store.read().await?;
-        let active_version = tx.policy(policy).await?.active_version;
+        let policy = tx.policy(policy).await?;
+        let versions = tx.versions(&policy.name, page, filter).await?;
+        let approvals = self.approvals_of(&tx, &policy.name, &versions).await?;
         let mut listed = Vec::new();
         let mut bytes = 0;
-        for version in tx.versions(policy, page, filter).await? {
+        for version in versions {
             let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
             bytes += content.as_ref().map_or(0, Bytes::len);
             if bytes > PAGE_CONTENT_MAX_BYTES && !listed.is_empty() {
                 return Ok((listed, true));
             }
-            let active = version.number == active_version;
-            listed.push(VersionWithContent { version, content, active });
+            let active = version.number == policy.active_version;
+            let given = approvals.get(&version.number).map_or(&[][..], Vec::as_slice);
+            let approvals = lifecycle::counting(&policy, &version, given, context.now);
+            listed.push(VersionWithContent { version, content, active, approvals });
         }
         Ok((listed, false))
     }
@@ -125,6 +135,7 @@ impl Service {
             active: side.version.number == active_version,
             version: side.version,
             content: None,
+            approvals: Vec::new(),
         };
         Ok(Difference { from: without_content(old), to: without_content(new), unified, json_patch })
     }

@@ -21,7 +21,7 @@ impl Service {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
-    /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `APPROVALS_MISSING` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
             context.require(Permission::Publish)?;
@@ -90,7 +90,7 @@ impl Service {
     ) -> Result<Version> {
         let source = &subject.bundle.version;
         let number = policy.latest_version + 1;
-        lifecycle::check_approvals(policy, source)?;
+        lifecycle::check_copy(policy, source)?;
         let copy = Version {
             number,
             // A label belongs to one version for ever.

@@ -1,12 +1,14 @@
 //! The proof of stored rows: nothing is served that a key did not sign (THREATS §2.2).
 
 use super::signer::Signer;
-use crate::domain::event::{Event, Payload};
+use crate::domain::approval::Approval;
+use crate::domain::event::{Event, EventKind, Payload};
+use crate::domain::name::PolicyName;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
 use crate::signing::payload::Manifest;
 use crate::signing::{TYP_BUNDLE, digest_of, event_hash, jws, verify_seal, verify_statement};
-use crate::store::ActiveRow;
+use crate::store::{ActiveRow, ApprovalRow};
 use crate::watch::Verify;
 
 impl Signer {
@@ -53,6 +55,29 @@ impl Signer {
             && manifest.author == version.author
             && manifest.publisher == version.publisher;
         if same { Ok(()) } else { broken("its row says something else than its manifest".to_owned()) }
+    }
+}
+
+impl Signer {
+    /// An approval as its event says it. The row must say the same: it was written with it and never alone.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    pub(super) fn approval(&self, policy: &PolicyName, row: ApprovalRow) -> Result<Approval> {
+        let payload = self.event(&row.event)?;
+        let is_given = payload.kind == EventKind::ApproveVersion && payload.policy.as_ref() == Some(&policy.policy);
+        if let ([said], [version]) = (payload.approvals.as_slice(), payload.versions.as_slice())
+            && is_given
+            && (&version.policy, version.version, &version.digest) == (&policy.policy, row.version, &row.digest)
+            && (&payload.actor, payload.time, &payload.reason) == (&row.approver, row.create_time, &row.reason)
+            && (&said.approver, &said.digest) == (&row.approver, &row.digest)
+            && (said.create_time, said.expire_time) == (row.create_time, row.expire_time)
+            && said.revision == payload.revision
+        {
+            return Ok(Approval { reason: row.reason, ..said.clone() });
+        }
+        let name = policy.version(row.version);
+        Err(Error::data_loss(format!("{name}: event {} is not the approval its row tells of", payload.revision)))
     }
 }
 

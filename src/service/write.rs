@@ -139,7 +139,8 @@ impl Write<'_> {
         } else {
             signer.statement(&self.namespace, head, &change, &actor, now)?
         };
-        let Change { kind, reason, policy, versions, pointers, settings, skipped_validation, access } = change;
+        let Change { kind, reason, policy, versions, pointers, settings, skipped_validation, access, approvals } =
+            change;
         let access_revision = match &access {
             // The bindings were proven before this one changed them.
             Some(_) => self.tx.access_revision(),
@@ -163,6 +164,7 @@ impl Write<'_> {
             skipped_validation,
             access,
             access_revision,
+            approvals,
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
         };
         let event = sealed(signer, head, &payload, statement)?;
@@ -172,7 +174,10 @@ impl Write<'_> {
 
     /// Records an activation and says what it did.
     pub(super) async fn record_activation(&mut self, change: Change) -> Result<(Activated, Recorded)> {
-        debug_assert!(matches!(change.kind, EventKind::Activate | EventKind::Rollback | EventKind::Deactivate));
+        debug_assert!(matches!(
+            change.kind,
+            EventKind::Activate | EventKind::Rollback | EventKind::Deactivate | EventKind::BreakGlass
+        ));
         let changes = change.pointers.clone();
         let recorded = self.record(change).await?;
         let watching_streams = match self.call.service.hub.existing(&self.namespace) {

@@ -1,5 +1,7 @@
 //! The log: read in order, from any place.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
     sea_query::UnionType,
@@ -16,6 +18,9 @@ use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
+/// Events asked for by their revisions in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766.
+const EVENTS_PER_QUERY: usize = 500;
+
 impl ReadTx {
     /// One event.
     ///
@@ -25,6 +30,20 @@ impl ReadTx {
         let row = Entity::find_by_id((namespace.to_string(), revision)).one(&self.tx).await.map_err(failed)?;
         let row = row.ok_or_else(|| Error::data_loss(format!("{namespace} has no event {revision}")))?;
         rows::event(row)
+    }
+
+    /// Some events, by revision. What is not there is left out.
+    pub async fn events_at(&self, namespace: &NamespaceId, revisions: &[i64]) -> Result<BTreeMap<i64, Event>> {
+        let mut found = BTreeMap::new();
+        for chunk in revisions.chunks(EVENTS_PER_QUERY) {
+            let query = Entity::find()
+                .filter(Column::Namespace.eq(namespace.as_str()))
+                .filter(Column::Revision.is_in(chunk.iter().copied()));
+            for row in query.all(&self.tx).await.map_err(failed)? {
+                found.insert(row.revision, rows::event(row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// The events after a revision, in order, at most `limit`.

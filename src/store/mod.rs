@@ -3,6 +3,7 @@
 //! One write path: `Store::begin` locks a namespace, `WriteTx` changes rows and appends one event, `commit` makes it so.
 //! Every event stands at head + 1 with the hash of the one before; what it says was decided elsewhere.
 
+mod approvals;
 mod bindings;
 mod bounded;
 mod connect;
@@ -30,6 +31,7 @@ mod subscribers;
 mod transaction;
 mod versions;
 
+pub use approvals::ApprovalRow;
 pub use bindings::LogState;
 pub use connect::{Database, Store};
 pub use epoch::Epochs;

@@ -16,7 +16,7 @@ use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Result};
 
 /// Names what was being read when a stored value made no sense.
-fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
+pub(super) fn unreadable(what: &str) -> impl Fn(Error) -> Error + '_ {
     move |error| Error::data_loss(format!("unreadable {what}: {}", error.message))
 }
 

@@ -12,7 +12,15 @@ mod active;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod approval_races;
+#[cfg(test)]
+mod approval_tamper;
+#[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod break_glass;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]

@@ -37,7 +37,11 @@ async fn works(hub: &Hub) {
     assert_eq!(hub.tamper("SELECT count(*) FROM seaql_migrations"), "3");
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces WHERE id IN ('system', 'default')"), "2");
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces"), "2");
-    assert_eq!(hub.tamper("SELECT head_revision FROM namespaces WHERE id = 'system'"), "2", "the namespace and the admin, made by one");
+    assert_eq!(
+        hub.tamper("SELECT head_revision FROM namespaces WHERE id = 'system'"),
+        "2",
+        "the namespace and the admin, made by one"
+    );
 }
 
 on_both_databases! {

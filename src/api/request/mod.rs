@@ -17,7 +17,8 @@ pub use bindings::{create_role_binding, delete_role_binding, list_role_bindings}
 pub use fields::{delivery, namespace, policy, version};
 pub use lists::{EventList, VersionList, list_events, list_policies, list_versions};
 pub use mutations::{
-    abandon_draft, activate, create_policy, deactivate, draft, publish, rollback, stage, update_policy,
+    abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, reject_version, rollback,
+    stage, update_policy,
 };
 pub use runs::{get_run, record_run};
 pub use scope::Scoped;

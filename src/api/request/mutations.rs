@@ -4,12 +4,13 @@ use super::both::{all, at_most, both};
 use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version};
 use crate::api::pb;
 use crate::domain::command::{
-    AbandonDraft, Activate, CreatePolicy, Deactivate, Draft, Publish, Rollback, SettingsPatch, Stage, Target,
-    UpdatePolicy,
+    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, Publish, RejectVersion, Rollback,
+    SettingsPatch, Stage, Target, UpdatePolicy,
 };
+use crate::domain::digest::Digest;
 use crate::domain::label::Label;
-use crate::domain::limits::{ACTIVATION_TARGETS_MAX, REQUIRES_MAX};
-use crate::domain::name::{PolicyId, PolicyName};
+use crate::domain::limits::{ACTIVATION_TARGETS_MAX, APPROVALS_PER_VERSION_MAX, REQUIRES_MAX};
+use crate::domain::name::{PolicyId, PolicyName, VersionName};
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
 use crate::domain::{Error, Result};
@@ -33,10 +34,19 @@ fn bump_rule(value: i32) -> Result<BumpRule> {
     }
 }
 
+fn required_approvals(value: i32) -> Result<u32> {
+    let field = "policy.settings.required_approvals";
+    let required = count(field, value)?;
+    if required as usize > APPROVALS_PER_VERSION_MAX {
+        return Err(Error::invalid(field, format!("must be at most {APPROVALS_PER_VERSION_MAX}")));
+    }
+    Ok(required)
+}
+
 fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
     let counts = both(
         count("policy.settings.max_open_drafts", from.max_open_drafts),
-        count("policy.settings.required_approvals", from.required_approvals),
+        required_approvals(from.required_approvals),
     );
     let ((max_open_drafts, required_approvals), bump_rule) = both(counts, bump_rule(from.bump_rule))?;
     Ok(PolicySettings {
@@ -146,6 +156,29 @@ pub fn abandon_draft(request: pb::AbandonDraftRequest) -> Result<AbandonDraft> {
 pub fn stage(request: &pb::StageRequest) -> Result<Stage> {
     let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
     Ok(Stage { target, etag })
+}
+
+/// ApproveVersion.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn approve_version(request: pb::ApproveVersionRequest) -> Result<ApproveVersion> {
+    let (version, digest) = reviewed(&request.name, &request.digest)?;
+    Ok(ApproveVersion { version, digest, reason: request.reason })
+}
+
+/// RejectVersion.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn reject_version(request: pb::RejectVersionRequest) -> Result<RejectVersion> {
+    let (version, digest) = reviewed(&request.name, &request.digest)?;
+    Ok(RejectVersion { version, digest, reason: request.reason })
+}
+
+/// What a reviewer speaks of. Both are required: nobody decides about what they have not seen.
+fn reviewed(name: &str, digest: &str) -> Result<(VersionName, Digest)> {
+    both(exact_version("name", name), Digest::parse("digest", digest))
 }
 
 /// Publish.

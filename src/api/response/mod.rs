@@ -12,4 +12,4 @@ pub use binding::role_binding;
 pub use event::{activation_summary, event};
 pub use policy::{namespace, policy};
 pub use subscriber::{convergence, run, subscriber};
-pub use version::{report, version, version_with_content};
+pub use version::{approvals, report, version, version_with_content};

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::api::pb;
 use crate::api::time::timestamp;
+use crate::domain::approval::Approval;
 use crate::domain::report::{Check, CheckResult, Report};
 use crate::domain::version::{Version, VersionState};
 
@@ -51,6 +52,19 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         stage_time: from.stage_time.map(timestamp),
         publish_time: from.publish_time.map(timestamp),
     }
+}
+
+/// Approvals.
+#[must_use]
+pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
+    let approval = |from: Approval| pb::Approval {
+        approver: from.approver,
+        digest: from.digest.into(),
+        reason: from.reason,
+        create_time: Some(timestamp(from.create_time)),
+        expire_time: Some(timestamp(from.expire_time)),
+    };
+    from.into_iter().map(approval).collect()
 }
 
 /// A report of the version called `name`.

@@ -3,6 +3,7 @@
 //! Pure and total. The caller has locked the namespace, so the facts hold until the decision is written.
 
 mod activate;
+mod approve;
 mod draft;
 mod publish;
 
@@ -10,8 +11,9 @@ mod publish;
 mod model;
 
 pub use activate::{TargetFacts, activate, check_activate, check_reason, deactivate, no_active, point, rollback};
+pub use approve::{ApproveFacts, approve, check_copy, counting, reject};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
-pub use publish::{StageDecision, check_approvals, check_stageable, publish, stage};
+pub use publish::{Grounds, PublishFacts, StageDecision, check_stageable, publish, stage};
 
 use super::error::{Error, Reason, Result};
 use super::limits::NOTE_MAX_BYTES;

@@ -1,12 +1,14 @@
 //! The lifecycle against a reference model, and its worked states.
 //!
 //! `world` obeys the decisions as the service does, `reference` is written from the design alone. Random operations go
-//! to both: they must answer alike and look alike after every step, and `invariants` must hold of the world by itself.
+//! to both: they must answer alike and look alike after every step, and `invariants` and `separation` must hold of the
+//! world by itself.
 
 mod fixtures;
 mod invariants;
 mod operation;
 mod reference;
+mod separation;
 mod worked_states;
 mod world;
 
@@ -16,15 +18,16 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
 pub(super) use self::fixtures::{digest, new_policy, new_version, policy_name};
-use self::operation::{Operation, operation};
+use self::operation::{Answer, Operation, Rests, operation};
 use self::reference::Reference;
+use self::separation::Witness;
 use self::world::World;
 use super::super::error::Reason;
 
 const STEPS_MAX: usize = 80;
 
 /// Everything the operations can be refused for.
-const REFUSALS: [Reason; 16] = [
+const REFUSALS: [Reason; 19] = [
     Reason::InvalidArgument,
     Reason::DuplicateTarget,
     Reason::VersionNotFound,
@@ -36,30 +39,49 @@ const REFUSALS: [Reason; 16] = [
     Reason::SeveralOpenDrafts,
     Reason::TooManyOpenDrafts,
     Reason::VersionNotOpen,
+    Reason::VersionNotStaged,
     Reason::VersionNotPublished,
     Reason::ValidationFailed,
     Reason::ApprovalsMissing,
+    Reason::SelfApproval,
+    Reason::DigestMismatch,
     Reason::EtagMismatch,
     Reason::ExpectedActiveMismatch,
 ];
 
-/// Does one operation in both, compares, and says what it was refused for.
-fn step(world: &mut World, reference: &mut Reference, operation: &Operation) -> Option<Reason> {
-    let before = world.clone();
-    let answer = world.apply(operation);
-    match (&answer, reference.apply(operation)) {
-        (Ok(answer), Ok(expected)) => assert_eq!(answer, &expected, "{operation:?}"),
-        (Err(error), Err(expected)) => {
-            assert_eq!(error.reason, expected.reason, "{operation:?}: {error}");
-            for (key, value) in &expected.details {
-                assert_eq!(error.metadata.get(key), Some(value), "{key} of {operation:?}: {error}");
-            }
-        }
-        (answer, expected) => panic!("{operation:?} gave {answer:?}, expected {expected:?}"),
+/// Both sides, and who watches them.
+#[derive(Debug)]
+struct Trial {
+    world: World,
+    reference: Reference,
+    witness: Witness,
+}
+
+impl Trial {
+    fn new() -> Self {
+        Self { world: World::new(), reference: Reference::new(), witness: Witness::default() }
     }
-    assert_eq!(world.picture(), reference.lines, "{operation:?}");
-    invariants::check(&before, world, operation, &answer);
-    answer.err().map(|error| error.reason)
+
+    /// Does one operation in both, compares, and says what came of it.
+    fn step(&mut self, operation: &Operation) -> Result<Answer, Reason> {
+        let operation = &operation.clone().aimed(&self.reference.lines);
+        let before = self.world.clone();
+        let answer = self.world.apply(operation);
+        match (&answer, self.reference.apply(operation)) {
+            (Ok(answer), Ok(expected)) => assert_eq!(answer, &expected, "{operation:?}"),
+            (Err(error), Err(expected)) => {
+                assert_eq!(error.reason, expected.reason, "{operation:?}: {error}");
+                for (key, value) in &expected.details {
+                    assert_eq!(error.metadata.get(key), Some(value), "{key} of {operation:?}: {error}");
+                }
+            }
+            (answer, expected) => panic!("{operation:?} gave {answer:?}, expected {expected:?}"),
+        }
+        assert_eq!(self.world.picture(), self.reference.lines, "{operation:?}");
+        invariants::check(&before, &self.world, operation, &answer);
+        self.witness.see(&before, &self.world, operation, &answer);
+        answer.map_err(|error| error.reason)
+    }
 }
 
 proptest! {
@@ -67,11 +89,20 @@ proptest! {
 
     #[test]
     fn decisions_agree_with_the_reference(operations in vec(operation(), 1..STEPS_MAX)) {
-        let (mut world, mut reference) = (World::new(), Reference::new());
+        let mut trial = Trial::new();
         for operation in &operations {
-            step(&mut world, &mut reference, operation);
+            let _ = trial.step(operation);
         }
     }
+}
+
+/// What was accepted, by the words of `VERBS`.
+fn verbs(operation: &Operation, answer: &Answer) -> Vec<&'static str> {
+    let grounds = answer.grounds.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
+        true => "break glass",
+        false => "publish what was approved",
+    });
+    std::iter::once(operation.verb()).chain(grounds).collect()
 }
 
 /// Agreement on what never happens proves nothing: the same generator, from a fixed seed, reaches every answer.
@@ -82,11 +113,11 @@ fn the_operations_reach_every_answer() {
     let (mut accepted, mut refused) = (Vec::new(), REFUSALS.to_vec());
     for _ in 0..200 {
         let operations = vec(operation(), STEPS_MAX).new_tree(&mut runner).unwrap().current();
-        let (mut world, mut reference) = (World::new(), Reference::new());
+        let mut trial = Trial::new();
         for operation in &operations {
-            match step(&mut world, &mut reference, operation) {
-                Some(reason) => refused.retain(|expected| *expected != reason),
-                None => accepted.push(operation.verb()),
+            match trial.step(operation) {
+                Err(reason) => refused.retain(|expected| *expected != reason),
+                Ok(answer) => accepted.extend(verbs(operation, &answer)),
             }
         }
     }

@@ -1,9 +1,12 @@
 //! Stage and Publish (DESIGN rules 4–6).
 
+use super::super::approval::Approval;
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::policy::Policy;
 use super::super::report::{Check, CheckResult, Report};
+use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
+use super::approve::{check_approvals, counting};
 use super::{check_etag, check_open};
 
 /// What happens.
@@ -13,6 +16,28 @@ pub enum StageDecision {
     AlreadyStaged,
     /// Lock it.
     Lock,
+}
+
+/// What a publication is decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishFacts<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The version.
+    pub version: &'a Version,
+    /// Every approval it was given, whether it still counts or not; proven.
+    pub approvals: &'a [Approval],
+    /// Decides which of them have expired.
+    pub now: Micros,
+}
+
+/// What a publication rests on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grounds {
+    /// The approvals that counted.
+    pub approvals: Vec<Approval>,
+    /// Whether they were too few.
+    pub broke_glass: bool,
 }
 
 /// Whether a version may be staged or published at all, whatever its checks find.
@@ -34,31 +59,20 @@ pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<St
     Ok(if version.state == VersionState::Staged { StageDecision::AlreadyStaged } else { StageDecision::Lock })
 }
 
-/// Decides whether a version is published. `report` is that of today's checks.
+/// Decides whether a version is published. `report` is that of today's checks. `break_glass` stands in for missing
+/// approvals, and for nothing else.
 ///
 /// # Errors
 /// As `stage`, and `APPROVALS_MISSING`.
-pub fn publish(policy: &Policy, version: &Version, etag: Option<i64>, report: &Report) -> Result<()> {
+pub fn publish(facts: PublishFacts<'_>, etag: Option<i64>, report: &Report, break_glass: bool) -> Result<Grounds> {
+    let PublishFacts { policy, version, approvals, now } = facts;
     check_stageable(version, etag)?;
     check_report(version, report)?;
-    check_approvals(policy, version)
-}
-
-/// A policy may ask for approvals of what becomes published, however it comes about.
-///
-/// # Errors
-/// `APPROVALS_MISSING`.
-pub fn check_approvals(policy: &Policy, version: &Version) -> Result<()> {
-    if policy.settings.required_approvals > 0 {
-        return Err(Error::new(
-            Reason::ApprovalsMissing,
-            format!("{} needs {} approvals of this digest", version.name(), policy.settings.required_approvals),
-        )
-        .with("required", policy.settings.required_approvals)
-        .with("given", 0)
-        .about(version.name()));
+    let approvals = counting(policy, version, approvals, now);
+    match check_approvals(policy, version, approvals.len()) {
+        Err(missing) if !break_glass => Err(missing),
+        enough => Ok(Grounds { approvals, broke_glass: enough.is_err() }),
     }
-    Ok(())
 }
 
 /// A version whose checks failed goes nowhere. The message and metadata are those of the first failure, the violations

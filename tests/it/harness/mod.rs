@@ -12,6 +12,7 @@ pub mod hub;
 pub mod metrics;
 pub mod postgres;
 pub mod proxy;
+pub mod reviews;
 pub mod subscribing;
 pub mod watching;
 

@@ -4,11 +4,11 @@
 
 use super::super::super::digest::Digest;
 use super::super::super::label::Label;
-use super::super::super::name::{NamespaceId, PolicyId, PolicyName};
+use super::super::super::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
 use super::super::super::policy::{Policy, PolicyKind};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
-use super::operation::{CONTENTS, LABELS};
+use super::operation::{CONTENTS, LABELS, PEOPLE};
 
 pub(super) fn namespace() -> NamespaceId {
     NamespaceId::parse("namespace", "n").unwrap()
@@ -16,6 +16,10 @@ pub(super) fn namespace() -> NamespaceId {
 
 pub(in super::super) fn policy_name(index: usize) -> PolicyName {
     PolicyName { namespace: namespace(), policy: PolicyId::parse("policy", &format!("p{index}")).unwrap() }
+}
+
+pub(super) fn version_name(policy: usize, number: i64) -> VersionName {
+    VersionName { policy: policy_name(policy), version: VersionRef::Number(number) }
 }
 
 pub(in super::super) fn digest(content: u8) -> Digest {
@@ -28,6 +32,15 @@ pub(super) fn content_of(digest: &Digest) -> u8 {
 
 pub(super) fn label(index: usize) -> Label {
     Label::parse("label", LABELS[index]).unwrap()
+}
+
+/// Who somebody is.
+pub(super) fn person(index: usize) -> String {
+    format!("local:{index}")
+}
+
+pub(super) fn index_of(person: &str) -> usize {
+    (0..PEOPLE).find(|index| self::person(*index) == person).unwrap()
 }
 
 /// A draft as it begins.

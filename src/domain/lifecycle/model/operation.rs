@@ -23,6 +23,11 @@ pub(super) const LAX: u8 = 2;
 /// The content that always fails.
 pub(super) const BAD: u8 = 3;
 
+/// Stands for the version of a policy that is under way: the newest staged one, or else the newest draft.
+pub(super) const UNDER_WAY: i64 = -1;
+/// Principals by index. Each may write, and each may approve.
+pub(super) const PEOPLE: usize = 3;
+
 /// What the owner of a policy decides, as far as the lifecycle cares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Settings {
@@ -40,43 +45,86 @@ pub(super) struct Aim {
     pub(super) expected_active: Option<i64>,
 }
 
-/// One request. `version: None` names just the policy; `reasoned` says whether a reason was given.
+/// One request. `version: None` names just the policy; `reasoned` says whether a reason was given; `reviewed: None` is the
+/// version's own content. `Wait` lets a third of the time pass that an approval lasts.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Settings { policy: usize, settings: Settings },
-    Draft { policy: usize, label: Option<usize>, content: u8, base: i64 },
+    Draft { policy: usize, label: Option<usize>, content: u8, base: i64, author: usize },
     Abandon { policy: usize, version: i64, etag: Option<i64> },
     Stage { policy: usize, version: Option<i64>, etag: Option<i64> },
-    Publish { policy: usize, version: Option<i64>, etag: Option<i64>, activate: bool, reasoned: bool },
+    Approve { policy: usize, version: i64, reviewed: Option<u8>, approver: usize },
+    Reject { policy: usize, version: i64, reviewed: Option<u8>, reasoned: bool },
+    Wait,
+    Publish(Publish),
     Activate { targets: Vec<Aim>, reasoned: bool },
     Rollback { policy: usize, version: i64, copy_forward: bool, skip_validation: bool, reasoned: bool },
     Deactivate { policy: usize, expected_active: Option<i64>, reasoned: bool },
 }
 
+/// A request to publish.
+#[derive(Debug, Clone)]
+pub(super) struct Publish {
+    pub(super) policy: usize,
+    pub(super) version: Option<i64>,
+    pub(super) etag: Option<i64>,
+    pub(super) activate: bool,
+    pub(super) break_glass: bool,
+    pub(super) reasoned: bool,
+}
+
 /// Every verb, sorted; `Activate` of several policies is one of its own.
-pub(super) const VERBS: [&str; 11] = [
+pub(super) const VERBS: [&str; 16] = [
     "abandon",
     "activate",
     "activate several",
+    "approve",
+    "break glass",
     "copy forward",
     "deactivate",
     "draft",
     "publish",
     "publish and activate",
+    "publish what was approved",
+    "reject",
     "rollback",
     "settings",
     "stage",
+    "wait",
 ];
 
 impl Operation {
+    /// With the number of the version that is under way, where it is meant: random numbers hardly ever follow one version
+    /// through a review.
+    pub(super) fn aimed(mut self, lines: &[Line]) -> Self {
+        let meant = match &mut self {
+            Self::Stage { policy, version: Some(version), .. }
+            | Self::Publish(Publish { policy, version: Some(version), .. })
+            | Self::Approve { policy, version, .. }
+            | Self::Reject { policy, version, .. } => Some((*policy, version)),
+            _ => None,
+        };
+        if let Some((policy, version)) = meant.filter(|(_, version)| **version == UNDER_WAY) {
+            let newest = |state| {
+                let mut rows = lines[policy].rows.iter().rev();
+                rows.find(|(_, row)| row.state == state).map(|(number, _)| *number)
+            };
+            *version = newest(VersionState::Staged).or_else(|| newest(VersionState::Draft)).unwrap_or(1);
+        }
+        self
+    }
+
     pub(super) fn verb(&self) -> &'static str {
         match self {
             Self::Settings { .. } => "settings",
             Self::Draft { .. } => "draft",
             Self::Abandon { .. } => "abandon",
             Self::Stage { .. } => "stage",
-            Self::Publish { activate: false, .. } => "publish",
-            Self::Publish { activate: true, .. } => "publish and activate",
+            Self::Approve { .. } => "approve",
+            Self::Reject { .. } => "reject",
+            Self::Wait => "wait",
+            Self::Publish(Publish { activate: false, .. }) => "publish",
+            Self::Publish(Publish { activate: true, .. }) => "publish and activate",
             Self::Activate { targets, .. } if targets.len() > 1 => "activate several",
             Self::Activate { .. } => "activate",
             Self::Rollback { copy_forward: false, .. } => "rollback",
@@ -95,12 +143,21 @@ pub(super) struct Moved {
     pub(super) previous: i64,
 }
 
-/// An accepted operation. `version` is the one it was about, `wrote` whether it was an event.
+/// An accepted operation. `version` is the one it was about, `wrote` whether it was an event. `grounds` are what a
+/// publication of a policy with required approvals rests on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) version: Option<i64>,
     pub(super) wrote: bool,
     pub(super) moved: Vec<Moved>,
+    pub(super) grounds: Option<Rests>,
+}
+
+/// Who approved what was published, and whether they were too few.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rests {
+    pub(super) approvers: Vec<usize>,
+    pub(super) broke_glass: bool,
 }
 
 /// A refused operation. The error must hold these details, and may hold more.
@@ -118,6 +175,9 @@ pub(super) struct Row {
     pub(super) content: u8,
     pub(super) source: i64,
     pub(super) etag: i64,
+    pub(super) author: usize,
+    /// Whose approvals count.
+    pub(super) approvers: Vec<usize>,
 }
 
 /// A policy, as both sides can tell it. `history` is every place its pointer was moved to, in order.
@@ -130,7 +190,8 @@ pub(super) struct Line {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    (0..=3u32, any::<bool>(), any::<bool>(), prop_oneof![19 => Just(0u32), 1 => Just(1)]).prop_map(
+    let required_approvals = prop_oneof![2 => Just(0u32), 4 => Just(1), 2 => Just(2)];
+    (0..=3u32, any::<bool>(), any::<bool>(), required_approvals).prop_map(
         |(max_open_drafts, allow_backport, strict, required_approvals)| Settings {
             max_open_drafts,
             allow_backport,
@@ -143,6 +204,11 @@ fn settings() -> impl Strategy<Value = Settings> {
 /// Mostly the first few, so that the same versions are met again in another state.
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![4 => 1..=3i64, 1 => 4..=8i64]
+}
+
+/// A number, or the version that is under way.
+fn aimed() -> impl Strategy<Value = i64> {
+    prop_oneof![2 => number(), 3 => Just(UNDER_WAY)]
 }
 
 fn aim(policy: impl Strategy<Value = usize>) -> impl Strategy<Value = Aim> {
@@ -163,27 +229,44 @@ fn targets() -> impl Strategy<Value = Vec<Aim>> {
     ]
 }
 
+/// That of a draft, of one that was staged, or of neither.
+fn etag() -> impl Strategy<Value = Option<i64>> {
+    weighted(0.3, 1..=3i64)
+}
+
+fn publish() -> impl Strategy<Value = Publish> {
+    let flags = (any::<bool>(), prop::bool::weighted(0.15), prop::bool::weighted(0.95));
+    (0..POLICIES, weighted(0.8, aimed()), etag(), flags).prop_map(|(policy, version, etag, flags)| {
+        let (activate, break_glass, reasoned) = flags;
+        Publish { policy, version, etag, activate, break_glass, reasoned }
+    })
+}
+
 /// Any request. Drafts and publishing come often, so that there is something to activate.
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let policy = || 0..POLICIES;
-    let named = || weighted(0.8, number());
-    let etag = || weighted(0.4, prop_oneof![2 => Just(1i64), 1 => 2..=3i64]);
+    let person = || 0..PEOPLE;
+    let reviewed = || weighted(0.1, 0..BAD);
     let reasoned = || prop::bool::weighted(0.95);
     let base = prop_oneof![8 => Just(0i64), 2 => number()];
     let content = prop_oneof![8 => 0..BAD, 1 => Just(BAD)];
     let older = prop_oneof![1 => Just(0i64), 1 => number()];
     prop_oneof![
-        1 => (policy(), settings()).prop_map(|(policy, settings)| Operation::Settings { policy, settings }),
-        8 => (policy(), weighted(0.4, 0..LABELS.len()), content, base)
-            .prop_map(|(policy, label, content, base)| Operation::Draft { policy, label, content, base }),
+        2 => (policy(), settings()).prop_map(|(policy, settings)| Operation::Settings { policy, settings }),
+        8 => (policy(), weighted(0.4, 0..LABELS.len()), content, base, person()).prop_map(
+            |(policy, label, content, base, author)| Operation::Draft { policy, label, content, base, author }
+        ),
+        14 => (policy(), aimed(), reviewed(), person()).prop_map(
+            |(policy, version, reviewed, approver)| Operation::Approve { policy, version, reviewed, approver }
+        ),
+        1 => (policy(), aimed(), reviewed(), reasoned()).prop_map(
+            |(policy, version, reviewed, reasoned)| Operation::Reject { policy, version, reviewed, reasoned }
+        ),
+        1 => Just(Operation::Wait),
         2 => (policy(), number(), etag())
             .prop_map(|(policy, version, etag)| Operation::Abandon { policy, version, etag }),
-        4 => (policy(), named(), etag()).prop_map(|(policy, version, etag)| Operation::Stage { policy, version, etag }),
-        10 => (policy(), named(), etag(), any::<bool>(), reasoned()).prop_map(
-            |(policy, version, etag, activate, reasoned)| Operation::Publish {
-                policy, version, etag, activate, reasoned
-            }
-        ),
+        6 => (policy(), weighted(0.8, aimed()), etag()).prop_map(|(policy, version, etag)| Operation::Stage { policy, version, etag }),
+        10 => publish().prop_map(Operation::Publish),
         6 => (targets(), reasoned())
             .prop_map(|(targets, reasoned)| Operation::Activate { targets, reasoned }),
         5 => (policy(), older, any::<bool>(), any::<bool>(), reasoned()).prop_map(

@@ -4,13 +4,26 @@
 
 use super::super::super::digest::Digest;
 use super::super::super::error::Reason;
-use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Staged, Superseded};
-use super::operation::{Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Refusal, Row};
+use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Rejected, Staged, Superseded};
+use super::operation::{Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Refusal, Rests, Row};
 
-/// Policies, and nothing else.
+/// Waits that an approval does not outlast.
+const WAITS: u32 = 3;
+
+/// Policies, what was approved of them since they changed last, and how often somebody waited.
 #[derive(Debug)]
 pub(super) struct Reference {
     pub(super) lines: Vec<Line>,
+    given: Vec<Vec<Given>>,
+    waited: u32,
+}
+
+/// An approval.
+#[derive(Debug)]
+struct Given {
+    version: i64,
+    approver: usize,
+    at: u32,
 }
 
 type Outcome<T = Answer> = Result<T, Refusal>;
@@ -20,7 +33,7 @@ fn refuse<T>(reason: Reason, details: &[(&'static str, String)]) -> Outcome<T> {
 }
 
 fn written(version: i64, moved: Vec<Moved>) -> Outcome {
-    Ok(Answer { version: Some(version), wrote: true, moved })
+    Ok(Answer { version: Some(version), wrote: true, moved, grounds: None })
 }
 
 fn needs_reason(reasoned: bool) -> Outcome<()> {
@@ -33,16 +46,33 @@ fn is_open(state: VersionState) -> bool {
 
 impl Reference {
     pub(super) fn new() -> Self {
-        Self { lines: vec![Line::default(); POLICIES] }
+        let given = (0..POLICIES).map(|_| Vec::new()).collect();
+        Self { lines: vec![Line::default(); POLICIES], given, waited: 0 }
     }
 
     pub(super) fn apply(&mut self, operation: &Operation) -> Outcome {
+        let outcome = self.done(operation);
+        for (line, given) in self.lines.iter_mut().zip(&self.given) {
+            for (number, row) in &mut line.rows {
+                let fresh = given.iter().filter(|each| each.version == *number && self.waited < each.at + WAITS);
+                row.approvers = fresh.filter(|_| row.state == Staged).map(|each| each.approver).collect();
+                row.approvers.sort_unstable();
+                row.approvers.dedup();
+            }
+        }
+        outcome
+    }
+
+    fn done(&mut self, operation: &Operation) -> Outcome {
         match operation.clone() {
             Operation::Settings { policy, settings } => {
                 self.lines[policy].settings = settings;
+                self.given[policy].clear();
                 Ok(Answer { wrote: true, ..Answer::default() })
             }
-            Operation::Draft { policy, label, content, base } => self.lines[policy].draft(label, content, base),
+            Operation::Draft { policy, label, content, base, author } => {
+                self.lines[policy].draft(label, content, base, author)
+            }
             Operation::Abandon { policy, version, etag } => {
                 let line = &mut self.lines[policy];
                 line.fits(version, etag)?;
@@ -50,17 +80,33 @@ impl Reference {
                 written(version, vec![])
             }
             Operation::Stage { policy, version, etag } => self.lines[policy].stage(version, etag),
-            Operation::Publish { policy, version, etag, activate, reasoned } => {
-                needs_reason(reasoned || !activate)?;
-                let version = self.lines[policy].publish(version, etag)?;
-                let moved = if activate { vec![self.point(policy, version)] } else { vec![] };
-                written(version, moved)
+            Operation::Approve { policy, version, reviewed, approver } => {
+                self.lines[policy].approve(version, reviewed, approver)?;
+                self.given[policy].push(Given { version, approver, at: self.waited });
+                written(version, vec![])
+            }
+            Operation::Reject { policy, version, reviewed, reasoned } => {
+                needs_reason(reasoned)?;
+                self.lines[policy].fits(version, None)?;
+                self.lines[policy].is_what_was_reviewed(version, reviewed)?;
+                self.lines[policy].turn(version, Rejected);
+                written(version, vec![])
+            }
+            Operation::Wait => {
+                self.waited += 1;
+                Ok(Answer::default())
+            }
+            Operation::Publish(asked) => {
+                needs_reason(asked.reasoned || !(asked.activate || asked.break_glass))?;
+                let (version, grounds) = self.lines[asked.policy].publish(&asked)?;
+                let moved = if asked.activate { vec![self.point(asked.policy, version)] } else { vec![] };
+                written(version, moved).map(|answer| Answer { grounds, ..answer })
             }
             Operation::Activate { targets, reasoned } => self.activate(&targets, reasoned),
             Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
                 needs_reason(reasoned)?;
                 let source = self.lines[policy].rollback_target(version, skip_validation)?;
-                let version = if copy_forward { self.lines[policy].copy(source) } else { source };
+                let version = if copy_forward { self.lines[policy].copy(source)? } else { source };
                 written(version, vec![self.point(policy, version)])
             }
             Operation::Deactivate { policy, expected_active, reasoned } => {
@@ -69,7 +115,7 @@ impl Reference {
                 if self.lines[policy].pointer == 0 {
                     return refuse(Reason::NoActiveVersion, &[]);
                 }
-                Ok(Answer { version: None, wrote: true, moved: vec![self.point(policy, 0)] })
+                Ok(Answer { wrote: true, moved: vec![self.point(policy, 0)], ..Answer::default() })
             }
         }
     }
@@ -93,7 +139,7 @@ impl Reference {
             self.lines[aim.policy].is_published(aim.version)?;
         }
         let moved = targets.iter().map(|aim| self.point(aim.policy, aim.version)).collect();
-        Ok(Answer { version: None, wrote: true, moved })
+        Ok(Answer { wrote: true, moved, ..Answer::default() })
     }
 
     fn point(&mut self, policy: usize, version: i64) -> Moved {
@@ -129,7 +175,7 @@ impl Line {
         row.etag += 1;
     }
 
-    fn draft(&mut self, label: Option<usize>, content: u8, base: i64) -> Outcome {
+    fn draft(&mut self, label: Option<usize>, content: u8, base: i64, author: usize) -> Outcome {
         let one_draft = self.settings.max_open_drafts == 1;
         let holder = self
             .rows
@@ -137,7 +183,7 @@ impl Line {
             .find(|(_, row)| label.is_some() && row.label == label && (is_open(row.state) || row.state == Published));
         if let Some((number, row)) = holder {
             if row.content == content {
-                return Ok(Answer { version: Some(*number), wrote: false, moved: vec![] });
+                return Ok(Answer { version: Some(*number), ..Answer::default() });
             }
             if !one_draft || row.state == Published {
                 let digest = |content: u8| Digest::from_sha256(&[content; 32]).to_string();
@@ -161,7 +207,8 @@ impl Line {
             self.open().into_iter().for_each(|open| self.turn(open, Superseded));
         }
         let number = self.next();
-        self.rows.insert(number, Row { state: Draft, label, content, source: 0, etag: 1 });
+        let row = Row { state: Draft, label, content, source: 0, etag: 1, author, approvers: vec![] };
+        self.rows.insert(number, row);
         written(number, vec![])
     }
 
@@ -214,22 +261,48 @@ impl Line {
         self.fits(version, etag)?;
         self.passes(version)?;
         if self.row(version)?.state == Staged {
-            return Ok(Answer { version: Some(version), wrote: false, moved: vec![] });
+            return Ok(Answer { version: Some(version), ..Answer::default() });
         }
         self.turn(version, Staged);
         written(version, vec![])
     }
 
-    fn publish(&mut self, version: Option<i64>, etag: Option<i64>) -> Outcome<i64> {
-        let version = self.meant(version)?;
-        self.fits(version, etag)?;
+    fn is_what_was_reviewed(&self, version: i64, reviewed: Option<u8>) -> Outcome<()> {
+        let content = self.row(version)?.content;
+        if reviewed.is_none_or(|reviewed| reviewed == content) {
+            return Ok(());
+        }
+        refuse(Reason::DigestMismatch, &[("digest", Digest::from_sha256(&[content; 32]).to_string())])
+    }
+
+    fn approve(&self, version: i64, reviewed: Option<u8>, approver: usize) -> Outcome<()> {
+        self.fits(version, None)?;
+        if self.row(version)?.state == Draft {
+            return refuse(Reason::VersionNotStaged, &[("state", "DRAFT".to_owned())]);
+        }
+        self.is_what_was_reviewed(version, reviewed)?;
+        if self.row(version)?.author == approver {
+            return refuse(Reason::SelfApproval, &[]);
+        }
+        Ok(())
+    }
+
+    fn approvals_missing<T>(&self, given: usize) -> Outcome<T> {
+        let required = self.settings.required_approvals.to_string();
+        refuse(Reason::ApprovalsMissing, &[("required", required), ("given", given.to_string())])
+    }
+
+    fn publish(&mut self, asked: &Publish) -> Outcome<(i64, Option<Rests>)> {
+        let version = self.meant(asked.version)?;
+        self.fits(version, asked.etag)?;
         self.passes(version)?;
-        if self.settings.required_approvals > 0 {
-            let required = self.settings.required_approvals.to_string();
-            return refuse(Reason::ApprovalsMissing, &[("required", required), ("given", "0".to_owned())]);
+        let (approvers, required) = (self.row(version)?.approvers.clone(), self.settings.required_approvals as usize);
+        let broke_glass = approvers.len() < required;
+        if broke_glass && !asked.break_glass {
+            return self.approvals_missing(approvers.len());
         }
         self.turn(version, Published);
-        Ok(version)
+        Ok((version, (required > 0).then_some(Rests { approvers, broke_glass })))
     }
 
     fn expect(&self, expected: Option<i64>) -> Outcome<()> {
@@ -267,10 +340,13 @@ impl Line {
         Ok(version)
     }
 
-    fn copy(&mut self, source: i64) -> i64 {
+    fn copy(&mut self, source: i64) -> Outcome<i64> {
+        if self.settings.required_approvals > 0 {
+            return self.approvals_missing(0);
+        }
         let number = self.next();
-        let content = self.rows[&source].content;
-        self.rows.insert(number, Row { state: Published, label: None, content, source, etag: 1 });
-        number
+        let row = Row { label: None, source, etag: 1, ..self.row(source)?.clone() };
+        self.rows.insert(number, row);
+        Ok(number)
     }
 }

@@ -1,7 +1,7 @@
 //! The worked states and the numbering of the design, word for word.
 
 use super::super::super::version::VersionState::{self, Abandoned, Draft, Published, Superseded};
-use super::operation::{Aim, Operation, Settings};
+use super::operation::{Aim, Operation, Publish, Settings};
 use super::world::World;
 
 const POLICY: usize = 0;
@@ -11,12 +11,13 @@ fn settle(world: &mut World, operation: Operation) -> Option<i64> {
 }
 
 fn draft(world: &mut World) -> i64 {
-    settle(world, Operation::Draft { policy: POLICY, label: None, content: 0, base: 0 }).unwrap()
+    settle(world, Operation::Draft { policy: POLICY, label: None, content: 0, base: 0, author: 0 }).unwrap()
 }
 
 fn publish(world: &mut World, version: i64, activate: bool) {
-    let version = Some(version);
-    settle(world, Operation::Publish { policy: POLICY, version, etag: None, activate, reasoned: true });
+    let (version, break_glass) = (Some(version), false);
+    let asked = Publish { policy: POLICY, version, etag: None, activate, break_glass, reasoned: true };
+    settle(world, Operation::Publish(asked));
 }
 
 /// States by number, and the active version.

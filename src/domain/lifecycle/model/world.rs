@@ -6,23 +6,33 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::super::super::approval::Approval;
 use super::super::super::command;
 use super::super::super::error::{Error, Reason, Result};
 use super::super::super::event::PointerChange;
 use super::super::super::label::Label;
+use super::super::super::limits::APPROVAL_TTL_SECONDS;
 use super::super::super::policy::Policy;
 use super::super::super::report::{Check, CheckResult, Report};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
-use super::super::{self as lifecycle, DraftDecision, DraftFacts, StageDecision, TargetFacts};
-use super::fixtures::{content_of, digest, namespace, new_policy, new_version, policy_name, published};
-use super::operation::{Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Row, Settings};
+use super::super::{
+    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, Grounds, PublishFacts, StageDecision, TargetFacts,
+};
+use super::fixtures::{
+    content_of, digest, index_of, namespace, new_policy, new_version, person, policy_name, published, version_name,
+};
+use super::operation::{
+    Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Rests, Row, Settings,
+};
 
 /// A policy with its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shelf {
     pub(super) policy: Policy,
     pub(super) versions: BTreeMap<i64, Version>,
+    /// By version and approver, as the table has them.
+    approvals: BTreeMap<(i64, String), Approval>,
 }
 
 /// A namespace. `revision` counts accepted changes.
@@ -31,6 +41,7 @@ pub(super) struct World {
     pub(super) shelves: Vec<Shelf>,
     pub(super) pointer_log: Vec<PointerChange>,
     pub(super) revision: i64,
+    pub(super) now: Micros,
 }
 
 fn reason(reasoned: bool) -> String {
@@ -51,6 +62,11 @@ impl Shelf {
             Some(number) => self.version(number).cloned(),
             None => lifecycle::resolve_open(&self.policy, &self.open()).cloned(),
         }
+    }
+
+    fn approvals_of(&self, version: i64) -> Vec<Approval> {
+        let of_version = self.approvals.iter().filter(|((number, _), _)| *number == version);
+        of_version.map(|(_, approval)| approval.clone()).collect()
     }
 
     /// Today's checks. A rollback gives no label: it was taken long ago.
@@ -87,18 +103,25 @@ impl Shelf {
 
 impl World {
     pub(super) fn new() -> Self {
-        let shelf = |index| Shelf { policy: new_policy(index), versions: BTreeMap::new() };
-        Self { shelves: (0..POLICIES).map(shelf).collect(), pointer_log: Vec::new(), revision: 0 }
+        let shelf = |index| Shelf { policy: new_policy(index), versions: BTreeMap::new(), approvals: BTreeMap::new() };
+        Self { shelves: (0..POLICIES).map(shelf).collect(), pointer_log: Vec::new(), revision: 0, now: Micros(0) }
     }
 
     /// What the reference can be compared with.
     pub(super) fn picture(&self) -> Vec<Line> {
-        let row = |version: &Version| Row {
+        let row = |shelf: &Shelf, version: &Version| Row {
             state: version.state,
             label: version.label.as_ref().and_then(|label| LABELS.iter().position(|text| *text == label.to_string())),
             content: content_of(&version.digest),
             source: version.source_version,
             etag: version.etag,
+            author: index_of(&version.author),
+            approvers: approvers(&lifecycle::counting(
+                &shelf.policy,
+                version,
+                &shelf.approvals_of(version.number),
+                self.now,
+            )),
         };
         let line = |(policy, shelf): (usize, &Shelf)| Line {
             settings: Settings {
@@ -107,7 +130,7 @@ impl World {
                 strict: !shelf.policy.settings.json_schema.is_empty(),
                 required_approvals: shelf.policy.settings.required_approvals,
             },
-            rows: shelf.versions.iter().map(|(number, version)| (*number, row(version))).collect(),
+            rows: shelf.versions.iter().map(|(number, version)| (*number, row(shelf, version))).collect(),
             pointer: shelf.policy.active_version,
             history: self.moves_of(policy).map(|change| change.version).collect(),
         };
@@ -124,6 +147,7 @@ impl World {
     pub(super) fn apply(&mut self, operation: &Operation) -> Result<Answer> {
         let answer = match operation.clone() {
             Operation::Settings { policy, settings } => {
+                self.shelves[policy].policy.etag += 1;
                 let changed = &mut self.shelves[policy].policy.settings;
                 changed.max_open_drafts = settings.max_open_drafts;
                 changed.allow_backport = settings.allow_backport;
@@ -131,18 +155,32 @@ impl World {
                 changed.required_approvals = settings.required_approvals;
                 Answer { wrote: true, ..Answer::default() }
             }
-            Operation::Draft { policy, label, content, base } => self.draft(policy, label, content, base)?,
+            Operation::Draft { policy, label, content, base, author } => {
+                self.draft(policy, label, (content, author), base)?
+            }
             Operation::Abandon { policy, version, etag } => {
                 let version = self.shelves[policy].version(version)?.clone();
                 lifecycle::abandon(&version, etag)?;
-                let (number, etag) = (version.number, version.etag + 1);
-                self.shelves[policy].update(Version { state: VersionState::Abandoned, etag, ..version });
-                Answer { version: Some(number), wrote: true, moved: Vec::new() }
+                self.end(policy, version, VersionState::Abandoned)
             }
             Operation::Stage { policy, version, etag } => self.stage(policy, version, etag)?,
-            Operation::Publish { policy, version, etag, activate, reasoned } => {
-                self.publish(policy, version, etag, activate.then(|| reason(reasoned)))?
+            Operation::Approve { policy, version, reviewed, approver } => {
+                self.approve(policy, version, reviewed, approver)?
             }
+            Operation::Reject { policy, version, reviewed, reasoned } => {
+                let reason = reason(reasoned);
+                lifecycle::check_reason(&reason)?;
+                let version = self.shelves[policy].version(version)?.clone();
+                let digest = reviewed.map_or_else(|| version.digest.clone(), digest);
+                let name = version_name(policy, version.number);
+                lifecycle::reject(&version, &command::RejectVersion { version: name, digest, reason })?;
+                self.end(policy, version, VersionState::Rejected)
+            }
+            Operation::Wait => {
+                self.now.0 += APPROVAL_TTL_SECONDS * 1_000_000 / 3;
+                Answer::default()
+            }
+            Operation::Publish(asked) => self.publish(&asked)?,
             Operation::Activate { targets, reasoned } => self.activate(&targets, reason(reasoned))?,
             Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
                 lifecycle::check_reason(&reason(reasoned))?;
@@ -151,14 +189,45 @@ impl World {
             Operation::Deactivate { policy, expected_active, reasoned } => {
                 lifecycle::check_reason(&reason(reasoned))?;
                 let change = lifecycle::deactivate(&self.shelves[policy].policy, expected_active)?;
-                Answer { version: None, wrote: true, moved: self.record(vec![change]) }
+                Answer { wrote: true, moved: self.record(vec![change]), ..Answer::default() }
             }
         };
         self.revision += i64::from(answer.wrote);
         Ok(answer)
     }
 
-    fn draft(&mut self, policy: usize, label: Option<usize>, content: u8, base_version: i64) -> Result<Answer> {
+    fn end(&mut self, policy: usize, version: Version, state: VersionState) -> Answer {
+        let (number, etag) = (version.number, version.etag + 1);
+        self.shelves[policy].update(Version { state, etag, ..version });
+        Answer { version: Some(number), wrote: true, ..Answer::default() }
+    }
+
+    fn approve(&mut self, policy: usize, number: i64, reviewed: Option<u8>, approver: usize) -> Result<Answer> {
+        let shelf = &mut self.shelves[policy];
+        let (version, approver) = (shelf.version(number)?, person(approver));
+        let digest = reviewed.map_or_else(|| version.digest.clone(), digest);
+        let name = version_name(policy, number);
+        let request = command::ApproveVersion { version: name, digest, reason: String::new() };
+        let facts = ApproveFacts {
+            policy: &shelf.policy,
+            version,
+            approvals: &shelf.approvals_of(number),
+            approver: &approver,
+            now: self.now,
+            revision: self.revision + 1,
+        };
+        let approval = lifecycle::approve(facts, &request)?;
+        shelf.approvals.insert((number, approver), approval);
+        Ok(Answer { version: Some(number), wrote: true, ..Answer::default() })
+    }
+
+    fn draft(
+        &mut self,
+        policy: usize,
+        label: Option<usize>,
+        (content, author): (u8, usize),
+        base_version: i64,
+    ) -> Result<Answer> {
         let shelf = &mut self.shelves[policy];
         let label = label.map(super::fixtures::label);
         let request = command::Draft {
@@ -182,7 +251,7 @@ impl World {
         let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
             DraftDecision::Existing => {
                 let version = holder.map(|version| version.number);
-                return Ok(Answer { version, wrote: false, moved: Vec::new() });
+                return Ok(Answer { version, ..Answer::default() });
             }
             DraftDecision::New { number, superseded } => (number, superseded),
         };
@@ -192,8 +261,8 @@ impl World {
             shelf.update(Version { state: VersionState::Superseded, etag: version.etag + 1, ..version });
         }
         let version = new_version(shelf.policy.name.clone(), number, label, digest(content));
-        shelf.insert(Version { base_version, ..version });
-        Ok(Answer { version: Some(number), wrote: true, moved: Vec::new() })
+        shelf.insert(Version { base_version, author: person(author), ..version });
+        Ok(Answer { version: Some(number), wrote: true, ..Answer::default() })
     }
 
     fn stage(&mut self, policy: usize, version: Option<i64>, etag: Option<i64>) -> Result<Answer> {
@@ -206,26 +275,26 @@ impl World {
             let etag = version.etag + 1;
             shelf.update(Version { state: VersionState::Staged, etag, stage_time: Some(Micros(1)), ..version });
         }
-        Ok(Answer { version: Some(number), wrote, moved: Vec::new() })
+        Ok(Answer { version: Some(number), wrote, ..Answer::default() })
     }
 
-    fn publish(
-        &mut self,
-        policy: usize,
-        version: Option<i64>,
-        etag: Option<i64>,
-        activate: Option<String>,
-    ) -> Result<Answer> {
-        activate.as_ref().map_or(Ok(()), |reason| lifecycle::check_reason(reason))?;
-        let shelf = &mut self.shelves[policy];
-        let version = shelf.meant(version)?;
+    fn publish(&mut self, asked: &Publish) -> Result<Answer> {
+        if asked.activate || asked.break_glass {
+            lifecycle::check_reason(&reason(asked.reasoned))?;
+        }
+        let shelf = &mut self.shelves[asked.policy];
+        let version = shelf.meant(asked.version)?;
         let report = shelf.report(&version, version.label.as_ref());
-        lifecycle::publish(&shelf.policy, &version, etag, &report)?;
+        let needs_some = shelf.policy.settings.required_approvals > 0;
+        let approvals = if needs_some { shelf.approvals_of(version.number) } else { Vec::new() };
+        let facts = PublishFacts { policy: &shelf.policy, version: &version, approvals: &approvals, now: self.now };
+        let Grounds { approvals, broke_glass } = lifecycle::publish(facts, asked.etag, &report, asked.break_glass)?;
         let version = published(version);
-        let changes = if activate.is_some() { point_to(&shelf.policy, &version)? } else { Vec::new() };
+        let changes = if asked.activate { point_to(&shelf.policy, &version)? } else { Vec::new() };
         let number = version.number;
         shelf.update(version);
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes) })
+        let grounds = needs_some.then_some(Rests { approvers: approvers(&approvals), broke_glass });
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes), grounds })
     }
 
     fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
@@ -243,7 +312,7 @@ impl World {
         };
         let facts = aims.iter().map(facts).collect::<Result<Vec<_>>>()?;
         let changes = lifecycle::activate(&request.targets, &facts)?;
-        Ok(Answer { version: None, wrote: true, moved: self.record(changes) })
+        Ok(Answer { wrote: true, moved: self.record(changes), ..Answer::default() })
     }
 
     fn rollback(&mut self, policy: usize, named: i64, copy_forward: bool, skip_validation: bool) -> Result<Answer> {
@@ -260,8 +329,10 @@ impl World {
         let report = (!skip_validation).then(|| shelf.report(&version, None));
         let change = lifecycle::rollback(&shelf.policy, &version, report.as_ref())?;
         if !copy_forward {
-            return Ok(Answer { version: Some(number), wrote: true, moved: self.record(vec![change]) });
+            let moved = self.record(vec![change]);
+            return Ok(Answer { version: Some(number), wrote: true, moved, ..Answer::default() });
         }
+        lifecycle::check_copy(&shelf.policy, &version)?;
         let copy = Version {
             number: shelf.policy.latest_version + 1,
             label: None,
@@ -273,7 +344,7 @@ impl World {
         let (number, copy) = (copy.number, published(copy));
         let changes = point_to(&shelf.policy, &copy)?;
         self.shelves[policy].insert(copy);
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes) })
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes), ..Answer::default() })
     }
 
     fn record(&mut self, changes: Vec<PointerChange>) -> Vec<Moved> {
@@ -287,6 +358,10 @@ impl World {
         }
         moved
     }
+}
+
+fn approvers(approvals: &[Approval]) -> Vec<usize> {
+    approvals.iter().map(|approval| index_of(&approval.approver)).collect()
 }
 
 fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {

@@ -1,0 +1,202 @@
+//! ApproveVersion and RejectVersion, and which approvals count (DESIGN §8, THREATS T33).
+//!
+//! Invariant: what counts is counted anew at each publication, from what was given and from the policy and the version as
+//! they are then. Nothing has to be undone when either changes.
+
+use std::collections::BTreeSet;
+
+use super::super::approval::Approval;
+use super::super::command;
+use super::super::digest::Digest;
+use super::super::error::{Error, Reason, Result};
+use super::super::limits::{APPROVAL_TTL_SECONDS, APPROVALS_PER_VERSION_MAX};
+use super::super::policy::Policy;
+use super::super::time::Micros;
+use super::super::version::{Version, VersionState};
+use super::check_open;
+
+/// What an approval is decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct ApproveFacts<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The version.
+    pub version: &'a Version,
+    /// Every approval it was given before; proven.
+    pub approvals: &'a [Approval],
+    /// Who approves.
+    pub approver: &'a str,
+    /// When it expires is counted from here.
+    pub now: Micros,
+    /// Where its event will stand.
+    pub revision: i64,
+}
+
+/// Decides an approval. The same approver's older one makes room for it.
+///
+/// # Errors
+/// `VERSION_NOT_OPEN`, `VERSION_NOT_STAGED`, `DIGEST_MISMATCH`, `SELF_APPROVAL`, `LIMIT_EXCEEDED`.
+pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Result<Approval> {
+    let ApproveFacts { policy, version, approvals, approver, now, revision } = facts;
+    check_open(version)?;
+    if version.state != VersionState::Staged {
+        let message = format!("{} is not staged yet: its checks have not passed", version.name());
+        return Err(Error::new(Reason::VersionNotStaged, message)
+            .with("state", version.state.as_str())
+            .about(version.name()));
+    }
+    check_digest(version, &request.digest)?;
+    if approver == version.author {
+        let message = format!("{approver} wrote {}; somebody else must approve it", version.name());
+        return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
+    }
+    let counted = counting(policy, version, approvals, now);
+    if counted.iter().filter(|other| other.approver != approver).count() >= APPROVALS_PER_VERSION_MAX {
+        let message = format!("{} has {APPROVALS_PER_VERSION_MAX} approvals, the most it can", version.name());
+        return Err(Error::new(Reason::LimitExceeded, message)
+            .with("limit", APPROVALS_PER_VERSION_MAX)
+            .about(version.name()));
+    }
+    Ok(Approval {
+        approver: approver.to_owned(),
+        digest: version.digest.clone(),
+        policy_etag: policy.etag,
+        reason: request.reason.clone(),
+        create_time: now,
+        expire_time: Micros(now.0.saturating_add(APPROVAL_TTL_SECONDS * 1_000_000)),
+        revision,
+    })
+}
+
+/// Decides a rejection. Its author may: it ends the version as abandoning it does.
+///
+/// # Errors
+/// `VERSION_NOT_OPEN`, `DIGEST_MISMATCH`.
+pub fn reject(version: &Version, request: &command::RejectVersion) -> Result<()> {
+    check_open(version)?;
+    check_digest(version, &request.digest)
+}
+
+/// The approvals that count now: of a staged version, of this very digest, by others than its author, each approver once,
+/// not expired, and given under the policy as it is.
+#[must_use]
+pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now: Micros) -> Vec<Approval> {
+    if version.state != VersionState::Staged {
+        return Vec::new();
+    }
+    let mut approvers = BTreeSet::new();
+    let counted = approvals.iter().filter(|approval| {
+        approval.digest == version.digest
+            && approval.approver != version.author
+            && approval.policy_etag == policy.etag
+            && now < approval.expire_time
+            && approvers.insert(&approval.approver)
+    });
+    counted.cloned().collect()
+}
+
+/// Whether there are enough of them.
+///
+/// # Errors
+/// `APPROVALS_MISSING`.
+pub(super) fn check_approvals(policy: &Policy, version: &Version, given: usize) -> Result<()> {
+    let required = policy.settings.required_approvals;
+    if given < required as usize {
+        let message = format!("{} has {given} of {required} approvals that it needs", version.name());
+        return Err(approvals_missing(version, required, given, message));
+    }
+    Ok(())
+}
+
+/// A copy is published as it is made: nobody can have approved it.
+///
+/// # Errors
+/// `APPROVALS_MISSING`.
+pub fn check_copy(policy: &Policy, source: &Version) -> Result<()> {
+    let required = policy.settings.required_approvals;
+    if required > 0 {
+        let message = format!(
+            "a copy of {} would need {required} approvals and has none; roll back to it as it is, or draft it anew",
+            source.name()
+        );
+        return Err(approvals_missing(source, required, 0, message));
+    }
+    Ok(())
+}
+
+fn approvals_missing(version: &Version, required: u32, given: usize, message: String) -> Error {
+    Error::new(Reason::ApprovalsMissing, message).with("required", required).with("given", given).about(version.name())
+}
+
+fn check_digest(version: &Version, reviewed: &Digest) -> Result<()> {
+    if reviewed == &version.digest {
+        return Ok(());
+    }
+    let message = format!("{} has the digest {}, not {reviewed}", version.name(), version.digest);
+    Err(Error::new(Reason::DigestMismatch, message).with("digest", &version.digest).about(version.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{digest, new_policy, new_version, policy_name};
+    use super::*;
+    use crate::domain::name::{VersionName, VersionRef};
+
+    const DAY: i64 = 24 * 60 * 60 * 1_000_000;
+
+    fn staged() -> Version {
+        Version { state: VersionState::Staged, ..new_version(policy_name(0), 1, None, digest(1)) }
+    }
+
+    fn request(content: u8) -> command::ApproveVersion {
+        let version = VersionName { policy: policy_name(0), version: VersionRef::Number(1) };
+        command::ApproveVersion { version, digest: digest(content), reason: "read".to_owned() }
+    }
+
+    fn given(approver: &str, now: Micros, before: &[Approval]) -> Result<Approval> {
+        let (policy, version) = (&new_policy(0), &staged());
+        approve(ApproveFacts { policy, version, approvals: before, approver, now, revision: 7 }, &request(1))
+    }
+
+    #[test]
+    fn an_approval_counts_for_seven_days() {
+        let now = Micros(5);
+        let approval = given("local:ann", now, &[]).unwrap();
+        assert_eq!((approval.create_time, approval.expire_time), (now, Micros(5 + 7 * DAY)));
+        for (later, counts) in [(-DAY, true), (0, true), (7 * DAY - 1, true), (7 * DAY, false), (i64::MAX - 5, false)] {
+            let counted = counting(&new_policy(0), &staged(), std::slice::from_ref(&approval), Micros(5 + later));
+            assert_eq!(counted.len(), usize::from(counts), "{later} after it was given");
+        }
+    }
+
+    #[test]
+    fn each_binding_counts() {
+        let approval = given("local:ann", Micros(0), &[]).unwrap();
+        let counted =
+            |approval: &Approval| counting(&new_policy(0), &staged(), std::slice::from_ref(approval), Micros(0)).len();
+        assert_eq!(counted(&approval), 1);
+        for other in [
+            Approval { digest: digest(2), ..approval.clone() },
+            Approval { approver: staged().author, ..approval.clone() },
+            Approval { policy_etag: 2, ..approval.clone() },
+            Approval { expire_time: Micros(0), ..approval.clone() },
+        ] {
+            assert_eq!(counted(&other), 0, "{other:?}");
+        }
+        let twice = counting(&new_policy(0), &staged(), &[approval.clone(), approval.clone()], Micros(0));
+        assert_eq!(twice.len(), 1, "nobody counts twice");
+        let draft = Version { state: VersionState::Draft, ..staged() };
+        assert_eq!(counting(&new_policy(0), &draft, &[approval], Micros(0)), [], "a draft is not locked");
+    }
+
+    #[test]
+    fn approvals_are_bounded_and_a_renewal_finds_room() {
+        let mut before: Vec<Approval> = Vec::new();
+        for index in 0..APPROVALS_PER_VERSION_MAX {
+            before.push(given(&format!("local:{index}"), Micros(0), &before).unwrap());
+        }
+        assert_eq!(given("local:late", Micros(0), &before).unwrap_err().reason, Reason::LimitExceeded);
+        assert!(given("local:0", Micros(0), &before).is_ok());
+        assert!(given("local:late", Micros(7 * DAY), &before).is_ok(), "what expired takes no room");
+    }
+}

@@ -1,0 +1,111 @@
+//! ApproveVersion and RejectVersion, and the approvals of a version as the log proves them.
+
+use std::collections::BTreeMap;
+
+use super::draft::state_change;
+use super::write::Begun;
+use super::{Context, Service};
+use crate::domain::Result;
+use crate::domain::approval::Approval;
+use crate::domain::command::{ApproveVersion, RejectVersion};
+use crate::domain::event::{Change, EventKind};
+use crate::domain::lifecycle::{self, ApproveFacts};
+use crate::domain::name::PolicyName;
+use crate::domain::outcome::{Approved, VersionChanged};
+use crate::domain::version::{Version, VersionState};
+use crate::store::ReadTx;
+
+impl Service {
+    /// Approves a staged version. Approving again renews the approval.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`, `VERSION_NOT_OPEN`, `VERSION_NOT_STAGED`, `DIGEST_MISMATCH`, `SELF_APPROVAL`, `LIMIT_EXCEEDED`,
+    /// `INVALID_ARGUMENT`, `DATA_LOSS`.
+    pub async fn approve_version(&self, context: &Context, request: ApproveVersion) -> Result<Approved> {
+        lifecycle::check_note("reason", &request.reason)?;
+        let call = self.call(context, "ApproveVersion", &request)?;
+        let mut write = match call.begin(&request.version.policy.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let tx = write.tx.read();
+        let (policy, version) = self.resolve(tx, &request.version).await?;
+        let mut approvals = self.approvals(tx, &version).await?;
+        let (approver, now, revision) = (context.actor(), context.now, write.tx.head().next().revision);
+        let facts = ApproveFacts {
+            policy: &policy,
+            version: &version,
+            approvals: &approvals,
+            approver: &approver,
+            now,
+            revision,
+        };
+        let approval = lifecycle::approve(facts, &request)?;
+        let change = Change {
+            reason: request.reason,
+            versions: vec![state_change(&version)],
+            approvals: vec![approval.for_log()],
+            ..Change::new(EventKind::ApproveVersion, Some(&policy.name.policy))
+        };
+        let recorded = write.record(change).await?;
+        write.tx.put_approval(&policy.name, version.number, &approval).await?;
+        approvals.retain(|other| other.approver != approver);
+        approvals.push(approval);
+        let approvals = lifecycle::counting(&policy, &version, &approvals, now);
+        write.finish(Approved { version, approvals, revision: recorded.revision() }).await
+    }
+
+    /// Ends a version that shall not be published.
+    ///
+    /// # Errors
+    /// `VERSION_NOT_FOUND`, `VERSION_NOT_OPEN`, `DIGEST_MISMATCH`, `INVALID_ARGUMENT`.
+    pub async fn reject_version(&self, context: &Context, request: RejectVersion) -> Result<VersionChanged> {
+        lifecycle::check_reason(&request.reason)?;
+        let call = self.call(context, "RejectVersion", &request)?;
+        let name = &request.version.policy;
+        let mut write = match call.begin(&name.namespace).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
+        lifecycle::reject(&version, &request)?;
+        let version = Version { state: VersionState::Rejected, etag: version.etag + 1, ..version };
+        write.tx.update_version(&version).await?;
+        let change = Change {
+            reason: request.reason,
+            versions: vec![state_change(&version)],
+            ..Change::new(EventKind::RejectVersion, Some(&name.policy))
+        };
+        let recorded = write.record(change).await?;
+        write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
+    }
+
+    /// Every approval that a version was given, whether it still counts or not.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when a row says something that its event does not.
+    pub(super) async fn approvals(&self, tx: &ReadTx, version: &Version) -> Result<Vec<Approval>> {
+        let mut found = self.approvals_of(tx, &version.policy, std::slice::from_ref(version)).await?;
+        Ok(found.remove(&version.number).unwrap_or_default())
+    }
+
+    /// The same of some versions of a policy, by number. Only staged ones have any.
+    pub(super) async fn approvals_of(
+        &self,
+        tx: &ReadTx,
+        policy: &PolicyName,
+        versions: &[Version],
+    ) -> Result<BTreeMap<i64, Vec<Approval>>> {
+        let staged = versions.iter().filter(|version| version.state == VersionState::Staged);
+        let numbers: Vec<i64> = staged.map(|version| version.number).collect();
+        let mut approvals: BTreeMap<i64, Vec<Approval>> = BTreeMap::new();
+        if numbers.is_empty() {
+            return Ok(approvals);
+        }
+        for row in tx.approvals(policy, &numbers).await? {
+            let number = row.version;
+            approvals.entry(number).or_default().push(self.signer.approval(policy, row)?);
+        }
+        Ok(approvals)
+    }
+}
