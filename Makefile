@@ -53,6 +53,21 @@ faults-defects: ## Plant each known mistake and prove that the fault harness cat
 	caught=0; DEFECTS=$(DEFECTS) DEFECT_SEEDS=$(DEFECT_SEEDS) cargo test --test faults --features planted-defects || caught=$$?; \
 	  cargo test --test faults --no-run; exit $$caught
 
+# libFuzzer by the stable compiler: what needs a nightly one are sanitizers, and this crate has no unsafe code for them.
+# ONLY: names of fuzz/fuzz_targets; without it all, one after another. SECONDS: for each.
+FUZZ_TARGETS := $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+SECONDS := 60
+comma := ,
+CARGO_FUZZ := ../target/tools/bin/cargo-fuzz
+.PHONY: fuzz
+fuzz: ## Fuzz with libFuzzer: ONLY=jws_verify,token for some, SECONDS=60 for each
+	$(call timed,tools) ./scripts/tools.sh fuzz
+	$(call timed,seeds) cargo test --test it fuzz::seeds -- --exact --ignored
+	cd fuzz && for target in $(if $(ONLY),$(subst $(comma), ,$(ONLY)),$(FUZZ_TARGETS)); do \
+	  $(CARGO_FUZZ) run --sanitizer none --target-dir ../target/fuzz $$target -- \
+	    -max_total_time=$(SECONDS) -max_len=8192 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1; \
+	done
+
 .PHONY: lint
 lint: ## Check form, lints, the library alone, docs, the contract, the chart; warnings are errors
 	$(call timed,fmt) cargo fmt --all --check

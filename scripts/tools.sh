@@ -4,13 +4,15 @@
 #   target/tools/venv       Python 3.11 or newer, with scripts/requirements.txt
 #   target/tools/bin/buf    lint and breaking checks of proto/, and `buf curl`
 #   target/tools/bin/grpcurl
+#   target/tools/bin/cargo-fuzz   for `make fuzz` alone: made only when it is named
 #
 # Run again it does nothing, until a version here or in requirements.txt changes. Needs python3, npm and cargo.
-# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl).
+# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, fuzz).
 set -eu
 
 BUF_VERSION=1.75.0
 GRPCURL_VERSION=0.2.1
+CARGO_FUZZ_VERSION=0.13.2
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/tools
@@ -72,11 +74,25 @@ make_grpcurl() {
   printf '%s\n' "$GRPCURL_VERSION" >"$tools/grpcurl.stamp"
 }
 
+make_fuzz() {
+  is_made fuzz "$CARGO_FUZZ_VERSION" && return
+  need cargo
+  need c++
+  echo "tools: building cargo-fuzz $CARGO_FUZZ_VERSION (about a minute)" >&2
+  rm -f "$tools/fuzz.stamp"
+  cargo install cargo-fuzz --version "$CARGO_FUZZ_VERSION" --root "$tools/cargo" --target-dir "$tools/cargo-build" \
+    --locked --quiet || fail "cargo could not build cargo-fuzz $CARGO_FUZZ_VERSION"
+  rm -rf "$tools/cargo-build"
+  ln -sf ../cargo/bin/cargo-fuzz "$tools/bin/cargo-fuzz"
+  "$tools/bin/cargo-fuzz" --version >/dev/null 2>&1 || fail "cargo-fuzz does not start"
+  printf '%s\n' "$CARGO_FUZZ_VERSION" >"$tools/fuzz.stamp"
+}
+
 mkdir -p "$tools/bin"
 [ $# -gt 0 ] || set -- venv buf grpcurl
 for part in "$@"; do
   case $part in
-    venv | buf | grpcurl) "make_$part" ;;
-    *) fail "$part is not one of venv, buf, grpcurl" ;;
+    venv | buf | grpcurl | fuzz) "make_$part" ;;
+    *) fail "$part is not one of venv, buf, grpcurl, fuzz" ;;
   esac
 done

@@ -80,7 +80,7 @@ const REFUSED_MODULES: &[&str] = &["util", "utils", "common", "helper", "helpers
 const PRIVATE_ROOTS: &[&str] = &["work", "root", "home"];
 
 /// Every directory with Rust sources of ours; what a build generates is not among them.
-const RUST: &[&str] = &["src", "migrations/src", "tests", "benches"];
+const RUST: &[&str] = &["src", "migrations/src", "tests", "benches", "fuzz/src", "fuzz/fuzz_targets"];
 
 fn refuse(findings: Vec<String>) {
     assert!(findings.is_empty(), "{} to tidy:\n{}", findings.len(), findings.join("\n"));

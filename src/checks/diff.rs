@@ -7,10 +7,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use similar::TextDiff;
 
+use crate::domain::limits::CONTENT_MAX_BYTES;
+
 /// Unchanged lines shown around a change.
 const CONTEXT_LINES: usize = 3;
 /// After this, what is left of the lines to compare is shown as replaced. Kept by the library's own clock.
 const SEARCH_MAX: Duration = Duration::from_secs(1);
+/// Longest patch of single changes: a longer one says less than the new document, which is at most as long as a content
+/// and what its aliases repeat.
+const PATCH_MAX_BYTES: usize = CONTENT_MAX_BYTES;
 /// Most bytes of member paths in a patch: a path is repeated by every change below it.
 const PATCH_PATHS_MAX_BYTES: usize = 16 * 1024 * 1024;
 
@@ -27,10 +32,12 @@ pub fn unified(from_name: &str, from: &[u8], to_name: &str, to: &[u8]) -> String
 /// JSON Patch (RFC 6902) that makes `to` out of `from`, as JSON text; `[]` when they are equal.
 #[must_use]
 pub fn json_patch(from: &Value, to: &Value) -> String {
+    let whole = || json!([{"op": "replace", "path": "", "value": to}]).to_string();
     if path_bytes(from, 0).saturating_add(path_bytes(to, 0)) > PATCH_PATHS_MAX_BYTES {
-        return json!([{"op": "replace", "path": "", "value": to}]).to_string();
+        return whole();
     }
-    serde_json::to_string(&json_patch::diff(from, to)).unwrap_or_default()
+    let single = serde_json::to_string(&json_patch::diff(from, to)).unwrap_or_default();
+    if single.len() > PATCH_MAX_BYTES { whole() } else { single }
 }
 
 /// Bytes of the pointers of all parts of a value that itself is at a pointer of `own` bytes: an upper bound for the
@@ -95,6 +102,15 @@ mod tests {
         assert_eq!(patched, to);
         assert!(text.contains("\"/b~1c\""), "{text}");
         assert_eq!(json_patch(&to, &to), "[]");
+    }
+
+    #[test]
+    fn a_patch_longer_than_any_content_replaces_the_whole() {
+        let members = |letter: &str| (0..60_000).map(|at| (format!("{letter}{at}"), json!(at))).collect();
+        let (from, to) = (Value::Object(members("a")), Value::Object(members("b")));
+        let text = json_patch(&from, &to);
+        assert!(text.starts_with(r#"[{"op":"replace","path":"","value":"#), "{}", text.len());
+        assert!(text.len() < PATCH_MAX_BYTES);
     }
 
     #[test]

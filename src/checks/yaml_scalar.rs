@@ -46,6 +46,10 @@ fn number(text: &str) -> Option<Result<Value, String>> {
         }
     }
     if all_digits(unsigned, 10) {
+        if text.starts_with('-') && unsigned.bytes().all(|digit| digit == b'0') {
+            // As JSON has it: no integer keeps the sign.
+            return Some(strict::float(-0.0));
+        }
         return Some(text.parse::<i128>().map_or_else(|_| Err(strict::beyond(text)), strict::integer));
     }
     if matches!(unsigned, ".inf" | ".Inf" | ".INF") || matches!(text, ".nan" | ".NaN" | ".NAN") {
@@ -83,6 +87,8 @@ mod tests {
             ("TRUE", json!(true)),
             ("-17", json!(-17)),
             ("+17", json!(17)),
+            ("+0", json!(0)),
+            ("-0", json!(-0.0)),
             ("017", json!(17)),
             ("0o17", json!(15)),
             ("0xFf", json!(255)),

@@ -35,10 +35,10 @@ impl Label {
     pub fn is_next_after(&self, other: &Self) -> bool {
         let (new, old) = (&self.0, &other.0);
         let step = (new.major, new.minor, new.patch);
-        // Saturating: a label may hold u64::MAX, and then nothing comes next.
-        step == (old.major.saturating_add(1), 0, 0)
-            || step == (old.major, old.minor.saturating_add(1), 0)
-            || step == (old.major, old.minor, old.patch.saturating_add(1))
+        // A label may hold u64::MAX, and then nothing comes next.
+        old.major.checked_add(1).is_some_and(|major| step == (major, 0, 0))
+            || old.minor.checked_add(1).is_some_and(|minor| step == (old.major, minor, 0))
+            || old.patch.checked_add(1).is_some_and(|patch| step == (old.major, old.minor, patch))
             || (step == (old.major, old.minor, old.patch) && !old.pre.is_empty())
     }
 }
@@ -74,6 +74,8 @@ mod tests {
             ("1.2.0", "1.0.0", false),
             ("1.1.1", "1.0.0", false),
             ("1.0.0", "1.0.0", false),
+            ("18446744073709551615.0.0", "18446744073709551615.0.0", false),
+            ("18446744073709551615.0.0", "18446744073709551615.5.0", false),
         ] {
             assert_eq!(label(new).is_next_after(&label(old)), next, "{old} to {new}");
         }

@@ -173,6 +173,10 @@ impl VersionRef {
             _ => {}
         }
         if let Some(label) = text.strip_prefix('v') {
+            // A label may be given with a `v` of its own; a version has one name.
+            if label.starts_with('v') {
+                return Err(Error::invalid(field, "version must have one v before its label"));
+            }
             return Ok(Self::Label(Label::parse(field, label)?));
         }
         match text.parse::<i64>() {
@@ -255,7 +259,7 @@ mod tests {
         for good in ["1", "42", "active", "latest", "v1.5.0", "v1.0.0-rc.1+b5"] {
             assert_eq!(parse(good).map(|name| name.version.to_string()).ok().as_deref(), Some(good));
         }
-        for bad in ["0", "-1", "01", "+1", "", "v1", "v", "newest", "99999999999999999999"] {
+        for bad in ["0", "-1", "01", "+1", "", "v1", "v", "vv1.0.0", "newest", "99999999999999999999"] {
             assert!(parse(bad).is_err(), "{bad:?} must not name a version");
         }
     }

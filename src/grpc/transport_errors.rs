@@ -1,12 +1,19 @@
 //! What tonic refuses by itself gets a reason like every other error: too large, undecodable, unknown method.
 
-use http::Response;
+use http::{HeaderValue, Response};
 use tonic::{Code, Status};
 
 use crate::api::status::status;
 use crate::domain::{Error, Reason};
 
 /// How tonic's own errors begin.
+const NOT_FRAMED: [&str; 4] = [
+    "Missing request message",
+    "Unexpected EOF decoding stream",
+    "protocol error: received message with",
+    "h2 protocol error",
+];
+const COMPRESSED: &str = "Content is compressed with";
 const TOO_LARGE: &str = "Error, decoded message length too large";
 const UNDECODABLE: &str = "failed to decode Protobuf message";
 
@@ -24,8 +31,22 @@ pub fn rewrite<B: Default>(response: Response<B>) -> Response<B> {
         Code::Internal if found.message().starts_with(UNDECODABLE) => {
             Error::new(Reason::InvalidArgument, "the request message can't be decoded")
         }
+        // INTERNAL by the specification, and the caller's mistake all the same.
+        Code::Internal if NOT_FRAMED.iter().any(|begin| found.message().starts_with(begin)) => {
+            Error::new(Reason::InvalidArgument, "the request is not one whole message, framed as gRPC frames it")
+        }
+        Code::Unimplemented if found.message().starts_with(COMPRESSED) => {
+            return uncompressed_only(status(Error::new(Reason::Unimplemented, "requests can't be compressed")));
+        }
         Code::Unimplemented => Error::new(Reason::Unimplemented, "there is no such method"),
         _ => return response,
     };
     status(error).into_http()
+}
+
+/// With the encodings that are taken, which a server must name (gRPC compression, "Specification").
+fn uncompressed_only<B: Default>(refusal: Status) -> Response<B> {
+    let mut response = refusal.into_http();
+    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    response
 }

@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests spawn their own tasks and look at their own environment")]
 
 #[cfg(test)]
+mod abuse_content;
+#[cfg(test)]
 mod access;
 #[cfg(test)]
 mod activate;
@@ -41,6 +43,8 @@ mod epochs_watch;
 mod events;
 #[cfg(test)]
 mod fan_out;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub const NO_ERROR: u32 = 0;
 pub const REFUSED_STREAM: u32 = 7;
 pub const ENHANCE_YOUR_CALM: u32 = 11;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The largest window there is.
 pub const WINDOW_MAX: u32 = 0x7fff_ffff;
 /// An empty gRPC message.
@@ -178,7 +178,7 @@ pub fn headers(stream: u32, path: &str, token: Option<&str>, further: &[(&str, &
 }
 
 /// A literal field without indexing (RFC 7541 §6.2.2), not Huffman-coded.
-fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
+pub fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
     block.push(0);
     for text in [name, value] {
         match u8::try_from(text.len()) {

@@ -1,0 +1,224 @@
+//! One honest log of a namespace, and all that its server ever signed of it; and the same log by a stranger's key.
+//!
+//! Policies come, move, go and come back, several at once and one at a time; some events move none.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use policyhub::client::pb::watch_active_response::Message;
+use policyhub::client::{Cursor, pb};
+use policyhub::domain::name::{NamespaceId, PolicyId};
+use policyhub::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
+use policyhub::signing::{PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, active_set_digest, digest_of, jws};
+
+use super::super::keys::{SIGNER, STRANGER};
+
+/// When all of it was signed, and is looked at.
+pub const NOW: i64 = 1_700_000_000;
+/// The newest revision.
+pub const LAST: i64 = 16;
+const EPOCH: i64 = 1;
+
+/// The pointers each revision moves: policy and version, 0 for none.
+const MOVES: [&[(&str, i64)]; LAST as usize] = [
+    &[("a", 1)],
+    &[("b", 1), ("c", 1)],
+    &[],
+    &[("a", 2)],
+    &[("a", 1)],
+    &[("c", 0)],
+    &[],
+    &[("b", 2), ("a", 3)],
+    &[("c", 1)],
+    &[("a", 0), ("b", 0), ("c", 0)],
+    &[("a", 3)],
+    &[("b", 2), ("c", 2)],
+    &[],
+    &[("b", 1)],
+    &[("b", 2)],
+    &[("a", 4), ("b", 0)],
+];
+
+pub static HONEST: LazyLock<Log> = LazyLock::new(|| Log::signed(&SIGNER));
+pub static STRANGE: LazyLock<Log> = LazyLock::new(|| Log::signed(&STRANGER));
+
+type State = BTreeMap<String, i64>;
+
+/// The messages of each revision, the first at 1, and what was in force.
+pub struct Log {
+    states: Vec<State>,
+    messages: Vec<[pb::WatchActiveResponse; 4]>,
+}
+
+/// The bytes of a version.
+pub fn content(policy: &str, version: i64) -> Vec<u8> {
+    format!("{{\"{policy}\":{version}}}").into_bytes()
+}
+
+impl Log {
+    /// What was in force at a place; nothing at places that never were.
+    pub fn at(&self, place: Cursor) -> &State {
+        static NOTHING: State = State::new();
+        let revision = usize::try_from(place.revision).unwrap_or(usize::MAX);
+        self.states.get(revision).filter(|_| place.epoch == EPOCH || revision == 0).unwrap_or(&NOTHING)
+    }
+
+    /// A message of a revision: the activation, the snapshot, the heartbeat, or a goodbye.
+    pub fn message(&self, kind: u8, revision: i64) -> pb::WatchActiveResponse {
+        self.messages[revision as usize - 1][usize::from(kind & 3)].clone()
+    }
+
+    fn signed(key: &PrivateKey) -> Self {
+        let server = Server { key };
+        let (mut states, mut messages) = (vec![State::new()], Vec::new());
+        // The statement that last moved each policy, and its place.
+        let mut moved: BTreeMap<&str, (i64, String)> = BTreeMap::new();
+        for (revision, moves) in (1..).zip(MOVES) {
+            let before = states.last().expect("a state").clone();
+            let mut state = before.clone();
+            let statement = server.statement(revision, moves, &before);
+            for (policy, version) in moves {
+                moved.insert(policy, (revision, statement.clone()));
+                match version {
+                    0 => drop(state.remove(*policy)),
+                    version => drop(state.insert((*policy).to_owned(), *version)),
+                }
+            }
+            messages.push([
+                server.activation(revision, moves, statement),
+                server.snapshot(revision, &state, &moved),
+                server.heartbeat(revision, &state),
+                wrapped(Message::Reconnect(pb::Reconnect { reason: "draining".to_owned(), ..Default::default() })),
+            ]);
+            states.push(state);
+        }
+        Self { states, messages }
+    }
+}
+
+struct Server<'a> {
+    key: &'a PrivateKey,
+}
+
+fn namespace() -> NamespaceId {
+    NamespaceId::parse("namespace", "default").expect("an id")
+}
+
+fn policy_id(policy: &str) -> PolicyId {
+    PolicyId::parse("policy", policy).expect("an id")
+}
+
+fn cursor(revision: i64) -> Option<pb::Cursor> {
+    Some(pb::Cursor { epoch: EPOCH, revision })
+}
+
+fn wrapped(message: Message) -> pb::WatchActiveResponse {
+    pb::WatchActiveResponse { message: Some(message) }
+}
+
+fn set_digest(state: &State) -> policyhub::domain::digest::Digest {
+    let entries: Vec<_> = state
+        .iter()
+        .map(|(policy, version)| (policy_id(policy), *version, digest_of(&content(policy, *version))))
+        .collect();
+    active_set_digest(entries.iter().map(|(policy, version, digest)| (policy, *version, digest)))
+}
+
+impl Server<'_> {
+    fn sign(&self, typ: &str, payload: policyhub::domain::Result<Vec<u8>>) -> String {
+        jws::sign(typ, &payload.expect("bytes"), self.key).expect("a token")
+    }
+
+    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &State) -> String {
+        let changes = moves.iter().map(|(policy, version)| StatementChange {
+            policy: policy_id(policy),
+            version: *version,
+            digest: (*version != 0).then(|| digest_of(&content(policy, *version))),
+            previous: before.get(*policy).copied().unwrap_or_default(),
+        });
+        let statement = Statement {
+            store: "store".to_owned(),
+            namespace: namespace(),
+            epoch: EPOCH,
+            revision,
+            kind: "ACTIVATE".to_owned(),
+            changes: changes.collect(),
+            actor: "ann".to_owned(),
+            reason_digest: digest_of(b"because"),
+            prev: [7; 32],
+            iat: NOW,
+        };
+        self.sign(TYP_ACTIVATION, statement.to_bytes())
+    }
+
+    fn bundle(&self, policy: &str, version: i64) -> pb::Bundle {
+        let content = content(policy, version);
+        let manifest = Manifest {
+            store: "store".to_owned(),
+            namespace: namespace(),
+            policy: policy_id(policy),
+            version,
+            label: None,
+            digest: digest_of(&content),
+            size: content.len() as u64,
+            content_type: "application/json".to_owned(),
+            author: "ann".to_owned(),
+            publisher: "bob".to_owned(),
+            iat: NOW,
+        };
+        pb::Bundle {
+            name: format!("namespaces/default/policies/{policy}/versions/{version}"),
+            version,
+            label: String::new(),
+            digest: manifest.digest.to_string(),
+            size_bytes: content.len() as i64,
+            content_type: manifest.content_type.clone(),
+            content: content.into(),
+            manifest: self.sign(TYP_BUNDLE, manifest.to_bytes()),
+        }
+    }
+
+    fn activation(&self, revision: i64, moves: &[(&str, i64)], statement: String) -> pb::WatchActiveResponse {
+        let there = moves.iter().filter(|(_, version)| *version != 0);
+        let gone = moves.iter().filter(|(_, version)| *version == 0);
+        wrapped(Message::Activation(pb::Activation {
+            cursor: cursor(revision),
+            statement,
+            bundles: there.map(|(policy, version)| self.bundle(policy, *version)).collect(),
+            tombstones: gone.map(|(policy, _)| format!("namespaces/default/policies/{policy}")).collect(),
+        }))
+    }
+
+    fn checkpoint(&self, revision: i64, state: &State) -> String {
+        let checkpoint = Checkpoint {
+            store: "store".to_owned(),
+            namespace: namespace(),
+            epoch: EPOCH,
+            revision,
+            head_hash: [9; 32],
+            active_set_digest: set_digest(state),
+            iat: NOW,
+            exp: NOW + 60,
+        };
+        self.sign(TYP_CHECKPOINT, checkpoint.to_bytes())
+    }
+
+    fn snapshot(&self, revision: i64, state: &State, moved: &BTreeMap<&str, (i64, String)>) -> pb::WatchActiveResponse {
+        let bundles = state.iter().map(|(policy, version)| {
+            let (revision, statement) = moved[policy.as_str()].clone();
+            pb::ActiveBundle { bundle: Some(self.bundle(policy, *version)), revision, statement, preview: false }
+        });
+        wrapped(Message::Snapshot(pb::Snapshot {
+            bundles: bundles.collect(),
+            complete: true,
+            cursor: cursor(revision),
+            active_set_digest: set_digest(state).to_string(),
+            checkpoint: self.checkpoint(revision, state),
+        }))
+    }
+
+    fn heartbeat(&self, revision: i64, state: &State) -> pb::WatchActiveResponse {
+        let checkpoint = self.checkpoint(revision, state);
+        wrapped(Message::Heartbeat(pb::Heartbeat { cursor: cursor(revision), checkpoint, ..Default::default() }))
+    }
+}

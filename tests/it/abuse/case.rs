@@ -1,0 +1,230 @@
+//! One case: bytes, and how the server may take them. Reading and writing go on side by side, as with any client.
+//!
+//! A case that has no end within `HANG_MAX` is a hang, and a failure whatever it says.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::hpack::Reader;
+use super::wire::{ACK, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, frame, setting};
+use crate::harness::frames::Frame;
+
+/// No case may take longer, and no good call after it.
+pub const HANG_MAX: Duration = Duration::from_secs(5);
+
+/// How a case may end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The connection is ended: GOAWAY with this code.
+    Goaway(u32),
+    /// The connection is closed without a word.
+    Closed,
+    /// The stream is reset with this code; the connection lives on.
+    Reset(u32),
+    /// The stream is answered with this status of HTTP, which is not 200; the connection lives on.
+    Http(u16),
+    /// The stream is answered with this status of gRPC; the connection lives on.
+    Status(u16),
+    /// The stream is not answered, or there is none; the connection lives on.
+    Nothing,
+}
+
+pub use End::{Closed, Goaway, Http, Nothing, Reset, Status};
+
+/// Error codes (RFC 9113 §7).
+pub const NO_ERROR: u32 = 0;
+pub const PROTOCOL: u32 = 1;
+pub const FLOW_CONTROL: u32 = 3;
+pub const STREAM_CLOSED: u32 = 5;
+pub const FRAME_SIZE: u32 = 6;
+pub const REFUSED: u32 = 7;
+pub const COMPRESSION: u32 = 9;
+pub const CALM: u32 = 11;
+
+/// What follows the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// A ping: its answer shows that the connection lives.
+    Ping,
+    /// The end of what the client says.
+    Fin,
+    /// Nothing at all.
+    Silence,
+}
+
+/// A named case.
+#[derive(Debug)]
+pub struct Case {
+    pub name: &'static str,
+    says: Vec<u8>,
+    ends: Vec<End>,
+    stream: u32,
+    begins: bool,
+    after: After,
+}
+
+/// A case on a connection that began in order, looking at stream 1.
+pub fn case(name: &'static str, says: Vec<u8>, ends: impl Ends) -> Case {
+    Case { name, says, ends: ends.list(), stream: 1, begins: true, after: After::Ping }
+}
+
+/// One end, or any of several where the RFC leaves the choice.
+pub trait Ends {
+    fn list(self) -> Vec<End>;
+}
+
+impl Ends for End {
+    fn list(self) -> Vec<End> {
+        vec![self]
+    }
+}
+
+impl<const N: usize> Ends for [End; N] {
+    fn list(self) -> Vec<End> {
+        self.to_vec()
+    }
+}
+
+impl Case {
+    /// Looks at another stream.
+    pub fn on(self, stream: u32) -> Self {
+        Self { stream, ..self }
+    }
+
+    /// Without a preface and settings before it.
+    pub fn with_no_beginning(self) -> Self {
+        Self { begins: false, after: After::Silence, ..self }
+    }
+
+    /// With nothing behind it.
+    pub fn then_silence(self) -> Self {
+        Self { after: After::Silence, ..self }
+    }
+
+    /// With the end of the connection's one half behind it.
+    pub fn then_fin(self) -> Self {
+        Self { after: After::Fin, ..self }
+    }
+
+    /// Plays it; the error says what was wrong.
+    pub async fn play(&self, address: &str) -> Result<(), String> {
+        let stream = TcpStream::connect(address).await.map_err(|error| format!("no connection: {error}"))?;
+        let (mut from, mut to) = stream.into_split();
+        let opening = if self.begins { [PREFACE, &setting(2, 0)].concat() } else { Vec::new() };
+        let ping = if self.after == After::Ping { frame(PING, 0, 0, PROBE) } else { Vec::new() };
+        let bytes = [opening.as_slice(), &self.says, &ping].concat();
+        let mut seen = Seen::default();
+        let write = async {
+            // A server that has had enough closes before all is said.
+            let _ = to.write_all(&bytes).await;
+            if self.after == After::Fin {
+                let _ = to.shutdown().await;
+            }
+            // Kept, so that the half that is not closed stays open.
+            to
+        };
+        let talk = async { tokio::join!(self.read(&mut from, &mut seen), write) };
+        let in_time = tokio::time::timeout(HANG_MAX, talk).await.is_ok();
+        let end = seen.end();
+        match end {
+            _ if !in_time => Err(format!("hangs: nothing of {:?} within {HANG_MAX:?}, but {seen:?}", self.ends)),
+            Some(end) if self.accepts(end) => Ok(()),
+            end => Err(format!("{end:?} is none of {:?}: {seen:?}", self.ends)),
+        }
+    }
+
+    /// Reads until the case has ended.
+    async fn read(&self, from: &mut (impl AsyncRead + Unpin), seen: &mut Seen) {
+        let mut reader = Reader::default();
+        while !self.is_over(seen) {
+            let Some(frame) = next(from).await else {
+                seen.closed = true;
+                return;
+            };
+            match frame.kind {
+                // What is said of the connection's end is followed by its end.
+                GOAWAY => seen.goaway = Some(frame.number(4)),
+                PING if frame.flags == ACK && frame.payload == PROBE => seen.lives = true,
+                RST_STREAM if frame.stream == self.stream => seen.stream = seen.stream.or(Some(Reset(frame.number(0)))),
+                HEADERS => {
+                    let fields = reader.read(&frame.payload);
+                    if frame.stream == self.stream {
+                        seen.stream = seen.stream.or(status(&fields));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// h2 has one code for all that is malformed, and ends the connection where the stream would do (RFC 9113 §5.4.1).
+    fn accepts(&self, end: End) -> bool {
+        let coarse = |meant: &End| matches!(meant, Goaway(FRAME_SIZE | COMPRESSION | FLOW_CONTROL) | Reset(PROTOCOL));
+        self.ends.contains(&end) || (end == Goaway(PROTOCOL) && self.ends.iter().any(coarse))
+    }
+
+    fn is_over(&self, seen: &Seen) -> bool {
+        let awaits_stream =
+            !self.ends.contains(&Nothing) && self.ends.iter().any(|end| matches!(end, Reset(_) | Http(_) | Status(_)));
+        seen.goaway.is_none()
+            && seen.lives
+            && (!awaits_stream || seen.stream.is_some())
+            && !self.ends.iter().all(|end| matches!(end, Goaway(_) | Closed))
+    }
+}
+
+const PROBE: &[u8] = b"are you?";
+
+#[derive(Debug, Default)]
+struct Seen {
+    goaway: Option<u32>,
+    closed: bool,
+    lives: bool,
+    stream: Option<End>,
+}
+
+impl Seen {
+    fn end(&self) -> Option<End> {
+        match (self.goaway, self.closed) {
+            (Some(code), true) => Some(Goaway(code)),
+            (None, true) => Some(self.stream.filter(|end| !matches!(end, Reset(_))).unwrap_or(Closed)),
+            (Some(_), false) => None,
+            (None, false) if self.lives => Some(self.stream.unwrap_or(Nothing)),
+            (None, false) => None,
+        }
+    }
+}
+
+/// What headers or trailers say of a call's end; none when it goes on.
+fn status(fields: &[(String, String)]) -> Option<End> {
+    let of = |name: &str| fields.iter().find(|field| field.0 == name).and_then(|field| field.1.parse().ok());
+    of("grpc-status").map(Status).or(of(":status").filter(|code| *code != 200).map(Http))
+}
+
+async fn next(from: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
+    let mut head = [0; 9];
+    from.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    from.read_exact(&mut payload).await.ok()?;
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Some(Frame { kind: head[3], flags: head[4], stream, payload })
+}
+
+/// Says bytes and reads nothing, until all is said, the server closes, or it takes no more for `patience`.
+pub async fn say_unread(address: &str, bytes: &[u8], patience: Duration) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let mut taken = 0;
+    while taken < bytes.len() {
+        match tokio::time::timeout(patience, say_some(&mut stream, &bytes[taken..])).await {
+            Ok(Some(more)) => taken += more,
+            Ok(None) | Err(_) => break,
+        }
+    }
+    stream
+}
+
+async fn say_some(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> Option<usize> {
+    stream.write(bytes).await.ok().filter(|written| *written > 0)
+}

@@ -1,0 +1,102 @@
+//! Frames and header blocks by hand (RFC 9113, RFC 7541), right and wrong ones alike: nothing here checks anything.
+
+pub use crate::harness::frames::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS};
+pub use crate::harness::frames::{Frame, PREFACE, WINDOW_MAX, WINDOW_UPDATE, literal};
+
+pub const PRIORITY: u8 = 0x2;
+pub const PUSH_PROMISE: u8 = 0x5;
+pub const CONTINUATION: u8 = 0x9;
+
+pub const PADDED: u8 = 0x8;
+pub const WITH_PRIORITY: u8 = 0x20;
+
+/// What a call needs: a health check, which takes no token.
+pub const GOOD: [(&str, &str); 6] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/grpc.health.v1.Health/Check"),
+    (":authority", "policyhub"),
+    ("content-type", "application/grpc"),
+    ("te", "trailers"),
+];
+
+/// A frame.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    Frame::bytes(kind, flags, stream, payload)
+}
+
+/// A frame whose head gives a length of its own.
+pub fn claiming(length: u32, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// A header block of literals.
+pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let mut block = Vec::new();
+    for (name, value) in fields {
+        literal(&mut block, name, value);
+    }
+    block
+}
+
+/// `GOOD` with these fields in the place of those of the same name, or beside them; a field `-name` takes one away.
+pub fn good_but<'a>(fields: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut all: Vec<(&str, &str)> = GOOD.to_vec();
+    for (name, value) in fields {
+        if let Some(gone) = name.strip_prefix('-') {
+            all.retain(|(kept, _)| *kept != gone);
+        } else if let Some(held) = all.iter_mut().find(|(held, _)| held == name) {
+            held.1 = value;
+        } else {
+            // Pseudo-headers come first.
+            let at = if name.starts_with(':') { 0 } else { all.len() };
+            all.insert(at, (name, value));
+        }
+    }
+    all
+}
+
+/// HEADERS of a call that goes on.
+pub fn open(stream: u32) -> Vec<u8> {
+    headers(stream, &block(&GOOD))
+}
+
+/// HEADERS of a block, which is whole.
+pub fn headers(stream: u32, block: &[u8]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS, stream, block)
+}
+
+/// The one empty message of a call, and its end.
+pub fn body(stream: u32) -> Vec<u8> {
+    frame(DATA, END_STREAM, stream, &[0; 5])
+}
+
+/// A call in order, with these fields changed as by `good_but`.
+pub fn call(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
+    [headers(stream, &block(&good_but(fields))), body(stream)].concat()
+}
+
+/// A call in order, but for what is put before its block.
+pub fn call_after(prefix: &[u8]) -> Vec<u8> {
+    [headers(1, &[prefix, &block(&GOOD)].concat()), body(1)].concat()
+}
+
+/// A call in order, but for what is put behind its block.
+pub fn call_before(suffix: &[u8]) -> Vec<u8> {
+    [headers(1, &[&block(&GOOD), suffix].concat()), body(1)].concat()
+}
+
+/// One entry of SETTINGS.
+pub fn setting(id: u16, value: u32) -> Vec<u8> {
+    frame(SETTINGS, 0, 0, &[&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+}
+
+/// RST_STREAM with CANCEL.
+pub fn cancel(stream: u32) -> Vec<u8> {
+    frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
+}
+
+/// The same bytes for many streams of a client, from the first on.
+pub fn streams(count: u32, of: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
+    (0..count).flat_map(|index| of(index * 2 + 1)).collect()
+}
