@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use tokio::task::LocalSet;
 
 use super::load::{Caller, Load};
+use super::noisy;
 use super::plan::{Call, Plan, Sample, Work};
 use super::process::{cpu, memory_kib};
 use super::subscriptions::{OPENING_MAX, RETURNING_MAX, Subscriptions};
@@ -27,6 +28,9 @@ pub fn run() -> Result<()> {
         match &plan.work {
             Work::Fanout { watch, publish, publishes } => fan_out(&plan, watch, publish, *publishes).await,
             Work::Load { calls, seconds } => load(&plan, calls, *seconds).await,
+            Work::Neighbour { read, write, noise, noise_per_second } => {
+                noisy::measure(&plan, read, write, noise, *noise_per_second).await
+            }
             Work::Resync { watch, publish, again } => resync(&plan, watch, publish, again).await,
             Work::Idle { watch, seconds } => idle(&plan, watch, *seconds).await,
         }

@@ -185,13 +185,24 @@ pub fn activate_calls(namespace: &str) -> Vec<Call> {
 }
 
 /// Asks for what is in force of `p0`.
-pub fn get_active_call() -> Call {
-    call("SyncService/GetActive", &get_active_request(), None)
+pub fn get_active_call(namespace: &str) -> Call {
+    call("SyncService/GetActive", &get_active_request(namespace), None)
+}
+
+/// Drafts another version of `p0`.
+pub fn draft_call(namespace: &str, size_bytes: usize) -> Call {
+    let request = pb::DraftRequest {
+        parent: format!("namespaces/{namespace}/policies/p0"),
+        content: content(size_bytes, 2).into(),
+        content_type: "application/json".to_owned(),
+        ..Default::default()
+    };
+    call("PolicyService/Draft", &request, None)
 }
 
 /// The same, for a client.
-pub fn get_active_request() -> pb::GetActiveRequest {
-    pb::GetActiveRequest { name: "namespaces/default/policies/p0".to_owned(), ..Default::default() }
+pub fn get_active_request(namespace: &str) -> pb::GetActiveRequest {
+    pb::GetActiveRequest { name: format!("namespaces/{namespace}/policies/p0"), ..Default::default() }
 }
 
 fn call(method: &str, request: &impl prost::Message, numbered: Option<u8>) -> Call {

@@ -150,11 +150,20 @@ impl Caller {
     /// # Errors
     /// When it is refused.
     pub async fn call(&mut self, call: &Call) -> Result<()> {
-        let mut out = Vec::new();
         if self.wire == Wire::Nats {
+            let mut out = Vec::new();
             nats::publish(&mut out, call);
             return self.pong(&out).await;
         }
+        if self.ask(call).await? { Ok(()) } else { bail!("{} was refused", call.path) }
+    }
+
+    /// Sends one call by gRPC and waits for its answer; false: it was refused.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn ask(&mut self, call: &Call) -> Result<bool> {
+        let mut out = Vec::new();
         http2::request(&mut out, self.stream, call, &self.token, 0);
         self.stream += 2;
         write_all(&self.socket, &out).await?;
@@ -173,7 +182,7 @@ impl Caller {
             })?;
             write_all(&self.socket, &out).await?;
         }
-        if is_answered { Ok(()) } else { bail!("{} was refused", call.path) }
+        Ok(is_answered)
     }
 
     async fn pong(&mut self, out: &[u8]) -> Result<()> {

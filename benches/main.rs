@@ -26,6 +26,7 @@ mod hub;
 mod load;
 mod machine;
 mod nats;
+mod noisy;
 mod plan;
 #[path = "../tests/it/harness/postgres.rs"]
 #[allow(
@@ -106,6 +107,7 @@ enum Scenario {
     Resync,
     Idle,
     Growth,
+    Noisy,
 }
 
 fn main() -> Result<()> {
@@ -122,11 +124,11 @@ fn main() -> Result<()> {
 }
 
 fn measure(arguments: &Arguments) -> Result<()> {
-    use Scenario::{Activate, Fanout, Getactive, Growth, Idle, Resync};
+    use Scenario::{Activate, Fanout, Getactive, Growth, Idle, Noisy, Resync};
     let all: &[Scenario] =
-        if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth] };
+        if arguments.quick { &[Fanout] } else { &[Fanout, Getactive, Activate, Resync, Idle, Growth, Noisy] };
     let chosen = if arguments.only.is_empty() { all } else { &arguments.only };
-    let needs_postgres = [Activate, Resync, Growth].iter().any(|scenario| chosen.contains(scenario));
+    let needs_postgres = [Activate, Resync, Growth, Noisy].iter().any(|scenario| chosen.contains(scenario));
     // Its harness panics when PostgreSQL is absent, and says so.
     let start = || postgres::Cluster::start(&[growth::COUNTER]);
     let postgres = if needs_postgres { std::panic::catch_unwind(start).ok() } else { None };
@@ -154,6 +156,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
                 Resync => bench.resync().await,
                 Idle => bench.idle().await,
                 Growth => bench.growth().await,
+                Noisy => bench.noisy().await,
             };
             // The others go on.
             if let Err(error) = ended {

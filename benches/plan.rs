@@ -58,6 +58,8 @@ pub enum Work {
     Load { calls: Vec<Vec<Call>>, seconds: f64 },
     /// Opens all, cuts all, publishes once, and opens all again.
     Resync { watch: Call, publish: Call, again: Call },
+    /// Calls of one tenant, one at a time each, alone and beside another tenant's noise, in turns.
+    Neighbour { read: Call, write: Vec<Call>, noise: Vec<Call>, noise_per_second: f64 },
     /// Opens all and does nothing.
     Idle { watch: Call, seconds: f64 },
 }

@@ -100,7 +100,7 @@ impl Wares {
                 break message;
             }
         };
-        let answer = client.get_active(hub::get_active_request()).await?;
+        let answer = client.get_active(hub::get_active_request("default")).await?;
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("delivery"), activation.encode_to_vec())?;
         fs::write(dir.path().join("answer"), answer.encode_to_vec())?;
@@ -191,7 +191,7 @@ impl Target {
             watch: hub::watch_call(Some("p0"), None),
             publish: hub::activate_calls("default"),
             again: hub::watch_call(Some("p0"), Some(held)),
-            get: hub::get_active_call(),
+            get: hub::get_active_call("default"),
             http: Some(hub.http),
             _place: place,
             _dir: None,

@@ -17,6 +17,7 @@ impl MigrationName for Migration {
 
 const TABLES: &[&str] = &[
     "CREATE TABLE store_meta (name {text} PRIMARY KEY, value TEXT NOT NULL)",
+    // `policies`, `versions` and `content_bytes` are what it uses, counted in the transaction that adds to it.
     "CREATE TABLE namespaces (
         id {text} PRIMARY KEY,
         description TEXT NOT NULL,
@@ -25,6 +26,9 @@ const TABLES: &[&str] = &[
         head_revision BIGINT NOT NULL,
         head_hash {blob} NOT NULL,
         access_revision BIGINT NOT NULL,
+        policies BIGINT NOT NULL,
+        versions BIGINT NOT NULL,
+        content_bytes BIGINT NOT NULL,
         etag BIGINT NOT NULL,
         create_time BIGINT NOT NULL)",
     "CREATE TABLE policies (

@@ -108,9 +108,11 @@ pub fn status(error: Error) -> Status {
             details.set_precondition_failure(failed.collect::<Vec<_>>());
         }
         Code::ResourceExhausted => {
-            details.add_quota_failure_violation(error.resource.clone().unwrap_or_default(), error.message.clone());
-            if error.reason == Reason::TooManyStreams {
-                details.set_retry_info(Some(RETRY_AFTER));
+            let subject = error.metadata.get("subject").or(error.resource.as_ref()).cloned().unwrap_or_default();
+            details.add_quota_failure_violation(subject, error.message.clone());
+            let unsaid = (error.reason == Reason::TooManyStreams).then_some(RETRY_AFTER);
+            if let Some(wait) = error.retry_after.or(unsaid) {
+                details.set_retry_info(Some(wait));
             }
         }
         Code::Unavailable => {
@@ -173,6 +175,19 @@ mod tests {
         let size: usize = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
         assert!(size < 16 * 1024, "{size}");
         assert!(size > 8 * 1024, "{size}");
+    }
+
+    #[test]
+    fn who_is_over_a_quota_is_told_whose_it_is_and_when_to_come_again() {
+        let error = Error::new(Reason::RateLimited, "over").with("subject", "local:ci");
+        let wait = Duration::from_millis(20);
+        let details = status(Error { retry_after: Some(wait), ..error }).get_error_details();
+        let subject = details.quota_failure().and_then(|failure| failure.violations.first().map(|v| v.subject.clone()));
+        assert_eq!(subject.as_deref(), Some("local:ci"));
+        assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), Some(wait));
+        assert!(details.resource_info().is_none(), "a principal is no resource");
+        let full = status(Error::new(Reason::QuotaExceeded, "full")).get_error_details();
+        assert!(full.retry_info().is_none(), "waiting does not help");
     }
 
     #[test]

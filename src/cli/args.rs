@@ -77,7 +77,7 @@ pub enum Command {
     Subscribers(subscribers::Arguments),
     Convergence(convergence::Arguments),
     Verify(verify::Arguments),
-    /// Namespaces: create, list, show
+    /// Namespaces: create, list, show, update
     #[command(subcommand)]
     Namespace(namespace::Commands),
     /// Policies: create, list, show, update
@@ -215,6 +215,8 @@ mod tests {
             "namespace create team-a --description x",
             "namespace list",
             "namespace show team-a",
+            "namespace create team-a --max-policies 5 --reads-per-second 0",
+            "namespace update team-a --description x --max-content-bytes 5000000000 --max-streams 7 --dry-run",
             "policy create pricing --kind yaml --max-open-drafts 1",
             "policy list",
             "policy show pricing",
@@ -257,6 +259,8 @@ mod tests {
             "convergence",
             "convergence 42 --wait 30",
             "run record job",
+            "namespace update team-a --max-policies -1",
+            "namespace update team-a --reads-per-second 2147483648",
             "activate pricing@3 --reason x --expected pricing",
             "-n Team active",
             "--output yaml active",

@@ -29,6 +29,7 @@ mod pages;
 mod policy;
 mod policy_settings;
 mod publish;
+mod quotas;
 mod reject;
 mod report;
 mod role;

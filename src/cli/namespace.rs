@@ -4,8 +4,10 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
 use super::args::Mutation;
+use super::failure::Usage;
 use super::names::short;
 use super::pages;
+use super::quotas::{self, QuotaFlags};
 use super::session::Session;
 use super::text;
 use crate::client::name::NamespaceId;
@@ -20,6 +22,8 @@ pub enum Commands {
     List(List),
     /// One namespace, with the head of its log
     Show(Show),
+    /// Change the description or the quotas of a namespace
+    Update(Update),
 }
 
 /// Make a namespace
@@ -32,6 +36,8 @@ pub struct Create {
     /// Shown to people
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
+    #[command(flatten)]
+    quotas: QuotaFlags,
     #[command(flatten)]
     mutation: Mutation,
 }
@@ -54,6 +60,38 @@ pub struct Show {
     id: NamespaceId,
 }
 
+/// Change the description or the quotas of a namespace
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub namespace update team-a --max-policies 200 --writes-per-second 20")]
+pub struct Update {
+    /// Its id
+    #[arg(value_parser = namespace_id)]
+    id: NamespaceId,
+    /// Shown to people
+    #[arg(long)]
+    description: Option<String>,
+    #[command(flatten)]
+    quotas: QuotaFlags,
+    /// Fail unless the namespace is still the one with this etag
+    #[arg(long, default_value = "", hide_default_value = true)]
+    etag: String,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
+impl Commands {
+    /// What can be refused before a server is asked.
+    pub fn check(&self) -> Result<(), Usage> {
+        match self {
+            // An empty mask would mean "all of them", and reset what was not given.
+            Self::Update(update) if update.description.is_none() && update.quotas.is_empty() => {
+                Err(Usage("nothing to change: give --description or a quota".to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 fn namespace_id(text: &str) -> Result<NamespaceId, String> {
     NamespaceId::parse("namespace", text).map_err(|error| error.message)
 }
@@ -64,14 +102,17 @@ pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
         Commands::Create(arguments) => create(session, arguments).await,
         Commands::List(arguments) => list(session, &arguments).await,
         Commands::Show(arguments) => show(session, &arguments).await,
+        Commands::Update(arguments) => update(session, arguments).await,
     }
 }
 
 async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
+    let (quotas, _) = arguments.quotas.read();
+    let given = pb::Namespace { description: arguments.description, quotas: Some(quotas), ..Default::default() };
     let request = pb::CreateNamespaceRequest {
         namespace_id: arguments.id.to_string(),
-        namespace: Some(pb::Namespace { description: arguments.description, ..Default::default() }),
+        namespace: Some(given),
         request_id: request_id.clone(),
         validate_only: arguments.mutation.validate_only,
     };
@@ -100,6 +141,30 @@ async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
     session.output.print(&response, |response| table(response.namespace.as_slice()))
 }
 
+async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
+    let (quotas, mut paths) = arguments.quotas.read();
+    if arguments.description.is_some() {
+        paths.push("description".to_owned());
+    }
+    let namespace = pb::Namespace {
+        name: arguments.id.name(),
+        description: arguments.description.unwrap_or_default(),
+        quotas: Some(quotas),
+        etag: arguments.etag,
+        ..Default::default()
+    };
+    let request_id = arguments.mutation.request_id();
+    let request = pb::UpdateNamespaceRequest {
+        namespace: Some(namespace),
+        update_mask: Some(prost_types::FieldMask { paths }),
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+    };
+    let response = session.client.update_namespace(request).await;
+    let response = response.with_context(|| format!("failed to update namespace {}", arguments.id))?;
+    session.output.print_mutation(&response, &request_id, |response| table(response.namespace.as_slice()))
+}
+
 fn table(namespaces: &[pb::Namespace]) -> String {
     let rows: Vec<Vec<String>> = namespaces
         .iter()
@@ -109,9 +174,10 @@ fn table(namespaces: &[pb::Namespace]) -> String {
                 short(&namespace.name).to_owned(),
                 format!("{}:{}", head.epoch, head.revision),
                 text::time(namespace.create_time.as_ref()),
+                quotas::cell(&namespace.quotas.unwrap_or_default()),
                 text::line(&namespace.description),
             ]
         })
         .collect();
-    text::table(&["NAMESPACE", "HEAD", "CREATED", "DESCRIPTION"], &rows)
+    text::table(&["NAMESPACE", "HEAD", "CREATED", "QUOTAS", "DESCRIPTION"], &rows)
 }

@@ -61,6 +61,7 @@ named!(
     RejectVersionResponse,
     RollbackResponse,
     StageResponse,
+    UpdateNamespaceResponse,
     UpdatePolicyResponse,
     WatchActiveResponse,
 );

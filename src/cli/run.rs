@@ -64,6 +64,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
 fn check(command: &Command) -> Result<(), Usage> {
     match command {
         Command::Activate(arguments) => arguments.check(),
+        Command::Namespace(command) => command.check(),
         Command::Policy(command) => command.check(),
         _ => Ok(()),
     }
@@ -112,7 +113,11 @@ mod tests {
 
     #[tokio::test]
     async fn usage_errors_need_no_server() {
-        for line in ["policyhub activate p@1 --reason x --expected q=1", "policyhub policy update p"] {
+        for line in [
+            "policyhub activate p@1 --reason x --expected q=1",
+            "policyhub policy update p",
+            "policyhub namespace update n",
+        ] {
             let cli = Cli::try_parse_from(line.split_whitespace()).expect(line);
             assert_eq!(run_command(cli).await, 2, "{line}");
         }

@@ -34,7 +34,8 @@ macro_rules! reads {
     };
 }
 
-/// Methods that change something: the same request again while the server is UNAVAILABLE and the request has an id.
+/// Methods that change something: the same request again while the server is UNAVAILABLE and the request has an id, or
+/// while it is over a rate.
 macro_rules! mutations {
     ($service:ident { $($name:ident($request:ident) -> $response:ident, $doc:literal;)* }) => {
         impl Client { $(

@@ -1,6 +1,7 @@
 //! Retries of mutations: few, bounded, with the same request id.
 //!
-//! Invariant: only UNAVAILABLE is retried, and only when the request carries an id that makes it one effect in all.
+//! Invariant: only what has one effect in all is retried: UNAVAILABLE when the request carries an id, and what was refused
+//! for its rate, which was never begun.
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,7 +19,7 @@ pub const BACKOFF_BASE_MS: u64 = 200;
 /// Longest pause before any retry, also when the server asks for more.
 pub const BACKOFF_MAX_MS: u64 = 5_000;
 
-/// Runs `call` until it is not UNAVAILABLE, or the tries are used up. When one of the tries may have been carried out, a
+/// Runs `call` until it is neither UNAVAILABLE nor over its rate, or the tries are used up. When one of the tries may have been carried out, a
 /// later one that was not doesn't hide that: the error is that of the first whose outcome is unknown (G8).
 pub(crate) async fn with_retries<T, F>(request_id: &str, mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
@@ -31,14 +32,15 @@ where
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => ClientError::from(status),
         };
-        if error.code != Code::Unavailable {
+        let is_limited = error.reason == Reason::RateLimited.as_str();
+        if error.code != Code::Unavailable && !is_limited {
             return Err(error);
         }
         let wait = pause(attempt, error.retry_after, random_fraction());
-        if unknown.is_none() && may_have_happened(&error) {
+        if unknown.is_none() && !is_limited && may_have_happened(&error) {
             unknown = Some(error.clone());
         }
-        if request_id.is_empty() || attempt == MUTATION_RETRIES_MAX {
+        if (request_id.is_empty() && !is_limited) || attempt == MUTATION_RETRIES_MAX {
             return Err(unknown.unwrap_or(error));
         }
         tokio::time::sleep(wait).await;
@@ -51,11 +53,12 @@ fn may_have_happened(error: &ClientError) -> bool {
     error.reason.is_empty() || error.reason == Reason::OutcomeUnknown.as_str()
 }
 
-/// Full jitter: anything between nothing and the doubled bound, and never less than the server asked for.
+/// Full jitter: what the server asked for, and anything between nothing and the doubled bound on top: it tells many callers
+/// the same, and they must not come back as one.
 fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
     let longest = BACKOFF_BASE_MS.saturating_mul(1 << attempt.min(16)).min(BACKOFF_MAX_MS);
     let jittered = Duration::from_millis(longest).mul_f64(fraction);
-    jittered.max(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
+    jittered.saturating_add(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
 }
 
 /// A number in 0..1. Each `RandomState` has keys of its own: enough of a die for a jitter.
@@ -79,6 +82,7 @@ mod tests {
         assert_eq!(pause(2, None, 0.0), Duration::ZERO);
         assert_eq!(pause(60, None, 1.0), Duration::from_millis(BACKOFF_MAX_MS));
         assert_eq!(pause(0, Some(Duration::from_secs(1)), 0.0), Duration::from_secs(1));
+        assert_eq!(pause(0, Some(Duration::from_secs(1)), 0.5), Duration::from_millis(1_100), "not all at once");
         assert_eq!(pause(0, Some(Duration::from_secs(3600)), 0.0), Duration::from_millis(BACKOFF_MAX_MS));
     }
 
@@ -115,6 +119,25 @@ mod tests {
             })
             .await;
             assert_eq!(outcome.expect_err("no try worked").reason, reason);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_its_rate_waits_as_long_as_it_is_told() {
+        let limited = |reason: &str| {
+            let mut details = ErrorDetails::with_error_info(reason, "policyhub", HashMap::new());
+            details.set_retry_info(Some(Duration::from_millis(900)));
+            Status::with_error_details(Code::ResourceExhausted, "slower", details)
+        };
+        for (reason, expected) in [("RATE_LIMITED", 1 + MUTATION_RETRIES_MAX), ("QUOTA_EXCEEDED", 1)] {
+            let (mut tries, began) = (0, tokio::time::Instant::now());
+            let outcome: Result<(), ClientError> = with_retries("", || {
+                tries += 1;
+                std::future::ready(Err(limited(reason)))
+            })
+            .await;
+            assert_eq!((outcome.expect_err("no try worked").reason.as_str(), tries), (reason, expected));
+            assert!(began.elapsed() >= Duration::from_millis(900) * (expected - 1), "{:?}", began.elapsed());
         }
     }
 

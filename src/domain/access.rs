@@ -1,4 +1,4 @@
-//! Who may do what: roles, permissions, and what each RPC asks for.
+//! Who may do what: roles, permissions, and what each RPC asks for and is metered as.
 //!
 //! The table is total: `Rpc` names every RPC of the product, `needs` has no wildcard, and a call that is none of them is
 //! refused before anything looks at it. What nobody granted is denied.
@@ -6,6 +6,8 @@
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
+
+use super::quota::Rate;
 
 /// What a member is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,9 +138,9 @@ impl FromIterator<Role> for Grants {
     }
 }
 
-/// Writes the list of RPCs once: the enum, all of them, their paths, and what they need.
+/// Writes the list of RPCs once: the enum, all of them, their paths, what they need and what they are metered as.
 macro_rules! rpcs {
-    ($($service:literal { $($rpc:ident => $needs:expr,)* })*) => {
+    ($($service:literal { $($rpc:ident => $needs:expr, $rate:expr;)* })*) => {
         /// Every RPC of `policyhub.v1`.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[expect(missing_docs, reason = "each is the proto's RPC of the same name")]
@@ -159,58 +161,64 @@ macro_rules! rpcs {
             pub fn needs(self) -> Needs {
                 match self { $($(Self::$rpc => $needs,)*)* }
             }
+
+            /// What a call counts as.
+            #[must_use]
+            pub fn rate(self) -> Rate {
+                match self { $($(Self::$rpc => $rate,)*)* }
+            }
         }
     };
 }
 
 rpcs! {
     "PolicyService" {
-        CreatePolicy => Needs::InNamespace(Permission::Author),
-        GetPolicy => Needs::InNamespace(Permission::Read),
-        ListPolicies => Needs::InNamespace(Permission::Read),
-        UpdatePolicy => Needs::InNamespace(Permission::Administer),
-        Draft => Needs::InNamespace(Permission::Author),
-        AbandonDraft => Needs::InNamespace(Permission::Author),
-        Stage => Needs::InNamespace(Permission::Author),
+        CreatePolicy => Needs::InNamespace(Permission::Author), Rate::Write;
+        GetPolicy => Needs::InNamespace(Permission::Read), Rate::Read;
+        ListPolicies => Needs::InNamespace(Permission::Read), Rate::Read;
+        UpdatePolicy => Needs::InNamespace(Permission::Administer), Rate::Write;
+        Draft => Needs::InNamespace(Permission::Author), Rate::Write;
+        AbandonDraft => Needs::InNamespace(Permission::Author), Rate::Write;
+        Stage => Needs::InNamespace(Permission::Author), Rate::Write;
         // With `activate`, Activate too; with `break_glass`, Administer.
-        Publish => Needs::InNamespace(Permission::Publish),
-        Activate => Needs::InNamespace(Permission::Activate),
+        Publish => Needs::InNamespace(Permission::Publish), Rate::Write;
+        Activate => Needs::InNamespace(Permission::Activate), Rate::Write;
         // With `skip_validation`, Administer too; COPY_FORWARD publishes, so Publish too.
-        Rollback => Needs::InNamespace(Permission::Activate),
-        Deactivate => Needs::InNamespace(Permission::Activate),
-        GetVersion => Needs::InNamespace(Permission::Read),
-        ListVersions => Needs::InNamespace(Permission::Read),
-        DiffVersions => Needs::InNamespace(Permission::Read),
-        GetValidationReport => Needs::InNamespace(Permission::Read),
-        ApproveVersion => Needs::InNamespace(Permission::Approve),
-        RejectVersion => Needs::InNamespace(Permission::Approve),
-        ListEvents => Needs::InNamespace(Permission::Read),
+        Rollback => Needs::InNamespace(Permission::Activate), Rate::Write;
+        Deactivate => Needs::InNamespace(Permission::Activate), Rate::Write;
+        GetVersion => Needs::InNamespace(Permission::Read), Rate::Read;
+        ListVersions => Needs::InNamespace(Permission::Read), Rate::Read;
+        DiffVersions => Needs::InNamespace(Permission::Read), Rate::Read;
+        GetValidationReport => Needs::InNamespace(Permission::Read), Rate::Read;
+        ApproveVersion => Needs::InNamespace(Permission::Approve), Rate::Write;
+        RejectVersion => Needs::InNamespace(Permission::Approve), Rate::Write;
+        ListEvents => Needs::InNamespace(Permission::Read), Rate::Read;
     }
     "SyncService" {
-        GetActive => Needs::InNamespace(Permission::GetActive),
-        WatchActive => Needs::InNamespace(Permission::Sync),
-        ReportStatus => Needs::InNamespace(Permission::Sync),
-        ListSubscribers => Needs::InNamespace(Permission::Read),
-        GetConvergence => Needs::InNamespace(Permission::Read),
-        RecordRun => Needs::InNamespace(Permission::Sync),
-        GetRun => Needs::InNamespace(Permission::Read),
+        GetActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
+        WatchActive => Needs::InNamespace(Permission::Sync), Rate::Read;
+        ReportStatus => Needs::InNamespace(Permission::Sync), Rate::Report;
+        ListSubscribers => Needs::InNamespace(Permission::Read), Rate::Read;
+        GetConvergence => Needs::InNamespace(Permission::Read), Rate::Read;
+        RecordRun => Needs::InNamespace(Permission::Sync), Rate::Write;
+        GetRun => Needs::InNamespace(Permission::Read), Rate::Read;
     }
     "AdminService" {
-        CreateNamespace => Needs::StoreWide(Permission::Administer),
-        GetNamespace => Needs::InNamespace(Permission::Read),
+        CreateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        GetNamespace => Needs::InNamespace(Permission::Read), Rate::Read;
         // Those that the caller may read.
-        ListNamespaces => Needs::Authenticated,
-        UpdateNamespace => Needs::StoreWide(Permission::Administer),
-        CreateRoleBinding => Needs::InNamespace(Permission::Administer),
-        ListRoleBindings => Needs::InNamespace(Permission::Read),
-        DeleteRoleBinding => Needs::InNamespace(Permission::Administer),
+        ListNamespaces => Needs::Authenticated, Rate::Read;
+        UpdateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        CreateRoleBinding => Needs::InNamespace(Permission::Administer), Rate::Write;
+        ListRoleBindings => Needs::InNamespace(Permission::Read), Rate::Read;
+        DeleteRoleBinding => Needs::InNamespace(Permission::Administer), Rate::Write;
         // Public keys: also at /.well-known/jwks.json, without a token.
-        ListSigningKeys => Needs::Authenticated,
-        PrepareSigningKey => Needs::StoreWide(Permission::Administer),
-        ActivateSigningKey => Needs::StoreWide(Permission::Administer),
-        RevokeSigningKey => Needs::StoreWide(Permission::Administer),
-        RevokeToken => Needs::StoreWide(Permission::Administer),
-        VerifyLog => Needs::InNamespace(Permission::Read),
+        ListSigningKeys => Needs::Authenticated, Rate::Unmetered;
+        PrepareSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        ActivateSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        RevokeSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        RevokeToken => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        VerifyLog => Needs::InNamespace(Permission::Read), Rate::Read;
     }
 }
 
@@ -248,6 +256,17 @@ mod tests {
         assert_eq!(may(Role::Publisher), ["read", "get-active", "publish"]);
         assert_eq!(may(Role::Activator), ["read", "get-active", "activate"]);
         assert_eq!(may(Role::Admin).len(), 8);
+    }
+
+    #[test]
+    fn what_ends_an_abuse_is_not_metered_and_what_touches_a_tenant_is() {
+        for rpc in Rpc::ALL {
+            let is_metered = rpc.rate() != Rate::Unmetered;
+            let is_public = *rpc == Rpc::ListSigningKeys;
+            let is_operators = matches!(rpc.needs(), Needs::StoreWide(_));
+            assert_eq!(is_metered, !is_public && !is_operators, "{rpc:?}");
+        }
+        assert_eq!(Rpc::ReportStatus.rate(), Rate::Report);
     }
 
     #[test]

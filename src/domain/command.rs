@@ -12,6 +12,7 @@ use super::event::Cursor;
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
+use super::quota::Quotas;
 use super::time::Micros;
 use super::version::{Requirement, VersionState};
 
@@ -32,12 +33,25 @@ mod requests {
     pub struct CreateNamespace {
         pub namespace: NamespaceId,
         pub description: String,
+        pub quotas: Quotas,
+    }
+
+    /// Only what is `Some` changes.
+    #[derive(Debug, Clone, Default, Serialize)]
+    pub struct QuotasPatch {
+        pub max_policies: Option<i64>,
+        pub max_versions: Option<i64>,
+        pub max_content_bytes: Option<i64>,
+        pub max_streams: Option<u32>,
+        pub writes_per_second: Option<u32>,
+        pub reads_per_second: Option<u32>,
     }
 
     #[derive(Debug, Clone, Serialize)]
     pub struct UpdateNamespace {
         pub namespace: NamespaceId,
         pub description: Option<String>,
+        pub quotas: QuotasPatch,
         pub etag: Option<i64>,
     }
 

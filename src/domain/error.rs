@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 /// The stable words of `google.rpc.ErrorInfo.reason`, grouped by what the caller does next.
 #[expect(missing_docs, reason = "docs/errors.md has a paragraph for each, and a test compares the two")]
@@ -183,6 +184,8 @@ pub struct Error {
     pub violations: Vec<FieldViolation>,
     /// Name of the resource it is about, for `google.rpc.ResourceInfo`.
     pub resource: Option<String>,
+    /// How long to wait before another try, for `google.rpc.RetryInfo`.
+    pub retry_after: Option<Duration>,
     /// For the log alone.
     pub internal: Option<String>,
 }
@@ -199,6 +202,7 @@ impl Error {
             metadata: BTreeMap::new(),
             violations: Vec::new(),
             resource: None,
+            retry_after: None,
             internal: None,
         }
     }

@@ -19,6 +19,7 @@ pub mod name;
 pub mod outcome;
 pub mod policy;
 pub mod principal;
+pub mod quota;
 pub mod report;
 pub mod run;
 pub mod subscriber;

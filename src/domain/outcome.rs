@@ -8,6 +8,7 @@ use super::digest::Hash;
 use super::event::{Cursor, PointerChange};
 use super::name::NamespaceId;
 use super::policy::Policy;
+use super::quota::Quotas;
 use super::report::Report;
 use super::time::Micros;
 use super::version::Version;
@@ -19,11 +20,14 @@ pub struct Namespace {
     pub id: NamespaceId,
     /// For people.
     pub description: String,
+    /// What it may use, as far as that was said for it.
+    #[serde(default)]
+    pub quotas: Quotas,
     /// The head of its log.
     pub cursor: Cursor,
     /// Hash of the event there.
     pub head_hash: Hash,
-    /// Raised by every change of the description.
+    /// Raised by every change of description or quotas.
     pub etag: i64,
     /// When it was made.
     pub create_time: Micros,

@@ -45,7 +45,7 @@ impl Handler {
         self.context(asked, || request::delivery(request_id, validate)).await
     }
 
-    /// Permission first: what else is wrong with a request is told to those who may make it.
+    /// Rate and permission first: what else is wrong with a request is told to those who may make it.
     async fn context<T: Scoped>(
         &self,
         request: &Request<T>,
@@ -55,12 +55,14 @@ impl Handler {
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
         let (caller, rpc) =
             called.ok_or_else(|| status(Error::new(Reason::TokenMissing, "no bearer token was given")))?;
-        let (principal, asked) = (&caller.principal, request.get_ref());
-        let now = (self.clock)();
+        let (principal, asked, now) = (&caller.principal, request.get_ref(), (self.clock)());
+        self.service.meter_caller(principal, *rpc, now).map_err(status)?;
         let grants = self.service.authorize(principal, *rpc, asked.scope(), now).await.map_err(status)?;
         if let Some(other) = asked.other_scope() {
             self.service.authorize(principal, *rpc, other, now).await.map_err(status)?;
+            self.service.meter_scope(other.1, *rpc, now).map_err(status)?;
         }
+        self.service.meter_scope(asked.scope().1, *rpc, now).map_err(status)?;
         let delivery = delivery().map_err(status)?;
         Ok(Context { principal: principal.clone(), grants, delivery, now })
     }

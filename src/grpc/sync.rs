@@ -83,16 +83,18 @@ impl SyncService for SyncHandler {
     type WatchActiveStream = Empty<Result<pb::WatchActiveResponse, Status>>;
 
     async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
-        self.handler.read(&asked).await?;
+        let context = self.handler.read(&asked).await?;
         let authority = self.authority(&asked)?;
         let command = request::watch(asked.get_ref()).map_err(status)?;
         let lease = request::lease(asked.get_ref(), &command).map_err(status)?;
+        let service = &self.handler.service;
+        let place = service.open_stream(&context.principal, &command.namespace).map_err(status)?;
         let open = self.watch.open(&asked)?;
-        let subscription = self.handler.service.watch(&command).await.map_err(status)?;
-        let lease = lease.map(|(name, profile)| self.handler.service.lease(name, profile)).transpose();
+        let subscription = service.watch(&command).await.map_err(status)?;
+        let lease = lease.map(|(name, profile)| service.lease(name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(&mut response, watch_stream::open(open, authority, subscription, lease));
+        frames::leave(&mut response, watch_stream::open(open, (authority, place), subscription, lease));
         Ok(response)
     }
 

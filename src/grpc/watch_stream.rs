@@ -17,7 +17,7 @@ use crate::api::response;
 use crate::api::status::status;
 use crate::domain::Result;
 use crate::domain::defect::{Defect, planted};
-use crate::service::{Lease, Step, Subscription};
+use crate::service::{Lease, Step, StreamPlace, Subscription};
 
 /// Longest wait that a server asks of a subscriber. They wait different times, so that they do not all come to
 /// the next replica at once.
@@ -30,17 +30,19 @@ struct Watch {
     /// Its place on its connection, which may tell it to end.
     open: OpenWatch,
     authority: Authority,
+    /// Its place in the quotas.
+    _place: StreamPlace,
     ended: bool,
 }
 
 /// The messages of a subscription, written.
 pub(super) fn open(
     open: OpenWatch,
-    authority: Authority,
+    (authority, place): (Authority, StreamPlace),
     subscription: Subscription,
     lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let watch = Watch { subscription, lease, open, authority, ended: false };
+    let watch = Watch { subscription, lease, open, authority, _place: place, ended: false };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;

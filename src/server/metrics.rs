@@ -116,12 +116,22 @@ impl Metrics {
             .build();
     }
 
-    /// Shows what an operator should look at.
+    /// Shows what an operator should look at: how often a rule was broken by leave, and how often a quota said no.
     pub(super) fn observe_service(&self, service: Arc<Service>) {
+        let refusing = service.clone();
         self.meter
             .u64_observable_counter("policyhub_break_glass")
             .with_description("publications without the approvals they should have had")
             .with_callback(move |broken| broken.observe(service.broken_glass(), &[]))
+            .build();
+        self.meter
+            .u64_observable_counter("policyhub_quota_refusals")
+            .with_description("calls refused because of a quota of their namespace or caller, by quota")
+            .with_callback(move |refusals| {
+                for (quota, count) in refusing.quota_refusals() {
+                    refusals.observe(count, &[KeyValue::new("quota", quota.as_str())]);
+                }
+            })
             .build();
     }
 
@@ -138,6 +148,12 @@ impl Metrics {
             "1 while writes are refused because the store may have lost its tail",
             |store| store.doubt().is_some(),
         );
+        let counted = store.clone();
+        self.meter
+            .u64_observable_counter("policyhub_database_statements")
+            .with_description("statements begun at the database, BEGIN among them")
+            .with_callback(move |statements| statements.observe(counted.statements(), &[]))
+            .build();
     }
 
     /// Counts a wake of the tailer.

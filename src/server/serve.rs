@@ -89,8 +89,10 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     // Another name for each start: what a server wrote before it crashed is not this one's to end.
     let leases = Arc::new(Leases::new(store.clone(), uuid::Uuid::now_v7().to_string(), clock::now));
     let max_content_bytes = config.listen.max_content_bytes;
-    let service = Arc::new(Service::new(store.clone(), signer, hub.clone(), leases.clone(), max_content_bytes));
+    let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
+    let service = Arc::new(service);
     service.bootstrap(clock::now()).await?;
+    service.refresh_quotas().await?;
 
     write_admin_token(&issuer, &data_dir.admin_token()).context("failed to write admin.token")?;
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);

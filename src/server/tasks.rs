@@ -20,6 +20,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two saves of what was seen of the logs, and two looks at a store in doubt. Too high: after a power loss, as much
 /// less of a lost tail is noticed, and writes go on later after a bump.
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at quotas that another replica may have changed. Too high: they hold late here. Too low: queries.
+const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
@@ -68,6 +70,18 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
                 }
             }
             Err(error) => tracing::warn!(%error, "failed to look whether the store is still in doubt"),
+        }
+    }
+}
+
+/// Learns what namespaces were given elsewhere, for ever.
+pub(super) async fn follow_quotas(service: Arc<Service>) {
+    let mut round = tokio::time::interval(QUOTAS_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        if let Err(error) = service.refresh_quotas().await {
+            tracing::debug!(%error, "failed to look whether quotas changed");
         }
     }
 }

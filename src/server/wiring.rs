@@ -22,7 +22,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::config::{Config, StorageConfig};
 use super::data_dir::DataDir;
-use super::listen::{GrpcService, Listener};
+use super::listen::{GrpcService, Listener, serve_http};
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::{clock, tasks};
@@ -85,6 +85,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
     tell(&health, ServingStatus::Serving).await;
     let Config { listen, watch, connections, storage, .. } = parts.config;
+    let head_timeout = connections.handshake_timeout;
     let settings = WatchSettings::new(watch.max_streams);
     metrics.show_watches(&settings);
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
@@ -110,12 +111,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { store.watch_health().await });
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
+    background.spawn(tasks::follow_quotas(parts.service.clone()));
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
-    background.spawn(async move {
-        if let Err(error) = axum::serve(parts.http, router).await {
-            tracing::error!(%error, "the HTTP port failed");
-        }
-    });
+    background.spawn(serve_http(parts.http, router, head_timeout));
     if parts.store.is_postgres() && watch.listen_notify {
         spawn_notifications(&mut background, &storage, parts.store.clone(), parts.hub.clone(), metrics);
     }

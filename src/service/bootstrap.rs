@@ -5,6 +5,7 @@ use crate::domain::access::{Grants, Role};
 use crate::domain::command::{CreateNamespace, CreateRoleBinding, Delivery};
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
+use crate::domain::quota::Quotas;
 use crate::domain::time::Micros;
 use crate::domain::{Reason, Result};
 
@@ -54,8 +55,8 @@ impl Service {
         if self.store.read().await?.find_namespace(&namespace).await?.is_some() {
             return Ok(());
         }
-        let request = CreateNamespace { namespace, description: FIRST_START.to_owned() };
-        self.create_namespace(context, request).await.map(|_| ())
+        let (description, quotas) = (FIRST_START.to_owned(), Quotas::default());
+        self.create_namespace(context, CreateNamespace { namespace, description, quotas }).await.map(|_| ())
     }
 
     /// Nobody could grant the first role. Once there was one, the store has an admin for ever.

@@ -1,6 +1,5 @@
 //! Draft and AbandonDraft.
 
-use super::policy::insert_policy;
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::command::{AbandonDraft, Draft};
@@ -51,7 +50,7 @@ impl Service {
     /// Writes the next version of a policy, as a draft.
     ///
     /// # Errors
-    /// `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, and those of `lifecycle::draft`.
+    /// `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of `lifecycle::draft`.
     pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
         self.check_content(&request)?;
         let digest = digest_of(&request.content);
@@ -60,7 +59,7 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        let (policy, made) = policy_for(&write, context, &request).await?;
+        let (policy, made) = self.policy_for(&mut write, context, &request).await?;
         let tx = write.tx.read();
         let open = tx.open_versions(&policy.name).await?;
         let label_holder = match &request.label {
@@ -89,7 +88,7 @@ impl Service {
             write.tx.update_version(&ended).await?;
             change.versions.push(state_change(&ended));
         }
-        let version = new_version(context, &policy, request, digest, number, &write).await?;
+        let version = self.new_version(context, &policy, request, digest, number, &mut write).await?;
         change.versions.push(state_change(&version));
         change.reason.clone_from(&version.change_note);
         let recorded = write.record(change).await?;
@@ -120,53 +119,55 @@ impl Service {
         let recorded = write.record(change).await?;
         write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
     }
-}
 
-/// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.
-async fn policy_for(write: &Write<'_>, context: &Context, request: &Draft) -> Result<(Policy, bool)> {
-    match write.tx.read().policy(&request.policy).await {
-        Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
-            let kind = PolicyKind::of_content_type(&request.content_type);
-            let policy = Policy::new(request.policy.clone(), kind, context.now);
-            insert_policy(&write.tx, &policy).await?;
-            Ok((policy, true))
+    /// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.
+    async fn policy_for(&self, write: &mut Write<'_>, context: &Context, request: &Draft) -> Result<(Policy, bool)> {
+        match write.tx.read().policy(&request.policy).await {
+            Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
+                let kind = PolicyKind::of_content_type(&request.content_type);
+                let policy = Policy::new(request.policy.clone(), kind, context.now);
+                self.insert_policy(&mut write.tx, &policy).await?;
+                Ok((policy, true))
+            }
+            found => found.map(|policy| (policy, false)),
         }
-        found => found.map(|policy| (policy, false)),
     }
-}
 
-async fn new_version(
-    context: &Context,
-    policy: &Policy,
-    request: Draft,
-    digest: Digest,
-    number: i64,
-    write: &Write<'_>,
-) -> Result<Version> {
-    let content_type =
-        if request.content_type.is_empty() { policy.kind.content_type().to_owned() } else { request.content_type };
-    let version = Version {
-        policy: policy.name.clone(),
-        number,
-        state: VersionState::Draft,
-        label: request.label,
-        digest,
-        size_bytes: i64::try_from(request.content.len()).unwrap_or(i64::MAX),
-        content_type,
-        change_note: request.change_note,
-        requires: request.requires,
-        base_version: request.base_version,
-        source_version: 0,
-        author: context.actor(),
-        publisher: String::new(),
-        manifest: String::new(),
-        etag: 1,
-        create_time: context.now,
-        stage_time: None,
-        publish_time: None,
-    };
-    write.tx.insert_content(&version.digest, &request.content).await?;
-    write.tx.insert_version(&version).await?;
-    write.tx.set_latest_version(&policy.name, number).await?;
-    Ok(version)
+    async fn new_version(
+        &self,
+        context: &Context,
+        policy: &Policy,
+        request: Draft,
+        digest: Digest,
+        number: i64,
+        write: &mut Write<'_>,
+    ) -> Result<Version> {
+        let content_type =
+            if request.content_type.is_empty() { policy.kind.content_type().to_owned() } else { request.content_type };
+        let version = Version {
+            policy: policy.name.clone(),
+            number,
+            state: VersionState::Draft,
+            label: request.label,
+            digest,
+            size_bytes: i64::try_from(request.content.len()).unwrap_or(i64::MAX),
+            content_type,
+            change_note: request.change_note,
+            requires: request.requires,
+            base_version: request.base_version,
+            source_version: 0,
+            author: context.actor(),
+            publisher: String::new(),
+            manifest: String::new(),
+            etag: 1,
+            create_time: context.now,
+            stage_time: None,
+            publish_time: None,
+        };
+        self.admit_version(&write.tx, &version)?;
+        write.tx.insert_content(&version.digest, &request.content).await?;
+        write.tx.insert_version(&version).await?;
+        write.tx.set_latest_version(&policy.name, number).await?;
+        Ok(version)
+    }
 }

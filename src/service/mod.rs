@@ -16,11 +16,13 @@ mod draft;
 mod epoch;
 mod events;
 mod keys;
+mod meters;
 mod namespace;
 mod place;
 mod policy;
 mod publish;
 mod query;
+mod quotas;
 mod rollback;
 mod run;
 mod signer;
@@ -36,11 +38,13 @@ pub use context::Context;
 pub use convergence::Converged;
 pub use epoch::{Bump, Bumped, bump_epoch};
 pub use keys::{KeyInfo, KeyPurpose};
+pub use meters::StreamPlace;
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 
 use std::sync::Arc;
 
+use crate::domain::quota::ServerQuotas;
 use crate::store::Store;
 use crate::watch::Hub;
 pub use crate::watch::{Encode, Lease, Leases, SnapshotEnd, Step, Subscription};
@@ -57,6 +61,7 @@ pub struct Service {
     waits: convergence::Waits,
     checkers: check::Checkers,
     break_glass: publish::BreakGlass,
+    meters: meters::Meters,
     content_max_bytes: usize,
 }
 
@@ -68,10 +73,12 @@ impl Service {
         signer: Arc<Signer>,
         hub: Arc<Hub>,
         leases: Arc<Leases>,
+        quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
         let (places, access, waits, checkers, break_glass) = Default::default();
-        Self { store, signer, hub, leases, places, access, waits, checkers, break_glass, content_max_bytes }
+        let meters = meters::Meters::new(quotas);
+        Self { store, signer, hub, leases, places, access, waits, checkers, break_glass, meters, content_max_bytes }
     }
 
     /// Who signs.

@@ -3,11 +3,12 @@
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{CreateNamespace, Page, UpdateNamespace};
+use crate::domain::command::{CreateNamespace, Page, QuotasPatch, UpdateNamespace};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::{check_etag, check_note};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::{Namespace, NamespaceChanged};
+use crate::domain::quota::Quotas;
 use crate::domain::{Error, Reason, Result};
 
 pub(super) fn check_description(description: &str) -> Result<()> {
@@ -15,8 +16,21 @@ pub(super) fn check_description(description: &str) -> Result<()> {
 }
 
 fn change(kind: EventKind, namespace: &Namespace) -> Change {
-    let settings = serde_json::json!({"namespace": namespace.id, "description": namespace.description});
+    let settings = serde_json::json!({
+        "namespace": namespace.id, "description": namespace.description, "quotas": namespace.quotas,
+    });
     Change { settings: Some(settings), ..Change::new(kind, None) }
+}
+
+fn patch(quotas: &mut Quotas, patch: QuotasPatch) {
+    let QuotasPatch { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second } =
+        patch;
+    quotas.max_policies = max_policies.unwrap_or(quotas.max_policies);
+    quotas.max_versions = max_versions.unwrap_or(quotas.max_versions);
+    quotas.max_content_bytes = max_content_bytes.unwrap_or(quotas.max_content_bytes);
+    quotas.max_streams = max_streams.unwrap_or(quotas.max_streams);
+    quotas.writes_per_second = writes_per_second.unwrap_or(quotas.writes_per_second);
+    quotas.reads_per_second = reads_per_second.unwrap_or(quotas.reads_per_second);
 }
 
 impl Service {
@@ -35,10 +49,14 @@ impl Service {
         if write.tx.read().find_namespace(&request.namespace).await?.is_some() {
             return Err(Error::new(Reason::NamespaceExists, format!("{name} exists already")).about(name));
         }
-        write.tx.insert_namespace(&request.namespace, &request.description, context.now).await?;
+        write.tx.insert_namespace(&request.namespace, &request.description, request.quotas, context.now).await?;
         let namespace = write.tx.read().namespace(&request.namespace).await?;
         let recorded = write.record(change(EventKind::CreateNamespace, &namespace)).await?;
-        write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await
+        let done = write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await?;
+        if done.revision > 0 {
+            self.meters.granted(&done.namespace);
+        }
+        Ok(done)
     }
 
     /// Changes a namespace.
@@ -57,10 +75,15 @@ impl Service {
             check_description(&description)?;
             namespace.description = description;
         }
+        patch(&mut namespace.quotas, request.quotas);
         namespace.etag += 1;
         write.tx.update_namespace(&namespace).await?;
         let recorded = write.record(change(EventKind::UpdateNamespace, &namespace)).await?;
-        write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await
+        let done = write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await?;
+        if done.revision > 0 {
+            self.meters.granted(&done.namespace);
+        }
+        Ok(done)
     }
 
     /// A namespace.

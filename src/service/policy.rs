@@ -13,19 +13,6 @@ use crate::domain::policy::{Policy, PolicySettings};
 use crate::domain::{Error, Reason, Result};
 use crate::store::WriteTx;
 
-/// Adds a policy, within the limit of its namespace.
-pub(super) async fn insert_policy(tx: &WriteTx, policy: &Policy) -> Result<()> {
-    let namespace = &policy.name.namespace;
-    if namespace.is_system() {
-        return Err(Error::invalid("parent", "namespaces/system holds no policies"));
-    }
-    if tx.read().policy_count(namespace).await? >= POLICIES_PER_NAMESPACE_MAX {
-        let message = format!("{} has {POLICIES_PER_NAMESPACE_MAX} policies, the most it can", namespace.name());
-        return Err(Error::new(Reason::LimitExceeded, message).with("limit", POLICIES_PER_NAMESPACE_MAX));
-    }
-    tx.insert_policy(policy).await
-}
-
 fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
     let settings = serde_json::json!({
         "kind": policy.kind, "description": policy.description, "settings": policy.settings,
@@ -53,10 +40,24 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
 }
 
 impl Service {
+    /// Adds a policy, within limit and quota of its namespace.
+    pub(super) async fn insert_policy(&self, tx: &mut WriteTx, policy: &Policy) -> Result<()> {
+        let namespace = &policy.name.namespace;
+        if namespace.is_system() {
+            return Err(Error::invalid("parent", "namespaces/system holds no policies"));
+        }
+        if u64::try_from(tx.usage().policies).is_ok_and(|used| used >= POLICIES_PER_NAMESPACE_MAX) {
+            let message = format!("{} has {POLICIES_PER_NAMESPACE_MAX} policies, the most it can", namespace.name());
+            return Err(Error::new(Reason::LimitExceeded, message).with("limit", POLICIES_PER_NAMESPACE_MAX));
+        }
+        self.meters.admit_policy(namespace, tx.quotas(), tx.usage())?;
+        tx.insert_policy(policy).await
+    }
+
     /// Makes a policy.
     ///
     /// # Errors
-    /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
+    /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
         check_description(&request.description)?;
         self.check_schema(&request.settings.json_schema).await?;
@@ -74,7 +75,7 @@ impl Service {
             settings: request.settings,
             ..Policy::new(request.policy, request.kind, context.now)
         };
-        insert_policy(&write.tx, &policy).await?;
+        self.insert_policy(&mut write.tx, &policy).await?;
         let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
         write.finish(PolicyChanged { policy, revision: recorded.revision() }).await
     }

@@ -21,7 +21,7 @@ impl Service {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
-    /// `APPROVALS_MISSING` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
             context.require(Permission::Publish)?;
@@ -66,7 +66,7 @@ impl Service {
             ..Change::new(EventKind::Rollback, Some(&policy.name.policy))
         };
         let version = if request.copy_forward {
-            let copy = self.copy_forward(context, &write, &policy, &subject, &request, report.as_ref()).await?;
+            let copy = self.copy_forward(context, &mut write, &policy, &subject, &request, report.as_ref()).await?;
             change.versions.push(state_change(&copy));
             change.pointers.push(lifecycle::point(&policy, &copy)?);
             copy
@@ -82,7 +82,7 @@ impl Service {
     async fn copy_forward(
         &self,
         context: &Context,
-        write: &Write<'_>,
+        write: &mut Write<'_>,
         policy: &Policy,
         subject: &Subject,
         request: &Rollback,
@@ -105,6 +105,7 @@ impl Service {
             ..source.clone()
         };
         let copy = signed(&self.signer, context, copy)?;
+        self.admit_version(&write.tx, &copy)?;
         write.tx.insert_version(&copy).await?;
         write.tx.set_latest_version(&policy.name, number).await?;
         if let Some(report) = report {

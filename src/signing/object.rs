@@ -16,6 +16,8 @@ struct ObjectVisitor<T>(PhantomData<T>);
 
 /// Reads the one JSON object that `bytes` is.
 pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    // What a typed reader skips it does not check: text that is no UTF-8, half a surrogate, a number of no size.
+    serde_json::from_slice::<serde_json::Value>(bytes)?;
     serde_json::from_slice::<Object<T>>(bytes).map(|object| object.0)
 }
 
@@ -56,6 +58,9 @@ mod tests {
     #[test]
     fn only_one_object_without_repeated_members_is_read() {
         assert_eq!(read::<Pair>(br#" {"b":2,"a":1,"c":[3]} "#).ok(), Some(Pair { a: 1, b: 2 }));
+        for skipped in [b"\"\xff\"".as_slice(), br#""\ud800""#, b"1e999"] {
+            assert!(read::<Pair>(&[br#"{"a":1,"b":2,"c":"#, skipped, b"}"].concat()).is_err(), "{skipped:?}");
+        }
         for text in ["[1,2]", r#"{"a":1,"b":2,"a":1}"#, r#"{"a":1}"#, r#"{"a":1,"b":2}{}"#, "", "null", "\u{feff}{}"] {
             assert!(read::<Pair>(text.as_bytes()).is_err(), "{text:?} must be refused");
         }

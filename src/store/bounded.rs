@@ -36,6 +36,7 @@ impl<C> Bounded<C> {
 
     /// Waits for an answer, but not for ever.
     async fn answer<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        self.health.asked();
         match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
             Ok(answer) => self.observed(answer),
             Err(_) => {

@@ -3,7 +3,7 @@
 //! A probe is a connection of its own, so it tells a database that is gone from one that is busy and from pooled
 //! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
@@ -26,9 +26,16 @@ pub(super) struct Health {
     /// Something was not answered: connections may be dead without anybody saying so.
     unanswered: AtomicBool,
     suspected: Notify,
+    /// Statements begun, and BEGINs; what probes ask is not among them.
+    statements: AtomicU64,
 }
 
 impl Health {
+    /// A statement begins.
+    pub(super) fn asked(&self) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A statement failed in a way that may be an outage.
     pub(super) fn suspect(&self) {
         self.suspected.notify_one();
@@ -55,6 +62,12 @@ impl Store {
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.inner.health.down.load(Ordering::Relaxed)
+    }
+
+    /// Statements begun so far, BEGINs among them.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.inner.health.statements.load(Ordering::Relaxed)
     }
 
     /// Follows every suspicion until it is dropped: the breaker opens while probes fail and closes when one succeeds.

@@ -5,8 +5,10 @@ use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
 use super::connect::Store;
 use super::entity::{namespaces, store_meta};
 use super::error::{StoreError, failed};
+use super::rows;
 use crate::domain::Result;
 use crate::domain::name::SYSTEM_NAMESPACE;
+use crate::domain::quota::Quotas;
 use crate::domain::time::Micros;
 
 /// The epoch of a new store.
@@ -60,7 +62,8 @@ impl Store {
     }
 
     async fn insert_namespace_row(&self, id: &str, description: &str, now: Micros) -> Result<()> {
-        namespaces::Entity::insert(namespace_row(id, description, FIRST_EPOCH, now))
+        let row = namespace_row(id, description, rows::settings(Quotas::default())?, FIRST_EPOCH, now);
+        namespaces::Entity::insert(row)
             .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
             .exec_without_returning(&self.writer()?)
             .await
@@ -70,15 +73,24 @@ impl Store {
 }
 
 /// A namespace with an empty log, that begins in an epoch.
-pub(super) fn namespace_row(id: &str, description: &str, epoch: i64, now: Micros) -> namespaces::ActiveModel {
+pub(super) fn namespace_row(
+    id: &str,
+    description: &str,
+    settings: String,
+    epoch: i64,
+    now: Micros,
+) -> namespaces::ActiveModel {
     namespaces::ActiveModel {
         id: Set(id.to_owned()),
         description: Set(description.to_owned()),
-        settings: Set("{}".to_owned()),
+        settings: Set(settings),
         epoch: Set(epoch),
         head_revision: Set(0),
         head_hash: Set(vec![0; 32]),
         access_revision: Set(0),
+        policies: Set(0),
+        versions: Set(0),
+        content_bytes: Set(0),
         etag: Set(1),
         create_time: Set(now.0),
     }

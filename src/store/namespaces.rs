@@ -15,6 +15,7 @@ use crate::domain::command::Page;
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
+use crate::domain::quota::Quotas;
 use crate::domain::time::Micros;
 
 impl ReadTx {
@@ -54,6 +55,13 @@ impl Store {
         Ok(heads)
     }
 
+    /// What namespaces were given of their own, in one query. Those that were given nothing are left out.
+    pub async fn own_quotas(&self) -> Result<BTreeMap<NamespaceId, Quotas>> {
+        let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
+        let rows = given.all(&self.reader()?).await.map_err(failed)?;
+        Ok(readable(rows.into_iter().map(rows::namespace)).map(|found| (found.id, found.quotas)).collect())
+    }
+
     /// The heads of all logs, in one query.
     pub(super) async fn all_heads(&self) -> Result<BTreeMap<NamespaceId, Head>> {
         let rows = Entity::find().all(&self.reader_in_outage()).await.map_err(failed)?;
@@ -63,21 +71,35 @@ impl Store {
 
 /// A row that can't be read is left out: it stops its own namespace, which is gone for who asks, and no other.
 fn named_heads(rows: Vec<Model>) -> Vec<(NamespaceId, Head)> {
-    let mut heads = Vec::with_capacity(rows.len());
-    for row in rows {
-        match rows::head(&row).and_then(|head| Ok((rows::namespace(row)?.id, head))) {
-            Ok(named) => heads.push(named),
-            Err(error) => tracing::error!(%error, detail = error.internal, "ignoring a namespace that can't be read"),
+    readable(rows.into_iter().map(|row| {
+        let head = rows::head(&row)?;
+        Ok((rows::namespace(row)?.id, head))
+    }))
+    .collect()
+}
+
+fn readable<T>(rows: impl Iterator<Item = Result<T>>) -> impl Iterator<Item = T> {
+    rows.filter_map(|row| match row {
+        Ok(row) => Some(row),
+        Err(error) => {
+            tracing::error!(%error, detail = error.internal, "ignoring a namespace that can't be read");
+            None
         }
-    }
-    heads
+    })
 }
 
 impl WriteTx {
     /// Adds a namespace with an empty log. It begins in the epoch of the log that names it, `system`: one that was lost and
     /// is made again never repeats an (epoch, revision).
-    pub async fn insert_namespace(&self, id: &NamespaceId, description: &str, now: Micros) -> Result<()> {
-        let row = namespace_row(id.as_str(), description, self.head().cursor.epoch, now);
+    pub async fn insert_namespace(
+        &self,
+        id: &NamespaceId,
+        description: &str,
+        quotas: Quotas,
+        now: Micros,
+    ) -> Result<()> {
+        let settings = rows::settings(quotas)?;
+        let row = namespace_row(id.as_str(), description, settings, self.head().cursor.epoch, now);
         Entity::insert(row).exec_without_returning(self.tx()).await.map_err(failed)?;
         Ok(())
     }
@@ -86,6 +108,7 @@ impl WriteTx {
     pub async fn update_namespace(&self, namespace: &Namespace) -> Result<()> {
         let row = ActiveModel {
             description: Set(namespace.description.clone()),
+            settings: Set(rows::settings(namespace.quotas)?),
             etag: Set(namespace.etag),
             ..Default::default()
         };

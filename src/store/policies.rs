@@ -1,8 +1,7 @@
 //! Policies: rows with their settings and pointers.
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Set,
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
     sea_query::{Expr, ExprTrait as _},
 };
 
@@ -57,17 +56,13 @@ impl ReadTx {
         }
         query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::policy).collect()
     }
-
-    /// How many policies a namespace has.
-    pub async fn policy_count(&self, namespace: &NamespaceId) -> Result<u64> {
-        Entity::find().filter(Column::Namespace.eq(namespace.as_str())).count(&self.tx).await.map_err(failed)
-    }
 }
 
 impl WriteTx {
-    /// Adds a policy.
-    pub async fn insert_policy(&self, policy: &Policy) -> Result<()> {
+    /// Adds a policy, and counts it.
+    pub async fn insert_policy(&mut self, policy: &Policy) -> Result<()> {
         Entity::insert(row(policy)?.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
+        self.usage_mut().policies += 1;
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Rows to domain and back. A row that can't be read is DATA_LOSS: never served, never guessed at.
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::entity::{events, namespaces, policies, runs, subscribers, versions};
 use crate::domain::digest::{Digest, Hash};
@@ -9,6 +10,7 @@ use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::Policy;
+use crate::domain::quota::{Quotas, Usage};
 use crate::domain::run::{Run, RunId};
 use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId};
 use crate::domain::time::Micros;
@@ -52,11 +54,35 @@ pub(super) fn namespace(row: namespaces::Model) -> Result<Namespace> {
     Ok(Namespace {
         id: NamespaceId::parse("namespace", &row.id).map_err(unreadable("namespace"))?,
         description: row.description,
+        quotas: quotas(&row.settings)?,
         cursor: head.cursor,
         head_hash: head.hash,
         etag: row.etag,
         create_time: Micros(row.create_time),
     })
+}
+
+/// What `namespaces.settings` holds.
+#[derive(Default, Serialize, Deserialize)]
+struct Settings {
+    #[serde(default, skip_serializing_if = "is_unsaid")]
+    quotas: Quotas,
+}
+
+fn is_unsaid(quotas: &Quotas) -> bool {
+    *quotas == Quotas::default()
+}
+
+pub(super) fn settings(quotas: Quotas) -> Result<String> {
+    to_json(&Settings { quotas })
+}
+
+pub(super) fn quotas(settings: &str) -> Result<Quotas> {
+    Ok(json::<Settings>("settings", settings)?.quotas)
+}
+
+pub(super) fn usage(row: &namespaces::Model) -> Usage {
+    Usage { policies: row.policies, versions: row.versions, content_bytes: row.content_bytes }
 }
 
 pub(super) fn head(row: &namespaces::Model) -> Result<Head> {

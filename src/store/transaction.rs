@@ -20,6 +20,7 @@ use super::rows;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, PointerChange};
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::quota::{Quotas, Usage};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
@@ -40,6 +41,8 @@ pub struct WriteTx {
     namespace: NamespaceId,
     head: Head,
     access_revision: i64,
+    quotas: Quotas,
+    usage: Usage,
 }
 
 /// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
@@ -99,8 +102,9 @@ impl Store {
         let head = rows::head(&row)?;
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
-        let access_revision = row.access_revision;
-        Ok(WriteTx { read: ReadTx { tx }, store: self.clone(), namespace: namespace.clone(), head, access_revision })
+        let (access_revision, quotas, usage) = (row.access_revision, rows::quotas(&row.settings)?, rows::usage(&row));
+        let (read, store, namespace) = (ReadTx { tx }, self.clone(), namespace.clone());
+        Ok(WriteTx { read, store, namespace, head, access_revision, quotas, usage })
     }
 
     /// Makes what a transaction did so, then runs `after`.
@@ -179,6 +183,23 @@ impl WriteTx {
         update_one(self.tx(), row, namespaces::Column::Id.eq(self.namespace.as_str())).await
     }
 
+    /// What the namespace may use, as far as that was said for it, as locked.
+    #[must_use]
+    pub fn quotas(&self) -> Quotas {
+        self.quotas
+    }
+
+    /// What the namespace uses, with what this write added.
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Counts what was added: it stands in the row from the event on.
+    pub(super) fn usage_mut(&mut self) -> &mut Usage {
+        &mut self.usage
+    }
+
     /// Appends the one event of this write, moves its pointers and the head.
     ///
     /// # Errors
@@ -235,6 +256,9 @@ impl WriteTx {
             epoch: Set(event.cursor.epoch),
             head_revision: Set(event.cursor.revision),
             head_hash: Set(event.hash.to_vec()),
+            policies: Set(self.usage.policies),
+            versions: Set(self.usage.versions),
+            content_bytes: Set(self.usage.content_bytes),
             ..Default::default()
         };
         update_one(self.tx(), head, namespaces::Column::Id.eq(self.namespace.as_str())).await?;

@@ -122,12 +122,15 @@ impl ReadTx {
 }
 
 impl WriteTx {
-    /// Adds a version. Its content is kept already.
-    pub async fn insert_version(&self, version: &Version) -> Result<()> {
+    /// Adds a version, and counts it. Its content is kept already.
+    pub async fn insert_version(&mut self, version: &Version) -> Result<()> {
         Entity::insert(rows::version_row(version)?.into_active_model())
             .exec_without_returning(self.tx())
             .await
             .map_err(failed)?;
+        let usage = self.usage_mut();
+        usage.versions += 1;
+        usage.content_bytes = usage.content_bytes.saturating_add(version.size_bytes);
         Ok(())
     }
 

@@ -4,6 +4,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests spawn their own tasks and look at their own environment")]
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod abuse_content;
 #[cfg(test)]
 mod access;
@@ -63,6 +65,10 @@ mod otlp;
 mod outage;
 #[cfg(test)]
 mod publish;
+#[cfg(test)]
+mod quotas;
+#[cfg(test)]
+mod quotas_rates;
 #[cfg(test)]
 mod random;
 #[cfg(test)]

@@ -196,6 +196,8 @@ on_both_databases! {
             check(&client, index, &mut model).await;
         }
         check_log(&client, &model).await;
+        let (kept, real) = crate::quotas::counted(&hub);
+        assert_eq!(kept, real, "policies, versions and bytes of the namespace are not what it counted");
         assert!(accepted > OPERATIONS / 5, "only {accepted} calls were accepted: this run proves little");
     }
 }

@@ -10,6 +10,7 @@ use tonic::transport::Server;
 
 use crate::harness::bare;
 use crate::harness::frames::{Frame, Peer, SETTINGS};
+use crate::harness::http::get;
 use crate::harness::metrics::{self, counted};
 use crate::harness::watching::{DEADLINE, head};
 use crate::harness::{Database, Hub};
@@ -54,6 +55,40 @@ async fn a_silent_tls_handshake_is_closed() {
     // An alert, which is no frame, and the end.
     while plain.next().await.is_some() {}
     metrics::wait_for(&hub, r#"policyhub_connections_closed_total{cause="handshake"} 1"#).await;
+}
+
+#[tokio::test]
+async fn a_silent_client_of_the_http_port_is_closed() {
+    let hub = Hub::start_with(Database::Sqlite, &["--handshake-timeout-ms", "200"]).await;
+    let mut silent = Peer::silent(&hub.http).await;
+    let mut halting = Peer::silent(&hub.http).await;
+    halting.say(b"GET /livez HTTP/1.1\r\nHost:").await;
+    let mut idle = Peer::silent(&hub.http).await;
+    idle.say(b"GET /livez HTTP/1.1\r\nHost: policyhub\r\n\r\n").await;
+    for peer in [&mut silent, &mut halting, &mut idle] {
+        // An answer, if there was one, and the end, long before its age would bring it.
+        let ended = async { while peer.next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the silence ends it");
+    }
+    let (status, _, body) = get(&hub.http, "/livez").expect("an answer");
+    assert_eq!((status, body.as_str()), (200, "ok\n"));
+}
+
+#[tokio::test]
+async fn the_http_port_has_room_for_so_many() {
+    let hub = Hub::start_with(Database::Sqlite, &["--handshake-timeout-ms", "30000"]).await;
+    let mut silent = Vec::new();
+    for _ in 0..256 {
+        silent.push(Peer::silent(&hub.http).await);
+    }
+    let mut late = Peer::silent(&hub.http).await;
+    let ended = tokio::time::timeout(Duration::from_secs(15), late.next()).await;
+    assert_eq!(ended.expect("closed at once, before any other bound"), None);
+    silent.clear();
+    let started = Instant::now();
+    while get(&hub.http, "/livez").is_err() {
+        assert!(started.elapsed() < DEADLINE, "the places were not given back");
+    }
 }
 
 #[tokio::test]

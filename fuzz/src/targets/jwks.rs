@@ -32,6 +32,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let one = |key: &PublicKey| KeySet::from_keys(vec![key.clone()]).to_jwks().to_string().into_bytes();
     vec![
         br#"{"keys":[]}"#.to_vec(),
+        b"{\"keys\":[],\"x\":\"\xc1\"}".to_vec(),
         one(SIGNER.public()),
         one(P256.public()),
         KEYS.to_jwks().to_string().into_bytes(),

@@ -1,11 +1,12 @@
 //! Requests of `AdminService`.
 
 use super::both::both;
-use super::fields::{etag, namespace};
+use super::fields::{count, etag, namespace};
 use crate::api::page::List;
 use crate::api::pb;
-use crate::domain::command::{CreateNamespace, Page, UpdateNamespace};
+use crate::domain::command::{CreateNamespace, Page, QuotasPatch, UpdateNamespace};
 use crate::domain::name::NamespaceId;
+use crate::domain::quota::Quotas;
 use crate::domain::{Error, Result};
 
 /// CreateNamespace.
@@ -13,21 +14,67 @@ use crate::domain::{Error, Result};
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn create_namespace(request: pb::CreateNamespaceRequest) -> Result<CreateNamespace> {
-    let namespace = NamespaceId::parse("namespace_id", &request.namespace_id)?;
-    Ok(CreateNamespace { namespace, description: request.namespace.unwrap_or_default().description })
+    let given = request.namespace.unwrap_or_default();
+    let namespace = NamespaceId::parse("namespace_id", &request.namespace_id);
+    let (namespace, quotas) = both(namespace, quotas(given.quotas.unwrap_or_default()))?;
+    Ok(CreateNamespace { namespace, description: given.description, quotas })
 }
 
-/// UpdateNamespace. The one path of the mask is `description`; an empty mask takes all.
+/// UpdateNamespace. Paths of the mask: `description`, `quotas`, `quotas.{field}`; an empty mask takes all.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn update_namespace(request: pb::UpdateNamespaceRequest) -> Result<UpdateNamespace> {
     let given = request.namespace.ok_or_else(|| Error::invalid("namespace", "is required"))?;
-    if let Some(other) = request.update_mask.unwrap_or_default().paths.iter().find(|path| *path != "description") {
-        return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed")));
+    let named = both(namespace("namespace.name", &given.name), etag(&given.etag));
+    let ((namespace, etag), new) = both(named, quotas(given.quotas.unwrap_or_default()))?;
+    let mut paths: Vec<String> = request.update_mask.unwrap_or_default().paths;
+    if paths.is_empty() {
+        paths = vec!["description".to_owned(), "quotas".to_owned()];
     }
-    let (namespace, etag) = both(namespace("namespace.name", &given.name), etag(&given.etag))?;
-    Ok(UpdateNamespace { namespace, description: Some(given.description), etag })
+    let mut update = UpdateNamespace { namespace, description: None, quotas: QuotasPatch::default(), etag };
+    for path in paths {
+        let patch = &mut update.quotas;
+        match path.as_str() {
+            "description" => update.description = Some(given.description.clone()),
+            "quotas" => {
+                *patch = QuotasPatch {
+                    max_policies: Some(new.max_policies),
+                    max_versions: Some(new.max_versions),
+                    max_content_bytes: Some(new.max_content_bytes),
+                    max_streams: Some(new.max_streams),
+                    writes_per_second: Some(new.writes_per_second),
+                    reads_per_second: Some(new.reads_per_second),
+                }
+            }
+            "quotas.max_policies" => patch.max_policies = Some(new.max_policies),
+            "quotas.max_versions" => patch.max_versions = Some(new.max_versions),
+            "quotas.max_content_bytes" => patch.max_content_bytes = Some(new.max_content_bytes),
+            "quotas.max_streams" => patch.max_streams = Some(new.max_streams),
+            "quotas.writes_per_second" => patch.writes_per_second = Some(new.writes_per_second),
+            "quotas.reads_per_second" => patch.reads_per_second = Some(new.reads_per_second),
+            other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
+        }
+    }
+    Ok(update)
+}
+
+fn quotas(from: pb::NamespaceQuotas) -> Result<Quotas> {
+    fn whole(name: &str, value: i64) -> Result<i64> {
+        let negative = || Error::invalid(format!("namespace.quotas.{name}"), "must not be negative");
+        if value < 0 { Err(negative()) } else { Ok(value) }
+    }
+    let small = |name: &str, value: i32| count(&format!("namespace.quotas.{name}"), value);
+    let stored = both(
+        whole("max_policies", from.max_policies),
+        both(whole("max_versions", from.max_versions), whole("max_content_bytes", from.max_content_bytes)),
+    );
+    let rates =
+        both(small("writes_per_second", from.writes_per_second), small("reads_per_second", from.reads_per_second));
+    let metered = both(small("max_streams", from.max_streams), rates);
+    let ((max_policies, (max_versions, max_content_bytes)), (max_streams, (writes_per_second, reads_per_second))) =
+        both(stored, metered)?;
+    Ok(Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second })
 }
 
 /// ListNamespaces.

@@ -5,18 +5,31 @@ use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::{BumpRule, Policy, PolicyKind};
+use crate::domain::quota::Quotas;
 
 /// A namespace.
 #[must_use]
 pub fn namespace(from: Namespace) -> pb::Namespace {
     pb::Namespace {
-        quotas: None,
+        quotas: Some(quotas(from.quotas)),
         name: from.id.name(),
         description: from.description,
         head: Some(cursor(from.cursor)),
         head_hash: from.head_hash.to_vec().into(),
         etag: from.etag.to_string(),
         create_time: Some(timestamp(from.create_time)),
+    }
+}
+
+fn quotas(from: Quotas) -> pb::NamespaceQuotas {
+    let count = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    pb::NamespaceQuotas {
+        max_policies: from.max_policies,
+        max_versions: from.max_versions,
+        max_content_bytes: from.max_content_bytes,
+        max_streams: count(from.max_streams),
+        writes_per_second: count(from.writes_per_second),
+        reads_per_second: count(from.reads_per_second),
     }
 }
 

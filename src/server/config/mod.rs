@@ -6,6 +6,7 @@
 pub mod connection_url;
 pub mod connections;
 pub mod error;
+mod quotas;
 pub mod resolve;
 pub mod settings;
 

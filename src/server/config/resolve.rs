@@ -18,6 +18,7 @@ use super::error::ConfigError;
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
+use crate::domain::quota::ServerQuotas;
 
 const DATA_DIR: &str = "./policyhub-data";
 const GRPC_PORT: u16 = 7070;
@@ -45,6 +46,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// How subscribers are kept level.
     pub watch: WatchConfig,
+    /// What namespaces and principals may use where nothing else is said for them.
+    pub quotas: ServerQuotas,
     /// What operators see.
     pub telemetry: TelemetryConfig,
 }
@@ -171,6 +174,7 @@ impl Settings {
                     1..=1_000_000,
                 )?,
             },
+            quotas: self.quotas()?,
             telemetry: self.telemetry()?,
             storage: StorageConfig {
                 database_url: database_url(self.database_url, &data_dir)?,
@@ -243,7 +247,7 @@ impl Config {
     pub fn summary(&self) -> Value {
         let path = |path: &Path| path.display().to_string();
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let Self { storage, listen, connections, keys, watch, telemetry } = self;
+        let Self { storage, listen, connections, keys, watch, quotas, telemetry } = self;
         json!({
             "data_dir": path(&storage.data_dir),
             "database_url": storage.database_url.redacted(),
@@ -274,6 +278,15 @@ impl Config {
             "listen_notify": watch.listen_notify,
             "watch_ring_events": watch.ring_events,
             "max_watch_streams": watch.max_streams,
+            "namespace_max_policies": quotas.namespace.max_policies,
+            "namespace_max_versions": quotas.namespace.max_versions,
+            "namespace_max_content_bytes": quotas.namespace.max_content_bytes,
+            "namespace_max_streams": quotas.namespace.max_streams,
+            "namespace_writes_per_second": quotas.namespace.writes_per_second,
+            "namespace_reads_per_second": quotas.namespace.reads_per_second,
+            "principal_max_streams": quotas.principal.max_streams,
+            "principal_writes_per_second": quotas.principal.writes_per_second,
+            "principal_reads_per_second": quotas.principal.reads_per_second,
             "log_format": match telemetry.log_format {
                 LogFormat::Json => "json",
                 LogFormat::Text => "text",

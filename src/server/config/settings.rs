@@ -151,6 +151,42 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_MAX_WATCH_STREAMS", value_name = "COUNT")]
     pub max_watch_streams: Option<usize>,
 
+    /// Policies of a namespace that has no quota of its own; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_NAMESPACE_MAX_POLICIES", value_name = "COUNT")]
+    pub namespace_max_policies: Option<i64>,
+
+    /// Versions of such a namespace; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_NAMESPACE_MAX_VERSIONS", value_name = "COUNT")]
+    pub namespace_max_versions: Option<i64>,
+
+    /// Content of all versions of such a namespace; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_NAMESPACE_MAX_CONTENT_BYTES", value_name = "BYTES")]
+    pub namespace_max_content_bytes: Option<i64>,
+
+    /// Watches of such a namespace, at this server; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_NAMESPACE_MAX_STREAMS", value_name = "COUNT")]
+    pub namespace_max_streams: Option<u32>,
+
+    /// Writes of such a namespace, at this server; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_NAMESPACE_WRITES_PER_SECOND", value_name = "COUNT")]
+    pub namespace_writes_per_second: Option<u32>,
+
+    /// Reads of such a namespace, at this server; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_NAMESPACE_READS_PER_SECOND", value_name = "COUNT")]
+    pub namespace_reads_per_second: Option<u32>,
+
+    /// Watches of one principal, at this server; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_PRINCIPAL_MAX_STREAMS", value_name = "COUNT")]
+    pub principal_max_streams: Option<u32>,
+
+    /// Writes of one principal, at this server; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_PRINCIPAL_WRITES_PER_SECOND", value_name = "COUNT")]
+    pub principal_writes_per_second: Option<u32>,
+
+    /// Reads of one principal, at this server; 0: no limit [default: 0]
+    #[arg(long, env = "POLICYHUB_PRINCIPAL_READS_PER_SECOND", value_name = "COUNT")]
+    pub principal_reads_per_second: Option<u32>,
+
     /// Form of log lines [default: text]
     #[arg(long, env = "POLICYHUB_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -229,6 +265,15 @@ impl Settings {
             listen_notify: self.listen_notify.or(file.listen_notify),
             watch_ring_events: self.watch_ring_events.or(file.watch_ring_events),
             max_watch_streams: self.max_watch_streams.or(file.max_watch_streams),
+            namespace_max_policies: self.namespace_max_policies.or(file.namespace_max_policies),
+            namespace_max_versions: self.namespace_max_versions.or(file.namespace_max_versions),
+            namespace_max_content_bytes: self.namespace_max_content_bytes.or(file.namespace_max_content_bytes),
+            namespace_max_streams: self.namespace_max_streams.or(file.namespace_max_streams),
+            namespace_writes_per_second: self.namespace_writes_per_second.or(file.namespace_writes_per_second),
+            namespace_reads_per_second: self.namespace_reads_per_second.or(file.namespace_reads_per_second),
+            principal_max_streams: self.principal_max_streams.or(file.principal_max_streams),
+            principal_writes_per_second: self.principal_writes_per_second.or(file.principal_writes_per_second),
+            principal_reads_per_second: self.principal_reads_per_second.or(file.principal_reads_per_second),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
             otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),

@@ -97,20 +97,20 @@ async fn all(connections: &mut JoinSet<()>) {
 
 /// The pause before the next accept.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Backoff {
+pub(super) struct Backoff {
     pause: Duration,
     until: Option<Instant>,
 }
 
 impl Backoff {
-    async fn accept(&self, socket: &TcpListener) -> io::Result<TcpStream> {
+    pub(super) async fn accept(&self, socket: &TcpListener) -> io::Result<TcpStream> {
         if let Some(until) = self.until {
             tokio::time::sleep_until(until).await;
         }
         socket.accept().await.map(|(stream, _)| stream)
     }
 
-    fn after(&mut self, error: &io::Error) {
+    pub(super) fn after(&mut self, error: &io::Error) {
         // About one connection, which is gone; the next may be there already.
         let passing = [io::ErrorKind::ConnectionAborted, io::ErrorKind::ConnectionReset, io::ErrorKind::Interrupted];
         if passing.contains(&error.kind()) {

@@ -16,6 +16,9 @@ pub struct Model {
     pub head_revision: i64,
     pub head_hash: Vec<u8>,
     pub access_revision: i64,
+    pub policies: i64,
+    pub versions: i64,
+    pub content_bytes: i64,
     pub etag: i64,
     pub create_time: i64,
 }

@@ -1,0 +1,42 @@
+//! What namespaces and principals may use where nothing else is said for them. 0 is no limit.
+//!
+//! The values in code are no limits: one team alone needs none. Whoever serves several tenants sets them, or gives each
+//! namespace its own (`docs/operations.md`).
+
+use super::error::ConfigError;
+use super::resolve::in_range;
+use super::settings::Settings;
+use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
+use crate::domain::quota::{PrincipalQuotas, Quotas, ServerQuotas};
+
+/// Policies, as many as a namespace can have anyway.
+const MAX_POLICIES: i64 = POLICIES_PER_NAMESPACE_MAX as i64;
+/// Versions and bytes: what no store comes to.
+const MAX_STORED: i64 = 1 << 50;
+/// Watches, as `max_watch_streams`.
+const MAX_STREAMS: u32 = 1_000_000;
+/// Calls in a second: more than one replica answers.
+const MAX_PER_SECOND: u32 = 1_000_000;
+
+impl Settings {
+    pub(super) fn quotas(&self) -> Result<ServerQuotas, ConfigError> {
+        let stored = |key, given: Option<i64>, most| in_range(key, given.unwrap_or(0), 0..=most);
+        let streams = |key, given: Option<u32>| in_range(key, given.unwrap_or(0), 0..=MAX_STREAMS);
+        let rate = |key, given: Option<u32>| in_range(key, given.unwrap_or(0), 0..=MAX_PER_SECOND);
+        Ok(ServerQuotas {
+            namespace: Quotas {
+                max_policies: stored("namespace_max_policies", self.namespace_max_policies, MAX_POLICIES)?,
+                max_versions: stored("namespace_max_versions", self.namespace_max_versions, MAX_STORED)?,
+                max_content_bytes: stored("namespace_max_content_bytes", self.namespace_max_content_bytes, MAX_STORED)?,
+                max_streams: streams("namespace_max_streams", self.namespace_max_streams)?,
+                writes_per_second: rate("namespace_writes_per_second", self.namespace_writes_per_second)?,
+                reads_per_second: rate("namespace_reads_per_second", self.namespace_reads_per_second)?,
+            },
+            principal: PrincipalQuotas {
+                max_streams: streams("principal_max_streams", self.principal_max_streams)?,
+                writes_per_second: rate("principal_writes_per_second", self.principal_writes_per_second)?,
+                reads_per_second: rate("principal_reads_per_second", self.principal_reads_per_second)?,
+            },
+        })
+    }
+}

@@ -1,0 +1,69 @@
+//! The HTTP port: so many connections, each with a bound on its beginning, its silence and its age.
+//!
+//! Whoever reaches it has no token, so nothing of it waits for a client without an end. Its connections are in a set that
+//! ends with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::accept::Backoff;
+
+/// Connections at once: probes, scrapers and verifiers, each for a moment.
+const CONNECTIONS_MAX: usize = 256;
+/// Age after which a connection ends with the answer it is at. Longer: who takes nothing keeps its place longer.
+const AGE_MAX: Duration = Duration::from_secs(60);
+/// How long that answer may take to be taken.
+const GRACE_MAX: Duration = Duration::from_secs(5);
+/// Largest head of a request; hyper takes no less.
+const BUFFER_MAX_BYTES: usize = 16 * 1024;
+
+/// Serves for ever. `head_timeout` is for the head of a request, and for the silence before it.
+pub async fn serve_http(socket: TcpListener, router: Router, head_timeout: Duration) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    let mut backoff = Backoff::default();
+    loop {
+        let accepted = tokio::select! {
+            Some(_) = connections.join_next() => continue,
+            accepted = backoff.accept(&socket) => accepted,
+        };
+        let stream = match accepted {
+            Ok(stream) => stream,
+            Err(error) => {
+                backoff.after(&error);
+                continue;
+            }
+        };
+        backoff = Backoff::default();
+        // Closed at once: in the backlog it would wait without a word.
+        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
+        let router = router.clone();
+        connections.spawn(async move {
+            serve(stream, router, head_timeout).await;
+            drop(slot);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router, head_timeout: Duration) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout).max_buf_size(BUFFER_MAX_BYTES);
+    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    // What ends a connection early is of interest to its client alone.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = sleep(AGE_MAX) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = timeout(GRACE_MAX, connection).await;
+}
