@@ -28,11 +28,13 @@ KUBERNETES = ["1.25", kubernetes_validate.latest_version()]
 
 PLAIN = {"insecurePlaintext": True}
 POSTGRESQL = {"type": "postgresql", "existingSecret": "db"}
+ISSUER = {"name": "corp", "issuer": "https://id.example", "audience": "hub", "jwks": "https://id.example/keys"}
 
 # Values that must render, next to ci/*.yaml.
 GOOD = {
     "plaintext said aloud": PLAIN,
     "one replica on PostgreSQL": {**PLAIN, "database": POSTGRESQL, "keys": {"existingSecret": "k"}},
+    "an identity provider": {**PLAIN, "config": {"issuers": [ISSUER]}},
     "limits as numbers": {**PLAIN, "resources": {"limits": {"cpu": 2, "memory": "1Gi"}}},
 }
 
@@ -53,6 +55,7 @@ BAD = {
     "a digest cut short": ({**PLAIN, "image": {"digest": "sha256:01"}}, "digest"),
     "a size without a unit it knows": ({**PLAIN, "persistence": {"size": "10 GB"}}, "size"),
     "plaintext as a word": ({"insecurePlaintext": "yes"}, "insecurePlaintext"),
+    "an identity provider without keys": ({**PLAIN, "config": {"issuers": [{"name": "corp"}]}}, "jwks"),
     "an unknown log format": ({**PLAIN, "config": {"logFormat": "xml"}}, "logFormat"),
 }
 

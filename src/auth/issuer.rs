@@ -10,8 +10,11 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde::Serialize;
 
+use super::jwks::KeySet;
 use super::provider;
-use super::verifier::{ACCESS_TOKEN_TYP, TrustedKey, Verifier};
+use super::rules::{IssuerRules, TokenAlgorithm};
+use super::verifier::{ACCESS_TOKEN_TYP, Verifier};
+use crate::domain::limits::{TOKEN_GROUPS_MAX, TOKEN_LIFETIME_MAX_SECONDS};
 use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::{Error, Result};
 
@@ -20,6 +23,8 @@ pub const LOCAL_ISSUER: &str = "policyhub-local";
 /// `aud` of its tokens unless the config names another.
 pub const DEFAULT_AUDIENCE: &str = "policyhub";
 
+/// The claim of the caller's groups.
+const GROUPS_CLAIM: &str = "groups";
 const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
 const PEM_END: &str = "-----END PRIVATE KEY-----";
 const PEM_LINE_CHARS: usize = 64;
@@ -44,6 +49,8 @@ struct IssuedClaims<'a> {
     nbf: i64,
     exp: i64,
     jti: String,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    groups: &'a [String],
 }
 
 impl LocalIssuer {
@@ -74,14 +81,28 @@ impl LocalIssuer {
         Ok(pem)
     }
 
-    /// A token for `subject`, valid from `now_seconds` (Unix time) for `ttl_seconds`. A lifetime below one second or a
-    /// subject that could not be read back is INVALID_ARGUMENT.
+    /// A token for `subject` in no group; see [`Self::issue_in`].
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
     pub fn issue(&self, subject: &str, ttl_seconds: i64, now_seconds: i64) -> Result<String> {
+        self.issue_in(subject, &[], ttl_seconds, now_seconds)
+    }
+
+    /// A token for `subject` in `groups`, valid from `now_seconds` (Unix time) for `ttl_seconds`.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` for a lifetime below one second or over 366 days, or a name that could not be read back.
+    pub fn issue_in(&self, subject: &str, groups: &[String], ttl_seconds: i64, now_seconds: i64) -> Result<String> {
         if !Principal::is_subject(subject) {
             return Err(Error::invalid("subject", "must be 1 to 255 printable ASCII characters, no space at the ends"));
         }
-        let exp = now_seconds.checked_add(ttl_seconds).filter(|exp| *exp > now_seconds);
-        let exp = exp.ok_or_else(|| Error::invalid("ttl_seconds", "must be at least 1, and end before time does"))?;
+        if groups.len() > TOKEN_GROUPS_MAX || !groups.iter().all(|group| Principal::is_subject(group)) {
+            return Err(Error::invalid("groups", "must be at most 200, each like a subject"));
+        }
+        let ttl_seconds = Some(ttl_seconds).filter(|ttl| (1..=TOKEN_LIFETIME_MAX_SECONDS).contains(ttl));
+        let exp = ttl_seconds.and_then(|ttl| now_seconds.checked_add(ttl));
+        let exp = exp.ok_or_else(|| Error::invalid("ttl_seconds", "must be at least 1 and at most 366 days"))?;
         let claims = IssuedClaims {
             iss: LOCAL_ISSUER,
             sub: subject,
@@ -90,6 +111,7 @@ impl LocalIssuer {
             nbf: now_seconds,
             exp,
             jti: random_id()?,
+            groups,
         };
         let mut header = Header::new(Algorithm::EdDSA);
         header.typ = Some(ACCESS_TOKEN_TYP.to_owned());
@@ -100,12 +122,21 @@ impl LocalIssuer {
 
     /// A verifier that takes this issuer's tokens and no other.
     pub fn verifier(&self) -> Result<Verifier> {
-        Verifier::new(vec![self.trusted_key()?])
+        Verifier::new(vec![self.trusted()?])
     }
 
-    /// Its public half, for a verifier that trusts other issuers too.
-    pub fn trusted_key(&self) -> Result<TrustedKey> {
-        TrustedKey::ed25519(LOCAL_ISSUER_NAME, LOCAL_ISSUER, &self.audience, &self.public_key)
+    /// What a verifier that trusts other issuers too needs of it.
+    pub fn trusted(&self) -> Result<(IssuerRules, KeySet)> {
+        let rules = IssuerRules {
+            name: LOCAL_ISSUER_NAME.to_owned(),
+            issuer: LOCAL_ISSUER.to_owned(),
+            audience: self.audience.clone(),
+            algorithms: vec![TokenAlgorithm::EdDSA],
+            allow_typ_jwt: false,
+            subject_claim: "sub".to_owned(),
+            groups_claim: Some(GROUPS_CLAIM.to_owned()),
+        };
+        Ok((rules, KeySet::of_one(TokenAlgorithm::EdDSA, DecodingKey::from_ed_der(&self.public_key))?))
     }
 }
 

@@ -1,17 +1,18 @@
-//! The cryptography of `jsonwebtoken`, by ring: EdDSA (Ed25519) and ES256, nothing else.
+//! The cryptography of `jsonwebtoken`, by ring: EdDSA (Ed25519) and ES256, and RS256 and PS256 to verify alone.
 //!
-//! Every other algorithm is an error, never a panic: the library asks for a verifier by the name in the caller's header.
-//! A key made for one algorithm is refused for the other.
+//! Every other algorithm is an error, never a panic: the library asks for a verifier by the name it is given.
+//! A key made for one family is refused for the others, and an RSA key below 2048 bits verifies nothing.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtSigner, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result, new_error};
 use jsonwebtoken::jwk::{EllipticCurve, ThumbprintHash};
 use jsonwebtoken::signature::{Error as SignatureError, Signer, Verifier};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind, EncodingKey};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
-    UnparsedPublicKey, VerificationAlgorithm,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 
 static PROVIDER: CryptoProvider = CryptoProvider {
@@ -104,13 +105,40 @@ impl JwtVerifier for RingVerifier {
     }
 }
 
+struct RsaVerifier {
+    algorithm: Algorithm,
+    scheme: &'static RsaParameters,
+    public_key: RsaPublicKeyComponents<Vec<u8>>,
+}
+
+impl Verifier<Vec<u8>> for RsaVerifier {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> std::result::Result<(), SignatureError> {
+        self.public_key.verify(self.scheme, message, signature).map_err(|_| SignatureError::new())
+    }
+}
+
+impl JwtVerifier for RsaVerifier {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
 fn new_verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    let scheme: &'static dyn VerificationAlgorithm = match (algorithm, key.family()) {
-        (Algorithm::EdDSA, AlgorithmFamily::Ed) => &ED25519,
-        (Algorithm::ES256, AlgorithmFamily::Ec) => &ECDSA_P256_SHA256_FIXED,
-        _ => return Err(unsupported()),
+    let curve = |scheme: &'static dyn VerificationAlgorithm| -> Result<Box<dyn JwtVerifier>> {
+        Ok(Box::new(RingVerifier { algorithm: *algorithm, scheme, public_key: key.try_get_as_bytes()?.to_vec() }))
     };
-    Ok(Box::new(RingVerifier { algorithm: *algorithm, scheme, public_key: key.try_get_as_bytes()?.to_vec() }))
+    let rsa = |scheme: &'static RsaParameters| -> Result<Box<dyn JwtVerifier>> {
+        let DecodingKeyKind::RsaModulusExponent { n, e } = key.kind() else { return Err(unsupported()) };
+        let public_key = RsaPublicKeyComponents { n: n.clone(), e: e.clone() };
+        Ok(Box::new(RsaVerifier { algorithm: *algorithm, scheme, public_key }))
+    };
+    match (algorithm, key.family()) {
+        (Algorithm::EdDSA, AlgorithmFamily::Ed) => curve(&ED25519),
+        (Algorithm::ES256, AlgorithmFamily::Ec) => curve(&ECDSA_P256_SHA256_FIXED),
+        (Algorithm::RS256, AlgorithmFamily::Rsa) => rsa(&RSA_PKCS1_2048_8192_SHA256),
+        (Algorithm::PS256, AlgorithmFamily::Rsa) => rsa(&RSA_PSS_2048_8192_SHA256),
+        _ => Err(unsupported()),
+    }
 }
 
 fn ec_public_components(pkcs8: &[u8], algorithm: Algorithm) -> Result<(EllipticCurve, Vec<u8>, Vec<u8>)> {

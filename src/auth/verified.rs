@@ -22,6 +22,8 @@ pub(super) struct Verified(Mutex<HashMap<Vec<u8>, Entry>>);
 #[derive(Debug)]
 struct Entry {
     caller: Caller,
+    /// Digest of the client certificate that must come with it.
+    bound_to: Option<String>,
     verified_at_seconds: i64,
     /// Until when the token is good by itself.
     good_until_seconds: i64,
@@ -32,20 +34,27 @@ impl Verified {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whose token this is, if it was verified within the last minute and is still good.
-    pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<Caller> {
+    /// Whose token this is and what it is bound to, if it was verified within the last minute and is still good.
+    pub(super) fn get(&self, token: &str, now_seconds: i64) -> Option<(Caller, Option<String>)> {
         let key = digest(&SHA256, token.as_bytes());
         let tokens = self.lock();
         let entry = tokens.get(key.as_ref())?;
         let remembered = entry.verified_at_seconds..entry.verified_at_seconds.saturating_add(VERIFIED_MAX_SECONDS);
         let good = remembered.contains(&now_seconds) && now_seconds < entry.good_until_seconds;
-        good.then(|| entry.caller.clone())
+        good.then(|| (entry.caller.clone(), entry.bound_to.clone()))
     }
 
     /// Remembers a token that was verified at `now_seconds` and is good until `good_until_seconds`.
-    pub(super) fn insert(&self, token: &str, caller: &Caller, now_seconds: i64, good_until_seconds: i64) {
+    pub(super) fn insert(
+        &self,
+        token: &str,
+        (caller, bound_to): (&Caller, Option<&String>),
+        now_seconds: i64,
+        good_until_seconds: i64,
+    ) {
         let key = digest(&SHA256, token.as_bytes()).as_ref().to_vec();
-        let entry = Entry { caller: caller.clone(), verified_at_seconds: now_seconds, good_until_seconds };
+        let (caller, bound_to) = (caller.clone(), bound_to.cloned());
+        let entry = Entry { caller, bound_to, verified_at_seconds: now_seconds, good_until_seconds };
         let mut tokens = self.lock();
         if tokens.len() >= VERIFIED_MAX_TOKENS {
             tokens.clear();
@@ -60,19 +69,24 @@ mod tests {
     use crate::domain::principal::{Credential, Principal};
 
     fn ann() -> Caller {
-        let credential = Credential::Token { id: String::new(), issued_at_seconds: 0, expires_at_seconds: 9_999 };
+        let credential = Credential::Token {
+            id: String::new(),
+            key_id: String::new(),
+            issued_at_seconds: 0,
+            expires_at_seconds: 9_999,
+        };
         Caller { principal: Principal::new("local", "ann"), credential }
     }
 
     #[test]
     fn a_token_is_remembered_for_a_minute_and_not_beyond_its_time() {
         let verified = Verified::default();
-        verified.insert("long", &ann(), 1_000, 9_999);
-        verified.insert("short", &ann(), 1_000, 1_010);
-        assert_eq!(verified.get("long", 1_059), Some(ann()));
+        verified.insert("long", (&ann(), None), 1_000, 9_999);
+        verified.insert("short", (&ann(), None), 1_000, 1_010);
+        assert_eq!(verified.get("long", 1_059), Some((ann(), None)));
         assert_eq!(verified.get("long", 1_060), None, "asked again");
         assert_eq!(verified.get("long", 999), None, "a clock that went back proves nothing");
-        assert_eq!(verified.get("short", 1_009), Some(ann()));
+        assert_eq!(verified.get("short", 1_009), Some((ann(), None)));
         assert_eq!(verified.get("short", 1_010), None, "its time is over");
         assert_eq!(verified.get("lonG", 1_001), None, "every byte counts");
     }
@@ -81,7 +95,7 @@ mod tests {
     fn the_memory_is_bounded() {
         let verified = Verified::default();
         for number in 0..2 * VERIFIED_MAX_TOKENS + 1 {
-            verified.insert(&number.to_string(), &ann(), 1_000, 9_999);
+            verified.insert(&number.to_string(), (&ann(), None), 1_000, 9_999);
             assert!(verified.lock().len() <= VERIFIED_MAX_TOKENS);
         }
     }

@@ -11,7 +11,8 @@ use super::{
     abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace,
 };
 use super::{
-    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch,
+    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token, verify,
+    watch,
 };
 use crate::client::name::NamespaceId;
 
@@ -45,6 +46,12 @@ pub struct Global {
     /// PEM file of the certificate authority of the server [default: those of the system]
     #[arg(long, global = true, env = "POLICYHUB_CA_CERT", value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
+    /// PEM file of a client certificate, its chain after it; with it, no token is taken from the data directory
+    #[arg(long, global = true, env = "POLICYHUB_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of the key of the client certificate
+    #[arg(long, global = true, env = "POLICYHUB_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
     /// Namespace of the policies named
     #[arg(long, short, global = true, env = "POLICYHUB_NAMESPACE", default_value = "default", value_name = "ID",
         value_parser = |text: &str| NamespaceId::parse("namespace", text))]
@@ -92,9 +99,9 @@ pub enum Command {
     /// Signing keys
     #[command(subcommand)]
     Keys(keys::Commands),
-    /// Tokens of the local issuer
+    /// Tokens: issue, revoke
     #[command(subcommand)]
-    Token(server_commands::TokenCommands),
+    Token(token::Commands),
     Serve(server_commands::Serve),
     Migrate(server_commands::Migrate),
     /// The epoch of the store: show, bump
@@ -223,6 +230,11 @@ mod tests {
             "policy update pricing --json-schema schema.json --allow-backport true",
             "keys list",
             "token issue --subject ci --ttl 1h",
+            "token issue --subject ci --ttl 1h --group ops --group dev",
+            "token revoke --id abc --reason lost",
+            "token revoke --subject local:ci --reason left",
+            "token revoke --file ci.token --reason lost",
+            "--client-cert c.pem --client-key k.pem active",
             "serve",
             "migrate",
             "config check",
@@ -265,6 +277,10 @@ mod tests {
             "-n Team active",
             "--output yaml active",
             "token issue --subject ci --ttl 1y",
+            "token revoke --id abc",
+            "token revoke --reason lost",
+            "token revoke --id abc --subject local:ci --reason lost",
+            "--client-cert c.pem active",
             "draft pricing f --request-id ä",
             "unknown",
         ] {

@@ -39,6 +39,7 @@ mod server_commands;
 mod show;
 mod stage;
 mod subscribers;
+mod token;
 mod verify;
 mod watch;
 

@@ -59,6 +59,7 @@ named!(
     PublishResponse,
     RecordRunResponse,
     RejectVersionResponse,
+    RevokeTokenResponse,
     RollbackResponse,
     StageResponse,
     UpdateNamespaceResponse,

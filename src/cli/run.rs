@@ -12,7 +12,8 @@ use super::{
     abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace,
 };
 use super::{
-    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, verify, watch,
+    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token, verify,
+    watch,
 };
 
 /// How long work that can't be stopped may hold up the end of the process.
@@ -51,7 +52,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate(arguments) => server_commands::migrate(arguments).await,
         Command::Epoch(command) => epoch::run(global.output, command).await,
         Command::Config(command) => server_commands::config(command),
-        Command::Token(command) => server_commands::token(command),
+        Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
         Command::Verify(arguments) => verify::run(global.output, &arguments),
         command => {
             check(&command)?;
@@ -96,11 +97,12 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Namespace(command) => namespace::run(session, command).await,
         Command::Policy(command) => policy::run(session, command).await,
         Command::Keys(command) => keys::run(session, command).await,
+        Command::Token(token::Commands::Revoke(arguments)) => token::revoke(session, &arguments).await,
         Command::Serve(_)
         | Command::Migrate(_)
         | Command::Epoch(_)
         | Command::Config(_)
-        | Command::Token(_)
+        | Command::Token(token::Commands::Issue(_))
         | Command::Verify(_) => anyhow::bail!("this command needs no server"),
     }
 }

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use super::args::Global;
 use super::output::Format;
-use crate::client::Client;
 use crate::client::name::NamespaceId;
+use crate::client::{Client, ClientIdentity};
 
 /// Data directory of a server started without flags.
 pub const DEFAULT_DATA_DIR: &str = "./policyhub-data";
@@ -35,11 +35,13 @@ impl Session {
     /// A file that can't be read, or the error of the connection.
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
         let token = token(global, &Environment::read())?;
-        let tls_ca = match &global.ca_cert {
-            Some(path) => Some(fs::read(path).with_context(|| format!("failed to read {}", path.display()))?),
+        let read = |path: &PathBuf| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+        let tls_ca = global.ca_cert.as_ref().map(read).transpose()?;
+        let identity = match global.client_cert.as_ref().zip(global.client_key.as_ref()) {
+            Some((cert, key)) => Some(ClientIdentity { cert: read(cert)?, key: read(key)? }),
             None => None,
         };
-        let client = Client::connect(&global.server, token, tls_ca).await.context("failed to connect")?;
+        let client = Client::connect_as(&global.server, token, tls_ca, identity).await.context("failed to connect")?;
         Ok(Self { client, namespace: global.namespace.clone(), output: global.output })
     }
 }
@@ -72,6 +74,10 @@ fn token(global: &Global, environment: &Environment) -> anyhow::Result<Option<St
         if let Some(path) = file {
             return read(path).map(Some);
         }
+    }
+    // Who shows a certificate is its caller: the token of somebody else would take its place.
+    if global.client_cert.is_some() {
+        return Ok(None);
     }
     let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let path = data_dir.join(ADMIN_TOKEN_FILE);

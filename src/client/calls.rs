@@ -108,6 +108,7 @@ mutations!(admin {
     activate_signing_key(ActivateSigningKeyRequest) -> ActivateSigningKeyResponse,
         "Makes a prepared key the one that signs.";
     revoke_signing_key(RevokeSigningKeyRequest) -> RevokeSigningKeyResponse, "Ends trust in a key.";
+    revoke_token(RevokeTokenRequest) -> RevokeTokenResponse, "Ends tokens before their time.";
 });
 
 impl Client {

@@ -2,12 +2,13 @@
 //!
 //! Boundary: the only place that knows endpoints, TLS and tokens. The channel reconnects by itself.
 
+use std::fmt;
 use std::time::Duration;
 
 use tonic::codegen::InterceptedService;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use super::error::ClientError;
@@ -28,6 +29,21 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
+/// A client certificate and its key, both PEM. `Debug` shows neither.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    /// The chain, leaf first.
+    pub cert: Vec<u8>,
+    /// PKCS#8, PKCS#1 or SEC 1.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity").finish_non_exhaustive()
+    }
+}
+
 /// The channel under every service.
 pub type Transport = InterceptedService<Channel, Bearer>;
 
@@ -46,8 +62,21 @@ impl Client {
     /// # Errors
     /// INVALID_ARGUMENT for an endpoint, token or certificate that can't be used, UNAVAILABLE without a server.
     pub async fn connect(endpoint: &str, token: Option<String>, tls_ca: Option<Vec<u8>>) -> Result<Self, ClientError> {
+        Self::connect_as(endpoint, token, tls_ca, None).await
+    }
+
+    /// The same with a client certificate, for `https` alone.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_as(
+        endpoint: &str,
+        token: Option<String>,
+        tls_ca: Option<Vec<u8>>,
+        identity: Option<ClientIdentity>,
+    ) -> Result<Self, ClientError> {
         let bearer = Bearer::new(token)?;
-        let channel = describe_endpoint(endpoint, tls_ca)?.connect().await.map_err(|error| {
+        let channel = describe_endpoint(endpoint, tls_ca, identity)?.connect().await.map_err(|error| {
             ClientError::local(Code::Unavailable, format!("no server at {endpoint}: {}", causes(&error)))
         })?;
         Ok(Self::over(&InterceptedService::new(channel, bearer)))
@@ -62,7 +91,11 @@ impl Client {
     }
 }
 
-fn describe_endpoint(text: &str, tls_ca: Option<Vec<u8>>) -> Result<Endpoint, ClientError> {
+fn describe_endpoint(
+    text: &str,
+    tls_ca: Option<Vec<u8>>,
+    identity: Option<ClientIdentity>,
+) -> Result<Endpoint, ClientError> {
     let invalid = |message: String| ClientError::local(Code::InvalidArgument, message);
     let secure = text.starts_with("https://");
     if !secure && !text.starts_with("http://") {
@@ -70,6 +103,9 @@ fn describe_endpoint(text: &str, tls_ca: Option<Vec<u8>>) -> Result<Endpoint, Cl
     }
     if !secure && tls_ca.is_some() {
         return Err(invalid(format!("a certificate authority is given, but {text} is not https://")));
+    }
+    if !secure && identity.is_some() {
+        return Err(invalid(format!("a client certificate is given, but {text} is not https://")));
     }
     let mut endpoint = Endpoint::from_shared(text.to_owned())
         .map_err(|error| invalid(format!("endpoint {text} can't be used: {}", causes(&error))))?
@@ -83,9 +119,13 @@ fn describe_endpoint(text: &str, tls_ca: Option<Vec<u8>>) -> Result<Endpoint, Cl
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_native_roots(),
         };
+        let tls = match identity {
+            Some(ClientIdentity { cert, key }) => tls.identity(Identity::from_pem(cert, key)),
+            None => tls,
+        };
         endpoint = endpoint
             .tls_config(tls)
-            .map_err(|error| invalid(format!("certificate authority can't be used: {}", causes(&error))))?;
+            .map_err(|error| invalid(format!("certificates can't be used: {}", causes(&error))))?;
     }
     Ok(endpoint)
 }
@@ -132,11 +172,11 @@ mod tests {
     #[test]
     fn endpoints_that_can_not_be_used_are_named() {
         for (endpoint, ca) in [("127.0.0.1:7070", None), ("ftp://a", None), ("http://a:1", Some(b"pem".to_vec()))] {
-            let error = describe_endpoint(endpoint, ca).map(|_| ()).unwrap_err();
+            let error = describe_endpoint(endpoint, ca, None).map(|_| ()).unwrap_err();
             assert_eq!(error.code, Code::InvalidArgument, "{endpoint}");
             assert!(error.message.contains(endpoint), "{}", error.message);
         }
-        assert!(describe_endpoint("http://127.0.0.1:7070", None).is_ok());
+        assert!(describe_endpoint("http://127.0.0.1:7070", None, None).is_ok());
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod snapshot;
 
 pub use active_set::{ActiveSet, ActiveSetOptions, Change};
 pub use bundle::ActivePolicy;
-pub use channel::Client;
+pub use channel::{Client, ClientIdentity};
 pub use error::ClientError;
 pub use offline::verify_saved;
 pub use refusal::Refusal;

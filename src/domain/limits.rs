@@ -79,5 +79,11 @@ pub const CONVERGENCE_NAMED_MAX: usize = 20;
 pub const RUN_ID_MAX_CHARS: usize = 128;
 /// How long a `request_id` is remembered: 7 days.
 pub const IDEMPOTENCY_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
+/// Longest a token may live from now, and so how long a revocation is remembered: 366 days.
+pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
+/// Most groups of a token.
+pub const TOKEN_GROUPS_MAX: usize = 200;
+/// Most revocations that are remembered at once: each replica holds them in memory.
+pub const REVOCATIONS_MAX: u64 = 100_000;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.
 pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;

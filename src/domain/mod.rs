@@ -21,6 +21,7 @@ pub mod policy;
 pub mod principal;
 pub mod quota;
 pub mod report;
+pub mod revocation;
 pub mod run;
 pub mod subscriber;
 pub mod time;

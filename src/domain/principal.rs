@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The short name of the built-in issuer.
 pub const LOCAL_ISSUER_NAME: &str = "local";
+/// The issuer of callers with a client certificate: `spiffe:` and the rest of a SPIFFE ID is that ID.
+pub const SPIFFE_ISSUER_NAME: &str = "spiffe";
 /// Longest subject (OpenID Connect Core §2, `sub`).
 pub const SUBJECT_MAX_CHARS: usize = 255;
 
@@ -41,6 +43,8 @@ pub enum Credential {
     Token {
         /// Its `jti`; empty when it has none.
         id: String,
+        /// RFC 7638 thumbprint of the key that signed it.
+        key_id: String,
         /// `iat`; 0 when it has none.
         issued_at_seconds: i64,
         /// `exp`.
@@ -48,7 +52,11 @@ pub enum Credential {
     },
     /// A client certificate.
     Certificate {
-        /// `notAfter`.
+        /// The authority of its trust domain that its chain led to.
+        authority: String,
+        /// `notBefore`.
+        issued_at_seconds: i64,
+        /// `notAfter`, the earliest of its chain.
         expires_at_seconds: i64,
     },
 }

@@ -1,4 +1,4 @@
-//! `AdminService`: namespaces and keys here; role bindings in `bindings.rs`.
+//! `AdminService`: namespaces, tokens and keys here; role bindings in `bindings.rs`.
 
 use tonic::{Request, Response, Status};
 
@@ -122,8 +122,11 @@ impl AdminService for AdminHandler {
         unimplemented("RevokeSigningKey")
     }
 
-    async fn revoke_token(&self, _: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
-        unimplemented("RevokeToken")
+    async fn revoke_token(&self, asked: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::revoke_token(asked.into_inner()).map_err(status)?;
+        let revision = self.0.service.revoke_token(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::RevokeTokenResponse { revision }))
     }
 
     async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {

@@ -1,4 +1,4 @@
-//! Authentication: a bearer token on every call but health and reflection.
+//! Authentication: a bearer token or a client certificate on every call but health and reflection.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -8,14 +8,14 @@ use tower::{Layer, Service};
 
 use super::handler::Clock;
 use crate::api::status::status;
-use crate::auth::Verifier;
+use crate::auth::{PeerCertificate, Verifier};
 use crate::domain::access::Rpc;
 use crate::domain::{Error, Reason};
 
-/// What answers without a token: it tells nothing of any tenant, and probes have none.
+/// What answers without a credential: it tells nothing of any tenant, and probes have none.
 const OPEN_PREFIXES: [&str; 2] = ["/grpc.health.v1.", "/grpc.reflection."];
 
-/// Verifies tokens.
+/// Verifies credentials.
 #[derive(Debug, Clone)]
 pub struct AuthenticateLayer {
     verifier: Arc<Verifier>,
@@ -76,7 +76,8 @@ where
             // Two tokens are one too many: nobody knows which one a proxy looked at.
             (Some(_), Some(_)) => Some(""),
         };
-        let verified = self.layer.verifier.verify(token, (self.layer.clock)().seconds());
+        let certificate = request.extensions().get::<Arc<PeerCertificate>>().map(Arc::as_ref);
+        let verified = self.layer.verifier.authenticate(token, certificate, (self.layer.clock)().seconds());
         match verified {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);

@@ -57,6 +57,12 @@ impl DataDir {
         }
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Says where the server listens: `addr.json`, replaced at once so that nobody reads half of it.
     ///
     /// # Errors

@@ -32,6 +32,7 @@ pub struct Metrics {
     latency: Histogram<f64>,
     connections: Connections,
     wakes: Counter<u64>,
+    reloads: Counter<u64>,
     // Dropping the provider would end its instruments.
     _provider: SdkMeterProvider,
 }
@@ -61,7 +62,11 @@ impl Metrics {
             .u64_counter("policyhub_tailer_wakes")
             .with_description("times the tailer was woken from outside, by cause")
             .build();
-        Ok(Self { registry, calls, latency, connections, wakes, meter, _provider: provider })
+        let reloads = meter
+            .u64_counter("policyhub_reloads")
+            .with_description("reads of TLS files and of issuers' keys while serving, by source and result")
+            .build();
+        Ok(Self { registry, calls, latency, connections, wakes, reloads, meter, _provider: provider })
     }
 
     /// Shows what the watch plane counts.
@@ -163,6 +168,12 @@ impl Metrics {
             Wake::Connected => "listen",
         };
         self.wakes.add(1, &[KeyValue::new("cause", cause)]);
+    }
+
+    /// Counts a read of an issuer's keys, or, as source `tls`, of TLS files that changed.
+    pub(super) fn reloaded(&self, source: &str, well: bool) {
+        let result = if well { "ok" } else { "failed" };
+        self.reloads.add(1, &[KeyValue::new("source", source.to_owned()), KeyValue::new("result", result)]);
     }
 
     /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.

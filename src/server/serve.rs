@@ -12,11 +12,15 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use super::config::{Config, Settings, StorageConfig};
 use super::data_dir::{DataDir, make_private_dir};
+use super::issuers::Keeper;
 use super::keys::{Keys, local_issuer};
-use super::listen::server_config;
+use super::listen::Tls;
+use super::revocations;
 use super::tasks::write_admin_token;
 use super::telemetry::Telemetry;
 use super::wiring::{Parts, serve_until};
+use crate::auth::Verifier;
+use crate::domain::event::Cursor;
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
 use crate::store::{Database, Store};
@@ -73,11 +77,22 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
     let http = bind(config.listen.http_addr, "--http-addr")?;
     // Unusable files are refused before anybody is told that the server serves.
-    let tls = config.listen.tls.as_ref().map(server_config).transpose()?;
+    let tls = config.listen.tls.as_ref().map(|files| Tls::load(files, &config.auth.client_cas)).transpose()?;
 
     let keys = Keys::load(&config.keys.keys_dir, config.keys.signing_algorithm)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
-    let verifier = Arc::new(issuer.verifier()?);
+    let mut trusted = vec![issuer.trusted()?];
+    let mut keepers = Vec::with_capacity(config.auth.issuers.len());
+    for issuer in &config.auth.issuers {
+        let (keeper, keys) = Keeper::start(issuer, data_dir.path())?;
+        trusted.push((issuer.rules.clone(), keys));
+        keepers.push(keeper);
+    }
+    let verifier = Arc::new(Verifier::new(trusted)?);
+    let tls = tls.map(|(tls, authorities)| {
+        verifier.trust(authorities);
+        Arc::new(tls)
+    });
 
     let database = database(&config.storage)?;
     let database_lock = lock_file(&database)?;
@@ -93,6 +108,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let service = Arc::new(service);
     service.bootstrap(clock::now()).await?;
     service.refresh_quotas().await?;
+    // Before the first call: what was ended must not be good for a second.
+    let revocations_seen = revocations::look(&service, &verifier, Cursor::NONE).await?;
 
     write_admin_token(&issuer, &data_dir.admin_token()).context("failed to write admin.token")?;
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
@@ -108,6 +125,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         hub,
         leases,
         verifier,
+        revocations_seen,
+        keepers,
         issuer,
         data_dir,
         grpc,

@@ -8,8 +8,10 @@ use anyhow::Result;
 
 use super::clock;
 use super::keys::existing_issuer;
+use super::listen::Tls;
+use super::metrics::Metrics;
 use super::token_file;
-use crate::auth::LocalIssuer;
+use crate::auth::{LocalIssuer, Verifier};
 use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
@@ -22,6 +24,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at quotas that another replica may have changed. Too high: they hold late here. Too low: queries.
 const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks at the files of TLS. Too high: an authority that was taken out is trusted longer.
+const TLS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
@@ -42,8 +46,38 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
             Ok(forgotten) => tracing::debug!(forgotten, "forgot subscribers that are offline for long"),
             Err(error) => tracing::warn!(%error, "failed to forget old subscribers"),
         }
+        match service.forget_revocations(clock::now()).await {
+            Ok(forgotten) => tracing::debug!(forgotten, "forgot revocations that end nothing any more"),
+            Err(error) => tracing::warn!(%error, "failed to forget old revocations"),
+        }
         if let Err(error) = write_admin_token(&issuer, &admin_token) {
             tracing::warn!(%error, "failed to renew the admin's token");
+        }
+    }
+}
+
+/// Reads the files of TLS again when they change, for ever.
+pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Metrics) {
+    let mut round = tokio::time::interval(TLS_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        let reading = tls.clone();
+        match tokio::task::spawn_blocking(move || reading.reload()).await {
+            Ok(Ok(None)) => {}
+            Ok(Ok(Some(authorities))) => {
+                verifier.trust(authorities);
+                tracing::info!("took the new TLS files");
+                metrics.reloaded("tls", true);
+            }
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "failed to take the new TLS files; those before stay in force"
+                );
+                metrics.reloaded("tls", false);
+            }
+            Err(_) => tracing::error!("the reading of the TLS files ended early"),
         }
     }
 }
@@ -90,8 +124,8 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
 ///
 /// # Errors
 /// When there is no such key, or the subject can't be one.
-pub fn issue_token(keys_dir: &Path, audience: &str, subject: &str, ttl: Duration) -> Result<String> {
+pub fn issue_token(keys_dir: &Path, audience: &str, subject: &str, groups: &[String], ttl: Duration) -> Result<String> {
     let issuer = existing_issuer(keys_dir, audience)?;
     let ttl_seconds = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX);
-    Ok(issuer.issue(subject, ttl_seconds, clock::now().seconds())?)
+    Ok(issuer.issue_in(subject, groups, ttl_seconds, clock::now().seconds())?)
 }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -22,16 +21,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::config::{Config, StorageConfig};
 use super::data_dir::DataDir;
-use super::listen::{GrpcService, Listener, serve_http};
+use super::issuers::Keeper;
+use super::listen::{GrpcService, Listener, Tls, serve_http};
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
-use super::{clock, tasks};
+use super::{clock, revocations, tasks};
 use crate::api::pb;
 use crate::api::pb::admin_service_server::AdminServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::pb::sync_service_server::SyncServiceServer;
 use crate::api::status::status;
 use crate::auth::{LocalIssuer, Verifier};
+use crate::domain::event::Cursor;
 use crate::domain::limits::{CONTENT_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
@@ -54,12 +55,16 @@ const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.Syn
 pub struct Parts {
     pub config: Config,
     /// The identity of the gRPC port; without one it is plaintext.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
     pub store: Store,
     pub service: Arc<Service>,
     pub hub: Arc<Hub>,
     pub leases: Arc<Leases>,
     pub verifier: Arc<Verifier>,
+    /// Up to where the log of `system` was looked through for revocations.
+    pub revocations_seen: Cursor,
+    /// Of the keys of identity providers.
+    pub keepers: Vec<Keeper>,
     pub issuer: LocalIssuer,
     /// Ours until the end: their locks go with them.
     pub data_dir: DataDir,
@@ -93,11 +98,11 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let routes = add_reflection(services)?;
     let listener = Listener {
         socket: parts.grpc,
-        tls: parts.tls,
+        tls: parts.tls.clone(),
         limits: connections,
         drain_timeout: listen.drain_timeout,
         metrics: metrics.clone(),
-        service: layered(routes, parts.verifier, metrics.clone(), listen.max_content_bytes),
+        service: layered(routes, parts.verifier.clone(), metrics.clone(), listen.max_content_bytes),
     };
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
@@ -110,6 +115,13 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(async move { beating.beat(watch.heartbeat_interval).await });
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { store.watch_health().await });
+    background.spawn(revocations::keep(parts.service.clone(), parts.verifier.clone(), parts.revocations_seen));
+    for keeper in parts.keepers {
+        background.spawn(keeper.keep(parts.verifier.clone(), metrics.clone()));
+    }
+    if let Some(tls) = parts.tls {
+        background.spawn(tasks::mind_tls(tls, parts.verifier, metrics.clone()));
+    }
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
     background.spawn(tasks::follow_quotas(parts.service.clone()));
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));

@@ -28,6 +28,7 @@ mod run;
 mod signer;
 mod stage;
 mod subscriber;
+mod token;
 mod verify;
 mod watch;
 mod write;
@@ -62,6 +63,7 @@ pub struct Service {
     checkers: check::Checkers,
     break_glass: publish::BreakGlass,
     meters: meters::Meters,
+    revoking: token::Revoking,
     content_max_bytes: usize,
 }
 
@@ -76,9 +78,23 @@ impl Service {
         quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, access, waits, checkers, break_glass) = Default::default();
+        let (places, access, waits, checkers) = Default::default();
+        let (break_glass, revoking) = Default::default();
         let meters = meters::Meters::new(quotas);
-        Self { store, signer, hub, leases, places, access, waits, checkers, break_glass, meters, content_max_bytes }
+        Self {
+            store,
+            signer,
+            hub,
+            leases,
+            places,
+            access,
+            waits,
+            checkers,
+            break_glass,
+            meters,
+            revoking,
+            content_max_bytes,
+        }
     }
 
     /// Who signs.

@@ -25,6 +25,7 @@ mod notify;
 mod pointers;
 mod policies;
 mod reports;
+mod revocations;
 mod rows;
 mod runs;
 mod subscribers;

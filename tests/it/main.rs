@@ -28,6 +28,8 @@ mod break_glass;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod confusion;
+#[cfg(test)]
 mod convergence;
 #[cfg(test)]
 mod corpus;
@@ -58,7 +60,11 @@ mod lifecycle;
 #[cfg(test)]
 mod migrate;
 #[cfg(test)]
+mod mtls;
+#[cfg(test)]
 mod notify;
+#[cfg(test)]
+mod oidc;
 #[cfg(test)]
 mod otlp;
 #[cfg(test)]
@@ -71,6 +77,8 @@ mod quotas;
 mod quotas_rates;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod revocation;
 #[cfg(test)]
 mod roles;
 #[cfg(test)]

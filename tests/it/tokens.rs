@@ -59,6 +59,27 @@ fn forge(good: &str, header: &[(&str, Value)], claims: &[(&str, Value)], sign: i
     format!("{message}.{signature}")
 }
 
+/// Some of the corpus of `src/auth/bad_tokens/`, on their way through the whole server.
+fn of_the_corpus(good: &str, sign: &impl Fn(&[u8]) -> Vec<u8>) -> Vec<(&'static str, Option<String>, &'static str)> {
+    let exp = part(good, 1)["exp"].as_i64().expect("exp");
+    let signed = |header: &[(&str, Value)], claims: &[(&str, Value)]| Some(forge(good, header, claims, sign));
+    vec![
+        ("crit", signed(&[("crit", json!(["exp"]))], &[]), "TOKEN_INVALID"),
+        ("its own key", signed(&[("jwk", json!({"kty": "oct", "k": "AAAA"}))], &[]), "TOKEN_INVALID"),
+        ("packed", signed(&[("zip", json!("DEF"))], &[]), "TOKEN_INVALID"),
+        ("kid a path", signed(&[("kid", json!("../../../dev/null"))], &[]), "TOKEN_INVALID"),
+        ("a bundle", signed(&[("typ", json!("policyhub-bundle+jws"))], &[]), "TOKEN_INVALID"),
+        ("zeros for a signature", Some(forge(good, &[], &[], |_| vec![0; 64])), "TOKEN_INVALID"),
+        ("no signature", Some(forge(good, &[], &[], |_| Vec::new())), "TOKEN_INVALID"),
+        ("nobody", signed(&[], &[("sub", json!(""))]), "TOKEN_INVALID"),
+        ("look-alike", signed(&[], &[("sub", json!("\u{430}dmin"))]), "TOKEN_INVALID"),
+        ("exp a text", signed(&[], &[("exp", json!(exp.to_string()))]), "TOKEN_INVALID"),
+        ("for two years", signed(&[], &[("exp", json!(exp + 63_072_000))]), "TOKEN_INVALID"),
+        ("bound to a certificate", signed(&[], &[("cnf", json!({"x5t#S256": "A"}))]), "TOKEN_INVALID"),
+        ("other audiences", signed(&[], &[("aud", json!(["a", "b"]))]), "TOKEN_AUDIENCE"),
+    ]
+}
+
 #[tokio::test]
 async fn every_call_needs_a_good_token() {
     let hub = Hub::start_with(Database::Sqlite, &["--log-level", "trace"]).await;
@@ -77,7 +98,7 @@ async fn every_call_needs_a_good_token() {
     let hmac = |message: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &public), message).as_ref().to_vec();
     let exp = part(&good, 1)["exp"].as_i64().expect("exp");
     let (head, body) = good.split_once('.').expect("three parts");
-    let cases = [
+    let mut cases = vec![
         ("none", None, "TOKEN_MISSING"),
         ("garbage", Some("garbage".to_owned()), "TOKEN_MALFORMED"),
         ("over 8 KiB", Some("a".repeat(9_000)), "TOKEN_MALFORMED"),
@@ -101,6 +122,7 @@ async fn every_call_needs_a_good_token() {
         ("more in its header", Some(forge(&good, &[("jku", json!("http://127.0.0.1/"))], &[], sign)), "TOKEN_INVALID"),
         ("another head", Some(format!("{}.{body}", &head[..head.len() - 4])), "TOKEN_MALFORMED"),
     ];
+    cases.extend(of_the_corpus(&good, &sign));
     let before = crate::harness::watching::head(&hub.client().await).await;
     for (case, token, reason) in &cases {
         let client = hub.client_with(token.clone()).await;

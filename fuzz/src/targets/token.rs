@@ -65,7 +65,7 @@ fn accepted(header: &str) {
 
 fn harmed(subject: &str, place: usize, change: u8) {
     let Ok(token) = ISSUER.issue(subject, 60, NOW) else { return };
-    let principal = VERIFIER.verify(Some(&format!("Bearer {token}")), NOW).expect("what was issued verifies");
+    let caller = VERIFIER.verify(Some(&format!("Bearer {token}")), NOW).expect("what was issued verifies");
     assert_eq!(caller.principal.subject, subject);
     assert!(VERIFIER.verify(Some(&format!("Bearer {token}")), NOW + 60 + SKEW_SECONDS).is_err(), "it ends");
     let mut harmed = token.clone().into_bytes();

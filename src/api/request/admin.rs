@@ -7,6 +7,7 @@ use crate::api::pb;
 use crate::domain::command::{CreateNamespace, Page, QuotasPatch, UpdateNamespace};
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Quotas;
+use crate::domain::revocation::{Ended, RevokeToken};
 use crate::domain::{Error, Result};
 
 /// CreateNamespace.
@@ -85,4 +86,18 @@ pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Pag
     let list = List::new(&["ListNamespaces"]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
     Ok((list, page))
+}
+
+/// RevokeToken.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
+    let pb::RevokeTokenRequest { token_id, subject, reason, .. } = request;
+    let ended = match (token_id.is_empty(), subject.is_empty()) {
+        (false, true) => Ended::Token(token_id),
+        (true, false) => Ended::Subject(subject),
+        _ => return Err(Error::invalid("token_id", "exactly one of token_id and subject must be given")),
+    };
+    Ok(RevokeToken { ended, reason })
 }

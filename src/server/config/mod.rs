@@ -3,6 +3,7 @@
 //! [`Settings`] is what was written, [`Config`] what is in force: complete, in range, and refused at the start when it
 //! is not. Nothing here prints a password, and no other module reads a flag or the environment.
 
+pub mod auth;
 pub mod connection_url;
 pub mod connections;
 pub mod error;
@@ -13,6 +14,7 @@ pub mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource};
 pub use connection_url::ConnectionUrl;
 pub use connections::ConnectionsConfig;
 pub use error::ConfigError;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use super::auth::AuthConfig;
 use super::connection_url::ConnectionUrl;
 use super::connections::ConnectionsConfig;
 use super::error::ConfigError;
@@ -44,6 +45,8 @@ pub struct Config {
     pub connections: ConnectionsConfig,
     /// Who signs, and for whom tokens are.
     pub keys: KeysConfig,
+    /// Who may call besides those with a token of the local issuer.
+    pub auth: AuthConfig,
     /// How subscribers are kept level.
     pub watch: WatchConfig,
     /// What namespaces and principals may use where nothing else is said for them.
@@ -141,6 +144,7 @@ impl Settings {
         Ok(Config {
             listen: self.listen()?,
             connections: self.connections()?,
+            auth: self.auth()?,
             keys: KeysConfig {
                 keys_dir: given_path(self.keys_dir.clone()).unwrap_or_else(|| data_dir.join("keys")),
                 signing_algorithm: self.signing_algorithm.unwrap_or(SigningAlgorithm::EdDSA),
@@ -247,7 +251,7 @@ impl Config {
     pub fn summary(&self) -> Value {
         let path = |path: &Path| path.display().to_string();
         let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let Self { storage, listen, connections, keys, watch, quotas, telemetry } = self;
+        let Self { storage, listen, connections, keys, auth, watch, quotas, telemetry } = self;
         json!({
             "data_dir": path(&storage.data_dir),
             "database_url": storage.database_url.redacted(),
@@ -257,6 +261,7 @@ impl Config {
             "http_addr": listen.http_addr.to_string(),
             "tls_cert": listen.tls.as_ref().map(|tls| path(&tls.cert)),
             "tls_key": listen.tls.as_ref().map(|tls| path(&tls.key)),
+            "tls_client_ca": auth.summary_of_client_cas(),
             "insecure_plaintext": listen.insecure_plaintext,
             "drain_timeout_ms": ms(listen.drain_timeout),
             "max_connections": connections.max_connections,
@@ -272,6 +277,7 @@ impl Config {
                 SigningAlgorithm::ES256 => "ES256",
             },
             "token_audience": keys.token_audience,
+            "issuers": auth.summary_of_issuers(),
             "heartbeat_interval_ms": ms(watch.heartbeat_interval),
             "recheck_interval_ms": ms(watch.recheck_interval),
             "poll_interval_ms": ms(watch.poll_interval),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
+use super::auth::IssuerList;
 use super::connection_url::ConnectionUrl;
 use super::error::ConfigError;
 use super::resolve::Config;
@@ -77,6 +78,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
+    /// Authorities of client certificates, by trust domain of their SPIFFE IDs; the same domain may come twice
+    #[arg(long, env = "POLICYHUB_TLS_CLIENT_CA", value_name = "DOMAIN=FILE", value_delimiter = ',')]
+    pub tls_client_ca: Option<Vec<String>>,
+
     /// Serve gRPC without TLS beyond loopback: only behind something that ends TLS [default: false]
     #[arg(long, env = "POLICYHUB_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1, require_equals = true,
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
@@ -125,6 +130,10 @@ pub struct Settings {
     /// Audience (`aud`) that access tokens must be for [default: policyhub]
     #[arg(long, env = "POLICYHUB_TOKEN_AUDIENCE", value_name = "TEXT")]
     pub token_audience: Option<String>,
+
+    /// Identity providers whose tokens are taken; in the file as [[issuers]]
+    #[arg(long, env = "POLICYHUB_ISSUERS", value_name = "JSON")]
+    pub issuers: Option<IssuerList>,
 
     /// Time between heartbeats of a watch, 100 to 10000 [default: 10000]
     #[arg(long, env = "POLICYHUB_HEARTBEAT_INTERVAL_MS", value_name = "MS")]
@@ -247,6 +256,7 @@ impl Settings {
             http_addr: self.http_addr.or(file.http_addr),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
+            tls_client_ca: self.tls_client_ca.or(file.tls_client_ca),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             drain_timeout_ms: self.drain_timeout_ms.or(file.drain_timeout_ms),
             max_connections: self.max_connections.or(file.max_connections),
@@ -259,6 +269,7 @@ impl Settings {
             keys_dir: self.keys_dir.or(file.keys_dir),
             signing_algorithm: self.signing_algorithm.or(file.signing_algorithm),
             token_audience: self.token_audience.or(file.token_audience),
+            issuers: self.issuers.or(file.issuers),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             recheck_interval_ms: self.recheck_interval_ms.or(file.recheck_interval_ms),
             poll_interval_ms: self.poll_interval_ms.or(file.poll_interval_ms),

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Cause, GrpcService, LINGER_MAX, Server};
+use super::tls::Tls;
 use crate::server::config::ConnectionsConfig;
 use crate::server::metrics::Metrics;
 
@@ -27,7 +27,7 @@ pub struct Listener {
     /// Bound and listening; closed at the drain.
     pub socket: TcpListener,
     /// Without one it is plaintext.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
     /// Of connections.
     pub limits: ConnectionsConfig,
     /// From the drain to the hard end of what is left.

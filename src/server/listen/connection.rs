@@ -13,7 +13,6 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,8 @@ use tower::util::{BoxCloneSyncService, Oneshot};
 use super::executor::{Executor, Streams};
 use super::greeting::{Socket, greet, preface};
 use super::io::{Loss, SharedIo};
+use super::tls::Tls;
+use crate::auth::PeerCertificate;
 use crate::grpc::jitter::fraction;
 use crate::grpc::{Connection, Ending};
 use crate::server::config::ConnectionsConfig;
@@ -103,7 +104,7 @@ impl From<Ending> for Cause {
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     pub(super) service: GrpcService,
-    pub(super) tls: Option<Arc<ServerConfig>>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) limits: ConnectionsConfig,
     pub(super) tracker: TaskTracker,
     /// Tells connections to end.
@@ -116,7 +117,7 @@ impl Server {
     /// Serves one connection until it has ended.
     pub(super) async fn serve(self, stream: TcpStream) -> Cause {
         // Boxed, so that the state of a TLS handshake does not stay with the connection.
-        let greeting = Box::pin(greet(stream, self.tls.clone()));
+        let greeting = Box::pin(greet(stream, self.tls.as_ref().map(|tls| tls.current())));
         let greeting = tokio::time::timeout(self.limits.handshake_timeout, greeting);
         let socket = tokio::select! {
             () = self.draining.cancelled() => return Cause::Draining,
@@ -127,10 +128,11 @@ impl Server {
             },
         };
         let connection = Connection::default();
+        let certificate = socket.peer_certificate().map(Arc::new);
         // A peer whose pings can't even be sent is as dead as one that does not answer them.
         let patience = self.limits.keepalive_interval + self.limits.keepalive_timeout;
         let io = SharedIo::new(socket, preface(), connection.clone(), patience);
-        let cause = self.talk(io.clone(), connection).await;
+        let cause = self.talk(io.clone(), connection, certificate).await;
         if cause != Cause::Keepalive {
             let _ = tokio::time::timeout(LINGER_MAX, linger(io)).await;
         }
@@ -138,9 +140,14 @@ impl Server {
     }
 
     /// HTTP/2 from the preface to the last frame. When it returns, the streams are gone.
-    async fn talk(&self, io: SharedIo<Socket>, connection: Connection) -> Cause {
+    async fn talk(
+        &self,
+        io: SharedIo<Socket>,
+        connection: Connection,
+        certificate: Option<Arc<PeerCertificate>>,
+    ) -> Cause {
         let streams = Streams::new(self.tracker.clone(), self.limits.stuck_reader_timeout);
-        let calls = Calls { service: self.service.clone(), connection: connection.clone() };
+        let calls = Calls { service: self.service.clone(), connection: connection.clone(), certificate };
         let http2 = self.http2(streams.executor()).serve_connection(TokioIo::new(io.clone()), calls);
         let mut http2 = Http2 { http2: Box::pin(http2), io, executor: streams.executor() };
         let age = jittered(self.limits.max_age, fraction());
@@ -216,11 +223,12 @@ impl Http2 {
     }
 }
 
-/// The service of one connection: each request learns which one it came by.
+/// The service of one connection: each request learns which one it came by, and with whose certificate.
 #[derive(Clone)]
 struct Calls {
     service: GrpcService,
     connection: Connection,
+    certificate: Option<Arc<PeerCertificate>>,
 }
 
 impl hyper::service::Service<Request<Incoming>> for Calls {
@@ -231,6 +239,9 @@ impl hyper::service::Service<Request<Incoming>> for Calls {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.connection.clone());
+        if let Some(certificate) = &self.certificate {
+            request.extensions_mut().insert(certificate.clone());
+        }
         self.service.clone().oneshot(request)
     }
 }

@@ -14,4 +14,4 @@ mod tls;
 pub use accept::Listener;
 pub use connection::{Cause, GrpcService};
 pub use http::serve_http;
-pub use tls::server_config;
+pub use tls::Tls;

@@ -5,10 +5,12 @@
 pub mod bare;
 pub mod callers;
 pub mod calls;
+pub mod certificates;
 pub mod faults;
 pub mod frames;
 pub mod http;
 pub mod hub;
+pub mod idp;
 pub mod metrics;
 pub mod postgres;
 pub mod proxy;

@@ -1,0 +1,116 @@
+//! Credentials that were ended before their time, in memory.
+//!
+//! Invariant: nothing that was ended is good again before it could not be good any more by itself, also when the row
+//! that said so is gone.
+
+use std::collections::BTreeMap;
+
+use crate::domain::principal::{Caller, Credential};
+use crate::domain::revocation::Revocation;
+use crate::domain::time::Micros;
+use crate::domain::{Error, Reason, Result};
+
+/// The set.
+#[derive(Debug, Clone, Default)]
+pub struct Revoked {
+    /// Until when the tokens of these ids are remembered.
+    tokens: BTreeMap<String, Micros>,
+    /// Until when what these callers were issued is ended.
+    subjects: BTreeMap<String, Micros>,
+}
+
+impl Revoked {
+    /// Adds what was ended, and forgets what is over by itself at `now`.
+    #[must_use]
+    pub fn and(mut self, revocations: Vec<Revocation>, now: Micros) -> Self {
+        for revocation in revocations {
+            let (ended, key, time) = match revocation {
+                Revocation::Token { id, forget_time } => (&mut self.tokens, id, forget_time),
+                Revocation::Subject { actor, time } => (&mut self.subjects, actor, time),
+            };
+            let known = ended.entry(key).or_insert(time);
+            *known = time.max(*known);
+        }
+        self.tokens.retain(|_, forget_time| *forget_time > now);
+        self.subjects.retain(|_, time| Revocation::forget_time_of(*time) > now);
+        self
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len() + self.subjects.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Refuses a caller whose credential was ended.
+    ///
+    /// # Errors
+    /// `TOKEN_REVOKED`.
+    pub(super) fn check(&self, caller: &Caller) -> Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let (id, issued_at_seconds) = match &caller.credential {
+            Credential::Token { id, issued_at_seconds, .. } => (id.as_str(), issued_at_seconds),
+            Credential::Certificate { issued_at_seconds, .. } => ("", issued_at_seconds),
+        };
+        let ended = self.tokens.contains_key(id)
+            // Within the same second, nobody can tell which came first.
+            || self.subjects.get(&caller.principal.actor()).is_some_and(|time| *issued_at_seconds <= time.seconds());
+        if ended { Err(Error::new(Reason::TokenRevoked, "the credential was revoked")) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::principal::Principal;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn token(id: &str, issued_at_seconds: i64) -> Caller {
+        let credential = Credential::Token {
+            id: id.to_owned(),
+            key_id: String::new(),
+            issued_at_seconds,
+            expires_at_seconds: i64::MAX,
+        };
+        Caller { principal: Principal::new("local", "ann"), credential }
+    }
+
+    fn good(revoked: &Revoked, caller: &Caller) -> bool {
+        revoked.check(caller).map_err(|error| assert_eq!(error.reason, Reason::TokenRevoked)).is_ok()
+    }
+
+    #[test]
+    fn a_token_is_ended_by_its_id_and_a_subject_until_a_time() {
+        let by_id = Revocation::Token { id: "a".to_owned(), forget_time: Micros(900 * SECOND) };
+        let revoked = Revoked::default().and(vec![by_id], Micros(0));
+        assert!(!good(&revoked, &token("a", 5)) && good(&revoked, &token("b", 5)) && good(&revoked, &token("", 5)));
+
+        let by_subject = Revocation::Subject { actor: "local:ann".to_owned(), time: Micros(100 * SECOND + 1) };
+        let revoked = Revoked::default().and(vec![by_subject], Micros(0));
+        assert!(!good(&revoked, &token("b", 100)) && !good(&revoked, &token("", 0)));
+        assert!(good(&revoked, &token("b", 101)), "a token that was issued later is good");
+        let credential =
+            Credential::Certificate { authority: String::new(), issued_at_seconds: 100, expires_at_seconds: i64::MAX };
+        assert!(!good(&revoked, &Caller { credential, ..token("", 0) }), "certificates of the subject too");
+        let other = Caller { principal: Principal::new("other", "ann"), ..token("b", 1) };
+        assert!(good(&revoked, &other), "another issuer's subject is somebody else");
+    }
+
+    #[test]
+    fn nothing_is_good_again_until_it_is_over_by_itself() {
+        let revocation = |seconds| Revocation::Token { id: "a".to_owned(), forget_time: Micros(seconds * SECOND) };
+        let revoked = Revoked::default().and(vec![revocation(900)], Micros(0)).and(Vec::new(), Micros(899 * SECOND));
+        assert!(!good(&revoked, &token("a", 5)), "its row is gone, it stays ended");
+        assert!(!good(&revoked.clone().and(vec![revocation(1)], Micros(0)), &token("a", 5)), "nor does it end earlier");
+        assert!(revoked.and(Vec::new(), Micros(900 * SECOND)).is_empty());
+    }
+}

@@ -1,0 +1,110 @@
+//! What the config says of an issuer: who it is, for whom its tokens are, and what they may look like.
+//!
+//! Pinned at the start: nothing in a token changes any of it.
+
+use jsonwebtoken::Algorithm;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::principal::LOCAL_ISSUER_NAME;
+use crate::domain::{Error, Result};
+
+/// Names that are no issuer's, because members and actors begin with them in another sense.
+const RESERVED_NAMES: [&str; 3] = ["group", "spiffe", LOCAL_ISSUER_NAME];
+/// Claims that mean something already.
+const RESERVED_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "jti", "cnf"];
+/// Longest name of an issuer or claim.
+const NAME_MAX_CHARS: usize = 64;
+
+/// An algorithm that tokens may be signed with (RFC 7518 §3.1, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "named as in the registry")]
+pub enum TokenAlgorithm {
+    EdDSA,
+    ES256,
+    RS256,
+    PS256,
+}
+
+impl TokenAlgorithm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::EdDSA, Self::ES256, Self::RS256, Self::PS256];
+
+    /// The word in headers and keys.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::EdDSA => "EdDSA",
+            Self::ES256 => "ES256",
+            Self::RS256 => "RS256",
+            Self::PS256 => "PS256",
+        }
+    }
+
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == word)
+    }
+
+    pub(super) fn library(self) -> Algorithm {
+        match self {
+            Self::EdDSA => Algorithm::EdDSA,
+            Self::ES256 => Algorithm::ES256,
+            Self::RS256 => Algorithm::RS256,
+            Self::PS256 => Algorithm::PS256,
+        }
+    }
+}
+
+/// An issuer, as it is pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerRules {
+    /// Its short name: that of its principals.
+    pub name: String,
+    /// `iss` of its tokens, to the letter.
+    pub issuer: String,
+    /// `aud` that its tokens must have.
+    pub audience: String,
+    /// What its keys may be of.
+    pub algorithms: Vec<TokenAlgorithm>,
+    /// Whether `typ` may be `JWT`, as of issuers that know no RFC 9068. Then nothing but `aud` keeps the issuer's other
+    /// tokens out.
+    pub allow_typ_jwt: bool,
+    /// The claim that says who.
+    pub subject_claim: String,
+    /// The claim that says in which groups.
+    pub groups_claim: Option<String>,
+}
+
+impl IssuerRules {
+    /// Refuses rules under which one caller could be taken for another.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn check(&self) -> Result<()> {
+        let word =
+            |text: &str| (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        let file_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !word(&self.name) || !self.name.bytes().all(file_name) || RESERVED_NAMES.contains(&self.name.as_str()) {
+            let rule = "must be 1 to 64 of a-z, 0-9 and -, and not group, spiffe or local";
+            return Err(Error::invalid("name", rule));
+        }
+        if self.issuer.is_empty() || self.audience.is_empty() {
+            return Err(Error::invalid("issuer", "must say its iss and the aud of its tokens"));
+        }
+        if self.algorithms.is_empty() {
+            return Err(Error::invalid("algorithms", "must name one at least"));
+        }
+        for claim in std::iter::once(&self.subject_claim).chain(&self.groups_claim) {
+            if !word(claim) || RESERVED_CLAIMS.contains(&claim.as_str()) {
+                return Err(Error::invalid("claims", "must be of claims that mean nothing else"));
+            }
+        }
+        if self.groups_claim.as_deref().is_some_and(|claim| claim == self.subject_claim || claim == "sub") {
+            return Err(Error::invalid("groups_claim", "must not be the claim that says who"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_local(&self) -> bool {
+        self.name == LOCAL_ISSUER_NAME
+    }
+}

@@ -1,0 +1,119 @@
+//! Credentials ended before their time: what is asked for, and what is kept of it.
+
+use serde::Serialize;
+
+use super::lifecycle::check_reason;
+use super::limits::TOKEN_LIFETIME_MAX_SECONDS;
+use super::principal::{Principal, SPIFFE_ISSUER_NAME, SUBJECT_MAX_CHARS};
+use super::time::Micros;
+use super::{Error, Result};
+
+/// Longest actor: a SPIFFE ID (SPIFFE-ID §2.3).
+const ACTOR_MAX_CHARS: usize = 2_048;
+
+/// What is to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Ended {
+    /// One token, by its `jti`.
+    Token(String),
+    /// All that an actor was issued until now.
+    Subject(String),
+}
+
+/// Ends credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RevokeToken {
+    /// Which.
+    pub ended: Ended,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is kept of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Revocation {
+    /// One token is ended.
+    Token {
+        /// Its `jti`.
+        id: String,
+        /// When no token of today is good any more by itself.
+        forget_time: Micros,
+    },
+    /// All that an actor was issued is ended.
+    Subject {
+        /// The actor.
+        actor: String,
+        /// Until when it was issued.
+        time: Micros,
+    },
+}
+
+impl RevokeToken {
+    /// What can be told before anything is read.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn check(&self) -> Result<()> {
+        check_reason(&self.reason)?;
+        match &self.ended {
+            Ended::Token(id) if !Principal::is_subject(id) => {
+                Err(Error::invalid("token_id", format!("must be 1 to {SUBJECT_MAX_CHARS} printable ASCII characters")))
+            }
+            Ended::Subject(actor) if !is_actor(actor) => {
+                Err(Error::invalid("subject", "must be {issuer}:{subject}, as the log names it"))
+            }
+            Ended::Token(_) | Ended::Subject(_) => Ok(()),
+        }
+    }
+}
+
+fn is_actor(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(issuer, subject)| {
+        let printable = subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.len() <= ACTOR_MAX_CHARS;
+        !issuer.is_empty() && printable && (issuer == SPIFFE_ISSUER_NAME || Principal::is_subject(subject))
+    })
+}
+
+impl Revocation {
+    /// What is kept when something is ended at `now`.
+    #[must_use]
+    pub fn at(ended: &Ended, now: Micros) -> Self {
+        match ended {
+            Ended::Token(id) => Self::Token { id: id.clone(), forget_time: Self::forget_time_of(now) },
+            Ended::Subject(actor) => Self::Subject { actor: actor.clone(), time: now },
+        }
+    }
+
+    /// When everything issued until `time` is over by itself: no token is taken that lives longer.
+    #[must_use]
+    pub fn forget_time_of(time: Micros) -> Micros {
+        Micros(time.0.saturating_add((TOKEN_LIFETIME_MAX_SECONDS + REMEMBER_SECONDS) * 1_000_000))
+    }
+}
+
+/// Beyond the lifetime itself: clocks differ, and a day is cheap.
+const REMEMBER_SECONDS: i64 = 24 * 60 * 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_credential_is_refused() {
+        let check = |ended| RevokeToken { ended, reason: "lost".to_owned() }.check();
+        let token = |id: &str| check(Ended::Token(id.to_owned()));
+        let subject = |actor: &str| check(Ended::Subject(actor.to_owned()));
+        token("jti-1").expect("an id");
+        subject("local:ci").expect("an actor");
+        subject(&format!("spiffe://example.org/{}", "a".repeat(1_000))).expect("a SPIFFE ID");
+        let long = "a".repeat(256);
+        for id in ["", " a", "a\n", "\u{430}", long.as_str()] {
+            token(id).expect_err(id);
+        }
+        for actor in ["", "ci", ":ci", "local:", "local:a\n", "local: a", &format!("local:{long}")] {
+            subject(actor).expect_err(actor);
+        }
+        let silent = RevokeToken { ended: Ended::Token("a".to_owned()), reason: " ".to_owned() };
+        silent.check().expect_err("no reason");
+    }
+}

@@ -1,0 +1,305 @@
+//! Who may call besides those with a token of the local issuer: identity providers, and authorities of client
+//! certificates.
+//!
+//! Only the file is comfortable for the first: `[[issuers]]`. The flag and the variable take the same as one JSON array.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::Uri;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::error::ConfigError;
+use super::resolve::in_range;
+use super::settings::Settings;
+use crate::auth::spiffe::is_trust_domain;
+use crate::auth::{IssuerRules, TokenAlgorithm};
+
+/// Issuers there may be. Each costs a task, and a look at its rules with each new token.
+const ISSUERS_MAX: usize = 64;
+/// Between two reads of an issuer's keys.
+const JWKS_REFRESH_SECONDS: u64 = 300;
+
+/// All issuers, as one value.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct IssuerList(Vec<IssuerSettings>);
+
+/// One issuer, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IssuerSettings {
+    name: String,
+    issuer: String,
+    audience: String,
+    jwks: String,
+    algorithms: Option<Vec<TokenAlgorithm>>,
+    #[serde(default)]
+    allow_typ_jwt: bool,
+    subject_claim: Option<String>,
+    groups_claim: Option<String>,
+    ca_cert: Option<PathBuf>,
+    jwks_refresh_seconds: Option<u64>,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthConfig {
+    /// Identity providers.
+    pub issuers: Vec<IssuerConfig>,
+    /// Authorities of client certificates.
+    pub client_cas: Vec<ClientCa>,
+}
+
+/// An identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerConfig {
+    /// What its tokens must be.
+    pub rules: IssuerRules,
+    /// Where its keys are.
+    pub jwks: JwksSource,
+}
+
+/// Where keys are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JwksSource {
+    /// A file; read again when it changes.
+    File(PathBuf),
+    /// `https`, or `http` on loopback.
+    Url {
+        /// Where.
+        url: Uri,
+        /// Who may have signed the certificate of that server; none: the authorities of the system.
+        ca_cert: Option<PathBuf>,
+        /// Too high: a key that the provider took back is trusted longer. Too low: it is asked all the time.
+        refresh: Duration,
+    },
+}
+
+/// An authority of client certificates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// For which SPIFFE IDs.
+    pub trust_domain: String,
+    /// PEM.
+    pub file: PathBuf,
+}
+
+impl FromStr for IssuerList {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(text).map_err(|error| format!("is not a JSON array of issuers: {error}"))
+    }
+}
+
+impl Settings {
+    pub(super) fn auth(&self) -> Result<AuthConfig, ConfigError> {
+        let issuers = self.issuers.clone().unwrap_or_default().0;
+        in_range("issuers", issuers.len(), 0..=ISSUERS_MAX)?;
+        let issuers = issuers.into_iter().map(issuer).collect::<Result<Vec<_>, _>>()?;
+        for (index, issuer) in issuers.iter().enumerate() {
+            let earlier = issuers.iter().take(index);
+            if earlier
+                .clone()
+                .any(|other| other.rules.name == issuer.rules.name || other.rules.issuer == issuer.rules.issuer)
+            {
+                return Err(invalid(
+                    "issuers",
+                    format!("{:?} has the name or the issuer of another one", issuer.rules.name),
+                ));
+            }
+        }
+        let listed = self.tls_client_ca.clone().unwrap_or_default();
+        let client_cas: Vec<ClientCa> =
+            listed.iter().filter(|entry| !entry.is_empty()).map(|entry| client_ca(entry)).collect::<Result<_, _>>()?;
+        let has_tls = self.tls_cert.as_ref().is_some_and(|path| !path.as_os_str().is_empty());
+        if !client_cas.is_empty() && !has_tls {
+            return Err(invalid("tls_client_ca", "needs tls_cert and tls_key: without TLS nobody shows a certificate"));
+        }
+        Ok(AuthConfig { issuers, client_cas })
+    }
+}
+
+impl AuthConfig {
+    pub(super) fn summary_of_issuers(&self) -> Value {
+        let one = |issuer: &IssuerConfig| {
+            let IssuerRules { name, issuer: iss, audience, algorithms, allow_typ_jwt, subject_claim, groups_claim } =
+                &issuer.rules;
+            let (jwks, ca_cert, refresh) = match &issuer.jwks {
+                JwksSource::File(path) => (path.display().to_string(), None, None),
+                JwksSource::Url { url, ca_cert, refresh } => {
+                    (url.to_string(), ca_cert.as_ref(), Some(refresh.as_secs()))
+                }
+            };
+            json!({
+                "name": name,
+                "issuer": iss,
+                "audience": audience,
+                "jwks": jwks,
+                "algorithms": algorithms,
+                "allow_typ_jwt": allow_typ_jwt,
+                "subject_claim": subject_claim,
+                "groups_claim": groups_claim,
+                "ca_cert": ca_cert.map(|path| path.display().to_string()),
+                "jwks_refresh_seconds": refresh,
+            })
+        };
+        self.issuers.iter().map(one).collect()
+    }
+
+    pub(super) fn summary_of_client_cas(&self) -> Value {
+        self.client_cas.iter().map(|ca| format!("{}={}", ca.trust_domain, ca.file.display())).collect()
+    }
+}
+
+fn invalid(key: &'static str, problem: impl Into<String>) -> ConfigError {
+    ConfigError::Invalid { key, problem: problem.into() }
+}
+
+fn issuer(written: IssuerSettings) -> Result<IssuerConfig, ConfigError> {
+    let IssuerSettings { name, issuer, audience, jwks, algorithms, allow_typ_jwt, .. } = written;
+    let rules = IssuerRules {
+        name,
+        issuer,
+        audience,
+        algorithms: algorithms.unwrap_or_else(|| TokenAlgorithm::ALL.to_vec()),
+        allow_typ_jwt,
+        subject_claim: written.subject_claim.unwrap_or_else(|| "sub".to_owned()),
+        groups_claim: written.groups_claim,
+    };
+    let named = |problem: String| invalid("issuers", format!("{:?}: {problem}", rules.name));
+    rules.check().map_err(|error| named(error.message))?;
+    let seconds = in_range("issuers", written.jwks_refresh_seconds.unwrap_or(JWKS_REFRESH_SECONDS), 10..=86_400)?;
+    let is_url = jwks.contains("://");
+    if !is_url && (jwks.is_empty() || written.ca_cert.is_some() || written.jwks_refresh_seconds.is_some()) {
+        return Err(named("jwks must be a URL, or a file without ca_cert and jwks_refresh_seconds".to_owned()));
+    }
+    let jwks = if is_url {
+        let url = jwks_url(&jwks).ok_or_else(|| named("jwks must be https://…, or http:// on loopback".to_owned()))?;
+        JwksSource::Url { url, ca_cert: written.ca_cert, refresh: Duration::from_secs(seconds) }
+    } else {
+        JwksSource::File(PathBuf::from(jwks))
+    };
+    Ok(IssuerConfig { rules, jwks })
+}
+
+/// In plaintext anybody on the way could give the issuer other keys.
+fn jwks_url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let authority = url.authority()?;
+    let host = authority.host();
+    let address: Option<std::net::IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    let allowed = match url.scheme_str()? {
+        "https" => true,
+        "http" => address.is_some_and(|address| address.is_loopback()),
+        _ => false,
+    };
+    (allowed && !host.is_empty() && !authority.as_str().contains('@')).then_some(url)
+}
+
+fn client_ca(entry: &str) -> Result<ClientCa, ConfigError> {
+    let read = entry.split_once('=').filter(|(domain, file)| is_trust_domain(domain) && !file.is_empty());
+    let (trust_domain, file) = read.ok_or_else(|| {
+        invalid("tls_client_ca", format!("{entry:?} must be {{trust domain}}={{file}}, as in example.org=ca.pem"))
+    })?;
+    Ok(ClientCa { trust_domain: trust_domain.to_owned(), file: Path::new(file).to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORP: &str = "name = 'corp'\nissuer = 'https://id.example'\naudience = 'hub'\n";
+
+    fn read(text: &str) -> Result<AuthConfig, ConfigError> {
+        Ok(Settings::parse(Path::new("hub.toml"), text)?.resolve()?.auth)
+    }
+
+    fn refused(text: &str) -> String {
+        read(text).expect_err(text).to_string()
+    }
+
+    fn with(lines: &str) -> String {
+        format!("[[issuers]]\n{CORP}{lines}")
+    }
+
+    #[test]
+    fn an_issuer_is_read_from_the_file_and_from_json_alike() {
+        let file = read(&with("jwks = 'https://id.example/keys'\ngroups_claim = 'roles'\nalgorithms = ['ES256']"));
+        let json = r#"[{"name":"corp","issuer":"https://id.example","audience":"hub","groups_claim":"roles",
+            "jwks":"https://id.example/keys","algorithms":["ES256"]}]"#;
+        let issuers = Some(json.parse().expect("JSON"));
+        let flag = Settings { issuers, ..Settings::default() }.resolve().expect("valid").auth;
+        let file = file.expect("valid");
+        assert_eq!(file, flag);
+        let rules = &file.issuers.first().expect("an issuer").rules;
+        assert_eq!((rules.subject_claim.as_str(), rules.allow_typ_jwt), ("sub", false));
+        assert_eq!(rules.algorithms, [TokenAlgorithm::ES256]);
+        assert_eq!("".parse::<IssuerList>(), Ok(IssuerList::default()));
+        "[{}]".parse::<IssuerList>().expect_err("nothing is said of it");
+    }
+
+    #[test]
+    fn keys_come_by_https_by_loopback_or_from_a_file() {
+        for jwks in ["https://id.example/keys?x=1", "http://127.0.0.1:8080/keys", "http://[::1]:8080/keys", "keys.json"]
+        {
+            read(&with(&format!("jwks = '{jwks}'"))).expect(jwks);
+        }
+        for jwks in [
+            "http://id.example/keys",
+            "http://localhost/keys",
+            "ftp://id.example/keys",
+            "https://",
+            "",
+            "https://user:secret@id.example/keys",
+            "http://127.0.0.1.example/keys",
+        ] {
+            let error = refused(&with(&format!("jwks = '{jwks}'")));
+            assert!(error.contains("use config key issuers") && error.contains("corp"), "{error}");
+        }
+    }
+
+    #[test]
+    fn issuers_that_could_be_mistaken_are_refused() {
+        for name in ["", "local", "group", "spiffe", "a:b", "Corp", "a b", "a/b", "\u{430}"] {
+            let text = with("jwks = 'k.json'").replace("'corp'", &format!("'{name}'"));
+            assert!(refused(&text).contains("issuers"), "{name}");
+        }
+        let keys = "jwks = 'k.json'";
+        for lines in [
+            "subject_claim = 'aud'",
+            "groups_claim = 'sub'",
+            "subject_claim = ''",
+            "algorithms = []",
+            "algorithms = ['HS256']",
+            "algorithms = ['none']",
+            "unknown = 1",
+            "ca_cert = 'ca.pem'",
+            "jwks_refresh_seconds = 60",
+        ] {
+            refused(&with(&format!("{keys}\n{lines}")));
+        }
+        refused(&with("jwks = 'https://id.example/k'\njwks_refresh_seconds = 9"));
+        let twice = format!("{}\n{}", with(keys), with(keys));
+        assert!(refused(&twice).contains("another one"));
+        assert!(refused(&twice.replacen("'corp'", "'other'", 1)).contains("another one"), "the same iss");
+    }
+
+    #[test]
+    fn authorities_of_clients_need_tls_and_a_trust_domain() {
+        let tls = "tls_cert = 'c'\ntls_key = 'k'\n";
+        let text = format!("{tls}tls_client_ca = ['example.org=ca.pem', 'example.org=next=ca.pem']");
+        let cas = read(&text).expect("valid").client_cas;
+        assert_eq!(cas.last().map(|ca| ca.file.clone()), Some(PathBuf::from("next=ca.pem")));
+        assert!(refused("tls_client_ca = ['example.org=ca.pem']").contains("tls_cert"));
+        for bad in ["ca.pem", "Example.org=ca.pem", "=ca.pem", "example.org=", "spiffe://example.org=ca.pem"] {
+            assert!(refused(&format!("{tls}tls_client_ca = ['{bad}']")).contains("tls_client_ca"), "{bad}");
+        }
+    }
+}

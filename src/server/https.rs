@@ -1,0 +1,105 @@
+//! One GET over HTTP/1.1, with or without TLS: small answers of a server whose address the config pins.
+//!
+//! Invariant: bounded in time and bytes, follows no redirect, sends nothing of ours.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use http::{Request, StatusCode, Uri, header};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tonic::body::Body;
+
+/// From the name to the last byte.
+const GET_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whom to trust when asking. Reading the authorities of the system takes files, so it is made once.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn trust(ca_cert: Option<&[u8]>) -> Result<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    match ca_cert {
+        Some(pem) => {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                roots.add(certificate?)?;
+            }
+        }
+        None => {
+            // Systems list some that no library reads; the others are enough.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    ensure!(!roots.is_empty(), "there is no certificate authority to trust");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))
+}
+
+/// The body of what `url` answers with 200, if it is at most `max_bytes` long. Without `trust`, in plaintext.
+///
+/// # Errors
+/// Everything else, after 5 s at the latest.
+pub(super) async fn get(url: &Uri, trust: Option<&Arc<ClientConfig>>, max_bytes: usize) -> Result<Vec<u8>> {
+    let asked = tokio::time::timeout(GET_TIMEOUT, connect_and_get(url, trust, max_bytes)).await;
+    asked.context("no answer within 5 s")?
+}
+
+async fn connect_and_get(url: &Uri, trust: Option<&Arc<ClientConfig>>, max_bytes: usize) -> Result<Vec<u8>> {
+    let host = url.host().context("the URL has no host")?.trim_matches(['[', ']']);
+    let port = url.port_u16().unwrap_or(if trust.is_some() { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await.context("failed to connect")?;
+    match trust {
+        None => exchange(stream, url, max_bytes).await,
+        Some(trust) => {
+            let name = ServerName::try_from(host.to_owned())?;
+            let stream = TlsConnector::from(trust.clone()).connect(name, stream).await.context("failed in TLS")?;
+            exchange(stream, url, max_bytes).await
+        }
+    }
+}
+
+async fn exchange<S>(stream: S, url: &Uri, max_bytes: usize) -> Result<Vec<u8>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (mut sender, connection) = http1::handshake::<_, Body>(TokioIo::new(stream)).await?;
+    let authority = url.authority().context("the URL has no host")?.as_str();
+    let path = url.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(path).header(header::HOST, authority).header(header::ACCEPT, "application/json");
+    let request = request.header(header::CONNECTION, "close").body(Body::empty())?;
+    let mut answered = pin!(async move {
+        let answer = sender.send_request(request).await?;
+        if answer.status() != StatusCode::OK {
+            bail!("the answer is {}", answer.status());
+        }
+        body(answer.into_body(), max_bytes).await
+    });
+    tokio::select! {
+        biased;
+        done = &mut answered => done,
+        // It may be over before the last of what came was looked at.
+        _ = connection => answered.await,
+    }
+}
+
+async fn body(mut incoming: Incoming, max_bytes: usize) -> Result<Vec<u8>> {
+    let mut whole = Vec::new();
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut incoming).poll_frame(context)).await {
+        if let Ok(data) = frame?.into_data() {
+            ensure!(whole.len() + data.len() <= max_bytes, "the answer is over {max_bytes} bytes");
+            whole.extend_from_slice(&data);
+        }
+    }
+    Ok(whole)
+}

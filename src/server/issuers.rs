@@ -1,0 +1,288 @@
+//! The keys of identity providers: read at the start, and again and again, the last good ones kept whatever happens.
+//!
+//! Invariant: a provider that is away, slow or lies delays neither the start nor a call, and tokens it has nothing to do
+//! with make it be asked at most once in 30 s.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use http::Uri;
+use rustls::ClientConfig;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::config::{IssuerConfig, JwksSource};
+use super::metrics::Metrics;
+use super::{https, token_file};
+use crate::auth::jwks::JWKS_MAX_BYTES;
+use crate::auth::{IssuerRules, KeySet, Verifier};
+
+/// Between two looks at a file, and at whether a token named a key that is not known.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two requests because of unknown keys. Shorter: whoever makes up keys makes us ask. Longer: tokens of a new key
+/// are refused for longer, if it was not published beforehand.
+const UNKNOWN_KEY_INTERVAL: Duration = Duration::from_secs(30);
+/// After a request that failed, when there is none of the issuer's keys yet or the next is far away.
+const RETRY_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Keeps the keys of one issuer.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    rules: IssuerRules,
+    source: Source,
+    /// Of the set in force, or of the last one that was no use: what is the same again says nothing new.
+    last: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(PathBuf),
+    Url { url: Uri, trust: Option<Arc<ClientConfig>>, refresh: Duration, copy: PathBuf },
+}
+
+/// The last good set on disk, with what it is the set of: keys of another place or issuer are not these.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Copy {
+    issuer: String,
+    url: String,
+    jwks: String,
+}
+
+impl Keeper {
+    /// A keeper, and the keys to begin with: of a file, they must be there; of a URL, those of the last run, if any.
+    ///
+    /// # Errors
+    /// For a file that is no use.
+    pub(super) fn start(config: &IssuerConfig, data_dir: &Path) -> Result<(Self, KeySet)> {
+        let rules = config.rules.clone();
+        let (source, last) = match &config.jwks {
+            JwksSource::File(path) => (Source::File(path.clone()), read(path)?),
+            JwksSource::Url { url, ca_cert, refresh } => {
+                let pem = ca_cert.as_ref().map(|path| read(path)).transpose()?;
+                let secure = url.scheme_str() == Some("https");
+                let trust = secure.then(|| https::trust(pem.as_deref())).transpose();
+                let trust = trust.with_context(|| format!("failed to trust anybody for the keys of {}", rules.name))?;
+                let copy = data_dir.join(format!("jwks-{}.json", rules.name));
+                let (url, refresh) = (url.clone(), *refresh);
+                let last = kept(&copy, &rules, &url).unwrap_or_default();
+                (Source::Url { url, trust, refresh, copy }, last)
+            }
+        };
+        let keys = match &source {
+            Source::Url { .. } if last.is_empty() => KeySet::default(),
+            Source::File(path) => KeySet::parse(&last, &rules.algorithms)
+                .with_context(|| format!("failed to use the keys in {}", path.display()))?,
+            Source::Url { .. } => KeySet::parse(&last, &rules.algorithms).unwrap_or_default(),
+        };
+        Ok((Self { rules, source, last }, keys))
+    }
+
+    /// Keeps the keys fresh, for ever.
+    pub(super) async fn keep(mut self, verifier: Arc<Verifier>, metrics: Metrics) {
+        let mut times = Times::new(Instant::now());
+        let mut failing = false;
+        let mut round = tokio::time::interval(LOOK_INTERVAL);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            round.tick().await;
+            // Also asked of a file, so that the flag does not stay up.
+            let unknown = verifier.take_unknown_key(&self.rules.name);
+            let now = Instant::now();
+            let refresh = match &self.source {
+                Source::File(_) => None,
+                Source::Url { refresh, .. } if times.may_ask(now, unknown) => Some(*refresh),
+                Source::Url { .. } => continue,
+            };
+            let read = self.read().await;
+            let done = read.and_then(|jwks| self.take(jwks, &verifier));
+            if let Some(refresh) = refresh {
+                times.asked(Instant::now(), refresh, done.is_ok());
+            }
+            match done {
+                Ok(changed) => {
+                    failing = false;
+                    if changed || refresh.is_some() {
+                        metrics.reloaded(&self.rules.name, true);
+                    }
+                }
+                Err(error) => {
+                    if refresh.is_some() || !failing {
+                        metrics.reloaded(&self.rules.name, false);
+                    }
+                    if !failing {
+                        let (issuer, keys) = (&self.rules.name, verifier.key_count(&self.rules.name));
+                        tracing::error!(
+                            issuer,
+                            keys,
+                            error = format!("{error:#}"),
+                            "failed to read an issuer's keys; those known stay"
+                        );
+                    }
+                    failing = true;
+                }
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Vec<u8>> {
+        match &self.source {
+            Source::File(path) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || read(&path)).await?
+            }
+            Source::Url { url, trust, .. } => https::get(url, trust.as_ref(), JWKS_MAX_BYTES).await,
+        }
+    }
+
+    /// Puts a set in force, unless it is the one that is.
+    fn take(&mut self, jwks: Vec<u8>, verifier: &Verifier) -> Result<bool> {
+        if jwks == self.last && verifier.key_count(&self.rules.name) > 0 {
+            return Ok(false);
+        }
+        let keys = KeySet::parse(&jwks, &self.rules.algorithms)?;
+        tracing::info!(issuer = self.rules.name, keys = keys.len(), "took an issuer's keys");
+        verifier.replace_keys(&self.rules.name, keys);
+        // What was unknown by the keys before may be among these; if it is not, it will be asked for again.
+        verifier.take_unknown_key(&self.rules.name);
+        self.last = jwks;
+        self.keep_copy();
+        Ok(true)
+    }
+
+    fn keep_copy(&self) {
+        let Source::Url { url, copy, .. } = &self.source else { return };
+        let jwks = String::from_utf8_lossy(&self.last).into_owned();
+        let kept = Copy { issuer: self.rules.issuer.clone(), url: url.to_string(), jwks };
+        let written = serde_json::to_string(&kept).map_err(std::io::Error::from);
+        if let Err(error) = written.and_then(|text| token_file::write(copy, &text)) {
+            tracing::warn!(issuer = self.rules.name, %error, "failed to keep a copy of an issuer's keys");
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    let failed = || format!("failed to read {}", path.display());
+    let size = std::fs::metadata(path).with_context(failed)?.len();
+    ensure!(size <= JWKS_MAX_BYTES as u64, "{} is over 64 KiB", path.display());
+    std::fs::read(path).with_context(failed)
+}
+
+fn kept(path: &Path, rules: &IssuerRules, url: &Uri) -> Option<Vec<u8>> {
+    let kept: Copy = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    (kept.issuer == rules.issuer && kept.url == url.to_string()).then(|| kept.jwks.into_bytes())
+}
+
+/// When an issuer may be asked.
+#[derive(Debug)]
+struct Times {
+    next: Instant,
+    /// Not before then because of an unknown key.
+    unknown_from: Instant,
+    because_unknown: bool,
+}
+
+impl Times {
+    fn new(now: Instant) -> Self {
+        Self { next: now, unknown_from: now, because_unknown: false }
+    }
+
+    fn may_ask(&mut self, now: Instant, unknown: bool) -> bool {
+        // A key that nobody knew while it was too early to ask is asked for when it is time.
+        self.because_unknown |= unknown;
+        now >= self.next || (self.because_unknown && now >= self.unknown_from)
+    }
+
+    fn asked(&mut self, now: Instant, refresh: Duration, well: bool) {
+        let pause = if well { refresh } else { refresh.min(RETRY_INTERVAL) };
+        self.next = now + pause;
+        if self.because_unknown {
+            self.unknown_from = now + UNKNOWN_KEY_INTERVAL;
+        }
+        self.because_unknown = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFRESH: Duration = Duration::from_secs(300);
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn unknown_keys_make_one_request_in_30_seconds() {
+        let start = Instant::now();
+        let mut times = Times::new(start);
+        assert!(times.may_ask(start, false), "at the start");
+        times.asked(start, REFRESH, true);
+        let mut asked = Vec::new();
+        // Somebody makes up a key every second, for 10 minutes.
+        for second in 1..=600 {
+            let now = start + seconds(second);
+            if times.may_ask(now, true) {
+                asked.push(second);
+                times.asked(now, REFRESH, true);
+            }
+        }
+        assert_eq!(asked.first(), Some(&1), "the first one at once: it may be a new key");
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 30), "{asked:?}");
+        assert_eq!(asked.len(), 20);
+    }
+
+    #[test]
+    fn an_unknown_key_is_not_forgotten_while_it_is_too_early() {
+        let start = Instant::now();
+        let mut times = Times::new(start);
+        assert!(times.may_ask(start, true));
+        times.asked(start, REFRESH, true);
+        assert!(!times.may_ask(start + seconds(10), true));
+        assert!(!times.may_ask(start + seconds(29), false));
+        assert!(times.may_ask(start + seconds(30), false));
+    }
+
+    #[test]
+    fn a_request_that_failed_is_made_again_soon_and_not_all_the_time() {
+        let start = Instant::now();
+        let mut times = Times::new(start);
+        times.asked(start, REFRESH, false);
+        assert!(!times.may_ask(start + seconds(14), false));
+        assert!(times.may_ask(start + RETRY_INTERVAL, false));
+        times.asked(start, REFRESH, true);
+        assert!(!times.may_ask(start + seconds(299), false) && times.may_ask(start + REFRESH, false));
+    }
+
+    #[test]
+    fn a_copy_of_another_place_or_issuer_is_not_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("jwks-corp.json");
+        let rules = IssuerRules {
+            name: "corp".to_owned(),
+            issuer: "https://id.example".to_owned(),
+            audience: "hub".to_owned(),
+            algorithms: Vec::new(),
+            allow_typ_jwt: false,
+            subject_claim: "sub".to_owned(),
+            groups_claim: None,
+        };
+        let url = Uri::from_static("https://id.example/keys");
+        let write = |issuer: &str, url: &str| {
+            let copy = Copy { issuer: issuer.to_owned(), url: url.to_owned(), jwks: "{}".to_owned() };
+            token_file::write(&path, &serde_json::to_string(&copy).expect("json")).expect("written");
+        };
+        assert_eq!(kept(&path, &rules, &url), None, "there is none");
+        write("https://id.example", "https://id.example/keys");
+        assert_eq!(kept(&path, &rules, &url), Some(b"{}".to_vec()));
+        write("https://other.example", "https://id.example/keys");
+        assert_eq!(kept(&path, &rules, &url), None, "of another issuer");
+        write("https://id.example", "https://other.example/keys");
+        assert_eq!(kept(&path, &rules, &url), None, "of another place");
+        std::fs::write(&path, "{").expect("written");
+        assert_eq!(kept(&path, &rules, &url), None, "half of one");
+    }
+}

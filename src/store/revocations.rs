@@ -1,0 +1,79 @@
+//! Credentials that were ended before their time.
+//!
+//! Rows are read whole: they are few, and each replica keeps them in memory. A row is forgotten when nothing that it ends
+//! could be good any more.
+
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
+    QueryFilter as _,
+};
+
+use super::connect::Store;
+use super::entity::revoked_tokens::{ActiveModel, Column, Entity, Model};
+use super::error::failed;
+use super::transaction::WriteTx;
+use crate::domain::Result;
+use crate::domain::revocation::Revocation;
+use crate::domain::time::Micros;
+
+/// `value` is a `jti`, `time` is when it may be forgotten.
+const TOKEN: &str = "TOKEN";
+/// `value` is an actor, `time` is until when what it was issued is ended.
+const SUBJECT: &str = "SUBJECT";
+
+impl WriteTx {
+    /// How many are remembered.
+    pub async fn count_revocations(&self) -> Result<u64> {
+        Entity::find().count(self.tx()).await.map_err(failed)
+    }
+
+    /// Remembers that something was ended, at a revision of the log of `system`. A later time takes the place of an
+    /// earlier one, never the other way.
+    pub async fn put_revocation(&self, revocation: &Revocation, revision: i64) -> Result<()> {
+        let (kind, value, time) = match revocation {
+            Revocation::Token { id, forget_time } => (TOKEN, id, forget_time),
+            Revocation::Subject { actor, time } => (SUBJECT, actor, time),
+        };
+        let row = ActiveModel {
+            kind: Set(kind.to_owned()),
+            value: Set(value.clone()),
+            time: Set(time.0),
+            revision: Set(revision),
+        };
+        let later = OnConflict::columns([Column::Kind, Column::Value])
+            .update_columns([Column::Time, Column::Revision])
+            .action_and_where(Expr::col((Entity, Column::Time)).lt(time.0))
+            .to_owned();
+        Entity::insert(row).on_conflict(later).exec_without_returning(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// All that was ended.
+    pub async fn revocations(&self) -> Result<Vec<Revocation>> {
+        let rows = Entity::find().all(&self.reader()?).await.map_err(failed)?;
+        Ok(rows.into_iter().filter_map(revocation).collect())
+    }
+
+    /// Forgets what is over by itself.
+    pub async fn forget_revocations(&self, now: Micros) -> Result<u64> {
+        let kept_for = Revocation::forget_time_of(Micros(0)).0;
+        let token = Column::Kind.eq(TOKEN).and(Column::Time.lte(now.0));
+        let subject = Column::Kind.eq(SUBJECT).and(Column::Time.lte(now.0 - kept_for));
+        let over = Condition::any().add(token).add(subject);
+        let done = Entity::delete_many().filter(over).exec(&self.writer()?).await;
+        Ok(done.map_err(failed)?.rows_affected)
+    }
+}
+
+/// A row of a kind that only a later version writes ends nothing here.
+fn revocation(row: Model) -> Option<Revocation> {
+    let time = Micros(row.time);
+    match row.kind.as_str() {
+        TOKEN => Some(Revocation::Token { id: row.value, forget_time: time }),
+        SUBJECT => Some(Revocation::Subject { actor: row.value, time }),
+        _ => None,
+    }
+}

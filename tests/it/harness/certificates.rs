@@ -1,0 +1,66 @@
+//! Authorities and certificates of tests, made anew for each, as PEM files where a server needs files.
+
+use std::path::Path;
+
+use policyhub::client::ClientIdentity;
+use rcgen::string::Ia5String;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+
+/// An authority.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// Its certificate.
+    pub pem: String,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("an authority").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    fn sign(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// Writes a certificate for a server at 127.0.0.1, and its key, each whole at once.
+    pub fn serve(&self, cert: &Path, key: &Path) {
+        let address = SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+        let (chain, private) = self.sign(vec![address], ExtendedKeyUsagePurpose::ServerAuth);
+        replace(cert, &chain);
+        replace(key, &private);
+    }
+
+    /// A client certificate with these URIs.
+    pub fn client(&self, uris: &[&str]) -> ClientIdentity {
+        self.identity(uris, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// A certificate with these URIs that is for servers.
+    pub fn not_for_clients(&self, uris: &[&str]) -> ClientIdentity {
+        self.identity(uris, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn identity(&self, uris: &[&str], usage: ExtendedKeyUsagePurpose) -> ClientIdentity {
+        let names = uris.iter().map(|uri| SanType::URI(Ia5String::try_from(*uri).expect("ASCII"))).collect();
+        let (cert, key) = self.sign(names, usage);
+        ClientIdentity { cert: cert.into_bytes(), key: key.into_bytes() }
+    }
+}
+
+/// Replaces a file as an operator should.
+pub fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).expect("written");
+    std::fs::rename(&new, path).expect("renamed");
+}
