@@ -83,6 +83,7 @@ impl Wares {
         let options = WatchOptions {
             namespace: NamespaceId::parse("namespace", "default")?,
             keys: keys(&client).await?,
+            learn_keys: true,
             set: ActiveSetOptions::default(),
             resume: None,
             subscriber_id: "bench".to_owned(),

@@ -1,5 +1,7 @@
 //! Policy Hub: a policy control plane. Start at `docs/ARCHITECTURE.md`.
 #![warn(missing_docs)]
+// The summary of the configuration is one `json!` of every key.
+#![recursion_limit = "256"]
 
 pub mod api;
 pub mod domain;

@@ -76,7 +76,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TooManyStreams
         | Reason::QuotaExceeded
         | Reason::RateLimited => Code::ResourceExhausted,
-        Reason::DatabaseUnavailable | Reason::OutcomeUnknown => Code::Unavailable,
+        Reason::DatabaseUnavailable | Reason::SigningUnavailable | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::DataLoss => Code::DataLoss,

@@ -146,7 +146,8 @@ impl Mutation {
     }
 }
 
-pub(super) fn request_id(text: &str) -> Result<String, String> {
+/// An idempotency key as it may be given.
+pub fn request_id(text: &str) -> Result<String, String> {
     if !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(text.to_owned())
     } else {
@@ -229,6 +230,9 @@ mod tests {
             "policy show pricing",
             "policy update pricing --json-schema schema.json --allow-backport true",
             "keys list",
+            "keys prepare --algorithm ES256 --request-id 1",
+            "keys activate -PrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --reason x",
+            "keys revoke kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --reason x --resign",
             "token issue --subject ci --ttl 1h",
             "token issue --subject ci --ttl 1h --group ops --group dev",
             "token revoke --id abc --reason lost",
@@ -273,6 +277,8 @@ mod tests {
             "run record job",
             "namespace update team-a --max-policies -1",
             "namespace update team-a --reads-per-second 2147483648",
+            "keys prepare --algorithm RS256",
+            "keys revoke kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
             "activate pricing@3 --reason x --expected pricing",
             "-n Team active",
             "--output yaml active",

@@ -5,17 +5,23 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
-use super::output::print_json;
+use super::output::{print_json, say};
 use super::session::Session;
 use super::text;
-use crate::client::pb;
-use crate::client::signing::{KeySet, PublicKey};
+use crate::client::signing::KeySet;
+use crate::client::{pb, trusted_keys};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
 pub enum Commands {
     /// The public keys of the server
     List(List),
+    /// Make a key public that will sign later
+    Prepare(Prepare),
+    /// Make a prepared key the one that signs; the one before is retired
+    Activate(Activate),
+    /// End trust in a key, and say what it signed
+    Revoke(Revoke),
 }
 
 /// The public keys of the server
@@ -27,35 +33,162 @@ pub struct List {
     jwks: bool,
 }
 
+/// Make a key public that will sign later
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub keys prepare\n\n\
+                        The server takes a key file of its key directories that it does not know yet, or makes one. Every\n\
+                        replica needs that file before the key is activated.")]
+pub struct Prepare {
+    /// Algorithm of the key
+    #[arg(long, value_name = "ALG", default_value = "EdDSA", value_parser = ["EdDSA", "ES256"])]
+    algorithm: String,
+    #[command(flatten)]
+    request: RequestId,
+}
+
+/// Make a prepared key the one that signs
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  policyhub keys activate kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --reason 'yearly rotation'"
+)]
+pub struct Activate {
+    /// Id of the key
+    // An id may begin with a dash.
+    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    key: String,
+    /// Why
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    request: RequestId,
+}
+
+/// End trust in a key, and say what it signed
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  policyhub keys revoke kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k --reason 'laptop stolen' --resign\n\n\
+                        Without --resign nothing that the key signed is served any more. Given again with --resign it goes on\n\
+                        where it ended."
+)]
+pub struct Revoke {
+    /// Id of the key
+    #[arg(value_name = "KEY", allow_hyphen_values = true)]
+    key: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// Sign again what it signed, with the key that is active
+    #[arg(long)]
+    resign: bool,
+    #[command(flatten)]
+    request: RequestId,
+}
+
+/// The flag of mutations that can't be tried out.
+#[derive(Debug, Args)]
+struct RequestId {
+    /// Idempotency key, at most 64 printable ASCII characters [default: a new UUID]
+    #[arg(long, value_name = "ID", value_parser = super::args::request_id)]
+    request_id: Option<String>,
+}
+
+impl RequestId {
+    fn get(self) -> String {
+        self.request_id.unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+    }
+}
+
 /// Runs it.
 pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
-    let Commands::List(arguments) = command;
+    match command {
+        Commands::List(arguments) => show(session, &arguments).await,
+        Commands::Prepare(arguments) => prepare(session, arguments).await,
+        Commands::Activate(arguments) => activate(session, arguments).await,
+        Commands::Revoke(arguments) => revoke(session, arguments).await,
+    }
+}
+
+async fn show(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let response = list(session).await?;
     if arguments.jwks {
-        return print_json(&trusted(&response)?.to_jwks());
+        return print_json(&trusted_keys(&response)?.to_jwks());
     }
     session.output.print(&response, |response| {
         let rows: Vec<Vec<String>> = response.keys.iter().map(row).collect();
-        text::table(&["KEY", "ALGORITHM", "PURPOSE", "STATE"], &rows)
+        text::table(&["KEY", "ALGORITHM", "PURPOSE", "STATE", "SINCE"], &rows)
     })
+}
+
+async fn prepare(session: &Session, arguments: Prepare) -> anyhow::Result<()> {
+    let request_id = arguments.request.get();
+    let request = pb::PrepareSigningKeyRequest { algorithm: arguments.algorithm, request_id: request_id.clone() };
+    let response = session.client.prepare_signing_key(request).await.context("failed to prepare a signing key")?;
+    session.output.print_mutation(&response, &request_id, |response| {
+        let key = response.key.clone().unwrap_or_default();
+        let ready = text::time(key.ready_time.as_ref());
+        text::done_at(&format!("prepared {}, may sign from {ready},", text::line(&key.key_id)), response.revision)
+    })
+}
+
+async fn activate(session: &Session, arguments: Activate) -> anyhow::Result<()> {
+    let request_id = arguments.request.get();
+    let Activate { key, reason, .. } = arguments;
+    let request = pb::ActivateSigningKeyRequest { key_id: key.clone(), reason, request_id: request_id.clone() };
+    let response = session.client.activate_signing_key(request).await;
+    let response = response.with_context(|| format!("failed to activate {key}"))?;
+    session.output.print_mutation(&response, &request_id, |response| {
+        text::done_at(&format!("activated {}", text::line(&key)), response.revision)
+    })
+}
+
+/// Asks until all is signed again: one call does so much and no more.
+async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
+    let request_id = arguments.request.get();
+    let Revoke { key, reason, resign, .. } = arguments;
+    let ask = async |request_id: String| {
+        let request = pb::RevokeSigningKeyRequest { key_id: key.clone(), reason: reason.clone(), resign, request_id };
+        let response = session.client.revoke_signing_key(request).await;
+        response.with_context(|| format!("failed to revoke {key}; the same again goes on where it ended"))
+    };
+    let mut response = ask(request_id.clone()).await?;
+    while resign && response.remaining_count > 0 {
+        say(&format!("{} of {} versions are left to sign", response.remaining_count, response.version_count));
+        let next = ask(uuid::Uuid::now_v7().to_string()).await?;
+        if next.remaining_count >= response.remaining_count {
+            break;
+        }
+        response.remaining_count = next.remaining_count;
+    }
+    let left = response.remaining_count;
+    session.output.print_mutation(&response, &request_id, |response| revoked(&key, resign, response))?;
+    anyhow::ensure!(!resign || left == 0, "{left} versions can't be signed again: the log of the server says why");
+    Ok(())
+}
+
+fn revoked(key: &str, resign: bool, response: &pb::RevokeSigningKeyResponse) -> String {
+    let mut told = text::done_at(&format!("revoked {}", text::line(key)), response.revision);
+    for version in &response.versions {
+        told.push_str(&format!("{}\n", text::line(version)));
+    }
+    let named = i64::try_from(response.versions.len()).unwrap_or(i64::MAX);
+    if response.version_count > named {
+        told.push_str(&format!("and {} more\n", response.version_count - named));
+    }
+    let signed = response.version_count - response.remaining_count;
+    if resign {
+        told.push_str(&format!("{signed} of {} versions signed again\n", response.version_count));
+    } else if response.version_count > 0 {
+        told.push_str(&format!(
+            "none of the {} versions is served any more; --resign signs them again\n",
+            response.version_count
+        ));
+    }
+    told
 }
 
 /// The keys of the server, with the id of its store.
 pub async fn list(session: &Session) -> anyhow::Result<pb::ListSigningKeysResponse> {
     session.client.list_signing_keys(pb::ListSigningKeysRequest {}).await.context("failed to list signing keys")
-}
-
-/// Those that bundles, statements and checkpoints may be verified with: never keys of seals, never revoked ones.
-pub fn trusted(response: &pb::ListSigningKeysResponse) -> anyhow::Result<KeySet> {
-    let bundle_keys = response.keys.iter().filter(|key| {
-        key.purpose() == pb::KeyPurpose::Bundle
-            && matches!(key.state(), pb::KeyState::Prepared | pb::KeyState::Active | pb::KeyState::Retired)
-    });
-    let keys = bundle_keys.map(|key| {
-        let jwk = serde_json::from_str(&key.jwk).with_context(|| format!("key {} is not JSON", key.key_id))?;
-        PublicKey::from_jwk(&jwk).with_context(|| format!("key {} can't be used", key.key_id))
-    });
-    Ok(KeySet::from_keys(keys.collect::<anyhow::Result<Vec<_>>>()?))
 }
 
 /// The keys of a JWKS file.
@@ -70,50 +203,10 @@ fn row(key: &pb::SigningKey) -> Vec<String> {
         text::line(&key.algorithm),
         text::word(key.purpose().as_str_name(), "KEY_PURPOSE_").to_owned(),
         text::word(key.state().as_str_name(), "KEY_STATE_").to_owned(),
+        text::time(
+            [&key.revoke_time, &key.retire_time, &key.activate_time, &key.prepare_time]
+                .into_iter()
+                .find_map(Option::as_ref),
+        ),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::signing::{Algorithm, PrivateKey};
-
-    fn key(purpose: pb::KeyPurpose, state: pb::KeyState) -> pb::SigningKey {
-        let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
-        let public = PrivateKey::from_pem(&pem).expect("the same key").public().clone();
-        pb::SigningKey {
-            key_id: public.key_id().to_owned(),
-            algorithm: "EdDSA".to_owned(),
-            purpose: purpose.into(),
-            state: state.into(),
-            jwk: public.to_jwk().to_string(),
-            ..pb::SigningKey::default()
-        }
-    }
-
-    #[test]
-    fn only_bundle_keys_that_are_not_revoked_are_trusted() {
-        use pb::{KeyPurpose, KeyState};
-        let keys = vec![
-            key(KeyPurpose::Bundle, KeyState::Active),
-            key(KeyPurpose::Bundle, KeyState::Retired),
-            key(KeyPurpose::Bundle, KeyState::Prepared),
-            key(KeyPurpose::Bundle, KeyState::Revoked),
-            key(KeyPurpose::Bundle, KeyState::Unspecified),
-            key(KeyPurpose::Seal, KeyState::Active),
-        ];
-        let ids: Vec<String> = keys.iter().map(|key| key.key_id.clone()).collect();
-        let set = trusted(&pb::ListSigningKeysResponse { keys, store: String::new() }).expect("keys");
-        let known: Vec<bool> = ids.iter().map(|id| set.get(id).is_some()).collect();
-        assert_eq!(known, [true, true, true, false, false, false]);
-    }
-
-    #[test]
-    fn a_key_that_can_not_be_read_is_named() {
-        let mut bad = key(pb::KeyPurpose::Bundle, pb::KeyState::Active);
-        bad.jwk = "{}".to_owned();
-        let name = bad.key_id.clone();
-        let error = trusted(&pb::ListSigningKeysResponse { keys: vec![bad], store: String::new() }).unwrap_err();
-        assert!(format!("{error:#}").contains(&name));
-    }
 }

@@ -11,7 +11,7 @@ use super::output::{Format, print_json, say, to_json, write_stdout};
 use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
-use crate::client::{ActivePolicy, ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, watch};
+use crate::client::{ActivePolicy, ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, trusted_keys, watch};
 
 /// The active set, and every change of it, verified; one line each
 #[derive(Debug, Args)]
@@ -58,12 +58,13 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         None => {
             say("trusting the keys that this server names; give --jwks to trust only keys you know");
             let response = keys::list(session).await?;
-            (keys::trusted(&response)?, Some(response.store).filter(|store| !store.is_empty()))
+            (trusted_keys(&response)?, Some(response.store).filter(|store| !store.is_empty()))
         }
     };
     let options = WatchOptions {
         namespace: session.namespace.clone(),
         keys,
+        learn_keys: arguments.jwks.is_none(),
         set: ActiveSetOptions {
             policies: arguments.policies.into_iter().collect(),
             metadata_only: arguments.metadata_only,
@@ -75,6 +76,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         labels: arguments.labels.into_iter().collect(),
     };
     let mut stream = watch(&session.client, options).await.context("failed to watch")?;
+    let mut warned = Vec::new();
     while let Some((message, change)) = stream.next().await.context("watch ended")? {
         match session.output {
             Format::Text => write_stdout(format!("{}\n", line(&change)).as_bytes())?,
@@ -82,6 +84,14 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         }
         if arguments.report && matches!(change, Change::Replaced { .. } | Change::Activated { .. }) {
             report(session, &arguments.subscriber_id, stream.set()).await?;
+        }
+        let revoked = stream.set().by_revoked_keys();
+        if revoked != warned {
+            if !revoked.is_empty() {
+                let held: Vec<String> = revoked.iter().map(ToString::to_string).collect();
+                say(&format!("held by a key that is revoked now, and not signed again: {}", held.join(", ")));
+            }
+            warned = revoked;
         }
         let reached = stream.set().cursor().map(|cursor| cursor.revision);
         if arguments.until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {

@@ -12,6 +12,7 @@ use tonic::{Code, Streaming};
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::channel::Client;
 use super::error::ClientError;
+use super::keys::trusted_keys;
 use super::refusal::Refusal;
 use crate::api::pb;
 use crate::domain::event::Cursor;
@@ -25,6 +26,11 @@ mod tests;
 /// Longest silence of a stream that lives: three heartbeats.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// How long keys of the server are used before it is asked again. Longer: a revocation is heard of later.
+pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long that answer may take: the stream waits for it.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What to watch.
 #[derive(Debug, Clone)]
 pub struct WatchOptions {
@@ -32,6 +38,9 @@ pub struct WatchOptions {
     pub namespace: NamespaceId,
     /// The keys to trust.
     pub keys: KeySet,
+    /// Whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
+    /// every [`KEYS_INTERVAL`]. Without it, keys change by whoever gave them.
+    pub learn_keys: bool,
     /// Which policies, and how much of them.
     pub set: ActiveSetOptions,
     /// The place to go on from; none: start with a snapshot.
@@ -58,6 +67,8 @@ pub enum WatchError {
 pub struct Watch {
     stream: Streaming<pb::WatchActiveResponse>,
     set: ActiveSet,
+    /// Whom to ask for keys, and when they were asked for last.
+    keys_of: Option<(Client, tokio::time::Instant)>,
 }
 
 /// Opens a watch with a set of its own.
@@ -65,7 +76,7 @@ pub struct Watch {
 /// # Errors
 /// The error of the call: OUT_OF_RANGE with RESUME_POINT_GONE means to start without a resume point.
 pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, ClientError> {
-    let WatchOptions { namespace, keys, set, resume, subscriber_id, labels } = options;
+    let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, labels } = options;
     let mode = if set.latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
     let request = pb::WatchActiveRequest {
         parent: namespace.name(),
@@ -81,7 +92,8 @@ pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, Clie
         Some(place) => empty.resume_at(place),
         None => empty,
     };
-    Ok(Watch { stream: client.watch_active(request).await?, set })
+    let keys_of = learn_keys.then(|| (client.clone(), tokio::time::Instant::now()));
+    Ok(Watch { stream: client.watch_active(request).await?, set, keys_of })
 }
 
 impl Watch {
@@ -97,8 +109,25 @@ impl Watch {
             Ok(Ok(None)) => return Ok(None),
             Ok(Ok(Some(message))) => message,
         };
+        let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
+        if are_old || self.set.names_unknown_key(&message) {
+            self.learn_keys().await;
+        }
         let change = self.set.apply(&message, now_seconds())?;
         Ok(Some((message, change)))
+    }
+
+    /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
+    /// key is still unknown: a server can't make a watch ask for ever.
+    async fn learn_keys(&mut self) {
+        let Some((client, asked)) = &mut self.keys_of else { return };
+        *asked = tokio::time::Instant::now();
+        let answer = tokio::time::timeout(KEYS_TIMEOUT, client.list_signing_keys(pb::ListSigningKeysRequest {})).await;
+        if let Ok(Ok(answer)) = answer
+            && let Ok(keys) = trusted_keys(&answer)
+        {
+            self.set.trust(keys);
+        }
     }
 
     /// What is in force.

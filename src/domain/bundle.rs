@@ -32,6 +32,11 @@ pub struct ActiveBundle {
 }
 
 impl ActiveBundle {
+    /// Everything in it that is signed by a signing key.
+    pub fn tokens(&self) -> impl Iterator<Item = &str> {
+        [&*self.bundle.version.manifest, &*self.statement].into_iter()
+    }
+
     /// What it is in the digest of an active set.
     #[must_use]
     pub fn set_entry(&self) -> (&PolicyId, i64, &Digest) {

@@ -178,6 +178,25 @@ mod requests {
         pub expected_active: Option<i64>,
         pub reason: String,
     }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct PrepareKey {
+        /// JWS algorithm.
+        pub algorithm: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct ActivateKey {
+        pub key_id: String,
+        pub reason: String,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct RevokeKey {
+        pub key_id: String,
+        pub reason: String,
+        pub resign: bool,
+    }
 }
 pub use requests::*;
 

@@ -74,6 +74,7 @@ pub enum Reason {
     RateLimited,
     // Retry with the same request id.
     DatabaseUnavailable,
+    SigningUnavailable,
     OutcomeUnknown,
     DeadlineExceeded,
     // Not in this version.
@@ -140,6 +141,7 @@ impl Reason {
         Reason::QuotaExceeded,
         Reason::RateLimited,
         Reason::DatabaseUnavailable,
+        Reason::SigningUnavailable,
         Reason::OutcomeUnknown,
         Reason::DeadlineExceeded,
         Reason::Unimplemented,

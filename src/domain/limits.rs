@@ -87,3 +87,14 @@ pub const TOKEN_GROUPS_MAX: usize = 200;
 pub const REVOCATIONS_MAX: u64 = 100_000;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.
 pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;
+/// Most signing keys that are not revoked: as many as a verifier takes in one key set.
+pub const SIGNING_KEYS_MAX: usize = 20;
+/// How long a change of keys may take to reach every replica, at most. Nothing depends on a replica having heard of it
+/// before. Longer: activations and revocations wait as long.
+pub const KEY_SPREAD_SECONDS: i64 = 3;
+/// Versions that one event signs again.
+pub const RESIGN_BATCH_MAX: usize = 100;
+/// Versions that the answer to a revocation names.
+pub const REVOKED_VERSIONS_NAMED_MAX: usize = 1_000;
+/// Versions beside those in force that one call signs again. More: the call may take longer than its caller waits.
+pub const RESIGN_CALL_MAX: usize = 10_000;

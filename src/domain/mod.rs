@@ -12,6 +12,7 @@ pub mod defect;
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod key;
 pub mod label;
 pub mod lifecycle;
 pub mod limits;

@@ -6,6 +6,7 @@ use super::approval::Approval;
 use super::binding::RoleBinding;
 use super::digest::Hash;
 use super::event::{Cursor, PointerChange};
+use super::key::KeyRecord;
 use super::name::NamespaceId;
 use super::policy::Policy;
 use super::quota::Quotas;
@@ -109,6 +110,23 @@ mod outcomes {
         pub policy: Policy,
         pub activation: Activated,
         pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct KeyChanged {
+        pub key: KeyRecord,
+        pub revision: i64,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct KeyRevoked {
+        pub key: KeyRecord,
+        pub revision: i64,
+        /// Names of the versions it signed, the first of them.
+        pub versions: Vec<String>,
+        pub version_count: i64,
+        /// Of them, those that are not signed again.
+        pub remaining_count: i64,
     }
 }
 pub use outcomes::*;

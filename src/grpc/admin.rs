@@ -3,32 +3,17 @@
 use tonic::{Request, Response, Status};
 
 use super::handler::{Handler, unimplemented};
+use super::signing_key::signing_key;
 use crate::api::pb::admin_service_server::AdminService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::service::{KeyInfo, KeyPurpose};
+use crate::domain::outcome::KeyRevoked;
 
 /// The handlers.
 #[derive(Debug, Clone)]
 pub struct AdminHandler(pub Handler);
 
 type Answer<T> = Result<Response<T>, Status>;
-
-fn signing_key(from: KeyInfo) -> pb::SigningKey {
-    let purpose = match from.purpose {
-        KeyPurpose::Bundle => pb::KeyPurpose::Bundle,
-        KeyPurpose::Seal => pb::KeyPurpose::Seal,
-    };
-    let state = if from.active { pb::KeyState::Active } else { pb::KeyState::Retired };
-    pb::SigningKey {
-        key_id: from.key.key_id().to_owned(),
-        algorithm: from.key.algorithm().as_str().to_owned(),
-        purpose: purpose.into(),
-        state: state.into(),
-        jwk: from.key.to_jwk().to_string(),
-        ..pb::SigningKey::default()
-    }
-}
 
 #[tonic::async_trait]
 impl AdminService for AdminHandler {
@@ -103,23 +88,37 @@ impl AdminService for AdminHandler {
 
     async fn prepare_signing_key(
         &self,
-        _: Request<pb::PrepareSigningKeyRequest>,
+        asked: Request<pb::PrepareSigningKeyRequest>,
     ) -> Answer<pb::PrepareSigningKeyResponse> {
-        unimplemented("PrepareSigningKey")
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::prepare_key(asked.into_inner());
+        let done = self.0.service.prepare_key(&context, command).await.map_err(status)?;
+        let key = Some(signing_key(self.0.service.key_info(done.key)));
+        Ok(Response::new(pb::PrepareSigningKeyResponse { key, revision: done.revision }))
     }
 
     async fn activate_signing_key(
         &self,
-        _: Request<pb::ActivateSigningKeyRequest>,
+        asked: Request<pb::ActivateSigningKeyRequest>,
     ) -> Answer<pb::ActivateSigningKeyResponse> {
-        unimplemented("ActivateSigningKey")
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::activate_key(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.activate_key(&context, command).await.map_err(status)?;
+        let key = Some(signing_key(self.0.service.key_info(done.key)));
+        Ok(Response::new(pb::ActivateSigningKeyResponse { key, revision: done.revision }))
     }
 
     async fn revoke_signing_key(
         &self,
-        _: Request<pb::RevokeSigningKeyRequest>,
+        asked: Request<pb::RevokeSigningKeyRequest>,
     ) -> Answer<pb::RevokeSigningKeyResponse> {
-        unimplemented("RevokeSigningKey")
+        let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
+        let command = request::revoke_key(asked.into_inner()).map_err(status)?;
+        let KeyRevoked { key, revision, versions, version_count, remaining_count } =
+            self.0.service.revoke_key(&context, command).await.map_err(status)?;
+        let key = Some(signing_key(self.0.service.key_info(key)));
+        let answer = pb::RevokeSigningKeyResponse { key, versions, revision, version_count, remaining_count };
+        Ok(Response::new(answer))
     }
 
     async fn revoke_token(&self, asked: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {

@@ -14,6 +14,7 @@ mod handler;
 pub mod jitter;
 mod policy;
 pub mod request_limit;
+mod signing_key;
 mod subscribers;
 mod sync;
 pub mod taken;

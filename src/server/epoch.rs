@@ -66,10 +66,9 @@ fn load(settings: Settings) -> Result<(Config, Telemetry)> {
 }
 
 async fn open(config: &Config) -> Result<(Store, Signer)> {
-    let keys = Keys::existing(&config.keys.keys_dir, config.keys.signing_algorithm)
-        .context("failed to read the keys of the server")?;
+    let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
     let store = database(&config.storage)?.open(false).await?;
-    let signer = identify(&store, keys).await?;
+    let signer = identify(&store, keys, &config.keys).await?;
     store.remember(high_water(&config.storage.data_dir), signer.store());
     Ok((store, signer))
 }

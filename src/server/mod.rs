@@ -4,6 +4,7 @@
 
 mod clock;
 pub mod config;
+mod core_dumps;
 mod data_dir;
 mod epoch;
 mod https;

@@ -10,10 +10,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
-use super::config::{Config, Settings, StorageConfig};
+use super::config::{Config, KeysConfig, Settings, StorageConfig};
+use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, make_private_dir};
 use super::issuers::Keeper;
-use super::keys::{Keys, local_issuer};
+use super::keys::{Keys, algorithm, local_issuer};
 use super::listen::Tls;
 use super::revocations;
 use super::tasks::write_admin_token;
@@ -36,6 +37,8 @@ const BACKLOG_MAX_CONNECTIONS: u32 = 4_096;
 /// Everything that keeps it from starting, with what to do about it.
 pub async fn run(settings: Settings) -> Result<()> {
     let config = settings.load()?;
+    // Before any key is read.
+    forbid_core_dumps()?;
     #[cfg(feature = "planted-defects")]
     plant_defect()?;
     crate::auth::provider::install();
@@ -79,7 +82,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     // Unusable files are refused before anybody is told that the server serves.
     let tls = config.listen.tls.as_ref().map(|files| Tls::load(files, &config.auth.client_cas)).transpose()?;
 
-    let keys = Keys::load(&config.keys.keys_dir, config.keys.signing_algorithm)?;
+    let keys = Keys::load(&config.keys)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
     let mut trusted = vec![issuer.trusted()?];
     let mut keepers = Vec::with_capacity(config.auth.issuers.len());
@@ -97,7 +100,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let database = database(&config.storage)?;
     let database_lock = lock_file(&database)?;
     let store = database.open(config.storage.migrate).await?;
-    let signer = Arc::new(identify(&store, keys).await?);
+    let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     store.remember(data_dir.high_water(), signer.store());
     store.examine().await.context("failed to compare the database with what was seen of it")?;
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
@@ -106,6 +109,11 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let max_content_bytes = config.listen.max_content_bytes;
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);
+    let first_algorithm = algorithm(config.keys.signing_algorithm);
+    let keys = service.begin_keys(first_algorithm, clock::now()).await;
+    let keys =
+        keys.inspect_err(|error| tracing::error!(%error, detail = error.internal, "can't read the signing keys"));
+    keys.context("failed to read what the log says of the signing keys")?;
     service.bootstrap(clock::now()).await?;
     service.refresh_quotas().await?;
     // Before the first call: what was ended must not be good for a second.
@@ -207,13 +215,11 @@ fn bind(addr: std::net::SocketAddr, flag: &str) -> Result<TcpListener> {
     })
 }
 
-/// Who this store is, and whether these keys are its own.
-pub(super) async fn identify(store: &Store, keys: Keys) -> Result<Signer> {
+/// Who this store is, and whether this seal key is its own. The signing keys are the log's to name.
+pub(super) async fn identify(store: &Store, keys: Keys, config: &KeysConfig) -> Result<Signer> {
     let id = store.identity(&uuid::Uuid::now_v7().to_string(), clock::now()).await?;
     store.pin_key("seal key", keys.seal.public().key_id()).await?;
-    // Another one, of another algorithm too, would sign before anybody could know it.
-    store.pin_key("signing key", keys.signing.public().key_id()).await?;
-    Ok(Signer::new(id, keys.signing, keys.seal, keys.public))
+    Ok(Signer::new(id, keys.seal, keys.signing, config.publish_before_use))
 }
 
 /// Cancelled by the first SIGTERM or SIGINT.

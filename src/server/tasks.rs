@@ -12,6 +12,7 @@ use super::listen::Tls;
 use super::metrics::Metrics;
 use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
+use crate::domain::Reason;
 use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
@@ -26,6 +27,9 @@ const STORE_INTERVAL: Duration = Duration::from_secs(1);
 const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the files of TLS. Too high: an authority that was taken out is trusted longer.
 const TLS_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Between two looks at the signing keys: one query each. Too high: writes look first, see `limits::KEY_SPREAD_SECONDS`.
+const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
@@ -116,6 +120,21 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
         round.tick().await;
         if let Err(error) = service.refresh_quotas().await {
             tracing::debug!(%error, "failed to look whether quotas changed");
+        }
+    }
+}
+
+/// Follows what the log says of the signing keys, for ever. A look that fails is logged, and what was known stands.
+pub(super) async fn follow_keys(service: Arc<Service>) {
+    let mut round = tokio::time::interval(KEYS_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        match service.follow_keys(clock::now()).await {
+            Err(error) if error.reason != Reason::DatabaseUnavailable => {
+                tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
+            }
+            _ => {}
         }
     }
 }

@@ -124,6 +124,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     }
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
     background.spawn(tasks::follow_quotas(parts.service.clone()));
+    background.spawn(tasks::follow_keys(parts.service.clone()));
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(serve_http(parts.http, router, head_timeout));
     if parts.store.is_postgres() && watch.listen_notify {

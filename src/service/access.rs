@@ -211,7 +211,7 @@ impl Service {
         if let Some(known) = held.as_ref().filter(|known| !known.claim(now)) {
             return Ok(known.grants(principal));
         }
-        match (self.proven(namespace, held.as_ref(), now).await, held) {
+        match (self.proven_roles(namespace, held.as_ref(), now).await, held) {
             (Ok(known), _) => Ok(known.map(|known| known.grants(principal)).unwrap_or_default()),
             // In an outage, and when somebody wrote into the database: the roles that were proven last.
             (Err(error), Some(held)) => {
@@ -226,7 +226,7 @@ impl Service {
     }
 
     /// The bindings of a log, read again when they changed; none for a namespace that is not there.
-    async fn proven(
+    async fn proven_roles(
         &self,
         namespace: &NamespaceId,
         held: Option<&Arc<Known>>,

@@ -16,7 +16,7 @@ impl Service {
     /// Moves pointers, all or none.
     ///
     /// # Errors
-    /// `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, and those of `lifecycle::check_activate` and `lifecycle::activate`.
+    /// `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, `KEY_STATE_WRONG`, and those of `lifecycle::check_activate` and `lifecycle::activate`.
     pub async fn activate(&self, context: &Context, request: Activate) -> Result<Activated> {
         lifecycle::check_activate(&request)?;
         let call = self.call(context, "Activate", &request)?;
@@ -29,7 +29,7 @@ impl Service {
         let pointers = lifecycle::activate(&request.targets, &facts)?;
         for version in &versions {
             // The statement is about to vouch for these rows.
-            self.signer.published(version)?;
+            self.signer.publishable(version)?;
         }
         let only = match request.targets.as_slice() {
             [target] => Some(target.policy.clone()),

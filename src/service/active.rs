@@ -38,7 +38,7 @@ impl Service {
     ///
     /// # Errors
     /// `NO_ACTIVE_VERSION` for one policy, `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision
-    /// beyond the head, `DATA_LOSS`.
+    /// beyond the head, `KEY_STATE_WRONG` for what is in force by a key that was revoked, `DATA_LOSS`.
     pub async fn get_active(
         &self,
         context: &Context,
@@ -57,11 +57,15 @@ impl Service {
         let InForce { view, checked, degraded } = self.hub.in_force(scope.namespace()).await?;
         let (held, set_digest) = match scope {
             ActiveScope::Policy(name) => match view.get(&name.policy) {
-                Some(active) => (active.bundle.version.digest.clone(), None),
+                Some(active) => {
+                    self.signer.trusted(&mut active.tokens())?;
+                    (active.bundle.version.digest.clone(), None)
+                }
                 // Unknown, not active, or a draft to fall back to: the database knows which.
                 None => return self.active_as_of(context, scope, AsOf::Now, if_digest).await,
             },
             ActiveScope::Namespace(_) => {
+                self.hub.check_trusted(&view)?;
                 let digest = self.hub.set_digest(&view);
                 (digest.clone(), Some(digest))
             }
@@ -99,6 +103,10 @@ impl Service {
                 (bundles, Some(digest))
             }
         };
+        if as_of == AsOf::Now {
+            // The past is shown as it was: what it was signed with proves who said it, whatever became of the key.
+            self.signer.trusted(&mut bundles.iter().flat_map(ActiveBundle::tokens))?;
+        }
         let held = set_digest.as_ref().or_else(|| bundles.first().map(|active| &active.bundle.version.digest));
         let not_modified = if_digest.is_some() && if_digest == held;
         let bundles = if not_modified { Vec::new() } else { bundles };

@@ -25,6 +25,8 @@ pub enum Readiness {
     Degraded,
     /// The store is in doubt, and why: no writes.
     ReadOnly(String),
+    /// It does not hold the key that signs, and which: no writes, no checkpoints. Others may.
+    NotSigning(String),
 }
 
 impl Service {
@@ -40,7 +42,7 @@ impl Service {
                 Ok(()) | Err(Reason::NamespaceExists | Reason::BindingExists) => {}
                 // In doubt nothing is written, and the server is there all the same. It tries again when doubt ends. What
                 // somebody wrote into the database stops what it is about and nothing else.
-                Err(reason @ (Reason::StoreInDoubt | Reason::DataLoss)) => {
+                Err(reason @ (Reason::StoreInDoubt | Reason::SigningUnavailable | Reason::DataLoss)) => {
                     let detail = done.err().and_then(|error| error.internal);
                     tracing::error!(reason = reason.as_str(), detail, "failed to make what a new store begins with");
                 }
@@ -88,9 +90,10 @@ impl Service {
         if !self.store.ping().await {
             return Readiness::Degraded;
         }
-        match self.store.doubt() {
-            Some(doubt) => Readiness::ReadOnly(doubt),
-            None => Readiness::Ready,
+        match (self.store.doubt(), self.signer.check_holds_active()) {
+            (Some(doubt), _) => Readiness::ReadOnly(doubt),
+            (None, Err(error)) => Readiness::NotSigning(error.message),
+            (None, Ok(())) => Readiness::Ready,
         }
     }
 }

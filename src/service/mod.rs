@@ -15,6 +15,8 @@ mod deactivate;
 mod draft;
 mod epoch;
 mod events;
+mod key_follow;
+mod key_view;
 mod keys;
 mod meters;
 mod namespace;
@@ -23,6 +25,8 @@ mod policy;
 mod publish;
 mod query;
 mod quotas;
+mod resign;
+mod revoke;
 mod rollback;
 mod run;
 mod signer;
@@ -64,6 +68,7 @@ pub struct Service {
     break_glass: publish::BreakGlass,
     meters: meters::Meters,
     revoking: token::Revoking,
+    following: key_follow::Following,
     content_max_bytes: usize,
 }
 
@@ -79,7 +84,7 @@ impl Service {
         content_max_bytes: usize,
     ) -> Self {
         let (places, access, waits, checkers) = Default::default();
-        let (break_glass, revoking) = Default::default();
+        let (break_glass, revoking, following) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -93,6 +98,7 @@ impl Service {
             break_glass,
             meters,
             revoking,
+            following,
             content_max_bytes,
         }
     }

@@ -21,7 +21,7 @@ impl Service {
     ///
     /// # Errors
     /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
-    /// `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
             context.require(Permission::Publish)?;
@@ -60,6 +60,7 @@ impl Service {
             return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
         }
         let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
+        self.signer.publishable(&version)?;
         let mut change = Change {
             reason: request.reason.clone(),
             skipped_validation: request.skip_validation,

@@ -1,35 +1,45 @@
 //! What the server signs with: one key for bundles, statements and checkpoints, one for the seals of events.
 
-use crate::domain::Result;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::key_view::KeyView;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Change, Head};
 use crate::domain::limits::CHECKPOINT_TTL_SECONDS;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
+use crate::domain::{Error, Reason, Result};
 use crate::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
 use crate::signing::{
-    KeySet, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, active_set_digest,
-    digest_of, jws, seal,
+    KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, active_set_digest,
+    digest_of, not_held, seal,
 };
 use crate::watch::{Attest, SetEntry};
 
-/// The keys, and the id of the store they sign for.
+/// The keys, what the log says of them, and the id of the store they sign for.
 #[derive(Debug)]
 pub struct Signer {
     store: String,
-    key: PrivateKey,
     seal_key: PrivateKey,
-    keys: KeySet,
+    private: Arc<dyn KeyStore>,
+    view: RwLock<Arc<KeyView>>,
+    publish_micros: i64,
 }
 
 impl Signer {
-    /// `public` are further keys that are public: prepared or retired. The active one is added.
+    /// A signer that knows no signing key yet: the log is read later. A key is public for `publish_before_use` before it
+    /// signs.
     #[must_use]
-    pub fn new(store: String, key: PrivateKey, seal_key: PrivateKey, public: Vec<PublicKey>) -> Self {
-        let mut keys = vec![key.public().clone()];
-        keys.extend(public.into_iter().filter(|other| other.key_id() != key.public().key_id()));
-        Self { store, key, seal_key, keys: KeySet::from_keys(keys) }
+    pub fn new(store: String, seal_key: PrivateKey, private: Arc<dyn KeyStore>, publish_before_use: Duration) -> Self {
+        let publish_micros = i64::try_from(publish_before_use.as_micros()).unwrap_or(i64::MAX);
+        Self { store, seal_key, private, view: RwLock::default(), publish_micros }
+    }
+
+    /// How long a key is public before it signs, in microseconds.
+    pub(super) fn publish_micros(&self) -> i64 {
+        self.publish_micros
     }
 
     /// Id of the store.
@@ -38,26 +48,49 @@ impl Signer {
         &self.store
     }
 
-    /// The key that signs.
-    #[must_use]
-    pub fn active(&self) -> &PublicKey {
-        self.key.public()
-    }
-
     /// The key that seals.
     #[must_use]
     pub fn sealing(&self) -> &PublicKey {
         self.seal_key.public()
     }
 
-    /// Every public key that bundles are verified with.
-    #[must_use]
-    pub fn keys(&self) -> &KeySet {
-        &self.keys
+    /// What the log says of the signing keys, as far as it was read.
+    pub(super) fn view(&self) -> Arc<KeyView> {
+        Arc::clone(&self.view.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes over what the log says now.
+    pub(super) fn install(&self, view: KeyView) {
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Where the private signing keys are.
+    pub(super) fn private(&self) -> &Arc<dyn KeyStore> {
+        &self.private
+    }
+
+    /// Whether this replica can sign: it holds the key that is active.
+    ///
+    /// # Errors
+    /// `SIGNING_UNAVAILABLE`.
+    pub fn check_holds_active(&self) -> Result<()> {
+        let view = self.view();
+        let Some(active) = view.active() else {
+            return Err(Error::new(Reason::SigningUnavailable, "the store has no active signing key"));
+        };
+        if self.private.holds(active.key_id()) { Ok(()) } else { Err(not_held(active.key_id())) }
     }
 
     fn sign(&self, typ: &str, payload: &[u8]) -> Result<String> {
-        jws::sign(typ, payload, &self.key)
+        let view = self.view();
+        let missing = || Error::new(Reason::SigningUnavailable, "the store has no active signing key");
+        let active = view.active().ok_or_else(missing)?;
+        self.private.sign(active.key_id(), typ, payload)
+    }
+
+    /// A manifest that says what one before it said, by the key that is active now.
+    pub(super) fn sign_again(&self, manifest: &Manifest) -> Result<String> {
+        self.sign(TYP_BUNDLE, &manifest.to_bytes()?)
     }
 
     /// The manifest of a version that is being published.

@@ -3,9 +3,10 @@
 use super::signer::Signer;
 use crate::domain::approval::Approval;
 use crate::domain::event::{Event, EventKind, Payload};
+use crate::domain::key::KeyState;
 use crate::domain::name::PolicyName;
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::signing::payload::Manifest;
 use crate::signing::{TYP_BUNDLE, digest_of, event_hash, jws, verify_seal, verify_statement};
 use crate::store::{ActiveRow, ApprovalRow};
@@ -14,7 +15,7 @@ use crate::watch::Verify;
 impl Signer {
     /// Whether the statement of an event is signed and says what its payload says.
     fn states(&self, event: &Event, payload: &Payload) -> bool {
-        let Ok(statement) = verify_statement(&event.statement, self.keys()) else { return false };
+        let Ok(statement) = verify_statement(&event.statement, self.view().known()) else { return false };
         statement.store == payload.store
             && statement.namespace == payload.namespace
             && (statement.epoch, statement.revision) == (payload.epoch, payload.revision)
@@ -29,17 +30,33 @@ impl Signer {
     }
 }
 
+/// The refusal of what a key signed that was revoked.
+pub(super) fn by_revoked_key(key_id: &str) -> Error {
+    let message =
+        format!("it is signed by key {key_id}, which is revoked; have it signed again, or use another version");
+    Error::new(Reason::KeyStateWrong, message).with("key_id", key_id).with("state", KeyState::Revoked.as_str())
+}
+
 impl Signer {
+    /// As `published`, and the key of the manifest was not revoked: the version may be put in force.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`, `KEY_STATE_WRONG`.
+    pub(super) fn publishable(&self, version: &Version) -> Result<()> {
+        self.published(version)?;
+        self.trusted(&mut std::iter::once(version.manifest.as_str())).map_err(|error| error.about(version.name()))
+    }
+
     /// The row of a published version says what its manifest says, and the manifest is of a known key.
     ///
     /// # Errors
     /// `DATA_LOSS`.
-    pub(super) fn published(&self, version: &Version) -> Result<()> {
+    pub(super) fn published(&self, version: &Version) -> Result<Manifest> {
         let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
         if version.state != VersionState::Published {
             return broken("it is not published".to_owned());
         }
-        let signed = jws::verify(&version.manifest, TYP_BUNDLE, self.keys());
+        let signed = jws::verify(&version.manifest, TYP_BUNDLE, self.view().known());
         let manifest = match signed.and_then(|signed| Manifest::from_bytes(&signed.payload)) {
             Ok(manifest) => manifest,
             Err(error) => return broken(format!("its manifest does not verify: {error}")),
@@ -54,7 +71,7 @@ impl Signer {
             && manifest.content_type == version.content_type
             && manifest.author == version.author
             && manifest.publisher == version.publisher;
-        if same { Ok(()) } else { broken("its row says something else than its manifest".to_owned()) }
+        if same { Ok(manifest) } else { broken("its row says something else than its manifest".to_owned()) }
     }
 }
 
@@ -122,10 +139,23 @@ impl Verify for Signer {
         Err(Error::data_loss(format!("{}: its content is not the one that was signed", version.name())))
     }
 
+    fn trusted(&self, tokens: &mut dyn Iterator<Item = &str>) -> Result<()> {
+        let view = self.view();
+        if view.none_revoked() {
+            return Ok(());
+        }
+        let revoked = tokens.filter_map(jws::named_key).find(|key_id| view.trusted().is_revoked(key_id));
+        revoked.map_or(Ok(()), |key_id| Err(by_revoked_key(&key_id)))
+    }
+
+    fn keys_number(&self) -> u64 {
+        self.view().number()
+    }
+
     fn in_force(&self, row: &ActiveRow) -> Result<()> {
         let version = &row.version;
         let broken = |what: String| Err(Error::data_loss(format!("{}: {what}", version.name())));
-        let statement = match verify_statement(&row.statement, self.keys()) {
+        let statement = match verify_statement(&row.statement, self.view().known()) {
             Ok(statement) => statement,
             Err(error) => return broken(format!("its statement does not verify: {error}")),
         };

@@ -111,8 +111,14 @@ impl<'a> Call<'a> {
         Ok(Some((key, KeptAnswer { fingerprint: self.fingerprint.clone(), answer })))
     }
 
-    /// Locks a namespace.
+    /// Locks a namespace, unless this replica can't sign what would come of it.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
+        self.service.check_may_sign(self.context.now).await?;
+        self.begin_unsigned(namespace).await
+    }
+
+    /// Locks a namespace for what needs no signing key.
+    pub(super) async fn begin_unsigned<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
         // Read before the lock: what this replica had read by then must be in the log.
         let read = self.service.hub.read_up_to(namespace);
         let tx = self.service.store.begin(namespace).await?;

@@ -30,6 +30,9 @@ pub enum VerifyError {
     /// No key with this `kid` is known.
     #[error("key is not known")]
     KeyUnknown,
+    /// Trust in the key with this `kid` ended.
+    #[error("key is revoked")]
+    KeyRevoked,
     /// `alg` is not the key's own algorithm (RFC 8725 §3.1).
     #[error("algorithm is not that of the key")]
     AlgorithmMismatch,

@@ -52,17 +52,33 @@ pub fn sign(typ: &str, payload: &[u8], key: &super::PrivateKey) -> crate::domain
     if payload.len() > STATEMENT_MAX_BYTES {
         return Err(Error::internal(format!("payload of {typ} has {} bytes", payload.len())));
     }
-    let public = key.public();
-    let header =
-        Header { alg: public.algorithm().as_str().to_owned(), kid: public.key_id().to_owned(), typ: typ.to_owned() };
-    let header = serde_json::to_vec(&header).map_err(|error| Error::internal(format!("header of {typ}: {error}")))?;
-    let mut token = URL_SAFE_NO_PAD.encode(header);
-    token.push('.');
+    let mut token = head(typ, key.public())?;
     URL_SAFE_NO_PAD.encode_string(payload, &mut token);
     let signature = key.sign(token.as_bytes())?;
     token.push('.');
     URL_SAFE_NO_PAD.encode_string(signature, &mut token);
     Ok(token)
+}
+
+/// What every token of this `typ` and key begins with: the header and its dot.
+///
+/// Errors: `Internal`, in theory alone.
+#[cfg(feature = "server")]
+pub fn head(typ: &str, key: &super::PublicKey) -> crate::domain::Result<String> {
+    let header = Header { alg: key.algorithm().as_str().to_owned(), kid: key.key_id().to_owned(), typ: typ.to_owned() };
+    let header = serde_json::to_vec(&header)
+        .map_err(|error| crate::domain::Error::internal(format!("header of {typ}: {error}")))?;
+    let mut head = URL_SAFE_NO_PAD.encode(header);
+    head.push('.');
+    Ok(head)
+}
+
+/// The key a token names, unverified; none when its header can't be read.
+#[must_use]
+pub fn named_key(token: &str) -> Option<String> {
+    let (header, _) = token.split_once('.')?;
+    let header = decode(header, JWS_HEADER_MAX_BYTES, VerifyError::HeaderTooLarge).ok()?;
+    object::read::<Header>(&header).ok().map(|header| header.kid)
 }
 
 /// Verifies a token of exactly this `typ` by one of these keys.
@@ -79,7 +95,8 @@ pub fn verify(token: &str, typ: &str, keys: &KeySet) -> Result<Verified, VerifyE
         return Err(VerifyError::TypeMismatch);
     }
     let algorithm = Algorithm::parse(&header.alg)?;
-    let key = keys.get(&header.kid).ok_or(VerifyError::KeyUnknown)?;
+    let unknown = || if keys.is_revoked(&header.kid) { VerifyError::KeyRevoked } else { VerifyError::KeyUnknown };
+    let key = keys.get(&header.kid).ok_or_else(unknown)?;
     if key.algorithm() != algorithm {
         return Err(VerifyError::AlgorithmMismatch);
     }

@@ -1,14 +1,15 @@
-//! Key files: PKCS#8 PEM that its owner alone may read.
+//! Key files: PKCS#8 PEM that its owner alone may read, or root's group where root gave it to us.
 //!
 //! Boundary: the file system and nothing else. Invariants: a key that others could have read is never used, and a path
 //! never holds half a key, whoever crashes or races.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
+use zeroize::Zeroizing;
 
 use super::private_key::PrivateKey;
 use super::public_key::Algorithm;
@@ -19,6 +20,9 @@ use crate::domain::digest::hex;
 const KEY_FILE_MAX_BYTES: u64 = 16 * 1024;
 const OWNER_ONLY: u32 = 0o600;
 const GROUP_AND_OTHERS: u32 = 0o077;
+/// All of it but that the group may read.
+const BEYOND_GROUP_READS: u32 = 0o037;
+const ROOT: u32 = 0;
 
 /// Why a key file can't be used. For the operator at start-up: every message names the path.
 #[derive(Debug, thiserror::Error)]
@@ -57,22 +61,37 @@ pub enum KeyFileError {
     },
 }
 
+/// Whether others than us may touch a file of this mode and owner. A Secret that Kubernetes mounts for a user that is not
+/// root belongs to root, and its group, which is the pod's own (`fsGroup`), may read it: there is no other way in.
+fn lets_others_in(mode: u32, owner: u32, ourselves: u32) -> bool {
+    let closed_to = if owner == ROOT && ourselves != ROOT { BEYOND_GROUP_READS } else { GROUP_AND_OTHERS };
+    mode & closed_to != 0
+}
+
 /// Reads a key. A symbolic link is followed, and the mode is that of the file it leads to.
 pub fn read(path: &Path) -> Result<PrivateKey, KeyFileError> {
+    let malformed = |message: String| KeyFileError::Malformed { path: path.to_owned(), message };
+    PrivateKey::from_pem(&read_text(path)?).map_err(|error| malformed(error.message))
+}
+
+/// Reads the text of a key file, which is wiped when it is dropped.
+pub fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let failed = |source| KeyFileError::Io { what: "read", path: path.to_owned(), source };
     let file = File::open(path).map_err(failed)?;
     // Of the open file, so that nobody swaps it between the check and the reading.
-    let mode = file.metadata().map_err(failed)?.permissions().mode() & 0o7777;
-    if mode & GROUP_AND_OTHERS != 0 {
+    let metadata = file.metadata().map_err(failed)?;
+    let mode = metadata.mode() & 0o7777;
+    if lets_others_in(mode, metadata.uid(), nix::unistd::Uid::effective().as_raw()) {
         return Err(KeyFileError::Permissions { path: path.to_owned(), mode });
     }
     let malformed = |message: String| KeyFileError::Malformed { path: path.to_owned(), message };
-    let mut text = String::new();
+    // With room for all of it: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_MAX_BYTES as usize + 1));
     file.take(KEY_FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if text.len() as u64 > KEY_FILE_MAX_BYTES {
         return Err(malformed(format!("it has over {KEY_FILE_MAX_BYTES} bytes")));
     }
-    PrivateKey::from_pem(&text).map_err(|error| malformed(error.message))
+    Ok(text)
 }
 
 /// Reads a key, or makes one in a directory that exists. Of several processes that try at once, one makes the key and
@@ -82,11 +101,27 @@ pub fn read_or_create(path: &Path, algorithm: Algorithm) -> Result<PrivateKey, K
         Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         found => return found,
     }
+    make(path, algorithm)
+}
+
+/// Makes a key at a path in a directory that exists, unless there is a file by now; answers the one that is there.
+fn make(path: &Path, algorithm: Algorithm) -> Result<PrivateKey, KeyFileError> {
     let no_randomness = |_: Error| KeyFileError::NoRandomness { path: path.to_owned() };
     let pem = PrivateKey::generate_pem(algorithm).map_err(no_randomness)?;
     let suffix = random_suffix().map_err(no_randomness)?;
     create(path, &suffix, &pem).map_err(|source| KeyFileError::Io { what: "create", path: path.to_owned(), source })?;
     read(path)
+}
+
+/// Makes a key in a directory that exists, in a file that has its id in its name. Answers the file too.
+pub fn make_named(directory: &Path, algorithm: Algorithm) -> Result<(PathBuf, PrivateKey), KeyFileError> {
+    let no_randomness = |_: Error| KeyFileError::NoRandomness { path: directory.to_owned() };
+    let pem = PrivateKey::generate_pem(algorithm).map_err(no_randomness)?;
+    let made = PrivateKey::from_pem(&pem).map_err(no_randomness)?;
+    let path = directory.join(format!("signing-{}.pem", made.public().key_id()));
+    let suffix = random_suffix().map_err(no_randomness)?;
+    create(&path, &suffix, &pem).map_err(|source| KeyFileError::Io { what: "create", path: path.clone(), source })?;
+    Ok((path, made))
 }
 
 /// Puts `pem` at `path`, unless something is there by now.
@@ -125,6 +160,7 @@ fn random_suffix() -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::sync::Barrier;
 
     use super::*;
@@ -165,6 +201,31 @@ mod tests {
             set_mode(&path, mode);
             assert!(read(&path).is_ok(), "{mode:o}");
         }
+    }
+
+    #[test]
+    fn the_group_of_a_mounted_secret_may_read_it() {
+        let pod = 65_532;
+        for (mode, owner, ourselves, refused) in [
+            (0o440, ROOT, pod, false),
+            (0o400, ROOT, pod, false),
+            (0o640, ROOT, pod, false),
+            (0o660, ROOT, pod, true),
+            (0o444, ROOT, pod, true),
+            (0o440, pod, pod, true),
+            (0o440, ROOT, ROOT, true),
+            (0o600, pod, pod, false),
+        ] {
+            assert_eq!(lets_others_in(mode, owner, ourselves), refused, "{mode:o} of {owner} for {ourselves}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_made_under_its_id() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (path, made) = make_named(directory.path(), Algorithm::EdDsa).expect("a key");
+        assert_eq!(names(directory.path()), [format!("signing-{}.pem", made.public().key_id())]);
+        assert_eq!(read(&path).expect("the same key").public(), made.public());
     }
 
     #[test]

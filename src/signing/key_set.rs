@@ -2,7 +2,7 @@
 //!
 //! Invariant: keys are found by thumbprint in memory alone; a `kid` is never a path, a query or an address.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ pub const JWKS_MAX_KEYS: usize = 20;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeySet {
     by_id: BTreeMap<String, PublicKey>,
+    /// Keys that were known, and whose signatures prove nothing any more.
+    revoked: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +34,22 @@ impl KeySet {
     /// The set of these keys; a key given twice is there once.
     #[must_use]
     pub fn from_keys(keys: Vec<PublicKey>) -> Self {
-        Self { by_id: keys.into_iter().map(|key| (key.key_id().to_owned(), key)).collect() }
+        let by_id = keys.into_iter().map(|key| (key.key_id().to_owned(), key)).collect();
+        Self { by_id, revoked: BTreeSet::new() }
+    }
+
+    /// Ends trust in keys by their ids: they are not in the set, whatever else says so, and refused by that name.
+    #[must_use]
+    pub fn without(mut self, revoked: impl IntoIterator<Item = String>) -> Self {
+        self.revoked.extend(revoked);
+        self.by_id.retain(|key_id, _| !self.revoked.contains(key_id));
+        self
+    }
+
+    /// Whether trust in a key ended.
+    #[must_use]
+    pub fn is_revoked(&self, key_id: &str) -> bool {
+        self.revoked.contains(key_id)
     }
 
     /// Reads a JWKS. One key that is not taken refuses the whole set, with the reason of that key.
@@ -86,6 +103,14 @@ mod tests {
         assert_eq!(set.get(key(2).key_id()), Some(&key(2)));
         assert_eq!(set.get("../keys/1"), None);
         assert_eq!(KeySet::parse_jwks(br#"{"keys":[]}"#), Ok(KeySet::default()));
+    }
+
+    #[test]
+    fn a_revoked_key_is_not_in_the_set() {
+        let set = KeySet::from_keys(vec![key(1), key(2)]).without([key(1).key_id().to_owned()]);
+        assert_eq!(set.get(key(1).key_id()), None);
+        assert!(set.is_revoked(key(1).key_id()) && !set.is_revoked(key(2).key_id()));
+        assert_eq!(set.to_jwks(), KeySet::from_keys(vec![key(2)]).to_jwks());
     }
 
     #[test]

@@ -8,8 +8,12 @@ mod error;
 mod hash;
 pub mod jws;
 #[cfg(feature = "server")]
+mod key_dirs;
+#[cfg(feature = "server")]
 pub mod key_file;
 mod key_set;
+#[cfg(feature = "server")]
+mod key_store;
 mod object;
 pub mod payload;
 #[cfg(feature = "server")]
@@ -21,7 +25,11 @@ mod verify;
 pub use error::VerifyError;
 pub use hash::{active_set_digest, digest_of, event_hash, sha256};
 pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW};
+#[cfg(feature = "server")]
+pub use key_dirs::{KeyDirs, not_held};
 pub use key_set::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, KeySet};
+#[cfg(feature = "server")]
+pub use key_store::KeyStore;
 #[cfg(feature = "server")]
 pub use private_key::PrivateKey;
 pub use public_key::{Algorithm, PublicKey};

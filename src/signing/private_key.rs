@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use zeroize::Zeroizing;
 
 use super::public_key::{Algorithm, PublicKey};
 use crate::domain::{Error, Result};
@@ -36,18 +37,18 @@ impl PrivateKey {
     /// Makes a key, as PKCS#8 PEM that `from_pem` and openssl read.
     ///
     /// Errors: `Internal` when the system has no randomness to give.
-    pub fn generate_pem(algorithm: Algorithm) -> Result<String> {
+    pub fn generate_pem(algorithm: Algorithm) -> Result<Zeroizing<String>> {
         let random = SystemRandom::new();
         let failed = |_| Error::internal("failed to make a key: no randomness");
         let der = match algorithm {
             Algorithm::EdDsa => {
-                let mut seed = [0; ED25519_SEED_BYTES];
-                random.fill(&mut seed).map_err(failed)?;
-                [ED25519_PKCS8_PREFIX.as_slice(), &seed].concat()
+                let mut seed = Zeroizing::new([0; ED25519_SEED_BYTES]);
+                random.fill(seed.as_mut_slice()).map_err(failed)?;
+                Zeroizing::new([ED25519_PKCS8_PREFIX.as_slice(), seed.as_slice()].concat())
             }
             Algorithm::Es256 => {
                 let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random);
-                document.map_err(failed)?.as_ref().to_vec()
+                Zeroizing::new(document.map_err(failed)?.as_ref().to_vec())
             }
         };
         Ok(pem(&der))
@@ -99,9 +100,13 @@ impl fmt::Debug for PrivateKey {
     }
 }
 
-fn pem(der: &[u8]) -> String {
-    let mut text = format!("{PEM_BEGIN}\n");
-    for (index, letter) in STANDARD.encode(der).chars().enumerate() {
+fn pem(der: &[u8]) -> Zeroizing<String> {
+    let body = Zeroizing::new(STANDARD.encode(der));
+    // With room for all of it: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(2 * body.len() + PEM_BEGIN.len() + PEM_END.len()));
+    text.push_str(PEM_BEGIN);
+    text.push('\n');
+    for (index, letter) in body.chars().enumerate() {
         if index > 0 && index % PEM_LINE_CHARS == 0 {
             text.push('\n');
         }
@@ -113,7 +118,7 @@ fn pem(der: &[u8]) -> String {
     text
 }
 
-fn der(text: &str) -> Result<Vec<u8>> {
+fn der(text: &str) -> Result<Zeroizing<Vec<u8>>> {
     let refuse = |what: &str| Err(Error::invalid("key", what));
     let text = text.trim();
     let Some(body) = text.strip_prefix(PEM_BEGIN).and_then(|rest| rest.strip_suffix(PEM_END)) else {
@@ -125,8 +130,10 @@ fn der(text: &str) -> Result<Vec<u8>> {
             "is not one PEM block PRIVATE KEY"
         });
     };
-    let body: String = body.split_ascii_whitespace().collect();
-    STANDARD.decode(body).or_else(|_| refuse("is not base64 between its PEM lines"))
+    let mut letters = Zeroizing::new(String::with_capacity(body.len()));
+    letters.extend(body.split_ascii_whitespace());
+    let der = STANDARD.decode(letters.as_bytes()).map(Zeroizing::new);
+    der.or_else(|_| refuse("is not base64 between its PEM lines"))
 }
 
 #[cfg(test)]
@@ -172,8 +179,8 @@ mod tests {
             (good.replace("PRIVATE", "PUBLIC"), "one PEM block"),
             (good.replace("PRIVATE", "EC PRIVATE"), "pkcs8 -topk8"),
             (good.replace("PRIVATE", "ENCRYPTED PRIVATE"), "is encrypted"),
-            (format!("{good}{good}"), "not base64"),
-            (pem(b"not a key"), "neither an Ed25519 nor a P-256"),
+            ([good.as_str(), good.as_str()].concat(), "not base64"),
+            (pem(b"not a key").to_string(), "neither an Ed25519 nor a P-256"),
         ] {
             let error = PrivateKey::from_pem(&text).expect_err("not a key");
             assert!(error.message.contains(advice), "{}: {advice}", error.message);

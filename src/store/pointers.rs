@@ -11,6 +11,7 @@ use sea_orm::{
 use super::entity::pointer_changes::{Column, Entity, Model};
 use super::entity::{contents, events, policies, versions};
 use super::error::failed;
+use super::manifests::with_newest_manifest;
 use super::rows;
 use super::transaction::ReadTx;
 use crate::domain::digest::Digest;
@@ -181,7 +182,7 @@ impl ReadTx {
         namespace: &NamespaceId,
         targets: &[(&str, i64)],
     ) -> Result<BTreeMap<(String, i64), (Version, Bytes)>> {
-        let rows = versions_of(namespace, targets).all(&self.tx).await.map_err(failed)?;
+        let rows = with_newest_manifest(versions_of(namespace, targets)).all(&self.tx).await.map_err(failed)?;
         let contents = self.contents(&rows).await?;
         rows.into_iter()
             .map(|row| {
@@ -213,7 +214,8 @@ impl ReadTx {
         Ok(contents)
     }
 
-    async fn statements(
+    /// The statements of events, by revision.
+    pub async fn statements(
         &self,
         namespace: &NamespaceId,
         revisions: impl Iterator<Item = i64>,

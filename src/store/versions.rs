@@ -7,6 +7,7 @@ use sea_orm::{
 
 use super::entity::versions::{ActiveModel, Column, Entity};
 use super::error::failed;
+use super::manifests::with_newest_manifest;
 use super::rows;
 use super::transaction::{ReadTx, WriteTx, update_one};
 use crate::domain::command::{Page, VersionFilter};
@@ -33,7 +34,7 @@ fn version_not_found(policy: &PolicyName, version: impl std::fmt::Display) -> Er
 
 impl ReadTx {
     async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
-        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::version).collect()
+        with_newest_manifest(query).all(&self.tx).await.map_err(failed)?.into_iter().map(rows::version).collect()
     }
 
     /// A version by number.
@@ -48,7 +49,7 @@ impl ReadTx {
     /// A version by number, if it is there.
     pub async fn find_version(&self, policy: &PolicyName, number: i64) -> Result<Option<Version>> {
         let key = (policy.namespace.to_string(), policy.policy.to_string(), number);
-        let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
+        let row = with_newest_manifest(Entity::find_by_id(key)).one(&self.tx).await.map_err(failed)?;
         row.map(rows::version).transpose()
     }
 

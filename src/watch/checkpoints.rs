@@ -20,6 +20,8 @@ const EARLIER_REUSE_SECONDS: i64 = 1;
 struct Checkpoint {
     cursor: Cursor,
     checked: Micros,
+    /// Which keys there were: none signed before a change of them is used after it.
+    keys: u64,
     token: Arc<str>,
 }
 
@@ -41,11 +43,12 @@ pub(super) struct Checkpoints {
 impl Checkpoint {
     /// Whether it may speak for a stream at `cursor` that began at `since`. Not one from before it began: another replica
     /// may have signed a newer one for the same subscriber.
-    fn speaks_for(&self, since: Cursor, cursor: Cursor, checked: Micros) -> bool {
+    fn speaks_for(&self, since: Cursor, cursor: Cursor, checked: Micros, keys: u64) -> bool {
         let reuse_seconds = if self.cursor == cursor { HEAD_REUSE_SECONDS } else { EARLIER_REUSE_SECONDS };
         let age_seconds = checked.seconds() - self.checked.seconds();
         (since..=cursor).contains(&self.cursor)
             && self.cursor.epoch == cursor.epoch
+            && self.keys == keys
             && (0..reuse_seconds).contains(&age_seconds)
     }
 }
@@ -59,14 +62,15 @@ impl Feed {
     pub(super) fn checkpoint(&self, view: &View, checked: Micros) -> Result<Arc<str>> {
         let mut kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner);
         let cursor = view.head().cursor;
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.speaks_for(cursor, cursor, checked)) {
+        let proof = &*self.source().proof;
+        let keys = proof.keys_number();
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.speaks_for(cursor, cursor, checked, keys)) {
             return Ok(Arc::clone(&kept.token));
         }
-        let proof = &*self.source().proof;
         let token: Arc<str> = proof.checkpoint(self.namespace(), view.head(), view.digest(proof), checked)?.into();
         // Somebody with an older view must not take the newest checkpoint away.
         if kept.as_ref().is_none_or(|kept| kept.cursor <= cursor) {
-            *kept = Some(Checkpoint { cursor, checked, token: Arc::clone(&token) });
+            *kept = Some(Checkpoint { cursor, checked, keys, token: Arc::clone(&token) });
         }
         Ok(token)
     }
@@ -85,7 +89,8 @@ impl Feed {
             return Ok(Some(encode.heartbeat(None, degraded)));
         }
         let kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let token = match kept.filter(|kept| kept.speaks_for(since, cursor, checked)) {
+        let keys = self.source().proof.keys_number();
+        let token = match kept.filter(|kept| kept.speaks_for(since, cursor, checked, keys)) {
             Some(kept) => kept.token,
             None => {
                 let (view, _) = self.view();
@@ -119,8 +124,8 @@ mod tests {
     #[test]
     fn a_checkpoint_speaks_for_its_head_and_shortly_for_what_follows() {
         let seconds = |seconds: i64| Micros(seconds * 1_000_000);
-        let signed = Checkpoint { cursor: place(1, 16), checked: seconds(100), token: Arc::from("") };
-        let speaks = |since, cursor, now| signed.speaks_for(since, cursor, seconds(now));
+        let signed = Checkpoint { cursor: place(1, 16), checked: seconds(100), keys: 1, token: Arc::from("") };
+        let speaks = |since, cursor, now| signed.speaks_for(since, cursor, seconds(now), 1);
         assert!(speaks(place(1, 3), place(1, 16), 104), "the head of a quiet namespace");
         assert!(!speaks(place(1, 3), place(1, 16), 105), "too old");
         assert!(speaks(place(1, 3), place(1, 20), 100), "a head just before");
@@ -128,5 +133,6 @@ mod tests {
         assert!(!speaks(place(1, 3), place(1, 15), 100), "of what the stream has not sent yet");
         assert!(!speaks(place(1, 18), place(1, 24), 100), "another replica may have signed 18 for the same subscriber");
         assert!(!speaks(place(1, 3), place(2, 20), 100), "of an epoch before");
+        assert!(!signed.speaks_for(place(1, 3), place(1, 16), seconds(100), 2), "the keys changed");
     }
 }

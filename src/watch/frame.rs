@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::encode::Filter;
 use super::source::Source;
+use super::verify::Trusted;
 use crate::domain::bundle::Activation;
 use crate::domain::event::Cursor;
 use crate::domain::limits::ACTIVATION_TARGETS_MAX;
@@ -29,6 +30,7 @@ pub(super) struct Frame {
     activation: Activation,
     content_bytes: usize,
     written: Mutex<Vec<Written>>,
+    trusted: Trusted,
 }
 
 #[derive(Debug)]
@@ -41,11 +43,17 @@ struct Written {
 impl Frame {
     pub(super) fn new(activation: Activation) -> Self {
         let content_bytes = activation.bundles.iter().map(|bundle| bundle.content.len()).sum();
-        Self { activation, content_bytes, written: Mutex::default() }
+        Self { activation, content_bytes, written: Mutex::default(), trusted: Trusted::default() }
     }
 
     pub(super) fn cursor(&self) -> Cursor {
         self.activation.cursor
+    }
+
+    /// Whether it may still be told: nothing in it is by a key that was revoked since.
+    pub(super) fn is_trusted(&self, source: &Source) -> bool {
+        let manifests = self.activation.bundles.iter().map(|bundle| bundle.version.manifest.as_str());
+        self.trusted.check(&*source.proof, manifests.chain([&*self.activation.statement])).is_ok()
     }
 
     /// Bytes that it holds, at most: its contents, and what it keeps of their written forms.

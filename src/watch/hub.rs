@@ -195,6 +195,20 @@ impl Hub {
         self.wake();
     }
 
+    /// Whether everything in force may be served: nothing of it is by a key that was revoked.
+    ///
+    /// # Errors
+    /// `KEY_STATE_WRONG`.
+    pub fn check_trusted(&self, view: &View) -> Result<()> {
+        view.check_trusted(&self.source)
+    }
+
+    /// The namespaces that somebody asked for.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<NamespaceId> {
+        self.feeds().iter().map(|feed| feed.namespace().clone()).collect()
+    }
+
     /// Digest of an active set, as in its checkpoint.
     #[must_use]
     pub fn set_digest(&self, view: &View) -> crate::domain::digest::Digest {

@@ -27,6 +27,7 @@ pub use encode::{Encode, SnapshotEnd};
 pub use feed::{Feed, Freshness, Look};
 pub use hub::{Hub, InForce};
 pub use leases::{Lease, Leases};
+pub use read::check_follows;
 pub use subscription::{Step, Subscription};
 pub use verify::{Attest, Proof, SetEntry, Verify};
 pub use view::View;

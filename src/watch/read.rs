@@ -98,8 +98,11 @@ fn targets(read: &[(Event, Vec<PointerChange>)]) -> Vec<(PolicyId, i64)> {
     targets.into_iter().collect()
 }
 
-/// The epoch is raised by its own kind of event and by nothing else.
-fn check_follows(event: &Event, kind: EventKind, head: Head) -> Result<()> {
+/// An event stands right after a head. The epoch is raised by its own kind of event and by nothing else.
+///
+/// # Errors
+/// `DATA_LOSS`.
+pub fn check_follows(event: &Event, kind: EventKind, head: Head) -> Result<()> {
     let epoch_follows = match kind {
         EventKind::BumpEpoch => event.cursor.epoch > head.cursor.epoch,
         _ => event.cursor.epoch == head.cursor.epoch,

@@ -89,7 +89,7 @@ impl Subscription {
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`.
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
@@ -122,8 +122,13 @@ impl Subscription {
                     }
                 },
             };
-            self.cursor = Some(frame.cursor());
             let source = self.feed.source();
+            if !frame.is_trusted(source) {
+                // Nobody would take it: what is in force now takes its place.
+                (self.cursor, self.page) = (None, None);
+                continue;
+            }
+            self.cursor = Some(frame.cursor());
             if let Some(message) = frame.message(self.feed.namespace(), &self.filter, source) {
                 source.counts.messages_taken.add();
                 return Ok(Step::Message(message));
@@ -154,14 +159,18 @@ impl Subscription {
     }
 
     /// The next part of the snapshot, a new one when none is being taken.
+    ///
+    /// # Errors
+    /// `KEY_STATE_WRONG` while something in force is by a key that was revoked.
     fn part(&mut self) -> Result<Bytes> {
         let source = self.feed.source();
-        source.counts.messages_taken.add();
         let taking = self.snapshot.get_or_insert_with(|| {
             let (view, Freshness { checked, .. }) = self.feed.view();
             let snapshot = view.snapshot(&self.filter);
             Taking { view, snapshot, next_part: 0, checked }
         });
+        taking.snapshot.check_trusted(source)?;
+        source.counts.messages_taken.add();
         let part = taking.next_part;
         if !taking.snapshot.is_last(part) {
             taking.next_part += 1;

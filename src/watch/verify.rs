@@ -1,6 +1,7 @@
 //! What the keys of the store do for the watch plane: prove what was read, and sign that it is the newest.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::bundle::{ActiveBundle, Bundle};
 use crate::domain::digest::Digest;
@@ -20,11 +21,21 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
     /// `DATA_LOSS`.
     fn event(&self, event: &Event) -> Result<Payload>;
 
-    /// The manifest is of a known key and names this version, and the bytes are those it names.
+    /// The manifest is of a known key and names this version, and the bytes are those it names. A key that was revoked is
+    /// known: whether what it signed may be served is `trusted`'s to say.
     ///
     /// # Errors
     /// `DATA_LOSS`.
     fn bundle(&self, version: &Version, content: &[u8]) -> Result<()>;
+
+    /// None of these tokens is by a key that was revoked: asked whenever one of them is about to leave.
+    ///
+    /// # Errors
+    /// `KEY_STATE_WRONG`.
+    fn trusted(&self, tokens: &mut dyn Iterator<Item = &str>) -> Result<()>;
+
+    /// Raised whenever the keys change: what was trusted before has to be asked for again. Never 0.
+    fn keys_number(&self) -> u64;
 
     /// The statement is of a known key and puts this version in force at this revision.
     ///
@@ -57,6 +68,24 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
             return Ok(payload);
         }
         Err(Error::data_loss(format!("{}: its head is not its last event", event.namespace)))
+    }
+}
+
+/// Something that was found trusted, and by which keys.
+#[derive(Debug, Default)]
+pub(super) struct Trusted(AtomicU64);
+
+impl Trusted {
+    /// As `Verify::trusted`, asked once for each change of the keys.
+    pub(super) fn check<'a>(&self, verify: &dyn Verify, mut tokens: impl Iterator<Item = &'a str>) -> Result<()> {
+        // Before the question: a change of the keys meanwhile has it asked again.
+        let number = verify.keys_number();
+        if self.0.load(Ordering::Relaxed) == number {
+            return Ok(());
+        }
+        verify.trusted(&mut tokens)?;
+        self.0.store(number, Ordering::Relaxed);
+        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 
 use super::encode::{Filter, SnapshotEnd};
 use super::source::Source;
-use super::verify::Attest;
+use super::verify::{Attest, Trusted};
+use crate::domain::Result;
 use crate::domain::bundle::ActiveBundle;
 use crate::domain::digest::Digest;
 use crate::domain::event::Head;
@@ -38,6 +39,7 @@ pub struct View {
     head: Head,
     active: Arc<Active>,
     snapshots: Mutex<BTreeMap<Arc<Filter>, Arc<Snapshot>>>,
+    trusted: Trusted,
 }
 
 /// The snapshot of a view for one filter.
@@ -53,6 +55,7 @@ pub(super) struct Snapshot {
     written: Vec<OnceLock<Bytes>>,
     /// The last part, with the checkpoint it was written with.
     last: Mutex<Option<(Arc<str>, Bytes)>>,
+    trusted: Trusted,
 }
 
 impl Active {
@@ -73,7 +76,7 @@ impl Active {
 
 impl View {
     pub(super) fn new(head: Head, active: Arc<Active>) -> Self {
-        Self { head, active, snapshots: Mutex::default() }
+        Self { head, active, snapshots: Mutex::default(), trusted: Trusted::default() }
     }
 
     /// The head it is of.
@@ -95,6 +98,11 @@ impl View {
 
     pub(super) fn digest(&self, attest: &dyn Attest) -> &Digest {
         self.active.digest(attest)
+    }
+
+    /// As `Verify::trusted`, of everything in force.
+    pub(super) fn check_trusted(&self, source: &Source) -> Result<()> {
+        self.trusted.check(&*source.proof, self.bundles().flat_map(ActiveBundle::tokens))
     }
 
     /// The snapshot for a filter: one for all who have the same.
@@ -131,7 +139,16 @@ impl Snapshot {
         }
         parts.push(start..bundles.len());
         let written = std::iter::repeat_with(OnceLock::new).take(parts.len() - 1).collect();
-        Self { bundles, metadata_only, bytes, parts, written, last: Mutex::default() }
+        let (last, trusted) = Default::default();
+        Self { bundles, metadata_only, bytes, parts, written, last, trusted }
+    }
+
+    /// Whether it may be told: nothing in it is by a key that was revoked.
+    ///
+    /// # Errors
+    /// `KEY_STATE_WRONG`.
+    pub(super) fn check_trusted(&self, source: &Source) -> Result<()> {
+        self.trusted.check(&*source.proof, self.bundles.iter().flat_map(ActiveBundle::tokens))
     }
 
     /// Whether this part is the last one, whose end it must be written with.

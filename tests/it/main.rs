@@ -56,6 +56,12 @@ mod idempotency;
 #[cfg(test)]
 mod immutable;
 #[cfg(test)]
+mod keys;
+#[cfg(test)]
+mod keys_files;
+#[cfg(test)]
+mod keys_rotation;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod migrate;

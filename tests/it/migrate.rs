@@ -39,8 +39,8 @@ async fn works(hub: &Hub) {
     assert_eq!(hub.tamper("SELECT count(*) FROM namespaces"), "2");
     assert_eq!(
         hub.tamper("SELECT head_revision FROM namespaces WHERE id = 'system'"),
-        "2",
-        "the namespace and the admin, made by one"
+        "3",
+        "the key, the namespace and the admin, made by one"
     );
 }
 

@@ -4,11 +4,14 @@ use super::both::both;
 use super::fields::{count, etag, namespace};
 use crate::api::page::List;
 use crate::api::pb;
-use crate::domain::command::{CreateNamespace, Page, QuotasPatch, UpdateNamespace};
+use crate::domain::command::{ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, UpdateNamespace};
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Quotas;
 use crate::domain::revocation::{Ended, RevokeToken};
 use crate::domain::{Error, Result};
+
+/// Length of an RFC 7638 thumbprint by SHA-256 in base64url.
+const KEY_ID_CHARS: usize = 43;
 
 /// CreateNamespace.
 ///
@@ -100,4 +103,33 @@ pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
         _ => return Err(Error::invalid("token_id", "exactly one of token_id and subject must be given")),
     };
     Ok(RevokeToken { ended, reason })
+}
+
+/// PrepareSigningKey.
+#[must_use]
+pub fn prepare_key(request: pb::PrepareSigningKeyRequest) -> PrepareKey {
+    PrepareKey { algorithm: request.algorithm }
+}
+
+/// ActivateSigningKey.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn activate_key(request: pb::ActivateSigningKeyRequest) -> Result<ActivateKey> {
+    Ok(ActivateKey { key_id: key_id(request.key_id)?, reason: request.reason })
+}
+
+/// RevokeSigningKey.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn revoke_key(request: pb::RevokeSigningKeyRequest) -> Result<RevokeKey> {
+    Ok(RevokeKey { key_id: key_id(request.key_id)?, reason: request.reason, resign: request.resign })
+}
+
+/// A thumbprint: 43 characters of base64url.
+fn key_id(given: String) -> Result<String> {
+    let is_one =
+        given.len() == KEY_ID_CHARS && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if is_one { Ok(given) } else { Err(Error::invalid("key_id", "is no id of a key: 43 characters of base64url")) }
 }

@@ -12,7 +12,9 @@ mod scope;
 mod subscribers;
 mod sync;
 
-pub use admin::{create_namespace, list_namespaces, revoke_token, update_namespace};
+pub use admin::{
+    activate_key, create_namespace, list_namespaces, prepare_key, revoke_key, revoke_token, update_namespace,
+};
 pub use bindings::{create_role_binding, delete_role_binding, list_role_bindings};
 pub use fields::{delivery, namespace, policy, version};
 pub use lists::{EventList, VersionList, list_events, list_policies, list_versions};

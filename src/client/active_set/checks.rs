@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 
 use super::{ActiveSet, EPOCH_JUMP_MAX, REVISION_JUMP_MAX};
 use crate::api::pb;
+use crate::api::pb::watch_active_response::Message;
 use crate::client::refusal::Refusal;
 use crate::client::snapshot::Policies;
 use crate::domain::event::Cursor;
 use crate::domain::name::{PolicyId, PolicyName};
-use crate::signing::active_set_digest;
 use crate::signing::payload::{Checkpoint, Statement};
+use crate::signing::{KeySet, active_set_digest, jws};
 
 /// A place that a message must carry.
 pub(super) fn place(cursor: Option<&pb::Cursor>) -> Result<Cursor, Refusal> {
@@ -30,6 +31,44 @@ pub(super) fn set_digest(policies: &Policies) -> String {
 }
 
 impl ActiveSet {
+    /// Takes other keys in place of those it trusts. What is held stays: see [`Self::by_revoked_keys`].
+    pub fn trust(&mut self, keys: KeySet) {
+        self.trust.keys = keys;
+    }
+
+    /// Whether a message is signed by a key that is not among those trusted and was not revoked: a newer one, or a
+    /// stranger's. To be asked before [`Self::apply`], which refuses it for good.
+    #[must_use]
+    pub fn names_unknown_key(&self, message: &pb::WatchActiveResponse) -> bool {
+        let is_unknown = |token: &str| {
+            let named = jws::named_key(token);
+            named.is_some_and(|id| self.trust.keys.get(&id).is_none() && !self.trust.keys.is_revoked(&id))
+        };
+        match &message.message {
+            Some(Message::Snapshot(part)) => {
+                let manifests =
+                    part.bundles.iter().filter_map(|active| active.bundle.as_ref()).map(|bundle| &bundle.manifest);
+                let statements = part.bundles.iter().map(|active| &active.statement);
+                manifests.chain(statements).chain([&part.checkpoint]).any(|token| is_unknown(token))
+            }
+            Some(Message::Activation(activation)) => {
+                let manifests = activation.bundles.iter().map(|bundle| &bundle.manifest);
+                manifests.chain([&activation.statement]).any(|token| is_unknown(token))
+            }
+            Some(Message::Heartbeat(heartbeat)) => is_unknown(&heartbeat.checkpoint),
+            Some(Message::Reconnect(_)) | None => false,
+        }
+    }
+
+    /// The policies held whose manifest or statement is by a key that was revoked since. They were verified when they came;
+    /// whether to go on with them is the runtime's to decide. A server that signed them again sends them anew.
+    #[must_use]
+    pub fn by_revoked_keys(&self) -> Vec<PolicyId> {
+        let is_revoked = |token: &str| jws::named_key(token).is_some_and(|id| self.trust.keys.is_revoked(&id));
+        let held = self.policies.values().filter(|held| is_revoked(&held.manifest) || is_revoked(&held.statement));
+        held.map(|held| held.policy.clone()).collect()
+    }
+
     pub(super) fn wants(&self, policy: &PolicyId) -> bool {
         self.wanted.is_empty() || self.wanted.contains(policy)
     }

@@ -78,7 +78,7 @@ fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
     let set = ActiveSetOptions { latest: true, ..Default::default() };
     let labels = [("app".to_owned(), "shop".to_owned())].into();
     let subscriber_id = "runtime-1".to_owned();
-    WatchOptions { namespace: namespace(), keys: signer.keys(), set, resume, subscriber_id, labels }
+    WatchOptions { namespace: namespace(), keys: signer.keys(), learn_keys: false, set, resume, subscriber_id, labels }
 }
 
 #[tokio::test]

@@ -32,6 +32,10 @@ const DRAIN_TIMEOUT_MS: u64 = 20_000;
 const DRAIN_TIMEOUT_MAX_MS: u64 = 22_000;
 const WATCH_RING_EVENTS: usize = 1_024;
 const MAX_WATCH_STREAMS: usize = 20_000;
+/// An hour: whoever keeps keys for so long still knows each one before it signs.
+const KEY_PUBLISH_BEFORE_USE_MS: u64 = 60 * 60 * 1_000;
+/// 30 days.
+const KEY_PUBLISH_BEFORE_USE_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
 const LOG_LEVEL: &str = "info";
 
 /// The configuration in force.
@@ -100,7 +104,12 @@ pub struct TlsConfig {
 pub struct KeysConfig {
     /// Holds `*.pem`.
     pub keys_dir: PathBuf,
-    /// Of the signing key, chosen when the store is made.
+    /// Hold further `signing-*.pem`.
+    pub extra_keys_dirs: Vec<PathBuf>,
+    /// 0 to 30 days. Too high: a key that leaked is replaced late. Too low: subscribers and verifiers that keep keys meet
+    /// signatures of one they don't know.
+    pub publish_before_use: Duration,
+    /// Of the first signing key of a new store.
     pub signing_algorithm: SigningAlgorithm,
     /// `aud` of the local issuer's tokens. One per installation keeps the tokens of one out of the other.
     pub token_audience: String,
@@ -147,6 +156,18 @@ impl Settings {
             auth: self.auth()?,
             keys: KeysConfig {
                 keys_dir: given_path(self.keys_dir.clone()).unwrap_or_else(|| data_dir.join("keys")),
+                extra_keys_dirs: self
+                    .extra_keys_dirs
+                    .clone()
+                    .unwrap_or_default()
+                    .into_iter()
+                    .filter_map(|dir| given_path(Some(dir)))
+                    .collect(),
+                publish_before_use: milliseconds(
+                    "key_publish_before_use_ms",
+                    self.key_publish_before_use_ms.unwrap_or(KEY_PUBLISH_BEFORE_USE_MS),
+                    0..=KEY_PUBLISH_BEFORE_USE_MAX_MS,
+                )?,
                 signing_algorithm: self.signing_algorithm.unwrap_or(SigningAlgorithm::EdDSA),
                 token_audience: given(self.token_audience.clone()).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned()),
             },
@@ -272,6 +293,8 @@ impl Config {
             "stuck_reader_timeout_ms": ms(connections.stuck_reader_timeout),
             "max_content_bytes": listen.max_content_bytes,
             "keys_dir": path(&keys.keys_dir),
+            "extra_keys_dirs": keys.extra_keys_dirs.iter().map(|dir| path(dir)).collect::<Vec<_>>(),
+            "key_publish_before_use_ms": ms(keys.publish_before_use),
             "signing_algorithm": match keys.signing_algorithm {
                 SigningAlgorithm::EdDSA => "EdDSA",
                 SigningAlgorithm::ES256 => "ES256",

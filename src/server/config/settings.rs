@@ -123,7 +123,15 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_KEYS_DIR", value_name = "DIR")]
     pub keys_dir: Option<PathBuf>,
 
-    /// Algorithm of the signing key, chosen when the store is made [default: EdDSA]
+    /// Further directories of signing keys, as mounted Secrets; in a variable separated by commas
+    #[arg(long, env = "POLICYHUB_EXTRA_KEYS_DIRS", value_name = "DIR", value_delimiter = ',')]
+    pub extra_keys_dirs: Option<Vec<PathBuf>>,
+
+    /// How long a new signing key is public before it may sign, at most 2592000000 [default: 3600000]
+    #[arg(long, env = "POLICYHUB_KEY_PUBLISH_BEFORE_USE_MS", value_name = "MS")]
+    pub key_publish_before_use_ms: Option<u64>,
+
+    /// Algorithm of the first signing key of a new store [default: EdDSA]
     #[arg(long, env = "POLICYHUB_SIGNING_ALGORITHM", value_name = "ALG")]
     pub signing_algorithm: Option<SigningAlgorithm>,
 
@@ -267,6 +275,8 @@ impl Settings {
             stuck_reader_timeout_ms: self.stuck_reader_timeout_ms.or(file.stuck_reader_timeout_ms),
             max_content_bytes: self.max_content_bytes.or(file.max_content_bytes),
             keys_dir: self.keys_dir.or(file.keys_dir),
+            extra_keys_dirs: self.extra_keys_dirs.or(file.extra_keys_dirs),
+            key_publish_before_use_ms: self.key_publish_before_use_ms.or(file.key_publish_before_use_ms),
             signing_algorithm: self.signing_algorithm.or(file.signing_algorithm),
             token_audience: self.token_audience.or(file.token_audience),
             issuers: self.issuers.or(file.issuers),

@@ -71,6 +71,8 @@ fn defaults_are_the_documented_ones() {
             "stuck_reader_timeout_ms": 30_000,
             "max_content_bytes": CONTENT_MAX_BYTES,
             "keys_dir": "./policyhub-data/keys",
+            "extra_keys_dirs": [],
+            "key_publish_before_use_ms": 3_600_000,
             "signing_algorithm": "EdDSA",
             "token_audience": "policyhub",
             "issuers": [],

@@ -44,6 +44,7 @@ impl Watcher {
         let options = WatchOptions {
             namespace: keys.namespace.clone(),
             keys: keys.bundles.clone(),
+            learn_keys: true,
             set: ActiveSetOptions { store: Some(keys.store.clone()), ..Default::default() },
             resume: None,
             subscriber_id: "corpus".to_owned(),

@@ -11,6 +11,7 @@ pub mod frames;
 pub mod http;
 pub mod hub;
 pub mod idp;
+pub mod keys;
 pub mod metrics;
 pub mod postgres;
 pub mod proxy;

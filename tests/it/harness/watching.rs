@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use policyhub::client::name::NamespaceId;
-use policyhub::client::signing::{KeySet, PublicKey};
+use policyhub::client::signing::KeySet;
 use policyhub::client::watch::Watch;
-use policyhub::client::{ActiveSetOptions, Change, Client, ClientError, Cursor, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Change, Client, ClientError, Cursor, WatchOptions, pb, trusted_keys, watch};
 
 use super::calls::NAMESPACE;
 
@@ -23,12 +23,8 @@ pub type InForce = BTreeMap<String, (i64, String)>;
 
 /// The keys that bundles and statements are verified with.
 pub async fn keys(client: &Client) -> KeySet {
-    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").keys;
-    let keys = listed.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
-    let parse = |key: &pb::SigningKey| {
-        PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("json")).expect("a public key")
-    };
-    KeySet::from_keys(keys.map(parse).collect())
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+    trusted_keys(&listed).expect("public keys")
 }
 
 /// A watch of everything, from a snapshot on.
@@ -36,6 +32,7 @@ pub async fn everything(client: &Client) -> WatchOptions {
     WatchOptions {
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
         keys: keys(client).await,
+        learn_keys: true,
         set: ActiveSetOptions::default(),
         resume: None,
         subscriber_id: String::new(),

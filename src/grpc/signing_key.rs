@@ -1,0 +1,33 @@
+//! A signing key as it is told: the answer of ListSigningKeys and of what changes keys.
+
+use crate::api::pb;
+use crate::api::time::timestamp;
+use crate::domain::key::KeyState;
+use crate::service::{KeyInfo, KeyPurpose};
+
+/// A key on the wire. Of the seal key no times are known.
+pub(super) fn signing_key(from: KeyInfo) -> pb::SigningKey {
+    let KeyInfo { record, purpose, ready_time } = from;
+    let state = match record.state {
+        KeyState::Prepared => pb::KeyState::Prepared,
+        KeyState::Active => pb::KeyState::Active,
+        KeyState::Retired => pb::KeyState::Retired,
+        KeyState::Revoked => pb::KeyState::Revoked,
+    };
+    let (purpose, prepare_time) = match purpose {
+        KeyPurpose::Bundle => (pb::KeyPurpose::Bundle, Some(record.prepare_time)),
+        KeyPurpose::Seal => (pb::KeyPurpose::Seal, None),
+    };
+    pb::SigningKey {
+        key_id: record.key_id,
+        algorithm: record.algorithm,
+        purpose: purpose.into(),
+        state: state.into(),
+        jwk: record.jwk,
+        prepare_time: prepare_time.map(timestamp),
+        ready_time: ready_time.map(timestamp),
+        activate_time: record.activate_time.map(timestamp),
+        retire_time: record.retire_time.map(timestamp),
+        revoke_time: record.revoke_time.map(timestamp),
+    }
+}

@@ -1,0 +1,16 @@
+//! No core dumps: the memory of a server holds private keys (THREATS T13).
+
+use anyhow::{Context as _, Result};
+use nix::sys::resource::{Resource, setrlimit};
+
+/// Forbids dumps of this process, by its limit and, on Linux, by its own word, which a dump handler of the system obeys
+/// too. Nobody but root can attach to it any more either.
+///
+/// # Errors
+/// When the system refuses.
+pub(super) fn forbid_core_dumps() -> Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).context("failed to forbid core dumps")?;
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_dumpable(false).context("failed to forbid core dumps")?;
+    Ok(())
+}

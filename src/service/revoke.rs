@@ -1,0 +1,82 @@
+//! RevokeSigningKey: trust in a key ends; what it signed is listed, and signed again on request.
+//!
+//! Signed again first, as far as one call goes: what is in force, then the rest. So subscribers hold nothing of the key when
+//! its end is told, and nobody can put anything of it in force meanwhile.
+
+use super::keys::change_key;
+use super::write::Begun;
+use super::{Context, Service};
+use crate::domain::Result;
+use crate::domain::command::RevokeKey;
+use crate::domain::event::{Change, EventKind};
+use crate::domain::key::{KeyChange, KeyState};
+use crate::domain::lifecycle::check_reason;
+use crate::domain::name::NamespaceId;
+use crate::domain::outcome::{KeyChanged, KeyRevoked};
+use crate::signing::PublicKey;
+
+impl Service {
+    /// Ends trust in a key.
+    ///
+    /// # Errors
+    /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `INVALID_ARGUMENT`. Interrupted, the same call goes on where it ended.
+    pub async fn revoke_key(&self, context: &Context, request: RevokeKey) -> Result<KeyRevoked> {
+        check_reason(&request.reason)?;
+        let call = self.call(context, "RevokeSigningKey", &request)?;
+        let mut answer = match call.replayed(&self.store.read().await?).await? {
+            Some(answer) => answer,
+            None => self.revoke(context, &request, &call).await?,
+        };
+        // Here no replica signs with it any more: what it signed until now is all there is.
+        let key = self.public_key(&request.key_id)?;
+        answer.remaining_count = if request.resign {
+            self.resign(context, &key, &request.reason).await?
+        } else {
+            self.signed_by(&key).await?.1
+        };
+        Ok(answer)
+    }
+
+    fn public_key(&self, key_id: &str) -> Result<PublicKey> {
+        super::key_view::public(self.signer.view().ring().get(key_id)?)
+    }
+
+    async fn revoke(
+        &self,
+        context: &Context,
+        request: &RevokeKey,
+        call: &super::write::Call<'_>,
+    ) -> Result<KeyRevoked> {
+        self.follow_keys(context.now).await?;
+        let record = self.signer.view().ring().get(&request.key_id)?.clone();
+        let key = self.public_key(&request.key_id)?;
+        if record.state == KeyState::Revoked && request.resign {
+            let (versions, version_count) = self.signed_by(&key).await?;
+            let (revision, remaining_count) = (record.revision, version_count);
+            return Ok(KeyRevoked { key: record, revision, versions, version_count, remaining_count });
+        }
+        self.signer.view().ring().check_revoke(&request.key_id)?;
+        if let Some(retired) = record.retire_time {
+            self.wait_for_replicas(retired, context.now).await;
+        }
+        let (versions, version_count) = self.signed_by(&key).await?;
+        if request.resign {
+            // Else what is put in force meanwhile might be by this key.
+            self.resign(context, &key, &request.reason).await?;
+        }
+        let write = match call.begin_unsigned(&NamespaceId::system()).await? {
+            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Fresh(write) => write,
+        };
+        let view = self.key_view(&write).await?;
+        view.ring().check_revoke(&request.key_id)?;
+        let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
+        let known = KeyChange { key_id: request.key_id.clone(), algorithm: None, jwk: None };
+        let (write, changed) = change_key(write, &view, &mut change, known, context.now).await?;
+        let KeyChanged { key, revision } = changed;
+        let answer = KeyRevoked { key, revision, versions, version_count, remaining_count: version_count };
+        let answer = write.finish(answer).await?;
+        self.follow_keys(context.now).await?;
+        Ok(answer)
+    }
+}

@@ -1,0 +1,141 @@
+//! Rotation and revocation while everything moves: not one bundle is refused, and none is left out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use policyhub::client::signing::jws::named_key;
+use policyhub::client::watch::Watch;
+use policyhub::client::{Change, Client, pb};
+use tokio::sync::watch as latest;
+
+use crate::harness::calls::{self, NAMESPACE, publish};
+use crate::harness::keys::{AT_ONCE, replicas, revoke, rotate, signing};
+use crate::harness::watching::{self, InForce, held, in_force};
+use crate::harness::{Hub, on_both_databases};
+
+const WRITERS: usize = 3;
+const WATCHERS: usize = 6;
+const ROTATIONS: usize = 2;
+
+fn id(writer: usize) -> String {
+    format!("p{writer}")
+}
+
+/// Puts one version after the other in force until it is told to end, publishing new ones on the way.
+async fn writer(client: Client, number: usize, ends: Arc<AtomicBool>) -> usize {
+    let mut round = 0;
+    while !ends.load(Ordering::Relaxed) {
+        if round % 5 == 4 {
+            publish(&client, &id(number), &format!("a: {round}")).await;
+        }
+        let target = pb::ActivateTarget {
+            policy: calls::policy(&id(number)),
+            version: 1 + (round % 2) as i64,
+            expected_active: None,
+        };
+        let request = pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: vec![target],
+            reason: "a test".to_owned(),
+            request_id: format!("{number}-{round}"),
+            ..Default::default()
+        };
+        client.activate(request).await.expect("an activation");
+        round += 1;
+    }
+    round
+}
+
+/// Reads to a revision that is told at the end. Answers the activations it was told of, and what it holds.
+async fn follow(mut watch: Watch, mut last: latest::Receiver<i64>) -> (Vec<i64>, InForce) {
+    let mut seen = Vec::new();
+    loop {
+        let until = *last.borrow_and_update();
+        if until > 0 && watch.set().cursor().is_some_and(|cursor| cursor.revision >= until) {
+            return (seen, held(&watch));
+        }
+        match watching::next(&mut watch).await.1 {
+            Change::Activated { cursor, .. } => seen.push(cursor.revision),
+            Change::Replaced { .. } => assert!(seen.is_empty(), "a subscriber that keeps up needs no second snapshot"),
+            _ => {}
+        }
+    }
+}
+
+/// Comes new, again and again, with the keys of that moment.
+async fn newcomer(clients: Vec<Client>, ends: Arc<AtomicBool>) -> usize {
+    let mut came = 0;
+    while !ends.load(Ordering::Relaxed) {
+        let client = &clients[came % clients.len()];
+        let mut watch = watching::open(client).await;
+        watching::change(&mut watch).await;
+        assert_eq!(watch.set().by_revoked_keys(), []);
+        came += 1;
+    }
+    came
+}
+
+on_both_databases! {
+    async fn no_bundle_is_refused_while_keys_change(database: Database) {
+        let hubs = replicas(database, AT_ONCE).await;
+        let mut clients = Vec::new();
+        for hub in &hubs {
+            clients.push(hub.client().await);
+        }
+        let client = clients[0].clone();
+        let first = signing(&client).await;
+        for writer in 0..WRITERS {
+            publish(&client, &id(writer), "a: 1").await;
+            publish(&client, &id(writer), "a: 2").await;
+            calls::activate(&client, &id(writer), 2).await;
+        }
+        let start = watching::head(&client).await;
+        let (end, last) = latest::channel(0_i64);
+        let mut watchers = Vec::new();
+        for number in 0..WATCHERS {
+            let client: Client = hubs[number % hubs.len()].client().await;
+            let mut watch = watching::open(&client).await;
+            // All of them begin before the first change.
+            watching::read_to(&mut watch, start).await;
+            watchers.push(tokio::spawn(follow(watch, last.clone())));
+        }
+        let ends = Arc::new(AtomicBool::new(false));
+        let write = |number: usize| tokio::spawn(writer(clients[number % clients.len()].clone(), number, Arc::clone(&ends)));
+        let writers: Vec<_> = (0..WRITERS).map(write).collect();
+        let newcomers = tokio::spawn(newcomer(clients.clone(), Arc::clone(&ends)));
+
+        let mut revoked = vec![first];
+        for rotation in 0..ROTATIONS {
+            let by = &clients[rotation % clients.len()];
+            let next = rotate(by).await;
+            let answer = revoke(by, revoked.last().expect("a key"), true).await.expect("a revocation");
+            assert!(answer.version_count > 0 && answer.remaining_count == 0, "{answer:?}");
+            revoked.push(next);
+        }
+        let newest = revoked.pop().expect("the one that signs");
+        ends.store(true, Ordering::Relaxed);
+        for writer in writers {
+            assert!(writer.await.expect("a writer that got through") > 0);
+        }
+        assert!(newcomers.await.expect("newcomers that were served") > 0);
+
+        let head = watching::head(&client).await;
+        end.send_replace(head);
+        let log = watching::log(&client).await;
+        let moved = log.iter().filter(|event| !event.changes.is_empty());
+        let told: Vec<i64> = moved.map(|event| event.cursor.expect("a cursor").revision).filter(|it| *it > start).collect();
+        let resigned = log.iter().filter(|event| event.kind() == pb::EventKind::Resign).count();
+        assert!(resigned >= ROTATIONS, "{resigned}");
+        let now = in_force(&client).await;
+        for watcher in watchers {
+            assert_eq!(watcher.await.expect("a watcher that refused nothing"), (told.clone(), now.clone()));
+        }
+        for active in watching::get_set(&client).await.bundles {
+            let manifest = active.bundle.expect("a bundle").manifest;
+            for token in [&manifest, &active.statement] {
+                assert_eq!(named_key(token).expect("a key"), newest, "of {revoked:?} nothing is left");
+            }
+        }
+        drop::<Vec<Hub>>(hubs);
+    }
+}
