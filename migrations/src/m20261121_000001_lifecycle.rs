@@ -30,7 +30,8 @@ const TABLES: &[&str] = &[
         versions BIGINT NOT NULL,
         content_bytes BIGINT NOT NULL,
         etag BIGINT NOT NULL,
-        create_time BIGINT NOT NULL)",
+        create_time BIGINT NOT NULL,
+        tag {blob} NOT NULL)",
     "CREATE TABLE policies (
         namespace {text} NOT NULL REFERENCES namespaces (id),
         id {text} NOT NULL,
@@ -43,6 +44,7 @@ const TABLES: &[&str] = &[
         etag BIGINT NOT NULL,
         create_time BIGINT NOT NULL,
         update_time BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, id))",
     "CREATE TABLE contents (digest {text} PRIMARY KEY, bytes {blob} NOT NULL)",
     "CREATE TABLE versions (
@@ -65,6 +67,7 @@ const TABLES: &[&str] = &[
         create_time BIGINT NOT NULL,
         stage_time BIGINT,
         publish_time BIGINT,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number),
         FOREIGN KEY (namespace, policy) REFERENCES policies (namespace, id))",
     // An ended version gives its label back.
@@ -76,6 +79,7 @@ const TABLES: &[&str] = &[
         policy {text} NOT NULL,
         number BIGINT NOT NULL,
         body TEXT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number),
         FOREIGN KEY (namespace, policy, number) REFERENCES versions (namespace, policy, number))",
     "CREATE TABLE events (
@@ -109,6 +113,7 @@ const TABLES: &[&str] = &[
         fingerprint TEXT NOT NULL,
         answer TEXT NOT NULL,
         expire_time BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (principal, method, request_id))",
     "CREATE INDEX idempotency_expire ON idempotency (expire_time)",
 ];

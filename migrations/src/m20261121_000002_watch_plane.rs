@@ -47,6 +47,7 @@ const TABLES: &[&str] = &[
         active_revision BIGINT NOT NULL,
         recorder TEXT NOT NULL,
         create_time BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, id),
         FOREIGN KEY (namespace, policy, version) REFERENCES versions (namespace, policy, number),
         FOREIGN KEY (namespace, revision) REFERENCES events (namespace, revision))",

@@ -23,6 +23,7 @@ const TABLES: &[&str] = &[
         creator TEXT NOT NULL,
         create_time BIGINT NOT NULL,
         revision BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, id))",
     "CREATE UNIQUE INDEX role_bindings_member ON role_bindings (namespace, member, role)",
     // `revision` is the event of the decision.
@@ -36,6 +37,7 @@ const TABLES: &[&str] = &[
         create_time BIGINT NOT NULL,
         expire_time BIGINT NOT NULL,
         revision BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number, approver),
         FOREIGN KEY (namespace, policy, number) REFERENCES versions (namespace, policy, number))",
     // Times are NULL until it happened.
@@ -48,7 +50,8 @@ const TABLES: &[&str] = &[
         activate_time BIGINT,
         retire_time BIGINT,
         revoke_time BIGINT,
-        revision BIGINT NOT NULL)",
+        revision BIGINT NOT NULL,
+        tag {blob} NOT NULL)",
     // Manifests of published versions whose key was revoked, signed again by another key. The newest counts.
     "CREATE TABLE manifests (
         namespace {text} NOT NULL,
@@ -57,6 +60,7 @@ const TABLES: &[&str] = &[
         key_id {text} NOT NULL,
         manifest TEXT NOT NULL,
         revision BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (namespace, policy, number, key_id),
         FOREIGN KEY (namespace, policy, number) REFERENCES versions (namespace, policy, number))",
     // `kind` says what `value` is: TOKEN, a `jti`; SUBJECT, an actor whose tokens issued before `time` are ended.
@@ -65,6 +69,7 @@ const TABLES: &[&str] = &[
         value {text} NOT NULL,
         time BIGINT NOT NULL,
         revision BIGINT NOT NULL,
+        tag {blob} NOT NULL,
         PRIMARY KEY (kind, value))",
 ];
 

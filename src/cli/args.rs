@@ -8,11 +8,11 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
 use super::{
-    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace,
+    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, export, history, keys,
 };
 use super::{
-    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token, verify,
-    watch,
+    namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
+    verify, watch,
 };
 use crate::client::name::NamespaceId;
 
@@ -84,6 +84,7 @@ pub enum Command {
     Subscribers(subscribers::Arguments),
     Convergence(convergence::Arguments),
     Verify(verify::Arguments),
+    Export(export::Arguments),
     /// Namespaces: create, list, show, update
     #[command(subcommand)]
     Namespace(namespace::Commands),
@@ -220,6 +221,11 @@ mod tests {
             "run record job/7 pricing --at 1:42",
             "run get job/7",
             "verify --jwks k --manifest m --content c --statement s",
+            "verify --log",
+            "verify --log team-a --jwks k --seal-jwks s",
+            "verify --log --from f --expect-head 1:2:0000000000000000000000000000000000000000000000000000000000000000",
+            "export team-a --out f",
+            "keys list --seal-jwks",
             "namespace create team-a --description x",
             "namespace list",
             "namespace show team-a",

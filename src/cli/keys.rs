@@ -9,7 +9,7 @@ use super::output::{print_json, say};
 use super::session::Session;
 use super::text;
 use crate::client::signing::KeySet;
-use crate::client::{pb, trusted_keys};
+use crate::client::{pb, seal_keys, trusted_keys};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -31,6 +31,9 @@ pub struct List {
     /// Print the keys that bundles are verified with as a JWK Set, for `watch --jwks` and `verify --jwks`
     #[arg(long)]
     jwks: bool,
+    /// Print the keys that seals of events are verified with as a JWK Set, for `verify --log --seal-jwks`
+    #[arg(long, conflicts_with = "jwks")]
+    seal_jwks: bool,
 }
 
 /// Make a key public that will sign later
@@ -112,6 +115,9 @@ async fn show(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let response = list(session).await?;
     if arguments.jwks {
         return print_json(&trusted_keys(&response)?.to_jwks());
+    }
+    if arguments.seal_jwks {
+        return print_json(&seal_keys(&response)?.to_jwks());
     }
     session.output.print(&response, |response| {
         let rows: Vec<Vec<String>> = response.keys.iter().map(row).collect();

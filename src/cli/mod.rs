@@ -22,6 +22,7 @@ mod diff;
 mod draft;
 mod epoch;
 mod events;
+mod export;
 mod history;
 mod keys;
 mod namespace;
@@ -41,6 +42,7 @@ mod stage;
 mod subscribers;
 mod token;
 mod verify;
+mod verify_log;
 mod watch;
 
 pub use args::Cli;

@@ -9,11 +9,11 @@ use super::failure::{Usage, exit_code, explain};
 use super::output::say;
 use super::session::Session;
 use super::{
-    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, history, keys, namespace,
+    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, export, history, keys,
 };
 use super::{
-    policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token, verify,
-    watch,
+    namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
+    verify, verify_log, watch,
 };
 
 /// How long work that can't be stopped may hold up the end of the process.
@@ -53,7 +53,13 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Epoch(command) => epoch::run(global.output, command).await,
         Command::Config(command) => server_commands::config(command),
         Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
-        Command::Verify(arguments) => verify::run(global.output, &arguments),
+        Command::Verify(arguments) => match arguments.of_log() {
+            None => verify::run(global.output, &arguments),
+            Some(log) => match &log.from {
+                Some(from) => verify_log::run_offline(global.output, log, from),
+                None => verify_log::run_online(&Session::open(global).await?, log).await,
+            },
+        },
         command => {
             check(&command)?;
             call(&Session::open(global).await?, command).await
@@ -92,6 +98,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Watch(arguments) => watch::run(session, arguments).await,
         Command::Subscribers(arguments) => subscribers::run(session, arguments).await,
         Command::Convergence(arguments) => convergence::run(session, arguments).await,
+        Command::Export(arguments) => export::run(session, arguments).await,
         Command::Run(command) => runs::run(session, command).await,
         Command::Role(command) => role::run(session, command).await,
         Command::Namespace(command) => namespace::run(session, command).await,

@@ -1,4 +1,4 @@
-//! `policyhub verify`: offline, no server and no token.
+//! `policyhub verify`: saved files, offline, without a server and a token; or with `--log` a whole log.
 
 use std::path::{Path, PathBuf};
 
@@ -7,35 +7,71 @@ use clap::Args;
 use serde_json::json;
 
 use super::content;
+use super::failure::Usage;
 use super::keys;
 use super::output::{Format, print_json, write_stdout};
 use super::text;
-use crate::client::verify_saved;
+use super::verify_log::head;
+use crate::client::name::NamespaceId;
+use crate::client::{Head, verify_saved};
 
-/// Verify saved files without a server
+/// Verify saved files without a server, or the log of a namespace
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub verify --jwks keys.json --manifest out/pricing/manifest.jws \\\n    \
-                        --content out/pricing/content --statement out/pricing/statement.jws")]
+                        --content out/pricing/content --statement out/pricing/statement.jws\n  \
+                        policyhub verify --log team-a --jwks keys.json --seal-jwks seals.json\n  \
+                        policyhub verify --log --from team-a.jsonl")]
 pub struct Arguments {
-    /// The keys to trust, as a JWK Set
-    #[arg(long, value_name = "FILE")]
-    jwks: PathBuf,
+    #[command(flatten)]
+    log: LogArguments,
     /// The manifest, compact JWS
-    #[arg(long, value_name = "FILE")]
-    manifest: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    manifest: Option<PathBuf>,
     /// The exact content
-    #[arg(long, value_name = "FILE")]
-    content: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    content: Option<PathBuf>,
     /// The statement that put it in force, compact JWS
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
 }
 
-/// Runs it.
+/// What the check of a log is told, and the keys.
+#[derive(Debug, Args)]
+pub struct LogArguments {
+    /// Verify the log of this namespace instead [default: that of --namespace]
+    #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, conflicts_with_all = ["manifest", "content", "statement"],
+          value_parser = |text: &str| NamespaceId::parse("namespace", text))]
+    pub log: Option<Option<NamespaceId>>,
+    /// The archive that `policyhub export` wrote; nothing is asked of a server then
+    #[arg(long, value_name = "FILE", requires = "log")]
+    pub from: Option<PathBuf>,
+    /// An event that the log must have, as the last verdict printed its head
+    #[arg(long, value_name = "EPOCH:REVISION:HASH", requires = "log", value_parser = head)]
+    pub expect_head: Option<Head>,
+    /// The keys to trust for bundles and statements, as a JWK Set
+    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    pub jwks: Option<PathBuf>,
+    /// The keys to trust for seals of events, as a JWK Set
+    #[arg(long, value_name = "FILE", requires = "log")]
+    pub seal_jwks: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// What it is told of a log, when it is about one.
+    pub fn of_log(&self) -> Option<&LogArguments> {
+        self.log.log.is_some().then_some(&self.log)
+    }
+}
+
+/// Runs it on saved files.
 pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
-    let keys = keys::read_jwks(&arguments.jwks)?;
-    let manifest = read_token(&arguments.manifest)?;
-    let content = content::read(&arguments.content)?;
+    let given = arguments.log.jwks.as_deref().zip(arguments.manifest.as_deref()).zip(arguments.content.as_deref());
+    let Some(((jwks, manifest), content)) = given else {
+        return Err(Usage("give --jwks, --manifest and --content, or --log".to_owned()).into());
+    };
+    let keys = keys::read_jwks(jwks)?;
+    let manifest = read_token(manifest)?;
+    let content = content::read(content)?;
     let statement = arguments.statement.as_deref().map(read_token).transpose()?;
     let (manifest, statement) =
         verify_saved(&manifest, &content, statement.as_deref(), &keys).context("failed to verify")?;

@@ -16,6 +16,9 @@ use crate::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 /// How long one try of a call may take. A server answers sooner, also when its database is down.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long the check of a log may take. The server checks thousands of events per second.
+const AUDIT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
 fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
@@ -94,8 +97,6 @@ reads!(admin {
     list_role_bindings(ListRoleBindingsRequest) -> ListRoleBindingsResponse, "Who has which role.";
     list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse,
         "The public keys that bundles, statements, checkpoints and seals are verified with.";
-    verify_log(VerifyLogRequest) -> VerifyLogResponse,
-        "Checks the chain, the seals, the statements and the manifests of a namespace.";
 });
 
 mutations!(admin {
@@ -112,6 +113,11 @@ mutations!(admin {
 });
 
 impl Client {
+    /// Checks the chain, the seals, the statements, the manifests and the rows of a namespace. Takes as long as its log is.
+    pub async fn verify_log(&self, request: pb::VerifyLogRequest) -> Result<pb::VerifyLogResponse, ClientError> {
+        Ok(self.admin.clone().verify_log(timed(request, AUDIT_TIMEOUT)).await?.into_inner())
+    }
+
     /// How far an activation has come. Takes as long as the request asks to wait.
     pub async fn get_convergence(
         &self,

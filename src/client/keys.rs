@@ -24,6 +24,25 @@ pub fn trusted_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Cl
     Ok(KeySet::from_keys(keys).without(revoked))
 }
 
+/// The keys that seals of events may be verified with.
+///
+/// # Errors
+/// As `trusted_keys`.
+pub fn seal_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
+    let keys = response.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Seal);
+    Ok(KeySet::from_keys(keys.map(public).collect::<Result<Vec<_>, _>>()?))
+}
+
+/// The keys that the statements and manifests of a log may be verified with: also those that were revoked since, for the
+/// seals prove what they signed before.
+///
+/// # Errors
+/// As `trusted_keys`.
+pub fn log_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
+    let keys = response.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
+    Ok(KeySet::from_keys(keys.map(public).collect::<Result<Vec<_>, _>>()?))
+}
+
 fn public(key: &pb::SigningKey) -> Result<PublicKey, ClientError> {
     let unusable =
         |what: String| ClientError::local(Code::Internal, format!("key {} can't be used: {what}", key.key_id));

@@ -5,11 +5,13 @@
 //! place in the log were checked.
 
 pub mod active_set;
+pub mod archive;
 pub mod bundle;
 pub mod calls;
 pub mod channel;
 pub mod error;
 pub mod keys;
+pub mod log;
 pub mod offline;
 pub mod refusal;
 pub mod retry;
@@ -18,10 +20,12 @@ pub mod watch;
 mod snapshot;
 
 pub use active_set::{ActiveSet, ActiveSetOptions, Change};
+pub use archive::{ArchiveCheck, ArchiveError, ArchiveWriter, verify_archive};
 pub use bundle::ActivePolicy;
 pub use channel::{Client, ClientIdentity};
 pub use error::ClientError;
-pub use keys::trusted_keys;
+pub use keys::{log_keys, seal_keys, trusted_keys};
+pub use log::{Read, ReadError, read_log};
 pub use offline::verify_saved;
 pub use refusal::Refusal;
 pub use watch::{WatchError, WatchOptions, watch};
@@ -31,10 +35,14 @@ pub use crate::api::pb;
 /// The canonical codes of errors.
 pub use tonic::Code;
 
+/// What does not hold.
+pub use crate::domain::audit::{Finding, Findings};
+/// Hashes in text and back.
+pub use crate::domain::digest::{hex, unhex};
 /// The stable words of errors.
 pub use crate::domain::error::Reason;
 /// Places in a log.
-pub use crate::domain::event::Cursor;
+pub use crate::domain::event::{Cursor, Head};
 /// Largest content there is.
 pub use crate::domain::limits::CONTENT_MAX_BYTES;
 /// Names, as callers write them.

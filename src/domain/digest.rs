@@ -50,6 +50,18 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// The bytes of lower-case hex; none when it is not.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digit = |letter: u8| match letter {
+        b'0'..=b'9' => Some(letter - b'0'),
+        b'a'..=b'f' => Some(letter - b'a' + 10),
+        _ => None,
+    };
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| if let [high, low] = pair { Some(digit(*high)? << 4 | digit(*low)?) } else { None }).collect()
+}
+
 impl TryFrom<String> for Digest {
     type Error = Error;
     fn try_from(text: String) -> Result<Self> {

@@ -73,6 +73,18 @@ pub struct VersionChange {
     pub digest: Digest,
 }
 
+/// One row that was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowChange {
+    /// Its table.
+    pub table: String,
+    /// Its primary key, parts between slashes, without the namespace of the log.
+    pub key: String,
+    /// Digest of what it says; none when it was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+}
+
 /// What a change says of itself, before the log gives it a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -131,6 +143,9 @@ pub struct Payload {
     /// Digest of the statement that stands beside the payload, so that the chain covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_digest: Option<Digest>,
+    /// The rows that were written beside it, in order of table and key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<RowChange>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -228,7 +243,25 @@ impl Cursor {
     }
 }
 
+impl Event {
+    /// Whether it stands right after `head`: the next revision, its hash, and an epoch that is raised by its own kind of
+    /// event and by nothing else. Before the first event the epoch is whatever that one says.
+    #[must_use]
+    pub fn follows(&self, kind: EventKind, head: Head) -> bool {
+        let epoch_follows = match kind {
+            EventKind::BumpEpoch => self.cursor.epoch > head.cursor.epoch,
+            _ => self.cursor.epoch == head.cursor.epoch,
+        };
+        self.cursor.revision == head.cursor.revision + 1
+            && self.prev_hash == head.hash
+            && (epoch_follows || head.cursor.revision == 0)
+    }
+}
+
 impl Head {
+    /// The end of a log without events.
+    pub const EMPTY: Self = Self { cursor: Cursor::NONE, hash: [0; 32] };
+
     /// Where the next event will stand.
     #[must_use]
     pub fn next(&self) -> Cursor {

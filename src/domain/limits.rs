@@ -85,6 +85,12 @@ pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
 pub const TOKEN_GROUPS_MAX: usize = 200;
 /// Most revocations that are remembered at once: each replica holds them in memory.
 pub const REVOCATIONS_MAX: u64 = 100_000;
+/// Findings that the check of a log names; the others are counted.
+pub const FINDINGS_MAX: usize = 100;
+/// Longest line of an archive: a content in base64, or an event with the largest schema of a policy in it.
+pub const ARCHIVE_LINE_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Longest text of a finding: what a hand wrote into a row may be of any length.
+pub const FINDING_MAX_CHARS: usize = 256;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.
 pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;
 /// Most signing keys that are not revoked: as many as a verifier takes in one key set.

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod approval;
+pub mod audit;
 pub mod binding;
 pub mod bundle;
 pub mod command;
@@ -25,6 +26,7 @@ pub mod report;
 pub mod revocation;
 pub mod run;
 pub mod subscriber;
+pub mod tag;
 pub mod time;
 pub mod version;
 

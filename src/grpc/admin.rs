@@ -2,7 +2,7 @@
 
 use tonic::{Request, Response, Status};
 
-use super::handler::{Handler, unimplemented};
+use super::handler::Handler;
 use super::signing_key::signing_key;
 use crate::api::pb::admin_service_server::AdminService;
 use crate::api::status::status;
@@ -128,7 +128,10 @@ impl AdminService for AdminHandler {
         Ok(Response::new(pb::RevokeTokenResponse { revision }))
     }
 
-    async fn verify_log(&self, _: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {
-        unimplemented("VerifyLog")
+    async fn verify_log(&self, asked: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {
+        self.0.read(&asked).await?;
+        let (namespace, after) = request::verify_log(asked.get_ref()).map_err(status)?;
+        let verdict = self.0.service.verify_log(&namespace, after).await.map_err(status)?;
+        Ok(Response::new(response::verdict(verdict)))
     }
 }

@@ -3,6 +3,7 @@
 //! The listener makes one per connection and puts it into the extensions of every request. A call that came another way
 //! has one of its own, which never ends.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -37,12 +38,25 @@ pub struct Connection {
 
 #[derive(Debug, Default)]
 struct Shared {
+    peer: Option<SocketAddr>,
     ending: CancellationToken,
     why: OnceLock<Ending>,
     watches: AtomicUsize,
 }
 
 impl Connection {
+    /// A connection of a peer.
+    #[must_use]
+    pub fn from(peer: Option<SocketAddr>) -> Self {
+        Self { shared: Arc::new(Shared { peer, ..Shared::default() }) }
+    }
+
+    /// Who is at its other end, as far as the network says.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.shared.peer
+    }
+
     /// The connection a request came by.
     #[must_use]
     pub fn of<T>(request: &tonic::Request<T>) -> Self {

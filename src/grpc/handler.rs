@@ -67,8 +67,3 @@ impl Handler {
         Ok(Context { principal: principal.clone(), grants, delivery, now })
     }
 }
-
-/// The answer of an RPC whose work is not in this version.
-pub(super) fn unimplemented<T>(rpc: &str) -> Result<T, Status> {
-    Err(status(Error::new(Reason::Unimplemented, format!("{rpc} is not in this version of the server"))))
-}

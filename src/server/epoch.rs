@@ -1,5 +1,7 @@
 //! `policyhub epoch`: on the server's machine, with its database and its keys; servers may be running.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result};
 
 use super::clock;
@@ -11,6 +13,7 @@ use super::telemetry::Telemetry;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::service::{Bump, Bumped, Signer};
+use crate::signing::RowTagKey;
 use crate::store::Store;
 
 /// What the store says of its epochs.
@@ -67,7 +70,8 @@ fn load(settings: Settings) -> Result<(Config, Telemetry)> {
 
 async fn open(config: &Config) -> Result<(Store, Signer)> {
     let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
-    let store = database(&config.storage)?.open(false).await?;
+    let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
+    let store = database(&config.storage)?.open(false, tags).await?;
     let signer = identify(&store, keys, &config.keys).await?;
     store.remember(high_water(&config.storage.data_dir), signer.store());
     Ok((store, signer))

@@ -33,6 +33,7 @@ pub struct Metrics {
     connections: Connections,
     wakes: Counter<u64>,
     reloads: Counter<u64>,
+    denied: Counter<u64>,
     // Dropping the provider would end its instruments.
     _provider: SdkMeterProvider,
 }
@@ -66,7 +67,11 @@ impl Metrics {
             .u64_counter("policyhub_reloads")
             .with_description("reads of TLS files and of issuers' keys while serving, by source and result")
             .build();
-        Ok(Self { registry, calls, latency, connections, wakes, reloads, meter, _provider: provider })
+        let denied = meter
+            .u64_counter("policyhub_denied_calls")
+            .with_description("calls refused for who asked, by reason")
+            .build();
+        Ok(Self { registry, calls, latency, connections, wakes, reloads, denied, meter, _provider: provider })
     }
 
     /// Shows what the watch plane counts.
@@ -140,6 +145,21 @@ impl Metrics {
             .build();
     }
 
+    /// Shows what the checks of the logs found.
+    pub(super) fn observe_audits(&self, service: Arc<Service>) {
+        let checks = service.clone();
+        self.meter
+            .u64_observable_counter("policyhub_audit_checks")
+            .with_description("checks of a whole log and of the rows of its namespace")
+            .with_callback(move |checked| checked.observe(checks.audit_counts().0, &[]))
+            .build();
+        self.meter
+            .u64_observable_gauge("policyhub_audit_findings")
+            .with_description("what does not hold in the logs and rows of all namespaces, as of their last check")
+            .with_callback(move |findings| findings.observe(service.audit_counts().1, &[]))
+            .build();
+    }
+
     /// Shows the state of the store from now on.
     pub(super) fn observe_store(&self, store: &Store) {
         let gauge = |name, description, is: fn(&Store) -> bool| {
@@ -174,6 +194,11 @@ impl Metrics {
     pub(super) fn reloaded(&self, source: &str, well: bool) {
         let result = if well { "ok" } else { "failed" };
         self.reloads.add(1, &[KeyValue::new("source", source.to_owned()), KeyValue::new("result", result)]);
+    }
+
+    /// Counts a call that was refused for who asked. `reason` is one of ours.
+    pub(super) fn denied(&self, reason: String) {
+        self.denied.add(1, &[KeyValue::new("reason", reason)]);
     }
 
     /// Counts one call. `method` is one of the proto's: nothing a caller invents becomes a label.

@@ -6,6 +6,7 @@ mod clock;
 pub mod config;
 mod core_dumps;
 mod data_dir;
+mod denials;
 mod epoch;
 mod https;
 mod issuers;

@@ -18,8 +18,10 @@ use tower::{Layer, Service};
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
+use super::denials::{Denials, is_denial};
 use super::metrics::Metrics;
 use crate::api::pb::DESCRIPTORS;
+use crate::grpc::Connection;
 
 /// The header of W3C Trace Context that names the caller's span.
 const TRACE_PARENT: &str = "traceparent";
@@ -31,13 +33,14 @@ const OTHER: &str = "other";
 pub struct ObserveLayer {
     // Shared: the layers are cloned for each call.
     metrics: Arc<Metrics>,
+    denials: Arc<Denials>,
     methods: Arc<BTreeMap<String, &'static str>>,
 }
 
 impl ObserveLayer {
-    /// A layer that counts into `metrics`, one row per method of the descriptor set.
+    /// A layer that counts into `metrics`, one row per method of the descriptor set, and tells `denials` of refusals.
     #[must_use]
-    pub fn new(metrics: Metrics) -> Self {
+    pub fn new(metrics: Metrics, denials: Arc<Denials>) -> Self {
         let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap_or_default();
         let mut methods = BTreeMap::new();
         for file in &set.file {
@@ -50,7 +53,7 @@ impl ObserveLayer {
                 }
             }
         }
-        Self { metrics: Arc::new(metrics), methods: Arc::new(methods) }
+        Self { metrics: Arc::new(metrics), denials, methods: Arc::new(methods) }
     }
 }
 
@@ -92,14 +95,19 @@ where
             // Without a collector there is no layer to take a parent: nothing to join.
             let _ = span.set_parent(parent);
         }
+        let peer = request.extensions().get::<Connection>().and_then(Connection::peer);
         let started = Instant::now();
-        let metrics = self.layer.metrics.clone();
+        let (metrics, denials) = (self.layer.metrics.clone(), self.layer.denials.clone());
         let answer = span.in_scope(|| self.inner.call(request));
         Box::pin(
             async move {
                 let answer = answer.await;
                 if let Ok(response) = &answer {
-                    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+                    let status = Status::from_header_map(response.headers());
+                    let code = status.as_ref().map_or(Code::Ok, Status::code);
+                    if let Some(status) = status.as_ref().filter(|status| is_denial(status.code())) {
+                        metrics.denied(denials.denied(method, status, peer, Instant::now()));
+                    }
                     let elapsed = started.elapsed();
                     metrics.called(method, code, elapsed);
                     let elapsed_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);

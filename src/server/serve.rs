@@ -24,6 +24,7 @@ use crate::auth::Verifier;
 use crate::domain::event::Cursor;
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
+use crate::signing::RowTagKey;
 use crate::store::{Database, Store};
 use crate::watch::{Hub, Leases};
 
@@ -99,7 +100,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
 
     let database = database(&config.storage)?;
     let database_lock = lock_file(&database)?;
-    let store = database.open(config.storage.migrate).await?;
+    let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
+    let store = database.open(config.storage.migrate, tags).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     store.remember(data_dir.high_water(), signer.store());
     store.examine().await.context("failed to compare the database with what was seen of it")?;
@@ -156,8 +158,7 @@ pub async fn migrate(settings: Settings) -> Result<()> {
     {
         make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
-    database.open(true).await?.close().await;
-    Ok(())
+    Ok(database.migrate().await?)
 }
 
 pub(super) fn database(config: &StorageConfig) -> Result<Database> {

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::clock;
+use super::denials::{DENIALS_INTERVAL, Denials};
 use super::keys::existing_issuer;
 use super::listen::Tls;
 use super::metrics::Metrics;
@@ -30,6 +31,9 @@ const TLS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Between two looks at the signing keys: one query each. Too high: writes look first, see `limits::KEY_SPREAD_SECONDS`.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rest after the check of a log, by the time it took: a tenth of one core at most.
+const AUDIT_REST_FACTOR: u32 = 9;
 
 /// Writes the admin's token, mode 0600.
 pub(super) fn write_admin_token(issuer: &LocalIssuer, path: &Path) -> Result<()> {
@@ -136,6 +140,29 @@ pub(super) async fn follow_keys(service: Arc<Service>) {
             }
             _ => {}
         }
+    }
+}
+
+/// Tells how many refusals had no line of their own, for ever.
+pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
+    let mut round = tokio::time::interval(DENIALS_INTERVAL);
+    loop {
+        round.tick().await;
+        denials.sum_up();
+    }
+}
+
+/// Checks one log after the other, for ever: what was edited in the database is found even if nobody asks for it.
+pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
+    let mut after = String::new();
+    loop {
+        let started = Instant::now();
+        match service.verify_next_log(&after).await {
+            Ok(checked) => after = checked.map(|namespace| namespace.to_string()).unwrap_or_default(),
+            Err(error) => tracing::debug!(%error, detail = error.internal, "failed to check a log"),
+        }
+        // After the last one it goes on with the first, and never takes more than its share.
+        tokio::time::sleep(interval.max(started.elapsed() * AUDIT_REST_FACTOR)).await;
     }
 }
 

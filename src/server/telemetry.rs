@@ -32,7 +32,7 @@ impl Telemetry {
         let directives =
             format!("opentelemetry=warn,opentelemetry_sdk=warn,{},sea_orm=info,sqlx=info", config.log_level);
         let filter = EnvFilter::try_new(directives).context("failed to read log_level")?;
-        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match config.log_format {
             LogFormat::Json => lines.json().boxed(),
             LogFormat::Text => lines.with_ansi(false).boxed(),

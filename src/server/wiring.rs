@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::net::TcpListener;
@@ -21,6 +21,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::config::{Config, StorageConfig};
 use super::data_dir::DataDir;
+use super::denials::Denials;
 use super::issuers::Keeper;
 use super::listen::{GrpcService, Listener, Tls, serve_http};
 use super::metrics::Metrics;
@@ -85,6 +86,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     metrics.watch(&parts.hub.counts());
     metrics.observe_leases(parts.leases.clone());
     metrics.observe_service(parts.service.clone());
+    metrics.observe_audits(parts.service.clone());
 
     let (health, health_service) = tonic_health::server::health_reporter();
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
@@ -96,13 +98,14 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
     let services = add_services(Routes::new(health_service), &parts.service, recheck, settings);
     let routes = add_reflection(services)?;
+    let denials = Arc::new(Denials::new(Instant::now()));
     let listener = Listener {
         socket: parts.grpc,
         tls: parts.tls.clone(),
         limits: connections,
         drain_timeout: listen.drain_timeout,
         metrics: metrics.clone(),
-        service: layered(routes, parts.verifier.clone(), metrics.clone(), listen.max_content_bytes),
+        service: layered(routes, parts.verifier.clone(), metrics.clone(), denials.clone(), listen.max_content_bytes),
     };
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
@@ -115,6 +118,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(async move { beating.beat(watch.heartbeat_interval).await });
     background.spawn(async move { leases.keep().await });
     background.spawn(async move { store.watch_health().await });
+    background.spawn(tasks::sum_up_denials(denials));
     background.spawn(revocations::keep(parts.service.clone(), parts.verifier.clone(), parts.revocations_seen));
     for keeper in parts.keepers {
         background.spawn(keeper.keep(parts.verifier.clone(), metrics.clone()));
@@ -125,6 +129,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
     background.spawn(tasks::follow_quotas(parts.service.clone()));
     background.spawn(tasks::follow_keys(parts.service.clone()));
+    if !watch.audit_interval.is_zero() {
+        background.spawn(tasks::audit(parts.service.clone(), watch.audit_interval));
+    }
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(serve_http(parts.http, router, head_timeout));
     if parts.store.is_postgres() && watch.listen_notify {
@@ -155,12 +162,18 @@ async fn tell(health: &HealthReporter, status: ServingStatus) {
 }
 
 /// Every call passes these, in this order.
-fn layered(routes: Routes, verifier: Arc<Verifier>, metrics: Metrics, max_content_bytes: usize) -> GrpcService {
+fn layered(
+    routes: Routes,
+    verifier: Arc<Verifier>,
+    metrics: Metrics,
+    denials: Arc<Denials>,
+    max_content_bytes: usize,
+) -> GrpcService {
     let calls = ServiceBuilder::new()
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
         .map_response(frames::attach)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(ObserveLayer::new(metrics))
+        .layer(ObserveLayer::new(metrics, denials))
         .layer(DeadlineLayer)
         .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))

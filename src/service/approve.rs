@@ -47,8 +47,8 @@ impl Service {
             approvals: vec![approval.for_log()],
             ..Change::new(EventKind::ApproveVersion, Some(&policy.name.policy))
         };
-        let recorded = write.record(change).await?;
         write.tx.put_approval(&policy.name, version.number, &approval).await?;
+        let recorded = write.record(change).await?;
         approvals.retain(|other| other.approver != approver);
         approvals.push(approval);
         let approvals = lifecycle::counting(&policy, &version, &approvals, now);

@@ -54,8 +54,15 @@ impl Service {
 
     async fn first_namespace(&self, context: &Context) -> Result<()> {
         let namespace = NamespaceId::parse("namespace", DEFAULT_NAMESPACE)?;
-        if self.store.read().await?.find_namespace(&namespace).await?.is_some() {
-            return Ok(());
+        match self.store.read().await?.find_namespace(&namespace).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Ok(()),
+            // One namespace that does not verify keeps nobody from the others.
+            Err(error) if error.reason == Reason::DataLoss => {
+                tracing::error!(detail = error.internal, "the default namespace does not verify");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         }
         let (description, quotas) = (FIRST_START.to_owned(), Quotas::default());
         self.create_namespace(context, CreateNamespace { namespace, description, quotas }).await.map(|_| ())

@@ -99,6 +99,7 @@ async fn raise(
         access_revision,
         approvals: Vec::new(),
         statement_digest: None,
+        rows: Vec::new(),
     };
     tx.raise_epoch(&sealed(signer, head, &payload, String::new())?, now).await?;
     tx.commit(|| {}).await?;

@@ -6,6 +6,7 @@ mod access;
 mod activate;
 mod active;
 mod approve;
+mod audit;
 mod binding;
 mod bootstrap;
 mod check;
@@ -69,6 +70,7 @@ pub struct Service {
     meters: meters::Meters,
     revoking: token::Revoking,
     following: key_follow::Following,
+    audits: audit::Audits,
     content_max_bytes: usize,
 }
 
@@ -84,7 +86,7 @@ impl Service {
         content_max_bytes: usize,
     ) -> Self {
         let (places, access, waits, checkers) = Default::default();
-        let (break_glass, revoking, following) = Default::default();
+        let (break_glass, revoking, following, audits) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -99,6 +101,7 @@ impl Service {
             meters,
             revoking,
             following,
+            audits,
             content_max_bytes,
         }
     }

@@ -158,10 +158,9 @@ impl Service {
         let by = self.signer.view().active().map(|active| active.key_id().to_owned()).unwrap_or_default();
         let settings = serde_json::json!({"key_id": by, "revoked_key_id": key.key_id()});
         let change = Change { reason: reason.to_owned(), settings: Some(settings), ..batch.change };
-        let recorded = write.record(change).await?;
-        if !batch.signed.is_empty() {
-            write.tx.insert_manifests(&by, &batch.signed, recorded.revision()).await?;
-        }
+        let revision = write.tx.head().next().revision;
+        write.tx.insert_manifests(&by, &batch.signed, revision).await?;
+        write.record(change).await?;
         write.finish(()).await?;
         Ok(batch.signed.len())
     }

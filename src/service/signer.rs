@@ -11,10 +11,11 @@ use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
+use crate::signing::chain::Trust;
 use crate::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
 use crate::signing::{
-    KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW, active_set_digest,
-    digest_of, not_held, seal,
+    KeySet, KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW,
+    active_set_digest, digest_of, not_held, seal,
 };
 use crate::watch::{Attest, SetEntry};
 
@@ -25,6 +26,7 @@ pub struct Signer {
     seal_key: PrivateKey,
     private: Arc<dyn KeyStore>,
     view: RwLock<Arc<KeyView>>,
+    trust: RwLock<Arc<Trust>>,
     publish_micros: i64,
 }
 
@@ -34,7 +36,10 @@ impl Signer {
     #[must_use]
     pub fn new(store: String, seal_key: PrivateKey, private: Arc<dyn KeyStore>, publish_before_use: Duration) -> Self {
         let publish_micros = i64::try_from(publish_before_use.as_micros()).unwrap_or(i64::MAX);
-        Self { store, seal_key, private, view: RwLock::default(), publish_micros }
+        let seal_keys = KeySet::from_keys(vec![seal_key.public().clone()]);
+        let trust = Trust { store: store.clone(), keys: KeySet::default(), seal_keys };
+        let (view, trust) = (RwLock::default(), RwLock::new(Arc::new(trust)));
+        Self { store, seal_key, private, view, trust, publish_micros }
     }
 
     /// How long a key is public before it signs, in microseconds.
@@ -61,7 +66,14 @@ impl Signer {
 
     /// Takes over what the log says now.
     pub(super) fn install(&self, view: KeyView) {
+        let trust = Trust { keys: view.known().clone(), ..Trust::clone(&self.trust()) };
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+    }
+
+    /// Whom the logs of this store are believed: also keys that were revoked since, for the seals prove what they signed.
+    pub(super) fn trust(&self) -> Arc<Trust> {
+        Arc::clone(&self.trust.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Where the private signing keys are.

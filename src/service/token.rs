@@ -46,8 +46,8 @@ impl Service {
             .with("limit", REVOCATIONS_MAX));
         }
         let revocation = Revocation::at(&request.ended, context.now);
+        write.tx.put_revocation(&revocation).await?;
         let revision = write.record(change(&request, &revocation)).await?.revision();
-        write.tx.put_revocation(&revocation, revision).await?;
         let answer = write.finish(revision).await?;
         self.revoking.0.notify_one();
         Ok(answer)

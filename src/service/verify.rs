@@ -7,28 +7,11 @@ use crate::domain::key::KeyState;
 use crate::domain::name::PolicyName;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
+use crate::signing::chain::verify_event;
 use crate::signing::payload::Manifest;
-use crate::signing::{TYP_BUNDLE, digest_of, event_hash, jws, verify_seal, verify_statement};
+use crate::signing::{TYP_BUNDLE, digest_of, jws, verify_statement};
 use crate::store::{ActiveRow, ApprovalRow};
 use crate::watch::Verify;
-
-impl Signer {
-    /// Whether the statement of an event is signed and says what its payload says.
-    fn states(&self, event: &Event, payload: &Payload) -> bool {
-        let Ok(statement) = verify_statement(&event.statement, self.view().known()) else { return false };
-        statement.store == payload.store
-            && statement.namespace == payload.namespace
-            && (statement.epoch, statement.revision) == (payload.epoch, payload.revision)
-            && statement.prev == event.prev_hash
-            && statement.changes.len() == payload.changes.len()
-            && statement.changes.iter().zip(&payload.changes).all(|(stated, change)| {
-                stated.policy == change.policy
-                    && stated.version == change.version
-                    && stated.digest == change.digest
-                    && stated.previous == change.previous
-            })
-    }
-}
 
 /// The refusal of what a key signed that was revoked.
 pub(super) fn by_revoked_key(key_id: &str) -> Error {
@@ -100,35 +83,9 @@ impl Signer {
 
 impl Verify for Signer {
     fn event(&self, event: &Event) -> Result<Payload> {
-        let place = format!("{} event {}", event.namespace, event.cursor.revision);
-        let broken = |what: &str| Err(Error::data_loss(format!("{place}: {what}")));
-        if event_hash(&event.prev_hash, &event.payload) != event.hash {
-            return broken("its hash is not that of its payload");
-        }
-        if event.seal_key_id != self.sealing().key_id() {
-            return broken("it is sealed by an unknown key");
-        }
-        if !verify_seal(&event.hash, &event.seal, self.sealing()) {
-            return broken("its seal does not verify");
-        }
-        let payload: Payload = match serde_json::from_slice(&event.payload) {
-            Ok(payload) => payload,
-            Err(error) => return broken(&format!("its payload can't be read: {error}")),
-        };
-        let same_place = payload.store == self.store()
-            && payload.namespace == event.namespace
-            && (payload.epoch, payload.revision) == (event.cursor.epoch, event.cursor.revision);
-        if !same_place {
-            return broken("its payload speaks of another place");
-        }
-        let statement = (!event.statement.is_empty()).then(|| digest_of(event.statement.as_bytes()));
-        if payload.statement_digest != statement || payload.changes.is_empty() == statement.is_some() {
-            return broken("its statement is not the one it was written with");
-        }
-        if statement.is_some() && !self.states(event, &payload) {
-            return broken("its statement says something else");
-        }
-        Ok(payload)
+        verify_event(event, &self.trust()).map_err(|problem| {
+            Error::data_loss(format!("{} event {}: {problem}", event.namespace, event.cursor.revision))
+        })
     }
 
     fn bundle(&self, version: &Version, content: &[u8]) -> Result<()> {

@@ -172,6 +172,7 @@ impl Write<'_> {
             access_revision,
             approvals,
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
+            rows: self.tx.take_written(),
         };
         let event = sealed(signer, head, &payload, statement)?;
         self.tx.append(&event, payload.policy.as_ref(), now, &payload.changes).await?;

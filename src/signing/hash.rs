@@ -44,6 +44,35 @@ pub fn active_set_digest<'a>(active: impl IntoIterator<Item = (&'a PolicyId, i64
     Digest::from_sha256(&finish(context))
 }
 
+/// The digest of bytes that come piece by piece.
+#[derive(Clone)]
+pub struct Running(Context);
+
+impl Running {
+    /// Takes more bytes in.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all of them.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::from_sha256(&finish(self.0.clone()))
+    }
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
+    }
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Running")
+    }
+}
+
 fn finish(context: Context) -> Hash {
     let mut hash = Hash::default();
     hash.copy_from_slice(context.finish().as_ref());

@@ -4,6 +4,7 @@
 //! What holds private keys needs the feature `server`; what verifies is part of the SDK.
 //! Invariant: a payload is read only after its signature verified, and from the very bytes that were signed.
 
+pub mod chain;
 mod error;
 mod hash;
 pub mod jws;
@@ -19,11 +20,13 @@ pub mod payload;
 #[cfg(feature = "server")]
 mod private_key;
 mod public_key;
+#[cfg(feature = "server")]
+mod row_tag;
 mod seal;
 mod verify;
 
 pub use error::VerifyError;
-pub use hash::{active_set_digest, digest_of, event_hash, sha256};
+pub use hash::{Running, active_set_digest, digest_of, event_hash, sha256};
 pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW};
 #[cfg(feature = "server")]
 pub use key_dirs::{KeyDirs, not_held};
@@ -33,6 +36,8 @@ pub use key_store::KeyStore;
 #[cfg(feature = "server")]
 pub use private_key::PrivateKey;
 pub use public_key::{Algorithm, PublicKey};
+#[cfg(feature = "server")]
+pub use row_tag::RowTagKey;
 #[cfg(feature = "server")]
 pub use seal::seal;
 pub use seal::verify_seal;

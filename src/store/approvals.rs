@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, sea_query::OnConflict,
-};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
 use super::entity::approvals::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
+use super::tagged::Proven;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::approval::Approval;
 use crate::domain::digest::Digest;
@@ -56,7 +55,7 @@ impl ReadTx {
                 let name = policy.version(row.number);
                 Error::data_loss(format!("{name}: an approval names event {}, which is not there", row.revision))
             })?;
-            approval(row, event)
+            approval(self.proven::<Entity>(row)?, event)
         };
         found.into_iter().map(proven_by).collect()
     }
@@ -75,17 +74,13 @@ impl WriteTx {
             create_time: approval.create_time.0,
             expire_time: approval.expire_time.0,
             revision: approval.revision,
+            tag: Vec::new(),
         };
-        let key = [Column::Namespace, Column::Policy, Column::Number, Column::Approver];
-        let said = [Column::Digest, Column::Reason, Column::CreateTime, Column::ExpireTime, Column::Revision];
-        let replace = OnConflict::columns(key).update_columns(said).to_owned();
-        let insert = Entity::insert(row.into_active_model()).on_conflict(replace);
-        insert.exec_without_returning(self.tx()).await.map_err(failed)?;
-        Ok(())
+        self.put_row::<Entity>(row).await
     }
 }
 
-fn approval(row: Model, event: Event) -> Result<ApprovalRow> {
+fn approval(Proven(row): Proven<Model>, event: Event) -> Result<ApprovalRow> {
     Ok(ApprovalRow {
         version: row.number,
         approver: row.approver,

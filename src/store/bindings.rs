@@ -1,15 +1,13 @@
 //! Role bindings: the rows, and the revision of the log that changed them last.
 
-use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
-};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use super::connect::Store;
 use super::entity::namespaces;
 use super::entity::role_bindings::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
+use super::tagged::Proven;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::binding::{BindingName, RoleBinding};
 use crate::domain::command::Page;
@@ -36,7 +34,7 @@ impl Store {
         let ids = ids.iter().map(|id| id.as_str());
         let query = namespaces::Entity::find().filter(namespaces::Column::Id.is_in(ids));
         let rows = query.all(&self.reader()?).await.map_err(failed)?;
-        rows.into_iter().map(|row| Ok((rows::namespace(row.clone())?.id, state(&row)?))).collect()
+        rows.into_iter().map(|row| Ok((rows::namespace_id(&row)?, state(&row)?))).collect()
     }
 }
 
@@ -54,7 +52,8 @@ impl ReadTx {
     /// Every binding of a log, in order of their ids. Bounded by `limits::ROLE_BINDINGS_PER_NAMESPACE_MAX`.
     pub async fn bindings(&self, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let query = Entity::find().filter(Column::Namespace.eq(namespace.as_str())).order_by_asc(Column::Id);
-        query.all(&self.tx).await.map_err(failed)?.into_iter().map(binding).collect()
+        let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| binding(self.proven::<Entity>(row)?)).collect()
     }
 
     /// The namespaces of a page in which one of the members has a role, in order of their ids.
@@ -71,7 +70,7 @@ impl ReadTx {
     }
 }
 
-fn binding(row: Model) -> Result<RoleBinding> {
+fn binding(Proven(row): Proven<Model>) -> Result<RoleBinding> {
     let namespace = NamespaceId::parse("namespace", &row.namespace);
     Ok(RoleBinding {
         name: BindingName { namespace: namespace.map_err(|error| Error::data_loss(error.message))?, id: row.id },
@@ -93,15 +92,17 @@ impl WriteTx {
             creator: binding.creator.clone(),
             create_time: binding.create_time.0,
             revision: self.head().next().revision,
+            tag: Vec::new(),
         };
-        Entity::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
+        self.insert_row::<Entity>(row).await?;
         self.access_changes().await
     }
 
     /// Takes a binding away, by the event that will stand next.
     pub async fn delete_binding(&mut self, name: &BindingName) -> Result<()> {
         let key = (self.namespace().to_string(), name.id.clone());
-        Entity::delete_by_id(key).exec(self.tx()).await.map_err(failed)?;
+        let row = Entity::find_by_id(key).one(self.tx()).await.map_err(failed)?;
+        self.delete_row::<Entity>(&row.ok_or_else(|| name.not_found())?).await?;
         self.access_changes().await
     }
 }

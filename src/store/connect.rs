@@ -18,6 +18,7 @@ use super::memory::Memory;
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
 use crate::domain::defect::{Defect, planted};
+use crate::domain::tag::RowTag;
 
 /// Readers of a SQLite file. WAL lets them go on while the writer writes.
 const SQLITE_READERS_MAX: u32 = 4;
@@ -78,6 +79,7 @@ pub(super) struct Inner {
     pub(super) health: Arc<Health>,
     pub(super) doubt: Arc<Doubt>,
     pub(super) memory: Memory,
+    tags: Arc<dyn RowTag>,
     /// Something was committed here.
     pub(super) committed: Notify,
 }
@@ -104,11 +106,11 @@ impl Pools {
 }
 
 impl Database {
-    /// Connects, migrates when `migrate` says so, and refuses what would not be safe to run on (G1).
+    /// Connects, migrates when `migrate` says so, and refuses what would not be safe to run on (G1). `tags` prove rows.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.
-    pub async fn open(&self, migrate: bool) -> Result<Store, StoreError> {
+    pub async fn open(&self, migrate: bool, tags: Arc<dyn RowTag>) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
         let pools = self.connect().await?;
         // First, so that a database that is refused stays as it was.
@@ -133,6 +135,7 @@ impl Database {
                 health: Arc::default(),
                 doubt,
                 memory: Memory::default(),
+                tags,
                 committed: Notify::new(),
             }),
         };
@@ -140,6 +143,18 @@ impl Database {
             store.keep(INCARNATION, &incarnation).await?;
         }
         Ok(store)
+    }
+
+    /// Brings the schema up to this binary's, and does nothing else.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        let pools = self.connect().await?;
+        guard::check_durable(&pools).await?;
+        let done = migrate::up(self, &pools).await;
+        pools.close().await;
+        done
     }
 
     async fn connect(&self) -> Result<Pools, StoreError> {
@@ -233,6 +248,10 @@ impl Store {
     #[must_use]
     pub fn is_postgres(&self) -> bool {
         matches!(self.inner.database, Database::Postgres { .. })
+    }
+
+    pub(super) fn tags(&self) -> Arc<dyn RowTag> {
+        Arc::clone(&self.inner.tags)
     }
 
     fn pools(&self) -> Pools {

@@ -1,14 +1,15 @@
 //! Idempotency: one effect per (principal, method, request id), for 7 days (G7).
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
-use sea_orm::{ActiveValue::Set, ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
 
 use super::connect::Store;
-use super::entity::idempotency::{ActiveModel, Column, Entity};
+use super::entity::idempotency::{Column, Entity, Model};
 use super::error::failed;
+use super::tagged::{Proven, tagged};
 use super::transaction::{ReadTx, WriteTx};
-
 use crate::domain::limits::IDEMPOTENCY_TTL_SECONDS;
+use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
@@ -37,29 +38,39 @@ impl ReadTx {
     pub async fn kept_answer(&self, key: &IdempotencyKey, now: Micros) -> Result<Option<KeptAnswer>> {
         let id = (key.principal.clone(), key.method.to_owned(), key.request_id.clone());
         let row = Entity::find_by_id(id).filter(Column::ExpireTime.gt(now.0)).one(&self.tx).await.map_err(failed)?;
-        Ok(row.map(|row| KeptAnswer { fingerprint: row.fingerprint, answer: row.answer }))
+        let Some(row) = row else { return Ok(None) };
+        let Proven(row) = self.proven::<Entity>(row)?;
+        Ok(Some(KeptAnswer { fingerprint: row.fingerprint, answer: row.answer }))
     }
 }
 
 impl WriteTx {
     /// Keeps an answer. Two requests under one key in two namespaces at once: the second fails with `CONCURRENT_CHANGE`.
     pub async fn keep_answer(&self, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
-        keep(self.tx(), key, kept, now).await
+        keep(self.tx(), self.tags(), key, kept, now).await
     }
 }
 
 /// Keeps an answer, in whatever transaction did the work.
-pub(super) async fn keep(tx: &impl ConnectionTrait, key: &IdempotencyKey, kept: KeptAnswer, now: Micros) -> Result<()> {
-    let row = ActiveModel {
-        principal: Set(key.principal.clone()),
-        method: Set(key.method.to_owned()),
-        request_id: Set(key.request_id.clone()),
-        fingerprint: Set(kept.fingerprint),
-        answer: Set(kept.answer),
-        expire_time: Set(now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000),
+pub(super) async fn keep(
+    tx: &impl ConnectionTrait,
+    tags: &dyn RowTag,
+    key: &IdempotencyKey,
+    kept: KeptAnswer,
+    now: Micros,
+) -> Result<()> {
+    let row = Model {
+        principal: key.principal.clone(),
+        method: key.method.to_owned(),
+        request_id: key.request_id.clone(),
+        fingerprint: kept.fingerprint,
+        answer: kept.answer,
+        expire_time: now.0 + IDEMPOTENCY_TTL_SECONDS * 1_000_000,
+        tag: Vec::new(),
     };
+    let row = tagged::<Entity>(tags, row)?.into_active_model();
     let replace_expired = OnConflict::columns([Column::Principal, Column::Method, Column::RequestId])
-        .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime])
+        .update_columns([Column::Fingerprint, Column::Answer, Column::ExpireTime, Column::Tag])
         .action_and_where(Expr::col((Entity, Column::ExpireTime)).lte(now.0))
         .to_owned();
     let insert = Entity::insert(row).on_conflict(replace_expired);

@@ -2,10 +2,10 @@
 //!
 //! Nobody obeys a row: the log is read instead, and a row that differs from it is an alarm.
 
-use sea_orm::{ActiveValue::Set, EntityTrait as _, QueryOrder as _, sea_query::OnConflict};
+use sea_orm::{EntityTrait as _, QueryOrder as _};
 
 use super::connect::Store;
-use super::entity::signing_keys::{ActiveModel, Column, Entity, Model};
+use super::entity::signing_keys::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
 use super::transaction::{ReadTx, WriteTx};
@@ -41,30 +41,19 @@ impl WriteTx {
     /// Writes a key as it is now.
     pub async fn put_signing_key(&self, key: &KeyRecord) -> Result<()> {
         let micros = |time: Option<Micros>| time.map(|time| time.0);
-        let row = ActiveModel {
-            key_id: Set(key.key_id.clone()),
-            algorithm: Set(key.algorithm.clone()),
-            jwk: Set(key.jwk.clone()),
-            state: Set(key.state.as_str().to_owned()),
-            prepare_time: Set(key.prepare_time.0),
-            activate_time: Set(micros(key.activate_time)),
-            retire_time: Set(micros(key.retire_time)),
-            revoke_time: Set(micros(key.revoke_time)),
-            revision: Set(key.revision),
+        let row = Model {
+            key_id: key.key_id.clone(),
+            algorithm: key.algorithm.clone(),
+            jwk: key.jwk.clone(),
+            state: key.state.as_str().to_owned(),
+            prepare_time: key.prepare_time.0,
+            activate_time: micros(key.activate_time),
+            retire_time: micros(key.retire_time),
+            revoke_time: micros(key.revoke_time),
+            revision: key.revision,
+            tag: Vec::new(),
         };
-        let columns = [
-            Column::Algorithm,
-            Column::Jwk,
-            Column::State,
-            Column::PrepareTime,
-            Column::ActivateTime,
-            Column::RetireTime,
-            Column::RevokeTime,
-            Column::Revision,
-        ];
-        let replace = OnConflict::column(Column::KeyId).update_columns(columns).to_owned();
-        Entity::insert(row).on_conflict(replace).exec_without_returning(self.tx()).await.map_err(failed)?;
-        Ok(())
+        self.put_row::<Entity>(row).await
     }
 }
 

@@ -5,8 +5,8 @@
 
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, IntoActiveModel as _, Iterable as _, QueryFilter as _,
-    QuerySelect as _, Select, Statement,
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, Iterable as _, QueryFilter as _, QuerySelect as _,
+    Select, Statement,
 };
 
 use super::entity::{events, manifests, versions};
@@ -140,18 +140,18 @@ impl WriteTx {
         signed: &[(PolicyId, i64, String)],
         revision: i64,
     ) -> Result<()> {
-        let rows = signed.iter().map(|(policy, number, manifest)| {
-            manifests::Model {
+        for (policy, number, manifest) in signed {
+            let row = manifests::Model {
                 namespace: self.namespace().to_string(),
                 policy: policy.to_string(),
                 number: *number,
                 key_id: key_id.to_owned(),
                 manifest: manifest.clone(),
                 revision,
-            }
-            .into_active_model()
-        });
-        manifests::Entity::insert_many(rows).exec_without_returning(self.tx()).await.map_err(failed)?;
+                tag: Vec::new(),
+            };
+            self.insert_row::<manifests::Entity>(row).await?;
+        }
         Ok(())
     }
 }

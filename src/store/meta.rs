@@ -1,11 +1,12 @@
 //! What the store is: its id, and the keys it was made with.
 
-use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
+use sea_orm::{ActiveValue::Set, EntityTrait as _, IntoActiveModel as _, sea_query::OnConflict};
 
 use super::connect::Store;
 use super::entity::{namespaces, store_meta};
 use super::error::{StoreError, failed};
 use super::rows;
+use super::tagged::tagged;
 use crate::domain::Result;
 use crate::domain::name::SYSTEM_NAMESPACE;
 use crate::domain::quota::Quotas;
@@ -62,8 +63,10 @@ impl Store {
     }
 
     async fn insert_namespace_row(&self, id: &str, description: &str, now: Micros) -> Result<()> {
-        let row = namespace_row(id, description, rows::settings(Quotas::default())?, FIRST_EPOCH, now);
-        namespaces::Entity::insert(row)
+        let settings = rows::settings(Quotas::default())?;
+        let row = namespace_row(id, description, settings, FIRST_EPOCH, now);
+        let row = tagged::<namespaces::Entity>(self.tags().as_ref(), row)?;
+        namespaces::Entity::insert(row.into_active_model())
             .on_conflict(OnConflict::column(namespaces::Column::Id).do_nothing().to_owned())
             .exec_without_returning(&self.writer()?)
             .await
@@ -79,19 +82,20 @@ pub(super) fn namespace_row(
     settings: String,
     epoch: i64,
     now: Micros,
-) -> namespaces::ActiveModel {
-    namespaces::ActiveModel {
-        id: Set(id.to_owned()),
-        description: Set(description.to_owned()),
-        settings: Set(settings),
-        epoch: Set(epoch),
-        head_revision: Set(0),
-        head_hash: Set(vec![0; 32]),
-        access_revision: Set(0),
-        policies: Set(0),
-        versions: Set(0),
-        content_bytes: Set(0),
-        etag: Set(1),
-        create_time: Set(now.0),
+) -> namespaces::Model {
+    namespaces::Model {
+        id: id.to_owned(),
+        description: description.to_owned(),
+        settings,
+        epoch,
+        head_revision: 0,
+        head_hash: vec![0; 32],
+        access_revision: 0,
+        policies: 0,
+        versions: 0,
+        content_bytes: 0,
+        etag: 1,
+        create_time: now.0,
+        tag: Vec::new(),
     }
 }

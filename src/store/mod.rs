@@ -4,6 +4,7 @@
 //! Every event stands at head + 1 with the hash of the one before; what it says was decided elsewhere.
 
 mod approvals;
+mod audit;
 mod bindings;
 mod bounded;
 mod connect;
@@ -31,10 +32,12 @@ mod revocations;
 mod rows;
 mod runs;
 mod subscribers;
+mod tagged;
 mod transaction;
 mod versions;
 
 pub use approvals::ApprovalRow;
+pub use audit::{EventIndex, PointerRow, StoredRow, VersionKey};
 pub use bindings::LogState;
 pub use connect::{Database, Store};
 pub use epoch::Epochs;

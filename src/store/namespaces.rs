@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 
 use super::connect::Store;
-use super::entity::namespaces::{ActiveModel, Column, Entity, Model};
+use super::entity::namespaces::{Column, Entity, Model};
 use super::error::failed;
 use super::meta::namespace_row;
 use super::rows;
-use super::transaction::{ReadTx, WriteTx, update_one};
+use super::tagged::prove;
+use super::transaction::{ReadTx, WriteTx};
 use crate::domain::Result;
 use crate::domain::command::Page;
 use crate::domain::event::Head;
@@ -30,7 +31,7 @@ impl ReadTx {
     /// A namespace, if it is there.
     pub async fn find_namespace(&self, id: &NamespaceId) -> Result<Option<Namespace>> {
         let row = Entity::find_by_id(id.as_str()).one(&self.tx).await.map_err(failed)?;
-        row.map(rows::namespace).transpose()
+        row.map(|row| rows::namespace(self.proven::<Entity>(row)?)).transpose()
     }
 
     /// A page of namespaces, in order of their ids.
@@ -39,7 +40,8 @@ impl ReadTx {
         if let Some(after) = &page.after {
             query = query.filter(Column::Id.gt(after.as_str()));
         }
-        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::namespace).collect()
+        let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| rows::namespace(self.proven::<Entity>(row)?)).collect()
     }
 }
 
@@ -59,7 +61,9 @@ impl Store {
     pub async fn own_quotas(&self) -> Result<BTreeMap<NamespaceId, Quotas>> {
         let given = Entity::find().filter(Column::Settings.ne(rows::settings(Quotas::default())?));
         let rows = given.all(&self.reader()?).await.map_err(failed)?;
-        Ok(readable(rows.into_iter().map(rows::namespace)).map(|found| (found.id, found.quotas)).collect())
+        let tags = self.tags();
+        let proven = rows.into_iter().map(|row| rows::namespace(prove::<Entity>(tags.as_ref(), row)?));
+        Ok(readable(proven).map(|found| (found.id, found.quotas)).collect())
     }
 
     /// The heads of all logs, in one query.
@@ -73,7 +77,7 @@ impl Store {
 fn named_heads(rows: Vec<Model>) -> Vec<(NamespaceId, Head)> {
     readable(rows.into_iter().map(|row| {
         let head = rows::head(&row)?;
-        Ok((rows::namespace(row)?.id, head))
+        Ok((rows::namespace_id(&row)?, head))
     }))
     .collect()
 }
@@ -100,18 +104,18 @@ impl WriteTx {
     ) -> Result<()> {
         let settings = rows::settings(quotas)?;
         let row = namespace_row(id.as_str(), description, settings, self.head().cursor.epoch, now);
-        Entity::insert(row).exec_without_returning(self.tx()).await.map_err(failed)?;
-        Ok(())
+        self.insert_row::<Entity>(row).await
     }
 
     /// Changes what a namespace says of itself.
     pub async fn update_namespace(&self, namespace: &Namespace) -> Result<()> {
-        let row = ActiveModel {
-            description: Set(namespace.description.clone()),
-            settings: Set(rows::settings(namespace.quotas)?),
-            etag: Set(namespace.etag),
-            ..Default::default()
+        let settings = rows::settings(namespace.quotas)?;
+        let columns = [Column::Description, Column::Settings, Column::Etag];
+        let change = |row: &mut Model| {
+            row.description.clone_from(&namespace.description);
+            row.settings = settings;
+            row.etag = namespace.etag;
         };
-        update_one(self.tx(), row, Column::Id.eq(namespace.id.as_str())).await
+        self.change_row::<Entity>(Column::Id.eq(namespace.id.as_str()), &columns, change).await
     }
 }

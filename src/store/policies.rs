@@ -1,7 +1,7 @@
 //! Policies: rows with their settings and pointers.
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Set,
     sea_query::{Expr, ExprTrait as _},
 };
 
@@ -33,7 +33,7 @@ impl ReadTx {
     pub async fn find_policy(&self, name: &PolicyName) -> Result<Option<Policy>> {
         let key = (name.namespace.to_string(), name.policy.to_string());
         let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
-        row.map(rows::policy).transpose()
+        row.map(|row| rows::policy(self.proven::<Entity>(row)?)).transpose()
     }
 
     /// Some policies of a namespace, in order of their ids, in one query.
@@ -42,7 +42,12 @@ impl ReadTx {
             .filter(Column::Namespace.eq(namespace.as_str()))
             .filter(Column::Id.is_in(ids.iter().map(|id| id.as_str())))
             .order_by_asc(Column::Id);
-        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::policy).collect()
+        self.policies_of(query).await
+    }
+
+    async fn policies_of(&self, query: Select<Entity>) -> Result<Vec<Policy>> {
+        let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| rows::policy(self.proven::<Entity>(row)?)).collect()
     }
 
     /// A page of the policies of a namespace, in order of their ids.
@@ -54,35 +59,29 @@ impl ReadTx {
         if let Some(after) = &page.after {
             query = query.filter(Column::Id.gt(after.as_str()));
         }
-        query.all(&self.tx).await.map_err(failed)?.into_iter().map(rows::policy).collect()
+        self.policies_of(query).await
     }
 }
 
 impl WriteTx {
     /// Adds a policy, and counts it.
     pub async fn insert_policy(&mut self, policy: &Policy) -> Result<()> {
-        Entity::insert(row(policy)?.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
         self.usage_mut().policies += 1;
-        Ok(())
+        self.insert_row::<Entity>(row(policy)?).await
     }
 
     /// Changes description and settings.
     pub async fn update_policy(&self, policy: &Policy) -> Result<()> {
         let Model { description, settings, etag, update_time, .. } = row(policy)?;
-        let row = ActiveModel {
-            description: Set(description),
-            settings: Set(settings),
-            etag: Set(etag),
-            update_time: Set(update_time),
-            ..Default::default()
-        };
-        update_one(self.tx(), row, key(&policy.name.namespace, &policy.name.policy)).await
+        let columns = [Column::Description, Column::Settings, Column::Etag, Column::UpdateTime];
+        let change = |row: &mut Model| *row = Model { description, settings, etag, update_time, ..row.clone() };
+        self.change_row::<Entity>(key(&policy.name.namespace, &policy.name.policy), &columns, change).await
     }
 
     /// Raises the highest number used.
     pub async fn set_latest_version(&self, policy: &PolicyName, number: i64) -> Result<()> {
-        let row = ActiveModel { latest_version: Set(number), ..Default::default() };
-        update_one(self.tx(), row, key(&policy.namespace, &policy.policy)).await
+        let raise = |row: &mut Model| row.latest_version = number;
+        self.change_row::<Entity>(key(&policy.namespace, &policy.policy), &[Column::LatestVersion], raise).await
     }
 
     /// Moves the active pointer; 0: nowhere.
@@ -110,5 +109,6 @@ fn row(policy: &Policy) -> Result<Model> {
         etag: policy.etag,
         create_time: policy.create_time.0,
         update_time: policy.update_time.0,
+        tag: Vec::new(),
     })
 }

@@ -1,10 +1,11 @@
 //! Validation reports: the newest of each version.
 
-use sea_orm::{ActiveValue::Set, EntityTrait as _, sea_query::OnConflict};
+use sea_orm::EntityTrait as _;
 
-use super::entity::reports::{ActiveModel, Column, Entity};
+use super::entity::reports::{Entity, Model};
 use super::error::failed;
 use super::rows;
+use super::tagged::Proven;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::name::PolicyName;
 use crate::domain::report::Report;
@@ -21,6 +22,7 @@ impl ReadTx {
             let name = policy.version(number);
             Error::new(Reason::ReportNotFound, format!("{name} has no report; stage it first")).about(name)
         })?;
+        let Proven(row) = self.proven::<Entity>(row)?;
         rows::json("report", &row.body)
     }
 }
@@ -28,16 +30,13 @@ impl ReadTx {
 impl WriteTx {
     /// Keeps a report in place of the one before.
     pub async fn put_report(&self, policy: &PolicyName, number: i64, report: &Report) -> Result<()> {
-        let row = ActiveModel {
-            namespace: Set(policy.namespace.to_string()),
-            policy: Set(policy.policy.to_string()),
-            number: Set(number),
-            body: Set(rows::to_json(report)?),
+        let row = Model {
+            namespace: policy.namespace.to_string(),
+            policy: policy.policy.to_string(),
+            number,
+            body: rows::to_json(report)?,
+            tag: Vec::new(),
         };
-        let replace = OnConflict::columns([Column::Namespace, Column::Policy, Column::Number])
-            .update_column(Column::Body)
-            .to_owned();
-        Entity::insert(row).on_conflict(replace).exec_without_returning(self.tx()).await.map_err(failed)?;
-        Ok(())
+        self.put_row::<Entity>(row).await
     }
 }

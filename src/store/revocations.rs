@@ -3,15 +3,12 @@
 //! Rows are read whole: they are few, and each replica keeps them in memory. A row is forgotten when nothing that it ends
 //! could be good any more.
 
-use sea_orm::sea_query::{Expr, OnConflict};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, PaginatorTrait as _,
-    QueryFilter as _,
-};
+use sea_orm::{ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, PaginatorTrait as _, QueryFilter as _};
 
 use super::connect::Store;
-use super::entity::revoked_tokens::{ActiveModel, Column, Entity, Model};
+use super::entity::revoked_tokens::{Column, Entity, Model};
 use super::error::failed;
+use super::tagged::{Proven, prove};
 use super::transaction::WriteTx;
 use crate::domain::Result;
 use crate::domain::revocation::Revocation;
@@ -28,33 +25,32 @@ impl WriteTx {
         Entity::find().count(self.tx()).await.map_err(failed)
     }
 
-    /// Remembers that something was ended, at a revision of the log of `system`. A later time takes the place of an
-    /// earlier one, never the other way.
-    pub async fn put_revocation(&self, revocation: &Revocation, revision: i64) -> Result<()> {
+    /// Remembers that something was ended, by the event that will stand next in the log of `system`. A later time takes the
+    /// place of an earlier one, never the other way.
+    pub async fn put_revocation(&self, revocation: &Revocation) -> Result<()> {
         let (kind, value, time) = match revocation {
             Revocation::Token { id, forget_time } => (TOKEN, id, forget_time),
             Revocation::Subject { actor, time } => (SUBJECT, actor, time),
         };
-        let row = ActiveModel {
-            kind: Set(kind.to_owned()),
-            value: Set(value.clone()),
-            time: Set(time.0),
-            revision: Set(revision),
-        };
-        let later = OnConflict::columns([Column::Kind, Column::Value])
-            .update_columns([Column::Time, Column::Revision])
-            .action_and_where(Expr::col((Entity, Column::Time)).lt(time.0))
-            .to_owned();
-        Entity::insert(row).on_conflict(later).exec_without_returning(self.tx()).await.map_err(failed)?;
-        Ok(())
+        let (kind, value, time) = (kind.to_owned(), value.clone(), time.0);
+        let known = Entity::find_by_id((kind.clone(), value.clone())).one(self.tx()).await.map_err(failed)?;
+        if known.is_some_and(|known| known.time >= time) {
+            return Ok(());
+        }
+        let revision = self.head().next().revision;
+        self.put_row::<Entity>(Model { kind, value, time, revision, tag: Vec::new() }).await
     }
 }
 
 impl Store {
     /// All that was ended.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` when somebody else wrote one of them.
     pub async fn revocations(&self) -> Result<Vec<Revocation>> {
-        let rows = Entity::find().all(&self.reader()?).await.map_err(failed)?;
-        Ok(rows.into_iter().filter_map(revocation).collect())
+        let (rows, tags) = (Entity::find().all(&self.reader()?).await.map_err(failed)?, self.tags());
+        let proven = rows.into_iter().map(|row| prove::<Entity>(tags.as_ref(), row));
+        Ok(proven.collect::<Result<Vec<_>>>()?.into_iter().filter_map(revocation).collect())
     }
 
     /// Forgets what is over by itself.
@@ -69,7 +65,7 @@ impl Store {
 }
 
 /// A row of a kind that only a later version writes ends nothing here.
-fn revocation(row: Model) -> Option<Revocation> {
+fn revocation(Proven(row): Proven<Model>) -> Option<Revocation> {
     let time = Micros(row.time);
     match row.kind.as_str() {
         TOKEN => Some(Revocation::Token { id: row.value, forget_time: time }),

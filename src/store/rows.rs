@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::entity::{events, namespaces, policies, runs, subscribers, versions};
+use super::tagged::Proven;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Event, Head};
 use crate::domain::label::Label;
@@ -49,10 +50,10 @@ pub(super) fn policy_name(namespace: &str, policy: &str) -> Result<PolicyName> {
     })
 }
 
-pub(super) fn namespace(row: namespaces::Model) -> Result<Namespace> {
+pub(super) fn namespace(Proven(row): Proven<namespaces::Model>) -> Result<Namespace> {
     let head = head(&row)?;
     Ok(Namespace {
-        id: NamespaceId::parse("namespace", &row.id).map_err(unreadable("namespace"))?,
+        id: namespace_id(&row)?,
         description: row.description,
         quotas: quotas(&row.settings)?,
         cursor: head.cursor,
@@ -85,12 +86,17 @@ pub(super) fn usage(row: &namespaces::Model) -> Usage {
     Usage { policies: row.policies, versions: row.versions, content_bytes: row.content_bytes }
 }
 
+/// The id in a row of which nothing else is used.
+pub(super) fn namespace_id(row: &namespaces::Model) -> Result<NamespaceId> {
+    NamespaceId::parse("namespace", &row.id).map_err(unreadable("namespace"))
+}
+
 pub(super) fn head(row: &namespaces::Model) -> Result<Head> {
     let cursor = Cursor { epoch: row.epoch, revision: row.head_revision };
     Ok(Head { cursor, hash: hash("head hash", &row.head_hash)? })
 }
 
-pub(super) fn policy(row: policies::Model) -> Result<Policy> {
+pub(super) fn policy(Proven(row): Proven<policies::Model>) -> Result<Policy> {
     Ok(Policy {
         name: policy_name(&row.namespace, &row.id)?,
         kind: word("kind", &row.kind)?,
@@ -105,7 +111,7 @@ pub(super) fn policy(row: policies::Model) -> Result<Policy> {
     })
 }
 
-pub(super) fn version(row: versions::Model) -> Result<Version> {
+pub(super) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
     let label = row.label.map(|label| Label::parse("label", &label)).transpose().map_err(unreadable("label"))?;
     Ok(Version {
         policy: policy_name(&row.namespace, &row.policy)?,
@@ -150,6 +156,7 @@ pub(super) fn version_row(version: &Version) -> Result<versions::Model> {
         create_time: version.create_time.0,
         stage_time: version.stage_time.map(|time| time.0),
         publish_time: version.publish_time.map(|time| time.0),
+        tag: Vec::new(),
     })
 }
 
@@ -183,7 +190,7 @@ pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
     })
 }
 
-pub(super) fn run(row: runs::Model) -> Result<Run> {
+pub(super) fn run(Proven(row): Proven<runs::Model>) -> Result<Run> {
     Ok(Run {
         id: RunId::parse("id", &row.id).map_err(unreadable("run"))?,
         policy: policy_name(&row.namespace, &row.policy)?,
@@ -208,5 +215,6 @@ pub(super) fn run_row(run: &Run) -> runs::Model {
         active_revision: run.active_revision,
         recorder: run.recorder.clone(),
         create_time: run.create_time.0,
+        tag: Vec::new(),
     }
 }

@@ -9,6 +9,7 @@ use super::entity::runs::{Column, Entity};
 use super::error::failed;
 use super::idempotency::{IdempotencyKey, KeptAnswer, keep};
 use super::rows;
+use super::tagged::tagged;
 use super::transaction::ReadTx;
 use crate::domain::Result;
 use crate::domain::name::NamespaceId;
@@ -18,7 +19,8 @@ impl ReadTx {
     /// A run, if it was recorded.
     pub async fn run(&self, namespace: &NamespaceId, id: &RunId) -> Result<Option<Run>> {
         let key = (namespace.to_string(), id.as_str().to_owned());
-        Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?.map(rows::run).transpose()
+        let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
+        row.map(|row| rows::run(self.proven::<Entity>(row)?)).transpose()
     }
 }
 
@@ -37,12 +39,14 @@ impl Store {
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
         self.inner.doubt.check()?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
-        let insert = Entity::insert(rows::run_row(run).into_active_model()).on_conflict(taken);
+        let tags = self.tags();
+        let row = tagged::<Entity>(tags.as_ref(), rows::run_row(run))?;
+        let insert = Entity::insert(row.into_active_model()).on_conflict(taken);
         if insert.exec_without_returning(&tx).await.map_err(failed)? == 0 {
             return Ok(false);
         }
         if let Some((key, kept)) = kept {
-            keep(&tx, key, kept, run.create_time).await?;
+            keep(&tx, tags.as_ref(), key, kept, run.create_time).await?;
         }
         self.commit(tx, || ()).await?;
         Ok(true)

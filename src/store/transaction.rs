@@ -1,8 +1,8 @@
 //! The two kinds of transaction: one snapshot for a read, one locked namespace for a write.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use std::sync::Arc;
 
 use sea_orm::{
     AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
@@ -17,10 +17,12 @@ use super::entity::{events, namespaces, pointer_changes};
 use super::error::{commit_failed, failed};
 use super::memory::ends_before;
 use super::rows;
+use super::tagged::{Proven, Tagged, named, prove};
 use crate::domain::defect::{Defect, planted};
-use crate::domain::event::{Event, Head, PointerChange};
+use crate::domain::event::{Event, Head, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::quota::{Quotas, Usage};
+use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
@@ -28,6 +30,7 @@ use crate::domain::{Error, Result};
 #[derive(Debug)]
 pub struct ReadTx {
     pub(super) tx: Tx,
+    tags: Arc<dyn RowTag>,
 }
 
 /// The transaction under both.
@@ -43,10 +46,15 @@ pub struct WriteTx {
     access_revision: i64,
     quotas: Quotas,
     usage: Usage,
+    /// Rows that no event names yet, by table and key.
+    written: Mutex<BTreeMap<(String, String), RowChange>>,
 }
 
 /// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
 const COMMIT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2_400);
+
+/// The one table whose rows may change without an event.
+const REPORTS: &str = "reports";
 
 impl Store {
     /// Opens a consistent view.
@@ -63,7 +71,8 @@ impl Store {
         } else {
             TransactionOptions::default()
         };
-        Ok(ReadTx { tx: self.reader()?.begin(options).await.map_err(failed)? })
+        let tx = self.reader()?.begin(options).await.map_err(failed)?;
+        Ok(ReadTx { tx, tags: self.tags() })
     }
 
     /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
@@ -103,8 +112,9 @@ impl Store {
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
         let (access_revision, quotas, usage) = (row.access_revision, rows::quotas(&row.settings)?, rows::usage(&row));
-        let (read, store, namespace) = (ReadTx { tx }, self.clone(), namespace.clone());
-        Ok(WriteTx { read, store, namespace, head, access_revision, quotas, usage })
+        let read = ReadTx { tx, tags: self.tags() };
+        let (store, namespace, written) = (self.clone(), namespace.clone(), Mutex::default());
+        Ok(WriteTx { read, store, namespace, head, access_revision, quotas, usage, written })
     }
 
     /// Makes what a transaction did so, then runs `after`.
@@ -153,6 +163,18 @@ pub(super) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, key: impl I
     }
 }
 
+impl ReadTx {
+    /// A row, proven.
+    pub(super) fn proven<E: Tagged>(&self, row: E::Model) -> Result<Proven<E::Model>> {
+        prove::<E>(self.tags.as_ref(), row)
+    }
+
+    /// What an event that wrote this row would say of it.
+    pub(super) fn named<E: Tagged>(&self, row: &E::Model) -> Result<RowChange> {
+        named::<E>(self.tags.as_ref(), row)
+    }
+}
+
 impl WriteTx {
     /// Reads, inside the write.
     #[must_use]
@@ -162,6 +184,23 @@ impl WriteTx {
 
     pub(super) fn tx(&self) -> &Tx {
         &self.read.tx
+    }
+
+    pub(super) fn tags(&self) -> &dyn RowTag {
+        self.read.tags.as_ref()
+    }
+
+    /// Notes a row for the event of this write.
+    pub(super) fn note(&self, row: RowChange) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        written.insert((row.table.clone(), row.key.clone()), row);
+    }
+
+    /// What was written so far, for the one event of this write to name.
+    #[must_use]
+    pub fn take_written(&mut self) -> Vec<RowChange> {
+        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(written).into_values().collect()
     }
 
     /// The end of the log, as locked.
@@ -292,7 +331,11 @@ impl WriteTx {
     ///
     /// # Errors
     /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
-    pub async fn commit(self, after: impl FnOnce() + Send + 'static) -> Result<()> {
+    pub async fn commit(mut self, after: impl FnOnce() + Send + 'static) -> Result<()> {
+        // A failed report of an open version is kept without an event; everything else an event names.
+        if self.take_written().iter().any(|row| row.table != REPORTS) {
+            return Err(Error::internal("a row was written that no event names"));
+        }
         let Self { read, store, namespace, head, .. } = self;
         let inner = Arc::clone(&store.inner);
         let noted = move || {

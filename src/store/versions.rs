@@ -1,15 +1,15 @@
 //! Versions: rows by number, label and state.
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Select, Set, sea_query::Expr, sea_query::ExprTrait as _,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, sea_query::Expr,
+    sea_query::ExprTrait as _,
 };
 
-use super::entity::versions::{ActiveModel, Column, Entity};
+use super::entity::versions::{Column, Entity, Model};
 use super::error::failed;
 use super::manifests::with_newest_manifest;
 use super::rows;
-use super::transaction::{ReadTx, WriteTx, update_one};
+use super::transaction::{ReadTx, WriteTx};
 use crate::domain::command::{Page, VersionFilter};
 use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -34,7 +34,8 @@ fn version_not_found(policy: &PolicyName, version: impl std::fmt::Display) -> Er
 
 impl ReadTx {
     async fn versions_of(&self, query: Select<Entity>) -> Result<Vec<Version>> {
-        with_newest_manifest(query).all(&self.tx).await.map_err(failed)?.into_iter().map(rows::version).collect()
+        let rows = with_newest_manifest(query).all(&self.tx).await.map_err(failed)?.into_iter();
+        rows.map(|row| rows::version(self.proven::<Entity>(row)?)).collect()
     }
 
     /// A version by number.
@@ -50,7 +51,7 @@ impl ReadTx {
     pub async fn find_version(&self, policy: &PolicyName, number: i64) -> Result<Option<Version>> {
         let key = (policy.namespace.to_string(), policy.policy.to_string(), number);
         let row = with_newest_manifest(Entity::find_by_id(key)).one(&self.tx).await.map_err(failed)?;
-        row.map(rows::version).transpose()
+        row.map(|row| rows::version(self.proven::<Entity>(row)?)).transpose()
     }
 
     /// The live version that holds a label.
@@ -125,31 +126,24 @@ impl ReadTx {
 impl WriteTx {
     /// Adds a version, and counts it. Its content is kept already.
     pub async fn insert_version(&mut self, version: &Version) -> Result<()> {
-        Entity::insert(rows::version_row(version)?.into_active_model())
-            .exec_without_returning(self.tx())
-            .await
-            .map_err(failed)?;
         let usage = self.usage_mut();
         usage.versions += 1;
         usage.content_bytes = usage.content_bytes.saturating_add(version.size_bytes);
-        Ok(())
+        self.insert_row::<Entity>(rows::version_row(version)?).await
     }
 
     /// Writes what a change of state may change: state, stage and publish marks, manifest, etag.
     pub async fn update_version(&self, version: &Version) -> Result<()> {
-        let row = ActiveModel {
-            state: Set(version.state.as_str().to_owned()),
-            publisher: Set(version.publisher.clone()),
-            manifest: Set(version.manifest.clone()),
-            etag: Set(version.etag),
-            stage_time: Set(version.stage_time.map(|time| time.0)),
-            publish_time: Set(version.publish_time.map(|time| time.0)),
-            ..Default::default()
+        let Model { state, publisher, manifest, etag, stage_time, publish_time, .. } = rows::version_row(version)?;
+        let change = |row: &mut Model| {
+            *row = Model { state, publisher, manifest, etag, stage_time, publish_time, ..row.clone() }
         };
         let key = Column::Namespace
             .eq(version.policy.namespace.as_str())
             .and(Column::Policy.eq(version.policy.policy.as_str()))
             .and(Column::Number.eq(version.number));
-        update_one(self.tx(), row, key).await
+        use Column::{Etag, Manifest, PublishTime, Publisher, StageTime, State};
+        let columns = [State, Publisher, Manifest, Etag, StageTime, PublishTime];
+        self.change_row::<Entity>(key, &columns, change).await
     }
 }

@@ -103,13 +103,7 @@ fn targets(read: &[(Event, Vec<PointerChange>)]) -> Vec<(PolicyId, i64)> {
 /// # Errors
 /// `DATA_LOSS`.
 pub fn check_follows(event: &Event, kind: EventKind, head: Head) -> Result<()> {
-    let epoch_follows = match kind {
-        EventKind::BumpEpoch => event.cursor.epoch > head.cursor.epoch,
-        _ => event.cursor.epoch == head.cursor.epoch,
-    };
-    // Before the first event the row alone says the epoch.
-    let epoch_follows = epoch_follows || head.cursor.revision == 0;
-    if event.cursor.revision == head.cursor.revision + 1 && event.prev_hash == head.hash && epoch_follows {
+    if event.follows(kind, head) {
         return Ok(());
     }
     let (namespace, found, head) = (&event.namespace, event.cursor, head.cursor);

@@ -22,6 +22,10 @@ mod approval_tamper;
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod audit_cli;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod break_glass;
@@ -35,6 +39,8 @@ mod convergence;
 mod corpus;
 #[cfg(test)]
 mod deactivate;
+#[cfg(test)]
+mod denied;
 #[cfg(test)]
 mod draft;
 #[cfg(test)]
@@ -101,6 +107,8 @@ mod startup;
 mod subscribers;
 #[cfg(test)]
 mod tamper;
+#[cfg(test)]
+mod tamper_rows;
 #[cfg(test)]
 mod tls;
 #[cfg(test)]

@@ -81,6 +81,18 @@ fn quotas(from: pb::NamespaceQuotas) -> Result<Quotas> {
     Ok(Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second })
 }
 
+/// VerifyLog: the namespace, and the revision to begin after.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, i64)> {
+    let after = match request.after_revision {
+        after if after >= 0 => Ok(after),
+        _ => Err(Error::invalid("after_revision", "must not be negative")),
+    };
+    both(namespace("parent", &request.parent), after)
+}
+
 /// ListNamespaces.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The domain, written for the wire.
 
 mod active;
+mod audit;
 mod binding;
 mod event;
 mod policy;
@@ -8,6 +9,7 @@ mod subscriber;
 mod version;
 
 pub use active::{activation, active_bundle, cursor, heartbeat, reconnect, snapshot, snapshot_part};
+pub use audit::verdict;
 pub use binding::role_binding;
 pub use event::{activation_summary, event};
 pub use policy::{namespace, policy};

@@ -27,6 +27,7 @@ const HTTP_PORT: u16 = 7071;
 const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
 const RECHECK_INTERVAL_MS: u64 = 30_000;
 const POLL_INTERVAL_MS: u64 = 1_000;
+const AUDIT_INTERVAL_MS: u64 = 10_000;
 const DRAIN_TIMEOUT_MS: u64 = 20_000;
 /// Closing the database and sending the last traces come after it, and all of it must fit into 30 s.
 const DRAIN_TIMEOUT_MAX_MS: u64 = 22_000;
@@ -133,6 +134,9 @@ pub struct WatchConfig {
     pub ring_events: usize,
     /// At this server. Too high: memory. Too low: subscribers are refused with `TOO_MANY_STREAMS`.
     pub max_streams: usize,
+    /// From the check of one log to that of the next, 0 (no checks) to 24 h; nine times as long as the check took, if that
+    /// is more. Too high: an edited row is noticed late. Too low: a tenth of a core is always busy.
+    pub audit_interval: Duration,
 }
 
 /// What operators see.
@@ -197,6 +201,11 @@ impl Settings {
                     "max_watch_streams",
                     self.max_watch_streams.unwrap_or(MAX_WATCH_STREAMS),
                     1..=1_000_000,
+                )?,
+                audit_interval: milliseconds(
+                    "audit_interval_ms",
+                    self.audit_interval_ms.unwrap_or(AUDIT_INTERVAL_MS),
+                    0..=86_400_000,
                 )?,
             },
             quotas: self.quotas()?,
@@ -316,6 +325,7 @@ impl Config {
             "principal_max_streams": quotas.principal.max_streams,
             "principal_writes_per_second": quotas.principal.writes_per_second,
             "principal_reads_per_second": quotas.principal.reads_per_second,
+            "audit_interval_ms": ms(watch.audit_interval),
             "log_format": match telemetry.log_format {
                 LogFormat::Json => "json",
                 LogFormat::Text => "text",

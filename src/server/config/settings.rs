@@ -204,6 +204,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_PRINCIPAL_READS_PER_SECOND", value_name = "COUNT")]
     pub principal_reads_per_second: Option<u32>,
 
+    /// Time between checks of one log after the other, 0 (none) to 86400000 [default: 10000]
+    #[arg(long, env = "POLICYHUB_AUDIT_INTERVAL_MS", value_name = "MS")]
+    pub audit_interval_ms: Option<u64>,
+
     /// Form of log lines [default: text]
     #[arg(long, env = "POLICYHUB_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -295,6 +299,7 @@ impl Settings {
             principal_max_streams: self.principal_max_streams.or(file.principal_max_streams),
             principal_writes_per_second: self.principal_writes_per_second.or(file.principal_writes_per_second),
             principal_reads_per_second: self.principal_reads_per_second.or(file.principal_reads_per_second),
+            audit_interval_ms: self.audit_interval_ms.or(file.audit_interval_ms),
             log_format: self.log_format.or(file.log_format),
             log_level: self.log_level.or(file.log_level),
             otlp_endpoint: self.otlp_endpoint.or(file.otlp_endpoint),

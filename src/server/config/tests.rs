@@ -91,6 +91,7 @@ fn defaults_are_the_documented_ones() {
             "principal_max_streams": 0,
             "principal_writes_per_second": 0,
             "principal_reads_per_second": 0,
+            "audit_interval_ms": 10_000,
             "log_format": "text",
             "log_level": "info",
             "otlp_endpoint": null,

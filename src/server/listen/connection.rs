@@ -116,6 +116,7 @@ pub(super) struct Server {
 impl Server {
     /// Serves one connection until it has ended.
     pub(super) async fn serve(self, stream: TcpStream) -> Cause {
+        let peer = stream.peer_addr().ok();
         // Boxed, so that the state of a TLS handshake does not stay with the connection.
         let greeting = Box::pin(greet(stream, self.tls.as_ref().map(|tls| tls.current())));
         let greeting = tokio::time::timeout(self.limits.handshake_timeout, greeting);
@@ -127,7 +128,7 @@ impl Server {
                 Err(_) => return Cause::HandshakeTimeout,
             },
         };
-        let connection = Connection::default();
+        let connection = Connection::from(peer);
         let certificate = socket.peer_certificate().map(Arc::new);
         // A peer whose pings can't even be sent is as dead as one that does not answer them.
         let patience = self.limits.keepalive_interval + self.limits.keepalive_timeout;

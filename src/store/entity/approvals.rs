@@ -4,6 +4,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::store::tagged::Tagged;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "approvals")]
@@ -21,6 +23,7 @@ pub struct Model {
     pub create_time: i64,
     pub expire_time: i64,
     pub revision: i64,
+    pub tag: Vec<u8>,
 }
 
 /// Joins are written where they are needed.
@@ -28,3 +31,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+}

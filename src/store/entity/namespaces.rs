@@ -4,6 +4,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::store::tagged::Tagged;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "namespaces")]
@@ -21,6 +23,7 @@ pub struct Model {
     pub content_bytes: i64,
     pub etag: i64,
     pub create_time: i64,
+    pub tag: Vec<u8>,
 }
 
 /// Joins are written where they are needed.
@@ -28,3 +31,18 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+    /// The head moves with each event, which proves it; `access_revision` with those about roles. The counters move with
+    /// every write, and the check of the log counts them anew.
+    const FREE: &[Column] = &[
+        Column::Epoch,
+        Column::HeadRevision,
+        Column::HeadHash,
+        Column::AccessRevision,
+        Column::Policies,
+        Column::Versions,
+        Column::ContentBytes,
+    ];
+}

@@ -4,6 +4,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::store::tagged::Tagged;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "policies")]
@@ -21,6 +23,7 @@ pub struct Model {
     pub etag: i64,
     pub create_time: i64,
     pub update_time: i64,
+    pub tag: Vec<u8>,
 }
 
 /// Joins are written where they are needed.
@@ -28,3 +31,9 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+    /// The pointer moves with each activation, whose statement proves it.
+    const FREE: &[Column] = &[Column::ActiveVersion, Column::ActiveRevision];
+}

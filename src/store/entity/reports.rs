@@ -4,6 +4,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::store::tagged::Tagged;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "reports")]
@@ -15,6 +17,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub number: i64,
     pub body: String,
+    pub tag: Vec<u8>,
 }
 
 /// Joins are written where they are needed.
@@ -22,3 +25,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+}

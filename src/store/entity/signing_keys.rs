@@ -4,6 +4,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::store::tagged::Tagged;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "signing_keys")]
@@ -18,6 +20,7 @@ pub struct Model {
     pub retire_time: Option<i64>,
     pub revoke_time: Option<i64>,
     pub revision: i64,
+    pub tag: Vec<u8>,
 }
 
 /// Joins are written where they are needed.
@@ -25,3 +28,7 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+}

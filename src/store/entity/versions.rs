@@ -4,6 +4,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::store::tagged::Tagged;
+
 /// A row.
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "versions")]
@@ -30,6 +32,7 @@ pub struct Model {
     pub create_time: i64,
     pub stage_time: Option<i64>,
     pub publish_time: Option<i64>,
+    pub tag: Vec<u8>,
 }
 
 /// Joins are written where they are needed.
@@ -37,3 +40,9 @@ pub struct Model {
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+    /// A signature of its own, which says what the row says. The newest one may be read in its place.
+    const FREE: &[Column] = &[Column::Manifest];
+}

@@ -1,0 +1,77 @@
+//! `policyhub export`: a namespace's log and published versions in a file, to be verified anywhere.
+
+use std::fs::{File, remove_file, rename};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+
+use super::output::{Format, print_json, write_stdout};
+use super::session::Session;
+use super::verify_log::{Counter, trust};
+use crate::client::name::NamespaceId;
+use crate::client::signing::chain::LogCheck;
+use crate::client::{ArchiveWriter, read_log};
+
+/// Write the log and the published versions of a namespace to a file
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub export team-a --out team-a.jsonl\n  \
+                        policyhub verify --log --from team-a.jsonl")]
+pub struct Arguments {
+    /// The namespace
+    #[arg(value_parser = |text: &str| NamespaceId::parse("namespace", text))]
+    namespace: NamespaceId,
+    /// The file to write; it must not be there
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+/// Runs it.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { namespace, out } = arguments;
+    anyhow::ensure!(!out.exists(), "failed to write {}: it is there already", out.display());
+    let part = out.with_added_extension("part");
+    let done = write(session, &namespace, &part).await;
+    let check = match done {
+        Ok(check) => check,
+        Err(error) => {
+            // Half an archive is none.
+            let _ = remove_file(&part);
+            return Err(error);
+        }
+    };
+    rename(&part, &out).with_context(|| format!("failed to write {}", out.display()))?;
+    let (events, versions) = (check.events, check.manifests.len());
+    match session.output {
+        Format::Json => print_json(&json!({
+            "namespace": namespace, "file": out, "events": events, "versions": versions,
+            "findings": check.findings.count,
+        }))?,
+        Format::Text => {
+            let line = format!("wrote {}: {events} events, {versions} published versions\n", out.display());
+            write_stdout(line.as_bytes())?;
+        }
+    }
+    anyhow::ensure!(check.findings.count == 0, "the log does not hold; see policyhub verify --log");
+    Ok(())
+}
+
+async fn write(session: &Session, namespace: &NamespaceId, path: &Path) -> anyhow::Result<LogCheck> {
+    let trust = trust(session, (None, None)).await?;
+    let failed = || format!("failed to write {}", path.display());
+    let file = File::create(path).with_context(failed)?;
+    let mut archive = ArchiveWriter::new(BufWriter::new(file), &trust, namespace).with_context(failed)?;
+    let mut check = LogCheck::new(trust, namespace.clone());
+    let mut counter = Counter::new();
+    let read = read_log(&session.client, namespace, &mut check, |read| {
+        counter.show(&read);
+        archive.add(&read)
+    });
+    read.await.context("failed to read the log")?;
+    counter.end();
+    let file = archive.end().with_context(failed)?.into_inner().map_err(std::io::IntoInnerError::into_error);
+    file.and_then(|file| file.sync_all()).with_context(failed)?;
+    Ok(check)
+}

@@ -1,0 +1,216 @@
+//! `policyhub verify --log`: a whole log, from a server or from an archive.
+//!
+//! From a server its own check is asked for, and the log is read and proven here as well: neither rests on the other.
+
+use std::fs::File;
+use std::io::{BufReader, IsTerminal as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::keys;
+use super::output::{Format, print_json, say, write_stdout};
+use super::session::Session;
+use super::text;
+use super::verify::LogArguments;
+use crate::client::signing::KeySet;
+use crate::client::signing::chain::{LogCheck, Trust};
+use crate::client::{Cursor, Finding, Findings, Head, Read, log_keys, pb, read_log, seal_keys, verify_archive};
+
+/// A place with its hash, as `--expect-head` takes it and as a verdict prints it.
+pub fn head(text: &str) -> Result<Head, String> {
+    let refuse = || "must be EPOCH:REVISION:HASH, as `verify --log` prints it".to_owned();
+    let parts: Vec<&str> = text.split(':').collect();
+    let [epoch, revision, hash] = parts.as_slice() else { return Err(refuse()) };
+    let number = |text: &str| text.parse::<i64>().ok().filter(|number| *number > 0).ok_or_else(refuse);
+    let bytes = crate::client::unhex(hash).and_then(|bytes| bytes.try_into().ok());
+    Ok(Head { cursor: Cursor { epoch: number(epoch)?, revision: number(revision)? }, hash: bytes.ok_or_else(refuse)? })
+}
+
+/// The other way round.
+fn written(head: Head) -> String {
+    format!("{}:{}:{}", head.cursor.epoch, head.cursor.revision, crate::client::hex(&head.hash))
+}
+
+/// Keys that are known from elsewhere, of bundles and of seals.
+fn pinned(arguments: &LogArguments) -> anyhow::Result<(Option<KeySet>, Option<KeySet>)> {
+    let read = |path: &Option<std::path::PathBuf>| path.as_deref().map(keys::read_jwks).transpose();
+    Ok((read(&arguments.jwks)?, read(&arguments.seal_jwks)?))
+}
+
+/// What is printed of a check.
+struct Verdict {
+    namespace: String,
+    /// What the server's own check says, when there is a server.
+    server: Option<pb::VerifyLogResponse>,
+    check: LogCheck,
+    pinned: bool,
+}
+
+/// Checks an archive.
+pub fn run_offline(output: Format, arguments: &LogArguments, from: &Path) -> anyhow::Result<()> {
+    let file = File::open(from).with_context(|| format!("failed to open {}", from.display()))?;
+    let pins = pinned(arguments)?;
+    let is_pinned = pins.0.is_some() && pins.1.is_some();
+    let read = verify_archive(BufReader::new(file), pins, arguments.expect_head);
+    let read = read.with_context(|| format!("failed to verify {}", from.display()))?;
+    let namespace = read.header.namespace;
+    if let Some(named) = arguments.log.as_ref().and_then(Option::as_ref) {
+        anyhow::ensure!(*named == namespace, "failed to verify: the archive is of {namespace}, not of {named}");
+    }
+    let verdict = Verdict { namespace: namespace.to_string(), server: None, check: read.check, pinned: is_pinned };
+    verdict.print(output)
+}
+
+/// Checks the log of a server.
+pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::Result<()> {
+    let named = arguments.log.as_ref().and_then(Option::as_ref);
+    let namespace = named.unwrap_or(&session.namespace).clone();
+    let pins = pinned(arguments)?;
+    let pinned = pins.0.is_some() && pins.1.is_some();
+    let trust = trust(session, pins).await?;
+    let mut check = LogCheck::new(trust, namespace.clone());
+    check.expect(arguments.expect_head);
+    let mut counter = Counter::new();
+    let read = read_log(&session.client, &namespace, &mut check, |read| {
+        counter.show(&read);
+        Ok(())
+    });
+    if let Err(error) = read.await {
+        let error = anyhow::Error::from(error).context("failed to read the log");
+        // What the server refuses to show because it does not verify is what was looked for.
+        if !is_data_loss(&error) {
+            return Err(error);
+        }
+        check.findings.add(0, "", format!("{error:#}"));
+    }
+    counter.end();
+    let request = pb::VerifyLogRequest { parent: namespace.name(), after_revision: 0 };
+    let server = session.client.verify_log(request).await.context("failed to have the server check its log")?;
+    let (own, said) = (check.proven(), server.head.unwrap_or_default());
+    if said.revision == own.cursor.revision && server.head_hash.as_ref() != own.hash {
+        check.findings.add(said.revision, "", "the server checked another log than it shows");
+    }
+    let verdict = Verdict { namespace: namespace.to_string(), server: Some(server), check, pinned };
+    verdict.print(session.output)
+}
+
+/// Whom a log is believed: keys that are known from elsewhere, else those of the server.
+pub async fn trust(session: &Session, pinned: (Option<KeySet>, Option<KeySet>)) -> anyhow::Result<Trust> {
+    let listed = keys::list(session).await?;
+    let keys = pinned.0.map_or_else(|| log_keys(&listed), Ok)?;
+    let seal_keys = pinned.1.map_or_else(|| seal_keys(&listed), Ok)?;
+    Ok(Trust { store: listed.store, keys, seal_keys })
+}
+
+fn is_data_loss(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain();
+    causes.any(|cause| {
+        let read = cause.downcast_ref::<crate::client::ReadError>();
+        matches!(read, Some(crate::client::ReadError::Call(call)) if call.reason == "DATA_LOSS")
+    })
+}
+
+/// How far it is, on a terminal only.
+pub struct Counter(bool);
+
+impl Counter {
+    /// None yet.
+    pub fn new() -> Self {
+        Self(std::io::stderr().is_terminal())
+    }
+
+    /// Shows how many events were read.
+    pub fn show(&mut self, read: &Read<'_>) {
+        if let (true, Read::Progress(events)) = (self.0, read) {
+            eprint!("\r{events} events");
+        }
+    }
+
+    /// Goes on below.
+    pub fn end(self) {
+        if self.0 {
+            eprintln!();
+        }
+    }
+}
+
+impl Verdict {
+    fn holds(&self) -> bool {
+        self.check.findings.count == 0 && self.server.as_ref().is_none_or(|server| server.valid)
+    }
+
+    fn print(self, output: Format) -> anyhow::Result<()> {
+        match output {
+            Format::Json => print_json(&self.json())?,
+            Format::Text => write_stdout(self.text().as_bytes())?,
+        }
+        anyhow::ensure!(self.holds(), "the log of {} does not hold", self.namespace);
+        Ok(())
+    }
+
+    fn json(&self) -> Value {
+        let head = self.check.proven();
+        let finding = |by: &str, revision: i64, row: &str, message: &str| json!({"by": by, "revision": revision, "row": row, "message": message});
+        let own =
+            self.check.findings.kept.iter().map(|found| finding("here", found.revision, &found.row, &found.message));
+        let server = self.server.iter().flat_map(|server| &server.findings);
+        let server = server.map(|found| finding("server", found.revision, &found.row, &found.message));
+        json!({
+            "verified": self.holds(),
+            "namespace": self.namespace,
+            "keys": if self.pinned { "given" } else { "found there" },
+            "events": self.check.events,
+            "manifests": self.check.manifests.len(),
+            "rows": self.server.as_ref().map(|server| server.rows),
+            "head": written(head),
+            "findings": own.chain(server).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self) -> String {
+        let mut lines = String::new();
+        let Findings { kept, count } = &self.check.findings;
+        let server = self.server.iter().flat_map(|server| &server.findings).map(|found| Finding {
+            revision: found.revision,
+            row: found.row.clone(),
+            message: found.message.clone(),
+        });
+        for (by, Finding { revision, row, message }) in
+            kept.iter().cloned().map(|found| ("here", found)).chain(server.map(|found| ("server", found)))
+        {
+            let place = if revision > 0 { format!(" event {revision}") } else { String::new() };
+            let row = if row.is_empty() { row } else { format!(" {}", text::line(&row)) };
+            lines.push_str(&format!("{by}:{place}{row}: {}\n", text::line(&message)));
+        }
+        if *count > kept.len() as u64 {
+            lines.push_str(&format!("here: and {} more\n", count - kept.len() as u64));
+        }
+        let word = if self.holds() { "verified" } else { "not verified:" };
+        let (events, manifests) = (self.check.events, self.check.manifests.len());
+        lines.push_str(&format!("{word} {}: {events} events, {manifests} published versions", self.namespace));
+        if let Some(server) = &self.server {
+            lines.push_str(&format!(", {} rows by the server", server.rows));
+        }
+        lines.push_str(&format!("\nhead {}\n", written(self.check.proven())));
+        if !self.pinned {
+            say("note: the keys came with the log; give --jwks and --seal-jwks to trust none but yours");
+        }
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_as_it_is_written() {
+        let text = format!("1:42:{}", "0f".repeat(32));
+        assert_eq!(head(&text).map(written), Ok(text));
+        for text in ["", "1:42", "1:42:0f", "0:42:", "x:1:00", &format!("1:-2:{}", "00".repeat(32))] {
+            assert!(head(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The log of a namespace, and the published versions it speaks of, read from a server page by page.
+//!
+//! Boundary: reads and converts; what is read is proven by `signing::chain`, whoever it came from.
+
+use std::collections::BTreeSet;
+
+use super::channel::Client;
+use super::error::ClientError;
+use crate::api::pb;
+use crate::domain::event::{Cursor, Event};
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::signing::chain::LogCheck;
+
+/// Events and versions asked for at once.
+const PAGE_EVENTS: i32 = 200;
+const PAGE_VERSIONS: i32 = 100;
+
+/// A log that could not be read to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The server refused, or was not there.
+    #[error(transparent)]
+    Call(#[from] ClientError),
+    /// The server sent what is no event.
+    #[error("the server sent an event that can't be read, after revision {0}")]
+    Event(i64),
+    /// What was read could not be kept.
+    #[error("failed to write: {0}")]
+    Write(#[from] std::io::Error),
+}
+
+/// What was read, in order.
+#[derive(Debug)]
+pub enum Read<'a> {
+    /// An event.
+    Event(&'a Event),
+    /// A published version: policy, number, manifest and content.
+    Version(&'a PolicyId, i64, &'a str, &'a [u8]),
+    /// A page ended: how many events were read.
+    Progress(i64),
+}
+
+/// Reads the log of a namespace to its end, then every version that it published, into `check`; `also` sees all of it.
+///
+/// # Errors
+/// The first call that fails.
+pub async fn read_log(
+    client: &Client,
+    namespace: &NamespaceId,
+    check: &mut LogCheck,
+    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+) -> Result<(), ReadError> {
+    let mut request =
+        pb::ListEventsRequest { parent: namespace.name(), page_size: PAGE_EVENTS, ..pb::ListEventsRequest::default() };
+    loop {
+        let page = client.list_events(request.clone()).await?;
+        for each in page.events {
+            let each = event(namespace, each).ok_or(ReadError::Event(check.head().cursor.revision))?;
+            check.event(&each);
+            also(Read::Event(&each))?;
+        }
+        also(Read::Progress(check.events))?;
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    let published: BTreeSet<(PolicyId, i64)> = check.published().cloned().collect();
+    let policies: BTreeSet<&PolicyId> = published.iter().map(|(policy, _)| policy).collect();
+    for policy in policies {
+        let name = PolicyName { namespace: namespace.clone(), policy: policy.clone() };
+        let mut request = pb::ListVersionsRequest {
+            parent: name.to_string(),
+            page_size: PAGE_VERSIONS,
+            view: pb::VersionView::Full.into(),
+            states: vec![pb::VersionState::Published.into()],
+            ..pb::ListVersionsRequest::default()
+        };
+        loop {
+            let page = client.list_versions(request.clone()).await?;
+            for version in page.versions {
+                // What was published since is not in the log that was read.
+                if published.contains(&(policy.clone(), version.version)) {
+                    check.content(&version.content);
+                    check.manifest(policy, version.version, &version.manifest);
+                    also(Read::Version(policy, version.version, &version.manifest, &version.content))?;
+                }
+            }
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+    check.end();
+    Ok(())
+}
+
+/// An event as it came; nothing of it is believed yet.
+fn event(namespace: &NamespaceId, from: pb::Event) -> Option<Event> {
+    if from.namespace != namespace.name() {
+        return None;
+    }
+    let cursor = from.cursor?;
+    Some(Event {
+        namespace: namespace.clone(),
+        cursor: Cursor { epoch: cursor.epoch, revision: cursor.revision },
+        payload: from.payload.into(),
+        prev_hash: from.prev_hash.as_ref().try_into().ok()?,
+        hash: from.hash.as_ref().try_into().ok()?,
+        seal: from.seal.into(),
+        seal_key_id: from.seal_key_id,
+        statement: from.statement,
+    })
+}

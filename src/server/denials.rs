@@ -1,0 +1,120 @@
+//! Refusals for who asked, in a log of their own: target `policyhub::denied`, apart from the logs of namespaces.
+//!
+//! Bounded, whatever callers do: so many lines at once, so many per second after that, the others counted in one line per
+//! period; each text cut. Never logged: tokens, anything of the request but the name of its RPC.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::domain::Reason;
+
+/// Lines at once. More: a flood fills the disk. Fewer: of a burst that matters, some callers are not named.
+const LINES_BURST_MAX: u32 = 100;
+/// From one line to the next in a flood: 10 per second.
+const LINE_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest name of an actor in a line.
+const ACTOR_MAX_CHARS: usize = 256;
+/// Between two sums of the refusals that had no line.
+pub(super) const DENIALS_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The refusals.
+#[derive(Debug)]
+pub struct Denials {
+    lines: Mutex<Lines>,
+}
+
+/// A token bucket over lines.
+#[derive(Debug)]
+struct Lines {
+    left: u32,
+    /// When the newest line came back that is counted in `left`.
+    filled: Instant,
+    suppressed: u64,
+}
+
+/// Whether a call was refused for who asked.
+pub(super) fn is_denial(code: Code) -> bool {
+    matches!(code, Code::Unauthenticated | Code::PermissionDenied)
+}
+
+impl Denials {
+    /// None so far.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { lines: Mutex::new(Lines { left: LINES_BURST_MAX, filled: now, suppressed: 0 }) }
+    }
+
+    /// Tells of a refusal, or counts it. Answers its reason, one of ours.
+    pub(super) fn denied(
+        &self,
+        method: &'static str,
+        status: &Status,
+        peer: Option<SocketAddr>,
+        now: Instant,
+    ) -> String {
+        let info = status.get_details_error_info();
+        let said = info.as_ref().map_or("", |info| info.reason.as_str());
+        let known = Reason::ALL.iter().map(|reason| reason.as_str()).find(|reason| reason == said);
+        let reason = known.unwrap_or_else(|| "OTHER".to_owned());
+        if self.lines.lock().unwrap_or_else(PoisonError::into_inner).take(now) {
+            // Who sent a token that does not verify is nobody.
+            let actor = info.as_ref().and_then(|info| info.metadata.get("actor"));
+            let actor = actor.map_or("anonymous", String::as_str);
+            let actor: String = actor.chars().take(ACTOR_MAX_CHARS).collect();
+            let peer = peer.map(|peer| peer.to_string()).unwrap_or_default();
+            tracing::warn!(target: "policyhub::denied", actor, method, reason, peer, "denied");
+        }
+        reason
+    }
+
+    /// Tells how many had no line since the last time.
+    pub(super) fn sum_up(&self) {
+        let suppressed = std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner).suppressed);
+        if suppressed > 0 {
+            tracing::warn!(target: "policyhub::denied", suppressed, "denied more, without a line for each");
+        }
+    }
+}
+
+impl Lines {
+    fn take(&mut self, now: Instant) -> bool {
+        let back = now.saturating_duration_since(self.filled).as_nanos() / LINE_INTERVAL.as_nanos();
+        let back = u32::try_from(back).unwrap_or(u32::MAX);
+        if back >= LINES_BURST_MAX - self.left {
+            (self.left, self.filled) = (LINES_BURST_MAX, now);
+        } else {
+            self.left += back;
+            self.filled += LINE_INTERVAL * back;
+        }
+        if self.left == 0 {
+            self.suppressed += 1;
+            return false;
+        }
+        self.left -= 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_has_its_burst_and_then_its_rate() {
+        let start = Instant::now();
+        let mut lines = Lines { left: LINES_BURST_MAX, filled: start, suppressed: 0 };
+        let flood = |lines: &mut Lines, at: Duration| (0..1_000).filter(|_| lines.take(start + at)).count();
+        assert_eq!(flood(&mut lines, Duration::ZERO), 100);
+        assert_eq!(lines.suppressed, 900);
+        assert_eq!(flood(&mut lines, Duration::from_millis(99)), 0);
+        assert_eq!(flood(&mut lines, Duration::from_millis(100)), 1);
+        // What was not whole then is not lost.
+        assert_eq!(flood(&mut lines, Duration::from_millis(250)), 1);
+        assert_eq!(flood(&mut lines, Duration::from_millis(300)), 1);
+        assert_eq!(flood(&mut lines, Duration::from_secs(3_600)), 100, "never more than the burst");
+        assert_eq!(flood(&mut lines, Duration::ZERO), 0, "a clock that goes back gives nothing");
+    }
+}

@@ -1,0 +1,266 @@
+//! VerifyLog: the log of a namespace from one end to the other, and every row compared with what the log says of it.
+//!
+//! One view of the database, read page by page: what is kept of it is digests. Nothing stops at the first finding.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Semaphore;
+
+use super::Service;
+use crate::domain::audit::{Findings, LogVerdict};
+use crate::domain::event::{Event, Head, Payload};
+use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
+use crate::domain::version::VersionState;
+use crate::domain::{Error, Reason, Result};
+use crate::signing::chain::{LogCheck, Trust, Written};
+use crate::store::{EventIndex, PointerRow, ReadTx, StoredRow};
+use crate::watch::Verify as _;
+
+/// Logs checked at once. Each holds a reader of the database and a core.
+const AUDITS_AT_ONCE_MAX: usize = 1;
+/// Events checked before others get their turn.
+const PAGE_EVENTS: u32 = 64;
+/// The table whose rows are forgotten when what they end is over by itself.
+const FORGOTTEN: &str = "revoked_tokens";
+
+/// The places in which logs are checked, and what was found last.
+#[derive(Debug)]
+pub(super) struct Audits {
+    turns: Semaphore,
+    checked: AtomicU64,
+    found: Mutex<BTreeMap<NamespaceId, Findings>>,
+}
+
+impl Default for Audits {
+    fn default() -> Self {
+        Self { turns: Semaphore::new(AUDITS_AT_ONCE_MAX), checked: AtomicU64::new(0), found: Mutex::default() }
+    }
+}
+
+impl Audits {
+    /// Keeps what was found, and tells the log of the server of what is new.
+    fn keep(&self, namespace: &NamespaceId, findings: &Findings) {
+        self.checked.fetch_add(1, Ordering::Relaxed);
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if findings.count == 0 {
+            found.remove(namespace)
+        } else {
+            found.insert(namespace.clone(), findings.clone())
+        };
+        let known = before.unwrap_or_default();
+        for finding in findings.kept.iter().filter(|finding| !known.kept.contains(finding)) {
+            let (revision, row, problem) = (finding.revision, finding.row.as_str(), finding.message.as_str());
+            tracing::error!(target: "policyhub::audit", %namespace, revision, row, problem, "the store was tampered with");
+        }
+    }
+}
+
+impl Service {
+    /// Checks a log, and with `after_revision` 0 also that the rows of the namespace say what it says.
+    ///
+    /// # Errors
+    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision that is not in the log. What does not hold is no error.
+    pub async fn verify_log(&self, namespace: &NamespaceId, after_revision: i64) -> Result<LogVerdict> {
+        let turn = self.audits.turns.acquire().await;
+        let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
+        let tx = self.store.read().await?;
+        let head = tx.log_head(namespace).await?;
+        let mut check = self.log_check(&tx, namespace, head, after_revision).await?;
+        let mut from = if after_revision == 0 { i64::MIN } else { after_revision };
+        loop {
+            let page = tx.events_after(namespace, from, PAGE_EVENTS).await?;
+            let Some(last) = page.last() else { break };
+            let (first, until) = (from.saturating_add(1), last.cursor.revision);
+            let index = tx.event_index(namespace, first, until).await?;
+            let pointers = tx.pointer_rows(namespace, first, until, None).await?;
+            read_page(&mut check, &page, &index, pointers);
+            from = until;
+        }
+        for row in tx.pointer_rows(namespace, from.saturating_add(1), i64::MAX, Some(1)).await? {
+            check.wrong(row.revision, format!("the pointer of {} moved without an event", row.policy));
+        }
+        let is_empty = check.events == 0 && after_revision == 0;
+        let ends_there =
+            if is_empty { head.cursor.revision == 0 && head.hash == [0; 32] } else { check.head() == head };
+        if !ends_there {
+            let (row, ends) = (format!("namespaces {namespace}"), check.head().cursor);
+            check.findings.add(0, &row, format!("its head is {:?}, but the log ends at {ends:?}", head.cursor));
+        }
+        let rows = if after_revision == 0 { self.compare_rows(&tx, namespace, &mut check).await? } else { 0 };
+        if after_revision == 0 {
+            self.audits.keep(namespace, &check.findings);
+        }
+        let (events, head) = (check.events, check.proven());
+        let manifests = i64::try_from(check.manifests.len()).unwrap_or(i64::MAX);
+        Ok(LogVerdict { events, manifests, rows, head, findings: check.findings })
+    }
+
+    /// Checks the log of the next namespace, in order of their ids; after the last comes none.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn verify_next_log(&self, after: &str) -> Result<Option<NamespaceId>> {
+        let next = self.store.read().await?.namespace_after(after).await?;
+        if let Some(namespace) = &next {
+            match self.verify_log(namespace, 0).await {
+                Err(error) if error.reason == Reason::DataLoss => {
+                    let mut findings = Findings::default();
+                    findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
+                    self.audits.keep(namespace, &findings);
+                }
+                done => drop(done?),
+            }
+        }
+        Ok(next)
+    }
+
+    /// How many logs were checked, and what does not hold in all of them as of the last time.
+    #[must_use]
+    pub fn audit_counts(&self) -> (u64, u64) {
+        let found = self.audits.found.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.audits.checked.load(Ordering::Relaxed), found.values().map(|findings| findings.count).sum())
+    }
+
+    /// A check that begins after a place, which is proven first.
+    async fn log_check(
+        &self,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        head: Head,
+        after_revision: i64,
+    ) -> Result<LogCheck> {
+        let trust = Trust::clone(&self.signer.trust());
+        if after_revision == 0 {
+            return Ok(LogCheck::new(trust, namespace.clone()));
+        }
+        if !(0..=head.cursor.revision).contains(&after_revision) {
+            let message = format!("revision {after_revision} is not in 0 to {}, the head", head.cursor.revision);
+            return Err(Error::invalid("after_revision", message));
+        }
+        let event = tx.event(namespace, after_revision).await?;
+        self.signer.event(&event)?;
+        Ok(LogCheck::after(trust, namespace.clone(), Head { cursor: event.cursor, hash: event.hash }))
+    }
+
+    /// Pointers, rows and published versions against what the log adds up to. Answers how many rows were compared.
+    async fn compare_rows(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<i64> {
+        let mut stored = tx.pointers(namespace).await?;
+        for (policy, pointer) in &check.pointers {
+            if stored.remove(policy.as_str()) != Some((pointer.version, pointer.revision)) {
+                let row = format!("policies {policy}");
+                check.findings.add(pointer.revision, &row, format!("its pointer is not at {}", pointer.version));
+            }
+        }
+        for policy in stored.into_keys() {
+            check.findings.add(0, &format!("policies {policy}"), "its pointer moved without an event");
+        }
+        let mut rows = 0;
+        tx.stored_rows(namespace, |row| {
+            rows += 1;
+            compare_row(check, row);
+        })
+        .await?;
+        for ((table, key), written) in std::mem::take(&mut check.rows) {
+            // What ended credentials is forgotten when it is over, without an event.
+            if written.digest.is_some() && table != FORGOTTEN {
+                check.findings.add(written.revision, &format!("{table} {key}"), "it is not there");
+            }
+        }
+        self.compare_bundles(tx, namespace, check).await?;
+        Ok(rows)
+    }
+
+    /// Every published version, with the bytes it was signed for.
+    async fn compare_bundles(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<()> {
+        let mut after = None;
+        loop {
+            let (page, next) = tx.published_page(namespace, after).await?;
+            for version in page {
+                let row = format!("versions {}/{}", version.policy.policy, version.number);
+                match (self.signer.published(&version), tx.content(&version.digest).await) {
+                    (Ok(_), Ok(content)) => {
+                        check.content(&content);
+                        check.manifest(&version.policy.policy, version.number, &version.manifest);
+                    }
+                    (Err(error), _) | (_, Err(error)) => {
+                        check.findings.add(0, &row, error.internal.unwrap_or(error.message));
+                    }
+                }
+            }
+            if next.is_none() {
+                check.end();
+                return Ok(());
+            }
+            after = next;
+        }
+    }
+}
+
+/// Takes events in, with what stands beside them.
+fn read_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointers: Vec<PointerRow>) {
+    let mut stored = pointers.into_iter().peekable();
+    for (event, index) in page.iter().zip(index) {
+        let revision = event.cursor.revision;
+        let Some(payload) = check.event(event) else {
+            while stored.next_if(|row| row.revision <= revision).is_some() {}
+            continue;
+        };
+        let policy = payload.policy.as_ref().map(ToString::to_string);
+        if (index.revision, index.time, &index.policy) != (revision, payload.time.0, &policy) {
+            check.wrong(revision, "it is found by another time or policy than its own");
+        }
+        let found = std::iter::from_fn(|| stored.next_if(|row| row.revision <= revision)).collect::<Vec<_>>();
+        if found != moved(&payload) {
+            check.wrong(revision, "the pointer history says something else than it does");
+        }
+    }
+}
+
+/// The pointer history an event makes.
+fn moved(payload: &Payload) -> Vec<PointerRow> {
+    let mut rows: Vec<PointerRow> = payload
+        .changes
+        .iter()
+        .map(|change| PointerRow {
+            revision: payload.revision,
+            policy: change.policy.to_string(),
+            version: change.version,
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+/// One row against the newest event about it.
+fn compare_row(check: &mut LogCheck, found: StoredRow) {
+    let StoredRow { row, tag_holds } = found;
+    let name = format!("{} {}", row.table, row.key);
+    let revision_of = |written: &Option<Written>| written.as_ref().map_or(0, |written| written.revision);
+    let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
+    let revision = revision_of(&written);
+    if !tag_holds {
+        return check.findings.add(revision, &name, "its tag does not hold: this server did not write it");
+    }
+    if written.is_some_and(|written| written.digest == row.digest) || may_differ(check, &row.table, &row.key) {
+        return;
+    }
+    let message = if revision == 0 { "no event wrote it" } else { "the newest event about it wrote something else" };
+    check.findings.add(revision, &name, message);
+}
+
+/// What is written without an event: the namespace `system`, when the store is made, and reports of failed checks, which
+/// only versions have that are not published.
+fn may_differ(check: &LogCheck, table: &str, key: &str) -> bool {
+    match table {
+        "namespaces" => key == SYSTEM_NAMESPACE,
+        "reports" => {
+            let Some((policy, number)) = key.rsplit_once('/') else { return false };
+            let Ok(policy) = PolicyId::parse("policy", policy) else { return false };
+            let state = number.parse().ok().and_then(|number| check.versions.get(&(policy, number)));
+            state.is_some_and(|(state, _)| *state != VersionState::Published)
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,166 @@
+//! Rows with a tag: what no signature covers is proven before it is used (ADR 0023).
+//!
+//! A table is one by its column `tag {blob} NOT NULL` and an `impl Tagged` beside its entity. Rows of the state of a
+//! namespace are written by `WriteTx::insert_row`, `put_row`, `change_row` and `delete_row` alone, before the event of the
+//! write: it names each with its digest. Rows are read through `prove`, and the readers of `rows.rs` take nothing else.
+
+use sea_orm::sea_query::{IntoCondition, OnConflict};
+use sea_orm::{
+    ActiveModelBehavior as _, ActiveModelTrait, ColumnTrait as _, Condition, EntityTrait, IdenStatic as _,
+    IntoActiveModel, Iterable as _, ModelTrait as _, PrimaryKeyToColumn as _, QueryFilter as _, QuerySelect as _,
+    Value,
+};
+
+use super::error::failed;
+use super::transaction::{WriteTx, update_one};
+use crate::domain::event::RowChange;
+use crate::domain::tag::RowTag;
+use crate::domain::{Error, Result};
+
+/// A table whose rows carry a tag.
+pub(super) trait Tagged: EntityTrait {
+    /// Where the tag is.
+    const TAG: Self::Column;
+    /// Columns that move without it, because something else proves them.
+    const FREE: &'static [Self::Column] = &[];
+}
+
+/// A row whose tag holds.
+#[derive(Debug)]
+pub(super) struct Proven<M>(pub(super) M);
+
+/// Proves a row.
+///
+/// # Errors
+/// `DATA_LOSS` when somebody else wrote it, or it is the row of another key.
+pub(super) fn prove<E: Tagged>(tags: &dyn RowTag, row: E::Model) -> Result<Proven<E::Model>> {
+    match row.get(E::TAG) {
+        Value::Bytes(Some(tag)) if tags.holds(&bytes_of::<E>(&row)?, &tag) => Ok(Proven(row)),
+        _ => Err(Error::data_loss(format!("{} {}: its tag does not hold", table::<E>(), key::<E>(&row, true)))),
+    }
+}
+
+/// The row with its tag.
+pub(super) fn tagged<E: Tagged>(tags: &dyn RowTag, mut row: E::Model) -> Result<E::Model> {
+    let tag = tags.tag(&bytes_of::<E>(&row)?).to_vec();
+    row.try_set(E::TAG, Value::Bytes(Some(tag))).map_err(|error| Error::internal(error.to_string()))?;
+    Ok(row)
+}
+
+/// What an event says of a row.
+pub(super) fn named<E: Tagged>(tags: &dyn RowTag, row: &E::Model) -> Result<RowChange> {
+    let digest = Some(tags.digest(&bytes_of::<E>(row)?));
+    Ok(RowChange { table: table::<E>(), key: key::<E>(row, false), digest })
+}
+
+fn table<E: EntityTrait>() -> String {
+    E::default().table_name().to_owned()
+}
+
+/// The primary key in words, parts between slashes; in the log of a namespace without that namespace.
+fn key<E: EntityTrait>(row: &E::Model, with_namespace: bool) -> String {
+    let columns = E::PrimaryKey::iter().map(|part| part.into_column());
+    let parts = columns.filter(|column| with_namespace || column.as_str() != "namespace");
+    let parts = parts.map(|column| match row.get(column) {
+        Value::String(text) => text.unwrap_or_default(),
+        Value::BigInt(number) => number.unwrap_or_default().to_string(),
+        other => format!("{other:?}"),
+    });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+fn is_free<E: Tagged>(column: E::Column) -> bool {
+    E::FREE.iter().chain([&E::TAG]).any(|free| free.as_str() == column.as_str())
+}
+
+/// The bytes under a tag: the table, then each column by name. Every part has its length in front, so that no two rows
+/// have the same bytes. A column that is NULL is left out: one that a later schema adds changes no tag.
+fn bytes_of<E: Tagged>(row: &E::Model) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut put = |part: &[u8]| -> Result<()> {
+        let length = u32::try_from(part.len()).map_err(|_| Error::internal("a column is too long for a tag"))?;
+        bytes.extend(length.to_be_bytes());
+        bytes.extend(part);
+        Ok(())
+    };
+    put(table::<E>().as_bytes())?;
+    for column in E::Column::iter().filter(|column| !is_free::<E>(*column)) {
+        let (kind, value) = match row.get(column) {
+            Value::Bool(Some(value)) => (b"b", vec![u8::from(value)]),
+            Value::BigInt(Some(value)) => (b"i", value.to_be_bytes().to_vec()),
+            Value::String(Some(value)) => (b"s", value.into_bytes()),
+            Value::Bytes(Some(value)) => (b"x", value),
+            Value::Bool(None) | Value::BigInt(None) | Value::String(None) | Value::Bytes(None) => continue,
+            other => return Err(Error::internal(format!("a column of a kind that has no tag: {other:?}"))),
+        };
+        put(column.as_str().as_bytes())?;
+        put(kind)?;
+        put(&value)?;
+    }
+    Ok(bytes)
+}
+
+/// Exactly this row, by its primary key.
+fn is_row<E: EntityTrait>(row: &E::Model) -> Condition {
+    let columns = E::PrimaryKey::iter().map(|part| part.into_column());
+    columns.fold(Condition::all(), |all, column| all.add(column.eq(row.get(column))))
+}
+
+impl WriteTx {
+    /// Adds a row of the namespace's state.
+    pub(super) async fn insert_row<E: Tagged>(&self, row: E::Model) -> Result<()>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        let row = tagged::<E>(self.tags(), row)?;
+        self.note(named::<E>(self.tags(), &row)?);
+        E::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Adds a row, or puts it in place of the one that has its key.
+    pub(super) async fn put_row<E: Tagged>(&self, row: E::Model) -> Result<()>
+    where
+        E::Model: IntoActiveModel<E::ActiveModel>,
+    {
+        let row = tagged::<E>(self.tags(), row)?;
+        self.note(named::<E>(self.tags(), &row)?);
+        let key: Vec<E::Column> = E::PrimaryKey::iter().map(|part| part.into_column()).collect();
+        let is_key = |column: &E::Column| key.iter().any(|part| part.as_str() == column.as_str());
+        let others = E::Column::iter().filter(|column| !is_key(column));
+        let replace = OnConflict::columns(key.clone()).update_columns(others).to_owned();
+        let insert = E::insert(row.into_active_model()).on_conflict(replace);
+        insert.exec_without_returning(self.tx()).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// Changes some columns of the row that `key` names: read, locked and proven, changed, written with its new tag.
+    pub(super) async fn change_row<E: Tagged>(
+        &self,
+        key: impl IntoCondition,
+        columns: &[E::Column],
+        change: impl FnOnce(&mut E::Model),
+    ) -> Result<()> {
+        let row = E::find().filter(key.into_condition()).lock_exclusive().one(self.tx()).await.map_err(failed)?;
+        let row = row.ok_or_else(|| Error::internal(format!("a row of {} to change is not there", table::<E>())))?;
+        let Proven(mut row) = prove::<E>(self.tags(), row)?;
+        change(&mut row);
+        let row = tagged::<E>(self.tags(), row)?;
+        self.note(named::<E>(self.tags(), &row)?);
+        let mut active = E::ActiveModel::new();
+        for column in columns.iter().chain([&E::TAG]) {
+            active.set(*column, row.get(*column));
+        }
+        update_one(self.tx(), active, is_row::<E>(&row)).await
+    }
+
+    /// Removes a row, which was read before.
+    pub(super) async fn delete_row<E: Tagged>(&self, row: &E::Model) -> Result<()> {
+        self.note(RowChange { digest: None, ..named::<E>(self.tags(), row)? });
+        let done = E::delete_many().filter(is_row::<E>(row)).exec(self.tx()).await.map_err(failed)?;
+        match done.rows_affected {
+            1 => Ok(()),
+            several => Err(Error::internal(format!("the removal of one row touched {several}"))),
+        }
+    }
+}

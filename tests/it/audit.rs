@@ -1,0 +1,210 @@
+//! VerifyLog: what no read can see is found, one namespace's trouble stays its own, and nobody has to ask.
+
+use policyhub::client::{Client, pb};
+use tonic::Code;
+
+use crate::harness::calls::{
+    self, NAMESPACE, activate, draft, draft_request, get, policy, refused, release, set, version,
+};
+use crate::harness::metrics::wait_for;
+use crate::harness::{Hub, on_both_databases};
+
+const SYSTEM: &str = "namespaces/system";
+
+async fn verify(client: &Client, parent: &str, after_revision: i64) -> pb::VerifyLogResponse {
+    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after_revision };
+    client.verify_log(request).await.expect("a verdict")
+}
+
+/// The rows and messages of the findings.
+async fn found(hub: &Hub, parent: &str) -> Vec<(i64, String, String)> {
+    let verdict = verify(&hub.client().await, parent, 0).await;
+    assert_eq!(verdict.valid, verdict.findings.is_empty());
+    verdict.findings.into_iter().map(|finding| (finding.revision, finding.row, finding.message)).collect()
+}
+
+fn off(hub: &Hub) {
+    if hub.database_url.starts_with("sqlite") {
+        for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {
+            hub.tamper(&format!("DROP TRIGGER {name}"));
+        }
+    }
+}
+
+fn edit(hub: &Hub, sql: &str) {
+    if hub.database_url.starts_with("sqlite") {
+        hub.tamper(&sql.replace("; ", ";;"));
+    } else {
+        hub.tamper(&format!("SET session_replication_role = replica; {sql}"));
+    }
+}
+
+on_both_databases! {
+    with &["--audit-interval-ms", "0"];
+
+    async fn a_log_that_was_left_alone_holds(hub: Hub) {
+        let client = hub.client().await;
+        let empty = verify(&client, NAMESPACE, 0).await;
+        assert!(empty.valid && empty.events == 0 && empty.rows == 0, "{empty:?}");
+        release(&client, "p", "a: 1").await;
+        let bad = client.stage(pb::StageRequest { name: policy("p"), ..Default::default() }).await;
+        assert_eq!(calls::reason(bad), "NO_OPEN_DRAFT");
+        // A failed report is kept by no event, and a draft that was given up keeps it.
+        calls::create(&client, "q", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
+        let drafted = draft(&client, "q", "a: [").await;
+        let staged = client.stage(pb::StageRequest { name: drafted.name, ..Default::default() }).await;
+        assert_eq!(calls::reason(staged), "VALIDATION_FAILED");
+        calls::abandon(&client, "q", 1).await;
+        let verdict = verify(&client, NAMESPACE, 0).await;
+        assert!(verdict.valid, "{verdict:?}");
+        let namespace = client.get_namespace(pb::GetNamespaceRequest { name: NAMESPACE.to_owned() }).await;
+        let namespace = namespace.expect("a namespace").namespace.expect("a namespace");
+        assert_eq!((verdict.head, verdict.head_hash), (namespace.head, namespace.head_hash));
+        assert_eq!((verdict.events, verdict.manifests), (6, 1));
+        let rest = verify(&client, NAMESPACE, 4).await;
+        assert!(rest.valid && rest.events == 2 && rest.rows == 0 && rest.head == verdict.head, "{rest:?}");
+        let beyond = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 99 };
+        refused(client.verify_log(beyond).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+        let nowhere = pb::VerifyLogRequest { parent: "namespaces/none".to_owned(), after_revision: 0 };
+        refused(client.verify_log(nowhere).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+        let update = pb::UpdateNamespaceRequest {
+            namespace: Some(pb::Namespace { name: NAMESPACE.to_owned(), description: "d".to_owned(), ..Default::default() }),
+            ..Default::default()
+        };
+        client.update_namespace(update).await.expect("a change");
+        let system = verify(&client, SYSTEM, 0).await;
+        assert!(system.valid && system.events == 2 && system.rows == 2, "{system:?}");
+    }
+
+    /// Its tag holds, and it is the row of that key: only the log knows that it is old.
+    async fn an_old_row_put_back_is_found(hub: Hub) {
+        let client = hub.client().await;
+        draft(&client, "p", "a: 1").await;
+        off(&hub);
+        edit(&hub, "CREATE TABLE old_policies AS SELECT * FROM policies; CREATE TABLE old_versions AS SELECT * FROM versions");
+        set(&client, "p", pb::PolicySettings { max_open_drafts: 5, ..Default::default() }).await;
+        calls::abandon(&client, "p", 1).await;
+        assert_eq!(found(&hub, NAMESPACE).await, []);
+        for table in ["policies", "versions"] {
+            edit(&hub, &format!("CREATE TABLE new_{table} AS SELECT * FROM {table}; DELETE FROM {table}; \
+                                 INSERT INTO {table} SELECT * FROM old_{table}"));
+            let findings = found(&hub, NAMESPACE).await;
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            assert!(findings[0].1.starts_with(table) && findings[0].2.contains("newest event"), "{findings:?}");
+            edit(&hub, &format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM new_{table}"));
+        }
+        assert_eq!(found(&hub, NAMESPACE).await, []);
+    }
+
+    async fn rows_that_are_missing_or_too_many_are_found(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "p", "a: 2").await;
+        off(&hub);
+        for table in ["versions", "reports", "policies", "pointer_changes", "events", "contents"] {
+            edit(&hub, &format!("CREATE TABLE kept AS SELECT * FROM {table}; DELETE FROM {table}"));
+            let findings = found(&hub, NAMESPACE).await;
+            assert!(!findings.is_empty(), "{table} emptied");
+            edit(&hub, &format!("INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept"));
+        }
+        assert_eq!(found(&hub, NAMESPACE).await, []);
+        // A copy of a whole row under another key: its tag is of the other one.
+        edit(&hub, "CREATE TABLE copy AS SELECT * FROM versions WHERE number = 1; UPDATE copy SET number = 3, label = NULL; \
+                    INSERT INTO versions SELECT * FROM copy");
+        let findings = found(&hub, NAMESPACE).await;
+        assert!(findings.iter().any(|(_, row, problem)| row == "versions p/3" && problem.contains("tag")), "{findings:?}");
+        let copied = pb::GetVersionRequest { name: version("p", 3), ..Default::default() };
+        refused(client.get_version(copied).await, Code::DataLoss, "DATA_LOSS");
+    }
+
+    /// The newest activation taken out of the log, the history, the pointer and the head at once, as neatly as SQL can.
+    async fn a_tail_that_was_cut_off_leaves_rows_that_tell(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "p", "a: 2").await;
+        off(&hub);
+        // Draft, publish and activate of version 2 are events 4, 5 and 6.
+        edit(&hub, "DELETE FROM pointer_changes WHERE revision > 3; DELETE FROM events WHERE namespace = 'default' AND revision > 3; \
+                    UPDATE policies SET active_version = 1, active_revision = 3; \
+                    UPDATE namespaces SET head_revision = 3, head_hash = (SELECT hash FROM events WHERE namespace = 'default' \
+                    AND revision = 3) WHERE id = 'default'");
+        let findings = found(&hub, NAMESPACE).await;
+        let rows: Vec<&str> = findings.iter().map(|(_, row, _)| row.as_str()).collect();
+        assert_eq!(rows, ["policies p", "versions p/2", "reports p/2", "versions p/2"], "{findings:?}");
+        // And who remembers more of the log refuses it at once.
+        let again = client.activate(pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: vec![pb::ActivateTarget { policy: policy("p"), version: 1, expected_active: None }],
+            reason: "a test".to_owned(),
+            ..Default::default()
+        });
+        assert!(again.await.is_err());
+    }
+
+    async fn a_kept_answer_that_was_edited_is_refused(hub: Hub) {
+        let client = hub.client().await;
+        let request = pb::DraftRequest { request_id: "one".to_owned(), ..draft_request("p", "a: 1") };
+        let first = client.draft(request.clone()).await.expect("a draft");
+        assert_eq!(client.draft(request.clone()).await.expect("the same").version, first.version);
+        for column in ["answer", "fingerprint"] {
+            let other = format!("UPDATE idempotency SET {column} = replace({column}, 'a', 'b')");
+            hub.tamper("CREATE TABLE kept AS SELECT * FROM idempotency");
+            hub.tamper(&other);
+            refused(client.draft(request.clone()).await, Code::DataLoss, "DATA_LOSS");
+            edit(&hub, "DELETE FROM idempotency; INSERT INTO idempotency SELECT * FROM kept; DROP TABLE kept");
+        }
+        hub.tamper("UPDATE idempotency SET expire_time = expire_time + 1");
+        refused(client.draft(request.clone()).await, Code::DataLoss, "DATA_LOSS");
+        hub.tamper("UPDATE idempotency SET expire_time = expire_time - 1");
+        assert_eq!(client.draft(request).await.expect("the same").version, first.version);
+    }
+
+    /// A row that does not verify stops what is about it, and nothing else.
+    async fn the_trouble_of_one_row_stays_with_it(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        release(&client, "q", "a: 1").await;
+        let made = pb::CreateNamespaceRequest { namespace_id: "other".to_owned(), ..Default::default() };
+        client.create_namespace(made).await.expect("a namespace");
+        hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'p'");
+        hub.tamper("UPDATE namespaces SET description = 'x' WHERE id = 'default'");
+        refused(client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await, Code::DataLoss, "DATA_LOSS");
+        refused(client.draft(draft_request("p", "a: 2")).await, Code::DataLoss, "DATA_LOSS");
+        assert_eq!(get(&client, "q").await.active_version, 1);
+        activate(&client, "q", 1).await;
+        assert!(found(&hub, "namespaces/other").await.is_empty());
+        let findings = found(&hub, NAMESPACE).await;
+        assert!(findings.len() == 1 && findings[0].1 == "policies p", "{findings:?}");
+        let findings = found(&hub, SYSTEM).await;
+        assert!(findings.len() == 1 && findings[0].1 == "namespaces default", "{findings:?}");
+        // The server starts all the same, for the others.
+        let hub = hub.restart_in_order().await;
+        assert_eq!(get(&hub.client().await, "q").await.active_version, 1);
+    }
+}
+
+mod unasked {
+    use super::*;
+
+    on_both_databases! {
+        with &["--audit-interval-ms", "20"];
+
+        async fn the_server_finds_it_by_itself(hub: Hub) {
+            let client = hub.client().await;
+            release(&client, "p", "a: 1").await;
+            wait_for(&hub, "policyhub_audit_findings 0").await;
+            hub.tamper("UPDATE policies SET settings = '{}' WHERE id = 'p'");
+            wait_for(&hub, "policyhub_audit_findings 1").await;
+            let line = loop {
+                let log = hub.log.lock().expect("the log").clone();
+                match log.lines().find(|line| line.contains("policyhub::audit")) {
+                    Some(line) => break line.to_owned(),
+                    None => tokio::task::yield_now().await,
+                }
+            };
+            assert!(line.contains("ERROR") && line.contains("policies p") && line.contains("its tag does not hold"), "{line}");
+            let client = hub.client().await;
+            refused(client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await, Code::DataLoss, "DATA_LOSS");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Every column of every table, edited by a hand that can write the database (G3, G19): nothing of it is served as if it
+//! were true, and what no read shows VerifyLog finds.
+//!
+//! The columns are those of the schema itself. One that is not proven must be named here, with the reason.
+
+use std::collections::BTreeMap;
+
+use policyhub::client::{Client, ClientError, pb};
+use prost::Message as _;
+
+use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, policy, publish_request, release, set, version};
+use crate::harness::watching::LIVELY;
+use crate::harness::{Hub, on_both_databases};
+
+/// What nobody proves, and why.
+const EXEMPT: &[(&str, &str, &str)] = &[
+    (
+        "store_meta",
+        "*",
+        "a store of another id or key refuses to start; the incarnation and a bump only put it in doubt",
+    ),
+    ("seaql_migrations", "*", "a schema that is not this binary's is refused"),
+    ("subscribers", "*", "who watches is told by the runtimes and changes nothing that is enforced"),
+    ("namespaces", "access_revision", "moves with role bindings, and nothing reads it yet"),
+    ("idempotency", "*", "has a test of its own: an answer is only read again by its own request"),
+    ("contents", "digest", "the primary key: content under another digest is no content of any version"),
+    ("runs", "id", "a run under another key is refused; one that is gone may have been deleted, which operators do"),
+    ("runs", "namespace", "the same"),
+    // No rows yet: their own tests edit them.
+    ("role_bindings", "*", "no rows in this version"),
+    ("approvals", "*", "no rows in this version"),
+    ("signing_keys", "*", "no rows in this version"),
+    ("manifests", "*", "no rows in this version"),
+    ("revoked_tokens", "*", "no rows in this version"),
+];
+
+/// What a read may show before a check finds it: it says where the log stands or how events are found, never what is in
+/// force. Everything else is refused when it is read.
+const FOUND_LATER: &[(&str, &str)] = &[
+    ("namespaces", "epoch"),
+    ("namespaces", "head_revision"),
+    ("namespaces", "head_hash"),
+    ("namespaces", "id"),
+    ("policies", "active_version"),
+    ("policies", "active_revision"),
+    ("policies", "id"),
+    ("policies", "namespace"),
+    ("versions", "number"),
+    ("versions", "policy"),
+    ("versions", "namespace"),
+    ("reports", "number"),
+    ("reports", "policy"),
+    ("reports", "namespace"),
+    ("events", "namespace"),
+    ("events", "revision"),
+    ("events", "policy"),
+    ("events", "time"),
+    ("pointer_changes", "namespace"),
+    ("pointer_changes", "policy"),
+    ("pointer_changes", "revision"),
+    ("pointer_changes", "version"),
+];
+
+fn is_exempt(table: &str, column: &str) -> bool {
+    EXEMPT.iter().any(|(name, columns, _)| *name == table && (*columns == "*" || *columns == column))
+}
+
+fn is_sqlite(hub: &Hub) -> bool {
+    hub.database_url.starts_with("sqlite")
+}
+
+/// Every column there is, with its kind: `text`, `integer` or `blob`, and whether it may be NULL.
+fn columns(hub: &Hub) -> Vec<(String, String, String)> {
+    let sql = if is_sqlite(hub) {
+        "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
+         WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
+    } else {
+        "SELECT table_name || '|' || column_name || '|' || data_type FROM information_schema.columns \
+         WHERE table_schema = 'public' ORDER BY 1"
+    };
+    let text = hub.tamper(sql);
+    let split = |line: &str| {
+        let mut parts = line.split('|').map(str::to_owned);
+        let mut next = || parts.next().expect("three parts");
+        let (table, column, kind) = (next(), next(), next().to_lowercase());
+        let kind = match kind.as_str() {
+            kind if kind.contains("int") => "integer",
+            "blob" | "bytea" => "blob",
+            "boolean" => "boolean",
+            _ => "text",
+        };
+        (table, column, kind.to_owned())
+    };
+    text.lines().map(split).collect()
+}
+
+/// Runs SQL with triggers and foreign keys off, as a superuser can.
+fn try_edit(hub: &Hub, sql: &str) -> Result<String, String> {
+    let prefix = if is_sqlite(hub) { "" } else { "SET session_replication_role = replica; " };
+    hub.try_tamper(&format!("{prefix}{sql}"))
+}
+
+/// The same, when it must be done.
+fn edit(hub: &Hub, sql: &str) {
+    try_edit(hub, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+/// Takes the triggers off, and keeps a copy of each table.
+fn keep(hub: &Hub, tables: &[String]) {
+    if is_sqlite(hub) {
+        for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {
+            hub.tamper(&format!("DROP TRIGGER {name}"));
+        }
+    }
+    for table in tables {
+        edit(hub, &format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}"));
+    }
+}
+
+/// Makes a table what it was.
+fn restore(hub: &Hub, table: &str) {
+    let separator = if is_sqlite(hub) { ";;" } else { ";" };
+    edit(hub, &format!("DELETE FROM {table}{separator}INSERT INTO {table} SELECT * FROM kept_{table}"));
+}
+
+fn refusal(error: ClientError) -> String {
+    format!("{} ({:?})", error.reason, error.code)
+}
+
+async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResponse {
+    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after_revision: 0 };
+    client.verify_log(request).await.unwrap_or_else(|error| pb::VerifyLogResponse {
+        // It refuses what it can't even begin to check.
+        findings: vec![pb::Finding { message: format!("{error}"), ..Default::default() }],
+        ..Default::default()
+    })
+}
+
+type Answers = BTreeMap<String, Result<Vec<u8>, String>>;
+
+/// Every read that shows something of the namespace, as bytes or as the reason of its refusal.
+async fn reads(client: &Client) -> Answers {
+    let mut answers = Answers::new();
+    macro_rules! read {
+        ($name:expr, $call:expr) => {
+            answers.insert($name.to_string(), $call.await.map(|answer| answer.encode_to_vec()).map_err(refusal));
+        };
+    }
+    read!("GetNamespace", client.get_namespace(pb::GetNamespaceRequest { name: NAMESPACE.to_owned() }));
+    read!("ListNamespaces", client.list_namespaces(pb::ListNamespacesRequest::default()));
+    let parent = || NAMESPACE.to_owned();
+    read!("ListPolicies", client.list_policies(pb::ListPoliciesRequest { parent: parent(), ..Default::default() }));
+    let events = pb::ListEventsRequest { parent: parent(), page_size: 1_000, ..Default::default() };
+    read!("ListEvents", client.list_events(events.clone()));
+    read!("ListEvents of p", client.list_events(pb::ListEventsRequest { parent: policy("p"), ..events }));
+    let system = pb::ListEventsRequest { parent: "namespaces/system".to_owned(), page_size: 9, ..Default::default() };
+    read!("ListEvents of system", client.list_events(system));
+    for revision in [0, 5] {
+        let at = (revision > 0).then_some(pb::get_active_request::At::Revision(revision));
+        let request = pb::GetActiveRequest { name: parent(), at, ..Default::default() };
+        let told = |answer| pb::GetActiveResponse { checked_time: None, ..answer };
+        let answer = client.get_active(request).await.map(|answer| told(answer).encode_to_vec()).map_err(refusal);
+        answers.insert(format!("GetActive at {revision}"), answer);
+    }
+    for id in ["p", "q"] {
+        read!(format!("GetPolicy {id}"), client.get_policy(pb::GetPolicyRequest { name: policy(id) }));
+        for view in [pb::VersionView::Basic, pb::VersionView::Full] {
+            let list = pb::ListVersionsRequest { parent: policy(id), view: view.into(), ..Default::default() };
+            read!(format!("ListVersions {id} {view:?}"), client.list_versions(list));
+        }
+        for number in 1..=3 {
+            let name = version(id, number);
+            let full = pb::GetVersionRequest { name: name.clone(), view: pb::VersionView::Full.into() };
+            read!(format!("GetVersion {id} {number}"), client.get_version(full));
+            let report = pb::GetValidationReportRequest { name };
+            read!(format!("GetValidationReport {id} {number}"), client.get_validation_report(report));
+        }
+    }
+    read!("GetRun", client.get_run(pb::GetRunRequest { parent: parent(), run_id: "r".to_owned() }));
+    answers
+}
+
+/// Two policies, versions in every state, a report, a run, a second namespace.
+async fn history(client: &Client) {
+    release(client, "p", "a: 1").await;
+    release(client, "p", "a: 2").await;
+    release(client, "q", "a: 1").await;
+    deactivate(client, "q").await;
+    let settings = pb::PolicySettings { max_open_drafts: 3, ..Default::default() };
+    set(client, "p", settings).await;
+    draft(client, "p", "a: 3").await;
+    client.stage(pb::StageRequest { name: version("p", 3), ..Default::default() }).await.expect("a stage");
+    draft(client, "q", "a: 2").await;
+    crate::harness::calls::abandon(client, "q", 2).await;
+    draft(client, "q", "a: 3").await;
+    client.publish(publish_request("q", 3)).await.expect("a publication");
+    activate(client, "p", 1).await;
+    let run = pb::RecordRunRequest { policy: policy("p"), run_id: "r".to_owned(), ..Default::default() };
+    client.record_run(run).await.expect("a run");
+    let update = pb::UpdateNamespaceRequest {
+        namespace: Some(pb::Namespace {
+            name: NAMESPACE.to_owned(),
+            description: "d".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    client.update_namespace(update).await.expect("a change");
+}
+
+/// Three things a column may become.
+fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
+    let blob = |hex: &str| if is_sqlite(hub) { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") };
+    let other = format!("(SELECT o.{column} FROM {table} o WHERE o.{column} IS NOT NULL ORDER BY 1 LIMIT 1)");
+    match kind {
+        "integer" => vec![format!("coalesce({column}, 0) + 1"), format!("coalesce({column}, 0) - 1"), "77".to_owned()],
+        "boolean" => vec![format!("NOT {column}")],
+        "blob" => vec![blob(""), blob("00"), other],
+        _ => vec![format!("coalesce({column}, '') || 'x'"), "''".to_owned(), other],
+    }
+}
+
+/// Background checks off: they would only say the same.
+const QUIET: &[&str] = &["--audit-interval-ms", "0", LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3]];
+
+/// What is wrong with the answers after an edit, if anything is.
+async fn silently_served(hub: &Hub, truth: &Answers, may_show: bool) -> Option<String> {
+    let client = hub.client().await;
+    let now = reads(&client).await;
+    let is_refused = |read: &&String| now[*read] == Err("DATA_LOSS (DataLoss)".to_owned());
+    let changed: Vec<&String> = now.keys().filter(|read| now[*read] != truth[*read]).collect();
+    let shown: Vec<&&String> = changed.iter().filter(|read| !is_refused(read)).collect();
+    let mut found = 0;
+    for parent in [NAMESPACE, "namespaces/system"] {
+        found += verify(&client, parent).await.findings.len();
+    }
+    match (shown.is_empty(), found) {
+        (false, _) if !may_show => Some(format!("shown by {shown:?}")),
+        (_, 0) if changed.is_empty() || !shown.is_empty() => Some(format!("no finding; changed: {changed:?}")),
+        _ => None,
+    }
+}
+
+/// Forgets what was seen of the logs: a place that never was must not be remembered.
+async fn restart_without_memory(mut hub: Hub) -> Hub {
+    hub.kill().await;
+    let _ = std::fs::remove_file(hub.data_dir().join("high-water.json"));
+    hub.restart().await
+}
+
+on_both_databases! {
+    with QUIET;
+
+    async fn no_column_is_edited_in_silence(hub: Hub) {
+        let mut hub = hub;
+        history(&hub.client().await).await;
+        let truth = reads(&hub.client().await).await;
+        let refused: Vec<_> = truth.iter().filter(|(_, answer)| answer.is_err()).collect();
+        assert!(refused.iter().all(|(read, _)| read.starts_with("GetV")), "{refused:?}");
+        let whole = verify(&hub.client().await, NAMESPACE).await;
+        assert!(whole.valid && whole.events > 15 && whole.manifests == 4 && whole.rows > 8, "{whole:?}");
+        let system = verify(&hub.client().await, "namespaces/system").await;
+        assert!(system.valid && system.events == 2 && system.rows == 2, "{system:?}");
+        let columns = columns(&hub);
+        let mut tables: Vec<String> = columns.iter().map(|(table, _, _)| table.clone()).collect();
+        tables.dedup();
+        keep(&hub, &tables);
+        let (mut wrong, mut edited) = (Vec::new(), 0);
+        for (table, column, kind) in columns.iter().filter(|(table, column, _)| !is_exempt(table, column)) {
+            let may_show = FOUND_LATER.contains(&(table.as_str(), column.as_str()));
+            for value in edits(&hub, table, column, kind) {
+                let separator = if is_sqlite(&hub) { ";;" } else { ";" };
+                let sql = format!(
+                    "UPDATE {table} SET {column} = {value} WHERE {}{separator}\
+                     SELECT count(*) FROM (SELECT * FROM {table} EXCEPT SELECT * FROM kept_{table}) e",
+                    one_row(&hub, table)
+                );
+                // What the schema refuses, such as a second row of one key, is as good as not done.
+                if !try_edit(&hub, &sql).is_ok_and(|different| different != "0") {
+                    continue;
+                }
+                edited += 1;
+                // What a replica once saw of a log it holds to, even if it never was.
+                let is_place = ["epoch", "head_revision"].contains(&column.as_str());
+                if is_place {
+                    hub = restart_without_memory(hub).await;
+                }
+                if let Some(silence) = silently_served(&hub, &truth, may_show).await {
+                    wrong.push(format!("{table}.{column} = {value}: {silence}"));
+                }
+                restore(&hub, table);
+                if is_place {
+                    hub = restart_without_memory(hub).await;
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{} of {edited} edits:\n{}", wrong.len(), wrong.join("\n"));
+        assert!(edited > 120, "only {edited} edits were made");
+        assert_eq!(reads(&hub.client().await).await, truth, "all was restored");
+    }
+}
+
+/// One row of a table that reads of the namespace show.
+fn one_row(hub: &Hub, table: &str) -> String {
+    let row = if is_sqlite(hub) { "rowid" } else { "ctid" };
+    let namespace = match table {
+        "contents" => "1 = 1",
+        "namespaces" => "id = 'default'",
+        _ => "namespace = 'default'",
+    };
+    let order = match table {
+        "events" | "pointer_changes" => "revision DESC",
+        "versions" | "reports" => "policy, number",
+        "contents" => "digest",
+        _ => "id",
+    };
+    format!("{row} = (SELECT {row} FROM {table} WHERE {namespace} ORDER BY {order} LIMIT 1)")
+}
