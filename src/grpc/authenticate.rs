@@ -65,10 +65,7 @@ where
             return Either::Left(self.inner.call(request));
         }
         // Every other call is one of the table, or none at all.
-        let Some(rpc) = Rpc::of_path(path) else {
-            let error = Error::new(Reason::Unimplemented, "there is no such RPC");
-            return Either::Right(std::future::ready(Ok(status(error).into_http())));
-        };
+        let rpc = Rpc::of_path(path).ok_or_else(|| Error::new(Reason::Unimplemented, "there is no such RPC"));
         let mut given = request.headers().get_all(header::AUTHORIZATION).iter();
         let token = match (given.next(), given.next()) {
             (None, _) => None,
@@ -78,8 +75,8 @@ where
         };
         let certificate = request.extensions().get::<Arc<PeerCertificate>>().map(Arc::as_ref);
         let verified = self.layer.verifier.authenticate(token, certificate, (self.layer.clock)().seconds());
-        match verified {
-            Ok(caller) => {
+        match verified.and_then(|caller| Ok((caller, rpc?))) {
+            Ok((caller, rpc)) => {
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(rpc);
                 Either::Left(self.inner.call(request))

@@ -127,11 +127,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         background.spawn(tasks::mind_tls(tls, parts.verifier, metrics.clone()));
     }
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
-    background.spawn(tasks::follow_quotas(parts.service.clone()));
-    background.spawn(tasks::follow_keys(parts.service.clone()));
-    if !watch.audit_interval.is_zero() {
-        background.spawn(tasks::audit(parts.service.clone(), watch.audit_interval));
-    }
+    spawn_looks(&mut background, &parts.service, watch.audit_interval);
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(serve_http(parts.http, router, head_timeout));
     if parts.store.is_postgres() && watch.listen_notify {
@@ -179,6 +175,15 @@ fn layered(
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .layer(RequestLimitLayer::new(max_content_bytes));
     BoxCloneSyncService::new(calls.service(routes.prepare()))
+}
+
+/// What is looked at again and again: what other replicas changed, and whether the logs hold.
+fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration) {
+    background.spawn(tasks::follow_quotas(service.clone()));
+    background.spawn(tasks::follow_keys(service.clone()));
+    if !audit_interval.is_zero() {
+        background.spawn(tasks::audit(service.clone(), audit_interval));
+    }
 }
 
 /// This replica's commits wake the others, and theirs wake its tailer.

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::Service;
+use super::access::prove_bindings;
 use crate::domain::audit::{Findings, LogVerdict};
 use crate::domain::event::{Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
@@ -168,8 +169,26 @@ impl Service {
                 check.findings.add(written.revision, &format!("{table} {key}"), "it is not there");
             }
         }
+        self.compare_namespace(tx, namespace, check).await?;
         self.compare_bundles(tx, namespace, check).await?;
         Ok(rows)
+    }
+
+    /// What the row of the namespace says besides its tag: what it uses, and which event changed a role binding last.
+    async fn compare_namespace(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<()> {
+        let row = format!("namespaces {namespace}");
+        let (said, counted) = tx.usage(namespace).await?;
+        if said != counted {
+            check.findings.add(0, &row, format!("it says it uses {said:?}, and uses {counted:?}"));
+        }
+        let Some(state) = tx.log_state(namespace).await? else { return Ok(()) };
+        match prove_bindings(&self.signer, tx, namespace, state).await {
+            Err(error) if error.reason == Reason::DataLoss => {
+                check.findings.add(0, &row, error.internal.unwrap_or(error.message));
+            }
+            proven => drop(proven?),
+        }
+        Ok(())
     }
 
     /// Every published version, with the bytes it was signed for.

@@ -46,6 +46,8 @@ pub enum Bumped {
 /// `DATABASE_UNAVAILABLE`, `OUTCOME_UNKNOWN`: some logs may be raised; the same again raises the others.
 pub async fn bump_epoch(store: &Store, signer: &Signer, bump: Bump) -> Result<Bumped> {
     let doubt = store.examine().await?;
+    // Heads are proven, and what they say was signed by keys that the log of `system` names.
+    signer.install(signer.view().at_end(&store.read().await?, signer).await?);
     let Epochs { heads, highest, incarnation, unfinished } = store.epochs().await?;
     if doubt.is_none() && unfinished.is_none() && !bump.force {
         let epoch = heads.get(&NamespaceId::system()).map_or(highest, |cursor| cursor.epoch);

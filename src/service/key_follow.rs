@@ -112,6 +112,22 @@ impl Service {
         self.signer.check_holds_active()
     }
 
+    /// Follows the keys once more if the log of `system` went on, as a transaction sees it that holds a lock: what is signed
+    /// under the lock is signed by the key that was active when it was taken.
+    ///
+    /// # Errors
+    /// As `follow_keys`; `SIGNING_UNAVAILABLE`.
+    pub(super) async fn check_keys_level(&self, tx: &ReadTx, now: Micros) -> Result<()> {
+        if self.store.is_sole_writer() {
+            return Ok(());
+        }
+        let system = tx.log_state(&NamespaceId::system()).await?;
+        if system.is_some_and(|system| system.head != self.signer.view().head()) {
+            self.follow_keys(now).await?;
+        }
+        self.signer.check_holds_active()
+    }
+
     /// Waits until every replica knows what happened at `since`: at most `KEY_SPREAD_SECONDS`.
     pub(super) async fn wait_for_replicas(&self, since: Micros, now: Micros) {
         let left = since.0.saturating_add(KEY_SPREAD_MICROS).saturating_sub(now.0).min(KEY_SPREAD_MICROS);
@@ -123,14 +139,13 @@ impl Service {
     /// At the start: reads what the log says of the keys, and records the first key of a store that has none.
     ///
     /// # Errors
-    /// As `follow_keys`; when the key that the store was made with is not here.
+    /// As `follow_keys`.
     pub async fn begin_keys(&self, algorithm: Algorithm, now: Micros) -> Result<()> {
         self.follow_keys(now).await?;
         if !self.signer.view().ring().is_empty() {
             return Ok(());
         }
-        let pinned = self.store.pinned_signing_key().await?;
-        let key = self.apart(move |private| first_key(private, algorithm, pinned.as_deref())).await?;
+        let key = self.apart(move |private| first_key(private, algorithm)).await?;
         let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
         let context = Context { principal, grants: Grants::default(), delivery: Delivery::default(), now };
         let call = self.call(&context, "ActivateSigningKey", &())?;
@@ -169,11 +184,8 @@ async fn compare(tx: &ReadTx, view: &KeyView) {
     }
 }
 
-/// The first key of a store: the one an earlier version made it with, else one that is there, else a new one.
-fn first_key(private: &dyn KeyStore, algorithm: Algorithm, pinned: Option<&str>) -> Result<PublicKey> {
+/// The first key of a store: one that is there, else a new one.
+fn first_key(private: &dyn KeyStore, algorithm: Algorithm) -> Result<PublicKey> {
     let mut held = private.look()?.into_iter();
-    match pinned {
-        Some(pinned) => held.find(|key| key.key_id() == pinned).ok_or_else(|| crate::signing::not_held(pinned)),
-        None => held.find(|key| key.algorithm() == algorithm).map_or_else(|| private.make(algorithm), Ok),
-    }
+    held.find(|key| key.algorithm() == algorithm).map_or_else(|| private.make(algorithm), Ok)
 }

@@ -15,7 +15,7 @@ use crate::domain::limits::{
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::signing::{PublicKey, TYP_ACTIVATION, TYP_BUNDLE, jws};
 use crate::store::{ReadTx, VERSIONS_PER_SCAN};
 use crate::watch::Verify as _;
@@ -46,6 +46,8 @@ impl Service {
     async fn resign_in_force(&self, context: &Context, key: &PublicKey, reason: &str) -> Result<()> {
         let (manifest, statement) = (jws::head(TYP_BUNDLE, key)?, jws::head(TYP_ACTIVATION, key)?);
         for namespace in self.all_namespaces().await? {
+            // Who signs by the key still holds the lock of a namespace; who takes it from here on signs by another.
+            drop(self.store.begin(&namespace).await?);
             let mut after: Option<PolicyId> = None;
             loop {
                 let tx = self.store.read().await?;
@@ -177,7 +179,7 @@ impl Service {
             targets.iter().map(|(policy, _)| policy).collect::<BTreeSet<_>>().into_iter().collect();
         let policies = tx.policies_named(namespace, &ids).await?;
         let named: Vec<(&PolicyId, i64)> = targets.iter().map(|(policy, number)| (policy, *number)).collect();
-        let versions = tx.versions_named(namespace, &named).await?;
+        let versions = versions_that_hold(tx, namespace, &named).await?;
         let is_active = |policy: &Policy| versions.iter().any(|version| points_to(policy, version));
         let revisions = policies.iter().filter(|policy| is_active(policy)).map(|policy| policy.active_revision);
         let statements = tx.statements(namespace, revisions).await?;
@@ -244,6 +246,25 @@ impl Service {
         }
         Ok(proven)
     }
+}
+
+/// Versions as they are. One whose row does not verify holds up no other: it is said aloud, and stays as it is.
+async fn versions_that_hold(tx: &ReadTx, namespace: &NamespaceId, named: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
+    match tx.versions_named(namespace, named).await {
+        Err(error) if error.reason == Reason::DataLoss => {}
+        found => return found,
+    }
+    let mut found = Vec::new();
+    for one in named {
+        match tx.versions_named(namespace, std::slice::from_ref(one)).await {
+            Ok(version) => found.extend(version),
+            Err(error) if error.reason == Reason::DataLoss => {
+                tracing::error!(%error, detail = error.internal, "not signing a version again");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// What one event signs again.

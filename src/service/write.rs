@@ -114,7 +114,12 @@ impl<'a> Call<'a> {
     /// Locks a namespace, unless this replica can't sign what would come of it.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
         self.service.check_may_sign(self.context.now).await?;
-        self.begin_unsigned(namespace).await
+        let begun = self.begin_unsigned(namespace).await?;
+        if let Begun::Fresh(write) = &begun {
+            // Under the lock: from here on nobody who signs again what a key signed can miss this write.
+            self.service.check_keys_level(write.tx.read(), self.context.now).await?;
+        }
+        Ok(begun)
     }
 
     /// Locks a namespace for what needs no signing key.

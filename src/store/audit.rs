@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, Iterable as _, ModelTrait as _, PrimaryKeyToColumn as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, Iterable as _, ModelTrait as _, PaginatorTrait as _, PrimaryKeyToColumn as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::entity::{
@@ -21,6 +21,7 @@ use super::transaction::ReadTx;
 use crate::domain::Result;
 use crate::domain::event::{Head, RowChange};
 use crate::domain::name::NamespaceId;
+use crate::domain::quota::Usage;
 use crate::domain::version::{Version, VersionState};
 
 /// Rows read at once. A policy's settings may have 256 KiB.
@@ -84,6 +85,25 @@ impl ReadTx {
                 Err(_) => after = row.id,
             }
         }
+    }
+
+    /// What the row of a namespace says it uses, and what it uses when that is counted.
+    pub async fn usage(&self, namespace: &NamespaceId) -> Result<(Usage, Usage)> {
+        use {policies::Column as P, versions::Column as V};
+        let row = namespaces::Entity::find_by_id(namespace.as_str()).one(&self.tx).await.map_err(failed)?;
+        let said = rows::usage(&row.ok_or_else(|| namespace.not_found())?);
+        let own_policies = policies::Entity::find().filter(P::Namespace.eq(namespace.as_str()));
+        let policies = own_policies.count(&self.tx).await.map_err(failed)?;
+        let mut counted = Usage { policies: i64::try_from(policies).unwrap_or(i64::MAX), ..said };
+        (counted.versions, counted.content_bytes) = (0, 0);
+        let sizes =
+            versions::Entity::find().select_only().columns([V::SizeBytes]).filter(V::Namespace.eq(namespace.as_str()));
+        let sizes: Vec<i64> = sizes.into_tuple().all(&self.tx).await.map_err(failed)?;
+        for size in sizes {
+            counted.versions += 1;
+            counted.content_bytes = counted.content_bytes.saturating_add(size);
+        }
+        Ok((said, counted))
     }
 
     /// How events from one revision to another are found, in order.

@@ -4,7 +4,6 @@
 
 use sea_orm::{EntityTrait as _, QueryOrder as _};
 
-use super::connect::Store;
 use super::entity::signing_keys::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
@@ -12,19 +11,6 @@ use super::transaction::{ReadTx, WriteTx};
 use crate::domain::Result;
 use crate::domain::key::KeyRecord;
 use crate::domain::time::Micros;
-
-/// Where stores made by earlier versions keep the id of their one signing key.
-const PINNED_KEY: &str = "signing key";
-
-impl Store {
-    /// The one signing key of a store that an earlier version made.
-    ///
-    /// # Errors
-    /// `DATABASE_UNAVAILABLE`.
-    pub async fn pinned_signing_key(&self) -> Result<Option<String>> {
-        self.meta(PINNED_KEY).await
-    }
-}
 
 impl ReadTx {
     /// Every row, in the order of the ids.

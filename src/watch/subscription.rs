@@ -89,13 +89,16 @@ impl Subscription {
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`.
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`.
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
         loop {
             if self.snapshot.is_some() || self.cursor.is_none() {
-                return self.part().map(Step::Message);
+                return match self.part() {
+                    Err(error) if error.reason == Reason::KeyStateWrong => Box::pin(self.signed_again(error)).await,
+                    part => part.map(Step::Message),
+                };
             }
             let Some(at) = self.cursor else { continue };
             let frame = match self.paged(at) {
@@ -188,6 +191,20 @@ impl Subscription {
         }
         (self.snapshot, self.page) = (None, None);
         Ok(message)
+    }
+
+    /// What was to be taken is by a key that was revoked. What the key had signed was signed again before that, if it was at
+    /// all: a log that goes on is waited for, and the snapshot begun anew.
+    async fn signed_again(&mut self, refusal: Error) -> Result<Step> {
+        let Some(taking) = self.snapshot.take() else { return Err(refusal) };
+        if taking.next_part > 0 {
+            let message = "the keys changed while the snapshot was taken; watch again";
+            return Err(Error::new(Reason::ConcurrentChange, message));
+        }
+        let namespace = self.feed.namespace();
+        let heads = self.feed.source().store.heads(std::slice::from_ref(namespace)).await?;
+        let goes_on = heads.into_iter().any(|(_, head)| head.cursor > taking.view.head().cursor);
+        if goes_on { Ok(Step::Level) } else { Err(refusal) }
     }
 
     /// Notes that the reader took nothing for too long, and from where it can go on.

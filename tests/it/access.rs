@@ -211,12 +211,12 @@ on_both_databases! {
         let admin = hub.client().await;
         namespace(&admin, "other").await;
         for (name, role) in ROLES {
-            grant(&admin, name, role, "namespaces/default").await;
+            grant(&admin, &format!("{name}-here"), role, "namespaces/default").await;
             grant(&admin, &format!("{name}-all"), role, "*").await;
         }
         for (name, _) in ROLES {
             let token = |subject: &str| Some(issue(&hub, &["--subject", subject, "--ttl", "1h"]));
-            let mut here = Caller::new(&hub, token(name)).await;
+            let mut here = Caller::new(&hub, token(&format!("{name}-here"))).await;
             let mut everywhere = Caller::new(&hub, token(&format!("{name}-all"))).await;
             for method in methods() {
                 let allowed = may(method.name(), name);

@@ -7,7 +7,7 @@ use crate::harness::calls::{get_version, head, policy, publish_request, refused,
 use crate::harness::reviews::{approve, approvers, needs, people, reviewed_policy, staged};
 use crate::harness::{Hub, on_both_databases};
 
-const COLUMNS: &str = "namespace, policy, number, approver, digest, reason, create_time, expire_time, revision";
+const COLUMNS: &str = "namespace, policy, number, approver, digest, reason, create_time, expire_time, revision, tag";
 
 /// Everything that reads the approvals of version 1 refuses.
 async fn is_refused(client: &Client, what: &str) {
@@ -70,7 +70,7 @@ on_both_databases! {
             assert_eq!(approvers(&ann, "p", 1).await, ["local:bob"], "all was restored after {sql}");
         }
         let log = hub.log.lock().expect("the log").clone();
-        assert!(log.contains("is not the approval its row tells of"), "the log says what does not verify");
+        assert!(log.contains("its tag does not hold"), "the log says what does not verify");
         approve(&cat, &reviewed).await.expect("an approval");
         ann.publish(publish_request("p", 1)).await.expect("what was really approved is published");
     }

@@ -73,7 +73,8 @@ on_both_databases! {
         };
         client.update_namespace(update).await.expect("a change");
         let system = verify(&client, SYSTEM, 0).await;
-        assert!(system.valid && system.events == 2 && system.rows == 2, "{system:?}");
+        // The first key, the namespace, the admin, and the change; rows of both namespaces, the key and the binding.
+        assert!(system.valid && system.events == 4 && system.rows == 4, "{system:?}");
     }
 
     /// Its tag holds, and it is the row of that key: only the log knows that it is old.

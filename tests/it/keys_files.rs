@@ -8,9 +8,9 @@ use tonic::Code;
 
 use crate::harness::calls::{self, refused, release};
 use crate::harness::http;
-use crate::harness::keys::{AT_ONCE, prepare, replica_of, revoke, rotate, signing, try_activate};
+use crate::harness::keys::{AT_ONCE, prepare, replica_of, rotate, signing, try_activate};
 use crate::harness::watching::DEADLINE;
-use crate::harness::{Database, Hub, on_both_databases};
+use crate::harness::{Database, Hub};
 
 fn copy(from: &Path, to: &Path) {
     fs::copy(from, to).expect("a copy");
@@ -111,108 +111,4 @@ async fn a_key_of_a_secret_is_taken_when_it_comes() {
     let hub = hub.restart_in_order().await;
     assert_eq!(signing(&hub.client().await).await, theirs);
     release(&hub.client().await, "p", "a: 2").await;
-}
-
-on_both_databases! {
-    /// A store of an earlier version has one key, pinned: it is that one which signs, whatever other files are there.
-    async fn a_pinned_key_becomes_the_first(database: Database) {
-        let away = Hub::start(Database::Sqlite).await;
-        let pinned = signing(&away.client().await).await;
-        let mut hub = Hub::start_with(database, AT_ONCE).await;
-        let other = signing(&hub.client().await).await;
-        hub.kill().await;
-        // As it was before keys had states: no event, no row, only the pin.
-        let is_sqlite = hub.database_url.starts_with("sqlite");
-        for trigger in ["update", "delete"] {
-            hub.tamper(&if is_sqlite {
-                format!("DROP TRIGGER events_refuse_{trigger}")
-            } else {
-                format!("DROP TRIGGER events_refuse_{trigger} ON events")
-            });
-        }
-        hub.tamper("DELETE FROM events");
-        hub.tamper("DELETE FROM signing_keys");
-        hub.tamper("DELETE FROM namespaces WHERE id = 'default'");
-        let zeros = if is_sqlite { format!("X'{}'", "00".repeat(32)) } else { format!(r"'\x{}'", "00".repeat(32)) };
-        hub.tamper(&format!("UPDATE namespaces SET head_revision = 0, head_hash = {zeros}"));
-        hub.tamper(&format!("INSERT INTO store_meta (name, value) VALUES ('signing key', '{pinned}')"));
-        // It may not have been written yet.
-        let _ = fs::remove_file(hub.data_dir().join("high-water.json"));
-        copy(&away.data_dir().join("keys/signing-eddsa.pem"), &hub.data_dir().join("keys/signing-pinned.pem"));
-        let hub = hub.restart().await;
-        let client = hub.client().await;
-        assert_eq!(signing(&client).await, pinned);
-        assert_eq!(crate::harness::keys::states(&client).await.len(), 1, "{other} is not known");
-        release(&client, "p", "a: 1").await;
-        assert_eq!(signing(&hub.restart_in_order().await.client().await).await, pinned);
-    }
-}
-
-/// Every line of base64 between the lines of a PEM file, and what it decodes to.
-fn secrets(dir: &Path) -> Vec<Vec<u8>> {
-    let mut secrets = Vec::new();
-    for entry in fs::read_dir(dir).expect("the keys") {
-        let text = fs::read_to_string(entry.expect("a file").path()).expect("a key");
-        let body: Vec<&str> = text.lines().filter(|line| !line.starts_with("-----")).collect();
-        // The prefix of PKCS#8 is the same in all of them.
-        secrets.push(body.concat().as_bytes()[24..].to_vec());
-    }
-    secrets
-}
-
-fn holds(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
-}
-
-on_both_databases! {
-    /// Nothing of a private key is in the database, in the log at its loudest, in an answer, or in any other file.
-    async fn private_keys_stay_in_their_files(database: Database) {
-        let mut hub = Hub::start_with(database, &[AT_ONCE, &["--log-level", "trace"]].concat()).await;
-        let client = hub.client().await;
-        let first = signing(&client).await;
-        release(&client, "p", "a: 1").await;
-        rotate(&client).await;
-        let answer = revoke(&client, &first, true).await.expect("a revocation");
-        let refusal = refused(try_activate(&client, &first).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
-        let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
-        // A file that is no key, and one that others may read, are named without their text.
-        let keys = hub.data_dir().join("keys");
-        let secrets = secrets(&keys);
-        assert_eq!(secrets.len(), 4);
-        let broken = fs::read_to_string(keys.join("signing-eddsa.pem")).expect("a key").replace("END PRIVATE", "END PUBLIC");
-        fs::write(keys.join("signing-broken.pem"), broken).expect("a file");
-        prepare(&client).await;
-        let limits = fs::read_to_string(format!("/proc/{}/limits", hub.pid())).expect("a process");
-        hub.signal("TERM");
-        hub.ended().await;
-
-        let log = hub.log.lock().expect("the log").clone();
-        assert!(log.contains("signing-broken.pem") && log.contains(r#""level":"TRACE""#), "the log is loud");
-        let dump = match database {
-            Database::Sqlite => String::new(),
-            Database::Postgres => ["signing_keys", "store_meta", "manifests", "versions", "idempotency"]
-                .map(|table| hub.tamper(&format!("SELECT t::text FROM {table} t")))
-                .concat()
-                + &hub.tamper("SELECT convert_from(payload, 'UTF8') || statement FROM events"),
-        };
-        let mut places = vec![
-            ("log".to_owned(), log.into_bytes()),
-            ("answers".to_owned(), format!("{answer:?}{refusal:?}{listed:?}").into_bytes()),
-            ("tables".to_owned(), dump.into_bytes()),
-        ];
-        for entry in fs::read_dir(hub.data_dir()).expect("the data directory") {
-            let path = entry.expect("a file").path();
-            if path.is_file() {
-                places.push((path.display().to_string(), fs::read(&path).expect("a file")));
-            }
-        }
-        assert!(database == Database::Postgres || places.iter().any(|(name, bytes)| name.ends_with("policyhub.db") && holds(bytes, b"REVOKE_SIGNING_KEY")));
-        for (place, bytes) in &places {
-            for secret in &secrets {
-                assert!(!holds(bytes, secret), "a private key is in {place}");
-            }
-        }
-        let cores = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
-        assert_eq!(cores.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{cores}");
-    }
 }

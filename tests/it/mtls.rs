@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use policyhub::client::{Client, ClientError, ClientIdentity};
+use policyhub::client::{Client, ClientError, ClientIdentity, pb};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
+use tonic::Code;
 
-use crate::harness::calls::{activate, publish};
+use crate::harness::callers::try_grant;
+use crate::harness::calls::{NAMESPACE, activate, publish, refused};
 use crate::harness::certificates::{Authority, replace};
 use crate::harness::idp::{kept_out, reloaded, reloads, wait_until};
 use crate::harness::watching::{LIVELY, activation, change, open};
@@ -195,4 +197,17 @@ async fn another_authority_of_clients_takes_the_place_of_the_one_before() {
     assert!(scene.is_cut_off(old).await);
     assert_eq!(kept_out(&scene.shows(new.client(&[WEB])).await).await, None);
     assert_eq!(kept_out(&by_other).await, None, "the other trust domain has nothing to do with it");
+}
+
+/// A workload has the role of its SPIFFE ID, and no other workload has it.
+#[tokio::test]
+async fn a_workload_has_a_role() {
+    let scene = Scene::start().await;
+    let admin = scene.admin().await;
+    try_grant(&admin, WEB, pb::Role::Subscriber, NAMESPACE).await.expect("a role");
+    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+    let web = scene.shows(scene.example.client(&[WEB])).await;
+    web.get_active(request.clone()).await.expect("what it syncs");
+    let other = scene.shows(scene.example.client(&["spiffe://example.org/other"])).await;
+    refused(other.get_active(request).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
 }

@@ -3,8 +3,11 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Instant;
 
-use policyhub::client::Client;
+use policyhub::client::{Client, pb};
+use tonic::Code;
 
+use crate::harness::callers::try_grant;
+use crate::harness::calls::{NAMESPACE, activate, policy, refused, release};
 use crate::harness::hub::binary;
 use crate::harness::idp::{Answer, Idp, Key, jwks, kept_out, reloaded, setting, unsigned, wait_until};
 use crate::harness::{Database, Hub};
@@ -180,4 +183,21 @@ fn a_file_of_keys_must_be_there_and_of_use() {
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(said.contains("error: ") && said.contains(word), "{said}");
     }
+}
+
+/// Whom the provider calls a member of a group has the group's role, and is called by name in the log.
+#[tokio::test]
+async fn a_group_has_a_role() {
+    let key = Key::new(1);
+    let hub = trusting(&Idp::of(&[&key])).await;
+    let (admin, ann) = (hub.client().await, client(&hub, &key).await);
+    release(&admin, "p", "a: 1").await;
+    let request = pb::GetPolicyRequest { name: policy("p") };
+    refused(ann.get_policy(request.clone()).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    try_grant(&admin, "group:corp:ops", pb::Role::Viewer, NAMESPACE).await.expect("a role");
+    ann.get_policy(request).await.expect("what viewers read");
+    try_grant(&admin, "corp:ann", pb::Role::Activator, NAMESPACE).await.expect("a role");
+    activate(&ann, "p", 1).await;
+    let log = crate::harness::watching::log(&admin).await;
+    assert_eq!(log.last().map(|event| event.actor.as_str()), Some("corp:ann"));
 }

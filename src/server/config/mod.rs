@@ -10,6 +10,7 @@ pub mod error;
 mod quotas;
 pub mod resolve;
 pub mod settings;
+mod summary;
 
 #[cfg(test)]
 mod tests;

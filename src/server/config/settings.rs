@@ -139,7 +139,7 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_TOKEN_AUDIENCE", value_name = "TEXT")]
     pub token_audience: Option<String>,
 
-    /// Identity providers whose tokens are taken; in the file as [[issuers]]
+    /// Identity providers whose tokens are taken; in the file one table `issuers` for each
     #[arg(long, env = "POLICYHUB_ISSUERS", value_name = "JSON")]
     pub issuers: Option<IssuerList>,
 
