@@ -29,8 +29,7 @@ pub fn trusted_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Cl
 /// # Errors
 /// As `trusted_keys`.
 pub fn seal_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
-    let keys = response.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Seal);
-    Ok(KeySet::from_keys(keys.map(public).collect::<Result<Vec<_>, _>>()?))
+    of_purpose(response, pb::KeyPurpose::Seal)
 }
 
 /// The keys that the statements and manifests of a log may be verified with: also those that were revoked since, for the
@@ -39,7 +38,12 @@ pub fn seal_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Clien
 /// # Errors
 /// As `trusted_keys`.
 pub fn log_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
-    let keys = response.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
+    of_purpose(response, pb::KeyPurpose::Bundle)
+}
+
+/// Every key of a purpose, whatever its state.
+fn of_purpose(response: &pb::ListSigningKeysResponse, purpose: pb::KeyPurpose) -> Result<KeySet, ClientError> {
+    let keys = response.keys.iter().filter(|key| key.purpose() == purpose);
     Ok(KeySet::from_keys(keys.map(public).collect::<Result<Vec<_>, _>>()?))
 }
 

@@ -1,8 +1,8 @@
 //! The first start of a store: the namespace everybody begins with.
 
 use super::{Context, Service};
-use crate::domain::access::{Grants, Role};
-use crate::domain::command::{CreateNamespace, CreateRoleBinding, Delivery};
+use crate::domain::access::Role;
+use crate::domain::command::{CreateNamespace, CreateRoleBinding};
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::quota::Quotas;
@@ -35,8 +35,7 @@ impl Service {
     /// # Errors
     /// When the database fails.
     pub async fn bootstrap(&self, now: Micros) -> Result<()> {
-        let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
-        let context = Context { principal, grants: Grants::default(), delivery: Delivery::default(), now };
+        let context = Context::of_server(now);
         for done in [self.first_namespace(&context).await, self.first_admin(&context).await] {
             match done.as_ref().map_err(|error| error.reason) {
                 Ok(()) | Err(Reason::NamespaceExists | Reason::BindingExists) => {}

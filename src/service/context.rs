@@ -2,7 +2,7 @@
 
 use crate::domain::access::{Grants, Permission};
 use crate::domain::command::Delivery;
-use crate::domain::principal::Principal;
+use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
@@ -20,6 +20,13 @@ pub struct Context {
 }
 
 impl Context {
+    /// What the server does by itself. Nobody authorizes it, so it has no grants.
+    #[must_use]
+    pub(super) fn of_server(now: Micros) -> Self {
+        let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
+        Self { principal, grants: Grants::default(), delivery: Delivery::default(), now }
+    }
+
     /// Who asks, as events and versions name them.
     #[must_use]
     pub fn actor(&self) -> String {

@@ -11,14 +11,11 @@ use super::key_view::KeyView;
 use super::keys::{change_key, introduced};
 use super::write::{Begun, Write};
 use super::{Context, Service};
-use crate::domain::access::Grants;
-use crate::domain::command::Delivery;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::key::KeyState;
 use crate::domain::limits::KEY_SPREAD_SECONDS;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::KeyChanged;
-use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::{Algorithm, KeyStore, PublicKey};
@@ -146,8 +143,7 @@ impl Service {
             return Ok(());
         }
         let key = self.apart(move |private| first_key(private, algorithm)).await?;
-        let principal = Principal::new(LOCAL_ISSUER_NAME, "server");
-        let context = Context { principal, grants: Grants::default(), delivery: Delivery::default(), now };
+        let context = Context::of_server(now);
         let call = self.call(&context, "ActivateSigningKey", &())?;
         let Begun::Fresh(write) = call.begin_unsigned::<KeyChanged>(&NamespaceId::system()).await? else {
             return Ok(());
