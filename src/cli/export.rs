@@ -9,11 +9,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{Format, print_json, write_stdout};
+use super::progress::Progress;
 use super::session::Session;
-use super::verify_log::{Counter, trust};
+use super::verify_log::trust;
+use crate::client::durable::sync_directory_of;
 use crate::client::name::NamespaceId;
 use crate::client::signing::chain::LogCheck;
-use crate::client::{ArchiveWriter, read_log};
+use crate::client::{ArchiveWriter, Read, read_log};
 
 /// Write the log and the published versions of a namespace to a file
 #[derive(Debug, Args)]
@@ -42,7 +44,8 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             return Err(error);
         }
     };
-    rename(&part, &out).with_context(|| format!("failed to write {}", out.display()))?;
+    let renamed = rename(&part, &out).and_then(|()| sync_directory_of(&out));
+    renamed.with_context(|| format!("failed to write {}", out.display()))?;
     let (events, versions) = (check.events, check.manifests.len());
     match session.output {
         Format::Json => print_json(&json!({
@@ -64,13 +67,14 @@ async fn write(session: &Session, namespace: &NamespaceId, path: &Path) -> anyho
     let file = File::create(path).with_context(failed)?;
     let mut archive = ArchiveWriter::new(BufWriter::new(file), &trust, namespace).with_context(failed)?;
     let mut check = LogCheck::new(trust, namespace.clone());
-    let mut counter = Counter::new();
+    let progress = Progress::counting("events");
     let read = read_log(&session.client, namespace, &mut check, |read| {
-        counter.show(&read);
+        if let Read::Progress(events) = read {
+            progress.set(events.unsigned_abs());
+        }
         archive.add(&read)
     });
     read.await.context("failed to read the log")?;
-    counter.end();
     let file = archive.end().with_context(failed)?.into_inner().map_err(std::io::IntoInnerError::into_error);
     file.and_then(|file| file.sync_all()).with_context(failed)?;
     Ok(check)

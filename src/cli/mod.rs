@@ -29,6 +29,7 @@ mod namespace;
 mod pages;
 mod policy;
 mod policy_settings;
+mod progress;
 mod publish;
 mod quotas;
 mod reject;

@@ -3,7 +3,7 @@
 //! From a server its own check is asked for, and the log is read and proven here as well: neither rests on the other.
 
 use std::fs::File;
-use std::io::{BufReader, IsTerminal as _};
+use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::keys;
 use super::output::{Format, print_json, say, write_stdout};
+use super::progress::Progress;
 use super::session::Session;
 use super::text;
 use super::verify::LogArguments;
@@ -72,9 +73,11 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
     let trust = trust(session, pins).await?;
     let mut check = LogCheck::new(trust, namespace.clone());
     check.expect(arguments.expect_head);
-    let mut counter = Counter::new();
+    let progress = Progress::counting("events");
     let read = read_log(&session.client, &namespace, &mut check, |read| {
-        counter.show(&read);
+        if let Read::Progress(events) = read {
+            progress.set(events.unsigned_abs());
+        }
         Ok(())
     });
     if let Err(error) = read.await {
@@ -85,7 +88,7 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
         }
         check.findings.add(0, "", format!("{error:#}"));
     }
-    counter.end();
+    drop(progress);
     let request = pb::VerifyLogRequest { parent: namespace.name(), after_revision: 0 };
     let server = session.client.verify_log(request).await.context("failed to have the server check its log")?;
     let (own, said) = (check.proven(), server.head.unwrap_or_default());
@@ -110,30 +113,6 @@ fn is_data_loss(error: &anyhow::Error) -> bool {
         let read = cause.downcast_ref::<crate::client::ReadError>();
         matches!(read, Some(crate::client::ReadError::Call(call)) if call.reason == "DATA_LOSS")
     })
-}
-
-/// How far it is, on a terminal only.
-pub struct Counter(bool);
-
-impl Counter {
-    /// None yet.
-    pub fn new() -> Self {
-        Self(std::io::stderr().is_terminal())
-    }
-
-    /// Shows how many events were read.
-    pub fn show(&mut self, read: &Read<'_>) {
-        if let (true, Read::Progress(events)) = (self.0, read) {
-            eprint!("\r{events} events");
-        }
-    }
-
-    /// Goes on below.
-    pub fn end(self) {
-        if self.0 {
-            eprintln!();
-        }
-    }
 }
 
 impl Verdict {

@@ -9,6 +9,7 @@ pub mod archive;
 pub mod bundle;
 pub mod calls;
 pub mod channel;
+pub mod durable;
 pub mod error;
 pub mod keys;
 pub mod log;

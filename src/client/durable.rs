@@ -1,0 +1,52 @@
+//! Files that are whole or not there, also when the machine stops in between.
+//!
+//! Boundary: knows nothing of what the bytes are. Invariant: after an Ok the new bytes are on the disk under their name;
+//! after anything else, a kill included, the old ones are.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+/// Writes a file in place of the one that is there: beside it, flushed, renamed, and the directory flushed. A second writer
+/// of the same file is the caller's to keep out.
+///
+/// # Errors
+/// When the disk does. What was there is still there.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_added_extension("new");
+    let mut file = File::create(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    sync_directory_of(path)
+}
+
+/// Makes a rename within the directory of `path` last.
+///
+/// # Errors
+/// When the disk does.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_and_what_a_kill_left_does_not_matter() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("state.json");
+        fs::write(path.with_added_extension("new"), "half of an ol").expect("written");
+        for text in ["one", "a longer one", "two"] {
+            replace_file(&path, text.as_bytes()).expect("replaced");
+            assert_eq!(fs::read_to_string(&path).expect("there"), text);
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 1, "nothing is left beside it");
+        let nowhere = directory.path().join("absent").join("state.json");
+        assert!(replace_file(&nowhere, b"x").is_err());
+    }
+}
