@@ -72,7 +72,7 @@ fuzz: ## Fuzz with libFuzzer: ONLY=jws_verify,token for some, SECONDS=60 for eac
 lint: ## Check form, lints, the library alone, docs, the contract, the chart; warnings are errors
 	$(call timed,fmt) cargo fmt --all --check
 	$(call timed,clippy) cargo clippy --workspace --all-targets -- -D warnings
-	$(call timed,library alone) cargo clippy --lib --no-default-features --features client -- -D warnings
+	$(call timed,library alone) cargo clippy --lib --example runtime --no-default-features --features client -- -D warnings
 	$(call timed,doc) $(MAKE) --no-print-directory doc
 	$(call timed,tools) ./scripts/tools.sh buf venv
 	$(call timed,buf lint) target/tools/bin/buf lint proto

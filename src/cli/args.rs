@@ -15,6 +15,7 @@ use super::{
     verify, watch,
 };
 use crate::client::name::NamespaceId;
+use crate::client::new_request_id;
 
 /// Policy Hub: versions of policies, signed, activated, rolled back, and watched.
 #[derive(Debug, Parser)]
@@ -135,7 +136,7 @@ impl RequestId {
     /// The id given, or a new one.
     #[must_use]
     pub fn given_or_new(&self) -> String {
-        self.request_id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
+        self.request_id.clone().unwrap_or_else(new_request_id)
     }
 }
 

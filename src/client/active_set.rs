@@ -20,6 +20,7 @@ use crate::signing::payload::{Checkpoint, Statement};
 use crate::signing::{KeySet, VerifyError};
 
 mod checks;
+mod held;
 #[cfg(test)]
 #[cfg(feature = "server")]
 pub(super) mod signed_messages;
@@ -208,6 +209,10 @@ impl ActiveSet {
                 return Err(Refusal::Unexpected(verified.policy));
             }
             self.collected.add(verified, &statement)?;
+        }
+        if !part.complete && part.bundles.is_empty() {
+            // Parts that bring nothing could come for ever.
+            return Err(Refusal::Malformed("part of a snapshot is empty"));
         }
         if !part.complete {
             return Ok(Change::SnapshotPart { collected: self.collected.len() });

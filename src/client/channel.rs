@@ -48,6 +48,29 @@ impl fmt::Debug for ClientIdentity {
 pub type Transport = InterceptedService<Channel, Bearer>;
 
 /// The typed clients of the three services. Cheap to clone; clones share the connection.
+///
+/// A call that changes something carries a `request_id`; with it, it is tried again while the
+/// server is away, and [`ClientError::is_terminal`] says of what came back whether another try can help:
+///
+/// ```no_run
+/// # use policyhub::client::{Client, ClientError, new_request_id, pb};
+/// # async fn release(token: String) -> Result<i64, ClientError> {
+/// let client = Client::connect("http://127.0.0.1:7070", Some(token), None).await?;
+/// let target = pb::ActivateTarget { policy: "pricing".to_owned(), version: 3, expected_active: None };
+/// let request = pb::ActivateRequest {
+///     parent: "namespaces/default".to_owned(),
+///     targets: vec![target],
+///     reason: "launch".to_owned(),
+///     request_id: new_request_id(),
+///     ..Default::default()
+/// };
+/// match client.activate(request).await {
+///     Ok(done) => Ok(done.revision),
+///     Err(error) if error.is_terminal() => panic!("give up: {error}"),
+///     Err(error) => Err(error), // UNAVAILABLE after several tries: ask again later, with the same request_id
+/// }
+/// # }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Client {
     pub(crate) policy: PolicyServiceClient<Transport>,

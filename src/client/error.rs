@@ -9,7 +9,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::domain::error::FieldViolation;
+use crate::domain::error::{FieldViolation, Reason};
 
 /// A call that failed.
 #[derive(Debug, Clone)]
@@ -38,6 +38,29 @@ impl ClientError {
             metadata: BTreeMap::new(),
             violations: Vec::new(),
             retry_after: None,
+        }
+    }
+}
+
+impl ClientError {
+    /// Whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or
+    /// the state it speaks of. Everything else may be tried again, with the same `request_id`, after [`Self::retry_after`]
+    /// and a jitter.
+    ///
+    /// | code | terminal |
+    /// |---|---|
+    /// | UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | no: the first try may have been done |
+    /// | RESOURCE_EXHAUSTED | yes, but `RATE_LIMITED` and `TOO_MANY_STREAMS` |
+    /// | ABORTED | yes, but `CONCURRENT_CHANGE`: read again, look, then ask for what you want now |
+    /// | OUT_OF_RANGE | yes: open another stream without a resume point |
+    /// | UNAUTHENTICATED | yes: take another token |
+    /// | every other one | yes |
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        let passing = [Reason::RateLimited, Reason::TooManyStreams, Reason::ConcurrentChange];
+        match self.code {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => false,
+            _ => !passing.iter().any(|reason| reason.as_str() == self.reason),
         }
     }
 }
@@ -111,6 +134,26 @@ mod tests {
         assert_eq!(error.violations.first().map(|violation| violation.field.as_str()), Some("label"));
         assert_eq!(error.retry_after, Some(Duration::from_millis(250)));
         assert_eq!(error.to_string(), "label is taken (LABEL_CONTENT_CONFLICT)");
+    }
+
+    #[test]
+    fn what_may_be_tried_again_is_not_terminal() {
+        let of = |code, reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "policyhub", std::collections::HashMap::new());
+            ClientError::from(Status::with_error_details(code, "", details)).is_terminal()
+        };
+        for (code, reason, terminal) in [
+            (Code::Unavailable, "OUTCOME_UNKNOWN", false),
+            (Code::DeadlineExceeded, "", false),
+            (Code::ResourceExhausted, "RATE_LIMITED", false),
+            (Code::ResourceExhausted, "LIMIT_EXCEEDED", true),
+            (Code::Aborted, "CONCURRENT_CHANGE", false),
+            (Code::Aborted, "EXPECTED_ACTIVE_MISMATCH", true),
+            (Code::Unauthenticated, "UNAUTHENTICATED", true),
+            (Code::Internal, "INTERNAL", true),
+        ] {
+            assert_eq!(of(code, reason), terminal, "{code:?} {reason}");
+        }
     }
 
     #[test]

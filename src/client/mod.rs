@@ -16,8 +16,11 @@ pub mod log;
 pub mod offline;
 pub mod refusal;
 pub mod retry;
+pub mod target;
 pub mod watch;
+pub mod watcher;
 
+mod cache;
 mod snapshot;
 
 pub use active_set::{ActiveSet, ActiveSetOptions, Change};
@@ -29,7 +32,10 @@ pub use keys::{log_keys, seal_keys, trusted_keys};
 pub use log::{Read, ReadError, read_log};
 pub use offline::verify_saved;
 pub use refusal::Refusal;
+pub use retry::new_request_id;
+pub use target::{Target, TokenSource};
 pub use watch::{WatchError, WatchOptions, watch};
+pub use watcher::{Active, Keys, State, Status, Update, View, Watcher, WatcherOptions};
 
 /// The wire types that calls take and give.
 pub use crate::api::pb;

@@ -105,3 +105,18 @@ pub enum Refusal {
     #[error("snapshot has more policies than a namespace can have")]
     TooManyPolicies,
 }
+
+impl Refusal {
+    /// Whether the server tells another history than the one held, rather than something that proves nothing.
+    #[must_use]
+    pub fn is_divergence(&self) -> bool {
+        matches!(
+            self,
+            Self::OtherStore { .. }
+                | Self::NotNewer { .. }
+                | Self::NotFollowing { .. }
+                | Self::Mixed(_)
+                | Self::OtherSet(_)
+        )
+    }
+}

@@ -19,6 +19,12 @@ pub const BACKOFF_BASE_MS: u64 = 200;
 /// Longest pause before any retry, also when the server asks for more.
 pub const BACKOFF_MAX_MS: u64 = 5_000;
 
+/// A new idempotency key. A request that carries one is tried again while the server is away, and has one effect in all.
+#[must_use]
+pub fn new_request_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 /// Runs `call` until it is neither UNAVAILABLE nor over its rate, or the tries are used up. When one of the tries may have been carried out, a
 /// later one that was not doesn't hide that: the error is that of the first whose outcome is unknown (G8).
 pub(crate) async fn with_retries<T, F>(request_id: &str, mut call: impl FnMut() -> F) -> Result<T, ClientError>
@@ -62,7 +68,7 @@ fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
 }
 
 /// A number in 0..1. Each `RandomState` has keys of its own: enough of a die for a jitter.
-fn random_fraction() -> f64 {
+pub(crate) fn random_fraction() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(u32::MAX);
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)
 }

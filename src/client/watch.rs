@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use tokio::time::Instant;
 use tonic::{Code, Streaming};
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
@@ -15,13 +16,14 @@ use super::error::ClientError;
 use super::keys::trusted_keys;
 use super::refusal::Refusal;
 use crate::api::pb;
+use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::signing::KeySet;
 
 #[cfg(test)]
 #[cfg(feature = "server")]
-mod tests;
+pub(super) mod tests;
 
 /// Longest silence of a stream that lives: three heartbeats.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
@@ -58,17 +60,33 @@ pub enum WatchError {
     #[error(transparent)]
     Call(#[from] ClientError),
     /// A message was refused. What was in force before it still is.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
+    #[error("{refusal}")]
+    Refused {
+        /// Why.
+        #[source]
+        refusal: Refusal,
+        /// The place that the message named. Nothing proves it.
+        place: Option<Cursor>,
+    },
 }
 
 /// An open watch.
 #[derive(Debug)]
 pub struct Watch {
-    stream: Streaming<pb::WatchActiveResponse>,
+    connection: Connection,
     set: ActiveSet,
+}
+
+/// A stream, apart from the set that its messages change.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Streaming<pb::WatchActiveResponse>,
+    /// A message that came and is not verified yet: whoever stops waiting in between loses none.
+    taken: Option<pb::WatchActiveResponse>,
+    /// When the last message came.
+    heard: Instant,
     /// Whom to ask for keys, and when they were asked for last.
-    keys_of: Option<(Client, tokio::time::Instant)>,
+    keys_of: Option<(Client, Instant)>,
 }
 
 /// Opens a watch with a set of its own.
@@ -77,23 +95,13 @@ pub struct Watch {
 /// The error of the call: OUT_OF_RANGE with RESUME_POINT_GONE means to start without a resume point.
 pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, ClientError> {
     let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, labels } = options;
-    let mode = if set.latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
-    let request = pb::WatchActiveRequest {
-        parent: namespace.name(),
-        policies: set.policies.iter().map(ToString::to_string).collect(),
-        resume: resume.map(|place| pb::Cursor { epoch: place.epoch, revision: place.revision }),
-        subscriber_id,
-        labels: labels.into_iter().collect(),
-        mode: mode.into(),
-        metadata_only: set.metadata_only,
-    };
     let empty = ActiveSet::new(namespace, keys, set);
     let set = match resume {
         Some(place) => empty.resume_at(place),
         None => empty,
     };
-    let keys_of = learn_keys.then(|| (client.clone(), tokio::time::Instant::now()));
-    Ok(Watch { stream: client.watch_active(request).await?, set, keys_of })
+    let request = set.request(subscriber_id, labels, resume);
+    Ok(Watch { connection: Connection::open(client, request, learn_keys).await?, set })
 }
 
 impl Watch {
@@ -103,31 +111,7 @@ impl Watch {
     /// DEADLINE_EXCEEDED after a silence of [`SILENCE_MAX`], the error of the stream, or the refusal of a message. Each
     /// ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
-        let message = match tokio::time::timeout(SILENCE_MAX, self.stream.message()).await {
-            Err(_) => return Err(silence().into()),
-            Ok(Err(status)) => return Err(ClientError::from(status).into()),
-            Ok(Ok(None)) => return Ok(None),
-            Ok(Ok(Some(message))) => message,
-        };
-        let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
-        if are_old || self.set.names_unknown_key(&message) {
-            self.learn_keys().await;
-        }
-        let change = self.set.apply(&message, now_seconds())?;
-        Ok(Some((message, change)))
-    }
-
-    /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
-    /// key is still unknown: a server can't make a watch ask for ever.
-    async fn learn_keys(&mut self) {
-        let Some((client, asked)) = &mut self.keys_of else { return };
-        *asked = tokio::time::Instant::now();
-        let answer = tokio::time::timeout(KEYS_TIMEOUT, client.list_signing_keys(pb::ListSigningKeysRequest {})).await;
-        if let Ok(Ok(answer)) = answer
-            && let Ok(keys) = trusted_keys(&answer)
-        {
-            self.set.trust(keys);
-        }
+        self.connection.next(&mut self.set).await
     }
 
     /// What is in force.
@@ -137,13 +121,66 @@ impl Watch {
     }
 }
 
+impl Connection {
+    /// Opens a stream.
+    pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
+        let stream = client.watch_active(request).await?;
+        let keys_of = learn_keys.then(|| (client.clone(), Instant::now()));
+        Ok(Self { stream, taken: None, heard: Instant::now(), keys_of })
+    }
+
+    /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
+    pub async fn next(&mut self, set: &mut ActiveSet) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+        if self.taken.is_none() {
+            match tokio::time::timeout_at(self.heard + SILENCE_MAX, self.stream.message()).await {
+                Err(_) => return Err(silence().into()),
+                Ok(Err(status)) => return Err(ClientError::from(status).into()),
+                Ok(Ok(None)) => return Ok(None),
+                Ok(Ok(message)) => (self.taken, self.heard) = (message, Instant::now()),
+            }
+        }
+        let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
+        if are_old || self.taken.as_ref().is_some_and(|message| set.names_unknown_key(message)) {
+            self.learn_keys(set).await;
+        }
+        let Some(message) = self.taken.take() else { return Ok(None) };
+        match set.apply(&message, now_seconds()) {
+            Ok(change) => Ok(Some((message, change))),
+            Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
+        }
+    }
+
+    /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
+    /// key is still unknown: a server can't make a watch ask for ever.
+    async fn learn_keys(&mut self, set: &mut ActiveSet) {
+        let Some((client, asked)) = &mut self.keys_of else { return };
+        *asked = Instant::now();
+        let answer = tokio::time::timeout(KEYS_TIMEOUT, client.list_signing_keys(pb::ListSigningKeysRequest {})).await;
+        if let Ok(Ok(answer)) = answer
+            && let Ok(keys) = trusted_keys(&answer)
+        {
+            set.trust(keys);
+        }
+    }
+}
+
+/// The place that a message says it is of: nothing that is proven.
+fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
+    let cursor = match message.message.as_ref()? {
+        Message::Snapshot(part) => part.cursor,
+        Message::Activation(activation) => activation.cursor,
+        Message::Heartbeat(_) | Message::Reconnect(_) => None,
+    };
+    cursor.map(|named| Cursor { epoch: named.epoch, revision: named.revision })
+}
+
 fn silence() -> ClientError {
     let message = format!("stream is dead: nothing came for {} s", SILENCE_MAX.as_secs());
     ClientError::local(Code::DeadlineExceeded, message)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the client's one clock")]
-fn now_seconds() -> i64 {
+pub(super) fn now_seconds() -> i64 {
     // A clock before 1970 makes every checkpoint come from the future: refused, which is right.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -131,3 +131,5 @@ mod watch;
 mod watch_many;
 #[cfg(test)]
 mod watch_resume;
+#[cfg(test)]
+mod watcher;

@@ -1,7 +1,9 @@
 //! A watch over a real connection: what is asked for, and that nothing unverified comes out.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use futures_util::StreamExt as _;
 use tonic::codegen::tokio_stream::{self, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 
@@ -9,18 +11,21 @@ use super::*;
 use crate::api::pb::sync_service_server::{SyncService, SyncServiceServer};
 use crate::client::active_set::signed_messages::{Signer, last_part, namespace, told};
 
-type Told = Result<pb::WatchActiveResponse, Status>;
+pub type Told = Result<pb::WatchActiveResponse, Status>;
 
-/// Answers every watch with the same messages and remembers what was asked.
+/// Answers every watch with the same messages, or the next of `streams` and then silence, and remembers what was asked and
+/// reported.
 #[derive(Clone, Default)]
-struct Script {
-    messages: Vec<Told>,
-    asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
+pub struct Script {
+    pub messages: Vec<Told>,
+    pub streams: Arc<Mutex<VecDeque<Vec<Told>>>>,
+    pub asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
+    pub reported: Arc<Mutex<Vec<pb::ReportStatusRequest>>>,
 }
 
 #[tonic::async_trait]
 impl SyncService for Script {
-    type WatchActiveStream = tokio_stream::Iter<std::vec::IntoIter<Told>>;
+    type WatchActiveStream = futures_util::stream::BoxStream<'static, Told>;
 
     async fn watch_active(
         &self,
@@ -28,7 +33,11 @@ impl SyncService for Script {
     ) -> Result<Response<Self::WatchActiveStream>, Status> {
         let token = request.metadata().get("authorization").and_then(|value| value.to_str().ok()).unwrap_or_default();
         self.asked.lock().expect("lock").push((token.to_owned(), request.get_ref().clone()));
-        Ok(Response::new(tokio_stream::iter(self.messages.clone())))
+        let next = self.streams.lock().expect("lock").pop_front();
+        Ok(Response::new(match next {
+            Some(messages) => tokio_stream::iter(messages).chain(futures_util::stream::pending()).boxed(),
+            None => tokio_stream::iter(self.messages.clone()).boxed(),
+        }))
     }
 
     async fn get_active(&self, _: Request<pb::GetActiveRequest>) -> Result<Response<pb::GetActiveResponse>, Status> {
@@ -37,9 +46,10 @@ impl SyncService for Script {
 
     async fn report_status(
         &self,
-        _: Request<pb::ReportStatusRequest>,
+        request: Request<pb::ReportStatusRequest>,
     ) -> Result<Response<pb::ReportStatusResponse>, Status> {
-        Err(Status::unimplemented(""))
+        self.reported.lock().expect("lock").push(request.into_inner());
+        Ok(Response::new(pb::ReportStatusResponse { stored: true }))
     }
 
     async fn list_subscribers(
@@ -66,12 +76,17 @@ impl SyncService for Script {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the server of a test")]
-async fn serve(script: Script) -> Client {
+pub async fn listen(script: Script) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     let server = tonic::transport::Server::builder().add_service(SyncServiceServer::new(script));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-    Client::connect(&format!("http://{address}"), Some("secret".to_owned()), None).await.expect("connected")
+    format!("http://{address}")
+}
+
+async fn serve(script: Script) -> Client {
+    let endpoint = listen(script).await;
+    Client::connect(&endpoint, Some("secret".to_owned()), None).await.expect("connected")
 }
 
 fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
@@ -101,7 +116,7 @@ async fn only_verified_messages_come_out() {
     assert!(matches!(first, Change::Replaced { .. }));
     let (_, second) = stream.next().await.expect("verified").expect("a message");
     assert!(matches!(second, Change::Activated { .. }));
-    assert!(matches!(stream.next().await, Err(WatchError::Refused(_))));
+    assert!(matches!(stream.next().await, Err(WatchError::Refused { .. })));
     assert_eq!(stream.set().cursor(), Some(Cursor { epoch: 1, revision: 6 }));
     let asked = asked.lock().expect("lock");
     let (token, request) = asked.first().expect("a request");

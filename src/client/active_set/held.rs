@@ -1,0 +1,94 @@
+//! What a set says of itself, and what it remembers from before a restart.
+//!
+//! Invariant: what was saved is verified like what comes over a stream; a place remembered only raises the bar.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::ActiveSet;
+use crate::api::pb;
+use crate::api::pb::watch_active_response::Message;
+use crate::client::bundle::ActivePolicy;
+use crate::client::refusal::Refusal;
+use crate::domain::event::Cursor;
+use crate::domain::name::PolicyId;
+use crate::signing::KeySet;
+
+impl ActiveSet {
+    /// The request that opens a stream for it.
+    #[must_use]
+    pub fn request(
+        &self,
+        subscriber_id: String,
+        labels: BTreeMap<String, String>,
+        resume: Option<Cursor>,
+    ) -> pb::WatchActiveRequest {
+        let mode = if self.latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
+        pb::WatchActiveRequest {
+            parent: self.trust.namespace.name(),
+            policies: self.wanted.iter().map(ToString::to_string).collect(),
+            resume: resume.map(|place| pb::Cursor { epoch: place.epoch, revision: place.revision }),
+            subscriber_id,
+            labels: labels.into_iter().collect(),
+            mode: mode.into(),
+            metadata_only: self.trust.metadata_only,
+        }
+    }
+
+    /// The place to go on from: none while what is held is not all there is at that place.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<Cursor> {
+        self.cursor.filter(|_| self.whole)
+    }
+
+    /// Whose documents it takes: known once one verified.
+    #[must_use]
+    pub fn store(&self) -> Option<&str> {
+        self.trust.store.as_deref()
+    }
+
+    /// The policies asked for; empty: all.
+    #[must_use]
+    pub fn wanted(&self) -> &BTreeSet<PolicyId> {
+        &self.wanted
+    }
+
+    /// The keys it trusts.
+    #[must_use]
+    pub fn keys(&self) -> &KeySet {
+        &self.trust.keys
+    }
+
+    /// Until when a checkpoint proves that what is held is the newest, in seconds since the Unix epoch; 0: none does.
+    #[must_use]
+    pub fn fresh_until_seconds(&self) -> i64 {
+        self.fresh_until_seconds
+    }
+
+    /// What is held, by its ids.
+    #[must_use]
+    pub fn held(&self) -> BTreeMap<PolicyId, Arc<ActivePolicy>> {
+        self.policies.clone()
+    }
+
+    /// Takes up what was held before a restart: verified as if it came over a stream, and not fresh.
+    ///
+    /// # Errors
+    /// The refusal. Nothing changed.
+    pub fn restore(&mut self, saved: pb::Snapshot) -> Result<(), Refusal> {
+        let message = pb::WatchActiveResponse { message: Some(Message::Snapshot(saved)) };
+        // Without a checkpoint no clock is needed.
+        let taken = self.apply(&message, 0).map(|_| ());
+        self.begin_stream();
+        taken
+    }
+
+    /// Remembers the newest place that was verified before a restart: nothing older is taken from here on. `same_set`: what
+    /// is held was the set there, too; else it waits for a snapshot.
+    pub fn remember(&mut self, newest: Cursor, same_set: bool) {
+        if self.cursor.is_none_or(|held| held < newest) {
+            self.cursor = Some(newest);
+            self.whole = self.whole && same_set;
+        }
+    }
+}

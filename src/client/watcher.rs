@@ -1,0 +1,287 @@
+//! The watcher: keeps a runtime at the one active set, for as long as it runs.
+//!
+//! Boundary: spawns nothing; who holds it drives it by [`Watcher::next`]. Invariants: a set is offered only after all of it
+//! verified, and never an older one; what is in force outlives outages, restarts and every message that does not verify.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::cache::{Cache, Mark, Saved};
+use super::channel::Client;
+use super::error::ClientError;
+use super::retry::random_fraction;
+use super::target::Target;
+use super::watch::{Connection, WatchError, now_seconds};
+use crate::domain::Reason;
+use crate::domain::name::NamespaceId;
+use crate::signing::KeySet;
+
+mod report;
+mod saved;
+mod status;
+mod stream;
+#[cfg(test)]
+#[cfg(feature = "server")]
+mod tests;
+
+use report::Report;
+pub use status::{Active, State, Status, View};
+use status::{Refused, Shown};
+
+/// Longest pause before the second try of a connection; it doubles with each further one (full jitter).
+pub const RECONNECT_BASE: Duration = Duration::from_millis(500);
+/// Longest pause before any try, also when the server asks for more.
+pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
+/// A stream that lived this long was a good one: the pauses begin anew.
+const STREAM_GOOD: Duration = Duration::from_secs(60);
+/// How long a stream may take to open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which keys are trusted.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// These alone, known from elsewhere. They change with the file they come from.
+    Pinned(KeySet),
+    /// Those the server names: who answers at its address is trusted, so use `https`.
+    Learned,
+}
+
+/// What to hold, and how.
+#[derive(Debug, Clone)]
+pub struct WatcherOptions {
+    /// The server.
+    pub target: Target,
+    /// Whose active set.
+    pub namespace: NamespaceId,
+    /// Whom to believe.
+    pub keys: Keys,
+    /// Which policies, and how much of them.
+    pub set: ActiveSetOptions,
+    /// Stable id of this runtime; empty: anonymous, and nothing is reported.
+    pub subscriber_id: String,
+    /// Free labels of this runtime.
+    pub labels: BTreeMap<String, String>,
+    /// Where the last known good set is kept over restarts, in a directory of its own; none: it is not.
+    pub directory: Option<PathBuf>,
+}
+
+/// A set that the runtime should take: verified, whole, and newer than the one in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    /// All of it.
+    pub active: Arc<Active>,
+    /// It is the one that was in force before a restart.
+    pub from_disk: bool,
+}
+
+/// A watcher. `examples/runtime.rs` is a runtime in full:
+///
+/// ```no_run
+/// # use policyhub::client::{ActiveSetOptions, Keys, Target, TokenSource, Watcher, WatcherOptions, name::NamespaceId};
+/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut watcher = Watcher::open(WatcherOptions {
+///     target: Target::new("https://hub:7070").with_token(TokenSource::File("hub.token".into())),
+///     namespace: NamespaceId::parse("namespace", "default")?,
+///     keys: Keys::Learned,
+///     set: ActiveSetOptions::default(),
+///     subscriber_id: "shop-1".to_owned(),
+///     labels: [("zone".to_owned(), "a".to_owned())].into(),
+///     directory: Some("/var/lib/shop/policies".into()),
+/// })?;
+/// let view = watcher.view(); // clone it into whatever decides: view.active(), view.status()
+/// loop {
+///     let update = watcher.next().await;
+///     match update.active.get("pricing") {
+///         Some(pricing) if pricing.content.is_some() => watcher.accept().await,
+///         _ => watcher.reject("pricing is needed here").await,
+///     }
+/// }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Watcher {
+    target: Target,
+    namespace: NamespaceId,
+    learn_keys: bool,
+    subscriber_id: String,
+    labels: BTreeMap<String, String>,
+    cache: Option<Cache>,
+    /// The newest that was verified.
+    set: ActiveSet,
+    /// Given out by `next`, and not answered yet.
+    offered: Option<Update>,
+    /// To be given out by `next`.
+    waiting: Option<Update>,
+    rejected: Option<Rejected>,
+    /// What is in force is not on the disk as it is.
+    unsaved: bool,
+    untold: Option<Report>,
+    opening: Option<Opening>,
+    link: Option<Link>,
+    /// Tries since the last good stream.
+    attempt: u32,
+    try_at: Instant,
+    /// The next stream begins with a snapshot.
+    afresh: bool,
+    shown: watch::Sender<Shown>,
+}
+
+/// The set that the runtime could not use.
+#[derive(Debug)]
+struct Rejected {
+    digest: String,
+    reason: String,
+}
+
+/// A stream on its way. It is kept here, so that a try outlives whoever stops waiting for it.
+struct Opening(Pin<Box<dyn Future<Output = Result<Link, ClientError>> + Send>>);
+
+impl fmt::Debug for Opening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Opening")
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+struct Link {
+    client: Client,
+    connection: Connection,
+    since: Instant,
+}
+
+impl Watcher {
+    /// A watcher, with the set of its directory verified and waiting for [`Self::next`]. Needs no server and does not wait for one.
+    ///
+    /// What the directory holds and does not verify is left out; [`Status::problem`] says so.
+    ///
+    /// # Errors
+    /// The directory can't be made or read, or another process has it.
+    pub fn open(options: WatcherOptions) -> io::Result<Self> {
+        let WatcherOptions { target, namespace, keys, set, subscriber_id, labels, directory } = options;
+        if directory.is_some() && set.metadata_only {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "sets without contents are not kept on disk"));
+        }
+        let (learn_keys, keys) = match keys {
+            Keys::Pinned(keys) => (false, keys),
+            Keys::Learned => (true, KeySet::default()),
+        };
+        let cache = directory.as_deref().map(Cache::open).transpose()?;
+        let set = ActiveSet::new(namespace.clone(), keys, set);
+        let mut watcher = Self {
+            target,
+            namespace,
+            learn_keys,
+            subscriber_id,
+            labels,
+            cache,
+            set,
+            offered: None,
+            waiting: None,
+            rejected: None,
+            unsaved: false,
+            untold: None,
+            opening: None,
+            link: None,
+            attempt: 0,
+            try_at: Instant::now(),
+            afresh: false,
+            shown: watch::Sender::new(Shown::default()),
+        };
+        watcher.take_up_saved()?;
+        Ok(watcher)
+    }
+
+    /// Eyes for the rest of the process.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View(self.shown.subscribe())
+    }
+
+    /// Waits for a set that the runtime does not have yet: at a start the saved one, at once; then each newer one. Answer it with
+    /// [`Self::accept`] or [`Self::reject`]; an unanswered one is not offered again, only what is newer.
+    ///
+    /// It never ends and never fails: while the server is away, or what it says does not verify, it goes on trying, and
+    /// [`View::status`] says why. Dropped while it waits, it loses nothing; but nothing is verified while nobody waits.
+    pub async fn next(&mut self) -> Update {
+        loop {
+            if let Some(update) = self.waiting.take() {
+                self.offered = Some(update.clone());
+                return update;
+            }
+            // Views are told when the set in force gets stale, though nothing came.
+            let fresh_seconds = self.set.fresh_until_seconds().saturating_sub(now_seconds());
+            match u64::try_from(fresh_seconds) {
+                Ok(seconds) if seconds > 0 => {
+                    if tokio::time::timeout(Duration::from_secs(seconds), self.step()).await.is_err() {
+                        self.show(|_| {});
+                    }
+                }
+                _ => self.step().await,
+            }
+        }
+    }
+
+    /// The set that was offered is in force: it is saved, shown, and reported as applied. A disk that refuses does not undo it:
+    /// that is tried again, and [`Status::problem`] says so.
+    pub async fn accept(&mut self) {
+        let Some(Update { active, from_disk }) = self.offered.take() else { return };
+        self.put_in_force(active, from_disk);
+        self.tell().await;
+    }
+
+    /// The runtime can't use the set that was offered: the one before stays in force, and the reason is reported. It is offered
+    /// again only after a restart of the process; the next newer one is.
+    pub async fn reject(&mut self, reason: &str) {
+        let Some(Update { active, .. }) = self.offered.take() else { return };
+        self.rejected = Some(Rejected { digest: active.digest.clone(), reason: reason.to_owned() });
+        self.save_mark();
+        let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
+        self.untold = Some(Report { cursor: active.cursor, digest, rejection: Some(reason.to_owned()) });
+        self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
+        self.tell().await;
+    }
+
+    fn in_force(&self) -> Option<Arc<Active>> {
+        self.shown.borrow().active.clone()
+    }
+
+    /// What the set holds, as it is offered.
+    fn newest(&self) -> Active {
+        let cursor = self.set.cursor().unwrap_or_default();
+        Active { cursor, digest: self.set.digest(), policies: self.set.held() }
+    }
+
+    fn put_in_force(&mut self, active: Arc<Active>, is_saved: bool) {
+        self.rejected = None;
+        self.unsaved = !is_saved;
+        self.untold = Some(Report { cursor: active.cursor, digest: active.digest.clone(), rejection: None });
+        // On the disk before it is shown: what a view once had in force outlives a kill.
+        let saved = self.save(&active);
+        self.show(|shown| {
+            shown.active = Some(active);
+            shown.refused = None;
+            shown.problem = saved.err().map(|error| format!("failed to save the set: {error}")).unwrap_or_default();
+        });
+    }
+
+    /// Changes what is shown, and tells the views.
+    fn show(&self, change: impl FnOnce(&mut Shown)) {
+        let (newest, fresh_until_seconds) = (self.set.cursor(), self.set.fresh_until_seconds());
+        let (is_connected, by_revoked_keys) = (self.link.is_some(), self.set.by_revoked_keys());
+        self.shown.send_modify(|shown| {
+            (shown.newest, shown.fresh_until_seconds) = (newest, fresh_until_seconds);
+            (shown.is_connected, shown.by_revoked_keys) = (is_connected, by_revoked_keys);
+            change(shown);
+        });
+    }
+}

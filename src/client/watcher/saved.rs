@@ -1,0 +1,91 @@
+//! A watcher and its directory: what is read at the start, and what is written when.
+//!
+//! Invariant: what is read is verified before it is offered; a place that was verified once is remembered also when its set
+//! is not in force.
+
+use std::io;
+use std::sync::Arc;
+
+use super::{Active, Mark, Saved, Update, Watcher};
+use crate::signing::KeySet;
+
+impl Watcher {
+    /// Takes up what the directory holds, if it has one.
+    pub(super) fn take_up_saved(&mut self) -> io::Result<()> {
+        let Some(cache) = &self.cache else { return Ok(()) };
+        let mark = cache.mark();
+        let problem = match cache.saved() {
+            Ok(None) => None,
+            Ok(Some(saved)) => self.restore(saved).err(),
+            Err(error) => Some(error.to_string()),
+        };
+        let is_restored = problem.is_none() && self.set.cursor().is_some();
+        if is_restored {
+            self.waiting = Some(Update { active: Arc::new(self.newest()), from_disk: true });
+        }
+        let mut problem = problem.map(|problem| format!("the saved set is not used: {problem}"));
+        if problem.is_some()
+            && let Some(cache) = &self.cache
+        {
+            // Whatever is wrong with them, the next set is written whole.
+            cache.discard_contents()?;
+        }
+        match mark {
+            Ok(mark) => {
+                if let Some(Mark { newest, same_set }) = mark {
+                    self.set.remember(newest, same_set);
+                }
+            }
+            Err(error) => problem = Some(format!("the newest place known is lost: {error}")),
+        }
+        self.show(|shown| shown.problem = problem.unwrap_or_default());
+        Ok(())
+    }
+
+    fn restore(&mut self, saved: Saved) -> Result<(), String> {
+        if saved.namespace != self.namespace {
+            return Err(format!("it is of namespace {}", saved.namespace));
+        }
+        // Also when the set can't be used: what was in force there is what nothing older may replace.
+        let place = saved.cursor;
+        let restored = self.restore_set(saved);
+        if restored.is_err() {
+            self.set.remember(place, false);
+        }
+        restored
+    }
+
+    fn restore_set(&mut self, saved: Saved) -> Result<(), String> {
+        if &saved.wanted != self.set.wanted() {
+            return Err("it is of other policies".to_owned());
+        }
+        let Some(cache) = &self.cache else { return Ok(()) };
+        let own = KeySet::parse_jwks(saved.jwks.to_string().as_bytes()).map_err(|error| error.to_string())?;
+        if self.learn_keys {
+            self.set.trust(own);
+        }
+        let snapshot = cache.snapshot(saved).map_err(|error| error.to_string())?;
+        self.set.restore(snapshot).map_err(|refusal| refusal.to_string())
+    }
+
+    /// Saves a set that is in force, unless it is there already.
+    pub(super) fn save(&mut self, active: &Active) -> io::Result<()> {
+        if !self.unsaved {
+            return Ok(());
+        }
+        let (Some(cache), Some(store)) = (&self.cache, self.set.store()) else { return Ok(()) };
+        let place = (active.cursor, active.digest.as_str());
+        let header = Saved::header((store, &self.namespace), self.set.wanted().clone(), place, self.set.keys());
+        cache.save(header, active.policies.values().map(AsRef::as_ref))?;
+        self.unsaved = false;
+        Ok(())
+    }
+
+    /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
+    pub(super) fn save_mark(&mut self) {
+        if let (Some(cache), Some(newest)) = (&self.cache, self.set.cursor()) {
+            let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_none() && self.offered.is_none();
+            let _ = cache.set_mark(Mark { newest, same_set: is_same });
+        }
+    }
+}

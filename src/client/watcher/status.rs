@@ -1,0 +1,175 @@
+//! What a watcher shows to the rest of its process: what is in force, and how far that can be trusted.
+//!
+//! Invariant: a [`View`] never shows a set that was not verified and accepted; READY is never said after the checkpoint
+//! that proves it ended.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::client::bundle::ActivePolicy;
+use crate::client::refusal::Refusal;
+use crate::client::watch::now_seconds;
+use crate::domain::event::Cursor;
+use crate::domain::name::PolicyId;
+
+/// How what is in force relates to what the server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It is the newest, and a checkpoint that did not end proves it.
+    Ready,
+    /// Nothing proves that it is the newest: no checkpoint came for too long, or nothing is in force yet.
+    Stale,
+    /// Something newer was refused: it does not verify, or the runtime could not use it.
+    Rejected,
+    /// The server tells another history than the one held: older, of another store, or of another set.
+    Diverged,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "READY",
+            Self::Stale => "STALE",
+            Self::Rejected => "REJECTED",
+            Self::Diverged => "DIVERGED",
+        })
+    }
+}
+
+/// A set in force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Active {
+    /// Its place in the log.
+    pub cursor: Cursor,
+    /// Its digest, as in a checkpoint.
+    pub digest: String,
+    /// Its policies.
+    pub policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
+}
+
+impl Active {
+    /// A policy by its id.
+    #[must_use]
+    pub fn get(&self, policy: &str) -> Option<&Arc<ActivePolicy>> {
+        self.policies.get(&PolicyId::parse("policy", policy).ok()?)
+    }
+}
+
+/// How a watcher is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// In one word; the worst that is true.
+    pub state: State,
+    /// Whether the set is not proven to be the newest, whatever else is wrong.
+    pub is_stale: bool,
+    /// The place of what is in force; none: nothing is.
+    pub in_force: Option<Cursor>,
+    /// The newest place that was verified.
+    pub newest: Option<Cursor>,
+    /// Until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
+    pub fresh_until_seconds: i64,
+    /// Whether a stream is open.
+    pub is_connected: bool,
+    /// What went wrong last, and was not mended since; empty: nothing.
+    pub problem: String,
+    /// The policies in force by a key that was revoked since: a server that signed them again sends them anew.
+    pub by_revoked_keys: Vec<PolicyId>,
+}
+
+/// Why what is newest is not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// The stream did not verify.
+    Stream(Refusal),
+    /// The runtime could not use it.
+    Runtime(String),
+}
+
+/// What is shown, as of the last change.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown {
+    pub active: Option<Arc<Active>>,
+    pub newest: Option<Cursor>,
+    pub fresh_until_seconds: i64,
+    pub is_connected: bool,
+    pub refused: Option<Refused>,
+    pub problem: String,
+    pub by_revoked_keys: Vec<PolicyId>,
+}
+
+impl Shown {
+    /// As of `now_seconds`.
+    pub fn status(&self, now_seconds: i64) -> Status {
+        let is_stale = self.active.is_none() || now_seconds >= self.fresh_until_seconds;
+        let (state, problem) = match &self.refused {
+            Some(Refused::Stream(refusal)) if refusal.is_divergence() => (State::Diverged, refusal.to_string()),
+            Some(Refused::Stream(refusal)) => (State::Rejected, refusal.to_string()),
+            Some(Refused::Runtime(reason)) => (State::Rejected, reason.clone()),
+            None if is_stale => (State::Stale, self.problem.clone()),
+            None => (State::Ready, self.problem.clone()),
+        };
+        Status {
+            state,
+            is_stale,
+            in_force: self.active.as_ref().map(|active| active.cursor),
+            newest: self.newest,
+            fresh_until_seconds: self.fresh_until_seconds,
+            is_connected: self.is_connected,
+            problem,
+            by_revoked_keys: self.by_revoked_keys.clone(),
+        }
+    }
+}
+
+/// The eyes of the rest of the process on a watcher. Cheap to clone; goes on showing the last set when the watcher is gone.
+#[derive(Debug, Clone)]
+pub struct View(pub(super) watch::Receiver<Shown>);
+
+impl View {
+    /// What is in force; none before the first set was accepted.
+    #[must_use]
+    pub fn active(&self) -> Option<Arc<Active>> {
+        self.0.borrow().active.clone()
+    }
+
+    /// How the watcher is now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.0.borrow().status(now_seconds())
+    }
+
+    /// Waits for a change: of the set, of the state, or of what is known. False: the watcher is gone, and none will come.
+    pub async fn changed(&mut self) -> bool {
+        self.0.changed().await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_that_is_true_is_said() {
+        let older = Refusal::NotNewer { found: Cursor::default(), held: Cursor::default() };
+        let forged = Refusal::Malformed("x");
+        let unusable = || Some(Refused::Runtime("no".to_owned()));
+        let active = Some(Arc::new(Active::default()));
+        let cases = [
+            (None, None, 9, State::Stale),
+            (active.clone(), None, 9, State::Ready),
+            (active.clone(), None, 10, State::Stale),
+            (active.clone(), unusable(), 9, State::Rejected),
+            (active.clone(), Some(Refused::Stream(forged)), 10, State::Rejected),
+            (active, Some(Refused::Stream(older)), 9, State::Diverged),
+        ];
+        for (active, refused, now, expected) in cases {
+            let shown = Shown { active, refused, fresh_until_seconds: 10, ..Shown::default() };
+            let status = shown.status(now);
+            assert_eq!(status.state, expected, "{shown:?}");
+            assert_eq!(status.is_stale, now >= 10 || shown.active.is_none());
+        }
+    }
+}

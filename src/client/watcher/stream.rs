@@ -1,0 +1,174 @@
+//! A watcher and its streams: one after the other, each verified, with pauses in between that no server can abolish.
+//!
+//! Invariant: a refusal ends the stream it came over, and the next one begins with a snapshot, compared with what is held.
+
+use std::sync::Arc;
+
+use tonic::Code;
+
+use super::{
+    Change, ClientError, Connection, Duration, Instant, Link, OPEN_TIMEOUT, Opening, RECONNECT_BASE, RECONNECT_MAX,
+    Reason, Refused, Report, STREAM_GOOD, Update, WatchError, Watcher, random_fraction,
+};
+use crate::client::refusal::Refusal;
+use crate::domain::event::Cursor;
+
+impl Watcher {
+    /// One message, or one try of a connection.
+    pub(super) async fn step(&mut self) {
+        let Some(link) = &mut self.link else { return self.connect().await };
+        match link.connection.next(&mut self.set).await {
+            Ok(Some((_, change))) => self.take(change).await,
+            Ok(None) => self.end_stream("the server ended the stream", Duration::ZERO),
+            Err(WatchError::Call(error)) => self.failed(&error),
+            Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place).await,
+        }
+    }
+
+    /// Waits until it is time, and opens a stream. Who stops waiting and comes back goes on with the same try.
+    async fn connect(&mut self) {
+        tokio::time::sleep_until(self.try_at).await;
+        if self.opening.is_none() {
+            self.opening = Some(self.begin_opening());
+        }
+        let Some(opening) = &mut self.opening else { return };
+        let opened = opening.0.as_mut().await;
+        self.opening = None;
+        match opened {
+            Ok(link) => {
+                self.link = Some(link);
+                self.show(|_| {});
+            }
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    fn begin_opening(&mut self) -> Opening {
+        self.set.begin_stream();
+        let resume = if self.afresh { None } else { self.set.resume_point() };
+        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), resume);
+        let (target, learn_keys) = (self.target.clone(), self.learn_keys);
+        let opening = async move {
+            let client = target.connect().await?;
+            let connection = Connection::open(&client, request, learn_keys).await?;
+            Ok(Link { client, connection, since: Instant::now() })
+        };
+        Opening(Box::pin(async {
+            tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or_else(|_| {
+                let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());
+                Err(ClientError::local(Code::DeadlineExceeded, message))
+            })
+        }))
+    }
+
+    async fn take(&mut self, change: Change) {
+        match change {
+            Change::SnapshotPart { .. } | Change::Unknown => {}
+            Change::Replaced { .. } | Change::Activated { .. } => {
+                self.afresh = false;
+                self.weigh();
+                self.save_mark_if_same();
+            }
+            Change::Alive { behind, .. } => {
+                if !behind {
+                    self.level();
+                }
+                self.tell().await;
+            }
+            Change::Reconnect { reason, backoff } => {
+                self.end_stream(&format!("the server asks to come back: {reason}"), backoff);
+            }
+        }
+    }
+
+    /// Offers what the set holds now, unless the runtime has it or could not use it.
+    fn weigh(&mut self) {
+        let newest = Arc::new(self.newest());
+        if self.rejected.as_ref().is_some_and(|rejected| rejected.digest == newest.digest) {
+            self.waiting = None;
+            return self.show(|_| {});
+        }
+        let has_it = self.in_force().is_some_and(|held| held.digest == newest.digest);
+        if has_it && self.offered.is_none() {
+            // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
+            self.waiting = None;
+            self.put_in_force(newest, false);
+        } else {
+            self.waiting = Some(Update { active: newest, from_disk: false });
+            self.show(|_| {});
+        }
+    }
+
+    /// A checkpoint proved that nothing is newer than what the set holds.
+    fn level(&mut self) {
+        let moved = self.set.cursor() != self.shown.borrow().newest;
+        if moved || self.unsaved {
+            self.save_mark_if_same();
+        }
+        if self.unsaved
+            && let Some(active) = self.in_force()
+            && let Err(error) = self.save(&active)
+        {
+            return self.show(|shown| shown.problem = format!("failed to save the set: {error}"));
+        }
+        let refused = self.rejected.as_ref().map(|rejected| Refused::Runtime(rejected.reason.clone()));
+        self.show(|shown| {
+            shown.problem.clear();
+            // The stream verifies again; what the runtime could not use is still what is newest.
+            shown.refused = refused;
+        });
+    }
+
+    fn save_mark_if_same(&mut self) {
+        if self.waiting.is_none() && self.offered.is_none() {
+            self.save_mark();
+        }
+    }
+
+    /// A message did not verify: what is in force stays, the operators hear of it, and the next stream begins anew.
+    async fn refuse(&mut self, refusal: Refusal, place: Option<Cursor>) {
+        let client = self.link.as_ref().map(|link| link.client.clone());
+        self.afresh = true;
+        let text = refusal.to_string();
+        self.show(|shown| shown.refused = Some(Refused::Stream(refusal)));
+        self.end_stream(&text, Duration::ZERO);
+        // Last, so that nothing is left undone when nobody waits for it. Said once: nothing proves the place.
+        let held = self.in_force().unwrap_or_default();
+        if let (Some(client), Some(cursor)) = (client, place.filter(|place| *place > held.cursor)) {
+            let report = Report { cursor, digest: held.digest.clone(), rejection: Some(text) };
+            report.tell(&client, self.namespace.name(), &self.subscriber_id).await;
+        }
+    }
+
+    fn failed(&mut self, error: &ClientError) {
+        if error.reason == Reason::ResumePointGone.as_str() {
+            self.afresh = true;
+        }
+        self.end_stream(&error.to_string(), error.retry_after.unwrap_or_default());
+    }
+
+    /// The stream is over. The next try is after what the server asked for and a jitter on top, both bounded.
+    fn end_stream(&mut self, problem: &str, asked: Duration) {
+        if self.link.take().is_some_and(|link| link.since.elapsed() >= STREAM_GOOD) {
+            self.attempt = 0;
+        }
+        self.try_at = Instant::now() + pause(self.attempt, asked, random_fraction());
+        self.attempt = self.attempt.saturating_add(1);
+        self.show(|shown| problem.clone_into(&mut shown.problem));
+    }
+
+    /// Tells the server what was not told yet.
+    pub(super) async fn tell(&mut self) {
+        let (Some(link), Some(report)) = (&self.link, self.untold.clone()) else { return };
+        let client = link.client.clone();
+        if report.tell(&client, self.namespace.name(), &self.subscriber_id).await {
+            self.untold = None;
+        }
+    }
+}
+
+/// Full jitter: anything between nothing and the doubled bound, on top of what the server asked for.
+pub(super) fn pause(attempt: u32, asked: Duration, fraction: f64) -> Duration {
+    let longest = RECONNECT_BASE.saturating_mul(1 << attempt.min(16)).min(RECONNECT_MAX);
+    longest.mul_f64(fraction).saturating_add(asked).min(RECONNECT_MAX)
+}

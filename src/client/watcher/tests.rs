@@ -1,0 +1,223 @@
+//! A watcher before a server that does as it is told: what is offered, what is kept, what is never taken.
+
+use std::path::Path;
+
+use super::stream::pause;
+use super::*;
+use crate::api::pb;
+use crate::client::active_set::signed_messages::{Signer, last_part, namespace, policy, told};
+use crate::client::target::TokenSource;
+use crate::client::watch::tests::{Script, Told, listen};
+
+/// A server whose streams are these, one after the other.
+fn script(streams: Vec<Vec<Told>>) -> Script {
+    let script = Script::default();
+    script.streams.lock().expect("lock").extend(streams);
+    script
+}
+
+fn options(endpoint: &str, signer: &Signer, directory: Option<&Path>) -> WatcherOptions {
+    WatcherOptions {
+        target: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())),
+        namespace: namespace(),
+        keys: Keys::Pinned(signer.keys()),
+        set: ActiveSetOptions::default(),
+        subscriber_id: "shop-1".to_owned(),
+        labels: BTreeMap::new(),
+        directory: directory.map(Path::to_owned),
+    }
+}
+
+fn nowhere() -> &'static str {
+    "http://127.0.0.1:1"
+}
+
+fn versions(active: &Active) -> Vec<(String, i64)> {
+    active.policies.values().map(|policy| (policy.policy.to_string(), policy.version)).collect()
+}
+
+fn reports(script: &Script) -> Vec<(i64, pb::ApplyStatus, String)> {
+    let reported = script.reported.lock().expect("lock");
+    let revision = |report: &pb::ReportStatusRequest| report.cursor.map_or(0, |cursor| cursor.revision);
+    reported.iter().map(|report| (revision(report), report.status(), report.reason.clone())).collect()
+}
+
+fn resumes(script: &Script) -> Vec<Option<i64>> {
+    let asked = script.asked.lock().expect("lock");
+    asked.iter().map(|(_, request)| request.resume.map(|cursor| cursor.revision)).collect()
+}
+
+/// Nothing is offered while the server has nothing new: the watcher is given time without a clock.
+async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) {
+    let mut view = watcher.view();
+    tokio::select! {
+        update = watcher.next() => panic!("offered {update:?}"),
+        () = async { while !until(&view.status()) { assert!(view.changed().await); } } => {}
+    }
+}
+
+#[tokio::test]
+async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
+    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let server = script(vec![vec![Ok(first.clone()), Ok(told(signer.activation(6, &[("a", 2, 1)])))]]);
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
+    assert_eq!(watcher.view().status().state, State::Stale, "nothing is in force yet");
+    for expected in [1, 2] {
+        let update = watcher.next().await;
+        assert_eq!((versions(&update.active), update.from_disk), (vec![("a".to_owned(), expected)], false));
+        assert_eq!(watcher.view().active().is_some(), expected == 2, "only what was accepted is in force");
+        watcher.accept().await;
+    }
+    assert_eq!(
+        reports(&server),
+        [(5, pb::ApplyStatus::Applied, String::new()), (6, pb::ApplyStatus::Applied, String::new())]
+    );
+    let busy = Watcher::open(options(nowhere(), &signer, Some(directory.path()))).expect_err("it is taken");
+    assert_eq!(busy.kind(), io::ErrorKind::ResourceBusy);
+    drop(watcher);
+
+    // A restart without a server, then before one that replays.
+    let mut watcher = Watcher::open(options(nowhere(), &signer, Some(directory.path()))).expect("open");
+    let update = watcher.next().await;
+    assert_eq!((versions(&update.active), update.from_disk), (vec![("a".to_owned(), 2)], true));
+    assert_eq!(update.active.get("a").and_then(|policy| policy.content.clone()), Some(r#"{"a":2}"#.into()));
+    drop(watcher);
+    let replaying = script(vec![vec![Ok(first.clone())], vec![Ok(first)]]);
+    let endpoint = listen(replaying.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
+    watcher.next().await;
+    watcher.accept().await;
+    offers_nothing(&mut watcher, |status| status.state == State::Diverged).await;
+    assert_eq!(versions(&watcher.view().active().expect("in force")), [("a".to_owned(), 2)]);
+    assert_eq!(resumes(&replaying).first(), Some(&Some(6)), "it goes on where it was");
+}
+
+#[tokio::test]
+async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_after_a_restart() {
+    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let second = last_part(vec![signer.active("a", 2, 6)], 6, &[("a", 2)]);
+    let server = script(vec![vec![Ok(first), Ok(told(signer.activation(6, &[("a", 2, 1)])))], vec![Ok(second)]]);
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
+    watcher.next().await;
+    watcher.accept().await;
+    watcher.next().await;
+    watcher.reject("too strict").await;
+    let status = watcher.view().status();
+    assert_eq!((status.state, status.problem.as_str()), (State::Rejected, "too strict"));
+    assert_eq!(versions(&watcher.view().active().expect("in force")), [("a".to_owned(), 1)]);
+    assert_eq!(reports(&server).last(), Some(&(6, pb::ApplyStatus::Rejected, "too strict".to_owned())));
+    drop(watcher);
+
+    let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
+    let update = watcher.next().await;
+    assert_eq!((versions(&update.active), update.from_disk), (vec![("a".to_owned(), 1)], true));
+    watcher.accept().await;
+    let update = watcher.next().await;
+    assert_eq!(versions(&update.active), [("a".to_owned(), 2)], "a newer build may be able to use it");
+    assert_eq!(resumes(&server), [None, None], "what was rejected comes by a snapshot");
+}
+
+#[tokio::test]
+async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
+    let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let endpoint = listen(script(vec![vec![Ok(first.clone())], vec![Ok(first)]])).await;
+    let open = |endpoint: &str| Watcher::open(options(endpoint, &signer, Some(directory.path()))).expect("open");
+    let mut watcher = open(&endpoint);
+    watcher.next().await;
+    watcher.accept().await;
+    drop(watcher);
+    let content =
+        std::fs::read_dir(directory.path().join("contents")).expect("there").next().expect("one").expect("read");
+    std::fs::write(content.path(), r#"{"a":7}"#).expect("written");
+
+    let mut watcher = open(&endpoint);
+    let status = watcher.view().status();
+    assert!(status.in_force.is_none() && status.problem.contains("saved set is not used"), "{status:?}");
+    assert_eq!(status.newest.map(|newest| newest.revision), Some(5), "but its place is remembered");
+    let update = watcher.next().await;
+    assert!(!update.from_disk);
+    watcher.accept().await;
+    drop(watcher);
+    assert!(open(nowhere()).next().await.from_disk, "what rotted was replaced");
+    let fewer = ActiveSetOptions { policies: [policy("b")].into(), ..Default::default() };
+    let other = WatcherOptions { set: fewer, ..options(nowhere(), &signer, Some(directory.path())) };
+    let status = Watcher::open(other).expect("open").view().status();
+    assert!(status.problem.contains("of other policies"), "{status:?}");
+    assert_eq!(status.newest.map(|newest| newest.revision), Some(5), "the log is the same one");
+    for broken in ["", "{", r#"{"format":9}"#] {
+        std::fs::write(directory.path().join("active.json"), broken).expect("written");
+        assert!(open(nowhere()).view().status().problem.contains("saved set is not used"), "{broken}");
+    }
+}
+
+#[tokio::test]
+async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
+    let signer = Signer::new();
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let second = last_part(vec![signer.active("a", 2, 6)], 6, &[("a", 2)]);
+    let mut forged = signer.activation(6, &[("a", 2, 1)]);
+    forged.bundles[0].content = "forged".into();
+    let server = script(vec![vec![Ok(first), Ok(told(forged))], vec![Ok(second)]]);
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    watcher.next().await;
+    watcher.accept().await;
+    let update = watcher.next().await;
+    assert_eq!(versions(&update.active), [("a".to_owned(), 2)]);
+    assert_eq!(watcher.view().status().state, State::Rejected, "until it is accepted");
+    let told = reports(&server);
+    assert!(
+        matches!(told.last(), Some((6, pb::ApplyStatus::Rejected, reason)) if reason.contains("manifest of a")),
+        "{told:?}"
+    );
+    assert_eq!(resumes(&server), [None, None]);
+}
+
+#[tokio::test]
+async fn who_stops_waiting_loses_nothing() {
+    let signer = Signer::new();
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let moves: Vec<Told> = (6..40).map(|at| Ok(told(signer.activation(at, &[("a", at - 4, at - 5)])))).collect();
+    let endpoint = listen(script(vec![[vec![Ok(first)], moves].concat()])).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    let mut seen = Vec::new();
+    while seen.last() != Some(&39) {
+        tokio::select! {
+            biased;
+            update = watcher.next() => {
+                seen.push(update.active.cursor.revision);
+                watcher.accept().await;
+            }
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    assert_eq!(seen, (5..40).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_task_of_its_own_may_drive_it() {
+    fn is_send<T: Send>(_: T) {}
+    fn is_shared<T: Clone + Send + Sync + 'static>(_: T) {}
+    let mut watcher = Watcher::open(options(nowhere(), &Signer::new(), None)).expect("open");
+    is_shared(watcher.view());
+    is_send(async move {
+        watcher.next().await;
+        watcher.reject("no").await;
+        watcher.accept().await;
+    });
+}
+
+#[test]
+fn pauses_are_jittered_doubled_and_bounded() {
+    assert_eq!(pause(0, Duration::ZERO, 1.0), RECONNECT_BASE);
+    assert_eq!(pause(3, Duration::ZERO, 0.5), RECONNECT_BASE * 4);
+    assert_eq!(pause(9, Duration::ZERO, 0.0), Duration::ZERO);
+    assert_eq!(pause(99, Duration::ZERO, 1.0), RECONNECT_MAX);
+    assert_eq!(pause(0, Duration::from_secs(5), 0.0), Duration::from_secs(5));
+    assert_eq!(pause(0, Duration::MAX, 1.0), RECONNECT_MAX, "no server can send a runtime away for good");
+}
