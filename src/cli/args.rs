@@ -8,7 +8,8 @@ use clap::{Args, Parser, Subcommand};
 
 use super::output::Format;
 use super::{
-    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, export, history, keys,
+    abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
+    keys,
 };
 use super::{
     namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
@@ -82,6 +83,7 @@ pub enum Command {
     Report(report::Arguments),
     Events(events::Arguments),
     Watch(watch::Arguments),
+    Agent(agent::Arguments),
     Subscribers(subscribers::Arguments),
     Convergence(convergence::Arguments),
     Verify(verify::Arguments),
@@ -216,6 +218,8 @@ mod tests {
             "events pricing",
             "watch pricing limits --resume 1:42 --latest --until-revision 50 --metadata-only --jwks keys.json",
             "watch --subscriber-id shop-1 --label app=shop --label zone=a --report",
+            "agent --dir policies pricing --jwks k --subscriber-id s --label a=b --check c --hook h --hook-timeout 5s --keep 9",
+            "agent --dir policies --once --wait 10s",
             "subscribers --limit 7",
             "convergence 42",
             "convergence 1:42 --wait 30s",
@@ -279,6 +283,9 @@ mod tests {
             "watch --report",
             "watch --label app=shop",
             "watch --subscriber-id s --label app",
+            "agent",
+            "agent --dir policies --wait 10s",
+            "agent --dir policies --keep 0",
             "convergence",
             "convergence 42 --wait 30",
             "run record job",

@@ -14,6 +14,7 @@ pub mod text;
 mod abandon;
 mod activate;
 mod active;
+mod agent;
 mod approve;
 mod content;
 mod convergence;

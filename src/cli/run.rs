@@ -9,7 +9,8 @@ use super::failure::{Usage, exit_code, explain};
 use super::output::say;
 use super::session::Session;
 use super::{
-    abandon, activate, active, approve, convergence, deactivate, diff, draft, epoch, events, export, history, keys,
+    abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
+    keys,
 };
 use super::{
     namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
@@ -53,6 +54,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Epoch(command) => epoch::run(global.output, command).await,
         Command::Config(command) => server_commands::config(command),
         Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
+        Command::Agent(arguments) => agent::run(global, arguments).await,
         Command::Verify(arguments) => match arguments.of_log() {
             None => verify::run(global.output, &arguments),
             Some(log) => match &log.from {
@@ -106,6 +108,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Keys(command) => keys::run(session, command).await,
         Command::Token(token::Commands::Revoke(arguments)) => token::revoke(session, &arguments).await,
         Command::Serve(_)
+        | Command::Agent(_)
         | Command::Migrate(_)
         | Command::Epoch(_)
         | Command::Config(_)

@@ -3,14 +3,14 @@
 //! Boundary: reads the token and certificate files; a token is never printed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 
 use super::args::Global;
 use super::output::Format;
 use crate::client::name::NamespaceId;
-use crate::client::{Client, ClientIdentity};
+use crate::client::{Client, ClientIdentity, Target, TokenSource};
 
 /// Data directory of a server started without flags.
 pub const DEFAULT_DATA_DIR: &str = "./policyhub-data";
@@ -34,16 +34,24 @@ impl Session {
     /// # Errors
     /// A file that can't be read, or the error of the connection.
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
-        let token = token(global, &Environment::read())?;
-        let read = |path: &PathBuf| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
-        let tls_ca = global.ca_cert.as_ref().map(read).transpose()?;
-        let identity = match global.client_cert.as_ref().zip(global.client_key.as_ref()) {
-            Some((cert, key)) => Some(ClientIdentity { cert: read(cert)?, key: read(key)? }),
-            None => None,
-        };
-        let client = Client::connect_as(&global.server, token, tls_ca, identity).await.context("failed to connect")?;
+        let client = target(global)?.connect().await.context("failed to connect")?;
         Ok(Self { client, namespace: global.namespace.clone(), output: global.output })
     }
+}
+
+/// The server and who asks it, as the flags and the environment say.
+///
+/// # Errors
+/// A file that can't be read.
+pub fn target(global: &Global) -> anyhow::Result<Target> {
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
+    let tls_ca = global.ca_cert.as_ref().map(read).transpose()?;
+    let identity = match global.client_cert.as_ref().zip(global.client_key.as_ref()) {
+        Some((cert, key)) => Some(ClientIdentity { cert: read(cert)?, key: read(key)? }),
+        None => None,
+    };
+    let token = token(global, &Environment::read());
+    Ok(Target { endpoint: global.server.clone(), token, tls_ca, identity })
 }
 
 /// What the environment says of tokens. An empty variable says nothing.
@@ -66,28 +74,23 @@ impl Environment {
 }
 
 /// Flags before the environment, a token before a file, and last the file of the data directory when it has one.
-fn token(global: &Global, environment: &Environment) -> anyhow::Result<Option<String>> {
+fn token(global: &Global, environment: &Environment) -> TokenSource {
     for (token, file) in [(&global.token, &global.token_file), (&environment.token, &environment.token_file)] {
         if let Some(token) = token.as_ref().filter(|token| !token.is_empty()) {
-            return Ok(Some(token.clone()));
+            return TokenSource::Text(token.clone());
         }
         if let Some(path) = file {
-            return read(path).map(Some);
+            return TokenSource::File(path.clone());
         }
     }
     // Who shows a certificate is its caller: the token of somebody else would take its place.
     if global.client_cert.is_some() {
-        return Ok(None);
+        return TokenSource::None;
     }
     let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
     let path = data_dir.join(ADMIN_TOKEN_FILE);
     // Without a local server there is none: the server says whether it needs one.
-    if path.exists() { read(&path).map(Some) } else { Ok(None) }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    let text = fs::read_to_string(path).with_context(|| format!("failed to read token file {}", path.display()))?;
-    Ok(text.trim().to_owned())
+    if path.exists() { TokenSource::File(path) } else { TokenSource::None }
 }
 
 #[cfg(test)]
@@ -99,24 +102,26 @@ mod tests {
     fn a_token_comes_from_flag_file_or_data_directory() {
         let directory = tempfile::tempdir().expect("a directory");
         let file = directory.path().join("some.token");
-        fs::write(&file, "from-file\n").expect("written");
         fs::write(directory.path().join(ADMIN_TOKEN_FILE), "from-data\n").expect("written");
         let mut global = crate::cli::Cli::try_parse_from(["policyhub", "active"]).expect("a line").global;
         let mut environment = Environment { data_dir: Some(directory.path().to_owned()), ..Environment::default() };
-        let from = |global: &Global, environment: &Environment| token(global, environment).expect("token");
-        assert_eq!(from(&global, &environment).as_deref(), Some("from-data"));
+        let from = |global: &Global, environment: &Environment| match token(global, environment) {
+            TokenSource::None => None,
+            TokenSource::Text(token) => Some(token),
+            TokenSource::File(path) => Some(path.display().to_string()),
+        };
+        let path = |name: &str| Some(directory.path().join(name).display().to_string());
+        assert_eq!(from(&global, &environment), path(ADMIN_TOKEN_FILE));
         environment.token_file = Some(file.clone());
-        assert_eq!(from(&global, &environment).as_deref(), Some("from-file"));
+        assert_eq!(from(&global, &environment), path("some.token"));
         environment.token = Some("from-environment".to_owned());
         assert_eq!(from(&global, &environment).as_deref(), Some("from-environment"));
         global.token_file = Some(file);
-        assert_eq!(from(&global, &environment).as_deref(), Some("from-file"), "a flag beats the environment");
+        assert_eq!(from(&global, &environment), path("some.token"), "a flag beats the environment");
         global.token = Some("from-flag".to_owned());
         assert_eq!(from(&global, &environment).as_deref(), Some("from-flag"));
-        (global.token, global.token_file) = (None, Some(directory.path().join("absent")));
-        assert!(token(&global, &environment).is_err(), "a file that was asked for must be there");
         let nowhere = Environment { data_dir: Some(directory.path().join("absent")), ..Environment::default() };
-        global.token_file = None;
+        (global.token, global.token_file) = (None, None);
         assert_eq!(from(&global, &nowhere), None);
     }
 }

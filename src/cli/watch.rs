@@ -46,7 +46,8 @@ pub struct Arguments {
     report: bool,
 }
 
-fn label(text: &str) -> Result<(String, String), String> {
+/// A label of a runtime, as it is given.
+pub fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE, such as app=shop")?;
     Ok((key.to_owned(), value.to_owned()))
 }

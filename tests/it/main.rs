@@ -16,6 +16,10 @@ mod active;
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod agent;
+#[cfg(test)]
+mod agent_kills;
+#[cfg(test)]
 mod approval_races;
 #[cfg(test)]
 mod approval_tamper;

@@ -2,6 +2,7 @@
 //!
 //! Everything that starts here ends here, also when a test fails.
 
+pub mod agents;
 pub mod bare;
 pub mod callers;
 pub mod calls;

@@ -1,0 +1,250 @@
+//! `policyhub agent`
+//!
+//! Boundary: the way from the watcher to the folder and back. Invariant: each verified set is answered once, when it is in
+//! force or refused; until then the one before stays.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use self::folder::Folder;
+use self::hook::Hook;
+use self::keeper::{Keeper, Verdict};
+use self::set::Candidate;
+use self::status::Teller;
+use super::args::Global;
+use super::names::policy_id;
+use super::output::say;
+use super::watch::label;
+use super::{keys, session, text};
+use crate::client::name::{NamespaceId, PolicyId};
+use crate::client::watcher::{Active, Keys, State, Update, View, Watcher, WatcherOptions};
+use crate::client::{ActiveSetOptions, Cursor};
+
+mod directory;
+mod folder;
+mod hook;
+mod keeper;
+#[cfg(test)]
+mod samples;
+mod set;
+mod status;
+
+/// Longest pause before a set is written again that the disk refused; it begins with a second and doubles.
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// Keep the active set of a namespace as files, and run a command on each change
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  policyhub agent --dir /var/lib/policies --jwks keys.json --hook 'systemctl reload shop'\n  \
+                        policyhub agent --dir policies pricing limits --check './try.sh \"$POLICYHUB_SET\"'\n  \
+                        policyhub agent --dir policies --once"
+)]
+pub struct Arguments {
+    /// Ids of policies [default: all of the namespace]
+    #[arg(value_name = "POLICY", value_parser = policy_id)]
+    policies: Vec<PolicyId>,
+    /// The folder: `current` in it leads to the set in force, `status.json` says how it is
+    #[arg(long, value_name = "DIR")]
+    dir: PathBuf,
+    /// The keys to trust, as a JWK Set [default: those the server names]
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Stable id of this runtime, shown to operators [default: one made for this folder]
+    #[arg(long, value_name = "ID")]
+    subscriber_id: Option<String>,
+    /// Label of this runtime, shown to operators; may be given again
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Run by `sh -c` before a set comes in force; unless it exits with 0 the set is rejected
+    #[arg(long, value_name = "COMMAND")]
+    check: Option<String>,
+    /// Run by `sh -c` after a set came in force; unless it exits with 0 the set is rejected and the one before is back
+    #[arg(long, value_name = "COMMAND")]
+    hook: Option<String>,
+    /// How long either may take before it is killed
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = text::parse_duration)]
+    hook_timeout: Duration,
+    /// How many sets are kept, with the one in force
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    keep: u16,
+    /// End once the newest set is in force: 0; 1 when it is rejected or there is no answer in time
+    #[arg(long)]
+    once: bool,
+    /// How long --once waits for the server
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = text::parse_duration, requires = "once")]
+    wait: Duration,
+}
+
+/// Runs it, until it is told to end.
+pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
+    let (once, wait) = (arguments.once, arguments.wait);
+    let working = async {
+        let agent = Agent::open(global, arguments).await?;
+        if !once {
+            return agent.follow(false).await;
+        }
+        match tokio::time::timeout(wait, agent.follow(true)).await {
+            Ok(ended) => ended,
+            Err(_) => anyhow::bail!("no newest set is in force after {} s", wait.as_secs()),
+        }
+    };
+    // Whatever is under way is dropped: each step on the disk is whole or not done, and a command is killed.
+    tokio::select! {
+        ended = working => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+/// A watcher and the folder that it fills.
+struct Agent {
+    watcher: Watcher,
+    keeper: Keeper,
+    teller: Teller,
+    namespace: NamespaceId,
+}
+
+/// A set that the disk refused.
+struct Pending {
+    update: Update,
+    at: Instant,
+    pause: Duration,
+    trouble: String,
+}
+
+impl Agent {
+    async fn open(global: &Global, arguments: Arguments) -> anyhow::Result<Self> {
+        let command = |what: &'static str, command: Option<String>| {
+            command.map(|command| Hook { what, command, timeout: arguments.hook_timeout })
+        };
+        let (check, hook) = (command("--check", arguments.check), command("--hook", arguments.hook));
+        let keys = match &arguments.jwks {
+            Some(path) => Keys::Pinned(keys::read_jwks(path)?),
+            None => {
+                say("trusting the keys that this server names; give --jwks to trust only keys you know");
+                Keys::Learned
+            }
+        };
+        let folder = Folder::open(&arguments.dir, arguments.keep.into())?;
+        let subscriber_id = match arguments.subscriber_id {
+            Some(id) => id,
+            None => folder.own_id()?,
+        };
+        let watched = folder.watcher_directory();
+        let options = WatcherOptions {
+            target: session::target(global)?,
+            namespace: global.namespace.clone(),
+            keys,
+            set: ActiveSetOptions {
+                policies: arguments.policies.into_iter().collect(),
+                latest: true,
+                ..ActiveSetOptions::default()
+            },
+            subscriber_id,
+            labels: arguments.labels.into_iter().collect(),
+            directory: Some(watched.clone()),
+        };
+        let watcher = Watcher::open(options).with_context(|| format!("failed to open {}", watched.display()))?;
+        let teller = Teller::new(&folder, global.namespace.clone(), global.output);
+        let keeper = Keeper::open(folder, &global.namespace, check, hook).await?;
+        Ok(Self { watcher, keeper, teller, namespace: global.namespace.clone() })
+    }
+
+    /// Keeps the folder at the newest set; `once`: ends with it.
+    async fn follow(mut self, once: bool) -> anyhow::Result<()> {
+        let mut view = self.watcher.view();
+        let mut pending: Option<Pending> = None;
+        let mut compared = None;
+        loop {
+            let status = view.status();
+            let is_done = status.state == State::Ready && pending.is_none() && self.keeper.accepted().is_some();
+            let trouble = pending.as_ref().map(|pending| pending.trouble.as_str()).unwrap_or_default();
+            self.teller.status(status, self.keeper.accepted(), trouble);
+            if once && is_done {
+                return Ok(());
+            }
+            let retry_at = pending.as_ref().map(|pending| pending.at);
+            let (update, pause) = tokio::select! {
+                // In this order: a newer set is taken before anybody looks at how things are without it.
+                biased;
+                update = self.watcher.next() => (update, Duration::ZERO),
+                () = until(retry_at), if retry_at.is_some() => match pending.take() {
+                    Some(Pending { update, pause, .. }) => (update, pause),
+                    None => continue,
+                },
+                _ = view.changed() => {
+                    self.renew(&view, &mut compared).await;
+                    continue;
+                }
+            };
+            compared = Some(update.active.cursor);
+            pending = match self.take(&update).await {
+                Ok(Verdict::Rejected(reason)) if once => anyhow::bail!("rejected: {reason}"),
+                Ok(_) => None,
+                Err(error) if once => return Err(error),
+                Err(error) => Some(Pending::after(update, pause, format!("{error:#}"))),
+            };
+        }
+    }
+
+    async fn take(&mut self, update: &Update) -> anyhow::Result<Verdict> {
+        let active = &update.active;
+        let set = self.candidate(active)?;
+        let verdict = self.keeper.take(set, update.from_disk).await?;
+        match &verdict {
+            Verdict::Unchanged | Verdict::Renewed => self.watcher.accept().await,
+            Verdict::Applied(changed) => {
+                self.teller.applied(active.cursor, changed, |policy| Some(active.policies.get(policy)?.as_ref()));
+                self.watcher.accept().await;
+            }
+            Verdict::Rejected(reason) => {
+                self.teller.rejected(active.cursor, reason);
+                self.watcher.reject(reason).await;
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// The watcher takes the same policies by newer proofs over by itself: the proofs beside the contents follow.
+    async fn renew(&mut self, view: &View, compared: &mut Option<Cursor>) {
+        let Some(active) = view.active() else { return };
+        let is_same = self.keeper.accepted().is_some_and(|held| held.index.digest == active.digest);
+        if !is_same || *compared == Some(active.cursor) {
+            return;
+        }
+        *compared = Some(active.cursor);
+        let taken = match self.candidate(&active) {
+            Ok(set) => self.keeper.take(set, true).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
+            // Contents are the same. The next set, or the next start, brings the proofs along.
+            say(&format!("proofs are not renewed: {error:#}"));
+        }
+    }
+
+    fn candidate(&self, active: &Active) -> anyhow::Result<Candidate> {
+        Candidate::new(self.namespace.clone(), active.cursor, active.policies.values().cloned().collect())
+    }
+}
+
+impl Pending {
+    fn after(update: Update, pause: Duration, trouble: String) -> Self {
+        let pause = pause.saturating_mul(2).clamp(Duration::from_secs(1), RETRY_MAX);
+        Self { update, at: Instant::now() + pause, pause, trouble }
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}

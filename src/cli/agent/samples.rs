@@ -1,0 +1,42 @@
+//! Sets for tests: their proofs are words, for nothing below the watcher reads them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::folder::Folder;
+use super::set::Candidate;
+use crate::client::name::{NamespaceId, PolicyId};
+use crate::client::signing::digest_of;
+use crate::client::{ActivePolicy, Cursor};
+
+/// The namespace of all of them.
+pub fn namespace() -> NamespaceId {
+    NamespaceId::parse("namespace", "default").expect("an id")
+}
+
+/// A policy whose content says its version.
+pub fn policy(id: &str, version: i64, content_type: &str) -> Arc<ActivePolicy> {
+    let content = format!("{id} {version}\n").into_bytes();
+    Arc::new(ActivePolicy {
+        policy: PolicyId::parse("policy", id).expect("an id"),
+        version,
+        label: format!("{version}.0.0"),
+        digest: digest_of(&content),
+        content_type: content_type.to_owned(),
+        content: Some(content.into()),
+        manifest: format!("manifest of {id} {version}"),
+        statement: format!("statement of {id} {version}").into(),
+        activated: Cursor { epoch: 1, revision: version },
+    })
+}
+
+/// A set at a place, of policies and their versions.
+pub fn set(revision: i64, policies: &[(&str, i64)]) -> Candidate {
+    let policies = policies.iter().map(|(id, version)| policy(id, *version, "application/yaml")).collect();
+    Candidate::new(namespace(), Cursor { epoch: 1, revision }, policies).expect("a set")
+}
+
+/// A folder that keeps three sets.
+pub fn folder(directory: &Path) -> Folder {
+    Folder::open(directory, 3).expect("a folder")
+}

@@ -1,0 +1,287 @@
+//! `policyhub agent`: the active set as files, a hook on each change, and what operators hear of it.
+
+use std::fs;
+use std::path::Path;
+
+use policyhub::client::{Client, pb};
+use serde_json::Value;
+
+use crate::harness::agents::{AGENT, Agent, command, folder, in_force, once, revision, status};
+use crate::harness::calls::{activate, deactivate, publish};
+use crate::harness::subscribing::{at, convergence, counts, digest_at, eventually, subscribers};
+use crate::harness::watching::LIVELY;
+use crate::harness::{Database, Hub, on_both_databases};
+
+/// Publishes and activates; answers the revision.
+async fn release(client: &Client, id: &str, content: &str) -> i64 {
+    let version = publish(client, id, content).await.version;
+    activate(client, id, version).await
+}
+
+fn content_of(folder: &Path, policy: &str) -> Option<String> {
+    in_force(folder)?.contents.into_iter().find(|(id, _)| id == policy).map(|(_, content)| content)
+}
+
+async fn applied_there(client: &Client, revision: i64) {
+    eventually("the server knows", async || {
+        heard(client).await.is_some_and(|heard| heard.applied == Some(at(revision)) && heard.rejected.is_none())
+    })
+    .await;
+}
+
+/// What the server shows of the agent.
+async fn heard(client: &Client) -> Option<pb::Subscriber> {
+    subscribers(client).await.remove(AGENT)
+}
+
+/// The state that `status.json` says.
+async fn is(folder: &Path, state: &str) {
+    let path = folder.join("status.json");
+    eventually(state, async || path.exists() && status(folder)["state"] == state).await;
+}
+
+on_both_databases! {
+    with LIVELY;
+
+    async fn files_follow_the_active_set(hub: Hub) {
+        let mut hub = hub;
+        let (client, folder) = (hub.client().await, folder(&hub));
+        let agent = Agent::start(&hub, &folder, &[]);
+        agent.said("nothing is active", |event| event["event"] == "applied").await;
+        assert_eq!(in_force(&folder).expect("a set").contents, [], "an empty set is one");
+
+        let first = release(&client, "p", "a: 1").await;
+        agent.applied(first).await;
+        let second = release(&client, "q", "b: 1").await;
+        agent.applied(second).await;
+        let pairs = [("p", "a: 1"), ("q", "b: 1")].map(|(id, content)| (id.to_owned(), content.to_owned()));
+        assert_eq!(in_force(&folder).expect("a set").contents, pairs);
+        applied_there(&client, second).await;
+        assert_eq!(heard(&client).await.expect("listed").digest, digest_at(&client, second).await);
+        is(&folder, "READY").await;
+        assert_eq!(status(&folder)["in_force"], serde_json::json!({"epoch": 1, "revision": second}));
+
+        let third = deactivate(&client, "p").await;
+        agent.applied(third).await;
+        assert_eq!(in_force(&folder).expect("a set").contents, [("q".to_owned(), "b: 1".to_owned())]);
+        applied_there(&client, third).await;
+
+        // The files are what `verify` takes, long after.
+        let keys = hub.dir.path().join("keys.json");
+        fs::write(&keys, hub.cli().args(["keys", "list", "--jwks"]).output().expect("keys").stdout).expect("written");
+        hub.kill().await;
+        let file = |name: &str| folder.join("current/policies/q").join(name);
+        let verified = hub.cli().arg("verify").arg("--jwks").arg(&keys).arg("--manifest").arg(file("manifest.jws"))
+            .arg("--content").arg(file("content.yaml")).arg("--statement").arg(file("statement.jws")).output();
+        let verified = verified.expect("the binary runs");
+        assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+        assert!(agent.end("TERM").await.success(), "it ends in order when it is told to");
+    }
+
+    async fn what_the_hook_rejects_operators_see_until_it_is_mended(hub: Hub) {
+        let (client, folder) = (hub.client().await, folder(&hub));
+        let first = release(&client, "p", "a: 1").await;
+        let seen = hub.dir.path().join("seen");
+        let hook = format!(
+            "env >> '{}'; ! grep -q 'a: 2' \"$POLICYHUB_DIR/current/policies/p/content.yaml\" || {{ echo \"$POLICYHUB_CHANGED is bad\"; exit 4; }}",
+            seen.display()
+        );
+        let mut line = command(&hub, &folder, &["--hook", &hook, "--label", "zone=a"]);
+        line.env("POLICYHUB_TOKEN", hub.token());
+        let agent = Agent::spawn(line);
+        agent.applied(first).await;
+        let second = release(&client, "p", "a: 2").await;
+        agent.rejected(second).await;
+        assert_eq!(content_of(&folder, "p").as_deref(), Some("a: 1"), "the former set is back");
+        eventually("the server knows", async || counts(&client, second).await == [0, 1, 0, 0]).await;
+        let found = convergence(&client, at(second), std::time::Duration::ZERO).await.expect("an answer");
+        assert_eq!(found.rejected_subscribers[0].reason, "--hook exited with 4: p is bad");
+        assert_eq!(found.rejected_subscribers[0].labels["zone"], "a");
+        is(&folder, "REJECTED").await;
+
+        let third = release(&client, "p", "a: 3").await;
+        agent.applied(third).await;
+        applied_there(&client, third).await;
+        assert_eq!(counts(&client, third).await, [1, 0, 0, 0]);
+        is(&folder, "READY").await;
+        assert_eq!(content_of(&folder, "p").as_deref(), Some("a: 3"));
+        let seen = fs::read_to_string(seen).expect("the hook ran");
+        assert!(seen.contains("POLICYHUB_REVISION=") && !seen.contains(&hub.token()), "no token is handed on");
+    }
+
+    async fn outages_and_restarts_leave_the_set_in_force(hub: Hub) {
+        let (client, folder) = (hub.client().await, folder(&hub));
+        let calls = hub.dir.path().join("calls");
+        let hook = format!("echo \"$POLICYHUB_REVISION\" >> '{}'", calls.display());
+        let called = || fs::read_to_string(&calls).unwrap_or_default().lines().count();
+        let first = release(&client, "p", "a: 1").await;
+        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        agent.applied(first).await;
+        applied_there(&client, first).await;
+        let mut hub = hub;
+        hub.kill().await;
+        agent.said("it says what is wrong", |event| {
+            event["event"] == "state" && event["problem"].as_str().is_some_and(|problem| !problem.is_empty())
+        }).await;
+        assert_eq!(revision(&folder), Some(first));
+        agent.end("KILL").await;
+
+        // Without a server, what was in force is; and the hook, which accepted it, is not asked again.
+        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        is(&folder, "STALE").await;
+        assert_eq!((revision(&folder), called()), (Some(first), 1));
+        agent.end("KILL").await;
+
+        // Also when a hand removed it: the set is written again from what was verified.
+        fs::remove_dir_all(folder.join("sets")).expect("removed");
+        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        agent.applied(first).await;
+        assert_eq!((revision(&folder), called()), (Some(first), 2));
+
+        let hub = hub.restart().await;
+        let client = hub.client().await;
+        agent.end("KILL").await;
+        let agent = Agent::start(&hub, &folder, &["--hook", &hook]);
+        let second = release(&client, "p", "a: 2").await;
+        agent.applied(second).await;
+        applied_there(&client, second).await;
+        is(&folder, "READY").await;
+        assert_eq!(called(), 3);
+    }
+}
+
+#[tokio::test]
+async fn once_is_for_what_waits_for_policies() {
+    let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let (client, folder) = (hub.client().await, folder(&hub));
+    let first = release(&client, "p", "a: 1").await;
+    let synced = once(&hub, &folder, &[]).await;
+    assert!(synced.status.success(), "{}", String::from_utf8_lossy(&synced.stderr));
+    assert_eq!(revision(&folder), Some(first));
+    applied_there(&client, first).await;
+
+    let second = release(&client, "p", "a: 2").await;
+    let refused = once(&hub, &folder, &["--check", "echo no; exit 1"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("rejected: --check exited with 1: no"));
+    assert_eq!(revision(&folder), Some(first));
+    eventually("the server knows", async || {
+        heard(&client).await.is_some_and(|heard| heard.rejected == Some(at(second)) && heard.reason.ends_with(": no"))
+    })
+    .await;
+
+    let synced = once(&hub, &folder, &[]).await;
+    assert!(synced.status.success(), "{}", String::from_utf8_lossy(&synced.stderr));
+    assert_eq!(revision(&folder), Some(second));
+    hub.kill().await;
+    let alone = once(&hub, &folder, &["--wait", "1s"]).await;
+    assert_eq!(alone.status.code(), Some(1), "nothing says that it is the newest");
+    assert_eq!(revision(&folder), Some(second));
+}
+
+#[tokio::test]
+async fn some_policies_and_another_choice_after_a_restart() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let (client, folder) = (hub.client().await, folder(&hub));
+    release(&client, "p", "a: 1").await;
+    let last = release(&client, "q", "b: 1").await;
+    for (asked, expected) in [(&["p"][..], &["p"][..]), (&["q"], &["q"]), (&[], &["p", "q"])] {
+        let synced = once(&hub, &folder, asked).await;
+        assert!(synced.status.success(), "{asked:?}: {}", String::from_utf8_lossy(&synced.stderr));
+        let found = in_force(&folder).expect("a set");
+        let ids: Vec<&str> = found.contents.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!((ids.as_slice(), found.revision <= last), (expected, true));
+    }
+}
+
+#[tokio::test]
+async fn a_folder_has_one_agent_and_one_namespace() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let folder = folder(&hub);
+    let agent = Agent::start(&hub, &folder, &[]);
+    agent.said("it began", |event| event["event"] == "applied").await;
+    let second = once(&hub, &folder, &[]).await;
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another agent keeps this folder"));
+    assert!(agent.end("INT").await.success());
+    let elsewhere = once(&hub, &folder, &["--namespace", "team-a"]).await;
+    assert_eq!(elsewhere.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("holds sets of namespace default"));
+}
+
+#[tokio::test]
+async fn a_folder_that_can_not_be_is_said_at_once() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let file = hub.dir.path().join("a-file");
+    fs::write(&file, "").expect("written");
+    for folder in [file.clone(), file.join("below"), Path::new("/proc/policies").to_owned()] {
+        let refused = once(&hub, &folder, &[]).await;
+        assert_eq!(refused.status.code(), Some(1));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(&format!("failed to make {}", folder.display())), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_disk_refuses_is_said_and_tried_again() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let (client, folder) = (hub.client().await, folder(&hub));
+    let first = release(&client, "p", "a: 1").await;
+    let agent = Agent::start(&hub, &folder, &[]);
+    agent.applied(first).await;
+    // Tests may run as root, whom no mode stops: a file in the place of the directory does.
+    let (sets, aside) = (folder.join("sets"), folder.join("aside"));
+    fs::rename(&sets, &aside).expect("moved");
+    fs::write(&sets, "in the way").expect("written");
+    let second = release(&client, "p", "a: 2").await;
+    is(&folder, "REJECTED").await;
+    assert!(status(&folder)["problem"].as_str().is_some_and(|problem| problem.contains("failed to write")));
+    let shown = heard(&client).await;
+    assert!(shown.as_ref().is_none_or(|shown| shown.rejected.is_none()), "the set is not to blame: {shown:?}");
+    fs::remove_file(&sets).expect("removed");
+    fs::rename(&aside, &sets).expect("moved");
+    agent.applied(second).await;
+    is(&folder, "READY").await;
+    applied_there(&client, second).await;
+    assert_eq!(agent.count("rejected"), 0);
+}
+
+#[tokio::test]
+async fn a_token_is_read_again_when_it_was_renewed() {
+    let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let (client, folder) = (hub.client().await, folder(&hub));
+    let first = release(&client, "p", "a: 1").await;
+    let token = hub.dir.path().join("agent.token");
+    fs::write(&token, "not.a.token").expect("written");
+    let agent = Agent::start(&hub, &folder, &["--token-file", &token.display().to_string()]);
+    agent
+        .said("it is not let in", |event| {
+            event["event"] == "state"
+                && event["problem"].as_str().is_some_and(|problem| problem.contains("TOKEN_MALFORMED"))
+        })
+        .await;
+    assert_eq!(revision(&folder), None);
+    fs::write(&token, hub.token()).expect("written");
+    agent.applied(first).await;
+    assert!(hub.is_running());
+}
+
+/// The parts of an event that scripts depend on.
+#[tokio::test]
+async fn events_are_lines_of_json() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let (client, folder) = (hub.client().await, folder(&hub));
+    let first = release(&client, "p", "a: 1").await;
+    let synced = once(&hub, &folder, &[]).await;
+    let lines = String::from_utf8(synced.stdout).expect("UTF-8");
+    let events: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let applied = events.iter().find(|event| event["event"] == "applied").expect("an event");
+    assert_eq!(
+        (&applied["epoch"], &applied["revision"], &applied["changed"][0]),
+        (&1.into(), &first.into(), &"p".into())
+    );
+    let last = events.last().expect("an event");
+    assert_eq!((&last["event"], &last["state"]), (&"state".into(), &"READY".into()));
+    let spoken = String::from_utf8_lossy(&synced.stderr).into_owned();
+    assert!(spoken.contains(&format!("applied 1:{first}: p -> 1")), "{spoken}");
+}

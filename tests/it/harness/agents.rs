@@ -1,0 +1,153 @@
+//! The agent as a process, and the folder that it keeps as a runtime in another language reads it.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+
+use super::Hub;
+use super::subscribing::eventually;
+
+/// The id under which agents of tests are known.
+pub const AGENT: &str = "shop";
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    events: Arc<Mutex<Vec<Value>>>,
+}
+
+/// An agent's command line against a server, for a folder.
+pub fn command(hub: &Hub, folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = hub.cli();
+    command.args(["agent", "--output", "json", "--subscriber-id", AGENT, "--dir"]).arg(folder).args(arguments);
+    command
+}
+
+/// Runs one that ends by itself.
+pub async fn once(hub: &Hub, folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = command(hub, folder, &[&["--once"], arguments].concat());
+    tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("the binary runs")
+}
+
+impl Agent {
+    /// Starts one.
+    pub fn start(hub: &Hub, folder: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(command(hub, folder, arguments))
+    }
+
+    /// Starts one by its command line.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&events);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let event = serde_json::from_str(&line).expect("one JSON document on each line");
+                seen.lock().expect("the events").push(event);
+            }
+        });
+        Self { child, events }
+    }
+
+    /// Waits until it said something of which this holds.
+    pub async fn said(&self, what: &str, holds: impl Fn(&Value) -> bool) {
+        eventually(what, async || self.events.lock().expect("the events").iter().any(&holds)).await;
+    }
+
+    /// Waits until it applied a revision.
+    pub async fn applied(&self, revision: i64) {
+        self.said(&format!("{revision} is applied"), |event| {
+            event["event"] == "applied" && event["revision"] == revision
+        })
+        .await;
+    }
+
+    /// Waits until it rejected a revision.
+    pub async fn rejected(&self, revision: i64) {
+        self.said(&format!("{revision} is rejected"), |event| {
+            event["event"] == "rejected" && event["revision"] == revision
+        })
+        .await;
+    }
+
+    /// How often it said an event of this name.
+    pub fn count(&self, name: &str) -> usize {
+        self.events.lock().expect("the events").iter().filter(|event| event["event"] == name).count()
+    }
+
+    /// Sends a signal and waits for the end.
+    pub async fn end(mut self, signal: &str) -> ExitStatus {
+        let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+        self.ended().await
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        eventually("the agent ends", async || {
+            status = self.child.try_wait().expect("a child");
+            status.is_some()
+        })
+        .await;
+        status.expect("a status")
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Ended already, or not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A folder as a runtime reads it: the link is resolved once, and everything is read from there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InForce {
+    /// The place.
+    pub revision: i64,
+    /// Contents by policy.
+    pub contents: Vec<(String, String)>,
+}
+
+/// What is in force; none without a link. Anything that is not whole is a failure.
+pub fn in_force(folder: &Path) -> Option<InForce> {
+    std::fs::symlink_metadata(folder.join("current")).ok()?;
+    let place = folder.join("current").canonicalize().expect("the link leads to a set");
+    let index = json(&place.join("active.json"));
+    let contents = index["policies"].as_array().expect("policies").iter().map(|entry| {
+        let file = |name: &str| place.join(entry[name].as_str().expect("a path"));
+        let content = std::fs::read_to_string(file("content")).expect("content");
+        let digest = policyhub::client::signing::digest_of(content.as_bytes());
+        assert_eq!(entry["digest"], digest.as_str(), "content is what the index says");
+        assert!(file("manifest").is_file() && file("statement").is_file(), "proofs are beside it");
+        (entry["policy"].as_str().expect("an id").to_owned(), content)
+    });
+    Some(InForce { revision: index["revision"].as_i64().expect("a revision"), contents: contents.collect() })
+}
+
+/// The revision in force.
+pub fn revision(folder: &Path) -> Option<i64> {
+    Some(in_force(folder)?.revision)
+}
+
+/// What the agent says of itself.
+pub fn status(folder: &Path) -> Value {
+    json(&folder.join("status.json"))
+}
+
+/// A folder for an agent, beside the data of a server.
+pub fn folder(hub: &Hub) -> PathBuf {
+    hub.dir.path().join("policies")
+}
+
+fn json(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).expect("JSON")
+}
