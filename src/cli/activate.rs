@@ -1,26 +1,34 @@
 //! `policyhub activate`
 
+use std::path::PathBuf;
+
 use anyhow::Context as _;
 use clap::Args;
 
+use super::activate_set;
 use super::args::Mutation;
 use super::failure::Usage;
 use super::names::{VersionTarget, policy_id};
 use super::output::say;
 use super::session::Session;
-use super::text;
+use super::{next, text};
 use crate::client::name::PolicyId;
 use crate::client::pb;
 
 /// Put published versions in force, all or none
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policyhub activate pricing@3 limits@v1.0.0 --reason 'new season' --expected pricing=2"
+    after_help = "Examples:\n  policyhub activate pricing@3 limits@v1.0.0 --reason 'new season' --expected pricing=2\n  \
+                  policyhub activate --from active_releases.json --reason 'release 42'\n\n\
+                  `policyhub active --format active-releases` writes such a file."
 )]
 pub struct Arguments {
     /// POLICY@N, POLICY@vLABEL or POLICY@latest, each policy once
-    #[arg(required = true, value_name = "POLICY@VERSION")]
+    #[arg(required_unless_present = "from", value_name = "POLICY@VERSION")]
     targets: Vec<VersionTarget>,
+    /// Make the active set exactly that of a file, {"POLICY": "LABEL"}: policies not in it are deactivated; - reads stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "expected"])]
+    from: Option<PathBuf>,
     /// Why
     #[arg(long)]
     reason: String,
@@ -50,6 +58,9 @@ impl Arguments {
 
 /// Runs it. Labels and pointers are resolved first: what is activated is always a number.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    if let Some(file) = &arguments.from {
+        return activate_set::run(session, file, arguments.reason, &arguments.mutation).await;
+    }
     let mut targets = Vec::with_capacity(arguments.targets.len());
     for target in &arguments.targets {
         let expected = arguments.expected.iter().find(|(policy, _)| policy == &target.policy);
@@ -66,14 +77,27 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         reason: arguments.reason,
         request_id: request_id.clone(),
         validate_only: arguments.mutation.validate_only,
+        unmoved_since: None,
     };
     let response = session.client.activate(request).await.context("failed to activate")?;
-    if arguments.mutation.validate_only {
+    print(session, &response, &request_id, arguments.mutation.validate_only)
+}
+
+/// What an activation did, or would do.
+pub fn print(
+    session: &Session,
+    response: &pb::ActivateResponse,
+    request_id: &str,
+    validate_only: bool,
+) -> anyhow::Result<()> {
+    if validate_only {
         let streams = response.activation.as_ref().map_or(0, |activation| activation.watching_streams);
         say(&format!("nothing was changed; {streams} open streams of this replica would hear of it"));
     }
-    session.output.print_mutation(&response, &request_id, |response| {
+    session.output.print_mutation(response, request_id, |response| {
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
         format!("{moves}{}", text::done_at("activated", response.revision))
-    })
+    })?;
+    next::after_activation(session, response.revision);
+    Ok(())
 }

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::names::{policy_id, policy_name};
-use super::output::say;
+use super::output::{say, write_stdout};
+use super::releases;
 use super::session::Session;
 use super::text;
 use crate::client::name::{PolicyId, VersionName};
@@ -16,7 +17,8 @@ use crate::client::pb::get_active_request::At;
 
 /// What is in force, now or as it was
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out")]
+#[command(after_help = "Examples:\n  policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out\n  \
+                  policyhub active --format active-releases > active_releases.json")]
 pub struct Arguments {
     /// Id of one policy [default: all of the namespace]
     #[arg(value_parser = policy_id)]
@@ -30,6 +32,16 @@ pub struct Arguments {
     /// Write content, manifest.jws and statement.jws to DIR/POLICY/, for `policyhub verify`
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
+    /// Print a file that `policyhub activate --from` takes instead of a table: {"POLICY": "LABEL"}, JSON in either --output
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with = "policy")]
+    format: Option<FileFormat>,
+}
+
+/// Forms for files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FileFormat {
+    /// An object from the id of each policy to its label, or the number of a version without one
+    ActiveReleases,
 }
 
 /// Runs it.
@@ -50,6 +62,12 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             save(directory, active)?;
         }
         say(&format!("bundles saved to {}: {}", directory.display(), response.bundles.len()));
+    }
+    if arguments.format == Some(FileFormat::ActiveReleases) {
+        if response.degraded {
+            say("the server can't reach its database: this is the newest that it knows");
+        }
+        return write_stdout(releases::write(&releases::of_answer(&response)?).as_bytes());
     }
     session.output.print(&response, table)
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use super::args::RequestId;
 use super::names::VersionTarget;
 use super::session::Session;
-use super::text;
+use super::{next, text};
 use crate::client::pb;
 
 /// Approve a staged version that somebody else wrote
@@ -41,5 +41,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let version = response.version.clone().unwrap_or_default();
         let (line, revision) = (text::version(&version), text::at_revision(response.revision));
         format!("{line}{revision}\n{}", text::approvals(&version.approvals))
-    })
+    })?;
+    next::after_version(session, response.version.as_ref(), false).await;
+    Ok(())
 }

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::look::Color;
 use super::output::Format;
 use super::{
     abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
     keys,
 };
+use super::{completions, man};
 use super::{
     namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
     verify, watch,
@@ -61,6 +63,9 @@ pub struct Global {
     /// How to print data
     #[arg(long, global = true, value_enum, default_value = "text")]
     pub output: Format,
+    /// When to colour what people read; `NO_COLOR` in the environment says never
+    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
+    pub color: Color,
 }
 
 /// Every command.
@@ -114,6 +119,8 @@ pub enum Command {
     /// The configuration of the server
     #[command(subcommand)]
     Config(server_commands::ConfigCommands),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
 }
 
 /// The flag of every call that changes something.
@@ -262,10 +269,32 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_files_and_shells_parse() {
+        for line in [
+            "activate --from active_releases.json --reason launch --dry-run",
+            "activate --from - --reason launch",
+            "active --format active-releases --at-revision 7",
+            "completions bash",
+            "man",
+            "man --dir out",
+            "--color never diff pricing 1 2",
+            "watch --heartbeats",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
     fn bad_lines_are_usage_errors() {
         for line in [
             "activate pricing@3",
             "activate pricing --reason x",
+            "activate --from f",
+            "activate --reason x",
+            "activate pricing@3 --from f --reason x",
+            "activate --from f --reason x --expected pricing=1",
+            "active pricing --format active-releases",
+            "active --format json",
             "rollback pricing",
             "deactivate pricing",
             "publish pricing --activate",
@@ -302,6 +331,9 @@ mod tests {
             "token revoke --id abc --subject local:ci --reason lost",
             "--client-cert c.pem active",
             "draft pricing f --request-id ä",
+            "completions",
+            "completions sh",
+            "--color blue active",
             "unknown",
         ] {
             match parse(line) {

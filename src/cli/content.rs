@@ -12,18 +12,24 @@ const STDIN: &str = "-";
 
 /// Reads the exact bytes, one more than the limit at most: what is too large need not be read to its end.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    read_at_most(path, CONTENT_MAX_BYTES, "content")
+}
+
+/// Reads a file or stdin; `what` it is called when it has more than `max` bytes.
+pub fn read_at_most(path: &Path, max: usize, what: &str) -> anyhow::Result<Vec<u8>> {
     let bytes = if path.as_os_str() == STDIN {
-        bounded(std::io::stdin().lock()).context("failed to read stdin")?
+        bounded(std::io::stdin().lock(), max).context("failed to read stdin")?
     } else {
-        std::fs::File::open(path).and_then(bounded).with_context(|| format!("failed to read {}", path.display()))?
+        let file = std::fs::File::open(path).and_then(|file| bounded(file, max));
+        file.with_context(|| format!("failed to read {}", path.display()))?
     };
-    anyhow::ensure!(bytes.len() <= CONTENT_MAX_BYTES, "content is over {CONTENT_MAX_BYTES} bytes");
+    anyhow::ensure!(bytes.len() <= max, "{what} is over {max} bytes");
     Ok(bytes)
 }
 
-fn bounded(input: impl Read) -> std::io::Result<Vec<u8>> {
+fn bounded(input: impl Read, max: usize) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    input.take(CONTENT_MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    input.take(max as u64 + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use super::args::Mutation;
 use super::names::{policy_id, policy_name};
 use super::session::Session;
-use super::{content, text};
+use super::{content, next, text};
 use crate::client::name::PolicyId;
 use crate::client::pb;
 
@@ -62,5 +62,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         format!("{version}{}\n", text::at_revision(response.revision))
-    })
+    })?;
+    next::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
+    Ok(())
 }

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use super::next::with_namespace;
+use crate::client::name::{PolicyName, VersionName};
 use crate::client::{ClientError, Code, Refusal};
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
@@ -30,7 +32,7 @@ pub fn explain(error: &anyhow::Error) -> String {
             let _ = write!(text, "\n  {key} = {value}");
         }
         if let Some(next) = next_step(call) {
-            let _ = write!(text, "\nnext: {next}");
+            let _ = write!(text, "\nnext: {}", filled(next, &call.resource));
         }
     } else if error.chain().any(|cause| cause.is::<Refusal>()) {
         text.push_str(
@@ -64,14 +66,20 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "SEVERAL_OPEN_DRAFTS" => "name the version: POLICY@N; see `policyhub history POLICY`",
         "TOO_MANY_OPEN_DRAFTS" => "publish or abandon an open one first",
         "VERSION_NOT_OPEN" => "write a new draft: versions that ended never change",
-        "VERSION_NOT_PUBLISHED" => "publish it first: `policyhub publish POLICY@N`",
+        "VERSION_NOT_PUBLISHED" => unpublished(error),
         "VALIDATION_FAILED" => "see what failed with `policyhub report POLICY@N`, then write a new draft",
         "APPROVALS_MISSING" => "ask for them: `policyhub approve POLICY@N --digest …`",
         "SELF_APPROVAL" => "ask somebody else: nobody approves their own version",
         "DIGEST_MISMATCH" => "review the version again: `policyhub show POLICY@N`",
         "LAST_ADMIN" => "first: `policyhub role grant admin MEMBER --all-namespaces`",
         "STORE_IN_DOUBT" => "tell the operator of the server: nothing is written until the loss is looked into",
-        "ETAG_MISMATCH" | "EXPECTED_ACTIVE_MISMATCH" => "somebody was faster: look again, then decide",
+        "VERSION_NOT_STAGED" => "stage it first: `policyhub stage POLICY@N`",
+        "ALREADY_ACTIVE" => "nothing is to be done, or name another version: `policyhub history POLICY`",
+        "DUPLICATE_TARGET" => "name each policy once",
+        "ETAG_MISMATCH" => "somebody was faster: look again with --output json, which has the new etag, then decide",
+        "EXPECTED_ACTIVE_MISMATCH" => {
+            "somebody was faster: see `policyhub active` and `policyhub events --newest`, then decide again"
+        }
         "CONCURRENT_CHANGE" => "look again, then try again",
         "REQUEST_ID_REUSED" => "use another --request-id: this one belongs to another request",
         "RESUME_POINT_GONE" => "watch again without --resume",
@@ -84,6 +92,29 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "" => return unreached(error),
         _ => return None,
     })
+}
+
+/// Only what is open can become published.
+fn unpublished(error: &ClientError) -> &'static str {
+    match error.metadata.get("state").map(String::as_str) {
+        Some("DRAFT" | "STAGED") => "publish it first: `policyhub publish POLICY@N`",
+        _ => "choose one that is published: `policyhub history POLICY`",
+    }
+}
+
+/// A next step with the names of what failed, where the server told them and they are well formed.
+fn filled(step: &str, resource: &str) -> String {
+    let (policy, version) = match (PolicyName::parse("name", resource), VersionName::parse("name", resource)) {
+        (Ok(policy), _) => (policy, None),
+        (_, Ok(VersionName { policy, version })) => (policy, Some(version)),
+        _ => return step.to_owned(),
+    };
+    let mut filled = step.to_owned();
+    if let Some(version) = version {
+        filled = filled.replace("POLICY@N", &format!("{}@{version}", policy.policy));
+    }
+    let command = with_namespace(&policy.namespace, "");
+    filled.replace("POLICY", policy.policy.as_str()).replace("`policyhub ", &format!("`{command}"))
 }
 
 /// Errors without a reason are not the server's own.
@@ -138,6 +169,64 @@ mod tests {
             assert!(known.iter().any(|reason| reason == word), "{word} is no reason");
         }
         assert!(count > 25);
+    }
+
+    fn next_after(reason: &str, resource: &str, state: &str) -> String {
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info(reason, "policyhub", [("state".to_owned(), state.to_owned())])
+            .set_resource_info("", resource, "", "");
+        let error = ClientError::from(Status::with_error_details(Code::FailedPrecondition, "no", details));
+        let text = explain(&error.into());
+        text.split_once("\nnext: ").map(|(_, next)| next.to_owned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_next_step_names_what_it_is_about() {
+        let version = "namespaces/default/policies/pricing/versions/3";
+        let of_team = "namespaces/team-a/policies/pricing";
+        for (reason, resource, state, next) in [
+            (
+                "VALIDATION_FAILED",
+                version,
+                "",
+                "see what failed with `policyhub report pricing@3`, then write a new draft",
+            ),
+            ("VERSION_NOT_PUBLISHED", version, "STAGED", "publish it first: `policyhub publish pricing@3`"),
+            (
+                "VERSION_NOT_PUBLISHED",
+                version,
+                "ABANDONED",
+                "choose one that is published: `policyhub history pricing`",
+            ),
+            ("DIGEST_MISMATCH", version, "", "review the version again: `policyhub show pricing@3`"),
+            ("NO_OPEN_DRAFT", of_team, "", "write one first: `policyhub -n team-a draft pricing FILE`"),
+            ("NO_ACTIVE_VERSION", of_team, "", "activate one: `policyhub -n team-a activate pricing@N --reason …`"),
+            ("NO_OPEN_DRAFT", "a\u{1b}[2J/policies", "", "write one first: `policyhub draft POLICY FILE`"),
+            ("NO_OPEN_DRAFT", "", "", "write one first: `policyhub draft POLICY FILE`"),
+        ] {
+            assert_eq!(next_after(reason, resource, state), next, "{reason} of {resource}");
+        }
+    }
+
+    #[test]
+    fn every_command_in_a_next_step_is_one() {
+        let source = include_str!("failure.rs");
+        let (source, _) = source.split_once("fn filled").expect("the end of the table");
+        let mut count = 0;
+        for said in source.split("`policyhub ").skip(1) {
+            let line = said.split('`').next().expect("its end");
+            let mut command = super::super::overview::command();
+            for name in line.split(' ').take_while(|word| word.bytes().all(|byte| byte.is_ascii_lowercase())) {
+                if !command.has_subcommands() {
+                    break;
+                }
+                command = command.find_subcommand(name).unwrap_or_else(|| panic!("{line} is no command")).clone();
+                count += 1;
+            }
+            assert!(!command.has_subcommands(), "{line} is no whole command");
+        }
+        assert!(count > 20, "{count}");
     }
 
     #[test]

@@ -1,14 +1,25 @@
 //! `policyhub history`
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::Context as _;
 use clap::Args;
 
-use super::names::{policy_id, policy_name};
+use super::look::{self, Look};
+use super::names::{policy_id, policy_name, policy_of, short};
+use super::output::Format;
 use super::pages;
 use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
 use crate::client::pb;
+
+/// Events that are looked through for what happened to a version last.
+const EVENTS_READ: usize = 500;
+/// Widest name of somebody.
+const WHO_MAX_CHARS: usize = 32;
+/// Widest reason and note; `policyhub events` and --output json have all of them.
+const WORDS_MAX_CHARS: usize = 40;
 
 /// The versions of a policy, newest first
 #[derive(Debug, Args)]
@@ -22,7 +33,7 @@ pub struct Arguments {
     limit: usize,
 }
 
-/// Runs it.
+/// Runs it. JSON is the list of versions; text also says what happened to each of them last.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let parent = policy_name(&session.namespace, &arguments.policy);
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
@@ -32,28 +43,107 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     });
     let read = read.await.with_context(|| format!("failed to list the versions of {}", arguments.policy))?;
     let (versions, next_page_token) = read;
-    session.output.print(&pb::ListVersionsResponse { versions, next_page_token }, table)
-}
-
-fn table(response: &pb::ListVersionsResponse) -> String {
-    let rows: Vec<Vec<String>> = response.versions.iter().map(row).collect();
-    text::table(&["VERSION", "ACTIVE", "STATE", "LABEL", "WHEN", "WHO", "NOTE"], &rows)
-}
-
-/// When and who: of the publishing, or of the draft before that.
-fn row(version: &pb::Version) -> Vec<String> {
-    let (when, who) = match &version.publish_time {
-        Some(time) => (Some(time), &version.publisher),
-        None => (version.create_time.as_ref(), &version.author),
+    let events = match session.output {
+        Format::Text => newest_events(session, &parent).await,
+        Format::Json => Vec::new(),
     };
+    let response = pb::ListVersionsResponse { versions, next_page_token };
+    session.output.print(&response, |response| table(response, &events, now_seconds(), Look::stdout()))
+}
+
+/// The log of the policy, newest first. Without it, versions say for themselves who wrote and published them.
+async fn newest_events(session: &Session, parent: &str) -> Vec<pb::Event> {
+    let read = pages::collect(EVENTS_READ, async |page_token, page_size| {
+        let request = pb::ListEventsRequest {
+            parent: parent.to_owned(),
+            page_size,
+            page_token,
+            newest_first: true,
+            ..Default::default()
+        };
+        let page = session.client.list_events(request).await?;
+        Ok((page.events, page.next_page_token))
+    });
+    read.await.map(|(events, _)| events).unwrap_or_default()
+}
+
+#[expect(clippy::disallowed_methods, reason = "ages are as of the clock of whoever looks")]
+fn now_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn table(response: &pb::ListVersionsResponse, events: &[pb::Event], now_seconds: i64, to_look: Look) -> String {
+    let rows: Vec<Vec<String>> =
+        response.versions.iter().map(|version| row(version, &last(version, events), now_seconds)).collect();
+    let header = ["", "VERSION", "LABEL", "STATE", "AUTHOR", "WHEN", "AGE", "LAST", "WHY", "NOTE"];
+    let styles = std::iter::once(look::STRONG).chain(response.versions.iter().map(style));
+    let table = text::table(&header, &rows);
+    table.lines().zip(styles).map(|(line, style)| to_look.paint(style, line) + "\n").collect()
+}
+
+fn style(version: &pb::Version) -> anstyle::Style {
+    match version.state() {
+        _ if version.active => look::GOOD,
+        pb::VersionState::Abandoned | pb::VersionState::Rejected | pb::VersionState::Superseded => look::QUIET,
+        _ => look::PLAIN,
+    }
+}
+
+/// What happened to a version last.
+#[derive(Debug, PartialEq, Eq)]
+struct Last<'a> {
+    when: Option<prost_types::Timestamp>,
+    what: String,
+    who: &'a str,
+    why: &'a str,
+}
+
+fn last<'a>(version: &'a pb::Version, events: &'a [pb::Event]) -> Last<'a> {
+    let found = events.iter().find_map(|event| Some((event, done(version, event)?)));
+    match (found, &version.publish_time) {
+        (Some((event, what)), _) => Last { when: event.time, what, who: &event.actor, why: &event.reason },
+        (None, Some(time)) => {
+            Last { when: Some(*time), what: "published".to_owned(), who: &version.publisher, why: "" }
+        }
+        (None, None) => Last { when: version.create_time, what: "drafted".to_owned(), who: &version.author, why: "" },
+    }
+}
+
+/// What an event did to a version; none: nothing.
+fn done(version: &pb::Version, event: &pb::Event) -> Option<String> {
+    let policy = policy_of(&version.name);
+    let is_pointed_to =
+        |change: &pb::PointerChange| short(&change.policy) == policy && change.version == version.version;
+    let kind = event.kind();
+    if kind == pb::EventKind::Resign {
+        let named = event.versions.iter().any(|change| change.version == version.name);
+        return named.then(|| "signed again".to_owned());
+    }
+    if event.changes.iter().any(is_pointed_to) {
+        let what = if kind == pb::EventKind::Rollback { "rolled back to" } else { "activated" };
+        return Some(what.to_owned());
+    }
+    let change = event.versions.iter().find(|change| change.version == version.name)?;
+    Some(match (kind, change.state.as_str()) {
+        (pb::EventKind::ApproveVersion, _) => "approved".to_owned(),
+        (_, "DRAFT") => "drafted".to_owned(),
+        (_, state) => text::line(state).to_ascii_lowercase(),
+    })
+}
+
+fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> {
     vec![
-        version.version.to_string(),
         if version.active { "*".to_owned() } else { String::new() },
+        version.version.to_string(),
+        text::line(&version.label),
         text::state(version.state).to_owned(),
-        version.label.clone(),
-        text::time(when),
-        text::line(who),
-        text::line(&version.change_note),
+        text::shortened(&version.author, WHO_MAX_CHARS),
+        text::time(last.when.as_ref()),
+        text::age(last.when.as_ref(), now_seconds),
+        format!("{} by {}", last.what, text::shortened(last.who, WHO_MAX_CHARS)),
+        text::shortened(last.why, WORDS_MAX_CHARS),
+        text::shortened(&version.change_note, WORDS_MAX_CHARS),
     ]
 }
 
@@ -61,27 +151,113 @@ fn row(version: &pb::Version) -> Vec<String> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_active_version_is_marked() {
-        let version = |number, active, publisher: &str| pb::Version {
+    const POLICY: &str = "namespaces/default/policies/pricing";
+
+    fn name(number: i64) -> String {
+        format!("{POLICY}/versions/{number}")
+    }
+
+    fn version(number: i64, state: pb::VersionState, active: bool) -> pb::Version {
+        pb::Version {
+            name: name(number),
             version: number,
             active,
             author: "ann".to_owned(),
-            publisher: publisher.to_owned(),
-            state: pb::VersionState::Published.into(),
-            publish_time: (!publisher.is_empty()).then(prost_types::Timestamp::default),
+            state: state.into(),
+            create_time: Some(prost_types::Timestamp::default()),
             change_note: "two\nlines".to_owned(),
             ..Default::default()
+        }
+    }
+
+    fn event(kind: pb::EventKind, actor: &str, reason: &str) -> pb::Event {
+        pb::Event {
+            kind: kind.into(),
+            actor: actor.to_owned(),
+            reason: reason.to_owned(),
+            time: Some(prost_types::Timestamp { seconds: 60, nanos: 0 }),
+            ..Default::default()
+        }
+    }
+
+    fn pointed_to(number: i64) -> pb::PointerChange {
+        pb::PointerChange { policy: POLICY.to_owned(), version: number, ..Default::default() }
+    }
+
+    fn became(number: i64, state: &str) -> pb::VersionChange {
+        pb::VersionChange { version: name(number), state: state.to_owned(), ..Default::default() }
+    }
+
+    #[test]
+    fn one_line_says_what_who_when_and_why() {
+        use pb::VersionState::{Draft, Published, Superseded};
+        let published = pb::Version {
+            publisher: "bob".to_owned(),
+            publish_time: Some(prost_types::Timestamp::default()),
+            ..version(1, Published, false)
         };
-        let versions = vec![version(2, true, "bob"), version(1, false, "")];
-        let text = table(&pb::ListVersionsResponse { versions, ..Default::default() });
+        let versions =
+            vec![version(4, Draft, false), version(3, Superseded, false), version(2, Published, true), published];
+        let events = [
+            pb::Event {
+                changes: vec![pointed_to(2)],
+                ..event(pb::EventKind::Rollback, "carol", "launch\u{1b}[2J was bad")
+            },
+            pb::Event {
+                versions: vec![became(4, "DRAFT"), became(3, "SUPERSEDED")],
+                ..event(pb::EventKind::Draft, "ann", "")
+            },
+            pb::Event { changes: vec![pointed_to(2)], ..event(pb::EventKind::Activate, "bob", "launch") },
+        ];
+        let text = table(&pb::ListVersionsResponse { versions, ..Default::default() }, &events, 180, Look::PLAIN);
         assert_eq!(
-            text.lines().map(str::trim_end).collect::<Vec<_>>(),
+            text.lines().collect::<Vec<_>>(),
             [
-                "VERSION  ACTIVE  STATE      LABEL  WHEN                  WHO  NOTE",
-                "2        *       PUBLISHED         1970-01-01T00:00:00Z  bob  two lines",
-                "1                PUBLISHED                               ann  two lines",
+                "   VERSION  LABEL  STATE       AUTHOR  WHEN                  AGE  LAST                     WHY                 NOTE",
+                "   4               DRAFT       ann     1970-01-01T00:01:00Z  2m   drafted by ann                               two lines",
+                "   3               SUPERSEDED  ann     1970-01-01T00:01:00Z  2m   superseded by ann                            two lines",
+                "*  2               PUBLISHED   ann     1970-01-01T00:01:00Z  2m   rolled back to by carol  launch [2J was bad  two lines",
+                "   1               PUBLISHED   ann     1970-01-01T00:00:00Z  3m   published by bob                             two lines",
             ]
         );
+    }
+
+    #[test]
+    fn the_active_line_is_coloured() {
+        let versions =
+            vec![version(2, pb::VersionState::Published, true), version(1, pb::VersionState::Abandoned, false)];
+        let text = table(&pb::ListVersionsResponse { versions, ..Default::default() }, &[], 0, Look::COLOURED);
+        let codes: Vec<&str> = text.lines().map(|line| line.get(..4).expect("a code")).collect();
+        assert_eq!(codes, ["\u{1b}[1m", "\u{1b}[32", "\u{1b}[2m"]);
+        assert!(text.lines().all(|line| line.ends_with("\u{1b}[0m")));
+    }
+
+    #[test]
+    fn each_kind_of_event_has_its_word() {
+        let version = version(2, pb::VersionState::Published, false);
+        for (kind, pointer, state, word) in [
+            (pb::EventKind::Activate, Some(2), Some("PUBLISHED"), Some("activated")),
+            (pb::EventKind::BreakGlass, None, Some("PUBLISHED"), Some("published")),
+            (pb::EventKind::ApproveVersion, None, Some("STAGED"), Some("approved")),
+            (pb::EventKind::RejectVersion, None, Some("REJECTED"), Some("rejected")),
+            (pb::EventKind::Resign, Some(2), Some("PUBLISHED"), Some("signed again")),
+            (pb::EventKind::Activate, Some(3), None, None),
+            (pb::EventKind::UpdatePolicy, None, None, None),
+        ] {
+            let changes = pointer.map(pointed_to).into_iter().collect();
+            let versions = state.map(|state| became(2, state)).into_iter().collect();
+            let event = pb::Event { changes, versions, ..event(kind, "bob", "") };
+            assert_eq!(done(&version, &event).as_deref(), word, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_bounded() {
+        let long = "x".repeat(4_096);
+        let version =
+            pb::Version { author: long.clone(), change_note: long, ..version(1, pb::VersionState::Draft, false) };
+        let text =
+            table(&pb::ListVersionsResponse { versions: vec![version], ..Default::default() }, &[], 0, Look::PLAIN);
+        assert!(text.lines().all(|line| line.chars().count() < 200), "{text}");
     }
 }

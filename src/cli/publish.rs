@@ -6,7 +6,7 @@ use clap::Args;
 use super::args::Mutation;
 use super::names::Target;
 use super::session::Session;
-use super::text;
+use super::{next, text};
 use crate::client::pb;
 
 /// Sign a version; from then on it never changes
@@ -49,5 +49,11 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
         format!("{version}{}\n{moves}", text::at_revision(response.revision))
-    })
+    })?;
+    if response.activation.is_some() {
+        next::after_activation(session, response.revision);
+    } else {
+        next::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
+    }
+    Ok(())
 }

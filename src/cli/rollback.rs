@@ -6,7 +6,7 @@ use clap::Args;
 use super::args::Mutation;
 use super::names::{policy_id, policy_name};
 use super::session::Session;
-use super::text;
+use super::{next, text};
 use crate::client::name::PolicyId;
 use crate::client::pb;
 
@@ -52,5 +52,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
         format!("{version}{}\n{moves}", text::at_revision(response.revision))
-    })
+    })?;
+    next::after_activation(session, response.revision);
+    Ok(())
 }

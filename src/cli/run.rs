@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::FromArgMatches as _;
 
 use super::args::{Cli, Command, Global};
 use super::failure::{Usage, exit_code, explain};
@@ -12,6 +12,7 @@ use super::{
     abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
     keys,
 };
+use super::{completions, man, overview};
 use super::{
     namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
     verify, verify_log, watch,
@@ -22,7 +23,7 @@ const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command of this process's arguments; its exit code.
 pub fn main() -> u8 {
-    let cli = Cli::parse();
+    let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let code = runtime.block_on(run_command(cli));
@@ -38,6 +39,7 @@ pub fn main() -> u8 {
 
 /// 0: done; 1: failed; 2: usage. What went wrong is on stderr.
 async fn run_command(cli: Cli) -> u8 {
+    cli.global.color.apply();
     match dispatch(&cli.global, cli.command).await {
         Ok(()) => 0,
         Err(error) => {
@@ -53,6 +55,8 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Migrate(arguments) => server_commands::migrate(arguments).await,
         Command::Epoch(command) => epoch::run(global.output, command).await,
         Command::Config(command) => server_commands::config(command),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
         Command::Agent(arguments) => agent::run(global, arguments).await,
         Command::Verify(arguments) => match arguments.of_log() {
@@ -112,6 +116,8 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         | Command::Migrate(_)
         | Command::Epoch(_)
         | Command::Config(_)
+        | Command::Completions(_)
+        | Command::Man(_)
         | Command::Token(token::Commands::Issue(_))
         | Command::Verify(_) => anyhow::bail!("this command needs no server"),
     }

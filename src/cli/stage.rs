@@ -6,7 +6,7 @@ use clap::Args;
 use super::args::Mutation;
 use super::names::Target;
 use super::session::Session;
-use super::text;
+use super::{next, text};
 use crate::client::pb;
 
 /// Run every check on a draft and lock its content
@@ -40,5 +40,6 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     })?;
     let passed = response.report.is_none_or(|report| report.passed);
     anyhow::ensure!(passed, "{} can't be staged: a check failed", arguments.target);
+    next::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::look::is_acted_on;
 use super::names::{policy_of, short};
 use crate::client::pb;
 
@@ -66,6 +67,21 @@ pub fn place(cursor: Option<&pb::Cursor>) -> String {
     cursor.map(|cursor| format!("{}:{}", cursor.epoch, cursor.revision)).unwrap_or_default()
 }
 
+/// What people call a version: its label, else its number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    /// The number.
+    pub version: i64,
+    /// The label; empty: none.
+    pub label: String,
+}
+
+/// A release in one word. A label is a SemVer, so it never looks like a number.
+#[must_use]
+pub fn release(release: &Release) -> String {
+    if release.label.is_empty() { release.version.to_string() } else { line(&release.label) }
+}
+
 /// The beginning of a digest.
 #[must_use]
 pub fn digest(digest: &str) -> &str {
@@ -75,7 +91,29 @@ pub fn digest(digest: &str) -> &str {
 /// One line of text, whatever was written: other people's words must not move the cursor or break a column.
 #[must_use]
 pub fn line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    text.chars().map(|letter| if is_acted_on(letter) { ' ' } else { letter }).collect()
+}
+
+/// So much of a line, with an ellipsis in place of the rest.
+#[must_use]
+pub fn shortened(text: &str, max_chars: usize) -> String {
+    let text = line(text);
+    if text.chars().count() <= max_chars {
+        return text;
+    }
+    let mut shown: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    shown.push('…');
+    shown
+}
+
+/// How long ago, in its largest unit; a clock that is behind sees the future as now.
+#[must_use]
+pub fn age(time: Option<&prost_types::Timestamp>, now_seconds: i64) -> String {
+    let Some(time) = time else { return String::new() };
+    let seconds = now_seconds.saturating_sub(time.seconds).max(0);
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let fits = units.iter().find(|(_, unit)| seconds >= *unit);
+    fits.map_or_else(|| "0s".to_owned(), |(name, unit)| format!("{}{name}", seconds / unit))
 }
 
 /// The word of a state.
@@ -201,7 +239,24 @@ mod tests {
 
     #[test]
     fn words_of_others_stay_on_their_line() {
-        assert_eq!(line("a\n\u{1b}[2Jb"), "a  [2Jb");
+        assert_eq!(line("a\n\u{1b}[2Jb\u{202e}c"), "a  [2Jb c");
+    }
+
+    #[test]
+    fn a_cell_is_bounded() {
+        assert_eq!((shortened("längst", 6).as_str(), shortened("längster", 6).as_str()), ("längst", "längs…"));
+        assert_eq!(shortened("a\n\u{1b}[2J", 9), "a  [2J");
+    }
+
+    #[test]
+    fn an_age_has_one_unit() {
+        let at = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        for (seconds, age_of) in [(0, "0s"), (-5, "0s"), (59, "59s"), (60, "1m"), (7_199, "1h"), (86_400 * 400, "400d")]
+        {
+            assert_eq!(age(Some(&at(1_000 - seconds)), 1_000), age_of);
+        }
+        assert_eq!(age(Some(&at(i64::MIN)), i64::MAX), format!("{}d", i64::MAX / 86_400));
+        assert_eq!(age(None, 5), "");
     }
 
     #[test]

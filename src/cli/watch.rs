@@ -6,16 +6,18 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::keys;
+use super::look::Look;
 use super::names::{place, policy_id};
 use super::output::{Format, print_json, say, to_json, write_stdout};
 use super::session::Session;
-use super::text;
+use super::watch_text::{self, Teller};
 use crate::client::name::PolicyId;
-use crate::client::{ActivePolicy, ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, trusted_keys, watch};
+use crate::client::{ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, trusted_keys, watch};
 
 /// The active set, and every change of it, verified; one line each
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub watch pricing limits --jwks keys.json --until-revision 42")]
+#[command(after_help = "Example:\n  policyhub watch pricing limits --jwks keys.json --until-revision 42\n\n\
+                  Signs of life are shown with --heartbeats, and in --output json, which has every message whole.")]
 pub struct Arguments {
     /// Ids of policies [default: all of the namespace]
     #[arg(value_name = "POLICY", value_parser = policy_id)]
@@ -41,6 +43,9 @@ pub struct Arguments {
     /// Label of this runtime, shown to operators; may be given again
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label, requires = "subscriber_id")]
     labels: Vec<(String, String)>,
+    /// Show signs of life too
+    #[arg(long)]
+    heartbeats: bool,
     /// Tell the server of each change that was applied
     #[arg(long, requires = "subscriber_id")]
     report: bool,
@@ -77,10 +82,16 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         labels: arguments.labels.into_iter().collect(),
     };
     let mut stream = watch(&session.client, options).await.context("failed to watch")?;
+    let mut teller = Teller::new(arguments.heartbeats, Look::stdout());
     let mut warned = Vec::new();
     while let Some((message, change)) = stream.next().await.context("watch ended")? {
         match session.output {
-            Format::Text => write_stdout(format!("{}\n", line(&change)).as_bytes())?,
+            Format::Text => {
+                let why = teller.why(session, &change).await;
+                if let Some(line) = teller.line(&change, why.as_deref()) {
+                    write_stdout(format!("{line}\n").as_bytes())?;
+                }
+            }
             Format::Json => print_json(&to_json(&message)?)?,
         }
         if arguments.report && matches!(change, Change::Replaced { .. } | Change::Activated { .. }) {
@@ -100,7 +111,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         }
     }
     match stream.set().cursor() {
-        Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", at(held)),
+        Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", watch_text::at(held)),
         None => anyhow::bail!("server ended the watch before a snapshot was whole"),
     }
 }
@@ -117,83 +128,4 @@ async fn report(session: &Session, subscriber_id: &str, set: &ActiveSet) -> anyh
     };
     session.client.report_status(request).await.context("failed to report")?;
     Ok(())
-}
-
-fn at(cursor: Cursor) -> String {
-    format!("{}:{}", cursor.epoch, cursor.revision)
-}
-
-fn line(change: &Change) -> String {
-    match change {
-        Change::SnapshotPart { collected } => format!("SNAPSHOT part, {collected} policies so far"),
-        Change::Replaced { cursor, policies } => {
-            let policies: Vec<String> = policies.iter().map(|active| policy(active)).collect();
-            let listed = if policies.is_empty() { "nothing is active".to_owned() } else { policies.join(", ") };
-            format!("SNAPSHOT {} {listed}", at(*cursor))
-        }
-        Change::Activated { cursor, kind, actor, changed, removed } => {
-            let changed = changed.iter().map(|active| policy(active));
-            let removed = removed.iter().map(|policy| format!("{policy} -> none"));
-            let moves: Vec<String> = changed.chain(removed).collect();
-            format!("{} {} by {}: {}", text::line(kind), at(*cursor), text::line(actor), moves.join(", "))
-        }
-        Change::Alive { cursor, behind: false } => format!("HEARTBEAT {} level", at(*cursor)),
-        Change::Alive { cursor, behind: true } => format!("HEARTBEAT {} behind", at(*cursor)),
-        Change::Reconnect { reason, backoff } => {
-            format!("RECONNECT {} after {} ms", text::line(reason), backoff.as_millis())
-        }
-        Change::Unknown => "UNKNOWN message of a newer server".to_owned(),
-    }
-}
-
-fn policy(active: &ActivePolicy) -> String {
-    let label = if active.label.is_empty() { String::new() } else { format!(" {}", text::line(&active.label)) };
-    format!("{} -> {}{label} {}", active.policy, active.version, text::digest(active.digest.as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    fn pricing() -> Arc<ActivePolicy> {
-        Arc::new(ActivePolicy {
-            policy: PolicyId::parse("policy", "pricing").expect("an id"),
-            version: 3,
-            label: "1.2.0".to_owned(),
-            digest: crate::client::signing::digest_of(b"abc"),
-            content_type: String::new(),
-            content: None,
-            manifest: String::new(),
-            statement: "".into(),
-            activated: Cursor { epoch: 1, revision: 42 },
-        })
-    }
-
-    #[test]
-    fn each_change_is_one_line() {
-        let cursor = Cursor { epoch: 1, revision: 42 };
-        let cases = [
-            (Change::Replaced { cursor, policies: vec![] }, "SNAPSHOT 1:42 nothing is active"),
-            (
-                Change::Activated {
-                    cursor,
-                    kind: "ACTIVATE".to_owned(),
-                    actor: "al\nice".to_owned(),
-                    changed: vec![pricing()],
-                    removed: vec![PolicyId::parse("policy", "limits").expect("an id")],
-                },
-                "ACTIVATE 1:42 by al ice: pricing -> 3 1.2.0 sha256:ba7816bf8f01, limits -> none",
-            ),
-            (Change::Alive { cursor, behind: true }, "HEARTBEAT 1:42 behind"),
-            (
-                Change::Reconnect { reason: "draining".to_owned(), backoff: Duration::from_millis(250) },
-                "RECONNECT draining after 250 ms",
-            ),
-        ];
-        for (change, expected) in cases {
-            assert_eq!(line(&change), expected);
-        }
-    }
 }

@@ -76,6 +76,8 @@ pub enum Change {
         changed: Vec<Arc<ActivePolicy>>,
         /// What is not in force any more.
         removed: Vec<PolicyId>,
+        /// What was signed of it: when, from where each pointer moved, and the digest of why.
+        statement: Box<Statement>,
     },
     /// A sign of life.
     Alive {
@@ -292,8 +294,9 @@ impl ActiveSet {
         self.policies.extend(bundles);
         self.policies.retain(|policy, _| !removed.contains(policy));
         (self.cursor, self.unchanged_since) = (Some(cursor), cursor);
-        let Statement { kind, actor, .. } = statement;
-        Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect() })
+        let statement = Box::new(statement);
+        let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
+        Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
     }
 
     fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {

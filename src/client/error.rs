@@ -22,6 +22,8 @@ pub struct ClientError {
     pub message: String,
     /// Every dynamic value of the message, by name.
     pub metadata: BTreeMap<String, String>,
+    /// The name of what it is about (`google.rpc.ResourceInfo`); empty when the server names nothing.
+    pub resource: String,
     /// Every field of the request that can't be taken.
     pub violations: Vec<FieldViolation>,
     /// How long the server asks to wait before the next try.
@@ -36,6 +38,7 @@ impl ClientError {
             reason: String::new(),
             message: message.into(),
             metadata: BTreeMap::new(),
+            resource: String::new(),
             violations: Vec::new(),
             retry_after: None,
         }
@@ -86,6 +89,7 @@ impl From<Status> for ClientError {
             reason,
             message: describe(&status),
             metadata,
+            resource: details.resource_info().map(|about| about.resource_name.clone()).unwrap_or_default(),
             violations,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
         }
@@ -126,10 +130,12 @@ mod tests {
         details
             .set_error_info("LABEL_CONTENT_CONFLICT", "policyhub", [("label".to_owned(), "1.0.0".to_owned())])
             .add_bad_request_violation("label", "is taken")
-            .set_retry_info(Some(Duration::from_millis(250)));
+            .set_retry_info(Some(Duration::from_millis(250)))
+            .set_resource_info("policy", "namespaces/default/policies/pricing", "", "");
         let error = ClientError::from(Status::with_error_details(Code::AlreadyExists, "label is taken", details));
         assert_eq!(error.code, Code::AlreadyExists);
         assert_eq!(error.reason, "LABEL_CONTENT_CONFLICT");
+        assert_eq!(error.resource, "namespaces/default/policies/pricing");
         assert_eq!(error.metadata.get("label").map(String::as_str), Some("1.0.0"));
         assert_eq!(error.violations.first().map(|violation| violation.field.as_str()), Some("label"));
         assert_eq!(error.retry_after, Some(Duration::from_millis(250)));

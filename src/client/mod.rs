@@ -50,8 +50,8 @@ pub use crate::domain::digest::{hex, unhex};
 pub use crate::domain::error::Reason;
 /// Places in a log.
 pub use crate::domain::event::{Cursor, Head};
-/// Largest content there is.
-pub use crate::domain::limits::CONTENT_MAX_BYTES;
+/// Bounds that callers meet.
+pub use crate::domain::limits::{ACTIVATION_TARGETS_MAX, ACTIVE_RELEASES_MAX_BYTES, CONTENT_MAX_BYTES};
 /// Names, as callers write them.
 pub use crate::domain::name;
 /// The languages of policies, and their media types.

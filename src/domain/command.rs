@@ -151,6 +151,7 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Target {
         pub policy: PolicyId,
+        /// 0: none any more.
         pub version: i64,
         pub expected_active: Option<i64>,
     }
@@ -160,6 +161,9 @@ mod requests {
         pub namespace: NamespaceId,
         pub targets: Vec<Target>,
         pub reason: String,
+        /// No pointer of the namespace may have moved since.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub unmoved_since: Option<Cursor>,
     }
 
     #[derive(Debug, Clone, Serialize)]

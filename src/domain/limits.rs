@@ -21,6 +21,8 @@ pub const ROLE_BINDINGS_PER_NAMESPACE_MAX: usize = 1_000;
 pub const ID_MAX_CHARS: usize = 63;
 /// Most targets of one activation.
 pub const ACTIVATION_TARGETS_MAX: usize = 100;
+/// Largest file of an active set: room for the most policies, each with the longest id and label.
+pub const ACTIVE_RELEASES_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Most content of one activation: it travels as one message.
 pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 /// Most policies of a namespace.

@@ -1,9 +1,9 @@
-//! Activate: one or many pointers of a namespace, in one transaction, one event, one statement, one push.
+//! Activate: one or many pointers of a namespace, moved or removed in one transaction, one event, one statement, one push.
 
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::command::{Activate, Target};
-use crate::domain::event::{Change, EventKind};
+use crate::domain::event::{Change, Cursor, EventKind};
 use crate::domain::lifecycle::{self, TargetFacts};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Activated;
@@ -13,7 +13,7 @@ use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 
 impl Service {
-    /// Moves pointers, all or none.
+    /// Moves and removes pointers, all or none.
     ///
     /// # Errors
     /// `POLICY_NOT_FOUND`, `VERSION_NOT_FOUND`, `KEY_STATE_WRONG`, and those of `lifecycle::check_activate` and `lifecycle::activate`.
@@ -24,6 +24,11 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
+        if request.unmoved_since.is_some() {
+            let revision = write.tx.read().last_move(&request.namespace).await?;
+            let moved = Cursor { revision, ..write.tx.head().cursor };
+            lifecycle::check_unmoved(request.unmoved_since, moved)?;
+        }
         let (policies, versions) = read_targets(write.tx.read(), &request.namespace, &request.targets).await?;
         let facts = facts(&request, &policies, &versions)?;
         let pointers = lifecycle::activate(&request.targets, &facts)?;
@@ -45,7 +50,8 @@ impl Service {
 /// All policies and all versions of the targets: two queries, however many there are.
 async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) -> Result<(Vec<Policy>, Vec<Version>)> {
     let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
-    let numbers: Vec<(&PolicyId, i64)> = targets.iter().map(|target| (&target.policy, target.version)).collect();
+    let moves = targets.iter().filter(|target| target.version != 0);
+    let numbers: Vec<(&PolicyId, i64)> = moves.map(|target| (&target.policy, target.version)).collect();
     Ok((tx.policies_named(namespace, &ids).await?, tx.versions_named(namespace, &numbers).await?))
 }
 
@@ -56,12 +62,15 @@ fn facts<'a>(request: &Activate, policies: &'a [Policy], versions: &'a [Version]
             .iter()
             .find(|policy| policy.name == name)
             .ok_or_else(|| Error::new(Reason::PolicyNotFound, format!("{name} does not exist")).about(&name))?;
+        if target.version == 0 {
+            return Ok(TargetFacts { policy, version: None });
+        }
         let version = versions.iter().find(|version| version.policy == name && version.number == target.version);
         let version = version.ok_or_else(|| {
             let name = name.version(target.version);
             Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
         })?;
-        Ok(TargetFacts { policy, version })
+        Ok(TargetFacts { policy, version: Some(version) })
     };
     request.targets.iter().map(find).collect()
 }

@@ -45,6 +45,21 @@ impl ReadTx {
         self.policies_of(query).await
     }
 
+    /// The revision at which a pointer of a namespace moved last; 0: none ever did.
+    pub async fn last_move(&self, namespace: &NamespaceId) -> Result<i64> {
+        let newest: Option<i64> = Entity::find()
+            .select_only()
+            .column(Column::ActiveRevision)
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .order_by_desc(Column::ActiveRevision)
+            .limit(1)
+            .into_tuple()
+            .one(&self.tx)
+            .await
+            .map_err(failed)?;
+        Ok(newest.unwrap_or_default())
+    }
+
     async fn policies_of(&self, query: Select<Entity>) -> Result<Vec<Policy>> {
         let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
         rows.map(|row| rows::policy(self.proven::<Entity>(row)?)).collect()

@@ -14,6 +14,7 @@ use crate::harness::calls::{
     try_activate,
 };
 use crate::harness::on_both_databases;
+use crate::harness::watching::{activation, change, held, in_force, open};
 
 /// Clients that compete; each has a connection of its own.
 const RIVALS: usize = 48;
@@ -91,6 +92,60 @@ on_both_databases! {
             refused(client.activate(request(&[("a", 2, None), ("b", 1, None), bad])).await, code, reason);
             assert_eq!((head(&client).await, pointers(&client).await), (at, [1, 0, 0]), "{bad:?}");
         }
+    }
+
+    /// Moves and removals are one event. A removal names what it removes, and takes part in all or none.
+    async fn pointers_move_and_go_in_one_event(hub: Hub) {
+        let client = hub.client().await;
+        three(&client).await;
+        activate(&client, "a", 1).await;
+        activate(&client, "b", 1).await;
+        let mut heard = open(&client).await;
+        change(&mut heard).await;
+        let at = head(&client).await;
+        for (bad, reason) in [
+            (request(&[("b", 0, Some(2)), ("a", 2, None)]), "EXPECTED_ACTIVE_MISMATCH"),
+            (request(&[("b", 0, Some(1)), ("a", 2, Some(2))]), "EXPECTED_ACTIVE_MISMATCH"),
+            (request(&[("c", 0, Some(1))]), "EXPECTED_ACTIVE_MISMATCH"),
+        ] {
+            refused(client.activate(bad).await, Code::Aborted, reason);
+        }
+        for bad in [("b", 0, None), ("b", 0, Some(0)), ("b", -1, Some(1))] {
+            refused_fields(client.activate(request(&[("a", 2, None), bad])).await, &["targets[1].version"]);
+        }
+        assert_eq!((head(&client).await, pointers(&client).await), (at, [1, 1, 0]));
+        let answer = client.activate(request(&[("b", 0, Some(1)), ("a", 2, Some(1)), ("c", 1, Some(0))])).await;
+        let summary = answer.expect("an activation").activation.expect("a summary");
+        assert_eq!((head(&client).await, pointers(&client).await), (at + 1, [2, 0, 1]));
+        let statement = verify_statement(&summary.statement, &trust(&client).await.keys).expect("a statement");
+        let signed: Vec<(&str, i64, i64)> =
+            statement.changes.iter().map(|each| (each.policy.as_str(), each.version, each.previous)).collect();
+        assert_eq!((statement.kind.as_str(), signed), ("ACTIVATE", vec![("b", 0, 1), ("a", 2, 1), ("c", 1, 0)]));
+        let (a, c) = ("a@2".to_owned(), "c@1".to_owned());
+        assert_eq!(activation(&mut heard).await, (at + 1, vec![a, c], vec!["b".to_owned()]));
+        assert_eq!(held(&heard), in_force(&client).await);
+        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 }).await;
+        assert!(log.expect("a verdict").valid, "the whole log holds");
+    }
+
+    /// unmoved_since is compare-and-set of the whole namespace: a policy that is no target counts too.
+    async fn unmoved_since_covers_what_is_no_target(hub: Hub) {
+        let client = hub.client().await;
+        three(&client).await;
+        let since = |cursor| pb::ActivateRequest { unmoved_since: Some(cursor), ..request(&[("a", 1, Some(0))]) };
+        let cursor = |epoch, revision| pb::Cursor { epoch, revision };
+        let at = activate(&client, "b", 1).await;
+        let error = refused(client.activate(since(cursor(1, at - 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        let told = (error.metadata["unmoved_since"].clone(), error.metadata["moved"].clone());
+        assert_eq!(told, (format!("1:{}", at - 1), format!("1:{at}")));
+        refused(client.activate(since(cursor(0, at + 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        refused_fields(client.activate(since(cursor(1, -1))).await, &["unmoved_since"]);
+        draft(&client, "c", "n: 3").await;
+        client.activate(since(cursor(1, at))).await.expect("a draft moves nothing");
+        let removed = head(&client).await;
+        deactivate(&client, "b").await;
+        refused(client.activate(since(cursor(1, removed))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        assert_eq!(pointers(&client).await, [1, 0, 0]);
     }
 
     /// expected_active is compare-and-set, 0 for nothing; a mismatch names what is active.

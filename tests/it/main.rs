@@ -36,6 +36,10 @@ mod break_glass;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_look;
+#[cfg(test)]
+mod cli_set;
+#[cfg(test)]
 mod confusion;
 #[cfg(test)]
 mod convergence;

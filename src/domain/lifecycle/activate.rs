@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::command;
 use super::super::error::{Error, FieldViolation, Reason, Result};
-use super::super::event::PointerChange;
+use super::super::event::{Cursor, PointerChange};
 use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 use super::super::name::PolicyName;
 use super::super::policy::Policy;
@@ -18,8 +18,8 @@ use super::publish::check_report;
 pub struct TargetFacts<'a> {
     /// The policy.
     pub policy: &'a Policy,
-    /// The version asked for.
-    pub version: &'a Version,
+    /// The version asked for; none: no version any more.
+    pub version: Option<&'a Version>,
 }
 
 /// A reason is required to move a pointer (rule 11).
@@ -47,9 +47,9 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
     let mut seen = BTreeSet::new();
     let mut twice = None;
     for (index, target) in request.targets.iter().enumerate() {
-        if target.version < 1 {
+        if let Some(description) = misfit(target) {
             let field = format!("targets[{index}].version");
-            violations.push(FieldViolation { field, description: "must be a number from 1".to_owned() });
+            violations.push(FieldViolation { field, description: description.to_owned() });
         }
         if !seen.insert(&target.policy) {
             let message = format!("targets[{index}] names policy {} a second time", target.policy);
@@ -63,12 +63,21 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
     }
 }
 
-/// Decides an activation: every pointer moves, or none. `facts` are those of the targets, in their order.
+/// Why a target can't be. Zero is also what a caller sends who forgot the number, so a removal says what it removes.
+fn misfit(target: &command::Target) -> Option<&'static str> {
+    match (target.version, target.expected_active) {
+        (1.., _) | (0, Some(1..)) => None,
+        (0, _) => Some("must be a number from 1; to remove the pointer, expected_active must say what is active"),
+        _ => Some("must be a number from 1, or 0"),
+    }
+}
+
+/// Decides an activation: every pointer moves or goes, or none. `facts` are those of the targets, in their order.
 ///
 /// # Errors
 /// `VERSION_NOT_PUBLISHED`, `EXPECTED_ACTIVE_MISMATCH` with the current version, `LIMIT_EXCEEDED`.
 pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Result<Vec<PointerChange>> {
-    let content: i64 = facts.iter().map(|facts| facts.version.size_bytes).sum();
+    let content: i64 = facts.iter().filter_map(|facts| facts.version).map(|version| version.size_bytes).sum();
     if content > ACTIVATION_CONTENT_MAX_BYTES {
         let message =
             format!("the targets have {content} bytes, over {ACTIVATION_CONTENT_MAX_BYTES}; activate fewer at once");
@@ -79,11 +88,34 @@ pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Resul
     targets
         .iter()
         .zip(facts)
-        .map(|(target, facts)| {
-            check_expected(facts.policy, target.expected_active)?;
-            point(facts.policy, facts.version)
+        .map(|(target, facts)| match facts.version {
+            None => deactivate(facts.policy, target.expected_active),
+            Some(version) => {
+                check_expected(facts.policy, target.expected_active)?;
+                point(facts.policy, version)
+            }
         })
         .collect()
+}
+
+/// Whether no pointer of a namespace moved after a place. `moved` is the revision of its last move in the epoch of today:
+/// whoever read in another epoch may have seen what is lost.
+///
+/// # Errors
+/// `EXPECTED_ACTIVE_MISMATCH`.
+pub fn check_unmoved(since: Option<Cursor>, moved: Cursor) -> Result<()> {
+    match since {
+        Some(since) if moved > since => {
+            let message = format!(
+                "the active set changed at {}:{}, after {}:{}",
+                moved.epoch, moved.revision, since.epoch, since.revision
+            );
+            Err(Error::new(Reason::ExpectedActiveMismatch, message)
+                .with("unmoved_since", format!("{}:{}", since.epoch, since.revision))
+                .with("moved", format!("{}:{}", moved.epoch, moved.revision)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Decides a rollback to `version`. `report` is that of today's checks, none when they are skipped.
@@ -167,7 +199,8 @@ mod tests {
         let policy = |index| PolicyId::parse("policy", &format!("p{index}")).unwrap();
         let target = |index| command::Target { policy: policy(index), version, expected_active: None };
         let namespace = policy_name(0).namespace;
-        command::Activate { namespace, targets: (0..targets).map(target).collect(), reason: "because".to_owned() }
+        let targets = (0..targets).map(target).collect();
+        command::Activate { namespace, targets, reason: "because".to_owned(), unmoved_since: None }
     }
 
     #[test]
@@ -189,5 +222,37 @@ mod tests {
         let error = check_activate(&request(2, 0)).unwrap_err();
         let fields: Vec<&str> = error.violations.iter().map(|each| each.field.as_str()).collect();
         assert_eq!(fields, ["targets[0].version", "targets[1].version"]);
+    }
+
+    #[test]
+    fn a_removal_says_what_it_removes() {
+        for (version, expected_active, taken) in [
+            (1, None, true),
+            (1, Some(0), true),
+            (0, Some(1), true),
+            (0, Some(0), false),
+            (0, Some(-1), false),
+            (0, None, false),
+            (-1, Some(1), false),
+        ] {
+            let mut request = request(1, version);
+            request.targets[0].expected_active = expected_active;
+            assert_eq!(check_activate(&request).is_ok(), taken, "{version} with {expected_active:?}");
+        }
+    }
+
+    #[test]
+    fn whoever_read_before_a_move_is_told() {
+        let at = |epoch, revision| Cursor { epoch, revision };
+        for (since, moved, holds) in [
+            (None, at(1, 9), true),
+            (Some(at(1, 9)), at(1, 9), true),
+            (Some(at(1, 10)), at(1, 9), true),
+            (Some(at(1, 8)), at(1, 9), false),
+            (Some(at(1, 10)), at(2, 9), false),
+            (Some(at(2, 8)), at(1, 9), true),
+        ] {
+            assert_eq!(check_unmoved(since, moved).is_ok(), holds, "{since:?} {moved:?}");
+        }
     }
 }

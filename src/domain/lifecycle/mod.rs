@@ -10,7 +10,9 @@ mod publish;
 #[cfg(test)]
 mod model;
 
-pub use activate::{TargetFacts, activate, check_activate, check_reason, deactivate, no_active, point, rollback};
+pub use activate::{
+    TargetFacts, activate, check_activate, check_reason, check_unmoved, deactivate, no_active, point, rollback,
+};
 pub use approve::{ApproveFacts, approve, check_copy, counting, reject};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
 pub use publish::{Grounds, PublishFacts, StageDecision, check_stageable, publish, stage};

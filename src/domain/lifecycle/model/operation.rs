@@ -212,12 +212,10 @@ fn aimed() -> impl Strategy<Value = i64> {
 }
 
 fn aim(policy: impl Strategy<Value = usize>) -> impl Strategy<Value = Aim> {
-    let version = prop_oneof![30 => number(), 1 => Just(0)];
-    (policy, version, weighted(0.2, 0..=3i64)).prop_map(|(policy, version, expected_active)| Aim {
-        policy,
-        version,
-        expected_active,
-    })
+    let move_to = (number(), weighted(0.2, 0..=3i64));
+    let removal = (Just(0i64), weighted(0.9, 0..=3i64));
+    (policy, prop_oneof![12 => move_to.boxed(), 1 => removal.boxed()])
+        .prop_map(|(policy, (version, expected_active))| Aim { policy, version, expected_active })
 }
 
 /// One target, one for each policy, or any.

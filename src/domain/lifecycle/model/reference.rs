@@ -125,18 +125,20 @@ impl Reference {
         if targets.is_empty() {
             return refuse(Reason::InvalidArgument, &[]);
         }
-        if targets.iter().any(|aim| aim.version == 0) {
+        if targets.iter().any(|aim| aim.version == 0 && aim.expected_active.is_none_or(|expected| expected == 0)) {
             return refuse(Reason::InvalidArgument, &[]);
         }
         if (1..targets.len()).any(|later| targets[..later].iter().any(|aim| aim.policy == targets[later].policy)) {
             return refuse(Reason::DuplicateTarget, &[]);
         }
-        for aim in targets {
+        for aim in targets.iter().filter(|aim| aim.version != 0) {
             self.lines[aim.policy].row(aim.version)?;
         }
         for aim in targets {
             self.lines[aim.policy].expect(aim.expected_active)?;
-            self.lines[aim.policy].is_published(aim.version)?;
+            if aim.version != 0 {
+                self.lines[aim.policy].is_published(aim.version)?;
+            }
         }
         let moved = targets.iter().map(|aim| self.point(aim.policy, aim.version)).collect();
         Ok(Answer { wrote: true, moved, ..Answer::default() })

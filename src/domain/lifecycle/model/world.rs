@@ -304,11 +304,12 @@ impl World {
             expected_active: aim.expected_active,
         };
         let targets: Vec<command::Target> = aims.iter().map(target).collect();
-        let request = command::Activate { namespace: namespace(), targets, reason };
+        let request = command::Activate { namespace: namespace(), targets, reason, unmoved_since: None };
         lifecycle::check_activate(&request)?;
         let facts = |aim: &Aim| {
-            let Shelf { policy, .. } = &self.shelves[aim.policy];
-            Ok(TargetFacts { policy, version: self.shelves[aim.policy].version(aim.version)? })
+            let shelf = &self.shelves[aim.policy];
+            let version = (aim.version != 0).then(|| shelf.version(aim.version)).transpose()?;
+            Ok(TargetFacts { policy: &shelf.policy, version })
         };
         let facts = aims.iter().map(facts).collect::<Result<Vec<_>>>()?;
         let changes = lifecycle::activate(&request.targets, &facts)?;
@@ -366,5 +367,5 @@ fn approvers(approvals: &[Approval]) -> Vec<usize> {
 
 fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
     let target = command::Target { policy: policy.name.policy.clone(), version: version.number, expected_active: None };
-    lifecycle::activate(&[target], &[TargetFacts { policy, version }])
+    lifecycle::activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }
