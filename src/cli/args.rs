@@ -14,8 +14,8 @@ use super::{
 };
 use super::{completions, man};
 use super::{
-    namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
-    verify, watch,
+    namespace, policy, publish, reject, release, report, role, rollback, runs, server_commands, show, stage,
+    subscribers, token, verify, watch,
 };
 use crate::client::name::NamespaceId;
 use crate::client::new_request_id;
@@ -93,6 +93,7 @@ pub enum Command {
     Convergence(convergence::Arguments),
     Verify(verify::Arguments),
     Export(export::Arguments),
+    Release(release::Arguments),
     /// Namespaces: create, list, show, update
     #[command(subcommand)]
     Namespace(namespace::Commands),
@@ -233,6 +234,9 @@ mod tests {
             "run record job/7 pricing --at 1:42",
             "run get job/7",
             "verify --jwks k --manifest m --content c --statement s",
+            "release",
+            "release ../policies --jobs 8 --dry-run --output json",
+            "release --activate --reason spring --commit --summary release.md",
             "verify --log",
             "verify --log team-a --jwks k --seal-jwks s",
             "verify --log --from f --expect-head 1:2:0000000000000000000000000000000000000000000000000000000000000000",

@@ -13,10 +13,21 @@ use crate::client::{ClientError, Code, Refusal};
 #[error("{0}")]
 pub struct Usage(pub String);
 
+/// Some of it is done, some is not: exit code 3.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Partial(pub String);
+
 /// The exit code of an error.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Usage>() { 2 } else { 1 }
+    if error.is::<Usage>() {
+        2
+    } else if error.is::<Partial>() {
+        3
+    } else {
+        1
+    }
 }
 
 /// The whole text of an error.
@@ -233,6 +244,7 @@ mod tests {
     fn exit_codes_tell_usage_from_failure() {
         assert_eq!(exit_code(&failed(Code::Internal, "INTERNAL")), 1);
         assert_eq!(exit_code(&Usage("two stdins".to_owned()).into()), 2);
+        assert_eq!(exit_code(&Partial("one is left".to_owned()).into()), 3);
     }
 
     #[test]

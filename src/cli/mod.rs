@@ -1,7 +1,7 @@
 //! The commands of `policyhub`, on the SDK alone; `serve`, `migrate`, `token` and `config` call the server room.
 //!
 //! Boundary: decides nothing about policies. Data goes to stdout, talk to stderr.
-//! Exit codes: 0 done, 1 failed, 2 usage.
+//! Exit codes: 0 done, 1 failed, 2 usage; of `release` also 3, partial.
 
 pub mod args;
 pub mod failure;
@@ -40,6 +40,7 @@ mod progress;
 mod publish;
 mod quotas;
 mod reject;
+mod release;
 mod releases;
 mod report;
 mod role;

@@ -14,8 +14,8 @@ use super::{
 };
 use super::{completions, man, overview};
 use super::{
-    namespace, policy, publish, reject, report, role, rollback, runs, server_commands, show, stage, subscribers, token,
-    verify, verify_log, watch,
+    namespace, policy, publish, reject, release, report, role, rollback, runs, server_commands, show, stage,
+    subscribers, token, verify, verify_log, watch,
 };
 
 /// How long work that can't be stopped may hold up the end of the process.
@@ -37,7 +37,7 @@ pub fn main() -> u8 {
     }
 }
 
-/// 0: done; 1: failed; 2: usage. What went wrong is on stderr.
+/// 0: done; 1: failed; 2: usage; 3: partial. What went wrong is on stderr.
 async fn run_command(cli: Cli) -> u8 {
     cli.global.color.apply();
     match dispatch(&cli.global, cli.command).await {
@@ -59,6 +59,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Man(arguments) => man::run(&arguments),
         Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
         Command::Agent(arguments) => agent::run(global, arguments).await,
+        Command::Release(arguments) => release::run(global, arguments).await,
         Command::Verify(arguments) => match arguments.of_log() {
             None => verify::run(global.output, &arguments),
             Some(log) => match &log.from {
@@ -118,6 +119,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         | Command::Config(_)
         | Command::Completions(_)
         | Command::Man(_)
+        | Command::Release(_)
         | Command::Token(token::Commands::Issue(_))
         | Command::Verify(_) => anyhow::bail!("this command needs no server"),
     }

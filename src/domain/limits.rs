@@ -106,3 +106,7 @@ pub const RESIGN_BATCH_MAX: usize = 100;
 pub const REVOKED_VERSIONS_NAMED_MAX: usize = 1_000;
 /// Versions beside those in force that one call signs again. More: the call may take longer than its caller waits.
 pub const RESIGN_CALL_MAX: usize = 10_000;
+/// Largest `metadata.json` of a version folder that is released.
+pub const RELEASE_METADATA_MAX_BYTES: usize = 64 * 1024;
+/// Largest `delivered.json` of a repository: some 200,000 versions.
+pub const RELEASE_STATE_MAX_BYTES: u64 = 64 * 1024 * 1024;

@@ -98,6 +98,8 @@ mod quotas_rates;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod release;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod roles;

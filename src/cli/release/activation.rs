@@ -1,0 +1,191 @@
+//! `--activate`: everything that was published is put in force by one call, all or none.
+//!
+//! Invariant: what was in force once is never put in force again by a release, so that nobody's rollback is undone; nor is
+//! anything lower than what is in force. What is left waits in `delivered.json`, as pending.
+
+use std::collections::BTreeMap;
+
+use super::deliver::request_id;
+use super::folder::Key;
+use super::git::Commit;
+use super::outcome::Activated;
+use super::state::{Activation, Delivered};
+use crate::cli::names::{policy_name, version_name};
+use crate::client::name::{NamespaceId, PolicyId, VersionRef};
+use crate::client::{Client, ClientError, pb};
+use crate::domain::label::Label;
+use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
+
+/// Events asked for at once, newest first: as a rule it is among the first few.
+const EVENTS_PER_PAGE: i32 = 100;
+
+/// Asks for pointers, and moves them.
+#[derive(Debug)]
+pub struct Activator<'a> {
+    pub client: &'a Client,
+    pub namespace: &'a NamespaceId,
+    pub commit: &'a Commit,
+    pub reason: &'a str,
+}
+
+/// Refuses what one activation can't carry; `sizes` has the version of each policy that would be activated.
+pub fn refusal(sizes: &BTreeMap<PolicyId, u64>) -> Option<String> {
+    let (count, bytes) = (sizes.len(), sizes.values().sum::<u64>());
+    let limit = u64::try_from(ACTIVATION_CONTENT_MAX_BYTES).unwrap_or(u64::MAX);
+    if count <= ACTIVATION_TARGETS_MAX && bytes <= limit {
+        return None;
+    }
+    Some(format!(
+        "{count} policies with {bytes} bytes would be activated, and one activation takes {ACTIVATION_TARGETS_MAX} with {limit} \
+         bytes: nothing was published; release without --activate, then use `policyhub activate` in parts"
+    ))
+}
+
+/// The highest pending version of each policy.
+pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (Key, i64)> {
+    let mut highest: BTreeMap<PolicyId, (Key, i64)> = BTreeMap::new();
+    for (name, entry) in delivered {
+        let pending = entry.activation == Some(Activation::Pending);
+        let Some(key) = Key::parse_written(name).filter(|_| pending) else { continue };
+        match highest.get(&key.policy) {
+            Some((other, _)) if other.order(&key).is_ge() => {}
+            _ => {
+                highest.insert(key.policy.clone(), (key, entry.version));
+            }
+        }
+    }
+    highest
+}
+
+/// The pending entries of these policies, as settled.
+pub fn settled(delivered: &Delivered, is_done: impl Fn(&Key) -> bool) -> Delivered {
+    let pending = delivered.iter().filter(|(_, entry)| entry.activation.is_some());
+    let done = pending.filter(|(name, _)| Key::parse_written(name).is_some_and(|key| is_done(&key)));
+    done.map(|(name, entry)| (name.clone(), super::state::Entry { activation: None, ..entry.clone() })).collect()
+}
+
+impl Activator<'_> {
+    /// Whether a pointer ever led to a version.
+    pub async fn was_in_force(&self, policy: &PolicyId, version: i64) -> Result<bool, ClientError> {
+        let parent = policy_name(self.namespace, policy);
+        let mut request =
+            pb::ListEventsRequest { parent, page_size: EVENTS_PER_PAGE, newest_first: true, ..Default::default() };
+        let name = version_name(self.namespace, policy, &VersionRef::Number(version));
+        loop {
+            let page = self.client.list_events(request.clone()).await?;
+            for event in page.events {
+                if event.changes.iter().any(|change| change.policy == request.parent && change.version == version) {
+                    return Ok(true);
+                }
+                // Nothing leads to what is not published yet.
+                let published = |change: &pb::VersionChange| change.version == name && change.state == "PUBLISHED";
+                if event.versions.iter().any(published) {
+                    return Ok(false);
+                }
+            }
+            if page.next_page_token.is_empty() || page.next_page_token == request.page_token {
+                return Ok(false);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Puts versions in force; none when none is higher than what is. What is not is named in `notes`.
+    pub async fn activate(
+        &self,
+        highest: &BTreeMap<PolicyId, (Key, i64)>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Activated>, ClientError> {
+        let (mut targets, mut call) = (Vec::new(), self.namespace.name());
+        let mut moved = Vec::new();
+        for (policy, (key, number)) in highest {
+            let active = self.active(policy).await?;
+            let in_force = active.as_ref().map_or(0, |version| version.version);
+            let label = active.and_then(|version| Label::parse("label", &version.label).ok());
+            if in_force == *number {
+                continue;
+            }
+            if let Some(label) = label.filter(|label| label.is_higher_than(&key.label)) {
+                notes.push(format!("{key} was not activated: v{label} is in force, and higher"));
+                continue;
+            }
+            call.push_str(&format!(" {key} after {in_force}"));
+            targets.push(pb::ActivateTarget {
+                policy: policy.to_string(),
+                version: *number,
+                expected_active: Some(in_force),
+            });
+            moved.push((key.clone(), *number));
+        }
+        if targets.is_empty() {
+            return Ok(None);
+        }
+        let request = pb::ActivateRequest {
+            parent: self.namespace.name(),
+            targets,
+            reason: self.reason.to_owned(),
+            request_id: request_id(self.commit, &call),
+            validate_only: false,
+        };
+        let response = self.client.activate(request).await?;
+        Ok(Some(Activated { revision: response.revision, targets: moved }))
+    }
+
+    /// The version in force, without its content.
+    async fn active(&self, policy: &PolicyId) -> Result<Option<pb::Version>, ClientError> {
+        let name = version_name(self.namespace, policy, &VersionRef::Active);
+        let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
+        match self.client.get_version(request).await {
+            Ok(response) => Ok(response.version),
+            Err(error) if error.reason == "NO_ACTIVE_VERSION" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A version by its label, without its content.
+    pub async fn version(&self, key: &Key) -> Result<pb::Version, ClientError> {
+        let name = version_name(self.namespace, &key.policy, &VersionRef::Label(key.label.clone()));
+        let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
+        Ok(self.client.get_version(request).await?.version.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::Entry;
+    use super::*;
+    use crate::domain::digest::Digest;
+
+    fn entry(version: i64, activation: Option<Activation>) -> Entry {
+        let (commit, tree) = ("a".repeat(40), "b".repeat(40));
+        Entry { version, digest: Digest::from_sha256(&[0; 32]), commit, tree, activation }
+    }
+
+    #[test]
+    fn the_highest_that_waits_is_taken_and_settles_the_others() {
+        let waits = Some(Activation::Pending);
+        let entries = [
+            ("p@v1.10.0", entry(3, waits)),
+            ("p@v1.9.0", entry(2, waits)),
+            ("p@v2.0.0", entry(4, None)),
+            ("q@v1.0.0", entry(1, waits)),
+            ("r@v1.0.0", entry(1, None)),
+        ];
+        let delivered: Delivered = entries.into_iter().map(|(name, entry)| (name.to_owned(), entry)).collect();
+        let highest: Vec<String> = highest_pending(&delivered).values().map(|(key, _)| key.to_string()).collect();
+        assert_eq!(highest, ["p@v1.10.0", "q@v1.0.0"]);
+        let settled = settled(&delivered, |key| key.policy.as_str() == "p");
+        assert_eq!(settled.keys().collect::<Vec<_>>(), ["p@v1.10.0", "p@v1.9.0"]);
+        assert!(settled.values().all(|entry| entry.activation.is_none()));
+    }
+
+    #[test]
+    fn an_activation_has_the_bounds_of_the_server() {
+        let sizes = |count: usize, size: u64| -> BTreeMap<PolicyId, u64> {
+            let id = |number| PolicyId::parse("policy", &format!("p{number}")).expect("an id");
+            (0..count).map(|number| (id(number), size)).collect()
+        };
+        assert_eq!((refusal(&sizes(100, 1)), refusal(&sizes(16, 1024 * 1024))), (None, None));
+        assert!(refusal(&sizes(101, 1)).is_some() && refusal(&sizes(16, 1024 * 1024 + 1)).is_some());
+    }
+}

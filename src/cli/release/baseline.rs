@@ -1,0 +1,52 @@
+//! From which commit on changes are looked for.
+//!
+//! Invariant: what can't be trusted to be an earlier state of this very history is not used; then everything counts as
+//! changed, and the server says what it has.
+
+use super::git::{Commit, Git};
+use super::plan::Changes;
+use super::state::State;
+use crate::cli::text;
+
+/// Where a release begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Baseline {
+    /// The commit; none: the beginning.
+    pub from: Option<Commit>,
+    /// Why it is the beginning.
+    pub why: Option<String>,
+}
+
+impl Baseline {
+    /// Reads and judges `.state/baseline.sha`.
+    pub fn find(git: &Git, state: &State, head: &Commit) -> anyhow::Result<Self> {
+        let beginning = |why: String| Ok(Self { from: None, why: Some(why) });
+        let Some(text) = state.baseline()? else {
+            return beginning("there is no .state/baseline.sha yet".to_owned());
+        };
+        let Some(commit) = Commit::parse(&text) else {
+            return beginning(format!(".state/baseline.sha names no commit: {:?}", text::line(&text)));
+        };
+        let short = commit.short();
+        if !git.has(&commit)? {
+            let hint = if git.is_shallow()? {
+                "of this shallow clone; clone the whole history (actions/checkout: fetch-depth: 0)"
+            } else {
+                "of this repository"
+            };
+            return beginning(format!("the baseline {short} is no commit {hint}"));
+        }
+        if !git.is_ancestor(&commit, head)? {
+            return beginning(format!("the baseline {short} is not in the history of {}", head.short()));
+        }
+        Ok(Self { from: Some(commit), why: None })
+    }
+
+    /// What changed since.
+    pub fn changes(&self, git: &Git, head: &Commit) -> anyhow::Result<Changes> {
+        match &self.from {
+            None => Ok(Changes::All),
+            Some(from) => git.changed(from, head).map(Changes::Of),
+        }
+    }
+}

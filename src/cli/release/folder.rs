@@ -1,0 +1,234 @@
+//! One version folder of a repository: `policies/<policy>/v<semver>/` with `metadata.json` and one `policy-definition.*`.
+//!
+//! Boundary: pure; what git lists and what the files hold come as arguments. All of it is hostile until it has passed.
+//! Errors are lower-case fragments for the author.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::git::POLICIES;
+use crate::checks;
+use crate::cli::content::type_of;
+use crate::cli::text;
+use crate::client::name::{PolicyId, VersionRef};
+use crate::client::signing::digest_of;
+use crate::client::{CONTENT_MAX_BYTES, PolicyKind};
+use crate::domain::Error;
+use crate::domain::digest::Digest;
+use crate::domain::label::Label;
+use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
+
+const METADATA: &str = "metadata.json";
+const DEFINITION: &str = "policy-definition";
+const EXTENSIONS: &[&str] = &["yaml", "json", "cedar", "rego"];
+
+/// What something in a tree of git is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    File,
+    Directory,
+    Link,
+    Submodule,
+}
+
+/// One thing in a tree of git.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub kind: Kind,
+    /// The name of the object.
+    pub id: String,
+    pub size: u64,
+    /// From the top of the repository.
+    pub path: Vec<u8>,
+}
+
+/// A version of a policy, by its label: `pricing@v1.2.0`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub policy: PolicyId,
+    pub label: Label,
+}
+
+/// The files of a version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    metadata_id: String,
+    definition_id: String,
+    /// Bytes of the definition.
+    pub size: u64,
+    content_type: &'static str,
+}
+
+/// What is sent to the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    pub digest: Digest,
+    pub content_type: &'static str,
+}
+
+/// What `metadata.json` must say; whatever else it says is its author's.
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    name: String,
+    version: String,
+}
+
+impl Key {
+    /// From the names of the folders.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn parse(policy: &str, version: &str) -> Result<Self, String> {
+        let policy = PolicyId::parse("policy", policy).map_err(|error| said(&error))?;
+        match VersionRef::parse("version", version) {
+            Ok(VersionRef::Label(label)) => Ok(Self { policy, label }),
+            Ok(_) => Err("the folder must be named v and a SemVer, such as v1.2.0".to_owned()),
+            Err(error) => Err(said(&error)),
+        }
+    }
+
+    /// Takes `pricing@v1.2.0`.
+    pub fn parse_written(text: &str) -> Option<Self> {
+        let (policy, version) = text.split_once('@')?;
+        Self::parse(policy, version).ok()
+    }
+
+    /// By policy, then by SemVer precedence; what only builds tell apart, by their text.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let by_text = || self.label.to_string().cmp(&other.label.to_string());
+        self.policy.cmp(&other.policy).then_with(|| {
+            match (self.label.is_higher_than(&other.label), other.label.is_higher_than(&self.label)) {
+                (true, _) => Ordering::Greater,
+                (_, true) => Ordering::Less,
+                _ => by_text(),
+            }
+        })
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@v{}", self.policy, self.label)
+    }
+}
+
+/// What is wrong with a name, without the name of a field: here it is a folder's.
+fn said(error: &Error) -> String {
+    error.violations.first().map_or_else(|| error.message.clone(), |violation| violation.description.clone())
+}
+
+/// The version folder that a path lies in, or is: its two names.
+pub fn folder_of(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut parts = path.split(|byte| *byte == b'/');
+    let (top, policy, version) = (parts.next()?, parts.next()?, parts.next()?);
+    (top == POLICIES.as_bytes() && version.starts_with(b"v")).then_some((policy, version))
+}
+
+/// The files of a version, among everything below its folder. `prefix` is the folder's path with a slash at its end.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn files(prefix: &[u8], entries: &[&Entry]) -> Result<Files, String> {
+    if let Some(odd) = entries.iter().find(|entry| matches!(entry.kind, Kind::Link | Kind::Submodule)) {
+        let what = if odd.kind == Kind::Link { "symbolic link" } else { "submodule" };
+        return Err(format!("{} is a {what}: neither is followed", shown(&odd.path)));
+    }
+    let here = entries.iter().filter(|entry| entry.kind == Kind::File).filter_map(|entry| {
+        let name = std::str::from_utf8(entry.path.strip_prefix(prefix)?).ok()?;
+        Some((name, *entry))
+    });
+    let (mut metadata, mut definitions) = (None, Vec::new());
+    for (name, entry) in here {
+        if name == METADATA {
+            metadata = Some(entry);
+        } else if name.split_once('.').is_some_and(|(stem, rest)| stem == DEFINITION && EXTENSIONS.contains(&rest)) {
+            definitions.push((name, entry));
+        }
+    }
+    let metadata = metadata.ok_or_else(|| format!("{METADATA} is missing"))?;
+    let (name, definition) = match definitions.as_slice() {
+        [one] => *one,
+        [] => return Err(format!("{DEFINITION}.yaml, .json, .cedar or .rego is missing")),
+        [(first, _), (second, _), ..] => return Err(format!("both {first} and {second} are there: one must go")),
+    };
+    bounded(METADATA, metadata.size, RELEASE_METADATA_MAX_BYTES)?;
+    bounded(name, definition.size, CONTENT_MAX_BYTES)?;
+    Ok(Files {
+        metadata_id: metadata.id.clone(),
+        definition_id: definition.id.clone(),
+        size: definition.size,
+        content_type: type_of(Path::new(name)),
+    })
+}
+
+fn bounded(name: &str, size: u64, limit: usize) -> Result<(), String> {
+    if size > limit as u64 { Err(format!("{name} has {size} bytes, over {limit}")) } else { Ok(()) }
+}
+
+/// A path as people may see it, whatever is in it.
+pub fn shown(path: &[u8]) -> String {
+    text::line(&String::from_utf8_lossy(path))
+}
+
+impl Files {
+    /// The objects to read: metadata and definition.
+    pub fn ids(&self) -> [&str; 2] {
+        [&self.metadata_id, &self.definition_id]
+    }
+
+    /// What is to be delivered, when the files say what their folder says.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn read(&self, key: &Key, metadata: &[u8], definition: &[u8]) -> Result<Definition, String> {
+        let said: Metadata = serde_json::from_slice(metadata).map_err(|error| format!("{METADATA}: {error}"))?;
+        if said.name != key.policy.as_str() {
+            let name = text::line(&said.name);
+            return Err(format!("{METADATA} names policy {name:?}, its folder {:?}", key.policy.as_str()));
+        }
+        if said.version != key.label.to_string() {
+            let version = text::line(&said.version);
+            return Err(format!("{METADATA} names version {version:?}, its folder {:?}", key.label.to_string()));
+        }
+        let kind = PolicyKind::of_content_type(self.content_type);
+        // Languages whose parsers the server has and this program may not are the server's to judge.
+        if matches!(kind, PolicyKind::Json | PolicyKind::Yaml)
+            && let Err(failure) = checks::parse(kind, definition)
+        {
+            let place = if failure.line == 0 { String::new() } else { format!(" at line {}", failure.line) };
+            return Err(format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message)));
+        }
+        Ok(Definition { digest: digest_of(definition), content_type: self.content_type })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_in_the_order_of_semver() {
+        let key = |text: &str| Key::parse_written(text).expect(text);
+        let mut keys = ["p@v1.10.0", "p@v1.9.0", "p@v1.9.0-rc.1", "o@v9.0.0", "p@v1.9.0+b", "p@v1.9.0+a"].map(key);
+        keys.sort_by(Key::order);
+        let sorted = ["o@v9.0.0", "p@v1.9.0-rc.1", "p@v1.9.0", "p@v1.9.0+a", "p@v1.9.0+b", "p@v1.10.0"];
+        assert_eq!(keys.map(|key| key.to_string()), sorted);
+        for bad in ["p", "p@1.0.0", "p@latest", "p@vlatest", "p@vv1.0.0", "P@v1.0.0", "@v1.0.0", "p@v1.0.0@v1.0.0"] {
+            assert!(Key::parse_written(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_lies_in_a_version_folder_or_not() {
+        let of = |path: &'static str| folder_of(path.as_bytes()).map(|(policy, version)| [policy, version]);
+        for path in ["policies/p/v1", "policies/p/v1/metadata.json", "policies/p/v1/a/b"] {
+            assert_eq!(of(path), Some([&b"p"[..], b"v1"]), "{path}");
+        }
+        for path in ["policies", "policies/p", "policies/p/README", "other/p/v1/x", "a/policies/p/v1", ""] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}

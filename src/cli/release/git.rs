@@ -1,0 +1,256 @@
+//! The git repository, by the `git` binary: no shell, output separated by NUL, nothing that could be taken for an option.
+//!
+//! Boundary: says what git says, decides nothing. Reads objects, never files: what is released is what the commit names.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::folder::{Entry, Kind};
+
+/// Most output of one command: a listing of a million files.
+const OUTPUT_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// How much of git's own words goes into an error.
+const ERROR_MAX_BYTES: u64 = 2 * 1024;
+/// Where policies lie.
+pub const POLICIES: &str = "policies";
+
+/// A repository with a working tree.
+#[derive(Debug, Clone)]
+pub struct Git {
+    root: PathBuf,
+}
+
+/// The id of a commit, as git writes it in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit(String);
+
+impl Commit {
+    /// Takes 40 or 64 lower-case hex digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        (is_hex && matches!(text.len(), 40 | 64)).then(|| Self(text.to_owned()))
+    }
+
+    /// The whole id.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What people call it.
+    pub fn short(&self) -> &str {
+        self.0.get(..12).unwrap_or(&self.0)
+    }
+}
+
+impl Git {
+    /// The repository that a directory lies in.
+    ///
+    /// # Errors
+    /// No git, no repository, or one without a working tree.
+    pub fn open(directory: &Path) -> anyhow::Result<Self> {
+        let started = Self { root: directory.to_owned() };
+        let root = started
+            .line(&["rev-parse", "--show-toplevel"])
+            .with_context(|| format!("{} is not in the working tree of a git repository", directory.display()))?;
+        Ok(Self { root: PathBuf::from(root) })
+    }
+
+    /// The top of the working tree.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where git keeps what belongs to this working tree alone.
+    pub fn private_directory(&self) -> anyhow::Result<PathBuf> {
+        self.line(&["rev-parse", "--absolute-git-dir"]).map(PathBuf::from)
+    }
+
+    /// The commit that is released.
+    pub fn head(&self) -> anyhow::Result<Commit> {
+        let line = self.line(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
+        let line = line.context("the repository has no commit yet")?;
+        Commit::parse(&line).with_context(|| format!("git names HEAD {line}"))
+    }
+
+    /// Whether only a part of the history is here.
+    pub fn is_shallow(&self) -> anyhow::Result<bool> {
+        Ok(self.line(&["rev-parse", "--is-shallow-repository"])? == "true")
+    }
+
+    /// Whether a commit is in the repository.
+    pub fn has(&self, commit: &Commit) -> anyhow::Result<bool> {
+        self.holds(&["cat-file", "-e", &format!("{}^{{commit}}", commit.as_str())])
+    }
+
+    /// Whether `later` has `earlier` in its history, or is it.
+    pub fn is_ancestor(&self, earlier: &Commit, later: &Commit) -> anyhow::Result<bool> {
+        self.holds(&["merge-base", "--is-ancestor", earlier.as_str(), later.as_str()])
+    }
+
+    /// The paths of policies that two commits have different.
+    pub fn changed(&self, from: &Commit, to: &Commit) -> anyhow::Result<Vec<Vec<u8>>> {
+        let (from, to) = (from.as_str(), to.as_str());
+        let listed = self.read(&["diff-tree", "-r", "-z", "--name-only", "--no-renames", from, to, "--", POLICIES])?;
+        Ok(records(&listed).map(<[u8]>::to_vec).collect())
+    }
+
+    /// Everything below the policies of a commit.
+    pub fn tree(&self, commit: &Commit) -> anyhow::Result<Vec<Entry>> {
+        let listed = self.read(&["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit.as_str(), "--", POLICIES])?;
+        records(&listed).map(|record| entry(record).context("git lists a tree in an unknown way")).collect()
+    }
+
+    /// Some blobs, in their order. The caller bounds their sizes.
+    pub fn blobs<const N: usize>(&self, ids: [&str; N]) -> anyhow::Result<[Vec<u8>; N]> {
+        let mut child = self.command(&["cat-file", "--batch"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        // A few lines: they fit into the pipe whatever git does first.
+        let mut asked = child.stdin.take().context("git has no stdin")?;
+        asked.write_all(ids.map(|id| format!("{id}\n")).concat().as_bytes())?;
+        drop(asked);
+        let mut answers = BufReader::new(child.stdout.take().context("git has no stdout")?);
+        let read = ids.map(|id| blob(&mut answers, id));
+        // What nobody reads any more must not keep git waiting.
+        drop(answers);
+        child.wait()?;
+        let mut contents = std::array::from_fn(|_| Vec::new());
+        for (content, read) in contents.iter_mut().zip(read) {
+            *content = read?;
+        }
+        Ok(contents)
+    }
+
+    /// Commits these files as they are, and nothing else; whether there was anything to commit.
+    pub fn commit(&self, paths: &[&str], message: &str) -> anyhow::Result<bool> {
+        // Also where a repository ignores what begins with a dot.
+        self.read(&[&["add", "--force", "--"], paths].concat())?;
+        if self.holds(&[&["diff", "--cached", "--quiet", "--"], paths].concat())? {
+            return Ok(false);
+        }
+        self.read(&[&["commit", "--quiet", "--message", message, "--only", "--"], paths].concat())?;
+        Ok(true)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("git");
+        command.arg("-C").arg(&self.root);
+        command.args(["--no-pager", "--literal-pathspecs", "--no-replace-objects", "--no-optional-locks"]);
+        command.args(arguments).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// The output of a command that must succeed.
+    fn read(&self, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+        let (output, code, words) = self.output(arguments)?;
+        let verb = arguments.first().copied().unwrap_or_default();
+        ensure!(code == Some(0), "git {verb} failed: {words}");
+        Ok(output)
+    }
+
+    /// The one line of a command that must succeed.
+    fn line(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = String::from_utf8(self.read(arguments)?).context("git answers with a name that is not UTF-8")?;
+        Ok(output.strip_suffix('\n').unwrap_or(&output).to_owned())
+    }
+
+    /// The answer of a command that says yes by 0, and no by 1 or, of an object that is not there, 128.
+    fn holds(&self, arguments: &[&str]) -> anyhow::Result<bool> {
+        match self.output(arguments)? {
+            (_, Some(0), _) => Ok(true),
+            (_, Some(1 | 128), _) => Ok(false),
+            (_, _, words) => bail!("git {} failed: {words}", arguments.first().copied().unwrap_or_default()),
+        }
+    }
+
+    fn output(&self, arguments: &[&str]) -> anyhow::Result<(Vec<u8>, Option<i32>, String)> {
+        let mut command = self.command(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().context("failed to run git")?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let (output, words) = std::thread::scope(|scope| {
+            // Beside the output: git may fill either pipe first.
+            let words = scope.spawn(move || stderr.map(|pipe| bounded(pipe, ERROR_MAX_BYTES)));
+            let output = stdout.map(|pipe| bounded(pipe, OUTPUT_MAX_BYTES + 1));
+            (output, words.join().unwrap_or_default())
+        });
+        let output = output.transpose().context("failed to read from git")?.unwrap_or_default();
+        if output.len() as u64 > OUTPUT_MAX_BYTES {
+            child.kill()?;
+            child.wait()?;
+            bail!("git lists over {OUTPUT_MAX_BYTES} bytes");
+        }
+        let code = child.wait()?.code();
+        let words = words.transpose().unwrap_or_default().unwrap_or_default();
+        Ok((output, code, String::from_utf8_lossy(&words).trim().to_owned()))
+    }
+}
+
+/// What a pipe says, up to a bound.
+fn bounded(pipe: impl std::io::Read, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pipe.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn records(listed: &[u8]) -> impl Iterator<Item = &[u8]> {
+    listed.split(|byte| *byte == 0).filter(|record| !record.is_empty())
+}
+
+/// `mode SP type SP id SP size TAB path`, the size padded, `-` for what has none.
+fn entry(record: &[u8]) -> Option<Entry> {
+    let tab = record.iter().position(|byte| *byte == b'\t')?;
+    let (before, path) = record.split_at_checked(tab)?;
+    let mut words = std::str::from_utf8(before).ok()?.split_ascii_whitespace();
+    let (mode, _, id, size) = (words.next()?, words.next()?, words.next()?, words.next()?);
+    let kind = match mode {
+        "040000" => Kind::Directory,
+        "120000" => Kind::Link,
+        "160000" => Kind::Submodule,
+        _ => Kind::File,
+    };
+    Some(Entry { kind, id: id.to_owned(), size: size.parse().unwrap_or(0), path: path.get(1..)?.to_vec() })
+}
+
+/// The next answer of `cat-file --batch`.
+fn blob(answers: &mut impl std::io::BufRead, id: &str) -> anyhow::Result<Vec<u8>> {
+    let mut header = String::new();
+    answers.take(256).read_line(&mut header)?;
+    let size = header.strip_suffix('\n').and_then(|line| line.strip_prefix(id)?.strip_prefix(" blob ")?.parse().ok());
+    let size: u64 = size.with_context(|| format!("git has no object {id}"))?;
+    let mut content = Vec::new();
+    answers.take(size).read_to_end(&mut content)?;
+    ensure!(content.len() as u64 == size, "git broke off in object {id}");
+    let mut end = [0];
+    answers.read_exact(&mut end)?;
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_read_whatever_their_names() {
+        let line = |text: &[u8]| entry(text).expect("an entry");
+        let file = line(b"100644 blob 0123     881\tpolicies/p/v1.0.0/policy-definition.yaml");
+        assert_eq!((file.kind, file.size, file.id.as_str()), (Kind::File, 881, "0123"));
+        let odd = line(b"120000 blob 0123       -\tpolicies/a\tb\n\xff");
+        assert_eq!((odd.kind, odd.size, odd.path.as_slice()), (Kind::Link, 0, &b"policies/a\tb\n\xff"[..]));
+        assert_eq!(line(b"160000 commit 0123       -\tpolicies/m").kind, Kind::Submodule);
+        for broken in [&b"100644 blob 0123 1 policies"[..], b"\tpolicies", b""] {
+            assert!(entry(broken).is_none(), "{broken:?}");
+        }
+    }
+
+    #[test]
+    fn a_commit_is_hex_in_full() {
+        for good in ["a".repeat(40), "0".repeat(64)] {
+            assert!(Commit::parse(&good).is_some(), "{good}");
+        }
+        for bad in ["", "HEAD", "--all", "abc1234", &"A".repeat(40), &"g".repeat(40), &"a".repeat(41)] {
+            assert!(Commit::parse(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What a release did: each version, the activation, and what it all adds up to.
+//!
+//! Boundary: data and counting; how it is shown is `summary` and `markdown`.
+
+use serde_json::{Value, json};
+
+use super::baseline::Baseline;
+use super::folder::Key;
+use super::git::Commit;
+use crate::client::name::NamespaceId;
+
+/// How it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Everything is delivered; or there was nothing to do.
+    Success,
+    /// Something is, something is not.
+    Partial,
+    /// Nothing is.
+    Failed,
+}
+
+/// What became of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Published by this release.
+    Published,
+    /// It would have been.
+    Rehearsed,
+    /// The server had it.
+    Present,
+    /// Kept for the next release.
+    Failed {
+        /// The stable word, empty when it is not the server's.
+        reason: String,
+        /// In words.
+        error: String,
+    },
+    /// Not tried, and kept for the next release.
+    Held(String),
+}
+
+/// One version folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `pricing@v1.2.0`, or the path of what is no version folder.
+    pub name: String,
+    /// The server's number; 0: none.
+    pub version: i64,
+    pub outcome: Outcome,
+}
+
+/// What was put in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Activated {
+    /// The place of the event; 0 when it would have been.
+    pub revision: i64,
+    pub targets: Vec<(Key, i64)>,
+}
+
+/// All of it.
+#[derive(Debug)]
+pub struct Report {
+    pub commit: Commit,
+    pub namespace: NamespaceId,
+    pub dry_run: bool,
+    pub baseline: Baseline,
+    /// Whether the baseline is now the commit.
+    pub moved: bool,
+    pub delivered_before: usize,
+    pub told: Vec<Told>,
+    pub activated: Option<Activated>,
+    /// What went wrong besides single versions.
+    pub problems: Vec<String>,
+    pub warnings: Vec<String>,
+    pub notes: Vec<String>,
+}
+
+/// How many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub published: usize,
+    pub rehearsed: usize,
+    pub present: usize,
+    pub failed: usize,
+    pub held: usize,
+}
+
+impl Status {
+    /// The word for scripts.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Partial => "partial",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Outcome {
+    /// The word for scripts.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Rehearsed => "would publish",
+            Self::Present => "already there",
+            Self::Failed { .. } => "failed",
+            Self::Held(_) => "held back",
+        }
+    }
+
+    /// Why it is not delivered; empty when it is.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Failed { error, .. } => error,
+            Self::Held(why) => why,
+            _ => "",
+        }
+    }
+}
+
+impl Told {
+    /// A failure that the server did not tell of.
+    pub fn failed(name: impl ToString, error: impl Into<String>) -> Self {
+        let outcome = Outcome::Failed { reason: String::new(), error: error.into() };
+        Self { name: name.to_string(), version: 0, outcome }
+    }
+
+    /// Something that was not tried.
+    pub fn held(name: impl ToString, why: impl Into<String>) -> Self {
+        Self { name: name.to_string(), version: 0, outcome: Outcome::Held(why.into()) }
+    }
+
+    /// Whether the next release must come back to it.
+    pub fn is_left(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed { .. } | Outcome::Held(_))
+    }
+}
+
+impl Report {
+    /// How many of each.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for told in &self.told {
+            *match told.outcome {
+                Outcome::Published => &mut counts.published,
+                Outcome::Rehearsed => &mut counts.rehearsed,
+                Outcome::Present => &mut counts.present,
+                Outcome::Failed { .. } => &mut counts.failed,
+                Outcome::Held(_) => &mut counts.held,
+            } += 1;
+        }
+        counts
+    }
+
+    /// What it adds up to.
+    pub fn status(&self) -> Status {
+        let left = self.told.iter().filter(|told| told.is_left()).count();
+        if left == 0 && self.problems.is_empty() {
+            Status::Success
+        } else if left < self.told.len() || self.activated.is_some() {
+            Status::Partial
+        } else {
+            Status::Failed
+        }
+    }
+
+    /// The document for programs.
+    pub fn to_json(&self) -> Value {
+        let counts = self.counts();
+        let activation = self.activated.as_ref().map(|activated| {
+            let targets = activated.targets.iter();
+            let targets: Vec<Value> = targets
+                .map(|(key, version)| json!({"policy": key.policy, "label": key.label, "version": version}))
+                .collect();
+            json!({"revision": activated.revision, "targets": targets})
+        });
+        let versions = self.told.iter().map(|told| {
+            let reason = if let Outcome::Failed { reason, .. } = &told.outcome { reason } else { "" };
+            json!({
+                "name": told.name, "version": told.version, "outcome": told.outcome.word(),
+                "reason": reason, "error": told.outcome.why(),
+            })
+        });
+        json!({
+            "status": self.status().word(),
+            "commit": self.commit.as_str(),
+            "namespace": self.namespace,
+            "dry_run": self.dry_run,
+            "baseline": {
+                "from": self.baseline.from.as_ref().map(Commit::as_str),
+                "why": self.baseline.why,
+                "moved": self.moved,
+            },
+            "counts": {
+                "published": counts.published, "would_publish": counts.rehearsed, "already_there": counts.present,
+                "failed": counts.failed, "held_back": counts.held, "delivered_before": self.delivered_before,
+            },
+            "versions": versions.collect::<Vec<Value>>(),
+            "activation": activation,
+            "problems": self.problems,
+            "warnings": self.warnings,
+            "notes": self.notes,
+        })
+    }
+}

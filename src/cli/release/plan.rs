@@ -1,0 +1,178 @@
+//! What there is to do, from what changed, what the commit holds, and what was delivered before.
+//!
+//! Boundary: pure. Invariant: what `delivered.json` names is never in the plan; each other version folder that changed is
+//! in it exactly once, under its policy and in SemVer order, or among what is refused.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::folder::{Entry, Files, Key, Kind, files, folder_of, shown};
+use super::git::POLICIES;
+use super::state::Delivered;
+use crate::client::name::PolicyId;
+
+/// Where changes are looked for from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changes {
+    /// From the beginning: everything that is there.
+    All,
+    /// These paths.
+    Of(Vec<Vec<u8>>),
+}
+
+impl Changes {
+    fn has(&self, path: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Of(paths) => paths.iter().any(|changed| changed == path),
+        }
+    }
+}
+
+/// A version folder that is not delivered yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub key: Key,
+    /// What git calls the folder.
+    pub tree: String,
+    /// Its files, or what is wrong with them.
+    pub files: Result<Files, String>,
+}
+
+/// What there is to do.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Versions by policy, each policy's in their order.
+    pub lanes: BTreeMap<PolicyId, Vec<Candidate>>,
+    /// Folders that are no version's, each with what is wrong.
+    pub refused: Vec<(String, String)>,
+    /// How many of what changed was delivered before.
+    pub delivered_before: usize,
+    /// What people should look at.
+    pub warnings: Vec<String>,
+    /// What people may want to know.
+    pub notes: Vec<String>,
+}
+
+/// Decides it.
+pub fn plan(changes: &Changes, tree: &[Entry], delivered: &Delivered) -> Plan {
+    let mut plan = Plan::default();
+    let mut there: BTreeMap<Vec<u8>, Vec<&Entry>> = BTreeMap::new();
+    for entry in tree {
+        if let Some(folder) = folder(entry) {
+            there.entry(folder).or_default().push(entry);
+        } else if leads_away(entry) && changes.has(&entry.path) {
+            let reason = "is a symbolic link or a submodule: neither is followed".to_owned();
+            plan.refused.push((shown(&entry.path), reason));
+        }
+    }
+    let changed: BTreeSet<Vec<u8>> = match changes {
+        Changes::All => there.keys().cloned().collect(),
+        Changes::Of(paths) => paths.iter().filter_map(|path| folder_of(path).map(prefix)).collect(),
+    };
+    for folder in changed {
+        match there.get(&folder) {
+            Some(entries) => plan.take(&folder, entries, delivered),
+            None => plan.notes.push(format!("{} was removed: that delivers nothing", shown(trimmed(&folder)))),
+        }
+    }
+    for lane in plan.lanes.values_mut() {
+        lane.sort_by(|one, other| one.key.order(&other.key));
+    }
+    plan
+}
+
+/// The version folder that a thing is, or lies in. A file beside such folders is none of them.
+fn folder(entry: &Entry) -> Option<Vec<u8>> {
+    let is_inside = entry.path.split(|byte| *byte == b'/').count() > 3;
+    let names = folder_of(&entry.path)?;
+    (is_inside || entry.kind != Kind::File).then(|| prefix(names))
+}
+
+fn leads_away(entry: &Entry) -> bool {
+    matches!(entry.kind, Kind::Link | Kind::Submodule)
+}
+
+fn prefix((policy, version): (&[u8], &[u8])) -> Vec<u8> {
+    [POLICIES.as_bytes(), b"/", policy, b"/", version, b"/"].concat()
+}
+
+fn trimmed(folder: &[u8]) -> &[u8] {
+    folder.strip_suffix(b"/").unwrap_or(folder)
+}
+
+impl Plan {
+    fn take(&mut self, folder: &[u8], entries: &[&Entry], delivered: &Delivered) {
+        let key = match key(folder) {
+            Ok(key) => key,
+            Err(reason) => return self.refused.push((shown(trimmed(folder)), reason)),
+        };
+        let itself = entries.iter().find(|entry| entry.path == trimmed(folder));
+        let tree = itself.map(|entry| entry.id.clone()).unwrap_or_default();
+        if let Some(entry) = delivered.get(&key.to_string()) {
+            self.delivered_before += 1;
+            if entry.tree != tree {
+                self.warnings.push(format!(
+                    "{key} was changed in git after it was delivered as version {}: it is not delivered again; give the \
+                     change a version of its own",
+                    entry.version
+                ));
+            }
+            return;
+        }
+        let files = files(folder, entries);
+        self.lanes.entry(key.policy.clone()).or_default().push(Candidate { key, tree, files });
+    }
+}
+
+fn key(folder: &[u8]) -> Result<Key, String> {
+    let (policy, version) = folder_of(folder).ok_or("is no version folder")?;
+    let name = |bytes| std::str::from_utf8(bytes).map_err(|_| "its name is not UTF-8".to_owned());
+    Key::parse(name(policy)?, name(version)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state;
+    use super::*;
+    use crate::domain::digest::Digest;
+
+    fn entry(kind: Kind, path: &str) -> Entry {
+        let id = if kind == Kind::Directory { format!("tree of {path}") } else { "blob".to_owned() };
+        Entry { kind, id, size: 1, path: path.as_bytes().to_vec() }
+    }
+
+    fn version(folder: &str) -> Vec<Entry> {
+        let file = |name: &str| entry(Kind::File, &format!("{folder}/{name}"));
+        vec![entry(Kind::Directory, folder), file("metadata.json"), file("policy-definition.yaml")]
+    }
+
+    fn delivered(tree: &str) -> state::Entry {
+        let (digest, commit) = (Digest::from_sha256(&[0; 32]), "a".repeat(40));
+        state::Entry { version: 1, digest, commit, tree: tree.to_owned(), activation: None }
+    }
+
+    #[test]
+    fn what_changed_and_is_not_delivered_is_planned() {
+        let folders = ["policies/p/v1.10.0", "policies/p/v1.9.0", "policies/q/v1.0.0", "policies/q/v2.0.0"];
+        let mut tree: Vec<Entry> = folders.iter().flat_map(|folder| version(folder)).collect();
+        tree.push(entry(Kind::Link, "policies/linked"));
+        let known: Delivered = [
+            ("q@v1.0.0".to_owned(), delivered("another")),
+            ("q@v2.0.0".to_owned(), delivered("tree of policies/q/v2.0.0")),
+        ]
+        .into();
+        let names = |plan: &Plan| -> Vec<String> {
+            plan.lanes.values().flatten().map(|candidate| candidate.key.to_string()).collect()
+        };
+        let all = plan(&Changes::All, &tree, &known);
+        assert_eq!((names(&all), all.delivered_before), (vec!["p@v1.9.0".to_owned(), "p@v1.10.0".to_owned()], 2));
+        assert!(all.warnings.len() == 1 && all.warnings[0].starts_with("q@v1.0.0 was changed"), "{:?}", all.warnings);
+        assert_eq!(all.refused.len(), 1, "{:?}", all.refused);
+
+        let paths = ["policies/p/v1.9.0/README.md", "policies/r/v1.0.0/metadata.json", "policies/p/notes", "other"];
+        let some = plan(&Changes::Of(paths.map(|path| path.as_bytes().to_vec()).to_vec()), &tree, &known);
+        assert_eq!((names(&some), some.notes.len()), (vec!["p@v1.9.0".to_owned()], 1));
+        assert!(some.warnings.is_empty() && some.refused.is_empty() && some.delivered_before == 0);
+        assert!(plan(&Changes::Of(Vec::new()), &tree, &known).lanes.is_empty());
+    }
+}

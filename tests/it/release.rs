@@ -1,0 +1,11 @@
+//! `policyhub release`, as a job of continuous integration runs it: a git repository in a directory, the real binary, a
+//! real server.
+
+mod activation;
+mod folders;
+mod history;
+mod kills;
+mod repository;
+mod server;
+mod told;
+mod workflow;

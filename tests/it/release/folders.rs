@@ -1,0 +1,191 @@
+//! What a repository may hold: each folder that can't be right is named, and the rest goes on.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use super::repository::Repository;
+use crate::harness::calls::{abandon, get_version};
+use crate::harness::{Database, Hub, on_both_databases};
+
+/// A folder of `policies`, and what is said of it.
+const WRONG: &[(&str, &str)] = &[
+    ("Upper/v1.0.0", "policy id must match"),
+    ("a b/v1.0.0", "policy id must match"),
+    ("-rf/v1.0.0", "policy id must match"),
+    ("--help/v1.0.0", "policy id must match"),
+    (":(top)/v1.0.0", "policy id must match"),
+    ("p\u{1b}[2J\n/v1.0.0", "policy id must match"),
+    ("p/v1", "label is not a SemVer"),
+    ("p/vv1.0.0", "version must have one v before its label"),
+    ("p/v1.0.0\n", "label is not a SemVer"),
+    ("p/v1.0.0;id", "label is not a SemVer"),
+    ("p/vendor", "label is not a SemVer"),
+    ("p/v99999999999999999999.0.0", "label is not a SemVer"),
+];
+
+#[tokio::test]
+async fn folders_that_are_no_versions_are_named_and_the_rest_goes_on() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let repository = Repository::new();
+    repository.version("good", "1.0.0", "a: 1");
+    for (folder, _) in WRONG {
+        repository.write(format!("policies/{folder}/metadata.json"), "{}");
+        repository.write(format!("policies/{folder}/policy-definition.yaml"), "a: 1");
+    }
+    let not_utf8 = Path::new("policies").join(std::ffi::OsStr::from_bytes(b"p\xff")).join("v1.0.0/metadata.json");
+    repository.write(not_utf8, "{}");
+    symlink("good", repository.path.join("policies/linked")).expect("a link");
+    symlink("../good/v1.0.0", repository.path.join("policies/p/v3.0.0")).expect("a link");
+    repository.commit();
+    let ended = repository.release(&hub, &[]);
+    ended.is(3, "partial");
+    let document = ended.json();
+    let told = document["versions"].as_array().expect("versions");
+    let said = |name: &str| -> String {
+        let one = told.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name:?}: {ended:#?}"));
+        one["error"].as_str().expect("an error").to_owned()
+    };
+    for (folder, error) in WRONG {
+        let shown = format!("policies/{folder}").replace(|letter: char| letter.is_control(), " ");
+        assert!(said(&shown).contains(error), "{folder:?}: {}", said(&shown));
+    }
+    assert_eq!(said("policies/p\u{fffd}/v1.0.0"), "its name is not UTF-8");
+    assert_eq!(said("policies/linked"), "is a symbolic link or a submodule: neither is followed");
+    assert_eq!(said("p@v3.0.0"), "policies/p/v3.0.0 is a symbolic link: neither is followed");
+    assert_eq!(told.len(), WRONG.len() + 4);
+    assert_eq!((ended.json()["counts"]["published"].as_i64(), repository.baseline()), (Some(1), String::new()));
+    assert!(!ended.stderr.contains('\u{1b}'), "what others wrote moves no cursor");
+}
+
+#[tokio::test]
+async fn files_that_do_not_say_what_their_folder_says_are_refused() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let repository = Repository::new();
+    let metadata = |label: &str, text: &str| repository.write(format!("policies/p{label}/v1.0.0/metadata.json"), text);
+    let definition = |label: &str, name: &str, content: &[u8]| {
+        repository.write(format!("policies/p{label}/v1.0.0/policy-definition.{name}"), content);
+    };
+    let right = |label: &str| format!(r#"{{"name": "p{label}", "version": "1.0.0", "x": {{"y": []}}}}"#);
+    let mut expected = Vec::new();
+    let mut wrong = |label: &str, text: &str, error: &'static str| {
+        metadata(label, text);
+        definition(label, "yaml", b"a: 1");
+        expected.push((format!("p{label}@v1.0.0"), error));
+    };
+    wrong("-other", r#"{"name": "q", "version": "1.0.0"}"#, "names policy \"q\", its folder \"p-other\"");
+    wrong(
+        "-version",
+        r#"{"name": "p-version", "version": "v1.0.0"}"#,
+        "names version \"v1.0.0\", its folder \"1.0.0\"",
+    );
+    wrong("-twice", r#"{"name": "p-twice", "name": "p", "version": "1.0.0"}"#, "duplicate field `name`");
+    wrong("-number", r#"{"name": "p-number", "version": 1}"#, "invalid type: integer");
+    wrong("-none", r#"{"name": "p-none"}"#, "missing field `version`");
+    wrong("-deep", &format!("{}1", "[".repeat(60_000)), "metadata.json: ");
+    wrong("-large", &" ".repeat(65_537), "metadata.json has 65537 bytes, over 65536");
+    wrong("-broken", "{", "metadata.json: EOF");
+    for (label, files, error) in [
+        ("-lone", &[][..], "policy-definition.yaml, .json, .cedar or .rego is missing"),
+        ("-two", &["yaml", "json"], "both policy-definition.json and policy-definition.yaml are there"),
+        ("-yml", &["yml"], "is missing"),
+    ] {
+        metadata(label, &right(label));
+        for name in files {
+            definition(label, name, b"{}");
+        }
+        expected.push((format!("p{label}@v1.0.0"), error));
+    }
+    for (label, name, content, error) in [
+        ("-big", "json", vec![b' '; 1024 * 1024 + 1], "policy-definition.json has 1048577 bytes, over 1048576"),
+        ("-empty", "yaml", Vec::new(), "does not parse at line 1: empty document"),
+        ("-key", "json", b"{\"a\": 1,\n \"a\": 2}".to_vec(), "does not parse at line 2"),
+        ("-rego", "rego", b"package p".to_vec(), "VALIDATION_FAILED"),
+        ("-cedar", "cedar", b"permit(principal, action, resource);".to_vec(), "VALIDATION_FAILED"),
+    ] {
+        metadata(label, &right(label));
+        definition(label, name, &content);
+        expected.push((format!("p{label}@v1.0.0"), error));
+    }
+    definition("-bare", "yaml", b"a: 1");
+    expected.push(("p-bare@v1.0.0".to_owned(), "metadata.json is missing"));
+    metadata("-inside", &right("-inside"));
+    definition("-inside", "yaml", b"a: 1");
+    symlink("/etc/passwd", repository.path.join("policies/p-inside/v1.0.0/notes")).expect("a link");
+    expected.push(("p-inside@v1.0.0".to_owned(), "policies/p-inside/v1.0.0/notes is a symbolic link"));
+    metadata("-json", &right("-json"));
+    definition("-json", "json", b"{\"a\": 1}");
+    repository.write("policies/p-json/v1.0.0/examples/policy-definition.json", "not read");
+    repository.write("policies/p-json/v1.0.0/README.md", "not read");
+    repository.commit();
+
+    let ended = repository.release(&hub, &[]);
+    ended.is(3, "partial");
+    let told = ended.json()["versions"].as_array().expect("versions").clone();
+    for (name, error) in &expected {
+        let one = told.iter().find(|one| one["name"] == name.as_str()).unwrap_or_else(|| panic!("{name}"));
+        let said = one["error"].as_str().expect("an error");
+        assert!(one["outcome"] == "failed" && said.contains(error), "{name}: {said}");
+    }
+    assert_eq!(told.len(), expected.len() + 1);
+    assert_eq!(repository.delivered_names(), ["p-json@v1.0.0"]);
+    assert_eq!(get_version(&hub.client().await, "p-json", 1).await.content_type, "application/json");
+}
+
+on_both_databases! {
+    async fn one_that_fails_keeps_the_baseline_and_only_it_is_delivered_later(hub: Hub) {
+        let client = hub.client().await;
+        let repository = Repository::new();
+        repository.version("good", "1.0.0", "a: 1");
+        repository.version("bad", "1.0.0", "a: 1");
+        repository.version("bad", "1.1.0", "a: [");
+        repository.version("bad", "1.2.0", "a: 2");
+        repository.commit();
+        let ended = repository.release(&hub, &[]);
+        let told = ["bad@v1.0.0 published", "bad@v1.1.0 failed", "bad@v1.2.0 held back", "good@v1.0.0 published"];
+        assert_eq!(ended.is(3, "partial").outcomes(), told);
+        let document = ended.json();
+        assert_eq!(document["versions"][1]["reason"], "");
+        assert_eq!((repository.baseline(), repository.delivered_names()), (String::new(), vec!["bad@v1.0.0".to_owned(), "good@v1.0.0".to_owned()]));
+        assert!(ended.stderr.ends_with("error: the release is partial: what is left is kept for the next one\n"), "{ended:?}");
+
+        repository.version("bad", "1.1.0", "a: 1.1");
+        let commit = repository.commit();
+        let ended = repository.release(&hub, &[]);
+        assert_eq!(ended.is(0, "success").outcomes(), ["bad@v1.1.0 published", "bad@v1.2.0 published"]);
+        assert_eq!(repository.baseline(), commit);
+        assert_eq!(get_version(&client, "bad", "v1.2.0").await.label, "1.2.0");
+    }
+
+    async fn a_draft_that_a_release_left_is_gone_on_with_or_replaced(hub: Hub) {
+        let client = hub.client().await;
+        let schema = r#"{"type": "object", "required": ["a"]}"#;
+        let settings = policyhub::client::pb::PolicySettings { json_schema: schema.to_owned(), ..Default::default() };
+        crate::harness::calls::create(&client, "p", policyhub::client::pb::PolicyKind::Yaml, settings).await;
+        let repository = Repository::new();
+        repository.version("p", "1.0.0", "b: 1");
+        repository.commit();
+        for _ in 0..2 {
+            let ended = repository.release(&hub, &[]);
+            assert_eq!(ended.is(1, "failed").outcomes(), ["p@v1.0.0 failed"]);
+            assert_eq!(ended.json()["versions"][0]["reason"], "VALIDATION_FAILED", "{ended:?}");
+        }
+        assert_eq!(get_version(&client, "p", "latest").await.version, 1, "the draft that is there was gone on with");
+        repository.version("p", "1.0.0", "a: 1");
+        repository.commit();
+        assert_eq!(repository.release(&hub, &[]).is(0, "success").outcomes(), ["p@v1.0.0 published"]);
+        assert_eq!(get_version(&client, "p", 1).await.state(), policyhub::client::pb::VersionState::Abandoned);
+        assert_eq!(get_version(&client, "p", "v1.0.0").await.version, 2);
+
+        // Somebody else's draft is theirs.
+        let request = policyhub::client::pb::DraftRequest { label: "1.1.0".to_owned(), ..crate::harness::calls::draft_request("p", "a: 7") };
+        client.draft(request).await.expect("a draft");
+        repository.version("p", "1.1.0", "a: 8");
+        repository.commit();
+        let ended = repository.release(&hub, &[]);
+        let error = ended.is(1, "failed").json()["versions"][0]["error"].as_str().expect("an error").to_owned();
+        assert!(error.contains("`policyhub abandon p@3`"), "{error}");
+        abandon(&client, "p", 3).await;
+        assert_eq!(repository.release(&hub, &[]).is(0, "success").outcomes(), ["p@v1.1.0 published"]);
+    }
+}

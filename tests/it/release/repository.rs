@@ -1,0 +1,187 @@
+//! A git repository of policies, and releases from it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::harness::Hub;
+use crate::harness::hub::binary;
+
+/// A repository, gone when it is dropped.
+pub struct Repository {
+    _directory: TempDir,
+    pub path: PathBuf,
+}
+
+/// How a release ended.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    fn of(output: &Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        let code = output.status.code().expect("a code");
+        Self { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
+    }
+
+    /// The document of `--output json`.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// `name outcome` of each version, in the order told.
+    #[track_caller]
+    pub fn outcomes(&self) -> Vec<String> {
+        let document = self.json();
+        let versions = document["versions"].as_array().expect("versions").clone();
+        let word = |version: &Value, field: &str| version[field].as_str().expect("a word").to_owned();
+        versions.iter().map(|version| format!("{} {}", word(version, "name"), word(version, "outcome"))).collect()
+    }
+
+    /// The lines under a name: "warnings", "notes", "problems".
+    #[track_caller]
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        serde_json::from_value(self.json()[name].clone()).expect("texts")
+    }
+
+    /// It ended with this code, and this status.
+    #[track_caller]
+    pub fn is(&self, code: i32, status: &str) -> &Self {
+        assert_eq!((self.code, self.json()["status"].as_str()), (code, Some(status)), "{self:#?}");
+        self
+    }
+}
+
+impl Repository {
+    /// An empty one.
+    pub fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("policies repository");
+        std::fs::create_dir(&path).expect("made");
+        let repository = Self { _directory: directory, path };
+        repository.git(&["init", "--quiet", "--initial-branch=main"]);
+        repository.be_somebody();
+        repository
+    }
+
+    /// A clone, with further arguments of `git clone`.
+    pub fn cloned(from: &Self, arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("clone");
+        let mut command = Command::new("git");
+        command.args(["clone", "--quiet"]).args(arguments).arg(format!("file://{}", from.path.display())).arg(&path);
+        assert!(command.status().expect("git runs").success());
+        let clone = Self { _directory: directory, path };
+        clone.be_somebody();
+        clone
+    }
+
+    fn be_somebody(&self) {
+        for (name, value) in [("user.name", "tests"), ("user.email", "tests@example.com"), ("commit.gpgsign", "false")]
+        {
+            self.git(&["config", name, value]);
+        }
+    }
+
+    /// Runs git; its output.
+    pub fn git(&self, arguments: &[&str]) -> String {
+        let output = Command::new("git").arg("-C").arg(&self.path).args(arguments).output().expect("git runs");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned()
+    }
+
+    /// Writes a file.
+    pub fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.path.join(path);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+        std::fs::write(path, content).expect("written");
+    }
+
+    /// Writes a version folder with YAML in it.
+    pub fn version(&self, policy: &str, label: &str, content: &str) {
+        self.metadata(policy, label);
+        self.write(format!("policies/{policy}/v{label}/policy-definition.yaml"), content);
+    }
+
+    /// Writes the metadata of a version.
+    pub fn metadata(&self, policy: &str, label: &str) {
+        let metadata = serde_json::json!({"name": policy, "version": label, "displayName": "any", "others": [1]});
+        self.write(format!("policies/{policy}/v{label}/metadata.json"), metadata.to_string());
+    }
+
+    /// Removes a file or a folder.
+    pub fn remove(&self, path: &str) {
+        let path = self.path.join(path);
+        if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }.expect("removed");
+    }
+
+    /// Commits everything but `.state`; the commit.
+    pub fn commit(&self) -> String {
+        self.git(&["add", "--all", "--", ".", ":!.state"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", "a change"]);
+        self.head()
+    }
+
+    /// The commit that HEAD names.
+    pub fn head(&self) -> String {
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// A release, ready to run.
+    pub fn command(&self, hub: &Hub, arguments: &[&str]) -> Command {
+        self.on(hub.cli(), arguments)
+    }
+
+    fn on(&self, mut command: Command, arguments: &[&str]) -> Command {
+        command.env_remove("GITHUB_STEP_SUMMARY").current_dir(&self.path).stdin(Stdio::null());
+        command.args(["release", "--output", "json"]).args(arguments);
+        command
+    }
+
+    /// Releases.
+    pub fn release(&self, hub: &Hub, arguments: &[&str]) -> Ended {
+        Ended::of(&self.command(hub, arguments).output().expect("it runs"))
+    }
+
+    /// Releases with another `--output`, or without a server.
+    pub fn run(&self, mut command: Command, arguments: &[&str]) -> Ended {
+        command.env_remove("GITHUB_STEP_SUMMARY").current_dir(&self.path).stdin(Stdio::null());
+        Ended::of(&command.arg("release").args(arguments).output().expect("it runs"))
+    }
+
+    /// Releases to where no server is.
+    pub fn release_to_nobody(&self, arguments: &[&str]) -> Ended {
+        let mut command = binary();
+        // A port that was free a moment ago, and that nobody is given again so soon.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        command.env("POLICYHUB_SERVER", format!("http://127.0.0.1:{port}"));
+        Ended::of(&self.on(command, arguments).output().expect("it runs"))
+    }
+
+    /// `baseline.sha`, empty without one.
+    pub fn baseline(&self) -> String {
+        std::fs::read_to_string(self.path.join(".state/baseline.sha")).unwrap_or_default().trim().to_owned()
+    }
+
+    /// `delivered.json`, null without one.
+    pub fn delivered(&self) -> Value {
+        match std::fs::read(self.path.join(".state/delivered.json")) {
+            Ok(bytes) => serde_json::from_slice(&bytes).expect("whole, whenever it is read"),
+            Err(_) => Value::Null,
+        }
+    }
+
+    /// The names in `delivered.json`.
+    pub fn delivered_names(&self) -> Vec<String> {
+        self.delivered()["versions"].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
+    }
+}
