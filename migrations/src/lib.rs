@@ -11,6 +11,7 @@ mod dialect;
 mod m20261121_000001_lifecycle;
 mod m20261121_000002_watch_plane;
 mod m20261122_000003_authority;
+mod m20261122_000004_imports;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_lifecycle::Migration),
             Box::new(m20261121_000002_watch_plane::Migration),
             Box::new(m20261122_000003_authority::Migration),
+            Box::new(m20261122_000004_imports::Migration),
         ]
     }
 }

@@ -29,7 +29,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::DuplicateTarget
         | Reason::InvalidPageToken
         | Reason::InvalidSchema
-        | Reason::RequestIdReused => Code::InvalidArgument,
+        | Reason::RequestIdReused
+        | Reason::ImportRefused => Code::InvalidArgument,
         Reason::TokenMissing
         | Reason::TokenMalformed
         | Reason::TokenExpired
@@ -64,7 +65,9 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LastAdmin
         | Reason::KeyNotReady
         | Reason::KeyStateWrong
-        | Reason::StoreInDoubt => Code::FailedPrecondition,
+        | Reason::StoreInDoubt
+        | Reason::NamespaceNotEmpty
+        | Reason::ImportUnfinished => Code::FailedPrecondition,
         Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange | Reason::DigestMismatch => {
             Code::Aborted
         }

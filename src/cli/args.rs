@@ -10,7 +10,7 @@ use super::look::Color;
 use super::output::Format;
 use super::{
     abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
-    keys,
+    import,     keys,
 };
 use super::{completions, man};
 use super::{
@@ -93,6 +93,7 @@ pub enum Command {
     Convergence(convergence::Arguments),
     Verify(verify::Arguments),
     Export(export::Arguments),
+    Import(import::Arguments),
     Release(release::Arguments),
     /// Namespaces: create, list, show, update
     #[command(subcommand)]
@@ -241,6 +242,7 @@ mod tests {
             "verify --log team-a --jwks k --seal-jwks s",
             "verify --log --from f --expect-head 1:2:0000000000000000000000000000000000000000000000000000000000000000",
             "export team-a --out f",
+            "import f --into team-a --create --dry-run",
             "keys list --seal-jwks",
             "namespace create team-a --description x",
             "namespace list",

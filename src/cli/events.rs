@@ -26,6 +26,10 @@ pub struct Arguments {
     /// Newest first
     #[arg(long)]
     newest: bool,
+    /// The history that was imported instead; 2: what that store had imported before
+    #[arg(long, value_name = "POSITION", num_args = 0..=1, default_value_t = 0, default_missing_value = "1",
+          hide_default_value = true, conflicts_with = "policy")]
+    imported: i64,
 }
 
 /// Runs it.
@@ -42,6 +46,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             after_revision: arguments.after,
             newest_first: arguments.newest,
             start_time: None,
+            import_position: arguments.imported,
         };
         let page = session.client.list_events(request).await?;
         Ok((page.events, page.next_page_token))

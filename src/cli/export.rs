@@ -1,4 +1,4 @@
-//! `policyhub export`: a namespace's log and published versions in a file, to be verified anywhere.
+//! `policyhub export`: a namespace's log, rows and versions in a file, to be verified anywhere and imported elsewhere.
 
 use std::fs::{File, remove_file, rename};
 use std::io::BufWriter;
@@ -14,10 +14,10 @@ use super::session::Session;
 use super::verify_log::trust;
 use crate::client::durable::sync_directory_of;
 use crate::client::name::NamespaceId;
-use crate::client::signing::chain::LogCheck;
-use crate::client::{ArchiveWriter, Read, read_log};
+use crate::client::signing::chain::{LogCheck, Trust};
+use crate::client::{ArchiveWriter, Read, ReadError, read_archive};
 
-/// Write the log and the published versions of a namespace to a file
+/// Write a namespace to a file: its log, its settings, its versions and their contents
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub export team-a --out team-a.jsonl\n  \
                         policyhub verify --log --from team-a.jsonl")]
@@ -61,20 +61,38 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     Ok(())
 }
 
+/// Tries while others write: what is read page by page must be of one head.
+const TRIES_MAX: u32 = 5;
+
 async fn write(session: &Session, namespace: &NamespaceId, path: &Path) -> anyhow::Result<LogCheck> {
     let trust = trust(session, (None, None)).await?;
+    for _ in 1..TRIES_MAX {
+        match write_once(session, namespace, path, &trust).await {
+            Err(error) if matches!(error.downcast_ref(), Some(ReadError::Moved)) => {}
+            done => return done,
+        }
+    }
+    write_once(session, namespace, path, &trust).await
+}
+
+async fn write_once(
+    session: &Session,
+    namespace: &NamespaceId,
+    path: &Path,
+    trust: &Trust,
+) -> anyhow::Result<LogCheck> {
     let failed = || format!("failed to write {}", path.display());
     let file = File::create(path).with_context(failed)?;
-    let mut archive = ArchiveWriter::new(BufWriter::new(file), &trust, namespace).with_context(failed)?;
-    let mut check = LogCheck::new(trust, namespace.clone());
+    let mut archive = ArchiveWriter::new(BufWriter::new(file), trust, namespace).with_context(failed)?;
+    let mut check = LogCheck::new(trust.clone(), namespace.clone());
     let progress = Progress::counting("events");
-    let read = read_log(&session.client, namespace, &mut check, |read| {
+    let read = read_archive(&session.client, namespace, &mut check, |read| {
         if let Read::Progress(events) = read {
             progress.set(events.unsigned_abs());
         }
         archive.add(&read)
     });
-    read.await.context("failed to read the log")?;
+    read.await.context("failed to read the namespace")?;
     let file = archive.end().with_context(failed)?.into_inner().map_err(std::io::IntoInnerError::into_error);
     file.and_then(|file| file.sync_all()).with_context(failed)?;
     Ok(check)

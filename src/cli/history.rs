@@ -137,7 +137,7 @@ fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> 
         if version.active { "*".to_owned() } else { String::new() },
         version.version.to_string(),
         text::line(&version.label),
-        text::state(version.state).to_owned(),
+        state(version),
         text::shortened(&version.author, WHO_MAX_CHARS),
         text::time(last.when.as_ref()),
         text::age(last.when.as_ref(), now_seconds),
@@ -145,6 +145,12 @@ fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> 
         text::shortened(last.why, WORDS_MAX_CHARS),
         text::shortened(&version.change_note, WORDS_MAX_CHARS),
     ]
+}
+
+/// The state, and whether another store published it.
+fn state(version: &pb::Version) -> String {
+    let imported = if version.origin_manifests.is_empty() { "" } else { " (imported)" };
+    format!("{}{imported}", text::state(version.state))
 }
 
 #[cfg(test)]

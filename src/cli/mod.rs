@@ -27,6 +27,7 @@ mod epoch;
 mod events;
 mod export;
 mod history;
+mod import;
 mod keys;
 mod look;
 mod man;

@@ -138,7 +138,20 @@ async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
     let request = pb::GetNamespaceRequest { name: arguments.id.name() };
     let response = session.client.get_namespace(request).await;
     let response = response.with_context(|| format!("failed to show namespace {}", arguments.id))?;
-    session.output.print(&response, |response| table(response.namespace.as_slice()))
+    session.output.print(&response, |response| {
+        let namespace = response.namespace.as_slice();
+        table(namespace) + &namespace.iter().flat_map(|namespace| &namespace.imports).map(imported).collect::<String>()
+    })
+}
+
+/// Where a history is from.
+fn imported(import: &pb::NamespaceImport) -> String {
+    let source = import.source.clone().unwrap_or_default();
+    let head = source.head.unwrap_or_default();
+    let (place, from, store) = (import.position, short(&source.namespace), text::line(&source.store));
+    let by = text::line(&import.importer);
+    let unfinished = if import.finished { "" } else { ", not finished" };
+    format!("imported {place}: {from} of store {store} up to {}:{}, by {by}{unfinished}\n", head.epoch, head.revision)
 }
 
 async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {

@@ -13,11 +13,11 @@ use super::args::Cli;
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "The life of a version",
-        &["draft", "stage", "approve", "reject", "publish", "activate", "rollback", "deactivate", "abandon"],
+        &["draft", "stage", "approve", "reject", "publish", "activate", "rollback", "deactivate", "abandon", "release"],
     ),
     ("Looking", &["active", "history", "show", "diff", "report", "events"]),
-    ("Watching", &["watch", "subscribers", "convergence", "run"]),
-    ("Proving", &["verify", "export"]),
+    ("Watching", &["watch", "agent", "subscribers", "convergence", "run"]),
+    ("Proving and moving", &["verify", "export", "import"]),
     ("Administering", &["namespace", "policy", "role", "token", "keys"]),
     ("The server", &["serve", "migrate", "epoch", "config"]),
     ("The shell", &["completions", "man"]),
@@ -39,6 +39,7 @@ Exit codes:
   0  done
   1  failed: the line `error:` on stderr says what, ends with the reason in brackets, and `next:` says what to do
   2  the command line is wrong
+  3  a release is partial: what is left is kept for the next one
 
 Data goes to stdout, everything else to stderr. --output json prints each answer as one JSON document.
 

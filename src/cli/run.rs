@@ -10,7 +10,7 @@ use super::output::say;
 use super::session::Session;
 use super::{
     abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
-    keys,
+    import,     keys,
 };
 use super::{completions, man, overview};
 use super::{
@@ -106,6 +106,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Subscribers(arguments) => subscribers::run(session, arguments).await,
         Command::Convergence(arguments) => convergence::run(session, arguments).await,
         Command::Export(arguments) => export::run(session, arguments).await,
+        Command::Import(arguments) => import::run(session, arguments).await,
         Command::Run(command) => runs::run(session, command).await,
         Command::Role(command) => role::run(session, command).await,
         Command::Namespace(command) => namespace::run(session, command).await,

@@ -30,7 +30,7 @@ pub fn head(text: &str) -> Result<Head, String> {
 }
 
 /// The other way round.
-fn written(head: Head) -> String {
+pub fn written(head: Head) -> String {
     format!("{}:{}:{}", head.cursor.epoch, head.cursor.revision, crate::client::hex(&head.hash))
 }
 

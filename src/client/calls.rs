@@ -100,6 +100,7 @@ reads!(admin {
     list_role_bindings(ListRoleBindingsRequest) -> ListRoleBindingsResponse, "Who has which role.";
     list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse,
         "The public keys that bundles, statements, checkpoints and seals are verified with.";
+    export_rows(ExportRowsRequest) -> ExportRowsResponse, "The rows of a namespace, as the bytes its log proves.";
 });
 
 mutations!(admin {
@@ -113,6 +114,8 @@ mutations!(admin {
         "Makes a prepared key the one that signs.";
     revoke_signing_key(RevokeSigningKeyRequest) -> RevokeSigningKeyResponse, "Ends trust in a key.";
     revoke_token(RevokeTokenRequest) -> RevokeTokenResponse, "Ends tokens before their time.";
+    import_namespace(ImportNamespaceRequest) -> ImportNamespaceResponse,
+        "Takes a part of another store's history in.";
 });
 
 impl Client {

@@ -9,6 +9,7 @@ use super::error::ClientError;
 use crate::api::pb;
 use crate::domain::event::{Cursor, Event};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
+use crate::domain::row::Row;
 use crate::signing::chain::LogCheck;
 
 /// Events and versions asked for at once.
@@ -24,6 +25,9 @@ pub enum ReadError {
     /// The server sent what is no event.
     #[error("the server sent an event that can't be read, after revision {0}")]
     Event(i64),
+    /// Somebody wrote while it was read.
+    #[error("the namespace changed while it was read")]
+    Moved,
     /// What was read could not be kept.
     #[error("failed to write: {0}")]
     Write(#[from] std::io::Error),
@@ -34,21 +38,28 @@ pub enum ReadError {
 pub enum Read<'a> {
     /// An event.
     Event(&'a Event),
-    /// A published version: policy, number, manifest and content.
-    Version(&'a PolicyId, i64, &'a str, &'a [u8]),
+    /// The bytes of a row of policies, reports or imports.
+    Row(&'a [u8]),
+    /// A version.
+    Version {
+        /// The bytes of its row.
+        row: &'a [u8],
+        /// Its manifest; empty when it is not published.
+        manifest: &'a str,
+        /// Its content.
+        content: &'a [u8],
+    },
+    /// An event of the imported history at a position.
+    Imported(i64, &'a Event),
     /// A page ended: how many events were read.
     Progress(i64),
 }
 
-/// Reads the log of a namespace to its end, then every version that it published, into `check`; `also` sees all of it.
-///
-/// # Errors
-/// The first call that fails.
-pub async fn read_log(
+async fn read_events(
     client: &Client,
     namespace: &NamespaceId,
     check: &mut LogCheck,
-    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+    also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     let mut request =
         pb::ListEventsRequest { parent: namespace.name(), page_size: PAGE_EVENTS, ..pb::ListEventsRequest::default() };
@@ -61,10 +72,23 @@ pub async fn read_log(
         }
         also(Read::Progress(check.events))?;
         if page.next_page_token.is_empty() {
-            break;
+            return Ok(());
         }
         request.page_token = page.next_page_token;
     }
+}
+
+/// Reads the log of a namespace to its end, then every version that it published, into `check`; `also` sees all of it.
+///
+/// # Errors
+/// The first call that fails.
+pub async fn read_log(
+    client: &Client,
+    namespace: &NamespaceId,
+    check: &mut LogCheck,
+    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+) -> Result<(), ReadError> {
+    read_events(client, namespace, check, &mut also).await?;
     let published: BTreeSet<(PolicyId, i64)> = check.published().cloned().collect();
     let policies: BTreeSet<&PolicyId> = published.iter().map(|(policy, _)| policy).collect();
     for policy in policies {
@@ -83,7 +107,6 @@ pub async fn read_log(
                 if published.contains(&(policy.clone(), version.version)) {
                     check.content(&version.content);
                     check.manifest(policy, version.version, &version.manifest);
-                    also(Read::Version(policy, version.version, &version.manifest, &version.content))?;
                 }
             }
             if page.next_page_token.is_empty() {
@@ -94,6 +117,85 @@ pub async fn read_log(
     }
     check.end();
     Ok(())
+}
+
+/// Reads all that an archive has: the log, the rows and versions as of its end, and what was imported.
+///
+/// # Errors
+/// The first call that fails; `Moved` when somebody wrote meanwhile: begin again.
+pub async fn read_archive(
+    client: &Client,
+    namespace: &NamespaceId,
+    check: &mut LogCheck,
+    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+) -> Result<(), ReadError> {
+    read_events(client, namespace, check, &mut also).await?;
+    let head = check.head().cursor;
+    let mut request =
+        pb::ExportRowsRequest { parent: namespace.name(), page_size: PAGE_VERSIONS, page_token: String::new() };
+    let mut imports = Vec::new();
+    loop {
+        let page = client.export_rows(request.clone()).await?;
+        let read = page.head.unwrap_or_default();
+        // The head of an empty log has the epoch of the store.
+        if read.revision != head.revision {
+            return Err(ReadError::Moved);
+        }
+        for pb::ExportedRow { row: bytes, manifest, content } in page.rows {
+            let table = Row::read(&bytes).map(|row| (row.int("position"), row.key(), row.table));
+            match table {
+                Some((_, _, table)) if table == "versions" => {
+                    check.content(&content);
+                    check.version(&bytes, &manifest);
+                    also(Read::Version { row: &bytes, manifest: &manifest, content: &content })?;
+                }
+                // The checks of what is not published run again where it goes.
+                Some((_, Some(key), table)) if table == "reports" && !check.carries_report(&key) => {}
+                Some((position, _, table)) => {
+                    check.row(&bytes);
+                    imports.extend(position.filter(|_| table == "imports"));
+                    also(Read::Row(&bytes))?;
+                }
+                None => check.findings.add(0, "", "the server sent a row that can't be read"),
+            }
+        }
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        request.page_token = page.next_page_token;
+    }
+    for position in imports {
+        read_imported(client, namespace, position, &mut also).await?;
+    }
+    check.end();
+    check.end_rows();
+    Ok(())
+}
+
+async fn read_imported(
+    client: &Client,
+    namespace: &NamespaceId,
+    position: i64,
+    also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
+) -> Result<(), ReadError> {
+    let mut request = pb::ListEventsRequest {
+        parent: namespace.name(),
+        page_size: PAGE_EVENTS,
+        import_position: position,
+        ..pb::ListEventsRequest::default()
+    };
+    loop {
+        let page = client.list_events(request.clone()).await?;
+        for each in page.events {
+            let source = NamespaceId::parse_name("namespace", &each.namespace).map_err(|_| ReadError::Event(0))?;
+            let each = event(&source, each).ok_or(ReadError::Event(0))?;
+            also(Read::Imported(position, &each))?;
+        }
+        if page.next_page_token.is_empty() {
+            return Ok(());
+        }
+        request.page_token = page.next_page_token;
+    }
 }
 
 /// An event as it came; nothing of it is believed yet.

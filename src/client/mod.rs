@@ -24,12 +24,12 @@ mod cache;
 mod snapshot;
 
 pub use active_set::{ActiveSet, ActiveSetOptions, Change};
-pub use archive::{ArchiveCheck, ArchiveError, ArchiveWriter, verify_archive};
+pub use archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, verify_archive};
 pub use bundle::ActivePolicy;
 pub use channel::{Client, ClientIdentity};
 pub use error::ClientError;
 pub use keys::{log_keys, seal_keys, trusted_keys};
-pub use log::{Read, ReadError, read_log};
+pub use log::{Read, ReadError, read_archive, read_log};
 pub use offline::verify_saved;
 pub use refusal::Refusal;
 pub use retry::new_request_id;

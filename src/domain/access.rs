@@ -219,6 +219,9 @@ rpcs! {
         RevokeSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
         RevokeToken => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
         VerifyLog => Needs::InNamespace(Permission::Read), Rate::Read;
+        ExportRows => Needs::InNamespace(Permission::Read), Rate::Read;
+        // Brings published versions and their settings past all checks.
+        ImportNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
     }
 }
 

@@ -252,7 +252,7 @@ pub struct VersionFilter {
 }
 
 /// Which events a list holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventFilter {
     /// Only events about this policy.
     pub policy: Option<PolicyId>,

@@ -20,6 +20,7 @@ pub enum Reason {
     InvalidPageToken,
     InvalidSchema,
     RequestIdReused,
+    ImportRefused,
     // Fix who you are.
     TokenMissing,
     TokenMalformed,
@@ -60,6 +61,8 @@ pub enum Reason {
     KeyNotReady,
     KeyStateWrong,
     StoreInDoubt,
+    NamespaceNotEmpty,
+    ImportUnfinished,
     // Look again, then decide.
     EtagMismatch,
     ExpectedActiveMismatch,
@@ -95,6 +98,7 @@ impl Reason {
         Reason::InvalidPageToken,
         Reason::InvalidSchema,
         Reason::RequestIdReused,
+        Reason::ImportRefused,
         Reason::TokenMissing,
         Reason::TokenMalformed,
         Reason::TokenExpired,
@@ -131,6 +135,8 @@ impl Reason {
         Reason::KeyNotReady,
         Reason::KeyStateWrong,
         Reason::StoreInDoubt,
+        Reason::NamespaceNotEmpty,
+        Reason::ImportUnfinished,
         Reason::EtagMismatch,
         Reason::ExpectedActiveMismatch,
         Reason::ConcurrentChange,

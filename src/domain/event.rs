@@ -45,6 +45,7 @@ pub enum EventKind {
     RevokeSigningKey,
     Resign,
     RevokeToken,
+    ImportNamespace,
 }
 
 /// One pointer moved.
@@ -210,6 +211,7 @@ impl EventKind {
             Self::RevokeSigningKey => "REVOKE_SIGNING_KEY",
             Self::Resign => "RESIGN",
             Self::RevokeToken => "REVOKE_TOKEN",
+            Self::ImportNamespace => "IMPORT_NAMESPACE",
         }
     }
 }

@@ -91,6 +91,12 @@ pub const REVOCATIONS_MAX: u64 = 100_000;
 pub const FINDINGS_MAX: usize = 100;
 /// Longest line of an archive: a content in base64, or an event with the largest schema of a policy in it.
 pub const ARCHIVE_LINE_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Largest part of an import: the largest line of an archive fits, and its JSON is never asked for.
+pub const IMPORT_REQUEST_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Most items of one part of an import. More: the event that names the rows they wrote gets long.
+pub const IMPORT_ITEMS_MAX: usize = 200;
+/// Stores a namespace may have come through. Each has its events beside those of the others.
+pub const IMPORT_POSITIONS_MAX: i64 = 16;
 /// Longest text of a finding: what a hand wrote into a row may be of any length.
 pub const FINDING_MAX_CHARS: usize = 256;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.

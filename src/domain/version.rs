@@ -73,6 +73,9 @@ pub struct Version {
     pub stage_time: Option<Micros>,
     /// When it was published.
     pub publish_time: Option<Micros>,
+    /// Manifests of the stores it was imported from, the nearest first. Empty: it was made here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub origin_manifests: Vec<String>,
 }
 
 impl VersionState {

@@ -32,7 +32,10 @@ impl AdminService for AdminHandler {
         self.0.read(&asked).await?;
         let id = request::namespace("name", &asked.get_ref().name).map_err(status)?;
         let found = self.0.service.get_namespace(&id).await.map_err(status)?;
-        Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(response::namespace(found)) }))
+        let imports = self.0.service.imports(&id).await.map_err(status)?;
+        let imports = imports.into_iter().map(response::namespace_import).collect();
+        let namespace = pb::Namespace { imports, ..response::namespace(found) };
+        Ok(Response::new(pb::GetNamespaceResponse { namespace: Some(namespace) }))
     }
 
     async fn list_namespaces(&self, asked: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
@@ -133,5 +136,16 @@ impl AdminService for AdminHandler {
         let (namespace, after) = request::verify_log(asked.get_ref()).map_err(status)?;
         let verdict = self.0.service.verify_log(&namespace, after).await.map_err(status)?;
         Ok(Response::new(response::verdict(verdict)))
+    }
+
+    async fn export_rows(&self, asked: Request<pb::ExportRowsRequest>) -> Answer<pb::ExportRowsResponse> {
+        self.rows(asked).await
+    }
+
+    async fn import_namespace(
+        &self,
+        asked: Request<pb::ImportNamespaceRequest>,
+    ) -> Answer<pb::ImportNamespaceResponse> {
+        self.import(asked).await
     }
 }

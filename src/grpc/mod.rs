@@ -3,6 +3,7 @@
 //! Never sees the store. A handler that needs a decision is in the wrong room.
 
 mod admin;
+mod archives;
 pub mod authenticate;
 mod authority;
 mod bindings;

@@ -185,10 +185,17 @@ impl PolicyService for PolicyHandler {
     async fn list_events(&self, asked: Request<pb::ListEventsRequest>) -> Answer<pb::ListEventsResponse> {
         self.0.read(&asked).await?;
         let asked = request::list_events(asked.get_ref()).map_err(status)?;
-        let found = self.0.service.list_events(&asked.namespace, &asked.page, &asked.filter).await.map_err(status)?;
+        let (service, namespace, position) = (&self.0.service, &asked.namespace, asked.import_position);
+        let found = if position > 0 {
+            service.list_imported_events(namespace, position, &asked.page, &asked.filter).await
+        } else {
+            service.list_events(namespace, &asked.page, &asked.filter).await
+        };
+        let found = found.map_err(status)?;
         let key = found.last().map(|(event, _)| event.cursor.revision.to_string());
         let next_page_token = asked.list.next(found.len() == asked.page.size as usize, key);
-        let events = found.into_iter().map(|(event, payload)| response::event(event, payload)).collect();
+        let written = if position > 0 { response::imported_event } else { response::event };
+        let events = found.into_iter().map(|(event, payload)| written(event, payload)).collect();
         Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
     }
 }

@@ -13,7 +13,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use crate::api::status::status;
-use crate::domain::limits::{REQUEST_MAX_BYTES, SCHEMA_MAX_BYTES};
+use crate::domain::limits::{IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES, SCHEMA_MAX_BYTES};
 use crate::domain::{Error, Reason};
 
 /// The packages whose requests are counted; every method in them takes one message.
@@ -39,6 +39,7 @@ impl RequestLimitLayer {
         Some(match path.strip_prefix(OURS)? {
             "v1.PolicyService/Draft" => self.content_max_bytes + REQUEST_MAX_BYTES,
             "v1.PolicyService/CreatePolicy" | "v1.PolicyService/UpdatePolicy" => SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES,
+            "v1.AdminService/ImportNamespace" => IMPORT_REQUEST_MAX_BYTES,
             _ => REQUEST_MAX_BYTES,
         })
     }

@@ -34,7 +34,7 @@ use crate::api::pb::sync_service_server::SyncServiceServer;
 use crate::api::status::status;
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
-use crate::domain::limits::{CONTENT_MAX_BYTES, REQUEST_MAX_BYTES};
+use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::deadline::DeadlineLayer;
@@ -214,7 +214,7 @@ fn add_services(routes: Routes, service: &Arc<Service>, recheck: Recheck, watch:
     let policy = PolicyServiceServer::new(PolicyHandler(handler.clone())).max_decoding_message_size(policy_limit);
     let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch, recheck })
         .max_decoding_message_size(REQUEST_MAX_BYTES);
-    let admin = AdminServiceServer::new(AdminHandler(handler)).max_decoding_message_size(REQUEST_MAX_BYTES);
+    let admin = AdminServiceServer::new(AdminHandler(handler)).max_decoding_message_size(IMPORT_REQUEST_MAX_BYTES);
     routes.add_service(policy).add_service(sync).add_service(admin)
 }
 

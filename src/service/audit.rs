@@ -170,6 +170,7 @@ impl Service {
             }
         }
         self.compare_namespace(tx, namespace, check).await?;
+        self.compare_imports(tx, namespace, check).await?;
         self.compare_bundles(tx, namespace, check).await?;
         Ok(rows)
     }

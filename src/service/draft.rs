@@ -163,6 +163,7 @@ impl Service {
             create_time: context.now,
             stage_time: None,
             publish_time: None,
+            origin_manifests: Vec::new(),
         };
         self.admit_version(&write.tx, &version)?;
         write.tx.insert_content(&version.digest, &request.content).await?;

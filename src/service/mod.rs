@@ -7,6 +7,7 @@ mod activate;
 mod active;
 mod approve;
 mod audit;
+mod audit_imports;
 mod binding;
 mod bootstrap;
 mod check;
@@ -16,6 +17,10 @@ mod deactivate;
 mod draft;
 mod epoch;
 mod events;
+mod export;
+mod import;
+mod import_items;
+mod import_log;
 mod key_follow;
 mod key_view;
 mod keys;
@@ -38,11 +43,13 @@ mod verify;
 mod watch;
 mod write;
 
+pub use crate::store::RowKey;
 pub use active::Active;
 pub use bootstrap::{FIRST_ADMIN, Readiness};
 pub use context::Context;
 pub use convergence::Converged;
 pub use epoch::{Bump, Bumped, bump_epoch};
+pub use export::{RowWithContent, RowsPage};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use meters::StreamPlace;
 pub use query::{Difference, VersionWithContent};
@@ -71,6 +78,7 @@ pub struct Service {
     revoking: token::Revoking,
     following: key_follow::Following,
     audits: audit::Audits,
+    sources: import_log::Sources,
     content_max_bytes: usize,
 }
 
@@ -86,7 +94,7 @@ impl Service {
         content_max_bytes: usize,
     ) -> Self {
         let (places, access, waits, checkers) = Default::default();
-        let (break_glass, revoking, following, audits) = Default::default();
+        let (break_glass, revoking, following, audits, sources) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -102,6 +110,7 @@ impl Service {
             revoking,
             following,
             audits,
+            sources,
             content_max_bytes,
         }
     }

@@ -244,7 +244,37 @@ impl Service {
                 }
             }
         }
+        if versions.iter().any(|version| !version.origin_manifests.is_empty()) {
+            self.add_imported(tx, namespace, versions, &mut proven).await?;
+        }
         Ok(proven)
+    }
+
+    /// Adds those versions of which a sealed event says that they were imported as published, with this digest.
+    async fn add_imported(
+        &self,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        versions: &[Version],
+        proven: &mut BTreeSet<Target>,
+    ) -> Result<()> {
+        let Some(import) = tx.imports(namespace).await?.into_iter().next() else { return Ok(()) };
+        for event in tx.events_of_import(namespace, import.create_time, import.update_time).await? {
+            let Ok(payload) = self.signer.event(&event) else { continue };
+            let published = payload.versions.iter().filter(|change| change.state == VersionState::Published);
+            for change in published.filter(|_| payload.kind == EventKind::ImportNamespace) {
+                let same = |version: &Version| {
+                    !version.origin_manifests.is_empty()
+                        && version.policy.policy == change.policy
+                        && version.number == change.version
+                        && version.digest == change.digest
+                };
+                if versions.iter().any(same) {
+                    proven.insert((change.policy.clone(), change.version));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

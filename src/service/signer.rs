@@ -12,7 +12,7 @@ use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::Trust;
-use crate::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
+use crate::signing::payload::{Checkpoint, Manifest, Origin, Statement, StatementChange};
 use crate::signing::{
     KeySet, KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW,
     active_set_digest, digest_of, not_held, seal,
@@ -110,6 +110,12 @@ impl Signer {
         self.sign(TYP_BUNDLE, &self.describe(version, publisher, now).to_bytes()?)
     }
 
+    /// The manifest of a version that another store published, by the publisher it names.
+    pub(super) fn imported_manifest(&self, version: &Version, origin: Origin, now: Micros) -> Result<String> {
+        let described = self.describe(version, &version.publisher, now);
+        self.sign(TYP_BUNDLE, &Manifest { origin: Some(origin), ..described }.to_bytes()?)
+    }
+
     /// The manifest of a draft served by fallback: its own `typ`, so that nobody takes it for a bundle.
     pub(super) fn preview(&self, version: &Version, asked_by: &str, now: Micros) -> Result<String> {
         self.sign(TYP_PREVIEW, &self.describe(version, asked_by, now).to_bytes()?)
@@ -128,6 +134,7 @@ impl Signer {
             author: version.author.clone(),
             publisher: publisher.to_owned(),
             iat: now.seconds(),
+            origin: None,
         }
     }
 

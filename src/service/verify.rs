@@ -44,6 +44,7 @@ impl Signer {
             Ok(manifest) => manifest,
             Err(error) => return broken(format!("its manifest does not verify: {error}")),
         };
+        let origin = version.origin_manifests.first().map(|origin| digest_of(origin.as_bytes()));
         let same = manifest.store == self.store()
             && manifest.namespace == version.policy.namespace
             && manifest.policy == version.policy.policy
@@ -53,7 +54,8 @@ impl Signer {
             && manifest.label == version.label.as_ref().map(ToString::to_string)
             && manifest.content_type == version.content_type
             && manifest.author == version.author
-            && manifest.publisher == version.publisher;
+            && manifest.publisher == version.publisher
+            && manifest.origin.as_ref().map(|origin| &origin.manifest) == origin.as_ref();
         if same { Ok(manifest) } else { broken("its row says something else than its manifest".to_owned()) }
     }
 }

@@ -136,10 +136,32 @@ impl<'a> Call<'a> {
     }
 }
 
+/// What may change a namespace while its import is not finished: what brings no policy and no version.
+fn may_interrupt_import(kind: EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::ImportNamespace
+            | EventKind::CreateRoleBinding
+            | EventKind::DeleteRoleBinding
+            | EventKind::Resign
+            | EventKind::BumpEpoch
+    )
+}
+
 impl Write<'_> {
+    /// The namespace that is locked.
+    pub(super) fn namespace(&self) -> &NamespaceId {
+        &self.namespace
+    }
+
     /// Signs, chains and appends the event of this write.
     pub(super) async fn record(&mut self, change: Change) -> Result<Recorded> {
         let context = self.call.context;
+        if self.tx.is_importing() && !may_interrupt_import(change.kind) {
+            let name = self.namespace.name();
+            let message = format!("an import into {name} is not finished; finish it first");
+            return Err(Error::new(Reason::ImportUnfinished, message).about(name));
+        }
         if context.delivery.validate_only {
             return Ok(Recorded { cursor: None, statement: String::new() });
         }

@@ -71,6 +71,8 @@ pub struct LogCheck {
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
     pub rows: BTreeMap<(String, String), Written>,
+    /// Rows that came with it.
+    carried: BTreeSet<(String, String)>,
     /// What does not hold.
     pub findings: Findings,
 }
@@ -147,8 +149,15 @@ impl LogCheck {
             pointers: BTreeMap::new(),
             versions: BTreeMap::new(),
             rows: BTreeMap::new(),
+            carried: BTreeSet::new(),
             findings: Findings::default(),
         }
+    }
+
+    /// Whose log it is.
+    #[must_use]
+    pub fn namespace(&self) -> &NamespaceId {
+        &self.namespace
     }
 
     /// The last event that was seen, as it is stored.
@@ -290,6 +299,8 @@ impl LogCheck {
         self.expected = remembered;
     }
 }
+
+mod rows;
 
 #[cfg(test)]
 #[cfg(feature = "server")]

@@ -38,6 +38,20 @@ pub struct Manifest {
     pub publisher: String,
     /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
+    /// Where it was imported from; absent when it was made here. Author and publisher are that store's word then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// The manifest that an imported version came with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Id of the store that signed it.
+    pub store: String,
+    /// What the namespace was called there.
+    pub namespace: String,
+    /// Digest of the manifest, compact JWS.
+    pub manifest: Digest,
 }
 
 /// The statement of an activation: at (epoch, revision) these policies point to these digests.

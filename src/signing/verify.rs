@@ -83,6 +83,7 @@ mod tests {
             author: "a".to_owned(),
             publisher: "b".to_owned(),
             iat: 1,
+            origin: None,
         };
         jws::sign(TYP_BUNDLE, &manifest.to_bytes().expect("bytes"), key).expect("a token")
     }

@@ -11,8 +11,8 @@ use sea_orm::{
 };
 
 use super::entity::{
-    approvals, events, manifests, namespaces, pointer_changes, policies, reports, revoked_tokens, role_bindings,
-    signing_keys, versions,
+    approvals, events, imports, manifests, namespaces, pointer_changes, policies, reports, revoked_tokens,
+    role_bindings, signing_keys, versions,
 };
 use super::error::failed;
 use super::rows;
@@ -160,6 +160,7 @@ impl ReadTx {
         self.rows_of::<reports::Entity>(Some(reports::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<approvals::Entity>(Some(approvals::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<manifests::Entity>(Some(manifests::Column::Namespace.eq(own)), take).await?;
+        self.rows_of::<imports::Entity>(Some(imports::Column::Namespace.eq(own)), take).await?;
         self.rows_of::<role_bindings::Entity>(Some(role_bindings::Column::Namespace.eq(own)), take).await?;
         if namespace.is_system() {
             self.rows_of::<namespaces::Entity>(None, take).await?;

@@ -96,6 +96,7 @@ pub(super) fn namespace_row(
         content_bytes: 0,
         etag: 1,
         create_time: now.0,
+        importing: 0,
         tag: Vec::new(),
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn word<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
         .map_err(|error| Error::data_loss(format!("unreadable {what}: {error}")))
 }
 
-fn hash(what: &str, bytes: &[u8]) -> Result<Hash> {
+pub(super) fn hash(what: &str, bytes: &[u8]) -> Result<Hash> {
     bytes.try_into().map_err(|_| Error::data_loss(format!("unreadable {what}: {} bytes", bytes.len())))
 }
 
@@ -132,6 +132,9 @@ pub(super) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
         create_time: Micros(row.create_time),
         stage_time: row.stage_time.map(Micros),
         publish_time: row.publish_time.map(Micros),
+        origin_manifests: row
+            .origin_manifests
+            .map_or_else(|| Ok(Vec::new()), |text| json("origin_manifests", &text))?,
     })
 }
 
@@ -156,6 +159,7 @@ pub(super) fn version_row(version: &Version) -> Result<versions::Model> {
         create_time: version.create_time.0,
         stage_time: version.stage_time.map(|time| time.0),
         publish_time: version.publish_time.map(|time| time.0),
+        origin_manifests: Some(&version.origin_manifests).filter(|all| !all.is_empty()).map(to_json).transpose()?,
         tag: Vec::new(),
     })
 }

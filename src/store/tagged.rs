@@ -14,6 +14,7 @@ use sea_orm::{
 use super::error::failed;
 use super::transaction::{WriteTx, update_one};
 use crate::domain::event::RowChange;
+use crate::domain::row::{Cell, RowBytes};
 use crate::domain::tag::RowTag;
 use crate::domain::{Error, Result};
 
@@ -73,31 +74,21 @@ fn is_free<E: Tagged>(column: E::Column) -> bool {
     E::FREE.iter().chain([&E::TAG]).any(|free| free.as_str() == column.as_str())
 }
 
-/// The bytes under a tag: the table, then each column by name. Every part has its length in front, so that no two rows
-/// have the same bytes. A column that is NULL is left out: one that a later schema adds changes no tag.
-fn bytes_of<E: Tagged>(row: &E::Model) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut put = |part: &[u8]| -> Result<()> {
-        let length = u32::try_from(part.len()).map_err(|_| Error::internal("a column is too long for a tag"))?;
-        bytes.extend(length.to_be_bytes());
-        bytes.extend(part);
-        Ok(())
-    };
-    put(table::<E>().as_bytes())?;
+/// The bytes under a tag. A column that is NULL is left out: one that a later schema adds changes no tag.
+pub(super) fn bytes_of<E: Tagged>(row: &E::Model) -> Result<Vec<u8>> {
+    let mut bytes = RowBytes::of(&table::<E>())?;
     for column in E::Column::iter().filter(|column| !is_free::<E>(*column)) {
-        let (kind, value) = match row.get(column) {
-            Value::Bool(Some(value)) => (b"b", vec![u8::from(value)]),
-            Value::BigInt(Some(value)) => (b"i", value.to_be_bytes().to_vec()),
-            Value::String(Some(value)) => (b"s", value.into_bytes()),
-            Value::Bytes(Some(value)) => (b"x", value),
+        let cell = match row.get(column) {
+            Value::Bool(Some(value)) => Cell::Bool(value),
+            Value::BigInt(Some(value)) => Cell::Int(value),
+            Value::String(Some(value)) => Cell::Text(value),
+            Value::Bytes(Some(value)) => Cell::Bytes(value),
             Value::Bool(None) | Value::BigInt(None) | Value::String(None) | Value::Bytes(None) => continue,
             other => return Err(Error::internal(format!("a column of a kind that has no tag: {other:?}"))),
         };
-        put(column.as_str().as_bytes())?;
-        put(kind)?;
-        put(&value)?;
+        bytes.add(column.as_str(), &cell)?;
     }
-    Ok(bytes)
+    Ok(bytes.end())
 }
 
 /// Exactly this row, by its primary key.

@@ -44,6 +44,7 @@ pub struct WriteTx {
     namespace: NamespaceId,
     head: Head,
     access_revision: i64,
+    is_importing: bool,
     quotas: Quotas,
     usage: Usage,
     /// Rows that no event names yet, by table and key.
@@ -112,9 +113,10 @@ impl Store {
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
         let (access_revision, quotas, usage) = (row.access_revision, rows::quotas(&row.settings)?, rows::usage(&row));
+        let is_importing = row.importing != 0;
         let read = ReadTx { tx, tags: self.tags() };
         let (store, namespace, written) = (self.clone(), namespace.clone(), Mutex::default());
-        Ok(WriteTx { read, store, namespace, head, access_revision, quotas, usage, written })
+        Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, quotas, usage, written })
     }
 
     /// Makes what a transaction did so, then runs `after`.
@@ -220,6 +222,12 @@ impl WriteTx {
         self.access_revision = self.head.next().revision;
         let row = namespaces::ActiveModel { access_revision: Set(self.access_revision), ..Default::default() };
         update_one(self.tx(), row, namespaces::Column::Id.eq(self.namespace.as_str())).await
+    }
+
+    /// Whether an import of the namespace was not finished when this write began.
+    #[must_use]
+    pub fn is_importing(&self) -> bool {
+        self.is_importing
     }
 
     /// What the namespace may use, as far as that was said for it, as locked.

@@ -54,6 +54,8 @@ const TABLE: &[(&str, &str)] = &[
     ("RevokeSigningKey", "store"),
     ("RevokeToken", "store"),
     ("VerifyLog", "viewer author approver publisher activator"),
+    ("ExportRows", "viewer author approver publisher activator"),
+    ("ImportNamespace", ""),
 ];
 
 const ROLES: [(&str, pb::Role); 7] = [
@@ -138,7 +140,7 @@ fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
         }
         "RecordRun" => message.set_field_by_name("policy", value(&policy)),
         "Draft" | "ListVersions" => message.set_field_by_name("parent", value(&policy)),
-        "GetNamespace" => message.set_field_by_name("name", value(place)),
+        "GetNamespace" | "ImportNamespace" => message.set_field_by_name("name", value(place)),
         "GetPolicy" | "Rollback" | "Deactivate" => message.set_field_by_name("name", value(&policy)),
         // Ends at once when it is let through: nobody resumes in epoch -1.
         "WatchActive" => {

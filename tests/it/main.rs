@@ -70,6 +70,16 @@ mod idempotency;
 #[cfg(test)]
 mod immutable;
 #[cfg(test)]
+mod import;
+#[cfg(test)]
+mod import_forged;
+#[cfg(test)]
+mod import_hostile;
+#[cfg(test)]
+mod import_keys;
+#[cfg(test)]
+mod import_tamper;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod keys_files;

@@ -28,6 +28,8 @@ const EXEMPT: &[(&str, &str, &str)] = &[
     // No rows in this history: their own tests edit them.
     ("approvals", "*", "approval_tamper edits every column"),
     ("manifests", "*", "a signature of its own says what the row does; keys has the forgeries"),
+    ("imports", "*", "import_tamper edits every column"),
+    ("imported_events", "*", "the same"),
     ("revoked_tokens", "*", "an edited row is refused; one that is gone may have been forgotten"),
 ];
 
@@ -68,12 +70,12 @@ fn is_exempt(table: &str, column: &str) -> bool {
     EXEMPT.iter().any(|(name, columns, _)| *name == table && (*columns == "*" || *columns == column))
 }
 
-fn is_sqlite(hub: &Hub) -> bool {
+pub fn is_sqlite(hub: &Hub) -> bool {
     hub.database_url.starts_with("sqlite")
 }
 
 /// Every column there is, with its kind: `text`, `integer` or `blob`, and whether it may be NULL.
-fn columns(hub: &Hub) -> Vec<(String, String, String)> {
+pub fn columns(hub: &Hub) -> Vec<(String, String, String)> {
     let sql = if is_sqlite(hub) {
         "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
          WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite_%' ORDER BY 1, 2"
@@ -98,18 +100,18 @@ fn columns(hub: &Hub) -> Vec<(String, String, String)> {
 }
 
 /// Runs SQL with triggers and foreign keys off, as a superuser can.
-fn try_edit(hub: &Hub, sql: &str) -> Result<String, String> {
+pub fn try_edit(hub: &Hub, sql: &str) -> Result<String, String> {
     let prefix = if is_sqlite(hub) { "" } else { "SET session_replication_role = replica; " };
     hub.try_tamper(&format!("{prefix}{sql}"))
 }
 
 /// The same, when it must be done.
-fn edit(hub: &Hub, sql: &str) {
+pub fn edit(hub: &Hub, sql: &str) {
     try_edit(hub, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// Takes the triggers off, and keeps a copy of each table.
-fn keep(hub: &Hub, tables: &[String]) {
+pub fn keep(hub: &Hub, tables: &[String]) {
     if is_sqlite(hub) {
         for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {
             hub.tamper(&format!("DROP TRIGGER {name}"));
@@ -121,7 +123,7 @@ fn keep(hub: &Hub, tables: &[String]) {
 }
 
 /// Makes a table what it was.
-fn restore(hub: &Hub, table: &str) {
+pub fn restore(hub: &Hub, table: &str) {
     let separator = if is_sqlite(hub) { ";;" } else { ";" };
     edit(hub, &format!("DELETE FROM {table}{separator}INSERT INTO {table} SELECT * FROM kept_{table}"));
 }
@@ -212,7 +214,7 @@ async fn history(client: &Client) {
 }
 
 /// Three things a column may become.
-fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
+pub fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
     let blob = |hex: &str| if is_sqlite(hub) { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") };
     let other = format!("(SELECT o.{column} FROM {table} o WHERE o.{column} IS NOT NULL ORDER BY 1 LIMIT 1)");
     match kind {

@@ -73,6 +73,8 @@ pub struct EventList {
     pub list: List,
     pub page: Page<i64>,
     pub filter: EventFilter,
+    /// 0: the log of this store; else the position of an imported history.
+    pub import_position: i64,
 }
 
 /// ListEvents, of a namespace or of a policy.
@@ -90,9 +92,15 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
         return Err(Error::invalid("after_revision", "must not be negative"));
     }
     let start_time = request.start_time.map(|from| time::micros("start_time", from)).transpose()?;
+    if request.import_position < 0 {
+        return Err(Error::invalid("import_position", "must not be negative"));
+    }
+    if request.import_position > 0 && (policy.is_some() || start_time.is_some()) {
+        return Err(Error::invalid("import_position", "can't be given with a policy or a start_time"));
+    }
     let filter =
         EventFilter { policy, after_revision: request.after_revision, newest_first: request.newest_first, start_time };
-    let list = List::new(&["ListEvents", &request.parent, &format!("{filter:?}")]);
+    let list = List::new(&["ListEvents", &request.parent, &format!("{} {filter:?}", request.import_position)]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
-    Ok(EventList { namespace, list, page, filter })
+    Ok(EventList { namespace, list, page, filter, import_position: request.import_position })
 }

@@ -83,6 +83,8 @@ scoped! {
     ListRoleBindingsRequest => parent,
     DeleteRoleBindingRequest => id,
     VerifyLogRequest => parent,
+    ExportRowsRequest => parent,
+    ImportNamespaceRequest => name,
 }
 
 scoped_inside! {

@@ -31,6 +31,7 @@ fn kind(from: EventKind) -> pb::EventKind {
         EventKind::RevokeSigningKey => pb::EventKind::RevokeSigningKey,
         EventKind::Resign => pb::EventKind::Resign,
         EventKind::RevokeToken => pb::EventKind::RevokeToken,
+        EventKind::ImportNamespace => pb::EventKind::ImportNamespace,
     }
 }
 
@@ -72,7 +73,15 @@ pub fn event(from: Event, payload: Payload) -> pb::Event {
         hash: from.hash.to_vec().into(),
         seal: from.seal.into(),
         seal_key_id: from.seal_key_id,
+        origin_store: String::new(),
     }
+}
+
+/// An event of another store, marked as such.
+#[must_use]
+pub fn imported_event(from: Event, payload: Payload) -> pb::Event {
+    let origin_store = payload.store.clone();
+    pb::Event { origin_store, ..event(from, payload) }
 }
 
 /// What an activation did.

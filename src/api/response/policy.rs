@@ -18,6 +18,7 @@ pub fn namespace(from: Namespace) -> pb::Namespace {
         head_hash: from.head_hash.to_vec().into(),
         etag: from.etag.to_string(),
         create_time: Some(timestamp(from.create_time)),
+        imports: Vec::new(),
     }
 }
 

@@ -51,6 +51,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         create_time: Some(timestamp(from.create_time)),
         stage_time: from.stage_time.map(timestamp),
         publish_time: from.publish_time.map(timestamp),
+        origin_manifests: from.origin_manifests,
     }
 }
 

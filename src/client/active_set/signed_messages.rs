@@ -58,6 +58,7 @@ impl Signer {
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
             iat: NOW,
+            origin: None,
         };
         pb::Bundle {
             name: format!("namespaces/{}/policies/{id}/versions/{version}", self.namespace),

@@ -1,11 +1,13 @@
 //! A log for tests, made with keys of its own: versions are drafted, published and activated in turns.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Trust;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload, PointerChange, RowChange, VersionChange};
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::row::{Cell, Row, RowBytes};
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
 use crate::signing::payload::{Manifest, Statement, StatementChange};
@@ -21,6 +23,9 @@ pub struct Sample {
     pub events: Vec<Event>,
     /// Published versions: policy, number, manifest, content.
     pub versions: Vec<(PolicyId, i64, String, Vec<u8>)>,
+    /// Rows as they are, by table and key.
+    pub rows: BTreeMap<(String, String), Vec<u8>>,
+    written: Vec<RowChange>,
     key: Arc<PrivateKey>,
     seal_key: Arc<PrivateKey>,
     head: Head,
@@ -29,6 +34,10 @@ pub struct Sample {
 fn private() -> Arc<PrivateKey> {
     let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
     Arc::new(PrivateKey::from_pem(&pem).expect("the same key"))
+}
+
+fn text(value: &str) -> Cell {
+    Cell::Text(value.to_owned())
 }
 
 /// A policy.
@@ -44,7 +53,8 @@ impl Sample {
         let trust = Trust { store: "s".to_owned(), keys: set(&key), seal_keys: set(&seal_key) };
         let namespace = NamespaceId::parse("namespace", namespace).expect("an id");
         let head = Head { cursor: Cursor { epoch: 1, revision: 0 }, hash: [0; 32] };
-        Self { trust, namespace, events: Vec::new(), versions: Vec::new(), key, seal_key, head }
+        let (events, versions, rows, written) = Default::default();
+        Self { trust, namespace, events, versions, rows, written, key, seal_key, head }
     }
 
     /// The same keys for another namespace.
@@ -67,12 +77,64 @@ impl Sample {
         let content = format!("a: {id}{version} of {}", self.namespace).into_bytes();
         let digest = digest_of(&content);
         let state = |state| VersionChange { policy: policy(id), version, state, digest: digest.clone() };
+        self.row("policies", &[("id", text(id)), ("latest_version", Cell::Int(version))]);
+        self.version_row(id, version, VersionState::Draft, &content);
         self.write(EventKind::Draft, vec![state(VersionState::Draft)], vec![]);
+        self.version_row(id, version, VersionState::Published, &content);
+        let report = [("policy", text(id)), ("number", Cell::Int(version)), ("body", text("{}"))];
+        self.row("reports", &report);
         self.write(EventKind::Publish, vec![state(VersionState::Published)], vec![]);
         let moved = PointerChange { policy: policy(id), version, digest: Some(digest.clone()), previous: version - 1 };
         self.write(EventKind::Activate, vec![], vec![moved]);
         let manifest = self.manifest(id, version, &digest, content.len() as u64);
         self.versions.push((policy(id), version, manifest, content));
+    }
+
+    fn version_row(&mut self, id: &str, version: i64, state: VersionState, content: &[u8]) {
+        let columns = [
+            ("policy", text(id)),
+            ("number", Cell::Int(version)),
+            ("state", text(state.as_str())),
+            ("digest", text(digest_of(content).as_str())),
+            ("size_bytes", Cell::Int(i64::try_from(content.len()).expect("small"))),
+            ("content_type", text("application/yaml")),
+            ("author", text("a")),
+            ("publisher", text("b")),
+        ];
+        self.row("versions", &columns);
+    }
+
+    /// Writes a row, for the next event to name.
+    pub fn row(&mut self, table: &str, columns: &[(&str, Cell)]) {
+        let mut bytes = RowBytes::of(table).expect("short");
+        bytes.add("namespace", &text(self.namespace.as_str())).expect("short");
+        for (column, cell) in columns {
+            bytes.add(column, cell).expect("short");
+        }
+        let bytes = bytes.end();
+        let key = Row::read(&bytes).and_then(|row| row.key()).expect("a row");
+        let (table, digest) = (table.to_owned(), Some(digest_of(&bytes)));
+        self.written.push(RowChange { table: table.clone(), key: key.clone(), digest });
+        self.rows.insert((table, key), bytes);
+    }
+
+    /// Says that another log was imported to its end.
+    pub fn import(&mut self, other: &Self) {
+        let (trust, head) = (&other.trust, other.head);
+        self.row(
+            "imports",
+            &[
+                ("position", Cell::Int(1)),
+                ("store", text(&trust.store)),
+                ("source", text(other.namespace.as_str())),
+                ("jwks", text(&trust.keys.to_jwks().to_string())),
+                ("seal_jwks", text(&trust.seal_keys.to_jwks().to_string())),
+                ("reached_epoch", Cell::Int(head.cursor.epoch)),
+                ("reached_revision", Cell::Int(head.cursor.revision)),
+                ("reached_hash", Cell::Bytes(head.hash.to_vec())),
+            ],
+        );
+        self.write(EventKind::ImportNamespace, vec![], vec![]);
     }
 
     fn manifest(&self, id: &str, version: i64, digest: &Digest, size: u64) -> String {
@@ -88,6 +150,7 @@ impl Sample {
             author: "a".to_owned(),
             publisher: "b".to_owned(),
             iat: 1,
+            origin: None,
         };
         jws::sign(TYP_BUNDLE, &manifest.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
@@ -96,11 +159,6 @@ impl Sample {
     pub fn write(&mut self, kind: EventKind, versions: Vec<VersionChange>, changes: Vec<PointerChange>) {
         let cursor = self.head.next();
         let statement = if changes.is_empty() { String::new() } else { self.statement(cursor, &changes) };
-        let rows = versions.iter().map(|change| RowChange {
-            table: "versions".to_owned(),
-            key: format!("{}/{}", change.policy, change.version),
-            digest: Some(change.digest.clone()),
-        });
         let payload = Payload {
             store: "s".to_owned(),
             namespace: self.namespace.clone(),
@@ -112,7 +170,7 @@ impl Sample {
             request_id: String::new(),
             reason: "a test".to_owned(),
             policy: None,
-            rows: rows.collect(),
+            rows: std::mem::take(&mut self.written),
             versions,
             changes,
             settings: None,

@@ -33,7 +33,7 @@ fn a_whole_log_holds_and_adds_up() {
         (18, 6, sample.head(), sample.head())
     );
     assert_eq!(check.pointers[&policy("q")], Pointer { version: 3, revision: 18 });
-    assert_eq!(check.rows.len(), 6, "the newest word about each row");
+    assert_eq!(check.rows.len(), 6 + 2 + 6, "the newest word about each row");
     assert_eq!(check.rows[&("versions".to_owned(), "p/1".to_owned())].revision, 2);
 }
 

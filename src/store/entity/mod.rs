@@ -4,6 +4,8 @@ pub mod approvals;
 pub mod contents;
 pub mod events;
 pub mod idempotency;
+pub mod imported_events;
+pub mod imports;
 pub mod manifests;
 pub mod namespaces;
 pub mod pointer_changes;

@@ -23,6 +23,7 @@ pub struct Model {
     pub content_bytes: i64,
     pub etag: i64,
     pub create_time: i64,
+    pub importing: i64,
     pub tag: Vec<u8>,
 }
 
@@ -35,7 +36,7 @@ impl ActiveModelBehavior for ActiveModel {}
 impl Tagged for Entity {
     const TAG: Column = Column::Tag;
     /// The head moves with each event, which proves it; `access_revision` with those about roles. The counters move with
-    /// every write, and the check of the log counts them anew.
+    /// every write, and the check of the log counts them anew; `importing` is compared with the import itself.
     const FREE: &[Column] = &[
         Column::Epoch,
         Column::HeadRevision,
@@ -44,5 +45,6 @@ impl Tagged for Entity {
         Column::Policies,
         Column::Versions,
         Column::ContentBytes,
+        Column::Importing,
     ];
 }

@@ -32,6 +32,7 @@ pub struct Model {
     pub create_time: i64,
     pub stage_time: Option<i64>,
     pub publish_time: Option<i64>,
+    pub origin_manifests: Option<String>,
     pub tag: Vec<u8>,
 }
 

@@ -3,6 +3,7 @@
 //! Everything that starts here ends here, also when a test fails.
 
 pub mod agents;
+pub mod archives;
 pub mod bare;
 pub mod callers;
 pub mod calls;

@@ -165,6 +165,7 @@ impl Server<'_> {
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
             iat: NOW,
+            origin: None,
         };
         pb::Bundle {
             name: format!("namespaces/default/policies/{policy}/versions/{version}"),

@@ -64,6 +64,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
         create_time: Micros(0),
         stage_time: None,
         publish_time: None,
+        origin_manifests: Vec::new(),
     }
 }
 
@@ -79,6 +80,7 @@ pub(super) fn published(version: Version) -> Version {
         manifest: format!("signed {}", version.digest),
         etag: version.etag + 1,
         publish_time: Some(Micros(1)),
+        origin_manifests: Vec::new(),
         ..version
     }
 }

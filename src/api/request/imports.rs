@@ -1,0 +1,98 @@
+//! ExportRows and ImportNamespace.
+
+use super::fields::namespace;
+use crate::api::page::List;
+use crate::api::pb;
+use crate::domain::command::Page;
+use crate::domain::digest::Hash;
+use crate::domain::event::{Cursor, Event, Head};
+use crate::domain::import::{ImportNamespace, Item, Source};
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Result};
+
+/// ExportRows; `key` reads where the page before ended.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn export_rows<T>(
+    request: &pb::ExportRowsRequest,
+    key: impl Fn(&str) -> Option<T>,
+) -> Result<(NamespaceId, List, Page<T>)> {
+    let list = List::new(&["ExportRows", &request.parent]);
+    let page = list.page(request.page_size, &request.page_token, key)?;
+    Ok((namespace("parent", &request.parent)?, list, page))
+}
+
+/// ImportNamespace.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn import_namespace(request: pb::ImportNamespaceRequest) -> Result<ImportNamespace> {
+    let target = namespace("name", &request.name)?;
+    let source = source(request.source.unwrap_or_default())?;
+    if request.offset < 0 {
+        return Err(Error::invalid("offset", "must not be negative"));
+    }
+    let items = request.items.into_iter().map(|each| item(&source.namespace, each)).collect::<Result<_>>()?;
+    Ok(ImportNamespace { namespace: target, source, offset: request.offset, items, is_last: request.last })
+}
+
+fn source(from: pb::ImportSource) -> Result<Source> {
+    let head = from.head.filter(|head| head.revision > 0);
+    let head = head.ok_or_else(|| Error::invalid("source.head", "is required"))?;
+    if from.store.is_empty() || from.store.len() > STORE_ID_MAX_BYTES || from.store.contains('\0') {
+        return Err(Error::invalid("source.store", "is no id of a store"));
+    }
+    Ok(Source {
+        store: from.store,
+        namespace: namespace("source.namespace", &from.namespace)?,
+        head: Head { cursor: cursor(head), hash: hash("source.head_hash", &from.head_hash)? },
+        jwks: text("source.jwks", from.jwks)?,
+        seal_jwks: text("source.seal_jwks", from.seal_jwks)?,
+    })
+}
+
+/// Longest id of a store. Ours are UUIDs.
+const STORE_ID_MAX_BYTES: usize = 128;
+
+/// A text that both databases keep.
+fn text(field: &str, from: String) -> Result<String> {
+    if from.contains('\0') { Err(Error::invalid(field, "holds a NUL character")) } else { Ok(from) }
+}
+
+fn cursor(from: pb::Cursor) -> Cursor {
+    Cursor { epoch: from.epoch, revision: from.revision }
+}
+
+fn hash(field: &str, bytes: &[u8]) -> Result<Hash> {
+    bytes.try_into().map_err(|_| Error::invalid(field, "must be 32 bytes"))
+}
+
+fn item(namespace: &NamespaceId, from: pb::ImportItem) -> Result<Item> {
+    use pb::import_item::Item as From;
+    match from.item {
+        Some(From::Event(from)) => event(namespace, from),
+        Some(From::Row(bytes)) => Ok(Item::Row(bytes)),
+        Some(From::Version(from)) => {
+            let manifest = text("items.version.manifest", from.manifest)?;
+            let content = (!from.content.is_empty()).then_some(from.content);
+            Ok(Item::Version { row: from.row, manifest, content })
+        }
+        None => Err(Error::invalid("items", "one of them is nothing")),
+    }
+}
+
+fn event(namespace: &NamespaceId, from: pb::ImportedEvent) -> Result<Item> {
+    let event = Event {
+        // What a history further away was called is in its import.
+        namespace: namespace.clone(),
+        cursor: cursor(from.cursor.unwrap_or_default()),
+        payload: from.payload.into(),
+        prev_hash: hash("items.event.prev_hash", &from.prev_hash)?,
+        hash: hash("items.event.hash", &from.hash)?,
+        seal: from.seal.into(),
+        seal_key_id: text("items.event.seal_key_id", from.seal_key_id)?,
+        statement: text("items.event.statement", from.statement)?,
+    };
+    Ok(Item::Event(from.position, event))
+}

@@ -1,0 +1,103 @@
+//! Imported history: where it came from, how far it is here, and the pieces it travels in.
+//!
+//! It is another store's word. Invariant: it stands beside the log of this store, never in it, and says where it is from.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::digest::hex;
+use super::event::{Event, Head};
+use super::name::NamespaceId;
+use super::time::Micros;
+
+/// The history that was imported. Higher positions are what that store had imported itself, the nearest first.
+pub const FIRST_POSITION: i64 = 1;
+
+/// Whose history it is, where it ends, and the keys it was proven with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Id of the store.
+    pub store: String,
+    /// What the namespace was called there.
+    pub namespace: NamespaceId,
+    /// Its last event.
+    pub head: Head,
+    /// Keys of bundles and statements, a JWK Set.
+    pub jwks: String,
+    /// Keys of seals, a JWK Set.
+    pub seal_jwks: String,
+}
+
+/// A history that is here, or on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its place, from [`FIRST_POSITION`].
+    pub position: i64,
+    /// Where it is from.
+    pub source: Source,
+    /// Its last event that is here.
+    pub reached: Head,
+    /// Items of the archive that were taken in; counted at the first position alone.
+    pub items: i64,
+    /// Whether all of it is here.
+    pub is_finished: bool,
+    /// Who imported it.
+    pub importer: String,
+    /// When it began.
+    pub create_time: Micros,
+    /// When it went on last.
+    pub update_time: Micros,
+}
+
+/// One piece of an archive.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// An event of the history at a position.
+    Event(i64, Event),
+    /// A row by its bytes.
+    Row(Bytes),
+    /// A version: the bytes of its row, its manifest if it was published, its content unless that came before.
+    Version {
+        /// The bytes of its row.
+        row: Bytes,
+        /// Compact JWS of its bundle; empty before publishing.
+        manifest: String,
+        /// Its content; none when another version had the same.
+        content: Option<Bytes>,
+    },
+}
+
+/// ImportNamespace.
+#[derive(Debug, Clone)]
+pub struct ImportNamespace {
+    /// Where it goes.
+    pub namespace: NamespaceId,
+    /// Where it is from.
+    pub source: Source,
+    /// Items that came before.
+    pub offset: i64,
+    /// The next ones, in the order of the archive.
+    pub items: Vec<Item>,
+    /// Whether these are the last.
+    pub is_last: bool,
+}
+
+/// How far an import is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Items taken in so far.
+    pub items: i64,
+    /// Whether it is finished.
+    pub is_finished: bool,
+    /// The event of this store that says so; 0: nothing was written.
+    pub revision: i64,
+}
+
+impl Source {
+    /// The last event as people compare it: epoch, revision and hash.
+    #[must_use]
+    pub fn head_text(&self) -> String {
+        let Head { cursor, hash } = &self.head;
+        format!("{}:{}:{}", cursor.epoch, cursor.revision, hex(hash))
+    }
+}
