@@ -28,6 +28,7 @@ test: ## Run every test: units, both databases, doc tests, other verifiers, quic
 	$(call timed,planted defects) $(MAKE) --no-print-directory faults-defects DEFECTS=$(QUICK_DEFECTS) DEFECT_SEEDS=6
 	$(call timed,tools) ./scripts/tools.sh venv grpcurl
 	$(call timed,vectors by PyJWT) target/tools/venv/bin/python tests/vectors/verify.py
+	$(call timed,Python example) ./tests/python/run.py $(BINARY)
 	$(call timed,quickstart) ./scripts/quickstart.sh $(BINARY)
 	$(call timed,README) ./scripts/readme.py $(BINARY)
 	$(call timed,corpus) $(MAKE) --no-print-directory corpus
@@ -87,6 +88,10 @@ corpus: ## Replay the corpus of real policies through a server
 .PHONY: docs-check
 docs-check: build ## Run the commands of README.md and compare what comes out
 	./scripts/readme.py $(BINARY)
+
+.PHONY: python
+python: build ## Test examples/python against the real hub and against one that lies
+	./tests/python/run.py $(BINARY)
 
 .PHONY: doc
 doc: ## Build the API documentation; warnings are errors

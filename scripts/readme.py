@@ -164,6 +164,7 @@ def main():
     page = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else ROOT / "README.md")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("POLICYHUB_")}
     environment["PATH"] = f"{TOOLS / 'bin'}:{VENV / 'bin'}:{environment['PATH']}"
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
     environment["POLICYHUB_GRPC_ADDR"] = environment["POLICYHUB_HTTP_ADDR"] = "127.0.0.1:0"
     ports, server, ran, compared = {}, None, 0, 0
     with tempfile.TemporaryDirectory() as directory:

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{place, set_digest};
+use checks::{place, set_digest, wait_of};
 
 use super::bundle::{ActivePolicy, Trust, place_of};
 use super::refusal::Refusal;
@@ -186,7 +186,7 @@ impl ActiveSet {
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
             Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
                 reason: reconnect.reason.clone(),
-                backoff: reconnect.backoff.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default(),
+                backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
             }),
             None => Ok(Change::Unknown),
         };

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tonic::codegen::InterceptedService;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use super::error::ClientError;
+use super::guarded::Guarded;
 use crate::api::pb::admin_service_client::AdminServiceClient;
 use crate::api::pb::policy_service_client::PolicyServiceClient;
 use crate::api::pb::sync_service_client::SyncServiceClient;
@@ -45,7 +46,7 @@ impl fmt::Debug for ClientIdentity {
 }
 
 /// The channel under every service.
-pub type Transport = InterceptedService<Channel, Bearer>;
+pub type Transport = InterceptedService<Guarded, Bearer>;
 
 /// The typed clients of the three services. Cheap to clone; clones share the connection.
 ///
@@ -102,7 +103,7 @@ impl Client {
         let channel = describe_endpoint(endpoint, tls_ca, identity)?.connect().await.map_err(|error| {
             ClientError::local(Code::Unavailable, format!("no server at {endpoint}: {}", causes(&error)))
         })?;
-        Ok(Self::over(&InterceptedService::new(channel, bearer)))
+        Ok(Self::over(&InterceptedService::new(Guarded::new(channel), bearer)))
     }
 
     fn over(transport: &Transport) -> Self {

@@ -21,6 +21,7 @@ pub mod watch;
 pub mod watcher;
 
 mod cache;
+mod guarded;
 mod snapshot;
 
 pub use active_set::{ActiveSet, ActiveSetOptions, Change};

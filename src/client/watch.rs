@@ -140,7 +140,7 @@ impl Connection {
             }
         }
         let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
-        if are_old || self.taken.as_ref().is_some_and(|message| set.names_unknown_key(message)) {
+        if are_old || self.taken.as_ref().is_some_and(|message| set.names_untrusted_key(message)) {
             self.learn_keys(set).await;
         }
         let Some(message) = self.taken.take() else { return Ok(None) };

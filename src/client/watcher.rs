@@ -132,6 +132,8 @@ pub struct Watcher {
     try_at: Instant,
     /// The next stream begins with a snapshot.
     afresh: bool,
+    /// Views were told that nothing proves the set to be the newest.
+    was_stale: bool,
     shown: watch::Sender<Shown>,
 }
 
@@ -195,6 +197,7 @@ impl Watcher {
             attempt: 0,
             try_at: Instant::now(),
             afresh: false,
+            was_stale: true,
             shown: watch::Sender::new(Shown::default()),
         };
         watcher.take_up_saved()?;
@@ -218,15 +221,17 @@ impl Watcher {
                 self.offered = Some(update.clone());
                 return update;
             }
-            // Views are told when the set in force gets stale, though nothing came.
             let fresh_seconds = self.set.fresh_until_seconds().saturating_sub(now_seconds());
-            match u64::try_from(fresh_seconds) {
-                Ok(seconds) if seconds > 0 => {
-                    if tokio::time::timeout(Duration::from_secs(seconds), self.step()).await.is_err() {
-                        self.show(|_| {});
-                    }
-                }
-                _ => self.step().await,
+            let fresh_seconds = u64::try_from(fresh_seconds).unwrap_or(0);
+            // Views are told when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
+            let is_stale = fresh_seconds == 0;
+            if is_stale != std::mem::replace(&mut self.was_stale, is_stale) {
+                self.show(|_| {});
+            }
+            if is_stale {
+                self.step().await;
+            } else {
+                let _ = tokio::time::timeout(Duration::from_secs(fresh_seconds), self.step()).await;
             }
         }
     }

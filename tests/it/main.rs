@@ -66,6 +66,14 @@ mod fuzz;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod hostile_endless;
+#[cfg(test)]
+mod hostile_ends;
+#[cfg(test)]
+mod hostile_whole;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod immutable;

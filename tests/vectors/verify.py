@@ -1,7 +1,8 @@
 """Verifies the golden vectors with PyJWT: what policyhub signs, any JOSE library can check.
 
-Uses the key set and the tokens alone, never a private key: `pip install 'PyJWT[crypto]'`, then `python verify.py`.
-Prints how much was checked; exits with 1 on any surprise.
+By the code of examples/python/signed.py, so that what a Python team copies is held to the vectors too. Uses the key set and
+the tokens alone, never a private key: `pip install 'PyJWT[crypto]'`, then `python verify.py`. Prints how much was checked;
+exits with 1 on any surprise.
 """
 
 import hashlib
@@ -12,29 +13,13 @@ import sys
 import jwt
 from jwt.utils import base64url_decode, base64url_encode
 
-HERE = pathlib.Path(__file__).parent
-ALGORITHMS = {"OKP": "EdDSA", "EC": "ES256"}
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent.parent / "examples" / "python"))
+from signed import Refused, digest, read_checkpoint, read_keys, read_manifest, read_statement, signed_bytes  # noqa: E402
 
 
 def load(name):
     return json.loads((HERE / name).read_text(encoding="utf-8"))
-
-
-def digest(data):
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def thumbprint(jwk):
-    members = {name: jwk[name] for name in ("crv", "kty", "x", "y") if name in jwk}
-    return base64url_encode(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest()).decode()
-
-
-def verify(token, keys):
-    """The header and the exact payload bytes; raises when anything is wrong."""
-    header = jwt.get_unverified_header(token)
-    jwk = keys[header["kid"]]
-    key = jwt.PyJWK(jwk, algorithm=ALGORITHMS[jwk["kty"]])
-    return header, jwt.PyJWS().decode(token, key, algorithms=[ALGORITHMS[jwk["kty"]]])
 
 
 def flips(token):
@@ -49,17 +34,16 @@ def flips(token):
             )
 
 
-def refuses(token, keys):
-    # A flipped header may name no known key or be no JSON at all, which PyJWT reports in several ways.
+def refuses(read, *arguments):
     try:
-        verify(token, keys)
-    except (jwt.PyJWTError, KeyError, ValueError):
+        read(*arguments)
+    except Refused:
         return True
     return False
 
 
 def check_token(case, keys):
-    header, payload = verify(case["token"], keys)
+    header, payload = jwt.get_unverified_header(case["token"]), signed_bytes(case["token"], case["typ"], keys)
     expect(list(header) == ["alg", "kid", "typ"], f"{case['name']}: header {header}")
     expect(header["typ"] == case["typ"] and header["kid"] == case["kid"], f"{case['name']}: header {header}")
     expect(payload == case["payload"].encode(), f"{case['name']}: payload")
@@ -68,9 +52,18 @@ def check_token(case, keys):
         expect(manifest["digest"] == digest(content) and manifest["size"] == len(content), f"{case['name']}: content")
 
 
+def check_refused(case, keys):
+    arguments = {
+        "bundle": (read_manifest, case["token"], case.get("content", "").encode(), keys),
+        "statement": (read_statement, case["token"], keys),
+        "checkpoint": (read_checkpoint, case["token"], keys, case.get("now")),
+    }[case["verifier"]]
+    expect(refuses(*arguments), f"{case['name']} is taken")
+
+
 def check_hashes(golden, keys):
     seal_kid = next(case["kid"] for case in load("accepted.json")["tokens"] if case["key"] == golden["seal_key"])
-    seal_key = jwt.PyJWK(keys[seal_kid], algorithm="EdDSA").key
+    seal_key = keys[seal_kid].key
     head = bytes(32)
     for event in golden["events"]:
         expect(event["prev"] == head.hex(), f"chain breaks at {event}")
@@ -89,20 +82,25 @@ def expect(holds, surprise):
 
 
 def main():
-    keys = {jwk["kid"]: jwk for jwk in load("jwks.json")["keys"]}
-    for kid, jwk in keys.items():
-        expect(kid == thumbprint(jwk), f"thumbprint of {kid}")
-    cases, flipped = load("accepted.json")["tokens"], 0
+    keys = read_keys((HERE / "jwks.json").read_bytes())
+    for jwk in load("jwks.json")["keys"]:
+        expect(jwk["kid"] in keys, f"thumbprint of {jwk['kid']}")
+    cases, refused, flipped = load("accepted.json")["tokens"], load("refused.json")["tokens"], 0
     for case in cases:
         check_token(case, keys)
         for changed in flips(case["token"]):
-            expect(refuses(changed, keys), f"{case['name']}: a flipped bit verifies: {changed}")
+            expect(refuses(signed_bytes, changed, case["typ"], keys), f"{case['name']}: a flipped bit verifies: {changed}")
             flipped += 1
+    for case in refused:
+        check_refused(case, keys)
     typs = {case["typ"] for case in cases}
     expect(len(typs) == 4, f"typs {typs}")
     hashes = check_hashes(load("hashes.json"), keys)
-    expect(len(keys) and len(cases) and flipped and hashes, "nothing was checked")
-    print(f"{len(keys)} keys, {len(cases)} tokens and {hashes} hashes verify; {flipped} flipped bits are refused")
+    expect(len(keys) and len(cases) and len(refused) and flipped and hashes, "nothing was checked")
+    print(
+        f"{len(keys)} keys, {len(cases)} tokens and {hashes} hashes verify; "
+        f"{len(refused)} tokens and {flipped} flipped bits are refused"
+    )
 
 
 if __name__ == "__main__":

@@ -80,9 +80,11 @@ pub fn list_subscribers(request: &pb::ListSubscribersRequest) -> Result<(Namespa
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(NamespaceId, Cursor, Option<Duration>)> {
-    let wait = match request.wait.map(Duration::try_from) {
+    // The conversion negates what is below zero, which the lowest number does not outlive.
+    let wait = request.wait.map(|wait| (wait.seconds >= 0 && wait.nanos >= 0).then(|| Duration::try_from(wait).ok()));
+    let wait = match wait.map(Option::flatten) {
         None => Ok(None),
-        Some(Ok(wait)) if wait <= Duration::from_secs(CONVERGENCE_WAIT_MAX_SECONDS) => Ok(Some(wait)),
+        Some(Some(wait)) if wait <= Duration::from_secs(CONVERGENCE_WAIT_MAX_SECONDS) => Ok(Some(wait)),
         Some(_) => Err(Error::invalid("wait", format!("must be 0 to {CONVERGENCE_WAIT_MAX_SECONDS} s"))),
     };
     let ((namespace, cursor), wait) = both(both(namespace("parent", &request.parent), cursor(request.cursor)), wait)?;

@@ -3,6 +3,7 @@
 //! Invariant: none of them changes anything.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::{ActiveSet, EPOCH_JUMP_MAX, REVISION_JUMP_MAX};
 use crate::api::pb;
@@ -24,6 +25,15 @@ pub(super) fn place(cursor: Option<&pb::Cursor>) -> Result<Cursor, Refusal> {
     }
 }
 
+/// How long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the
+/// lowest number does not outlive.
+pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
+    match (u64::try_from(wait.seconds), u32::try_from(wait.nanos)) {
+        (Ok(seconds), Ok(nanos)) => Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())),
+        _ => Duration::ZERO,
+    }
+}
+
 /// The digest of a set, as checkpoints carry it.
 pub(super) fn set_digest(policies: &Policies) -> String {
     let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
@@ -36,26 +46,23 @@ impl ActiveSet {
         self.trust.keys = keys;
     }
 
-    /// Whether a message is signed by a key that is not among those trusted and was not revoked: a newer one, or a
-    /// stranger's. To be asked before [`Self::apply`], which refuses it for good.
+    /// Whether a message is signed by a key that is not among those trusted: a newer one, a stranger's, or one that was said
+    /// to be revoked, which may have been a lie. To be asked before [`Self::apply`], which refuses it for good.
     #[must_use]
-    pub fn names_unknown_key(&self, message: &pb::WatchActiveResponse) -> bool {
-        let is_unknown = |token: &str| {
-            let named = jws::named_key(token);
-            named.is_some_and(|id| self.trust.keys.get(&id).is_none() && !self.trust.keys.is_revoked(&id))
-        };
+    pub fn names_untrusted_key(&self, message: &pb::WatchActiveResponse) -> bool {
+        let is_untrusted = |token: &str| jws::named_key(token).is_some_and(|id| self.trust.keys.get(&id).is_none());
         match &message.message {
             Some(Message::Snapshot(part)) => {
                 let manifests =
                     part.bundles.iter().filter_map(|active| active.bundle.as_ref()).map(|bundle| &bundle.manifest);
                 let statements = part.bundles.iter().map(|active| &active.statement);
-                manifests.chain(statements).chain([&part.checkpoint]).any(|token| is_unknown(token))
+                manifests.chain(statements).chain([&part.checkpoint]).any(|token| is_untrusted(token))
             }
             Some(Message::Activation(activation)) => {
                 let manifests = activation.bundles.iter().map(|bundle| &bundle.manifest);
-                manifests.chain([&activation.statement]).any(|token| is_unknown(token))
+                manifests.chain([&activation.statement]).any(|token| is_untrusted(token))
             }
-            Some(Message::Heartbeat(heartbeat)) => is_unknown(&heartbeat.checkpoint),
+            Some(Message::Heartbeat(heartbeat)) => is_untrusted(&heartbeat.checkpoint),
             Some(Message::Reconnect(_)) | None => false,
         }
     }

@@ -15,6 +15,9 @@ use crate::client::watch::now_seconds;
 use crate::domain::event::Cursor;
 use crate::domain::name::PolicyId;
 
+/// Longest text of a problem: the server may be the one who words it.
+const PROBLEM_MAX_CHARS: usize = 4 * 1024;
+
 /// How what is in force relates to what the server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -73,7 +76,7 @@ pub struct Status {
     pub fresh_until_seconds: i64,
     /// Whether a stream is open.
     pub is_connected: bool,
-    /// What went wrong last, and was not mended since; empty: nothing.
+    /// What went wrong last, and was not mended since, in one line; empty: nothing.
     pub problem: String,
     /// The policies in force by a key that was revoked since: a server that signed them again sends them anew.
     pub by_revoked_keys: Vec<PolicyId>,
@@ -105,11 +108,11 @@ impl Shown {
     pub fn status(&self, now_seconds: i64) -> Status {
         let is_stale = self.active.is_none() || now_seconds >= self.fresh_until_seconds;
         let (state, problem) = match &self.refused {
-            Some(Refused::Stream(refusal)) if refusal.is_divergence() => (State::Diverged, refusal.to_string()),
-            Some(Refused::Stream(refusal)) => (State::Rejected, refusal.to_string()),
-            Some(Refused::Runtime(reason)) => (State::Rejected, reason.clone()),
-            None if is_stale => (State::Stale, self.problem.clone()),
-            None => (State::Ready, self.problem.clone()),
+            Some(Refused::Stream(refusal)) if refusal.is_divergence() => (State::Diverged, line(&refusal.to_string())),
+            Some(Refused::Stream(refusal)) => (State::Rejected, line(&refusal.to_string())),
+            Some(Refused::Runtime(reason)) => (State::Rejected, line(reason)),
+            None if is_stale => (State::Stale, line(&self.problem)),
+            None => (State::Ready, line(&self.problem)),
         };
         Status {
             state,
@@ -122,6 +125,12 @@ impl Shown {
             by_revoked_keys: self.by_revoked_keys.clone(),
         }
     }
+}
+
+/// A text that may have come from the server, as one line that can be printed and is not too long.
+fn line(text: &str) -> String {
+    let printable = |each: char| if each.is_control() { ' ' } else { each };
+    text.chars().take(PROBLEM_MAX_CHARS).map(printable).collect()
 }
 
 /// The eyes of the rest of the process on a watcher. Cheap to clone; goes on showing the last set when the watcher is gone.

@@ -14,10 +14,13 @@ pub mod http;
 pub mod hub;
 pub mod idp;
 pub mod keys;
+pub mod liar;
 pub mod metrics;
 pub mod postgres;
 pub mod proxy;
 pub mod reviews;
+pub mod rig;
+pub mod signer;
 pub mod subscribing;
 pub mod watching;
 

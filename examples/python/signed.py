@@ -1,0 +1,170 @@
+"""What policyhub signs, verified: compact JWS by a stock JWT library, and what each kind of token says.
+
+No I/O and no clock. Invariants: a key has exactly one algorithm, whatever a header says; payloads are exact bytes; and what
+two JSON readers may understand differently is refused.
+"""
+
+import hashlib
+import json
+import math
+import re
+
+import jwt
+from jwt.utils import base64url_decode, base64url_encode
+
+# The limits of the server: what it never sends, nobody has to read.
+HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, SIGNATURE_BYTES = 8 * 1024, 64 * 1024, 64
+CONTENT_MAX_BYTES = 1024 * 1024
+CHECKPOINT_TTL_SECONDS, CLOCK_SKEW_MAX_SECONDS = 15 * 60, 60
+
+BUNDLE, ACTIVATION, CHECKPOINT = (f"policyhub-{name}+jws" for name in ("bundle", "activation", "checkpoint"))
+ALGORITHMS = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256"}
+
+
+class Refused(Exception):
+    """Something does not hold. What was held before still is."""
+
+
+class Expired(Refused):
+    """A checkpoint that was true once and proves nothing any more."""
+
+
+def require(holds, why):
+    if not holds:
+        raise Refused(why)
+
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def thumbprint(jwk):
+    """The id of a key (RFC 7638): nobody can choose it."""
+    members = {name: jwk[name] for name in ("crv", "kty", "x", "y") if name in jwk}
+    return base64url_encode(hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest()).decode()
+
+
+def read_keys(jwks):
+    """The public keys of a JWK Set by their ids, each with the one algorithm of its type."""
+    keys = {}
+    for jwk in read_object(jwks)["keys"]:
+        algorithm = ALGORITHMS.get((jwk.get("kty"), jwk.get("crv")))
+        require(algorithm and "d" not in jwk, "a key of the set is no public Ed25519 or P-256 key")
+        require(jwk.get("alg", algorithm) == algorithm and jwk.get("use", "sig") == "sig", "a key is for something else")
+        require(jwk.get("kid", thumbprint(jwk)) == thumbprint(jwk), "a key's id is not its thumbprint")
+        keys[thumbprint(jwk)] = jwt.PyJWK(jwk, algorithm=algorithm)
+    return keys
+
+
+def read_part(part, most_bytes):
+    """The bytes of a part of a token: base64url without padding, in its one spelling."""
+    require(len(part) <= -(-most_bytes * 4 // 3), "token is too large")
+    try:
+        data = base64url_decode(part)
+    except ValueError as error:
+        raise Refused("token is not base64url") from error
+    require(base64url_encode(data).decode() == part, "token is not base64url")
+    return data
+
+
+def read_object(data):
+    """The one JSON object that these bytes are."""
+
+    def members(pairs):
+        require(len(dict(pairs)) == len(pairs), "JSON has a member twice")
+        return dict(pairs)
+
+    def number(text):
+        require(math.isfinite(float(text)), "JSON has a number of no size")
+        return float(text)
+
+    try:
+        found = json.loads(data.decode(), object_pairs_hook=members, parse_float=number, parse_constant=number)
+        json.dumps(found, ensure_ascii=False).encode()  # half a surrogate is no text
+    except (ValueError, RecursionError) as error:
+        raise Refused("not JSON") from error
+    require(isinstance(found, dict), "not a JSON object")
+    return found
+
+
+def signed_bytes(token, typ, keys):
+    """What a compact JWS of exactly this `typ` covers, signed by one of these keys."""
+    parts = token.split(".", 3)
+    require(len(parts) == 3, "token has not three parts")
+    header = read_object(read_part(parts[0], HEADER_MAX_BYTES))
+    # Nothing but these: so no crit, b64, zip, jwk, jku, x5u or x5c.
+    require(set(header) == {"alg", "kid", "typ"}, f"header has members {', '.join(map(str, header))}")
+    require(all(isinstance(value, str) for value in header.values()), "header has a member that is no text")
+    require(header["typ"] == typ, f"typ is {header['typ']}, not {typ}")
+    key = keys.get(header["kid"])
+    require(key, f"key {header['kid']} is not known")
+    require(header["alg"] == key.algorithm_name, f"alg {header['alg']} is not the key's")
+    for part, most_bytes in ((parts[1], PAYLOAD_MAX_BYTES), (parts[2], SIGNATURE_BYTES)):
+        read_part(part, most_bytes)
+    try:
+        return jwt.PyJWS().decode(token, key, algorithms=[key.algorithm_name])
+    except jwt.PyJWTError as error:
+        raise Refused(f"signature of a {typ} does not hold") from error
+
+
+def text(pattern=r"(?s).*"):
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def whole(least):
+    return lambda value: type(value) is int and least <= value < 1 << 63
+
+
+ID, DIGEST, HASH = text("[a-z]([a-z0-9-]{0,61}[a-z0-9])?"), text("sha256:[0-9a-f]{64}"), text("[0-9a-f]{64}")
+TIME = whole(-1 << 63)
+OWNER = {"store": text(), "namespace": ID, "iat": TIME}
+PLACE = {"epoch": whole(0), "revision": whole(0)}
+MANIFEST = OWNER | {
+    "policy": ID, "version": whole(1), "digest": DIGEST, "size": whole(0), "content_type": text(),
+    "author": text(), "publisher": text(),
+}  # fmt: skip
+CHANGES = lambda value: isinstance(value, list) and all(isinstance(change, dict) for change in value)  # noqa: E731
+STATEMENT = OWNER | PLACE | {
+    "revision": whole(1), "kind": text(), "changes": CHANGES, "actor": text(), "reason_digest": DIGEST, "prev": HASH,
+}  # fmt: skip
+CHANGE = {"policy": ID, "version": whole(0), "previous": whole(0)}
+HEAD = OWNER | PLACE | {"head_hash": HASH, "active_set_digest": DIGEST, "exp": TIME}
+
+
+def read_signed(token, typ, shape, keys):
+    """The payload of a token, with every member that its shape names. Others are ignored: a later server may add some."""
+    payload = read_object(signed_bytes(token, typ, keys))
+    for name, fits in shape.items():
+        require(name in payload and fits(payload[name]), f"{name} of a {typ} is absent or wrong")
+    return payload
+
+
+def read_manifest(token, content, keys):
+    """The manifest of a bundle whose content is exactly these bytes."""
+    manifest = read_signed(token, BUNDLE, MANIFEST, keys)
+    require(manifest.get("label") is None or isinstance(manifest["label"], str), "label is no text")
+    require(len(content) == manifest["size"] <= CONTENT_MAX_BYTES, "content has not the signed size")
+    require(digest(content) == manifest["digest"], "content has not the signed digest")
+    return manifest
+
+
+def read_statement(token, keys):
+    """The statement of an activation."""
+    statement = read_signed(token, ACTIVATION, STATEMENT, keys)
+    for change in statement["changes"]:
+        for name, fits in CHANGE.items():
+            require(name in change and fits(change[name]), f"{name} of a change is absent or wrong")
+        gone = change["version"] == 0
+        require(change.get("digest") is None if gone else DIGEST(change.get("digest")), "digest of a change is wrong")
+    return statement
+
+
+def read_checkpoint(token, keys, now):
+    """A checkpoint that is fresh at `now`, in seconds since the Unix epoch."""
+    checkpoint = read_signed(token, CHECKPOINT, HEAD, keys)
+    require(0 < checkpoint["exp"] - checkpoint["iat"] <= CHECKPOINT_TTL_SECONDS, "checkpoint has a wrong lifetime")
+    require(checkpoint["iat"] <= now + CLOCK_SKEW_MAX_SECONDS, "checkpoint is from the future")
+    if now >= checkpoint["exp"]:
+        raise Expired("checkpoint is not fresh")
+    return checkpoint

@@ -1,0 +1,185 @@
+"""Keeps the active set of a namespace, and prints one line for each change once it is verified.
+
+    python watch.py --jwks keys.json --subscriber-id shop-1
+
+Run it where the stubs are on the path: see README.md. Put what your service does with a change into `apply`. It keeps its
+place in memory: it comes back after every end of a stream, and misses nothing. SIGINT and SIGTERM end it with exit code 0.
+"""
+
+import argparse
+import asyncio
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+from urllib.parse import urlsplit
+
+import grpc
+from active_set import ActiveSet
+from policyhub.v1 import event_pb2
+from policyhub.v1 import sync_service_pb2 as pb
+from policyhub.v1 import sync_service_pb2_grpc as rpc
+from signed import Refused, read_keys
+
+# Three heartbeats: a stream that is silent for longer is dead.
+SILENCE_MAX_SECONDS = 30
+CALL_TIMEOUT_SECONDS = 5
+# The longest wait before a stream is opened again: it doubles with each that did not last.
+BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60
+MESSAGE_MAX_BYTES = 32 * 1024 * 1024
+LINE_MAX_CHARS = 4_096
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def line(text):
+    """What came from outside is one line, and no longer than a line may be."""
+    return "".join(each if each.isprintable() else " " for each in text[:LINE_MAX_CHARS])
+
+
+def say(talk):
+    """Talk goes to stderr, data to stdout."""
+    print(line(f"watch: {talk}"), file=sys.stderr, flush=True)
+
+
+def apply(change):
+    """What the service does with a change; all that is in force is in `ActiveSet.policies`. This one prints it."""
+    moves = [f"{new.policy} -> {new.version}{' ' if new.label else ''}{new.label} {new.digest[:19]}" for new in change.changed]
+    moves += [f"{policy} -> none" for policy in change.removed]
+    by = f" by {change.actor}:" if change.actor else ""
+    print(line(f"{change.kind} {change.place[0]}:{change.place[1]}{by} {', '.join(moves) or 'nothing is active'}"), flush=True)
+
+
+def open_channel(options):
+    """A channel of its own for each stream: a new token or authority counts from the next one on."""
+    server = urlsplit(options.server)
+    limits = [("grpc.max_receive_message_length", MESSAGE_MAX_BYTES), ("grpc.use_local_subchannel_pool", 1)]
+    if server.scheme == "https":
+        authority = options.ca_cert.read_bytes() if options.ca_cert else None
+        return grpc.aio.secure_channel(server.netloc, grpc.ssl_channel_credentials(authority), limits)
+    return grpc.aio.insecure_channel(server.netloc, limits)
+
+
+def credentials(options):
+    token = options.token_file.read_text().strip() if options.token_file else os.environ.get("POLICYHUB_TOKEN", "")
+    return [("authorization", f"Bearer {token}")] if token else []
+
+
+def cursor_of(place):
+    return event_pb2.Cursor(epoch=place[0], revision=place[1])
+
+
+async def report(stub, options, held):
+    """Tells what this runtime runs with. That nobody could be told changes nothing here."""
+    request = pb.ReportStatusRequest(
+        parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id, cursor=cursor_of(held.place),
+        digest=held.digest(), status=pb.APPLY_STATUS_APPLIED,
+    )  # fmt: skip
+    try:
+        await stub.ReportStatus(request, metadata=credentials(options), timeout=CALL_TIMEOUT_SECONDS)
+    except grpc.aio.AioRpcError as error:
+        say(f"could not report: {error.code().name} {error.details()}")
+
+
+def warn_when_stale(held):
+    if held.place and not held.is_fresh(time.time()):
+        say("stale: nothing proves any more that what is held is the newest")
+
+
+def is_done(options, held):
+    return options.until_revision and held.place and held.place[1] >= options.until_revision
+
+
+async def read_stream(stub, options, held, resume):
+    """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
+    request = pb.WatchActiveRequest(
+        parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id,
+        resume=cursor_of(resume) if resume else None,
+    )  # fmt: skip
+    stream = stub.WatchActive(request, metadata=credentials(options))
+    held.begin_stream()
+    try:
+        while not is_done(options, held):
+            message = await asyncio.wait_for(stream.read(), SILENCE_MAX_SECONDS)
+            if message is grpc.aio.EOF:
+                return 0
+            if message is None:
+                raise Refused("not a message of a watch")  # so says grpc.aio of bytes it can't read
+            if message.WhichOneof("message") == "reconnect":
+                say(f"server says: {message.reconnect.reason}")
+                return message.reconnect.backoff.seconds + message.reconnect.backoff.nanos / 1e9
+            change = held.apply(message, time.time())
+            if change:
+                apply(change)
+                if options.subscriber_id:
+                    await report(stub, options, held)
+            warn_when_stale(held)
+    finally:
+        stream.cancel()
+
+
+def pause(short_streams, asked_seconds):
+    """How long to wait, in seconds: what the server asked for, and anything up to the bound on top, so that many who were
+    cut at once don't come back as one."""
+    bound = min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** min(short_streams, 10))
+    return min(BACKOFF_MAX_SECONDS, max(0, asked_seconds) + random.uniform(0, bound))
+
+
+async def watch(options, held):
+    """Keeps `held` level with the server, over any number of streams."""
+    resume, short_streams = None, 0
+    while not is_done(options, held):
+        asked, began = 0, time.monotonic()
+        try:
+            async with open_channel(options) as channel:
+                asked = await read_stream(rpc.SyncServiceStub(channel), options, held, resume) or 0
+            resume = held.place
+        except Refused as refusal:
+            # What does not fit what is held may heal by a whole snapshot, which may not go back either.
+            say(f"refused: {refusal}; what is in force stays")
+            resume = None
+        except grpc.aio.AioRpcError as error:
+            say(f"stream ended: {error.code().name} {error.details()}")
+            resume = None if error.code() is grpc.StatusCode.OUT_OF_RANGE else held.place
+        except TimeoutError:
+            say(f"stream is dead: nothing came for {SILENCE_MAX_SECONDS} s")
+            resume = held.place
+        short_streams = 0 if time.monotonic() - began > BACKOFF_MAX_SECONDS else short_streams + 1
+        warn_when_stale(held)
+        if not is_done(options, held):
+            await asyncio.sleep(pause(short_streams, asked))
+
+
+def parse(arguments):
+    """The options, from arguments and the variables that `policyhub` itself reads."""
+    environment = os.environ.get
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--server", default=environment("POLICYHUB_SERVER", "http://127.0.0.1:7070"))
+    parser.add_argument("--ca-cert", type=pathlib.Path, default=environment("POLICYHUB_CA_CERT"), help="PEM")
+    parser.add_argument("--token-file", type=pathlib.Path, default=environment("POLICYHUB_TOKEN_FILE"))
+    parser.add_argument("--jwks", type=pathlib.Path, required=True, help="the keys to trust, as a JWK Set")
+    parser.add_argument("--namespace", default=environment("POLICYHUB_NAMESPACE", "default"))
+    parser.add_argument("--subscriber-id", default="", help="stable id of this runtime; empty: anonymous, no reports")
+    parser.add_argument("--until-revision", type=int, default=0, help="end once this revision is reached")
+    options = parser.parse_args(arguments)
+    server = urlsplit(options.server)
+    if server.scheme != "https" and (server.scheme != "http" or server.hostname not in LOOPBACK):
+        parser.error(f"{options.server} must be https://, or http:// on loopback: in clear text a token is no secret")
+    return options
+
+
+async def main():
+    options = parse(sys.argv[1:])
+    held = ActiveSet(options.namespace, read_keys(options.jwks.read_bytes()))
+    task = asyncio.ensure_future(watch(options, held))
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(ending, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        say("told to end")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

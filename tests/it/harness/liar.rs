@@ -1,0 +1,270 @@
+//! A hub that says what a test tells it, byte by byte if need be.
+//!
+//! Once its lies are told, the next stream waits until it may be honest. Ends with the runtime of its test.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+
+use axum::extract::Request;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use futures_util::stream::{self, BoxStream};
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Frame;
+use policyhub::client::pb;
+use prost::Message as _;
+use tokio::sync::watch;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Status};
+
+use super::signer::{Signer, message};
+use pb::watch_active_response::Message as Said;
+
+/// What it does next on a stream.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Says these bytes.
+    Bytes(Bytes),
+    /// Says these bytes again and again.
+    Forever(Bytes),
+    /// Says nothing until a report comes: what was said before was heard.
+    Heard,
+    /// Ends the stream with this status, in trailers.
+    Fail(Status),
+    /// Ends the stream with these trailers.
+    Trailers(HeaderMap),
+    /// Refuses the call with this status, before the stream. Only first.
+    Refuse(Status),
+    /// Does not answer at all. Only first.
+    Hang,
+    /// Answers with another HTTP status. Only first.
+    Http(u16),
+    /// Ends the stream without a word. Only last.
+    Stop,
+    /// Resets the stream.
+    Break,
+    /// Says nothing for ever.
+    Silence,
+    /// Says nothing until it may be honest.
+    Gate,
+}
+
+/// The hub. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Liar {
+    /// Whose log it tells when it is honest.
+    pub signer: Arc<Signer>,
+    told: Arc<Mutex<Told>>,
+    honest: Arc<watch::Sender<bool>>,
+    is_heard: Arc<watch::Sender<bool>>,
+}
+
+/// What it will say, and what it heard.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The lies, one for each stream.
+    pub streams: VecDeque<Vec<Act>>,
+    /// The lie of every stream, once those above are told.
+    pub always: Option<Vec<Act>>,
+    /// Answers to reports; without one it takes them.
+    pub report: Option<Vec<Act>>,
+    /// The answer to whoever asks for keys; without one its own key.
+    pub keys: Option<Vec<Act>>,
+    /// The watches that were asked for.
+    pub asked: Vec<pb::WatchActiveRequest>,
+    /// The reports that came.
+    pub reports: Vec<pb::ReportStatusRequest>,
+    /// How often it was asked for keys.
+    pub keys_asked: usize,
+}
+
+impl Liar {
+    /// One that listens, and its address.
+    pub async fn listen() -> (Self, String) {
+        let signer = Arc::new(Signer::new());
+        let flag = || Arc::new(watch::Sender::new(false));
+        let liar = Self { signer, told: Arc::default(), honest: flag(), is_heard: flag() };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let answering = liar.clone();
+        let router = axum::Router::new().fallback(move |request: Request| answering.clone().answer(request));
+        let server = Server::builder().add_routes(Routes::from(router));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        (liar, format!("http://{address}"))
+    }
+
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().expect("the lies")
+    }
+
+    /// From here on it tells the truth.
+    pub fn repent(&self) {
+        let mut told = self.told();
+        told.streams.clear();
+        (told.always, told.report, told.keys) = (None, None, None);
+        drop(told);
+        self.honest.send_replace(true);
+    }
+
+    async fn answer(self, request: Request) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        let body = axum::body::to_bytes(request.into_body(), 64 * 1024).await.expect("a request");
+        let body = body.slice(5..);
+        let acts = match path.as_str() {
+            "/policyhub.v1.SyncService/WatchActive" => {
+                let request = pb::WatchActiveRequest::decode(body).expect("a request");
+                let mut told = self.told();
+                told.asked.push(request.clone());
+                let lie = told.streams.pop_front().or_else(|| told.always.clone());
+                lie.unwrap_or_else(|| self.truth(request.resume))
+            }
+            "/policyhub.v1.SyncService/ReportStatus" => {
+                let mut told = self.told();
+                told.reports.push(pb::ReportStatusRequest::decode(body).expect("a report"));
+                self.is_heard.send_replace(true);
+                told.report.clone().unwrap_or_else(|| vec![say(&pb::ReportStatusResponse { stored: true })])
+            }
+            "/policyhub.v1.AdminService/ListSigningKeys" => {
+                let mut told = self.told();
+                told.keys_asked += 1;
+                told.keys.clone().unwrap_or_else(|| vec![say(&keys_of(&self.signer))])
+            }
+            _ => vec![Act::Refuse(Status::unimplemented(path))],
+        };
+        if matches!(acts.first(), Some(Act::Hang)) {
+            std::future::pending::<()>().await;
+        }
+        self.respond(acts)
+    }
+
+    /// The whole log, from a place on, and that it is the newest.
+    fn truth(&self, resume: Option<pb::Cursor>) -> Vec<Act> {
+        let mut acts = vec![Act::Gate];
+        match resume {
+            None => acts.push(said(Said::Snapshot(self.signer.snapshot(10)))),
+            Some(place) => {
+                let later = super::signer::LOG.iter().map(|(place, _)| place.1).filter(|at| *at > place.revision);
+                acts.extend(later.map(|revision| said(Said::Activation(self.signer.logged(revision)))));
+            }
+        }
+        acts.extend([said(Said::Heartbeat(self.signer.heartbeat(10, 0))), Act::Silence]);
+        acts
+    }
+
+    fn respond(&self, acts: Vec<Act>) -> Response<Body> {
+        match acts.first() {
+            Some(Act::Refuse(status)) => return status.clone().into_http(),
+            Some(Act::Http(status)) => {
+                return Response::builder().status(*status).body(Body::empty()).expect("a response");
+            }
+            _ => {}
+        }
+        let (honest, heard) = (self.honest.subscribe(), self.is_heard.subscribe());
+        let ends = acts.iter().any(|act| matches!(act, Act::Fail(_) | Act::Trailers(_) | Act::Stop | Act::Break));
+        let end = (!ends).then(|| Act::Fail(Status::ok("")));
+        let acts = stream::iter(acts.into_iter().chain(end)).flat_map(|act| match act {
+            Act::Forever(bytes) => stream::repeat(Act::Bytes(bytes)).boxed(),
+            act => stream::iter([act]).boxed(),
+        });
+        let frames = acts.filter_map(move |act| play(act, honest.clone(), heard.clone()));
+        let response = Response::builder().header("content-type", "application/grpc");
+        response.body(Body::new(Frames(frames.boxed()))).expect("a response")
+    }
+}
+
+async fn play(
+    act: Act,
+    mut honest: watch::Receiver<bool>,
+    mut heard: watch::Receiver<bool>,
+) -> Option<Result<Frame<Bytes>, Status>> {
+    match act {
+        Act::Bytes(bytes) => Some(Ok(Frame::data(bytes))),
+        Act::Fail(status) => {
+            let mut trailers = HeaderMap::new();
+            status.add_header(&mut trailers).expect("a status");
+            Some(Ok(Frame::trailers(trailers)))
+        }
+        Act::Trailers(trailers) => Some(Ok(Frame::trailers(trailers))),
+        Act::Break => Some(Err(Status::internal("broken"))),
+        Act::Silence => std::future::pending().await,
+        Act::Gate => {
+            let _ = honest.wait_for(|honest| *honest).await;
+            None
+        }
+        Act::Heard => {
+            let _ = heard.wait_for(|heard| *heard).await;
+            None
+        }
+        Act::Forever(_) | Act::Refuse(_) | Act::Hang | Act::Http(_) | Act::Stop => None,
+    }
+}
+
+struct Frames(BoxStream<'static, Result<Frame<Bytes>, Status>>);
+
+impl http_body::Body for Frames {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+/// A message on the wire: a flag, its length, and what it says.
+pub fn say(message: &impl prost::Message) -> Act {
+    frame(0, &message.encode_to_vec())
+}
+
+/// A frame under any flag.
+pub fn frame(flag: u8, payload: &[u8]) -> Act {
+    let mut bytes = BytesMut::new();
+    bytes.put_u8(flag);
+    bytes.put_u32(u32::try_from(payload.len()).expect("a message"));
+    bytes.put_slice(payload);
+    Act::Bytes(bytes.freeze())
+}
+
+/// A message of a watch.
+pub fn said(said: Said) -> Act {
+    say(&message(said))
+}
+
+/// The keys of a signer, as a server lists them.
+pub fn keys_of(signer: &Signer) -> pb::ListSigningKeysResponse {
+    let public = signer.key.public();
+    let key = pb::SigningKey {
+        key_id: public.key_id().to_owned(),
+        algorithm: public.algorithm().as_str().to_owned(),
+        purpose: pb::KeyPurpose::Bundle.into(),
+        state: pb::KeyState::Active.into(),
+        jwk: public.to_jwk().to_string(),
+        ..Default::default()
+    };
+    pb::ListSigningKeysResponse { keys: vec![key], store: signer.store.clone() }
+}
+
+/// Trailers of these values, as they are.
+pub fn trailers(values: &[(&'static str, &[u8])]) -> Act {
+    let value = |bytes: &[u8]| HeaderValue::from_bytes(bytes).expect("a value");
+    Act::Trailers(values.iter().map(|(name, bytes)| (http::HeaderName::from_static(name), value(bytes))).collect())
+}
+
+/// Statuses that are not OK.
+pub const CODES: [Code; 8] = [
+    Code::Unavailable,
+    Code::ResourceExhausted,
+    Code::Unauthenticated,
+    Code::PermissionDenied,
+    Code::Unimplemented,
+    Code::Internal,
+    Code::DataLoss,
+    Code::DeadlineExceeded,
+];

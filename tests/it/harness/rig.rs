@@ -1,0 +1,208 @@
+//! A watcher before a hub that lies, on a clock that goes on only when it is told to.
+//!
+//! Invariant: whatever is told, nothing is in force that the honest log does not have.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use policyhub::client::name::NamespaceId;
+use policyhub::client::watcher::RECONNECT_MAX;
+use policyhub::client::{
+    Active, ActiveSetOptions, Keys, State, Status, Target, TokenSource, Update, View, Watcher, WatcherOptions,
+};
+use tokio::sync::watch;
+
+use super::liar::{Act, Liar, said};
+use super::signer::{content_of, set_digest, versions};
+use super::watching::DEADLINE;
+use policyhub::client::pb::watch_active_response::Message as Said;
+
+/// Turns of the runtime in which what would happen has happened.
+const TURNS: u32 = 2_000;
+
+/// Tokio's clock, stopped. For tests that start paused: time goes on by itself there, but not while a thread is blocked.
+#[derive(Debug)]
+pub struct Clock {
+    _held: Sender<()>,
+    /// Nothing happened for too long, by the clock on the wall.
+    late: watch::Receiver<bool>,
+}
+
+impl Clock {
+    pub fn stopped() -> Self {
+        let (held, released) = channel::<()>();
+        let (late, is_late) = watch::channel(false);
+        let (alive, ended) = channel::<()>();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+                late.send_replace(true);
+            }
+        });
+        tokio::task::spawn_blocking(move || {
+            let _ = released.recv();
+            drop(alive);
+        });
+        Self { _held: held, late: is_late }
+    }
+
+    /// As long as any pause of a watcher may be.
+    pub async fn longest_pause(&self) {
+        tokio::time::advance(RECONNECT_MAX).await;
+    }
+
+    async fn before_late<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut late = self.late.clone();
+        tokio::select! {
+            done = future => Some(done),
+            _ = late.wait_for(|late| *late) => None,
+        }
+    }
+}
+
+/// A watcher and its hub.
+#[derive(Debug)]
+pub struct Rig<'a> {
+    pub liar: Liar,
+    pub watcher: Watcher,
+    pub view: View,
+    clock: &'a Clock,
+}
+
+impl<'a> Rig<'a> {
+    /// A watcher that holds the set of a revision; then comes the lie, on the same stream. Revision 0: it holds nothing.
+    pub async fn holding(clock: &'a Clock, revision: i64, lie: impl FnOnce(&Liar) -> Vec<Act>) -> Self {
+        Self::with(clock, false, revision, lie).await
+    }
+
+    /// The same with the keys that the hub names.
+    pub async fn learning(clock: &'a Clock, revision: i64, lie: impl FnOnce(&Liar) -> Vec<Act>) -> Self {
+        Self::with(clock, true, revision, lie).await
+    }
+
+    async fn with(clock: &'a Clock, learns: bool, revision: i64, lie: impl FnOnce(&Liar) -> Vec<Act>) -> Self {
+        let (liar, endpoint) = Liar::listen().await;
+        let truth = (revision > 0).then(|| said(Said::Snapshot(liar.signer.snapshot(revision))));
+        let lie = lie(&liar);
+        liar.told().streams.push_front(truth.into_iter().chain(lie).collect());
+        let watcher = Watcher::open(WatcherOptions {
+            target: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())),
+            namespace: NamespaceId::parse("namespace", "default").expect("an id"),
+            keys: if learns { Keys::Learned } else { Keys::Pinned(liar.signer.keys()) },
+            set: ActiveSetOptions::default(),
+            subscriber_id: "shop-1".to_owned(),
+            labels: BTreeMap::new(),
+            directory: None,
+        })
+        .expect("a watcher");
+        let mut rig = Self { liar, view: watcher.view(), watcher, clock };
+        if revision > 0 {
+            rig.take(revision).await;
+        }
+        rig
+    }
+
+    /// The next update must be the set of a revision, and is accepted.
+    pub async fn take(&mut self, revision: i64) {
+        let update = self.next("the truth").await;
+        assert_eq!(update.active.cursor.revision, revision);
+        assert_same(&update.active, revision);
+        self.watcher.accept().await;
+        self.holds(revision);
+    }
+
+    pub async fn next(&mut self, what: &str) -> Update {
+        let next = self.clock.before_late(self.watcher.next()).await;
+        next.unwrap_or_else(|| panic!("{what}: no update ever; {:?}", self.view.status()))
+    }
+
+    /// What is in force is exactly the set of a revision; 0: nothing.
+    #[track_caller]
+    pub fn holds(&self, revision: i64) {
+        match self.view.active() {
+            None => assert_eq!(revision, 0, "nothing is in force"),
+            Some(active) => assert_same(&active, revision),
+        }
+    }
+
+    /// Drives the watcher until its status is as wanted. Nothing may be offered meanwhile.
+    pub async fn until(&mut self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let looked = self.until_or_update(what, wanted).await;
+        looked.unwrap_or_else(|update| panic!("{what}: offered {update:?}"))
+    }
+
+    /// The same, or what is offered before.
+    pub async fn until_or_update(
+        &mut self,
+        what: &str,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Result<Status, Box<Update>> {
+        let mut view = self.view.clone();
+        let looking = async {
+            while !wanted(&view.status()) {
+                assert!(view.changed().await);
+            }
+            view.status()
+        };
+        tokio::select! {
+            update = self.watcher.next() => Err(Box::new(update)),
+            status = self.clock.before_late(looking) => {
+                Ok(status.unwrap_or_else(|| panic!("{what}: never; {:?}", self.view.status())))
+            }
+        }
+    }
+
+    /// Drives the watcher until it has asked for this many streams, and has none open.
+    pub async fn until_cut(&mut self, what: &str, streams: usize) -> Status {
+        let liar = self.liar.clone();
+        self.until(what, |status| !status.is_connected && liar.told().asked.len() >= streams).await
+    }
+
+    /// Drives the watcher for a while in which nothing may happen: no time goes by.
+    pub async fn idle(&mut self) {
+        let turns = async {
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            update = self.watcher.next() => panic!("offered {update:?}"),
+            () = turns => {}
+        }
+    }
+
+    /// The hub is honest again: the watcher must come to the newest set, by true ones alone, and be content.
+    pub async fn converges(&mut self, what: &str) {
+        self.clock.longest_pause().await;
+        self.liar.repent();
+        while self.view.active().is_none_or(|active| active.cursor.revision < 10) {
+            let update = self.next(what).await;
+            assert_same(&update.active, update.active.cursor.revision);
+            self.watcher.accept().await;
+        }
+        self.until(what, |status| status.state == State::Ready && status.problem.is_empty() && status.is_connected)
+            .await;
+        self.holds(10);
+    }
+
+    /// How many streams were asked for, and whether the last one was to begin with a snapshot.
+    pub fn asked(&self) -> (usize, bool) {
+        let told = self.liar.told();
+        (told.asked.len(), told.asked.last().is_some_and(|request| request.resume.is_none()))
+    }
+
+    pub async fn advance(&self, time: Duration) {
+        tokio::time::advance(time).await;
+    }
+}
+
+#[track_caller]
+fn assert_same(active: &Active, revision: i64) {
+    let expected = versions(revision);
+    let found = active.policies.values().map(|policy| (policy.policy.to_string(), policy.version)).collect();
+    assert_eq!(expected, found);
+    assert_eq!(active.digest, set_digest(&expected));
+    for policy in active.policies.values() {
+        assert_eq!(policy.content, Some(content_of(policy.policy.as_str(), policy.version)));
+    }
+}

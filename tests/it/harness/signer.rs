@@ -1,0 +1,212 @@
+//! Messages of a watch, signed by hand: a small honest hub, and the means to lie.
+//!
+//! Its log: `a` 1 at 1:4; `b` 1 at 1:6; `a` 2 and `b` 2 together at 1:8; `a` back to 1 at 1:10.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use policyhub::client::name::PolicyId;
+use policyhub::client::pb;
+use policyhub::client::pb::watch_active_response::Message;
+use policyhub::client::signing::{
+    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, active_set_digest, digest_of,
+};
+use serde_json::{Value, json};
+
+/// A pointer that moves: policy, version before, version after; 0 is none.
+pub type Move = (&'static str, i64, i64);
+/// A place: epoch and revision.
+pub type Place = (i64, i64);
+/// Versions in force, by policy.
+pub type Versions = BTreeMap<String, i64>;
+
+/// The log, from its first activation on.
+pub const LOG: [(Place, &[Move]); 4] = [
+    ((1, 4), &[("a", 0, 1)]),
+    ((1, 6), &[("b", 0, 1)]),
+    ((1, 8), &[("a", 1, 2), ("b", 1, 2)]),
+    ((1, 10), &[("a", 2, 1)]),
+];
+
+/// A key, and what it signs for.
+#[derive(Debug)]
+pub struct Signer {
+    pub key: PrivateKey,
+    pub store: String,
+    pub namespace: String,
+}
+
+impl Signer {
+    /// A key of its own.
+    pub fn new() -> Self {
+        let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
+        let key = PrivateKey::from_pem(&pem).expect("the same key");
+        Self { key, store: "store-1".to_owned(), namespace: "default".to_owned() }
+    }
+
+    /// Its public half.
+    pub fn keys(&self) -> KeySet {
+        KeySet::from_keys(vec![self.key.public().clone()])
+    }
+
+    /// A token as it should be.
+    pub fn token(&self, typ: &str, payload: &Value) -> String {
+        let (alg, kid) = (self.key.public().algorithm().as_str(), self.key.public().key_id());
+        self.token_with(&json!({ "alg": alg, "kid": kid, "typ": typ }), payload)
+    }
+
+    /// A token under any header.
+    pub fn token_with(&self, header: &Value, payload: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(header), part(payload));
+        let signature = self.key.sign(signed.as_bytes()).expect("a signature");
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// What a manifest says.
+    pub fn manifest(&self, policy: &str, version: i64) -> Value {
+        let content = content_of(policy, version);
+        json!({
+            "store": self.store, "namespace": self.namespace, "policy": policy, "version": version,
+            "digest": digest_of(&content).to_string(), "size": content.len(), "content_type": "application/json",
+            "author": "ann", "publisher": "bob", "iat": now(),
+        })
+    }
+
+    /// A published version.
+    pub fn bundle(&self, policy: &str, version: i64) -> pb::Bundle {
+        self.bundle_with(policy, version, &self.manifest(policy, version))
+    }
+
+    /// A published version under any manifest.
+    pub fn bundle_with(&self, policy: &str, version: i64, manifest: &Value) -> pb::Bundle {
+        let content = content_of(policy, version);
+        pb::Bundle {
+            name: format!("namespaces/{}/policies/{policy}/versions/{version}", self.namespace),
+            version,
+            label: String::new(),
+            digest: digest_of(&content).to_string(),
+            size_bytes: i64::try_from(content.len()).expect("small"),
+            content_type: "application/json".to_owned(),
+            content,
+            manifest: self.token(TYP_BUNDLE, manifest),
+        }
+    }
+
+    /// What a statement says.
+    pub fn statement(&self, place: Place, moves: &[Move]) -> Value {
+        let change = |(policy, previous, version): &Move| match version {
+            0 => json!({ "policy": policy, "version": 0, "previous": previous }),
+            _ => json!({
+                "policy": policy, "version": version, "previous": previous,
+                "digest": digest_of(&content_of(policy, *version)).to_string(),
+            }),
+        };
+        json!({
+            "store": self.store, "namespace": self.namespace, "epoch": place.0, "revision": place.1, "kind": "ACTIVATE",
+            "changes": moves.iter().map(change).collect::<Vec<_>>(), "actor": "carol",
+            "reason_digest": digest_of(b"because").to_string(), "prev": "07".repeat(32), "iat": now(),
+        })
+    }
+
+    /// What a checkpoint says that was made `age` seconds ago and holds for `ttl`.
+    pub fn checkpoint(&self, place: Place, set: &Versions, age: i64, ttl: i64) -> Value {
+        let made = now() - age;
+        json!({
+            "store": self.store, "namespace": self.namespace, "epoch": place.0, "revision": place.1,
+            "head_hash": "09".repeat(32), "active_set_digest": set_digest(set), "iat": made, "exp": made + ttl,
+        })
+    }
+
+    /// An activation.
+    pub fn activation(&self, place: Place, moves: &[Move]) -> pb::Activation {
+        let there = moves.iter().filter(|(_, _, version)| *version != 0);
+        let gone = moves.iter().filter(|(_, _, version)| *version == 0);
+        pb::Activation {
+            cursor: cursor(place),
+            statement: self.token(TYP_ACTIVATION, &self.statement(place, moves)),
+            bundles: there.map(|(policy, _, version)| self.bundle(policy, *version)).collect(),
+            tombstones: gone.map(|(policy, ..)| format!("namespaces/{}/policies/{policy}", self.namespace)).collect(),
+        }
+    }
+
+    /// The activation of the log at a revision.
+    pub fn logged(&self, revision: i64) -> pb::Activation {
+        let (place, moves) = LOG.iter().find(|(place, _)| place.1 == revision).expect("a place of the log");
+        self.activation(*place, moves)
+    }
+
+    /// The whole set right after a revision of the log, fresh.
+    pub fn snapshot(&self, revision: i64) -> pb::Snapshot {
+        let newest = |policy: &str| {
+            let mut moves = LOG.iter().filter(|(place, _)| place.1 <= revision);
+            moves.rfind(|(_, moves)| moves.iter().any(|(moved, ..)| *moved == policy)).expect("is active")
+        };
+        let entry = |(policy, version): (&String, &i64)| pb::ActiveBundle {
+            bundle: Some(self.bundle(policy, *version)),
+            revision: newest(policy).0.1,
+            statement: self.token(TYP_ACTIVATION, &self.statement(newest(policy).0, newest(policy).1)),
+            preview: false,
+        };
+        let set = versions(revision);
+        pb::Snapshot {
+            bundles: set.iter().map(entry).collect(),
+            complete: true,
+            cursor: cursor((1, revision)),
+            active_set_digest: set_digest(&set),
+            checkpoint: self.token(TYP_CHECKPOINT, &self.checkpoint((1, revision), &set, 0, 900)),
+        }
+    }
+
+    /// A heartbeat at a revision of the log, its checkpoint made `age` seconds ago.
+    pub fn heartbeat(&self, revision: i64, age: i64) -> pb::Heartbeat {
+        let checkpoint = self.checkpoint((1, revision), &versions(revision), age, 900);
+        pb::Heartbeat {
+            cursor: cursor((1, revision)),
+            checkpoint: self.token(TYP_CHECKPOINT, &checkpoint),
+            degraded: false,
+        }
+    }
+}
+
+/// What is in force right after a revision of the log.
+pub fn versions(revision: i64) -> Versions {
+    let moves = LOG.iter().filter(|(place, _)| place.1 <= revision).flat_map(|(_, moves)| moves.iter());
+    moves.map(|(policy, _, version)| ((*policy).to_owned(), *version)).collect()
+}
+
+pub fn content_of(policy: &str, version: i64) -> Bytes {
+    Bytes::from(format!("{{\"{policy}\":{version}}}"))
+}
+
+pub fn set_digest(set: &Versions) -> String {
+    let id = |policy: &String| PolicyId::parse("policy", policy).expect("an id");
+    let entries: Vec<_> =
+        set.iter().map(|(policy, version)| (id(policy), *version, digest_of(&content_of(policy, *version)))).collect();
+    active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]
+pub fn cursor((epoch, revision): Place) -> Option<pb::Cursor> {
+    Some(pb::Cursor { epoch, revision })
+}
+
+/// A value with members changed.
+pub fn with(mut value: Value, members: &Value) -> Value {
+    for (name, member) in members.as_object().expect("members") {
+        value[name] = member.clone();
+    }
+    value
+}
+
+pub fn message(message: Message) -> pb::WatchActiveResponse {
+    pb::WatchActiveResponse { message: Some(message) }
+}
+
+pub fn now() -> i64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+    i64::try_from(elapsed.as_secs()).expect("a time")
+}

@@ -1,0 +1,370 @@
+//! A hub whose streams end badly, or never end, against the SDK's watcher: what is in force stays, no end makes it come back
+//! sooner than it may.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use policyhub::client::State;
+use policyhub::client::pb::WatchActiveResponse;
+use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::{self, Snapshot};
+use prost::Message as _;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::harness::liar::{Act, CODES, Liar, frame, keys_of, said, say, trailers};
+use crate::harness::rig::{Clock, Rig};
+use crate::harness::signer::{Signer, cursor};
+
+/// Longest text that a status shows of what came from outside.
+const SHOWN_MAX_CHARS: usize = 4_096;
+/// Streams of a storm.
+const STORM: usize = 12;
+pub const MIB: usize = 1 << 20;
+
+/// Text that does harm where it is printed.
+const EVIL: &str = "gone\r\n\u{1b}[31m\u{0}\u{202e}";
+
+fn reconnect(reason: &str, seconds: i64, nanos: i32) -> Vec<Act> {
+    let backoff = Some(prost_types::Duration { seconds, nanos });
+    vec![said(Said::Reconnect(pb::Reconnect { reason: reason.to_owned(), backoff, cursor: cursor((1, i64::MAX)) }))]
+}
+
+fn gone() -> Status {
+    let details = ErrorDetails::with_error_info("RESUME_POINT_GONE", "policyhub", HashMap::new());
+    Status::with_error_details(Code::OutOfRange, "gone", details)
+}
+
+fn wait_for_years(code: Code) -> Status {
+    let mut details = ErrorDetails::with_error_info("RATE_LIMITED", "policyhub", HashMap::new());
+    details.set_retry_info(Some(Duration::from_secs(10 * 365 * 86_400)));
+    Status::with_error_details(code, EVIL, details)
+}
+
+/// A status that asks to wait for so little that it has no opposite.
+fn wait_for_the_least() -> Status {
+    let retry_delay = Some(prost_types::Duration { seconds: i64::MIN, nanos: i32::MIN });
+    let value = tonic_types::pb::RetryInfo { retry_delay }.encode_to_vec();
+    let details = vec![prost_types::Any { type_url: "type.googleapis.com/google.rpc.RetryInfo".to_owned(), value }];
+    let status = tonic_types::pb::Status { details, ..Default::default() };
+    Status::with_details(Code::Unavailable, EVIL, status.encode_to_vec().into())
+}
+
+/// Streams that end without a lie in what is signed; a part of what the status says.
+fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
+    let half = Snapshot { complete: false, checkpoint: String::new(), ..liar.signer.snapshot(10) };
+    let message = WatchActiveResponse { message: Some(Said::Heartbeat(liar.signer.heartbeat(6, 0))) }.encode_to_vec();
+    let size = |bytes: u32| Act::Bytes([&[0_u8][..], &bytes.to_be_bytes()].concat().into());
+    let status = |value: &'static [u8]| vec![trailers(&[("grpc-status", value)])];
+    let mut cases = vec![
+        ("an end in order", "ended the stream", vec![]),
+        ("a reset", "", vec![Act::Heard, Act::Break]),
+        ("an end without trailers", "", vec![Act::Stop]),
+        ("half of a message", "", vec![size(100), Act::Bytes(message[..20].to_vec().into()), Act::Stop]),
+        ("half of a message, then a reset", "", vec![Act::Heard, size(100), Act::Break]),
+        ("half of a length", "", vec![Act::Bytes(vec![0, 0, 1].into()), Act::Stop]),
+        ("a message of four gigabytes", "", vec![size(u32::MAX), Act::Silence]),
+        ("a message just over the limit", "", vec![size(33 << 20), Act::Silence]),
+        ("a message that says it is compressed", "", vec![frame(1, &message)]),
+        ("a message with a flag that is none", "", vec![frame(0x80, &message)]),
+        ("not a message", "", vec![frame(0, &[0xff; 64])]),
+        ("a message whose field is longer than it", "", vec![frame(0, &[0x0a, 0xff, 0xff, 0xff, 0x7f])]),
+        ("a status that is no number", "", status(b"abc")),
+        ("a status below zero", "", status(b"-1")),
+        ("a status that is too large", "", status(b"99999999999999999999")),
+        ("a status of nothing", "", status(b"")),
+        ("details that are none", "", vec![trailers(&[("grpc-status", b"14"), ("grpc-status-details-bin", b"%%%")])]),
+        (
+            "a message of a status that is no text",
+            "",
+            vec![trailers(&[("grpc-status", b"14"), ("grpc-message", b"%ff\xff%")])],
+        ),
+        ("half of a snapshot", "ended the stream", vec![said(Said::Snapshot(half))]),
+        ("a reason that does harm", "asks to come back", reconnect(EVIL, 0, 0)),
+        ("a reason of a megabyte", "asks to come back", reconnect(&EVIL.repeat(MIB / 10), 0, 0)),
+        ("a wait of years", "asks to come back", reconnect("soon", 1 << 40, 0)),
+        ("a wait out of range", "asks to come back", reconnect("soon", i64::MAX, i32::MAX)),
+        ("a wait below zero", "asks to come back", reconnect("soon", i64::MIN, i32::MIN)),
+        ("a wait below zero, in a status", "", vec![Act::Fail(wait_for_the_least())]),
+        ("years to wait, in a status", "", vec![Act::Fail(wait_for_years(Code::Unavailable))]),
+    ];
+    cases.extend([
+        ("kinds that nobody knows", "ended", vec![say(&WatchActiveResponse::default()); 1_000]),
+        ("signs of life without a place", "ended", vec![said(Said::Heartbeat(pb::Heartbeat::default())); 1_000]),
+        ("expired signs of life", "ended", vec![said(Said::Heartbeat(liar.signer.heartbeat(6, 901))); 100]),
+    ]);
+    let codes = CODES.iter().map(|code| (format!("{code:?}"), "", vec![Act::Fail(Status::new(*code, EVIL))]));
+    cases.into_iter().map(|(name, says, acts)| (name.to_owned(), says, acts)).chain(codes).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_ends() {
+    let clock = Clock::stopped();
+    let count = ends(&Liar::listen().await.0).len();
+    for index in 0..count {
+        let mut case = None;
+        let mut rig = Rig::holding(&clock, 6, |liar| {
+            let (name, says, acts) = ends(liar).swap_remove(index);
+            case = Some((name, says));
+            acts
+        })
+        .await;
+        let (name, says) = case.expect("a case");
+        let status = rig.until(&name, |status| !status.is_connected).await;
+        assert_eq!(status.state, State::Ready, "{name}: what was proven still is: {status:?}");
+        assert!(!status.problem.is_empty() && status.problem.contains(says), "{name}: {status:?}");
+        assert_shown(&name, &status.problem);
+        rig.holds(6);
+        rig.idle().await;
+        assert_eq!(rig.asked().0, 1, "{name}: no second stream before its time");
+        rig.converges(&name).await;
+        assert_eq!(rig.asked(), (2, false), "{name}: it goes on where it was");
+    }
+    assert_eq!(count, 37);
+}
+
+/// What came from outside is one line of bounded length.
+#[track_caller]
+pub fn assert_shown(name: &str, text: &str) {
+    assert!(text.chars().count() <= SHOWN_MAX_CHARS, "{name}: {} characters", text.chars().count());
+    assert!(!text.chars().any(char::is_control), "{name}: {text:?}");
+}
+
+/// What each stream of a storm says.
+fn storms(liar: &Liar) -> Vec<(&'static str, Vec<Act>)> {
+    let forged = pb::Activation { statement: Signer::new().logged(8).statement, ..liar.signer.logged(8) };
+    vec![
+        ("streams that end at once", vec![]),
+        ("streams that are reset", vec![Act::Break]),
+        ("streams that ask to come back at once", reconnect("now", -1, -1)),
+        ("calls that are refused", vec![Act::Refuse(Status::unavailable("no"))]),
+        ("calls without the right to ask", vec![Act::Refuse(Status::unauthenticated(EVIL))]),
+        ("calls that nobody knows", vec![Act::Refuse(Status::unimplemented(EVIL))]),
+        ("calls that are over their rate for years", vec![Act::Refuse(wait_for_years(Code::ResourceExhausted))]),
+        ("a resume point that is gone, for ever", vec![Act::Refuse(gone())]),
+        ("a resume point that is gone, on the stream", vec![Act::Fail(gone())]),
+        ("answers of another protocol", vec![Act::Http(502)]),
+        ("answers without a body", vec![Act::Http(204)]),
+        ("a lie on each stream", vec![said(Said::Activation(forged))]),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn storms_are_slow() {
+    let clock = Clock::stopped();
+    let count = storms(&Liar::listen().await.0).len();
+    for index in 0..count {
+        let mut name = "";
+        let mut rig = Rig::holding(&clock, 6, |liar| {
+            let (named, acts) = storms(liar).swap_remove(index);
+            name = named;
+            liar.told().always = Some(acts);
+            vec![]
+        })
+        .await;
+        for streams in 1..=STORM {
+            let status = rig.until_cut(name, streams).await;
+            assert_shown(name, &status.problem);
+            rig.idle().await;
+            assert_eq!(rig.asked().0, streams, "{name}: one stream for each pause");
+            rig.holds(6);
+            clock.longest_pause().await;
+        }
+        let resumes: Vec<bool> = rig.liar.told().asked.iter().map(|request| request.resume.is_some()).collect();
+        if name.contains("gone") {
+            assert_eq!(resumes[..3], [false, true, false], "{name}: then without a resume point");
+        }
+        assert_eq!(rig.liar.told().keys_asked, 0, "keys that are pinned are never asked for");
+        rig.converges(name).await;
+    }
+    assert_eq!(count, 12);
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_an_end() {
+    let clock = Clock::stopped();
+    let mut rig = Rig::holding(&clock, 6, |_| vec![Act::Silence]).await;
+    rig.idle().await;
+    rig.advance(policyhub::client::watch::SILENCE_MAX).await;
+    let status = rig.until("an end", |status| !status.is_connected).await;
+    assert!(status.problem.contains("nothing came for 30 s"), "{status:?}");
+    rig.liar.told().always = Some(vec![Act::Hang]);
+    clock.longest_pause().await;
+    let liar = rig.liar.clone();
+    let asked = async move {
+        while liar.told().asked.len() < 2 {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::select! {
+        update = rig.watcher.next() => panic!("offered {update:?}"),
+        () = asked => {}
+    }
+    rig.advance(Duration::from_secs(10)).await;
+    rig.until("an end", |status| status.problem.contains("did not answer for 10 s")).await;
+    rig.holds(6);
+    rig.converges("silence").await;
+}
+
+/// A frozen hub: heartbeats with a checkpoint of before. By the clock on the wall: two seconds of it are left.
+#[tokio::test]
+async fn a_frozen_stream_is_stale_in_time() {
+    let clock = Clock::stopped();
+    let mut rig = Rig::holding(&clock, 0, |liar| {
+        let mut snapshot = liar.signer.snapshot(6);
+        snapshot.checkpoint = liar.signer.heartbeat(6, 898).checkpoint;
+        let old = said(Said::Heartbeat(liar.signer.heartbeat(6, 898)));
+        let fresh = said(Said::Heartbeat(liar.signer.heartbeat(6, 0)));
+        vec![said(Said::Snapshot(snapshot)), old.clone(), old, Act::Gate, fresh, Act::Silence]
+    })
+    .await;
+    rig.take(6).await;
+    rig.until("STALE", |status| status.state == State::Stale && status.is_connected).await;
+    rig.holds(6);
+    rig.liar.repent();
+    rig.until("READY", |status| status.state == State::Ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_snapshot_is_never_called_fresh() {
+    let clock = Clock::stopped();
+    let mut rig = Rig::holding(&clock, 0, |liar| {
+        let checkpoint = liar.signer.heartbeat(6, 7 * 86_400).checkpoint;
+        vec![said(Said::Snapshot(Snapshot { checkpoint, ..liar.signer.snapshot(6) })), Act::Fail(Status::aborted(""))]
+    })
+    .await;
+    rig.take(6).await;
+    let status = rig.until("an end", |status| !status.is_connected).await;
+    assert_eq!(status.state, State::Stale);
+    rig.converges("an old snapshot").await;
+}
+
+/// Lies of a first stream: nothing is held yet.
+fn beginnings(liar: &Liar) -> Vec<(&'static str, State, &'static str, Vec<Act>)> {
+    let signer = &liar.signer;
+    let mut tampered = signer.snapshot(6);
+    tampered.bundles[0].bundle.as_mut().expect("a bundle").content = "{}".into();
+    vec![
+        (
+            "an activation first",
+            State::Rejected,
+            "before a whole snapshot",
+            vec![said(Said::Activation(signer.logged(4)))],
+        ),
+        (
+            "a heartbeat first",
+            State::Rejected,
+            "before a whole snapshot",
+            vec![said(Said::Heartbeat(signer.heartbeat(6, 0)))],
+        ),
+        ("a tampered snapshot first", State::Rejected, "does not verify", vec![said(Said::Snapshot(tampered))]),
+        (
+            "a stranger's snapshot first",
+            State::Rejected,
+            "key is not known",
+            vec![said(Said::Snapshot(Signer::new().snapshot(6)))],
+        ),
+        ("an end first", State::Stale, "ended the stream", vec![]),
+        ("a gone resume point first", State::Stale, "gone", vec![Act::Refuse(gone())]),
+        ("a wait of years first", State::Stale, "come back", reconnect("x", 1 << 40, 0)),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_beginnings() {
+    let clock = Clock::stopped();
+    let count = beginnings(&Liar::listen().await.0).len();
+    for index in 0..count {
+        let mut case = None;
+        let mut rig = Rig::holding(&clock, 0, |liar| {
+            let (name, state, says, acts) = beginnings(liar).swap_remove(index);
+            case = Some((name, state, says));
+            acts
+        })
+        .await;
+        let (name, state, says) = case.expect("a case");
+        let status = rig.until_cut(name, 1).await;
+        assert_eq!(status.state, state, "{name}: {status:?}");
+        assert!(status.problem.contains(says), "{name}: {status:?}");
+        rig.holds(0);
+        rig.converges(name).await;
+    }
+    assert_eq!(count, 7);
+}
+
+/// Answers to whoever asks for keys, when a stranger signs.
+fn key_lies(liar: &Liar) -> Vec<(&'static str, Vec<Act>)> {
+    let listed = keys_of(&liar.signer);
+    let with = |change: fn(&mut pb::SigningKey)| {
+        let mut listed = listed.clone();
+        change(&mut listed.keys[0]);
+        vec![say(&listed)]
+    };
+    let many = pb::ListSigningKeysResponse { keys: vec![listed.keys[0].clone(); 20_000], ..listed.clone() };
+    vec![
+        ("no keys", vec![say(&pb::ListSigningKeysResponse::default())]),
+        ("twenty thousand keys", vec![say(&many)]),
+        ("keys that are no answer", vec![frame(0, &[0xff; 9])]),
+        ("keys that are refused", vec![Act::Refuse(Status::internal(EVIL))]),
+        ("keys that are cut off", vec![Act::Break]),
+        ("a key that is no JSON", with(|key| key.jwk = EVIL.to_owned())),
+        ("a key that is a secret", with(|key| key.jwk = r#"{"kty":"oct","k":"AAAA"}"#.to_owned())),
+        ("a key of seals", with(|key| key.set_purpose(pb::KeyPurpose::Seal))),
+        ("a key without a state", with(|key| key.state = 99)),
+        ("a key that was revoked", with(|key| key.set_state(pb::KeyState::Revoked))),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn lies_about_keys() {
+    let clock = Clock::stopped();
+    let count = key_lies(&Liar::listen().await.0).len();
+    for index in 0..count {
+        let stranger = said(Said::Activation(Signer::new().logged(8)));
+        let mut rig = Rig::learning(&clock, 6, |_| vec![Act::Gate]).await;
+        let (name, acts) = key_lies(&rig.liar).swap_remove(index);
+        let asked = rig.liar.told().keys_asked;
+        rig.liar.told().keys = Some(acts);
+        rig.liar.told().always = Some(vec![stranger]);
+        rig.advance(policyhub::client::watch::SILENCE_MAX).await;
+        for streams in 1..=STORM {
+            rig.until_cut(name, streams).await;
+            rig.holds(6);
+            clock.longest_pause().await;
+        }
+        let status = rig.view.status();
+        assert_eq!(status.state, State::Rejected, "{name}: {status:?}");
+        assert!(status.problem.contains("key is"), "{name}: {status:?}");
+        let asked = rig.liar.told().keys_asked - asked;
+        assert!(asked <= STORM, "{name}: {asked} questions for keys on {STORM} streams");
+        rig.converges(name).await;
+    }
+    assert_eq!(count, 10);
+}
+
+/// Answers to reports.
+#[tokio::test(start_paused = true)]
+async fn lies_about_reports() {
+    let clock = Clock::stopped();
+    let answers = [
+        vec![frame(0, &[0xff; 9])],
+        vec![Act::Break],
+        vec![Act::Http(502)],
+        vec![Act::Fail(wait_for_years(Code::ResourceExhausted))],
+        vec![Act::Refuse(Status::unauthenticated(EVIL))],
+        vec![Act::Refuse(Status::invalid_argument(EVIL))],
+    ];
+    for answer in answers {
+        let what = format!("{answer:?}");
+        let mut rig = Rig::holding(&clock, 6, |liar| {
+            liar.told().report = Some(answer);
+            vec![said(Said::Heartbeat(liar.signer.heartbeat(6, 0))); 10]
+        })
+        .await;
+        rig.until_cut(&what, 1).await;
+        rig.holds(6);
+        let reports = rig.liar.told().reports.len();
+        assert!(reports <= 11, "{what}: {reports} reports for one set and ten heartbeats");
+        rig.converges(&what).await;
+    }
+}

@@ -1,0 +1,166 @@
+"""The real hub, over TLS, against examples/python: what it prints is what `policyhub watch` prints, line by line.
+
+The hub ends and comes back in the middle: the example must go on by itself, and miss nothing.
+"""
+
+import datetime
+import hashlib
+import ipaddress
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+PATIENCE_SECONDS = 30
+# Every change of the day below.
+EXPECTED = """\
+SNAPSHOT 1:0 nothing is active
+ACTIVATE 1:3 by local:admin: a -> 1 1.0.0 sha256:{a1}
+ACTIVATE 1:6 by local:admin: b -> 1 sha256:{b1}
+ACTIVATE 1:11 by local:admin: a -> 2 2.0.0 sha256:{a2}, b -> 2 sha256:{b2}
+ROLLBACK 1:12 by local:admin: a -> 1 1.0.0 sha256:{a1}
+DEACTIVATE 1:13 by local:admin: b -> none
+ACTIVATE 1:14 by local:admin: a -> 2 2.0.0 sha256:{a2}
+"""
+
+
+def expect(holds, surprise):
+    if not holds:
+        raise SystemExit(f"python: {surprise}")
+
+
+def write_certificates(scratch):
+    """An authority that is its own server at 127.0.0.1."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "hub")])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = serialization.Encoding.PEM
+    (scratch / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    os.close(os.open(scratch / "key.pem", os.O_CREAT | os.O_WRONLY, 0o600))
+    (scratch / "key.pem").write_bytes(private)
+
+
+class Scene:
+    """A hub, and who runs beside it. All of them end with it."""
+
+    def __init__(self, binary, scratch, stubs):
+        self.binary, self.scratch, self.running = binary, scratch, []
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("POLICYHUB_")}
+        self.environment = kept | {"PYTHONPATH": str(stubs), "PYTHONDONTWRITEBYTECODE": "1"}
+        self.environment |= {"POLICYHUB_CA_CERT": str(scratch / "cert.pem")}
+        self.environment |= {"POLICYHUB_TOKEN_FILE": str(scratch / "data" / "admin.token")}
+
+    def start(self, command, log):
+        with open(self.scratch / f"{log}.out", "a") as out, open(self.scratch / f"{log}.err", "a") as talk:
+            started = subprocess.Popen(command, cwd=self.scratch, env=self.environment, stdout=out, stderr=talk)
+        self.running.append(started)
+        return started
+
+    def serve(self, address):
+        """The hub; its address."""
+        addresses = self.scratch / "data" / "addr.json"
+        addresses.unlink(missing_ok=True)
+        served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0"]
+        hub = self.start([self.binary, *served, "--tls-cert", "cert.pem", "--tls-key", "key.pem"], "hub")
+        self.until("the hub listens", lambda: addresses.exists() and addresses.stat().st_size, hub)
+        address = json.loads(addresses.read_text())["grpc"]
+        self.environment["POLICYHUB_SERVER"] = f"https://{address}"
+        return hub, address
+
+    def run(self, *arguments):
+        done = subprocess.run(
+            [self.binary, *arguments], cwd=self.scratch, env=self.environment, text=True, capture_output=True, check=False
+        )
+        expect(done.returncode == 0, f"policyhub {' '.join(arguments)}: {done.stderr}")
+        return done.stdout
+
+    def lines(self, log):
+        printed = (self.scratch / f"{log}.out").read_text().splitlines()
+        return [line for line in printed if line.split(" ")[0] not in ("HEARTBEAT", "RECONNECT")]
+
+    def until(self, what, holds, process):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not holds():
+            ended = process.poll() is not None
+            expect(not ended and time.monotonic() < deadline, f"{what}: not seen; talk: {self.talk()}")
+            time.sleep(0.02)
+
+    def talk(self):
+        return "".join(path.read_text()[-2_000:] for path in sorted(self.scratch.glob("*.err")))
+
+    def end(self):
+        for process in self.running:
+            process.kill()
+            process.wait()
+
+
+def publish(scene, policy, version, *label):
+    """Drafts and publishes; the digest as it is printed."""
+    content = f'{{"policy": "{policy}", "version": {version}}}'.encode()
+    (scene.scratch / "content").write_bytes(content)
+    create = ["--create"] if version == 1 else []
+    scene.run("draft", policy, "content", "--content-type", "application/json", *create, *label)
+    scene.run("publish", f"{policy}@{version}")
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def walk(scene):
+    """A hub's day; what was to be heard of it."""
+    hub, address = scene.serve("127.0.0.1:0")
+    (scene.scratch / "keys.json").write_text(scene.run("keys", "list", "--jwks"))
+    example = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")
+    arguments = ["--jwks", "keys.json", "--subscriber-id", "python-1"]
+    python = scene.start([sys.executable, example, *arguments], "example")
+    other_command = [scene.binary, "watch", "--jwks", "keys.json"]
+    other = scene.start(other_command, "other")
+    for log, process in (("example", python), ("other", other)):
+        scene.until(f"{log}: a snapshot", lambda log=log: scene.lines(log), process)
+    digests = {"a1": publish(scene, "a", 1, "--label", "1.0.0")}
+    scene.run("activate", "a@1", "--reason", "go")
+    digests["b1"] = publish(scene, "b", 1)
+    scene.run("activate", "b@1", "--reason", "go")
+    digests |= {"a2": publish(scene, "a", 2, "--label", "2.0.0"), "b2": publish(scene, "b", 2)}
+    scene.run("activate", "a@2", "b@2", "--reason", "both")
+    scene.run("rollback", "a", "--reason", "back")
+    scene.until("the hub's first half", lambda: len(scene.lines("other")) == 5, other)
+    hub.send_signal(signal.SIGTERM)
+    expect(hub.wait(PATIENCE_SECONDS) == 0, "the hub did not end in order")
+    scene.serve(address)
+    scene.run("deactivate", "b", "--reason", "enough")
+    scene.run("activate", "a@2", "--reason", "again")
+    # The example has to find back by itself; the other one is told.
+    other = scene.start([*other_command, "--resume", "1:12", "--until-revision", "14"], "other")
+    expect(other.wait(PATIENCE_SECONDS) == 0, f"`policyhub watch` failed: {scene.talk()}")
+    heard = EXPECTED.format(**digests).splitlines()
+    scene.until("the hub's second half", lambda: len(scene.lines("example")) >= len(heard), python)
+    converged = scene.run("convergence", "14", "--wait", "20s")
+    expect(converged.startswith("1:14 1 applied, 0 rejected, 0 pending"), f"the example did not report: {converged}")
+    python.send_signal(signal.SIGTERM)
+    expect(python.wait(PATIENCE_SECONDS) == 0, f"the example did not end in order: {scene.talk()}")
+    return heard
+
+
+def check(binary, scratch, stubs):
+    """How many lines were compared."""
+    write_certificates(scratch)
+    scene = Scene(binary, scratch, stubs)
+    try:
+        heard = walk(scene)
+    finally:
+        scene.end()
+    for log in ("example", "other"):
+        expect(scene.lines(log) == heard, f"{log} printed {scene.lines(log)} instead of {heard}")
+    return len(heard)
