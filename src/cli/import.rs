@@ -15,10 +15,12 @@ use serde_json::json;
 use super::keys;
 use super::output::{Format, print_json, say, write_stdout};
 use super::progress::Progress;
+use super::releases;
 use super::session::Session;
-use super::text;
+use super::text::{self, Release};
 use super::verify_log::{head, written};
-use crate::client::name::NamespaceId;
+use crate::client::durable::replace_file;
+use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::digest_of;
 use crate::client::{ArchiveCheck, Code, Head, ImportParts, Part, pb, verify_archive};
 
@@ -59,8 +61,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let target = arguments.into.clone().unwrap_or_else(|| archive.header.namespace.clone());
     let active = in_force(&arguments.file, &archive)?;
     if let Some(path) = &arguments.save_active {
-        let text = serde_json::to_vec_pretty(&active)?;
-        let done = crate::client::durable::replace_file(path, &text);
+        let done = replace_file(path, releases::write(&active).as_bytes());
         done.with_context(|| format!("failed to write {}", path.display()))?;
     }
     if arguments.create && !arguments.dry_run {
@@ -98,17 +99,18 @@ fn open(path: &Path) -> anyhow::Result<File> {
     File::open(path).with_context(|| format!("failed to open {}", path.display()))
 }
 
-/// What the source had in force: policy to label, or to number where there is none.
-fn in_force(file: &Path, archive: &ArchiveCheck) -> anyhow::Result<BTreeMap<String, String>> {
+/// What the source had in force.
+fn in_force(file: &Path, archive: &ArchiveCheck) -> anyhow::Result<BTreeMap<PolicyId, Release>> {
     let pointers = archive.check.pointers.iter().filter(|(_, pointer)| pointer.version > 0);
-    let mut active: BTreeMap<String, String> =
-        pointers.map(|(policy, pointer)| (policy.to_string(), pointer.version.to_string())).collect();
+    let mut active: BTreeMap<PolicyId, Release> = pointers
+        .map(|(policy, pointer)| (policy.clone(), Release { version: pointer.version, label: String::new() }))
+        .collect();
     let mut parts = ImportParts::new(BufReader::new(open(file)?))?;
     while let Some(part) = parts.next(archive.check.events)? {
         for item in part.items {
             let Some((policy, number, label)) = item.label() else { continue };
-            if let Some(named) = active.get_mut(&policy).filter(|named| **named == number.to_string()) {
-                *named = label;
+            if let Some(release) = active.get_mut(&policy).filter(|release| release.version == number) {
+                release.label = label;
             }
         }
     }
@@ -185,7 +187,7 @@ fn print(
     arguments: &Arguments,
     archive: &ArchiveCheck,
     (target, done): (&NamespaceId, pb::ImportNamespaceResponse),
-    active: &BTreeMap<String, String>,
+    active: &BTreeMap<PolicyId, Release>,
 ) -> anyhow::Result<()> {
     let head = written(archive.check.head());
     let (events, versions) = (archive.check.events, archive.check.carried_rows("versions"));
@@ -195,7 +197,7 @@ fn print(
             "source": {"store": archive.header.store, "namespace": archive.header.namespace, "head": head},
             "events": events, "versions": versions, "histories": archive.imported + 1,
             "items": done.items, "finished": done.finished, "revision": done.revision,
-            "dry_run": arguments.dry_run, "active_at_source": active,
+            "dry_run": arguments.dry_run, "active_at_source": releases::json(active),
         }));
     }
     let word = if arguments.dry_run { "would import" } else { "imported" };
@@ -204,8 +206,8 @@ fn print(
     if active.is_empty() {
         lines.push_str("nothing was in force there\n");
     }
-    for (policy, version) in active {
-        lines.push_str(&format!("in force there: {policy}@{}\n", text::line(version)));
+    for (policy, release) in active {
+        lines.push_str(&format!("in force there: {policy}@{}\n", text::release(release)));
     }
     write_stdout(lines.as_bytes())?;
     if !arguments.dry_run && !active.is_empty() {

@@ -28,13 +28,22 @@ pub type Releases = BTreeMap<PolicyId, VersionRef>;
 pub fn write(active: &BTreeMap<PolicyId, super::text::Release>) -> String {
     let mut text = String::from("{");
     for (index, (policy, release)) in active.iter().enumerate() {
-        let value =
-            if release.label.is_empty() { Value::from(release.version) } else { Value::from(release.label.as_str()) };
+        let value = value(release);
         text.push_str(if index == 0 { "\n" } else { ",\n" });
         text.push_str(&format!("  \"{policy}\": {value}"));
     }
     text.push_str(if active.is_empty() { "}\n" } else { "\n}\n" });
     text
+}
+
+/// The same as a part of a JSON document.
+#[must_use]
+pub fn json(active: &BTreeMap<PolicyId, super::text::Release>) -> Value {
+    active.iter().map(|(policy, release)| (policy.to_string(), value(release))).collect()
+}
+
+fn value(release: &super::text::Release) -> Value {
+    if release.label.is_empty() { Value::from(release.version) } else { Value::from(release.label.as_str()) }
 }
 
 /// Reads a file, or stdin for `-`.

@@ -10,7 +10,7 @@ use super::output::say;
 use super::session::Session;
 use super::{
     abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
-    import,     keys,
+    import, keys,
 };
 use super::{completions, man, overview};
 use super::{

@@ -1,11 +1,11 @@
 //! How large a request may be, by RPC: bytes over it are not kept, and the call is refused while they still arrive.
 //!
-//! tonic knows one limit per service; this one is per path, and counts what is on the wire.
+//! tonic knows one limit per service; this one is per path, and looks at what a message claims and at what is on the wire.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::Request;
 use http_body::{Frame, SizeHint};
 use tonic::Status;
@@ -73,14 +73,39 @@ impl<S: Service<Request<Body>>> Service<Request<Body>> for RequestLimit<S> {
         let limit = self.layer.limit(request.uri().path());
         self.inner.call(match limit {
             None => request,
-            Some(limit) => request.map(|inner| Body::new(Counted { inner, left_bytes: limit + MESSAGE_PREFIX_BYTES })),
+            Some(limit) => {
+                request.map(|inner| Body::new(Counted { inner, prefix: Prefix::default(), limit, taken: 0 }))
+            }
         })
     }
 }
 
 struct Counted {
     inner: Body,
-    left_bytes: usize,
+    prefix: Prefix,
+    limit: usize,
+    taken: usize,
+}
+
+/// What gRPC says of the message before it: a flag, and its length as four bytes.
+#[derive(Default)]
+struct Prefix {
+    bytes: [u8; MESSAGE_PREFIX_BYTES],
+    seen: usize,
+}
+
+impl Prefix {
+    /// Takes the next bytes of the body; the length that the message claims, once all of the prefix is there. Room for as
+    /// much as that is made before any of it came.
+    fn claim(&mut self, data: &[u8]) -> usize {
+        for (slot, byte) in self.bytes.iter_mut().skip(self.seen).zip(data) {
+            *slot = *byte;
+            self.seen += 1;
+        }
+        let [_, length @ ..] = self.bytes;
+        let is_whole = self.seen == MESSAGE_PREFIX_BYTES;
+        if is_whole { usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX) } else { 0 }
+    }
 }
 
 impl http_body::Body for Counted {
@@ -92,11 +117,12 @@ impl http_body::Body for Counted {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            let Some(left_bytes) = self.left_bytes.checked_sub(data.remaining()) else {
+            self.taken = self.taken.saturating_add(data.len());
+            let claimed = self.prefix.claim(data);
+            if claimed > self.limit || self.taken > self.limit.saturating_add(MESSAGE_PREFIX_BYTES) {
                 let error = Error::new(Reason::MessageTooLarge, "the request message is over the limit of this method");
                 return Poll::Ready(Some(Err(status(error))));
-            };
-            self.left_bytes = left_bytes;
+            }
         }
         Poll::Ready(frame)
     }
@@ -113,6 +139,16 @@ impl http_body::Body for Counted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_claim_is_seen_however_its_bytes_come() {
+        let bytes = [0, 0, 1, 4, 1, 7, 7];
+        for cut in 0..bytes.len() {
+            let (mut prefix, (first, second)) = (Prefix::default(), bytes.split_at(cut));
+            assert_eq!(prefix.claim(first), if cut < MESSAGE_PREFIX_BYTES { 0 } else { 0x0001_0401 }, "{cut}");
+            assert_eq!(prefix.claim(second), 0x0001_0401, "{cut}");
+        }
+    }
 
     #[test]
     fn each_method_has_its_limit() {

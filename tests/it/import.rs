@@ -123,7 +123,7 @@ on_both_databases! {
         assert!(!errors.contains("came with the archive"), "{errors}");
         let saved: serde_json::Value =
             serde_json::from_slice(&std::fs::read(&active_file).expect("written")).expect("JSON");
-        assert_eq!(saved, serde_json::json!({"p": "1.5.0", "q": "1"}));
+        assert_eq!(saved, serde_json::json!({"p": "1.5.0", "q": 1}));
 
         // Numbers with their gap, labels, authors, times, settings, contents, reports.
         assert_eq!(kept(&to, NAMESPACE).await, kept(&from, NAMESPACE).await);
@@ -134,6 +134,9 @@ on_both_databases! {
         signed_by_both(&from, &to).await;
         says_where_it_is_from(&b, &from, &to).await;
         is_in_force_by_a_decision(&to).await;
+        let (code, text, errors) = run(b.cli(), &["activate", "--from", &active_file, "--reason", "as it was there"]);
+        assert_eq!(code, 0, "{text}{errors}");
+        assert_eq!(in_force(&to).await, in_force(&from).await);
 
         // The same again is done already; another namespace's import is refused.
         let (code, _, errors) = run(b.cli(), &command);

@@ -1,8 +1,9 @@
-"""The real hub, over TLS, against examples/python: what it prints is what `policyhub watch` prints, line by line.
+"""The real hub, over TLS, against examples/python: what it prints is what `policyhub watch` hears, line by line.
 
 The hub ends and comes back in the middle: the example must go on by itself, and miss nothing.
 """
 
+import base64
 import datetime
 import hashlib
 import ipaddress
@@ -53,6 +54,28 @@ def write_certificates(scratch):
     (scratch / "key.pem").write_bytes(private)
 
 
+def in_words(message):
+    """A message of `policyhub watch --output json` as the example prints it; none: it prints nothing."""
+
+    def place(part):
+        return f"{part['cursor']['epoch']}:{part['cursor']['revision']}"
+
+    def policy(bundle):
+        label = f" {bundle['label']}" if bundle["label"] else ""
+        return f"{bundle['name'].split('/')[3]} -> {bundle['version']}{label} {bundle['digest'][:19]}"
+
+    if snapshot := message.get("snapshot"):
+        moves = [policy(active["bundle"]) for active in snapshot["bundles"]]
+        return f"SNAPSHOT {place(snapshot)} {', '.join(moves) or 'nothing is active'}"
+    if activation := message.get("activation"):
+        payload = activation["statement"].split(".")[1]
+        statement = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        moves = [policy(bundle) for bundle in activation["bundles"]]
+        moves += [f"{name.split('/')[3]} -> none" for name in activation["tombstones"]]
+        return f"{statement['kind']} {place(activation)} by {statement['actor']}: {', '.join(moves)}"
+    return None
+
+
 class Scene:
     """A hub, and who runs beside it. All of them end with it."""
 
@@ -89,7 +112,8 @@ class Scene:
 
     def lines(self, log):
         printed = (self.scratch / f"{log}.out").read_text().splitlines()
-        return [line for line in printed if line.split(" ")[0] not in ("HEARTBEAT", "RECONNECT")]
+        told = [in_words(json.loads(line)) if line.startswith("{") else line for line in printed]
+        return [line for line in told if line and line.split(" ")[0] not in ("HEARTBEAT", "RECONNECT")]
 
     def until(self, what, holds, process):
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -124,7 +148,7 @@ def walk(scene):
     example = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")
     arguments = ["--jwks", "keys.json", "--subscriber-id", "python-1"]
     python = scene.start([sys.executable, example, *arguments], "example")
-    other_command = [scene.binary, "watch", "--jwks", "keys.json"]
+    other_command = [scene.binary, "watch", "--jwks", "keys.json", "--output", "json"]
     other = scene.start(other_command, "other")
     for log, process in (("example", python), ("other", other)):
         scene.until(f"{log}: a snapshot", lambda log=log: scene.lines(log), process)

@@ -49,7 +49,7 @@ def main():
 
         lies = asyncio.run(hostile.check())
         changes = real.check(binary, pathlib.Path(scratch), stubs)
-    print(f"python: {lies} lies of a hub did no harm; {changes} changes of a real one were printed as `policyhub watch` does")
+    print(f"python: {lies} lies of a hub did no harm; {changes} changes of a real one were printed as `policyhub watch` heard them")
 
 
 if __name__ == "__main__":

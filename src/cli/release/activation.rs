@@ -126,6 +126,7 @@ impl Activator<'_> {
             reason: self.reason.to_owned(),
             request_id: request_id(self.commit, &call),
             validate_only: false,
+            unmoved_since: None,
         };
         let response = self.client.activate(request).await?;
         Ok(Some(Activated { revision: response.revision, targets: moved }))

@@ -9,7 +9,7 @@ use super::lines::{Line, Lines};
 use crate::api::pb;
 use crate::domain::event::Event;
 use crate::domain::limits::{IMPORT_ITEMS_MAX, IMPORT_REQUEST_MAX_BYTES};
-use crate::domain::name::NamespaceId;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::row::Row;
 
 /// Most bytes of a part of several items. One item alone may have as many as a request.
@@ -126,10 +126,11 @@ impl<R: BufRead> ImportParts<R> {
 impl pb::ImportItem {
     /// Policy, number and label of a version that has one.
     #[must_use]
-    pub fn label(&self) -> Option<(String, i64, String)> {
+    pub fn label(&self) -> Option<(PolicyId, i64, String)> {
         let Some(pb::import_item::Item::Version(version)) = &self.item else { return None };
         let row = Row::read(&version.row)?;
-        Some((row.text("policy")?.to_owned(), row.int("number")?, row.text("label")?.to_owned()))
+        let policy = PolicyId::parse("policy", row.text("policy")?).ok()?;
+        Some((policy, row.int("number")?, row.text("label")?.to_owned()))
     }
 }
 
