@@ -47,6 +47,15 @@ fn resumes(script: &Script) -> Vec<Option<i64>> {
     asked.iter().map(|(_, request)| request.resume.map(|cursor| cursor.revision)).collect()
 }
 
+/// Longest wait for what must come.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+async fn offered(watcher: &mut Watcher) -> Update {
+    let status = watcher.view();
+    let update = tokio::time::timeout(DEADLINE, watcher.next()).await;
+    update.unwrap_or_else(|_| panic!("nothing is offered: {:?}", status.status()))
+}
+
 /// Nothing is offered while the server has nothing new: the watcher is given time without a clock.
 async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) {
     let mut view = watcher.view();
@@ -65,7 +74,7 @@ async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
     assert_eq!(watcher.view().status().state, State::Stale, "nothing is in force yet");
     for expected in [1, 2] {
-        let update = watcher.next().await;
+        let update = offered(&mut watcher).await;
         assert_eq!((versions(&update.active), update.from_disk), (vec![("a".to_owned(), expected)], false));
         assert_eq!(watcher.view().active().is_some(), expected == 2, "only what was accepted is in force");
         watcher.accept().await;
@@ -80,14 +89,14 @@ async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
 
     // A restart without a server, then before one that replays.
     let mut watcher = Watcher::open(options(nowhere(), &signer, Some(directory.path()))).expect("open");
-    let update = watcher.next().await;
+    let update = offered(&mut watcher).await;
     assert_eq!((versions(&update.active), update.from_disk), (vec![("a".to_owned(), 2)], true));
     assert_eq!(update.active.get("a").and_then(|policy| policy.content.clone()), Some(r#"{"a":2}"#.into()));
     drop(watcher);
     let replaying = script(vec![vec![Ok(first.clone())], vec![Ok(first)]]);
     let endpoint = listen(replaying.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
-    watcher.next().await;
+    offered(&mut watcher).await;
     watcher.accept().await;
     offers_nothing(&mut watcher, |status| status.state == State::Diverged).await;
     assert_eq!(versions(&watcher.view().active().expect("in force")), [("a".to_owned(), 2)]);
@@ -102,9 +111,9 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
     let server = script(vec![vec![Ok(first), Ok(told(signer.activation(6, &[("a", 2, 1)])))], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
-    watcher.next().await;
+    offered(&mut watcher).await;
     watcher.accept().await;
-    watcher.next().await;
+    offered(&mut watcher).await;
     watcher.reject("too strict").await;
     let status = watcher.view().status();
     assert_eq!((status.state, status.problem.as_str()), (State::Rejected, "too strict"));
@@ -113,10 +122,10 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
     drop(watcher);
 
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
-    let update = watcher.next().await;
+    let update = offered(&mut watcher).await;
     assert_eq!((versions(&update.active), update.from_disk), (vec![("a".to_owned(), 1)], true));
     watcher.accept().await;
-    let update = watcher.next().await;
+    let update = offered(&mut watcher).await;
     assert_eq!(versions(&update.active), [("a".to_owned(), 2)], "a newer build may be able to use it");
     assert_eq!(resumes(&server), [None, None], "what was rejected comes by a snapshot");
 }
@@ -128,7 +137,7 @@ async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
     let endpoint = listen(script(vec![vec![Ok(first.clone())], vec![Ok(first)]])).await;
     let open = |endpoint: &str| Watcher::open(options(endpoint, &signer, Some(directory.path()))).expect("open");
     let mut watcher = open(&endpoint);
-    watcher.next().await;
+    offered(&mut watcher).await;
     watcher.accept().await;
     drop(watcher);
     let content =
@@ -139,11 +148,11 @@ async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
     let status = watcher.view().status();
     assert!(status.in_force.is_none() && status.problem.contains("saved set is not used"), "{status:?}");
     assert_eq!(status.newest.map(|newest| newest.revision), Some(5), "but its place is remembered");
-    let update = watcher.next().await;
+    let update = offered(&mut watcher).await;
     assert!(!update.from_disk);
     watcher.accept().await;
     drop(watcher);
-    assert!(open(nowhere()).next().await.from_disk, "what rotted was replaced");
+    assert!(offered(&mut open(nowhere())).await.from_disk, "what rotted was replaced");
     let fewer = ActiveSetOptions { policies: [policy("b")].into(), ..Default::default() };
     let other = WatcherOptions { set: fewer, ..options(nowhere(), &signer, Some(directory.path())) };
     let status = Watcher::open(other).expect("open").view().status();
@@ -165,9 +174,9 @@ async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
     let server = script(vec![vec![Ok(first), Ok(told(forged))], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
-    watcher.next().await;
+    offered(&mut watcher).await;
     watcher.accept().await;
-    let update = watcher.next().await;
+    let update = offered(&mut watcher).await;
     assert_eq!(versions(&update.active), [("a".to_owned(), 2)]);
     assert_eq!(watcher.view().status().state, State::Rejected, "until it is accepted");
     let told = reports(&server);
