@@ -5,7 +5,8 @@ use std::path::Path;
 use super::stream::pause;
 use super::*;
 use crate::api::pb;
-use crate::client::active_set::signed_messages::{Signer, last_part, namespace, policy, told};
+use crate::api::pb::watch_active_response::Message;
+use crate::client::active_set::signed_messages::{Signer, last_part, message, namespace, policy, told};
 use crate::client::target::TokenSource;
 use crate::client::watch::tests::{Script, Told, listen};
 
@@ -107,8 +108,11 @@ async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
 async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_after_a_restart() {
     let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
     let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
-    let second = last_part(vec![signer.active("a", 2, 6)], 6, &[("a", 2)]);
-    let server = script(vec![vec![Ok(first), Ok(told(signer.activation(6, &[("a", 2, 1)])))], vec![Ok(second)]]);
+    let second = last_part(vec![signer.active("a", 2, 6)], 8, &[("a", 2)]);
+    let again = last_part(vec![signer.active("a", 2, 6)], 7, &[("a", 2)]);
+    let come_back = message(Message::Reconnect(pb::Reconnect::default()));
+    let rejected = vec![Ok(first), Ok(told(signer.activation(6, &[("a", 2, 1)]))), Ok(come_back)];
+    let server = script(vec![rejected, vec![Ok(again)], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
     offered(&mut watcher).await;
@@ -119,6 +123,8 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
     assert_eq!((status.state, status.problem.as_str()), (State::Rejected, "too strict"));
     assert_eq!(versions(&watcher.view().active().expect("in force")), [("a".to_owned(), 1)]);
     assert_eq!(reports(&server).last(), Some(&(6, pb::ApplyStatus::Rejected, "too strict".to_owned())));
+    offers_nothing(&mut watcher, |status| status.newest.is_some_and(|newest| newest.revision == 7)).await;
+    assert_eq!(watcher.view().status().state, State::Rejected, "it is the same set at a newer place");
     drop(watcher);
 
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
@@ -127,7 +133,7 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
     watcher.accept().await;
     let update = offered(&mut watcher).await;
     assert_eq!(versions(&update.active), [("a".to_owned(), 2)], "a newer build may be able to use it");
-    assert_eq!(resumes(&server), [None, None], "what was rejected comes by a snapshot");
+    assert_eq!(resumes(&server), [None, Some(6), None], "after a restart what was rejected comes by a snapshot");
 }
 
 #[tokio::test]
