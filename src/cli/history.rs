@@ -1,7 +1,5 @@
 //! `policyhub history`
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context as _;
 use clap::Args;
 
@@ -13,6 +11,7 @@ use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
 use crate::client::pb;
+use crate::client::watch::now_seconds;
 
 /// Events that are looked through for what happened to a version last.
 const EVENTS_READ: usize = 500;
@@ -65,12 +64,6 @@ async fn newest_events(session: &Session, parent: &str) -> Vec<pb::Event> {
         Ok((page.events, page.next_page_token))
     });
     read.await.map(|(events, _)| events).unwrap_or_default()
-}
-
-#[expect(clippy::disallowed_methods, reason = "ages are as of the clock of whoever looks")]
-fn now_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn table(response: &pb::ListVersionsResponse, events: &[pb::Event], now_seconds: i64, to_look: Look) -> String {

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::look::is_acted_on;
 use super::names::{policy_of, short};
-use crate::client::pb;
+use crate::client::{Cursor, pb};
 
 /// Digits of a digest that people compare.
 const DIGEST_SHOWN: usize = "sha256:".len() + 12;
@@ -61,10 +61,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     parsed.ok_or_else(|| "must be a number with s, m, h or d, such as 1h".to_owned())
 }
 
-/// A place of a log: `1:42`; empty when unset.
+/// A place of a log: `1:42`.
+#[must_use]
+pub fn at(cursor: Cursor) -> String {
+    format!("{}:{}", cursor.epoch, cursor.revision)
+}
+
+/// The same as it came over the wire; empty when unset.
 #[must_use]
 pub fn place(cursor: Option<&pb::Cursor>) -> String {
-    cursor.map(|cursor| format!("{}:{}", cursor.epoch, cursor.revision)).unwrap_or_default()
+    cursor.map(|cursor| at(Cursor { epoch: cursor.epoch, revision: cursor.revision })).unwrap_or_default()
 }
 
 /// What people call a version: its label, else its number.

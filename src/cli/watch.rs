@@ -10,7 +10,8 @@ use super::look::Look;
 use super::names::{place, policy_id};
 use super::output::{Format, print_json, say, to_json, write_stdout};
 use super::session::Session;
-use super::watch_text::{self, Teller};
+use super::text;
+use super::watch_text::Teller;
 use crate::client::name::PolicyId;
 use crate::client::{ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, trusted_keys, watch};
 
@@ -111,7 +112,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         }
     }
     match stream.set().cursor() {
-        Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", watch_text::at(held)),
+        Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", text::at(held)),
         None => anyhow::bail!("server ended the watch before a snapshot was whole"),
     }
 }

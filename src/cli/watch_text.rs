@@ -128,14 +128,8 @@ impl Teller {
 
     fn columns(&self, time: &str, kind: &str, style: Style, cursor: Cursor, what: &str) -> String {
         let kind = self.to_look.paint(style, &format!("{kind:10}"));
-        format!("{time}  {kind}  {:6}  {what}", at(cursor))
+        format!("{time}  {kind}  {:6}  {what}", text::at(cursor))
     }
-}
-
-/// A place: `1:42`.
-#[must_use]
-pub fn at(cursor: Cursor) -> String {
-    format!("{}:{}", cursor.epoch, cursor.revision)
 }
 
 fn is_signed(why: &str, statement: &Statement) -> bool {

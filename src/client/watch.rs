@@ -179,8 +179,10 @@ fn silence() -> ClientError {
     ClientError::local(Code::DeadlineExceeded, message)
 }
 
+/// Seconds since the Unix epoch, as of the clock of this machine.
+#[must_use]
 #[expect(clippy::disallowed_methods, reason = "the client's one clock")]
-pub(super) fn now_seconds() -> i64 {
+pub fn now_seconds() -> i64 {
     // A clock before 1970 makes every checkpoint come from the future: refused, which is right.
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,6 +1,6 @@
 //! One turn of the agent: a verified set is written, checked, put in force, announced, and accepted or taken back.
 //!
-//! Boundary: the folder and the commands; where sets come from and who is told is `watching.rs`. Invariants: what is in
+//! Boundary: the folder and the commands; where sets come from and who is told is `agent.rs`. Invariants: what is in
 //! force is a whole set that is not older than the one before; a command that fails leaves the former set in force.
 
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use super::folder::{Folder, Held};
 use super::hook::{Ended, Hook};
 use super::set::Candidate;
 use crate::cli::output::say;
-use crate::client::Cursor;
+use crate::cli::text::at;
 use crate::client::name::{NamespaceId, PolicyId};
 
 /// Most bytes of ids of changed policies in the environment of a command: the kernel takes 128 KiB for one variable.
@@ -211,11 +211,6 @@ impl Keeper {
         let folder = self.folder.clone();
         tokio::task::spawn_blocking(move || work(&folder)).await.context("work on the folder was cut off")?
     }
-}
-
-/// A place of a log, as people write it.
-pub fn at(cursor: Cursor) -> String {
-    format!("{}:{}", cursor.epoch, cursor.revision)
 }
 
 #[cfg(test)]

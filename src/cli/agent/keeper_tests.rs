@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::super::samples::{folder, namespace, set};
 use super::*;
+use crate::client::Cursor;
 
 struct Place {
     home: TempDir,

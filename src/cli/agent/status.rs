@@ -11,9 +11,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::folder::{Folder, Held};
-use super::keeper::at;
 use crate::cli::output::{Format, print_json, say};
-use crate::cli::text;
+use crate::cli::text::{self, at};
 use crate::client::durable::replace_file;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::watcher::{State, Status};
