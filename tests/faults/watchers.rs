@@ -81,7 +81,7 @@ impl Watcher {
         let request = pb::WatchActiveRequest {
             parent: NAMESPACE.to_owned(),
             policies: stream.filter.iter().cloned().collect(),
-            resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision }),
+            resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision, ..Default::default() }),
             mode: mode.into(),
             ..Default::default()
         };
