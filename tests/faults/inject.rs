@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::check::record::Drain;
-use super::plan::{Fault, Step, THROTTLE_BYTES_PER_SECOND};
+use super::disk_error::{EIO, ENOSPC, FailingDisk, Operation};
+use super::fault::{DiskError, Fault, THROTTLE_BYTES_PER_SECOND};
+use super::plan::Step;
 use super::proxy::{Ending, Mode};
 use super::recorder::Recorder;
 use super::storm;
@@ -14,6 +16,10 @@ use super::world::{DRAIN_MAX_MS, END_MAX_MS, World};
 
 /// How long a COMMIT is waited for that shall be lost.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
+/// How long the calls are waited for that shall fail.
+const DISK_WAIT: Duration = Duration::from_secs(2);
+/// The files of SQLite whose calls fail: the database and its write-ahead log.
+const DISK_FILES: [&str; 2] = ["policyhub.db", "policyhub.db-wal"];
 
 /// Strikes. Answers whether it struck: a COMMIT that nobody sent can't be lost.
 pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
@@ -32,12 +38,13 @@ pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool
         Fault::DrainServer(replica) => drain(world, replica, recorder).await,
         Fault::PowerCut => {
             world.servers[0].kill();
-            match world.disk.as_ref().map(|disk| (disk.was_synced(), disk.cut())) {
+            match world.disk.as_ref().map(|(disk, _)| (disk.was_synced(), disk.cut())) {
                 Some((true, Ok(_))) => {}
                 other => recorder.overdue(format!("the power cut was none: {other:?}")),
             }
             start(world, 0, recorder).await;
         }
+        Fault::Disk { error, first, count } => return disk_fails(world, error, (first, count), hold, recorder).await,
         Fault::KillPostgres | Fault::PausePostgres | Fault::TerminateBackends => on_postgres(world, step).await,
         Fault::Cut(link) => world.link(link).end(Ending::Fin),
         Fault::Reset(link) => world.link(link).end(Ending::Reset),
@@ -105,4 +112,41 @@ async fn lose(world: &World, replica: usize, mode: Mode) -> bool {
     }
     link.set(Mode::Open);
     link.lost_commits() > before
+}
+
+/// Calls on SQLite's files fail until the fault is over. Answers whether any did.
+async fn disk_fails(
+    world: &mut World,
+    error: DiskError,
+    (first, count): (u32, u32),
+    hold: Duration,
+    recorder: &Recorder,
+) -> bool {
+    let Some(failing) = world.disk.as_ref().map(|(_, failing)| failing) else { return false };
+    let before = failing.failures();
+    let (operation, errno) = match error {
+        DiskError::Write(errno) => (Operation::Write, errno),
+        DiskError::ShortWrite(errno) => (Operation::ShortWrite, errno),
+        DiskError::Sync(errno) => (Operation::Sync, errno),
+        DiskError::Truncate => (Operation::Truncate, EIO),
+        DiskError::Full => (Operation::Write, ENOSPC),
+    };
+    failing.fail(operation, first, count, errno, &DISK_FILES);
+    if error == DiskError::Truncate {
+        drain(world, 0, recorder).await;
+    } else {
+        strikes(failing, before + count.max(1) as usize).await;
+        sleep(hold).await;
+    }
+    let Some((_, failing)) = &world.disk else { return false };
+    failing.heal();
+    failing.failures() > before
+}
+
+/// Waits until so many calls have failed.
+async fn strikes(failing: &FailingDisk, wanted: usize) {
+    let deadline = Instant::now() + DISK_WAIT;
+    while failing.failures() < wanted && Instant::now() < deadline {
+        sleep(Duration::from_millis(2)).await;
+    }
 }

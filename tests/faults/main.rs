@@ -21,6 +21,10 @@ mod database;
 #[cfg(feature = "planted-defects")]
 mod defects;
 mod dice;
+#[path = "../it/harness/disk_error.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
+mod disk_error;
+mod fault;
 mod inject;
 mod plan;
 #[path = "../it/harness/postgres.rs"]
@@ -86,7 +90,13 @@ fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
     let defect = settings.defect.as_ref().map(|defect| format!("DEFECT={defect} ")).unwrap_or_default();
     let command = |variables: String| format!("{variables} {defect}cargo test --test faults{feature}");
     let chosen: Vec<Plan> = match settings.schedules {
-        Some(count) => (settings.seed..settings.seed + count).map(plan::plan).collect(),
+        Some(count) => {
+            let brings = |plan: &Plan| {
+                let wanted = |fault: &String| plan.steps.iter().any(|step| step.fault.name().contains(fault.as_str()));
+                settings.fault.as_ref().is_none_or(wanted)
+            };
+            (settings.seed..).map(plan::plan).filter(brings).take(usize::try_from(count).expect("fits")).collect()
+        }
         None => plan::small_set(settings.seed),
     };
     let drills = (chosen.len() as u64).div_ceil(SCHEDULES_PER_DRILL).max(1);

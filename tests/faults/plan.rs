@@ -6,92 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::dice::Dice;
+use super::disk_error::{EIO, ENOSPC};
+pub use super::fault::{Database, DiskError, Fault, Link};
 
 /// Replicas of a schedule at most.
 const REPLICAS_MAX: usize = 3;
-/// Bytes a second of a throttled link.
-pub const THROTTLE_BYTES_PER_SECOND: u64 = 16 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Database {
-    Sqlite,
-    Postgres,
-}
-
-/// Which wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    /// Between all clients and a replica.
-    Clients(usize),
-    /// Between a replica and PostgreSQL.
-    Database(usize),
-}
-
-/// What strikes. What has a length ends by itself or is ended by the schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// kill -9 of a server; it starts again on the same ports.
-    KillServer(usize),
-    /// SIGSTOP of a server, then SIGCONT.
-    PauseServer(usize),
-    /// SIGTERM of a server under load; it starts again.
-    DrainServer(usize),
-    /// kill -9 of every process of PostgreSQL; it starts again.
-    KillPostgres,
-    /// SIGSTOP of every process of PostgreSQL, then SIGCONT.
-    PausePostgres,
-    /// Every connection to the database is ended by PostgreSQL itself.
-    TerminateBackends,
-    /// The machine loses power: what was not synced is gone. SQLite.
-    PowerCut,
-    /// Every connection of a link is closed (FIN).
-    Cut(Link),
-    /// Every connection of a link is reset (RST).
-    Reset(Link),
-    /// A link stays open and carries nothing.
-    Blackhole(Link),
-    /// Every piece comes later by so many milliseconds.
-    Delay(Link, u64),
-    /// A link carries [`THROTTLE_BYTES_PER_SECOND`].
-    Throttle(Link),
-    /// The next COMMIT never reaches PostgreSQL, and its connection is reset.
-    LoseCommit(usize),
-    /// The next COMMIT reaches PostgreSQL, its answer never comes back.
-    LoseCommitAnswer(usize),
-    /// Every one of so many streams is cut at once and comes back.
-    Storm(usize),
-    /// So many readers open a watch and never read.
-    Stuck(usize),
-}
-
-impl Fault {
-    /// Its name in the summary.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::KillServer(_) => "kill -9 server",
-            Self::PauseServer(_) => "SIGSTOP server",
-            Self::DrainServer(_) => "SIGTERM server",
-            Self::KillPostgres => "kill -9 PostgreSQL",
-            Self::PausePostgres => "SIGSTOP PostgreSQL",
-            Self::TerminateBackends => "terminate backends",
-            Self::PowerCut => "power cut",
-            Self::Cut(Link::Clients(_)) => "cut clients",
-            Self::Cut(Link::Database(_)) => "cut database",
-            Self::Reset(Link::Clients(_)) => "reset clients",
-            Self::Reset(Link::Database(_)) => "reset database",
-            Self::Blackhole(Link::Clients(_)) => "blackhole clients",
-            Self::Blackhole(Link::Database(_)) => "blackhole database",
-            Self::Delay(Link::Clients(_), _) => "delay clients",
-            Self::Delay(Link::Database(_), _) => "delay database",
-            Self::Throttle(Link::Clients(_)) => "throttle clients",
-            Self::Throttle(Link::Database(_)) => "throttle database",
-            Self::LoseCommit(_) => "lose a COMMIT",
-            Self::LoseCommitAnswer(_) => "lose a COMMIT's answer",
-            Self::Storm(_) => "reconnect storm",
-            Self::Stuck(_) => "stuck readers, SIGTERM",
-        }
-    }
-}
 
 /// A fault, when it strikes, and how long it lasts.
 #[derive(Debug, Clone, Copy)]
@@ -134,6 +53,14 @@ pub struct Plan {
     /// Acknowledged writes after which it ends.
     pub acknowledged: usize,
     pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Whether the disk fails in it. A server that keeps its transaction open after a failed write loses acknowledged
+    /// writes there: such seeds are for `make faults` until it does not.
+    pub fn disk_fails(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.fault, Fault::Disk { .. }))
+    }
 }
 
 /// The plan of a seed.
@@ -181,7 +108,7 @@ const SMALL_SEEDS: u64 = 80;
 
 /// A few plans that bring as many kinds of faults as they can.
 pub fn small_set(first: u64) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = (first..first + SMALL_SEEDS).map(plan).collect();
+    let mut plans: Vec<Plan> = (first..first + SMALL_SEEDS).map(plan).filter(|plan| !plan.disk_fails()).collect();
     let mut brought = BTreeSet::new();
     let mut chosen = Vec::new();
     for _ in 0..SMALL_SCHEDULES {
@@ -229,7 +156,7 @@ fn fault(dice: &mut Dice, database: Database, replicas: usize) -> Fault {
         Fault::Throttle(link),
     ];
     let process = [Fault::KillServer(replica), Fault::PauseServer(replica), Fault::DrainServer(replica)];
-    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica)];
+    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica), disk(dice), disk(dice), disk(dice)];
     let postgres = [
         Fault::KillPostgres,
         Fault::PausePostgres,
@@ -242,5 +169,21 @@ fn fault(dice: &mut Dice, database: Database, replicas: usize) -> Fault {
         1 => *dice.pick(&process),
         _ if database == Database::Sqlite => *dice.pick(&sqlite),
         _ => *dice.pick(&postgres),
+    }
+}
+
+fn disk(dice: &mut Dice) -> Fault {
+    let errno = *dice.pick(&[EIO, ENOSPC]);
+    let error = *dice.pick(&[
+        DiskError::Write(errno),
+        DiskError::ShortWrite(errno),
+        DiskError::Sync(errno),
+        DiskError::Truncate,
+        DiskError::Full,
+    ]);
+    let [first, count] = [(1, 12), (1, 3)].map(|(low, high)| u32::try_from(dice.between(low, high)).expect("small"));
+    match error {
+        DiskError::Full | DiskError::Truncate => Fault::Disk { error, first: 1, count: 0 },
+        _ => Fault::Disk { error, first, count },
     }
 }

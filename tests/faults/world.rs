@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use super::database::Postgres;
+use super::disk_error::FailingDisk;
 use super::plan::{Database, Link, Plan};
 use super::power_cut::Disk;
 use super::proxy::{Mode, Proxy};
@@ -28,8 +29,8 @@ pub struct World {
     databases: Vec<Proxy>,
     pub postgres: Option<Arc<Postgres>>,
     pub database_name: String,
-    /// Under SQLite.
-    pub disk: Option<Disk>,
+    /// Under SQLite: what is durable, and which calls fail.
+    pub disk: Option<(Disk, FailingDisk)>,
     pub postgres_is_down: bool,
 }
 
@@ -73,7 +74,8 @@ impl World {
                 databases.push(proxy);
             } else {
                 let database = home.join("data/policyhub.db");
-                disk = Some(Disk::new(database, directory.join("disk")).map_err(failed)?);
+                let durable = Disk::new(database, directory.join("disk")).map_err(failed)?;
+                disk = Some((durable, FailingDisk::new(directory)));
             }
             let defect = defect.map(|defect| (DEFECT_VARIABLE.to_owned(), defect.to_owned()));
             let server = Server::new(&home, arguments, defect.into_iter().collect());
@@ -94,7 +96,19 @@ impl World {
     /// What it said instead of serving.
     pub async fn start_server(&mut self, number: usize) -> Result<(), String> {
         let disk = self.disk.as_ref();
-        self.servers[number].start(|command| disk.into_iter().for_each(|disk| disk.mount(command))).await
+        let mount = |command: &mut Command| {
+            let Some((durable, failing)) = disk else { return };
+            let mut preload = String::new();
+            for (name, value) in failing.environment() {
+                if name == "LD_PRELOAD" {
+                    preload = value;
+                } else {
+                    command.env(name, value);
+                }
+            }
+            durable.mount(command, &preload);
+        };
+        self.servers[number].start(mount).await
     }
 
     /// Where clients reach a server.
@@ -116,6 +130,9 @@ impl World {
         let mut wrong = Vec::new();
         for link in self.clients.iter().chain(&self.databases) {
             link.set(Mode::Open);
+        }
+        if let Some((_, failing)) = &self.disk {
+            failing.heal();
         }
         if let Some(postgres) = self.postgres.clone() {
             postgres.signal("CONT");
