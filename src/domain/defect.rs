@@ -30,11 +30,13 @@ pub enum Defect {
     UnknownIsFailed,
     /// GetActive answers from memory without a look at the head.
     CachedGetActive,
+    /// A stream says nothing more after its tenth message: no activation, no heartbeat.
+    FrozenStream,
 }
 
 impl Defect {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 10] = [
+    pub const ALL: [(&'static str, Self); 11] = [
         ("revision-from-sequence", Self::RevisionFromSequence),
         ("sqlite-normal", Self::SqliteNormal),
         ("postgres-commit-off", Self::PostgresCommitOff),
@@ -45,6 +47,7 @@ impl Defect {
         ("no-idempotency", Self::NoIdempotency),
         ("unknown-is-failed", Self::UnknownIsFailed),
         ("cached-get-active", Self::CachedGetActive),
+        ("frozen-stream", Self::FrozenStream),
     ];
 }
 

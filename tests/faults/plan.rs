@@ -43,6 +43,10 @@ pub struct Plan {
     pub poll_ms: u64,
     pub heartbeat_ms: u64,
     pub ring_events: u64,
+    /// Whether every replica begins with an earlier version.
+    pub mixed: bool,
+    /// Whether timers of connections are so short that faults last longer.
+    pub short_timers: bool,
     /// Age at which servers end connections, when it is not the default.
     pub connection_age_ms: Option<u64>,
     pub policies: Vec<String>,
@@ -56,15 +60,92 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether the disk fails in it. A server that keeps its transaction open after a failed write loses acknowledged
+    /// Whether calls on the files of SQLite fail in it. A server that keeps its transaction open after a failed write loses acknowledged
     /// writes there: such seeds are for `make faults` until it does not.
     pub fn disk_fails(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.fault, Fault::Disk { .. }))
+            || self.database == Database::Sqlite
+                && self.steps.iter().any(|step| matches!(step.fault, Fault::FewFiles(_)))
     }
 }
 
-/// The plan of a seed.
-pub fn plan(seed: u64) -> Plan {
+/// The plan of a seed. In the `full` form some faults last longer than every timer of a server.
+pub fn plan(seed: u64, full: bool) -> Plan {
+    let mut plan = first_part(seed);
+    second_part(&mut plan, full);
+    plan
+}
+
+/// Set apart from the throws of the first part, so that its decisions stay what they were.
+const SECOND_PART: u64 = 0x5eed_0002;
+/// Longer than the ping of LISTEN (5 s and its answer), the lease and the stuck reader (30 s), and keepalive (50 s).
+const LONG_HOLDS_MS: [u64; 3] = [8_000, 33_000, 55_000];
+
+fn second_part(plan: &mut Plan, full: bool) {
+    let mut dice = Dice::new(plan.seed ^ SECOND_PART);
+    plan.short_timers = dice.chance(25);
+    if dice.chance(40) {
+        let after_acknowledged = 4 + dice.below(plan.acknowledged - 4);
+        let fault = later_fault(&mut dice, plan);
+        let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
+        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms: dice.between(20, 3_500) });
+    }
+    let lasting = dice.chance(4);
+    let (hold_ms, fault) = (*dice.pick(&LONG_HOLDS_MS), long_fault(&mut dice, plan));
+    if full && lasting {
+        plan.short_timers = false;
+        plan.steps.push(Step { after_acknowledged: plan.acknowledged / 2, fault, hold_ms });
+        plan.steps.sort_by_key(|step| step.after_acknowledged);
+    }
+}
+
+/// A link of a replica, to its clients or to its database.
+fn some_link(dice: &mut Dice, plan: &Plan) -> Link {
+    let replica = dice.below(plan.replicas);
+    let of_database = plan.database == Database::Postgres && dice.chance(50);
+    if of_database { Link::Database(replica) } else { Link::Clients(replica) }
+}
+
+fn later_fault(dice: &mut Dice, plan: &Plan) -> Fault {
+    let (link, replica) = (some_link(dice, plan), dice.below(plan.replicas));
+    let jump_seconds = *dice.pick(&[-86_400, -3_600, -90, 90, 3_600, 86_400]);
+    *dice.pick(&[
+        Fault::BlackholeUp(link),
+        Fault::BlackholeDown(link),
+        Fault::ClockJump(replica, jump_seconds),
+        Fault::FewFiles(replica),
+        Fault::LittleMemory(replica),
+    ])
+}
+
+fn long_fault(dice: &mut Dice, plan: &Plan) -> Fault {
+    let (link, replica) = (some_link(dice, plan), dice.below(plan.replicas));
+    let server = Fault::PauseServer(replica);
+    let postgres = if plan.database == Database::Postgres { Fault::PausePostgres } else { server };
+    *dice.pick(&[server, postgres, Fault::Blackhole(link), Fault::BlackholeUp(link), Fault::BlackholeDown(link)])
+}
+
+/// What says that two plans are the same (64-bit FNV-1a of all that is in them).
+pub fn fingerprint(plan: &Plan) -> u64 {
+    format!("{plan:?}")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// Plans that must not change by accident: a seed that somebody noted would show something else.
+const GOLDEN: [(u64, bool, u64); 3] =
+    [(1, false, 0xe4a1_0263_b9d7_018b), (17, false, 0x8be6_c379_5996_bd5f), (4_711, true, 0x1e7c_29f1_6802_1773)];
+
+/// What a seed no longer plans as it did.
+pub fn changed() -> Vec<String> {
+    let now = |(seed, full, golden): &(u64, bool, u64)| {
+        let now = fingerprint(&plan(*seed, *full));
+        (now != *golden).then(|| format!("seed {seed} plans {now:016x}, and planned {golden:016x}"))
+    };
+    GOLDEN.iter().filter_map(now).collect()
+}
+
+fn first_part(seed: u64) -> Plan {
     let mut dice = Dice::new(seed);
     let database = if dice.chance(45) { Database::Sqlite } else { Database::Postgres };
     let replicas = match database {
@@ -91,6 +172,8 @@ pub fn plan(seed: u64) -> Plan {
         poll_ms: *dice.pick(&[50, 200, 1_000]),
         heartbeat_ms: *dice.pick(&[100, 200, 400]),
         ring_events: *dice.pick(&[16, 16, 1_024]),
+        mixed: false,
+        short_timers: false,
         connection_age_ms: dice.chance(25).then(|| dice.between(500, 2_500)),
         policies,
         writers: usize::try_from(dice.between(3, 8)).expect("a small number"),
@@ -103,12 +186,13 @@ pub fn plan(seed: u64) -> Plan {
 }
 
 /// Schedules of the small set, and the seeds they are chosen from.
-const SMALL_SCHEDULES: usize = 8;
+const SMALL_SCHEDULES: usize = 10;
 const SMALL_SEEDS: u64 = 80;
 
 /// A few plans that bring as many kinds of faults as they can.
 pub fn small_set(first: u64) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = (first..first + SMALL_SEEDS).map(plan).filter(|plan| !plan.disk_fails()).collect();
+    let mut plans: Vec<Plan> =
+        (first..first + SMALL_SEEDS).map(|seed| plan(seed, false)).filter(|plan| !plan.disk_fails()).collect();
     let mut brought = BTreeSet::new();
     let mut chosen = Vec::new();
     for _ in 0..SMALL_SCHEDULES {
@@ -125,9 +209,28 @@ pub fn small_set(first: u64) -> Vec<Plan> {
     chosen
 }
 
+/// Acknowledged writes of a rolling upgrade: enough for each replica to serve beside those of the other version.
+const MIXED_ACKNOWLEDGED: usize = 160;
+
+/// A rolling upgrade of three replicas under load, with the faults of a seed between.
+pub fn mixed(seed: u64) -> Plan {
+    let mut plan = first_part(seed);
+    let of_sqlite = plan.database == Database::Sqlite;
+    (plan.database, plan.replicas) = (Database::Postgres, REPLICAS_MAX);
+    (plan.mixed, plan.acknowledged) = (true, MIXED_ACKNOWLEDGED);
+    // Those of SQLite have nothing to strike here.
+    plan.steps = if of_sqlite { Vec::new() } else { plan.steps };
+    for replica in 0..REPLICAS_MAX {
+        let after_acknowledged = MIXED_ACKNOWLEDGED * (replica + 1) / (REPLICAS_MAX + 1);
+        plan.steps.push(Step { after_acknowledged, fault: Fault::Upgrade(replica), hold_ms: 0 });
+    }
+    plan.steps.sort_by_key(|step| step.after_acknowledged);
+    plan
+}
+
 /// A schedule around one big fault.
 pub fn drill(seed: u64, fault: Fault, database: Database) -> Plan {
-    let mut plan = plan(seed);
+    let mut plan = first_part(seed);
     plan.database = database;
     plan.replicas = if database == Database::Sqlite { 1 } else { plan.replicas };
     plan.content_max_bytes = 40_000;

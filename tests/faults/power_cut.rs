@@ -7,25 +7,30 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The shared object, built once a run.
-fn shim() -> &'static Path {
-    static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory").keep();
-        let object = directory.join("power_cut.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/power_cut.c");
-        let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(&object).arg(source).status();
-        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the power cut's shim");
-        object
-    })
+/// Where the shims of a run are, once one was needed.
+static SHIMS: OnceLock<PathBuf> = OnceLock::new();
+/// One is built at a time.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// The shared object of a shim, built once a run.
+pub fn shim(name: &str) -> PathBuf {
+    let directory = SHIMS.get_or_init(|| tempfile::tempdir().expect("a temporary directory").keep());
+    let object = directory.join(format!("{name}.so"));
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !object.exists() {
+        let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults")).join(format!("{name}.c"));
+        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+        let built = Command::new("cc").args(flags).arg(&object).arg(source).status();
+        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the shim {name}");
+    }
+    object
 }
 
 /// Removes what was built.
 pub fn tidy_up() {
-    if let Some(directory) = shim().parent() {
+    if let Some(directory) = SHIMS.get() {
         let _ = fs::remove_dir_all(directory);
     }
 }
@@ -44,11 +49,11 @@ impl Disk {
         Ok(Self { database, durable })
     }
 
-    /// Puts a server on this disk. Its calls pass this shim first, then those of `preload` (paths with colons between): a
-    /// flush that one of those refuses is none.
-    pub fn mount(&self, server: &mut Command, preload: &str) {
-        server.env("LD_PRELOAD", format!("{}:{preload}", shim().display()));
+    /// Puts a server on this disk. Answers the shim to preload, before any that may refuse a flush: one that is refused is
+    /// none.
+    pub fn mount(&self, server: &mut Command) -> String {
         server.env("POWER_CUT_WATCHED", &self.database).env("POWER_CUT_DURABLE", &self.durable);
+        shim("power_cut").display().to_string()
     }
 
     /// What the disk holds when power comes back. The server must be dead. Answers how many files lost bytes.

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::check::record::{Cursor, History, Holder, Operation, Read, Stream};
+use super::check::live::{silences, undisturbed};
+use super::check::record::{Cursor, History, Holder, Operation, Read, Stream, Trouble, Where};
 
 /// A version that writers may use.
 #[derive(Debug, Clone)]
@@ -31,8 +32,11 @@ pub struct Recorder {
     believed: Mutex<BTreeMap<String, i64>>,
     /// The newest place that anybody heard of.
     newest: AtomicU64,
-    /// What each following watcher holds now.
+    /// What each following watcher holds now, and how many messages came to it.
     holders: Mutex<BTreeMap<usize, Holder>>,
+    heard: Mutex<BTreeMap<usize, u64>>,
+    /// The faults in force and those that were, in the order in which they began.
+    troubles: Mutex<Vec<Trouble>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -51,6 +55,8 @@ impl Recorder {
             believed: Mutex::default(),
             newest: AtomicU64::new(0),
             holders: Mutex::default(),
+            heard: Mutex::default(),
+            troubles: Mutex::default(),
         }
     }
 
@@ -85,6 +91,7 @@ impl Recorder {
     pub fn finish(&self) -> History {
         let mut history = std::mem::take(&mut *lock(&self.history));
         history.holders = lock(&self.holders).values().cloned().collect();
+        history.troubles = lock(&self.troubles).clone();
         history
     }
 
@@ -145,6 +152,41 @@ impl Recorder {
 
     pub fn believed(&self, policy: &str) -> i64 {
         lock(&self.believed).get(policy).copied().unwrap_or(0)
+    }
+
+    /// A fault begins; it is in force until it is ended by the number that is answered.
+    pub fn begin_trouble(&self, place: Where, replica: Option<usize>) -> usize {
+        let mut troubles = lock(&self.troubles);
+        troubles.push(Trouble { from: self.now(), until: Duration::MAX, place, replica });
+        troubles.len() - 1
+    }
+
+    /// It ends now, or so much after it began, whichever is later.
+    pub fn end_trouble(&self, number: usize, lasts: Duration) {
+        let now = self.now();
+        let trouble = &mut lock(&self.troubles)[number];
+        trouble.until = now.max(trouble.from + lasts);
+    }
+
+    /// The harness itself did not run for so long.
+    pub fn starved(&self, from: Duration) {
+        let until = self.now();
+        lock(&self.troubles).push(Trouble { from, until, place: Where::Harness, replica: None });
+    }
+
+    /// For how long a stream has been silent that heard something at `since`, as far as nothing excuses it.
+    pub fn silent_for(&self, replica: usize, since: Duration, begun: bool) -> Duration {
+        undisturbed(&lock(&self.troubles), (since, self.now()), replica, |place| !begun || silences(place))
+    }
+
+    /// A message came to a following watcher.
+    pub fn hear(&self, watcher: usize) {
+        *lock(&self.heard).entry(watcher).or_default() += 1;
+    }
+
+    /// How many messages came to each following watcher.
+    pub fn heard(&self) -> BTreeMap<usize, u64> {
+        lock(&self.heard).clone()
     }
 
     pub fn hold(&self, holder: Holder) {

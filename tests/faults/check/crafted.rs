@@ -79,8 +79,28 @@ fn operation(revision: i64, intent: Intent, version: Option<(String, String)>) -
 }
 
 fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream {
-    let filter = BTreeSet::new();
-    Stream { watcher, replica: 0, latest: false, filter, resume, messages, end: StreamEnd::Left }
+    let (filter, moment) = (BTreeSet::new(), Duration::from_millis(1));
+    // Each activation comes when its writer is told of it, the snapshot and the heartbeat at the ends.
+    let came = |what: &What| match what {
+        What::Activation { cursor, .. } => moment * 10 * u32::try_from(cursor.revision).expect("small") + moment * 5,
+        What::Snapshot { .. } => moment,
+        _ => moment * 80,
+    };
+    let at = messages.iter().map(came).collect();
+    Stream {
+        watcher,
+        replica: 0,
+        latest: false,
+        filter,
+        resume,
+        messages,
+        end: StreamEnd::Left,
+        opened: Duration::ZERO,
+        at,
+        ended: moment * 100,
+        pace: Duration::ZERO,
+        silence_max: Duration::from_millis(2_300),
+    }
 }
 
 /// The history.

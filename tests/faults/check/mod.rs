@@ -10,6 +10,7 @@ pub mod converged;
 mod crafted;
 pub mod ledger;
 pub mod linearizable;
+pub mod live;
 pub mod log;
 pub mod record;
 pub mod streams;
@@ -54,6 +55,8 @@ pub const VALIDATORS: &[Validator] = &[
     ("streams: bookmarkable", streams::check_bookmarks),
     ("streams: snapshots and LATEST equal the log", streams::check_states),
     ("streams: signed", streams::check_signed),
+    ("live: no stream falls silent", live::check_silence),
+    ("live: delivered in time", live::check_delivery),
     ("converged: replicas agree", converged::check_replicas),
     ("converged: watchers hold the head", converged::check_watchers),
 ];

@@ -144,6 +144,40 @@ pub struct Stream {
     pub resume: Option<Cursor>,
     pub messages: Vec<What>,
     pub end: StreamEnd,
+    /// When it was asked for, when each of its messages came, and when it ended.
+    pub opened: Duration,
+    pub at: Vec<Duration>,
+    pub ended: Duration,
+    /// How long its reader waits between two messages.
+    pub pace: Duration,
+    /// How long it may be silent.
+    pub silence_max: Duration,
+}
+
+/// What a fault disturbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// What is between clients and a server.
+    Clients,
+    /// A server.
+    Server,
+    /// The database, or what is between it and a server.
+    Database,
+    /// The wall clock of a server.
+    Clock,
+    /// The machine: the harness itself could not run.
+    Harness,
+}
+
+/// A time in which a fault was in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Trouble {
+    pub from: Duration,
+    /// [`Duration::MAX`] while it lasts.
+    pub until: Duration,
+    pub place: Where,
+    /// None: every replica.
+    pub replica: Option<usize>,
 }
 
 /// A pointer that an event moved.
@@ -207,6 +241,8 @@ pub struct History {
     pub replicas: Vec<Replica>,
     pub holders: Vec<Holder>,
     pub drains: Vec<Drain>,
+    /// When faults were in force.
+    pub troubles: Vec<Trouble>,
     /// How much a server grew by readers that never read.
     pub stuck_growth_bytes: Option<u64>,
     /// What did not happen in its time: a server that did not come back, a watcher that never got level.

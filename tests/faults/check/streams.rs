@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use super::Findings;
+use super::live::GRACE;
 use super::log::{Replay, filtered};
-use super::record::{Cursor, Event, History, Pointers, Stream, StreamEnd, What};
+use super::record::{Cursor, Event, History, Pointers, Stream, StreamEnd, Trouble, What, Where};
 
-fn name(stream: &Stream) -> String {
+pub fn name(stream: &Stream) -> String {
     let mode = if stream.latest { "LATEST" } else { "ALL" };
     format!("watcher {} on replica {} ({mode}, resumed at {:?})", stream.watcher, stream.replica, stream.resume)
 }
 
 /// The place a message names.
-fn place(what: &What) -> Option<Cursor> {
+pub fn place(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
         What::Heartbeat { cursor, .. } | What::Reconnect { cursor } => *cursor,
@@ -40,7 +41,7 @@ pub fn check_order(history: &History, findings: &mut Findings) {
 }
 
 /// What an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
-fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
+pub fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
     let wanted = event.moved.iter().filter(|moved| filter.is_empty() || filter.contains(&moved.policy));
     let (gone, there): (Vec<_>, Vec<_>) = wanted.partition(|moved| moved.version == 0);
     let changed: Pointers =
@@ -136,18 +137,32 @@ pub fn check_states(history: &History, findings: &mut Findings) {
     }
 }
 
-/// No message was refused by the verifier.
+/// What the verifier says of a checkpoint by a clock that is wrong, and of one that is frozen.
+const BY_ANOTHER_CLOCK: [&str; 2] = ["checkpoint has expired", "checkpoint comes from the future"];
+
+/// No message was refused by the verifier, but checkpoints by a clock that jumped: that is what it is for.
 pub fn check_signed(history: &History, findings: &mut Findings) {
     for stream in &history.streams {
-        findings.check(!matches!(stream.end, StreamEnd::Refused(_)), || {
-            format!("{}: {:?} after {:?}", name(stream), stream.end, stream.messages.last())
-        });
+        let jumped = |trouble: &Trouble| {
+            trouble.place == Where::Clock
+                && trouble.replica == Some(stream.replica)
+                && (trouble.from..=trouble.until.saturating_add(GRACE)).contains(&stream.ended)
+        };
+        let holds = match &stream.end {
+            StreamEnd::Refused(why) => {
+                BY_ANOTHER_CLOCK.iter().any(|known| why.contains(known)) && history.troubles.iter().any(jumped)
+            }
+            StreamEnd::Left | StreamEnd::Ended(_) => true,
+        };
+        findings.check(holds, || format!("{}: {:?} after {:?}", name(stream), stream.end, stream.messages.last()));
         findings.checks += stream.messages.len() as u64;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::crafted::{activation, at, history, violations};
     use super::*;
 
@@ -233,5 +248,12 @@ mod tests {
         assert_eq!(violations(check_signed, &bad), Vec::<String>::new());
         bad.streams[0].end = StreamEnd::Refused("statement does not verify".to_owned());
         assert_eq!(violations(check_signed, &bad).len(), 1);
+        bad.streams[0].end = StreamEnd::Refused("checkpoint has expired".to_owned());
+        assert_eq!(violations(check_signed, &bad).len(), 1, "no clock jumped");
+        let (from, until) = (Duration::ZERO, Duration::from_secs(1));
+        bad.troubles = vec![Trouble { from, until, place: Where::Clock, replica: Some(0) }];
+        assert_eq!(violations(check_signed, &bad), Vec::<String>::new());
+        bad.streams[0].end = StreamEnd::Refused("statement does not verify".to_owned());
+        assert_eq!(violations(check_signed, &bad).len(), 1, "no clock is an excuse for that");
     }
 }
