@@ -62,6 +62,8 @@ pub enum Fault {
     PowerCut,
     /// Calls on SQLite's files fail, from the n-th on, so many of them.
     Disk { error: DiskError, first: u32, count: u32 },
+    /// An older copy of the database takes its place, and the epoch is raised.
+    Restore,
     /// Every connection of a link is closed (FIN).
     Cut(Link),
     /// Every connection of a link is reset (RST).
@@ -103,7 +105,7 @@ impl Fault {
             | Self::FewFiles(replica)
             | Self::LittleMemory(replica) => (Where::Server, Some(replica)),
             Self::ClockJump(replica, _) => (Where::Clock, Some(replica)),
-            Self::PowerCut | Self::Storm(_) | Self::Stuck(_) => (Where::Server, None),
+            Self::PowerCut | Self::Restore | Self::Storm(_) | Self::Stuck(_) => (Where::Server, None),
             // Its server ends and starts.
             Self::Disk { error: DiskError::Truncate, .. } => (Where::Server, None),
             Self::KillPostgres | Self::PausePostgres | Self::TerminateBackends | Self::Disk { .. } => {
@@ -134,6 +136,7 @@ impl Fault {
             Self::PausePostgres => "SIGSTOP PostgreSQL",
             Self::TerminateBackends => "terminate backends",
             Self::PowerCut => "power cut",
+            Self::Restore => "restore of an older copy, bump",
             Self::Disk { error: DiskError::Write(_), .. } => "disk: write fails",
             Self::Disk { error: DiskError::ShortWrite(_), .. } => "disk: short write",
             Self::Disk { error: DiskError::Sync(_), .. } => "disk: sync fails",

@@ -10,6 +10,7 @@ use super::fault::{DiskError, FILES_LEFT, Fault, Link, MEMORY_LEFT_BYTES, THROTT
 use super::plan::Step;
 use super::proxy::{Ending, Mode};
 use super::recorder::Recorder;
+use super::restore;
 use super::server;
 use super::storm;
 use super::stuck;
@@ -60,6 +61,10 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
             start(world, 0, recorder).await;
         }
         Fault::Disk { error, first, count } => return disk_fails(world, error, (first, count), hold, recorder).await,
+        Fault::Restore => {
+            let restored = restore::strike(world, hold, recorder).await;
+            return restored.map_err(|said| recorder.overdue(format!("a restore: {said}"))).is_ok();
+        }
         Fault::KillPostgres | Fault::PausePostgres | Fault::TerminateBackends => on_postgres(world, step).await,
         Fault::Cut(link) => world.link(link).end(Ending::Fin),
         Fault::Reset(link) => world.link(link).end(Ending::Reset),

@@ -35,6 +35,7 @@ mod power_cut;
 mod proxy;
 mod readers;
 mod recorder;
+mod restore;
 mod run;
 mod schedule;
 mod server;

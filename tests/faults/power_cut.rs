@@ -84,6 +84,21 @@ impl Disk {
         Ok(lost)
     }
 
+    /// Takes the files as they are for durable: whoever put them there has synced them. The server must be stopped.
+    pub fn adopt(&self) -> io::Result<()> {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.database.file_name().unwrap_or_default().to_owned();
+            name.push(suffix);
+            let (file, copy) = (self.database.with_file_name(&name), self.durable.join(&name));
+            if file.exists() {
+                fs::copy(file, copy)?;
+            } else if copy.exists() {
+                fs::remove_file(copy)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the shim saw anything: a server that syncs elsewhere would prove nothing.
     pub fn was_synced(&self) -> bool {
         self.durable.join(self.database.file_name().unwrap_or_default()).exists()

@@ -25,6 +25,8 @@ pub enum Mode {
     Open,
     /// Nothing, and says nothing about it.
     Blackhole,
+    /// The same, until it is ended by name: no fault that ends by itself ends this one.
+    Isolated,
     /// Nothing to the server, and nothing from it.
     BlackholeUp,
     BlackholeDown,
@@ -42,7 +44,7 @@ impl Mode {
     /// Whether it holds back what goes to the server (`up`), or what comes from it.
     fn holds(self, up: bool) -> bool {
         match self {
-            Self::Blackhole => true,
+            Self::Blackhole | Self::Isolated => true,
             Self::BlackholeUp => up,
             Self::BlackholeDown => !up,
             _ => false,
@@ -179,7 +181,7 @@ impl Wire {
             }
             let now = *mode.borrow_and_update();
             match now {
-                Mode::Open | Mode::Blackhole | Mode::BlackholeUp | Mode::BlackholeDown => {}
+                Mode::Open | Mode::Blackhole | Mode::Isolated | Mode::BlackholeUp | Mode::BlackholeDown => {}
                 Mode::Delay(time) => tokio::time::sleep(time).await,
                 Mode::Throttle(rate) => {
                     tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;

@@ -1,7 +1,7 @@
 //! Where everybody writes down what happened to them, and learns how far the others are.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,9 @@ pub struct Recorder {
     /// What they believe to be active. It may be old: that is what compare-and-set is for.
     believed: Mutex<BTreeMap<String, i64>>,
     /// The newest place that anybody heard of.
-    newest: AtomicU64,
+    newest: Mutex<Cursor>,
+    /// The first place of its epoch that anybody was told of: what is below may be of the epoch before.
+    first_of_epoch: Mutex<Cursor>,
     /// What each following watcher holds now, and how many messages came to it.
     holders: Mutex<BTreeMap<usize, Holder>>,
     heard: Mutex<BTreeMap<usize, u64>>,
@@ -53,7 +55,8 @@ impl Recorder {
             rested: AtomicBool::new(false),
             versions: Mutex::default(),
             believed: Mutex::default(),
-            newest: AtomicU64::new(0),
+            newest: Mutex::default(),
+            first_of_epoch: Mutex::default(),
             holders: Mutex::default(),
             heard: Mutex::default(),
             troubles: Mutex::default(),
@@ -121,12 +124,17 @@ impl Recorder {
 
     /// Somebody was told of a place.
     pub fn heard_of(&self, cursor: Cursor) {
-        self.newest.fetch_max(u64::try_from(cursor.revision).unwrap_or(0), Ordering::Relaxed);
+        let mut newest = lock(&self.newest);
+        *newest = cursor.max(*newest);
+        let mut first = lock(&self.first_of_epoch);
+        if cursor.epoch > first.epoch || cursor.epoch == first.epoch && cursor.revision < first.revision {
+            *first = cursor;
+        }
     }
 
-    /// The newest revision that anybody was told of.
-    pub fn newest(&self) -> i64 {
-        i64::try_from(self.newest.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+    /// The newest place that anybody was told of, and the first one of its epoch.
+    pub fn newest(&self) -> (Cursor, Cursor) {
+        (*lock(&self.newest), *lock(&self.first_of_epoch))
     }
 
     pub fn add_version(&self, policy: &str, known: Known) {
@@ -194,8 +202,8 @@ impl Recorder {
     }
 
     /// How many following watchers are at a place.
-    pub fn level(&self, revision: i64) -> usize {
-        let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor.revision >= revision);
+    pub fn level(&self, place: Cursor) -> usize {
+        let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor >= place);
         lock(&self.holders).values().filter(at).count()
     }
 }

@@ -200,7 +200,7 @@ async fn rest(plan: &Plan, recorder: &Recorder, callers: &[Caller]) -> Vec<Repli
         }
         let first = said.first().cloned();
         let same = said.len() == callers.len() && said.iter().all(|each| Some(each) == first.as_ref());
-        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor.revision));
+        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor));
         if same && level == following && before == first {
             // At the head, a stream that is dead looks like one that has nothing to say.
             let at_rest = heard.get_or_insert_with(|| recorder.heard());

@@ -80,18 +80,18 @@ impl Server {
         command
     }
 
-    /// Starts it, `with` what the disk under it needs, and waits until it serves.
+    /// Starts it with this environment besides its own, and waits until it serves.
     ///
     /// # Errors
     /// What it said instead.
-    pub async fn start(&mut self, with: impl FnOnce(&mut Command)) -> Result<(), String> {
+    pub async fn start(&mut self, environment: Vec<(OsString, OsString)>) -> Result<(), String> {
         let failed = |error: io::Error| error.to_string();
         fs::create_dir_all(&self.directory).map_err(failed)?;
         let log = File::options().create(true).append(true).open(&self.log).map_err(failed)?;
         let begin = usize::try_from(log.metadata().map_err(failed)?.len()).expect("fits");
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        with(&mut command);
+        command.envs(environment);
         self.child = Some(command.spawn().map_err(failed)?);
         let deadline = Instant::now() + START_MAX;
         loop {
@@ -177,6 +177,18 @@ impl Server {
         let before = prlimit(&["--noheadings", "--raw", "--output=SOFT", &format!("--{name}")])?;
         prlimit(&[&format!("--{name}={most}:")])?;
         Some(before)
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The arguments that name its database and its keys, when they are not in its data directory.
+    pub fn store_arguments(&self) -> Vec<String> {
+        let names =
+            |argument: &&String| ["--database-url=", "--keys-dir="].iter().any(|name| argument.starts_with(name));
+        self.arguments.iter().filter(names).cloned().collect()
     }
 
     /// The admin's token.

@@ -17,6 +17,8 @@ use super::dice::Dice;
 use super::plan;
 use super::recorder::Recorder;
 
+/// What a server says of a place that its log has no more: a watcher begins with a snapshot.
+const RESUME_POINT_GONE: &str = "RESUME_POINT_GONE";
 /// How many heartbeats may be missing before a stream is silent.
 const HEARTBEATS_MISSING: u32 = 3;
 /// How often it is looked whether a stream is silent without an excuse.
@@ -53,6 +55,9 @@ impl Watcher {
             set.begin_stream();
             let replica = self.dice.below(self.callers.len());
             let stream = self.stream(replica, &mut set).await;
+            if stream.end == StreamEnd::Ended(RESUME_POINT_GONE.to_owned()) {
+                set = self.empty();
+            }
             if matches!(stream.end, StreamEnd::Refused(_)) {
                 // What it refused may have been a lie about a place: it begins anew.
                 set = self.empty();
@@ -72,9 +77,12 @@ impl Watcher {
 
     /// A place near the newest, perhaps ahead of it.
     fn somewhere(&mut self) -> Cursor {
-        let newest = u64::try_from(self.recorder.newest()).unwrap_or(0);
-        let revision = self.dice.between(newest.saturating_sub(PROBE_DISTANCE), newest + PROBE_AHEAD);
-        Cursor { epoch: 1, revision: i64::try_from(revision).expect("a revision") }
+        let (at, first) = self.recorder.newest();
+        let [newest, first] = [at, first].map(|at| u64::try_from(at.revision).unwrap_or(0));
+        // In the first epoch every place was there.
+        let first = if at.epoch > 1 { first.min(newest) } else { 0 };
+        let revision = self.dice.between(newest.saturating_sub(PROBE_DISTANCE).max(first), newest + PROBE_AHEAD);
+        Cursor { epoch: at.epoch.max(1), revision: i64::try_from(revision).expect("a revision") }
     }
 
     /// One stream, from its opening to its end.

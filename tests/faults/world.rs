@@ -111,24 +111,29 @@ impl World {
     /// # Errors
     /// What it said instead of serving.
     pub async fn start_server(&mut self, number: usize) -> Result<(), String> {
-        let (disk, clock) = (self.disk.as_ref(), self.clocks.get(number));
-        let mount = |command: &mut Command| {
-            let mut preload: Vec<String> = clock.map(|clock| clock.mount(command)).into_iter().collect();
-            if let Some((durable, failing)) = disk {
-                preload.push(durable.mount(command));
-                for (name, value) in failing.environment() {
-                    if name == "LD_PRELOAD" {
-                        preload.push(value);
-                    } else {
-                        command.env(name, value);
-                    }
+        let mut with = Command::new("env");
+        self.mount(number, &mut with);
+        let environment: Vec<_> =
+            with.get_envs().filter_map(|(name, value)| Some((name.into(), value?.into()))).collect();
+        self.servers[number].start(environment).await
+    }
+
+    /// Puts a process on the disk and the clock of a server.
+    pub fn mount(&self, number: usize, command: &mut Command) {
+        let mut preload: Vec<String> = self.clocks.get(number).map(|clock| clock.mount(command)).into_iter().collect();
+        if let Some((durable, failing)) = &self.disk {
+            preload.push(durable.mount(command));
+            for (name, value) in failing.environment() {
+                if name == "LD_PRELOAD" {
+                    preload.push(value);
+                } else {
+                    command.env(name, value);
                 }
             }
-            if !preload.is_empty() {
-                command.env("LD_PRELOAD", preload.join(":"));
-            }
-        };
-        self.servers[number].start(mount).await
+        }
+        if !preload.is_empty() {
+            command.env("LD_PRELOAD", preload.join(":"));
+        }
     }
 
     /// Where clients reach a server.

@@ -9,7 +9,7 @@ use policyhub::client::signing::event_hash;
 
 use super::Findings;
 use super::record::{
-    Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
+    Branch, Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
     StreamEnd, Try, What,
 };
 
@@ -140,6 +140,37 @@ pub fn history() -> History {
         replicas: vec![replica.clone(), replica],
         holders: vec![holder],
         ..History::default()
+    }
+}
+
+/// The same after its last event was lost to an older copy, and the epoch was raised in its place.
+pub fn restored() -> History {
+    let mut history = history();
+    let at = Duration::from_millis(66);
+    let branch = Branch { log: history.log.clone(), copied: at / 2, replaced: at, raised: at };
+    let lost = history.log.pop().expect("an event");
+    let payload = b"raised".to_vec();
+    let prev: [u8; 32] = lost.prev_hash.as_slice().try_into().expect("a hash");
+    let hash = event_hash(&prev, &payload).to_vec();
+    let cursor = Cursor { epoch: 2, revision: 6 };
+    let (request_id, moved) = (String::new(), Vec::new());
+    history.log.push(Event { cursor, request_id, payload, hash, moved, versions: Vec::new(), ..lost });
+    let held = pointers(&[("a", 2), ("b", 2)]);
+    for replica in &mut history.replicas {
+        (replica.cursor, replica.pointers) = (cursor, held.clone());
+    }
+    for holder in &mut history.holders {
+        (holder.cursor, holder.pointers) = (Some(cursor), held.clone());
+    }
+    history.branches = vec![branch];
+    history
+}
+
+/// A restore is no violation, as long as its loss was accepted.
+#[test]
+fn it_holds_after_a_restore() {
+    for (name, validator) in super::VALIDATORS {
+        assert_eq!(violations(*validator, &restored()), Vec::<String>::new(), "{name}");
     }
 }
 

@@ -4,6 +4,7 @@
 //! each validator can fail; the fault harness runs the validators after every schedule.
 
 pub mod answers;
+pub mod branches;
 pub mod compare_and_set;
 pub mod converged;
 #[cfg(test)]
@@ -42,6 +43,7 @@ pub type Validator = (&'static str, fn(&History, &mut Findings));
 /// All of them, in the order of the report.
 pub const VALIDATORS: &[Validator] = &[
     ("log: contiguous, chained, replayable", log::check),
+    ("log: no place with two contents", branches::check),
     ("ledger: acknowledged writes are there", ledger::acknowledged_are_there),
     ("ledger: failed writes are not", ledger::failed_are_absent),
     ("ledger: one effect per request id", ledger::one_effect),

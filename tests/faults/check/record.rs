@@ -203,6 +203,19 @@ pub struct Event {
     pub versions: Vec<(String, String)>,
 }
 
+/// A log that an operator gave up: an older copy took its place.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The log as it was when nobody could be told anything more of it.
+    pub log: Vec<Event>,
+    /// When the copy was made: nothing that was acknowledged before is given up.
+    pub copied: Duration,
+    /// When clients could be told nothing more of the log.
+    pub replaced: Duration,
+    /// When the epoch was raised.
+    pub raised: Duration,
+}
+
 /// What a replica said when everything had come to rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replica {
@@ -238,6 +251,8 @@ pub struct History {
     pub failed_reads: Vec<String>,
     pub streams: Vec<Stream>,
     pub log: Vec<Event>,
+    /// Logs that were given up, in the order in which they were.
+    pub branches: Vec<Branch>,
     pub replicas: Vec<Replica>,
     pub holders: Vec<Holder>,
     pub drains: Vec<Drain>,

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Findings;
+use super::branches::Logs;
 use super::live::GRACE;
-use super::log::{Replay, filtered};
+use super::log::filtered;
 use super::record::{Cursor, Event, History, Pointers, Stream, StreamEnd, Trouble, What, Where};
 
 pub fn name(stream: &Stream) -> String {
@@ -30,7 +31,8 @@ pub fn check_order(history: &History, findings: &mut Findings) {
             let strictly = matches!(message, What::Activation { .. });
             let ordered = at.is_none_or(|at| if strictly { next > at } else { next >= at });
             findings.check(ordered, || format!("{}: {next:?} came after {at:?}", name(stream)));
-            if matches!(message, What::Snapshot { .. }) && !stream.latest {
+            let same_epoch = at.is_none_or(|at| at.epoch == next.epoch);
+            if matches!(message, What::Snapshot { .. }) && !stream.latest && same_epoch {
                 findings.check(index == 0 && stream.resume.is_none(), || {
                     format!("{}: message {index} is a snapshot", name(stream))
                 });
@@ -53,6 +55,7 @@ pub fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTree
 /// Mode ALL: after its beginning a stream has every activation of the log that its filter lets through, in one message
 /// each and whole. Mode LATEST may leave some out.
 pub fn check_complete(history: &History, findings: &mut Findings) {
+    let logs = Logs::of(history);
     for stream in &history.streams {
         let mut at = stream.resume.map(|resume| resume.revision);
         for message in &stream.messages {
@@ -61,11 +64,11 @@ pub fn check_complete(history: &History, findings: &mut Findings) {
                 What::Activation { cursor, changed, removed } => {
                     findings.check(at.is_some(), || format!("{}: began with an activation", name(stream)));
                     let from = at.unwrap_or(cursor.revision - 1);
-                    let left_out = between(history, stream, from, cursor.revision - 1);
+                    let left_out = between(logs.log(*cursor), stream, from, cursor.revision - 1);
                     findings.check(stream.latest || left_out.is_empty(), || {
                         format!("{}: {left_out:?} were left out before {}", name(stream), cursor.revision)
                     });
-                    let event = history.log.iter().find(|event| event.cursor == *cursor);
+                    let event = logs.event(*cursor);
                     let expected = event.and_then(|event| told(event, &stream.filter));
                     let sent = Some((changed.clone(), removed.clone()));
                     findings.check(expected == sent, || {
@@ -80,21 +83,23 @@ pub fn check_complete(history: &History, findings: &mut Findings) {
 }
 
 /// The revisions after `from` and up to `to` that say something to a stream.
-fn between(history: &History, stream: &Stream, from: i64, to: i64) -> Vec<i64> {
-    let inside = history.log.iter().filter(|event| event.cursor.revision > from && event.cursor.revision <= to);
+fn between(log: &[Event], stream: &Stream, from: i64, to: i64) -> Vec<i64> {
+    let inside = log.iter().filter(|event| event.cursor.revision > from && event.cursor.revision <= to);
     inside.filter(|event| told(event, &stream.filter).is_some()).map(|event| event.cursor.revision).collect()
 }
 
 /// Mode ALL: a place that a heartbeat or a reconnect names is in the log, and everything up to it was sent before.
 pub fn check_bookmarks(history: &History, findings: &mut Findings) {
-    let head = history.log.last().map_or(0, |event| event.cursor.revision);
+    let logs = Logs::of(history);
     for stream in &history.streams {
         let mut sent = stream.resume.map_or(0, |resume| resume.revision);
         for message in &stream.messages {
             match message {
                 What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => sent = cursor.revision,
                 What::Heartbeat { cursor: Some(cursor), .. } | What::Reconnect { cursor: Some(cursor) } => {
-                    let ahead = between(history, stream, sent, cursor.revision);
+                    let log = logs.log(*cursor);
+                    let head = log.last().map_or(0, |event| event.cursor.revision);
+                    let ahead = between(log, stream, sent, cursor.revision);
                     findings.check(stream.latest || ahead.is_empty(), || {
                         format!("{}: named {} with {ahead:?} not sent", name(stream), cursor.revision)
                     });
@@ -111,9 +116,9 @@ pub fn check_bookmarks(history: &History, findings: &mut Findings) {
 
 /// A snapshot is the state of the log at its place; in mode LATEST, so is what is held after every message.
 pub fn check_states(history: &History, findings: &mut Findings) {
-    let replay = Replay::of(&history.log);
+    let logs = Logs::of(history);
     for stream in &history.streams {
-        let state = |cursor: Cursor| replay.at(cursor.revision).map(|state| filtered(state, &stream.filter));
+        let state = |cursor: Cursor| logs.at(cursor).map(|state| filtered(state, &stream.filter));
         let mut held = stream.resume.and_then(state);
         for message in &stream.messages {
             match message {
