@@ -44,6 +44,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
     match shared.service.readiness().await {
         Readiness::Ready => "ok\n".into_response(),
         Readiness::Degraded => "degraded: the database does not answer\n".into_response(),
+        // This server alone has that disk. Streams that are open go on all the same.
+        Readiness::Down => {
+            (StatusCode::SERVICE_UNAVAILABLE, "down: the database can't be read or written\n").into_response()
+        }
         // Not all replicas need be in it: the balancer shall ask one that holds the key.
         Readiness::NotSigning(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not signing: {why}\n")).into_response()

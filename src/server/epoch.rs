@@ -71,7 +71,7 @@ fn load(settings: Settings) -> Result<(Config, Telemetry)> {
 async fn open(config: &Config) -> Result<(Store, Signer)> {
     let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
-    let store = database(&config.storage)?.open(false, tags).await?;
+    let store = database(&config.storage)?.open(false, tags, clock::monotonic).await?;
     let signer = identify(&store, keys, &config.keys).await?;
     store.remember(high_water(&config.storage.data_dir), signer.store());
     Ok((store, signer))

@@ -101,7 +101,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let database = database(&config.storage)?;
     let database_lock = lock_file(&database)?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
-    let store = database.open(config.storage.migrate, tags).await?;
+    let store = database.open(config.storage.migrate, tags, clock::monotonic).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     store.remember(data_dir.high_water(), signer.store());
     store.examine().await.context("failed to compare the database with what was seen of it")?;
@@ -158,7 +158,7 @@ pub async fn migrate(settings: Settings) -> Result<()> {
     {
         make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
-    Ok(database.migrate().await?)
+    Ok(database.migrate(clock::monotonic).await?)
 }
 
 pub(super) fn database(config: &StorageConfig) -> Result<Database> {

@@ -21,8 +21,10 @@ const FIRST_START: &str = "made at the first start";
 pub enum Readiness {
     /// Everything.
     Ready,
-    /// The database does not answer: what is in memory.
+    /// The database of all replicas does not answer: what is in memory.
     Degraded,
+    /// The database of this server alone can't be read or written: what is in memory.
+    Down,
     /// The store is in doubt, and why: no writes.
     ReadOnly(String),
     /// It does not hold the key that signs, and which: no writes, no checkpoints. Others may.
@@ -93,13 +95,16 @@ impl Service {
 
     /// What callers may expect now.
     pub async fn readiness(&self) -> Readiness {
-        if !self.store.ping().await {
-            return Readiness::Degraded;
+        // First: it outlives an outage.
+        if let Some(doubt) = self.store.doubt() {
+            return Readiness::ReadOnly(doubt);
         }
-        match (self.store.doubt(), self.signer.check_holds_active()) {
-            (Some(doubt), _) => Readiness::ReadOnly(doubt),
-            (None, Err(error)) => Readiness::NotSigning(error.message),
-            (None, Ok(())) => Readiness::Ready,
+        if !self.store.ping().await {
+            return if self.store.is_sole_writer() { Readiness::Down } else { Readiness::Degraded };
+        }
+        match self.signer.check_holds_active() {
+            Err(error) => Readiness::NotSigning(error.message),
+            Ok(()) => Readiness::Ready,
         }
     }
 }

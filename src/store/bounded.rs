@@ -14,13 +14,30 @@ use sea_orm::{
 
 use tokio::task::JoinError;
 
-use super::error::is_suspicious;
+use super::error::{Failure, classify};
 use super::health::Health;
 
 /// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
 /// (G17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
 /// (`POSTGRES_SETTINGS`), so that a database that answers "not now" is told from one that does not answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
+
+/// A pause of the scheduler counts as this much of a timeout at most: a process that got no CPU must not take itself for one
+/// whose database is away. Higher: it does. Lower: more wake-ups while a statement runs.
+const TIMEOUT_STEP: Duration = Duration::from_millis(100);
+
+/// Waits so long for a future, in time that this process was scheduled in.
+pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    let mut waited = Duration::ZERO;
+    while waited < limit {
+        if let Ok(done) = tokio::time::timeout(TIMEOUT_STEP, &mut future).await {
+            return Some(done);
+        }
+        waited += TIMEOUT_STEP;
+    }
+    None
+}
 
 /// What the store runs statements on.
 #[derive(Debug)]
@@ -37,9 +54,9 @@ impl<C> Bounded<C> {
     /// Waits for an answer, but not for ever.
     async fn answer<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.health.asked();
-        match tokio::time::timeout(STATEMENT_TIMEOUT, statement).await {
-            Ok(answer) => self.observed(answer),
-            Err(_) => {
+        match within(STATEMENT_TIMEOUT, statement).await {
+            Some(answer) => self.observed(answer),
+            None => {
                 self.health.unanswered();
                 Err(DbErr::Conn(RuntimeErr::Internal("no answer in time".to_owned())))
             }
@@ -47,8 +64,8 @@ impl<C> Bounded<C> {
     }
 
     fn observed<T>(&self, answer: Result<T, DbErr>) -> Result<T, DbErr> {
-        if answer.as_ref().err().is_some_and(is_suspicious) {
-            self.health.suspect();
+        if let Err(error) = &answer {
+            self.health.failed(classify(error));
         }
         answer
     }
@@ -74,7 +91,11 @@ impl Bounded<DatabaseTransaction> {
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         let Self { connection, health } = self;
         let answer = connection.commit().await;
-        Bounded::new((), health).observed(answer)
+        if answer.is_err() {
+            // Whatever it said: what became of the transaction on that connection is not known.
+            health.failed(Failure::Outage);
+        }
+        answer
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
@@ -10,6 +10,7 @@ use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend};
 use tokio::sync::Notify;
 
 use super::bounded::Bounded;
+use super::connection_guard::{LastFailure, guard_postgres, guard_sqlite};
 use super::doubt::Doubt;
 use super::error::StoreError;
 use super::health::Health;
@@ -106,13 +107,20 @@ impl Pools {
 }
 
 impl Database {
-    /// Connects, migrates when `migrate` says so, and refuses what would not be safe to run on (G1). `tags` prove rows.
+    /// Connects, migrates when `migrate` says so, and refuses what would not be safe to run on (G1). `tags` prove rows; `clock`
+    /// is monotonic, and tells the age of connections.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.
-    pub async fn open(&self, migrate: bool, tags: Arc<dyn RowTag>) -> Result<Store, StoreError> {
+    pub async fn open(
+        &self,
+        migrate: bool,
+        tags: Arc<dyn RowTag>,
+        clock: fn() -> Instant,
+    ) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
-        let pools = self.connect().await?;
+        let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
+        let pools = self.connect(&health.failures).await?;
         // First, so that a database that is refused stays as it was.
         guard::check_durable(&pools).await?;
         if migrate {
@@ -125,14 +133,14 @@ impl Database {
             Self::Sqlite { .. } => pools,
             Self::Postgres { url } => {
                 pools.close().await;
-                connect_postgres(url, &doubt).await?
+                connect_postgres(url, &doubt, &health.failures).await?
             }
         };
         let store = Store {
             inner: Arc::new(Inner {
                 database: self.clone(),
                 pools: RwLock::new(pools),
-                health: Arc::default(),
+                health,
                 doubt,
                 memory: Memory::default(),
                 tags,
@@ -149,20 +157,20 @@ impl Database {
     ///
     /// # Errors
     /// As `open`.
-    pub async fn migrate(&self) -> Result<(), StoreError> {
-        let pools = self.connect().await?;
+    pub async fn migrate(&self, clock: fn() -> Instant) -> Result<(), StoreError> {
+        let pools = self.connect(&Arc::new(LastFailure::new(clock))).await?;
         guard::check_durable(&pools).await?;
         let done = migrate::up(self, &pools).await;
         pools.close().await;
         done
     }
 
-    async fn connect(&self) -> Result<Pools, StoreError> {
+    async fn connect(&self, failures: &Arc<LastFailure>) -> Result<Pools, StoreError> {
         match self {
             Self::Sqlite { path } => {
                 make_private(path).map_err(StoreError::File)?;
-                let writer = connect_sqlite(path, 1).await?;
-                let reader = connect_sqlite(path, SQLITE_READERS_MAX).await?;
+                let writer = connect_sqlite(path, 1, failures).await?;
+                let reader = connect_sqlite(path, SQLITE_READERS_MAX, failures).await?;
                 Ok(Pools { writer, reader })
             }
             Self::Postgres { url } => {
@@ -184,9 +192,9 @@ pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError
 }
 
 /// Pools that connect when they are used.
-async fn connect_postgres(url: &str, doubt: &Arc<Doubt>) -> Result<Pools, StoreError> {
+async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, failures: &Arc<LastFailure>) -> Result<Pools, StoreError> {
     let pool = async |connections_max| {
-        let (url, doubt) = (url.to_owned(), Arc::clone(doubt));
+        let (url, doubt, failures) = (url.to_owned(), Arc::clone(doubt), Arc::clone(failures));
         let mut options = ConnectOptions::new(&url);
         options
             .max_connections(connections_max)
@@ -198,7 +206,9 @@ async fn connect_postgres(url: &str, doubt: &Arc<Doubt>) -> Result<Pools, StoreE
                 }
                 postgres
             })
-            .map_sqlx_postgres_pool_opts(move |pool| pool.after_connect(verified(Arc::clone(&doubt))));
+            .map_sqlx_postgres_pool_opts(move |pool| {
+                guard_postgres(pool.after_connect(verified(Arc::clone(&doubt))), &failures)
+            });
         connect(options).await
     };
     Ok(Pools { writer: pool(POSTGRES_WRITERS_MAX).await?, reader: pool(POSTGRES_READERS_MAX).await? })
@@ -220,14 +230,22 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
 }
 
-async fn connect_sqlite(path: &Path, connections_max: u32) -> Result<DatabaseConnection, StoreError> {
+async fn connect_sqlite(
+    path: &Path,
+    connections_max: u32,
+    failures: &Arc<LastFailure>,
+) -> Result<DatabaseConnection, StoreError> {
     // The path goes in as it is below: in a URL some of its letters would mean something.
-    let path = path.to_owned();
+    let (path, failures) = (path.to_owned(), Arc::clone(failures));
     let mut options = ConnectOptions::new("sqlite::memory:");
-    options.max_connections(connections_max).min_connections(1).map_sqlx_sqlite_opts(move |_| {
-        use sea_orm::sqlx::ConnectOptions as _;
-        sqlite_options(&path).disable_statement_logging()
-    });
+    options
+        .max_connections(connections_max)
+        .min_connections(1)
+        .map_sqlx_sqlite_opts(move |_| {
+            use sea_orm::sqlx::ConnectOptions as _;
+            sqlite_options(&path).disable_statement_logging()
+        })
+        .map_sqlx_sqlite_pool_opts(move |pool| guard_sqlite(pool, &failures));
     connect(options).await
 }
 
@@ -278,7 +296,7 @@ impl Store {
     /// Takes new connections to PostgreSQL from now on. What runs on the old ones goes on.
     pub(super) async fn replace_pools(&self) {
         let Database::Postgres { url } = &self.inner.database else { return };
-        match connect_postgres(url, &self.inner.doubt).await {
+        match connect_postgres(url, &self.inner.doubt, &self.inner.health.failures).await {
             Ok(pools) => *self.inner.pools.write().unwrap_or_else(PoisonError::into_inner) = pools,
             Err(error) => tracing::error!(%error, "failed to replace the connections"),
         }

@@ -2,7 +2,7 @@
 //!
 //! Nothing of the database reaches a caller: its text goes to the log alone.
 
-use sea_orm::{DbErr, SqlErr};
+use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
@@ -39,22 +39,39 @@ pub enum StoreError {
     Stored(Error),
 }
 
+/// What a failed statement says of the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It works: somebody else holds what the statement needs, or took too long.
+    Busy,
+    /// All connections of this process are in use.
+    NoConnection,
+    /// It is gone, or can't read or write.
+    Outage,
+    /// Its file is damaged, or is no database.
+    Corrupt,
+    /// It works: the statement itself was wrong.
+    Statement,
+}
+
 /// A failed statement of a transaction that is not committing.
 pub(super) fn failed(error: DbErr) -> Error {
     let internal = error.to_string();
-    match error.sql_err() {
+    if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
         // Somebody else wrote the same key first; the caller looks again.
-        Some(SqlErr::UniqueConstraintViolation(_)) => Error {
+        return Error {
             internal: Some(internal),
             ..Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; try again")
-        },
-        Some(_) => Error::internal(internal),
-        None if is_outage(&error) => Error {
-            internal: Some(internal),
-            ..Error::new(Reason::DatabaseUnavailable, "the database can't be reached; retry with the same request_id")
-        },
-        None => Error::internal(internal),
+        };
     }
+    let message = match classify(&error) {
+        Failure::Statement => return Error::internal(internal),
+        Failure::Busy => "the database is locked by somebody else; retry with the same request_id",
+        Failure::NoConnection => "all connections to the database are in use; retry with the same request_id",
+        Failure::Outage => "the database can't be reached, or can't read or write; retry with the same request_id",
+        Failure::Corrupt => "the database file is damaged; the operator restores it from a backup",
+    };
+    Error { internal: Some(internal), ..Error::new(Reason::DatabaseUnavailable, message) }
 }
 
 /// A failed COMMIT: nobody knows what became of it.
@@ -71,45 +88,121 @@ pub(super) fn commit_failed(detail: String) -> Error {
     }
 }
 
-/// Whether the database may be gone: it was not the one that answered, or it said that it ends.
-pub(super) fn is_suspicious(error: &DbErr) -> bool {
-    let (DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner))) =
-        error
-    else {
-        return is_outage(error);
-    };
-    match inner.as_database_error().and_then(|answer| answer.code()) {
-        Some(code) => ["57P", "08", "25006"].iter().any(|class| code.len() == 5 && code.starts_with(class)),
-        None => is_outage(error),
-    }
-}
-
-fn is_outage(error: &DbErr) -> bool {
+/// What a failed statement says of the database.
+pub(super) fn classify(error: &DbErr) -> Failure {
     match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        DbErr::Exec(sea_orm::RuntimeErr::SqlxError(inner)) | DbErr::Query(sea_orm::RuntimeErr::SqlxError(inner)) => {
-            use sea_orm::sqlx::Error as Sqlx;
-            matches!(
-                **inner,
-                Sqlx::Io(_) | Sqlx::PoolTimedOut | Sqlx::PoolClosed | Sqlx::WorkerCrashed | Sqlx::Protocol(_)
-            ) || inner.as_database_error().and_then(|db| db.code()).is_some_and(|code| is_outage_code(&code))
-        }
-        _ => false,
+        DbErr::ConnectionAcquire(_) => Failure::NoConnection,
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => classify_sqlx(inner),
+        DbErr::Conn(_) => Failure::Outage,
+        _ => Failure::Statement,
     }
 }
 
-/// SQLSTATE classes 08 (connection), 53 (resources) and 57P (operator intervention); statements and transactions that
-/// PostgreSQL gave up (57014, 55P03, 25P03), serialization failures and deadlocks (40001, 40P01), and a primary that became
-/// a standby (25006). SQLite: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN; the low byte is the primary result code.
-fn is_outage_code(code: &str) -> bool {
-    const SQLITE_PRIMARY: [u32; 6] = [5, 6, 8, 10, 13, 14];
-    let postgres = ["57P", "08", "53", "57014", "55P03", "25P03", "25006", "40001", "40P01"];
-    let sqlite = code.len() < 5 && code.parse::<u32>().is_ok_and(|code| SQLITE_PRIMARY.contains(&(code & 0xff)));
-    sqlite || (code.len() == 5 && postgres.iter().any(|class| code.starts_with(class)))
+/// The same, of what sqlx says.
+pub(super) fn classify_sqlx(error: &sqlx::Error) -> Failure {
+    use sqlx::Error;
+    match error {
+        Error::Database(answer) => classify_code(answer.code().as_deref().unwrap_or_default()),
+        Error::PoolTimedOut => Failure::NoConnection,
+        Error::Io(_)
+        | Error::PoolClosed
+        | Error::WorkerCrashed
+        | Error::Protocol(_)
+        | Error::BeginFailed
+        | Error::InvalidSavePointStatement => Failure::Outage,
+        _ => Failure::Statement,
+    }
+}
+
+/// By SQLSTATE (five characters, PostgreSQL's appendix A) or SQLite's extended result code (a number).
+fn classify_code(code: &str) -> Failure {
+    /// Statements that were given up, serialization failures and deadlocks, and no room for one more connection.
+    const BUSY: [&str; 5] = ["57014", "55P03", "40001", "40P01", "53"];
+    /// Connection exceptions, operator intervention, an idle transaction that was ended, and a primary that became a
+    /// standby.
+    const OUTAGE: [&str; 4] = ["08", "57P", "25P03", "25006"];
+    if code.len() != 5 {
+        return code.parse().map_or(Failure::Statement, classify_sqlite);
+    }
+    let is_one_of = |classes: &[&str]| classes.iter().any(|class| code.starts_with(class));
+    match () {
+        () if is_one_of(&BUSY) => Failure::Busy,
+        () if is_one_of(&OUTAGE) => Failure::Outage,
+        () => Failure::Statement,
+    }
+}
+
+/// By the primary result code (sqlite.org/rescode.html), which is the low byte.
+fn classify_sqlite(code: u32) -> Failure {
+    const BUSY: u32 = 5;
+    const LOCKED: u32 = 6;
+    const NOMEM: u32 = 7;
+    const READONLY: u32 = 8;
+    const IOERR: u32 = 10;
+    const CORRUPT: u32 = 11;
+    const FULL: u32 = 13;
+    const CANTOPEN: u32 = 14;
+    const PROTOCOL: u32 = 15;
+    const NOLFS: u32 = 22;
+    const NOTADB: u32 = 26;
+    match code & 0xff {
+        BUSY | LOCKED => Failure::Busy,
+        NOMEM | READONLY | IOERR | FULL | CANTOPEN | PROTOCOL | NOLFS => Failure::Outage,
+        CORRUPT | NOTADB => Failure::Corrupt,
+        _ => Failure::Statement,
+    }
+}
+
+/// Whether a SQLite connection whose last result code is this one must not be used again: everything but success, a row, and
+/// a constraint that a statement would have broken.
+pub(super) fn is_sqlite_failure(code: u32) -> bool {
+    const OK: u32 = 0;
+    const CONSTRAINT: u32 = 19;
+    const ROW: u32 = 100;
+    const DONE: u32 = 101;
+    ![OK, CONSTRAINT, ROW, DONE].contains(&(code & 0xff))
 }
 
 impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         Self::Stored(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_both_databases_are_told_apart() {
+        for (code, failure) in [
+            ("57014", Failure::Busy),
+            ("55P03", Failure::Busy),
+            ("53300", Failure::Busy),
+            ("57P01", Failure::Outage),
+            ("08006", Failure::Outage),
+            ("25006", Failure::Outage),
+            ("42P01", Failure::Statement),
+            ("5", Failure::Busy),
+            ("261", Failure::Busy),
+            ("8", Failure::Outage),
+            ("1032", Failure::Outage),
+            ("10", Failure::Outage),
+            ("266", Failure::Outage),
+            ("1034", Failure::Outage),
+            ("13", Failure::Outage),
+            ("14", Failure::Outage),
+            ("11", Failure::Corrupt),
+            ("26", Failure::Corrupt),
+            ("1", Failure::Statement),
+            ("2067", Failure::Statement),
+            ("", Failure::Statement),
+        ] {
+            assert_eq!(classify_code(code), failure, "{code}");
+        }
+        assert!(!is_sqlite_failure(2067), "a constraint is the caller's");
+        assert!(is_sqlite_failure(1), "a ROLLBACK without a transaction");
     }
 }

@@ -3,14 +3,20 @@
 //! A probe is a connection of its own, so it tells a database that is gone from one that is busy and from pooled
 //! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use super::bounded::within;
 use super::connect::{Database, Store, postgres_options, sqlite_options};
+use super::connection_guard::LastFailure;
+use super::error::{Failure, classify_sqlx};
 use super::incarnation;
 use crate::domain::{Error, Reason, Result};
 
@@ -19,26 +25,54 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two probes. Longer: writes go on later after an outage. Shorter: a database that comes up is asked more often.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long the check of a damaged file may take. Shorter: a large one stays away for ever.
+const FILE_CHECK_TIMEOUT: Duration = Duration::from_secs(300);
+/// Writes one page, and changes nothing: no release uses this number of SQLite's header.
+const SQLITE_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT";
+
 /// What is known of the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Health {
     down: AtomicBool,
     /// Something was not answered: connections may be dead without anybody saying so.
     unanswered: AtomicBool,
+    /// The file was found damaged, and no check found it whole since.
+    corrupt: AtomicBool,
+    pub(super) failures: Arc<LastFailure>,
     suspected: Notify,
     /// Statements begun, and BEGINs; what probes ask is not among them.
     statements: AtomicU64,
 }
 
 impl Health {
+    /// Nothing is known to be wrong.
+    pub(super) fn new(failures: Arc<LastFailure>) -> Self {
+        let (down, unanswered, corrupt) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
+        Self { down, unanswered, corrupt, failures, suspected: Notify::new(), statements: AtomicU64::new(0) }
+    }
+
     /// A statement begins.
     pub(super) fn asked(&self) {
         self.statements.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A statement failed in a way that may be an outage.
+    /// The database may be away: a probe shall tell.
     pub(super) fn suspect(&self) {
         self.suspected.notify_one();
+    }
+
+    /// A statement failed.
+    pub(super) fn failed(&self, failure: Failure) {
+        match failure {
+            Failure::Busy | Failure::Statement => return,
+            Failure::NoConnection => {}
+            Failure::Outage => self.failures.note(),
+            Failure::Corrupt => {
+                self.corrupt.store(true, Ordering::Relaxed);
+                self.failures.note();
+            }
+        }
+        self.suspect();
     }
 
     /// A statement was given up.
@@ -62,6 +96,14 @@ impl Store {
     #[must_use]
     pub fn is_degraded(&self) -> bool {
         self.inner.health.down.load(Ordering::Relaxed)
+    }
+
+    /// Fails at once while the database is known not to answer.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub fn check_up(&self) -> Result<()> {
+        self.inner.health.check()
     }
 
     /// Statements begun so far, BEGINs among them.
@@ -92,6 +134,9 @@ impl Store {
     async fn take_back(&self) -> bool {
         let health = &self.inner.health;
         let was_down = health.down.load(Ordering::Relaxed);
+        if was_down {
+            health.failures.note();
+        }
         // A link that was cut in silence keeps its connections for many minutes: new ones take their place. After an outage
         // always: a call whose caller went away was never heard to be unanswered, and its connection hangs all the same.
         if health.unanswered.swap(false, Ordering::Relaxed) || was_down {
@@ -109,27 +154,72 @@ impl Store {
     }
 
     async fn probe(&self) -> bool {
-        let probe = async {
-            match &self.inner.database {
-                Database::Postgres { url } => {
-                    let Ok(options) = postgres_options(url) else { return false };
-                    let mut connection = match options.connect().await {
-                        Ok(connection) => connection,
-                        Err(error) => return answered(&error),
-                    };
-                    let is_primary = incarnation::is_primary(&mut connection).await;
-                    // It has answered; whether it says goodbye is of no interest.
-                    let _ = connection.close().await;
-                    is_primary
-                }
-                Database::Sqlite { path } => {
-                    let Ok(mut connection) = sqlite_options(path).connect().await else { return false };
-                    connection.ping().await.is_ok()
-                }
+        match &self.inner.database {
+            Database::Postgres { url } => within(PROBE_TIMEOUT, probe_postgres(url)).await.unwrap_or(false),
+            Database::Sqlite { path } => {
+                let is_writable = within(PROBE_TIMEOUT, probe_sqlite(path)).await.unwrap_or(false);
+                is_writable && self.is_whole(path).await
             }
-        };
-        timeout(PROBE_TIMEOUT, probe).await.unwrap_or(false)
+        }
     }
+
+    /// Whether the file is as it should be, looked at when it was found damaged.
+    async fn is_whole(&self, path: &Path) -> bool {
+        let health = &self.inner.health;
+        if !health.corrupt.load(Ordering::Relaxed) {
+            return true;
+        }
+        let is_whole = within(FILE_CHECK_TIMEOUT, check_file(path)).await.unwrap_or(false);
+        if is_whole {
+            health.corrupt.store(false, Ordering::Relaxed);
+        }
+        is_whole
+    }
+}
+
+async fn probe_postgres(url: &str) -> bool {
+    let Ok(options) = postgres_options(url) else { return false };
+    let mut connection = match options.connect().await {
+        Ok(connection) => connection,
+        Err(error) => return answered(&error),
+    };
+    let is_primary = incarnation::is_primary(&mut connection).await;
+    // It has answered; whether it says goodbye is of no interest.
+    let _ = connection.close().await;
+    is_primary
+}
+
+/// Whether something can be written: a disk that is full or read-only still reads.
+async fn probe_sqlite(path: &Path) -> bool {
+    let wrote = async {
+        let mut connection = probe_options(path).connect().await?;
+        let wrote = sqlx::raw_sql(SQLITE_WRITE).execute(&mut connection).await;
+        let closed = connection.close().await;
+        wrote.map(|_| ()).and(closed)
+    };
+    match wrote.await {
+        Ok(()) => true,
+        // Somebody writes: then it can be written to.
+        Err(error) if classify_sqlx(&error) == Failure::Busy => true,
+        Err(error) => {
+            tracing::debug!(%error, "the database can't be written to");
+            false
+        }
+    }
+}
+
+async fn check_file(path: &Path) -> bool {
+    let check = async {
+        let mut connection = probe_options(path).connect().await?;
+        let found = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
+        connection.close().await?;
+        found
+    };
+    check.await.is_ok_and(|found| found == "ok")
+}
+
+fn probe_options(path: &Path) -> SqliteConnectOptions {
+    sqlite_options(path).busy_timeout(PROBE_TIMEOUT / 2).disable_statement_logging()
 }
 
 /// Whether a refused connection is an answer: one that has no room or no welcome for a new one may still serve those it has.

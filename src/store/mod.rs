@@ -8,6 +8,7 @@ mod audit;
 mod bindings;
 mod bounded;
 mod connect;
+mod connection_guard;
 mod contents;
 mod doubt;
 mod entity;

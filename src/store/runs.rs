@@ -48,7 +48,9 @@ impl Store {
         if let Some((key, kept)) = kept {
             keep(&tx, tags.as_ref(), key, kept, run.create_time).await?;
         }
-        self.commit(tx, || ()).await?;
+        let (store, key) = (self.clone(), (run.policy.namespace.to_string(), run.id.as_str().to_owned()));
+        let is_there = async move { Ok(Entity::find_by_id(key).one(&store.reader_in_outage()).await?.is_some()) };
+        self.commit(tx, is_there, || ()).await?;
         Ok(true)
     }
 }

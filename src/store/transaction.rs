@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sea_orm::{
-    AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _,
+    AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, IntoActiveModel as _,
     IsolationLevel, QueryFilter as _, QuerySelect as _, Set, SqliteTransactionMode, TransactionOptions,
     sea_query::IntoCondition,
 };
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::bounded::Bounded;
 use super::connect::Store;
 use super::entity::{events, namespaces, pointer_changes};
-use super::error::{commit_failed, failed};
+use super::error::{Failure, commit_failed, failed};
 use super::memory::ends_before;
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
@@ -119,7 +119,8 @@ impl Store {
         Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, quotas, usage, written })
     }
 
-    /// Makes what a transaction did so, then runs `after`.
+    /// Commits a transaction, sees that what it wrote `is_there` for everybody else, then runs `after`. A database that
+    /// confirms a COMMIT and does not have it would lose an acknowledged write (G25).
     ///
     /// # Errors
     /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
@@ -127,10 +128,23 @@ impl Store {
     pub(super) async fn commit(
         &self,
         tx: Bounded<DatabaseTransaction>,
+        is_there: impl Future<Output = std::result::Result<bool, DbErr>> + Send + 'static,
         after: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
+        let health = Arc::clone(&self.inner.health);
         let commit = tokio::spawn(async move {
             tx.commit().await.map_err(|error| commit_failed(error.to_string()))?;
+            if !planted(Defect::TransactionLeftOpen) {
+                match is_there.await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        health.failed(Failure::Outage);
+                        tracing::error!("the database confirmed a COMMIT and does not have what was written");
+                        return Err(commit_failed("confirmed, and not there".to_owned()));
+                    }
+                    Err(error) => return Err(commit_failed(format!("failed to read what was committed: {error}"))),
+                }
+            }
             after();
             Ok(())
         });
@@ -144,6 +158,18 @@ impl Store {
                 Err(commit_failed("no answer in time".to_owned()))
             }
         }
+    }
+}
+
+impl Store {
+    /// Whether a log has the event of a head, as a reader sees it. One without events has nothing to lose.
+    async fn has_event(self, namespace: NamespaceId, head: Head) -> std::result::Result<bool, DbErr> {
+        if head.cursor.revision == 0 {
+            return Ok(true);
+        }
+        let event = events::Entity::find_by_id((namespace.to_string(), head.cursor.revision));
+        let hash = event.select_only().column(events::Column::Hash).into_tuple::<Vec<u8>>();
+        Ok(hash.one(&self.reader_in_outage()).await?.is_some_and(|hash| hash == head.hash))
     }
 }
 
@@ -346,11 +372,12 @@ impl WriteTx {
         }
         let Self { read, store, namespace, head, .. } = self;
         let inner = Arc::clone(&store.inner);
+        let is_there = store.clone().has_event(namespace.clone(), head);
         let noted = move || {
             inner.memory.note(&namespace, head.cursor);
             inner.committed.notify_one();
             after();
         };
-        store.commit(read.tx, noted).await
+        store.commit(read.tx, is_there, noted).await
     }
 }

@@ -180,6 +180,7 @@ impl Hub {
     /// The head of a log, at least as new as every write that returned before this call.
     async fn committed_before(&self, namespace: &NamespaceId) -> Result<Cursor> {
         if self.source.store.is_sole_writer() {
+            self.source.store.check_up()?;
             let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
             return Ok(committed.get(namespace).copied().unwrap_or_default());
         }

@@ -4,7 +4,8 @@
 
 use std::time::Instant;
 
-use super::plan::{self, Database, Fault, Plan};
+use super::fault::{Database, DiskError, Fault};
+use super::plan::{self, Plan};
 use super::schedule::Lane;
 use super::settings::Settings;
 use super::summary::Summary;
@@ -14,7 +15,7 @@ const EVERY_SEED: u64 = 12;
 
 /// Whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
 fn concerns(defect: &str, plan: &Plan) -> bool {
-    if plan.disk_fails() {
+    if plan.loses_reads() {
         return false;
     }
     let strikes = |wanted: fn(&Fault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
@@ -27,6 +28,10 @@ fn concerns(defect: &str, plan: &Plan) -> bool {
             strikes(|fault| matches!(fault, Fault::LoseCommitAnswer(_) | Fault::Reset(_) | Fault::Cut(_)))
         }
         // A connection that ends of age takes the silence with it.
+        "transaction-left-open" => strikes(|fault| match fault {
+            Fault::Disk { error, .. } => *error != DiskError::Truncate,
+            _ => false,
+        }),
         "frozen-stream" => plan.connection_age_ms.is_none() && plan.watchers.iter().any(|watcher| !watcher.probe),
         "drop-on-full" => plan.ring_events < 100 && plan.watchers.iter().any(|watcher| !watcher.latest),
         "cached-get-active" => plan.replicas > 1,
@@ -38,7 +43,9 @@ fn concerns(defect: &str, plan: &Plan) -> bool {
 fn expected(defect: &str) -> &'static [&'static str] {
     match defect {
         "revision-from-sequence" => &["log"],
-        "sqlite-normal" | "postgres-commit-off" | "no-idempotency" | "unknown-is-failed" => &["ledger"],
+        "sqlite-normal" | "postgres-commit-off" | "no-idempotency" | "unknown-is-failed" | "transaction-left-open" => {
+            &["ledger"]
+        }
         "cached-get-active" => &["linearizable"],
         "frozen-stream" => &["live: no stream falls silent"],
         _ => &["streams", "converged"],

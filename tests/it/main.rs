@@ -50,6 +50,8 @@ mod deactivate;
 #[cfg(test)]
 mod denied;
 #[cfg(test)]
+mod disk_errors;
+#[cfg(test)]
 mod draft;
 #[cfg(test)]
 mod durability;

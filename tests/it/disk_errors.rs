@@ -1,0 +1,219 @@
+//! A disk that fails under SQLite (G1, G17, G25): what was acknowledged is there, a disk that fails is an outage like any
+//! other, and all goes on by itself when the disk does.
+
+use std::time::{Duration, Instant};
+
+use policyhub::client::watch::Watch;
+use policyhub::client::{Change, Client, pb};
+use tonic::Code;
+
+use crate::harness::Hub;
+use crate::harness::calls::{NAMESPACE, activate, draft, draft_request, policy, publish, try_activate};
+use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, Operation};
+use crate::harness::http::{get, metric};
+use crate::harness::watching::{self, DEADLINE, LIVELY};
+
+/// The promise: a write fails within this time during an outage.
+const WRITE_FAILS_WITHIN: Duration = Duration::from_secs(3);
+/// Drafts after a failure: enough to show that each of them is kept.
+const DRAFTS: usize = 20;
+const UP: &str = "policyhub_database_up";
+/// The files of a SQLite database that are written to.
+const FILES: [&str; 2] = ["policyhub.db", "-wal"];
+
+/// A draft that was acknowledged.
+struct Acknowledged {
+    revision: i64,
+    name: String,
+    digest: String,
+}
+
+async fn try_draft(client: &Client, content: &str) -> Result<Acknowledged, policyhub::client::ClientError> {
+    let answer = client.draft(draft_request("q", content)).await?;
+    let made = answer.version.expect("a version");
+    Ok(Acknowledged { revision: answer.revision, name: made.name, digest: made.digest })
+}
+
+/// Drafts until so many are acknowledged; between them only outages are allowed.
+async fn drafts(client: &Client, count: usize) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    let all = async {
+        while acknowledged.len() < count {
+            match try_draft(client, &format!("number: {}", acknowledged.len())).await {
+                Ok(draft) => acknowledged.push(draft),
+                Err(error) => {
+                    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, all).await.expect("drafts before the deadline");
+    acknowledged
+}
+
+/// Every acknowledged draft is what the log and the version say.
+async fn check(client: &Client, acknowledged: &[Acknowledged]) {
+    let log = watching::log(client).await;
+    for draft in acknowledged {
+        let index = usize::try_from(draft.revision - 1).expect("an index");
+        let event = log.get(index).unwrap_or_else(|| panic!("{} at revision {} is lost", draft.name, draft.revision));
+        let says_so = event.versions.iter().any(|each| each.version == draft.name && each.digest == draft.digest);
+        assert!(says_so, "revision {} is not {}", draft.revision, draft.name);
+        let request = pb::GetVersionRequest { name: draft.name.clone(), view: pb::VersionView::Basic.into() };
+        assert_eq!(client.get_version(request).await.expect("it").version.expect("a version").digest, draft.digest);
+    }
+}
+
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let waited = tokio::time::timeout(DEADLINE, wait).await;
+    assert!(waited.is_ok(), "it does not come before the deadline: {what}");
+}
+
+fn readyz(hub: &Hub) -> (u16, String) {
+    let (status, _, body) = get(&hub.http, "/readyz").expect("an answer");
+    (status, body)
+}
+
+/// A write that its caller got wrong: it is refused under the lock, and rolled back.
+async fn refused_write(client: &Client) {
+    let error = try_activate(client, "q", 1, Some(4_000)).await.expect_err("that is not active");
+    assert!([Code::Aborted, Code::FailedPrecondition, Code::Unavailable].contains(&error.code), "{error:?}");
+}
+
+/// A failure of the disk, as the file system tells it.
+#[derive(Debug, Clone, Copy)]
+struct Failure {
+    operation: Operation,
+    errno: i32,
+    file: &'static str,
+}
+
+/// One failure of the disk, then an ordinary refusal, then drafts: each acknowledged one is there, before and after a crash.
+async fn acknowledged_after(failure: Failure) {
+    let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
+    let client = hub.client().await;
+    let mut acknowledged = drafts(&client, 2).await;
+    let Failure { operation, errno, file } = failure;
+    // A short write is no failure yet: the rest of it fails.
+    let calls = if matches!(operation, Operation::ShortWrite) { 2 } else { 1 };
+    disk.fail(operation, 1, calls, errno, &[file]);
+    let error = try_draft(&client, "a: 1").await.err().expect("the disk failed");
+    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+    assert_eq!(disk.failures(), calls as usize, "the failure struck");
+    refused_write(&client).await;
+    acknowledged.extend(drafts(&client, DRAFTS).await);
+    check(&client, &acknowledged).await;
+    until("ready again", || readyz(&hub) == (200, "ok\n".to_owned())).await;
+    hub.kill().await;
+    let hub = hub.restart().await;
+    check(&hub.client().await, &acknowledged).await;
+}
+
+/// Every way in which one write, flush or read of the write-ahead log can fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failure_of_the_disk_loses_no_acknowledged_write() {
+    for (operation, errno) in [
+        (Operation::Write, EIO),
+        (Operation::Write, ENOSPC),
+        (Operation::ShortWrite, ENOSPC),
+        (Operation::Sync, EIO),
+        (Operation::Write, EROFS),
+    ] {
+        let failure = Failure { operation, errno, file: "-wal" };
+        println!("{failure:?}");
+        acknowledged_after(failure).await;
+    }
+}
+
+/// A server with a watch at the head, on a disk that can fail.
+struct Scene {
+    hub: Hub,
+    disk: FailingDisk,
+    client: Client,
+    watch: Watch,
+}
+
+impl Scene {
+    async fn start() -> Self {
+        let (hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        activate(&client, "p", 1).await;
+        draft(&client, "q", "a: 1").await;
+        let mut watch = watching::open(&client).await;
+        watching::change(&mut watch).await;
+        Self { hub, disk, client, watch }
+    }
+
+    /// What must hold while the disk does not work.
+    async fn hold_out(&mut self) {
+        for _ in 0..4 {
+            let began = Instant::now();
+            let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
+            assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}: {error:?}", began.elapsed());
+            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+        }
+        until("the metric", || metric(&self.hub.http, UP) == Some(0.0)).await;
+        let (status, body) = readyz(&self.hub);
+        assert_eq!(status, 503, "{body}");
+        assert_eq!(get(&self.hub.http, "/livez").expect("it lives").0, 200);
+        // What was verified goes on, and says that it is not compared with anything.
+        let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+        let held = self.client.get_active(request).await.expect("from memory");
+        assert!(held.degraded, "{held:?}");
+        assert_eq!(held.bundles.len(), 1);
+        for _ in 0..3 {
+            assert!(matches!(watching::next(&mut self.watch).await.1, Change::Alive { .. }));
+        }
+    }
+
+    /// What must come back by itself.
+    async fn recover(mut self) {
+        let acknowledged = drafts(&self.client, DRAFTS).await;
+        check(&self.client, &acknowledged).await;
+        activate(&self.client, "p", 2).await;
+        assert_eq!(watching::activation(&mut self.watch).await.1, ["p@2"]);
+        until("the metric", || metric(&self.hub.http, UP) == Some(1.0)).await;
+        until("ready again", || readyz(&self.hub) == (200, "ok\n".to_owned())).await;
+        let request = pb::GetActiveRequest { name: policy("p"), ..Default::default() };
+        assert!(!self.client.get_active(request).await.expect("an answer").degraded);
+        self.hub.kill().await;
+        let hub = self.hub.restart().await;
+        check(&hub.client().await, &acknowledged).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_an_outage_that_ends() {
+    let mut scene = Scene::start().await;
+    scene.disk.fail_all(&[Operation::Write], ENOSPC, &FILES);
+    scene.hold_out().await;
+    scene.disk.heal();
+    scene.recover().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_that_shut_down_is_an_outage_that_ends() {
+    let mut scene = Scene::start().await;
+    let all = [Operation::Read, Operation::Write, Operation::Sync, Operation::Truncate, Operation::Open];
+    scene.disk.fail_all(&all, EIO, &FILES);
+    scene.hold_out().await;
+    scene.disk.heal();
+    scene.recover().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_system_that_is_read_only_is_an_outage_that_ends() {
+    let mut scene = Scene::start().await;
+    scene.disk.fail_all(&[Operation::Write, Operation::Truncate], EROFS, &FILES);
+    scene.hold_out().await;
+    scene.disk.heal();
+    scene.recover().await;
+}
