@@ -11,6 +11,7 @@
     reason = "all of it is a test: it spawns its own tasks, looks at its own environment, and stops with a message"
 )]
 
+mod background;
 mod calls;
 #[expect(unused_imports, dead_code, reason = "its tests run in a target of their own")]
 mod check;

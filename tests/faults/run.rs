@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::background::{self, Background};
 use super::calls::{Caller, TRY_MAX};
 use super::check::record::{Event, Fate, History, Operation, Replica};
 use super::database::Postgres;
@@ -86,6 +87,11 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
         writers.spawn(Writer { number, dice: dice.fork(), plan, recorder, callers }.run());
     }
 
+    let mut background = JoinSet::new();
+    if plan.background {
+        let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
+        background.spawn(Background::new(dice, recorder, callers, background::guests(world)?).run());
+    }
     let (mut struck, mut missed, mut stalls) = (Vec::new(), Vec::new(), 0);
     for step in &plan.steps {
         stalls += usize::from(!acknowledged(&recorder, step.after_acknowledged, STALL_MAX).await);
@@ -104,7 +110,11 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     leave(&mut readers, &recorder, "readers").await;
     resolve(unknown, &recorder, &callers, &mut dice).await;
 
+    let background = leave(&mut background, &recorder, "background players").await;
     let replicas = rest(plan, &recorder, &callers).await;
+    for player in background {
+        player.look().await;
+    }
     recorder.rest();
     leave(&mut watchers, &recorder, "watchers").await;
     let log = read_log(&callers).await?;

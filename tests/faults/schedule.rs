@@ -117,6 +117,9 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
     if world::runs_without_notify(plan) {
         summary.add("schedules", "NOTIFY off", 1);
     }
+    if plan.background {
+        summary.add("schedules", "runs, reports, tenants and roles beside", 1);
+    }
     if plan.short_timers {
         summary.add("schedules", "timers shorter than faults", 1);
     }
@@ -159,6 +162,9 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
 
 /// Names everything that a plan must bring, so that what never came is seen.
 pub fn expect(plan: &Plan, summary: &Summary) {
+    if plan.background {
+        summary.plan("checks", "promises: runs, reports, tenants, roles");
+    }
     for step in &plan.steps {
         summary.plan("faults", step.fault.name());
     }
@@ -167,7 +173,8 @@ pub fn expect(plan: &Plan, summary: &Summary) {
             .steps
             .iter()
             .any(|step| matches!(step.fault, Fault::DrainServer(_) | Fault::Upgrade(_) | Fault::Stuck(_)));
-        if !name.contains("ends in order") || drained {
+        let always = !name.contains("ends in order") && !name.contains("promises");
+        if always || name.contains("ends in order") && drained {
             summary.plan("checks", name);
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Findings;
 use super::branches::was_given_up;
-use super::record::{Fate, History, Intent, Operation, Outcome, Try};
+use super::record::{BACKGROUND, Fate, History, Intent, Operation, Outcome, Try};
 
 /// Every acknowledged write is in the log at its revision, with its request id, its version and its digest. A place that
 /// is gone is *lost*; a place that holds something else is *re-used*.
@@ -64,7 +64,9 @@ pub fn one_effect(history: &History, findings: &mut Findings) {
     let sent: BTreeMap<_, _> = history.operations.iter().map(|each| (each.request_id.as_str(), each)).collect();
     for (id, places) in places(history) {
         findings.check(places.len() == 1, || format!("{id} has several effects: {places:?}"));
-        findings.check(sent.contains_key(id), || format!("nobody sent {id}, and it is at {places:?}"));
+        findings.check(sent.contains_key(id) || id.starts_with(BACKGROUND), || {
+            format!("nobody sent {id}, and it is at {places:?}")
+        });
     }
     for operation in &history.operations {
         // What was answered before a restore may have been given up with its answer.

@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod linearizable;
 pub mod live;
 pub mod log;
+pub mod promises;
 pub mod record;
 pub mod streams;
 
@@ -59,6 +60,7 @@ pub const VALIDATORS: &[Validator] = &[
     ("streams: signed", streams::check_signed),
     ("live: no stream falls silent", live::check_silence),
     ("live: delivered in time", live::check_delivery),
+    ("promises: runs, reports, tenants, roles", promises::check),
     ("converged: replicas agree", converged::check_replicas),
     ("converged: watchers hold the head", converged::check_watchers),
 ];

@@ -242,6 +242,17 @@ pub struct Drain {
     pub success: bool,
 }
 
+/// How the request ids of background players begin: they are in the log, and not among the operations.
+pub const BACKGROUND: &str = "background-";
+
+/// Something that a background player was told.
+#[derive(Debug, Clone)]
+pub struct Promise {
+    pub what: String,
+    /// What was there instead; none: it holds.
+    pub broken: Option<String>,
+}
+
 /// Everything of one schedule.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -256,6 +267,7 @@ pub struct History {
     pub replicas: Vec<Replica>,
     pub holders: Vec<Holder>,
     pub drains: Vec<Drain>,
+    pub promises: Vec<Promise>,
     /// When faults were in force.
     pub troubles: Vec<Trouble>,
     /// How much a server grew by readers that never read.
