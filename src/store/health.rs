@@ -18,6 +18,7 @@ use super::connect::{Database, Store, postgres_options, sqlite_options};
 use super::connection_guard::LastFailure;
 use super::error::{Failure, classify_sqlx};
 use super::incarnation;
+use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
 
 /// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.
@@ -139,7 +140,8 @@ impl Store {
         }
         // A link that was cut in silence keeps its connections for many minutes: new ones take their place. After an outage
         // always: a call whose caller went away was never heard to be unanswered, and its connection hangs all the same.
-        if health.unanswered.swap(false, Ordering::Relaxed) || was_down {
+        let is_left = planted(Defect::TransactionLeftOpen);
+        if (health.unanswered.swap(false, Ordering::Relaxed) || was_down) && !is_left {
             self.replace_pools().await;
         }
         if !was_down {
