@@ -238,6 +238,21 @@ async fn connect(mut options: ConnectOptions) -> Result<DatabaseConnection, Stor
 }
 
 impl Store {
+    /// A store over connections that were made elsewhere.
+    pub(super) fn over(database: Database, pools: Pools, tags: Arc<dyn RowTag>) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                database,
+                pools: RwLock::new(pools),
+                health: Arc::default(),
+                doubt: Arc::default(),
+                memory: Memory::default(),
+                tags,
+                committed: Notify::new(),
+            }),
+        }
+    }
+
     /// Whether nothing else can write: then what this process committed is all there is.
     #[must_use]
     pub fn is_sole_writer(&self) -> bool {

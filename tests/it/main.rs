@@ -30,6 +30,8 @@ mod audit;
 #[cfg(test)]
 mod audit_cli;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod break_glass;
@@ -49,6 +51,8 @@ mod corpus;
 mod deactivate;
 #[cfg(test)]
 mod denied;
+#[cfg(test)]
+mod documented_backups;
 #[cfg(test)]
 mod draft;
 #[cfg(test)]
@@ -117,6 +121,8 @@ mod quotas_rates;
 mod random;
 #[cfg(test)]
 mod release;
+#[cfg(test)]
+mod restore;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]

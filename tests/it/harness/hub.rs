@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use policyhub::client::Client;
 use tempfile::TempDir;
 
+use super::disk_error::FailingDisk;
 use super::postgres::Cluster;
 
 /// Which database a server runs on.
@@ -31,6 +32,7 @@ pub struct Hub {
     /// What it logged so far.
     pub log: Arc<Mutex<String>>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
 }
 
 /// The binary under test.
@@ -63,17 +65,35 @@ impl Hub {
 
     /// A server on a directory and a database that may have a past.
     pub async fn start_on(dir: Arc<TempDir>, database_url: String, arguments: &[&str]) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let spawned = tokio::task::spawn_blocking(move || spawn(dir, database_url, arguments));
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        Self::start_in(dir, database_url, arguments, Vec::new()).await
+    }
+
+    /// A server on a new SQLite database whose disk can fail.
+    pub async fn start_on_failing_disk(arguments: &[&str]) -> (Self, FailingDisk) {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let disk = FailingDisk::new(dir.path());
+        let url = format!("sqlite://{}", dir.path().join("data/policyhub.db").display());
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        (Self::start_in(dir, url, arguments, disk.environment()).await, disk)
+    }
+
+    async fn start_in(
+        dir: Arc<TempDir>,
+        database_url: String,
+        arguments: Vec<String>,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let spawned = tokio::task::spawn_blocking(move || spawn(dir, database_url, arguments, environment));
         spawned.await.expect("the server starts")
     }
 
     /// The same server again: same directory, database and arguments. The one before must have ended.
     pub async fn restart(self) -> Self {
-        let (dir, url, arguments) = (self.dir.clone(), self.database_url.clone(), self.arguments.clone());
+        let (dir, url) = (self.dir.clone(), self.database_url.clone());
+        let (arguments, environment) = (self.arguments.clone(), self.environment.clone());
         drop(self);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        Self::start_on(dir, url, &arguments).await
+        Self::start_in(dir, url, arguments, environment).await
     }
 
     /// The same server again, after it ended as it is asked to.
@@ -172,13 +192,14 @@ fn sqlite(path: &Path, sql: &str) -> Result<String, String> {
     }
 }
 
-fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>) -> Hub {
+fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>, environment: Vec<(String, String)>) -> Hub {
     let mut child = binary()
         .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"])
         .arg("--data-dir")
         .arg(dir.path().join("data"))
         .args(["--database-url", &database_url])
         .args(&arguments)
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -209,7 +230,8 @@ fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>) -> Hub
     });
     let tls = arguments.iter().any(|argument| argument == "--tls-cert");
     let scheme = if tls { "https" } else { "http" };
-    Hub { child, dir, database_url, grpc: format!("{scheme}://{grpc}"), http: format!("http://{http}"), log, arguments }
+    let (grpc, http) = (format!("{scheme}://{grpc}"), format!("http://{http}"));
+    Hub { child, dir, database_url, grpc, http, log, arguments, environment }
 }
 
 impl Drop for Hub {
