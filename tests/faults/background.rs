@@ -102,7 +102,7 @@ impl Background {
     async fn report(&mut self, caller: &Caller) -> Result<(), ClientError> {
         let (Replica { cursor, set_digest, .. }, _) = caller.get_set().await?;
         let subscriber_id = format!("subscriber-{}", self.dice.below(3));
-        let cursor = pb::Cursor { epoch: cursor.epoch, revision: cursor.revision };
+        let cursor = pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, ..Default::default() };
         let request = pb::ReportStatusRequest {
             parent: NAMESPACE.to_owned(),
             subscriber_id: subscriber_id.clone(),
