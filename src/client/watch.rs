@@ -7,8 +7,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::channel::Client;
@@ -81,8 +82,8 @@ pub struct Watch {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Streaming<pb::WatchActiveResponse>,
-    /// A message that came and is not verified yet: whoever stops waiting in between loses none.
-    taken: Option<pb::WatchActiveResponse>,
+    /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
+    came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
     /// When the last message came.
     heard: Instant,
     /// Whom to ask for keys, and when they were asked for last.
@@ -126,36 +127,51 @@ impl Connection {
     pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
         let stream = client.watch_active(request).await?;
         let keys_of = learn_keys.then(|| (client.clone(), Instant::now()));
-        Ok(Self { stream, taken: None, heard: Instant::now(), keys_of })
+        Ok(Self { stream, came: None, heard: Instant::now(), keys_of })
     }
 
     /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
     pub async fn next(&mut self, set: &mut ActiveSet) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
-        if self.taken.is_none() {
+        if self.came.is_none() {
             match tokio::time::timeout_at(self.heard + SILENCE_MAX, self.stream.message()).await {
                 Err(_) => return Err(silence().into()),
-                Ok(Err(status)) => return Err(ClientError::from(status).into()),
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Ok(message)) => (self.taken, self.heard) = (message, Instant::now()),
+                Ok(came) => (self.came, self.heard) = (Some(came), Instant::now()),
             }
         }
-        let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
-        if are_old || self.taken.as_ref().is_some_and(|message| set.names_untrusted_key(message)) {
-            self.learn_keys(set).await;
+        if let Some(Ok(Some(message))) = &self.came {
+            let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
+            if are_old || set.names_untrusted_key(message) {
+                self.learn_keys(set).await;
+            }
         }
-        let Some(message) = self.taken.take() else { return Ok(None) };
+        let message = match self.came.take() {
+            Some(Ok(Some(message))) => message,
+            Some(Err(status)) => return Err(ClientError::from(status).into()),
+            Some(Ok(None)) | None => return Ok(None),
+        };
         match set.apply(&message, now_seconds()) {
             Ok(change) => Ok(Some((message, change))),
             Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
         }
     }
 
+    /// Whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
+    pub fn is_ready(&mut self) -> bool {
+        if self.came.is_none()
+            && let Some(came) = self.stream.message().now_or_never()
+        {
+            (self.came, self.heard) = (Some(came), Instant::now());
+        }
+        self.came.is_some()
+    }
+
     /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
     /// key is still unknown: a server can't make a watch ask for ever.
     async fn learn_keys(&mut self, set: &mut ActiveSet) {
         let Some((client, asked)) = &mut self.keys_of else { return };
-        *asked = Instant::now();
         let answer = tokio::time::timeout(KEYS_TIMEOUT, client.list_signing_keys(pb::ListSigningKeysRequest {})).await;
+        // Not before the answer: whoever stopped waiting for it asks again.
+        *asked = Instant::now();
         if let Ok(Ok(answer)) = answer
             && let Ok(keys) = trusted_keys(&answer)
         {

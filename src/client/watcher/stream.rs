@@ -81,22 +81,39 @@ impl Watcher {
         }
     }
 
-    /// Offers what the set holds now, unless the runtime has it or could not use it.
+    /// Puts what the set holds now where [`Watcher::next`] finds it, unless the runtime has it or could not use it.
     fn weigh(&mut self) {
-        let newest = Arc::new(self.newest());
-        if self.rejected.as_ref().is_some_and(|rejected| rejected.digest == newest.digest) {
-            self.waiting = None;
-            return self.show(|_| {});
+        let newest = Update { active: Arc::new(self.newest()), from_disk: false };
+        let is_last = |last: &Update| last.active.digest == newest.active.digest;
+        if !self.every_activation {
+            self.waiting.clear();
+        } else if self.waiting.back().is_some_and(is_last) {
+            // The same policies at a newer place: no activation that the runtime waits for.
+            self.waiting.pop_back();
         }
-        let has_it = self.in_force().is_some_and(|held| held.digest == newest.digest);
-        if has_it && self.offered.is_none() {
-            // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
-            self.waiting = None;
-            self.put_in_force(newest, false);
-        } else {
-            self.waiting = Some(Update { active: newest, from_disk: false });
-            self.show(|_| {});
+        self.waiting.push_back(newest);
+        self.pass_over_known();
+    }
+
+    /// Takes the sets from the front that need no answer of the runtime: it has them, or could not use them. What it was
+    /// offered comes first: its answer may change which those are.
+    pub(super) fn pass_over_known(&mut self) {
+        while self.offered.is_none()
+            && let Some(first) = self.waiting.front()
+        {
+            let digest = &first.active.digest;
+            if self.rejected.as_ref().is_some_and(|rejected| &rejected.digest == digest) {
+                self.waiting.pop_front();
+            } else if self.in_force().is_some_and(|held| &held.digest == digest)
+                && let Some(same) = self.waiting.pop_front()
+            {
+                // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
+                self.put_in_force(same.active, same.from_disk);
+            } else {
+                break;
+            }
         }
+        self.show(|_| {});
     }
 
     /// A checkpoint proved that nothing is newer than what the set holds.
@@ -120,7 +137,7 @@ impl Watcher {
     }
 
     fn save_mark_if_same(&mut self) {
-        if self.waiting.is_none() && self.offered.is_none() {
+        if self.waiting.is_empty() && self.offered.is_none() {
             self.save_mark();
         }
     }
