@@ -1,6 +1,8 @@
-//! The one clock of the server. Everything below is told the time.
+//! The clocks of the server: that of the wall, and one that never jumps. Everything below is told the time.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 use crate::domain::time::Micros;
 
@@ -10,4 +12,10 @@ use crate::domain::time::Micros;
 pub fn now() -> Micros {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+/// Now, by the monotonic clock.
+#[must_use]
+pub fn monotonic() -> Instant {
+    Instant::now()
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use policyhub::client::Client;
 use tempfile::TempDir;
 
+use super::clock;
 use super::postgres::Cluster;
 
 /// Which database a server runs on.
@@ -173,7 +174,9 @@ fn sqlite(path: &Path, sql: &str) -> Result<String, String> {
 }
 
 fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>) -> Hub {
-    let mut child = binary()
+    let mut command = binary();
+    clock::preload(dir.path(), &mut command);
+    let mut child = command
         .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"])
         .arg("--data-dir")
         .arg(dir.path().join("data"))
