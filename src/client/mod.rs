@@ -14,6 +14,7 @@ pub mod error;
 pub mod keys;
 pub mod log;
 pub mod offline;
+pub mod reconnect;
 pub mod refusal;
 pub mod retry;
 pub mod target;

@@ -1,7 +1,7 @@
 //! One stream of an active set, verified message by message.
 //!
-//! Boundary: opens one stream and reads it to its end; it does not reconnect, wait or keep anything on disk. Whoever
-//! holds the [`ActiveSet`] may open the next stream with it.
+//! Boundary: opens one stream and reads it to its end; the next one is opened when its holder asks for it. Nothing is kept on
+//! disk: see [`super::watcher`].
 //! Invariant: a message is yielded only after [`ActiveSet::apply`] took it over.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,9 @@ use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::channel::Client;
 use super::error::ClientError;
 use super::keys::trusted_keys;
+use super::reconnect::{self, Pauses};
 use super::refusal::Refusal;
+use super::target::Target;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::Cursor;
@@ -76,6 +78,11 @@ pub enum WatchError {
 pub struct Watch {
     connection: Connection,
     set: ActiveSet,
+    learn_keys: bool,
+    subscriber_id: String,
+    labels: BTreeMap<String, String>,
+    since: Option<Instant>,
+    pauses: Pauses,
 }
 
 /// A stream, apart from the set that its messages change.
@@ -101,8 +108,10 @@ pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, Clie
         Some(place) => empty.resume_at(place),
         None => empty,
     };
-    let request = set.request(subscriber_id, labels, resume);
-    Ok(Watch { connection: Connection::open(client, request, learn_keys).await?, set })
+    let request = set.request(subscriber_id.clone(), labels.clone(), resume);
+    let connection = Connection::open(client, request, learn_keys).await?;
+    let (since, pauses) = (Some(Instant::now()), Pauses::new());
+    Ok(Watch { connection, set, learn_keys, subscriber_id, labels, since, pauses })
 }
 
 impl Watch {
@@ -113,6 +122,22 @@ impl Watch {
     /// ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
         self.connection.next(&mut self.set).await
+    }
+
+    /// Opens the next stream, by a connection of its own, after one that ended: it goes on after the last message, and misses
+    /// nothing. It waits first: what the server `asked` for, and a jitter that grows with each stream that did not last.
+    ///
+    /// # Errors
+    /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here.
+    pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<Client, ClientError> {
+        self.pauses.ended(self.since.take(), asked);
+        self.pauses.wait().await;
+        self.set.begin_stream();
+        // Also without the policies, after a resume by whoever knows only the place.
+        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), self.set.cursor());
+        let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
+        (self.connection, self.since) = (connection, Some(Instant::now()));
+        Ok(client)
     }
 
     /// What is in force.

@@ -18,7 +18,8 @@ use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::cache::{Cache, Mark, Saved};
 use super::channel::Client;
 use super::error::ClientError;
-use super::retry::random_fraction;
+use super::reconnect::Pauses;
+pub use super::reconnect::{RECONNECT_BASE, RECONNECT_MAX};
 use super::target::Target;
 use super::watch::{Connection, WatchError, now_seconds};
 use crate::domain::Reason;
@@ -36,15 +37,7 @@ mod tests;
 use report::Report;
 pub use status::{Active, Behind, State, Status, View};
 use status::{Refused, Shown};
-
-/// Longest pause before the second try of a connection; it doubles with each further one (full jitter).
-pub const RECONNECT_BASE: Duration = Duration::from_millis(500);
-/// Longest pause before any try, also when the server asks for more.
-pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
-/// A stream that lived this long was a good one: the pauses begin anew.
-const STREAM_GOOD: Duration = Duration::from_secs(60);
-/// How long a stream may take to open.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+pub use stream::clocks_differ;
 
 /// Most sets that are verified ahead of a runtime that wants each activation. Higher: their contents take memory. Lower:
 /// [`Status::behind`] says less of how far the log has come.
@@ -144,9 +137,7 @@ pub struct Watcher {
     untold: Option<Report>,
     opening: Option<Opening>,
     link: Option<Link>,
-    /// Tries since the last good stream.
-    attempt: u32,
-    try_at: Instant,
+    pauses: Pauses,
     /// The next stream begins with a snapshot.
     afresh: bool,
     /// Views were told that nothing proves the set to be the newest.
@@ -214,8 +205,7 @@ impl Watcher {
             untold: None,
             opening: None,
             link: None,
-            attempt: 0,
-            try_at: Instant::now(),
+            pauses: Pauses::new(),
             afresh: false,
             was_stale: true,
             shown: watch::Sender::new(Shown::default()),
@@ -330,11 +320,12 @@ impl Watcher {
         self.unsaved = !is_saved;
         self.untold = Some(Report { cursor: active.cursor, digest: active.digest.clone(), rejection: None });
         // On the disk before it is shown: what a view once had in force outlives a kill.
-        let saved = self.save(&active);
+        let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
+        let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
         self.show(|shown| {
             shown.active = Some(active);
             shown.refused = None;
-            shown.problem = saved.err().map(|error| format!("failed to save the set: {error}")).unwrap_or_default();
+            shown.problem = problem.unwrap_or_default();
         });
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::stream::pause;
 use super::*;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
@@ -305,12 +304,23 @@ fn a_task_of_its_own_may_drive_it() {
     });
 }
 
-#[test]
-fn pauses_are_jittered_doubled_and_bounded() {
-    assert_eq!(pause(0, Duration::ZERO, 1.0), RECONNECT_BASE);
-    assert_eq!(pause(3, Duration::ZERO, 0.5), RECONNECT_BASE * 4);
-    assert_eq!(pause(9, Duration::ZERO, 0.0), Duration::ZERO);
-    assert_eq!(pause(99, Duration::ZERO, 1.0), RECONNECT_MAX);
-    assert_eq!(pause(0, Duration::from_secs(5), 0.0), Duration::from_secs(5));
-    assert_eq!(pause(0, Duration::MAX, 1.0), RECONNECT_MAX, "no server can send a runtime away for good");
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_is_followed_and_proves_nothing() {
+    let signer = Signer::new();
+    let mut first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    if let Some(Message::Snapshot(snapshot)) = &mut first.message {
+        snapshot.checkpoint = signer.checkpoint_at(now_seconds() + 3_600, 1, 5, &[("a", 1)]);
+    }
+    let moved = told(signer.activation(6, &[("a", 2, 1)]));
+    let server = script(vec![vec![Ok(first), Ok(moved)]]);
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    for expected in [1, 2] {
+        assert_eq!(versions(&offered(&mut watcher).await.active), [("a".to_owned(), expected)]);
+        watcher.accept().await;
+    }
+    let status = watcher.view().status();
+    assert!(status.state == State::Stale && status.is_connected && status.is_stale, "{status:?}");
+    assert!(status.problem.contains("the server's clock is 3600 s ahead"), "{status:?}");
+    assert_eq!(resumes(&server), [None], "one stream, not cut");
 }
