@@ -19,7 +19,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         target: Target::new(argument()?).with_token(TokenSource::File(argument()?.into())),
         namespace: NamespaceId::parse("namespace", "default")?,
         keys: Keys::Learned, // Pinned(keys) when the address alone is not to be trusted
-        set: ActiveSetOptions::default(),
+        set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
+        every_activation: false,
         subscriber_id: "runtime-1".to_owned(),
         labels: BTreeMap::new(),
         directory: Some(argument()?.into()),

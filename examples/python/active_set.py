@@ -59,6 +59,7 @@ class ActiveSet:
     def __init__(self, namespace, keys):
         self.namespace, self.keys, self.store = namespace, keys, None
         self.policies, self.place, self.fresh_until = {}, None, 0
+        self.unproven = ""  # why the newest checkpoint proves nothing
         self._head = self._unchanged_since = (0, 0)
         self.begin_stream()
 
@@ -145,12 +146,13 @@ class ActiveSet:
         sent = self._next_place(heartbeat, "heartbeat")
         try:
             checkpoint = self._checkpoint(heartbeat.checkpoint, now)
-        except Expired:
-            return  # the server lost its database: what is held stands, and is not fresh for ever
+        except Expired as why:
+            self.unproven = str(why)  # the server lost its database, or the clocks differ: what is held stands, and is not fresh
+            return
         head = place_of(checkpoint)
         if self._unchanged_since <= head <= sent:
             require(checkpoint["active_set_digest"] == self.digest(), "checkpoint is of another set")
-        self._head = head
+        self._head, self.unproven = head, ""
         if head <= sent:
             self.fresh_until = max(self.fresh_until, checkpoint["exp"])
         # The heartbeat's own place is not signed: it counts only as far as the checkpoint bears it out.

@@ -26,7 +26,7 @@ class Refused(Exception):
 
 
 class Expired(Refused):
-    """A checkpoint that was true once and proves nothing any more."""
+    """A checkpoint that was true once, or will be, and proves nothing now."""
 
 
 def require(holds, why):
@@ -164,7 +164,9 @@ def read_checkpoint(token, keys, now):
     """A checkpoint that is fresh at `now`, in seconds since the Unix epoch."""
     checkpoint = read_signed(token, CHECKPOINT, HEAD, keys)
     require(0 < checkpoint["exp"] - checkpoint["iat"] <= CHECKPOINT_TTL_SECONDS, "checkpoint has a wrong lifetime")
-    require(checkpoint["iat"] <= now + CLOCK_SKEW_MAX_SECONDS, "checkpoint is from the future")
+    ahead = checkpoint["iat"] - now
+    if ahead > CLOCK_SKEW_MAX_SECONDS:
+        raise Expired(f"checkpoint is from the future: the server's clock is {ahead:.0f} s ahead of this one")
     if now >= checkpoint["exp"]:
         raise Expired("checkpoint is not fresh")
     return checkpoint

@@ -84,7 +84,8 @@ async def report(stub, options, held):
 
 def warn_when_stale(held):
     if held.place and not held.is_fresh(time.time()):
-        say("stale: nothing proves any more that what is held is the newest")
+        why = f": {held.unproven}" if held.unproven else ""
+        say(f"stale: nothing proves any more that what is held is the newest{why}")
 
 
 def is_done(options, held):

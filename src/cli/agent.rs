@@ -3,6 +3,7 @@
 //! Boundary: the way from the watcher to the folder and back. Invariant: each verified set is answered once, when it is in
 //! force or refused; until then the one before stays.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-use self::folder::Folder;
+use self::folder::{Folder, Held};
 use self::hook::Hook;
 use self::keeper::{Keeper, Verdict};
 use self::set::Candidate;
@@ -72,6 +73,9 @@ pub struct Arguments {
     /// How many sets are kept, with the one in force
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=1000))]
     keep: u16,
+    /// Take each activation, one after the other [default: the newest set, when the commands are slower than activations]
+    #[arg(long)]
+    every_activation: bool,
     /// End once the newest set is in force: 0; 1 when it is rejected or there is no answer in time
     #[arg(long)]
     once: bool,
@@ -102,6 +106,9 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
         _ = interrupt.recv() => Ok(()),
     }
 }
+
+/// Between two looks at what came while a command runs. Shorter: `status.json` is written for each of many activations.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A watcher and the folder that it fills.
 struct Agent {
@@ -144,9 +151,10 @@ impl Agent {
             keys,
             set: ActiveSetOptions {
                 policies: arguments.policies.into_iter().collect(),
-                latest: true,
+                latest: !arguments.every_activation,
                 ..ActiveSetOptions::default()
             },
+            every_activation: arguments.every_activation,
             subscriber_id,
             labels: arguments.labels.into_iter().collect(),
             directory: Some(watched.clone()),
@@ -197,7 +205,16 @@ impl Agent {
     async fn take(&mut self, update: &Update) -> anyhow::Result<Verdict> {
         let active = &update.active;
         let set = self.candidate(active)?;
-        let verdict = self.keeper.take(set, update.from_disk).await?;
+        let Self { watcher, keeper, teller, .. } = self;
+        let (view, held) = (watcher.view(), keeper.accepted().cloned());
+        let taking = async {
+            tokio::select! {
+                verdict = keeper.take(set, update.from_disk) => verdict,
+                never = tell_meanwhile(view, teller, held.as_ref()) => match never {},
+            }
+        };
+        // What comes while a command runs is verified: the agent knows that it is behind, and what the newest set is.
+        let verdict = watcher.drive(taking).await?;
         match &verdict {
             Verdict::Unchanged | Verdict::Renewed => self.watcher.accept().await,
             Verdict::Applied(changed) => {
@@ -239,6 +256,17 @@ impl Pending {
     fn after(update: Update, pause: Duration, trouble: String) -> Self {
         let pause = pause.saturating_mul(2).clamp(Duration::from_secs(1), RETRY_MAX);
         Self { update, at: Instant::now() + pause, pause, trouble }
+    }
+}
+
+/// Says how the agent is while a set is taken.
+async fn tell_meanwhile(mut view: View, teller: &mut Teller, held: Option<&Held>) -> Infallible {
+    loop {
+        teller.status(view.status(), held, "");
+        tokio::time::sleep(TELL_INTERVAL).await;
+        if !view.changed().await {
+            std::future::pending::<()>().await;
+        }
     }
 }
 

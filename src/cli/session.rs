@@ -22,6 +22,8 @@ const ADMIN_TOKEN_FILE: &str = "admin.token";
 pub struct Session {
     /// The server.
     pub client: Client,
+    /// How it was connected to, for a stream that is opened again.
+    pub target: Target,
     /// Where the policies named lie.
     pub namespace: NamespaceId,
     /// How to print.
@@ -34,8 +36,9 @@ impl Session {
     /// # Errors
     /// A file that can't be read, or the error of the connection.
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
-        let client = target(global)?.connect().await.context("failed to connect")?;
-        Ok(Self { client, namespace: global.namespace.clone(), output: global.output })
+        let target = target(global)?;
+        let client = target.connect().await.context("failed to connect")?;
+        Ok(Self { client, target, namespace: global.namespace.clone(), output: global.output })
     }
 }
 

@@ -1,6 +1,7 @@
 //! `policyhub watch`
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -13,7 +14,9 @@ use super::session::Session;
 use super::text;
 use super::watch_text::Teller;
 use crate::client::name::PolicyId;
-use crate::client::{ActiveSet, ActiveSetOptions, Change, Cursor, WatchOptions, pb, trusted_keys, watch};
+use crate::client::watch::{Watch, WatchError};
+use crate::client::watcher::clocks_differ;
+use crate::client::{ActiveSet, ActiveSetOptions, Change, Client, Cursor, WatchOptions, pb, trusted_keys, watch};
 
 /// The active set, and every change of it, verified; one line each
 #[derive(Debug, Args)]
@@ -58,7 +61,8 @@ pub fn label(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Runs it, until the revision is reached, a message is refused, or the stream ends.
+/// Runs it, until the revision is reached, a message is refused, or the server refuses to go on. A drain, an outage or a broken
+/// connection ends a stream and not the watch.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let (keys, store) = match &arguments.jwks {
         Some(path) => (keys::read_jwks(path)?, None),
@@ -82,55 +86,122 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         subscriber_id: arguments.subscriber_id.clone(),
         labels: arguments.labels.into_iter().collect(),
     };
-    let mut stream = watch(&session.client, options).await.context("failed to watch")?;
-    let mut teller = Teller::new(arguments.heartbeats, Look::stdout());
-    let mut warned = Vec::new();
-    while let Some((message, change)) = stream.next().await.context("watch ended")? {
-        match session.output {
-            Format::Text => {
-                let why = teller.why(session, &change).await;
-                if let Some(line) = teller.line(&change, why.as_deref()) {
-                    write_stdout(format!("{line}\n").as_bytes())?;
-                }
-            }
-            Format::Json => print_json(&to_json(&message)?)?,
-        }
-        if arguments.report && matches!(change, Change::Replaced { .. } | Change::Activated { .. }) {
-            report(session, &arguments.subscriber_id, stream.set()).await?;
-        }
-        let revoked = stream.set().by_revoked_keys();
-        if revoked != warned {
-            if !revoked.is_empty() {
-                let held: Vec<String> = revoked.iter().map(ToString::to_string).collect();
-                say(&format!("held by a key that is revoked now, and not signed again: {}", held.join(", ")));
-            }
-            warned = revoked;
-        }
-        let reached = stream.set().cursor().map(|cursor| cursor.revision);
-        if arguments.until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {
-            return Ok(());
-        }
-    }
-    match stream.set().cursor() {
-        Some(held) => anyhow::bail!("server ended the watch; go on with --resume {}", text::at(held)),
-        None => anyhow::bail!("server ended the watch before a snapshot was whole"),
-    }
+    let stream = watch(&session.client, options).await.context("failed to watch")?;
+    let teller = Teller::new(arguments.heartbeats, Look::stdout());
+    let report_as = Some(arguments.subscriber_id).filter(|_| arguments.report);
+    let client = session.client.clone();
+    let mut printer =
+        Printer { session, client, teller, report_as, is_reported: true, warned: Vec::new(), clocks_differ: false };
+    printer.follow(stream, arguments.until_revision).await
 }
 
-/// Says that what the set holds is applied. Printing it is all that this command does with it.
-async fn report(session: &Session, subscriber_id: &str, set: &ActiveSet) -> anyhow::Result<()> {
-    let request = pb::ReportStatusRequest {
-        parent: session.namespace.name(),
-        subscriber_id: subscriber_id.to_owned(),
-        cursor: set.cursor().map(|held| pb::Cursor {
-            epoch: held.epoch,
-            revision: held.revision,
+/// Prints what a watch says, over any number of streams.
+struct Printer<'a> {
+    session: &'a Session,
+    /// To the server that streams.
+    client: Client,
+    teller: Teller,
+    /// The id to report under; none: nothing is reported.
+    report_as: Option<String>,
+    /// Whether the server knows of everything that was printed.
+    is_reported: bool,
+    warned: Vec<PolicyId>,
+    clocks_differ: bool,
+}
+
+impl Printer<'_> {
+    /// Prints until the revision is reached. The end of a stream is none: the next one goes on after the last message.
+    async fn follow(&mut self, mut stream: Watch, until_revision: Option<i64>) -> anyhow::Result<()> {
+        loop {
+            let (ended, asked) = match stream.next().await {
+                Ok(Some((message, change))) => {
+                    self.print(&message, &change).await?;
+                    self.is_reported &= !matches!(change, Change::Replaced { .. } | Change::Activated { .. });
+                    self.report(stream.set()).await?;
+                    self.warn(stream.set());
+                    let reached = stream.set().cursor().map(|cursor| cursor.revision);
+                    if until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {
+                        return Ok(());
+                    }
+                    let Change::Reconnect { reason, backoff } = change else { continue };
+                    (format!("server says {}", text::line(&reason)), backoff)
+                }
+                Ok(None) => ("server ended the stream".to_owned(), Duration::ZERO),
+                Err(WatchError::Call(error)) if error.may_reconnect() => {
+                    (error.to_string(), error.retry_after.unwrap_or_default())
+                }
+                Err(error) => return Err(error).context("watch ended"),
+            };
+            let from = stream.set().cursor().map_or_else(|| "a snapshot".to_owned(), text::at);
+            say(&format!("{}; going on from {from}", text::line(&ended)));
+            self.client = self.reconnect(&mut stream, asked).await?;
+        }
+    }
+
+    /// Tries until a stream is open, or the server refuses it for good.
+    async fn reconnect(&self, stream: &mut Watch, mut asked: Duration) -> anyhow::Result<Client> {
+        let mut said = String::new();
+        loop {
+            match stream.reconnect(&self.session.target, asked).await {
+                Ok(client) => return Ok(client),
+                Err(error) if error.may_reconnect() => {
+                    asked = error.retry_after.unwrap_or_default();
+                    let text = text::line(&error.to_string());
+                    if said != text {
+                        say(&text);
+                    }
+                    said = text;
+                }
+                Err(error) => return Err(error).context("failed to watch again"),
+            }
+        }
+    }
+
+    async fn print(&mut self, message: &pb::WatchActiveResponse, change: &Change) -> anyhow::Result<()> {
+        match self.session.output {
+            Format::Text => {
+                let why = self.teller.why(&self.client, &self.session.namespace, change).await;
+                match self.teller.line(change, why.as_deref()) {
+                    Some(line) => write_stdout(format!("{line}\n").as_bytes()),
+                    None => Ok(()),
+                }
+            }
+            Format::Json => print_json(&to_json(message)?),
+        }
+    }
+
+    /// Says that what the set holds is applied: printing it is all that this command does with it. A server that is away hears
+    /// of it with the next message.
+    async fn report(&mut self, set: &ActiveSet) -> anyhow::Result<()> {
+        let Some(subscriber_id) = self.report_as.as_ref().filter(|_| !self.is_reported) else { return Ok(()) };
+        let request = pb::ReportStatusRequest {
+            parent: self.session.namespace.name(),
+            subscriber_id: subscriber_id.clone(),
+            cursor: set.cursor().map(|held| set.with_fingerprint(held)),
+            digest: set.digest(),
+            status: pb::ApplyStatus::Applied.into(),
             ..Default::default()
-        }),
-        digest: set.digest(),
-        status: pb::ApplyStatus::Applied.into(),
-        ..Default::default()
-    };
-    session.client.report_status(request).await.context("failed to report")?;
-    Ok(())
+        };
+        match self.client.report_status(request).await {
+            Ok(_) => self.is_reported = true,
+            Err(error) if error.may_reconnect() => say(&format!("failed to report: {error}")),
+            Err(error) => return Err(error).context("failed to report"),
+        }
+        Ok(())
+    }
+
+    /// Says once what is held by keys that were revoked, and that the clocks do not agree.
+    fn warn(&mut self, set: &ActiveSet) {
+        let revoked = set.by_revoked_keys();
+        if revoked != self.warned && !revoked.is_empty() {
+            let held: Vec<String> = revoked.iter().map(ToString::to_string).collect();
+            say(&format!("held by a key that is revoked now, and not signed again: {}", held.join(", ")));
+        }
+        self.warned = revoked;
+        let ahead = set.clock_ahead_seconds();
+        if ahead.is_some() != self.clocks_differ {
+            self.clocks_differ = ahead.is_some();
+            say(&ahead.map_or_else(|| "the clocks agree again".to_owned(), clocks_differ));
+        }
+    }
 }

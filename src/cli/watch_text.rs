@@ -9,12 +9,11 @@ use std::time::Duration;
 use anstyle::Style;
 
 use super::look::{self, Look};
-use super::session::Session;
 use super::text::{self, Release};
-use crate::client::name::PolicyId;
+use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::digest_of;
 use crate::client::signing::payload::Statement;
-use crate::client::{ActivePolicy, Change, Cursor, pb};
+use crate::client::{ActivePolicy, Change, Client, Cursor, pb};
 
 /// Policies that a line names; the others are counted.
 const NAMED_MAX: usize = 10;
@@ -42,18 +41,18 @@ impl Teller {
     }
 
     /// The reason of an activation, when the log can be read and what it says is what was signed.
-    pub async fn why(&mut self, session: &Session, change: &Change) -> Option<String> {
+    pub async fn why(&mut self, client: &Client, namespace: &NamespaceId, change: &Change) -> Option<String> {
         let Change::Activated { cursor, statement, .. } = change else { return None };
         if !self.asks_why {
             return None;
         }
         let request = pb::ListEventsRequest {
-            parent: session.namespace.name(),
+            parent: namespace.name(),
             page_size: 1,
             after_revision: cursor.revision.saturating_sub(1),
             ..Default::default()
         };
-        match tokio::time::timeout(WHY_WAIT, session.client.list_events(request)).await {
+        match tokio::time::timeout(WHY_WAIT, client.list_events(request)).await {
             Ok(Ok(page)) => {
                 page.events.into_iter().next().map(|event| event.reason).filter(|why| is_signed(why, statement))
             }
@@ -158,7 +157,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::client::name::NamespaceId;
     use crate::client::signing::payload::StatementChange;
 
     const CURSOR: Cursor = Cursor { epoch: 1, revision: 42 };

@@ -123,7 +123,7 @@ impl ActiveSet {
     pub fn new(namespace: NamespaceId, keys: KeySet, options: ActiveSetOptions) -> Self {
         let ActiveSetOptions { policies, metadata_only, latest, store } = options;
         Self {
-            trust: Trust { namespace, keys, store, metadata_only },
+            trust: Trust { namespace, keys, store, metadata_only, clock_ahead_seconds: None },
             wanted: policies,
             latest,
             cursor: None,
@@ -243,7 +243,7 @@ impl ActiveSet {
         Ok(Change::Replaced { cursor, policies: self.policies.values().cloned().collect() })
     }
 
-    /// The checkpoint that came with a snapshot; none when it has none, or one that is stale.
+    /// The checkpoint that came with a snapshot; none when it has none, or one that is stale or from the future.
     fn checkpoint_of(
         &mut self,
         part: &pb::Snapshot,
@@ -254,7 +254,7 @@ impl ActiveSet {
             return Ok(None);
         }
         let checkpoint = match self.trust.checkpoint(&part.checkpoint, now_seconds) {
-            Err(Refusal::Signature { error: VerifyError::Stale, .. }) => return Ok(None),
+            Err(Refusal::Signature { error: VerifyError::Stale | VerifyError::FromFuture, .. }) => return Ok(None),
             checkpoint => checkpoint?,
         };
         let signed = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
@@ -316,6 +316,10 @@ impl ActiveSet {
             // Old news is no forgery: the server lost its database. What is held stands, and `is_stale` says the rest.
             Err(Refusal::Signature { error: VerifyError::Stale, .. }) => {
                 return Ok(Change::Alive { cursor: held, behind: true });
+            }
+            // The clocks do not agree, and nothing says which one is wrong: it proves nothing now, and is no forgery either.
+            Err(Refusal::Signature { error: VerifyError::FromFuture, .. }) => {
+                return Ok(Change::Alive { cursor: held, behind: false });
             }
             checkpoint => checkpoint?,
         };

@@ -12,7 +12,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId, VersionName, VersionRef};
 use crate::signing::payload::{Checkpoint, Manifest, Statement};
-use crate::signing::{self, KeySet, TYP_BUNDLE, jws};
+use crate::signing::{self, KeySet, TYP_BUNDLE, VerifyError, jws};
 
 /// A policy in force, verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(super) struct Trust {
     /// Taken from the first document that verifies when it is not given.
     pub store: Option<String>,
     pub metadata_only: bool,
+    /// How far the newest checkpoint is in the future, when it is so by more than clocks may differ.
+    pub clock_ahead_seconds: Option<i64>,
 }
 
 impl Trust {
@@ -57,7 +59,11 @@ impl Trust {
 
     /// Verifies a checkpoint, its freshness, and that it belongs here.
     pub fn checkpoint(&mut self, jws: &str, now_seconds: i64) -> Result<Checkpoint, Refusal> {
-        let checkpoint = signing::verify_checkpoint(jws, &self.keys, now_seconds).map_err(refused("checkpoint"))?;
+        let checkpoint = signing::read_checkpoint(jws, &self.keys).map_err(refused("checkpoint"))?;
+        let time = signing::check_time(&checkpoint, now_seconds);
+        self.clock_ahead_seconds =
+            (time == Err(VerifyError::FromFuture)).then(|| checkpoint.iat.saturating_sub(now_seconds));
+        time.map_err(refused("checkpoint"))?;
         self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
         Ok(checkpoint)
     }

@@ -68,6 +68,17 @@ impl ClientError {
     }
 }
 
+impl ClientError {
+    /// Whether a stream that this ended, or did not let begin, may be opened again as it is: a connection that broke, a server
+    /// that is away, drains or is too busy.
+    #[must_use]
+    pub fn may_reconnect(&self) -> bool {
+        // What breaks below gRPC has codes of the transport's choice, and never a reason of the server.
+        let is_broken = self.reason.is_empty() && matches!(self.code, Code::Unknown | Code::Internal);
+        is_broken || !self.is_terminal()
+    }
+}
+
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();

@@ -14,6 +14,7 @@ pub mod error;
 pub mod keys;
 pub mod log;
 pub mod offline;
+pub mod reconnect;
 pub mod refusal;
 pub mod retry;
 pub mod target;
@@ -36,7 +37,7 @@ pub use refusal::Refusal;
 pub use retry::new_request_id;
 pub use target::{Target, TokenSource};
 pub use watch::{WatchError, WatchOptions, watch};
-pub use watcher::{Active, Keys, State, Status, Update, View, Watcher, WatcherOptions};
+pub use watcher::{Active, Behind, Keys, State, Status, Update, View, Watcher, WatcherOptions};
 
 /// The wire types that calls take and give.
 pub use crate::api::pb;

@@ -1,20 +1,23 @@
 //! One stream of an active set, verified message by message.
 //!
-//! Boundary: opens one stream and reads it to its end; it does not reconnect, wait or keep anything on disk. Whoever
-//! holds the [`ActiveSet`] may open the next stream with it.
+//! Boundary: opens one stream and reads it to its end; the next one is opened when its holder asks for it. Nothing is kept on
+//! disk: see [`super::watcher`].
 //! Invariant: a message is yielded only after [`ActiveSet::apply`] took it over.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use futures_util::FutureExt as _;
 use tokio::time::Instant;
-use tonic::{Code, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::channel::Client;
 use super::error::ClientError;
 use super::keys::trusted_keys;
+use super::reconnect::{self, Pauses};
 use super::refusal::Refusal;
+use super::target::Target;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::Cursor;
@@ -75,14 +78,19 @@ pub enum WatchError {
 pub struct Watch {
     connection: Connection,
     set: ActiveSet,
+    learn_keys: bool,
+    subscriber_id: String,
+    labels: BTreeMap<String, String>,
+    since: Option<Instant>,
+    pauses: Pauses,
 }
 
 /// A stream, apart from the set that its messages change.
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: Streaming<pb::WatchActiveResponse>,
-    /// A message that came and is not verified yet: whoever stops waiting in between loses none.
-    taken: Option<pb::WatchActiveResponse>,
+    /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
+    came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
     /// When the last message came.
     heard: Instant,
     /// Whom to ask for keys, and when they were asked for last.
@@ -100,8 +108,10 @@ pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, Clie
         Some(place) => empty.resume_at(place),
         None => empty,
     };
-    let request = set.request(subscriber_id, labels, resume);
-    Ok(Watch { connection: Connection::open(client, request, learn_keys).await?, set })
+    let request = set.request(subscriber_id.clone(), labels.clone(), resume);
+    let connection = Connection::open(client, request, learn_keys).await?;
+    let (since, pauses) = (Some(Instant::now()), Pauses::new());
+    Ok(Watch { connection, set, learn_keys, subscriber_id, labels, since, pauses })
 }
 
 impl Watch {
@@ -112,6 +122,22 @@ impl Watch {
     /// ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
         self.connection.next(&mut self.set).await
+    }
+
+    /// Opens the next stream, by a connection of its own, after one that ended: it goes on after the last message, and misses
+    /// nothing. It waits first: what the server `asked` for, and a jitter that grows with each stream that did not last.
+    ///
+    /// # Errors
+    /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here.
+    pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<Client, ClientError> {
+        self.pauses.ended(self.since.take(), asked);
+        self.pauses.wait().await;
+        self.set.begin_stream();
+        // Also without the policies, after a resume by whoever knows only the place.
+        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), self.set.cursor());
+        let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
+        (self.connection, self.since) = (connection, Some(Instant::now()));
+        Ok(client)
     }
 
     /// What is in force.
@@ -126,36 +152,51 @@ impl Connection {
     pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
         let stream = client.watch_active(request).await?;
         let keys_of = learn_keys.then(|| (client.clone(), Instant::now()));
-        Ok(Self { stream, taken: None, heard: Instant::now(), keys_of })
+        Ok(Self { stream, came: None, heard: Instant::now(), keys_of })
     }
 
     /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
     pub async fn next(&mut self, set: &mut ActiveSet) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
-        if self.taken.is_none() {
+        if self.came.is_none() {
             match tokio::time::timeout_at(self.heard + SILENCE_MAX, self.stream.message()).await {
                 Err(_) => return Err(silence().into()),
-                Ok(Err(status)) => return Err(ClientError::from(status).into()),
-                Ok(Ok(None)) => return Ok(None),
-                Ok(Ok(message)) => (self.taken, self.heard) = (message, Instant::now()),
+                Ok(came) => (self.came, self.heard) = (Some(came), Instant::now()),
             }
         }
-        let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
-        if are_old || self.taken.as_ref().is_some_and(|message| set.names_untrusted_key(message)) {
-            self.learn_keys(set).await;
+        if let Some(Ok(Some(message))) = &self.came {
+            let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
+            if are_old || set.names_untrusted_key(message) {
+                self.learn_keys(set).await;
+            }
         }
-        let Some(message) = self.taken.take() else { return Ok(None) };
+        let message = match self.came.take() {
+            Some(Ok(Some(message))) => message,
+            Some(Err(status)) => return Err(ClientError::from(status).into()),
+            Some(Ok(None)) | None => return Ok(None),
+        };
         match set.apply(&message, now_seconds()) {
             Ok(change) => Ok(Some((message, change))),
             Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
         }
     }
 
+    /// Whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
+    pub fn is_ready(&mut self) -> bool {
+        if self.came.is_none()
+            && let Some(came) = self.stream.message().now_or_never()
+        {
+            (self.came, self.heard) = (Some(came), Instant::now());
+        }
+        self.came.is_some()
+    }
+
     /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
     /// key is still unknown: a server can't make a watch ask for ever.
     async fn learn_keys(&mut self, set: &mut ActiveSet) {
         let Some((client, asked)) = &mut self.keys_of else { return };
-        *asked = Instant::now();
         let answer = tokio::time::timeout(KEYS_TIMEOUT, client.list_signing_keys(pb::ListSigningKeysRequest {})).await;
+        // Not before the answer: whoever stopped waiting for it asks again.
+        *asked = Instant::now();
         if let Ok(Ok(answer)) = answer
             && let Ok(keys) = trusted_keys(&answer)
         {

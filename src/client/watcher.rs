@@ -1,9 +1,9 @@
 //! The watcher: keeps a runtime at the one active set, for as long as it runs.
 //!
-//! Boundary: spawns nothing; who holds it drives it by [`Watcher::next`]. Invariants: a set is offered only after all of it
+//! Boundary: spawns nothing; who holds it drives it by [`Watcher::next`] and [`Watcher::drive`]. Invariants: a set is offered only after all of it
 //! verified, and never an older one; what is in force outlives outages, restarts and every message that does not verify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -18,7 +18,8 @@ use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::cache::{Cache, Mark, Saved};
 use super::channel::Client;
 use super::error::ClientError;
-use super::retry::random_fraction;
+use super::reconnect::Pauses;
+pub use super::reconnect::{RECONNECT_BASE, RECONNECT_MAX};
 use super::target::Target;
 use super::watch::{Connection, WatchError, now_seconds};
 use crate::domain::Reason;
@@ -34,17 +35,16 @@ mod stream;
 mod tests;
 
 use report::Report;
-pub use status::{Active, State, Status, View};
+pub use status::{Active, Behind, State, Status, View};
 use status::{Refused, Shown};
+pub use stream::clocks_differ;
 
-/// Longest pause before the second try of a connection; it doubles with each further one (full jitter).
-pub const RECONNECT_BASE: Duration = Duration::from_millis(500);
-/// Longest pause before any try, also when the server asks for more.
-pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
-/// A stream that lived this long was a good one: the pauses begin anew.
-const STREAM_GOOD: Duration = Duration::from_secs(60);
-/// How long a stream may take to open.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most sets that are verified ahead of a runtime that wants each activation. Higher: their contents take memory. Lower:
+/// [`Status::behind`] says less of how far the log has come.
+const SETS_AHEAD_MAX: usize = 16;
+/// Most messages that are verified before the newest set is offered. Without a bound, a server that sends faster than it is
+/// verified would keep the runtime from hearing anything.
+const MESSAGES_AHEAD_MAX: usize = 1_000;
 
 /// Which keys are trusted.
 #[derive(Debug, Clone)]
@@ -64,8 +64,11 @@ pub struct WatcherOptions {
     pub namespace: NamespaceId,
     /// Whom to believe.
     pub keys: Keys,
-    /// Which policies, and how much of them.
+    /// Which policies, and how much of them. With `latest` the server leaves out what a slow stream did not take yet: what a
+    /// runtime wants, unless it needs [`Self::every_activation`].
     pub set: ActiveSetOptions,
+    /// Whether each verified set is offered, in order. Without it, a runtime that is behind is offered the newest one alone.
+    pub every_activation: bool,
     /// Stable id of this runtime; empty: anonymous, and nothing is reported.
     pub subscriber_id: String,
     /// Free labels of this runtime.
@@ -86,13 +89,14 @@ pub struct Update {
 /// A watcher. `examples/runtime.rs` is a runtime in full:
 ///
 /// ```no_run
-/// # use policyhub::client::{ActiveSetOptions, Keys, Target, TokenSource, Watcher, WatcherOptions, name::NamespaceId};
+/// # use policyhub::client::{ActiveSetOptions, Keys, Target, TokenSource, Update, Watcher, WatcherOptions, name::NamespaceId};
 /// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut watcher = Watcher::open(WatcherOptions {
 ///     target: Target::new("https://hub:7070").with_token(TokenSource::File("hub.token".into())),
 ///     namespace: NamespaceId::parse("namespace", "default")?,
 ///     keys: Keys::Learned,
-///     set: ActiveSetOptions::default(),
+///     set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
+///     every_activation: false,
 ///     subscriber_id: "shop-1".to_owned(),
 ///     labels: [("zone".to_owned(), "a".to_owned())].into(),
 ///     directory: Some("/var/lib/shop/policies".into()),
@@ -100,11 +104,14 @@ pub struct Update {
 /// let view = watcher.view(); // clone it into whatever decides: view.active(), view.status()
 /// loop {
 ///     let update = watcher.next().await;
-///     match update.active.get("pricing") {
-///         Some(pricing) if pricing.content.is_some() => watcher.accept().await,
-///         _ => watcher.reject("pricing is needed here").await,
+///     match watcher.drive(load(&update)).await {
+///         Ok(()) => watcher.accept().await,
+///         Err(reason) => watcher.reject(reason).await,
 ///     }
 /// }
+/// # }
+/// # async fn load(update: &Update) -> Result<(), &'static str> {
+/// #     update.active.get("pricing").map(drop).ok_or("pricing is needed here")
 /// # }
 /// ```
 #[derive(Debug)]
@@ -119,17 +126,18 @@ pub struct Watcher {
     set: ActiveSet,
     /// Given out by `next`, and not answered yet.
     offered: Option<Update>,
-    /// To be given out by `next`.
-    waiting: Option<Update>,
+    /// To be given out by `next`, the oldest first. One at most, unless every activation is wanted.
+    waiting: VecDeque<Update>,
+    every_activation: bool,
+    /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
+    behind_since_seconds: Option<i64>,
     rejected: Option<Rejected>,
     /// What is in force is not on the disk as it is.
     unsaved: bool,
     untold: Option<Report>,
     opening: Option<Opening>,
     link: Option<Link>,
-    /// Tries since the last good stream.
-    attempt: u32,
-    try_at: Instant,
+    pauses: Pauses,
     /// The next stream begins with a snapshot.
     afresh: bool,
     /// Views were told that nothing proves the set to be the newest.
@@ -169,7 +177,8 @@ impl Watcher {
     /// # Errors
     /// The directory can't be made or read, or another process has it.
     pub fn open(options: WatcherOptions) -> io::Result<Self> {
-        let WatcherOptions { target, namespace, keys, set, subscriber_id, labels, directory } = options;
+        let WatcherOptions { target, namespace, keys, set, every_activation, subscriber_id, labels, directory } =
+            options;
         if directory.is_some() && set.metadata_only {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "sets without contents are not kept on disk"));
         }
@@ -188,14 +197,15 @@ impl Watcher {
             cache,
             set,
             offered: None,
-            waiting: None,
+            waiting: VecDeque::new(),
+            every_activation,
+            behind_since_seconds: None,
             rejected: None,
             unsaved: false,
             untold: None,
             opening: None,
             link: None,
-            attempt: 0,
-            try_at: Instant::now(),
+            pauses: Pauses::new(),
             afresh: false,
             was_stale: true,
             shown: watch::Sender::new(Shown::default()),
@@ -210,29 +220,66 @@ impl Watcher {
         View(self.shown.subscribe())
     }
 
-    /// Waits for a set that the runtime does not have yet: at a start the saved one, at once; then each newer one. Answer it with
-    /// [`Self::accept`] or [`Self::reject`]; an unanswered one is not offered again, only what is newer.
+    /// Waits for a set that the runtime does not have yet: at a start the saved one, at once; then each newer one, or with
+    /// [`WatcherOptions::every_activation`] each one. Answer it with [`Self::accept`] or [`Self::reject`]; an unanswered one is
+    /// not offered again, only what is newer.
     ///
     /// It never ends and never fails: while the server is away, or what it says does not verify, it goes on trying, and
-    /// [`View::status`] says why. Dropped while it waits, it loses nothing; but nothing is verified while nobody waits.
+    /// [`View::status`] says why. Dropped while it waits, it loses nothing; but nothing is verified while nobody waits, here
+    /// or in [`Self::drive`].
     pub async fn next(&mut self) -> Update {
         loop {
-            if let Some(update) = self.waiting.take() {
+            self.verify_what_came().await;
+            if let Some(update) = self.waiting.pop_front() {
                 self.offered = Some(update.clone());
+                self.show(|_| {});
                 return update;
             }
-            let fresh_seconds = self.set.fresh_until_seconds().saturating_sub(now_seconds());
-            let fresh_seconds = u64::try_from(fresh_seconds).unwrap_or(0);
-            // Views are told when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
-            let is_stale = fresh_seconds == 0;
-            if is_stale != std::mem::replace(&mut self.was_stale, is_stale) {
-                self.show(|_| {});
+            self.advance().await;
+        }
+    }
+
+    /// Does some work, such as taking an offered set, and verifies what comes over the stream meanwhile: what is newer is
+    /// offered by [`Self::next`], and until it is taken the state is [`State::Behind`].
+    pub async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            // What is left unread holds the server back: the stream waits, and nothing is lost.
+            let is_full = self.every_activation && self.waiting.len() >= SETS_AHEAD_MAX;
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = self.advance(), if !is_full => {}
             }
-            if is_stale {
-                self.step().await;
-            } else {
-                let _ = tokio::time::timeout(Duration::from_secs(fresh_seconds), self.step()).await;
+        }
+    }
+
+    /// Verifies messages that are here already, so that a runtime which was slow is not led through each of them.
+    async fn verify_what_came(&mut self) {
+        if self.every_activation || self.waiting.is_empty() {
+            return;
+        }
+        for _ in 0..MESSAGES_AHEAD_MAX {
+            if !self.link.as_mut().is_some_and(|link| link.connection.is_ready()) {
+                return;
             }
+            self.step().await;
+        }
+    }
+
+    /// One step of the stream, or the moment at which the set in force gets stale.
+    async fn advance(&mut self) {
+        let fresh_seconds = self.set.fresh_until_seconds().saturating_sub(now_seconds());
+        let fresh_seconds = u64::try_from(fresh_seconds).unwrap_or(0);
+        // Views are told when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
+        let is_stale = fresh_seconds == 0;
+        if is_stale != std::mem::replace(&mut self.was_stale, is_stale) {
+            self.show(|_| {});
+        }
+        if is_stale {
+            self.step().await;
+        } else {
+            let _ = tokio::time::timeout(Duration::from_secs(fresh_seconds), self.step()).await;
         }
     }
 
@@ -241,6 +288,7 @@ impl Watcher {
     pub async fn accept(&mut self) {
         let Some(Update { active, from_disk }) = self.offered.take() else { return };
         self.put_in_force(active, from_disk);
+        self.pass_over_known();
         self.tell().await;
     }
 
@@ -253,6 +301,7 @@ impl Watcher {
         let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
         self.untold = Some(Report { cursor: active.cursor, digest, rejection: Some(reason.to_owned()) });
         self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
+        self.pass_over_known();
         self.tell().await;
     }
 
@@ -271,22 +320,30 @@ impl Watcher {
         self.unsaved = !is_saved;
         self.untold = Some(Report { cursor: active.cursor, digest: active.digest.clone(), rejection: None });
         // On the disk before it is shown: what a view once had in force outlives a kill.
-        let saved = self.save(&active);
+        let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
+        let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
         self.show(|shown| {
             shown.active = Some(active);
             shown.refused = None;
-            shown.problem = saved.err().map(|error| format!("failed to save the set: {error}")).unwrap_or_default();
+            shown.problem = problem.unwrap_or_default();
         });
     }
 
     /// Changes what is shown, and tells the views.
-    fn show(&self, change: impl FnOnce(&mut Shown)) {
+    fn show(&mut self, change: impl FnOnce(&mut Shown)) {
         let (newest, fresh_until_seconds) = (self.set.cursor(), self.set.fresh_until_seconds());
         let (is_connected, by_revoked_keys) = (self.link.is_some(), self.set.by_revoked_keys());
+        let pending = self.waiting.back().or(self.offered.as_ref()).map(|update| update.active.cursor);
+        let since_seconds = pending.map(|_| self.behind_since_seconds.unwrap_or_else(now_seconds));
+        self.behind_since_seconds = since_seconds;
         self.shown.send_modify(|shown| {
             (shown.newest, shown.fresh_until_seconds) = (newest, fresh_until_seconds);
             (shown.is_connected, shown.by_revoked_keys) = (is_connected, by_revoked_keys);
             change(shown);
+            shown.behind = pending.zip(since_seconds).map(|(pending, since_seconds)| {
+                let held = shown.active.as_ref().map_or(0, |active| active.cursor.revision);
+                Behind { revisions: pending.revision.saturating_sub(held).max(1), since_seconds }
+            });
         });
     }
 }

@@ -14,6 +14,7 @@ pub mod frames;
 mod handler;
 pub mod jitter;
 mod policy;
+mod reconnect;
 pub mod request_limit;
 mod signing_key;
 mod subscribers;

@@ -1,6 +1,7 @@
 //! `SyncService`: GetActive and WatchActive here; reports, subscribers and runs in `subscribers.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::Empty;
 use tokio::sync::Semaphore;
@@ -9,6 +10,7 @@ use tonic::{Request, Response, Status};
 use super::authority::{Authority, Recheck};
 use super::connection::{Connection, OpenWatch};
 use super::handler::Handler;
+use super::reconnect::Waits;
 use super::{frames, watch_stream};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
@@ -23,13 +25,21 @@ pub struct WatchSettings {
     pub slots: Arc<Semaphore>,
     /// How many permits there are in all.
     pub max_streams: usize,
+    waits: Arc<Waits>,
 }
 
 impl WatchSettings {
-    /// Settings of a server that carries at most `max_streams` watches.
+    /// Settings of a server that carries at most `max_streams` watches. `has_replicas`: others may take them when it stops.
     #[must_use]
-    pub fn new(max_streams: usize) -> Self {
-        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams }
+    pub fn new(max_streams: usize, has_replicas: bool) -> Self {
+        let waits = Arc::new(Waits::new(has_replicas));
+        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, waits }
+    }
+
+    /// The longest wait to ask of the streams of a connection that ends.
+    pub(super) fn longest_wait(&self, connection: &Connection) -> Duration {
+        let of_server = self.max_streams.saturating_sub(self.slots.available_permits());
+        self.waits.longest(connection.why(), connection.watches(), of_server)
     }
 
     /// A place for one more watch on the connection the request came by.
@@ -95,7 +105,10 @@ impl SyncService for SyncHandler {
         let lease = lease.map(|(name, profile)| service.lease(name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(&mut response, watch_stream::open(open, (authority, place), subscription, lease));
+        frames::leave(
+            &mut response,
+            watch_stream::open((open, self.watch.clone()), (authority, place), subscription, lease),
+        );
         Ok(response)
     }
 

@@ -2,8 +2,6 @@
 //!
 //! No task and no queue of its own: what is not taken is not read.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use futures_util::Stream;
 use tonic::Status;
@@ -12,6 +10,7 @@ use super::authority::Authority;
 use super::connection::OpenWatch;
 use super::encode::framed;
 use super::jitter::fraction;
+use super::sync::WatchSettings;
 use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
@@ -19,16 +18,13 @@ use crate::domain::Result;
 use crate::domain::defect::{Defect, planted};
 use crate::service::{Lease, Step, StreamPlace, Subscription};
 
-/// Longest wait that a server asks of a subscriber. They wait different times, so that they do not all come to
-/// the next replica at once.
-const RECONNECT_SPREAD: Duration = Duration::from_secs(5);
-
 struct Watch {
     subscription: Subscription,
     /// Ends with the stream; none when it is anonymous.
     lease: Option<Lease>,
     /// Its place on its connection, which may tell it to end.
     open: OpenWatch,
+    settings: WatchSettings,
     authority: Authority,
     /// Its place in the quotas.
     _place: StreamPlace,
@@ -42,12 +38,12 @@ const FROZEN_AFTER: u64 = 10;
 
 /// The messages of a subscription, written.
 pub(super) fn open(
-    open: OpenWatch,
+    (open, settings): (OpenWatch, WatchSettings),
     (authority, place): (Authority, StreamPlace),
     subscription: Subscription,
     lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let watch = Watch { subscription, lease, open, authority, _place: place, ended: false, taken: 0 };
+    let watch = Watch { subscription, lease, open, settings, authority, _place: place, ended: false, taken: 0 };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
@@ -67,7 +63,8 @@ impl Watch {
                 self.ended = true;
                 let why = self.open.connection().why().as_str();
                 let resume = self.subscription.resume_point();
-                return Ok(framed(&response::reconnect(why, RECONNECT_SPREAD.mul_f64(fraction()), resume)));
+                let wait = self.settings.longest_wait(self.open.connection()).mul_f64(fraction());
+                return Ok(framed(&response::reconnect(why, wait, resume)));
             }
             if planted(Defect::FrozenStream) && self.taken == FROZEN_AFTER {
                 tracing::warn!("a planted defect froze a stream");

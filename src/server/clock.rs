@@ -1,6 +1,8 @@
 //! The clocks of the server. Everything below is told the time.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
 
 use crate::domain::time::Micros;
 

@@ -50,7 +50,7 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
             Ok(forgotten) => tracing::debug!(forgotten, "forgot answers past their time"),
             Err(error) => tracing::warn!(%error, "failed to forget old answers"),
         }
-        match service.forget_subscribers(clock::now()).await {
+        match service.forget_subscribers().await {
             Ok(forgotten) => tracing::debug!(forgotten, "forgot subscribers that are offline for long"),
             Err(error) => tracing::warn!(%error, "failed to forget old subscribers"),
         }

@@ -73,7 +73,6 @@ impl Service {
         enough: Option<impl Future<Output = ()>>,
     ) -> Result<Converged> {
         let (cursor, moved) = self.activation_at(namespace, cursor).await?;
-        self.leases.settle().await;
         let mut counted = self.count(namespace, cursor, &moved, &*self.survey(namespace).await?);
         if let Some(enough) = enough {
             let mut enough = std::pin::pin!(enough);
@@ -96,7 +95,7 @@ impl Service {
         let rejected = tx.subscribers_named(namespace, &counts.rejected_ids).await?;
         let pending = tx.subscribers_named(namespace, &counts.pending_ids).await?;
         let (rejected, pending) = (self.as_known_here(namespace, rejected), self.as_known_here(namespace, pending));
-        Ok(Converged { cursor, counts, offline, rejected, pending, now: self.leases.now() })
+        Ok(Converged { cursor, counts, offline, rejected, pending, now: self.leases.now().await? })
     }
 
     /// The place of an activation, with its epoch, and the policies it moved.
@@ -115,8 +114,11 @@ impl Service {
     }
 
     async fn survey(&self, namespace: &NamespaceId) -> Result<Arc<Survey>> {
+        // What is due here comes first: a process that was held up may have let its own leases lapse.
+        self.leases.settle().await;
+        let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;
-        let (live, offline) = tx.live_subscribers(namespace, self.leases.now()).await?;
+        let (live, offline) = tx.live_subscribers(namespace, now).await?;
         Ok(Arc::new(Survey { live, offline }))
     }
 

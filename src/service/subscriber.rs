@@ -49,15 +49,16 @@ impl Service {
         page: &Page<SubscriberId>,
     ) -> Result<(Vec<Subscriber>, Micros)> {
         self.leases.settle().await;
+        let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;
-        Ok((tx.subscribers(namespace, page).await?, self.leases.now()))
+        Ok((tx.subscribers(namespace, page).await?, now))
     }
 
     /// Forgets subscribers that are offline for long.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn forget_subscribers(&self, now: Micros) -> Result<u64> {
-        self.store.forget_subscribers(now).await
+    pub async fn forget_subscribers(&self) -> Result<u64> {
+        self.store.forget_subscribers(self.leases.now().await?).await
     }
 }

@@ -41,4 +41,6 @@ pub use row_tag::RowTagKey;
 #[cfg(feature = "server")]
 pub use seal::seal;
 pub use seal::verify_seal;
-pub use verify::{CHECKPOINT_MAX_SKEW_SECONDS, verify_bundle, verify_checkpoint, verify_statement};
+pub use verify::{
+    CHECKPOINT_MAX_SKEW_SECONDS, check_time, read_checkpoint, verify_bundle, verify_checkpoint, verify_statement,
+};

@@ -37,19 +37,31 @@ pub fn verify_statement(statement_jws: &str, keys: &KeySet) -> Result<Statement,
 
 /// Verifies a checkpoint at `now_seconds` since the Unix epoch. At `exp` itself it is stale (RFC 7519 §4.1.4).
 pub fn verify_checkpoint(checkpoint_jws: &str, keys: &KeySet, now_seconds: i64) -> Result<Checkpoint, VerifyError> {
+    let checkpoint = read_checkpoint(checkpoint_jws, keys)?;
+    check_time(&checkpoint, now_seconds)?;
+    Ok(checkpoint)
+}
+
+/// Verifies a checkpoint but for its time: it was true once, or will be.
+pub fn read_checkpoint(checkpoint_jws: &str, keys: &KeySet) -> Result<Checkpoint, VerifyError> {
     let verified = jws::verify(checkpoint_jws, TYP_CHECKPOINT, keys)?;
     let checkpoint = Checkpoint::from_bytes(&verified.payload)?;
     let lifetime_seconds = checkpoint.exp.checked_sub(checkpoint.iat).ok_or(VerifyError::LifetimeInvalid)?;
     if !(1..=CHECKPOINT_TTL_SECONDS).contains(&lifetime_seconds) {
         return Err(VerifyError::LifetimeInvalid);
     }
+    Ok(checkpoint)
+}
+
+/// Checks the time of a checkpoint that [`read_checkpoint`] verified.
+pub fn check_time(checkpoint: &Checkpoint, now_seconds: i64) -> Result<(), VerifyError> {
     if checkpoint.iat > now_seconds.saturating_add(CHECKPOINT_MAX_SKEW_SECONDS) {
         return Err(VerifyError::FromFuture);
     }
     if now_seconds >= checkpoint.exp {
         return Err(VerifyError::Stale);
     }
-    Ok(checkpoint)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,13 +5,14 @@
 //! after it would be the release of a savepoint inside (docs/adr/0033).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sea_orm::sqlx::postgres::Postgres;
 use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnection};
 use sea_orm::sqlx::{Connection as _, Error, raw_sql};
+use tokio::time::Instant;
 
 use super::error::is_sqlite_failure;
 use crate::domain::defect::{Defect, planted};

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, SimpleExpr};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Statement,
 };
 
 use super::connect::Store;
@@ -44,6 +44,9 @@ pub struct Reported {
     /// What they add up to since the last ones that were written.
     pub standing: Standing,
 }
+
+/// Microseconds since the Unix epoch, at the moment of the question and not of its transaction.
+const DATABASE_TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
 // `Standing::then` in SQL: the row first, what is written now later. A test compares the two.
 const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)";
@@ -160,10 +163,29 @@ impl Store {
         Ok(done.rows_affected == names.len() as u64)
     }
 
-    /// Writes that streams ended. A lease that another replica has written since goes on.
+    /// Writes that streams ended, by whatever clock. A lease that another replica has written since goes on.
     pub async fn end(&self, holder: &str, names: &[SubscriberName], now: Micros) -> Result<()> {
-        let lease = ActiveModel { lease_end_time: Set(now.0), last_seen_time: Set(now.0), ..Default::default() };
+        let lease = ActiveModel { lease_end_time: Set(0), last_seen_time: Set(now.0), ..Default::default() };
         let update = Entity::update_many().set(lease).filter(named(names)).filter(Column::Holder.eq(holder));
+        update.exec(&self.writer()?).await.map_err(failed)?;
+        Ok(())
+    }
+
+    /// The database's time, where several replicas share it; none for a file that one process has for itself.
+    pub async fn time(&self) -> Result<Option<Micros>> {
+        if !self.is_postgres() {
+            return Ok(None);
+        }
+        let reader = self.reader()?;
+        let asked = Statement::from_string(reader.get_database_backend(), DATABASE_TIME);
+        let row = reader.query_one_raw(asked).await.map_err(failed)?;
+        row.map(|row| row.try_get_by_index(0).map(Micros)).transpose().map_err(failed)
+    }
+
+    /// Lets no lease hold for longer than one that is written now: those that a clock wrote which was ahead, and nobody renews.
+    pub async fn shorten_leases(&self, now: Micros) -> Result<()> {
+        let lease = ActiveModel { lease_end_time: Set(lease_end(now)), ..Default::default() };
+        let update = Entity::update_many().set(lease).filter(Column::LeaseEndTime.gt(lease_end(now)));
         update.exec(&self.writer()?).await.map_err(failed)?;
         Ok(())
     }

@@ -3,6 +3,7 @@
 //! A stream holds a `Lease` and does nothing for it; its end is its drop. Never a task or a timer per subscriber. What
 //! is not written yet is in memory, and is written again until it is: each write may be done twice.
 
+mod clock;
 mod entry;
 mod flush;
 
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::domain::limits::{SUBSCRIBERS_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_REPLICA_MAX};
 use crate::domain::name::NamespaceId;
@@ -20,6 +22,7 @@ use crate::domain::subscriber::{Profile, Report, Standing, SubscriberId, Subscri
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
+use clock::LeaseClock;
 use entry::Entry;
 
 /// How long a call waits for its word to be written. Longer: runtimes hang on a database that is gone.
@@ -31,7 +34,11 @@ pub struct Leases {
     store: Store,
     /// This replica, in rows that it wrote.
     holder: String,
+    /// The host's clock: that of the leases, where one process has them all.
     clock: fn() -> Micros,
+    /// A clock that never jumps.
+    monotonic: fn() -> Instant,
+    judging: Mutex<LeaseClock>,
     state: Mutex<State>,
     /// Something should be written before the next round.
     urgent: Notify,
@@ -113,9 +120,9 @@ impl State {
 impl Leases {
     /// No leases. `holder` is another one for each start of a server.
     #[must_use]
-    pub fn new(store: Store, holder: String, clock: fn() -> Micros) -> Self {
-        let (state, urgent, flushed, applied, rejected) = Default::default();
-        Self { store, holder, clock, state, urgent, flushed, applied, rejected }
+    pub fn new(store: Store, holder: String, clock: fn() -> Micros, monotonic: fn() -> Instant) -> Self {
+        let (judging, state, urgent, flushed, applied, rejected) = Default::default();
+        Self { store, holder, clock, monotonic, judging, state, urgent, flushed, applied, rejected }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,10 +130,22 @@ impl Leases {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The time at which leases are written: the database's, where several replicas write them.
+    async fn wall(&self) -> Result<Micros> {
+        Ok(self.store.time().await?.unwrap_or_else(self.clock))
+    }
+
     /// The time by which leases hold.
-    #[must_use]
-    pub fn now(&self) -> Micros {
-        (self.clock)()
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn now(&self) -> Result<Micros> {
+        let wall = self.wall().await?;
+        Ok(self.judging().judge(wall, (self.monotonic)()))
+    }
+
+    fn judging(&self) -> MutexGuard<'_, LeaseClock> {
+        self.judging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A stream opens.

@@ -1,7 +1,7 @@
 //! `policyhub agent`: the active set as files, a hook on each change, and what operators hear of it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use policyhub::client::{Client, pb};
 use serde_json::Value;
@@ -38,6 +38,36 @@ async fn heard(client: &Client) -> Option<pb::Subscriber> {
 async fn is(folder: &Path, state: &str) {
     let path = folder.join("status.json");
     eventually(state, async || path.exists() && status(folder)["state"] == state).await;
+}
+
+/// A hook that notes the revision it runs for, and does not end while it is held.
+struct SlowHook {
+    calls: PathBuf,
+    held: PathBuf,
+}
+
+impl SlowHook {
+    fn new(hub: &Hub) -> Self {
+        Self { calls: hub.dir.path().join("calls"), held: hub.dir.path().join("held") }
+    }
+
+    fn command(&self) -> String {
+        let (calls, held) = (self.calls.display(), self.held.display());
+        format!("echo \"$POLICYHUB_REVISION\" >> '{calls}'; while [ -e '{held}' ]; do sleep 0.02; done")
+    }
+
+    fn hold(&self) {
+        fs::write(&self.held, "").expect("written");
+    }
+
+    fn release(&self) {
+        fs::remove_file(&self.held).expect("removed");
+    }
+
+    fn ran(&self) -> Vec<i64> {
+        let calls = fs::read_to_string(&self.calls).unwrap_or_default();
+        calls.lines().map(|line| line.parse().expect("a revision")).collect()
+    }
 }
 
 on_both_databases! {
@@ -107,6 +137,56 @@ on_both_databases! {
         assert_eq!(content_of(&folder, "p").as_deref(), Some("a: 3"));
         let seen = fs::read_to_string(seen).expect("the hook ran");
         assert!(seen.contains("POLICYHUB_REVISION=") && !seen.contains(&hub.token()), "no token is handed on");
+    }
+
+    async fn a_burst_under_a_slow_hook_is_behind_and_ends_at_the_newest_set(hub: Hub) {
+        let (client, folder) = (hub.client().await, folder(&hub));
+        let hook = SlowHook::new(&hub);
+        let first = release(&client, "p", "a: 0").await;
+        let agent = Agent::start(&hub, &folder, &["--hook", &hook.command()]);
+        agent.applied(first).await;
+        is(&folder, "READY").await;
+        hook.hold();
+        let held = release(&client, "p", "a: 1").await;
+        eventually("the hook runs", async || hook.ran().last() == Some(&held)).await;
+        is(&folder, "BEHIND").await;
+        let mut last = held;
+        for step in 2..32 {
+            last = release(&client, "p", &format!("a: {step}")).await;
+        }
+        eventually("it says by how much", async || status(&folder)["behind"]["revisions"] == last - first).await;
+        let said = status(&folder);
+        assert_eq!((&said["state"], &said["in_force"]["revision"]), (&"BEHIND".into(), &first.into()), "{said}");
+        assert!(said["behind"]["since"].as_str().is_some_and(|since| since.ends_with('Z')), "{said}");
+        assert_eq!(counts(&client, last).await, [0, 0, 1, 0], "the server does not take it for applied either");
+        hook.release();
+        agent.applied(last).await;
+        is(&folder, "READY").await;
+        assert_eq!((hook.ran(), revision(&folder)), (vec![first, held, last], Some(last)), "nothing in between is run");
+        assert!(status(&folder)["behind"].is_null());
+        eventually("the server knows", async || counts(&client, last).await == [1, 0, 0, 0]).await;
+    }
+
+    async fn every_activation_is_applied_in_order_when_it_is_asked_for(hub: Hub) {
+        let (client, folder) = (hub.client().await, folder(&hub));
+        let hook = SlowHook::new(&hub);
+        let mut expected = vec![release(&client, "p", "a: 0").await];
+        let agent = Agent::start(&hub, &folder, &["--every-activation", "--hook", &hook.command()]);
+        agent.applied(expected[0]).await;
+        hook.hold();
+        // More than are verified ahead.
+        for step in 1..24 {
+            expected.push(release(&client, "p", &format!("a: {step}")).await);
+        }
+        let last = expected[expected.len() - 1];
+        eventually("it knows of more than one", async || {
+            status(&folder)["behind"]["revisions"].as_i64().is_some_and(|behind| behind > expected[1] - expected[0])
+        }).await;
+        assert_eq!(status(&folder)["state"], "BEHIND");
+        hook.release();
+        agent.applied(last).await;
+        is(&folder, "READY").await;
+        assert_eq!(hook.ran(), expected);
     }
 
     async fn outages_and_restarts_leave_the_set_in_force(hub: Hub) {

@@ -46,7 +46,6 @@ fn snapshots(liar: &Liar) -> Vec<Case> {
         ),
         ("a checkpoint of another set", DIVERGED, "digest of the checkpoint", proves((1, 10), 8, 0, 900)),
         ("a checkpoint of another place", REJECTED, "signed for 1:11, not 1:10", proves((1, 11), 10, 0, 900)),
-        ("a checkpoint from the future", REJECTED, "from the future", proves((1, 10), 10, -120, 900)),
         ("a checkpoint that lives for ever", REJECTED, "lifetime", proves((1, 10), 10, 0, FAR / 2)),
         ("a policy of a snapshot twice", REJECTED, "there twice", lie(&|s| s.bundles.push(s.bundles[0].clone()))),
         ("a preview", REJECTED, "is a preview", lie(&|s| s.bundles[0].preview = true)),

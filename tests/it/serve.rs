@@ -6,14 +6,16 @@ use std::path::Path;
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::KeySet;
-use policyhub::client::{Change, pb};
+use policyhub::client::{Change, Client, pb};
 use tokio_stream::StreamExt as _;
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::calls::{draft_request, policy, release};
+use crate::harness::calls::{activate, draft_request, policy, publish, release};
 use crate::harness::http::get;
+use crate::harness::proxy::Proxy;
+use crate::harness::subscribing::{at, eventually, subscribers};
 use crate::harness::watching::{self, DEADLINE};
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -96,6 +98,61 @@ on_both_databases! {
         assert_eq!(status.code(), Some(0));
         assert_eq!(crate::harness::calls::active(&hub.restart().await.client().await, "p").await, 1);
     }
+}
+
+fn port(address: &str) -> u16 {
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+/// Publishes and activates; answers the revision.
+async fn activated(client: &Client, content: &str) -> i64 {
+    let version = publish(client, "p", content).await.version;
+    activate(client, "p", version).await
+}
+
+/// `policyhub watch` stays connected through a drain: it comes back to the next server, and misses nothing.
+#[tokio::test]
+async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
+    let mut hub = Hub::start_with(Database::Sqlite, &["--heartbeat-interval-ms", "100"]).await;
+    let client = hub.client().await;
+    let (before, first) = (activated(&client, "a: 0").await, activated(&client, "a: 1").await);
+    let proxy = Proxy::before(port(&hub.grpc)).await;
+    let mut command = hub.cli();
+    let arguments = ["watch", "--output", "json", "--subscriber-id", "shop", "--report", "--until-revision"];
+    command.args(arguments).arg((first + 2 * (first - before)).to_string());
+    command.arg("--server").arg(format!("http://127.0.0.1:{}", proxy.port));
+    let child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("it runs");
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output());
+    let applied = async |client: &Client, revision: i64| {
+        eventually("it is reported", async || {
+            subscribers(client).await.get("shop").is_some_and(|shop| shop.applied == Some(at(revision)))
+        })
+        .await;
+    };
+    applied(&client, first).await;
+    hub.signal("TERM");
+    assert!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").success());
+    let mut hub = hub.restart().await;
+    proxy.aim(port(&hub.grpc));
+    let client = hub.client().await;
+    let second = activated(&client, "a: 2").await;
+    applied(&client, second).await;
+    hub.kill().await;
+    let hub = hub.restart().await;
+    proxy.aim(port(&hub.grpc));
+    let third = activated(&hub.client().await, "a: 3").await;
+
+    let output = tokio::time::timeout(DEADLINE, ended).await.expect("it ends").expect("a thread").expect("an output");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    let messages: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let revisions = |name: &str| -> Vec<i64> {
+        messages.iter().filter_map(|message| message[name]["cursor"]["revision"].as_i64()).collect()
+    };
+    assert_eq!((revisions("snapshot"), revisions("activation")), (vec![first], vec![second, third]), "{out}");
+    assert!(messages.iter().any(|message| message["reconnect"]["reason"] == "draining"), "{out}");
+    assert!(err.contains(&format!("server says draining; going on from 1:{first}")), "{err}");
 }
 
 /// Somebody who never reads what he asked for must not keep the server from ending.

@@ -29,6 +29,7 @@ fn open(hub: &Hub, proxy: &Proxy, directory: &Path) -> Watcher {
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
         keys: Keys::Learned,
         set: ActiveSetOptions::default(),
+        every_activation: false,
         subscriber_id: ID.to_owned(),
         labels: BTreeMap::new(),
         directory: Some(directory.to_owned()),

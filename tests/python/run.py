@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests examples/python: against a hub that lies, then against the real one.
+"""Tests examples/python: against a hub that lies, then against the real one; and stock channels to several addresses.
 
     tests/python/run.py [BINARY]     default: target/debug/policyhub
 
@@ -44,11 +44,13 @@ def main():
              f"--grpc_python_out={stubs}", *protos], check=True,
         )  # fmt: skip
         sys.path[:0] = [str(stubs), str(ROOT / "examples" / "python"), str(ROOT / "tests" / "vectors")]
+        import addresses
         import hostile
         import real
 
         lies = asyncio.run(hostile.check())
         changes = real.check(binary, pathlib.Path(scratch), stubs)
+        addresses.check(binary, pathlib.Path(scratch), stubs)
     print(f"python: {lies} lies of a hub did no harm; {changes} changes of a real one were printed as `policyhub watch` heard them")
 
 

@@ -115,6 +115,7 @@ impl Teller {
         let Told { status, set } = told;
         let place = |cursor: Option<Cursor>| cursor.map(|at| json!({ "epoch": at.epoch, "revision": at.revision }));
         let fresh = status.fresh_until_seconds;
+        let time = |seconds: i64| written(OffsetDateTime::from_unix_timestamp(seconds).ok());
         let document = json!({
             "state": status.state.to_string(),
             "since": self.since,
@@ -124,7 +125,10 @@ impl Teller {
             "newest": place(status.newest),
             "set": set,
             "connected": status.is_connected,
-            "fresh_until": (fresh > 0).then(|| written(OffsetDateTime::from_unix_timestamp(fresh).ok())),
+            "behind": status.behind.map(|behind| json!({
+                "revisions": behind.revisions, "since": time(behind.since_seconds),
+            })),
+            "fresh_until": (fresh > 0).then(|| time(fresh)),
         });
         let failed = replace_file(&self.path, format!("{document:#}\n").as_bytes()).err();
         if let Some(error) = failed.as_ref().filter(|_| !self.failing) {

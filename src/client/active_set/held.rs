@@ -73,6 +73,13 @@ impl ActiveSet {
         self.fresh_until_seconds
     }
 
+    /// How many seconds the newest checkpoint is ahead of this machine's clock, when it is so far ahead that it proves nothing:
+    /// the server's clock is wrong, or this one. What is held is not fresh by it, and stays in force.
+    #[must_use]
+    pub fn clock_ahead_seconds(&self) -> Option<i64> {
+        self.trust.clock_ahead_seconds
+    }
+
     /// What is held, by its ids.
     #[must_use]
     pub fn held(&self) -> BTreeMap<PolicyId, Arc<ActivePolicy>> {

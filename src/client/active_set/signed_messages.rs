@@ -95,6 +95,10 @@ impl Signer {
     }
 
     pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[(&str, i64)]) -> String {
+        self.checkpoint_at(NOW, epoch, revision, set)
+    }
+
+    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[(&str, i64)]) -> String {
         let checkpoint = Checkpoint {
             store: self.store.clone(),
             namespace: self.namespace.clone(),
@@ -102,8 +106,8 @@ impl Signer {
             revision,
             head_hash: [9; 32],
             active_set_digest: crate::domain::digest::Digest::parse("digest", &set_digest(set)).expect("a digest"),
-            iat: NOW,
-            exp: NOW + 60,
+            iat,
+            exp: iat + 60,
         };
         jws::sign(TYP_CHECKPOINT, &checkpoint.to_bytes().expect("bytes"), &self.key).expect("a token")
     }

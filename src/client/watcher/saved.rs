@@ -21,7 +21,7 @@ impl Watcher {
         };
         let is_restored = problem.is_none() && self.set.cursor().is_some();
         if is_restored {
-            self.waiting = Some(Update { active: Arc::new(self.newest()), from_disk: true });
+            self.waiting.push_back(Update { active: Arc::new(self.newest()), from_disk: true });
         }
         let mut problem = problem.map(|problem| format!("the saved set is not used: {problem}"));
         if problem.is_some()
@@ -84,7 +84,7 @@ impl Watcher {
     /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
     pub(super) fn save_mark(&mut self) {
         if let (Some(cache), Some(newest)) = (&self.cache, self.set.cursor()) {
-            let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_none() && self.offered.is_none();
+            let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_empty() && self.offered.is_none();
             let _ = cache.set_mark(Mark { newest, same_set: is_same });
         }
     }

@@ -1,7 +1,7 @@
 //! What a watcher shows to the rest of its process: what is in force, and how far that can be trusted.
 //!
 //! Invariant: a [`View`] never shows a set that was not verified and accepted; READY is never said after the checkpoint
-//! that proves it ended.
+//! that proves it ended, nor while something newer was verified and not taken.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,11 +18,14 @@ use crate::domain::name::PolicyId;
 /// Longest text of a problem: the server may be the one who words it.
 const PROBLEM_MAX_CHARS: usize = 4 * 1024;
 
-/// How what is in force relates to what the server says.
+/// How what is in force relates to what the server says. The worst that is true is said: first `Diverged`, then `Rejected`,
+/// `Stale`, `Behind`, and `Ready` when none of them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// It is the newest, and a checkpoint that did not end proves it.
     Ready,
+    /// Something newer was verified, and the runtime has not taken it yet: [`Status::behind`].
+    Behind,
     /// Nothing proves that it is the newest: no checkpoint came for too long, or nothing is in force yet.
     Stale,
     /// Something newer was refused: it does not verify, or the runtime could not use it.
@@ -35,6 +38,7 @@ impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ready => "READY",
+            Self::Behind => "BEHIND",
             Self::Stale => "STALE",
             Self::Rejected => "REJECTED",
             Self::Diverged => "DIVERGED",
@@ -61,6 +65,15 @@ impl Active {
     }
 }
 
+/// How far what is in force is behind what was verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Behind {
+    /// Revisions between the two, as far as they were verified; at least 1. Without anything in force: all of them.
+    pub revisions: i64,
+    /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
+    pub since_seconds: i64,
+}
+
 /// How a watcher is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -74,6 +87,8 @@ pub struct Status {
     pub newest: Option<Cursor>,
     /// Until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
     pub fresh_until_seconds: i64,
+    /// What was verified and waits for the runtime, whatever the state is; none: nothing does.
+    pub behind: Option<Behind>,
     /// Whether a stream is open.
     pub is_connected: bool,
     /// What went wrong last, and was not mended since, in one line; empty: nothing.
@@ -98,6 +113,7 @@ pub(super) struct Shown {
     pub newest: Option<Cursor>,
     pub fresh_until_seconds: i64,
     pub is_connected: bool,
+    pub behind: Option<Behind>,
     pub refused: Option<Refused>,
     pub problem: String,
     pub by_revoked_keys: Vec<PolicyId>,
@@ -106,12 +122,14 @@ pub(super) struct Shown {
 impl Shown {
     /// As of `now_seconds`.
     pub fn status(&self, now_seconds: i64) -> Status {
-        let is_stale = self.active.is_none() || now_seconds >= self.fresh_until_seconds;
+        let is_unproven = now_seconds >= self.fresh_until_seconds;
+        let is_stale = self.active.is_none() || is_unproven;
         let (state, problem) = match &self.refused {
             Some(Refused::Stream(refusal)) if refusal.is_divergence() => (State::Diverged, line(&refusal.to_string())),
             Some(Refused::Stream(refusal)) => (State::Rejected, line(&refusal.to_string())),
             Some(Refused::Runtime(reason)) => (State::Rejected, line(reason)),
-            None if is_stale => (State::Stale, line(&self.problem)),
+            None if is_unproven || (is_stale && self.behind.is_none()) => (State::Stale, line(&self.problem)),
+            None if self.behind.is_some() => (State::Behind, line(&self.problem)),
             None => (State::Ready, line(&self.problem)),
         };
         Status {
@@ -119,6 +137,7 @@ impl Shown {
             is_stale,
             in_force: self.active.as_ref().map(|active| active.cursor),
             newest: self.newest,
+            behind: self.behind,
             fresh_until_seconds: self.fresh_until_seconds,
             is_connected: self.is_connected,
             problem,
@@ -166,18 +185,22 @@ mod tests {
         let forged = Refusal::Malformed("x");
         let unusable = || Some(Refused::Runtime("no".to_owned()));
         let active = Some(Arc::new(Active::default()));
+        let behind = Some(Behind { revisions: 1, since_seconds: 0 });
         let cases = [
-            (None, None, 9, State::Stale),
-            (active.clone(), None, 9, State::Ready),
-            (active.clone(), None, 10, State::Stale),
-            (active.clone(), unusable(), 9, State::Rejected),
-            (active.clone(), Some(Refused::Stream(forged)), 10, State::Rejected),
-            (active, Some(Refused::Stream(older)), 9, State::Diverged),
+            (None, None, None, 9, State::Stale),
+            (None, behind, None, 9, State::Behind),
+            (active.clone(), None, None, 9, State::Ready),
+            (active.clone(), behind, None, 9, State::Behind),
+            (active.clone(), None, None, 10, State::Stale),
+            (active.clone(), behind, None, 10, State::Stale),
+            (active.clone(), behind, unusable(), 9, State::Rejected),
+            (active.clone(), None, Some(Refused::Stream(forged)), 10, State::Rejected),
+            (active, behind, Some(Refused::Stream(older)), 9, State::Diverged),
         ];
-        for (active, refused, now, expected) in cases {
-            let shown = Shown { active, refused, fresh_until_seconds: 10, ..Shown::default() };
+        for (active, behind, refused, now, expected) in cases {
+            let shown = Shown { active, behind, refused, fresh_until_seconds: 10, ..Shown::default() };
             let status = shown.status(now);
-            assert_eq!(status.state, expected, "{shown:?}");
+            assert_eq!((status.state, status.behind), (expected, behind), "{shown:?}");
             assert_eq!(status.is_stale, now >= 10 || shown.active.is_none());
         }
     }

@@ -4,12 +4,10 @@
 
 use std::sync::Arc;
 
-use tonic::Code;
-
 use super::{
-    Change, ClientError, Connection, Duration, Instant, Link, OPEN_TIMEOUT, Opening, RECONNECT_BASE, RECONNECT_MAX,
-    Reason, Refused, Report, STREAM_GOOD, Update, WatchError, Watcher, random_fraction,
+    Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Report, Update, WatchError, Watcher,
 };
+use crate::client::reconnect;
 use crate::client::refusal::Refusal;
 use crate::domain::event::Cursor;
 
@@ -27,7 +25,7 @@ impl Watcher {
 
     /// Waits until it is time, and opens a stream. Who stops waiting and comes back goes on with the same try.
     async fn connect(&mut self) {
-        tokio::time::sleep_until(self.try_at).await;
+        self.pauses.wait().await;
         if self.opening.is_none() {
             self.opening = Some(self.begin_opening());
         }
@@ -48,16 +46,9 @@ impl Watcher {
         let resume = if self.afresh { None } else { self.set.resume_point() };
         let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), resume);
         let (target, learn_keys) = (self.target.clone(), self.learn_keys);
-        let opening = async move {
-            let client = target.connect().await?;
-            let connection = Connection::open(&client, request, learn_keys).await?;
+        Opening(Box::pin(async move {
+            let (client, connection) = reconnect::open(&target, request, learn_keys).await?;
             Ok(Link { client, connection, since: Instant::now() })
-        };
-        Opening(Box::pin(async {
-            tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or_else(|_| {
-                let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());
-                Err(ClientError::local(Code::DeadlineExceeded, message))
-            })
         }))
     }
 
@@ -68,9 +59,10 @@ impl Watcher {
                 self.afresh = false;
                 self.weigh();
                 self.save_mark_if_same();
+                self.compare_clocks();
             }
             Change::Alive { behind, .. } => {
-                if !behind {
+                if !self.compare_clocks() && !behind {
                     self.level();
                 }
                 self.tell().await;
@@ -81,22 +73,39 @@ impl Watcher {
         }
     }
 
-    /// Offers what the set holds now, unless the runtime has it or could not use it.
+    /// Puts what the set holds now where [`Watcher::next`] finds it, unless the runtime has it or could not use it.
     fn weigh(&mut self) {
-        let newest = Arc::new(self.newest());
-        if self.rejected.as_ref().is_some_and(|rejected| rejected.digest == newest.digest) {
-            self.waiting = None;
-            return self.show(|_| {});
+        let newest = Update { active: Arc::new(self.newest()), from_disk: false };
+        let is_last = |last: &Update| last.active.digest == newest.active.digest;
+        if !self.every_activation {
+            self.waiting.clear();
+        } else if self.waiting.back().is_some_and(is_last) {
+            // The same policies at a newer place: no activation that the runtime waits for.
+            self.waiting.pop_back();
         }
-        let has_it = self.in_force().is_some_and(|held| held.digest == newest.digest);
-        if has_it && self.offered.is_none() {
-            // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
-            self.waiting = None;
-            self.put_in_force(newest, false);
-        } else {
-            self.waiting = Some(Update { active: newest, from_disk: false });
-            self.show(|_| {});
+        self.waiting.push_back(newest);
+        self.pass_over_known();
+    }
+
+    /// Takes the sets from the front that need no answer of the runtime: it has them, or could not use them. What it was
+    /// offered comes first: its answer may change which those are.
+    pub(super) fn pass_over_known(&mut self) {
+        while self.offered.is_none()
+            && let Some(first) = self.waiting.front()
+        {
+            let digest = &first.active.digest;
+            if self.rejected.as_ref().is_some_and(|rejected| &rejected.digest == digest) {
+                self.waiting.pop_front();
+            } else if self.in_force().is_some_and(|held| &held.digest == digest)
+                && let Some(same) = self.waiting.pop_front()
+            {
+                // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
+                self.put_in_force(same.active, same.from_disk);
+            } else {
+                break;
+            }
         }
+        self.show(|_| {});
     }
 
     /// A checkpoint proved that nothing is newer than what the set holds.
@@ -119,8 +128,15 @@ impl Watcher {
         });
     }
 
+    /// Says that checkpoints come from the future. True: they do, and prove nothing.
+    fn compare_clocks(&mut self) -> bool {
+        let Some(ahead) = self.set.clock_ahead_seconds() else { return false };
+        self.show(|shown| shown.problem = clocks_differ(ahead));
+        true
+    }
+
     fn save_mark_if_same(&mut self) {
-        if self.waiting.is_none() && self.offered.is_none() {
+        if self.waiting.is_empty() && self.offered.is_none() {
             self.save_mark();
         }
     }
@@ -149,11 +165,7 @@ impl Watcher {
 
     /// The stream is over. The next try is after what the server asked for and a jitter on top, both bounded.
     fn end_stream(&mut self, problem: &str, asked: Duration) {
-        if self.link.take().is_some_and(|link| link.since.elapsed() >= STREAM_GOOD) {
-            self.attempt = 0;
-        }
-        self.try_at = Instant::now() + pause(self.attempt, asked, random_fraction());
-        self.attempt = self.attempt.saturating_add(1);
+        self.pauses.ended(self.link.take().map(|link| link.since), asked);
         self.show(|shown| problem.clone_into(&mut shown.problem));
     }
 
@@ -167,8 +179,11 @@ impl Watcher {
     }
 }
 
-/// Full jitter: anything between nothing and the doubled bound, on top of what the server asked for.
-pub(super) fn pause(attempt: u32, asked: Duration, fraction: f64) -> Duration {
-    let longest = RECONNECT_BASE.saturating_mul(1 << attempt.min(16)).min(RECONNECT_MAX);
-    longest.mul_f64(fraction).saturating_add(asked).min(RECONNECT_MAX)
+/// What is wrong when checkpoints come from the future, for people.
+#[must_use]
+pub fn clocks_differ(ahead_seconds: i64) -> String {
+    format!(
+        "the server's clock is {ahead_seconds} s ahead of this machine's, or this one is behind: nothing proves that what is \
+         held is the newest"
+    )
 }

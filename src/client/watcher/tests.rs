@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::stream::pause;
 use super::*;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
@@ -23,6 +22,7 @@ fn options(endpoint: &str, signer: &Signer, directory: Option<&Path>) -> Watcher
         namespace: namespace(),
         keys: Keys::Pinned(signer.keys()),
         set: ActiveSetOptions::default(),
+        every_activation: true,
         subscriber_id: "shop-1".to_owned(),
         labels: BTreeMap::new(),
         directory: directory.map(Path::to_owned),
@@ -214,6 +214,83 @@ async fn who_stops_waiting_loses_nothing() {
     assert_eq!(seen, (5..40).collect::<Vec<_>>());
 }
 
+/// Works on what was offered until a place was verified.
+async fn works_until(watcher: &mut Watcher, revision: i64) {
+    let mut view = watcher.view();
+    let work = async {
+        while view.status().newest.is_none_or(|newest| newest.revision < revision) {
+            assert!(view.changed().await);
+            assert_ne!(view.status().state, State::Ready, "a set was offered and not taken");
+        }
+    };
+    tokio::time::timeout(DEADLINE, watcher.drive(work)).await.expect("it is verified while the runtime works");
+}
+
+fn behind(watcher: &Watcher) -> Option<i64> {
+    watcher.view().status().behind.map(|behind| behind.revisions)
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
+    let signer = Signer::new();
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let moves: Vec<Told> = (6..40).map(|at| Ok(told(signer.activation(at, &[("a", at - 4, at - 5)])))).collect();
+    for every_activation in [false, true] {
+        let endpoint = listen(script(vec![[vec![Ok(first.clone())], moves.clone()].concat()])).await;
+        let options = WatcherOptions { every_activation, ..options(&endpoint, &signer, None) };
+        let mut watcher = Watcher::open(options).expect("open");
+        let mut seen = Vec::new();
+        while seen.last() != Some(&39) {
+            let at = offered(&mut watcher).await.active.cursor.revision;
+            assert!(behind(&watcher).is_some(), "it is not taken yet");
+            if seen.is_empty() {
+                // With every activation, no more than so many are verified ahead.
+                works_until(&mut watcher, if every_activation { 12 } else { 39 }).await;
+            }
+            seen.push(at);
+            watcher.accept().await;
+        }
+        assert_eq!(behind(&watcher), None);
+        if every_activation {
+            assert_eq!(seen, (5..40).collect::<Vec<_>>());
+        } else {
+            assert!(seen.len() <= 2, "{seen:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
+    let signer = Signer::new();
+    let first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    let moved = |at, to, from| Ok(told(signer.activation(at, &[("a", to, from)])));
+    let back = vec![Ok(first.clone()), moved(6, 2, 1), moved(7, 3, 2), moved(8, 2, 3)];
+    let endpoint = listen(script(vec![back])).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    offered(&mut watcher).await;
+    watcher.accept().await;
+    offered(&mut watcher).await;
+    watcher.reject("not 2").await;
+    offered(&mut watcher).await;
+    works_until(&mut watcher, 8).await;
+    watcher.accept().await;
+    assert_eq!(behind(&watcher), Some(1), "2 is in force again, and was not taken");
+    assert_eq!(versions(&offered(&mut watcher).await.active), [("a".to_owned(), 2)]);
+
+    let server = script(vec![vec![Ok(first), moved(6, 2, 1), moved(7, 1, 2)]]);
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    offered(&mut watcher).await;
+    watcher.accept().await;
+    offered(&mut watcher).await;
+    works_until(&mut watcher, 7).await;
+    watcher.reject("not 2").await;
+    let status = watcher.view().status();
+    assert_eq!((status.in_force.map(|place| place.revision), status.behind), (Some(7), None), "1 is what it runs with");
+    assert_ne!(status.state, State::Rejected);
+    assert_eq!(reports(&server).last(), Some(&(7, pb::ApplyStatus::Applied, String::new())));
+}
+
 #[test]
 fn a_task_of_its_own_may_drive_it() {
     fn is_send<T: Send>(_: T) {}
@@ -227,12 +304,23 @@ fn a_task_of_its_own_may_drive_it() {
     });
 }
 
-#[test]
-fn pauses_are_jittered_doubled_and_bounded() {
-    assert_eq!(pause(0, Duration::ZERO, 1.0), RECONNECT_BASE);
-    assert_eq!(pause(3, Duration::ZERO, 0.5), RECONNECT_BASE * 4);
-    assert_eq!(pause(9, Duration::ZERO, 0.0), Duration::ZERO);
-    assert_eq!(pause(99, Duration::ZERO, 1.0), RECONNECT_MAX);
-    assert_eq!(pause(0, Duration::from_secs(5), 0.0), Duration::from_secs(5));
-    assert_eq!(pause(0, Duration::MAX, 1.0), RECONNECT_MAX, "no server can send a runtime away for good");
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_is_followed_and_proves_nothing() {
+    let signer = Signer::new();
+    let mut first = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)]);
+    if let Some(Message::Snapshot(snapshot)) = &mut first.message {
+        snapshot.checkpoint = signer.checkpoint_at(now_seconds() + 3_600, 1, 5, &[("a", 1)]);
+    }
+    let moved = told(signer.activation(6, &[("a", 2, 1)]));
+    let server = script(vec![vec![Ok(first), Ok(moved)]]);
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    for expected in [1, 2] {
+        assert_eq!(versions(&offered(&mut watcher).await.active), [("a".to_owned(), expected)]);
+        watcher.accept().await;
+    }
+    let status = watcher.view().status();
+    assert!(status.state == State::Stale && status.is_connected && status.is_stale, "{status:?}");
+    assert!(status.problem.contains("the server's clock is 3600 s ahead"), "{status:?}");
+    assert_eq!(resumes(&server), [None], "one stream, not cut");
 }

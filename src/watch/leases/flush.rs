@@ -29,6 +29,13 @@ struct Work {
     end: Vec<SubscriberName>,
 }
 
+impl Work {
+    fn is_empty(&self) -> bool {
+        let Self { round: _, announce, report, renew, end } = self;
+        announce.is_empty() && report.is_empty() && renew.is_empty() && end.is_empty()
+    }
+}
+
 impl Leases {
     /// Writes until it is dropped. A flush that fails is logged, and done again in the next round.
     pub async fn keep(&self) {
@@ -81,7 +88,17 @@ impl Leases {
     }
 
     async fn write(&self, work: Work) -> Result<()> {
-        let now: Micros = self.now();
+        if work.is_empty() {
+            return Ok(());
+        }
+        let now: Micros = self.wall().await?;
+        // Also a look at both clocks: a jump is seen within a round or two of its happening.
+        self.judging().judge(now, (self.monotonic)());
+        let is_new = self.judging().is_new();
+        if is_new {
+            self.store.shorten_leases(now).await?;
+            self.judging().shortened();
+        }
         for batch in work.announce.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Announced> = batch.iter().map(|(announced, _)| announced.clone()).collect();
             self.store.open_leases(&self.holder, &rows, now).await?;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use policyhub::client::Client;
 use tempfile::TempDir;
 
+use super::clock;
 use super::disk_error::FailingDisk;
 use super::postgres::Cluster;
 
@@ -193,7 +194,9 @@ fn sqlite(path: &Path, sql: &str) -> Result<String, String> {
 }
 
 fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>, environment: Vec<(String, String)>) -> Hub {
-    let mut child = binary()
+    let mut command = binary();
+    clock::preload(dir.path(), &mut command);
+    let mut child = command
         .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"])
         .arg("--data-dir")
         .arg(dir.path().join("data"))

@@ -90,6 +90,7 @@ impl<'a> Rig<'a> {
             namespace: NamespaceId::parse("namespace", "default").expect("an id"),
             keys: if learns { Keys::Learned } else { Keys::Pinned(liar.signer.keys()) },
             set: ActiveSetOptions::default(),
+            every_activation: true,
             subscriber_id: "shop-1".to_owned(),
             labels: BTreeMap::new(),
             directory: None,
