@@ -25,7 +25,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 /// How long a call that got no connection waits for the probe to say why. Longer: together with the wait for the connection
 /// more than the 3 s of G17. Shorter: the cause is not told.
-const CAUSE_TIMEOUT: Duration = Duration::from_millis(400);
+const CAUSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A pause of the scheduler counts as this much of a timeout at most: a process that got no CPU must not take itself for one
 /// whose database is away. Higher: it does. Lower: more wake-ups while a statement runs.

@@ -34,7 +34,7 @@ const POSTGRES_WRITERS_MAX: u32 = 12;
 /// Connections to PostgreSQL that read.
 const POSTGRES_READERS_MAX: u32 = 12;
 /// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_200);
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// How long connections that are open may take to answer when nobody new is let in. Shorter: busy ones count as gone.
 const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
