@@ -20,7 +20,7 @@ quickstart: build ## Walk a policy through its whole life against a real server
 # The scripts take the binary that `cargo test` has built: `cargo build` would build its dependencies again, since the
 # tests turn on more of their features.
 # Caught by one of the first seeds, in seconds: the form of `make faults-defects` that every change pays for.
-QUICK_DEFECTS := sqlite-normal,resume-off-by-one,heartbeat-ahead,drop-on-full,no-idempotency,cached-get-active
+QUICK_DEFECTS := sqlite-normal,resume-off-by-one,heartbeat-ahead,drop-on-full,no-idempotency,cached-get-active,frozen-stream
 .PHONY: test
 test: ## Run every test: units, both databases, doc tests, other verifiers, quickstart, README, corpus
 	$(call timed,postgres) ./scripts/postgres.sh
@@ -40,6 +40,18 @@ SEED := 1
 faults: ## Run the fault harness: SCHEDULES=200, 10000 is the release gate; SEED=1
 	$(call timed,postgres) ./scripts/postgres.sh
 	FULL=1 SCHEDULES=$(SCHEDULES) SEED=$(SEED) cargo test --test faults
+
+# The version before: its sources beside ours, its build in our directory of built dependencies, its binary put aside.
+OLD := 95290ff
+MIXED_SCHEDULES := 20
+.PHONY: faults-mixed
+faults-mixed: ## Upgrade replicas from the version OLD, one by one under load and faults: MIXED_SCHEDULES=20
+	$(call timed,postgres) ./scripts/postgres.sh
+	test -e $(TARGET)/mixed/source/Cargo.toml || git worktree add --detach $(TARGET)/mixed/source $(OLD)
+	git -C $(TARGET)/mixed/source checkout --quiet --detach $(OLD)
+	cd $(TARGET)/mixed/source && CARGO_TARGET_DIR=$(abspath $(TARGET)) cargo test --test faults --no-run
+	cp $(BINARY) $(TARGET)/mixed/policyhub
+	OLD_BINARY=$(abspath $(TARGET))/mixed/policyhub DRILLS=none SCHEDULES=$(MIXED_SCHEDULES) SEED=$(SEED) cargo test --test faults
 
 # The feature rebuilds this crate alone, in the same directory: afterwards the whole binary is put back.
 DEFECTS := all

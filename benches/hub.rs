@@ -172,7 +172,7 @@ pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> Call {
     let request = pb::WatchActiveRequest {
         parent: "namespaces/default".to_owned(),
         policies: policy.map(str::to_owned).into_iter().collect(),
-        resume: resume.map(|revision| pb::Cursor { epoch: 1, revision }),
+        resume: resume.map(|revision| pb::Cursor { epoch: 1, revision, ..Default::default() }),
         ..Default::default()
     };
     call("SyncService/WatchActive", &request, Some(SUBSCRIBER_ID))

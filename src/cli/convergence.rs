@@ -44,7 +44,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let wait = left.min(step);
         let request = pb::GetConvergenceRequest {
             parent: session.namespace.name(),
-            cursor: Some(pb::Cursor { epoch, revision }),
+            cursor: Some(pb::Cursor { epoch, revision, ..Default::default() }),
             wait: prost_types::Duration::try_from(wait).ok(),
         };
         let response = session.client.get_convergence(request).await;
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn who_is_not_there_yet_is_named() {
-        let at = |revision| Some(pb::Cursor { epoch: 1, revision });
+        let at = |revision| Some(pb::Cursor { epoch: 1, revision, ..Default::default() });
         let subscriber = |id: &str, applied, rejected, reason: &str| pb::Subscriber {
             subscriber_id: id.to_owned(),
             applied,

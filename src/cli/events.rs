@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_row_says_what_moved() {
         let event = pb::Event {
-            cursor: Some(pb::Cursor { epoch: 1, revision: 12 }),
+            cursor: Some(pb::Cursor { epoch: 1, revision: 12, ..Default::default() }),
             kind: pb::EventKind::Activate.into(),
             actor: "alice".to_owned(),
             reason: "launch".to_owned(),

@@ -175,7 +175,7 @@ fn source(archive: &ArchiveCheck) -> pb::ImportSource {
     pb::ImportSource {
         store: archive.trust.store.clone(),
         namespace: archive.header.namespace.name(),
-        head: Some(pb::Cursor { epoch: head.cursor.epoch, revision: head.cursor.revision }),
+        head: Some(pb::Cursor { epoch: head.cursor.epoch, revision: head.cursor.revision, ..Default::default() }),
         head_hash: head.hash.to_vec().into(),
         jwks: archive.trust.keys.to_jwks().to_string(),
         seal_jwks: archive.trust.seal_keys.to_jwks().to_string(),

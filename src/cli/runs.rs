@@ -52,7 +52,7 @@ async fn record(session: &Session, arguments: Record) -> anyhow::Result<()> {
     let request = pb::RecordRunRequest {
         policy: policy_name(&session.namespace, &arguments.policy),
         run_id: arguments.run_id.clone(),
-        cursor: arguments.at.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision }),
+        cursor: arguments.at.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision, ..Default::default() }),
         request_id: request_id.clone(),
     };
     let response = session.client.record_run(request).await;
@@ -92,7 +92,7 @@ mod tests {
             run_id: "job-7".to_owned(),
             version: "namespaces/default/policies/pricing/versions/3".to_owned(),
             digest: format!("sha256:{}", "a".repeat(64)),
-            cursor: Some(pb::Cursor { epoch: 1, revision: 42 }),
+            cursor: Some(pb::Cursor { epoch: 1, revision: 42, ..Default::default() }),
             create_time: Some(prost_types::Timestamp::default()),
             active_revision: 40,
             recorder: "local:ci".to_owned(),

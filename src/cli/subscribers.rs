@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_row_says_who_runs_what() {
-        let at = |revision| Some(pb::Cursor { epoch: 1, revision });
+        let at = |revision| Some(pb::Cursor { epoch: 1, revision, ..Default::default() });
         let shop = pb::Subscriber {
             subscriber_id: "shop-1".to_owned(),
             labels: [("zone", "a\nb"), ("app", "shop")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),

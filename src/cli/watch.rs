@@ -122,7 +122,11 @@ async fn report(session: &Session, subscriber_id: &str, set: &ActiveSet) -> anyh
     let request = pb::ReportStatusRequest {
         parent: session.namespace.name(),
         subscriber_id: subscriber_id.to_owned(),
-        cursor: set.cursor().map(|held| pb::Cursor { epoch: held.epoch, revision: held.revision }),
+        cursor: set.cursor().map(|held| pb::Cursor {
+            epoch: held.epoch,
+            revision: held.revision,
+            ..Default::default()
+        }),
         digest: set.digest(),
         status: pb::ApplyStatus::Applied.into(),
         ..Default::default()

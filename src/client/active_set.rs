@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{place, set_digest, wait_of};
+use checks::{fingerprint, place, set_digest, wait_of};
 
 use super::bundle::{ActivePolicy, Trust, place_of};
 use super::refusal::Refusal;
 use super::snapshot::{Collected, Policies};
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::signing::payload::{Checkpoint, Statement};
 use crate::signing::{KeySet, VerifyError};
@@ -104,6 +104,8 @@ pub struct ActiveSet {
     wanted: BTreeSet<PolicyId>,
     latest: bool,
     cursor: Option<Cursor>,
+    /// Which event stands at `cursor`, as the server says: sent back with it, and proof of nothing.
+    event: Option<Fingerprint>,
     /// The set was the one held at every place from here to `cursor`.
     unchanged_since: Cursor,
     policies: Policies,
@@ -125,6 +127,7 @@ impl ActiveSet {
             wanted: policies,
             latest,
             cursor: None,
+            event: None,
             unchanged_since: Cursor::default(),
             policies: Policies::new(),
             whole: false,
@@ -235,6 +238,7 @@ impl ActiveSet {
         }
         self.policies = policies;
         self.whole = true;
+        self.event = fingerprint(part.cursor.as_ref());
         (self.cursor, self.unchanged_since) = (Some(cursor), cursor);
         Ok(Change::Replaced { cursor, policies: self.policies.values().cloned().collect() })
     }
@@ -293,6 +297,7 @@ impl ActiveSet {
         let changed: Vec<_> = bundles.values().cloned().collect();
         self.policies.extend(bundles);
         self.policies.retain(|policy, _| !removed.contains(policy));
+        self.event = fingerprint(activation.cursor.as_ref());
         (self.cursor, self.unchanged_since) = (Some(cursor), cursor);
         let statement = Box::new(statement);
         let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
@@ -326,6 +331,11 @@ impl ActiveSet {
         }
         // The heartbeat's own place is not signed: it counts only as far as the checkpoint bears it out.
         let cursor = held.max(sent.min(head));
+        if cursor == sent {
+            self.event = fingerprint(heartbeat.cursor.as_ref());
+        } else if cursor != held {
+            self.event = None;
+        }
         self.cursor = Some(cursor);
         Ok(Change::Alive { cursor, behind })
     }

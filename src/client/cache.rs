@@ -133,7 +133,11 @@ impl Cache {
         Ok(pb::Snapshot {
             bundles: bundles.collect::<io::Result<_>>()?,
             complete: true,
-            cursor: Some(pb::Cursor { epoch: saved.cursor.epoch, revision: saved.cursor.revision }),
+            cursor: Some(pb::Cursor {
+                epoch: saved.cursor.epoch,
+                revision: saved.cursor.revision,
+                ..Default::default()
+            }),
             active_set_digest: saved.digest,
             checkpoint: String::new(),
         })

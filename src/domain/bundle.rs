@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::digest::Digest;
+use super::digest::{Digest, Hash};
 use super::event::Cursor;
 use super::name::PolicyId;
 use super::version::Version;
@@ -45,11 +45,22 @@ impl ActiveBundle {
     }
 }
 
+/// Why something newer than what a server says may exist.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Staleness {
+    /// The database does not answer.
+    pub degraded: bool,
+    /// The store may have lost its newest changes, and its operator has not decided.
+    pub in_doubt: bool,
+}
+
 /// One activation, as it is told.
 #[derive(Debug, Clone)]
 pub struct Activation {
     /// Its place in the log.
     pub cursor: Cursor,
+    /// Hash of its event.
+    pub event_hash: Hash,
     /// Its statement.
     pub statement: Arc<str>,
     /// What points somewhere new.

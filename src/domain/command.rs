@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::access::Role;
 use super::binding::BindingName;
 use super::digest::Digest;
-use super::event::Cursor;
+use super::event::{Cursor, Position};
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
@@ -272,7 +272,7 @@ pub struct Watch {
     /// Only these policies; empty: all.
     pub policies: std::collections::BTreeSet<PolicyId>,
     /// Where the subscriber is.
-    pub resume: Option<Cursor>,
+    pub resume: Option<Position>,
     /// Whether activations in between may be left out.
     pub latest: bool,
     /// Whether content is left out.

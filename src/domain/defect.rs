@@ -30,13 +30,15 @@ pub enum Defect {
     UnknownIsFailed,
     /// GetActive answers from memory without a look at the head.
     CachedGetActive,
+    /// A stream says nothing more after its tenth message: no activation, no heartbeat.
+    FrozenStream,
     /// A connection is used again whatever became of its last transaction, and no commit is looked at.
     TransactionLeftOpen,
 }
 
 impl Defect {
     /// All of them, by name.
-    pub const ALL: [(&'static str, Self); 11] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("revision-from-sequence", Self::RevisionFromSequence),
         ("sqlite-normal", Self::SqliteNormal),
         ("postgres-commit-off", Self::PostgresCommitOff),
@@ -47,6 +49,7 @@ impl Defect {
         ("no-idempotency", Self::NoIdempotency),
         ("unknown-is-failed", Self::UnknownIsFailed),
         ("cached-get-active", Self::CachedGetActive),
+        ("frozen-stream", Self::FrozenStream),
         ("transaction-left-open", Self::TransactionLeftOpen),
     ];
 }

@@ -1,5 +1,7 @@
 //! Events: what the log of a namespace says. One accepted change is one event.
 
+use std::num::NonZeroU64;
+
 use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
@@ -175,6 +177,19 @@ pub struct Event {
     pub statement: String,
 }
 
+/// First bytes of an event's hash: tells two events apart that stood at one cursor in two histories of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint(NonZeroU64);
+
+/// A cursor, and which event stands there, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Where.
+    pub cursor: Cursor,
+    /// Which event; none: not known, or none stands there.
+    pub event: Option<Fingerprint>,
+}
+
 /// The end of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
@@ -246,6 +261,12 @@ impl Cursor {
 }
 
 impl Event {
+    /// The log as it was when this was its last event.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head { cursor: self.cursor, hash: self.hash }
+    }
+
     /// Whether it stands right after `head`: the next revision, its hash, and an epoch that is raised by its own kind of
     /// event and by nothing else. Before the first event the epoch is whatever that one says.
     #[must_use]
@@ -257,6 +278,38 @@ impl Event {
         self.cursor.revision == head.cursor.revision + 1
             && self.prev_hash == head.hash
             && (epoch_follows || head.cursor.revision == 0)
+    }
+}
+
+impl Fingerprint {
+    /// Of an event with this hash.
+    #[must_use]
+    pub fn of(hash: &Hash) -> Option<Self> {
+        hash.first_chunk().and_then(|bytes| Self::from_number(u64::from_be_bytes(*bytes)))
+    }
+
+    /// As it stands in a cursor on the wire; none for 0.
+    #[must_use]
+    pub fn from_number(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// As it stands in a cursor on the wire.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl From<Head> for Position {
+    fn from(head: Head) -> Self {
+        Self { cursor: head.cursor, event: Fingerprint::of(&head.hash) }
+    }
+}
+
+impl From<Cursor> for Position {
+    fn from(cursor: Cursor) -> Self {
+        Self { cursor, event: None }
     }
 }
 

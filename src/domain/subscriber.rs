@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::digest::Digest;
 use super::error::{Error, Result};
-use super::event::Cursor;
+use super::event::{Cursor, Fingerprint};
 use super::limits::SUBSCRIBER_ID_MAX_CHARS;
 use super::name::{NamespaceId, PolicyId, is_foreign_id};
 use super::time::Micros;
@@ -76,6 +76,8 @@ pub struct Report {
     pub subscriber: SubscriberName,
     /// What it speaks of.
     pub cursor: Cursor,
+    /// Which event it was told stands there, if it was.
+    pub event: Option<Fingerprint>,
     /// Digest of the active set it runs with now.
     pub digest: Digest,
     /// What it did.
@@ -190,7 +192,7 @@ mod tests {
         let subscriber = SubscriberName { namespace, id: SubscriberId("s".to_owned()) };
         let verdict = if rejects { Verdict::Rejected { reason: format!("r{seed}") } } else { Verdict::Applied };
         Standing::after(
-            Report { subscriber, cursor: at(revision), digest: digest(seed), verdict },
+            Report { subscriber, cursor: at(revision), event: None, digest: digest(seed), verdict },
             seed.is_multiple_of(2),
         )
     }

@@ -4,8 +4,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
 
 use crate::api::{pb, response};
-use crate::domain::bundle::{Activation, ActiveBundle};
-use crate::domain::event::Cursor;
+use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
+use crate::domain::event::Position;
 use crate::domain::name::NamespaceId;
 use crate::service::{Encode, SnapshotEnd};
 
@@ -25,15 +25,15 @@ impl Encode for Wire {
         let mut part = response::snapshot_part(bundles, metadata_only);
         if let Some(end) = end {
             part.complete = true;
-            part.cursor = Some(response::cursor(end.cursor));
+            part.cursor = Some(response::cursor(end.head));
             part.active_set_digest = end.set_digest.to_string();
             part.checkpoint = end.checkpoint.to_owned();
         }
         framed(&response::snapshot(part))
     }
 
-    fn heartbeat(&self, at: Option<(Cursor, &str)>, degraded: bool) -> Bytes {
-        framed(&response::heartbeat(at, degraded))
+    fn heartbeat(&self, at: Option<(Position, &str)>, staleness: Staleness) -> Bytes {
+        framed(&response::heartbeat(at, staleness))
     }
 }
 
@@ -51,13 +51,16 @@ pub(super) fn framed(message: &pb::WatchActiveResponse) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::{Cursor, Fingerprint};
 
     #[test]
     fn a_frame_is_its_length_and_its_message() {
-        let frame = Wire.heartbeat(Some((Cursor { epoch: 1, revision: 7 }, "token")), true);
+        let at = Position { cursor: Cursor { epoch: 1, revision: 7 }, event: Fingerprint::from_number(9) };
+        let staleness = Staleness { degraded: true, in_doubt: false };
+        let frame = Wire.heartbeat(Some((at, "token")), staleness);
         let (prefix, message) = frame.split_at(PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");
-        assert_eq!(message, response::heartbeat(Some((Cursor { epoch: 1, revision: 7 }, "token")), true));
+        assert_eq!(message, response::heartbeat(Some((at, "token")), staleness));
     }
 }

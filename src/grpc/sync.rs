@@ -70,11 +70,12 @@ impl SyncService for SyncHandler {
         let service = &self.handler.service;
         let found = service.get_active(&context, &scope, as_of, if_digest.as_ref()).await.map_err(status)?;
         Ok(Response::new(pb::GetActiveResponse {
-            cursor: Some(response::cursor(found.cursor)),
+            cursor: Some(response::cursor(found.at)),
             bundles: found.bundles.iter().map(|active| response::active_bundle(active, metadata_only)).collect(),
             active_set_digest: found.set_digest.map(String::from).unwrap_or_default(),
             not_modified: found.not_modified,
-            degraded: found.degraded,
+            degraded: found.staleness.degraded,
+            in_doubt: found.staleness.in_doubt,
             checked_time: found.checked.map(timestamp),
         }))
     }

@@ -33,7 +33,12 @@ struct Watch {
     /// Its place in the quotas.
     _place: StreamPlace,
     ended: bool,
+    /// Messages that were taken, heartbeats not counted: for [`Defect::FrozenStream`] alone.
+    taken: u64,
 }
+
+/// Messages after which a planted defect freezes a stream.
+const FROZEN_AFTER: u64 = 10;
 
 /// The messages of a subscription, written.
 pub(super) fn open(
@@ -42,7 +47,7 @@ pub(super) fn open(
     subscription: Subscription,
     lease: Option<Lease>,
 ) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let watch = Watch { subscription, lease, open, authority, _place: place, ended: false };
+    let watch = Watch { subscription, lease, open, authority, _place: place, ended: false, taken: 0 };
     futures_util::stream::unfold(watch, |mut watch| async move {
         if watch.ended {
             return None;
@@ -64,12 +69,18 @@ impl Watch {
                 let resume = self.subscription.resume_point();
                 return Ok(framed(&response::reconnect(why, RECONNECT_SPREAD.mul_f64(fraction()), resume)));
             }
+            if planted(Defect::FrozenStream) && self.taken == FROZEN_AFTER {
+                tracing::warn!("a planted defect froze a stream");
+                self.open.connection().ending().cancelled().await;
+                continue;
+            }
             if planted(Defect::HeartbeatAhead)
                 && let Some(heartbeat) = self.subscription.heartbeat()?
             {
                 return Ok(heartbeat);
             }
             if let Step::Message(message) = self.subscription.step().await? {
+                self.taken += 1;
                 return Ok(message);
             }
             if let Some(heartbeat) = self.subscription.heartbeat()? {

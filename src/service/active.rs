@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::{Context, Service};
-use crate::domain::bundle::{ActiveBundle, Bundle};
+use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::command::{ActiveScope, AsOf};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Cursor, Head};
+use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::lifecycle;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::Namespace;
@@ -20,15 +20,15 @@ use crate::watch::{InForce, Verify as _};
 #[derive(Debug, Clone)]
 pub struct Active {
     /// Where the log stood.
-    pub cursor: Cursor,
+    pub at: Position,
     /// In order of their policies.
     pub bundles: Vec<ActiveBundle>,
     /// Digest of the whole set; none when one policy was asked for.
     pub set_digest: Option<Digest>,
     /// Whether what the caller holds is still it; then there are no bundles.
     pub not_modified: bool,
-    /// Whether the database did not answer, and something newer may be in force.
-    pub degraded: bool,
+    /// Why something newer may be in force.
+    pub staleness: Staleness,
     /// When it was compared with the database; none for the past.
     pub checked: Option<Micros>,
 }
@@ -54,7 +54,7 @@ impl Service {
 
     /// From memory: what was verified when it was read.
     async fn active_now(&self, context: &Context, scope: &ActiveScope, if_digest: Option<&Digest>) -> Result<Active> {
-        let InForce { view, checked, degraded } = self.hub.in_force(scope.namespace()).await?;
+        let InForce { view, checked, staleness } = self.hub.in_force(scope.namespace()).await?;
         let (held, set_digest) = match scope {
             ActiveScope::Policy(name) => match view.get(&name.policy) {
                 Some(active) => {
@@ -76,8 +76,8 @@ impl Service {
             ActiveScope::Policy(name) => view.get(&name.policy).cloned().into_iter().collect(),
             ActiveScope::Namespace(_) => view.bundles().cloned().collect(),
         };
-        let cursor = view.head().cursor;
-        Ok(Active { cursor, bundles, set_digest, not_modified, degraded, checked: Some(checked) })
+        let checked = Some(checked).filter(|checked| *checked > Micros(0));
+        Ok(Active { at: view.head().into(), bundles, set_digest, not_modified, staleness, checked })
     }
 
     /// From the database: what was in force, proven before it is served.
@@ -92,8 +92,9 @@ impl Service {
         // Read before the transaction: what this replica had read by then must be in it.
         let read = self.hub.read_up_to(namespace);
         let tx = self.store.read().await?;
-        let (cursor, found) = self.place(&tx, namespace, as_of).await?;
-        read.check(namespace, found.cursor)?;
+        let (at, found) = self.place(&tx, namespace, as_of).await?;
+        let cursor = at.cursor;
+        read.compare(namespace, found.cursor);
         let (bundles, set_digest) = match scope {
             ActiveScope::Policy(name) => (vec![self.active_policy(context, &tx, name, cursor, as_of).await?], None),
             ActiveScope::Namespace(_) => {
@@ -110,7 +111,8 @@ impl Service {
         let held = set_digest.as_ref().or_else(|| bundles.first().map(|active| &active.bundle.version.digest));
         let not_modified = if_digest.is_some() && if_digest == held;
         let bundles = if not_modified { Vec::new() } else { bundles };
-        Ok(Active { cursor, bundles, set_digest, not_modified, degraded: false, checked: None })
+        let staleness = Staleness { degraded: false, in_doubt: self.store.doubt().is_some() };
+        Ok(Active { at, bundles, set_digest, not_modified, staleness, checked: None })
     }
 
     async fn active_policy(
@@ -149,7 +151,7 @@ impl Service {
     }
 
     /// Where the log stood.
-    async fn place(&self, tx: &ReadTx, namespace: &NamespaceId, as_of: AsOf) -> Result<(Cursor, Namespace)> {
+    async fn place(&self, tx: &ReadTx, namespace: &NamespaceId, as_of: AsOf) -> Result<(Position, Namespace)> {
         let found = tx.namespace(namespace).await?;
         let head = found.cursor;
         let revision = match as_of {
@@ -162,7 +164,7 @@ impl Service {
             }
         };
         if revision == 0 {
-            return Ok((Cursor { epoch: head.epoch, revision }, found));
+            return Ok((Cursor { epoch: head.epoch, revision }.into(), found));
         }
         let event = tx.event(namespace, revision).await?;
         // Its epoch goes out as the cursor's: a raised one would make clients drop what they hold.
@@ -171,6 +173,6 @@ impl Service {
         } else {
             self.signer.event(&event)?;
         }
-        Ok((event.cursor, found))
+        Ok((event.head().into(), found))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Service;
 use crate::domain::command::Page;
+use crate::domain::event::Position;
 use crate::domain::lifecycle::check_note;
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Profile, Report, Subscriber, SubscriberId, SubscriberName, Verdict};
@@ -21,7 +22,8 @@ impl Service {
     /// Takes note of what a runtime did. True: it is in the database. False: it is here, and will be.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`.
+    /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` when another event stands there by now,
+    /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`.
     pub async fn report_status(&self, report: Report) -> Result<bool> {
         if let Verdict::Rejected { reason } = &report.verdict {
             if reason.trim().is_empty() {
@@ -29,7 +31,10 @@ impl Service {
             }
             check_note("reason", reason)?;
         }
-        let digest = self.set_digest_at(&report.subscriber.namespace, report.cursor).await?;
+        let namespace = &report.subscriber.namespace;
+        let digest = self.set_digest_at(namespace, report.cursor).await?;
+        let position = Position { cursor: report.cursor, event: report.event };
+        self.hub.feed(namespace).await?.check(position).await?;
         let matches = digest == report.digest;
         self.leases.report(report, matches).await
     }

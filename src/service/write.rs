@@ -127,8 +127,9 @@ impl<'a> Call<'a> {
         // Read before the lock: what this replica had read by then must be in the log.
         let read = self.service.hub.read_up_to(namespace);
         let tx = self.service.store.begin(namespace).await?;
-        // Else the next event would stand where another one stood.
-        read.check(namespace, tx.head().cursor)?;
+        // Otherwise a revision could be used twice.
+        read.compare(namespace, tx.head().cursor);
+        self.service.store.check_beyond_doubt()?;
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }

@@ -42,6 +42,9 @@ impl LastFailure {
     }
 
     fn was_during(&self, connection: &PoolConnectionMetadata) -> bool {
+        if planted(Defect::TransactionLeftOpen) {
+            return false;
+        }
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| connection.age + FAILURE_MARGIN >= (self.clock)().duration_since(last))
     }

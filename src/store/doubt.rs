@@ -1,5 +1,6 @@
 //! Doubt: signs that the store lost its tail. In doubt nothing is written until an operator accepts the loss (G1b).
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sea_orm::{ConnectionTrait as _, Statement};
@@ -7,7 +8,9 @@ use sea_orm::{ConnectionTrait as _, Statement};
 use super::connect::Store;
 use super::error::failed;
 use super::incarnation::{ACTUAL, INCARNATION, difference};
-use super::memory::below;
+use super::memory::{Heads, Seen, contradiction, ends_before, is_another};
+use crate::domain::event::{Cursor, Head};
+use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 
 /// What an operator runs.
@@ -90,6 +93,14 @@ impl Store {
         self.inner.doubt.seen()
     }
 
+    /// Refuses what must not be done in doubt.
+    ///
+    /// # Errors
+    /// `STORE_IN_DOUBT`.
+    pub fn check_beyond_doubt(&self) -> Result<()> {
+        self.inner.doubt.check()
+    }
+
     /// Looks again: the incarnation against the recorded one, every head against what was seen of it. Answers the doubt.
     ///
     /// # Errors
@@ -102,8 +113,11 @@ impl Store {
         };
         // Before the heads are read: what was seen by then must be in them.
         let seen = self.inner.memory.heads();
-        let heads = self.all_heads().await?.into_iter().map(|(namespace, head)| (namespace, head.cursor)).collect();
-        let lost_tail = below(&seen, &heads);
+        let heads = self.all_heads().await?;
+        let lost_tail = match contradiction(&seen, &heads) {
+            None => self.other_event(&seen, &heads).await?,
+            lost_tail => lost_tail,
+        };
         if other_incarnation.is_none() && lost_tail.is_none() {
             if self.doubt().is_some() {
                 // Connections that were made in doubt may lead elsewhere than the one that was asked now: each new one is
@@ -111,8 +125,8 @@ impl Store {
                 self.replace_pools().await;
                 self.inner.doubt.clear(led_elsewhere);
             }
-            for (namespace, cursor) in heads {
-                self.inner.memory.note(&namespace, cursor);
+            for (namespace, head) in heads {
+                self.inner.memory.note(&namespace, head);
             }
         }
         if let Some(seen) = other_incarnation {
@@ -122,6 +136,35 @@ impl Store {
             self.inner.doubt.lost_tail(seen);
         }
         Ok(self.doubt())
+    }
+
+    /// Compares a head with what was seen of its log before it was read.
+    pub(super) fn compare(&self, namespace: &NamespaceId, seen: &Seen, found: Head) {
+        let (seen, found) = ([(namespace.clone(), seen.clone())].into(), [(namespace.clone(), found)].into());
+        if let Some(lost_tail) = contradiction(&seen, &found) {
+            self.inner.doubt.lost_tail(lost_tail);
+        }
+    }
+
+    /// Notes that a log ends before what was read of it: a restored backup, or a hand in the database.
+    pub fn ends_before(&self, namespace: &NamespaceId, found: Cursor, seen: Cursor) {
+        self.inner.doubt.lost_tail(ends_before(namespace, found, seen));
+    }
+
+    /// What tells that a log went on from another event than the one that was seen: another replica wrote what follows.
+    async fn other_event(&self, seen: &Heads, heads: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
+        for (namespace, seen) in seen.iter().filter(|(_, seen)| seen.hash.is_some() && seen.cursor.revision > 0) {
+            // A raised epoch is what an operator says about it.
+            let went_on = |head: &&Head| head.cursor > seen.cursor && head.cursor.epoch == seen.cursor.epoch;
+            if heads.get(namespace).filter(went_on).is_none() {
+                continue;
+            }
+            let found = self.event_hash(namespace, seen.cursor).await?;
+            if found.is_none_or(|hash| seen.differs(&hash)) {
+                return Ok(Some(is_another(namespace, seen.cursor)));
+            }
+        }
+        Ok(None)
     }
 
     /// Which PostgreSQL it is; nothing on SQLite, whose file has no name of its own.

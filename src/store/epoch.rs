@@ -44,7 +44,8 @@ impl Store {
         let unfinished = begun.and_then(|(target, _)| target.parse().ok()).filter(|target| {
             // What was lost of the target epoch itself must not be written again.
             let seen = self.inner.memory.heads();
-            seen.iter().all(|(id, seen)| seen.epoch < *target || heads.get(id).is_some_and(|head| head >= seen))
+            seen.iter()
+                .all(|(id, seen)| seen.cursor.epoch < *target || heads.get(id).is_some_and(|head| *head >= seen.cursor))
         });
         Ok(Epochs { heads, highest, incarnation, unfinished })
     }

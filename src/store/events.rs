@@ -7,19 +7,33 @@ use sea_orm::{
     sea_query::UnionType,
 };
 
+use super::connect::Store;
 use super::entity::events::{Column, Entity};
 use super::entity::pointer_changes;
 use super::error::failed;
 use super::rows;
 use super::transaction::ReadTx;
 use crate::domain::command::{EventFilter, Page};
-use crate::domain::event::Event;
+use crate::domain::digest::Hash;
+use crate::domain::event::{Cursor, Event};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
 /// Events asked for by their revisions in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766.
 const EVENTS_PER_QUERY: usize = 500;
+
+impl Store {
+    /// Hash of the event at a cursor; none when no event stands there.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    pub async fn event_hash(&self, namespace: &NamespaceId, cursor: Cursor) -> Result<Option<Hash>> {
+        let row = Entity::find_by_id((namespace.to_string(), cursor.revision));
+        let row = row.one(&self.reader_in_outage()).await.map_err(failed)?.map(rows::event).transpose()?;
+        Ok(row.filter(|event| event.cursor == cursor).map(|event| event.hash))
+    }
+}
 
 impl ReadTx {
     /// One event.

@@ -21,6 +21,7 @@ use super::error::{Failure, classify_sqlx, code_of};
 use super::obstacle::{Obstacle, Obstacles};
 use super::postgres_session::{Bounds, prepare};
 use super::refusal;
+use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
 
 /// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.
@@ -213,7 +214,8 @@ impl Store {
         }
         // A link that was cut in silence keeps its connections for many minutes: new ones take their place. After an outage
         // always: a call whose caller went away was never heard to be unanswered, and its connection hangs all the same.
-        if health.unanswered.swap(false, Ordering::Relaxed) || was_down {
+        let is_left = planted(Defect::TransactionLeftOpen);
+        if (health.unanswered.swap(false, Ordering::Relaxed) || was_down) && !is_left {
             self.replace_pools().await;
         }
         if !was_down {

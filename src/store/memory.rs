@@ -1,4 +1,5 @@
-//! What this replica has seen of each log, kept beside the database: the second memory that shows a lost tail (G1b).
+//! What this replica has seen of each log, kept beside the database: the second memory that shows a lost tail (G1b), and another
+//! event where one was seen (G26).
 //!
 //! A file of its own, replaced whole and synced. It is missing without harm: then only the other memories tell.
 
@@ -12,11 +13,35 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::connect::Store;
-use crate::domain::event::Cursor;
+use crate::domain::digest::{Digest, Hash};
+use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 
-/// The newest cursor seen of each namespace.
-pub(super) type Heads = BTreeMap<NamespaceId, Cursor>;
+/// The newest head seen of each namespace.
+pub(super) type Heads = BTreeMap<NamespaceId, Seen>;
+
+/// A head that was seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    #[serde(flatten)]
+    pub cursor: Cursor,
+    /// Hash of the event there; none in a file of a release that did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<Digest>,
+}
+
+impl From<Head> for Seen {
+    fn from(head: Head) -> Self {
+        Self { cursor: head.cursor, hash: Some(Digest::from_sha256(&head.hash)) }
+    }
+}
+
+impl Seen {
+    /// Whether the event of this hash is not the one that was seen at the same cursor.
+    pub fn differs(&self, hash: &Hash) -> bool {
+        self.hash.as_ref().is_some_and(|seen| *seen != Digest::from_sha256(hash))
+    }
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -46,17 +71,27 @@ impl Memory {
     }
 
     /// A committed head was seen.
-    pub(super) fn note(&self, namespace: &NamespaceId, cursor: Cursor) {
+    pub(super) fn note(&self, namespace: &NamespaceId, head: Head) {
         let mut state = self.state();
-        if state.heads.get(namespace).is_none_or(|seen| *seen < cursor) {
-            state.heads.insert(namespace.clone(), cursor);
+        let known = state.heads.get(namespace);
+        let is_news =
+            known.is_none_or(|seen| seen.cursor < head.cursor || (seen.cursor == head.cursor && seen.hash.is_none()));
+        if is_news {
+            state.heads.insert(namespace.clone(), head.into());
             state.is_ahead = true;
         }
     }
 
     /// The newest head that was seen of a namespace.
-    pub(super) fn head(&self, namespace: &NamespaceId) -> Option<Cursor> {
-        self.state().heads.get(namespace).copied()
+    pub(super) fn head(&self, namespace: &NamespaceId) -> Option<Seen> {
+        self.state().heads.get(namespace).cloned()
+    }
+
+    /// Those of some namespaces.
+    pub(super) fn heads_of(&self, namespaces: &[NamespaceId]) -> Heads {
+        let state = self.state();
+        let seen = |namespace: &NamespaceId| Some((namespace.clone(), state.heads.get(namespace)?.clone()));
+        namespaces.iter().filter_map(seen).collect()
     }
 
     pub(super) fn heads(&self) -> Heads {
@@ -65,7 +100,7 @@ impl Memory {
 
     /// Highest epoch seen, 0 when none was.
     pub(super) fn highest_epoch(&self) -> i64 {
-        self.state().heads.values().map(|cursor| cursor.epoch).max().unwrap_or(0)
+        self.state().heads.values().map(|seen| seen.cursor.epoch).max().unwrap_or(0)
     }
 
     fn unsaved(&self) -> Option<(PathBuf, Kept)> {
@@ -106,13 +141,26 @@ impl Store {
     }
 }
 
-/// What tells that heads are before what was seen: a namespace that is gone counts as empty, in the epoch of `system`.
-pub(super) fn below(seen: &Heads, found: &Heads) -> Option<String> {
-    let epoch = found.get(&NamespaceId::system()).map_or(0, |cursor| cursor.epoch);
+/// What tells that heads are before what was seen, or are other events: a namespace that is gone counts as empty, in the epoch of
+/// `system`.
+pub(super) fn contradiction(seen: &Heads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
+    let epoch = found.get(&NamespaceId::system()).map_or(0, |head| head.cursor.epoch);
     seen.iter().find_map(|(namespace, seen)| {
-        let found = found.get(namespace).copied().unwrap_or(Cursor { epoch, revision: 0 });
-        (found < *seen).then(|| ends_before(namespace, found, *seen))
+        let empty = Head { cursor: Cursor { epoch, revision: 0 }, ..Head::EMPTY };
+        let found = found.get(namespace).copied().unwrap_or(empty);
+        if found.cursor < seen.cursor {
+            return Some(ends_before(namespace, found.cursor, seen.cursor));
+        }
+        (found.cursor == seen.cursor && seen.differs(&found.hash)).then(|| is_another(namespace, seen.cursor))
     })
+}
+
+/// What to say of a log whose event is not the one that was seen there.
+pub(super) fn is_another(namespace: &NamespaceId, at: Cursor) -> String {
+    let (name, Cursor { epoch, revision }) = (namespace.name(), at);
+    format!(
+        "the log of {name} has another event at epoch {epoch}, revision {revision} than the one that was seen there"
+    )
 }
 
 /// What to say of a log that lost its tail.
@@ -152,17 +200,25 @@ fn write(path: &Path, kept: &Kept) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn heads(heads: &[(&str, i64, i64)]) -> Heads {
+    fn head(epoch: i64, revision: i64) -> Head {
+        Head { cursor: Cursor { epoch, revision }, hash: [u8::try_from(epoch * 16 + revision).expect("a byte"); 32] }
+    }
+
+    fn heads(heads: &[(&str, i64, i64)]) -> BTreeMap<NamespaceId, Head> {
         let entry = |(id, epoch, revision): &(&str, i64, i64)| {
-            (NamespaceId::parse("namespace", id).expect("an id"), Cursor { epoch: *epoch, revision: *revision })
+            (NamespaceId::parse("namespace", id).expect("an id"), head(*epoch, *revision))
         };
-        heads.iter().map(entry).chain([(NamespaceId::system(), Cursor { epoch: 2, revision: 9 })]).collect()
+        heads.iter().map(entry).chain([(NamespaceId::system(), head(2, 9))]).collect()
+    }
+
+    fn seen(seen: &[(&str, i64, i64)]) -> Heads {
+        heads(seen).into_iter().map(|(namespace, head)| (namespace, head.into())).collect()
     }
 
     #[test]
-    fn what_is_below_what_was_seen_is_told() {
-        let seen = heads(&[("a", 2, 5), ("b", 1, 3)]);
-        for (found, is_below) in [
+    fn what_contradicts_what_was_seen_is_told() {
+        let remembered = seen(&[("a", 2, 5), ("b", 1, 3)]);
+        for (found, contradicts) in [
             (heads(&[("a", 2, 5), ("b", 1, 3)]), false),
             (heads(&[("a", 2, 6), ("b", 2, 1)]), false),
             (heads(&[("a", 2, 4), ("b", 1, 3)]), true),
@@ -171,12 +227,21 @@ mod tests {
             (heads(&[("a", 2, 5)]), false),
             (heads(&[("b", 1, 3)]), true),
         ] {
-            assert_eq!(below(&seen, &found).is_some(), is_below, "{found:?}");
+            assert_eq!(contradiction(&remembered, &found).is_some(), contradicts, "{found:?}");
         }
         assert_eq!(
-            below(&heads(&[("a", 2, 5)]), &heads(&[("a", 1, 4)])).as_deref(),
+            contradiction(&seen(&[("a", 2, 5)]), &heads(&[("a", 1, 4)])).as_deref(),
             Some("the log of namespaces/a ends at epoch 1, revision 4, but epoch 2, revision 5 was seen")
         );
+        let mut other = heads(&[("a", 2, 5), ("b", 1, 3)]);
+        for head in other.values_mut() {
+            head.hash = [7; 32];
+        }
+        let said = contradiction(&seen(&[("a", 2, 5)]), &other).expect("another event");
+        assert!(said.contains("another event at epoch 2, revision 5"), "{said}");
+        let without = Seen { hash: None, ..Seen::from(head(2, 5)) };
+        let namespace = NamespaceId::parse("namespace", "a").expect("an id");
+        assert_eq!(contradiction(&[(namespace, without)].into(), &other), None, "its hash is not known");
     }
 
     #[test]
@@ -184,9 +249,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("high-water.json");
         assert!(read(&path).expect("no file is no error").is_none());
-        write(&path, &Kept { store: "s".to_owned(), heads: heads(&[("a", 2, 5)]) }).expect("a file");
+        write(&path, &Kept { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
         let kept = read(&path).expect("a file").expect("a memory");
-        assert_eq!((kept.store.as_str(), kept.heads), ("s", heads(&[("a", 2, 5)])));
+        assert_eq!((kept.store.as_str(), kept.heads), ("s", seen(&[("a", 2, 5)])));
+        std::fs::write(&path, r#"{"store":"s","heads":{"a":{"epoch":2,"revision":5}}}"#).expect("a file");
+        let before = read(&path).expect("a file of a release before").expect("a memory");
+        let namespace = NamespaceId::parse("namespace", "a").expect("an id");
+        assert_eq!(before.heads.get(&namespace), Some(&Seen { hash: None, ..Seen::from(head(2, 5)) }));
         std::fs::write(&path, "{\"store\":").expect("a file");
         assert!(read(&path).is_err(), "half a file");
     }
@@ -195,9 +264,9 @@ mod tests {
     fn the_memory_never_goes_back() {
         let (memory, a) = (Memory::default(), NamespaceId::parse("namespace", "a").expect("an id"));
         for (epoch, revision) in [(1, 5), (1, 4), (2, 3), (1, 9)] {
-            memory.note(&a, Cursor { epoch, revision });
+            memory.note(&a, head(epoch, revision));
         }
-        assert_eq!(memory.heads().get(&a), Some(&Cursor { epoch: 2, revision: 3 }));
+        assert_eq!(memory.head(&a), Some(head(2, 3).into()));
         assert_eq!(memory.highest_epoch(), 2);
     }
 }

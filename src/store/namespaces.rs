@@ -47,12 +47,19 @@ impl ReadTx {
 
 impl Store {
     /// The heads of some logs, in one query. A namespace that is not there is left out.
+    ///
+    /// One that is behind what was seen, or another event, puts the store in doubt.
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
+        // Before they are read: what was seen by then must be in them.
+        let seen = self.inner.memory.heads_of(namespaces);
         let ids = namespaces.iter().map(NamespaceId::as_str);
         let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
         let heads = named_heads(rows);
         for (namespace, head) in &heads {
-            self.inner.memory.note(namespace, head.cursor);
+            if let Some(seen) = seen.get(namespace) {
+                self.compare(namespace, seen, *head);
+            }
+            self.inner.memory.note(namespace, *head);
         }
         Ok(heads)
     }

@@ -15,7 +15,6 @@ use super::bounded::Bounded;
 use super::connect::Store;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{Failure, commit_failed, failed};
-use super::memory::ends_before;
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
 use crate::domain::defect::{Defect, planted};
@@ -85,8 +84,8 @@ impl Store {
         // Before the lock: what was seen of the log by then must be in it.
         let seen = self.inner.memory.head(namespace);
         let write = self.begin_in_doubt(namespace).await?;
-        if let Some(seen) = seen.filter(|seen| write.head.cursor < *seen) {
-            self.inner.doubt.lost_tail(ends_before(namespace, write.head.cursor, seen));
+        if let Some(seen) = seen {
+            self.compare(namespace, &seen, write.head);
         }
         // Again: the connection may have been a new one, and only now led to another database.
         self.inner.doubt.check()?;
@@ -376,7 +375,7 @@ impl WriteTx {
         let inner = Arc::clone(&store.inner);
         let is_there = store.clone().has_event(namespace.clone(), head);
         let noted = move || {
-            inner.memory.note(&namespace, head.cursor);
+            inner.memory.note(&namespace, head);
             inner.committed.notify_one();
             after();
         };

@@ -4,10 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::feed::{Feed, Freshness, Look};
+use super::feed::{Feed, Freshness};
 use super::view::View;
 use crate::domain::Result;
-use crate::domain::event::Cursor;
+use crate::domain::bundle::Staleness;
+use crate::domain::event::{Cursor, Position};
 use crate::domain::time::Micros;
 
 /// How long the checkpoint of the head is used. Longer: subscribers know later that nothing changed.
@@ -27,9 +28,9 @@ struct Checkpoint {
 
 #[derive(Debug)]
 struct Heartbeat {
-    cursor: Cursor,
+    at: Position,
     token: Arc<str>,
-    degraded: bool,
+    staleness: Staleness,
     message: Bytes,
 }
 
@@ -75,18 +76,19 @@ impl Feed {
         Ok(token)
     }
 
-    /// The heartbeat of a stream that began at `since` and has sent everything up to `cursor`; none when the head has moved
-    /// on meanwhile.
+    /// The heartbeat of a stream that began at `since` and has sent everything up to `at`; none when the head has moved on
+    /// meanwhile.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    pub(super) fn heartbeat(&self, since: Cursor, cursor: Cursor) -> Result<Option<Bytes>> {
+    pub(super) fn heartbeat(&self, since: Cursor, at: Position) -> Result<Option<Bytes>> {
+        let cursor = at.cursor;
         let (encode, counts) = (&*self.source().encode, &self.source().counts);
         let (head, Freshness { checked, last_look }) = (self.head(), self.freshness());
-        let degraded = last_look != Look::Level;
+        let staleness = last_look.staleness();
         if cursor > head.cursor {
             // It resumed ahead of what this replica has read: alive, and nothing to say yet.
-            return Ok(Some(encode.heartbeat(None, degraded)));
+            return Ok(Some(encode.heartbeat(None, staleness)));
         }
         let kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let keys = self.source().proof.keys_number();
@@ -102,13 +104,13 @@ impl Feed {
         };
         let mut heartbeat = self.checkpoints().heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = &*heartbeat
-            && (kept.cursor, &kept.token, kept.degraded) == (cursor, &token, degraded)
+            && (kept.at, &kept.token, kept.staleness) == (at, &token, staleness)
         {
             return Ok(Some(kept.message.clone()));
         }
         counts.heartbeats_written.add();
-        let message = encode.heartbeat(Some((cursor, &token)), degraded);
-        *heartbeat = Some(Heartbeat { cursor, token, degraded, message: message.clone() });
+        let message = encode.heartbeat(Some((at, &token)), staleness);
+        *heartbeat = Some(Heartbeat { at, token, staleness, message: message.clone() });
         Ok(Some(message))
     }
 }

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use crate::domain::bundle::{Activation, ActiveBundle};
+use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
 use crate::domain::command::Watch;
 use crate::domain::digest::Digest;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 
 /// What a subscriber asked to hear of. Subscribers with equal filters share frames.
@@ -25,7 +25,7 @@ pub(super) struct Filter {
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotEnd<'a> {
     /// Where the log stood.
-    pub cursor: Cursor,
+    pub head: Head,
     /// Digest of the whole active set there.
     pub set_digest: &'a Digest,
     /// The checkpoint that signs both.
@@ -41,7 +41,7 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
     fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes;
 
     /// A sign of life: of a cursor with its checkpoint, or of a stream that is ahead of this replica.
-    fn heartbeat(&self, at: Option<(Cursor, &str)>, degraded: bool) -> Bytes;
+    fn heartbeat(&self, at: Option<(Position, &str)>, staleness: Staleness) -> Bytes;
 }
 
 impl Filter {

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::checkpoints::Checkpoints;
 use super::frame::Frame;
 use super::pages::{Page, Pages};
+use super::positions::{Positions, Recent, resume_point_gone};
 use super::pulse::Pulses;
 use super::read::Read;
 use super::ring::{After, Ring};
 use super::source::Source;
 use super::view::{Active, View};
 use crate::domain::Result;
-use crate::domain::bundle::{Activation, ActiveBundle};
-use crate::domain::event::{Cursor, Head};
+use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
+use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
@@ -25,6 +26,7 @@ pub struct Feed {
     source: Source,
     state: Mutex<State>,
     pages: Pages,
+    positions: Positions,
     checkpoints: Checkpoints,
     pulses: Pulses,
 }
@@ -37,6 +39,7 @@ struct State {
     /// Made when somebody asks, dropped when the head moves.
     view: Option<Arc<View>>,
     ring: Ring,
+    recent: Recent,
 }
 
 /// How sure a replica is that what it holds is the newest.
@@ -57,6 +60,20 @@ pub enum Look {
     Unanswered,
     /// What is there does not follow what was read: it lost its end, or does not verify.
     Broken,
+    /// The store is in doubt: what was verified goes on, and nothing is called fresh.
+    InDoubt,
+}
+
+impl Look {
+    /// What an answer made after it has to say of itself.
+    #[must_use]
+    pub fn staleness(self) -> Staleness {
+        match self {
+            Self::Level => Staleness::default(),
+            Self::Unanswered | Self::Broken => Staleness { degraded: true, in_doubt: false },
+            Self::InDoubt => Staleness { degraded: false, in_doubt: true },
+        }
+    }
 }
 
 impl Feed {
@@ -70,11 +87,13 @@ impl Feed {
     ) -> Self {
         let freshness = Freshness { checked, last_look: Look::Level };
         let ring = Ring::new(head.cursor, ring_capacity);
+        let recent = Recent::new(head);
         Self {
             namespace,
             source,
-            state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring }),
+            state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring, recent }),
             pages: Pages::default(),
+            positions: Positions::default(),
             checkpoints: Checkpoints::default(),
             pulses: Pulses::new(head.cursor),
         }
@@ -113,9 +132,30 @@ impl Feed {
     }
 
     /// What comes after a place, and the head that answer belongs to: read apart, an activation could slip between.
-    pub(super) fn after(&self, at: Cursor) -> (After, Cursor) {
+    pub(super) fn after(&self, at: Cursor) -> (After, Head) {
         let state = self.state();
-        (state.ring.after(at), state.head.cursor)
+        (state.ring.after(at), state.head)
+    }
+
+    /// Checks that the event a position names is the one that stands there; nothing when it names none, or is ahead of this
+    /// replica.
+    ///
+    /// # Errors
+    /// `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    pub async fn check(&self, position: Position) -> Result<()> {
+        let Position { cursor, event: Some(named) } = position else { return Ok(()) };
+        let (head, recent) = {
+            let state = self.state();
+            (state.head, state.recent.get(cursor))
+        };
+        if cursor > head.cursor {
+            return Ok(());
+        }
+        let found = match recent {
+            Some(found) => Some(found),
+            None => self.positions.read(&self.source, &self.namespace, cursor).await?,
+        };
+        if found == Some(named) { Ok(()) } else { Err(resume_point_gone(cursor, head.cursor.epoch)) }
     }
 
     /// The page of the log with what comes after a place behind the ring.
@@ -153,12 +193,14 @@ impl Feed {
 
     /// Takes in what the tailer read: all of it, then one wake.
     pub(super) fn advance(&self, read: Read) {
-        let Read { activations, end: head, raised } = read;
+        let Read { events, activations, end: head, raised } = read;
         {
             let mut state = self.state();
             state.view = None;
             // It leads on from what was verified before: who waits for that need not wait for the look to end.
-            state.freshness.last_look = Look::Level;
+            if state.freshness.last_look != Look::InDoubt {
+                state.freshness.last_look = Look::Level;
+            }
             if let Some(raised) = raised {
                 state.ring.raise(raised);
             }
@@ -167,6 +209,7 @@ impl Feed {
                 take_in(Arc::make_mut(&mut state.active), &activation);
                 state.ring.push(Arc::new(Frame::new(activation)));
             }
+            state.recent.extend(events);
             state.head = head;
         }
         self.pulses.moved(head.cursor);
@@ -181,6 +224,7 @@ impl Feed {
             state.head = head;
             state.view = None;
             state.ring.reset(head.cursor);
+            state.recent = Recent::new(head);
         }
         self.pulses.moved(head.cursor);
     }

@@ -8,7 +8,7 @@ use super::encode::Filter;
 use super::source::Source;
 use super::verify::Trusted;
 use crate::domain::bundle::Activation;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Head};
 use crate::domain::limits::ACTIVATION_TARGETS_MAX;
 use crate::domain::name::NamespaceId;
 
@@ -48,6 +48,11 @@ impl Frame {
 
     pub(super) fn cursor(&self) -> Cursor {
         self.activation.cursor
+    }
+
+    /// The event it tells of.
+    pub(super) fn head(&self) -> Head {
+        Head { cursor: self.activation.cursor, hash: self.activation.event_hash }
     }
 
     /// Whether it may still be told: nothing in it is by a key that was revoked since.
@@ -94,9 +99,10 @@ impl Frame {
     }
 
     fn selected(&self, filter: &Filter) -> Activation {
-        let Activation { cursor, statement, bundles, tombstones } = &self.activation;
+        let Activation { cursor, event_hash, statement, bundles, tombstones } = &self.activation;
         Activation {
             cursor: *cursor,
+            event_hash: *event_hash,
             statement: Arc::clone(statement),
             bundles: bundles.iter().filter(|each| filter.wants(&each.version.policy.policy)).cloned().collect(),
             tombstones: tombstones.iter().filter(|policy| filter.wants(policy)).cloned().collect(),

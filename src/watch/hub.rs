@@ -15,6 +15,7 @@ use super::source::Source;
 use super::subscription::Subscription;
 use super::verify::Proof;
 use super::view::View;
+use crate::domain::bundle::Staleness;
 use crate::domain::command::Watch;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Cursor, Head};
@@ -25,6 +26,9 @@ use crate::store::Store;
 
 /// How long a read waits until its replica has read what was committed before it.
 const LEVEL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// When a feed was compared with the database that never was.
+const NEVER: Micros = Micros(0);
 
 /// Opens watches, answers what is in force, and holds what the tailer fills.
 #[derive(Debug)]
@@ -43,17 +47,19 @@ pub struct Hub {
 type Feeds = BTreeMap<NamespaceId, Arc<OnceCell<Arc<Feed>>>>;
 
 /// How far a replica had read a log at some moment; nothing when it has no feed of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadUpTo(Option<Cursor>);
+#[derive(Debug)]
+pub struct ReadUpTo {
+    store: Store,
+    read: Option<Cursor>,
+}
 
 impl ReadUpTo {
-    /// A log whose end, read later, is before what had been read lost its end: a restored backup, or a hand in the
-    /// database.
-    ///
-    /// # Errors
-    /// `DATA_LOSS`.
-    pub fn check(self, namespace: &NamespaceId, end: Cursor) -> Result<()> {
-        if self.0 <= Some(end) { Ok(()) } else { Err(lost_its_end(namespace)) }
+    /// Puts the store in doubt when a log ends before what had been read of it: a restored backup, or a hand in the database.
+    /// Reads go on; a write checks the doubt before it commits.
+    pub fn compare(self, namespace: &NamespaceId, end: Cursor) {
+        if let Some(read) = self.read.filter(|read| *read > end) {
+            self.store.ends_before(namespace, end, read);
+        }
     }
 }
 
@@ -65,8 +71,8 @@ pub struct InForce {
     pub view: Arc<View>,
     /// When it was compared with the database last.
     pub checked: Micros,
-    /// Whether the database did not answer.
-    pub degraded: bool,
+    /// Why something newer may exist.
+    pub staleness: Staleness,
 }
 
 impl Hub {
@@ -113,7 +119,8 @@ impl Hub {
     }
 
     async fn read(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
-        let now = self.now();
+        // In doubt nothing was ever known to be the newest: the Unix epoch makes every checkpoint of it one that has expired.
+        let now = if self.source.store.doubt().is_some() { NEVER } else { self.now() };
         let tx = self.source.store.read().await?;
         let found = tx.namespace(namespace).await?;
         let head = Head { cursor: found.cursor, hash: found.head_hash };
@@ -128,7 +135,8 @@ impl Hub {
 
     /// How far this replica has read a log. Ask before the transaction that reads or writes it.
     pub fn read_up_to(&self, namespace: &NamespaceId) -> ReadUpTo {
-        ReadUpTo(self.existing(namespace).map(|feed| feed.head().cursor))
+        let read = self.existing(namespace).map(|feed| feed.head().cursor);
+        ReadUpTo { store: self.source.store.clone(), read }
     }
 
     /// Opens a watch.
@@ -136,7 +144,8 @@ impl Hub {
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
     pub async fn subscribe(&self, watch: &Watch) -> Result<Subscription> {
-        let subscription = Subscription::open(self.feed(&watch.namespace).await?, watch)?;
+        let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch)?;
+        subscription.check_resume_point().await?;
         if planted(Defect::SnapshotThenSubscribe) {
             self.read_index.head(&watch.namespace, &self.source.counts).await?;
         }
@@ -150,30 +159,37 @@ impl Hub {
     pub async fn in_force(&self, namespace: &NamespaceId) -> Result<InForce> {
         let feed = self.feed(namespace).await?;
         if planted(Defect::CachedGetActive) {
-            return Ok(in_force(&feed, false));
+            return Ok(in_force(&feed, Staleness::default()));
+        }
+        if self.source.store.doubt().is_some() {
+            return Ok(in_force(&feed, Look::InDoubt.staleness()));
         }
         // Before the head is asked for: what was read by then must be in the log.
         let read = feed.head().cursor;
         let needed = match self.committed_before(namespace).await {
             Ok(needed) => needed,
             // Fail static: what was verified is served on, and says of itself how old it is (G17).
-            Err(error) if error.reason.is_of_the_database() => return Ok(in_force(&feed, true)),
+            Err(error) if error.reason.is_of_the_database() => {
+                return Ok(in_force(&feed, Look::Unanswered.staleness()));
+            }
             Err(error) => return Err(error),
         };
         if needed < read && !self.source.store.is_sole_writer() {
-            return Err(lost_its_end(namespace));
+            // The look at the head put the store in doubt: what was verified goes on (G1b).
+            return Ok(in_force(&feed, Look::InDoubt.staleness()));
         }
         if feed.head().cursor < needed {
             self.wake();
             let mut moved = feed.pulses().listen();
             let level = tokio::time::timeout(LEVEL_TIMEOUT, moved.wait_for(|pulse| pulse.head >= needed)).await;
             if level.is_err() && feed.freshness().last_look != Look::Broken {
-                return Ok(in_force(&feed, true));
+                return Ok(in_force(&feed, Look::Unanswered.staleness()));
             }
         }
         match feed.freshness().last_look {
             Look::Broken => Err(lost_its_end(namespace)),
-            _ => Ok(in_force(&feed, false)),
+            Look::InDoubt => Ok(in_force(&feed, Look::InDoubt.staleness())),
+            Look::Level | Look::Unanswered => Ok(in_force(&feed, Staleness::default())),
         }
     }
 
@@ -245,9 +261,9 @@ impl Hub {
     }
 }
 
-fn in_force(feed: &Feed, degraded: bool) -> InForce {
+fn in_force(feed: &Feed, staleness: Staleness) -> InForce {
     let (view, Freshness { checked, .. }) = feed.view();
-    InForce { view, checked, degraded }
+    InForce { view, checked, staleness }
 }
 
 fn lost_its_end(namespace: &NamespaceId) -> Error {

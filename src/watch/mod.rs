@@ -12,6 +12,7 @@ mod frame;
 mod hub;
 mod leases;
 mod pages;
+mod positions;
 mod pulse;
 mod read;
 mod read_index;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::frame::Frame;
+use super::positions::resume_point_gone;
 use super::read::read_on;
 use super::source::Source;
-use super::subscription::resume_point_gone;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};

@@ -26,6 +26,8 @@ const _: () = assert!(PAGE_SMALL_CONTENTS * CONTENT_MAX_BYTES <= PAGE_CONTENT_MA
 /// Events in a row, as frames of those that moved pointers.
 #[derive(Debug)]
 pub(super) struct Read {
+    /// Every event that was read, in order.
+    pub(super) events: Vec<Head>,
     pub(super) activations: Vec<Activation>,
     /// The last event that was read.
     pub(super) end: Head,
@@ -56,17 +58,18 @@ pub(super) async fn read_on(tx: &ReadTx, verify: &dyn Verify, namespace: &Namesp
     for event in tx.events_after(namespace, from, limit).await? {
         let payload = verify.event(&event)?;
         check_follows(&event, payload.kind, end)?;
-        end = Head { cursor: event.cursor, hash: event.hash };
+        end = event.head();
         if payload.kind == EventKind::BumpEpoch {
             raises.push(event.cursor);
         }
         read.push((event, payload.changes));
     }
     fit(tx, namespace, &mut read).await?;
-    let end = read.last().map_or(head, |(event, _)| Head { cursor: event.cursor, hash: event.hash });
+    let events: Vec<Head> = read.iter().map(|(event, _)| event.head()).collect();
+    let end = events.last().copied().unwrap_or(head);
     read.retain(|(_, changes)| !changes.is_empty());
     let raised = raises.into_iter().rfind(|raised| *raised <= end.cursor);
-    Ok(Read { activations: activations(tx, verify, namespace, read).await?, end, raised })
+    Ok(Read { events, activations: activations(tx, verify, namespace, read).await?, end, raised })
 }
 
 /// Cuts what was read before the first activation whose content would be too much, the very first excepted.
@@ -136,6 +139,7 @@ fn bundles(verify: &dyn Verify, rows: Vec<(Version, Bytes)>) -> Result<Bundles> 
 fn activation(event: &Event, changes: &[PointerChange], bundles: &Bundles) -> Result<Activation> {
     let mut activation = Activation {
         cursor: event.cursor,
+        event_hash: event.hash,
         statement: event.statement.as_str().into(),
         bundles: Vec::new(),
         tombstones: Vec::new(),

@@ -9,12 +9,13 @@ use super::encode::Filter;
 use super::feed::{Feed, Freshness};
 use super::frame::Frame;
 use super::pages::Page;
+use super::positions::resume_point_gone;
 use super::pulse::Pulse;
 use super::ring::After;
 use super::view::{Snapshot, View};
 use crate::domain::command::Watch;
 use crate::domain::defect::{Defect, planted};
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
@@ -27,7 +28,9 @@ pub struct Subscription {
     /// Where it began: at its resume point, or with its snapshot.
     since: Cursor,
     /// Everything up to here was taken; `None` until the snapshot was.
-    cursor: Option<Cursor>,
+    at: Option<Position>,
+    /// Whether it is not known yet that the event at its resume point is the one it was: this replica had not read so far.
+    is_unproven: bool,
     /// The snapshot that is being taken.
     snapshot: Option<Taking>,
     /// The page of the log that is being taken, for a subscriber behind the ring.
@@ -62,28 +65,41 @@ impl Subscription {
         // A stream that resumes at the head says so right away; a snapshot brings its own checkpoint.
         let beats = pulses.borrow().beats.wrapping_sub(u64::from(watch.resume.is_some()));
         let epoch = feed.head().cursor.epoch;
-        if let Some(resume) = watch.resume
-            && resume.epoch != epoch
+        if let Some(Position { cursor, .. }) = watch.resume
+            && cursor.epoch != epoch
         {
-            return Err(resume_point_gone(resume, epoch));
+            return Err(resume_point_gone(cursor, epoch));
         }
         let filter = Arc::new(Filter::of(watch));
-        let (latest, since) = (watch.latest, watch.resume.unwrap_or_default());
-        let (mut cursor, mut snapshot) = (watch.resume, None);
+        let (latest, since) = (watch.latest, watch.resume.map(|at| at.cursor).unwrap_or_default());
+        let (mut at, mut snapshot) = (watch.resume, None);
+        let is_unproven = at.is_some_and(|at| at.event.is_some());
         if planted(Defect::ResumeOffByOne) {
-            cursor = cursor.map(|at| Cursor { revision: at.revision + 1, ..at });
-        } else if planted(Defect::SnapshotThenSubscribe) && cursor.is_none() {
+            at = at.map(|at| Cursor { revision: at.cursor.revision + 1, ..at.cursor }.into());
+        } else if planted(Defect::SnapshotThenSubscribe) && at.is_none() {
             let (view, Freshness { checked, .. }) = feed.view();
             snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
         }
-        Ok(Self { feed, filter, latest, since, cursor, snapshot, page: None, pulses, beats })
+        Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats })
+    }
+
+    /// Checks once that the event at the resume point is the one it was, as soon as this replica has read so far.
+    ///
+    /// # Errors
+    /// `RESUME_POINT_GONE`, `DATABASE_UNAVAILABLE`.
+    pub(super) async fn check_resume_point(&mut self) -> Result<()> {
+        if let Some(at) = self.at.filter(|at| self.is_unproven && at.cursor <= self.feed.head().cursor) {
+            self.feed.check(at).await?;
+            self.is_unproven = false;
+        }
+        Ok(())
     }
 
     /// Where it can go on: everything up to here was taken. `None` before its snapshot was, and for a stream that is ahead
     /// of this replica: its place is its own word.
     #[must_use]
-    pub fn resume_point(&self) -> Option<Cursor> {
-        self.cursor.filter(|cursor| *cursor <= self.feed.head().cursor)
+    pub fn resume_point(&self) -> Option<Position> {
+        self.at.filter(|at| at.cursor <= self.feed.head().cursor)
     }
 
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
@@ -93,25 +109,28 @@ impl Subscription {
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
+        if self.is_unproven {
+            Box::pin(self.check_resume_point()).await?;
+        }
         loop {
-            if self.snapshot.is_some() || self.cursor.is_none() {
+            if self.snapshot.is_some() || self.at.is_none() {
                 return match self.part() {
                     Err(error) if error.reason == Reason::KeyStateWrong => Box::pin(self.signed_again(error)).await,
                     part => part.map(Step::Message),
                 };
             }
-            let Some(at) = self.cursor else { continue };
+            let Some(at) = self.at else { continue };
             let frame = match self.paged(at) {
                 Some(frame) => frame,
-                None => match self.feed.after(self.cursor.unwrap_or(at)) {
+                None => match self.feed.after(self.at.unwrap_or(at).cursor) {
                     (After::Next(frame), _) => frame,
                     (After::Level, head) => {
                         // Events that moved nothing are passed over; a cursor ahead of the head stays.
-                        self.cursor = self.cursor.max(Some(head));
+                        self.pass_over(head);
                         return Ok(Step::Level);
                     }
                     (After::Behind, head) if !self.latest && planted(Defect::DropOnFull) => {
-                        self.cursor = Some(head);
+                        self.at = Some(head.into());
                         continue;
                     }
                     (After::Behind, _) if !self.latest => {
@@ -120,7 +139,7 @@ impl Subscription {
                         continue;
                     }
                     (After::Behind | After::EpochBefore, _) => {
-                        self.cursor = None;
+                        self.at = None;
                         continue;
                     }
                 },
@@ -128,10 +147,10 @@ impl Subscription {
             let source = self.feed.source();
             if !frame.is_trusted(source) {
                 // Nobody would take it: what is in force now takes its place.
-                (self.cursor, self.page) = (None, None);
+                (self.at, self.page) = (None, None);
                 continue;
             }
-            self.cursor = Some(frame.cursor());
+            self.at = Some(frame.head().into());
             if let Some(message) = frame.message(self.feed.namespace(), &self.filter, source) {
                 source.counts.messages_taken.add();
                 return Ok(Step::Message(message));
@@ -141,21 +160,29 @@ impl Subscription {
 
     /// The next frame of the page at hand. A page that was taken whole is let go; past its last events too, which moved
     /// nothing.
-    fn paged(&mut self, at: Cursor) -> Option<Arc<Frame>> {
+    fn paged(&mut self, at: Position) -> Option<Arc<Frame>> {
         let page = self.page.as_ref()?;
-        if let Some(frame) = page.after(at) {
+        if let Some(frame) = page.after(at.cursor) {
             return Some(Arc::clone(frame));
         }
-        self.cursor = Some(at.max(page.end.cursor));
+        let end = page.end;
         // Kept while the ring is not reached: its end is what the next page must follow.
-        if !matches!(self.feed.after(page.end.cursor), (After::Behind, _)) {
+        if !matches!(self.feed.after(end.cursor), (After::Behind, _)) {
             self.page = None;
         }
+        self.pass_over(end);
         None
     }
 
+    /// Moves on to an end of what was read, past events that moved no pointer.
+    fn pass_over(&mut self, end: Head) {
+        if self.at.is_none_or(|at| at.cursor < end.cursor) {
+            self.at = Some(end.into());
+        }
+    }
+
     async fn read_page(&mut self) -> Result<()> {
-        let at = self.cursor.unwrap_or_default();
+        let at = self.at.map(|at| at.cursor).unwrap_or_default();
         let known = self.page.take().map(|page| page.end).filter(|end| end.cursor == at);
         self.page = Some(self.feed.page(at, known).await?);
         Ok(())
@@ -185,9 +212,9 @@ impl Subscription {
         let checkpoint = self.feed.checkpoint(&taking.view, checked)?;
         let message = taking.snapshot.last(&taking.view, &checkpoint, source);
         self.since = taking.view.head().cursor;
-        self.cursor = Some(self.since);
+        self.at = Some(taking.view.head().into());
         if planted(Defect::SnapshotThenSubscribe) {
-            self.cursor = Some(self.feed.head().cursor);
+            self.at = Some(self.feed.head().into());
         }
         (self.snapshot, self.page) = (None, None);
         Ok(message)
@@ -211,7 +238,7 @@ impl Subscription {
     pub fn give_up(&self) {
         self.feed.source().counts.streams_given_up.add();
         let namespace = self.feed.namespace();
-        tracing::info!(%namespace, resume = ?self.cursor, "closed a watch whose reader took nothing");
+        tracing::info!(%namespace, resume = ?self.at.map(|at| at.cursor), "closed a watch whose reader took nothing");
     }
 
     /// Waits until the head has moved since the last step, or it is this stream's turn to beat.
@@ -229,26 +256,15 @@ impl Subscription {
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&mut self) -> Result<Option<Bytes>> {
         let beats = self.pulses.borrow().beats;
-        let Some(mut cursor) = self.cursor.filter(|_| beats != self.beats) else { return Ok(None) };
+        let Some(mut at) = self.at.filter(|_| beats != self.beats) else { return Ok(None) };
         if planted(Defect::HeartbeatAhead) {
-            cursor = self.feed.head().cursor;
+            at = self.feed.head().into();
         }
-        let heartbeat = self.feed.heartbeat(self.since, cursor)?;
+        let heartbeat = self.feed.heartbeat(self.since, at)?;
         if heartbeat.is_some() {
             self.beats = beats;
             self.feed.source().counts.messages_taken.add();
         }
         Ok(heartbeat)
     }
-}
-
-/// No stream can begin there: the log has no such place, or has it no more.
-pub(super) fn resume_point_gone(resume: Cursor, epoch: i64) -> Error {
-    Error::new(
-        Reason::ResumePointGone,
-        format!("no stream can go on from epoch {} revision {}; watch without resume", resume.epoch, resume.revision),
-    )
-    .with("resume_epoch", resume.epoch)
-    .with("resume_revision", resume.revision)
-    .with("current_epoch", epoch)
 }

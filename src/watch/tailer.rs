@@ -50,6 +50,8 @@ impl Hub {
             // What was read before it gave up stays read: feeds advance page by page, and the next one has its turn.
             let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied()));
             let look = match followed.await {
+                // What follows is verified and told; whether it is the newest, an operator has to say.
+                Ok(Ok(())) if self.source().store.doubt().is_some() => Look::InDoubt,
                 Ok(Ok(())) => Look::Level,
                 Err(_) => {
                     tracing::error!(%namespace, "failed to follow a log in time; going on with the others");
@@ -57,7 +59,12 @@ impl Hub {
                 }
                 Ok(Err(error)) => {
                     tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
-                    if error.reason == Reason::DataLoss { Look::Broken } else { Look::Unanswered }
+                    match error.reason {
+                        // A log that lost its end, as the store knows.
+                        Reason::DataLoss if self.source().store.doubt().is_some() => Look::InDoubt,
+                        Reason::DataLoss => Look::Broken,
+                        _ => Look::Unanswered,
+                    }
                 }
             };
             feed.looked(look, now);

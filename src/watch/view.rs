@@ -177,7 +177,7 @@ impl Snapshot {
         {
             return message.clone();
         }
-        let end = SnapshotEnd { cursor: view.head.cursor, set_digest: view.digest(&*source.proof), checkpoint };
+        let end = SnapshotEnd { head: view.head, set_digest: view.digest(&*source.proof), checkpoint };
         let bundles = self.bundles_of(self.parts.len() - 1);
         source.counts.snapshot_parts_written.add();
         let message = source.encode.snapshot_part(bundles, self.metadata_only, Some(end));

@@ -103,7 +103,7 @@ impl Caller {
 }
 
 /// One try, ended after [`TRY_MAX`].
-async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<Response<T>, ClientError> {
+pub async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<Response<T>, ClientError> {
     match tokio::time::timeout(TRY_MAX, call).await {
         Ok(answer) => answer.map_err(ClientError::from),
         Err(_) => Err(ClientError::from(Status::deadline_exceeded("the caller gave up"))),

@@ -5,7 +5,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,24 @@ impl Postgres {
         }
     }
 
+    /// Kills all of it, and copies its data directory.
+    ///
+    /// # Errors
+    /// When the copy can't be made.
+    pub fn copy_when_killed(&self) -> Result<(), String> {
+        self.kill();
+        copy_directory(&self.data, &self.data.with_file_name("kept"))
+    }
+
+    /// Kills all of it, and puts the copy in place of its data directory.
+    ///
+    /// # Errors
+    /// When the copy can't be put there.
+    pub fn put_copy_back(&self) -> Result<(), String> {
+        self.kill();
+        copy_directory(&self.data.with_file_name("kept"), &self.data)
+    }
+
     /// The postmaster first, then its children.
     fn processes(&self) -> Vec<u32> {
         let Some(postmaster) = postmaster(&self.data) else { return Vec::new() };
@@ -107,6 +125,16 @@ impl Postgres {
         };
         [postmaster].into_iter().chain(ids.filter(child)).collect()
     }
+}
+
+/// Replaces a directory with a copy of another, owners and modes as they are. Without the file that names a postmaster.
+fn copy_directory(from: &Path, to: &Path) -> Result<(), String> {
+    if to.exists() {
+        fs::remove_dir_all(to).map_err(|error| error.to_string())?;
+    }
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status().map_err(|error| error.to_string())?;
+    let _ = fs::remove_file(to.join("postmaster.pid"));
+    if copied.success() { Ok(()) } else { Err(format!("failed to copy {}", from.display())) }
 }
 
 fn postmaster(data: &std::path::Path) -> Option<u32> {

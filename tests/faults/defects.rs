@@ -4,13 +4,20 @@
 
 use std::time::Instant;
 
-use super::plan::{self, Database, Fault, Plan};
+use super::fault::{Database, DiskError, Fault};
+use super::plan::{self, Plan};
 use super::schedule::Lane;
 use super::settings::Settings;
 use super::summary::Summary;
 
+/// Schedules in a row that must each catch a defect that no race hides.
+const EVERY_SEED: u64 = 12;
+
 /// Whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
 fn concerns(defect: &str, plan: &Plan) -> bool {
+    if plan.loses_reads() {
+        return false;
+    }
     let strikes = |wanted: fn(&Fault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
     match defect {
         "revision-from-sequence" => plan.database == Database::Postgres,
@@ -20,6 +27,12 @@ fn concerns(defect: &str, plan: &Plan) -> bool {
         "no-idempotency" => {
             strikes(|fault| matches!(fault, Fault::LoseCommitAnswer(_) | Fault::Reset(_) | Fault::Cut(_)))
         }
+        // A connection that ends of age takes the silence with it.
+        "transaction-left-open" => strikes(|fault| match fault {
+            Fault::Disk { error, .. } => *error != DiskError::Truncate,
+            _ => false,
+        }),
+        "frozen-stream" => plan.connection_age_ms.is_none() && plan.watchers.iter().any(|watcher| !watcher.probe),
         "drop-on-full" => plan.ring_events < 100 && plan.watchers.iter().any(|watcher| !watcher.latest),
         "cached-get-active" => plan.replicas > 1,
         _ => plan.watchers.iter().any(|watcher| !watcher.latest),
@@ -30,13 +43,22 @@ fn concerns(defect: &str, plan: &Plan) -> bool {
 fn expected(defect: &str) -> &'static [&'static str] {
     match defect {
         "revision-from-sequence" => &["log"],
-        "sqlite-normal" | "postgres-commit-off" | "no-idempotency" | "unknown-is-failed" => &["ledger"],
+        "sqlite-normal" | "postgres-commit-off" | "no-idempotency" | "unknown-is-failed" | "transaction-left-open" => {
+            &["ledger"]
+        }
         "cached-get-active" => &["linearizable"],
+        "frozen-stream" => &["live: no stream falls silent"],
         _ => &["streams", "converged"],
     }
 }
 
+/// How many schedules in a row must all catch a defect; one for those that need a race.
+fn in_a_row(defect: &str, settings: &Settings) -> u64 {
+    if defect == "frozen-stream" { (settings.defect_seeds / 2).clamp(1, EVERY_SEED) } else { 1 }
+}
+
 /// A defect that was caught.
+#[derive(Clone)]
 struct Caught {
     seed: u64,
     schedules: u64,
@@ -46,10 +68,11 @@ struct Caught {
 
 async fn hunt(defect: &str, settings: &Settings, lane: &Lane) -> Option<Caught> {
     let summary = Summary::default();
-    let mut schedules = 0;
+    let (mut schedules, mut in_a_row_now) = (0, 0);
+    let wanted = in_a_row(defect, settings);
     let mut seed = settings.seed;
     while schedules < settings.defect_seeds {
-        let plan = plan::plan(seed);
+        let plan = plan::plan(seed, settings.full);
         seed += 1;
         if !concerns(defect, &plan) {
             continue;
@@ -58,7 +81,20 @@ async fn hunt(defect: &str, settings: &Settings, lane: &Lane) -> Option<Caught> 
         let verdict = lane.run(&plan, Some(defect), &summary).await;
         verdict.directory.iter().for_each(|directory| super::world::remove(directory));
         let proper = |(name, _): &(String, Vec<String>)| expected(defect).iter().any(|room| name.starts_with(room));
-        let Some((validator, said)) = verdict.violations.into_iter().find(proper) else { continue };
+        if wanted > 1 && !verdict.defect_acted {
+            continue;
+        }
+        let Some((validator, said)) = verdict.violations.into_iter().find(proper) else {
+            if wanted > 1 {
+                println!("seed {} met {defect} and let it pass", plan.seed);
+                return None;
+            }
+            continue;
+        };
+        in_a_row_now += 1;
+        if in_a_row_now < wanted {
+            continue;
+        }
         // What objects to a server that is whole, too, has caught something else.
         let whole = lane.run(&plan, None, &summary).await;
         whole.directory.iter().for_each(|directory| super::world::remove(directory));

@@ -5,18 +5,36 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::check::record::Drain;
-use super::plan::{Fault, Step, THROTTLE_BYTES_PER_SECOND};
+use super::disk_error::{EIO, ENOSPC, FailingDisk, Operation};
+use super::fault::{DiskError, FILES_LEFT, Fault, Link, MEMORY_LEFT_BYTES, THROTTLE_BYTES_PER_SECOND};
+use super::plan::Step;
 use super::proxy::{Ending, Mode};
 use super::recorder::Recorder;
+use super::restore;
+use super::server;
 use super::storm;
 use super::stuck;
 use super::world::{DRAIN_MAX_MS, END_MAX_MS, World};
 
 /// How long a COMMIT is waited for that shall be lost.
 const COMMIT_WAIT: Duration = Duration::from_secs(2);
+/// How long the calls are waited for that shall fail.
+const DISK_WAIT: Duration = Duration::from_secs(2);
+/// What lasts longer is waited for, instead of going on beside the writers until the end of the schedule.
+const LONG_HOLD: Duration = Duration::from_secs(5);
+/// The files of SQLite whose calls fail: the database and its write-ahead log.
+const DISK_FILES: [&str; 2] = ["policyhub.db", "policyhub.db-wal"];
 
-/// Strikes. Answers whether it struck: a COMMIT that nobody sent can't be lost.
+/// Strikes, and notes for how long it is in force. Answers whether it struck: a COMMIT that nobody sent can't be lost.
 pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
+    let (place, replica) = step.fault.disturbs();
+    let trouble = recorder.begin_trouble(place, replica);
+    let struck = inflict(world, step, recorder).await;
+    recorder.end_trouble(trouble, Duration::from_millis(step.hold_ms));
+    struck
+}
+
+async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
     let hold = Duration::from_millis(step.hold_ms);
     match step.fault {
         Fault::KillServer(replica) => {
@@ -30,20 +48,40 @@ pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool
             world.servers[replica].signal("CONT");
         }
         Fault::DrainServer(replica) => drain(world, replica, recorder).await,
+        Fault::Upgrade(replica) => {
+            world.servers[replica].runs_from_now_on(server::binary());
+            drain(world, replica, recorder).await;
+        }
         Fault::PowerCut => {
             world.servers[0].kill();
-            match world.disk.as_ref().map(|disk| (disk.was_synced(), disk.cut())) {
+            match world.disk.as_ref().map(|(disk, _)| (disk.was_synced(), disk.cut())) {
                 Some((true, Ok(_))) => {}
                 other => recorder.overdue(format!("the power cut was none: {other:?}")),
             }
             start(world, 0, recorder).await;
         }
+        Fault::Disk { error, first, count } => return disk_fails(world, error, (first, count), hold, recorder).await,
+        Fault::Restore => {
+            let restored = restore::strike(world, hold, recorder).await;
+            return restored.map_err(|said| recorder.overdue(format!("a restore: {said}"))).is_ok();
+        }
         Fault::KillPostgres | Fault::PausePostgres | Fault::TerminateBackends => on_postgres(world, step).await,
         Fault::Cut(link) => world.link(link).end(Ending::Fin),
         Fault::Reset(link) => world.link(link).end(Ending::Reset),
-        Fault::Blackhole(link) => world.link(link).set_for(Mode::Blackhole, hold),
-        Fault::Delay(link, ms) => world.link(link).set_for(Mode::Delay(Duration::from_millis(ms)), hold),
-        Fault::Throttle(link) => world.link(link).set_for(Mode::Throttle(THROTTLE_BYTES_PER_SECOND), hold),
+        Fault::Blackhole(link) => hurt(world, link, Mode::Blackhole, hold).await,
+        Fault::BlackholeUp(link) => hurt(world, link, Mode::BlackholeUp, hold).await,
+        Fault::BlackholeDown(link) => hurt(world, link, Mode::BlackholeDown, hold).await,
+        Fault::Delay(link, ms) => hurt(world, link, Mode::Delay(Duration::from_millis(ms)), hold).await,
+        Fault::Throttle(link) => hurt(world, link, Mode::Throttle(THROTTLE_BYTES_PER_SECOND), hold).await,
+        Fault::ClockJump(replica, seconds) => {
+            let jump =
+                |seconds| world.clocks[replica].set(seconds).map_err(|error| recorder.overdue(error.to_string()));
+            let jumped = jump(seconds).is_ok();
+            sleep(hold).await;
+            return jump(0).is_ok() && jumped;
+        }
+        Fault::FewFiles(replica) => return squeeze(world, replica, Squeezed::Files, hold, recorder).await,
+        Fault::LittleMemory(replica) => return squeeze(world, replica, Squeezed::Memory, hold, recorder).await,
         Fault::LoseCommit(replica) => return lose(world, replica, Mode::LoseCommit).await,
         Fault::LoseCommitAnswer(replica) => return lose(world, replica, Mode::LoseCommitAnswer).await,
         Fault::Storm(streams) => storm::strike(world, streams, recorder).await,
@@ -54,7 +92,46 @@ pub async fn strike(world: &mut World, step: &Step, recorder: &Recorder) -> bool
     true
 }
 
+/// A link is hurt while the schedule goes on, but when that lasts too long for it.
+async fn hurt(world: &World, link: Link, mode: Mode, hold: Duration) {
+    world.link(link).set_for(mode, hold);
+    if hold > LONG_HOLD {
+        sleep(hold).await;
+    }
+}
+
+/// What a server has little of.
+enum Squeezed {
+    Files,
+    Memory,
+}
+
+/// A server may have little more than it has, for a while. One that dies of it starts again. Answers whether it was told.
+async fn squeeze(world: &mut World, replica: usize, of: Squeezed, hold: Duration, recorder: &Recorder) -> bool {
+    let server = &mut world.servers[replica];
+    let limited = match of {
+        Squeezed::Files => server.open_files().map(|open| ("nofile", open + FILES_LEFT)),
+        Squeezed::Memory => server.address_space_bytes().map(|taken| ("as", taken + MEMORY_LEFT_BYTES)),
+    };
+    let Some((limit, most)) = limited else { return false };
+    let before = server.limit(limit, &most.to_string());
+    sleep(hold).await;
+    let Some(before) = before else { return false };
+    if !server.runs() {
+        // Memory that nobody gives ends a process; files are another matter.
+        if limit != "as" {
+            recorder.overdue(format!("replica {replica} ended when it could not open a file"));
+        }
+        start(world, replica, recorder).await;
+    } else if server.limit(limit, &before).is_none() {
+        recorder.overdue(format!("the limit `{limit}` of replica {replica} could not be lifted"));
+    }
+    true
+}
+
 async fn start(world: &mut World, replica: usize, recorder: &Recorder) {
+    // A server that begins without its database ends at once; whoever runs it would start it until it stays.
+    world.open_database_link(replica);
     if let Err(said) = world.start_server(replica).await {
         recorder.overdue(format!("replica {replica}: {said}"));
     }
@@ -105,4 +182,41 @@ async fn lose(world: &World, replica: usize, mode: Mode) -> bool {
     }
     link.set(Mode::Open);
     link.lost_commits() > before
+}
+
+/// Calls on SQLite's files fail until the fault is over. Answers whether any did.
+async fn disk_fails(
+    world: &mut World,
+    error: DiskError,
+    (first, count): (u32, u32),
+    hold: Duration,
+    recorder: &Recorder,
+) -> bool {
+    let Some(failing) = world.disk.as_ref().map(|(_, failing)| failing) else { return false };
+    let before = failing.failures();
+    let (operation, errno) = match error {
+        DiskError::Write(errno) => (Operation::Write, errno),
+        DiskError::ShortWrite(errno) => (Operation::ShortWrite, errno),
+        DiskError::Sync(errno) => (Operation::Sync, errno),
+        DiskError::Truncate => (Operation::Truncate, EIO),
+        DiskError::Full => (Operation::Write, ENOSPC),
+    };
+    failing.fail(operation, first, count, errno, &DISK_FILES);
+    if error == DiskError::Truncate {
+        drain(world, 0, recorder).await;
+    } else {
+        strikes(failing, before + count.max(1) as usize).await;
+        sleep(hold).await;
+    }
+    let Some((_, failing)) = &world.disk else { return false };
+    failing.heal();
+    failing.failures() > before
+}
+
+/// Waits until so many calls have failed.
+async fn strikes(failing: &FailingDisk, wanted: usize) {
+    let deadline = Instant::now() + DISK_WAIT;
+    while failing.failures() < wanted && Instant::now() < deadline {
+        sleep(Duration::from_millis(2)).await;
+    }
 }

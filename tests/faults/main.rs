@@ -11,9 +11,11 @@
     reason = "all of it is a test: it spawns its own tasks, looks at its own environment, and stops with a message"
 )]
 
+mod background;
 mod calls;
 #[expect(unused_imports, dead_code, reason = "its tests run in a target of their own")]
 mod check;
+mod clock;
 #[path = "../it/harness/faults.rs"]
 #[expect(dead_code, reason = "the integration tests use the rest")]
 mod cluster_faults;
@@ -21,6 +23,10 @@ mod database;
 #[cfg(feature = "planted-defects")]
 mod defects;
 mod dice;
+#[path = "../it/harness/disk_error.rs"]
+#[expect(dead_code, reason = "the integration tests use the rest")]
+mod disk_error;
+mod fault;
 mod inject;
 mod plan;
 #[path = "../it/harness/postgres.rs"]
@@ -30,6 +36,7 @@ mod power_cut;
 mod proxy;
 mod readers;
 mod recorder;
+mod restore;
 mod run;
 mod schedule;
 mod server;
@@ -62,6 +69,11 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let settings = Settings::read();
+    let changed = plan::changed();
+    changed.iter().for_each(|text| println!("PLANS CHANGED: {text}"));
+    if !changed.is_empty() {
+        return ExitCode::FAILURE;
+    }
     let holds = match &settings.defects {
         Some(names) => hunt(&settings, names).await,
         None => run_all(&settings).await,
@@ -84,9 +96,18 @@ async fn hunt(_: &Settings, _: &[String]) -> bool {
 fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
     let feature = if settings.defect.is_some() { " --features planted-defects" } else { "" };
     let defect = settings.defect.as_ref().map(|defect| format!("DEFECT={defect} ")).unwrap_or_default();
-    let command = |variables: String| format!("{variables} {defect}cargo test --test faults{feature}");
+    let full = if settings.full { "FULL=1 " } else { "" };
+    let mixed = if settings.mixed { "OLD_BINARY=… " } else { "" };
+    let command = |variables: String| format!("{full}{mixed}{variables} {defect}cargo test --test faults{feature}");
     let chosen: Vec<Plan> = match settings.schedules {
-        Some(count) => (settings.seed..settings.seed + count).map(plan::plan).collect(),
+        Some(count) => {
+            let plan = |seed| if settings.mixed { plan::mixed(seed) } else { plan::plan(seed, settings.full) };
+            let brings = |plan: &Plan| {
+                let wanted = |fault: &String| plan.steps.iter().any(|step| step.fault.name().contains(fault.as_str()));
+                settings.fault.as_ref().is_none_or(wanted)
+            };
+            (settings.seed..).map(plan).filter(brings).take(usize::try_from(count).expect("fits")).collect()
+        }
         None => plan::small_set(settings.seed),
     };
     let drills = (chosen.len() as u64).div_ceil(SCHEDULES_PER_DRILL).max(1);
@@ -120,6 +141,7 @@ async fn run_all(settings: &Settings) -> bool {
     let plans = Arc::new(Mutex::new(plans));
     let mut lanes = JoinSet::new();
     for _ in 0..settings.lanes {
+        let repeat = settings.repeat;
         let (plans, summary, defect) = (Arc::clone(&plans), Arc::clone(&summary), settings.defect.clone());
         lanes.spawn(async move {
             let lane = Lane::default();
@@ -131,6 +153,10 @@ async fn run_all(settings: &Settings) -> bool {
                     (plan, replay, plans.len())
                 };
                 let verdict = lane.run(&plan, defect.as_deref(), &summary).await;
+                for _ in 1..repeat {
+                    let again = lane.run(&plan, defect.as_deref(), &summary).await;
+                    println!("      {}", schedule::compare(&plan, &verdict, &again));
+                }
                 if verdict.violations.is_empty() {
                     println!("{:>5} left, ok {}", left, verdict.line);
                 } else {
@@ -144,6 +170,11 @@ async fn run_all(settings: &Settings) -> bool {
     while let Some(lane) = lanes.join_next().await {
         failed += lane.expect("a lane");
     }
+    println!(
+        "a seed repeats its plan: faults, their order, after how many acknowledged writes they strike, how long they last,\n\
+         and what each player throws. It does not repeat what concurrent tasks and processes do between two strikes: which\n\
+         write comes first, which call a fault meets. REPEAT=2 says how far two runs of a seed were the same."
+    );
     let missing = summary.print();
     for name in &missing {
         println!("PLANNED AND NEVER DONE: {name}");

@@ -6,92 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::dice::Dice;
+use super::disk_error::{EIO, ENOSPC};
+pub use super::fault::{Database, DiskError, Fault, Link};
 
 /// Replicas of a schedule at most.
 const REPLICAS_MAX: usize = 3;
-/// Bytes a second of a throttled link.
-pub const THROTTLE_BYTES_PER_SECOND: u64 = 16 * 1024;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Database {
-    Sqlite,
-    Postgres,
-}
-
-/// Which wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
-    /// Between all clients and a replica.
-    Clients(usize),
-    /// Between a replica and PostgreSQL.
-    Database(usize),
-}
-
-/// What strikes. What has a length ends by itself or is ended by the schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// kill -9 of a server; it starts again on the same ports.
-    KillServer(usize),
-    /// SIGSTOP of a server, then SIGCONT.
-    PauseServer(usize),
-    /// SIGTERM of a server under load; it starts again.
-    DrainServer(usize),
-    /// kill -9 of every process of PostgreSQL; it starts again.
-    KillPostgres,
-    /// SIGSTOP of every process of PostgreSQL, then SIGCONT.
-    PausePostgres,
-    /// Every connection to the database is ended by PostgreSQL itself.
-    TerminateBackends,
-    /// The machine loses power: what was not synced is gone. SQLite.
-    PowerCut,
-    /// Every connection of a link is closed (FIN).
-    Cut(Link),
-    /// Every connection of a link is reset (RST).
-    Reset(Link),
-    /// A link stays open and carries nothing.
-    Blackhole(Link),
-    /// Every piece comes later by so many milliseconds.
-    Delay(Link, u64),
-    /// A link carries [`THROTTLE_BYTES_PER_SECOND`].
-    Throttle(Link),
-    /// The next COMMIT never reaches PostgreSQL, and its connection is reset.
-    LoseCommit(usize),
-    /// The next COMMIT reaches PostgreSQL, its answer never comes back.
-    LoseCommitAnswer(usize),
-    /// Every one of so many streams is cut at once and comes back.
-    Storm(usize),
-    /// So many readers open a watch and never read.
-    Stuck(usize),
-}
-
-impl Fault {
-    /// Its name in the summary.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::KillServer(_) => "kill -9 server",
-            Self::PauseServer(_) => "SIGSTOP server",
-            Self::DrainServer(_) => "SIGTERM server",
-            Self::KillPostgres => "kill -9 PostgreSQL",
-            Self::PausePostgres => "SIGSTOP PostgreSQL",
-            Self::TerminateBackends => "terminate backends",
-            Self::PowerCut => "power cut",
-            Self::Cut(Link::Clients(_)) => "cut clients",
-            Self::Cut(Link::Database(_)) => "cut database",
-            Self::Reset(Link::Clients(_)) => "reset clients",
-            Self::Reset(Link::Database(_)) => "reset database",
-            Self::Blackhole(Link::Clients(_)) => "blackhole clients",
-            Self::Blackhole(Link::Database(_)) => "blackhole database",
-            Self::Delay(Link::Clients(_), _) => "delay clients",
-            Self::Delay(Link::Database(_), _) => "delay database",
-            Self::Throttle(Link::Clients(_)) => "throttle clients",
-            Self::Throttle(Link::Database(_)) => "throttle database",
-            Self::LoseCommit(_) => "lose a COMMIT",
-            Self::LoseCommitAnswer(_) => "lose a COMMIT's answer",
-            Self::Storm(_) => "reconnect storm",
-            Self::Stuck(_) => "stuck readers, SIGTERM",
-        }
-    }
-}
 
 /// A fault, when it strikes, and how long it lasts.
 #[derive(Debug, Clone, Copy)]
@@ -124,6 +43,12 @@ pub struct Plan {
     pub poll_ms: u64,
     pub heartbeat_ms: u64,
     pub ring_events: u64,
+    /// Whether others use the servers beside the writers.
+    pub background: bool,
+    /// Whether every replica begins with an earlier version.
+    pub mixed: bool,
+    /// Whether timers of connections are so short that faults last longer.
+    pub short_timers: bool,
     /// Age at which servers end connections, when it is not the default.
     pub connection_age_ms: Option<u64>,
     pub policies: Vec<String>,
@@ -136,8 +61,111 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-/// The plan of a seed.
-pub fn plan(seed: u64) -> Plan {
+impl Plan {
+    /// Whether an older copy of PostgreSQL is put under replicas that run. They answer reads with `DATA_LOSS` there, so such
+    /// seeds are for `make faults` until they do not.
+    pub fn loses_reads(&self) -> bool {
+        self.database == Database::Postgres && self.brings(|fault| fault == Fault::Restore)
+    }
+
+    /// Whether it has such a fault.
+    pub fn brings(&self, wanted: impl Fn(Fault) -> bool) -> bool {
+        self.steps.iter().any(|step| wanted(step.fault))
+    }
+}
+
+/// The plan of a seed. In the `full` form some faults last longer than every timer of a server.
+pub fn plan(seed: u64, full: bool) -> Plan {
+    let mut plan = first_part(seed);
+    second_part(&mut plan, full);
+    third_part(&mut plan);
+    plan
+}
+
+/// Set apart from the throws of the first part, so that its decisions stay what they were.
+const SECOND_PART: u64 = 0x5eed_0002;
+/// Longer than the ping of LISTEN (5 s and its answer), the lease and the stuck reader (30 s), and keepalive (50 s).
+const LONG_HOLDS_MS: [u64; 3] = [8_000, 33_000, 55_000];
+
+fn second_part(plan: &mut Plan, full: bool) {
+    let mut dice = Dice::new(plan.seed ^ SECOND_PART);
+    plan.short_timers = dice.chance(25);
+    if dice.chance(40) {
+        let after_acknowledged = 4 + dice.below(plan.acknowledged - 4);
+        let fault = later_fault(&mut dice, plan);
+        let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
+        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms: dice.between(20, 3_500) });
+    }
+    let lasting = dice.chance(4);
+    let (hold_ms, fault) = (*dice.pick(&LONG_HOLDS_MS), long_fault(&mut dice, plan));
+    if full && lasting {
+        plan.short_timers = false;
+        plan.steps.push(Step { after_acknowledged: plan.acknowledged / 2, fault, hold_ms });
+        plan.steps.sort_by_key(|step| step.after_acknowledged);
+    }
+}
+
+const THIRD_PART: u64 = 0x5eed_0003;
+
+fn third_part(plan: &mut Plan) {
+    let mut dice = Dice::new(plan.seed ^ THIRD_PART);
+    if dice.chance(10) {
+        let after_acknowledged = plan.acknowledged / 4 + dice.below(plan.acknowledged / 4);
+        let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
+        plan.steps.insert(at, Step { after_acknowledged, fault: Fault::Restore, hold_ms: dice.between(20, 1_500) });
+    } else {
+        // What they are told may be given up by a restore.
+        plan.background = dice.chance(40);
+    }
+}
+
+/// A link of a replica, to its clients or to its database.
+fn some_link(dice: &mut Dice, plan: &Plan) -> Link {
+    let replica = dice.below(plan.replicas);
+    let of_database = plan.database == Database::Postgres && dice.chance(50);
+    if of_database { Link::Database(replica) } else { Link::Clients(replica) }
+}
+
+fn later_fault(dice: &mut Dice, plan: &Plan) -> Fault {
+    let (link, replica) = (some_link(dice, plan), dice.below(plan.replicas));
+    let jump_seconds = *dice.pick(&[-86_400, -3_600, -90, 90, 3_600, 86_400]);
+    *dice.pick(&[
+        Fault::BlackholeUp(link),
+        Fault::BlackholeDown(link),
+        Fault::ClockJump(replica, jump_seconds),
+        Fault::FewFiles(replica),
+        Fault::LittleMemory(replica),
+    ])
+}
+
+fn long_fault(dice: &mut Dice, plan: &Plan) -> Fault {
+    let (link, replica) = (some_link(dice, plan), dice.below(plan.replicas));
+    let server = Fault::PauseServer(replica);
+    let postgres = if plan.database == Database::Postgres { Fault::PausePostgres } else { server };
+    *dice.pick(&[server, postgres, Fault::Blackhole(link), Fault::BlackholeUp(link), Fault::BlackholeDown(link)])
+}
+
+/// What says that two plans are the same (64-bit FNV-1a of all that is in them).
+pub fn fingerprint(plan: &Plan) -> u64 {
+    format!("{plan:?}")
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// Plans that must not change by accident: a seed that somebody noted would show something else.
+const GOLDEN: [(u64, bool, u64); 3] =
+    [(1, false, 0x482e_ef08_8735_c658), (17, false, 0xe58a_7a03_0ee8_ee79), (4_711, true, 0x066c_dade_bcb4_82ad)];
+
+/// What a seed no longer plans as it did.
+pub fn changed() -> Vec<String> {
+    let now = |(seed, full, golden): &(u64, bool, u64)| {
+        let now = fingerprint(&plan(*seed, *full));
+        (now != *golden).then(|| format!("seed {seed} plans {now:016x}, and planned {golden:016x}"))
+    };
+    GOLDEN.iter().filter_map(now).collect()
+}
+
+fn first_part(seed: u64) -> Plan {
     let mut dice = Dice::new(seed);
     let database = if dice.chance(45) { Database::Sqlite } else { Database::Postgres };
     let replicas = match database {
@@ -164,6 +192,9 @@ pub fn plan(seed: u64) -> Plan {
         poll_ms: *dice.pick(&[50, 200, 1_000]),
         heartbeat_ms: *dice.pick(&[100, 200, 400]),
         ring_events: *dice.pick(&[16, 16, 1_024]),
+        background: false,
+        mixed: false,
+        short_timers: false,
         connection_age_ms: dice.chance(25).then(|| dice.between(500, 2_500)),
         policies,
         writers: usize::try_from(dice.between(3, 8)).expect("a small number"),
@@ -176,12 +207,13 @@ pub fn plan(seed: u64) -> Plan {
 }
 
 /// Schedules of the small set, and the seeds they are chosen from.
-const SMALL_SCHEDULES: usize = 8;
+const SMALL_SCHEDULES: usize = 10;
 const SMALL_SEEDS: u64 = 80;
 
 /// A few plans that bring as many kinds of faults as they can.
 pub fn small_set(first: u64) -> Vec<Plan> {
-    let mut plans: Vec<Plan> = (first..first + SMALL_SEEDS).map(plan).collect();
+    let mut plans: Vec<Plan> =
+        (first..first + SMALL_SEEDS).map(|seed| plan(seed, false)).filter(|plan| !plan.loses_reads()).collect();
     let mut brought = BTreeSet::new();
     let mut chosen = Vec::new();
     for _ in 0..SMALL_SCHEDULES {
@@ -198,9 +230,28 @@ pub fn small_set(first: u64) -> Vec<Plan> {
     chosen
 }
 
+/// Acknowledged writes of a rolling upgrade: enough for each replica to serve beside those of the other version.
+const MIXED_ACKNOWLEDGED: usize = 160;
+
+/// A rolling upgrade of three replicas under load, with the faults of a seed between.
+pub fn mixed(seed: u64) -> Plan {
+    let mut plan = first_part(seed);
+    let of_sqlite = plan.database == Database::Sqlite;
+    (plan.database, plan.replicas) = (Database::Postgres, REPLICAS_MAX);
+    (plan.mixed, plan.acknowledged) = (true, MIXED_ACKNOWLEDGED);
+    // Those of SQLite have nothing to strike here.
+    plan.steps = if of_sqlite { Vec::new() } else { plan.steps };
+    for replica in 0..REPLICAS_MAX {
+        let after_acknowledged = MIXED_ACKNOWLEDGED * (replica + 1) / (REPLICAS_MAX + 1);
+        plan.steps.push(Step { after_acknowledged, fault: Fault::Upgrade(replica), hold_ms: 0 });
+    }
+    plan.steps.sort_by_key(|step| step.after_acknowledged);
+    plan
+}
+
 /// A schedule around one big fault.
 pub fn drill(seed: u64, fault: Fault, database: Database) -> Plan {
-    let mut plan = plan(seed);
+    let mut plan = first_part(seed);
     plan.database = database;
     plan.replicas = if database == Database::Sqlite { 1 } else { plan.replicas };
     plan.content_max_bytes = 40_000;
@@ -229,7 +280,7 @@ fn fault(dice: &mut Dice, database: Database, replicas: usize) -> Fault {
         Fault::Throttle(link),
     ];
     let process = [Fault::KillServer(replica), Fault::PauseServer(replica), Fault::DrainServer(replica)];
-    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica)];
+    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica), disk(dice), disk(dice), disk(dice)];
     let postgres = [
         Fault::KillPostgres,
         Fault::PausePostgres,
@@ -242,5 +293,21 @@ fn fault(dice: &mut Dice, database: Database, replicas: usize) -> Fault {
         1 => *dice.pick(&process),
         _ if database == Database::Sqlite => *dice.pick(&sqlite),
         _ => *dice.pick(&postgres),
+    }
+}
+
+fn disk(dice: &mut Dice) -> Fault {
+    let errno = *dice.pick(&[EIO, ENOSPC]);
+    let error = *dice.pick(&[
+        DiskError::Write(errno),
+        DiskError::ShortWrite(errno),
+        DiskError::Sync(errno),
+        DiskError::Truncate,
+        DiskError::Full,
+    ]);
+    let [first, count] = [(1, 12), (1, 3)].map(|(low, high)| u32::try_from(dice.between(low, high)).expect("small"));
+    match error {
+        DiskError::Full | DiskError::Truncate => Fault::Disk { error, first: 1, count: 0 },
+        _ => Fault::Disk { error, first, count },
     }
 }

@@ -7,25 +7,30 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The shared object, built once a run.
-fn shim() -> &'static Path {
-    static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        let directory = tempfile::tempdir().expect("a temporary directory").keep();
-        let object = directory.join("power_cut.so");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/power_cut.c");
-        let built =
-            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-Wall", "-o"]).arg(&object).arg(source).status();
-        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the power cut's shim");
-        object
-    })
+/// Where the shims of a run are, once one was needed.
+static SHIMS: OnceLock<PathBuf> = OnceLock::new();
+/// One is built at a time.
+static BUILDING: Mutex<()> = Mutex::new(());
+
+/// The shared object of a shim, built once a run.
+pub fn shim(name: &str) -> PathBuf {
+    let directory = SHIMS.get_or_init(|| tempfile::tempdir().expect("a temporary directory").keep());
+    let object = directory.join(format!("{name}.so"));
+    let _building = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+    if !object.exists() {
+        let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults")).join(format!("{name}.c"));
+        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+        let built = Command::new("cc").args(flags).arg(&object).arg(source).status();
+        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the shim {name}");
+    }
+    object
 }
 
 /// Removes what was built.
 pub fn tidy_up() {
-    if let Some(directory) = shim().parent() {
+    if let Some(directory) = SHIMS.get() {
         let _ = fs::remove_dir_all(directory);
     }
 }
@@ -44,10 +49,11 @@ impl Disk {
         Ok(Self { database, durable })
     }
 
-    /// Puts a server on this disk.
-    pub fn mount(&self, server: &mut Command) {
-        server.env("LD_PRELOAD", shim());
+    /// Puts a server on this disk. Answers the shim to preload, before any that may refuse a flush: one that is refused is
+    /// none.
+    pub fn mount(&self, server: &mut Command) -> String {
         server.env("POWER_CUT_WATCHED", &self.database).env("POWER_CUT_DURABLE", &self.durable);
+        shim("power_cut").display().to_string()
     }
 
     /// What the disk holds when power comes back. The server must be dead. Answers how many files lost bytes.
@@ -76,6 +82,21 @@ impl Disk {
             }
         }
         Ok(lost)
+    }
+
+    /// Takes the files as they are for durable: whoever put them there has synced them. The server must be stopped.
+    pub fn adopt(&self) -> io::Result<()> {
+        for suffix in ["", "-wal", "-shm", "-journal"] {
+            let mut name = self.database.file_name().unwrap_or_default().to_owned();
+            name.push(suffix);
+            let (file, copy) = (self.database.with_file_name(&name), self.durable.join(&name));
+            if file.exists() {
+                fs::copy(file, copy)?;
+            } else if copy.exists() {
+                fs::remove_file(copy)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the shim saw anything: a server that syncs elsewhere would prove nothing.

@@ -25,6 +25,11 @@ pub enum Mode {
     Open,
     /// Nothing, and says nothing about it.
     Blackhole,
+    /// The same, until it is ended by name: no fault that ends by itself ends this one.
+    Isolated,
+    /// Nothing to the server, and nothing from it.
+    BlackholeUp,
+    BlackholeDown,
     /// Each piece so much later.
     Delay(Duration),
     /// So many bytes a second, in each direction.
@@ -33,6 +38,18 @@ pub enum Mode {
     LoseCommit,
     /// Carries the next COMMIT, and resets its connection instead of carrying the answer.
     LoseCommitAnswer,
+}
+
+impl Mode {
+    /// Whether it holds back what goes to the server (`up`), or what comes from it.
+    fn holds(self, up: bool) -> bool {
+        match self {
+            Self::Blackhole | Self::Isolated => true,
+            Self::BlackholeUp => up,
+            Self::BlackholeDown => !up,
+            _ => false,
+        }
+    }
 }
 
 /// How connections end.
@@ -159,12 +176,12 @@ impl Wire {
                 return Ending::Reset;
             }
             let read = &piece[..length];
-            if mode.wait_for(|mode| *mode != Mode::Blackhole).await.is_err() {
+            if mode.wait_for(|mode| !mode.holds(up.is_some())).await.is_err() {
                 return Ending::Fin;
             }
             let now = *mode.borrow_and_update();
             match now {
-                Mode::Open | Mode::Blackhole => {}
+                Mode::Open | Mode::Blackhole | Mode::Isolated | Mode::BlackholeUp | Mode::BlackholeDown => {}
                 Mode::Delay(time) => tokio::time::sleep(time).await,
                 Mode::Throttle(rate) => {
                     tokio::time::sleep(Duration::from_secs_f64(length as f64 / rate as f64)).await;

@@ -1,11 +1,12 @@
 //! Where everybody writes down what happened to them, and learns how far the others are.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::check::record::{Cursor, History, Holder, Operation, Read, Stream};
+use super::check::live::{silences, undisturbed};
+use super::check::record::{Cursor, History, Holder, Operation, Read, Stream, Trouble, Where};
 
 /// A version that writers may use.
 #[derive(Debug, Clone)]
@@ -30,9 +31,14 @@ pub struct Recorder {
     /// What they believe to be active. It may be old: that is what compare-and-set is for.
     believed: Mutex<BTreeMap<String, i64>>,
     /// The newest place that anybody heard of.
-    newest: AtomicU64,
-    /// What each following watcher holds now.
+    newest: Mutex<Cursor>,
+    /// The first place of its epoch that anybody was told of: what is below may be of the epoch before.
+    first_of_epoch: Mutex<Cursor>,
+    /// What each following watcher holds now, and how many messages came to it.
     holders: Mutex<BTreeMap<usize, Holder>>,
+    heard: Mutex<BTreeMap<usize, u64>>,
+    /// The faults in force and those that were, in the order in which they began.
+    troubles: Mutex<Vec<Trouble>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -49,8 +55,11 @@ impl Recorder {
             rested: AtomicBool::new(false),
             versions: Mutex::default(),
             believed: Mutex::default(),
-            newest: AtomicU64::new(0),
+            newest: Mutex::default(),
+            first_of_epoch: Mutex::default(),
             holders: Mutex::default(),
+            heard: Mutex::default(),
+            troubles: Mutex::default(),
         }
     }
 
@@ -85,6 +94,7 @@ impl Recorder {
     pub fn finish(&self) -> History {
         let mut history = std::mem::take(&mut *lock(&self.history));
         history.holders = lock(&self.holders).values().cloned().collect();
+        history.troubles = lock(&self.troubles).clone();
         history
     }
 
@@ -114,12 +124,17 @@ impl Recorder {
 
     /// Somebody was told of a place.
     pub fn heard_of(&self, cursor: Cursor) {
-        self.newest.fetch_max(u64::try_from(cursor.revision).unwrap_or(0), Ordering::Relaxed);
+        let mut newest = lock(&self.newest);
+        *newest = cursor.max(*newest);
+        let mut first = lock(&self.first_of_epoch);
+        if cursor.epoch > first.epoch || cursor.epoch == first.epoch && cursor.revision < first.revision {
+            *first = cursor;
+        }
     }
 
-    /// The newest revision that anybody was told of.
-    pub fn newest(&self) -> i64 {
-        i64::try_from(self.newest.load(Ordering::Relaxed)).unwrap_or(i64::MAX)
+    /// The newest place that anybody was told of, and the first one of its epoch.
+    pub fn newest(&self) -> (Cursor, Cursor) {
+        (*lock(&self.newest), *lock(&self.first_of_epoch))
     }
 
     pub fn add_version(&self, policy: &str, known: Known) {
@@ -147,13 +162,48 @@ impl Recorder {
         lock(&self.believed).get(policy).copied().unwrap_or(0)
     }
 
+    /// A fault begins; it is in force until it is ended by the number that is answered.
+    pub fn begin_trouble(&self, place: Where, replica: Option<usize>) -> usize {
+        let mut troubles = lock(&self.troubles);
+        troubles.push(Trouble { from: self.now(), until: Duration::MAX, place, replica });
+        troubles.len() - 1
+    }
+
+    /// It ends now, or so much after it began, whichever is later.
+    pub fn end_trouble(&self, number: usize, lasts: Duration) {
+        let now = self.now();
+        let trouble = &mut lock(&self.troubles)[number];
+        trouble.until = now.max(trouble.from + lasts);
+    }
+
+    /// The harness itself did not run for so long.
+    pub fn starved(&self, from: Duration) {
+        let until = self.now();
+        lock(&self.troubles).push(Trouble { from, until, place: Where::Harness, replica: None });
+    }
+
+    /// For how long a stream has been silent that heard something at `since`, as far as nothing excuses it.
+    pub fn silent_for(&self, replica: usize, since: Duration, begun: bool) -> Duration {
+        undisturbed(&lock(&self.troubles), (since, self.now()), replica, |place| !begun || silences(place))
+    }
+
+    /// A message came to a following watcher.
+    pub fn hear(&self, watcher: usize) {
+        *lock(&self.heard).entry(watcher).or_default() += 1;
+    }
+
+    /// How many messages came to each following watcher.
+    pub fn heard(&self) -> BTreeMap<usize, u64> {
+        lock(&self.heard).clone()
+    }
+
     pub fn hold(&self, holder: Holder) {
         lock(&self.holders).insert(holder.watcher, holder);
     }
 
     /// How many following watchers are at a place.
-    pub fn level(&self, revision: i64) -> usize {
-        let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor.revision >= revision);
+    pub fn level(&self, place: Cursor) -> usize {
+        let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor >= place);
         lock(&self.holders).values().filter(at).count()
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::background::{self, Background};
 use super::calls::{Caller, TRY_MAX};
 use super::check::record::{Event, Fate, History, Operation, Replica};
 use super::database::Postgres;
@@ -24,6 +25,11 @@ const STALL_MAX: Duration = Duration::from_secs(6);
 /// How long after the last fault writers may take to end their work, and everything to come to rest.
 const WORK_MAX: Duration = Duration::from_secs(40);
 const REST_MAX: Duration = Duration::from_secs(25);
+/// How often the harness looks whether it runs, and how late it may be.
+const STARVATION_LOOK: Duration = Duration::from_millis(100);
+const STARVED_AFTER: Duration = Duration::from_millis(400);
+/// Messages that come to every watcher when all is over: one may have been on its way, the next one is a sign of life.
+const SIGNS_OF_LIFE: u64 = 2;
 /// How long a player may take to notice that it is over.
 const LEAVE_MAX: Duration = Duration::from_secs(12);
 
@@ -62,10 +68,13 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     let recorder = Arc::new(Recorder::new());
     let mut dice = Dice::new(!plan.seed);
 
+    let mut clock = JoinSet::new();
+    clock.spawn(starvation(Arc::clone(&recorder)));
     let mut watchers = JoinSet::new();
     for (number, wanted) in plan.watchers.iter().cloned().enumerate() {
         let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
-        watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys: keys.clone() }.run());
+        let heartbeat = Duration::from_millis(plan.heartbeat_ms);
+        watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys: keys.clone(), heartbeat }.run());
     }
     let mut readers = JoinSet::new();
     for _ in 0..plan.readers {
@@ -78,6 +87,11 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
         writers.spawn(Writer { number, dice: dice.fork(), plan, recorder, callers }.run());
     }
 
+    let mut background = JoinSet::new();
+    if plan.background {
+        let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
+        background.spawn(Background::new(dice, recorder, callers, background::guests(world)?).run());
+    }
     let (mut struck, mut missed, mut stalls) = (Vec::new(), Vec::new(), 0);
     for step in &plan.steps {
         stalls += usize::from(!acknowledged(&recorder, step.after_acknowledged, STALL_MAX).await);
@@ -96,13 +110,28 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     leave(&mut readers, &recorder, "readers").await;
     resolve(unknown, &recorder, &callers, &mut dice).await;
 
+    let background = leave(&mut background, &recorder, "background players").await;
     let replicas = rest(plan, &recorder, &callers).await;
+    for player in background {
+        player.look().await;
+    }
     recorder.rest();
     leave(&mut watchers, &recorder, "watchers").await;
     let log = read_log(&callers).await?;
     let mut history = recorder.finish();
     (history.log, history.replicas) = (log, replicas);
     Ok(Ran { history, struck, missed, stalls })
+}
+
+/// Notes when the harness itself does not run: nothing that is late then says anything about a server.
+async fn starvation(recorder: Arc<Recorder>) {
+    loop {
+        let from = recorder.now();
+        sleep(STARVATION_LOOK).await;
+        if recorder.now() - from > STARVATION_LOOK + STARVED_AFTER {
+            recorder.starved(from);
+        }
+    }
 }
 
 /// The whole log. A connection that ends of age may take a call with it.
@@ -169,6 +198,7 @@ async fn rest(plan: &Plan, recorder: &Recorder, callers: &[Caller]) -> Vec<Repli
     let deadline = Instant::now() + REST_MAX;
     let following = plan.watchers.iter().filter(|watcher| !watcher.probe).count();
     let mut before: Option<Replica> = None;
+    let mut heard = None;
     loop {
         let (mut said, mut errors) = (Vec::new(), Vec::new());
         for caller in callers {
@@ -180,9 +210,14 @@ async fn rest(plan: &Plan, recorder: &Recorder, callers: &[Caller]) -> Vec<Repli
         }
         let first = said.first().cloned();
         let same = said.len() == callers.len() && said.iter().all(|each| Some(each) == first.as_ref());
-        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor.revision));
+        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor));
         if same && level == following && before == first {
-            return said;
+            // At the head, a stream that is dead looks like one that has nothing to say.
+            let at_rest = heard.get_or_insert_with(|| recorder.heard());
+            let lives = |(watcher, count): (&usize, &u64)| at_rest.get(watcher).unwrap_or(&0) + SIGNS_OF_LIFE <= *count;
+            if recorder.heard().iter().filter(|entry| lives(*entry)).count() == following {
+                return said;
+            }
         }
         if Instant::now() > deadline {
             recorder.overdue(format!(

@@ -7,15 +7,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 use super::check::record::{History, Outcome, StreamEnd};
-use super::check::{Findings, VALIDATORS};
+use super::check::{Findings, VALIDATORS, live};
 use super::database::Postgres;
-use super::plan::{Database, Fault, Plan};
+use super::fault::{Database, Fault};
+use super::plan::{self, Plan};
 use super::run::{self, Ran};
 use super::summary::Summary;
 use super::world;
 
 /// How much of what is wrong is told; the rest is in the kept directory.
 const TOLD_MAX: usize = 3;
+/// What a server logs when its planted defect does something, as far as that is told.
+const DEFECT_ACTED: &str = "a planted defect";
 
 /// What a schedule came to.
 pub struct Verdict {
@@ -25,6 +28,21 @@ pub struct Verdict {
     pub line: String,
     /// Kept when something is wrong.
     pub directory: Option<PathBuf>,
+    /// A server said that its planted defect did something.
+    pub defect_acted: bool,
+    /// The request ids of the log, in its order.
+    pub order: Vec<String>,
+}
+
+/// Says how far two runs of one plan were the same.
+pub fn compare(plan: &Plan, one: &Verdict, other: &Verdict) -> String {
+    let same = one.order.iter().zip(&other.order).take_while(|(one, other)| one == other).count();
+    let [first, second] = [one, other].map(|verdict| verdict.order.len());
+    format!(
+        "seed {} again, plan {:016x}: its faults were the same, its writes up to revision {same} of {first} and {second}",
+        plan.seed,
+        plan::fingerprint(plan)
+    )
 }
 
 /// Where schedules run, one after the other: on a PostgreSQL of its own.
@@ -47,6 +65,7 @@ impl Lane {
         let began = Instant::now();
         let ran = run::run(plan, &directory, postgres, defect).await;
         let mut verdict = judge(plan, ran, began.elapsed(), summary);
+        verdict.defect_acted = defect.is_some() && world::logs_say(&directory, DEFECT_ACTED);
         if verdict.violations.is_empty() {
             world::remove(&directory);
         } else {
@@ -65,12 +84,15 @@ fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summar
         Database::Sqlite => "SQLite".to_owned(),
         Database::Postgres => format!("PostgreSQL, {} replicas", plan.replicas),
     };
-    let mut line = format!("seed {} on {database}, {:.1} s", plan.seed, took.as_secs_f64());
+    let fingerprint = plan::fingerprint(plan);
+    let mut line = format!("seed {} (plan {fingerprint:016x}) on {database}, {:.1} s", plan.seed, took.as_secs_f64());
+    let mut order = Vec::new();
     match ran {
         Err(said) => violations.push(("the schedule ran".to_owned(), vec![said])),
         Ok(ran) => {
             line += &format!(": {}", ran.struck.join(", "));
             count(plan, &ran, summary);
+            order = ran.history.log.iter().map(|event| event.request_id.clone()).collect();
             for (name, validator) in VALIDATORS {
                 let mut findings = Findings::default();
                 validator(&ran.history, &mut findings);
@@ -81,7 +103,7 @@ fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summar
             }
         }
     }
-    Verdict { violations, line, directory: None }
+    Verdict { violations, line, directory: None, defect_acted: false, order }
 }
 
 /// Adds what was done to the summary.
@@ -94,6 +116,12 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
     }
     if world::runs_without_notify(plan) {
         summary.add("schedules", "NOTIFY off", 1);
+    }
+    if plan.background {
+        summary.add("schedules", "runs, reports, tenants and roles beside", 1);
+    }
+    if plan.short_timers {
+        summary.add("schedules", "timers shorter than faults", 1);
     }
     if plan.connection_age_ms.is_some() {
         summary.add("schedules", "connections end of age", 1);
@@ -115,6 +143,14 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
     if let Some(growth) = ran.history.stuck_growth_bytes {
         summary.add("schedule details", "MiB that servers grew by stuck readers", growth / (1024 * 1024));
     }
+    for (_, _, took) in live::deliveries(&ran.history) {
+        let within = match took.as_millis() {
+            0..1_000 => "activations delivered within 1 s",
+            1_000..2_500 => "activations delivered within 2.5 s",
+            _ => "activations delivered later, or not before a stream ended",
+        };
+        summary.add("streams", within, 1);
+    }
     for stream in streams {
         let mode = if stream.latest { "LATEST" } else { "ALL" };
         let how = if stream.resume.is_some() { "resumed" } else { "from a snapshot" };
@@ -126,12 +162,19 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
 
 /// Names everything that a plan must bring, so that what never came is seen.
 pub fn expect(plan: &Plan, summary: &Summary) {
+    if plan.background {
+        summary.plan("checks", "promises: runs, reports, tenants, roles");
+    }
     for step in &plan.steps {
         summary.plan("faults", step.fault.name());
     }
     for (name, _) in VALIDATORS {
-        let drained = plan.steps.iter().any(|step| matches!(step.fault, Fault::DrainServer(_) | Fault::Stuck(_)));
-        if !name.contains("ends in order") || drained {
+        let drained = plan
+            .steps
+            .iter()
+            .any(|step| matches!(step.fault, Fault::DrainServer(_) | Fault::Upgrade(_) | Fault::Stuck(_)));
+        let always = !name.contains("ends in order") && !name.contains("promises");
+        if always || name.contains("ends in order") && drained {
             summary.plan("checks", name);
         }
     }

@@ -1,5 +1,6 @@
 //! One server process on ports of its own, that can be killed, stopped, told to end, and started again.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -28,7 +29,7 @@ pub fn steady_port() -> u16 {
 }
 
 /// The binary under test: the one that was built with this program, or `BINARY`.
-pub fn binary() -> std::ffi::OsString {
+pub fn binary() -> OsString {
     std::env::var_os("BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_policyhub").into())
 }
 
@@ -49,6 +50,7 @@ pub struct Server {
     environment: Vec<(String, String)>,
     child: Option<Child>,
     log: PathBuf,
+    binary: OsString,
 }
 
 impl Server {
@@ -58,11 +60,16 @@ impl Server {
         let address = || SocketAddr::from(([127, 0, 0, 1], steady_port()));
         let (grpc, http) = (address(), address());
         let log = directory.join("server.log");
-        Self { grpc, http, directory: directory.to_owned(), arguments, environment, child: None, log }
+        Self { grpc, http, directory: directory.to_owned(), arguments, environment, child: None, log, binary: binary() }
+    }
+
+    /// Its next start is of this binary.
+    pub fn runs_from_now_on(&mut self, binary: OsString) {
+        self.binary = binary;
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(&self.binary);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
             command.env_remove(name);
         }
@@ -73,18 +80,18 @@ impl Server {
         command
     }
 
-    /// Starts it, `with` what the disk under it needs, and waits until it serves.
+    /// Starts it with this environment besides its own, and waits until it serves.
     ///
     /// # Errors
     /// What it said instead.
-    pub async fn start(&mut self, with: impl FnOnce(&mut Command)) -> Result<(), String> {
+    pub async fn start(&mut self, environment: Vec<(OsString, OsString)>) -> Result<(), String> {
         let failed = |error: io::Error| error.to_string();
         fs::create_dir_all(&self.directory).map_err(failed)?;
         let log = File::options().create(true).append(true).open(&self.log).map_err(failed)?;
         let begin = usize::try_from(log.metadata().map_err(failed)?.len()).expect("fits");
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        with(&mut command);
+        command.envs(environment);
         self.child = Some(command.spawn().map_err(failed)?);
         let deadline = Instant::now() + START_MAX;
         loop {
@@ -145,6 +152,43 @@ impl Server {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
         Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// Address space that it has now, in bytes.
+    pub fn address_space_bytes(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.as_ref()?.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    }
+
+    /// Number of the highest file it has open, counted from 1: what a limit is about.
+    pub fn open_files(&self) -> Option<u64> {
+        let files = fs::read_dir(format!("/proc/{}/fd", self.child.as_ref()?.id())).ok()?.flatten();
+        files.filter_map(|file| file.file_name().to_str()?.parse::<u64>().ok()).max().map(|highest| highest + 1)
+    }
+
+    /// Sets a soft limit of it by its name for `prlimit`; answers what it was.
+    pub fn limit(&self, name: &str, most: &str) -> Option<String> {
+        let process = self.child.as_ref()?.id().to_string();
+        let prlimit = |arguments: &[&str]| {
+            let output = Command::new("prlimit").args(["--pid", &process]).args(arguments).output().expect("prlimit");
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let before = prlimit(&["--noheadings", "--raw", "--output=SOFT", &format!("--{name}")])?;
+        prlimit(&[&format!("--{name}={most}:")])?;
+        Some(before)
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.directory.join("data")
+    }
+
+    /// The arguments that name its database and its keys, when they are not in its data directory.
+    pub fn store_arguments(&self) -> Vec<String> {
+        let names =
+            |argument: &&String| ["--database-url=", "--keys-dir="].iter().any(|name| argument.starts_with(name));
+        self.arguments.iter().filter(names).cloned().collect()
     }
 
     /// The admin's token.

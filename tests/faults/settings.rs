@@ -11,6 +11,14 @@ const STUCK_READERS: [usize; 2] = [100, 1_000];
 pub struct Settings {
     /// How many seeds: `SCHEDULES`; none: the small set, which `cargo test` runs.
     pub schedules: Option<u64>,
+    /// Which of them: those that bring a fault with this in its name: `FAULT`.
+    pub fault: Option<String>,
+    /// Holds beyond every timer of a server, and big drills: `FULL`.
+    pub full: bool,
+    /// How often each seed runs: `REPEAT`.
+    pub repeat: u64,
+    /// Every schedule is a rolling upgrade, from the earlier version that `OLD_BINARY` names.
+    pub mixed: bool,
     /// The first one: `SEED`.
     pub seed: u64,
     /// How many schedules run at once, each on a database of its own: `LANES`.
@@ -41,6 +49,10 @@ impl Settings {
         let drills = text("DRILLS").map_or_else(|| vec!["storm".to_owned(), "stuck".to_owned()], list);
         Self {
             schedules: text("SCHEDULES").map(|_| number("SCHEDULES", 0)),
+            fault: text("FAULT"),
+            full: full == 1,
+            repeat: number("REPEAT", 1).max(1),
+            mixed: text("OLD_BINARY").is_some(),
             seed: number("SEED", 1),
             lanes: usize::try_from(number("LANES", 2)).expect("a small number").max(1),
             drills: drills.into_iter().filter(|drill| drill != "none").collect(),

@@ -79,7 +79,11 @@ async fn follow(caller: Caller, crowd: Arc<Crowd>, resumes: bool) {
     let (mut was_there, mut was_back) = (false, false);
     loop {
         let after_cut = crowd.cut.load(Ordering::Relaxed);
-        let resume = at.filter(|_| resumes).map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision });
+        let resume = at.filter(|_| resumes).map(|at| pb::Cursor {
+            epoch: at.epoch,
+            revision: at.revision,
+            ..Default::default()
+        });
         let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), resume, ..Default::default() };
         let mut sync = caller.sync.clone();
         if let Ok(Ok(answer)) = timeout(SILENCE_MAX, sync.watch_active(request)).await {

@@ -11,13 +11,20 @@ use policyhub::client::{ActiveSet, ActiveSetOptions, ClientError};
 use tokio::time::{sleep, timeout};
 
 use super::calls::{Caller, NAMESPACE, cursor, pointers, policy_of};
+use super::check::live::SILENCE_SLACK;
 use super::check::record::{Cursor, Holder, Pointers, Stream, StreamEnd, What};
 use super::dice::Dice;
 use super::plan;
 use super::recorder::Recorder;
 
-/// A stream that is silent for so long is left: heartbeats come at least every 400 ms.
-const SILENCE_MAX: Duration = Duration::from_millis(2_500);
+/// What a server says of a place that its log has no more: a watcher begins with a snapshot.
+const RESUME_POINT_GONE: &str = "RESUME_POINT_GONE";
+/// How many heartbeats may be missing before a stream is silent.
+const HEARTBEATS_MISSING: u32 = 3;
+/// How often it is looked whether a stream is silent without an excuse.
+const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+/// A stream that is silent for so long is left, whatever excuses it.
+const LEFT_AFTER: Duration = Duration::from_secs(8);
 /// Messages of a probe, and how far from the newest place it begins.
 const PROBE_MESSAGES: u64 = 12;
 const PROBE_DISTANCE: u64 = 40;
@@ -31,6 +38,7 @@ pub struct Watcher {
     pub recorder: Arc<Recorder>,
     pub callers: Arc<[Caller]>,
     pub keys: KeySet,
+    pub heartbeat: Duration,
 }
 
 impl Watcher {
@@ -47,6 +55,9 @@ impl Watcher {
             set.begin_stream();
             let replica = self.dice.below(self.callers.len());
             let stream = self.stream(replica, &mut set).await;
+            if stream.end == StreamEnd::Ended(RESUME_POINT_GONE.to_owned()) {
+                set = self.empty();
+            }
             if matches!(stream.end, StreamEnd::Refused(_)) {
                 // What it refused may have been a lie about a place: it begins anew.
                 set = self.empty();
@@ -66,69 +77,112 @@ impl Watcher {
 
     /// A place near the newest, perhaps ahead of it.
     fn somewhere(&mut self) -> Cursor {
-        let newest = u64::try_from(self.recorder.newest()).unwrap_or(0);
-        let revision = self.dice.between(newest.saturating_sub(PROBE_DISTANCE), newest + PROBE_AHEAD);
-        Cursor { epoch: 1, revision: i64::try_from(revision).expect("a revision") }
+        let (at, first) = self.recorder.newest();
+        let [newest, first] = [at, first].map(|at| u64::try_from(at.revision).unwrap_or(0));
+        // In the first epoch every place was there.
+        let first = if at.epoch > 1 { first.min(newest) } else { 0 };
+        let revision = self.dice.between(newest.saturating_sub(PROBE_DISTANCE).max(first), newest + PROBE_AHEAD);
+        Cursor { epoch: at.epoch.max(1), revision: i64::try_from(revision).expect("a revision") }
     }
 
     /// One stream, from its opening to its end.
     async fn stream(&mut self, replica: usize, set: &mut ActiveSet) -> Stream {
         let (latest, filter) = (self.wanted.latest, self.wanted.filter.clone());
         let resume = set.cursor();
-        let end = StreamEnd::Left;
-        let mut stream = Stream { watcher: self.number, replica, latest, filter, resume, messages: Vec::new(), end };
+        let pace = Duration::from_millis(self.wanted.pace_ms);
+        let mut stream = Stream {
+            watcher: self.number,
+            replica,
+            latest,
+            filter,
+            resume,
+            messages: Vec::new(),
+            end: StreamEnd::Left,
+            opened: self.recorder.now(),
+            at: Vec::new(),
+            ended: Duration::MAX,
+            pace,
+            silence_max: self.heartbeat * HEARTBEATS_MISSING + pace + SILENCE_SLACK,
+        };
+        self.follow(&mut stream, set).await;
+        stream.ended = self.recorder.now();
+        stream
+    }
+
+    /// Takes the messages of a stream until its end.
+    async fn follow(&mut self, stream: &mut Stream, set: &mut ActiveSet) {
+        let (replica, latest, resume) = (stream.replica, stream.latest, stream.resume);
         let mode = if latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
         let request = pb::WatchActiveRequest {
             parent: NAMESPACE.to_owned(),
             policies: stream.filter.iter().cloned().collect(),
-            resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision }),
+            resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision, ..Default::default() }),
             mode: mode.into(),
             ..Default::default()
         };
         let mut sync = self.callers[replica].sync.clone();
-        let mut open = match timeout(SILENCE_MAX, sync.watch_active(request)).await {
-            Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) => {
+        let mut open = match self.unless_silent(stream, sync.watch_active(request)).await {
+            Some(Ok(answer)) => answer.into_inner(),
+            Some(Err(status)) => {
                 stream.end = StreamEnd::Ended(ClientError::from(status).reason);
-                return stream;
+                return;
             }
-            Err(_) => return stream,
+            None => return,
         };
         let mut messages = if self.wanted.probe { self.dice.between(1, PROBE_MESSAGES) } else { u64::MAX };
         let mut parts = Pointers::new();
         while messages > 0 && !self.recorder.rested() {
             messages -= 1;
-            let message = match timeout(SILENCE_MAX, open.message()).await {
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => {
+            let message = match self.unless_silent(stream, open.message()).await {
+                Some(Ok(Some(message))) => message,
+                Some(Ok(None)) => {
                     stream.end = StreamEnd::Ended(String::new());
-                    return stream;
+                    return;
                 }
-                Ok(Err(status)) => {
+                Some(Err(status)) => {
                     stream.end = StreamEnd::Ended(ClientError::from(status).reason);
-                    return stream;
+                    return;
                 }
-                Err(_) => return stream,
+                None => return,
             };
-            if let Err(refusal) = set.apply(&message, now_seconds()) {
-                stream.messages.extend(what(&message, &mut parts));
-                stream.end = StreamEnd::Refused(refusal.to_string());
-                return stream;
+            let refusal = set.apply(&message, now_seconds()).err();
+            if let Some(what) = what(&message, &mut parts) {
+                stream.messages.push(what);
+                stream.at.push(self.recorder.now());
             }
-            stream.messages.extend(what(&message, &mut parts));
+            if let Some(refusal) = refusal {
+                stream.end = StreamEnd::Refused(refusal.to_string());
+                return;
+            }
             self.tell(set);
             // Slower than heartbeats come, it would never be level; it need not be before the writers stop.
             if !self.recorder.stopped() {
-                sleep(Duration::from_millis(self.wanted.pace_ms)).await;
+                sleep(stream.pace).await;
             }
         }
-        stream
+    }
+
+    /// What comes of an answer of a stream; nothing when the stream is silent for longer than it may be, as the validator
+    /// counts, or for too long whatever excuses it.
+    async fn unless_silent<T>(&self, stream: &Stream, answer: impl Future<Output = T>) -> Option<T> {
+        let since = stream.at.last().copied().unwrap_or(stream.opened);
+        let mut answer = std::pin::pin!(answer);
+        loop {
+            if let Ok(answer) = timeout(LOOK_INTERVAL, answer.as_mut()).await {
+                return Some(answer);
+            }
+            let silent = self.recorder.silent_for(stream.replica, since, !stream.at.is_empty());
+            if silent > stream.silence_max || self.recorder.now().saturating_sub(since) > LEFT_AFTER {
+                return None;
+            }
+        }
     }
 
     /// Tells the others where it is.
     fn tell(&self, set: &ActiveSet) {
         // A probe may be ahead of everything there is: it has heard of nothing.
         if !self.wanted.probe {
+            self.recorder.hear(self.number);
             let cursor = set.cursor();
             cursor.into_iter().for_each(|cursor| self.recorder.heard_of(cursor));
             let held = set.policies();

@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use super::clock::WallClock;
 use super::database::Postgres;
-use super::plan::{Database, Link, Plan};
+use super::disk_error::FailingDisk;
+use super::fault::{Database, Fault, Link};
+use super::plan::Plan;
 use super::power_cut::Disk;
 use super::proxy::{Mode, Proxy};
 use super::server::Server;
@@ -15,6 +18,10 @@ use super::server::Server;
 /// How long a server may drain, as it is told; and how long its end may take in all: the database is closed after it.
 pub const DRAIN_MAX_MS: u64 = 3_000;
 pub const END_MAX_MS: u64 = DRAIN_MAX_MS + 7_000;
+
+/// Timers of seeds whose faults shall last longer than those of the server: an interval and its answer, and a reader.
+const KEEPALIVE_MS: u64 = 500;
+const STUCK_READER_MS: u64 = 1_200;
 
 /// How a defect is planted: a variable that only a binary with the feature `planted-defects` reads.
 pub const DEFECT_VARIABLE: &str = "POLICYHUB_PLANTED_DEFECT";
@@ -28,8 +35,10 @@ pub struct World {
     databases: Vec<Proxy>,
     pub postgres: Option<Arc<Postgres>>,
     pub database_name: String,
-    /// Under SQLite.
-    pub disk: Option<Disk>,
+    /// Under SQLite: what is durable, and which calls fail.
+    pub disk: Option<(Disk, FailingDisk)>,
+    /// Of each server, when any of them jumps.
+    pub clocks: Vec<WallClock>,
     pub postgres_is_down: bool,
 }
 
@@ -61,9 +70,13 @@ impl World {
         let failed = |error: std::io::Error| error.to_string();
         let (mut databases, mut servers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         let (database_name, port) = postgres.as_ref().map(|postgres| postgres.create_database()).unwrap_or_default();
-        let mut disk = None;
+        let (mut disk, mut clocks) = (None, Vec::new());
+        let jumps = plan.steps.iter().any(|step| matches!(step.fault, Fault::ClockJump(..)));
         for number in 0..plan.replicas {
             let home = directory.join(format!("replica-{number}"));
+            if jumps {
+                clocks.push(WallClock::new(&home).map_err(failed)?);
+            }
             let mut arguments = arguments(plan);
             if postgres.is_some() {
                 let proxy = Proxy::to(SocketAddr::from(([127, 0, 0, 1], port))).await.map_err(failed)?;
@@ -73,14 +86,19 @@ impl World {
                 databases.push(proxy);
             } else {
                 let database = home.join("data/policyhub.db");
-                disk = Some(Disk::new(database, directory.join("disk")).map_err(failed)?);
+                let durable = Disk::new(database, directory.join("disk")).map_err(failed)?;
+                disk = Some((durable, FailingDisk::new(directory)));
             }
             let defect = defect.map(|defect| (DEFECT_VARIABLE.to_owned(), defect.to_owned()));
-            let server = Server::new(&home, arguments, defect.into_iter().collect());
+            let mut server = Server::new(&home, arguments, defect.into_iter().collect());
+            if plan.mixed {
+                server.runs_from_now_on(std::env::var_os("OLD_BINARY").ok_or("OLD_BINARY names no binary")?);
+            }
             clients.push(Proxy::to(server.grpc).await.map_err(failed)?);
             servers.push(server);
         }
-        let mut world = Self { servers, clients, databases, postgres, database_name, disk, postgres_is_down: false };
+        let mut world =
+            Self { servers, clients, databases, postgres, database_name, disk, clocks, postgres_is_down: false };
         // One after the other: the first one makes the keys.
         for number in 0..plan.replicas {
             world.start_server(number).await?;
@@ -93,13 +111,39 @@ impl World {
     /// # Errors
     /// What it said instead of serving.
     pub async fn start_server(&mut self, number: usize) -> Result<(), String> {
-        let disk = self.disk.as_ref();
-        self.servers[number].start(|command| disk.into_iter().for_each(|disk| disk.mount(command))).await
+        let mut with = Command::new("env");
+        self.mount(number, &mut with);
+        let environment: Vec<_> =
+            with.get_envs().filter_map(|(name, value)| Some((name.into(), value?.into()))).collect();
+        self.servers[number].start(environment).await
+    }
+
+    /// Puts a process on the disk and the clock of a server.
+    pub fn mount(&self, number: usize, command: &mut Command) {
+        let mut preload: Vec<String> = self.clocks.get(number).map(|clock| clock.mount(command)).into_iter().collect();
+        if let Some((durable, failing)) = &self.disk {
+            preload.push(durable.mount(command));
+            for (name, value) in failing.environment() {
+                if name == "LD_PRELOAD" {
+                    preload.push(value);
+                } else {
+                    command.env(name, value);
+                }
+            }
+        }
+        if !preload.is_empty() {
+            command.env("LD_PRELOAD", preload.join(":"));
+        }
     }
 
     /// Where clients reach a server.
     pub fn address(&self, replica: usize) -> SocketAddr {
         self.clients[replica].address
+    }
+
+    /// Ends what hurts the wire between a server and its database.
+    pub fn open_database_link(&self, replica: usize) {
+        self.databases.get(replica).into_iter().for_each(|link| link.set(Mode::Open));
     }
 
     /// A wire.
@@ -117,6 +161,10 @@ impl World {
         for link in self.clients.iter().chain(&self.databases) {
             link.set(Mode::Open);
         }
+        if let Some((_, failing)) = &self.disk {
+            failing.heal();
+        }
+        wrong.extend(self.clocks.iter().filter_map(|clock| clock.set(0).err()).map(|error| error.to_string()));
         if let Some(postgres) = self.postgres.clone() {
             postgres.signal("CONT");
             if std::mem::take(&mut self.postgres_is_down) {
@@ -155,6 +203,11 @@ fn arguments(plan: &Plan) -> Vec<String> {
         format!("--watch-ring-events={}", plan.ring_events),
         format!("--drain-timeout-ms={DRAIN_MAX_MS}"),
     ];
+    if plan.short_timers {
+        arguments.push(format!("--keepalive-interval-ms={KEEPALIVE_MS}"));
+        arguments.push(format!("--keepalive-timeout-ms={KEEPALIVE_MS}"));
+        arguments.push(format!("--stuck-reader-timeout-ms={STUCK_READER_MS}"));
+    }
     if let Some(age_ms) = plan.connection_age_ms {
         arguments.push(format!("--max-connection-age-ms={age_ms}"));
     }
@@ -162,6 +215,13 @@ fn arguments(plan: &Plan) -> Vec<String> {
         arguments.push("--listen-notify=false".to_owned());
     }
     arguments
+}
+
+/// Whether the log of any server has this text.
+pub fn logs_say(directory: &Path, text: &str) -> bool {
+    let homes = fs::read_dir(directory).into_iter().flatten().flatten();
+    let logs = homes.filter_map(|home| fs::read(home.path().join("server.log")).ok());
+    logs.into_iter().any(|log| String::from_utf8_lossy(&log).contains(text))
 }
 
 /// A directory of a schedule, removed unless it is kept.

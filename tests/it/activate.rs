@@ -133,7 +133,7 @@ on_both_databases! {
         let client = hub.client().await;
         three(&client).await;
         let since = |cursor| pb::ActivateRequest { unmoved_since: Some(cursor), ..request(&[("a", 1, Some(0))]) };
-        let cursor = |epoch, revision| pb::Cursor { epoch, revision };
+        let cursor = |epoch, revision| pb::Cursor { epoch, revision, ..Default::default() };
         let at = activate(&client, "b", 1).await;
         let error = refused(client.activate(since(cursor(1, at - 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         let told = (error.metadata["unmoved_since"].clone(), error.metadata["moved"].clone());

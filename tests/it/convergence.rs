@@ -173,9 +173,9 @@ on_both_databases! {
             (at(0), "the log begins"),
             (at(first + 2), "ahead of the log"),
             (at(i64::MAX), "ahead of the log"),
-            (pb::Cursor { epoch: 2, revision: first }, "ahead of the log"),
+            (pb::Cursor { epoch: 2, revision: first, ..Default::default() }, "ahead of the log"),
             (at(-1), "negative"),
-            (pb::Cursor { epoch: -1, revision: first }, "negative"),
+            (pb::Cursor { epoch: -1, revision: first, ..Default::default() }, "negative"),
         ] {
             let error = convergence(&client, cursor, AT_ONCE).await;
             refused_fields(error.clone(), &["cursor"]);
@@ -188,7 +188,7 @@ on_both_databases! {
             let wait = Some(prost_types::Duration { seconds, nanos });
             refused_fields(client.get_convergence(ask(Some(at(first)), wait)).await, &["wait"]);
         }
-        let any_epoch = pb::Cursor { epoch: 0, revision: first };
+        let any_epoch = pb::Cursor { epoch: 0, revision: first, ..Default::default() };
         assert_eq!(convergence(&client, any_epoch, AT_ONCE).await.expect("an answer").cursor, Some(at(first)));
         let absent = pb::GetConvergenceRequest { parent: "namespaces/absent".to_owned(), ..ask(Some(at(1)), None) };
         refused(client.get_convergence(absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");

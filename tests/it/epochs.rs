@@ -91,7 +91,7 @@ async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
 }
 
 /// Writes go on without a restart.
-async fn writes_go_on(client: &Client, policy: &str) {
+pub async fn writes_go_on(client: &Client, policy: &str) {
     let wait = async {
         loop {
             match client.draft(draft_request(policy, "a: later")).await {
@@ -159,7 +159,10 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     let head = watching::head(&client).await;
     assert!(head < lost);
     bumped(&hub, &["--accept-loss"], 2, 2);
-    assert_eq!(last(&client, NAMESPACE).await, (pb::EventKind::BumpEpoch, pb::Cursor { epoch: 2, revision: head + 1 }));
+    assert_eq!(
+        last(&client, NAMESPACE).await,
+        (pb::EventKind::BumpEpoch, pb::Cursor { epoch: 2, revision: head + 1, ..Default::default() })
+    );
     assert_eq!(last(&client, SYSTEM).await.0, pb::EventKind::BumpEpoch);
     writes_go_on(&client, "p").await;
     // It re-activated nothing.
@@ -169,7 +172,7 @@ async fn an_older_backup_is_read_only_until_the_loss_is_accepted() {
     }
     // A namespace that was lost and is made again begins in the new epoch.
     let made = client.create_namespace(tenant).await.expect("a namespace").namespace.expect("a namespace");
-    assert_eq!(made.head, Some(pb::Cursor { epoch: 2, revision: 0 }));
+    assert_eq!(made.head, Some(pb::Cursor { epoch: 2, revision: 0, ..Default::default() }));
     read_logs(&client, &mut said).await;
     assert_eq!(metric(&hub.http, IN_DOUBT), Some(0.0));
     assert_eq!(get(&hub.http, "/readyz").expect("an answer").2, "ok\n");

@@ -37,7 +37,7 @@ fn forge(rows: &[Vec<u8>]) -> Source {
     let hash = event_hash(&[0; 32], &payload);
     let event = pb::ImportedEvent {
         position: 1,
-        cursor: Some(pb::Cursor { epoch: 1, revision: 1 }),
+        cursor: Some(pb::Cursor { epoch: 1, revision: 1, ..Default::default() }),
         payload: payload.into(),
         prev_hash: vec![0; 32].into(),
         hash: hash.to_vec().into(),

@@ -20,6 +20,8 @@ mod agent;
 #[cfg(test)]
 mod agent_kills;
 #[cfg(test)]
+mod another_event;
+#[cfg(test)]
 mod approval_races;
 #[cfg(test)]
 mod approval_tamper;

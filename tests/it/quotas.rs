@@ -205,7 +205,7 @@ on_both_databases! {
         let elsewhere = pb::WatchActiveRequest { parent: "namespaces/team".to_owned(), ..Default::default() };
         client.watch_active(elsewhere).await.expect("a watch of another namespace");
         // A watch that fails to open leaves nothing.
-        let elsewhere = pb::Cursor { epoch: 9, revision: 9 };
+        let elsewhere = pb::Cursor { epoch: 9, revision: 9, ..Default::default() };
         drop(first);
         for _ in 0..5 {
             let refused = opens(&client, Some(elsewhere)).await.expect_err("no such place");

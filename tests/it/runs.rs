@@ -151,7 +151,7 @@ on_both_databases! {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
         let place = head(&client).await;
-        for bad in [at(place + 1), at(i64::MAX), at(-1), pb::Cursor { epoch: 2, revision: 1 }] {
+        for bad in [at(place + 1), at(i64::MAX), at(-1), pb::Cursor { epoch: 2, revision: 1, ..Default::default() }] {
             refused_fields(record(&client, request("job", "p", Some(bad))).await, &["cursor"]);
         }
         let long = "r".repeat(129);

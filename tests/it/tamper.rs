@@ -153,7 +153,9 @@ async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, St
     // The stream before the snapshot: a server that has read the log once serves from what it verified then.
     let watch = told(&client, None, head).await;
     let resume = match watch {
-        Ok(_) => told(&client, Some(pb::Cursor { epoch: 1, revision: 0 }), head).await.map_err(Some),
+        Ok(_) => {
+            told(&client, Some(pb::Cursor { epoch: 1, revision: 0, ..Default::default() }), head).await.map_err(Some)
+        }
         Err(_) => Err(None),
     };
     let refusal = |error: ClientError| {

@@ -73,7 +73,7 @@ on_both_databases! {
         let first = next(&mut watcher).await;
         watcher.accept().await;
         let shop = subscriber(&client, ID).await;
-        let place = pb::Cursor { epoch: first.active.cursor.epoch, revision: first.active.cursor.revision };
+        let place = pb::Cursor { epoch: first.active.cursor.epoch, revision: first.active.cursor.revision, ..Default::default() };
         assert_eq!((shop.applied, shop.digest.as_str()), (Some(place), first.active.digest.as_str()));
         until(&mut watcher, "READY", |status| status.state == State::Ready && status.is_connected).await;
 

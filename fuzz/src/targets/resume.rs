@@ -42,8 +42,8 @@ fn watch(asked: &pb::WatchActiveRequest) {
     match (watch.resume, asked.resume) {
         (None, None) => {}
         (Some(place), Some(asked)) => {
-            assert_eq!((place.epoch, place.revision), (asked.epoch, asked.revision));
-            assert!(place.epoch >= 0 && place.revision >= 0);
+            assert_eq!((place.cursor.epoch, place.cursor.revision), (asked.epoch, asked.revision));
+            assert!(place.cursor.epoch >= 0 && place.cursor.revision >= 0);
         }
         other => panic!("{other:?}"),
     }
@@ -60,7 +60,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         mode: 1,
         ..Default::default()
     };
-    let place = |epoch, revision| Some(pb::Cursor { epoch, revision });
+    let place = |epoch, revision| Some(pb::Cursor { epoch, revision, ..Default::default() });
     let of = |kind: u8, bytes: Vec<u8>| [vec![kind], bytes].concat();
     vec![
         of(0, watch(None, &[]).encode_to_vec()),

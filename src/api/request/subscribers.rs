@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::both::both;
 use super::fields::namespace;
-use super::sync::place;
+use super::sync::position;
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::{Page, Watch};
 use crate::domain::digest::Digest;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Position};
 use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_LABEL_MAX_CHARS, SUBSCRIBER_LABELS_MAX};
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Profile, Report, SubscriberId, SubscriberName, Verdict};
@@ -41,8 +41,8 @@ fn check_labels(request: &pb::WatchActiveRequest) -> Result<()> {
     Ok(())
 }
 
-fn cursor(given: Option<pb::Cursor>) -> Result<Cursor> {
-    place("cursor", given)?.ok_or_else(|| Error::invalid("cursor", "must be given"))
+fn cursor(given: Option<pb::Cursor>) -> Result<Position> {
+    position("cursor", given)?.ok_or_else(|| Error::invalid("cursor", "must be given"))
 }
 
 /// ReportStatus.
@@ -60,8 +60,8 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
         Ok(pb::ApplyStatus::Rejected) => Ok(Verdict::Rejected { reason: request.reason }),
         Ok(pb::ApplyStatus::Unspecified) | Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
     };
-    let (((namespace, id), (cursor, digest)), verdict) = both(both(name, what), verdict)?;
-    Ok(Report { subscriber: SubscriberName { namespace, id }, cursor, digest, verdict })
+    let (((namespace, id), (Position { cursor, event }, digest)), verdict) = both(both(name, what), verdict)?;
+    Ok(Report { subscriber: SubscriberName { namespace, id }, cursor, event, digest, verdict })
 }
 
 /// ListSubscribers.
@@ -88,5 +88,5 @@ pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(Namespace
         Some(_) => Err(Error::invalid("wait", format!("must be 0 to {CONVERGENCE_WAIT_MAX_SECONDS} s"))),
     };
     let ((namespace, cursor), wait) = both(both(namespace("parent", &request.parent), cursor(request.cursor)), wait)?;
-    Ok((namespace, cursor, wait.filter(|wait| !wait.is_zero())))
+    Ok((namespace, cursor.cursor, wait.filter(|wait| !wait.is_zero())))
 }

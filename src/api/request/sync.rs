@@ -7,7 +7,7 @@ use super::fields::{namespace, policy};
 use crate::api::{pb, time};
 use crate::domain::command::{ActiveScope, AsOf, Watch};
 use crate::domain::digest::Digest;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::limits::WATCH_POLICIES_MAX;
 use crate::domain::name::PolicyId;
 use crate::domain::{Error, Result};
@@ -19,6 +19,12 @@ pub(super) fn place(field: &str, given: Option<pb::Cursor>) -> Result<Option<Cur
         return Err(Error::invalid(field, "must not be negative"));
     }
     Ok(cursor)
+}
+
+/// The same, with the fingerprint of its event.
+pub(super) fn position(field: &str, given: Option<pb::Cursor>) -> Result<Option<Position>> {
+    let fingerprint = given.and_then(|given| Fingerprint::from_number(given.fingerprint));
+    Ok(place(field, given)?.map(|cursor| Position { cursor, event: fingerprint }))
 }
 
 /// GetActive.
@@ -53,7 +59,7 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
         .enumerate()
         .map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), &namespace, policy));
     let policies = BTreeSet::from_iter(all(policies)?);
-    let resume = place("resume", request.resume)?;
+    let resume = position("resume", request.resume)?;
     let latest = match pb::WatchMode::try_from(request.mode) {
         Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,
         Ok(pb::WatchMode::Latest) => true,

@@ -6,14 +6,16 @@ use bytes::Bytes;
 
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
-use crate::domain::bundle::{Activation, ActiveBundle, Bundle};
-use crate::domain::event::Cursor;
+use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
+use crate::domain::event::{Fingerprint, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyName};
 
-/// A cursor.
+/// A cursor, with the fingerprint of its event where that is known.
 #[must_use]
-pub fn cursor(from: Cursor) -> pb::Cursor {
-    pb::Cursor { epoch: from.epoch, revision: from.revision }
+pub fn cursor(from: impl Into<Position>) -> pb::Cursor {
+    let Position { cursor, event } = from.into();
+    let fingerprint = event.map(Fingerprint::number).unwrap_or_default();
+    pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, fingerprint }
 }
 
 /// A bundle, without its content when `metadata_only`.
@@ -58,17 +60,18 @@ pub fn snapshot(part: pb::Snapshot) -> pb::WatchActiveResponse {
 
 /// A sign of life: of a cursor with its checkpoint, or of a stream that is ahead of this replica.
 #[must_use]
-pub fn heartbeat(at: Option<(Cursor, &str)>, degraded: bool) -> pb::WatchActiveResponse {
+pub fn heartbeat(at: Option<(Position, &str)>, staleness: Staleness) -> pb::WatchActiveResponse {
     message(Message::Heartbeat(pb::Heartbeat {
         cursor: at.map(|(at, _)| cursor(at)),
         checkpoint: at.map(|(_, checkpoint)| checkpoint.to_owned()).unwrap_or_default(),
-        degraded,
+        degraded: staleness.degraded,
+        in_doubt: staleness.in_doubt,
     }))
 }
 
 /// The end of a stream. `reason` and `backoff` say why and for how long; `at` is the place to resume from.
 #[must_use]
-pub fn reconnect(reason: &str, backoff: Duration, at: Option<Cursor>) -> pb::WatchActiveResponse {
+pub fn reconnect(reason: &str, backoff: Duration, at: Option<Position>) -> pb::WatchActiveResponse {
     message(Message::Reconnect(pb::Reconnect {
         reason: reason.to_owned(),
         backoff: prost_types::Duration::try_from(backoff).ok(),
@@ -85,7 +88,7 @@ fn message(message: Message) -> pb::WatchActiveResponse {
 pub fn activation(namespace: &NamespaceId, from: &Activation, metadata_only: bool) -> pb::WatchActiveResponse {
     let tombstone = |policy: &_| PolicyName { namespace: namespace.clone(), policy: Clone::clone(policy) }.to_string();
     let activation = pb::Activation {
-        cursor: Some(cursor(from.cursor)),
+        cursor: Some(cursor(Head { cursor: from.cursor, hash: from.event_hash })),
         statement: from.statement.to_string(),
         bundles: from.bundles.iter().map(|each| bundle(each, metadata_only)).collect(),
         tombstones: from.tombstones.iter().map(tombstone).collect(),

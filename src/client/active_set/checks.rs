@@ -10,7 +10,7 @@ use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::client::refusal::Refusal;
 use crate::client::snapshot::Policies;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::name::{PolicyId, PolicyName};
 use crate::signing::payload::{Checkpoint, Statement};
 use crate::signing::{KeySet, active_set_digest, jws};
@@ -23,6 +23,11 @@ pub(super) fn place(cursor: Option<&pb::Cursor>) -> Result<Cursor, Refusal> {
         }
         _ => Err(Refusal::Malformed("cursor is absent or negative")),
     }
+}
+
+/// Which event a cursor says that it names.
+pub(super) fn fingerprint(cursor: Option<&pb::Cursor>) -> Option<Fingerprint> {
+    cursor.and_then(|cursor| Fingerprint::from_number(cursor.fingerprint))
 }
 
 /// How long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the

@@ -10,7 +10,7 @@ use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::client::bundle::ActivePolicy;
 use crate::client::refusal::Refusal;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::name::PolicyId;
 use crate::signing::KeySet;
 
@@ -27,12 +27,20 @@ impl ActiveSet {
         pb::WatchActiveRequest {
             parent: self.trust.namespace.name(),
             policies: self.wanted.iter().map(ToString::to_string).collect(),
-            resume: resume.map(|place| pb::Cursor { epoch: place.epoch, revision: place.revision }),
+            resume: resume.map(|cursor| self.with_fingerprint(cursor)),
             subscriber_id,
             labels: labels.into_iter().collect(),
             mode: mode.into(),
             metadata_only: self.trust.metadata_only,
         }
+    }
+
+    /// A cursor as it goes back to the server: with the fingerprint of its event, when it is the one held.
+    #[must_use]
+    pub fn with_fingerprint(&self, cursor: Cursor) -> pb::Cursor {
+        let event = self.event.filter(|_| self.cursor == Some(cursor));
+        let fingerprint = event.map(Fingerprint::number).unwrap_or_default();
+        pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, fingerprint }
     }
 
     /// The place to go on from: none while what is held is not all there is at that place.
@@ -87,7 +95,7 @@ impl ActiveSet {
     /// is held was the set there, too; else it waits for a snapshot.
     pub fn remember(&mut self, newest: Cursor, same_set: bool) {
         if self.cursor.is_none_or(|held| held < newest) {
-            self.cursor = Some(newest);
+            (self.cursor, self.event) = (Some(newest), None);
             self.whole = self.whole && same_set;
         }
     }

@@ -139,7 +139,7 @@ pub fn set_digest(set: &[(&str, i64)]) -> String {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]
 pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
-    Some(pb::Cursor { epoch, revision })
+    Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 
 pub fn last_part(bundles: Vec<pb::ActiveBundle>, revision: i64, set: &[(&str, i64)]) -> pb::WatchActiveResponse {

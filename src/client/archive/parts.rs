@@ -137,7 +137,7 @@ impl pb::ImportItem {
 fn event(position: i64, from: Event) -> pb::import_item::Item {
     pb::import_item::Item::Event(pb::ImportedEvent {
         position,
-        cursor: Some(pb::Cursor { epoch: from.cursor.epoch, revision: from.cursor.revision }),
+        cursor: Some(pb::Cursor { epoch: from.cursor.epoch, revision: from.cursor.revision, ..Default::default() }),
         payload: from.payload.into(),
         prev_hash: from.prev_hash.to_vec().into(),
         hash: from.hash.to_vec().into(),

@@ -141,7 +141,10 @@ async fn a_resumed_watch_needs_no_snapshot_and_ends_as_the_server_says() {
         other => panic!("{other:?}"),
     }
     let asked = asked.lock().expect("lock");
-    assert_eq!(asked.first().and_then(|(_, request)| request.resume), Some(pb::Cursor { epoch: 1, revision: 6 }));
+    assert_eq!(
+        asked.first().and_then(|(_, request)| request.resume),
+        Some(pb::Cursor { epoch: 1, revision: 6, ..Default::default() })
+    );
 }
 
 #[tokio::test]

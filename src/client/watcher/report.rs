@@ -36,7 +36,7 @@ impl Report {
         let request = pb::ReportStatusRequest {
             parent,
             subscriber_id: subscriber_id.to_owned(),
-            cursor: Some(pb::Cursor { epoch: self.cursor.epoch, revision: self.cursor.revision }),
+            cursor: Some(pb::Cursor { epoch: self.cursor.epoch, revision: self.cursor.revision, ..Default::default() }),
             digest: self.digest.clone(),
             status: status.into(),
             reason: self.rejection.as_deref().map(clipped).unwrap_or_default(),

@@ -21,8 +21,9 @@ pub fn check_named(history: &History, findings: &mut Findings) {
     }
     for stream in &history.streams {
         let StreamEnd::Ended(reason) = &stream.end else { continue };
-        // One epoch: every place up to the head can be resumed from, and places ahead of it wait.
-        let refused = NEVER.contains(&reason.as_str()) || reason == "RESUME_POINT_GONE";
+        // In one epoch every place up to the head can be resumed from, and places ahead of it wait.
+        let gone = reason == "RESUME_POINT_GONE" && history.branches.is_empty();
+        let refused = NEVER.contains(&reason.as_str()) || gone;
         findings
             .check(!refused, || format!("watcher {} resumed at {:?} and got {reason}", stream.watcher, stream.resume));
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::Findings;
+use super::branches::Logs;
 use super::log::Replay;
 use super::record::{Fate, History, Intent, Operation, Outcome};
 
@@ -13,7 +14,7 @@ pub const MISMATCH: &str = "EXPECTED_ACTIVE_MISMATCH";
 /// Acknowledged: just before its revision, each expected version was in force. Refused for that reason: at some revision
 /// between its call and its return, one of them was not.
 pub fn check(history: &History, findings: &mut Findings) {
-    let replay = Replay::of(&history.log);
+    let (replay, logs) = (Replay::of(&history.log), Logs::of(history));
     let known = Known::of(history);
     for operation in &history.operations {
         let expected = expected(operation);
@@ -22,15 +23,18 @@ pub fn check(history: &History, findings: &mut Findings) {
         }
         let id = &operation.request_id;
         if let Fate::Acknowledged(effect) = operation.fate() {
+            let event = logs.event_of(operation, effect);
+            let replay = event.map_or(&replay, |event| logs.replay(event.cursor));
             for (policy, version) in &expected {
-                let was = version_at(&replay, effect.revision - 1, policy);
+                let was = version_at(replay, effect.revision - 1, policy);
                 findings.check(was == Some(*version), || {
                     format!("{id} expected {policy} at {version}; before {} it was at {was:?}", effect.revision)
                 });
             }
         }
         for each in &operation.tries {
-            if each.outcome != Outcome::Refused(MISMATCH.to_owned()) {
+            // What was in force before a restore is not in the log that stands.
+            if each.outcome != Outcome::Refused(MISMATCH.to_owned()) || !history.branches.is_empty() {
                 continue;
             }
             let span = known.below(each.start)..=known.above(each.end, replay.head());

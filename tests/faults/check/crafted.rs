@@ -9,7 +9,7 @@ use policyhub::client::signing::event_hash;
 
 use super::Findings;
 use super::record::{
-    Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
+    Branch, Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
     StreamEnd, Try, What,
 };
 
@@ -79,8 +79,28 @@ fn operation(revision: i64, intent: Intent, version: Option<(String, String)>) -
 }
 
 fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream {
-    let filter = BTreeSet::new();
-    Stream { watcher, replica: 0, latest: false, filter, resume, messages, end: StreamEnd::Left }
+    let (filter, moment) = (BTreeSet::new(), Duration::from_millis(1));
+    // Each activation comes when its writer is told of it, the snapshot and the heartbeat at the ends.
+    let came = |what: &What| match what {
+        What::Activation { cursor, .. } => moment * 10 * u32::try_from(cursor.revision).expect("small") + moment * 5,
+        What::Snapshot { .. } => moment,
+        _ => moment * 80,
+    };
+    let at = messages.iter().map(came).collect();
+    Stream {
+        watcher,
+        replica: 0,
+        latest: false,
+        filter,
+        resume,
+        messages,
+        end: StreamEnd::Left,
+        opened: Duration::ZERO,
+        at,
+        ended: moment * 100,
+        pace: Duration::ZERO,
+        silence_max: Duration::from_millis(2_300),
+    }
 }
 
 /// The history.
@@ -123,6 +143,37 @@ pub fn history() -> History {
     }
 }
 
+/// The same after its last event was lost to an older copy, and the epoch was raised in its place.
+pub fn restored() -> History {
+    let mut history = history();
+    let at = Duration::from_millis(66);
+    let branch = Branch { log: history.log.clone(), copied: at / 2, replaced: at, raised: at };
+    let lost = history.log.pop().expect("an event");
+    let payload = b"raised".to_vec();
+    let prev: [u8; 32] = lost.prev_hash.as_slice().try_into().expect("a hash");
+    let hash = event_hash(&prev, &payload).to_vec();
+    let cursor = Cursor { epoch: 2, revision: 6 };
+    let (request_id, moved) = (String::new(), Vec::new());
+    history.log.push(Event { cursor, request_id, payload, hash, moved, versions: Vec::new(), ..lost });
+    let held = pointers(&[("a", 2), ("b", 2)]);
+    for replica in &mut history.replicas {
+        (replica.cursor, replica.pointers) = (cursor, held.clone());
+    }
+    for holder in &mut history.holders {
+        (holder.cursor, holder.pointers) = (Some(cursor), held.clone());
+    }
+    history.branches = vec![branch];
+    history
+}
+
+/// A restore is no violation, as long as its loss was accepted.
+#[test]
+fn it_holds_after_a_restore() {
+    for (name, validator) in super::VALIDATORS {
+        assert_eq!(violations(*validator, &restored()), Vec::<String>::new(), "{name}");
+    }
+}
+
 /// Every validator has something to say about it, and nothing against it.
 #[test]
 fn it_holds() {
@@ -130,7 +181,12 @@ fn it_holds() {
         let mut findings = Findings::default();
         validator(&history(), &mut findings);
         assert_eq!(findings.violations, Vec::<String>::new(), "{name}");
-        let counts = ["answers: ends in order", "ledger: failed writes are not"];
+        let counts = [
+            "answers: ends in order",
+            "ledger: failed writes are not",
+            "log: no place with two contents",
+            "promises: runs, reports, tenants, roles",
+        ];
         assert!(findings.checks > 0 || counts.contains(name), "{name} looked at nothing");
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::Findings;
-use super::record::{Fate, History, Intent, Operation, Outcome};
+use super::branches::was_given_up;
+use super::record::{BACKGROUND, Fate, History, Intent, Operation, Outcome, Try};
 
 /// Every acknowledged write is in the log at its revision, with its request id, its version and its digest. A place that
 /// is gone is *lost*; a place that holds something else is *re-used*.
@@ -12,6 +13,10 @@ pub fn acknowledged_are_there(history: &History, findings: &mut Findings) {
     for operation in &history.operations {
         let Fate::Acknowledged(effect) = operation.fate() else { continue };
         let (id, revision) = (&operation.request_id, effect.revision);
+        if log.get(&revision).is_none_or(|event| event.request_id != *id) && was_given_up(history, operation, effect) {
+            findings.check(true, String::new);
+            continue;
+        }
         let Some(event) = log.get(&revision) else {
             findings.check(false, || format!("{id} was acknowledged at {revision}: lost"));
             continue;
@@ -59,11 +64,16 @@ pub fn one_effect(history: &History, findings: &mut Findings) {
     let sent: BTreeMap<_, _> = history.operations.iter().map(|each| (each.request_id.as_str(), each)).collect();
     for (id, places) in places(history) {
         findings.check(places.len() == 1, || format!("{id} has several effects: {places:?}"));
-        findings.check(sent.contains_key(id), || format!("nobody sent {id}, and it is at {places:?}"));
+        findings.check(sent.contains_key(id) || id.starts_with(BACKGROUND), || {
+            format!("nobody sent {id}, and it is at {places:?}")
+        });
     }
     for operation in &history.operations {
+        // What was answered before a restore may have been given up with its answer.
+        let before = |each: &Try| history.branches.iter().any(|branch| each.start < branch.replaced);
+        let gone = |each: &Try, effect| before(each) && was_given_up(history, operation, effect);
         let mut answers = operation.tries.iter().filter_map(|each| match &each.outcome {
-            Outcome::Acknowledged(effect) => Some(effect),
+            Outcome::Acknowledged(effect) if !gone(each, effect) => Some(effect),
             _ => None,
         });
         let Some(first) = answers.next() else { continue };
@@ -85,7 +95,9 @@ fn places(history: &History) -> BTreeMap<&str, Vec<i64>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::crafted::{history, violations};
+    use std::time::Duration;
+
+    use super::super::crafted::{history, restored, violations};
     use super::super::record::Effect;
     use super::*;
 
@@ -105,6 +117,19 @@ mod tests {
         let mut elsewhere = good.clone();
         elsewhere.log[5].moved[0].version = 3;
         assert_eq!(violations(acknowledged_are_there, &elsewhere).len(), 1);
+    }
+
+    #[test]
+    fn only_the_tail_that_was_given_up_may_be_gone() {
+        let good = restored();
+        assert_eq!(violations(acknowledged_are_there, &good), Vec::<String>::new());
+        let mut kept = good.clone();
+        kept.branches.clear();
+        assert!(violations(acknowledged_are_there, &kept)[0].ends_with("re-used"));
+        let mut late = good.clone();
+        // Acknowledged when the old copy was in its place already.
+        late.branches[0].replaced = Duration::from_millis(1);
+        assert!(violations(acknowledged_are_there, &late)[0].ends_with("re-used"));
     }
 
     #[test]

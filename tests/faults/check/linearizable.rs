@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::Findings;
-use super::log::Replay;
-use super::record::History;
+use super::branches::{Logs, in_doubt};
+use super::record::{Cursor, History};
 
 struct Span<'a> {
     start: Duration,
     end: Duration,
-    revision: i64,
+    at: Cursor,
     /// None for a read.
     write: Option<&'a str>,
 }
@@ -17,30 +17,39 @@ struct Span<'a> {
 /// What returned before a call began is not above it: a later write has a higher revision than every write and read that
 /// returned before it was called, a later read at least theirs. Reads marked degraded promise nothing.
 pub fn check_order(history: &History, findings: &mut Findings) {
+    let logs = Logs::of(history);
+    let epoch = history.log.last().map_or(1, |event| event.cursor.epoch);
     let writes = history.operations.iter().filter_map(|operation| {
         let (last, effect) = operation.acknowledgement()?;
         let write = Some(operation.request_id.as_str());
-        Some(Span { start: operation.start(), end: last.end, revision: effect.revision, write })
+        // One that is nowhere is the ledger's to object to.
+        let nowhere = Cursor { epoch, revision: effect.revision };
+        let at = logs.event_of(operation, effect).map_or(nowhere, |event| event.cursor);
+        Some(Span { start: operation.start(), end: last.end, at, write })
     });
-    let reads = history.reads.iter().filter(|read| !read.degraded);
-    let reads =
-        reads.map(|read| Span { start: read.start, end: read.end, revision: read.cursor.revision, write: None });
+    // In doubt a server says what there is, and clients know of more.
+    let reads = history.reads.iter().filter(|read| !read.degraded && !in_doubt(history, (read.start, read.end)));
+    let reads = reads.map(|read| Span { start: read.start, end: read.end, at: read.cursor, write: None });
     let mut by_start: Vec<Span> = writes.chain(reads).collect();
     by_start.sort_by_key(|span| span.start);
-    let mut ends: Vec<(Duration, i64)> = by_start.iter().map(|span| (span.end, span.revision)).collect();
+    let mut ends: Vec<(Duration, Cursor)> = by_start.iter().map(|span| (span.end, span.at)).collect();
     ends.sort_unstable();
     let mut ends = ends.into_iter().peekable();
-    let mut seen = 0;
+    let mut seen = Cursor::default();
     for span in by_start {
-        while let Some((_, revision)) = ends.next_if(|(end, _)| *end < span.start) {
-            seen = seen.max(revision);
+        while let Some((_, at)) = ends.next_if(|(end, _)| *end < span.start) {
+            seen = seen.max(at);
         }
-        let revision = span.revision;
+        let (at, known) = (span.at.revision, seen.revision);
         match span.write {
-            Some(id) => findings
-                .check(revision > seen, || format!("{id} was called after {seen} was known, and is at {revision}")),
-            None => findings.check(revision >= seen, || {
-                format!("a read was called after {seen} was known, and answered {revision} without a word")
+            Some(id) => {
+                findings.check(span.at > seen, || format!("{id} was called after {known} was known, and is at {at}"))
+            }
+            None => findings.check(span.at >= seen, || {
+                format!(
+                    "a read was called after {known} was known, and answered {at} without a word, at {:?}",
+                    span.start
+                )
             }),
         }
     }
@@ -48,12 +57,13 @@ pub fn check_order(history: &History, findings: &mut Findings) {
 
 /// What a read said is what the log says at its revision, and its revision is in the log.
 pub fn check_contents(history: &History, findings: &mut Findings) {
-    let replay = Replay::of(&history.log);
+    let logs = Logs::of(history);
     for read in &history.reads {
         let revision = read.cursor.revision;
-        match replay.at(revision) {
+        match logs.at(read.cursor) {
             None => findings.check(false, || {
-                format!("a read answered {revision}, the log ends at {}: it was never committed", replay.head())
+                let head = history.log.last().map(|event| event.cursor);
+                format!("a read answered {:?}, the log ends at {head:?}: it was never committed", read.cursor)
             }),
             Some(state) => findings.check(*state == read.pointers, || {
                 format!("a read said {:?} at {revision}, the log says {state:?}", read.pointers)

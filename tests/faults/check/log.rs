@@ -10,9 +10,14 @@ use super::record::{Event, History, Pointers};
 /// Revisions 1, 2, 3… without a gap, epochs that never fall, each hash over the one before, and each pointer moved from
 /// where the log had put it.
 pub fn check(history: &History, findings: &mut Findings) {
+    check_chain(&history.log, findings);
+}
+
+/// The same of any log.
+pub fn check_chain(log: &[Event], findings: &mut Findings) {
     let mut before: Option<&Event> = None;
     let mut state = Pointers::new();
-    for event in &history.log {
+    for event in log {
         let at = event.cursor;
         let (revision, epoch) = before.map_or((0, at.epoch), |event| (event.cursor.revision, event.cursor.epoch));
         findings.check(at.revision == revision + 1, || format!("event {} comes after {revision}", at.revision));

@@ -4,13 +4,16 @@
 //! each validator can fail; the fault harness runs the validators after every schedule.
 
 pub mod answers;
+pub mod branches;
 pub mod compare_and_set;
 pub mod converged;
 #[cfg(test)]
 mod crafted;
 pub mod ledger;
 pub mod linearizable;
+pub mod live;
 pub mod log;
+pub mod promises;
 pub mod record;
 pub mod streams;
 
@@ -41,6 +44,7 @@ pub type Validator = (&'static str, fn(&History, &mut Findings));
 /// All of them, in the order of the report.
 pub const VALIDATORS: &[Validator] = &[
     ("log: contiguous, chained, replayable", log::check),
+    ("log: no place with two contents", branches::check),
     ("ledger: acknowledged writes are there", ledger::acknowledged_are_there),
     ("ledger: failed writes are not", ledger::failed_are_absent),
     ("ledger: one effect per request id", ledger::one_effect),
@@ -54,6 +58,9 @@ pub const VALIDATORS: &[Validator] = &[
     ("streams: bookmarkable", streams::check_bookmarks),
     ("streams: snapshots and LATEST equal the log", streams::check_states),
     ("streams: signed", streams::check_signed),
+    ("live: no stream falls silent", live::check_silence),
+    ("live: delivered in time", live::check_delivery),
+    ("promises: runs, reports, tenants, roles", promises::check),
     ("converged: replicas agree", converged::check_replicas),
     ("converged: watchers hold the head", converged::check_watchers),
 ];

@@ -144,6 +144,40 @@ pub struct Stream {
     pub resume: Option<Cursor>,
     pub messages: Vec<What>,
     pub end: StreamEnd,
+    /// When it was asked for, when each of its messages came, and when it ended.
+    pub opened: Duration,
+    pub at: Vec<Duration>,
+    pub ended: Duration,
+    /// How long its reader waits between two messages.
+    pub pace: Duration,
+    /// How long it may be silent.
+    pub silence_max: Duration,
+}
+
+/// What a fault disturbs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// What is between clients and a server.
+    Clients,
+    /// A server.
+    Server,
+    /// The database, or what is between it and a server.
+    Database,
+    /// The wall clock of a server.
+    Clock,
+    /// The machine: the harness itself could not run.
+    Harness,
+}
+
+/// A time in which a fault was in force.
+#[derive(Debug, Clone, Copy)]
+pub struct Trouble {
+    pub from: Duration,
+    /// [`Duration::MAX`] while it lasts.
+    pub until: Duration,
+    pub place: Where,
+    /// None: every replica.
+    pub replica: Option<usize>,
 }
 
 /// A pointer that an event moved.
@@ -167,6 +201,19 @@ pub struct Event {
     pub moved: Vec<Moved>,
     /// Names and digests of the versions it changed.
     pub versions: Vec<(String, String)>,
+}
+
+/// A log that an operator gave up: an older copy took its place.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// The log as it was when nobody could be told anything more of it.
+    pub log: Vec<Event>,
+    /// When the copy was made: nothing that was acknowledged before is given up.
+    pub copied: Duration,
+    /// When clients could be told nothing more of the log.
+    pub replaced: Duration,
+    /// When the epoch was raised.
+    pub raised: Duration,
 }
 
 /// What a replica said when everything had come to rest.
@@ -195,6 +242,17 @@ pub struct Drain {
     pub success: bool,
 }
 
+/// How the request ids of background players begin: they are in the log, and not among the operations.
+pub const BACKGROUND: &str = "background-";
+
+/// Something that a background player was told.
+#[derive(Debug, Clone)]
+pub struct Promise {
+    pub what: String,
+    /// What was there instead; none: it holds.
+    pub broken: Option<String>,
+}
+
 /// Everything of one schedule.
 #[derive(Debug, Clone, Default)]
 pub struct History {
@@ -204,9 +262,14 @@ pub struct History {
     pub failed_reads: Vec<String>,
     pub streams: Vec<Stream>,
     pub log: Vec<Event>,
+    /// Logs that were given up, in the order in which they were.
+    pub branches: Vec<Branch>,
     pub replicas: Vec<Replica>,
     pub holders: Vec<Holder>,
     pub drains: Vec<Drain>,
+    pub promises: Vec<Promise>,
+    /// When faults were in force.
+    pub troubles: Vec<Trouble>,
     /// How much a server grew by readers that never read.
     pub stuck_growth_bytes: Option<u64>,
     /// What did not happen in its time: a server that did not come back, a watcher that never got level.

@@ -32,7 +32,11 @@ pub fn verify(events: &[pb::Event], keys: &Keys) -> Replay {
     let mut replay = Replay::default();
     let mut prev = Hash::default();
     for (event, revision) in events.iter().zip(1..) {
-        assert_eq!(event.cursor, Some(pb::Cursor { epoch: 1, revision }), "revisions have no gaps");
+        assert_eq!(
+            event.cursor,
+            Some(pb::Cursor { epoch: 1, revision, ..Default::default() }),
+            "revisions have no gaps"
+        );
         assert_eq!(event.prev_hash.as_ref(), prev, "revision {revision} follows the one before");
         let hash = event_hash(&prev, &event.payload);
         assert_eq!(event.hash.as_ref(), hash, "hash of revision {revision}");
@@ -55,7 +59,7 @@ pub fn verify(events: &[pb::Event], keys: &Keys) -> Replay {
 fn check_payload(event: &pb::Event, payload: &Payload, keys: &Keys) {
     let revision = payload.revision;
     assert_eq!((&payload.store, &payload.namespace), (&keys.store, &keys.namespace), "revision {revision}");
-    assert_eq!(event.cursor, Some(pb::Cursor { epoch: payload.epoch, revision }));
+    assert_eq!(event.cursor, Some(pb::Cursor { epoch: payload.epoch, revision, ..Default::default() }));
     assert_eq!(event.namespace, NAMESPACE);
     assert_eq!(event.kind().as_str_name(), format!("EVENT_KIND_{}", payload.kind.as_str()), "revision {revision}");
     assert_eq!((&event.actor, &event.reason), (&payload.actor, &payload.reason), "revision {revision}");

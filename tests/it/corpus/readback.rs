@@ -99,7 +99,7 @@ async fn active(client: &Client, revision: Option<i64>) -> pb::GetActiveResponse
 
 /// A set is exactly what the log and the files say of that revision.
 fn check_set(found: &pb::GetActiveResponse, revision: i64, history: &History, replay: &Replay, keys: &Keys) {
-    assert_eq!(found.cursor, Some(pb::Cursor { epoch: 1, revision }));
+    assert_eq!(found.cursor, Some(pb::Cursor { epoch: 1, revision, ..Default::default() }));
     let expected = replay.state_at(revision);
     assert_eq!(found.bundles.len(), expected.len(), "policies active at {revision}");
     for (active, (policy, (number, digest))) in found.bundles.iter().zip(&expected) {

@@ -56,7 +56,7 @@ pub fn parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     let source = pb::ImportSource {
         store: archive.header.store.clone(),
         namespace: archive.header.namespace.name(),
-        head: Some(pb::Cursor { epoch: head.cursor.epoch, revision: head.cursor.revision }),
+        head: Some(pb::Cursor { epoch: head.cursor.epoch, revision: head.cursor.revision, ..Default::default() }),
         head_hash: head.hash.to_vec().into(),
         jwks: archive.header.jwks.to_string(),
         seal_jwks: archive.header.seal_jwks.to_string(),

@@ -165,6 +165,7 @@ impl Signer {
     pub fn heartbeat(&self, revision: i64, age: i64) -> pb::Heartbeat {
         let checkpoint = self.checkpoint((1, revision), &versions(revision), age, 900);
         pb::Heartbeat {
+            in_doubt: false,
             cursor: cursor((1, revision)),
             checkpoint: self.token(TYP_CHECKPOINT, &checkpoint),
             degraded: false,
@@ -191,7 +192,7 @@ pub fn set_digest(set: &Versions) -> String {
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]
 pub fn cursor((epoch, revision): Place) -> Option<pb::Cursor> {
-    Some(pb::Cursor { epoch, revision })
+    Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 
 /// A value with members changed.

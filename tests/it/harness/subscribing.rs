@@ -14,7 +14,7 @@ pub type Stream = Streaming<pb::WatchActiveResponse>;
 
 /// A place of the first epoch.
 pub fn at(revision: i64) -> pb::Cursor {
-    pb::Cursor { epoch: 1, revision }
+    pb::Cursor { epoch: 1, revision, ..Default::default() }
 }
 
 /// A watch under an id.

@@ -60,6 +60,11 @@ pub async fn raw(
     client.watch_active(request).await
 }
 
+/// A cursor without the fingerprint of its event, as a test counts it.
+pub fn bare(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
+    cursor.map(|cursor| pb::Cursor { fingerprint: 0, ..cursor })
+}
+
 /// The next message, verified.
 pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, Change) {
     let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");

@@ -109,7 +109,7 @@ fn policy_id(policy: &str) -> PolicyId {
 }
 
 fn cursor(revision: i64) -> Option<pb::Cursor> {
-    Some(pb::Cursor { epoch: EPOCH, revision })
+    Some(pb::Cursor { epoch: EPOCH, revision, ..Default::default() })
 }
 
 fn wrapped(message: Message) -> pb::WatchActiveResponse {

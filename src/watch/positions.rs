@@ -1,0 +1,118 @@
+//! Which event stands at a cursor: the newest from memory, older ones from the log, each read once.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::source::Source;
+use crate::domain::event::{Cursor, Fingerprint, Head};
+use crate::domain::name::NamespaceId;
+use crate::domain::{Error, Reason, Result};
+
+/// Events of a namespace whose fingerprints are kept, from when it was first asked for: 24 bytes each. Fewer: subscribers that
+/// come back after so many changes cost a query for each cursor.
+const RECENT_MAX: usize = 4_096;
+/// Older cursors whose events are kept: a fleet that comes back asks for the same few.
+const READ_MAX: usize = 64;
+
+/// The newest events, in a row.
+#[derive(Debug)]
+pub(super) struct Recent(VecDeque<(Cursor, Option<Fingerprint>)>);
+
+impl Recent {
+    /// Of a log that ends so.
+    pub(super) fn new(head: Head) -> Self {
+        Self([entry(head)].into())
+    }
+
+    /// Adds what follows.
+    pub(super) fn extend(&mut self, events: impl IntoIterator<Item = Head>) {
+        self.0.extend(events.into_iter().map(entry));
+        self.0.drain(..self.0.len().saturating_sub(RECENT_MAX));
+    }
+
+    /// Which event stands there, if it is one of them.
+    pub(super) fn get(&self, cursor: Cursor) -> Option<Fingerprint> {
+        let index = self.0.binary_search_by_key(&cursor, |(cursor, _)| *cursor).ok()?;
+        self.0.get(index).and_then(|(_, fingerprint)| *fingerprint)
+    }
+}
+
+fn entry(head: Head) -> (Cursor, Option<Fingerprint>) {
+    (head.cursor, Fingerprint::of(&head.hash))
+}
+
+/// Older events that were read. One is read once, however many ask for it at once.
+#[derive(Debug, Default)]
+pub(super) struct Positions(Mutex<VecDeque<(Cursor, Found)>>);
+
+/// The event at a cursor, once it was read.
+type Found = Arc<OnceCell<Option<Fingerprint>>>;
+
+impl Positions {
+    /// Which event stands at a cursor; none: no event does.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub(super) async fn read(
+        &self,
+        source: &Source,
+        namespace: &NamespaceId,
+        cursor: Cursor,
+    ) -> Result<Option<Fingerprint>> {
+        let cell = self.cell(cursor);
+        let read = cell.get_or_try_init(|| async {
+            let hash = source.store.event_hash(namespace, cursor).await?;
+            Ok(hash.and_then(|hash| Fingerprint::of(&hash)))
+        });
+        read.await.copied()
+    }
+
+    fn cell(&self, cursor: Cursor) -> Found {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, cell)) = kept.iter().find(|(kept, _)| *kept == cursor) {
+            return Arc::clone(cell);
+        }
+        if kept.len() == READ_MAX {
+            kept.pop_front();
+        }
+        let cell = Arc::default();
+        kept.push_back((cursor, Arc::clone(&cell)));
+        cell
+    }
+}
+
+/// No stream can begin there: the log has no such place, or has it no more.
+pub(super) fn resume_point_gone(resume: Cursor, epoch: i64) -> Error {
+    Error::new(
+        Reason::ResumePointGone,
+        format!("no stream can go on from epoch {} revision {}; watch without resume", resume.epoch, resume.revision),
+    )
+    .with("resume_epoch", resume.epoch)
+    .with("resume_revision", resume.revision)
+    .with("current_epoch", epoch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(revision: i64) -> Head {
+        let mut hash = [0; 32];
+        hash[7] = u8::try_from(revision % 251 + 1).expect("a byte");
+        Head { cursor: Cursor { epoch: 1, revision }, hash }
+    }
+
+    #[test]
+    fn the_newest_events_are_kept_and_no_others() {
+        let mut recent = Recent::new(head(10));
+        assert_eq!(recent.get(Cursor { epoch: 1, revision: 9 }), None);
+        recent.extend((11..=10 + RECENT_MAX as i64).map(head));
+        assert_eq!(recent.get(Cursor { epoch: 1, revision: 10 }), None, "the oldest went");
+        let kept = head(11);
+        assert_eq!(recent.get(kept.cursor), Fingerprint::of(&kept.hash));
+        assert_eq!(recent.get(Cursor { epoch: 2, revision: 11 }), None, "of another epoch");
+        assert_eq!(Recent::new(Head::EMPTY).get(Cursor::NONE), None, "no event stands before the first");
+    }
+}

@@ -1,0 +1,217 @@
+//! Players beside the writers: they record runs, report what they applied, make tenants, and grant and revoke a role. Each
+//! remembers what it was told, and looks for it when all has come to rest.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policyhub::api::pb;
+use policyhub::client::ClientError;
+use tokio::time::sleep;
+
+use super::calls::{Caller, NAMESPACE, tried};
+use super::check::record::{BACKGROUND, Promise, Replica};
+use super::dice::Dice;
+use super::recorder::Recorder;
+use super::world::World;
+
+/// How long looking for one promise may take: at rest, every call is answered.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+/// Between two tries of one change.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Who is granted a role, and loses it again.
+const GUEST: &str = "guest";
+
+/// What somebody was told.
+#[derive(Debug)]
+enum Told {
+    /// A run, as it was recorded.
+    Run(Box<pb::Run>),
+    /// A report of a subscriber that is stored.
+    Report(String, pb::Cursor),
+    /// A namespace that was made.
+    Tenant(String),
+}
+
+/// The background of a schedule.
+pub struct Background {
+    pub dice: Dice,
+    pub recorder: Arc<Recorder>,
+    pub callers: Arc<[Caller]>,
+    /// The same servers, as a guest sees them.
+    pub guests: Vec<Caller>,
+    told: Vec<Told>,
+    count: u64,
+}
+
+/// Callers with a token of a guest, who has no role yet.
+///
+/// # Errors
+/// What `policyhub token issue` said instead.
+pub fn guests(world: &World) -> Result<Vec<Caller>, String> {
+    let mut command = Command::new(super::server::binary());
+    command.args(["token", "issue", "--ttl=1h", "--subject", GUEST, "--data-dir"]).arg(world.servers[0].data());
+    command.args(world.servers[0].store_arguments().iter().filter(|argument| argument.starts_with("--keys-dir=")));
+    let output = command.output().map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(format!("no token for a guest: {}", String::from_utf8_lossy(&output.stderr)));
+    }
+    let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok((0..world.servers.len()).map(|replica| Caller::new(world.address(replica), &token)).collect())
+}
+
+impl Background {
+    pub fn new(dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]>, guests: Vec<Caller>) -> Self {
+        Self { dice, recorder, callers, guests, told: Vec::new(), count: 0 }
+    }
+
+    /// Acts until it is told to stop. Answers itself, for the look afterwards.
+    pub async fn run(mut self) -> Self {
+        while !self.recorder.stopped() {
+            self.count += 1;
+            let replica = self.dice.below(self.callers.len());
+            let caller = self.callers[replica].clone();
+            let done = match self.dice.below(4) {
+                0 => self.record_run(&caller).await,
+                1 => self.report(&caller).await,
+                2 => self.make_tenant(&caller).await,
+                _ => self.grant_and_revoke(&caller, replica).await,
+            };
+            if let Err(error) = done {
+                self.recorder.note(|history| history.failed_reads.push(error.reason));
+            }
+            sleep(Duration::from_millis(self.dice.between(20, 120))).await;
+        }
+        self
+    }
+
+    async fn record_run(&mut self, caller: &Caller) -> Result<(), ClientError> {
+        let (set, _) = caller.get_set().await?;
+        let policies: Vec<&String> = set.pointers.keys().collect();
+        if policies.is_empty() {
+            return Ok(());
+        }
+        let policy = format!("{NAMESPACE}/policies/{}", self.dice.pick(&policies));
+        let run_id = format!("run-{}", self.count);
+        let request = pb::RecordRunRequest { policy, run_id: run_id.clone(), request_id: run_id, ..Default::default() };
+        let answer = tried(caller.sync.clone().record_run(request)).await?.into_inner();
+        self.told.extend(answer.run.map(|run| Told::Run(Box::new(run))));
+        Ok(())
+    }
+
+    async fn report(&mut self, caller: &Caller) -> Result<(), ClientError> {
+        let (Replica { cursor, set_digest, .. }, _) = caller.get_set().await?;
+        let subscriber_id = format!("subscriber-{}", self.dice.below(3));
+        let cursor = pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, ..Default::default() };
+        let request = pb::ReportStatusRequest {
+            parent: NAMESPACE.to_owned(),
+            subscriber_id: subscriber_id.clone(),
+            cursor: Some(cursor),
+            digest: set_digest,
+            status: pb::ApplyStatus::Applied.into(),
+            ..Default::default()
+        };
+        if tried(caller.sync.clone().report_status(request)).await?.into_inner().stored {
+            self.told.push(Told::Report(subscriber_id, cursor));
+        }
+        Ok(())
+    }
+
+    async fn make_tenant(&mut self, caller: &Caller) -> Result<(), ClientError> {
+        let namespace_id = format!("tenant-{}", self.count);
+        let request_id = namespace_id.clone();
+        let request = pb::CreateNamespaceRequest { namespace_id, request_id, ..Default::default() };
+        let made = tried(caller.admin.clone().create_namespace(request)).await?.into_inner();
+        self.told.extend(made.namespace.map(|namespace| Told::Tenant(namespace.name)));
+        Ok(())
+    }
+
+    /// A role that was taken away lets nobody in at the replica that said so. The others hear of it by NOTIFY or their polls,
+    /// as of any other change, and promise no time.
+    async fn grant_and_revoke(&mut self, caller: &Caller, replica: usize) -> Result<(), ClientError> {
+        let binding = pb::RoleBinding {
+            role: pb::Role::Viewer.into(),
+            member: format!("local:{GUEST}"),
+            namespace: NAMESPACE.to_owned(),
+            ..Default::default()
+        };
+        let reason = "a schedule".to_owned();
+        let request_id = format!("{BACKGROUND}grant-{}", self.count);
+        let request = pb::CreateRoleBindingRequest { role_binding: Some(binding), reason: reason.clone(), request_id };
+        // Until its outcome is known: a grant that nobody knows of would let the guest in.
+        let granted = loop {
+            match tried(caller.admin.clone().create_role_binding(request.clone())).await {
+                Ok(granted) => break granted.into_inner(),
+                Err(error) if self.recorder.stopped() => return Err(error),
+                Err(_) => sleep(AGAIN).await,
+            }
+        };
+        let Some(id) = granted.role_binding.map(|binding| binding.id) else { return Ok(()) };
+        let request_id = format!("{BACKGROUND}revoke-{}", self.count);
+        let request = pb::DeleteRoleBindingRequest { id: id.clone(), reason, request_id };
+        while let Err(error) = tried(caller.admin.clone().delete_role_binding(request.clone())).await {
+            if self.recorder.stopped() {
+                return Err(error);
+            }
+            sleep(AGAIN).await;
+        }
+        let let_in = matches!(self.guests[replica].get_set().await, Ok((_, false)));
+        let broken = let_in.then(|| format!("replica {replica}, which took it away, let the guest in afterwards"));
+        self.promise(format!("role {id} was taken away"), broken);
+        Ok(())
+    }
+
+    fn promise(&self, what: String, broken: Option<String>) {
+        self.recorder.note(|history| history.promises.push(Promise { what, broken }));
+    }
+
+    /// Looks for everything that it was told.
+    pub async fn look(self) {
+        for told in &self.told {
+            let deadline = Instant::now() + LOOK_MAX;
+            let mut broken = self.broken(told).await;
+            while broken.is_some() && Instant::now() < deadline {
+                sleep(Duration::from_millis(100)).await;
+                broken = self.broken(told).await;
+            }
+            self.promise(format!("{told:?}"), broken);
+        }
+    }
+
+    async fn broken(&self, told: &Told) -> Option<String> {
+        let caller = &self.callers[0];
+        match told {
+            Told::Run(run) => {
+                let request = pb::GetRunRequest { parent: NAMESPACE.to_owned(), run_id: run.run_id.clone() };
+                let found = tried(caller.sync.clone().get_run(request)).await;
+                differs(found.map(tonic::Response::into_inner).map(|found| found.run.as_ref() == Some(&**run)))
+            }
+            Told::Report(id, cursor) => {
+                let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+                let found = tried(caller.sync.clone().list_subscribers(request)).await;
+                let at_least = |found: &pb::Subscriber| {
+                    found.subscriber_id == *id && found.applied.is_some_and(|at| at.revision >= cursor.revision)
+                };
+                differs(found.map(tonic::Response::into_inner).map(|found| found.subscribers.iter().any(at_least)))
+            }
+            Told::Tenant(name) => {
+                let request = pb::GetNamespaceRequest { name: name.clone() };
+                let found = tried(caller.admin.clone().get_namespace(request)).await;
+                differs(
+                    found
+                        .map(tonic::Response::into_inner)
+                        .map(|found| found.namespace.is_some_and(|found| found.name == *name)),
+                )
+            }
+        }
+    }
+}
+
+/// What is wrong with an answer.
+fn differs(same: Result<bool, ClientError>) -> Option<String> {
+    match same {
+        Ok(true) => None,
+        Ok(false) => Some("it is another one now, or none".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}

@@ -1,0 +1,169 @@
+//! What can strike: every kind of fault with what it strikes, and its name in the summary.
+//!
+//! Boundary: pure names and numbers; `inject` does them.
+
+use super::check::record::Where;
+
+/// Bytes a second of a throttled link.
+pub const THROTTLE_BYTES_PER_SECOND: u64 = 16 * 1024;
+/// Files that a server may still open while it has few.
+pub const FILES_LEFT: u64 = 3;
+/// Address space that a server may still take while it has little memory.
+pub const MEMORY_LEFT_BYTES: u64 = 4 * 1024 * 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Database {
+    Sqlite,
+    Postgres,
+}
+
+/// Which wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Between all clients and a replica.
+    Clients(usize),
+    /// Between a replica and PostgreSQL.
+    Database(usize),
+}
+
+/// Which calls on the files of SQLite fail, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskError {
+    /// A write fails with this errno.
+    Write(i32),
+    /// A write writes half of its bytes, and the writes after it fail with this errno.
+    ShortWrite(i32),
+    /// A flush fails with this errno.
+    Sync(i32),
+    /// A change of a file's length fails with EIO while the server ends and starts.
+    Truncate,
+    /// The disk is full: every write fails until the fault ends.
+    Full,
+}
+
+/// What strikes. What has a length ends by itself or is ended by the schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// kill -9 of a server; it starts again on the same ports.
+    KillServer(usize),
+    /// SIGSTOP of a server, then SIGCONT.
+    PauseServer(usize),
+    /// SIGTERM of a server under load; it starts again.
+    DrainServer(usize),
+    /// The same, and what starts again is the version under test.
+    Upgrade(usize),
+    /// kill -9 of every process of PostgreSQL; it starts again.
+    KillPostgres,
+    /// SIGSTOP of every process of PostgreSQL, then SIGCONT.
+    PausePostgres,
+    /// Every connection to the database is ended by PostgreSQL itself.
+    TerminateBackends,
+    /// The machine loses power: what was not synced is gone. SQLite.
+    PowerCut,
+    /// Calls on SQLite's files fail, from the n-th on, so many of them.
+    Disk { error: DiskError, first: u32, count: u32 },
+    /// An older copy of the database takes its place, and the epoch is raised.
+    Restore,
+    /// Every connection of a link is closed (FIN).
+    Cut(Link),
+    /// Every connection of a link is reset (RST).
+    Reset(Link),
+    /// A link stays open and carries nothing.
+    Blackhole(Link),
+    /// A link carries nothing to its server; what comes from there arrives.
+    BlackholeUp(Link),
+    /// A link carries nothing from its server; what goes there arrives.
+    BlackholeDown(Link),
+    /// The wall clock of a server jumps by so many seconds, and back when the fault ends.
+    ClockJump(usize, i64),
+    /// A server may open [`FILES_LEFT`] files more than it has.
+    FewFiles(usize),
+    /// A server may take [`MEMORY_LEFT_BYTES`] of address space more than it has; when it dies of that, it starts again.
+    LittleMemory(usize),
+    /// Every piece comes later by so many milliseconds.
+    Delay(Link, u64),
+    /// A link carries [`THROTTLE_BYTES_PER_SECOND`].
+    Throttle(Link),
+    /// The next COMMIT never reaches PostgreSQL, and its connection is reset.
+    LoseCommit(usize),
+    /// The next COMMIT reaches PostgreSQL, its answer never comes back.
+    LoseCommitAnswer(usize),
+    /// Every one of so many streams is cut at once and comes back.
+    Storm(usize),
+    /// So many readers open a watch and never read.
+    Stuck(usize),
+}
+
+impl Fault {
+    /// What it disturbs, and of which replica; none: of all.
+    pub fn disturbs(self) -> (Where, Option<usize>) {
+        match self {
+            Self::KillServer(replica)
+            | Self::PauseServer(replica)
+            | Self::DrainServer(replica)
+            | Self::Upgrade(replica)
+            | Self::FewFiles(replica)
+            | Self::LittleMemory(replica) => (Where::Server, Some(replica)),
+            Self::ClockJump(replica, _) => (Where::Clock, Some(replica)),
+            Self::PowerCut | Self::Restore | Self::Storm(_) | Self::Stuck(_) => (Where::Server, None),
+            // Its server ends and starts.
+            Self::Disk { error: DiskError::Truncate, .. } => (Where::Server, None),
+            Self::KillPostgres | Self::PausePostgres | Self::TerminateBackends | Self::Disk { .. } => {
+                (Where::Database, None)
+            }
+            Self::Cut(link)
+            | Self::Reset(link)
+            | Self::Blackhole(link)
+            | Self::BlackholeUp(link)
+            | Self::BlackholeDown(link)
+            | Self::Delay(link, _)
+            | Self::Throttle(link) => match link {
+                Link::Clients(replica) => (Where::Clients, Some(replica)),
+                Link::Database(replica) => (Where::Database, Some(replica)),
+            },
+            Self::LoseCommit(replica) | Self::LoseCommitAnswer(replica) => (Where::Database, Some(replica)),
+        }
+    }
+
+    /// Its name in the summary.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::KillServer(_) => "kill -9 server",
+            Self::PauseServer(_) => "SIGSTOP server",
+            Self::DrainServer(_) => "SIGTERM server",
+            Self::Upgrade(_) => "upgrade",
+            Self::KillPostgres => "kill -9 PostgreSQL",
+            Self::PausePostgres => "SIGSTOP PostgreSQL",
+            Self::TerminateBackends => "terminate backends",
+            Self::PowerCut => "power cut",
+            Self::Restore => "restore of an older copy, bump",
+            Self::Disk { error: DiskError::Write(_), .. } => "disk: write fails",
+            Self::Disk { error: DiskError::ShortWrite(_), .. } => "disk: short write",
+            Self::Disk { error: DiskError::Sync(_), .. } => "disk: sync fails",
+            Self::Disk { error: DiskError::Truncate, .. } => "disk: truncate fails",
+            Self::Disk { error: DiskError::Full, .. } => "disk: full",
+            Self::Cut(Link::Clients(_)) => "cut clients",
+            Self::Cut(Link::Database(_)) => "cut database",
+            Self::Reset(Link::Clients(_)) => "reset clients",
+            Self::Reset(Link::Database(_)) => "reset database",
+            Self::Blackhole(Link::Clients(_)) => "blackhole clients",
+            Self::Blackhole(Link::Database(_)) => "blackhole database",
+            Self::BlackholeUp(Link::Clients(_)) => "one way: nothing from clients",
+            Self::BlackholeUp(Link::Database(_)) => "one way: nothing to the database",
+            Self::BlackholeDown(Link::Clients(_)) => "one way: nothing to clients",
+            Self::BlackholeDown(Link::Database(_)) => "one way: nothing from the database",
+            Self::ClockJump(_, seconds) if seconds > 0 => "clock ahead",
+            Self::ClockJump(..) => "clock behind",
+            Self::FewFiles(_) => "file limit",
+            Self::LittleMemory(_) => "memory limit",
+            Self::Delay(Link::Clients(_), _) => "delay clients",
+            Self::Delay(Link::Database(_), _) => "delay database",
+            Self::Throttle(Link::Clients(_)) => "throttle clients",
+            Self::Throttle(Link::Database(_)) => "throttle database",
+            Self::LoseCommit(_) => "lose a COMMIT",
+            Self::LoseCommitAnswer(_) => "lose a COMMIT's answer",
+            Self::Storm(_) => "reconnect storm",
+            Self::Stuck(_) => "stuck readers, SIGTERM",
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! An older copy in the database's place, as an operator puts it there, and the bump of the epoch that accepts the loss
+//! (G1b).
+//!
+//! Before the copy takes its place, clients are cut off and the log is read once more: everything that anybody was told is
+//! in it, so that the validators know what was given up.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::calls::Caller;
+use super::check::record::{Branch, Event};
+use super::fault::Link;
+use super::proxy::{Ending, Mode};
+use super::recorder::Recorder;
+use super::world::{END_MAX_MS, World};
+
+/// Writes that are acknowledged between the copy and its return, and how long they are waited for.
+const TAIL_WRITES: usize = 8;
+const TAIL_MAX: Duration = Duration::from_secs(4);
+/// How long reading the log and raising the epoch may take.
+const STEP_MAX: Duration = Duration::from_secs(20);
+/// Between two looks at the log that must be the same: what had begun has ended.
+const LOG_REST: Duration = Duration::from_millis(300);
+
+/// Strikes. Answers whether anything was lost.
+///
+/// # Errors
+/// What did not go as an operator would have it.
+pub async fn strike(world: &mut World, hold: Duration, recorder: &Recorder) -> Result<bool, String> {
+    (0..world.servers.len()).for_each(|replica| world.open_database_link(replica));
+    let kept = copy(world).await?;
+    let copied = recorder.now();
+    resume(world).await?;
+    let (wanted, deadline) = (recorder.acknowledged() + TAIL_WRITES, Instant::now() + TAIL_MAX);
+    while recorder.acknowledged() < wanted && Instant::now() < deadline {
+        sleep(Duration::from_millis(5)).await;
+    }
+    for replica in 0..world.servers.len() {
+        let link = world.link(Link::Clients(replica));
+        link.set(Mode::Isolated);
+        link.end(Ending::Reset);
+    }
+    let log = read_log(world).await?;
+    put_back(world, &kept).await?;
+    let replaced = recorder.now();
+    (0..world.servers.len()).for_each(|replica| world.link(Link::Clients(replica)).set(Mode::Open));
+    sleep(hold).await;
+    let raised_logs = raise(world).await?;
+    let raised = recorder.now();
+    recorder.note(|history| history.branches.push(Branch { log, copied, replaced, raised }));
+    Ok(raised_logs > 0)
+}
+
+/// Stops what writes, and copies the database.
+async fn copy(world: &mut World) -> Result<Vec<(PathBuf, PathBuf)>, String> {
+    if let Some(postgres) = world.postgres.clone() {
+        world.postgres_is_down = true;
+        tokio::task::spawn_blocking(move || postgres.copy_when_killed()).await.map_err(|error| error.to_string())??;
+        return Ok(Vec::new());
+    }
+    stop(world).await?;
+    let database = world.servers[0].data().join("policyhub.db");
+    let mut kept = Vec::new();
+    for suffix in ["", "-wal"] {
+        let file = PathBuf::from(format!("{}{suffix}", database.display()));
+        let copy = PathBuf::from(format!("{}.kept{suffix}", database.display()));
+        if file.exists() {
+            std::fs::copy(&file, &copy).map_err(|error| error.to_string())?;
+            kept.push((copy, file));
+        }
+    }
+    Ok(kept)
+}
+
+/// Puts the copy in the database's place.
+async fn put_back(world: &mut World, kept: &[(PathBuf, PathBuf)]) -> Result<(), String> {
+    if let Some(postgres) = world.postgres.clone() {
+        world.postgres_is_down = true;
+        tokio::task::spawn_blocking(move || postgres.put_copy_back()).await.map_err(|error| error.to_string())??;
+        return resume(world).await;
+    }
+    stop(world).await?;
+    let database = world.servers[0].data().join("policyhub.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", database.display()));
+    }
+    for (copy, file) in kept {
+        std::fs::rename(copy, file).map_err(|error| error.to_string())?;
+    }
+    if let Some((disk, _)) = &world.disk {
+        disk.adopt().map_err(|error| error.to_string())?;
+    }
+    resume(world).await
+}
+
+/// Ends the server of SQLite in order.
+async fn stop(world: &mut World) -> Result<(), String> {
+    world.servers[0].signal("TERM");
+    let ended = world.servers[0].ended(Duration::from_millis(END_MAX_MS)).await;
+    let in_order = ended.is_some_and(|status| status.success());
+    world.servers[0].kill();
+    if in_order { Ok(()) } else { Err(format!("the server did not end in order before a copy: {ended:?}")) }
+}
+
+/// Starts what was stopped.
+async fn resume(world: &mut World) -> Result<(), String> {
+    if let Some(postgres) = world.postgres.clone() {
+        tokio::task::spawn_blocking(move || postgres.start_again()).await.map_err(|error| error.to_string())?;
+        world.postgres_is_down = false;
+        return Ok(());
+    }
+    world.start_server(0).await
+}
+
+/// The log, when nothing is added to it any more.
+async fn read_log(world: &World) -> Result<Vec<Event>, String> {
+    let token = world.servers[0].token().map_err(|error| error.to_string())?;
+    // Not by the wires: clients are cut off.
+    let caller = Caller::new(world.servers[0].grpc, &token);
+    let deadline = Instant::now() + STEP_MAX;
+    let mut before: Option<Vec<Event>> = None;
+    loop {
+        match caller.log().await {
+            Ok(log) if before.as_ref().is_some_and(|before| before.len() == log.len()) => return Ok(log),
+            Ok(log) => before = Some(log),
+            Err(error) if Instant::now() > deadline => return Err(format!("the log before a restore: {error}")),
+            Err(_) => {}
+        }
+        sleep(LOG_REST).await;
+    }
+}
+
+/// Accepts the loss. Answers how many logs were raised: none when nothing was lost.
+async fn raise(world: &World) -> Result<i64, String> {
+    let deadline = Instant::now() + STEP_MAX;
+    loop {
+        let mut command = Command::new(super::server::binary());
+        command.args(["epoch", "bump", "--accept-loss", "--output", "json"]).arg("--data-dir");
+        command.arg(world.servers[0].data()).args(world.servers[0].store_arguments());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
+            command.env_remove(name);
+        }
+        // Its writes must reach the same disk.
+        world.mount(0, &mut command);
+        command.stdin(Stdio::null());
+        let output = tokio::task::spawn_blocking(move || command.output()).await.map_err(|error| error.to_string())?;
+        let output = output.map_err(|error| error.to_string())?;
+        if output.status.success() {
+            let said: serde_json::Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+            return said["raised"].as_i64().ok_or_else(|| format!("a bump said {said}"));
+        }
+        if Instant::now() > deadline {
+            return Err(format!("no bump in {STEP_MAX:?}: {}", String::from_utf8_lossy(&output.stderr)));
+        }
+        sleep(LOG_REST).await;
+    }
+}

@@ -1,0 +1,195 @@
+//! One event at one place (G26): a log that lost its tail and went on has other events where some were seen before.
+
+use std::path::PathBuf;
+
+use policyhub::client::{ClientError, pb};
+use tonic::Code;
+
+use crate::epochs::bumped;
+use crate::harness::calls::{NAMESPACE, activate, draft_request, publish, refused};
+use crate::harness::http::{get, metric};
+use crate::harness::postgres::Cluster;
+use crate::harness::watching::{self, DEADLINE, LIVELY};
+use crate::harness::{Database, Hub, on_both_databases};
+
+/// A copy of a database, as it was when its server had ended.
+enum Copy {
+    Sqlite { copy: PathBuf, database: PathBuf },
+    Postgres { copy: String, database: String },
+}
+
+impl Copy {
+    fn take(hub: &Hub, database: Database) -> Self {
+        match database {
+            Database::Sqlite => {
+                let database = hub.data_dir().join("policyhub.db");
+                let copy = hub.data_dir().join("policyhub.copy");
+                std::fs::copy(&database, &copy).expect("a copy");
+                Self::Sqlite { copy, database }
+            }
+            Database::Postgres => {
+                let database = hub.database_url.rsplit('/').next().expect("a name").to_owned();
+                let copy = format!("{database}_copy");
+                let cluster = Cluster::shared();
+                cluster.psql("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {database}"));
+                Self::Postgres { copy, database }
+            }
+        }
+    }
+
+    /// Puts it in the place of the database.
+    fn restore(&self) {
+        match self {
+            Self::Sqlite { copy, database } => {
+                for extension in ["db-wal", "db-shm"] {
+                    let _ = std::fs::remove_file(database.with_extension(extension));
+                }
+                std::fs::copy(copy, database).expect("the copy");
+            }
+            Self::Postgres { copy, database } => {
+                let cluster = Cluster::shared();
+                cluster.psql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)"));
+                cluster.psql("postgres", &format!("CREATE DATABASE {database} TEMPLATE {copy}"));
+            }
+        }
+    }
+}
+
+/// Ends a server in order, does something to its files, and starts it again.
+async fn between(mut hub: Hub, work: impl FnOnce(&Hub)) -> Hub {
+    hub.signal("TERM");
+    assert!(hub.ended().await.success(), "the server must end in order");
+    work(&hub);
+    hub.restart().await
+}
+
+/// The cursor of the head, as a subscriber is told.
+async fn head(client: &policyhub::client::Client) -> pb::Cursor {
+    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), metadata_only: true, ..Default::default() };
+    client.get_active(request).await.expect("an answer").cursor.expect("a cursor")
+}
+
+/// What a stream answers first, or how it is refused.
+async fn first(client: &policyhub::client::Client, resume: pb::Cursor) -> Result<pb::WatchActiveResponse, ClientError> {
+    let mut stream = watching::raw(client, Some(resume)).await?;
+    let message = tokio::time::timeout(DEADLINE, stream.message()).await.expect("an answer before the deadline");
+    Ok(message.map_err(ClientError::from)?.expect("a message"))
+}
+
+async fn report(client: &policyhub::client::Client, cursor: pb::Cursor) -> Result<bool, ClientError> {
+    let set = pb::GetActiveRequest { name: NAMESPACE.to_owned(), metadata_only: true, ..Default::default() };
+    let request = pb::ReportStatusRequest {
+        parent: NAMESPACE.to_owned(),
+        subscriber_id: "shop-1".to_owned(),
+        cursor: Some(cursor),
+        digest: client.get_active(set).await?.active_set_digest,
+        status: pb::ApplyStatus::Applied.into(),
+        ..Default::default()
+    };
+    Ok(client.report_status(request).await?.stored)
+}
+
+on_both_databases! {
+    /// One server saw the tail that was lost, and comes back after another one wrote beyond it.
+    async fn a_server_that_saw_another_event_is_in_doubt(database: Database) {
+        let hub = Hub::start_with(database, LIVELY).await;
+        publish(&hub.client().await, "p", "a: 1").await;
+        let mut copy = None;
+        let hub = between(hub, |hub| copy = Some(Copy::take(hub, database))).await;
+        let copy = copy.expect("a copy");
+        let client = hub.client().await;
+        // Seen here, and lost.
+        activate(&client, "p", 1).await;
+        let lost = head(&client).await;
+        let high_water = hub.data_dir().join("high-water.json");
+        let aside = hub.data_dir().join("high-water.aside");
+        // Another server, which did not see it, goes on from the copy.
+        let hub = between(hub, |_| {
+            copy.restore();
+            std::fs::rename(&high_water, &aside).expect("what was seen");
+        })
+        .await;
+        let client = hub.client().await;
+        for number in 0..3 {
+            client.draft(draft_request("q", &format!("other: {number}"))).await.expect("a draft");
+        }
+        assert!(head(&client).await.revision > lost.revision, "the log is longer than the one that was lost");
+        // A subscriber that had seen it is told at once.
+        refused(first(&client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
+        refused(report(&client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
+        // And the server that had seen it does not go on as if it were the same log.
+        let hub = between(hub, |_| std::fs::rename(&aside, &high_water).expect("what was seen")).await;
+        let client = hub.client().await;
+        let error = refused(client.draft(draft_request("q", "a: 1")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
+        assert!(error.message.contains("another event"), "{error:?}");
+        assert_eq!(metric(&hub.http, "policyhub_store_in_doubt"), Some(1.0));
+        assert!(get(&hub.http, "/readyz").expect("an answer").2.starts_with("read-only: "));
+        // Reads go on, marked, and nothing is called fresh.
+        let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+        let active = client.get_active(request.clone()).await.expect("what the store has");
+        assert!(active.in_doubt && !active.degraded && active.checked_time.is_none(), "{active:?}");
+        bumped(&hub, &["--accept-loss"], 2, 2);
+        let wait = async {
+            while client.draft(draft_request("q", "a: 2")).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("writes go on");
+        let wait = async {
+            while client.get_active(request.clone()).await.expect("an answer").in_doubt {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, wait).await.expect("the doubt ends");
+    }
+
+    /// A resume point proves which event it means, wherever this server has that event from.
+    async fn a_resume_point_names_its_event(database: Database) {
+        let hub = Hub::start_with(database, LIVELY).await;
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        let mut told = vec![head(&client).await];
+        for _ in 0..3 {
+            activate(&client, "p", 1).await;
+            told.push(head(&client).await);
+        }
+        for at in &told {
+            assert_ne!(at.fingerprint, 0, "{at:?}");
+            first(&client, *at).await.expect("a message");
+            first(&client, pb::Cursor { fingerprint: 0, ..*at }).await.expect("nothing is compared");
+            report(&client, *at).await.expect("a report");
+            let other = pb::Cursor { fingerprint: at.fingerprint ^ 1, ..*at };
+            refused(first(&client, other).await, Code::OutOfRange, "RESUME_POINT_GONE");
+        }
+        // From the database alone.
+        let hub = hub.restart_in_order().await;
+        let client = hub.client().await;
+        for at in &told {
+            first(&client, *at).await.expect("a message");
+            let other = pb::Cursor { fingerprint: at.fingerprint ^ 1, ..*at };
+            refused(first(&client, other).await, Code::OutOfRange, "RESUME_POINT_GONE");
+        }
+    }
+
+    /// A stream that waits ahead of the log ends when another event comes to stand at its resume point.
+    async fn a_resume_point_ahead_is_compared_when_the_log_comes_there(database: Database) {
+        let hub = Hub::start_with(database, LIVELY).await;
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        let at = head(&client).await;
+        let ahead = pb::Cursor { revision: at.revision + 1, fingerprint: 7, ..at };
+        let mut stream = watching::raw(&client, Some(ahead)).await.expect("it waits");
+        let waiting = tokio::time::timeout(DEADLINE, stream.message()).await.expect("a sign of life");
+        assert!(waiting.expect("a message").is_some());
+        activate(&client, "p", 1).await;
+        let ended = async {
+            loop {
+                if let Err(status) = stream.message().await {
+                    return ClientError::from(status);
+                }
+            }
+        };
+        let error = tokio::time::timeout(DEADLINE, ended).await.expect("an end before the deadline");
+        assert_eq!((error.code, error.reason.as_str()), (Code::OutOfRange, "RESUME_POINT_GONE"), "{error:?}");
+    }
+}
