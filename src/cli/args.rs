@@ -9,12 +9,12 @@ use clap::{Args, Parser, Subcommand};
 use super::look::Color;
 use super::output::Format;
 use super::{
-    abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
-    import, keys,
+    abandon, activate, active, agent, approve, backup, convergence, deactivate, diff, draft, epoch, events, export,
+    history, import, keys,
 };
 use super::{completions, man};
 use super::{
-    namespace, policy, publish, reject, release, report, role, rollback, runs, server_commands, show, stage,
+    namespace, policy, publish, reject, release, report, restore, role, rollback, runs, server_commands, show, stage,
     subscribers, token, verify, watch,
 };
 use crate::client::name::NamespaceId;
@@ -115,6 +115,8 @@ pub enum Command {
     Token(token::Commands),
     Serve(server_commands::Serve),
     Migrate(server_commands::Migrate),
+    Backup(backup::Arguments),
+    Restore(restore::Arguments),
     /// The epoch of the store: show, bump
     #[command(subcommand)]
     Epoch(epoch::Commands),
@@ -263,6 +265,8 @@ mod tests {
         "--client-cert c.pem --client-key k.pem active",
         "serve",
         "migrate",
+        "backup f --force --accept-findings --data-dir d",
+        "restore f --force --data-dir d",
         "config check",
         "-n team-a --output json --server https://hub:7070 active",
     ];
@@ -339,6 +343,8 @@ mod tests {
             "token revoke --id abc --subject local:ci --reason lost",
             "--client-cert c.pem active",
             "draft pricing f --request-id ä",
+            "backup",
+            "restore f --digest sha256:00",
             "completions",
             "completions sh",
             "--color blue active",

@@ -1,4 +1,5 @@
-//! The commands of `policyhub`, on the SDK alone; `serve`, `migrate`, `token` and `config` call the server room.
+//! The commands of `policyhub`, on the SDK alone; `serve`, `migrate`, `backup`, `restore`, `epoch`, `token` and `config` call
+//! the server room.
 //!
 //! Boundary: decides nothing about policies. Data goes to stdout, talk to stderr.
 //! Exit codes: 0 done, 1 failed, 2 usage; of `release` also 3, partial.
@@ -17,6 +18,7 @@ mod activate_set;
 mod active;
 mod agent;
 mod approve;
+mod backup;
 mod completions;
 mod content;
 mod convergence;
@@ -44,6 +46,7 @@ mod reject;
 mod release;
 mod releases;
 mod report;
+mod restore;
 mod role;
 mod rollback;
 mod runs;

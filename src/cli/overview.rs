@@ -19,7 +19,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Watching", &["watch", "agent", "subscribers", "convergence", "run"]),
     ("Proving and moving", &["verify", "export", "import"]),
     ("Administering", &["namespace", "policy", "role", "token", "keys"]),
-    ("The server", &["serve", "migrate", "epoch", "config"]),
+    ("The server", &["serve", "migrate", "backup", "restore", "epoch", "config"]),
     ("The shell", &["completions", "man"]),
 ];
 

@@ -42,6 +42,12 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    /// So much is done of so much.
+    pub fn set_of(&self, done: u64, total: u64) {
+        self.0.set_length(total);
+        self.0.set_position(done);
+    }
+
     /// So much more is done.
     pub fn advance(&self, by: u64) {
         self.0.inc(by);

@@ -9,12 +9,12 @@ use super::failure::{Usage, exit_code, explain};
 use super::output::say;
 use super::session::Session;
 use super::{
-    abandon, activate, active, agent, approve, convergence, deactivate, diff, draft, epoch, events, export, history,
-    import, keys,
+    abandon, activate, active, agent, approve, backup, convergence, deactivate, diff, draft, epoch, events, export,
+    history, import, keys,
 };
 use super::{completions, man, overview};
 use super::{
-    namespace, policy, publish, reject, release, report, role, rollback, runs, server_commands, show, stage,
+    namespace, policy, publish, reject, release, report, restore, role, rollback, runs, server_commands, show, stage,
     subscribers, token, verify, verify_log, watch,
 };
 
@@ -53,6 +53,8 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Serve(arguments) => server_commands::serve(arguments).await,
         Command::Migrate(arguments) => server_commands::migrate(arguments).await,
+        Command::Backup(arguments) => backup::run(global.output, arguments).await,
+        Command::Restore(arguments) => restore::run(global.output, arguments).await,
         Command::Epoch(command) => epoch::run(global.output, command).await,
         Command::Config(command) => server_commands::config(command),
         Command::Completions(arguments) => completions::run(&arguments),
@@ -116,6 +118,8 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Serve(_)
         | Command::Agent(_)
         | Command::Migrate(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Epoch(_)
         | Command::Config(_)
         | Command::Completions(_)

@@ -2,6 +2,8 @@
 //!
 //! May use every room below; decides nothing about policies. `run` is the way through, read top to bottom.
 
+mod backup;
+mod backup_check;
 mod clock;
 pub mod config;
 mod core_dumps;
@@ -14,14 +16,20 @@ mod keys;
 mod listen;
 mod metrics;
 mod observe;
+mod restore;
 mod revocations;
 mod serve;
 mod tasks;
 mod telemetry;
 pub mod token_file;
+mod whole_file;
 mod wiring;
 
 pub use crate::auth::issuer::DEFAULT_AUDIENCE;
+pub use crate::domain::digest::Digest;
+pub use backup::{BackupMade, BackupOptions, CopyProgress, backup};
+pub use backup_check::{CheckedCopy, LogCheckOutcome};
 pub use epoch::{EpochState, bump_epoch, epoch_state};
+pub use restore::{OldDatabase, RestoreOptions, Restored, restore};
 pub use serve::{migrate, run};
 pub use tasks::issue_token;

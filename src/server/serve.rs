@@ -173,7 +173,7 @@ pub(super) fn database(config: &StorageConfig) -> Result<Database> {
 }
 
 /// Takes a SQLite file for this server alone: reads from memory are as new as its own last write, so no other may write.
-fn lock_file(database: &Database) -> Result<Option<File>> {
+pub(super) fn lock_file(database: &Database) -> Result<Option<File>> {
     let Database::Sqlite { path } = database else { return Ok(None) };
     let path = path.with_extension("server.lock");
     let lock = File::options().create(true).truncate(false).write(true).open(&path);

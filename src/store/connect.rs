@@ -129,17 +129,7 @@ impl Database {
                 connect_postgres(url, &doubt, &health).await?
             }
         };
-        let store = Store {
-            inner: Arc::new(Inner {
-                database: self.clone(),
-                pools: RwLock::new(pools),
-                health,
-                doubt,
-                memory: Memory::default(),
-                tags,
-                committed: Notify::new(),
-            }),
-        };
+        let store = Store::over(self.clone(), pools, tags, health, doubt);
         if let Some(incarnation) = store.incarnation().await? {
             store.keep(INCARNATION, &incarnation).await?;
         }
@@ -275,6 +265,18 @@ async fn connect(mut options: ConnectOptions) -> Result<DatabaseConnection, Stor
 }
 
 impl Store {
+    /// A store over connections that were made already.
+    pub(super) fn over(
+        database: Database,
+        pools: Pools,
+        tags: Arc<dyn RowTag>,
+        health: Arc<Health>,
+        doubt: Arc<Doubt>,
+    ) -> Self {
+        let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
+        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, tags, committed }) }
+    }
+
     /// Whether nothing else can write: then what this process committed is all there is.
     #[must_use]
     pub fn is_sole_writer(&self) -> bool {

@@ -80,7 +80,7 @@ pub(super) async fn check(pools: &Pools) -> Result<(), StoreError> {
 }
 
 /// How many migrations are missing; an error when the database has one this binary does not know.
-async fn pending(db: &DatabaseConnection) -> Result<usize, StoreError> {
+pub(super) async fn pending(db: &DatabaseConnection) -> Result<usize, StoreError> {
     let known: BTreeSet<String> = Migrator::migrations().iter().map(|each| each.name().to_owned()).collect();
     let exists = match db.get_database_backend() {
         sea_orm::DbBackend::Postgres => "SELECT coalesce(to_regclass('seaql_migrations')::text, '')",

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod audit;
+mod backup;
 mod bindings;
 mod bounded;
 mod connect;
@@ -47,6 +48,7 @@ mod versions;
 
 pub use approvals::ApprovalRow;
 pub use audit::{EventIndex, PointerRow, StoredRow, VersionKey};
+pub use backup::{ChainLink, CopyError, CopyState, DatabaseCopy, LogEnd, SettledDatabase, remembered_store};
 pub use bindings::LogState;
 pub use connect::{Database, Store};
 pub use epoch::Epochs;

@@ -22,7 +22,7 @@ async fn versions(client: &Client, count: i64) {
 }
 
 /// The library that kills at a step.
-fn killer(directory: &Path) -> PathBuf {
+pub fn killer(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/kill_at.c");
     let object = directory.join("kill_at.so");
     let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];

@@ -70,7 +70,7 @@ pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
 }
 
 /// Read-only, and says so everywhere.
-async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
+pub async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
     let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
     assert!(error.message.contains(words) && error.message.contains("policyhub epoch bump --accept-loss"), "{error:?}");
     let create = pb::CreateNamespaceRequest { namespace_id: "tenant".to_owned(), ..Default::default() };

@@ -32,6 +32,8 @@ mod audit;
 #[cfg(test)]
 mod audit_cli;
 #[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod break_glass;
@@ -53,6 +55,8 @@ mod deactivate;
 mod denied;
 #[cfg(test)]
 mod disk_errors;
+#[cfg(test)]
+mod documented_backups;
 #[cfg(test)]
 mod draft;
 #[cfg(test)]
@@ -123,6 +127,8 @@ mod quotas_rates;
 mod random;
 #[cfg(test)]
 mod release;
+#[cfg(test)]
+mod restore;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]

@@ -34,6 +34,19 @@ impl Cluster {
         command.status().expect("pg_ctl runs").success()
     }
 
+    /// A shell as its administrator, with its programs; add variables and run it.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("bash");
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = format!("{}:{}", self.bin.display(), path.display());
+        command.args(["-euc", script]).stdin(Stdio::null()).current_dir("/");
+        command.env_clear().env("PATH", path).env("LC_ALL", "C");
+        if let Some((user, group)) = unprivileged() {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
     /// Ends it as a power cut would, without a checkpoint.
     pub fn stop(&self, data: &Path) {
         self.control(&["stop", "-m", "immediate"], data);

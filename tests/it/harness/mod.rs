@@ -8,6 +8,7 @@ pub mod bare;
 pub mod callers;
 pub mod calls;
 pub mod certificates;
+pub mod copies;
 pub mod disk_error;
 pub mod faults;
 pub mod frames;

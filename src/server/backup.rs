@@ -1,0 +1,134 @@
+//! `policyhub backup`: a copy of the embedded database, made while servers write or not, checked before it gets its name.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::backup_check::{CheckedCopy, LogCheckOutcome, check};
+use super::config::Settings;
+use super::serve::database;
+use super::telemetry::Telemetry;
+use super::whole_file::{Unfinished, digest_of_file, is_same_file, with_suffix};
+use crate::domain::digest::Digest;
+use crate::store::{Database, DatabaseCopy};
+
+/// What a backup is called before it is one.
+const UNFINISHED: &str = ".unfinished";
+/// Between two looks at how far it is: nothing waits for them.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Where PostgreSQL's own ways are described.
+const MANUAL: &str = "docs/operations.md, \"Backup and restore\"";
+
+/// How far a backup or a restore is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyProgress {
+    /// So many bytes of so many are copied.
+    Copied(u64, u64),
+    /// It is being checked.
+    Checking,
+}
+
+/// What is to be done with findings and with files that are there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupOptions {
+    /// Replace a file of that name.
+    pub overwrite: bool,
+    /// Also when the check of the logs finds what does not hold.
+    pub accept_findings: bool,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupMade {
+    /// What was checked, and what it holds.
+    pub checked: CheckedCopy,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// The directory of the keys, which are not in it.
+    pub keys_dir: PathBuf,
+    /// The directory of `high-water.json`, which is not in it.
+    pub data_dir: PathBuf,
+}
+
+/// Writes a backup to `file`.
+///
+/// # Errors
+/// Everything that keeps it from being whole and checked; then nothing of it stays.
+pub async fn backup(
+    settings: Settings,
+    file: &Path,
+    options: BackupOptions,
+    progress: &(dyn Fn(CopyProgress) + Sync),
+) -> Result<BackupMade> {
+    let config = settings.load()?;
+    let _telemetry = Telemetry::start(&config.telemetry)?;
+    let source = sqlite_path(&database(&config.storage)?, "backup")?;
+    ensure!(source.is_file(), "there is no database at {}: give --data-dir or --database-url", source.display());
+    ensure!(!file.is_dir(), "failed to write {}: it is a directory", file.display());
+    let is_there = file.symlink_metadata().is_ok();
+    ensure!(!is_same_file(file, &source), "failed to write {}: it is the database itself", file.display());
+    ensure!(
+        options.overwrite || !is_there,
+        "failed to write {}: it is there already; --force replaces it",
+        file.display()
+    );
+
+    let unfinished = Unfinished::make(with_suffix(file, UNFINISHED))?;
+    let failed = || format!("failed to write {}", file.display());
+    copy(&source, unfinished.path(), progress).await.with_context(failed)?;
+    progress(CopyProgress::Checking);
+    let checked = check(unfinished.path(), &config).await.context("the copy of the database does not hold")?;
+    refuse_findings(&checked, options.accept_findings)?;
+    let digest = digest_of_file(unfinished.path()).with_context(failed)?;
+    let bytes = unfinished.path().metadata().with_context(failed)?.len();
+    unfinished.put(file).with_context(failed)?;
+    let (keys_dir, data_dir) = (config.keys.keys_dir, config.storage.data_dir);
+    Ok(BackupMade { checked, bytes, digest, keys_dir, data_dir })
+}
+
+/// Copies, and tells how far it is.
+async fn copy(source: &Path, to: &Path, progress: &(dyn Fn(CopyProgress) + Sync)) -> Result<()> {
+    let live = DatabaseCopy::open_live(source).await?;
+    let total = live.size_bytes().await?;
+    let written = {
+        let mut writing = std::pin::pin!(live.write_to(to));
+        loop {
+            tokio::select! {
+                written = &mut writing => break written,
+                () = tokio::time::sleep(PROGRESS_INTERVAL) => {
+                    let done = to.metadata().map_or(0, |found| found.len());
+                    progress(CopyProgress::Copied(done.min(total), total));
+                }
+            }
+        }
+    };
+    live.close().await;
+    Ok(written?)
+}
+
+/// The file of the embedded database; PostgreSQL has its own ways.
+pub(super) fn sqlite_path(database: &Database, command: &str) -> Result<PathBuf> {
+    match database {
+        Database::Sqlite { path } => Ok(path.clone()),
+        Database::Postgres { .. } => bail!(
+            "policyhub {command} is for the embedded database (SQLite), and this one is PostgreSQL: use pg_dump and \
+             pg_restore, or a base backup with archived WAL, as {MANUAL} shows"
+        ),
+    }
+}
+
+/// Refuses a copy whose logs don't hold, unless that is accepted.
+pub(super) fn refuse_findings(checked: &CheckedCopy, accept: bool) -> Result<()> {
+    let LogCheckOutcome::Checked(findings) = &checked.logs else { return Ok(()) };
+    ensure!(
+        accept || findings.is_empty(),
+        "the check of its logs finds what does not hold ({}):\n  {}\nit is what a server would find too; \
+         --accept-findings goes on all the same",
+        findings.len(),
+        findings.join("\n  ")
+    );
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! A file that is made beside its place and is whole when it gets there, or is gone.
+//!
+//! Boundary: names, modes, flushes. Invariant: after `put` the file is on the disk under its name; before, what was there is
+//! untouched; dropped before, nothing of it stays but after a kill, and the next one of the same name takes that over.
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::domain::digest::Digest;
+use crate::signing::Running;
+
+/// What SQLite keeps beside a database.
+pub const SQLITE_COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
+/// Bytes read or written at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// For its owner alone.
+const PRIVATE: u32 = 0o600;
+
+/// A file that is not in its place yet.
+#[derive(Debug)]
+pub struct Unfinished {
+    path: PathBuf,
+    /// Locked, so that two at once don't write into each other.
+    file: File,
+    is_put: bool,
+}
+
+impl Unfinished {
+    /// Makes an empty file for its owner alone, whatever the umask is, at `path`, where only a kill can have left one.
+    ///
+    /// # Errors
+    /// When it can't be made, or another process is making it.
+    pub fn make(path: PathBuf) -> Result<Self> {
+        let failed = || format!("failed to make {}", path.display());
+        let file = File::options().read(true).write(true).create(true).truncate(false).mode(PRIVATE).open(&path);
+        let file = file.with_context(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!("another policyhub is writing {}: wait for it", path.display()),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(failed),
+        }
+        // Whoever held the lock may have put the file in its place since it was opened here.
+        let (opened, there) = (file.metadata().with_context(failed)?, fs::metadata(&path).with_context(failed)?);
+        anyhow::ensure!(is_same(&opened, &there), "another policyhub has just written {}: try again", path.display());
+        let made = Self { path, file, is_put: false };
+        made.file.set_len(0).context("failed to empty a file that was left behind")?;
+        made.file.set_permissions(Permissions::from_mode(PRIVATE)).context("failed to make the file private")?;
+        remove_companions(&made.path)?;
+        Ok(made)
+    }
+
+    /// Where it is now.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills it with the bytes of another file; answers how many and their digest. `done` hears how many are done.
+    ///
+    /// # Errors
+    /// When one of them can't be read or written.
+    pub fn fill_from(&mut self, from: &Path, done: &dyn Fn(u64)) -> io::Result<(u64, Digest)> {
+        let (mut from, mut running, mut bytes) = (File::open(from)?, Running::default(), 0);
+        let mut buffer = vec![0; CHUNK_BYTES];
+        loop {
+            let length = from.read(&mut buffer)?;
+            let chunk = buffer.get(..length).unwrap_or_default();
+            if chunk.is_empty() {
+                return Ok((bytes, running.digest()));
+            }
+            self.file.write_all(chunk)?;
+            running.update(chunk);
+            bytes += length as u64;
+            done(bytes);
+        }
+    }
+
+    /// Gives it to whom another file belongs; only root can, and only then it is another's.
+    ///
+    /// # Errors
+    /// When it can't be given.
+    pub fn give_to_owner_of(&self, other: &Path) -> io::Result<()> {
+        let (own, other) = (self.file.metadata()?, fs::metadata(other)?);
+        if (own.uid(), own.gid()) == (other.uid(), other.gid()) {
+            return Ok(());
+        }
+        std::os::unix::fs::fchown(&self.file, Some(other.uid()), Some(other.gid()))
+    }
+
+    /// Flushes it, without moving it.
+    ///
+    /// # Errors
+    /// When the disk does.
+    pub fn flush(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    /// Flushes it and moves it to `to`, in place of what is there, for good.
+    ///
+    /// # Errors
+    /// When the disk does.
+    pub fn put(mut self, to: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        fs::rename(&self.path, to)?;
+        self.is_put = true;
+        sync_directory_of(to)
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.is_put {
+            // What can't be removed is taken over by the next one.
+            let _ = fs::remove_file(&self.path);
+            let _ = remove_companions(&self.path);
+        }
+    }
+}
+
+/// The name of a file with something after it.
+pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes what SQLite kept beside a database.
+///
+/// # Errors
+/// When one is there and stays.
+pub fn remove_companions(database: &Path) -> Result<()> {
+    for suffix in SQLITE_COMPANIONS {
+        let path = with_suffix(database, suffix);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("failed to remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Makes what changed in the directory of `path` last.
+///
+/// # Errors
+/// When the disk does.
+pub fn sync_directory_of(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// The digest of a file.
+///
+/// # Errors
+/// When it can't be read.
+pub fn digest_of_file(path: &Path) -> io::Result<Digest> {
+    let (mut file, mut running) = (File::open(path)?, Running::default());
+    let mut buffer = vec![0; CHUNK_BYTES];
+    loop {
+        let length = file.read(&mut buffer)?;
+        match buffer.get(..length) {
+            Some([]) | None => return Ok(running.digest()),
+            Some(chunk) => running.update(chunk),
+        }
+    }
+}
+
+/// Whether two paths lead to one file.
+pub fn is_same_file(one: &Path, other: &Path) -> bool {
+    matches!((fs::metadata(one), fs::metadata(other)), (Ok(one), Ok(other)) if is_same(&one, &other))
+}
+
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
