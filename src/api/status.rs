@@ -79,7 +79,14 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TooManyStreams
         | Reason::QuotaExceeded
         | Reason::RateLimited => Code::ResourceExhausted,
-        Reason::DatabaseUnavailable | Reason::SigningUnavailable | Reason::OutcomeUnknown => Code::Unavailable,
+        Reason::DatabaseUnavailable
+        | Reason::LockTimeout
+        | Reason::DatabaseConnectionLimit
+        | Reason::DatabaseReadOnly
+        | Reason::DatabaseNotDurable
+        | Reason::DatabaseAccessDenied
+        | Reason::SigningUnavailable
+        | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::DeadlineExceeded => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::DataLoss => Code::DataLoss,

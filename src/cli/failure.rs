@@ -99,6 +99,10 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "RESUME_POINT_GONE" => "watch again without --resume",
         "OUTCOME_UNKNOWN" => "run it again with the same --request-id: it has one effect in all",
         "DATABASE_UNAVAILABLE" => "try again later, with the same --request-id",
+        "LOCK_TIMEOUT" => "somebody holds a lock: try again later, with the same --request-id",
+        "DATABASE_CONNECTION_LIMIT" | "DATABASE_READ_ONLY" | "DATABASE_NOT_DURABLE" | "DATABASE_ACCESS_DENIED" => {
+            "tell the operator of the server, and try again later with the same --request-id"
+        }
         "LIMIT_EXCEEDED" => "ask for less, or later",
         "QUOTA_EXCEEDED" => "make room, or ask an admin for more: `policyhub namespace update`",
         "RATE_LIMITED" => "try again a little later, and slower, with the same --request-id",

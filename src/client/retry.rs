@@ -1,7 +1,7 @@
 //! Retries of mutations: few, bounded, with the same request id.
 //!
-//! Invariant: only what has one effect in all is retried: UNAVAILABLE when the request carries an id, and what was refused
-//! for its rate, which was never begun.
+//! Invariant: only what has one effect in all is retried: UNAVAILABLE when the request carries an id, unless the database
+//! named a reason of its own, and what was refused for its rate, which was never begun.
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
@@ -42,6 +42,9 @@ where
         if error.code != Code::Unavailable && !is_limited {
             return Err(error);
         }
+        if is_named(&error) {
+            return Err(unknown.unwrap_or(error));
+        }
         let wait = pause(attempt, error.retry_after, random_fraction());
         if unknown.is_none() && !is_limited && may_have_happened(&error) {
             unknown = Some(error.clone());
@@ -52,6 +55,13 @@ where
         tokio::time::sleep(wait).await;
         attempt += 1;
     }
+}
+
+/// Whether the database said itself why it does not serve this: the server has waited for it already, or an operator has to
+/// act. The caller hears of it at once instead of after several such waits.
+fn is_named(error: &ClientError) -> bool {
+    let mut named = Reason::ALL.iter().filter(|reason| reason.is_named_by_the_database());
+    named.any(|reason| error.reason == reason.as_str())
 }
 
 /// Whether an UNAVAILABLE leaves open what became of the call: the server says so, or the answer was lost on its way.
@@ -108,6 +118,30 @@ mod tests {
         assert_eq!(tries_of("id", Code::Unavailable).await, 1 + MUTATION_RETRIES_MAX);
         assert_eq!(tries_of("", Code::Unavailable).await, 1);
         assert_eq!(tries_of("id", Code::Aborted).await, 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_database_itself_refused_is_told_at_once() {
+        let refused = |reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "policyhub", HashMap::new());
+            Status::with_error_details(Code::Unavailable, "no", details)
+        };
+        for (reason, expected) in [
+            ("LOCK_TIMEOUT", 1),
+            ("DATABASE_CONNECTION_LIMIT", 1),
+            ("DATABASE_READ_ONLY", 1),
+            ("DATABASE_NOT_DURABLE", 1),
+            ("DATABASE_ACCESS_DENIED", 1),
+            ("DATABASE_UNAVAILABLE", 1 + MUTATION_RETRIES_MAX),
+        ] {
+            let mut tries = 0;
+            let outcome: Result<(), ClientError> = with_retries("id", || {
+                tries += 1;
+                std::future::ready(Err(refused(reason)))
+            })
+            .await;
+            assert_eq!((outcome.expect_err("no try worked").reason.as_str(), tries), (reason, expected));
+        }
     }
 
     #[tokio::test(start_paused = true)]

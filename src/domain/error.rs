@@ -77,6 +77,11 @@ pub enum Reason {
     RateLimited,
     // Retry with the same request id.
     DatabaseUnavailable,
+    LockTimeout,
+    DatabaseConnectionLimit,
+    DatabaseReadOnly,
+    DatabaseNotDurable,
+    DatabaseAccessDenied,
     SigningUnavailable,
     OutcomeUnknown,
     DeadlineExceeded,
@@ -147,6 +152,11 @@ impl Reason {
         Reason::QuotaExceeded,
         Reason::RateLimited,
         Reason::DatabaseUnavailable,
+        Reason::LockTimeout,
+        Reason::DatabaseConnectionLimit,
+        Reason::DatabaseReadOnly,
+        Reason::DatabaseNotDurable,
+        Reason::DatabaseAccessDenied,
         Reason::SigningUnavailable,
         Reason::OutcomeUnknown,
         Reason::DeadlineExceeded,
@@ -154,6 +164,26 @@ impl Reason {
         Reason::DataLoss,
         Reason::Internal,
     ];
+
+    /// Whether the database can't serve this now: what was verified before is served on, marked as old (G17).
+    #[must_use]
+    pub fn is_of_the_database(self) -> bool {
+        matches!(self, Reason::DatabaseUnavailable) || self.is_named_by_the_database()
+    }
+
+    /// Whether the database said itself why not. It has waited already, or somebody has to act: trying again at once does
+    /// not help.
+    #[must_use]
+    pub fn is_named_by_the_database(self) -> bool {
+        matches!(
+            self,
+            Reason::LockTimeout
+                | Reason::DatabaseConnectionLimit
+                | Reason::DatabaseReadOnly
+                | Reason::DatabaseNotDurable
+                | Reason::DatabaseAccessDenied
+        )
+    }
 
     /// The UPPER_SNAKE word on the wire: the variant's own name, spelt out.
     #[must_use]

@@ -69,7 +69,7 @@ impl Authority {
         match self.service.authorize(&self.caller.principal, self.rpc, ("parent", &self.scope), now).await {
             Ok(_) => Ok(()),
             // Who lost it is not known in an outage, and what was granted goes on (G17).
-            Err(error) if matches!(error.reason, Reason::DatabaseUnavailable | Reason::DataLoss) => Ok(()),
+            Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -43,7 +43,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
     // serve from memory.
     match shared.service.readiness().await {
         Readiness::Ready => "ok\n".into_response(),
-        Readiness::Degraded => "degraded: the database does not answer\n".into_response(),
+        Readiness::Degraded(why) => format!("degraded: {why}\n").into_response(),
         // This server alone has that disk. Streams that are open go on all the same.
         Readiness::Down => {
             (StatusCode::SERVICE_UNAVAILABLE, "down: the database can't be read or written\n").into_response()
@@ -52,7 +52,8 @@ async fn ready(State(shared): State<Shared>) -> Response {
         Readiness::NotSigning(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not signing: {why}\n")).into_response()
         }
-        Readiness::ReadOnly(doubt) => format!("read-only: the store is in doubt: {doubt}\n").into_response(),
+        // All replicas share this database too.
+        Readiness::ReadOnly(why) => format!("read-only: {why}\n").into_response(),
     }
 }
 

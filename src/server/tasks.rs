@@ -13,7 +13,6 @@ use super::listen::Tls;
 use super::metrics::Metrics;
 use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
-use crate::domain::Reason;
 use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
@@ -90,7 +89,7 @@ pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Me
     }
 }
 
-/// Saves what was seen of the logs, and looks whether a doubt has ended, for ever.
+/// Saves what was seen of the logs, looks whether the database can be written to and whether a doubt has ended, for ever.
 pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
     let mut round = tokio::time::interval(STORE_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -100,6 +99,7 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
         if tokio::task::spawn_blocking(move || saving.save_memory()).await.is_err() {
             tracing::error!("the saving of what was seen of the logs ended early");
         }
+        store.look_for_obstacles().await;
         if store.doubt().is_none() || store.is_degraded() {
             continue;
         }
@@ -135,7 +135,7 @@ pub(super) async fn follow_keys(service: Arc<Service>) {
     loop {
         round.tick().await;
         match service.follow_keys(clock::now()).await {
-            Err(error) if error.reason != Reason::DatabaseUnavailable => {
+            Err(error) if !error.reason.is_of_the_database() => {
                 tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
             }
             _ => {}

@@ -21,11 +21,11 @@ const FIRST_START: &str = "made at the first start";
 pub enum Readiness {
     /// Everything.
     Ready,
-    /// The database of all replicas does not answer: what is in memory.
-    Degraded,
+    /// The database of all replicas does not answer, and why: what is in memory.
+    Degraded(String),
     /// The database of this server alone can't be read or written: what is in memory.
     Down,
-    /// The store is in doubt, and why: no writes.
+    /// The store is in doubt, or its database takes no writes, and why.
     ReadOnly(String),
     /// It does not hold the key that signs, and which: no writes, no checkpoints. Others may.
     NotSigning(String),
@@ -97,10 +97,17 @@ impl Service {
     pub async fn readiness(&self) -> Readiness {
         // First: it outlives an outage.
         if let Some(doubt) = self.store.doubt() {
-            return Readiness::ReadOnly(doubt);
+            return Readiness::ReadOnly(format!("the store is in doubt: {doubt}"));
         }
         if !self.store.ping().await {
-            return if self.store.is_sole_writer() { Readiness::Down } else { Readiness::Degraded };
+            if self.store.is_sole_writer() {
+                return Readiness::Down;
+            }
+            let unnamed = || "the database does not answer".to_owned();
+            return Readiness::Degraded(self.store.outage_cause().unwrap_or_else(unnamed));
+        }
+        if let Some(obstacle) = self.store.obstacle() {
+            return Readiness::ReadOnly(obstacle);
         }
         match self.signer.check_holds_active() {
             Err(error) => Readiness::NotSigning(error.message),

@@ -3,8 +3,8 @@
 //! Invariants: a replica that does not hold the active key writes nothing, and one that has not looked at the log for
 //! `KEY_SPREAD_SECONDS` looks before it signs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::key_view::KeyView;
@@ -19,7 +19,7 @@ use crate::domain::outcome::KeyChanged;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::{Algorithm, KeyStore, PublicKey};
-use crate::store::ReadTx;
+use crate::store::{ReadTx, check_waited};
 
 const KEY_SPREAD_MICROS: i64 = KEY_SPREAD_SECONDS * 1_000_000;
 
@@ -33,8 +33,16 @@ pub(super) struct Following {
     turn: tokio::sync::Mutex<()>,
     /// When the last look began that came to an end.
     checked: AtomicI64,
+    /// Why the last look did not come to its end.
+    failure: Mutex<Option<Error>>,
     /// Whether it was said that the active key is not held.
     said_missing: AtomicBool,
+}
+
+impl Following {
+    fn failure(&self) -> MutexGuard<'_, Option<Error>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Service {
@@ -45,6 +53,12 @@ impl Service {
     /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` for a log that does not verify: what was known stands.
     pub async fn follow_keys(&self, now: Micros) -> Result<()> {
         let _turn = self.following.turn.lock().await;
+        let followed = self.follow_keys_in_turn(now).await;
+        *self.following.failure() = followed.as_ref().err().cloned();
+        followed
+    }
+
+    async fn follow_keys_in_turn(&self, now: Micros) -> Result<()> {
         let before = self.signer.view();
         let system = NamespaceId::system();
         let heads = self.store.heads(std::slice::from_ref(&system)).await?;
@@ -101,9 +115,12 @@ impl Service {
     pub(super) async fn check_may_sign(&self, now: Micros) -> Result<()> {
         let age = now.0 - self.following.checked.load(Ordering::Relaxed);
         if !self.store.is_sole_writer() && !(0..KEY_SPREAD_MICROS).contains(&age) {
+            check_waited()?;
             let look = tokio::time::timeout(LOOK_TIMEOUT, self.follow_keys(now)).await;
             look.unwrap_or_else(|_| {
-                Err(Error::new(Reason::DatabaseUnavailable, "the signing keys can't be read in time"))
+                // Somebody else is looking, and waits for what kept the look before from its end.
+                let unnamed = || Error::new(Reason::DatabaseUnavailable, "the signing keys can't be read in time");
+                Err(self.following.failure().clone().unwrap_or_else(unnamed))
             })?;
         }
         self.signer.check_holds_active()

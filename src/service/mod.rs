@@ -44,6 +44,7 @@ mod watch;
 mod write;
 
 pub use crate::store::RowKey;
+pub use crate::store::{OneWait, wait_once};
 pub use active::Active;
 pub use bootstrap::{FIRST_ADMIN, Readiness};
 pub use context::Context;

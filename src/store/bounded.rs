@@ -16,11 +16,16 @@ use tokio::task::JoinError;
 
 use super::error::{Failure, classify};
 use super::health::Health;
+use super::one_wait;
 
 /// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
 /// (G17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
-/// (`POSTGRES_SETTINGS`), so that a database that answers "not now" is told from one that does not answer.
+/// (`postgres_session.rs`), so that a database that answers "not now" is told from one that does not answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
+
+/// How long a call that got no connection waits for the probe to say why. Longer: together with the wait for the connection
+/// more than the 3 s of G17. Shorter: the cause is not told.
+const CAUSE_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A pause of the scheduler counts as this much of a timeout at most: a process that got no CPU must not take itself for one
 /// whose database is away. Higher: it does. Lower: more wake-ups while a statement runs.
@@ -53,6 +58,28 @@ impl<C> Bounded<C> {
 
     /// Waits for an answer, but not for ever.
     async fn answer<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        if let Some(error) = one_wait::waited() {
+            return Err(error);
+        }
+        let answer = self.answer_or_cause(statement).await;
+        if let Err(error) = &answer {
+            one_wait::note(error);
+        }
+        answer
+    }
+
+    /// The same, and when no connection was to be had, what a new one was refused for.
+    async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let found = self.health.found_cause();
+        let error = match self.bounded(statement).await {
+            Err(error) if classify(&error) == Failure::NoConnection => error,
+            answer => return answer,
+        };
+        let _ = within(CAUSE_TIMEOUT, found).await;
+        Err(self.health.cause().unwrap_or(error))
+    }
+
+    async fn bounded<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.health.asked();
         match within(STATEMENT_TIMEOUT, statement).await {
             Some(answer) => self.observed(answer),

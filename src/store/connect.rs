@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend};
+use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::bounded::Bounded;
+use super::bounded::{Bounded, within};
 use super::connection_guard::{LastFailure, guard_postgres, guard_sqlite};
 use super::doubt::Doubt;
 use super::error::StoreError;
 use super::health::Health;
 use super::incarnation::{INCARNATION, verified};
 use super::memory::Memory;
+use super::obstacle::Obstacles;
+use super::pooler::refuse_transaction_mode;
+use super::postgres_session::{Bounds, prepare, without_startup_parameters};
+use super::postgres_tls::warn_unverified;
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
 use crate::domain::defect::{Defect, planted};
@@ -31,21 +35,9 @@ const POSTGRES_WRITERS_MAX: u32 = 12;
 /// Connections to PostgreSQL that read.
 const POSTGRES_READERS_MAX: u32 = 12;
 /// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_200);
-/// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction
-/// whose replica fell asleep; and, in seconds, when it gives up a replica whose network is gone (in milliseconds, with
-/// unacknowledged data). Too low: a busy namespace refuses writes. Too high: one stuck replica holds up the others. Lock and
-/// statement end before the store's own bound of a statement, 2.4 s: their connections stay usable. None of them ends a
-/// COMMIT: PostgreSQL disarms `statement_timeout` before it.
-const POSTGRES_SETTINGS: [(&str, &str); 7] = [
-    ("lock_timeout", "2000"),
-    ("statement_timeout", "2200"),
-    ("idle_in_transaction_session_timeout", "5000"),
-    ("tcp_keepalives_idle", "10"),
-    ("tcp_keepalives_interval", "5"),
-    ("tcp_keepalives_count", "3"),
-    ("tcp_user_timeout", "10000"),
-];
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// How long connections that are open may take to answer when nobody new is let in. Shorter: busy ones count as gone.
+const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
 /// statement.
 const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -122,6 +114,7 @@ impl Database {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
         let pools = self.connect(&health.failures).await?;
+        self.refuse_poolers().await?;
         // First, so that a database that is refused stays as it was.
         guard::check_durable(&pools).await?;
         if migrate {
@@ -134,7 +127,7 @@ impl Database {
             Self::Sqlite { .. } => pools,
             Self::Postgres { url } => {
                 pools.close().await;
-                connect_postgres(url, &doubt, &health.failures).await?
+                connect_postgres(url, &doubt, &health).await?
             }
         };
         let store = Store::over(self.clone(), pools, tags, health, doubt);
@@ -150,6 +143,7 @@ impl Database {
     /// As `open`.
     pub async fn migrate(&self, clock: fn() -> Instant) -> Result<(), StoreError> {
         let pools = self.connect(&Arc::new(LastFailure::new(clock))).await?;
+        self.refuse_poolers().await?;
         guard::check_durable(&pools).await?;
         let done = migrate::up(self, &pools).await;
         pools.close().await;
@@ -165,12 +159,32 @@ impl Database {
                 Ok(Pools { writer, reader })
             }
             Self::Postgres { url } => {
-                postgres_options(url)?;
+                let direct = postgres_options(url)?;
+                warn_unverified(&direct, "database_url");
                 let mut options = ConnectOptions::new(url);
-                options.max_connections(POSTGRES_WRITERS_MAX).min_connections(1);
-                let pool = connect(options).await?;
+                options
+                    .max_connections(POSTGRES_WRITERS_MAX)
+                    .min_connections(1)
+                    .map_sqlx_postgres_opts(without_startup_parameters)
+                    .map_sqlx_postgres_pool_opts(|pool| {
+                        pool.after_connect(|connection, _| {
+                            Box::pin(async move { prepare(connection, Bounds::None).await.map(drop) })
+                        })
+                    });
+                let pool = match connect(options).await {
+                    Ok(pool) => pool,
+                    // The pool tries again until its time is over, and then says only that it is.
+                    Err(error) => return Err(why_not(&direct).await.unwrap_or(error)),
+                };
                 Ok(Pools { writer: pool.clone(), reader: pool })
             }
+        }
+    }
+
+    async fn refuse_poolers(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { .. } => Ok(()),
+            Self::Postgres { url } => refuse_transaction_mode(&postgres_options(url)?).await,
         }
     }
 }
@@ -179,30 +193,35 @@ impl Database {
 pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     // Its own error would repeat the URL, secrets and all.
     let options = url.parse::<PgConnectOptions>().map_err(|_| StoreError::Url)?;
-    Ok(options.options(POSTGRES_SETTINGS))
+    Ok(without_startup_parameters(options))
+}
+
+/// Why no connection comes about, if that is to be learned.
+async fn why_not(options: &PgConnectOptions) -> Option<StoreError> {
+    use sea_orm::sqlx::ConnectOptions as _;
+    let error = within(ACQUIRE_TIMEOUT, options.connect()).await?.err()?;
+    Some(StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))
 }
 
 /// Pools that connect when they are used.
-async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, failures: &Arc<LastFailure>) -> Result<Pools, StoreError> {
-    let pool = async |connections_max| {
-        let (url, doubt, failures) = (url.to_owned(), Arc::clone(doubt), Arc::clone(failures));
-        let mut options = ConnectOptions::new(&url);
+async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, health: &Health) -> Result<Pools, StoreError> {
+    let pool = async |connections_max, obstacles: Option<&Arc<Obstacles>>| {
+        let (doubt, failures, obstacles) = (Arc::clone(doubt), Arc::clone(&health.failures), obstacles.cloned());
+        let mut options = ConnectOptions::new(url);
         options
             .max_connections(connections_max)
             .connect_lazy(true)
-            .map_sqlx_postgres_opts(|postgres| {
-                let postgres = postgres.options(POSTGRES_SETTINGS);
-                if planted(Defect::PostgresCommitOff) {
-                    return postgres.options([("synchronous_commit", "off")]);
-                }
-                postgres
-            })
+            .map_sqlx_postgres_opts(without_startup_parameters)
             .map_sqlx_postgres_pool_opts(move |pool| {
-                guard_postgres(pool.after_connect(verified(Arc::clone(&doubt))), &failures)
+                let pool = pool.after_connect(verified(Arc::clone(&doubt), obstacles.clone()));
+                guard_postgres(pool, &failures, obstacles.clone())
             });
         connect(options).await
     };
-    Ok(Pools { writer: pool(POSTGRES_WRITERS_MAX).await?, reader: pool(POSTGRES_READERS_MAX).await? })
+    Ok(Pools {
+        writer: pool(POSTGRES_WRITERS_MAX, Some(&health.obstacles)).await?,
+        reader: pool(POSTGRES_READERS_MAX, None).await?,
+    })
 }
 
 /// Makes the file when it is absent, for its owner alone. SQLite gives its journal the same mode.
@@ -282,7 +301,30 @@ impl Store {
     /// The connections that write.
     pub(super) fn writer(&self) -> Answer<Bounded<DatabaseConnection>> {
         self.inner.health.check()?;
-        Ok(Bounded::new(self.pools().writer, Arc::clone(&self.inner.health)))
+        self.inner.health.obstacles.check()?;
+        Ok(self.writer_in_spite_of_obstacles())
+    }
+
+    fn writer_in_spite_of_obstacles(&self) -> Bounded<DatabaseConnection> {
+        Bounded::new(self.pools().writer, Arc::clone(&self.inner.health))
+    }
+
+    /// Looks whether the database can be written to, as it is now: settings change under connections that are open. Writes
+    /// look for themselves; this is for those who ask before they write, and to notice that an obstacle is gone.
+    pub async fn look_for_obstacles(&self) {
+        use sea_orm::ConnectionTrait as _;
+        if self.is_postgres() && !self.is_degraded() {
+            // The look is what a connection must pass when it is taken; what fails here has told `Health`.
+            let _ = self.writer_in_spite_of_obstacles().execute_unprepared("SELECT 1").await;
+        }
+    }
+
+    /// Whether connections that are open still serve, for writes and for reads.
+    pub(super) async fn pools_answer(&self) -> bool {
+        use sea_orm::ConnectionTrait as _;
+        let Pools { writer, reader } = self.pools();
+        let both = async { tokio::join!(writer.execute_unprepared("SELECT 1"), reader.execute_unprepared("SELECT 1")) };
+        matches!(within(POOLS_TIMEOUT, both).await, Some((Ok(_), Ok(_))))
     }
 
     /// The connections that read.
@@ -299,7 +341,7 @@ impl Store {
     /// Takes new connections to PostgreSQL from now on. What runs on the old ones goes on.
     pub(super) async fn replace_pools(&self) {
         let Database::Postgres { url } = &self.inner.database else { return };
-        match connect_postgres(url, &self.inner.doubt, &self.inner.health.failures).await {
+        match connect_postgres(url, &self.inner.doubt, &self.inner.health).await {
             Ok(pools) => *self.inner.pools.write().unwrap_or_else(PoisonError::into_inner) = pools,
             Err(error) => tracing::error!(%error, "failed to replace the connections"),
         }

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::pool::{PoolConnectionMetadata, PoolOptions};
-use sea_orm::sqlx::postgres::Postgres;
+use sea_orm::sqlx::postgres::{PgConnection, Postgres};
 use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnection};
-use sea_orm::sqlx::{Connection as _, Error, raw_sql};
+use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Error, raw_sql};
 use tokio::time::Instant;
 
 use super::error::is_sqlite_failure;
+use super::obstacle::Obstacles;
+use super::postgres_session::{DURABILITY_COLUMNS, obstacle};
 use crate::domain::defect::{Defect, planted};
 
 /// A connection that was opened so shortly after a failure counts as open at its time: ages and failures are read from the
@@ -86,14 +88,36 @@ async fn is_idle_sqlite(connection: &mut SqliteConnection) -> bool {
 /// Guards the connections of a pool to PostgreSQL. sqlx asks each one before its use whether it lives, which also waits for a
 /// ROLLBACK that is on its way; and each transaction begins with a `SET TRANSACTION`, which PostgreSQL refuses inside one that
 /// was left open.
-pub(super) fn guard_postgres(pool: PoolOptions<Postgres>, failures: &Arc<LastFailure>) -> PoolOptions<Postgres> {
+pub(super) fn guard_postgres(
+    pool: PoolOptions<Postgres>,
+    failures: &Arc<LastFailure>,
+    obstacles: Option<Arc<Obstacles>>,
+) -> PoolOptions<Postgres> {
     let (released, taken) = (Arc::clone(failures), Arc::clone(failures));
     pool.after_release(move |connection, metadata| {
         let is_good = !released.was_during(&metadata) && !connection.is_in_transaction();
         Box::pin(async move { Ok(is_good) })
     })
+    // What a connection that writes is asked instead says that it lives too.
+    .test_before_acquire(obstacles.is_none())
     .before_acquire(move |connection, metadata| {
         let is_good = !taken.was_during(&metadata) && !connection.is_in_transaction();
-        Box::pin(async move { Ok(is_good) })
+        let obstacles = obstacles.clone();
+        Box::pin(async move {
+            match obstacles {
+                Some(obstacles) if is_good => is_writable(connection, &obstacles).await,
+                _ => Ok(is_good),
+            }
+        })
     })
+}
+
+/// Whether a connection to PostgreSQL can be written to now, and durably; tells `obstacles`. A new connection takes the place
+/// of one that can't: the defaults of its role may have changed.
+async fn is_writable(connection: &mut PgConnection, obstacles: &Obstacles) -> Result<bool, Error> {
+    let sql = format!("SELECT {DURABILITY_COLUMNS}");
+    let found = obstacle(&raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)?;
+    let is_writable = found.is_none();
+    obstacles.note(found);
+    Ok(is_writable)
 }

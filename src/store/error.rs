@@ -4,6 +4,7 @@
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
+use super::refusal;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
 
@@ -17,6 +18,14 @@ pub enum StoreError {
         "failed to read the database URL: it must be postgres://user:password@host:port/name, each part percent-encoded"
     )]
     Url,
+    #[error(
+        "the database URL leads to a pooler (PgBouncer, for example) in transaction mode or statement mode, which is not supported: set pool_mode = session (session mode), or connect to PostgreSQL itself"
+    )]
+    TransactionPooler,
+    #[error(
+        "the database is at an older schema ({pending} migrations are missing), and the role of this URL lacks the rights to migrate it: run `policyhub migrate` as the role that owns the tables, then `policyhub serve --migrate=false`"
+    )]
+    MayNotMigrate { pending: usize },
     #[error("failed to open the database file: {0}")]
     File(std::io::Error),
     #[error("failed to migrate the database: {0}")]
@@ -48,6 +57,8 @@ pub(super) enum Failure {
     NoConnection,
     /// It is gone, or can't read or write.
     Outage,
+    /// It is there, and lets this server in no more.
+    Refused,
     /// Its file is damaged, or is no database.
     Corrupt,
     /// It works: the statement itself was wrong.
@@ -64,11 +75,16 @@ pub(super) fn failed(error: DbErr) -> Error {
             ..Error::new(Reason::ConcurrentChange, "somebody else changed this at the same time; try again")
         };
     }
+    if let Some(obstacle) = code_of(&error).and_then(|code| refusal::named(&code)) {
+        return Error { internal: Some(internal), ..obstacle.refusal() };
+    }
     let message = match classify(&error) {
         Failure::Statement => return Error::internal(internal),
         Failure::Busy => "the database is locked by somebody else; retry with the same request_id",
         Failure::NoConnection => "all connections to the database are in use; retry with the same request_id",
-        Failure::Outage => "the database can't be reached, or can't read or write; retry with the same request_id",
+        Failure::Refused | Failure::Outage => {
+            "the database can't be reached, or can't read or write; retry with the same request_id"
+        }
         Failure::Corrupt => "the database file is damaged; the operator restores it from a backup",
     };
     Error { internal: Some(internal), ..Error::new(Reason::DatabaseUnavailable, message) }
@@ -88,13 +104,26 @@ pub(super) fn commit_failed(detail: String) -> Error {
     }
 }
 
+/// The code that the database gave.
+pub(super) fn code_of(error: &DbErr) -> Option<String> {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => refusal::code_of(inner),
+        _ => None,
+    }
+}
+
 /// What a failed statement says of the database.
 pub(super) fn classify(error: &DbErr) -> Failure {
     match error {
         DbErr::ConnectionAcquire(_) => Failure::NoConnection,
-        DbErr::Conn(RuntimeErr::SqlxError(inner))
-        | DbErr::Exec(RuntimeErr::SqlxError(inner))
-        | DbErr::Query(RuntimeErr::SqlxError(inner)) => classify_sqlx(inner),
+        // There was no statement that could be wrong.
+        DbErr::Conn(RuntimeErr::SqlxError(inner)) => match classify_sqlx(inner) {
+            Failure::Statement => Failure::Refused,
+            failure => failure,
+        },
+        DbErr::Exec(RuntimeErr::SqlxError(inner)) | DbErr::Query(RuntimeErr::SqlxError(inner)) => classify_sqlx(inner),
         DbErr::Conn(_) => Failure::Outage,
         _ => Failure::Statement,
     }
@@ -104,6 +133,9 @@ pub(super) fn classify(error: &DbErr) -> Failure {
 pub(super) fn classify_sqlx(error: &sqlx::Error) -> Failure {
     use sqlx::Error;
     match error {
+        Error::Database(answer) if refusal::is_about_connecting(answer.code().as_deref().unwrap_or_default()) => {
+            Failure::Refused
+        }
         Error::Database(answer) => classify_code(answer.code().as_deref().unwrap_or_default()),
         Error::PoolTimedOut => Failure::NoConnection,
         Error::Io(_)

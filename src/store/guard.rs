@@ -24,10 +24,6 @@ async fn check_postgres(db: &DatabaseConnection) -> Result<(), StoreError> {
             return Err(StoreError::NotDurable { setting, value, wanted: "on" });
         }
     }
-    let value = text(db, "SHOW synchronous_commit").await?;
-    if value == "off" {
-        return Err(StoreError::NotDurable { setting: "synchronous_commit", value, wanted: "on" });
-    }
     let value = text(db, "SELECT pg_is_in_recovery()::text").await?;
     if value != "false" {
         return Err(StoreError::NotDurable { setting: "pg_is_in_recovery()", value, wanted: "false (the primary)" });

@@ -4,20 +4,23 @@
 //! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
+use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::bounded::within;
 use super::connect::{Database, Store, postgres_options, sqlite_options};
 use super::connection_guard::LastFailure;
-use super::error::{Failure, classify_sqlx};
-use super::incarnation;
+use super::error::{Failure, classify_sqlx, code_of};
+use super::obstacle::{Obstacle, Obstacles};
+use super::postgres_session::{Bounds, prepare};
+use super::refusal;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
 
@@ -40,7 +43,13 @@ pub(super) struct Health {
     /// The file was found damaged, and no check found it whole since.
     corrupt: AtomicBool,
     pub(super) failures: Arc<LastFailure>,
+    /// Why it can't be written to, although it answers.
+    pub(super) obstacles: Arc<Obstacles>,
+    /// What the last probe was refused for.
+    refused: Mutex<Option<DbErr>>,
     suspected: Notify,
+    /// A probe came to its end.
+    probed: Notify,
     /// Statements begun, and BEGINs; what probes ask is not among them.
     statements: AtomicU64,
 }
@@ -48,8 +57,17 @@ pub(super) struct Health {
 impl Health {
     /// Nothing is known to be wrong.
     pub(super) fn new(failures: Arc<LastFailure>) -> Self {
-        let (down, unanswered, corrupt) = (AtomicBool::new(false), AtomicBool::new(false), AtomicBool::new(false));
-        Self { down, unanswered, corrupt, failures, suspected: Notify::new(), statements: AtomicU64::new(0) }
+        Self {
+            down: AtomicBool::new(false),
+            unanswered: AtomicBool::new(false),
+            corrupt: AtomicBool::new(false),
+            failures,
+            obstacles: Arc::default(),
+            refused: Mutex::default(),
+            suspected: Notify::new(),
+            probed: Notify::new(),
+            statements: AtomicU64::new(0),
+        }
     }
 
     /// A statement begins.
@@ -66,7 +84,7 @@ impl Health {
     pub(super) fn failed(&self, failure: Failure) {
         match failure {
             Failure::Busy | Failure::Statement => return,
-            Failure::NoConnection => {}
+            Failure::NoConnection | Failure::Refused => {}
             Failure::Outage => self.failures.note(),
             Failure::Corrupt => {
                 self.corrupt.store(true, Ordering::Relaxed);
@@ -86,13 +104,59 @@ impl Health {
     pub(super) fn check(&self) -> Result<()> {
         if self.down.load(Ordering::Relaxed) {
             let message = "the database does not answer; retry with the same request_id";
-            return Err(Error::new(Reason::DatabaseUnavailable, message));
+            let unnamed = || Error::new(Reason::DatabaseUnavailable, message);
+            // Without the internal detail: the log has it once.
+            return Err(self.named_cause().map_or_else(unnamed, |obstacle| obstacle.refusal()));
         }
         Ok(())
     }
 }
 
+impl Health {
+    /// Ready when the next probe has found out why there is no connection.
+    pub(super) fn found_cause(&self) -> impl Future<Output = ()> {
+        self.probed.notified()
+    }
+
+    /// What a new connection was refused for last.
+    pub(super) fn cause(&self) -> Option<DbErr> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn named_cause(&self) -> Option<Obstacle> {
+        self.cause().as_ref().and_then(code_of).and_then(|code| refusal::named(&code))
+    }
+
+    fn note_refused(&self, cause: Option<DbErr>) {
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+        self.probed.notify_waiters();
+    }
+}
+
+/// What a probe found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    /// A new connection works.
+    Answers,
+    /// Nobody new is let in, and the connections that are open work.
+    KeepsOld,
+    /// Nothing works.
+    Away,
+}
+
 impl Store {
+    /// Why the database can't be written to, although it answers.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        self.inner.health.obstacles.seen().map(|obstacle| obstacle.message().to_owned())
+    }
+
+    /// Why no connection to the database works, if it said so.
+    #[must_use]
+    pub fn outage_cause(&self) -> Option<String> {
+        self.inner.health.named_cause().map(|obstacle| obstacle.message().to_owned())
+    }
+
     /// Whether the database is known not to answer.
     #[must_use]
     pub fn is_degraded(&self) -> bool {
@@ -118,9 +182,10 @@ impl Store {
         let health = &self.inner.health;
         loop {
             health.suspected.notified().await;
-            while !(self.probe().await && self.take_back().await) {
+            while !self.is_back().await {
                 if !health.down.swap(true, Ordering::Relaxed) {
-                    tracing::error!("the database does not answer; serving from memory, writes fail at once");
+                    let cause = self.outage_cause();
+                    tracing::error!(cause, "the database does not answer; serving from memory, writes fail at once");
                 }
                 sleep(PROBE_INTERVAL).await;
             }
@@ -128,6 +193,15 @@ impl Store {
                 tracing::warn!("the database answers again");
             }
             sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    async fn is_back(&self) -> bool {
+        match self.probe().await {
+            Probe::Answers => self.take_back().await,
+            // They are all there is: nothing takes their place.
+            Probe::KeepsOld => true,
+            Probe::Away => false,
         }
     }
 
@@ -155,14 +229,24 @@ impl Store {
         examined.is_ok()
     }
 
-    async fn probe(&self) -> bool {
-        match &self.inner.database {
-            Database::Postgres { url } => within(PROBE_TIMEOUT, probe_postgres(url)).await.unwrap_or(false),
+    async fn probe(&self) -> Probe {
+        let answers = match &self.inner.database {
+            Database::Postgres { url } => match within(PROBE_TIMEOUT, probe_postgres(url)).await {
+                Some(Err(error)) if is_refusal(&error) => {
+                    let is_standby = matches!(error, sqlx::Error::Protocol(_));
+                    self.inner.health.note_refused(Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
+                    let keeps_old = !is_standby && self.pools_answer().await;
+                    return if keeps_old { Probe::KeepsOld } else { Probe::Away };
+                }
+                answer => matches!(answer, Some(Ok(()))),
+            },
             Database::Sqlite { path } => {
                 let is_writable = within(PROBE_TIMEOUT, probe_sqlite(path)).await.unwrap_or(false);
                 is_writable && self.is_whole(path).await
             }
-        }
+        };
+        self.inner.health.note_refused(None);
+        if answers { Probe::Answers } else { Probe::Away }
     }
 
     /// Whether the file is as it should be, looked at when it was found damaged.
@@ -179,16 +263,17 @@ impl Store {
     }
 }
 
-async fn probe_postgres(url: &str) -> bool {
-    let Ok(options) = postgres_options(url) else { return false };
-    let mut connection = match options.connect().await {
-        Ok(connection) => connection,
-        Err(error) => return answered(&error),
-    };
-    let is_primary = incarnation::is_primary(&mut connection).await;
+async fn probe_postgres(url: &str) -> std::result::Result<(), sqlx::Error> {
+    let options = postgres_options(url).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
+    let mut connection = options.connect().await?;
+    let obstacle = prepare(&mut connection, Bounds::Calls).await?;
     // It has answered; whether it says goodbye is of no interest.
     let _ = connection.close().await;
-    is_primary
+    match obstacle {
+        Some(obstacle) if obstacle.is_standby() => Err(sqlx::Error::Protocol(refusal::STANDBY.to_owned())),
+        // Writes hear of the others; reads have nothing to do with them.
+        _ => Ok(()),
+    }
 }
 
 /// Whether something can be written: a disk that is full or read-only still reads.
@@ -224,8 +309,8 @@ fn probe_options(path: &Path) -> SqliteConnectOptions {
     sqlite_options(path).busy_timeout(PROBE_TIMEOUT / 2).disable_statement_logging()
 }
 
-/// Whether a refused connection is an answer: one that has no room or no welcome for a new one may still serve those it has.
-/// One that starts or stops (57P) does not.
-fn answered(error: &sea_orm::sqlx::Error) -> bool {
-    error.as_database_error().and_then(|refusal| refusal.code()).is_some_and(|code| !code.starts_with("57P"))
+/// Whether a failed connection is an answer of a database that is there: one that has no room or no welcome for a new one may
+/// still serve those it has. One that starts or stops (57P) is away.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    refusal::code_of(error).is_some_and(|code| !code.starts_with("57P"))
 }

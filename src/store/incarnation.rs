@@ -10,6 +10,9 @@ use sea_orm::sqlx::pool::PoolConnectionMetadata;
 use sea_orm::sqlx::postgres::PgConnection;
 
 use super::doubt::Doubt;
+use super::obstacle::{Obstacle, Obstacles};
+use super::postgres_session::{Bounds, prepare};
+use super::refusal::STANDBY;
 
 /// Where `store_meta` keeps the incarnation that the store knows.
 pub(super) const INCARNATION: &str = "incarnation";
@@ -22,21 +25,21 @@ pub(super) const ACTUAL: &str = "SELECT (SELECT system_identifier FROM pg_contro
 /// What a server is connected to.
 type Answer<'c, T> = Pin<Box<dyn Future<Output = Result<T, sqlx::Error>> + Send + 'c>>;
 
-/// Whether it takes writes.
-pub(super) async fn is_primary(connection: &mut PgConnection) -> bool {
-    let standby = sqlx::query_scalar::<_, bool>("SELECT pg_is_in_recovery()").fetch_one(connection).await;
-    matches!(standby, Ok(false))
-}
-
-/// What every new connection must pass: a standby is refused, another incarnation puts the store in doubt.
+/// What every new connection must pass: it is prepared, a standby is refused, another incarnation puts the store in doubt.
+/// A connection that writes tells `obstacles` what is in its way.
 pub(super) fn verified(
     doubt: Arc<Doubt>,
+    obstacles: Option<Arc<Obstacles>>,
 ) -> impl for<'c> Fn(&'c mut PgConnection, PoolConnectionMetadata) -> Answer<'c, ()> + Send + Sync + 'static {
     move |connection, _| {
-        let doubt = Arc::clone(&doubt);
+        let (doubt, obstacles) = (Arc::clone(&doubt), obstacles.clone());
         Box::pin(async move {
-            if !is_primary(connection).await {
-                return Err(sqlx::Error::Protocol("a standby, or no answer".to_owned()));
+            let found = prepare(connection, Bounds::Calls).await?;
+            if found.as_ref().is_some_and(Obstacle::is_standby) {
+                return Err(sqlx::Error::Protocol(STANDBY.to_owned()));
+            }
+            if let Some(obstacles) = obstacles {
+                obstacles.note(found);
             }
             let actual = sqlx::query_scalar::<_, String>(ACTUAL).fetch_one(&mut *connection).await?;
             let recorded = sqlx::query_scalar::<_, String>("SELECT value FROM store_meta WHERE name = $1")

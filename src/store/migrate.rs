@@ -10,11 +10,16 @@ use policyhub_migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
 
 use super::connect::{Database, Pools};
-use super::error::StoreError;
+use super::error::{StoreError, code_of};
 use super::guard::text;
 
 /// Key of the advisory lock: "PHUB" in ASCII.
 const ADVISORY_LOCK_KEY: i64 = 0x5048_5542;
+
+/// Whether the role may make tables.
+const MAY_CREATE: &str = "SELECT coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)::text";
+/// PostgreSQL's code for a right that is missing.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Brings the schema up to this binary's.
 #[expect(clippy::disallowed_methods, reason = "a transaction that only holds the lock")]
@@ -26,7 +31,7 @@ pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreEr
             lock.execute_raw(Statement::from_string(lock.get_database_backend(), sql))
                 .await
                 .map_err(StoreError::Migrate)?;
-            run(&pools.writer).await?;
+            run_postgres(&pools.writer).await?;
             lock.commit().await.map_err(StoreError::Migrate)
         }
         Database::Sqlite { path } => {
@@ -44,6 +49,21 @@ pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreEr
             Ok(())
         }
     }
+}
+
+/// As the role of the URL, which may lack the rights: then somebody else migrates, and it only serves.
+async fn run_postgres(db: &DatabaseConnection) -> Result<(), StoreError> {
+    let pending = pending(db).await?;
+    if pending == 0 {
+        if text(db, MAY_CREATE).await? == "false" {
+            tracing::warn!("the role of the database URL may not migrate: serve with --migrate=false");
+        }
+        return Ok(());
+    }
+    Migrator::up(db, None).await.map_err(|error| match code_of(&error).as_deref() {
+        Some(INSUFFICIENT_PRIVILEGE) => StoreError::MayNotMigrate { pending },
+        _ => StoreError::Migrate(error),
+    })
 }
 
 async fn run(db: &DatabaseConnection) -> Result<(), StoreError> {

@@ -12,6 +12,8 @@ use tokio::time::{sleep, timeout};
 
 use super::connect::{Store, postgres_options};
 use super::error::StoreError;
+use super::postgres_session::{Bounds, prepare};
+use super::postgres_tls::warn_unverified;
 
 /// The channel. PostgreSQL keeps channels apart by database, and a database holds one store.
 const CHANNEL: &str = "policyhub_commits";
@@ -55,6 +57,9 @@ impl Store {
     /// Listens until it is dropped, on a connection of its own to `url`: a pooler in transaction mode would lose it.
     pub async fn listen(&self, url: &str, replica: &str, mut wake: impl FnMut(Wake)) {
         let mut pause = RETRY_MIN;
+        if let Ok(options) = postgres_options(url) {
+            warn_unverified(&options, "listen_url");
+        }
         loop {
             match connect(url).await {
                 Ok(mut listener) => {
@@ -77,7 +82,10 @@ async fn connect(url: &str) -> Result<PgListener, StoreError> {
     let failed =
         |error| StoreError::Connect(sea_orm::DbErr::Conn(sea_orm::RuntimeErr::SqlxError(std::sync::Arc::new(error))));
     let listen = async {
-        let pool: PgPool = PgPoolOptions::new().max_connections(1).connect_lazy_with(options);
+        let pool = PgPoolOptions::new()
+            .max_connections(1)
+            .after_connect(|connection, _| Box::pin(async move { prepare(connection, Bounds::Calls).await.map(drop) }));
+        let pool: PgPool = pool.connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.eager_reconnect(false);
         listener.listen(CHANNEL).await?;

@@ -38,6 +38,7 @@ impl Store {
         self.inner.doubt.check()?;
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
         self.inner.doubt.check()?;
+        self.inner.health.obstacles.check()?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
         let tags = self.tags();
         let row = tagged::<Entity>(tags.as_ref(), rows::run_row(run))?;

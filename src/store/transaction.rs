@@ -105,6 +105,8 @@ impl Store {
             ..TransactionOptions::default()
         };
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
+        // Again: the connection that was taken may have found out only now.
+        self.inner.health.obstacles.check()?;
         let row = namespaces::Entity::find_by_id(namespace.as_str());
         let locked = if planted(Defect::RevisionFromSequence) { row } else { row.lock_exclusive() };
         let row = locked.one(&tx).await.map_err(failed)?.ok_or_else(|| namespace.not_found())?;

@@ -21,7 +21,7 @@ use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
-use crate::domain::{Error, Reason, Result};
+use crate::domain::{Error, Result};
 use crate::store::Store;
 
 /// How long a read waits until its replica has read what was committed before it.
@@ -169,7 +169,7 @@ impl Hub {
         let needed = match self.committed_before(namespace).await {
             Ok(needed) => needed,
             // Fail static: what was verified is served on, and says of itself how old it is (G17).
-            Err(error) if error.reason == Reason::DatabaseUnavailable => {
+            Err(error) if error.reason.is_of_the_database() => {
                 return Ok(in_force(&feed, Look::Unanswered.staleness()));
             }
             Err(error) => return Err(error),

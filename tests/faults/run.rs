@@ -181,7 +181,7 @@ async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers:
                 let replica = dice.below(callers.len());
                 let tried = write.attempt(recorder, replica, &callers[replica], TRY_MAX).await;
                 let refused = matches!(&tried.outcome, super::check::record::Outcome::Refused(reason)
-                    if reason != "DATABASE_UNAVAILABLE" && reason != "CONCURRENT_CHANGE");
+                    if !super::writers::may_work_later(reason));
                 operation.tries.push(tried);
                 if refused {
                     break;

@@ -96,11 +96,16 @@ fn timed<T>(message: T, deadline: Duration) -> Request<T> {
     request
 }
 
+/// Whether a refusal is about the database, or about somebody who was faster.
+pub fn may_work_later(reason: &str) -> bool {
+    reason.starts_with("DATABASE_") || ["LOCK_TIMEOUT", "CONCURRENT_CHANGE"].contains(&reason)
+}
+
 /// Whether another try may come to something else.
 fn again(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Unknown(_) => true,
-        Outcome::Refused(reason) => reason == "DATABASE_UNAVAILABLE" || reason == "CONCURRENT_CHANGE",
+        Outcome::Refused(reason) => may_work_later(reason),
         Outcome::Acknowledged(_) => false,
     }
 }

@@ -118,6 +118,8 @@ mod otlp;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod postgres;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod quotas;

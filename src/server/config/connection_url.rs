@@ -33,7 +33,7 @@ impl ConnectionUrl {
     }
 
     /// The form without secrets. Passwords with an unescaped `/`, `?` or `@` are common and must not leak by halves, so
-    /// all up to the last `@` is hidden, with all of the query; text that is no URL is hidden whole.
+    /// all up to the last `@` is hidden, with all of the query and the fragment; text that is no URL is hidden whole.
     #[must_use]
     pub fn redacted(&self) -> String {
         let Some((scheme, rest)) = self.0.split_once("://") else { return HIDDEN.to_owned() };
@@ -41,7 +41,7 @@ impl ConnectionUrl {
             Some((_, rest)) => ("***@", rest),
             None => ("", rest),
         };
-        match rest.split_once('?') {
+        match rest.split_once(['?', '#']) {
             Some((place, _)) => format!("{scheme}://{credentials}{place}?{HIDDEN}"),
             None => format!("{scheme}://{credentials}{rest}"),
         }
@@ -85,6 +85,7 @@ mod tests {
             ("postgres://db/hub?user=hub&password=canary", "postgres://db/hub?***"),
             ("postgres://db/hub?password=canary@x", "postgres://***@x"),
             ("postgres://hub:canary@db/hub?sslkey=canary", "postgres://***@db/hub?***"),
+            ("postgres://db/hub#canary", "postgres://db/hub?***"),
             ("host=db password=canary", "***"),
             ("canary", "***"),
             ("", "***"),

@@ -7,6 +7,7 @@ pub mod auth;
 pub mod connection_url;
 pub mod connections;
 pub mod error;
+mod postgres_url;
 mod quotas;
 pub mod resolve;
 pub mod settings;

@@ -15,6 +15,7 @@ use super::auth::AuthConfig;
 use super::connection_url::ConnectionUrl;
 use super::connections::ConnectionsConfig;
 use super::error::ConfigError;
+use super::postgres_url;
 use super::settings::{LogFormat, Settings, SigningAlgorithm};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
@@ -320,14 +321,18 @@ fn listen_url(url: Option<ConnectionUrl>) -> Result<Option<ConnectionUrl>, Confi
         Some(url) if !matches!(url.scheme(), Some("postgres" | "postgresql")) => {
             Err(invalid("listen_url", "must begin with postgres:// or postgresql://"))
         }
-        url => Ok(url),
+        url => {
+            url.iter().try_for_each(|url| postgres_url::check("listen_url", url))?;
+            Ok(url)
+        }
     }
 }
 
 fn database_url(url: Option<ConnectionUrl>, data_dir: &Path) -> Result<ConnectionUrl, ConfigError> {
     if let Some(url) = given_url(url) {
         return match url.scheme() {
-            Some("sqlite" | "postgres" | "postgresql") => Ok(url),
+            Some("sqlite") => Ok(url),
+            Some("postgres" | "postgresql") => postgres_url::check("database_url", &url).map(|()| url),
             // Not repeated, not even its scheme: text that is no URL may be a password.
             _ => Err(invalid("database_url", "must begin with sqlite://, postgres:// or postgresql://")),
         };

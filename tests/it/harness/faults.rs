@@ -4,8 +4,14 @@ use std::fs;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::postgres::{Cluster, unprivileged};
+
+/// After this long a PostgreSQL that was started is not coming.
+const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
+/// After this long a process that was killed is a defect of the test.
+const KILLED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Cluster {
     /// Its data directory. Ask while it runs.
@@ -14,6 +20,10 @@ impl Cluster {
     }
 
     fn control(&self, arguments: &[&str], data: &Path) {
+        assert!(self.try_control(arguments, data), "failed to {arguments:?} PostgreSQL");
+    }
+
+    fn try_control(&self, arguments: &[&str], data: &Path) -> bool {
         let mut command = Command::new(self.bin.join("pg_ctl"));
         command.args(arguments).args(["-s", "-w", "-t", "60", "-D"]).arg(data).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
@@ -21,7 +31,7 @@ impl Cluster {
         if let Some((user, group)) = unprivileged() {
             command.uid(user).gid(group);
         }
-        assert!(command.status().expect("pg_ctl runs").success(), "failed to {arguments:?} PostgreSQL");
+        command.status().expect("pg_ctl runs").success()
     }
 
     /// A shell as its administrator, with its programs; add variables and run it.
@@ -42,16 +52,31 @@ impl Cluster {
         self.control(&["stop", "-m", "immediate"], data);
     }
 
-    /// Starts it again after `stop`.
+    /// Starts it again after `stop` or `kill`.
     pub fn start_again(&self, data: &Path) {
-        let log = data.with_file_name("log");
-        self.control(&["start", "-l", log.to_str().expect("a path")], data);
+        let log = data.with_file_name("restarted.log");
+        let deadline = Instant::now() + RESTARTED_WITHIN;
+        // The processes before may still hold a segment of shared memory for a moment.
+        while !self.try_control(&["start", "-l", log.to_str().expect("a path")], data) {
+            assert!(Instant::now() < deadline, "PostgreSQL does not start again: see {}", log.display());
+        }
+    }
+
+    /// Kills every process of it (SIGKILL).
+    pub fn kill(&self, data: &Path) {
+        let postmaster = postmaster(data);
+        let all: Vec<u32> = std::iter::once(postmaster).chain(children(postmaster)).collect();
+        signal("KILL", &all);
+        let deadline = Instant::now() + KILLED_WITHIN;
+        while all.iter().any(is_alive) {
+            assert!(Instant::now() < deadline, "PostgreSQL survived SIGKILL");
+            std::thread::yield_now();
+        }
     }
 
     /// Freezes every process of it (SIGSTOP): it keeps its connections and answers nothing.
     pub fn freeze(&self, data: &Path) {
-        let pid = fs::read_to_string(data.join("postmaster.pid")).expect("postmaster.pid");
-        let postmaster: u32 = pid.lines().next().and_then(|line| line.parse().ok()).expect("a process id");
+        let postmaster = postmaster(data);
         let mut stopped = self.stopped.lock().expect("the processes");
         // First the one that would start others.
         signal("STOP", &[postmaster]);
@@ -63,7 +88,12 @@ impl Cluster {
 
     /// Locks a namespace in a session of its own, and keeps it until that is dropped.
     pub fn hold(&self, database: &str, namespace: &str) -> Session {
-        let sql = format!("SELECT 1 FROM namespaces WHERE id = '{namespace}' FOR UPDATE; SELECT pg_sleep(600)");
+        self.hold_by(database, &format!("SELECT 1 FROM namespaces WHERE id = '{namespace}' FOR UPDATE"))
+    }
+
+    /// Takes a lock by this SQL in a session of its own, and keeps it until that is dropped.
+    pub fn hold_by(&self, database: &str, sql: &str) -> Session {
+        let sql = format!("{sql}; SELECT pg_sleep(600)");
         let mut command = self.psql_command(database, &sql);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("psql runs");
         let holding =
@@ -126,6 +156,17 @@ pub fn signal(name: &str, processes: &[u32]) {
         .stderr(Stdio::null())
         .status()
         .expect("kill runs");
+}
+
+fn postmaster(data: &Path) -> u32 {
+    let pid = fs::read_to_string(data.join("postmaster.pid")).expect("postmaster.pid");
+    pid.lines().next().and_then(|line| line.parse().ok()).expect("a process id")
+}
+
+/// Whether a process is there and no zombie.
+fn is_alive(process: &u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
 }
 
 fn children(parent: u32) -> Vec<u32> {

@@ -1,0 +1,182 @@
+//! What the URL of a PostgreSQL may hold: known parameters, each once, and nothing that could be half of a password.
+//!
+//! The driver takes an unknown parameter for a remark and writes it, with its value, to the log. So it never sees one:
+//! everything that is not known is refused here, and no error repeats what may be a secret.
+
+use super::connection_url::ConnectionUrl;
+use super::error::ConfigError;
+
+/// What the driver knows, each with the one name that two spellings share.
+const PARAMETERS: &[(&str, &str)] = &[
+    ("sslmode", "sslmode"),
+    ("ssl-mode", "sslmode"),
+    ("sslrootcert", "sslrootcert"),
+    ("ssl-root-cert", "sslrootcert"),
+    ("ssl-ca", "sslrootcert"),
+    ("sslcert", "sslcert"),
+    ("ssl-cert", "sslcert"),
+    ("sslkey", "sslkey"),
+    ("ssl-key", "sslkey"),
+    ("host", "host"),
+    ("hostaddr", "host"),
+    ("port", "port"),
+    ("dbname", "dbname"),
+    ("user", "user"),
+    ("password", "password"),
+    ("application_name", "application_name"),
+    ("statement-cache-capacity", "statement-cache-capacity"),
+    ("options", "options"),
+];
+/// What libpq knows and the driver does not: named in an error, because nobody's password is called so.
+const ELSEWHERE: &[&str] = &[
+    "channel_binding",
+    "client_encoding",
+    "connect_timeout",
+    "fallback_application_name",
+    "gssencmode",
+    "keepalives",
+    "keepalives_count",
+    "keepalives_idle",
+    "keepalives_interval",
+    "krbsrvname",
+    "load_balance_hosts",
+    "passfile",
+    "requirepeer",
+    "require_auth",
+    "service",
+    "sslcompression",
+    "sslcrl",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslnegotiation",
+    "sslpassword",
+    "sslsni",
+    "target_session_attrs",
+    "tcp_user_timeout",
+];
+/// What `sslmode` may be.
+const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+/// Refuses a URL that the driver would read otherwise than it is meant.
+pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), ConfigError> {
+    let refused = |problem: String| Err(ConfigError::Invalid { key, problem });
+    let Some((_, rest)) = url.expose().split_once("://") else { return Ok(()) };
+    let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, name) = place.split_once('/').unwrap_or((place, ""));
+    // A password with one of these in it ends where it should not, and its rest would be the name of a host or a database.
+    let is_split = rest.contains('#') || authority.matches('@').count() > 1 || name.contains(['/', '@', ':', ';', '=']);
+    if is_split {
+        return refused(
+            "must be postgres://user:password@host:port/name, with #, %, /, :, ;, =, ? and @ inside each part \
+             percent-encoded"
+                .to_owned(),
+        );
+    }
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if is_server_setting(name) {
+            continue;
+        }
+        let Some((_, parameter)) = PARAMETERS.iter().find(|(known, _)| *known == name) else {
+            return refused(unknown(name));
+        };
+        if seen.iter().any(|(seen, _)| seen == parameter) {
+            return refused(format!("has the parameter {parameter} twice"));
+        }
+        seen.push((parameter, value));
+    }
+    let value_of = |parameter: &str| seen.iter().find(|(seen, _)| *seen == parameter).map(|(_, value)| *value);
+    let mode = value_of("sslmode");
+    let is_mode = |mode: &str| SSL_MODES.iter().any(|known| known.eq_ignore_ascii_case(mode));
+    if mode.is_some_and(|mode| !is_mode(mode)) {
+        return refused(format!("has an sslmode that is not one of {}", SSL_MODES.join(", ")));
+    }
+    let verifies = |mode: &str| mode.to_ascii_lowercase().starts_with("verify-");
+    if value_of("sslrootcert").is_some() && mode.is_some_and(|mode| !verifies(mode)) {
+        return refused("has sslrootcert with an sslmode that verifies nothing: use sslmode=verify-full".to_owned());
+    }
+    Ok(())
+}
+
+/// `options[name]=value`: a setting of the session, under any name.
+fn is_server_setting(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.strip_prefix("options").is_some_and(|rest| {
+        (rest.starts_with('[') && rest.ends_with(']')) || (rest.starts_with("%5b") && rest.ends_with("%5d"))
+    })
+}
+
+/// What to say of a parameter that is not known. Its name is repeated only when it is surely a name: after a `?` that was
+/// not percent-encoded the rest of a password would stand here.
+fn unknown(name: &str) -> String {
+    let plain = |text: &str| text.replace(['-', '_'], "").to_ascii_lowercase();
+    let known = PARAMETERS.iter().map(|(known, _)| *known).find(|known| plain(known) == plain(name));
+    if let Some(known) = known {
+        return format!("has the unknown parameter {name}: write it {known}");
+    }
+    if let Some(elsewhere) = ELSEWHERE.iter().find(|elsewhere| **elsewhere == name) {
+        return format!("has the parameter {elsewhere}, which this server does not support: leave it out");
+    }
+    let mut names: Vec<&str> = PARAMETERS.iter().map(|(_, parameter)| *parameter).collect();
+    names.dedup();
+    format!(
+        "has a parameter that is not known and not repeated here, since it may be a part of a password that is not \
+         percent-encoded; known are {}",
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checked(url: &str) -> Result<(), String> {
+        check("database_url", &ConnectionUrl::new(url)).map_err(|error| format!("{error} {error:?}"))
+    }
+
+    #[test]
+    fn urls_that_the_driver_reads_as_they_are_meant() {
+        for url in [
+            "postgres://db/hub",
+            "postgres://hub@db:5432/hub",
+            "postgresql://hub:s3cr%23t@db/hub?sslmode=verify-full&sslrootcert=/etc/ca.pem",
+            "postgres://db/hub?user=hub&password=can@ry&application_name=a",
+            "postgres://%2Frun%2Fpostgresql/hub",
+            "postgres:///hub?host=/run/postgresql",
+            "postgres://db/hub?ssl-mode=VERIFY-CA&sslcert=c&sslkey=k",
+            "postgres://db/hub?options=-c%20search_path=x&options[work_mem]=8MB&options%5Bgeqo%5D=off",
+            "postgres://[::1]:5432/hub",
+            "postgres://db/hub?",
+        ] {
+            assert_eq!(checked(url), Ok(()), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_and_what_may_be_secret_is_not_repeated() {
+        for (url, says) in [
+            ("postgres://db/hub?sslMode=verify-full", "sslMode: write it sslmode"),
+            ("postgres://db/hub?ssl_mode=verify-full", "ssl_mode: write it sslmode"),
+            ("postgres://db/hub?sslpassword=canary", "sslpassword"),
+            ("postgres://db/hub?connect_timeout=3", "connect_timeout"),
+            ("postgres://db/hub?Password=canary", "Password: write it password"),
+            ("postgres://db/hub?canary=1", "known are sslmode"),
+            ("postgres://db/hub?pass%77ord=canary", "not repeated"),
+            ("postgres://db/hub?sslmode=canary", "verify-full"),
+            ("postgres://db/hub?sslmode=disable&sslmode=verify-full", "sslmode twice"),
+            ("postgres://db/hub?sslmode=disable&ssl-mode=verify-full", "sslmode twice"),
+            ("postgres://db/hub?sslmode=require&sslrootcert=ca.pem", "verifies nothing"),
+            ("postgres://hub:can?canary@db/hub", "not repeated"),
+            ("postgres://hub:can#canary@db/hub", "percent-encoded"),
+            ("postgres://hub:12/canary@db/hub", "percent-encoded"),
+            ("postgres://hub:c@canary@db/hub", "percent-encoded"),
+            ("postgres://db/hub#canary", "percent-encoded"),
+            ("postgres://db/hub;password=canary", "percent-encoded"),
+        ] {
+            let error = checked(url).expect_err(url);
+            assert!(error.contains(says), "{url}: {error}");
+            assert!(!error.contains("canary"), "{url}: {error}");
+        }
+    }
+}

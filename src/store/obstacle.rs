@@ -1,0 +1,97 @@
+//! Why the database can't be written to although it is there: what it says of itself, remembered until it says otherwise.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::domain::{Error, Reason, Result};
+
+/// Why nothing is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Obstacle {
+    reason: Reason,
+    /// For callers and operators, as a lower-case sentence.
+    message: String,
+}
+
+impl Obstacle {
+    pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+
+    /// The database is a standby: it can't be written to, and what it has may be old.
+    pub(super) fn standby() -> Self {
+        Self::new(Reason::DatabaseReadOnly, "the database is a standby; connect to the primary")
+    }
+
+    /// A crash of the database would lose what it confirmed.
+    pub(super) fn not_durable(setting: &str, value: &str) -> Self {
+        let message =
+            format!("the database may lose what it acknowledges ({setting} is {value}); the operator sets it to on");
+        Self::new(Reason::DatabaseNotDurable, message)
+    }
+
+    /// Whether it is one that reads can't be trusted on either.
+    pub(super) fn is_standby(&self) -> bool {
+        *self == Self::standby()
+    }
+
+    /// What it is, for people.
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The refusal of a call.
+    pub(super) fn refusal(&self) -> Error {
+        Error::new(self.reason, format!("{}; retry later with the same request_id", self.message))
+    }
+}
+
+/// What stands in the way of writes now.
+#[derive(Debug, Default)]
+pub(super) struct Obstacles(Mutex<Option<Obstacle>>);
+
+impl Obstacles {
+    fn now(&self) -> MutexGuard<'_, Option<Obstacle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers what a connection found out last.
+    pub(super) fn note(&self, found: Option<Obstacle>) {
+        let before = std::mem::replace(&mut *self.now(), found.clone());
+        match (&before, &found) {
+            (_, Some(obstacle)) if before != found => {
+                tracing::error!(obstacle = obstacle.message(), "the database can't be written to: refusing writes");
+            }
+            (Some(_), None) => tracing::warn!("the database can be written to again"),
+            _ => {}
+        }
+    }
+
+    /// What it is, if there is one.
+    pub(super) fn seen(&self) -> Option<Obstacle> {
+        self.now().clone()
+    }
+
+    /// Refuses a write while there is one.
+    pub(super) fn check(&self) -> Result<()> {
+        self.now().as_ref().map_or(Ok(()), |obstacle| Err(obstacle.refusal()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_are_refused_with_what_was_found_last() {
+        let obstacles = Obstacles::default();
+        assert!(obstacles.check().is_ok());
+        obstacles.note(Some(Obstacle::not_durable("fsync", "off")));
+        let error = obstacles.check().expect_err("refused");
+        assert_eq!(error.reason, Reason::DatabaseNotDurable);
+        assert!(error.message.contains("fsync is off"), "{error}");
+        obstacles.note(Some(Obstacle::standby()));
+        assert_eq!(obstacles.check().expect_err("refused").reason, Reason::DatabaseReadOnly);
+        obstacles.note(None);
+        assert!(obstacles.check().is_ok());
+    }
+}

@@ -1,0 +1,40 @@
+//! What PostgreSQL says by its SQLSTATE when it is there and does not serve us, in the product's words.
+
+use sea_orm::sqlx::Error;
+
+use super::obstacle::Obstacle;
+use crate::domain::Reason;
+
+/// What a SQLSTATE says about the database or its operator's settings; nothing for a code that speaks of the statement.
+pub(super) fn named(code: &str) -> Option<Obstacle> {
+    let (reason, message) = match code {
+        "55P03" => (Reason::LockTimeout, "somebody else holds a lock that this needs"),
+        "53300" => (
+            Reason::DatabaseConnectionLimit,
+            "the database takes no further connection: its limit, or that of the server's role, is reached",
+        ),
+        "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or a standby"),
+        "28P01" => (Reason::DatabaseAccessDenied, "the database does not take the password of the server's role"),
+        "28000" => (Reason::DatabaseAccessDenied, "the database does not let the server's role in"),
+        "3D000" => (Reason::DatabaseAccessDenied, "the server's database does not exist"),
+        "42501" => (Reason::DatabaseAccessDenied, "the server's role lacks a right in the database"),
+        _ => return None,
+    };
+    Some(Obstacle::new(reason, message))
+}
+
+/// What stands for the SQLSTATE of a standby that does not take part: PostgreSQL lets everybody in who only reads.
+pub(super) const STANDBY: &str = "the database is a standby";
+
+/// The code that PostgreSQL gave, or would give to a write.
+pub(super) fn code_of(error: &Error) -> Option<String> {
+    match error {
+        Error::Protocol(text) if text == STANDBY => Some("25006".to_owned()),
+        error => Some(error.as_database_error()?.code()?.into_owned()),
+    }
+}
+
+/// Whether it says that nobody of this server may come in, or nobody more.
+pub(super) fn is_about_connecting(code: &str) -> bool {
+    ["53300", "28P01", "28000", "3D000"].contains(&code)
+}

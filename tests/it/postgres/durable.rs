@@ -1,0 +1,79 @@
+//! Acknowledged is durable (G1), whatever becomes of a PostgreSQL's settings while a server runs.
+
+use policyhub::client::{Change, pb};
+
+use crate::harness::calls::{policy, version};
+use crate::harness::postgres_scene::{PostgresScene, ROLE};
+use crate::harness::watching;
+
+/// Drafts that are acknowledged before the crash.
+const DRAFTS: usize = 3;
+
+/// A PostgreSQL whose WAL stays in memory for long unless a commit has it flushed.
+const LAZY: &[(&str, &str)] = &[("wal_writer_delay", "10000"), ("wal_writer_flush_after", "0")];
+
+/// What was acknowledged since `change` is there after PostgreSQL was killed.
+async fn survives(change: impl Fn(&PostgresScene)) {
+    let scene = PostgresScene::start(LAZY).await;
+    scene.until_written().await;
+    change(&scene);
+    let mut acknowledged = Vec::new();
+    while acknowledged.len() < DRAFTS {
+        if let Ok(version) = scene.write().await {
+            acknowledged.push(version);
+        }
+    }
+    scene.cluster.kill(&scene.data);
+    scene.cluster.start_again(&scene.data);
+    scene.until_written().await;
+    for number in acknowledged {
+        let request = pb::GetVersionRequest { name: version("q", number), ..Default::default() };
+        scene.client.get_version(request).await.unwrap_or_else(|error| panic!("version {number} is lost: {error:?}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_whose_default_is_to_commit_asynchronously() {
+    survives(|scene| {
+        scene.sql(&format!("ALTER ROLE {ROLE} SET synchronous_commit = off"));
+        scene.end_connections();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_whose_default_is_to_commit_asynchronously() {
+    survives(|scene| {
+        scene.sql(&format!("ALTER DATABASE {} SET synchronous_commit = off", scene.name));
+        scene.end_connections();
+    })
+    .await;
+}
+
+/// Connections that are open follow a reload, unless they were told otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_commits_asynchronously_from_now_on() {
+    survives(|scene| scene.configure("synchronous_commit", "off")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_does_not_flush() {
+    let scene = PostgresScene::start(&[]).await;
+    let mut watch = watching::open(&scene.client).await;
+    watching::change(&mut watch).await;
+    for setting in ["fsync", "full_page_writes"] {
+        scene.configure(setting, "off");
+        let error = scene.until_refused("DATABASE_NOT_DURABLE").await;
+        assert!(error.message.contains(&format!("{setting} is off")), "{error:?}");
+        scene.until_readyz(&format!("{setting} is off")).await;
+        // It is about writes alone.
+        scene.client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.expect("a read");
+        assert!(matches!(watching::next(&mut watch).await.1, Change::Alive { .. }), "the watch goes on");
+        for _ in 0..DRAFTS {
+            assert_eq!(scene.write().await.expect_err("no write").reason, "DATABASE_NOT_DURABLE");
+        }
+        scene.configure(setting, "on");
+        scene.until_written().await;
+        scene.until_readyz("ok\n").await;
+    }
+}

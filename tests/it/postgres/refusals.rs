@@ -1,0 +1,122 @@
+//! A PostgreSQL that answers, and does not serve: each cause has a name, in time, and goes away by itself.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::harness::http::get;
+use crate::harness::postgres_scene::{PostgresScene, REFUSED_WITHIN, ROLE};
+
+/// What the command line says of a write, in time.
+fn told_on_the_command_line(scene: &PostgresScene, reason: &str) {
+    let file = scene.hub.data_dir().join("content.yaml");
+    fs::write(&file, "a: 3").expect("a file");
+    let began = Instant::now();
+    let output = scene.hub.cli().args(["draft", "q"]).arg(&file).output().expect("the binary runs");
+    let (took, said) = (began.elapsed(), String::from_utf8_lossy(&output.stderr).into_owned());
+    assert!(said.contains(reason), "{said}");
+    assert!(took < REFUSED_WITHIN, "{took:?}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_somebody_else() {
+    let scene = PostgresScene::start(&[]).await;
+    scene.until_written().await;
+    let lock = scene.cluster.hold(&scene.name, "default");
+    assert_eq!(scene.write().await.expect_err("locked").reason, "LOCK_TIMEOUT");
+    told_on_the_command_line(&scene, "LOCK_TIMEOUT");
+    let (status, _, body) = get(&scene.hub.http, "/readyz").expect("an answer");
+    assert_eq!((status, body.as_str()), (200, "ok\n"), "one namespace is no outage");
+    scene.cluster.release(&scene.name, lock);
+    scene.until_written().await;
+
+    // A whole table, as ALTER TABLE and VACUUM FULL lock it: roles, keys and heads wait for it too.
+    let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE namespaces");
+    for _ in 0..3 {
+        assert_eq!(scene.write().await.expect_err("locked").reason, "LOCK_TIMEOUT");
+    }
+    told_on_the_command_line(&scene, "LOCK_TIMEOUT");
+    scene.cluster.release(&scene.name, lock);
+    scene.until_written().await;
+}
+
+/// Breaks something, and sees the reason and that it heals.
+async fn named(scene: &PostgresScene, reason: &str, ready: &str, broken: impl Fn(), healed: impl Fn()) {
+    scene.until_written().await;
+    broken();
+    scene.until_refused(reason).await;
+    told_on_the_command_line(scene, reason);
+    scene.until_readyz(ready).await;
+    healed();
+    scene.until_written().await;
+    scene.until_readyz("ok\n").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_rights_of_the_role() {
+    let scene = PostgresScene::start(&[]).await;
+    let role = |change: &str| {
+        scene.cluster.psql("postgres", &format!("ALTER ROLE {ROLE} {change}"));
+        scene.end_connections();
+    };
+    named(
+        &scene,
+        "DATABASE_CONNECTION_LIMIT",
+        "takes no further connection",
+        || role("CONNECTION LIMIT 0"),
+        || role("CONNECTION LIMIT -1"),
+    )
+    .await;
+    named(&scene, "DATABASE_ACCESS_DENIED", "does not let the server's role in", || role("NOLOGIN"), || role("LOGIN"))
+        .await;
+    named(
+        &scene,
+        "DATABASE_READ_ONLY",
+        "read-only",
+        || role("SET default_transaction_read_only = on"),
+        // Connections that are open keep what they began with: the server takes new ones.
+        || drop(scene.sql(&format!("ALTER ROLE {ROLE} RESET default_transaction_read_only"))),
+    )
+    .await;
+    named(
+        &scene,
+        "DATABASE_ACCESS_DENIED",
+        "lacks a right",
+        || drop(scene.sql(&format!("REVOKE INSERT ON events FROM {ROLE}"))),
+        || drop(scene.sql(&format!("GRANT INSERT ON events TO {ROLE}"))),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_is_wrong_and_a_database_that_is_gone() {
+    let scene = PostgresScene::start(&[]).await;
+    let rules = scene.data.join("pg_hba.conf");
+    let before = fs::read_to_string(&rules).expect("pg_hba.conf");
+    let write_rules = |text: &str| {
+        fs::write(&rules, text).expect("pg_hba.conf");
+        scene.cluster.psql("postgres", "SELECT pg_reload_conf()");
+        scene.end_connections();
+    };
+    named(
+        &scene,
+        "DATABASE_ACCESS_DENIED",
+        "does not take the password",
+        || write_rules(&format!("host all {ROLE} 127.0.0.1/32 scram-sha-256\n{before}")),
+        || write_rules(&before),
+    )
+    .await;
+    let rename = |from: &str, to: &str| {
+        // Refused as long as somebody is connected.
+        while scene.cluster.try_psql("postgres", &format!("ALTER DATABASE {from} RENAME TO {to}")).is_err() {
+            scene.end_connections();
+        }
+    };
+    named(
+        &scene,
+        "DATABASE_ACCESS_DENIED",
+        "does not exist",
+        || rename(&scene.name, "elsewhere"),
+        || rename("elsewhere", &scene.name),
+    )
+    .await;
+}
