@@ -47,6 +47,11 @@ def sent_place(message):
     return cursor.epoch, cursor.revision
 
 
+def named_event(message):
+    """Which event the server says stands at the cursor of a message: proof of nothing, and sent back with it."""
+    return message.cursor.fingerprint
+
+
 def set_digest(policies):
     """The digest of a set as checkpoints carry it: one line for each policy, in the byte order of their ids."""
     lines = (f"{name}\t{policies[name].version}\t{policies[name].digest}\n" for name in sorted(policies))
@@ -59,6 +64,7 @@ class ActiveSet:
     def __init__(self, namespace, keys):
         self.namespace, self.keys, self.store = namespace, keys, None
         self.policies, self.place, self.fresh_until = {}, None, 0
+        self.fingerprint = 0  # of the event at `place`; 0: not known
         self.unproven = ""  # why the newest checkpoint proves nothing
         self._head = self._unchanged_since = (0, 0)
         self.begin_stream()
@@ -114,6 +120,7 @@ class ActiveSet:
                 require(name not in parts or parts[name].place >= held.place, f"{name} goes back")
         # Everything holds: only from here on anything changes.
         self.policies, self.place, self._unchanged_since = parts, place, place
+        self.fingerprint = named_event(part)
         self._head, self.fresh_until = place, max(self.fresh_until, checkpoint["exp"])
         return Change("SNAPSHOT", place, "", tuple(parts[name] for name in sorted(parts)), ())
 
@@ -137,6 +144,7 @@ class ActiveSet:
         kept = {name: held for name, held in self.policies.items() if name not in removed}
         self.policies = kept | {found.policy: found for found in bundles}
         self.place = self._unchanged_since = place
+        self.fingerprint = named_event(activation)
         changed = tuple(sorted(bundles, key=lambda found: found.policy))
         return Change(statement["kind"], place, statement["actor"], changed, removed)
 
@@ -156,7 +164,10 @@ class ActiveSet:
         if head <= sent:
             self.fresh_until = max(self.fresh_until, checkpoint["exp"])
         # The heartbeat's own place is not signed: it counts only as far as the checkpoint bears it out.
-        self.place = max(self.place, min(sent, head))
+        place = max(self.place, min(sent, head))
+        if place != self.place or place == sent:
+            self.fingerprint = named_event(heartbeat) if place == sent else 0
+        self.place = place
 
     def _bundle(self, bundle, statement):
         """A bundle that is what it says, and that the statement puts in force."""

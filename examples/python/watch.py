@@ -66,14 +66,14 @@ def credentials(options):
     return [("authorization", f"Bearer {token}")] if token else []
 
 
-def cursor_of(place):
-    return event_pb2.Cursor(epoch=place[0], revision=place[1])
+def cursor_of(held):
+    return event_pb2.Cursor(epoch=held.place[0], revision=held.place[1], fingerprint=held.fingerprint)
 
 
 async def report(stub, options, held):
     """Tells what this runtime runs with. That nobody could be told changes nothing here."""
     request = pb.ReportStatusRequest(
-        parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id, cursor=cursor_of(held.place),
+        parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id, cursor=cursor_of(held),
         digest=held.digest(), status=pb.APPLY_STATUS_APPLIED,
     )  # fmt: skip
     try:
@@ -96,7 +96,7 @@ async def read_stream(stub, options, held, resume):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
     request = pb.WatchActiveRequest(
         parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id,
-        resume=cursor_of(resume) if resume else None,
+        resume=cursor_of(held) if resume else None,
     )  # fmt: skip
     stream = stub.WatchActive(request, metadata=credentials(options))
     held.begin_stream()

@@ -2,6 +2,7 @@
 //!
 //! Boundary: knows prost and tonic's `Status`; never a socket, never the store.
 
+mod cursor;
 pub mod pb;
 
 #[cfg(feature = "server")]

@@ -177,7 +177,7 @@ impl Printer<'_> {
         let request = pb::ReportStatusRequest {
             parent: self.session.namespace.name(),
             subscriber_id: subscriber_id.clone(),
-            cursor: set.cursor().map(|held| set.with_fingerprint(held)),
+            cursor: set.position().map(pb::Cursor::from),
             digest: set.digest(),
             status: pb::ApplyStatus::Applied.into(),
             ..Default::default()

@@ -18,7 +18,7 @@ use super::bundle::ActivePolicy;
 use super::durable::replace_file;
 use crate::api::pb;
 use crate::domain::digest::Digest;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::signing::KeySet;
@@ -48,6 +48,9 @@ pub(super) struct Saved {
     pub wanted: BTreeSet<PolicyId>,
     /// Its place.
     pub cursor: Cursor,
+    /// Which event the server said stands there; 0: not known.
+    #[serde(default)]
+    fingerprint: u64,
     /// Its digest.
     pub digest: String,
     /// The keys it was verified with, a JWK Set.
@@ -73,6 +76,9 @@ struct SavedPolicy {
 pub(super) struct Mark {
     /// The place.
     pub newest: Cursor,
+    /// Which event the server said stands there; 0: not known.
+    #[serde(default)]
+    fingerprint: u64,
     /// Whether the set in force is the one there: not so when it was rejected.
     pub same_set: bool,
 }
@@ -116,6 +122,7 @@ impl Cache {
 
     /// What was saved, as a server would send it.
     pub fn snapshot(&self, saved: Saved) -> io::Result<pb::Snapshot> {
+        let at = saved.position();
         let bundles = saved.policies.into_iter().map(|policy| {
             let bundle = pb::Bundle {
                 name: format!("{}/policies/{}/versions/{}", saved.namespace.name(), policy.policy, policy.version),
@@ -133,11 +140,7 @@ impl Cache {
         Ok(pb::Snapshot {
             bundles: bundles.collect::<io::Result<_>>()?,
             complete: true,
-            cursor: Some(pb::Cursor {
-                epoch: saved.cursor.epoch,
-                revision: saved.cursor.revision,
-                ..Default::default()
-            }),
+            cursor: Some(at.into()),
             active_set_digest: saved.digest,
             checkpoint: String::new(),
         })
@@ -198,12 +201,28 @@ impl Cache {
     }
 }
 
+impl Mark {
+    pub fn new(Position { cursor, event }: Position, same_set: bool) -> Self {
+        Self { newest: cursor, fingerprint: event.map(Fingerprint::number).unwrap_or_default(), same_set }
+    }
+
+    /// The newest place, and the event there.
+    pub fn position(&self) -> Position {
+        Position { cursor: self.newest, event: Fingerprint::from_number(self.fingerprint) }
+    }
+}
+
 impl Saved {
+    /// Its place, and the event there.
+    pub fn position(&self) -> Position {
+        Position { cursor: self.cursor, event: Fingerprint::from_number(self.fingerprint) }
+    }
+
     /// Everything but the policies.
     pub fn header(
         (store, namespace): (&str, &NamespaceId),
         wanted: BTreeSet<PolicyId>,
-        (cursor, digest): (Cursor, &str),
+        (Position { cursor, event }, digest): (Position, &str),
         keys: &KeySet,
     ) -> Self {
         Self {
@@ -212,6 +231,7 @@ impl Saved {
             namespace: namespace.clone(),
             wanted,
             cursor,
+            fingerprint: event.map(Fingerprint::number).unwrap_or_default(),
             digest: digest.to_owned(),
             jwks: keys.to_jwks(),
             policies: Vec::new(),

@@ -23,6 +23,7 @@ pub use super::reconnect::{RECONNECT_BASE, RECONNECT_MAX};
 use super::target::Target;
 use super::watch::{Connection, WatchError, now_seconds};
 use crate::domain::Reason;
+use crate::domain::event::{Cursor, Position};
 use crate::domain::name::NamespaceId;
 use crate::signing::KeySet;
 
@@ -299,7 +300,7 @@ impl Watcher {
         self.rejected = Some(Rejected { digest: active.digest.clone(), reason: reason.to_owned() });
         self.save_mark();
         let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
-        self.untold = Some(Report { cursor: active.cursor, digest, rejection: Some(reason.to_owned()) });
+        self.untold = Some(Report { at: active.position(), digest, rejection: Some(reason.to_owned()) });
         self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
         self.pass_over_known();
         self.tell().await;
@@ -311,14 +312,14 @@ impl Watcher {
 
     /// What the set holds, as it is offered.
     fn newest(&self) -> Active {
-        let cursor = self.set.cursor().unwrap_or_default();
-        Active { cursor, digest: self.set.digest(), policies: self.set.held() }
+        let Position { cursor, event } = self.set.position().unwrap_or(Cursor::NONE.into());
+        Active { cursor, event, digest: self.set.digest(), policies: self.set.held() }
     }
 
     fn put_in_force(&mut self, active: Arc<Active>, is_saved: bool) {
         self.rejected = None;
         self.unsaved = !is_saved;
-        self.untold = Some(Report { cursor: active.cursor, digest: active.digest.clone(), rejection: None });
+        self.untold = Some(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
         // On the disk before it is shown: what a view once had in force outlives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));

@@ -1,5 +1,6 @@
 //! `policyhub backup`: a copy of the embedded database, made while servers write or not, checked before it gets its name.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use super::backup_check::{CheckedCopy, LogCheckOutcome, check};
 use super::config::Settings;
 use super::serve::database;
 use super::telemetry::Telemetry;
-use super::whole_file::{Unfinished, digest_of_file, is_same_file, with_suffix};
+use super::whole_file::{Unfinished, digest_of, is_same_file, with_suffix};
 use crate::domain::digest::Digest;
 use crate::store::{Database, DatabaseCopy};
 
@@ -82,7 +83,7 @@ pub async fn backup(
     progress(CopyProgress::Checking);
     let checked = check(unfinished.path(), &config).await.context("the copy of the database does not hold")?;
     refuse_findings(&checked, options.accept_findings)?;
-    let digest = digest_of_file(unfinished.path()).with_context(failed)?;
+    let digest = digest_of(&mut File::open(unfinished.path())?).with_context(failed)?;
     let bytes = unfinished.path().metadata().with_context(failed)?.len();
     unfinished.put(file).with_context(failed)?;
     let (keys_dir, data_dir) = (config.keys.keys_dir, config.storage.data_dir);

@@ -74,6 +74,17 @@ impl DataDir {
         std::fs::rename(new, self.path.join("addr.json"))
     }
 
+    /// Removes the addresses of a server before.
+    ///
+    /// # Errors
+    /// When there are some, and they can't be removed.
+    pub fn remove_addresses(&self) -> io::Result<()> {
+        match std::fs::remove_file(self.path.join("addr.json")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Where what was seen of the logs is kept.
     #[must_use]
     pub fn high_water(&self) -> PathBuf {

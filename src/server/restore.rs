@@ -19,7 +19,7 @@ use super::keys::Keys;
 use super::serve::{database, lock_file};
 use super::telemetry::Telemetry;
 use super::whole_file::{
-    SQLITE_COMPANIONS, Unfinished, digest_of_file, is_same_file, remove_companions, sync_directory_of, with_suffix,
+    SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, remove_companions, sync_directory_of, with_suffix,
 };
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::tag::RowTag;
@@ -276,41 +276,61 @@ async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest) -> Result
         return Ok(None);
     }
     unfinished.give_to_owner_of(path).context("failed to give the database to its owner: run this as its owner")?;
+    // Before SQLite opens it: closing a database that it can't read, it removes the log beside it.
+    let kept = keep(path).with_context(failed)?;
     // Healthy, the old database is whole in its one file from here on, and nobody else can open it.
     let settled = match SettledDatabase::settle(path).await {
         Ok(settled) => Some(settled),
-        Err(error @ CopyError::InUse) => return Err(error).with_context(failed),
+        Err(error @ CopyError::InUse) => {
+            forget(&kept).with_context(failed)?;
+            return Err(error).with_context(failed);
+        }
         Err(_) => None,
     };
-    let is_same = settled.is_some() && digest_of_file(path).with_context(failed)? == *digest;
-    let kept_as = if is_same { None } else { Some(keep(path, settled.is_none()).with_context(failed)?) };
+    // Closing any handle of this file drops SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2): this one is closed after
+    // they are given back.
+    let mut old = settled.as_ref().map(|_| File::open(path)).transpose().with_context(failed)?;
+    let is_same = match &mut old {
+        Some(old) => {
+            // What they held is in the database now.
+            remove_companions(&kept)?;
+            digest_of(old).with_context(failed)? == *digest
+        }
+        None => false,
+    };
+    if is_same {
+        forget(&kept).with_context(failed)?;
+    }
     remove_companions(path)?;
     sync_directory_of(path).with_context(failed)?;
     unfinished.put(path).with_context(failed)?;
     if let Some(settled) = settled {
         settled.release().await;
     }
-    Ok(kept_as)
+    drop(old);
+    Ok((!is_same).then_some(kept))
 }
 
-/// Gives the old database a second name, and with `is_unsettled` what lies beside it too. Space for it is taken already.
-fn keep(path: &Path, is_unsettled: bool) -> std::io::Result<PathBuf> {
+/// Gives the old database a second name, and what lies beside it too.
+fn keep(path: &Path) -> std::io::Result<PathBuf> {
     for number in 1..=REPLACED_MAX {
         let kept = with_suffix(path, &format!("{REPLACED}{number}"));
         // One that was interrupted has named it already.
         if !is_same_file(path, &kept) {
+            // What somebody left beside a name would be taken for this database's own.
+            if SQLITE_COMPANIONS.iter().any(|suffix| with_suffix(&kept, suffix).exists()) {
+                continue;
+            }
             match fs::hard_link(path, &kept) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 linked => linked?,
             }
         }
-        let companions: &[&str] = if is_unsettled { &["-wal", "-journal"] } else { &[] };
-        for suffix in companions {
-            match fs::hard_link(with_suffix(path, suffix), with_suffix(&kept, suffix)) {
-                Err(error) if ![ErrorKind::NotFound, ErrorKind::AlreadyExists].contains(&error.kind()) => {
-                    return Err(error);
-                }
-                _ => {}
+        for suffix in ["-wal", "-journal"] {
+            let (companion, kept) = (with_suffix(path, suffix), with_suffix(&kept, suffix));
+            if companion.exists() && !is_same_file(&companion, &kept) {
+                remove_if_there(&kept)?;
+                fs::hard_link(companion, kept)?;
             }
         }
         sync_directory_of(path)?;
@@ -320,6 +340,20 @@ fn keep(path: &Path, is_unsettled: bool) -> std::io::Result<PathBuf> {
         "there are {REPLACED_MAX} databases named {}{REPLACED}… that were replaced before: remove those nobody needs",
         path.display()
     )))
+}
+
+/// Takes a second name back.
+fn forget(kept: &Path) -> Result<()> {
+    remove_companions(kept)?;
+    remove_if_there(kept)?;
+    Ok(())
+}
+
+fn remove_if_there(path: &Path) -> std::io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn unreadable(high_water: &Path) -> String {

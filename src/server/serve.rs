@@ -1,6 +1,7 @@
 //! `policyhub serve` and `policyhub migrate`: from settings to a server that ends when it is told to.
 
 use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,7 +21,7 @@ use super::revocations;
 use super::tasks::write_admin_token;
 use super::telemetry::Telemetry;
 use super::wiring::{Parts, serve_until};
-use crate::auth::Verifier;
+use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
@@ -121,9 +122,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     // Before the first call: what was ended must not be good for a second.
     let revocations_seen = revocations::look(&service, &verifier, Cursor::NONE).await?;
 
-    write_admin_token(&issuer, &data_dir.admin_token()).context("failed to write admin.token")?;
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
-    data_dir.write_addresses(grpc_addr, http_addr).context("failed to write addr.json")?;
+    write_files(&data_dir, &issuer, (grpc_addr, http_addr))?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
 
     let parts = Parts {
@@ -143,6 +143,22 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         http,
     };
     Ok((parts, store))
+}
+
+/// Writes what clients on this machine read. On a full disk a server that was here before serves what it has: it goes on with
+/// the token it wrote then, and without `addr.json` rather than with an old one.
+fn write_files(data_dir: &DataDir, issuer: &LocalIssuer, (grpc, http): (SocketAddr, SocketAddr)) -> Result<()> {
+    if let Err(error) = write_admin_token(issuer, &data_dir.admin_token()) {
+        if !data_dir.admin_token().exists() {
+            return Err(error).context("failed to write admin.token");
+        }
+        tracing::warn!(error = format!("{error:#}"), "failed to renew the admin's token; the one from before stays");
+    }
+    if let Err(error) = data_dir.write_addresses(grpc, http) {
+        tracing::warn!(%error, "failed to write addr.json; the addresses are in the line that says serving");
+        data_dir.remove_addresses().context("failed to remove addr.json, which names other addresses")?;
+    }
+    Ok(())
 }
 
 /// Migrates the database and ends.

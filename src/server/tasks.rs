@@ -93,6 +93,7 @@ pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Me
 pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
     let mut round = tokio::time::interval(STORE_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut was_in_doubt = store.doubt().is_some();
     loop {
         round.tick().await;
         let saving = store.clone();
@@ -100,13 +101,15 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
             tracing::error!("the saving of what was seen of the logs ended early");
         }
         store.look_for_obstacles().await;
-        if store.doubt().is_none() || store.is_degraded() {
+        let is_in_doubt = store.doubt().is_some();
+        if !(is_in_doubt || was_in_doubt) || store.is_degraded() {
             continue;
         }
         match store.examine().await {
-            Ok(Some(_)) => {}
+            Ok(Some(_)) => was_in_doubt = true,
             // What a start in doubt left out.
             Ok(None) => {
+                was_in_doubt = false;
                 if let Err(error) = service.bootstrap(clock::now()).await {
                     tracing::warn!(%error, "failed to make the default namespace");
                 }

@@ -157,8 +157,8 @@ pub fn sync_directory_of(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When it can't be read.
-pub fn digest_of_file(path: &Path) -> io::Result<Digest> {
-    let (mut file, mut running) = (File::open(path)?, Running::default());
+pub fn digest_of(file: &mut File) -> io::Result<Digest> {
+    let mut running = Running::default();
     let mut buffer = vec![0; CHUNK_BYTES];
     loop {
         let length = file.read(&mut buffer)?;

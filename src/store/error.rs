@@ -151,10 +151,10 @@ pub(super) fn classify_sqlx(error: &sqlx::Error) -> Failure {
 /// By SQLSTATE (five characters, PostgreSQL's appendix A) or SQLite's extended result code (a number).
 fn classify_code(code: &str) -> Failure {
     /// Statements that were given up, serialization failures and deadlocks, and no room for one more connection.
-    const BUSY: [&str; 5] = ["57014", "55P03", "40001", "40P01", "53"];
-    /// Connection exceptions, operator intervention, an idle transaction that was ended, and a primary that became a
-    /// standby.
-    const OUTAGE: [&str; 4] = ["08", "57P", "25P03", "25006"];
+    const BUSY: [&str; 5] = ["57014", "55P03", "40001", "40P01", "53300"];
+    /// Connection exceptions, operator intervention, an idle transaction that was ended, a primary that became a standby, no
+    /// disk or memory left, and errors of the disk.
+    const OUTAGE: [&str; 6] = ["08", "57P", "25P03", "25006", "53", "58"];
     if code.len() != 5 {
         return code.parse().map_or(Failure::Statement, classify_sqlite);
     }
@@ -213,6 +213,8 @@ mod tests {
             ("57014", Failure::Busy),
             ("55P03", Failure::Busy),
             ("53300", Failure::Busy),
+            ("53100", Failure::Outage),
+            ("58030", Failure::Outage),
             ("57P01", Failure::Outage),
             ("08006", Failure::Outage),
             ("25006", Failure::Outage),

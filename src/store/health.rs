@@ -102,7 +102,7 @@ impl Health {
 
     /// Fails at once during an outage.
     pub(super) fn check(&self) -> Result<()> {
-        if self.down.load(Ordering::Relaxed) {
+        if self.down.load(Ordering::Relaxed) || self.corrupt.load(Ordering::Relaxed) {
             let message = "the database does not answer; retry with the same request_id";
             let unnamed = || Error::new(Reason::DatabaseUnavailable, message);
             // Without the internal detail: the log has it once.

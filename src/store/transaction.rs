@@ -143,7 +143,11 @@ impl Store {
                         tracing::error!("the database confirmed a COMMIT and does not have what was written");
                         return Err(commit_failed("confirmed, and not there".to_owned()));
                     }
-                    Err(error) => return Err(commit_failed(format!("failed to read what was committed: {error}"))),
+                    Err(error) => {
+                        // It was confirmed: readers of this process must not be answered from before it meanwhile.
+                        after();
+                        return Err(commit_failed(format!("failed to read what was committed: {error}")));
+                    }
                 }
             }
             after();

@@ -217,9 +217,11 @@ impl Feed {
 
     /// Starts anew at a head that what was read does not lead to: the store lost its tail and says so by its epoch.
     /// Subscribers of the epoch before get a snapshot.
-    pub(super) fn reset(&self, head: Head, active: Active) {
+    pub(super) fn reset(&self, head: Head, active: Active, now: Micros) {
         {
             let mut state = self.state();
+            // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired.
+            state.freshness = Freshness { checked: now, last_look: Look::Level };
             state.active = Arc::new(active);
             state.head = head;
             state.view = None;

@@ -119,6 +119,10 @@ impl Hub {
     }
 
     async fn read(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
+        if self.source.store.doubt().is_some() {
+            // It may have ended just now.
+            self.source.store.examine().await?;
+        }
         // In doubt nothing was ever known to be the newest: the Unix epoch makes every checkpoint of it one that has expired.
         let now = if self.source.store.doubt().is_some() { NEVER } else { self.now() };
         let tx = self.source.store.read().await?;

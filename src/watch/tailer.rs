@@ -11,6 +11,7 @@ use super::hub::Hub;
 use super::read::{active, read_on};
 use crate::domain::event::Head;
 use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
 
@@ -44,11 +45,24 @@ impl Hub {
         }
         self.source().counts.looks.add();
         let namespaces: Vec<_> = feeds.iter().map(|feed| feed.namespace().clone()).collect();
-        let heads: BTreeMap<_, _> = self.source().store.heads(&namespaces).await?.into_iter().collect();
+        let store = &self.source().store;
+        let heads: BTreeMap<_, _> = store.heads(&namespaces).await?.into_iter().collect();
+        let is_raised = |feed: &Feed| {
+            heads.get(feed.namespace()).is_some_and(|stored| stored.cursor.epoch > feed.head().cursor.epoch)
+        };
+        // A raised epoch is what an operator says about a doubt: it may have ended just now.
+        if store.doubt().is_some() && feeds.iter().any(|feed| is_raised(feed)) {
+            store.examine().await?;
+        }
         for feed in feeds {
             let namespace = feed.namespace();
+            if store.doubt().is_some() && is_raised(&feed) {
+                // Not every log is raised yet: what was verified goes on until then.
+                feed.looked(Look::InDoubt, now);
+                continue;
+            }
             // What was read before it gave up stays read: feeds advance page by page, and the next one has its turn.
-            let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied()));
+            let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied(), now));
             let look = match followed.await {
                 // What follows is verified and told; whether it is the newest, an operator has to say.
                 Ok(Ok(())) if self.source().store.doubt().is_some() => Look::InDoubt,
@@ -58,12 +72,12 @@ impl Hub {
                     Look::Unanswered
                 }
                 Ok(Err(error)) => {
-                    tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
-                    match error.reason {
-                        // A log that lost its end, as the store knows.
-                        Reason::DataLoss if self.source().store.doubt().is_some() => Look::InDoubt,
-                        Reason::DataLoss => Look::Broken,
-                        _ => Look::Unanswered,
+                    if error.reason == Reason::DataLoss && self.source().store.doubt().is_some() {
+                        // A log that lost its end: the doubt was logged when it was found.
+                        Look::InDoubt
+                    } else {
+                        tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
+                        if error.reason == Reason::DataLoss { Look::Broken } else { Look::Unanswered }
                     }
                 }
             };
@@ -73,7 +87,7 @@ impl Hub {
     }
 
     /// Reads on until the feed is at the stored head.
-    async fn follow(&self, feed: &Feed, stored: Option<Head>) -> Result<()> {
+    async fn follow(&self, feed: &Feed, stored: Option<Head>, now: Micros) -> Result<()> {
         let namespace = feed.namespace();
         let stored = stored.ok_or_else(|| Error::data_loss(format!("{namespace}: it is gone")))?;
         while feed.head() != stored {
@@ -82,7 +96,7 @@ impl Hub {
             if stored.cursor.epoch > read.cursor.epoch && !leads_on(&tx, namespace, read).await? {
                 // What was read beyond the bump is lost, as the sealed event at the head says.
                 tracing::warn!(%namespace, read = ?read.cursor, stored = ?stored.cursor, "a log goes on in a new epoch");
-                feed.reset(stored, active(&tx, &*self.source().proof, namespace, stored).await?);
+                feed.reset(stored, active(&tx, &*self.source().proof, namespace, stored).await?, now);
                 break;
             }
             let page = read_on(&tx, &*self.source().proof, namespace, read).await?;

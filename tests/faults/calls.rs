@@ -116,7 +116,8 @@ pub fn outcome(answer: Answer) -> Outcome {
         Ok(effect) => Outcome::Acknowledged(effect),
         Err(status) => {
             let error = ClientError::from(status);
-            if error.reason.is_empty() || error.reason == "OUTCOME_UNKNOWN" {
+            // What a server said of a deadline that passed leaves open what became of the call, as docs/errors.md says.
+            if ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED"].contains(&error.reason.as_str()) {
                 Outcome::Unknown(error.to_string())
             } else {
                 Outcome::Refused(error.reason)

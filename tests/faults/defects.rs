@@ -15,9 +15,6 @@ const EVERY_SEED: u64 = 12;
 
 /// Whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
 fn concerns(defect: &str, plan: &Plan) -> bool {
-    if plan.loses_reads() {
-        return false;
-    }
     let strikes = |wanted: fn(&Fault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
     match defect {
         "revision-from-sequence" => plan.database == Database::Postgres,

@@ -199,6 +199,31 @@ async fn a_full_disk_is_an_outage_that_ends() {
     scene.recover().await;
 }
 
+/// What is on the disk is served, and what can't be written is refused, also by a server that starts there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_starts_on_a_full_disk() {
+    let Scene { mut hub, disk, client, watch } = Scene::start().await;
+    drop((client, watch));
+    let token = hub.token();
+    hub.kill().await;
+    disk.fail_all(
+        &[Operation::Write],
+        ENOSPC,
+        &["policyhub.db", "-wal", "admin.token.new", ".addr.json.new", ".json.new"],
+    );
+    let hub = hub.restart().await;
+    assert_eq!(hub.token(), token, "the token from before stays");
+    assert!(!hub.data_dir().join("addr.json").exists(), "no address rather than an old one");
+    let client = hub.client().await;
+    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+    assert_eq!(client.get_active(request).await.expect("what is there").bundles.len(), 1);
+    let error = client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
+    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+    disk.heal();
+    let acknowledged = drafts(&client, 3).await;
+    check(&client, &acknowledged).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_system_that_shut_down_is_an_outage_that_ends() {
     let mut scene = Scene::start().await;

@@ -7,15 +7,13 @@ use bytes::Bytes;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
-use crate::domain::event::{Fingerprint, Head, Position};
+use crate::domain::event::{Head, Position};
 use crate::domain::name::{NamespaceId, PolicyName};
 
 /// A cursor, with the fingerprint of its event where that is known.
 #[must_use]
 pub fn cursor(from: impl Into<Position>) -> pb::Cursor {
-    let Position { cursor, event } = from.into();
-    let fingerprint = event.map(Fingerprint::number).unwrap_or_default();
-    pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, fingerprint }
+    from.into().into()
 }
 
 /// A bundle, without its content when `metadata_only`.

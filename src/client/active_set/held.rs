@@ -10,7 +10,7 @@ use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::client::bundle::ActivePolicy;
 use crate::client::refusal::Refusal;
-use crate::domain::event::{Cursor, Fingerprint};
+use crate::domain::event::{Cursor, Position};
 use crate::domain::name::PolicyId;
 use crate::signing::KeySet;
 
@@ -27,7 +27,7 @@ impl ActiveSet {
         pb::WatchActiveRequest {
             parent: self.trust.namespace.name(),
             policies: self.wanted.iter().map(ToString::to_string).collect(),
-            resume: resume.map(|cursor| self.with_fingerprint(cursor)),
+            resume: resume.map(|cursor| self.position_of(cursor).into()),
             subscriber_id,
             labels: labels.into_iter().collect(),
             mode: mode.into(),
@@ -35,12 +35,14 @@ impl ActiveSet {
         }
     }
 
-    /// A cursor as it goes back to the server: with the fingerprint of its event, when it is the one held.
+    /// The cursor held and the event that the server says stands there: what it wants to have back.
     #[must_use]
-    pub fn with_fingerprint(&self, cursor: Cursor) -> pb::Cursor {
-        let event = self.event.filter(|_| self.cursor == Some(cursor));
-        let fingerprint = event.map(Fingerprint::number).unwrap_or_default();
-        pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, fingerprint }
+    pub fn position(&self) -> Option<Position> {
+        self.cursor.map(|cursor| Position { cursor, event: self.event })
+    }
+
+    fn position_of(&self, cursor: Cursor) -> Position {
+        self.position().filter(|held| held.cursor == cursor).unwrap_or_else(|| cursor.into())
     }
 
     /// The place to go on from: none while what is held is not all there is at that place.
@@ -100,9 +102,9 @@ impl ActiveSet {
 
     /// Remembers the newest place that was verified before a restart: nothing older is taken from here on. `same_set`: what
     /// is held was the set there, too; else it waits for a snapshot.
-    pub fn remember(&mut self, newest: Cursor, same_set: bool) {
-        if self.cursor.is_none_or(|held| held < newest) {
-            (self.cursor, self.event) = (Some(newest), None);
+    pub fn remember(&mut self, newest: Position, same_set: bool) {
+        if self.cursor.is_none_or(|held| held < newest.cursor) {
+            (self.cursor, self.event) = (Some(newest.cursor), newest.event);
             self.whole = self.whole && same_set;
         }
     }

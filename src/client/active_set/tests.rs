@@ -2,6 +2,7 @@
 
 use super::signed_messages::*;
 use super::*;
+use crate::domain::event::Position;
 use crate::signing::VerifyError;
 
 /// A set that holds a1 (at revision 3) and b1 (at revision 4), at revision 5.
@@ -44,6 +45,24 @@ pub fn refusal(set: &mut ActiveSet, message: &pb::WatchActiveResponse) -> Refusa
 
 pub fn only(ids: &[&str]) -> ActiveSetOptions {
     ActiveSetOptions { policies: ids.iter().map(|id| policy(id)).collect(), ..Default::default() }
+}
+
+/// The resume point as it goes back to the server.
+fn resumed(set: &ActiveSet) -> pb::Cursor {
+    let request = set.request(String::new(), Default::default(), set.resume_point());
+    request.resume.expect("a resume point")
+}
+
+#[test]
+fn a_resume_point_goes_back_with_the_event_it_came_with() {
+    let (signer, mut set) = level();
+    assert_eq!(resumed(&set), pb::Cursor { epoch: 1, revision: 5, fingerprint: 0 }, "of a server that says none");
+    let named = |fingerprint| Some(pb::Cursor { epoch: 1, revision: 6, fingerprint });
+    let activation = pb::Activation { cursor: named(7), ..signer.activation(6, &[("a", 2, 1)]) };
+    set.apply(&told(activation), NOW).expect("an activation");
+    assert_eq!(Some(resumed(&set)), named(7));
+    set.remember(Position { cursor: Cursor { epoch: 1, revision: 9 }, event: Fingerprint::from_number(8) }, true);
+    assert_eq!(resumed(&set), pb::Cursor { epoch: 1, revision: 9, fingerprint: 8 });
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tonic::Code;
 
 use crate::api::pb;
 use crate::client::channel::Client;
-use crate::domain::event::Cursor;
+use crate::domain::event::Position;
 use crate::domain::limits::NOTE_MAX_BYTES;
 
 /// How long a report may take: the stream waits for it.
@@ -18,8 +18,8 @@ const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A word about a place.
 #[derive(Debug, Clone)]
 pub(super) struct Report {
-    /// The place.
-    pub cursor: Cursor,
+    /// The place, and the event there.
+    pub at: Position,
     /// Digest of what is in force now.
     pub digest: String,
     /// Why the runtime keeps what it had; none: it runs with everything up to the place.
@@ -36,7 +36,7 @@ impl Report {
         let request = pb::ReportStatusRequest {
             parent,
             subscriber_id: subscriber_id.to_owned(),
-            cursor: Some(pb::Cursor { epoch: self.cursor.epoch, revision: self.cursor.revision, ..Default::default() }),
+            cursor: Some(self.at.into()),
             digest: self.digest.clone(),
             status: status.into(),
             reason: self.rejection.as_deref().map(clipped).unwrap_or_default(),

@@ -32,8 +32,8 @@ impl Watcher {
         }
         match mark {
             Ok(mark) => {
-                if let Some(Mark { newest, same_set }) = mark {
-                    self.set.remember(newest, same_set);
+                if let Some(mark) = mark {
+                    self.set.remember(mark.position(), mark.same_set);
                 }
             }
             Err(error) => problem = Some(format!("the newest place known is lost: {error}")),
@@ -47,7 +47,7 @@ impl Watcher {
             return Err(format!("it is of namespace {}", saved.namespace));
         }
         // Also when the set can't be used: what was in force there is what nothing older may replace.
-        let place = saved.cursor;
+        let place = saved.position();
         let restored = self.restore_set(saved);
         if restored.is_err() {
             self.set.remember(place, false);
@@ -74,7 +74,7 @@ impl Watcher {
             return Ok(());
         }
         let (Some(cache), Some(store)) = (&self.cache, self.set.store()) else { return Ok(()) };
-        let place = (active.cursor, active.digest.as_str());
+        let place = (active.position(), active.digest.as_str());
         let header = Saved::header((store, &self.namespace), self.set.wanted().clone(), place, self.set.keys());
         cache.save(header, active.policies.values().map(AsRef::as_ref))?;
         self.unsaved = false;
@@ -83,9 +83,9 @@ impl Watcher {
 
     /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
     pub(super) fn save_mark(&mut self) {
-        if let (Some(cache), Some(newest)) = (&self.cache, self.set.cursor()) {
+        if let (Some(cache), Some(newest)) = (&self.cache, self.set.position()) {
             let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_empty() && self.offered.is_none();
-            let _ = cache.set_mark(Mark { newest, same_set: is_same });
+            let _ = cache.set_mark(Mark::new(newest, is_same));
         }
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::client::bundle::ActivePolicy;
 use crate::client::refusal::Refusal;
 use crate::client::watch::now_seconds;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::name::PolicyId;
 
 /// Longest text of a problem: the server may be the one who words it.
@@ -51,6 +51,8 @@ impl fmt::Display for State {
 pub struct Active {
     /// Its place in the log.
     pub cursor: Cursor,
+    /// Which event the server says stands there.
+    pub event: Option<Fingerprint>,
     /// Its digest, as in a checkpoint.
     pub digest: String,
     /// Its policies.
@@ -58,6 +60,10 @@ pub struct Active {
 }
 
 impl Active {
+    pub(super) fn position(&self) -> Position {
+        Position { cursor: self.cursor, event: self.event }
+    }
+
     /// A policy by its id.
     #[must_use]
     pub fn get(&self, policy: &str) -> Option<&Arc<ActivePolicy>> {

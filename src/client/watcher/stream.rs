@@ -151,7 +151,7 @@ impl Watcher {
         // Last, so that nothing is left undone when nobody waits for it. Said once: nothing proves the place.
         let held = self.in_force().unwrap_or_default();
         if let (Some(client), Some(cursor)) = (client, place.filter(|place| *place > held.cursor)) {
-            let report = Report { cursor, digest: held.digest.clone(), rejection: Some(text) };
+            let report = Report { at: cursor.into(), digest: held.digest.clone(), rejection: Some(text) };
             report.tell(&client, self.namespace.name(), &self.subscriber_id).await;
         }
     }
