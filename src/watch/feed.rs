@@ -82,10 +82,9 @@ impl Feed {
         source: Source,
         head: Head,
         active: Active,
-        checked: Micros,
+        freshness: Freshness,
         ring_capacity: usize,
     ) -> Self {
-        let freshness = Freshness { checked, last_look: Look::Level };
         let ring = Ring::new(head.cursor, ring_capacity);
         let recent = Recent::new(head);
         Self {
@@ -191,12 +190,18 @@ impl Feed {
         }
     }
 
-    /// Takes in what the tailer read: all of it, then one wake.
-    pub(super) fn advance(&self, read: Read) {
+    /// Takes in what the tailer read: all of it, then one wake. `checked` is given when the end of what was read is the
+    /// head of the log, with the time as of which it is.
+    pub(super) fn advance(&self, read: Read, checked: Option<Micros>) {
         let Read { events, activations, end: head, raised } = read;
         {
             let mut state = self.state();
             state.view = None;
+            if let (Some(_), Some(checked)) = (raised, checked) {
+                // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired, and what was
+                // read in doubt has none.
+                state.freshness = Freshness { checked, last_look: Look::Level };
+            }
             // It leads on from what was verified before: who waits for that need not wait for the look to end.
             if state.freshness.last_look != Look::InDoubt {
                 state.freshness.last_look = Look::Level;

@@ -124,12 +124,16 @@ impl Hub {
             self.source.store.examine().await?;
         }
         // In doubt nothing was ever known to be the newest: the Unix epoch makes every checkpoint of it one that has expired.
-        let now = if self.source.store.doubt().is_some() { NEVER } else { self.now() };
+        let freshness = if self.source.store.doubt().is_some() {
+            Freshness { checked: NEVER, last_look: Look::InDoubt }
+        } else {
+            Freshness { checked: self.now(), last_look: Look::Level }
+        };
         let tx = self.source.store.read().await?;
         let found = tx.namespace(namespace).await?;
         let head = Head { cursor: found.cursor, hash: found.head_hash };
         let active = active(&tx, &*self.source.proof, namespace, head).await?;
-        Ok(Arc::new(Feed::new(namespace.clone(), self.source.clone(), head, active, now, self.ring_capacity)))
+        Ok(Arc::new(Feed::new(namespace.clone(), self.source.clone(), head, active, freshness, self.ring_capacity)))
     }
 
     /// The feed of a namespace, if it has one.

@@ -104,7 +104,8 @@ impl Hub {
                 // Cut or rewritten: what was read before still stands, and is no longer called fresh.
                 return Err(Error::data_loss(format!("{namespace}: its log ends before what was read")));
             }
-            feed.advance(page);
+            let checked = (page.end.cursor >= stored.cursor).then_some(now);
+            feed.advance(page, checked);
             if feed.head().cursor > stored.cursor {
                 break;
             }

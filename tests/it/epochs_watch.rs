@@ -2,6 +2,7 @@
 
 use policyhub::client::Change;
 use policyhub::client::pb;
+use policyhub::client::pb::watch_active_response::Message;
 use tonic::Code;
 
 use crate::epochs::{bumped, writes_go_on};
@@ -82,5 +83,29 @@ on_both_databases! {
         writes_go_on(&client, "q").await;
         let revision = activate(&client, "p", 2).await;
         assert_eq!(watching::activation(&mut watch).await, (revision, vec!["p@2".to_owned()], vec![]));
+    }
+
+    /// The server started in doubt: nothing it holds was ever the newest. The raise ends that before streams are woken, so
+    /// the snapshot they get is proven and fresh.
+    async fn a_stream_that_waited_in_doubt_begins_anew_with_a_proof(hub: Hub) {
+        let mut hub = hub;
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        let lost = activate(&client, "p", 2).await;
+        hub.signal("TERM");
+        assert!(hub.ended().await.success(), "the server must end in order");
+        lose_the_last_activation(&hub);
+        let hub = hub.restart().await;
+        let client = hub.client().await;
+        let mut watch = watching::resume(&client, lost).await;
+        let (message, _) = watching::next(&mut watch).await;
+        let Some(Message::Heartbeat(heartbeat)) = message.message else { panic!("not a heartbeat: {message:?}") };
+        assert!(heartbeat.in_doubt, "{heartbeat:?}");
+        bumped(&hub, RAISED, 2, 2);
+        let Change::Replaced { cursor, .. } = watching::change(&mut watch).await else { panic!("not a snapshot") };
+        assert_eq!((cursor.epoch, cursor.revision), (2, lost));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
+        assert!(!watch.set().is_stale(now.as_secs().try_into().expect("a time")), "its checkpoint has expired");
     }
 }
