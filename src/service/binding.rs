@@ -23,7 +23,7 @@ impl Service {
         check_note("reason", &request.reason)?;
         let call = self.call(context, "CreateRoleBinding", &request)?;
         let mut write = match call.begin(&request.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Replayed(answer) => return Ok(self.replayed_change(&request.namespace, answer)),
             Begun::Fresh(write) => write,
         };
         let mut bindings = self.bindings(&write, &request.namespace).await?;
@@ -55,7 +55,7 @@ impl Service {
         let call = self.call(context, "DeleteRoleBinding", &request)?;
         let namespace = &request.name.namespace;
         let mut write = match call.begin(namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Replayed(answer) => return Ok(self.replayed_change(namespace, answer)),
             Begun::Fresh(write) => write,
         };
         let mut bindings = self.bindings(&write, namespace).await?;
@@ -85,6 +85,13 @@ impl Service {
     async fn bindings(&self, write: &Write<'_>, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let state = LogState { head: write.tx.head(), access_revision: write.tx.access_revision() };
         prove_bindings(&self.signer, write.tx.read(), namespace, state).await
+    }
+
+    /// The first try may have been committed after the bindings were read again: what was read then is forgotten before
+    /// its outcome is said.
+    fn replayed_change(&self, namespace: &NamespaceId, answer: BindingChanged) -> BindingChanged {
+        self.access.forget(namespace);
+        answer
     }
 
     async fn changed(

@@ -257,3 +257,24 @@ async fn a_role_taken_away_at_one_replica_counts_at_no_other() {
     take_away(&admin, &binding.id).await.expect("taken away");
     assert_eq!(until_refused(&ann).await, "NAMESPACE_NOT_FOUND");
 }
+
+/// A retry is answered from what is kept. That the role is gone holds at the replica that says so, from then on.
+#[tokio::test]
+async fn a_retry_that_says_a_role_is_gone_is_obeyed_where_it_is_said() {
+    let (one, two, keys) = two_servers().await;
+    let (admin, other_admin) = (one.client().await, two.client().await);
+    release(&admin, "p", "a: 1").await;
+    let keys = keys.path().join("keys").display().to_string();
+    let token = issue(&one, &["--subject", "ann", "--ttl", "1h", "--keys-dir", &keys]);
+    let ann = two.client_with(Some(token)).await;
+    let asked = pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") };
+    for number in 0..5 {
+        let binding = grant(&other_admin, "ann", pb::Role::Viewer, NAMESPACE).await;
+        ann.get_policy(asked.clone()).await.expect("granted, and remembered");
+        let request_id = format!("take-{number}");
+        let request = pb::DeleteRoleBindingRequest { id: binding.id, request_id, ..Default::default() };
+        admin.delete_role_binding(request.clone()).await.expect("taken away");
+        other_admin.delete_role_binding(request).await.expect("the same answer");
+        refused(ann.get_policy(asked.clone()).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    }
+}
