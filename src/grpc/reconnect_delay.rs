@@ -38,7 +38,9 @@ impl ReconnectDelays {
             Ending::Age => of_connection,
         };
         let streams = u32::try_from(streams).unwrap_or(u32::MAX);
-        Duration::from_secs(streams.into()).checked_div(RETURNS_PER_SECOND).map_or(DELAY_MAX, |delay| delay.min(DELAY_MAX))
+        Duration::from_secs(streams.into())
+            .checked_div(RETURNS_PER_SECOND)
+            .map_or(DELAY_MAX, |delay| delay.min(DELAY_MAX))
     }
 }
 
@@ -54,7 +56,11 @@ mod tests {
         for (streams, expected_ms) in [(1, 2), (500, 1_000), (2_500, 5_000), (usize::MAX, 5_000)] {
             let delays = ReconnectDelays::new(true);
             assert_eq!(delays.longest(Ending::Draining, 1, streams), Duration::from_millis(expected_ms));
-            assert_eq!(delays.longest(Ending::Draining, 1, 0), Duration::from_millis(expected_ms), "as the drain began");
+            assert_eq!(
+                delays.longest(Ending::Draining, 1, 0),
+                Duration::from_millis(expected_ms),
+                "as the drain began"
+            );
         }
     }
 }

@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 
 use super::authority::{Authority, Recheck};
 use super::connection::{Connection, OpenWatch};
-use super::handler::Handler;
 use super::frames;
+use super::handler::Handler;
 use super::reconnect_delay::ReconnectDelays;
 use super::watch_stream::{self, AdmittedWatch};
 use crate::api::pb::sync_service_server::SyncService;
