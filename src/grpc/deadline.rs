@@ -1,6 +1,6 @@
 //! The caller's deadline, `grpc-timeout` (gRPC over HTTP/2, "Requests"): nobody works on for a caller that is gone.
 //!
-//! It bounds the time to the first answer, and each call waits for a database that is stuck once (G17). The life of a stream is its client's to bound.
+//! It bounds the time to the first answer. The life of a stream is its client's to bound.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +14,6 @@ use tower::{Layer, Service};
 
 use crate::api::status::status;
 use crate::domain::{Error, Reason};
-use crate::service::{OneWait, wait_once};
 
 /// Most digits of a `grpc-timeout`, by the specification.
 const DIGITS_MAX: usize = 8;
@@ -47,7 +46,7 @@ where
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Either<OneWait<S::Future>, InTime<OneWait<S::Future>, R, S::Error>>;
+    type Future = Either<S::Future, InTime<S::Future, R, S::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(context)
@@ -55,7 +54,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let given = grpc_timeout(request.headers());
-        let answer = wait_once(self.inner.call(request));
+        let answer = self.inner.call(request);
         match given {
             None => Either::Left(answer),
             Some(given) => Either::Right(tokio::time::timeout(given, answer).map(in_time)),

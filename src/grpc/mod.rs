@@ -1,6 +1,6 @@
-//! How it is spoken: thin handlers — decode, call, encode — and the layers every call passes.
+//! How it is spoken: thin handlers — decode, call, encode — and the middleware that every call passes.
 //!
-//! Never sees the store. A handler that needs a decision is in the wrong room.
+//! Never sees the store. A handler that needs a decision is in the wrong module.
 
 mod admin;
 mod archives;
@@ -8,13 +8,14 @@ pub mod authenticate;
 mod authority;
 mod bindings;
 mod connection;
+pub mod database_wait;
 pub mod deadline;
 mod encode;
 pub mod frames;
 mod handler;
 pub mod jitter;
 mod policy;
-mod reconnect;
+mod reconnect_delay;
 pub mod request_limit;
 mod signing_key;
 mod subscribers;

@@ -9,9 +9,10 @@ use tonic::{Request, Response, Status};
 
 use super::authority::{Authority, Recheck};
 use super::connection::{Connection, OpenWatch};
+use super::frames;
 use super::handler::Handler;
-use super::reconnect::Waits;
-use super::{frames, watch_stream};
+use super::reconnect_delay::ReconnectDelays;
+use super::watch_stream::{self, AdmittedWatch};
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
 use crate::api::time::timestamp;
@@ -25,24 +26,24 @@ pub struct WatchSettings {
     pub slots: Arc<Semaphore>,
     /// How many permits there are in all.
     pub max_streams: usize,
-    waits: Arc<Waits>,
+    delays: Arc<ReconnectDelays>,
 }
 
 impl WatchSettings {
     /// Settings of a server that carries at most `max_streams` watches. `has_replicas`: others may take them when it stops.
     #[must_use]
     pub fn new(max_streams: usize, has_replicas: bool) -> Self {
-        let waits = Arc::new(Waits::new(has_replicas));
-        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, waits }
+        let delays = Arc::new(ReconnectDelays::new(has_replicas));
+        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, delays }
     }
 
-    /// The longest wait to ask of the streams of a connection that ends.
-    pub(super) fn longest_wait(&self, connection: &Connection) -> Duration {
+    /// Returns the longest delay to ask of the streams of a connection that ends.
+    pub(super) fn longest_delay(&self, connection: &Connection) -> Duration {
         let of_server = self.max_streams.saturating_sub(self.slots.available_permits());
-        self.waits.longest(connection.why(), connection.watches(), of_server)
+        self.delays.longest(connection.why(), connection.watches(), of_server)
     }
 
-    /// A place for one more watch on the connection the request came by.
+    /// Admits one more watch on the connection the request came by.
     fn open<T>(&self, request: &Request<T>) -> Result<OpenWatch, Status> {
         let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
             let error = Error::new(Reason::TooManyStreams, "this server carries as many watches as it may");
@@ -99,16 +100,14 @@ impl SyncService for SyncHandler {
         let command = request::watch(asked.get_ref()).map_err(status)?;
         let lease = request::lease(asked.get_ref(), &command).map_err(status)?;
         let service = &self.handler.service;
-        let place = service.open_stream(&context.principal, &command.namespace).map_err(status)?;
+        let quota = service.open_stream(&context.principal, &command.namespace).map_err(status)?;
         let open = self.watch.open(&asked)?;
         let subscription = service.watch(&command).await.map_err(status)?;
         let lease = lease.map(|(name, profile)| service.lease(name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
-        frames::leave(
-            &mut response,
-            watch_stream::open((open, self.watch.clone()), (authority, place), subscription, lease),
-        );
+        let watch = AdmittedWatch { subscription, lease, open, settings: self.watch.clone(), authority, _quota: quota };
+        frames::leave(&mut response, watch_stream::messages(watch));
         Ok(response)
     }
 

@@ -18,82 +18,72 @@ use crate::domain::Result;
 use crate::domain::defect::{Defect, planted};
 use crate::service::{Lease, Step, StreamPlace, Subscription};
 
-struct Watch {
-    subscription: Subscription,
+/// A watch that was admitted: what its messages come from, and what bounds it.
+pub(super) struct AdmittedWatch {
+    pub(super) subscription: Subscription,
     /// Ends with the stream; none when it is anonymous.
-    lease: Option<Lease>,
-    /// Its place on its connection, which may tell it to end.
-    open: OpenWatch,
-    settings: WatchSettings,
-    authority: Authority,
-    /// Its place in the quotas.
-    _place: StreamPlace,
-    ended: bool,
-    /// Messages that were taken, heartbeats not counted: for [`Defect::FrozenStream`] alone.
-    taken: u64,
+    pub(super) lease: Option<Lease>,
+    /// Counts it on its connection, which may tell it to end.
+    pub(super) open: OpenWatch,
+    pub(super) settings: WatchSettings,
+    pub(super) authority: Authority,
+    /// Counts it in the quotas.
+    pub(super) _quota: StreamPlace,
 }
 
-/// Messages after which a planted defect freezes a stream.
-const FROZEN_AFTER: u64 = 10;
+struct WatchStream {
+    watch: AdmittedWatch,
+    /// The last message was sent. What is held goes with the stream, not before that message is on the wire.
+    ended: bool,
+}
 
-/// The messages of a subscription, written.
-pub(super) fn open(
-    (open, settings): (OpenWatch, WatchSettings),
-    (authority, place): (Authority, StreamPlace),
-    subscription: Subscription,
-    lease: Option<Lease>,
-) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let watch = Watch { subscription, lease, open, settings, authority, _place: place, ended: false, taken: 0 };
-    futures_util::stream::unfold(watch, |mut watch| async move {
-        if watch.ended {
+/// Returns the messages of a watch as they are written to the wire.
+pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
+    let stream = WatchStream { watch, ended: false };
+    futures_util::stream::unfold(stream, |mut stream| async move {
+        if stream.ended {
             return None;
         }
-        let message = watch.next().await.map_err(|error| {
-            watch.ended = true;
+        let message = stream.next().await.map_err(|error| {
+            stream.ended = true;
             status(error)
         });
-        Some((message, watch))
+        Some((message, stream))
     })
 }
 
-impl Watch {
+impl WatchStream {
     async fn next(&mut self) -> Result<Bytes> {
+        let AdmittedWatch { subscription, open, settings, authority, .. } = &mut self.watch;
+        let connection = open.connection();
         loop {
-            if self.open.connection().ending().is_cancelled() {
+            if connection.ending().is_cancelled() {
                 self.ended = true;
-                let why = self.open.connection().why().as_str();
-                let resume = self.subscription.resume_point();
-                let wait = self.settings.longest_wait(self.open.connection()).mul_f64(fraction());
-                return Ok(framed(&response::reconnect(why, wait, resume)));
-            }
-            if planted(Defect::FrozenStream) && self.taken == FROZEN_AFTER {
-                tracing::warn!("a planted defect froze a stream");
-                self.open.connection().ending().cancelled().await;
-                continue;
+                let delay = settings.longest_delay(connection).mul_f64(fraction());
+                return Ok(framed(&response::reconnect(connection.why().as_str(), delay, subscription.resume_point())));
             }
             if planted(Defect::HeartbeatAhead)
-                && let Some(heartbeat) = self.subscription.heartbeat()?
+                && let Some(heartbeat) = subscription.heartbeat()?
             {
                 return Ok(heartbeat);
             }
-            if let Step::Message(message) = self.subscription.step().await? {
-                self.taken += 1;
+            if let Step::Message(message) = subscription.step().await? {
                 return Ok(message);
             }
-            if let Some(heartbeat) = self.subscription.heartbeat()? {
+            if let Some(heartbeat) = subscription.heartbeat()? {
                 return Ok(heartbeat);
             }
             tokio::select! {
                 biased;
-                () = self.open.connection().ending().cancelled() => {}
-                () = self.authority.due() => self.authority.check().await?,
-                () = self.subscription.moved() => {}
+                () = connection.ending().cancelled() => {}
+                () = authority.due() => authority.check().await?,
+                () = subscription.moved() => {}
             }
         }
     }
 }
 
-impl Drop for Watch {
+impl Drop for AdmittedWatch {
     fn drop(&mut self) {
         if is_given_up() {
             self.subscription.give_up();

@@ -37,6 +37,7 @@ use crate::domain::event::Cursor;
 use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::authenticate::AuthenticateLayer;
+use crate::grpc::database_wait::DatabaseWaitLayer;
 use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::request_limit::RequestLimitLayer;
 use crate::grpc::{
@@ -171,6 +172,7 @@ fn layered(
         .layer(CatchPanicLayer::custom(panicked))
         .layer(ObserveLayer::new(metrics, denials))
         .layer(DeadlineLayer)
+        .layer(DatabaseWaitLayer)
         .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .layer(RequestLimitLayer::new(max_content_bytes));

@@ -94,7 +94,7 @@ impl Service {
         let tx = self.store.read().await?;
         let (at, found) = self.place(&tx, namespace, as_of).await?;
         let cursor = at.cursor;
-        read.compare(namespace, found.cursor);
+        read.check_reaches(namespace, found.cursor);
         let (bundles, set_digest) = match scope {
             ActiveScope::Policy(name) => (vec![self.active_policy(context, &tx, name, cursor, as_of).await?], None),
             ActiveScope::Namespace(_) => {

@@ -51,7 +51,7 @@ impl Service {
         let read = self.hub.read_up_to(namespace);
         let tx = self.store.read().await?;
         let found = tx.namespace(namespace).await?;
-        read.compare(namespace, found.cursor);
+        read.check_reaches(namespace, found.cursor);
         Ok((tx, found))
     }
 

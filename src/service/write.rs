@@ -128,7 +128,7 @@ impl<'a> Call<'a> {
         let read = self.service.hub.read_up_to(namespace);
         let tx = self.service.store.begin(namespace).await?;
         // Otherwise a revision could be used twice.
-        read.compare(namespace, tx.head().cursor);
+        read.check_reaches(namespace, tx.head().cursor);
         self.service.store.check_beyond_doubt()?;
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));

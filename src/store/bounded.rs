@@ -1,6 +1,6 @@
 //! A connection or transaction whose every statement is bounded in time: a stopped database answers nothing for ever.
 //!
-//! Only COMMIT is not: cancelled, nobody would know what became of it (G8). What fails here is told to `Health`.
+//! Only COMMIT is not bounded: cancelled, nobody would know what became of it (G8). What fails here is reported to `Health`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
 /// more than the 3 s of G17. Shorter: the cause is not told.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(300);
 
-/// A pause of the scheduler counts as this much of a timeout at most: a process that got no CPU must not take itself for one
-/// whose database is away. Higher: it does. Lower: more wake-ups while a statement runs.
+/// The most that a pause of the scheduler counts of a timeout: a process that got no CPU must not conclude that its database is
+/// away. Higher: on a loaded machine an outage is seen that is none. Lower: more wake-ups while a statement runs.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
-/// Waits so long for a future, in time that this process was scheduled in.
+/// Waits for a future for `limit` at most, counting only time in which this process was scheduled.
 pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
     let mut future = std::pin::pin!(future);
     let mut waited = Duration::ZERO;
@@ -56,7 +56,7 @@ impl<C> Bounded<C> {
         Self { connection, health }
     }
 
-    /// Waits for an answer, but not for ever.
+    /// Waits for an answer for [`STATEMENT_TIMEOUT`] at most.
     async fn answer<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         if let Some(error) = one_wait::waited() {
             return Err(error);
@@ -68,7 +68,7 @@ impl<C> Bounded<C> {
         answer
     }
 
-    /// The same, and when no connection was to be had, what a new one was refused for.
+    /// Does the same. When no connection was free, the error is what a new one was refused for.
     async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         let found = self.health.found_cause();
         let error = match self.bounded(statement).await {
@@ -102,7 +102,7 @@ impl Bounded<DatabaseConnection> {
     /// Opens a transaction.
     ///
     /// In a task of its own: sqlx rolls back a transaction that is dropped, but not one whose BEGIN was cancelled on its
-    /// way, and the next user of that connection would find himself in it.
+    /// way, and the next user of that connection would run inside that transaction.
     #[expect(clippy::disallowed_methods, reason = "here the transactions of the store begin; the task ends with BEGIN")]
     pub(super) async fn begin(&self, options: TransactionOptions) -> Result<Bounded<DatabaseTransaction>, DbErr> {
         let connection = self.connection.clone();

@@ -36,7 +36,7 @@ const POSTGRES_WRITERS_MAX: u32 = 12;
 const POSTGRES_READERS_MAX: u32 = 12;
 /// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
-/// How long connections that are open may take to answer when nobody new is let in. Shorter: busy ones count as gone.
+/// How long open connections may take to answer while the database refuses new ones. Shorter: busy ones count as gone.
 const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
 /// statement.
@@ -100,8 +100,8 @@ impl Pools {
 }
 
 impl Database {
-    /// Connects, migrates when `migrate` says so, and refuses what would not be safe to run on (G1). `tags` prove rows; `clock`
-    /// is monotonic, and tells the age of connections.
+    /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (G1). `tags` prove rows;
+    /// `clock` is monotonic, and measures the age of connections.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.
@@ -196,14 +196,14 @@ pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError
     Ok(without_startup_parameters(options))
 }
 
-/// Why no connection comes about, if that is to be learned.
+/// Returns why no connection is made, as far as the database says it.
 async fn why_not(options: &PgConnectOptions) -> Option<StoreError> {
     use sea_orm::sqlx::ConnectOptions as _;
     let error = within(ACQUIRE_TIMEOUT, options.connect()).await?.err()?;
     Some(StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))))
 }
 
-/// Pools that connect when they are used.
+/// Makes pools that connect when they are first used.
 async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, health: &Health) -> Result<Pools, StoreError> {
     let pool = async |connections_max, obstacles: Option<&Arc<Obstacles>>| {
         let (doubt, failures, obstacles) = (Arc::clone(doubt), Arc::clone(&health.failures), obstacles.cloned());
@@ -333,7 +333,7 @@ impl Store {
         Ok(self.reader_in_outage())
     }
 
-    /// The same, for what finds out whether the outage is over.
+    /// Returns the same during an outage: for what finds out whether it is over.
     pub(super) fn reader_in_outage(&self) -> Bounded<DatabaseConnection> {
         Bounded::new(self.pools().reader, Arc::clone(&self.inner.health))
     }

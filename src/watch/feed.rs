@@ -5,9 +5,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoints::Checkpoints;
+use super::fingerprints::{FingerprintCache, RecentFingerprints, resume_point_gone};
 use super::frame::Frame;
 use super::pages::{Page, Pages};
-use super::positions::{Positions, Recent, resume_point_gone};
 use super::pulse::Pulses;
 use super::read::Read;
 use super::ring::{After, Ring};
@@ -15,7 +15,7 @@ use super::source::Source;
 use super::view::{Active, View};
 use crate::domain::Result;
 use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
-use crate::domain::event::{Cursor, Head, Position};
+use crate::domain::event::{Cursor, Fingerprint, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
@@ -26,7 +26,7 @@ pub struct Feed {
     source: Source,
     state: Mutex<State>,
     pages: Pages,
-    positions: Positions,
+    fingerprints: FingerprintCache,
     checkpoints: Checkpoints,
     pulses: Pulses,
 }
@@ -39,7 +39,7 @@ struct State {
     /// Made when somebody asks, dropped when the head moves.
     view: Option<Arc<View>>,
     ring: Ring,
-    recent: Recent,
+    recent: RecentFingerprints,
 }
 
 /// How sure a replica is that what it holds is the newest.
@@ -86,13 +86,13 @@ impl Feed {
         ring_capacity: usize,
     ) -> Self {
         let ring = Ring::new(head.cursor, ring_capacity);
-        let recent = Recent::new(head);
+        let recent = RecentFingerprints::new(head);
         Self {
             namespace,
             source,
             state: Mutex::new(State { head, freshness, active: Arc::new(active), view: None, ring, recent }),
             pages: Pages::default(),
-            positions: Positions::default(),
+            fingerprints: FingerprintCache::default(),
             checkpoints: Checkpoints::default(),
             pulses: Pulses::new(head.cursor),
         }
@@ -152,9 +152,15 @@ impl Feed {
         }
         let found = match recent {
             Some(found) => Some(found),
-            None => self.positions.read(&self.source, &self.namespace, cursor).await?,
+            None => self.fingerprints.read(&self.source, &self.namespace, cursor).await?,
         };
         if found == Some(named) { Ok(()) } else { Err(resume_point_gone(cursor, head.cursor.epoch)) }
+    }
+
+    /// Returns which event stands at a cursor, if that is known without asking the database.
+    pub(super) fn known_fingerprint(&self, cursor: Cursor) -> Option<Fingerprint> {
+        let recent = self.state().recent.get(cursor);
+        recent.or_else(|| self.fingerprints.known(cursor))
     }
 
     /// The page of the log with what comes after a place behind the ring.
@@ -231,7 +237,7 @@ impl Feed {
             state.head = head;
             state.view = None;
             state.ring.reset(head.cursor);
-            state.recent = Recent::new(head);
+            state.recent = RecentFingerprints::new(head);
         }
         self.pulses.moved(head.cursor);
     }

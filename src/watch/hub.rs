@@ -56,7 +56,7 @@ pub struct ReadUpTo {
 impl ReadUpTo {
     /// Puts the store in doubt when a log ends before what had been read of it: a restored backup, or a hand in the database.
     /// Reads go on; a write checks the doubt before it commits.
-    pub fn compare(self, namespace: &NamespaceId, end: Cursor) {
+    pub fn check_reaches(self, namespace: &NamespaceId, end: Cursor) {
         if let Some(read) = self.read.filter(|read| *read > end) {
             self.store.ends_before(namespace, end, read);
         }
@@ -88,8 +88,15 @@ impl Hub {
     ) -> Self {
         let read_index = ReadIndex::new(store.clone());
         let source = Source { store, proof, encode, counts: Arc::default() };
-        let (feeds, committed) = Default::default();
-        Self { source, ring_capacity, clock, feeds, committed, read_index, wake: Notify::new() }
+        Self {
+            source,
+            ring_capacity,
+            clock,
+            feeds: Mutex::default(),
+            committed: Mutex::default(),
+            read_index,
+            wake: Notify::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Feeds> {

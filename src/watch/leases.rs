@@ -8,7 +8,7 @@ mod entry;
 mod flush;
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Place;
+use std::collections::btree_map::Entry as MapEntry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::store::Store;
 use clock::LeaseClock;
 use entry::Entry;
 
-/// How long a call waits for its word to be written. Longer: runtimes hang on a database that is gone.
+/// How long a call waits for its report to be written. Longer: runtimes hang on a database that is gone.
 const WRITTEN_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Who watches a replica, and what was reported to it.
@@ -38,7 +38,7 @@ pub struct Leases {
     clock: fn() -> Micros,
     /// A clock that never jumps.
     monotonic: fn() -> Instant,
-    judging: Mutex<LeaseClock>,
+    lease_clock: Mutex<LeaseClock>,
     state: Mutex<State>,
     /// Something should be written before the next round.
     urgent: Notify,
@@ -86,8 +86,8 @@ impl State {
     fn entry(&mut self, name: &SubscriberName) -> Result<&mut Entry> {
         let all = self.entries.len();
         match self.entries.entry(name.clone()) {
-            Place::Occupied(entry) => Ok(entry.into_mut()),
-            Place::Vacant(place) => {
+            MapEntry::Occupied(entry) => Ok(entry.into_mut()),
+            MapEntry::Vacant(vacant) => {
                 let count = self.per_namespace.entry(name.namespace.clone()).or_default();
                 if *count >= SUBSCRIBERS_PER_NAMESPACE_MAX || all >= SUBSCRIBERS_PER_REPLICA_MAX {
                     let limit = if all >= SUBSCRIBERS_PER_REPLICA_MAX {
@@ -99,7 +99,7 @@ impl State {
                     return Err(Error::new(Reason::LimitExceeded, message).with("limit", limit));
                 }
                 *count += 1;
-                Ok(place.insert(Entry::default()))
+                Ok(vacant.insert(Entry::default()))
             }
         }
     }
@@ -121,8 +121,18 @@ impl Leases {
     /// No leases. `holder` is another one for each start of a server.
     #[must_use]
     pub fn new(store: Store, holder: String, clock: fn() -> Micros, monotonic: fn() -> Instant) -> Self {
-        let (judging, state, urgent, flushed, applied, rejected) = Default::default();
-        Self { store, holder, clock, monotonic, judging, state, urgent, flushed, applied, rejected }
+        Self {
+            store,
+            holder,
+            clock,
+            monotonic,
+            lease_clock: Mutex::default(),
+            state: Mutex::default(),
+            urgent: Notify::new(),
+            flushed: watch::Sender::default(),
+            applied: AtomicU64::new(0),
+            rejected: AtomicU64::new(0),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -141,11 +151,18 @@ impl Leases {
     /// When the database fails.
     pub async fn now(&self) -> Result<Micros> {
         let wall = self.wall().await?;
-        Ok(self.judging().judge(wall, (self.monotonic)()))
+        self.note_database();
+        Ok(self.lease_clock().judge(wall, (self.monotonic)()))
     }
 
-    fn judging(&self) -> MutexGuard<'_, LeaseClock> {
-        self.judging.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes whether leases can be written: one that nobody can renew does not lapse.
+    fn note_database(&self) {
+        let is_away = self.store.is_degraded() || self.store.obstacle().is_some();
+        self.lease_clock().note_database(is_away, (self.monotonic)());
+    }
+
+    fn lease_clock(&self) -> MutexGuard<'_, LeaseClock> {
+        self.lease_clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A stream opens.

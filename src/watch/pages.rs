@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
-use super::positions::resume_point_gone;
 use super::read::read_on;
 use super::source::Source;
 use crate::domain::event::{Cursor, Head};

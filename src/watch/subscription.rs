@@ -7,9 +7,9 @@ use tokio::sync::watch;
 
 use super::encode::Filter;
 use super::feed::{Feed, Freshness};
+use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
 use super::pages::Page;
-use super::positions::resume_point_gone;
 use super::pulse::Pulse;
 use super::ring::After;
 use super::view::{Snapshot, View};
@@ -18,6 +18,9 @@ use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
+
+/// Revisions after which a planted defect freezes a stream.
+const FROZEN_AFTER_REVISIONS: i64 = 10;
 
 /// One watch.
 #[derive(Debug)]
@@ -95,11 +98,22 @@ impl Subscription {
         Ok(())
     }
 
-    /// Where it can go on: everything up to here was taken. `None` before its snapshot was, and for a stream that is ahead
-    /// of this replica: its place is its own word.
+    /// Returns where it can go on: everything up to here was taken. `None` before its snapshot was, and for a stream that is
+    /// ahead of this replica, which knows of that cursor only what the client says.
     #[must_use]
     pub fn resume_point(&self) -> Option<Position> {
-        self.at.filter(|at| at.cursor <= self.feed.head().cursor)
+        self.at.filter(|at| at.cursor <= self.feed.head().cursor).map(|at| self.with_fingerprint(at))
+    }
+
+    /// Adds the fingerprint that the client did not send with its cursor, as far as it is known here. From then on the
+    /// client notices when another event stands there.
+    fn with_fingerprint(&self, at: Position) -> Position {
+        Position { event: at.event.or_else(|| self.feed.known_fingerprint(at.cursor)), ..at }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let since = self.since.revision;
+        planted(Defect::FrozenStream) && self.at.is_some_and(|at| at.cursor.revision >= since + FROZEN_AFTER_REVISIONS)
     }
 
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
@@ -109,6 +123,9 @@ impl Subscription {
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
+        if self.is_frozen() {
+            return Ok(Step::Level);
+        }
         if self.is_unproven {
             Box::pin(self.check_resume_point()).await?;
         }
@@ -256,7 +273,8 @@ impl Subscription {
     /// `INTERNAL` when signing fails.
     pub fn heartbeat(&mut self) -> Result<Option<Bytes>> {
         let beats = self.pulses.borrow().beats;
-        let Some(mut at) = self.at.filter(|_| beats != self.beats) else { return Ok(None) };
+        let is_due = beats != self.beats && !self.is_frozen();
+        let Some(mut at) = self.at.filter(|_| is_due).map(|at| self.with_fingerprint(at)) else { return Ok(None) };
         if planted(Defect::HeartbeatAhead) {
             at = self.feed.head().into();
         }

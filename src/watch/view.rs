@@ -126,7 +126,10 @@ impl View {
 
 impl Snapshot {
     fn new(bundles: Vec<ActiveBundle>, metadata_only: bool) -> Self {
-        let (mut parts, mut start, mut part_bytes, mut bytes) = (Vec::new(), 0, 0, 0);
+        let mut parts = Vec::new();
+        let mut start = 0;
+        let mut part_bytes = 0;
+        let mut bytes = 0;
         for (index, active) in bundles.iter().enumerate() {
             let content = if metadata_only { 0 } else { active.bundle.content.len() };
             let size = content + active.bundle.version.manifest.len() + active.statement.len() + BUNDLE_OVERHEAD_BYTES;
@@ -139,8 +142,7 @@ impl Snapshot {
         }
         parts.push(start..bundles.len());
         let written = std::iter::repeat_with(OnceLock::new).take(parts.len() - 1).collect();
-        let (last, trusted) = Default::default();
-        Self { bundles, metadata_only, bytes, parts, written, last, trusted }
+        Self { bundles, metadata_only, bytes, parts, written, last: Mutex::default(), trusted: Trusted::default() }
     }
 
     /// Whether it may be told: nothing in it is by a key that was revoked.

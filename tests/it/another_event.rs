@@ -171,6 +171,20 @@ on_both_databases! {
         }
     }
 
+    /// A client that resumes without a fingerprint is told it with the first heartbeat, and compares from then on.
+    async fn a_heartbeat_tells_the_fingerprint_that_the_client_did_not_have(database: Database) {
+        let hub = Hub::start_with(database, LIVELY).await;
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        activate(&client, "p", 1).await;
+        let at = head(&client).await;
+        let message = first(&client, pb::Cursor { fingerprint: 0, ..at }).await.expect("a message");
+        let Some(pb::watch_active_response::Message::Heartbeat(heartbeat)) = message.message else {
+            panic!("no heartbeat: {message:?}")
+        };
+        assert_eq!(heartbeat.cursor, Some(at));
+    }
+
     /// A stream that waits ahead of the log ends when another event comes to stand at its resume point.
     async fn a_resume_point_ahead_is_compared_when_the_log_comes_there(database: Database) {
         let hub = Hub::start_with(database, LIVELY).await;

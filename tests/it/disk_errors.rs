@@ -4,20 +4,19 @@
 use std::time::{Duration, Instant};
 
 use policyhub::client::watch::Watch;
-use policyhub::client::{Change, Client, pb};
+use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::Hub;
-use crate::harness::calls::{NAMESPACE, activate, draft, draft_request, policy, publish, try_activate};
+use crate::harness::calls::{NAMESPACE, draft_request, policy, try_activate};
 use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, Operation};
-use crate::harness::http::{get, metric};
+use crate::harness::outages::{
+    WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until_database_up, until_ready,
+};
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 
-/// The promise: a write fails within this time during an outage.
-const WRITE_FAILS_WITHIN: Duration = Duration::from_secs(3);
 /// Drafts after a failure: enough to show that each of them is kept.
 const DRAFTS: usize = 20;
-const UP: &str = "policyhub_database_up";
 /// The files of a SQLite database that are written to.
 const FILES: [&str; 2] = ["policyhub.db", "-wal"];
 
@@ -65,21 +64,6 @@ async fn check(client: &Client, acknowledged: &[Acknowledged]) {
     }
 }
 
-async fn until(what: &str, condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(DEADLINE, wait).await;
-    assert!(waited.is_ok(), "it does not come before the deadline: {what}");
-}
-
-fn readyz(hub: &Hub) -> (u16, String) {
-    let (status, _, body) = get(&hub.http, "/readyz").expect("an answer");
-    (status, body)
-}
-
 /// A write that its caller got wrong: it is refused under the lock, and rolled back.
 async fn refused_write(client: &Client) {
     let error = try_activate(client, "q", 1, Some(4_000)).await.expect_err("that is not active");
@@ -109,7 +93,7 @@ async fn acknowledged_after(failure: Failure) {
     refused_write(&client).await;
     acknowledged.extend(drafts(&client, DRAFTS).await);
     check(&client, &acknowledged).await;
-    until("ready again", || readyz(&hub) == (200, "ok\n".to_owned())).await;
+    until_ready(&hub).await;
     hub.kill().await;
     let hub = hub.restart().await;
     check(&hub.client().await, &acknowledged).await;
@@ -143,12 +127,7 @@ impl Scene {
     async fn start() -> Self {
         let (hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
         let client = hub.client().await;
-        publish(&client, "p", "a: 1").await;
-        publish(&client, "p", "a: 2").await;
-        activate(&client, "p", 1).await;
-        draft(&client, "q", "a: 1").await;
-        let mut watch = watching::open(&client).await;
-        watching::change(&mut watch).await;
+        let watch = prepare(&client).await;
         Self { hub, disk, client, watch }
     }
 
@@ -160,28 +139,22 @@ impl Scene {
             assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}: {error:?}", began.elapsed());
             assert_eq!(error.code, Code::Unavailable, "{error:?}");
         }
-        until("the metric", || metric(&self.hub.http, UP) == Some(0.0)).await;
+        until_database_up(&self.hub, false).await;
         let (status, body) = readyz(&self.hub);
         assert_eq!(status, 503, "{body}");
-        assert_eq!(get(&self.hub.http, "/livez").expect("it lives").0, 200);
         // What was verified goes on, and says that it is not compared with anything.
         let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
         let held = self.client.get_active(request).await.expect("from memory");
         assert!(held.degraded, "{held:?}");
         assert_eq!(held.bundles.len(), 1);
-        for _ in 0..3 {
-            assert!(matches!(watching::next(&mut self.watch).await.1, Change::Alive { .. }));
-        }
+        check_alive(&self.hub, &mut self.watch).await;
     }
 
     /// What must come back by itself.
     async fn recover(mut self) {
         let acknowledged = drafts(&self.client, DRAFTS).await;
         check(&self.client, &acknowledged).await;
-        activate(&self.client, "p", 2).await;
-        assert_eq!(watching::activation(&mut self.watch).await.1, ["p@2"]);
-        until("the metric", || metric(&self.hub.http, UP) == Some(1.0)).await;
-        until("ready again", || readyz(&self.hub) == (200, "ok\n".to_owned())).await;
+        check_recovered(&self.hub, &self.client, &mut self.watch).await;
         let request = pb::GetActiveRequest { name: policy("p"), ..Default::default() };
         assert!(!self.client.get_active(request).await.expect("an answer").degraded);
         self.hub.kill().await;

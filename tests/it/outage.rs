@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use policyhub::client::pb::policy_service_client::PolicyServiceClient;
 use policyhub::client::watch::Watch;
-use policyhub::client::{Change, Client, ClientError};
+use policyhub::client::{Client, ClientError};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -15,20 +15,22 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use crate::harness::Hub;
-use crate::harness::calls::{activate, draft, draft_request, publish, try_activate};
+use crate::harness::calls::{activate, draft_request, publish};
 use crate::harness::faults::signal;
-use crate::harness::http::{get, metric};
+use crate::harness::outages::{
+    WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until, until_database_up, until_ready,
+};
 use crate::harness::postgres::Cluster;
 use crate::harness::proxy::Proxy;
-use crate::harness::watching::{self, DEADLINE, LIVELY};
+use crate::harness::subscribing::{counts, eventually, subscribe};
+use crate::harness::watching::{self, LIVELY};
 
-/// The promise: a write fails within this time during an outage.
-const WRITE_FAILS_WITHIN: Duration = Duration::from_secs(3);
 /// Writes that are tried during an outage.
 const WRITES: usize = 8;
 /// Connections of a replica that write.
 const CONNECTIONS: usize = 12;
-const UP: &str = "policyhub_database_up";
+/// What is left of a lease when an outage begins. Shorter: it may run out before the server has noticed the outage.
+const LEASE_LEFT: Duration = Duration::from_secs(12);
 
 /// A server on a cluster of its own, through a proxy, with a watch at the head.
 struct Scene {
@@ -49,12 +51,7 @@ impl Scene {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let hub = Hub::start_on(dir, url, LIVELY).await;
         let client = hub.client().await;
-        publish(&client, "p", "a: 1").await;
-        publish(&client, "p", "a: 2").await;
-        activate(&client, "p", 1).await;
-        draft(&client, "q", "a: 1").await;
-        let mut watch = watching::open(&client).await;
-        watching::change(&mut watch).await;
+        let watch = prepare(&client).await;
         Self { cluster, data, proxy, hub, client, watch }
     }
 
@@ -92,36 +89,20 @@ impl Scene {
         }
         assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}", began.elapsed());
         self.refused_write().await;
-        until(|| metric(&self.hub.http, UP) == Some(0.0)).await;
+        until_database_up(&self.hub, false).await;
         // Once it is seen, calls fail at once: all of these in the time that one may take.
         let began = Instant::now();
         for _ in 0..WRITES {
             self.refused_write().await;
         }
         assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}", began.elapsed());
-        for _ in 0..3 {
-            assert!(matches!(watching::next(&mut self.watch).await.1, Change::Alive { .. }));
-        }
-        assert_eq!(get(&self.hub.http, "/livez").expect("it lives").0, 200);
-        let (status, _, body) = get(&self.hub.http, "/readyz").expect("an answer");
-        assert_eq!((status, body.as_str()), (200, "degraded: the database does not answer\n"));
+        check_alive(&self.hub, &mut self.watch).await;
+        assert_eq!(readyz(&self.hub), (200, "degraded: the database does not answer\n".to_owned()));
     }
 
     /// What must come back by itself. Answers when the next activation has reached the watch.
     async fn recover(mut self) {
-        let activated = async {
-            loop {
-                match try_activate(&self.client, "p", 2, None).await {
-                    Ok(_) => return,
-                    Err(error) => assert_eq!(error.code, Code::Unavailable, "{error:?}"),
-                }
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        };
-        tokio::time::timeout(DEADLINE, activated).await.expect("writes before the deadline");
-        assert_eq!(watching::activation(&mut self.watch).await.1, ["p@2"]);
-        until(|| metric(&self.hub.http, UP) == Some(1.0)).await;
-        until(|| get(&self.hub.http, "/readyz").is_ok_and(|(_, _, body)| body == "ok\n")).await;
+        check_recovered(&self.hub, &self.client, &mut self.watch).await;
         self.settled().await;
     }
 
@@ -149,15 +130,6 @@ async fn raw(hub: &Hub) -> PolicyServiceClient<InterceptedService<Channel, impl 
         request.metadata_mut().insert("authorization", token.clone());
         Ok(request)
     })
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    let wait = async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, wait).await.expect("it comes before the deadline");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -191,7 +163,7 @@ async fn a_network_that_loses_everything() {
     let waiting =
         "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
     let all = CONNECTIONS.to_string();
-    until(|| scene.cluster.psql(&scene.name(), waiting) == all).await;
+    until("all wait", || scene.cluster.psql(&scene.name(), waiting) == all).await;
     scene.proxy.lose();
     writes.shutdown().await;
     scene.hold_out().await;
@@ -229,6 +201,42 @@ async fn a_database_that_stands_still_in_a_transaction() {
     scene.cluster.go_on();
     scene.cluster.release(&scene.name(), lock);
     scene.recover().await;
+}
+
+/// Nobody can renew a lease while the database is away, so none lapses. The replica that holds it stands still here, so that it
+/// can't renew it before the other one is asked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_another_replica_outlasts_an_outage() {
+    let cluster = Cluster::start(&[]);
+    let data = cluster.data();
+    let url = cluster.create_database();
+    let name = url.rsplit('/').next().expect("a name").to_owned();
+    let directory = || Arc::new(tempfile::tempdir().expect("a temporary directory"));
+    let mut holder = Hub::start_on(directory(), url.clone(), LIVELY).await;
+    let keys = holder.data_dir().join("keys").display().to_string();
+    let arguments: Vec<&str> = LIVELY.iter().copied().chain(["--keys-dir", &keys]).collect();
+    let asked = Hub::start_on(directory(), url, &arguments).await;
+    let client = asked.client().await;
+    let version = publish(&client, "p", "a: 1").await.version;
+    let revision = activate(&client, "p", version).await;
+    let _stream = subscribe(&holder.client().await, "shop").await;
+    eventually("it is online", async || counts(&client, revision).await == [0, 0, 1, 0]).await;
+
+    holder.signal("STOP");
+    let end = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+    let left = LEASE_LEFT.as_micros();
+    cluster.psql(&name, &format!("UPDATE subscribers SET lease_end_time = {end} + {left}"));
+    cluster.stop(&data);
+    until_database_up(&asked, false).await;
+    // The outage itself: longer than what is left of the lease.
+    tokio::time::sleep(LEASE_LEFT).await;
+    cluster.start_again(&data);
+    until_ready(&asked).await;
+    assert_eq!(counts(&client, revision).await, [0, 0, 1, 0], "it could not be renewed");
+
+    // It goes on to lapse: a replica that does not come back takes its subscribers offline.
+    holder.kill().await;
+    eventually("it is offline", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
 }
 
 /// A COMMIT that is not confirmed goes on: its caller hears in time that nobody knows, and later what became of it.

@@ -12,8 +12,8 @@ use crate::domain::limits::WATCH_POLICIES_MAX;
 use crate::domain::name::PolicyId;
 use crate::domain::{Error, Result};
 
-/// A cursor that is not negative.
-pub(super) fn place(field: &str, given: Option<pb::Cursor>) -> Result<Option<Cursor>> {
+/// Reads a cursor that must not be negative. Its fingerprint is not looked at.
+pub(super) fn cursor(field: &str, given: Option<pb::Cursor>) -> Result<Option<Cursor>> {
     let cursor = given.map(|from| Cursor { epoch: from.epoch, revision: from.revision });
     if cursor.is_some_and(|cursor| cursor.epoch < 0 || cursor.revision < 0) {
         return Err(Error::invalid(field, "must not be negative"));
@@ -21,10 +21,10 @@ pub(super) fn place(field: &str, given: Option<pb::Cursor>) -> Result<Option<Cur
     Ok(cursor)
 }
 
-/// The same, with the fingerprint of its event.
+/// Reads a cursor with the fingerprint of its event.
 pub(super) fn position(field: &str, given: Option<pb::Cursor>) -> Result<Option<Position>> {
     let fingerprint = given.and_then(|given| Fingerprint::from_number(given.fingerprint));
-    Ok(place(field, given)?.map(|cursor| Position { cursor, event: fingerprint }))
+    Ok(cursor(field, given)?.map(|cursor| Position { cursor, event: fingerprint }))
 }
 
 /// GetActive.

@@ -1,6 +1,8 @@
-//! The time by which leases hold: the database's, for all replicas, guarded against jumps by a clock that has none.
+//! The time by which leases hold: the database's, for all replicas, guarded against jumps by a clock that has none, and
+//! stopped while the database is away.
 //!
-//! Pure: both times are parameters. Invariant: while the wall clock is in doubt, no lease that is renewed ends by it.
+//! Pure: all times are parameters. Invariant: neither a jump of the wall clock nor an outage of the database ends a lease
+//! that its holder renews.
 
 use std::time::Duration;
 
@@ -9,54 +11,97 @@ use tokio::time::Instant;
 use crate::domain::limits::LEASE_TTL_SECONDS;
 use crate::domain::time::Micros;
 
-/// Farthest that the two clocks may drift apart between two looks. Lower: a clock that is slewed is taken for one that jumped.
-/// Higher: a jump of less than this ends leases too early or too late by as much.
+/// The most that the two clocks may differ between two readings. Lower: a clock that is being slewed counts as one that
+/// jumped. Higher: a smaller jump ends leases too early or too late by as much.
 const DRIFT_MAX_MICROS: i64 = 2_000_000;
-/// How long a jump is in doubt: by then whoever is online has renewed its lease by the new time.
-const DOUBT: Duration = Duration::from_secs(LEASE_TTL_SECONDS.unsigned_abs());
+/// How long leases may still be those from before a jump or an outage: by then every holder that is online has renewed.
+/// Shorter: a holder that is slow to renew is shown offline. Longer: one that has gone is shown online for longer.
+const RENEWED_WITHIN: Duration = Duration::from_secs(LEASE_TTL_SECONDS.unsigned_abs());
 
-/// What is remembered of both clocks.
+/// What is known of the wall clock, the monotonic clock and the outages of the database.
 #[derive(Debug, Default)]
 pub(super) struct LeaseClock {
-    /// The wall clock at a moment, as it went on from there without a jump.
+    /// The wall clock and the monotonic clock, read together when the wall clock was last trusted.
     anchor: Option<(Micros, Instant)>,
-    /// When a jump was seen.
+    /// When a jump was seen that is not over yet.
     jumped_at: Option<Instant>,
-    /// The wall clock was taken anew, and leases of another one may be in the database.
-    is_new: bool,
+    /// How often a wall clock was trusted anew: leases that another one wrote may be in the database.
+    anchored: u64,
+    /// Up to which of these the leases in the database were shortened.
+    shortened: u64,
+    /// Since when the database is away.
+    away_since: Option<Instant>,
+    /// The outages that leases still have to be credited with.
+    credit: Option<OutageCredit>,
+}
+
+/// Time in which no lease could be renewed.
+#[derive(Debug, Clone, Copy)]
+struct OutageCredit {
+    outage: Duration,
+    ended_at: Instant,
 }
 
 impl LeaseClock {
-    /// The time by which to judge leases, when the wall clock says `wall`. After a jump it is the earlier one of the new time
-    /// and of the old one that went on: a lease is written by either until all were renewed.
+    /// Notes whether the database is away, or refuses writes. While it does, nobody can renew a lease: that time does not
+    /// count, until every holder has had the time to renew.
+    pub fn note_database(&mut self, is_away: bool, now: Instant) {
+        if is_away {
+            self.away_since.get_or_insert(now);
+        } else if self.away_since.is_some() {
+            self.credit = Some(OutageCredit { outage: self.uncounted(now), ended_at: now });
+            self.away_since = None;
+        }
+    }
+
+    /// Returns the time by which to judge leases, when the wall clock reads `wall`.
     pub fn judge(&mut self, wall: Micros, now: Instant) -> Micros {
+        let uncounted = i64::try_from(self.uncounted(now).as_micros()).unwrap_or(i64::MAX);
+        Micros(self.without_jumps(wall, now).0.saturating_sub(uncounted))
+    }
+
+    /// The time that does not count at `now`: that of the outage now, and of those that ended shortly before it.
+    fn uncounted(&self, now: Instant) -> Duration {
+        let outage = self.away_since.map(|since| now.saturating_duration_since(since)).unwrap_or_default();
+        // During an outage the holders do not get on with renewing.
+        let renewing_until = self.away_since.unwrap_or(now);
+        let is_due = |credit: &OutageCredit| renewing_until.saturating_duration_since(credit.ended_at) < RENEWED_WITHIN;
+        outage.saturating_add(self.credit.filter(is_due).map(|credit| credit.outage).unwrap_or_default())
+    }
+
+    /// After a jump, the earlier of the new time and of the old one as it would have gone on: leases are written by either
+    /// until all were renewed.
+    fn without_jumps(&mut self, wall: Micros, now: Instant) -> Micros {
         let Some((then, at)) = self.anchor else { return self.anchor_at(wall, now) };
         let elapsed = now.saturating_duration_since(at).as_micros();
         let expected = then.0.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX));
         if wall.0.abs_diff(expected) <= DRIFT_MAX_MICROS.unsigned_abs() {
-            (self.anchor, self.jumped_at) = (Some((wall, now)), None);
+            self.anchor = Some((wall, now));
+            self.jumped_at = None;
             return wall;
         }
         let jumped_at = *self.jumped_at.get_or_insert(now);
-        if now.saturating_duration_since(jumped_at) >= DOUBT {
+        if now.saturating_duration_since(jumped_at) >= RENEWED_WITHIN {
             return self.anchor_at(wall, now);
         }
         Micros(wall.0.min(expected))
     }
 
     fn anchor_at(&mut self, wall: Micros, now: Instant) -> Micros {
-        (self.anchor, self.jumped_at, self.is_new) = (Some((wall, now)), None, true);
+        self.anchor = Some((wall, now));
+        self.jumped_at = None;
+        self.anchored += 1;
         wall
     }
 
-    /// Whether the wall clock was taken anew, and leases of another one were not shortened yet.
-    pub fn is_new(&self) -> bool {
-        self.is_new
+    /// The wall clock that leases in the database have to be shortened to, by its number; none when they were.
+    pub fn to_shorten(&self) -> Option<u64> {
+        (self.shortened < self.anchored).then_some(self.anchored)
     }
 
-    /// They were.
-    pub fn shortened(&mut self) {
-        self.is_new = false;
+    /// Notes that leases were shortened to the wall clock of this number. One that was trusted meanwhile is still to do.
+    pub fn mark_shortened(&mut self, number: u64) {
+        self.shortened = self.shortened.max(number);
     }
 }
 
@@ -65,6 +110,10 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3_600_000_000;
+
+    fn micros(seconds: u64) -> i64 {
+        i64::try_from(seconds).expect("small") * 1_000_000
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_jump_ends_no_lease_that_is_renewed() {
@@ -86,7 +135,7 @@ mod tests {
             let settled = start + second(640) + jump;
             assert_eq!(judge(settled, 641), settled, "the new time is the time");
             assert_eq!(judge(settled + second(9), 650), settled + second(9));
-            assert!(clock.is_new());
+            assert!(clock.to_shorten().is_some());
         }
     }
 
@@ -94,10 +143,50 @@ mod tests {
     async fn a_jump_that_is_undone_was_none() {
         let (mut clock, began) = (LeaseClock::default(), Instant::now());
         clock.judge(Micros(HOUR), began);
-        clock.shortened();
+        clock.mark_shortened(clock.to_shorten().expect("the first clock"));
         clock.judge(Micros(3 * HOUR), began + Duration::from_secs(1));
         let back = Micros(HOUR + 40_000_000);
         assert_eq!(clock.judge(back, began + Duration::from_secs(40)), back);
-        assert!(!clock.is_new());
+        assert_eq!(clock.to_shorten(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_jump_while_leases_are_shortened_is_not_forgotten() {
+        let (mut clock, began) = (LeaseClock::default(), Instant::now());
+        clock.judge(Micros(3 * HOUR), began);
+        let first = clock.to_shorten().expect("the first clock");
+        // While the database does that, the clock jumps back and is trusted again.
+        for seconds in [1, 40] {
+            clock.judge(Micros(HOUR + micros(seconds)), began + Duration::from_secs(seconds));
+        }
+        clock.mark_shortened(first);
+        let second = clock.to_shorten().expect("leases of the clock before may hold for two hours");
+        clock.mark_shortened(second);
+        assert_eq!(clock.to_shorten(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_ends_no_lease_that_is_renewed_after_it() {
+        let (mut clock, began) = (LeaseClock::default(), Instant::now());
+        let at = |seconds: u64| began + Duration::from_secs(seconds);
+        let judge = |clock: &mut LeaseClock, seconds: u64| clock.judge(Micros(micros(seconds)), at(seconds)).0;
+        clock.note_database(false, at(0));
+        assert_eq!(judge(&mut clock, 100), micros(100));
+        // Two looks at an outage are one outage; away from 100 to 200.
+        clock.note_database(true, at(100));
+        clock.note_database(true, at(150));
+        assert_eq!(judge(&mut clock, 150), micros(100), "the clock stands still");
+        clock.note_database(false, at(200));
+        clock.note_database(false, at(201));
+        assert_eq!(judge(&mut clock, 210), micros(110), "a lease lasts as long after it as it would have without it");
+        // Away again before everybody has renewed, from 210 to 260: both outages count.
+        clock.note_database(true, at(210));
+        assert_eq!(judge(&mut clock, 250), micros(110));
+        clock.note_database(false, at(260));
+        assert_eq!(judge(&mut clock, 289), micros(139));
+        assert_eq!(judge(&mut clock, 290), micros(290), "whoever is online has renewed");
+        // Long after that, a new outage is counted alone.
+        clock.note_database(true, at(400));
+        assert_eq!(judge(&mut clock, 410), micros(400));
     }
 }

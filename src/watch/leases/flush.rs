@@ -47,6 +47,8 @@ impl Leases {
                     let mut state = self.lock();
                     state.round += 1;
                     state.forget_idle();
+                    drop(state);
+                    self.note_database();
                 }
                 () = self.urgent.notified() => tokio::time::sleep(GATHER).await,
             }
@@ -92,12 +94,15 @@ impl Leases {
             return Ok(());
         }
         let now: Micros = self.wall().await?;
-        // Also a look at both clocks: a jump is seen within a round or two of its happening.
-        self.judging().judge(now, (self.monotonic)());
-        let is_new = self.judging().is_new();
-        if is_new {
+        let to_shorten = {
+            let mut clock = self.lease_clock();
+            // Judged for its effect on the clock: a jump is seen within a round or two of its happening.
+            clock.judge(now, (self.monotonic)());
+            clock.to_shorten()
+        };
+        if let Some(number) = to_shorten {
             self.store.shorten_leases(now).await?;
-            self.judging().shortened();
+            self.lease_clock().mark_shortened(number);
         }
         for batch in work.announce.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Announced> = batch.iter().map(|(announced, _)| announced.clone()).collect();

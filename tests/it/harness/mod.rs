@@ -19,6 +19,7 @@ pub mod idp;
 pub mod keys;
 pub mod liar;
 pub mod metrics;
+pub mod outages;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod postgres_scene;

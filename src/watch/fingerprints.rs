@@ -1,7 +1,7 @@
-//! Which event stands at a cursor: the newest from memory, older ones from the log, each read once.
+//! Tells which event stands at a cursor: the newest are kept in memory, older ones are read from the log, each once.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -16,23 +16,23 @@ const RECENT_MAX: usize = 4_096;
 /// Older cursors whose events are kept: a fleet that comes back asks for the same few.
 const READ_MAX: usize = 64;
 
-/// The newest events, in a row.
+/// The fingerprints of the newest events, without a gap.
 #[derive(Debug)]
-pub(super) struct Recent(VecDeque<(Cursor, Option<Fingerprint>)>);
+pub(super) struct RecentFingerprints(VecDeque<(Cursor, Option<Fingerprint>)>);
 
-impl Recent {
-    /// Of a log that ends so.
+impl RecentFingerprints {
+    /// Keeps that of the last event of a log.
     pub(super) fn new(head: Head) -> Self {
         Self([entry(head)].into())
     }
 
-    /// Adds what follows.
+    /// Adds those of the events that follow.
     pub(super) fn extend(&mut self, events: impl IntoIterator<Item = Head>) {
         self.0.extend(events.into_iter().map(entry));
         self.0.drain(..self.0.len().saturating_sub(RECENT_MAX));
     }
 
-    /// Which event stands there, if it is one of them.
+    /// Returns the fingerprint of the event at a cursor, if it is one of these.
     pub(super) fn get(&self, cursor: Cursor) -> Option<Fingerprint> {
         let index = self.0.binary_search_by_key(&cursor, |(cursor, _)| *cursor).ok()?;
         self.0.get(index).and_then(|(_, fingerprint)| *fingerprint)
@@ -43,15 +43,15 @@ fn entry(head: Head) -> (Cursor, Option<Fingerprint>) {
     (head.cursor, Fingerprint::of(&head.hash))
 }
 
-/// Older events that were read. One is read once, however many ask for it at once.
+/// The fingerprints of older events that were read. Each is read once, however many ask for it at the same time.
 #[derive(Debug, Default)]
-pub(super) struct Positions(Mutex<VecDeque<(Cursor, Found)>>);
+pub(super) struct FingerprintCache(Mutex<VecDeque<(Cursor, Found)>>);
 
-/// The event at a cursor, once it was read.
+/// The fingerprint of the event at a cursor, once it was read.
 type Found = Arc<OnceCell<Option<Fingerprint>>>;
 
-impl Positions {
-    /// Which event stands at a cursor; none: no event does.
+impl FingerprintCache {
+    /// Returns the fingerprint of the event at a cursor, from the log unless it was read before; none when no event stands there.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -69,8 +69,19 @@ impl Positions {
         read.await.copied()
     }
 
+    /// Returns the same, if it was read before.
+    pub(super) fn known(&self, cursor: Cursor) -> Option<Fingerprint> {
+        let kept = self.kept();
+        let (_, cell) = kept.iter().find(|(kept, _)| *kept == cursor)?;
+        cell.get().copied().flatten()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, VecDeque<(Cursor, Found)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn cell(&self, cursor: Cursor) -> Found {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         if let Some((_, cell)) = kept.iter().find(|(kept, _)| *kept == cursor) {
             return Arc::clone(cell);
         }
@@ -83,7 +94,7 @@ impl Positions {
     }
 }
 
-/// No stream can begin there: the log has no such place, or has it no more.
+/// Returns the error for a resume point that no stream can begin at: its event was never in the log, or is gone from it.
 pub(super) fn resume_point_gone(resume: Cursor, epoch: i64) -> Error {
     Error::new(
         Reason::ResumePointGone,
@@ -106,13 +117,13 @@ mod tests {
 
     #[test]
     fn the_newest_events_are_kept_and_no_others() {
-        let mut recent = Recent::new(head(10));
+        let mut recent = RecentFingerprints::new(head(10));
         assert_eq!(recent.get(Cursor { epoch: 1, revision: 9 }), None);
         recent.extend((11..=10 + RECENT_MAX as i64).map(head));
         assert_eq!(recent.get(Cursor { epoch: 1, revision: 10 }), None, "the oldest went");
         let kept = head(11);
         assert_eq!(recent.get(kept.cursor), Fingerprint::of(&kept.hash));
         assert_eq!(recent.get(Cursor { epoch: 2, revision: 11 }), None, "of another epoch");
-        assert_eq!(Recent::new(Head::EMPTY).get(Cursor::NONE), None, "no event stands before the first");
+        assert_eq!(RecentFingerprints::new(Head::EMPTY).get(Cursor::NONE), None, "no event stands before the first");
     }
 }
