@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connect::{Database, Pools, Store};
 use super::connection_guard::LastFailure;
-use super::error::{Failure, StoreError, classify, classify_sqlx};
+use super::error::{Failure, StoreError, classify, classify_sqlx, code_of};
 use super::guard::text;
 use super::health::Health;
 use super::migrate;
@@ -278,9 +278,13 @@ async fn connect(options: SqliteConnectOptions) -> Result<DatabaseConnection, Co
     sea_orm::Database::connect(connect).await.map_err(damaged)
 }
 
-/// A database that could not be read: a file that is damaged, unless SQLite says that something else is in the way.
+/// A database that could not be read: a file that is damaged, unless SQLite says that something else is in the way. One whose
+/// interrupted transaction must be rolled back first is not whole either: who only reads can't do that, and is told READONLY.
 fn damaged(error: DbErr) -> CopyError {
+    const READONLY: u32 = 8;
+    let code = code_of(&error).and_then(|code| code.parse::<u32>().ok());
     match classify(&error) {
+        _ if code.is_some_and(|code| code & 0xff == READONLY) => CopyError::Damaged(error.to_string()),
         Failure::Busy => CopyError::InUse,
         Failure::Outage => CopyError::Sqlite(error.to_string()),
         _ => CopyError::Damaged(error.to_string()),
