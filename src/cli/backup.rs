@@ -2,14 +2,18 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
 use super::output::{Format, print_json, say, write_stdout};
 use super::progress::Progress;
+use crate::domain::digest::hex;
 use crate::server::config::Settings;
-use crate::server::{BackupMade, BackupOptions, CheckedCopy, CopyProgress, LogCheckOutcome, backup};
+use crate::server::{BackupMade, BackupOptions, CheckedCopy, CopyProgress, LogCheckOutcome, NameNotFlushed, backup};
+
+/// What to say of a backup whose directory was not flushed.
+const BACKUP_NOT_FLUSHED: &str =
+    "the backup was made and checked, but a power cut may take it away: run it again with --force";
 
 /// Write a backup of the embedded database to a file, while servers run or not
 #[derive(Debug, Args)]
@@ -23,21 +27,28 @@ pub struct Arguments {
     /// Replace the file when it is there
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    shared: CopyArguments,
+}
+
+/// The flags that backup and restore share.
+#[derive(Debug, Args)]
+pub struct CopyArguments {
     /// Also when the check of its logs finds what does not hold
     #[arg(long)]
-    accept_findings: bool,
+    pub accept_findings: bool,
     #[command(flatten)]
-    settings: Settings,
+    pub settings: Settings,
 }
 
 /// Makes the backup and says what it holds.
 pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { file, force, accept_findings, settings } = arguments;
+    let Arguments { file, force, shared: CopyArguments { accept_findings, settings } } = arguments;
     let shown = ShownProgress::new();
     let options = BackupOptions { overwrite: force, accept_findings };
     let made = backup(settings, &file, options, &|progress| shown.show(progress)).await;
     drop(shown);
-    let made = made.context("no backup was made")?;
+    let made = made.map_err(|error| with_outcome(error, "no backup was made", BACKUP_NOT_FLUSHED))?;
     let BackupMade { checked, bytes, digest, keys_dir, data_dir } = &made;
     if output == Format::Json {
         let document = describe(
@@ -60,6 +71,12 @@ pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
         data_dir.join("high-water.json").display()
     ));
     Ok(())
+}
+
+/// Says with an error what became of the file: it was not made, or it was and may not last.
+pub fn with_outcome(error: anyhow::Error, not_done: &'static str, not_flushed: &'static str) -> anyhow::Error {
+    let is_there = error.downcast_ref::<NameNotFlushed>().is_some();
+    error.context(if is_there { not_flushed } else { not_done })
 }
 
 /// What a copy holds and what was checked of it, for people.
@@ -91,9 +108,8 @@ pub fn summary(checked: &CheckedCopy) -> String {
 pub fn describe<const MORE: usize>(checked: &CheckedCopy, more: [(&str, Value); MORE]) -> Value {
     let CheckedCopy { state, events, logs } = checked;
     let ends = state.logs.iter().map(|log| {
-        let hash: String = log.head.hash.iter().map(|byte| format!("{byte:02x}")).collect();
         let (epoch, revision) = (log.head.cursor.epoch, log.head.cursor.revision);
-        json!({"namespace": log.namespace, "epoch": epoch, "revision": revision, "hash": hash})
+        json!({"namespace": log.namespace, "epoch": epoch, "revision": revision, "hash": hex(&log.head.hash)})
     });
     let (findings, not_checked) = match logs {
         LogCheckOutcome::Checked(findings) => (Some(findings), None),

@@ -32,7 +32,8 @@ pub struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub epoch bump --accept-loss --data-dir /var/lib/policyhub\n\n\
                         Nothing that is in the logs changes, and nothing is activated. Changes that were acknowledged and\n\
-                        are not in the logs are gone. Without doubt, or twice, it changes nothing.")]
+                        are not in the logs are gone. Without doubt, or twice, it changes nothing.\n\
+                        Servers may be running, but no migration and no `policyhub restore`.")]
 pub struct Bump {
     /// Say that you looked into what was lost; it is needed
     #[arg(long)]

@@ -3,14 +3,16 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::backup::{ShownProgress, describe, summary};
+use super::backup::{CopyArguments, ShownProgress, describe, summary, with_outcome};
 use super::output::{Format, print_json, say, write_stdout};
-use crate::server::config::Settings;
 use crate::server::{Digest, OldDatabase, RestoreOptions, Restored, restore};
+
+/// What to say of a restored database whose directory was not flushed.
+const RESTORE_NOT_FLUSHED: &str =
+    "the backup is in place of the database, but a power cut may bring the old one back: run it again";
 
 /// Put a backup in place of the embedded database, while no server runs
 #[derive(Debug, Args)]
@@ -28,21 +30,18 @@ pub struct Arguments {
     /// Also a backup of another store, or one whose keys are not here
     #[arg(long)]
     force: bool,
-    /// Also when the check of its logs finds what does not hold
-    #[arg(long)]
-    accept_findings: bool,
     #[command(flatten)]
-    settings: Settings,
+    shared: CopyArguments,
 }
 
 /// Restores, and says what was there, what is there now, and what comes next.
 pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { file, digest, force, accept_findings, settings } = arguments;
+    let Arguments { file, digest, force, shared: CopyArguments { accept_findings, settings } } = arguments;
     let shown = ShownProgress::new();
     let options = RestoreOptions { force, accept_findings, digest };
     let restored = restore(settings, &file, options, &|progress| shown.show(progress)).await;
     drop(shown);
-    let restored = restored.context("nothing was restored")?;
+    let restored = restored.map_err(|error| with_outcome(error, "nothing was restored", RESTORE_NOT_FLUSHED))?;
     if output == Format::Json {
         return print_json(&document(&restored));
     }

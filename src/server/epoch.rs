@@ -8,7 +8,7 @@ use super::clock;
 use super::config::{Config, Settings};
 use super::data_dir::high_water;
 use super::keys::Keys;
-use super::serve::{database, identify};
+use super::serve::{Maintenance, database, identify, lock_maintenance};
 use super::telemetry::Telemetry;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
@@ -35,6 +35,7 @@ pub struct EpochState {
 /// Everything that keeps a server from starting.
 pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
     let (config, _telemetry) = load(settings)?;
+    let _lock = lock_maintenance(&database(&config.storage)?, Maintenance::Reads)?;
     let (store, _) = open(&config).await?;
     let doubt = store.examine().await?;
     let epochs = store.epochs().await?;
@@ -50,9 +51,12 @@ pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
 /// Raises the epoch of every log; answers the epoch in force and how many logs were raised.
 ///
 /// # Errors
-/// As `epoch_state`, and when a write fails: run it again.
+/// As `epoch_state`, and when a write fails: run it again. Refused while a migration, a restore or another bump runs on a SQLite
+/// file.
 pub async fn bump_epoch(settings: Settings, force: bool) -> Result<(i64, usize)> {
     let (config, _telemetry) = load(settings)?;
+    // Not the locks of a server: one may be running, and goes on.
+    let _lock = lock_maintenance(&database(&config.storage)?, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
     let bumped = crate::service::bump_epoch(&store, &signer, Bump { force, now: clock::now() }).await;
     store.close().await;

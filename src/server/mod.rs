@@ -33,3 +33,4 @@ pub use epoch::{EpochState, bump_epoch, epoch_state};
 pub use restore::{OldDatabase, RestoreOptions, Restored, restore};
 pub use serve::{migrate, run};
 pub use tasks::issue_token;
+pub use whole_file::NameNotFlushed;

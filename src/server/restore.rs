@@ -3,7 +3,7 @@
 //! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole. Before anything of the
 //! old one is touched the new one lies beside it, checked and flushed; its place is taken by one rename.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use super::clock;
 use super::config::{Config, Settings};
 use super::data_dir::{DataDir, make_private_dir};
 use super::keys::Keys;
-use super::serve::{database, lock_file};
+use super::serve::{Maintenance, database, lock_file, lock_maintenance};
 use super::telemetry::Telemetry;
 use super::whole_file::{
     SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, remove_companions, sync_directory_of, with_suffix,
 };
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::tag::RowTag;
-use crate::store::{CopyError, CopyState, DatabaseCopy, SettledDatabase, remembered_store};
+use crate::store::{CopyError, CopyState, DatabaseCopy, ExclusiveDatabase, remembered_store};
 
 /// What the new database is called before it takes its place.
 const UNFINISHED: &str = ".restoring";
@@ -95,14 +95,15 @@ pub async fn restore(
     }
     let data_dir = DataDir::take(&config.storage.data_dir)?;
     let _database_lock = lock_file(&database)?;
-    let _migration_lock = lock_migration(&path)?;
+    // Keeps `policyhub migrate` and `policyhub epoch` away.
+    let _maintenance_lock = lock_maintenance(&database, Maintenance::Changes)?;
 
     let (unfinished, digest) = copy(file, &path, &options, progress)?;
     progress(CopyProgress::Checking);
     let new = check(unfinished.path(), &config).await;
     let new = new.with_context(|| format!("{} is no backup that can be restored", file.display()))?;
     refuse_findings(&new, options.accept_findings)?;
-    let old = look_at(&path).await;
+    let old = look_at(&path).await?;
     let high_water = data_dir.high_water();
     let remembered = remembered_store(&high_water).with_context(|| unreadable(&high_water))?;
     if !options.force {
@@ -142,18 +143,6 @@ fn is_backup(file: &Path, database: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Keeps `policyhub migrate` away.
-fn lock_migration(database: &Path) -> Result<File> {
-    let path = database.with_extension("migrate.lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&path);
-    let lock = lock.with_context(|| format!("failed to open {}", path.display()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => anyhow::bail!("the database is being migrated: wait for the end"),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("failed to lock {}", path.display())),
-    }
-}
-
 /// The backup, beside the place it will take.
 fn copy(
     file: &Path,
@@ -174,9 +163,12 @@ fn copy(
 }
 
 /// What the database in place says of itself.
-async fn look_at(path: &Path) -> OldDatabase {
+///
+/// # Errors
+/// When it may be whole and could not be read now.
+async fn look_at(path: &Path) -> Result<OldDatabase> {
     if !path.exists() {
-        return OldDatabase::None;
+        return Ok(OldDatabase::None);
     }
     let state = async {
         let live = DatabaseCopy::open_live(path).await?;
@@ -185,8 +177,11 @@ async fn look_at(path: &Path) -> OldDatabase {
         state
     };
     match state.await {
-        Ok(state) => OldDatabase::Readable(state),
-        Err(error) => OldDatabase::Unreadable(error.to_string()),
+        Ok(state) => Ok(OldDatabase::Readable(state)),
+        Err(error @ (CopyError::Damaged(_) | CopyError::NotPolicyhub | CopyError::Schema(_))) => {
+            Ok(OldDatabase::Unreadable(error.to_string()))
+        }
+        Err(error) => Err(error).with_context(|| format!("failed to read the old database {}", path.display())),
     }
 }
 
@@ -279,13 +274,14 @@ async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest) -> Result
     // Before SQLite opens it: closing a database that it can't read, it removes the log beside it.
     let kept = keep(path).with_context(failed)?;
     // Healthy, the old database is whole in its one file from here on, and nobody else can open it.
-    let settled = match SettledDatabase::settle(path).await {
+    let settled = match ExclusiveDatabase::settle(path).await {
         Ok(settled) => Some(settled),
-        Err(error @ CopyError::InUse) => {
-            forget(&kept).with_context(failed)?;
+        // It is put aside as it is.
+        Err(CopyError::Damaged(_)) => None,
+        Err(error) => {
+            forget_unless_needed(path, &kept).with_context(failed)?;
             return Err(error).with_context(failed);
         }
-        Err(_) => None,
     };
     // Closing any handle of this file drops SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2): this one is closed after
     // they are given back.
@@ -340,6 +336,15 @@ fn keep(path: &Path) -> std::io::Result<PathBuf> {
         "there are {REPLACED_MAX} databases named {}{REPLACED}… that were replaced before: remove those nobody needs",
         path.display()
     )))
+}
+
+/// Takes second names back, unless what lay beside the database has no other name any more.
+fn forget_unless_needed(path: &Path, kept: &Path) -> Result<()> {
+    let is_needed = |suffix: &&str| {
+        let kept = with_suffix(kept, suffix);
+        kept.exists() && !is_same_file(&with_suffix(path, suffix), &kept)
+    };
+    if SQLITE_COMPANIONS.iter().any(is_needed) { Ok(()) } else { forget(kept) }
 }
 
 /// Takes a second name back.

@@ -26,7 +26,7 @@ use crate::domain::event::Cursor;
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
 use crate::signing::RowTagKey;
-use crate::store::{Database, Store};
+use crate::store::{Database, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
 /// Connections the kernel takes before we do; it takes `net.core.somaxconn` at most. With the usual 128, a fleet that comes
@@ -100,6 +100,9 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     });
 
     let database = database(&config.storage)?;
+    if let (Database::Postgres { .. }, Some(url)) = (&database, &config.storage.listen_url) {
+        Database::check_listen_url(url.expose()).await?;
+    }
     let database_lock = lock_file(&database)?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
     let store = database.open(config.storage.migrate, tags, clock::monotonic).await?;
@@ -198,6 +201,37 @@ pub(super) fn lock_file(database: &Database) -> Result<Option<File>> {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => anyhow::bail!(
             "the database file is used by a policyhub that is running ({} is locked): stop it, or use PostgreSQL for several",
+            path.display()
+        ),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("failed to lock {}", path.display())),
+    }
+}
+
+/// What a command does beside servers, or while none runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Maintenance {
+    /// It reads.
+    Reads,
+    /// It changes the schema, the file or every log.
+    Changes,
+}
+
+/// Keeps migrations, restores and bumps of the epoch of a SQLite file from each other until the lock is dropped. A server may
+/// run, and one that starts waits for the end before it migrates. PostgreSQL needs no lock: a migration is one transaction there,
+/// and nothing restores it in place.
+pub(super) fn lock_maintenance(database: &Database, maintenance: Maintenance) -> Result<Option<File>> {
+    let Database::Sqlite { path } = database else { return Ok(None) };
+    let path = migration_lock(path);
+    let lock = File::options().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.with_context(|| format!("failed to open {}", path.display()))?;
+    let locked = match maintenance {
+        Maintenance::Reads => lock.try_lock_shared(),
+        Maintenance::Changes => lock.try_lock(),
+    };
+    match locked {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => anyhow::bail!(
+            "a migration, a restore or `policyhub epoch` is running on the database ({} is locked): wait for its end",
             path.display()
         ),
         Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("failed to lock {}", path.display())),

@@ -20,6 +20,14 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// For its owner alone.
 const PRIVATE: u32 = 0o600;
 
+/// A file that has its name now, and may lose it in a power cut.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is written, but its directory could not be flushed: {error}", path.display())]
+pub struct NameNotFlushed {
+    path: PathBuf,
+    error: io::Error,
+}
+
 /// A file that is not in its place yet.
 #[derive(Debug)]
 pub struct Unfinished {
@@ -63,19 +71,14 @@ impl Unfinished {
     /// # Errors
     /// When one of them can't be read or written.
     pub fn fill_from(&mut self, from: &Path, done: &dyn Fn(u64)) -> io::Result<(u64, Digest)> {
-        let (mut from, mut running, mut bytes) = (File::open(from)?, Running::default(), 0);
-        let mut buffer = vec![0; CHUNK_BYTES];
-        loop {
-            let length = from.read(&mut buffer)?;
-            let chunk = buffer.get(..length).unwrap_or_default();
-            if chunk.is_empty() {
-                return Ok((bytes, running.digest()));
-            }
+        let mut bytes = 0;
+        let digest = read_to_end(&mut File::open(from)?, |chunk| {
             self.file.write_all(chunk)?;
-            running.update(chunk);
-            bytes += length as u64;
+            bytes += chunk.len() as u64;
             done(bytes);
-        }
+            Ok(())
+        })?;
+        Ok((bytes, digest))
     }
 
     /// Gives it to whom another file belongs; only root can, and only then it is another's.
@@ -101,12 +104,13 @@ impl Unfinished {
     /// Flushes it and moves it to `to`, in place of what is there, for good.
     ///
     /// # Errors
-    /// When the disk does.
-    pub fn put(mut self, to: &Path) -> io::Result<()> {
+    /// `NameNotFlushed` when it is there and may not last; any other: what was there before is there.
+    pub fn put(mut self, to: &Path) -> Result<()> {
         self.file.sync_all()?;
         fs::rename(&self.path, to)?;
         self.is_put = true;
-        sync_directory_of(to)
+        sync_directory_of(to).map_err(|error| NameNotFlushed { path: to.to_owned(), error })?;
+        Ok(())
     }
 }
 
@@ -158,13 +162,20 @@ pub fn sync_directory_of(path: &Path) -> io::Result<()> {
 /// # Errors
 /// When it can't be read.
 pub fn digest_of(file: &mut File) -> io::Result<Digest> {
-    let mut running = Running::default();
-    let mut buffer = vec![0; CHUNK_BYTES];
+    read_to_end(file, |_| Ok(()))
+}
+
+/// Reads a file to its end, gives each part of it to `take`, and answers its digest.
+fn read_to_end(file: &mut File, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Digest> {
+    let (mut running, mut buffer) = (Running::default(), vec![0; CHUNK_BYTES]);
     loop {
         let length = file.read(&mut buffer)?;
         match buffer.get(..length) {
             Some([]) | None => return Ok(running.digest()),
-            Some(chunk) => running.update(chunk),
+            Some(chunk) => {
+                take(chunk)?;
+                running.update(chunk);
+            }
         }
     }
 }

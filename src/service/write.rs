@@ -130,6 +130,7 @@ impl<'a> Call<'a> {
         // Otherwise a revision could be used twice.
         read.check_reaches(namespace, tx.head().cursor);
         self.service.store.check_beyond_doubt()?;
+        self.service.hub.found_committed(namespace, tx.head().cursor);
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }

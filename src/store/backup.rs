@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::connect::{Database, Pools, Store};
 use super::connection_guard::LastFailure;
-use super::error::StoreError;
+use super::error::{Failure, StoreError, classify, classify_sqlx, code_of};
 use super::guard::text;
 use super::health::Health;
 use super::migrate;
@@ -238,15 +238,16 @@ impl DatabaseCopy {
 
 /// A database that is about to be replaced: whole in its one file, and locked until this is dropped.
 #[derive(Debug)]
-pub struct SettledDatabase {
+pub struct ExclusiveDatabase {
     _locked: SqliteConnection,
 }
 
-impl SettledDatabase {
+impl ExclusiveDatabase {
     /// Moves all that was committed into the file itself, removes what SQLite keeps beside it, and locks it.
     ///
     /// # Errors
-    /// `CopyError::InUse`; `CopyError::Sqlite` for a file that SQLite can't bring into this state.
+    /// `CopyError::InUse`; `CopyError::Damaged` for a file that is damaged or no database; `CopyError::Sqlite` when anything else
+    /// keeps SQLite from it.
     pub async fn settle(path: &Path) -> Result<Self, CopyError> {
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
         let mut connection = options.connect().await.map_err(|error| unsettled(&error))?;
@@ -270,22 +271,6 @@ impl SettledDatabase {
     }
 }
 
-/// The id of the store whose heads a second memory (`high-water.json`) keeps; none when there is no such file.
-///
-/// # Errors
-/// When the file can't be read.
-pub fn remembered_store(path: &Path) -> std::io::Result<Option<String>> {
-    #[derive(serde::Deserialize)]
-    struct Kept {
-        store: String,
-    }
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice::<Kept>(&bytes)?.store)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 async fn connect(options: SqliteConnectOptions) -> Result<DatabaseConnection, CopyError> {
     let mut connect = ConnectOptions::new("sqlite::memory:");
     connect.max_connections(1).min_connections(1).sqlx_logging(false).record_stmt_in_spans(false);
@@ -293,15 +278,24 @@ async fn connect(options: SqliteConnectOptions) -> Result<DatabaseConnection, Co
     sea_orm::Database::connect(connect).await.map_err(damaged)
 }
 
+/// A database that could not be read: a file that is damaged, unless SQLite says that something else is in the way. One whose
+/// interrupted transaction must be rolled back first is not whole either: who only reads can't do that, and is told READONLY.
 fn damaged(error: DbErr) -> CopyError {
-    CopyError::Damaged(error.to_string())
+    const READONLY: u32 = 8;
+    let code = code_of(&error).and_then(|code| code.parse::<u32>().ok());
+    match classify(&error) {
+        _ if code.is_some_and(|code| code & 0xff == READONLY) => CopyError::Damaged(error.to_string()),
+        Failure::Busy => CopyError::InUse,
+        Failure::Outage => CopyError::Sqlite(error.to_string()),
+        _ => CopyError::Damaged(error.to_string()),
+    }
 }
 
-/// SQLITE_BUSY and SQLITE_LOCKED are another process; everything else is the file.
+/// A database that could not be brought into one file.
 fn unsettled(error: &sqlx::Error) -> CopyError {
-    let code = error.as_database_error().and_then(|answer| answer.code()).and_then(|code| code.parse::<u32>().ok());
-    match code.map(|code| code & 0xff) {
-        Some(5 | 6) => CopyError::InUse,
+    match classify_sqlx(error) {
+        Failure::Busy => CopyError::InUse,
+        Failure::Corrupt => CopyError::Damaged(error.to_string()),
         _ => CopyError::Sqlite(error.to_string()),
     }
 }

@@ -23,9 +23,10 @@ use super::one_wait;
 /// (`postgres_session.rs`), so that a database that answers "not now" is told from one that does not answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
 
-/// How long a call that got no connection waits for the probe to say why. Longer: together with the wait for the connection
-/// more than the 3 s of G17. Shorter: the cause is not told.
-const CAUSE_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a call that got no connection waits for a probe to say why: the pause between two probes, and what one takes at a
+/// database that refuses it. Longer: together with the wait for the connection more than the 3 s of G17. Shorter: the cause is
+/// not told.
+const CAUSE_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The most that a pause of the scheduler counts of a timeout: a process that got no CPU must not conclude that its database is
 /// away. Higher: on a loaded machine an outage is seen that is none. Lower: more wake-ups while a statement runs.
@@ -70,31 +71,20 @@ impl<C> Bounded<C> {
 
     /// Does the same. When no connection was free, the error is what a new one was refused for.
     async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        let found = self.health.found_cause();
-        let error = match self.bounded(statement).await {
-            Err(error) if classify(&error) == Failure::NoConnection => error,
-            answer => return answer,
-        };
-        let _ = within(CAUSE_TIMEOUT, found).await;
-        Err(self.health.cause().unwrap_or(error))
-    }
-
-    async fn bounded<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.health.asked();
-        match within(STATEMENT_TIMEOUT, statement).await {
-            Some(answer) => self.observed(answer),
-            None => {
-                self.health.unanswered();
-                Err(DbErr::Conn(RuntimeErr::Internal("no answer in time".to_owned())))
-            }
+        let Some(answer) = within(STATEMENT_TIMEOUT, statement).await else {
+            self.health.unanswered();
+            return Err(DbErr::Conn(RuntimeErr::Internal("no answer in time".to_owned())));
+        };
+        let Err(error) = answer else { return answer };
+        let failure = classify(&error);
+        // Before the failure is told: the probe that it brings about counts.
+        let cause = self.health.cause_from_now_on();
+        self.health.failed(failure);
+        if failure != Failure::NoConnection {
+            return Err(error);
         }
-    }
-
-    fn observed<T>(&self, answer: Result<T, DbErr>) -> Result<T, DbErr> {
-        if let Err(error) = &answer {
-            self.health.failed(classify(error));
-        }
-        answer
+        Err(within(CAUSE_TIMEOUT, cause).await.flatten().unwrap_or(error))
     }
 }
 

@@ -184,7 +184,23 @@ impl Database {
     async fn refuse_poolers(&self) -> Result<(), StoreError> {
         match self {
             Self::Sqlite { .. } => Ok(()),
-            Self::Postgres { url } => refuse_transaction_mode(&postgres_options(url)?).await,
+            Self::Postgres { url } => refuse_transaction_mode(&postgres_options(url)?, "database_url").await,
+        }
+    }
+
+    /// Refuses a `listen_url` that leads to a pooler in transaction or statement mode, where LISTEN is lost without a word. One
+    /// that can't be reached is tried again while the server runs, as NOTIFY is not needed for anything but speed.
+    ///
+    /// # Errors
+    /// `StoreError::TransactionPooler`.
+    pub async fn check_listen_url(url: &str) -> Result<(), StoreError> {
+        match refuse_transaction_mode(&postgres_options(url)?, "listen_url").await {
+            Err(error @ StoreError::TransactionPooler { .. }) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "failed to check where listen_url leads to");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 }

@@ -11,12 +11,12 @@ use sea_orm::sqlx::error::DatabaseError;
 use sea_orm::sqlx::pool::{PoolConnectionMetadata, PoolOptions};
 use sea_orm::sqlx::postgres::{PgConnection, Postgres};
 use sea_orm::sqlx::sqlite::{Sqlite, SqliteConnection};
-use sea_orm::sqlx::{AssertSqlSafe, Connection as _, Error, raw_sql};
+use sea_orm::sqlx::{Connection as _, Error, raw_sql};
 use tokio::time::Instant;
 
 use super::error::is_sqlite_failure;
 use super::obstacle::Obstacles;
-use super::postgres_session::{DURABILITY_COLUMNS, obstacle};
+use super::postgres_session::look_for_obstacle;
 use crate::domain::defect::{Defect, planted};
 
 /// A connection that was opened so shortly after a failure counts as open at its time: ages and failures are read from the
@@ -115,8 +115,7 @@ pub(super) fn guard_postgres(
 /// Whether a connection to PostgreSQL can be written to now, and durably; tells `obstacles`. A new connection takes the place
 /// of one that can't: the defaults of its role may have changed.
 async fn is_writable(connection: &mut PgConnection, obstacles: &Obstacles) -> Result<bool, Error> {
-    let sql = format!("SELECT {DURABILITY_COLUMNS}");
-    let found = obstacle(&raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)?;
+    let found = look_for_obstacle(connection).await?;
     let is_writable = found.is_none();
     obstacles.note(found);
     Ok(is_writable)

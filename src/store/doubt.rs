@@ -153,18 +153,19 @@ impl Store {
 
     /// What tells that a log went on from another event than the one that was seen: another replica wrote what follows.
     async fn other_event(&self, seen: &Heads, heads: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
-        for (namespace, seen) in seen.iter().filter(|(_, seen)| seen.hash.is_some() && seen.cursor.revision > 0) {
-            // A raised epoch is what an operator says about it.
-            let went_on = |head: &&Head| head.cursor > seen.cursor && head.cursor.epoch == seen.cursor.epoch;
-            if heads.get(namespace).filter(went_on).is_none() {
-                continue;
-            }
-            let found = self.event_hash(namespace, seen.cursor).await?;
-            if found.is_none_or(|hash| seen.differs(&hash)) {
-                return Ok(Some(is_another(namespace, seen.cursor)));
-            }
-        }
-        Ok(None)
+        // A raised epoch is what an operator says about it.
+        let went_on = |namespace: &NamespaceId, seen: Cursor| {
+            heads.get(namespace).is_some_and(|head| head.cursor > seen && head.cursor.epoch == seen.epoch)
+        };
+        let asked: Vec<(&NamespaceId, &Seen)> = seen
+            .iter()
+            .filter(|(_, seen)| seen.hash.is_some() && seen.cursor.revision > 0)
+            .filter(|(namespace, seen)| went_on(namespace, seen.cursor))
+            .collect();
+        let cursors: Vec<_> = asked.iter().map(|(namespace, seen)| (*namespace, seen.cursor)).collect();
+        let found = self.event_hashes(&cursors).await?;
+        let other = asked.iter().find(|(namespace, seen)| found.get(*namespace).is_none_or(|hash| seen.differs(hash)));
+        Ok(other.map(|(namespace, seen)| is_another(namespace, seen.cursor)))
     }
 
     /// Which PostgreSQL it is; nothing on SQLite, whose file has no name of its own.

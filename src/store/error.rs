@@ -19,9 +19,13 @@ pub enum StoreError {
     )]
     Url,
     #[error(
-        "the database URL leads to a pooler (PgBouncer, for example) in transaction mode or statement mode, which is not supported: set pool_mode = session (session mode), or connect to PostgreSQL itself"
+        "{config_key} leads to a pooler (PgBouncer, for example) in transaction mode or statement mode, which is not supported: set pool_mode = session (session mode), or connect to PostgreSQL itself"
     )]
-    TransactionPooler,
+    TransactionPooler { config_key: &'static str },
+    #[error(
+        "{config_key} gave no two connections that answer within {seconds} s: the database is overloaded, or a pooler before it has fewer connections than the 26 that a server takes"
+    )]
+    TwoConnections { config_key: &'static str, seconds: u64 },
     #[error(
         "the database is at an older schema ({pending} migrations are missing), and the role of this URL lacks the rights to migrate it: run `policyhub migrate` as the role that owns the tables, then `policyhub serve --migrate=false`"
     )]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
-    sea_query::UnionType,
+    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, sea_query::UnionType,
 };
 
 use super::connect::Store;
@@ -22,8 +22,35 @@ use crate::domain::{Error, Result};
 
 /// Events asked for by their revisions in one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766.
 const EVENTS_PER_QUERY: usize = 500;
+/// Events of several namespaces asked for in one statement. SQLite takes expressions that are 1,000 deep, and each event makes
+/// this one deeper.
+const HASHES_PER_QUERY: usize = 100;
 
 impl Store {
+    /// Hashes of the events at some cursors, one in each namespace; those where no event stands are left out.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    pub(super) async fn event_hashes(&self, cursors: &[(&NamespaceId, Cursor)]) -> Result<BTreeMap<NamespaceId, Hash>> {
+        let mut found = BTreeMap::new();
+        for chunk in cursors.chunks(HASHES_PER_QUERY) {
+            let each = chunk.iter().map(|(namespace, cursor)| {
+                Column::Namespace
+                    .eq(namespace.as_str())
+                    .and(Column::Revision.eq(cursor.revision))
+                    .and(Column::Epoch.eq(cursor.epoch))
+            });
+            let any = each.fold(Condition::any(), Condition::add);
+            let query = Entity::find().select_only().columns([Column::Namespace, Column::Hash]).filter(any);
+            let rows = query.into_tuple::<(String, Vec<u8>)>().all(&self.reader_in_outage()).await.map_err(failed)?;
+            for (namespace, hash) in rows {
+                let hash = Hash::try_from(hash.as_slice()).map_err(|_| Error::data_loss("a hash has not 32 bytes"))?;
+                found.insert(NamespaceId::parse("namespace", &namespace)?, hash);
+            }
+        }
+        Ok(found)
+    }
+
     /// Hash of the event at a cursor; none when no event stands there.
     ///
     /// # Errors

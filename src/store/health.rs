@@ -4,14 +4,14 @@
 //! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::bounded::within;
@@ -45,11 +45,11 @@ pub(super) struct Health {
     pub(super) failures: Arc<LastFailure>,
     /// Why it can't be written to, although it answers.
     pub(super) obstacles: Arc<Obstacles>,
-    /// What the last probe was refused for.
-    refused: Mutex<Option<DbErr>>,
     suspected: Notify,
-    /// A probe came to its end.
-    probed: Notify,
+    /// Probes begun.
+    probes: AtomicU64,
+    /// The last probe that ended.
+    probed: watch::Sender<Probed>,
     /// Statements begun, and BEGINs; what probes ask is not among them.
     statements: AtomicU64,
 }
@@ -63,9 +63,9 @@ impl Health {
             corrupt: AtomicBool::new(false),
             failures,
             obstacles: Arc::default(),
-            refused: Mutex::default(),
             suspected: Notify::new(),
-            probed: Notify::new(),
+            probes: AtomicU64::new(0),
+            probed: watch::Sender::default(),
             statements: AtomicU64::new(0),
         }
     }
@@ -112,24 +112,44 @@ impl Health {
     }
 }
 
+/// A probe that ended.
+#[derive(Debug, Default)]
+struct Probed {
+    /// Its number; they are numbered from 1 in the order in which they begin.
+    number: u64,
+    /// What the database refused it for, if it did.
+    refused_for: Option<DbErr>,
+}
+
 impl Health {
-    /// Ready when the next probe has found out why there is no connection.
-    pub(super) fn found_cause(&self) -> impl Future<Output = ()> {
-        self.probed.notified()
+    /// Answers what the database refuses new connections for now, if it does. Waits for a probe that begins after this call: what
+    /// an older one found may be over, and says nothing about a failure after it.
+    pub(super) fn cause_from_now_on(&self) -> impl Future<Output = Option<DbErr>> + use<> {
+        let (begun, mut probed) = (self.probes.load(Ordering::SeqCst), self.probed.subscribe());
+        async move {
+            let newer = probed.wait_for(|probe| probe.number > begun).await;
+            newer.ok().and_then(|probe| probe.refused_for.clone())
+        }
     }
 
-    /// What a new connection was refused for last.
-    pub(super) fn cause(&self) -> Option<DbErr> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
+    /// What keeps every connection away, as the last probe heard it; nothing while the database answers. Somebody new may be
+    /// refused then all the same (`Probe::KeepsOld`).
     fn named_cause(&self) -> Option<Obstacle> {
-        self.cause().as_ref().and_then(code_of).and_then(|code| refusal::named(&code))
+        if !self.down.load(Ordering::Relaxed) {
+            return None;
+        }
+        let probed = self.probed.borrow();
+        probed.refused_for.as_ref().and_then(code_of).and_then(|code| refusal::named(&code))
     }
 
-    fn note_refused(&self, cause: Option<DbErr>) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = cause;
-        self.probed.notify_waiters();
+    /// A probe begins; answers its number.
+    fn begin_probe(&self) -> u64 {
+        self.probes.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// A probe ended.
+    fn end_probe(&self, number: u64, refused_for: Option<DbErr>) {
+        self.probed.send_replace(Probed { number, refused_for });
     }
 }
 
@@ -230,11 +250,13 @@ impl Store {
     }
 
     async fn probe(&self) -> Probe {
+        let health = &self.inner.health;
+        let number = health.begin_probe();
         let answers = match &self.inner.database {
             Database::Postgres { url } => match within(PROBE_TIMEOUT, probe_postgres(url)).await {
                 Some(Err(error)) if is_refusal(&error) => {
-                    let is_standby = matches!(error, sqlx::Error::Protocol(_));
-                    self.inner.health.note_refused(Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
+                    let is_standby = refusal::is_standby(&error);
+                    health.end_probe(number, Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
                     let keeps_old = !is_standby && self.pools_answer().await;
                     return if keeps_old { Probe::KeepsOld } else { Probe::Away };
                 }
@@ -245,7 +267,7 @@ impl Store {
                 is_writable && self.is_whole(path).await
             }
         };
-        self.inner.health.note_refused(None);
+        health.end_probe(number, None);
         if answers { Probe::Answers } else { Probe::Away }
     }
 
@@ -270,7 +292,7 @@ async fn probe_postgres(url: &str) -> std::result::Result<(), sqlx::Error> {
     // It has answered; whether it says goodbye is of no interest.
     let _ = connection.close().await;
     match obstacle {
-        Some(obstacle) if obstacle.is_standby() => Err(sqlx::Error::Protocol(refusal::STANDBY.to_owned())),
+        Some(obstacle) if obstacle.is_standby() => Err(refusal::standby()),
         // Writes hear of the others; reads have nothing to do with them.
         _ => Ok(()),
     }
@@ -313,4 +335,42 @@ fn probe_options(path: &Path) -> SqliteConnectOptions {
 /// still serve those it has. One that starts or stops (57P) is away.
 fn is_refusal(error: &sqlx::Error) -> bool {
     refusal::code_of(error).is_some_and(|code| !code.starts_with("57P"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit() -> DbErr {
+        DbErr::Conn(RuntimeErr::Internal("no room".to_owned()))
+    }
+
+    #[tokio::test]
+    async fn a_cause_is_taken_from_a_probe_that_began_after_the_failure() {
+        let health = Health::new(Arc::new(LastFailure::new(tokio::time::Instant::now)));
+        let first = health.begin_probe();
+        health.end_probe(first, Some(limit()));
+        let running = health.begin_probe();
+        // A failure while a probe runs, and after one that was refused.
+        let mut cause = std::pin::pin!(health.cause_from_now_on());
+        assert!(answer_now(cause.as_mut()).is_none(), "what a probe found before the failure");
+        health.end_probe(running, Some(limit()));
+        assert!(answer_now(cause.as_mut()).is_none(), "what a probe found that began before the failure");
+        let next = health.begin_probe();
+        health.end_probe(next, None);
+        assert_eq!(answer_now(cause.as_mut()), Some(None), "nobody is refused any more");
+        let mut cause = std::pin::pin!(health.cause_from_now_on());
+        let next = health.begin_probe();
+        health.end_probe(next, Some(limit()));
+        assert_eq!(answer_now(cause.as_mut()), Some(Some(limit())));
+    }
+
+    /// What a future answers without waiting.
+    fn answer_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match future.poll(&mut context) {
+            std::task::Poll::Ready(output) => Some(output),
+            std::task::Poll::Pending => None,
+        }
+    }
 }

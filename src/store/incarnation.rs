@@ -12,7 +12,7 @@ use sea_orm::sqlx::postgres::PgConnection;
 use super::doubt::Doubt;
 use super::obstacle::{Obstacle, Obstacles};
 use super::postgres_session::{Bounds, prepare};
-use super::refusal::STANDBY;
+use super::refusal;
 
 /// Where `store_meta` keeps the incarnation that the store knows.
 pub(super) const INCARNATION: &str = "incarnation";
@@ -36,7 +36,7 @@ pub(super) fn verified(
         Box::pin(async move {
             let found = prepare(connection, Bounds::Calls).await?;
             if found.as_ref().is_some_and(Obstacle::is_standby) {
-                return Err(sqlx::Error::Protocol(STANDBY.to_owned()));
+                return Err(refusal::standby());
             }
             if let Some(obstacles) = obstacles {
                 obstacles.note(found);

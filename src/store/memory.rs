@@ -175,6 +175,14 @@ pub(super) fn ends_before(namespace: &NamespaceId, found: Cursor, seen: Cursor) 
     )
 }
 
+/// The id of the store whose heads a file of `Store::remember` keeps; none when there is no such file.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn remembered_store(path: &Path) -> io::Result<Option<String>> {
+    Ok(read(path)?.map(|kept| kept.store))
+}
+
 fn read(path: &Path) -> io::Result<Option<Kept>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),

@@ -17,7 +17,11 @@ const FIRST_EPOCH: i64 = 1;
 
 impl Store {
     /// Keeps `value` under `name` unless something is kept there; answers what is kept. Safe with several at once.
+    /// What is there is read without a write: a server starts on a database that is read-only.
     pub(super) async fn keep(&self, name: &str, value: &str) -> Result<String> {
+        if let Some(kept) = self.meta(name).await? {
+            return Ok(kept);
+        }
         let row = store_meta::ActiveModel { name: Set(name.to_owned()), value: Set(value.to_owned()) };
         store_meta::Entity::insert(row)
             .on_conflict(OnConflict::column(store_meta::Column::Name).do_nothing().to_owned())
@@ -63,6 +67,9 @@ impl Store {
     }
 
     async fn insert_namespace_row(&self, id: &str, description: &str, now: Micros) -> Result<()> {
+        if namespaces::Entity::find_by_id(id).one(&self.reader()?).await.map_err(failed)?.is_some() {
+            return Ok(());
+        }
         let settings = rows::settings(Quotas::default())?;
         let row = namespace_row(id, description, settings, FIRST_EPOCH, now);
         let row = tagged::<namespaces::Entity>(self.tags().as_ref(), row)?;

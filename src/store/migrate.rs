@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use policyhub_migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement, TransactionTrait as _};
@@ -21,6 +22,12 @@ const MAY_CREATE: &str = "SELECT coalesce(has_schema_privilege(current_schema(),
 /// PostgreSQL's code for a right that is missing.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
+/// The file beside a SQLite database that is locked while its schema, its file or the epoch of its logs is changed.
+#[must_use]
+pub fn migration_lock(database: &Path) -> PathBuf {
+    database.with_extension("migrate.lock")
+}
+
 /// Brings the schema up to this binary's.
 #[expect(clippy::disallowed_methods, reason = "a transaction that only holds the lock")]
 pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreError> {
@@ -35,7 +42,7 @@ pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreEr
             lock.commit().await.map_err(StoreError::Migrate)
         }
         Database::Sqlite { path } => {
-            let path = path.with_extension("migrate.lock");
+            let path = migration_lock(path);
             let lock = tokio::task::spawn_blocking(move || {
                 let file = File::options().create(true).truncate(false).write(true).open(path)?;
                 file.lock().map(|()| file)

@@ -8,18 +8,20 @@ use crate::domain::{Error, Reason, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
     reason: Reason,
+    is_standby: bool,
     /// For callers and operators, as a lower-case sentence.
     message: String,
 }
 
 impl Obstacle {
     pub(super) fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into() }
+        Self { reason, is_standby: false, message: message.into() }
     }
 
     /// The database is a standby: it can't be written to, and what it has may be old.
     pub(super) fn standby() -> Self {
-        Self::new(Reason::DatabaseReadOnly, "the database is a standby; connect to the primary")
+        let standby = Self::new(Reason::DatabaseReadOnly, "the database is a standby; connect to the primary");
+        Self { is_standby: true, ..standby }
     }
 
     /// A crash of the database would lose what it confirmed.
@@ -29,9 +31,14 @@ impl Obstacle {
         Self::new(Reason::DatabaseNotDurable, message)
     }
 
+    /// Whether what was confirmed in spite of it may be lost in a crash.
+    pub(super) fn is_lossy(&self) -> bool {
+        self.reason == Reason::DatabaseNotDurable
+    }
+
     /// Whether it is one that reads can't be trusted on either.
     pub(super) fn is_standby(&self) -> bool {
-        *self == Self::standby()
+        self.is_standby
     }
 
     /// What it is, for people.
@@ -45,7 +52,9 @@ impl Obstacle {
     }
 }
 
-/// What stands in the way of writes now.
+/// What stands in the way of writes, as the connection that looked last found it: for `/readyz`, and to refuse a write before it
+/// takes a connection. It acknowledges nothing: another connection may have found otherwise, so each transaction looks for
+/// itself.
 #[derive(Debug, Default)]
 pub(super) struct Obstacles(Mutex<Option<Obstacle>>);
 

@@ -4,24 +4,33 @@
 //! statements would be lost (docs/adr/0032).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection};
 use sea_orm::sqlx::{ConnectOptions as _, Connection as _, Error, raw_sql};
 use sea_orm::{DbErr, RuntimeErr};
 
+use super::bounded::within;
 use super::error::StoreError;
 
 /// How often two connections are asked which backend serves them. A pooler in transaction mode gives the backend of the one
 /// to the other at the first question, unless somebody else takes it in between. Higher: a start takes longer.
 const ROUNDS: usize = 4;
+/// How long both connections and all questions may take together. Shorter: a start at a busy database fails. Longer: a start
+/// waits longer before it says that a pooler has no room for two connections.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Refuses the place that `options` lead to if it is a pooler in transaction or statement mode.
-pub(super) async fn refuse_transaction_mode(options: &PgConnectOptions) -> Result<(), StoreError> {
-    let failed = |error| StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))));
-    match shares_backends(options).await {
-        Ok(false) => Ok(()),
-        Ok(true) => Err(StoreError::TransactionPooler),
-        Err(error) => Err(failed(error)),
+/// Refuses the database that `options` lead to if a pooler in transaction or statement mode is before it. `config_key` names the
+/// URL in the error.
+pub(super) async fn refuse_transaction_mode(
+    options: &PgConnectOptions,
+    config_key: &'static str,
+) -> Result<(), StoreError> {
+    match within(CHECK_TIMEOUT, shares_backends(options)).await {
+        Some(Ok(false)) => Ok(()),
+        Some(Ok(true)) => Err(StoreError::TransactionPooler { config_key }),
+        Some(Err(error)) => Err(StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))),
+        None => Err(StoreError::TwoConnections { config_key, seconds: CHECK_TIMEOUT.as_secs() }),
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! By statements, not by startup parameters: a pooler in session mode refuses those.
 
+use sea_orm::sea_query::Expr;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sea_orm::sqlx::{AssertSqlSafe, Error, Row as _, raw_sql};
+use sea_orm::{DbErr, EntityTrait, QueryResult, QuerySelect as _, Select};
 
 use super::obstacle::Obstacle;
 use crate::domain::Reason;
@@ -29,14 +31,19 @@ const COMMIT_IS_FLUSHED: &str = "set_config('synchronous_commit', CASE current_s
      WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
 /// The planted defect.
 const COMMIT_IS_NOT_FLUSHED: &str = "set_config('synchronous_commit', 'off', false)";
-/// Whether this connection can write, and whether what it commits survives a crash, as `obstacle` reads it.
-pub(super) const DURABILITY_COLUMNS: &str = "current_setting('fsync') AS fsync, \
-     current_setting('full_page_writes') AS full_page_writes, \
-     current_setting('synchronous_commit') AS synchronous_commit, \
-     pg_is_in_recovery()::text AS is_standby, \
-     current_setting('transaction_read_only') AS transaction_read_only, \
-     (coalesce(has_table_privilege(to_regclass('events'), 'INSERT'), true) AND \
-      coalesce(has_table_privilege(to_regclass('namespaces'), 'UPDATE'), true))::text AS may_write";
+/// Columns that say whether a connection can write, and whether what it commits survives a crash, by name and SQL.
+const DURABILITY_COLUMNS: [(&str, &str); 6] = [
+    ("fsync", "current_setting('fsync')"),
+    ("full_page_writes", "current_setting('full_page_writes')"),
+    ("synchronous_commit", "current_setting('synchronous_commit')"),
+    ("is_standby", "pg_is_in_recovery()::text"),
+    ("transaction_read_only", "current_setting('transaction_read_only')"),
+    (
+        "may_write",
+        "(coalesce(has_table_privilege(to_regclass('events'), 'INSERT'), true) AND \
+         coalesce(has_table_privilege(to_regclass('namespaces'), 'UPDATE'), true))::text",
+    ),
+];
 
 /// Which bounds a connection has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,31 +68,55 @@ pub(super) async fn prepare(connection: &mut PgConnection, bounds: Bounds) -> Re
         set.extend(TIMEOUTS.iter().map(|(name, value)| format!("set_config('{name}', '{value}', false)")));
     }
     // Set first, then read: PostgreSQL evaluates the columns in their order.
-    let sql = format!("SELECT concat({}), {DURABILITY_COLUMNS}", set.join(", "));
+    let sql = format!("SELECT concat({}), {}", set.join(", "), durability_columns());
     let row = raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
-    obstacle(&row)
+    obstacle_of_row(&row)
 }
 
-/// What a row with `DURABILITY_COLUMNS` says.
-pub(super) fn obstacle(row: &PgRow) -> Result<Option<Obstacle>, Error> {
-    if row.try_get::<String, _>("is_standby")? == "true" {
+/// Reads why a connection may not be written to, if it may not.
+pub(super) async fn look_for_obstacle(connection: &mut PgConnection) -> Result<Option<Obstacle>, Error> {
+    let sql = format!("SELECT {}", durability_columns());
+    obstacle_of_row(&raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?)
+}
+
+/// Adds to a query what tells whether the connection it runs on may be written to. `obstacle_of_result` reads it.
+pub(super) fn with_durability<E: EntityTrait>(query: Select<E>) -> Select<E> {
+    DURABILITY_COLUMNS.into_iter().fold(query, |query, (name, sql)| query.column_as(Expr::cust(sql), name))
+}
+
+/// Says why the connection that answered a query of `with_durability` may not be written to, if it may not.
+pub(super) fn obstacle_of_result(row: &QueryResult) -> Result<Option<Obstacle>, DbErr> {
+    obstacle(|column| row.try_get("", column))
+}
+
+fn obstacle_of_row(row: &PgRow) -> Result<Option<Obstacle>, Error> {
+    obstacle(|column| row.try_get(column))
+}
+
+fn durability_columns() -> String {
+    DURABILITY_COLUMNS.map(|(name, sql)| format!("{sql} AS {name}")).join(", ")
+}
+
+/// What the values of `DURABILITY_COLUMNS` say.
+fn obstacle<E>(value: impl Fn(&str) -> Result<String, E>) -> Result<Option<Obstacle>, E> {
+    if value("is_standby")? == "true" {
         return Ok(Some(Obstacle::standby()));
     }
     if planted(Defect::PostgresCommitOff) {
         return Ok(None);
     }
     for (setting, lossy) in [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")] {
-        if row.try_get::<String, _>(setting)? == lossy {
+        if value(setting)? == lossy {
             return Ok(Some(Obstacle::not_durable(setting, lossy)));
         }
     }
-    if row.try_get::<String, _>("transaction_read_only")? == "on" {
+    if value("transaction_read_only")? == "on" {
         return Ok(Some(Obstacle::new(
             Reason::DatabaseReadOnly,
             "the database is read-only (default_transaction_read_only is on)",
         )));
     }
-    if row.try_get::<String, _>("may_write")? != "true" {
+    if value("may_write")? != "true" {
         let message = "the server's role lacks a right in the database, to write its tables";
         return Ok(Some(Obstacle::new(Reason::DatabaseAccessDenied, message)));
     }

@@ -13,7 +13,8 @@ pub(super) fn named(code: &str) -> Option<Obstacle> {
             Reason::DatabaseConnectionLimit,
             "the database takes no further connection: its limit, or that of the server's role, is reached",
         ),
-        "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or a standby"),
+        STANDBY => return Some(Obstacle::standby()),
+        "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or became a standby"),
         "28P01" => (Reason::DatabaseAccessDenied, "the database does not take the password of the server's role"),
         "28000" => (Reason::DatabaseAccessDenied, "the database does not let the server's role in"),
         "3D000" => (Reason::DatabaseAccessDenied, "the server's database does not exist"),
@@ -23,15 +24,25 @@ pub(super) fn named(code: &str) -> Option<Obstacle> {
     Some(Obstacle::new(reason, message))
 }
 
-/// What stands for the SQLSTATE of a standby that does not take part: PostgreSQL lets everybody in who only reads.
-pub(super) const STANDBY: &str = "the database is a standby";
+/// What stands for the SQLSTATE of a standby: PostgreSQL has none, and lets everybody in who only reads.
+const STANDBY: &str = "a standby";
 
-/// The code that PostgreSQL gave, or would give to a write.
+/// The refusal of a connection to a standby, as what makes connections can answer it.
+pub(super) fn standby() -> Error {
+    Error::Protocol(STANDBY.to_owned())
+}
+
+/// Whether a connection was refused because it led to a standby.
+pub(super) fn is_standby(error: &Error) -> bool {
+    matches!(error, Error::Protocol(text) if text == STANDBY)
+}
+
+/// The code that PostgreSQL gave, or what stands for one.
 pub(super) fn code_of(error: &Error) -> Option<String> {
-    match error {
-        Error::Protocol(text) if text == STANDBY => Some("25006".to_owned()),
-        error => Some(error.as_database_error()?.code()?.into_owned()),
+    if is_standby(error) {
+        return Some(STANDBY.to_owned());
     }
+    Some(error.as_database_error()?.code()?.into_owned())
 }
 
 /// Whether it says that nobody of this server may come in, or nobody more.

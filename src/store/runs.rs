@@ -5,6 +5,7 @@ use sea_orm::{
 };
 
 use super::connect::Store;
+use super::entity::namespaces;
 use super::entity::runs::{Column, Entity};
 use super::error::failed;
 use super::idempotency::{IdempotencyKey, KeptAnswer, keep};
@@ -38,7 +39,8 @@ impl Store {
         self.inner.doubt.check()?;
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
         self.inner.doubt.check()?;
-        self.inner.health.obstacles.check()?;
+        let namespace = namespaces::Entity::find_by_id(run.policy.namespace.as_str());
+        self.writable_row(&tx, namespace).await?;
         let taken = OnConflict::columns([Column::Namespace, Column::Id]).do_nothing().to_owned();
         let tags = self.tags();
         let row = tagged::<Entity>(tags.as_ref(), rows::run_row(run))?;
@@ -49,9 +51,8 @@ impl Store {
         if let Some((key, kept)) = kept {
             keep(&tx, tags.as_ref(), key, kept, run.create_time).await?;
         }
-        let (store, key) = (self.clone(), (run.policy.namespace.to_string(), run.id.as_str().to_owned()));
-        let is_there = async move { Ok(Entity::find_by_id(key).one(&store.reader_in_outage()).await?.is_some()) };
-        self.commit(tx, is_there, || ()).await?;
+        let written = Entity::find_by_id((run.policy.namespace.to_string(), run.id.as_str().to_owned()));
+        self.commit(tx, self.clone().confirm(written, |_| Ok(true)), || ()).await?;
         Ok(true)
     }
 }

@@ -5,14 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sea_orm::{
-    AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, IntoActiveModel as _,
-    IsolationLevel, QueryFilter as _, QuerySelect as _, Set, SqliteTransactionMode, TransactionOptions,
-    sea_query::IntoCondition,
+    AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult as _,
+    IntoActiveModel as _, IsolationLevel, QueryFilter as _, QuerySelect as _, Set, SqliteTransactionMode,
+    TransactionOptions, sea_query::IntoCondition,
 };
 use tokio::time::timeout;
 
 use super::bounded::Bounded;
 use super::connect::Store;
+use super::durability::Confirmation;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{Failure, commit_failed, failed};
 use super::rows;
@@ -105,11 +106,10 @@ impl Store {
             ..TransactionOptions::default()
         };
         let tx = self.writer()?.begin(options).await.map_err(failed)?;
-        // Again: the connection that was taken may have found out only now.
-        self.inner.health.obstacles.check()?;
         let row = namespaces::Entity::find_by_id(namespace.as_str());
         let locked = if planted(Defect::RevisionFromSequence) { row } else { row.lock_exclusive() };
-        let row = locked.one(&tx).await.map_err(failed)?.ok_or_else(|| namespace.not_found())?;
+        let row = self.writable_row(&tx, locked).await?.ok_or_else(|| namespace.not_found())?;
+        let row = namespaces::Model::from_query_result(&row, "").map_err(failed)?;
         let head = rows::head(&row)?;
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
@@ -120,8 +120,8 @@ impl Store {
         Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, quotas, usage, written })
     }
 
-    /// Commits a transaction, sees that what it wrote `is_there` for everybody else, then runs `after`. A database that
-    /// confirms a COMMIT and does not have it would lose an acknowledged write (G25).
+    /// Commits a transaction, sees by `confirmation` that another connection finds what it wrote, durable, then runs `after`. A
+    /// database that confirms a COMMIT and does not have it would lose an acknowledged write (G25).
     ///
     /// # Errors
     /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
@@ -129,16 +129,23 @@ impl Store {
     pub(super) async fn commit(
         &self,
         tx: Bounded<DatabaseTransaction>,
-        is_there: impl Future<Output = std::result::Result<bool, DbErr>> + Send + 'static,
+        confirmation: impl Future<Output = std::result::Result<Confirmation, DbErr>> + Send + 'static,
         after: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
         let health = Arc::clone(&self.inner.health);
         let commit = tokio::spawn(async move {
             tx.commit().await.map_err(|error| commit_failed(error.to_string()))?;
             if !planted(Defect::TransactionLeftOpen) {
-                match is_there.await {
-                    Ok(true) => {}
-                    Ok(false) => {
+                match confirmation.await {
+                    Ok(Confirmation::Durable) => {}
+                    Ok(Confirmation::Lossy(found)) => {
+                        let message = found.message().to_owned();
+                        health.obstacles.note(Some(found));
+                        // As below.
+                        after();
+                        return Err(commit_failed(message));
+                    }
+                    Ok(Confirmation::Absent) => {
                         health.failed(Failure::Outage);
                         tracing::error!("the database confirmed a COMMIT and does not have what was written");
                         return Err(commit_failed("confirmed, and not there".to_owned()));
@@ -163,18 +170,6 @@ impl Store {
                 Err(commit_failed("no answer in time".to_owned()))
             }
         }
-    }
-}
-
-impl Store {
-    /// Whether a log has the event of a head, as a reader sees it. One without events has nothing to lose.
-    async fn has_event(self, namespace: NamespaceId, head: Head) -> std::result::Result<bool, DbErr> {
-        if head.cursor.revision == 0 {
-            return Ok(true);
-        }
-        let event = events::Entity::find_by_id((namespace.to_string(), head.cursor.revision));
-        let hash = event.select_only().column(events::Column::Hash).into_tuple::<Vec<u8>>();
-        Ok(hash.one(&self.reader_in_outage()).await?.is_some_and(|hash| hash == head.hash))
     }
 }
 
@@ -377,12 +372,12 @@ impl WriteTx {
         }
         let Self { read, store, namespace, head, .. } = self;
         let inner = Arc::clone(&store.inner);
-        let is_there = store.clone().has_event(namespace.clone(), head);
+        let confirmation = store.clone().confirm_event(namespace.clone(), head);
         let noted = move || {
             inner.memory.note(&namespace, head);
             inner.committed.notify_one();
             after();
         };
-        store.commit(read.tx, is_there, noted).await
+        store.commit(read.tx, confirmation, noted).await
     }
 }

@@ -218,6 +218,18 @@ impl Hub {
         self.read_index.head(namespace, &self.source.counts).await
     }
 
+    /// Notes a head that was read under the lock of its namespace. It may be of a commit whose outcome nobody knew, or of another
+    /// process beside this one: whoever is told of it must not read an older state afterwards (G4).
+    pub fn found_committed(&self, namespace: &NamespaceId, cursor: Cursor) {
+        let is_known = {
+            let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+            committed.get(namespace).is_some_and(|newest| *newest >= cursor)
+        };
+        if !is_known {
+            self.committed(namespace, cursor);
+        }
+    }
+
     /// Notes a commit of this process, and wakes the tailer. Many before the tailer looks are one.
     pub fn committed(&self, namespace: &NamespaceId, cursor: Cursor) {
         let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);

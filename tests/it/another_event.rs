@@ -207,3 +207,37 @@ on_both_databases! {
         assert_eq!((error.code, error.reason.as_str()), (Code::OutOfRange, "RESUME_POINT_GONE"), "{error:?}");
     }
 }
+
+/// Namespaces whose logs went on while a server was away.
+const NAMESPACES: usize = 120;
+/// Statements of a start and of the first look at it, with room.
+const START_STATEMENTS_MAX: f64 = 80.0;
+
+on_both_databases! {
+    /// Each of them must lead on from the event that was seen; they are asked for in pages, not one by one.
+    async fn logs_that_went_on_are_compared_in_pages(database: Database) {
+        let hub = Hub::start_with(database, &["--poll-interval-ms", "1000"]).await;
+        let client = hub.client().await;
+        for number in 0..NAMESPACES {
+            let namespace_id = format!("team-{number}");
+            let request = pb::CreateNamespaceRequest { namespace_id, ..Default::default() };
+            client.create_namespace(request).await.expect("a namespace");
+        }
+        let seen = |hub: &Hub| hub.data_dir().join("high-water.json");
+        let aside = hub.data_dir().join("high-water.aside");
+        let draft_in_each = async |client: &policyhub::client::Client, content: &str| {
+            for number in 0..NAMESPACES {
+                let parent = format!("namespaces/team-{number}/policies/p");
+                let request = pb::DraftRequest { parent, ..draft_request("p", content) };
+                client.draft(request).await.expect("a draft");
+            }
+        };
+        draft_in_each(&client, "a: 1").await;
+        let hub = between(hub, |hub| assert!(std::fs::copy(seen(hub), &aside).is_ok())).await;
+        draft_in_each(&hub.client().await, "a: 2").await;
+        let hub = between(hub, |hub| assert!(std::fs::copy(&aside, seen(hub)).is_ok())).await;
+        let begun = metric(&hub.http, "policyhub_database_statements_total").expect("a count");
+        assert!(begun < START_STATEMENTS_MAX, "{begun} statements for {NAMESPACES} logs");
+        assert_eq!(metric(&hub.http, "policyhub_store_in_doubt"), Some(0.0));
+    }
+}

@@ -314,3 +314,22 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     let hub = hub.restart_in_order().await;
     writes_go_on(&hub.client().await, "p").await;
 }
+
+/// Who is told of an outcome under the lock of a namespace reads nothing older afterwards (G4): here of a request that was
+/// answered before, while another process wrote.
+#[tokio::test]
+async fn what_a_retry_found_is_what_is_read_next() {
+    let hub =
+        Hub::start_with(Database::Sqlite, &["--poll-interval-ms", "1000", "--heartbeat-interval-ms", "1000"]).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    let request = pb::DraftRequest { request_id: "again".to_owned(), ..draft_request("p", "a: 2") };
+    let before = client.draft(request.clone()).await.expect("a draft");
+    let set = pb::GetActiveRequest { name: NAMESPACE.to_owned(), metadata_only: true, ..Default::default() };
+    client.get_active(set.clone()).await.expect("an answer");
+    bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+    let again = client.draft(request).await.expect("the same answer");
+    assert_eq!(again.revision, before.revision);
+    let cursor = client.get_active(set).await.expect("an answer").cursor.expect("a cursor");
+    assert_eq!(cursor.epoch, 2, "older than what the retry found: {cursor:?}");
+}

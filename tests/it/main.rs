@@ -131,6 +131,7 @@ mod random;
 mod release;
 #[cfg(test)]
 mod restore;
+mod restore_failed;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]

@@ -13,15 +13,16 @@ use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
 /// A server that was killed, its database with a write-ahead log beside it, and a backup that is older.
-struct Older {
-    hub: Hub,
-    file: PathBuf,
-    database: PathBuf,
+pub struct Older {
+    pub hub: Hub,
+    pub file: PathBuf,
+    pub database: PathBuf,
     /// Of the backup.
-    old_heads: String,
+    pub old_heads: String,
 }
 
-async fn older() -> Older {
+/// Makes it.
+pub async fn older() -> Older {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;

@@ -28,6 +28,11 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// In this `pool_mode`, before this cluster. Otherwise as Debian configures it, which ignores no startup parameter.
     pub fn before(cluster: &Cluster, mode: &str) -> Self {
+        Self::with_backends(cluster, mode, POOL)
+    }
+
+    /// The same, with so many backends at most.
+    pub fn with_backends(cluster: &Cluster, mode: &str, backends: u32) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
@@ -36,7 +41,7 @@ impl PgBouncer {
         let text = format!(
             "[databases]\n* = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-             max_client_conn = 300\ndefault_pool_size = {POOL}\n",
+             max_client_conn = 300\ndefault_pool_size = {backends}\n",
             cluster.port
         );
         std::fs::write(&file, text).expect("a file");

@@ -2,7 +2,7 @@
 
 use policyhub::client::{Change, pb};
 
-use crate::harness::calls::{policy, version};
+use crate::harness::calls::{draft_request, policy, version};
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
 use crate::harness::watching;
 
@@ -76,4 +76,30 @@ async fn a_configuration_that_does_not_flush() {
         scene.until_written().await;
         scene.until_readyz("ok\n").await;
     }
+}
+
+/// A transaction that is open across the change is not acknowledged either: its COMMIT was not flushed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_stops_flushing_under_an_open_transaction() {
+    let scene = PostgresScene::start(&[]).await;
+    let refused = loop {
+        scene.until_written().await;
+        // The transaction has its namespace, and waits for the table of its first INSERT.
+        let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE versions IN SHARE MODE");
+        let client = scene.client.clone();
+        let write = tokio::spawn(async move { client.draft(draft_request("q", "a: 3")).await });
+        let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'versions'::regclass";
+        while scene.sql(waiting) != "1" && !write.is_finished() {}
+        scene.configure("fsync", "off");
+        scene.cluster.release(&scene.name, lock);
+        match write.await.expect("a task").expect_err("acknowledged, and not flushed") {
+            // It waited too long for the table: once more.
+            error if error.reason == "LOCK_TIMEOUT" => scene.configure("fsync", "on"),
+            error => break error,
+        }
+    };
+    assert!(["OUTCOME_UNKNOWN", "DATABASE_NOT_DURABLE"].contains(&refused.reason.as_str()), "{refused:?}");
+    scene.until_readyz("fsync is off").await;
+    scene.configure("fsync", "on");
+    scene.until_written().await;
 }

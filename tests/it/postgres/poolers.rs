@@ -34,6 +34,37 @@ async fn transaction_and_statement_mode_are_refused_by_name() {
     }
 }
 
+/// How `policyhub serve` is refused.
+fn refused(url: &str, flags: &[&str]) -> String {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mut process = binary();
+    process.args(["serve", "--database-url", url]).args(flags).arg("--data-dir").arg(directory.path());
+    let output = process.output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
+/// Through it LISTEN would be lost without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listen_url_that_leads_to_transaction_mode_is_refused_by_name() {
+    let cluster = Cluster::shared();
+    let name = database(cluster);
+    let pooler = PgBouncer::before(cluster, "transaction");
+    let said = refused(&cluster.url(&name), &["--listen-url", &pooler.url(&name)]);
+    assert!(said.contains("listen_url leads to a pooler"), "{said}");
+}
+
+/// It gives a second connection no backend, for two minutes unless it is configured otherwise.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_without_room_is_refused_in_time() {
+    let cluster = Cluster::shared();
+    let name = database(cluster);
+    let pooler = PgBouncer::with_backends(cluster, "session", 1);
+    let said = refused(&pooler.url(&name), &[]);
+    assert!(said.contains("database_url gave no two connections that answer within 5 s"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn session_mode_serves_and_keeps_the_settings_of_a_session() {
     let cluster = Cluster::shared();

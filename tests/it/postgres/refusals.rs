@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
+use crate::harness::calls::active;
 use crate::harness::http::get;
 use crate::harness::postgres_scene::{PostgresScene, REFUSED_WITHIN, ROLE};
 
@@ -119,4 +120,19 @@ async fn a_password_that_is_wrong_and_a_database_that_is_gone() {
         || rename("elsewhere", &scene.name),
     )
     .await;
+}
+
+/// A store that is there needs no write to start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_while_the_database_is_read_only() {
+    let mut scene = PostgresScene::start(&[]).await;
+    scene.sql(&format!("ALTER ROLE {ROLE} SET default_transaction_read_only = on"));
+    scene.hub = scene.hub.restart_in_order().await;
+    scene.client = scene.hub.client().await;
+    scene.until_readyz("read-only").await;
+    assert_eq!(active(&scene.client, "p").await, 1, "what it has is served");
+    assert_eq!(scene.write().await.expect_err("no write").reason, "DATABASE_READ_ONLY");
+    scene.sql(&format!("ALTER ROLE {ROLE} RESET default_transaction_read_only"));
+    scene.until_written().await;
+    scene.until_readyz("ok\n").await;
 }

@@ -1,0 +1,79 @@
+//! Whether a write may be acknowledged: its own connection is asked before it writes, another one after its COMMIT.
+//!
+//! Settings of PostgreSQL change under connections that are open, and not in all of them at once. Invariant: a write is
+//! acknowledged only after both answered that a crash does not lose it.
+
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryResult, QuerySelect as _, QueryTrait as _, Select};
+
+use super::connect::Store;
+use super::entity::events;
+use super::error::failed;
+use super::obstacle::Obstacle;
+use super::postgres_session::{obstacle_of_result, with_durability};
+use crate::domain::Result as Answer;
+use crate::domain::event::Head;
+use crate::domain::name::NamespaceId;
+
+/// What a connection that reads says of a transaction that was committed.
+#[derive(Debug)]
+pub(super) enum Confirmation {
+    /// It is there.
+    Durable,
+    /// It is there, and a crash may lose it: the settings of the database changed while the transaction was open.
+    Lossy(Obstacle),
+    /// It is not there.
+    Absent,
+}
+
+impl Store {
+    /// Reads a row in a transaction that writes, and refuses the transaction when its own connection may not be written to.
+    /// What another connection found says nothing about this one.
+    ///
+    /// # Errors
+    /// `DATABASE_NOT_DURABLE`, `DATABASE_READ_ONLY`, `DATABASE_ACCESS_DENIED`, `DATABASE_UNAVAILABLE`.
+    pub(super) async fn writable_row<E: EntityTrait>(
+        &self,
+        tx: &impl ConnectionTrait,
+        query: Select<E>,
+    ) -> Answer<Option<QueryResult>> {
+        let backend = tx.get_database_backend();
+        let query = if self.is_postgres() { with_durability(query) } else { query };
+        let row = tx.query_one_raw(query.build(backend)).await.map_err(failed)?;
+        if let Some(row) = row.as_ref().filter(|_| self.is_postgres())
+            && let Some(found) = obstacle_of_result(row).map_err(failed)?
+        {
+            let refusal = found.refusal();
+            self.inner.health.obstacles.note(Some(found));
+            return Err(refusal);
+        }
+        Ok(row)
+    }
+
+    /// Asks whether a row is there that `is_it` knows, and whether what is committed survives a crash.
+    pub(super) async fn confirm<E: EntityTrait>(
+        self,
+        query: Select<E>,
+        is_it: impl Fn(&QueryResult) -> Result<bool, DbErr>,
+    ) -> Result<Confirmation, DbErr> {
+        let reader = self.reader_in_outage();
+        let query = if self.is_postgres() { with_durability(query) } else { query };
+        let Some(row) = reader.query_one_raw(query.build(reader.get_database_backend())).await? else {
+            return Ok(Confirmation::Absent);
+        };
+        if !is_it(&row)? {
+            return Ok(Confirmation::Absent);
+        }
+        let found = if self.is_postgres() { obstacle_of_result(&row)? } else { None };
+        Ok(found.filter(Obstacle::is_lossy).map_or(Confirmation::Durable, Confirmation::Lossy))
+    }
+
+    /// Asks whether a log has the event of a head. One without events has nothing to lose.
+    pub(super) async fn confirm_event(self, namespace: NamespaceId, head: Head) -> Result<Confirmation, DbErr> {
+        if head.cursor.revision == 0 {
+            return Ok(Confirmation::Durable);
+        }
+        let event = events::Entity::find_by_id((namespace.to_string(), head.cursor.revision));
+        let hash = event.select_only().column(events::Column::Hash);
+        self.confirm(hash, |row| Ok(row.try_get::<Vec<u8>>("", "hash")? == head.hash)).await
+    }
+}
