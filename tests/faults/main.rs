@@ -32,7 +32,9 @@ mod plan;
 #[path = "../it/harness/postgres.rs"]
 #[expect(dead_code, unused_imports, reason = "the integration tests use the rest")]
 mod postgres;
+mod players;
 mod power_cut;
+mod power_of_postgres;
 mod proxy;
 mod readers;
 mod recorder;
@@ -42,8 +44,10 @@ mod schedule;
 mod server;
 mod settings;
 mod storm;
+mod standby;
 mod stuck;
 mod summary;
+mod tenant;
 mod watchers;
 mod world;
 mod writers;

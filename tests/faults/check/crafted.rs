@@ -185,7 +185,8 @@ fn it_holds() {
             "answers: ends in order",
             "ledger: failed writes are not",
             "log: no place with two contents",
-            "promises: runs, reports, tenants, roles",
+            "promises: what players were told",
+            "roles: taken away in time",
         ];
         assert!(findings.checks > 0 || counts.contains(name), "{name} looked at nothing");
     }

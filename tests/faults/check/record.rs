@@ -253,7 +253,19 @@ pub struct Promise {
     pub broken: Option<String>,
 }
 
-/// Everything of one schedule.
+/// A role that was taken away, as a replica heard of it that was not asked, or as a watch did that was open.
+#[derive(Debug, Clone)]
+pub struct Exclusion {
+    pub replica: usize,
+    /// When it was acknowledged that it was taken away.
+    pub revoked: Duration,
+    /// When its member was let in for the last time after that; none: never.
+    pub last_in: Option<Duration>,
+    /// How long after the acknowledgement that may be.
+    pub allowed: Duration,
+}
+
+/// Everything of one namespace in a schedule.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub operations: Vec<Operation>,
@@ -268,6 +280,7 @@ pub struct History {
     pub holders: Vec<Holder>,
     pub drains: Vec<Drain>,
     pub promises: Vec<Promise>,
+    pub exclusions: Vec<Exclusion>,
     /// When faults were in force.
     pub troubles: Vec<Trouble>,
     /// How much a server grew by readers that never read.
