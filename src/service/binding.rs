@@ -23,7 +23,7 @@ impl Service {
         check_note("reason", &request.reason)?;
         let call = self.call(context, "CreateRoleBinding", &request)?;
         let mut write = match call.begin(&request.namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Replayed(answer) => return Ok(self.changed_before(&request.namespace, answer)),
             Begun::Fresh(write) => write,
         };
         let mut bindings = self.bindings(&write, &request.namespace).await?;
@@ -55,7 +55,7 @@ impl Service {
         let call = self.call(context, "DeleteRoleBinding", &request)?;
         let namespace = &request.name.namespace;
         let mut write = match call.begin(namespace).await? {
-            Begun::Replayed(answer) => return Ok(answer),
+            Begun::Replayed(answer) => return Ok(self.changed_before(namespace, answer)),
             Begun::Fresh(write) => write,
         };
         let mut bindings = self.bindings(&write, namespace).await?;
@@ -79,6 +79,13 @@ impl Service {
         let bindings = prove_bindings(&self.signer, &tx, namespace, state).await?.into_iter();
         let rest = bindings.filter(|binding| page.after.as_ref().is_none_or(|after| binding.name.id > *after));
         Ok(rest.take(page.size as usize).collect())
+    }
+
+    /// The answer to a request that was carried out before, perhaps by a call that ended before it could forget what it changed,
+    /// or at another replica.
+    fn changed_before(&self, namespace: &NamespaceId, answer: BindingChanged) -> BindingChanged {
+        self.access.forget(namespace);
+        answer
     }
 
     /// The bindings of a locked log, proven: the digest that the next event names is made of them.
