@@ -15,7 +15,7 @@ use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use super::check::record::{Cursor, Effect, Event, Moved, Outcome, Pointers, Replica};
+use super::check::record::{Cursor, Effect, Event, Marks, Moved, Outcome, Pointers, Replica};
 
 /// The first namespace of every schedule; the only one of most.
 pub const NAMESPACE: &str = "namespaces/default";
@@ -73,16 +73,23 @@ impl Caller {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
-    /// The active set, as a replica says it now.
+    /// The active set, as a replica says it now, and whether it says that this may be old.
     pub async fn get_set(&self) -> Result<(Replica, bool), ClientError> {
+        let (said, marks) = self.get_marked_set().await?;
+        Ok((said, marks.degraded || marks.in_doubt))
+    }
+
+    /// The same, with what it says about itself.
+    pub async fn get_marked_set(&self) -> Result<(Replica, Marks), ClientError> {
         let request = pb::GetActiveRequest { name: self.namespace.clone(), ..Default::default() };
         let mut sync = self.sync.clone();
         let answer = tried(sync.get_active(request)).await?.into_inner();
         let active = answer.bundles.iter().filter_map(|active| active.bundle.as_ref());
         let pointers =
             active.map(|bundle| (policy_of(&bundle.name), (bundle.version, bundle.digest.clone()))).collect();
+        let marks = Marks { degraded: answer.degraded, in_doubt: answer.in_doubt };
         let cursor = cursor(answer.cursor.as_ref()).unwrap_or_default();
-        Ok((Replica { cursor, pointers, set_digest: answer.active_set_digest }, answer.degraded))
+        Ok((Replica { cursor, pointers, set_digest: answer.active_set_digest }, marks))
     }
 
     /// The keys that bundles, statements and checkpoints are verified with.

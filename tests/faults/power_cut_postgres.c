@@ -41,7 +41,7 @@ static void make_parents(char *path) {
     }
 }
 
-static int copy_file(int from, char *path) {
+static int copy_file(const char *file, char *path) {
     static char buffer[1 << 18];
     char unfinished[PATH_MAX + 32];
     /* Several processes may sync one file at once. */
@@ -51,17 +51,14 @@ static int copy_file(int from, char *path) {
         make_parents(path);
         to = open(unfinished, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     }
-    if (to < 0) return -1;
-    off_t at = 0;
-    ssize_t length;
-    while ((length = pread(from, buffer, sizeof buffer, at)) > 0) {
-        if (write(to, buffer, (size_t)length) != length) {
-            close(to);
-            return -1;
-        }
-        at += length;
+    /* By its name: the descriptor that was synced may be for writing alone. */
+    int from = to < 0 ? -1 : open(file, O_RDONLY);
+    ssize_t length = from < 0 ? -1 : 1;
+    while (length > 0 && (length = read(from, buffer, sizeof buffer)) > 0) {
+        if (write(to, buffer, (size_t)length) != length) length = -1;
     }
-    close(to);
+    if (from >= 0) close(from);
+    if (to >= 0) close(to);
     return length < 0 ? -1 : REAL(int, "rename", const char *, const char *)(unfinished, path);
 }
 
@@ -73,7 +70,7 @@ static int synced(int fd) {
     path[length] = 0;
     struct stat status;
     if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_nlink == 0) return 0;
-    return copy_of(path, copy) ? copy_file(fd, copy) : 0;
+    return copy_of(path, copy) ? copy_file(path, copy) : 0;
 }
 
 int fsync(int fd) {

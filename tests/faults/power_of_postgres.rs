@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use super::database::{Postgres, copy_directory};
 use super::power_cut::shim;
 
+/// Size of a segment of the write-ahead log, in MiB.
+const SEGMENT_MIB: u32 = 1;
 /// Who may use the shim: PostgreSQL runs as somebody else when the tests run as root.
 const READABLE_BY_ALL: u32 = 0o755;
 
@@ -19,8 +21,8 @@ impl Postgres {
         self.data.with_file_name("synced")
     }
 
-    /// Puts it on a disk that keeps what is synced from now on. What is there now is durable: it is killed and recovers
-    /// first. Blocks until it runs again.
+    /// Puts it on a disk that keeps what is synced from now on. What is there now is durable: it is stopped in order. Its
+    /// write-ahead log goes on in the smallest segments there are: each sync copies one.
     ///
     /// # Errors
     /// When the disk can't be made.
@@ -29,7 +31,9 @@ impl Postgres {
         let failed = |error: io::Error| error.to_string();
         fs::copy(shim("power_cut_postgres"), &object).map_err(failed)?;
         fs::set_permissions(&object, fs::Permissions::from_mode(READABLE_BY_ALL)).map_err(failed)?;
-        self.kill();
+        let data = self.data.display().to_string();
+        self.run("pg_ctl", &["stop", "-s", "-w", "-m", "fast", "-D", &data])?;
+        self.run("pg_resetwal", &[&format!("--wal-segsize={SEGMENT_MIB}"), "-D", &data])?;
         copy_directory(&self.data, &self.copies())?;
         *self.environment.lock().expect("the environment") = vec![
             ("LD_PRELOAD", object),

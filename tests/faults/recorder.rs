@@ -218,6 +218,12 @@ impl Recorder {
         lock(&self.schedule.troubles).push(Trouble { from, until, place: Where::Harness, replica: None });
     }
 
+    /// A server waited for a processor.
+    pub fn waited(&self, from: Duration, replica: usize) {
+        let until = self.now();
+        lock(&self.schedule.troubles).push(Trouble { from, until, place: Where::Processor, replica: Some(replica) });
+    }
+
     /// For how long a stream has been silent that heard something at `since`, as far as nothing excuses it.
     pub fn silent_for(&self, replica: usize, since: Duration, begun: bool) -> Duration {
         undisturbed(&lock(&self.schedule.troubles), (since, self.now()), replica, |place| !begun || silences(place))

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use policyhub::api::pb;
@@ -18,12 +19,13 @@ use super::inject;
 use super::plan::Plan;
 use super::players::{Players, check_offline};
 use super::recorder::Recorder;
+use super::server::waited_for_processor;
 use super::tenant::{Tenant, leave, smaller};
 use super::world::World;
 
 /// How long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
 const STALL_MAX: Duration = Duration::from_secs(6);
-/// How long after the last fault writers may take to end their work, and everything to come to rest.
+/// How long after the last fault one write may take after the other, and everything to come to rest.
 const WORK_MAX: Duration = Duration::from_secs(40);
 pub const REST_MAX: Duration = Duration::from_secs(25);
 /// How often the harness looks whether it runs, and how late it may be.
@@ -70,7 +72,8 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     let keys = callers[0].keys().await.map_err(|error| format!("no keys: {error}"))?;
     let recorder = Arc::new(Recorder::new());
     let mut clock = JoinSet::new();
-    clock.spawn(starvation(Arc::clone(&recorder)));
+    let processes = world.servers.iter().map(|server| Arc::clone(&server.process)).collect();
+    clock.spawn(starvation(Arc::clone(&recorder), processes));
 
     let (first, dice) = (Arc::clone(&recorder), Dice::new(!plan.seed));
     let mut tenants = vec![Tenant::begin(Arc::new(plan.clone()), first, Arc::clone(&callers), &keys, dice, 0)];
@@ -98,7 +101,7 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     }
     if !acknowledged(&recorder, plan.acknowledged, WORK_MAX).await {
         let count = recorder.acknowledged();
-        recorder.overdue(format!("{count} of {} writes were acknowledged {WORK_MAX:?} later", plan.acknowledged));
+        recorder.overdue(format!("{count} of {} writes were acknowledged, and none for {WORK_MAX:?}", plan.acknowledged));
     }
     recorder.stop();
     for tenant in &mut tenants {
@@ -153,21 +156,36 @@ async fn further_tenants(plan: &Plan, keys: &KeySet, tenants: &mut Vec<Tenant>) 
     Ok(())
 }
 
-/// Notes when the harness itself does not run: nothing that is late then says anything about a server.
-async fn starvation(recorder: Arc<Recorder>) {
+/// Notes when the harness itself does not run, or the threads of a server wait for a processor all the time: nothing that is
+/// late then says anything about a server.
+async fn starvation(recorder: Arc<Recorder>, processes: Vec<Arc<AtomicU32>>) {
+    let waited = |process: &Arc<AtomicU32>| waited_for_processor(process.load(Ordering::Relaxed));
+    let mut before: Vec<_> = processes.iter().map(waited).collect();
     loop {
         let from = recorder.now();
         sleep(STARVATION_LOOK).await;
+        let now: Vec<_> = processes.iter().map(waited).collect();
+        for (replica, (before, now)) in before.iter().zip(&now).enumerate() {
+            let waited = now.zip(*before).map(|(now, before)| now.saturating_sub(before));
+            if waited.is_some_and(|waited| waited >= recorder.now() - from) {
+                recorder.waited(from, replica);
+            }
+        }
+        before = now;
         if recorder.now() - from > STARVATION_LOOK + STARVED_AFTER {
             recorder.starved(from);
         }
     }
 }
 
-/// Waits for writes to be acknowledged, at most so long.
+/// Waits for writes to be acknowledged, at most so long for one after the other: a slow machine is no fault.
 async fn acknowledged(recorder: &Recorder, count: usize, at_most: Duration) -> bool {
-    let deadline = Instant::now() + at_most;
-    while recorder.acknowledged() < count {
+    let (mut deadline, mut before) = (Instant::now() + at_most, recorder.acknowledged());
+    while before < count {
+        let now = recorder.acknowledged();
+        if now > before {
+            (deadline, before) = (Instant::now() + at_most, now);
+        }
         if Instant::now() > deadline {
             return false;
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::check::record::{Event, History, Outcome, StreamEnd};
+use super::check::record::{Event, History, Outcome, StreamEnd, Where};
 use super::check::{Findings, VALIDATORS, live};
 use super::database::Postgres;
 use super::fault::{Database, Fault};
@@ -138,6 +138,10 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
     ran.struck.iter().for_each(|fault| summary.add("faults", fault, 1));
     summary.add("schedule details", "faults that found nothing to strike", ran.missed.len() as u64);
     summary.add("schedule details", "faults that waited for the writers in vain", ran.stalls as u64);
+    let troubles = ran.histories.first().map(|(_, first)| first.troubles.as_slice()).unwrap_or_default();
+    let waits = troubles.iter().filter(|trouble| trouble.place == Where::Processor);
+    let waited: Duration = waits.map(|trouble| trouble.until.saturating_sub(trouble.from)).sum();
+    summary.add("schedule details", "seconds in which a server waited for a processor", waited.as_secs());
     ran.histories.iter().for_each(|(_, history)| count_history(history, summary));
 }
 
@@ -153,7 +157,8 @@ fn count_history(history: &History, summary: &Summary) {
         summary.add("calls", outcome, 1);
     }
     summary.add("calls", "reads answered", reads.len() as u64);
-    summary.add("calls", "reads marked degraded", reads.iter().filter(|read| read.degraded).count() as u64);
+    summary.add("calls", "reads marked degraded", reads.iter().filter(|read| read.marks.degraded).count() as u64);
+    summary.add("calls", "reads marked in doubt", reads.iter().filter(|read| read.marks.in_doubt).count() as u64);
     summary.add("calls", "reads refused or lost", failed_reads.len() as u64);
     if let Some(growth) = history.stuck_growth_bytes {
         summary.add("schedule details", "MiB that servers grew by stuck readers", growth / (1024 * 1024));

@@ -16,7 +16,7 @@ impl Postgres {
     }
 
     /// Runs a program of PostgreSQL to its end.
-    fn run(&self, name: &str, arguments: &[&str]) -> Result<(), String> {
+    pub(super) fn run(&self, name: &str, arguments: &[&str]) -> Result<(), String> {
         let status = self.program(name).args(arguments).status().map_err(|error| error.to_string())?;
         if status.success() { Ok(()) } else { Err(format!("{name} {arguments:?} failed: {status}")) }
     }

@@ -9,7 +9,7 @@ use policyhub::client::signing::event_hash;
 
 use super::Findings;
 use super::record::{
-    Branch, Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
+    Branch, Cursor, Effect, Event, History, Holder, Intent, Marks, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
     StreamEnd, Try, What,
 };
 
@@ -121,7 +121,7 @@ pub fn history() -> History {
     let read = |start, revision, held: &[(&str, i64)]| {
         let start = Duration::from_millis(start);
         let end = start + Duration::from_millis(1);
-        Read { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), degraded: false }
+        Read { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), marks: Marks::default() }
     };
     let reads = vec![read(36, 3, &[("a", 1)]), read(47, 4, &[("a", 2), ("b", 1)])];
     let heartbeat = |revision| What::Heartbeat { cursor: Some(at(revision)), degraded: false };

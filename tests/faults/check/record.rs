@@ -96,6 +96,15 @@ impl Operation {
     }
 }
 
+/// What a server says about an answer of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It may be old: the database does not answer.
+    pub degraded: bool,
+    /// The store may have lost its newest changes, and nobody has accepted that yet.
+    pub in_doubt: bool,
+}
+
 /// A GetActive of the whole set that was answered.
 #[derive(Debug, Clone)]
 pub struct Read {
@@ -104,8 +113,7 @@ pub struct Read {
     pub end: Duration,
     pub cursor: Cursor,
     pub pointers: Pointers,
-    /// The server said that it may be old.
-    pub degraded: bool,
+    pub marks: Marks,
 }
 
 /// What a message of a stream said. It was verified before.
@@ -167,6 +175,8 @@ pub enum Where {
     Clock,
     /// The machine: the harness itself could not run.
     Harness,
+    /// The machine: the threads of a server waited for a processor.
+    Processor,
 }
 
 /// A time in which a fault was in force.

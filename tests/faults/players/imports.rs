@@ -13,7 +13,7 @@ use crate::calls::tried;
 /// Versions of a namespace that is moved.
 const VERSIONS: u64 = 3;
 /// What a command may say when a fault has met it; the same command is run again then.
-const FAULTS: [&str; 8] = [
+const FAULTS: [&str; 10] = [
     "UNAVAILABLE",
     "unavailable",
     "DEADLINE_EXCEEDED",
@@ -22,6 +22,8 @@ const FAULTS: [&str; 8] = [
     "OUTCOME_UNKNOWN",
     "TOKEN_",
     "failed to connect",
+    "transport error",
+    "locked by somebody else",
 ];
 /// How long one run of a command may take before it is ended.
 const COMMAND_MAX: Duration = Duration::from_secs(20);

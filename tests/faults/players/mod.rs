@@ -137,7 +137,14 @@ async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), Cli
         let request_id = format!("{BACKGROUND}{name}-{}", role.as_str_name());
         let reason = "a schedule".to_owned();
         let request = pb::CreateRoleBindingRequest { role_binding: Some(binding), reason, request_id };
-        tried(admin.admin.clone().create_role_binding(request)).await?;
+        let deadline = Instant::now() + GRANT_MAX;
+        // The writers are at work already, and a lock may be theirs for a while.
+        while let Err(error) = tried(admin.admin.clone().create_role_binding(request.clone())).await {
+            if is_known(&error) || Instant::now() > deadline {
+                return Err(error);
+            }
+            sleep(AGAIN).await;
+        }
     }
     Ok(())
 }
@@ -163,7 +170,7 @@ impl Desk {
 
     /// Waits a moment, as somebody does who has other work.
     pub async fn pause(&mut self) {
-        sleep(Duration::from_millis(self.dice.between(20, 150))).await;
+        sleep(Duration::from_millis(self.dice.between(50, 400))).await;
     }
 
     /// Calls as an admin until it is known what became of it: none when the schedule ended before.
