@@ -29,10 +29,10 @@ mod disk_error;
 mod fault;
 mod inject;
 mod plan;
+mod players;
 #[path = "../it/harness/postgres.rs"]
 #[expect(dead_code, unused_imports, reason = "the integration tests use the rest")]
 mod postgres;
-mod players;
 mod power_cut;
 mod power_of_postgres;
 mod proxy;
@@ -43,8 +43,8 @@ mod run;
 mod schedule;
 mod server;
 mod settings;
-mod storm;
 mod standby;
+mod storm;
 mod stuck;
 mod summary;
 mod tenant;

@@ -35,11 +35,8 @@ impl Postgres {
         self.run("pg_ctl", &["stop", "-s", "-w", "-m", "fast", "-D", &data])?;
         self.run("pg_resetwal", &[&format!("--wal-segsize={SEGMENT_MIB}"), "-D", &data])?;
         copy_directory(&self.data, &self.copies())?;
-        *self.environment.lock().expect("the environment") = vec![
-            ("LD_PRELOAD", object),
-            ("POWER_CUT_TREE", self.data.clone()),
-            ("POWER_CUT_COPIES", self.copies()),
-        ];
+        *self.environment.lock().expect("the environment") =
+            vec![("LD_PRELOAD", object), ("POWER_CUT_TREE", self.data.clone()), ("POWER_CUT_COPIES", self.copies())];
         self.start_again();
         Ok(())
     }

@@ -101,7 +101,8 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     }
     if !acknowledged(&recorder, plan.acknowledged, WORK_MAX).await {
         let count = recorder.acknowledged();
-        recorder.overdue(format!("{count} of {} writes were acknowledged, and none for {WORK_MAX:?}", plan.acknowledged));
+        recorder
+            .overdue(format!("{count} of {} writes were acknowledged, and none for {WORK_MAX:?}", plan.acknowledged));
     }
     recorder.stop();
     for tenant in &mut tenants {
@@ -193,4 +194,3 @@ async fn acknowledged(recorder: &Recorder, count: usize, at_most: Duration) -> b
     }
     true
 }
-

@@ -80,7 +80,8 @@ async fn follow(
         };
         replica = at;
         let backoff = loop {
-            let message = tokio::time::timeout(DEADLINE, stream.message()).await.expect("a message before the deadline");
+            let message =
+                tokio::time::timeout(DEADLINE, stream.message()).await.expect("a message before the deadline");
             if !std::mem::replace(&mut is_open, true) {
                 open.send_modify(|count| *count += 1);
             }

@@ -9,8 +9,8 @@ use policyhub::client::signing::event_hash;
 
 use super::Findings;
 use super::record::{
-    Branch, Cursor, Effect, Event, History, Holder, Intent, Marks, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
-    StreamEnd, Try, What,
+    Branch, Cursor, Effect, Event, History, Holder, Intent, Marks, Moved, Operation, Outcome, Pointers, Read, Replica,
+    Stream, StreamEnd, Try, What,
 };
 
 /// A place of the first epoch.

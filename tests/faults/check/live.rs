@@ -182,7 +182,11 @@ mod tests {
         let left = undisturbed(&troubles, (seconds(0), seconds(12)), 0, |_| true);
         assert_eq!(left, seconds(1 + 12 - 8), "from 1 to 5, and the grace");
         let waited = [trouble(2, 4, Where::Processor)];
-        assert_eq!(undisturbed(&waited, (seconds(0), seconds(12)), 0, |_| true), seconds(10), "it counts as long as it lasts");
+        assert_eq!(
+            undisturbed(&waited, (seconds(0), seconds(12)), 0, |_| true),
+            seconds(10),
+            "it counts as long as it lasts"
+        );
         assert_eq!(undisturbed(&[], (seconds(5), seconds(4)), 0, |_| true), Duration::ZERO);
     }
 }

@@ -17,7 +17,10 @@ pub fn check(history: &History, findings: &mut Findings) {
         let took = undisturbed(&history.troubles, (exclusion.revoked, last_in), exclusion.replica, |_| true);
         findings.check(took <= exclusion.allowed + SLACK, || {
             let allowed = exclusion.allowed;
-            format!("replica {} let somebody in {took:?} after the role was taken away, not {allowed:?}", exclusion.replica)
+            format!(
+                "replica {} let somebody in {took:?} after the role was taken away, not {allowed:?}",
+                exclusion.replica
+            )
         });
     }
 }

@@ -105,10 +105,7 @@ async fn review(desk: &mut Desk) -> Option<()> {
     Some(())
 }
 
-async fn publish(
-    desk: &mut Desk,
-    request: pb::PublishRequest,
-) -> Option<Result<pb::PublishResponse, ClientError>> {
+async fn publish(desk: &mut Desk, request: pb::PublishRequest) -> Option<Result<pb::PublishResponse, ClientError>> {
     desk.person("publisher", |mut caller| {
         let request = request.clone();
         async move { caller.policy.publish(request).await }
