@@ -30,7 +30,14 @@ const KNOWN_MAX_NAMESPACES: usize = 10_000;
 
 /// The bindings that were read and proven.
 #[derive(Debug, Default)]
-pub(super) struct Access(Mutex<HashMap<NamespaceId, Arc<Known>>>);
+pub(super) struct Access(Mutex<Remembered>);
+
+#[derive(Debug, Default)]
+struct Remembered {
+    known: HashMap<NamespaceId, Arc<Known>>,
+    /// How often any bindings were forgotten. What was read before may be older than the change they were forgotten for.
+    forgotten: u64,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -67,26 +74,38 @@ impl Known {
 }
 
 impl Access {
-    fn known(&self) -> MutexGuard<'_, HashMap<NamespaceId, Arc<Known>>> {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, namespace: &NamespaceId) -> Option<Arc<Known>> {
-        self.known().get(namespace).cloned()
+        self.remembered().known.get(namespace).cloned()
     }
 
     /// Reads them again when they are asked for next.
     pub(super) fn forget(&self, namespace: &NamespaceId) {
-        self.known().remove(namespace);
+        let mut all = self.remembered();
+        all.known.remove(namespace);
+        all.forgotten += 1;
     }
 
-    fn remember(&self, namespace: &NamespaceId, known: Known) -> Arc<Known> {
+    /// How often any bindings were forgotten: ask before they are read.
+    fn forgotten(&self) -> u64 {
+        self.remembered().forgotten
+    }
+
+    /// Keeps bindings that were read when so many had been forgotten. When it is one more by now they count for this call
+    /// alone: otherwise a role that was just taken away here would count until the next look.
+    fn remember(&self, namespace: &NamespaceId, known: Known, forgotten: u64) -> Arc<Known> {
         let known = Arc::new(known);
-        let mut all = self.known();
-        if all.len() >= KNOWN_MAX_NAMESPACES {
-            all.clear();
+        let mut all = self.remembered();
+        if all.forgotten != forgotten {
+            return known;
         }
-        all.insert(namespace.clone(), Arc::clone(&known));
+        if all.known.len() >= KNOWN_MAX_NAMESPACES {
+            all.known.clear();
+        }
+        all.known.insert(namespace.clone(), Arc::clone(&known));
         known
     }
 
@@ -238,6 +257,7 @@ impl Service {
                 return Ok(Some(Arc::clone(held)));
             }
         }
+        let forgotten = self.access.forgotten();
         let tx = self.store.read().await?;
         let Some(state) = tx.log_state(namespace).await? else { return Ok(None) };
         let bindings = prove_bindings(&self.signer, &tx, namespace, state).await?;
@@ -246,7 +266,7 @@ impl Service {
         if held.is_some_and(|held| held.epoch == known.epoch && held.access_revision > known.access_revision) {
             return Err(broken(namespace, "they are older than those that were there before"));
         }
-        Ok(Some(self.access.remember(namespace, known)))
+        Ok(Some(self.access.remember(namespace, known, forgotten)))
     }
 }
 
@@ -269,6 +289,20 @@ fn namespace_of(scope: &str) -> Option<NamespaceId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A read that began before a change and ends after it must not be what counts from then on.
+    #[test]
+    fn what_was_read_before_a_change_is_not_kept_after_it() {
+        let (access, namespace) = (Access::default(), NamespaceId::system());
+        let state = LogState { head: Head { cursor: Cursor::default(), hash: [0; 32] }, access_revision: 0 };
+        let known = || Known::new(Vec::new(), state, Micros(0));
+        let before = access.forgotten();
+        access.forget(&namespace);
+        access.remember(&namespace, known(), before);
+        assert!(access.get(&namespace).is_none(), "it may hold the role that was taken away");
+        access.remember(&namespace, known(), access.forgotten());
+        assert!(access.get(&namespace).is_some());
+    }
 
     #[test]
     fn a_name_belongs_to_one_log() {

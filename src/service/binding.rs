@@ -23,7 +23,7 @@ impl Service {
         check_note("reason", &request.reason)?;
         let call = self.call(context, "CreateRoleBinding", &request)?;
         let mut write = match call.begin(&request.namespace).await? {
-            Begun::Replayed(answer) => return Ok(self.replayed_change(&request.namespace, answer)),
+            Begun::Replayed(answer) => return Ok(self.changed_before(&request.namespace, answer)),
             Begun::Fresh(write) => write,
         };
         let mut bindings = self.bindings(&write, &request.namespace).await?;
@@ -55,7 +55,7 @@ impl Service {
         let call = self.call(context, "DeleteRoleBinding", &request)?;
         let namespace = &request.name.namespace;
         let mut write = match call.begin(namespace).await? {
-            Begun::Replayed(answer) => return Ok(self.replayed_change(namespace, answer)),
+            Begun::Replayed(answer) => return Ok(self.changed_before(namespace, answer)),
             Begun::Fresh(write) => write,
         };
         let mut bindings = self.bindings(&write, namespace).await?;
@@ -81,17 +81,17 @@ impl Service {
         Ok(rest.take(page.size as usize).collect())
     }
 
+    /// The answer to a request that was carried out before, perhaps by a call that ended before it could forget what it changed,
+    /// or at another replica.
+    fn changed_before(&self, namespace: &NamespaceId, answer: BindingChanged) -> BindingChanged {
+        self.access.forget(namespace);
+        answer
+    }
+
     /// The bindings of a locked log, proven: the digest that the next event names is made of them.
     async fn bindings(&self, write: &Write<'_>, namespace: &NamespaceId) -> Result<Vec<RoleBinding>> {
         let state = LogState { head: write.tx.head(), access_revision: write.tx.access_revision() };
         prove_bindings(&self.signer, write.tx.read(), namespace, state).await
-    }
-
-    /// The first try may have been committed after the bindings were read again: what was read then is forgotten before
-    /// its outcome is said.
-    fn replayed_change(&self, namespace: &NamespaceId, answer: BindingChanged) -> BindingChanged {
-        self.access.forget(namespace);
-        answer
     }
 
     async fn changed(

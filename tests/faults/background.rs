@@ -7,20 +7,25 @@ use std::time::{Duration, Instant};
 
 use policyhub::api::pb;
 use policyhub::client::ClientError;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
+use tonic::Streaming;
 
 use super::calls::{Caller, NAMESPACE, tried};
-use super::check::record::{BACKGROUND, Promise, Replica};
+use super::check::record::{BACKGROUND, Exclusion, Promise, Replica};
 use super::dice::Dice;
 use super::recorder::Recorder;
-use super::world::World;
+use super::world::{RECHECK_MS, World};
 
 /// How long looking for one promise may take: at rest, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// Between two tries of one change.
 const AGAIN: Duration = Duration::from_millis(50);
+/// How long a replica may let somebody in whose role another one took away.
+const KNOWN_ELSEWHERE: Duration = Duration::from_secs(1);
+/// How long it is looked whether it still does.
+const SHUT_OUT_MAX: Duration = Duration::from_secs(8);
 /// Who is granted a role, and loses it again.
-const GUEST: &str = "guest";
+pub const GUEST: &str = "guest";
 
 /// What somebody was told.
 #[derive(Debug)]
@@ -44,17 +49,17 @@ pub struct Background {
     count: u64,
 }
 
-/// Callers with a token of a guest, who has no role yet.
+/// Callers with a token of somebody, who has no role yet.
 ///
 /// # Errors
 /// What `policyhub token issue` said instead.
-pub fn guests(world: &World) -> Result<Vec<Caller>, String> {
+pub fn callers_of(world: &World, subject: &str) -> Result<Vec<Caller>, String> {
     let mut command = Command::new(super::server::binary());
-    command.args(["token", "issue", "--ttl=1h", "--subject", GUEST, "--data-dir"]).arg(world.servers[0].data());
+    command.args(["token", "issue", "--ttl=1h", "--subject", subject, "--data-dir"]).arg(world.servers[0].data());
     command.args(world.servers[0].store_arguments().iter().filter(|argument| argument.starts_with("--keys-dir=")));
     let output = command.output().map_err(|error| error.to_string())?;
     if !output.status.success() {
-        return Err(format!("no token for a guest: {}", String::from_utf8_lossy(&output.stderr)));
+        return Err(format!("no token for {subject}: {}", String::from_utf8_lossy(&output.stderr)));
     }
     let token = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     Ok((0..world.servers.len()).map(|replica| Caller::new(world.address(replica), &token)).collect())
@@ -126,8 +131,8 @@ impl Background {
         Ok(())
     }
 
-    /// A role that was taken away lets nobody in at the replica that said so. The others hear of it by NOTIFY or their polls,
-    /// as of any other change, and promise no time.
+    /// A role that was taken away lets nobody in at the replica that said so, a second later at no other one, and open watches
+    /// end when they are asked again (docs/operations.md, Roles).
     async fn grant_and_revoke(&mut self, caller: &Caller, replica: usize) -> Result<(), ClientError> {
         let binding = pb::RoleBinding {
             role: pb::Role::Viewer.into(),
@@ -147,6 +152,8 @@ impl Background {
             }
         };
         let Some(id) = granted.role_binding.map(|binding| binding.id) else { return Ok(()) };
+        let watched = self.dice.below(self.guests.len());
+        let watch = self.watch_as_guest(watched).await;
         let request_id = format!("{BACKGROUND}revoke-{}", self.count);
         let request = pb::DeleteRoleBindingRequest { id: id.clone(), reason, request_id };
         while let Err(error) = tried(caller.admin.clone().delete_role_binding(request.clone())).await {
@@ -155,10 +162,59 @@ impl Background {
             }
             sleep(AGAIN).await;
         }
+        let revoked = self.recorder.now();
         let let_in = matches!(self.guests[replica].get_set().await, Ok((_, false)));
         let broken = let_in.then(|| format!("replica {replica}, which took it away, let the guest in afterwards"));
         self.promise(format!("role {id} was taken away"), broken);
+        let others = (0..self.guests.len()).filter(|other| *other != replica);
+        let shut: Vec<_> = others.map(|other| self.until_shut_out(other, revoked)).collect();
+        let watch_ends = async {
+            if let Some(watch) = watch {
+                self.until_ended(watch, watched, revoked).await;
+            }
+        };
+        futures_util::future::join(futures_util::future::join_all(shut), watch_ends).await;
         Ok(())
+    }
+
+    /// A watch of the guest, if a replica opens one now.
+    async fn watch_as_guest(&self, replica: usize) -> Option<Streaming<pb::WatchActiveResponse>> {
+        let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+        let mut open = tried(self.guests[replica].sync.clone().watch_active(request)).await.ok()?.into_inner();
+        // Once it brought something it is open.
+        timeout(SHUT_OUT_MAX, open.message()).await.ok()?.ok()?.map(|_| open)
+    }
+
+    /// Calls as the guest until a replica refuses it, and notes when it was let in for the last time.
+    async fn until_shut_out(&self, replica: usize, revoked: Duration) {
+        let mut last_in = None;
+        while self.recorder.now() < revoked + SHUT_OUT_MAX {
+            let began = self.recorder.now();
+            match self.guests[replica].get_set().await {
+                Ok((_, false)) => last_in = Some(began),
+                Err(error) if error.reason == "NAMESPACE_NOT_FOUND" => break,
+                Ok(_) | Err(_) => {}
+            }
+            sleep(AGAIN).await;
+        }
+        self.exclude(Exclusion { replica, revoked, last_in, allowed: KNOWN_ELSEWHERE });
+    }
+
+    /// Reads the guest's watch to its end, and notes when it brought something for the last time.
+    async fn until_ended(&self, mut open: Streaming<pb::WatchActiveResponse>, replica: usize, revoked: Duration) {
+        let mut last_in = None;
+        while self.recorder.now() < revoked + SHUT_OUT_MAX {
+            match timeout(SHUT_OUT_MAX, open.message()).await {
+                Ok(Ok(Some(_))) => last_in = Some(self.recorder.now()),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        let allowed = KNOWN_ELSEWHERE + Duration::from_millis(RECHECK_MS);
+        self.exclude(Exclusion { replica, revoked, last_in, allowed });
+    }
+
+    fn exclude(&self, exclusion: Exclusion) {
+        self.recorder.note(|history| history.exclusions.push(exclusion));
     }
 
     fn promise(&self, what: String, broken: Option<String>) {

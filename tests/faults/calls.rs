@@ -1,22 +1,23 @@
 //! Single calls, one try each: what happened to a try is what is recorded, so nobody may try again underneath.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use policyhub::api::pb;
 use policyhub::api::pb::admin_service_client::AdminServiceClient;
 use policyhub::api::pb::policy_service_client::PolicyServiceClient;
 use policyhub::api::pb::sync_service_client::SyncServiceClient;
-use policyhub::client::ClientError;
-use policyhub::client::signing::{KeySet, PublicKey};
+use policyhub::client::signing::KeySet;
+use policyhub::client::{ClientError, trusted_keys};
 use tonic::codegen::InterceptedService;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status};
 
-use super::check::record::{Cursor, Effect, Event, Moved, Outcome, Pointers, Replica};
+use super::check::record::{Cursor, Effect, Event, Marks, Moved, Outcome, Pointers, Replica};
 
-/// The namespace of every schedule.
+/// The first namespace of every schedule; the only one of most.
 pub const NAMESPACE: &str = "namespaces/default";
 /// How long one try may take before its caller gives up.
 pub const TRY_MAX: Duration = Duration::from_millis(3_500);
@@ -39,6 +40,10 @@ type Transport = InterceptedService<Channel, Bearer>;
 /// A connection that is made when it is needed, and again when it broke.
 #[derive(Debug, Clone)]
 pub struct Caller {
+    /// The namespace that it reads and writes: namespaces/{namespace}
+    pub namespace: String,
+    /// Where its server is reached.
+    pub address: SocketAddr,
     pub policy: PolicyServiceClient<Transport>,
     pub sync: SyncServiceClient<Transport>,
     pub admin: AdminServiceClient<Transport>,
@@ -49,39 +54,49 @@ pub type Answer = Result<Effect, Status>;
 
 impl Caller {
     /// A caller of the server behind an address.
-    pub fn new(address: std::net::SocketAddr, token: &str) -> Self {
+    pub fn new(address: SocketAddr, token: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an endpoint");
         let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
         let bearer = Bearer(format!("Bearer {token}").parse().expect("a token"));
         let transport = InterceptedService::new(channel, bearer);
         Self {
+            namespace: NAMESPACE.to_owned(),
+            address,
             policy: PolicyServiceClient::new(transport.clone()),
             sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             admin: AdminServiceClient::new(transport),
         }
     }
 
-    /// The active set, as a replica says it now.
+    /// The same caller on the same connection, for another namespace.
+    pub fn of(&self, namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned(), ..self.clone() }
+    }
+
+    /// The active set, as a replica says it now, and whether it says that this may be old.
     pub async fn get_set(&self) -> Result<(Replica, bool), ClientError> {
-        let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+        let (said, marks) = self.get_marked_set().await?;
+        Ok((said, marks.degraded || marks.in_doubt))
+    }
+
+    /// The same, with what it says about itself.
+    pub async fn get_marked_set(&self) -> Result<(Replica, Marks), ClientError> {
+        let request = pb::GetActiveRequest { name: self.namespace.clone(), ..Default::default() };
         let mut sync = self.sync.clone();
         let answer = tried(sync.get_active(request)).await?.into_inner();
         let active = answer.bundles.iter().filter_map(|active| active.bundle.as_ref());
         let pointers =
             active.map(|bundle| (policy_of(&bundle.name), (bundle.version, bundle.digest.clone()))).collect();
+        let marks = Marks { degraded: answer.degraded, in_doubt: answer.in_doubt };
         let cursor = cursor(answer.cursor.as_ref()).unwrap_or_default();
-        Ok((Replica { cursor, pointers, set_digest: answer.active_set_digest }, answer.degraded))
+        Ok((Replica { cursor, pointers, set_digest: answer.active_set_digest }, marks))
     }
 
     /// The keys that bundles, statements and checkpoints are verified with.
     pub async fn keys(&self) -> Result<KeySet, ClientError> {
         let mut admin = self.admin.clone();
         let listed = tried(admin.list_signing_keys(pb::ListSigningKeysRequest {})).await?.into_inner();
-        let bundles = listed.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
-        let parse = |key: &pb::SigningKey| {
-            PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("a JWK")).expect("a public key")
-        };
-        Ok(KeySet::from_keys(bundles.map(parse).collect()))
+        trusted_keys(&listed)
     }
 
     /// The whole log.
@@ -89,7 +104,7 @@ impl Caller {
         let mut events = Vec::new();
         let mut page_token = String::new();
         loop {
-            let parent = NAMESPACE.to_owned();
+            let parent = self.namespace.clone();
             let request = pb::ListEventsRequest { parent, page_size: 500, page_token, ..Default::default() };
             let mut policy = self.policy.clone().max_decoding_message_size(ANSWER_MAX_BYTES);
             let page = tried(policy.list_events(request)).await?.into_inner();

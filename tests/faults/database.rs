@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::postgres::Cluster;
@@ -16,9 +17,11 @@ const START_MAX: Duration = Duration::from_secs(60);
 
 /// A PostgreSQL of one's own.
 pub struct Postgres {
-    cluster: Cluster,
-    data: PathBuf,
+    pub(super) cluster: Cluster,
+    pub(super) data: PathBuf,
     bin: PathBuf,
+    /// What its processes get from their environment: the shim of a power cut, while a schedule has one.
+    pub(super) environment: Mutex<Vec<(&'static str, PathBuf)>>,
 }
 
 impl Postgres {
@@ -29,7 +32,7 @@ impl Postgres {
         let postmaster = postmaster(&data).expect("a postmaster");
         let program = fs::read_link(format!("/proc/{postmaster}/exe")).expect("the postmaster's program");
         let bin = program.parent().expect("a directory").to_owned();
-        Self { cluster, data, bin }
+        Self { cluster, data, bin, environment: Mutex::default() }
     }
 
     /// A new database: its name, and the port it is reached at.
@@ -53,7 +56,7 @@ impl Postgres {
 
     /// Sends a signal to the postmaster and every child of it.
     pub fn signal(&self, signal: &str) {
-        for process in self.processes() {
+        for process in processes(&self.data) {
             super::server::send(signal, process);
         }
     }
@@ -61,7 +64,7 @@ impl Postgres {
     /// Kills all of it, and waits until nothing of it is left.
     pub fn kill(&self) {
         // The postmaster first: nobody starts anything any more, and its children have nobody to tell.
-        let processes = self.processes();
+        let processes = processes(&self.data);
         for process in &processes {
             super::server::send("KILL", *process);
         }
@@ -78,21 +81,29 @@ impl Postgres {
 
     /// Starts it again after it was killed, and waits until it answers.
     pub fn start_again(&self) {
-        let owner = fs::metadata(&self.data).expect("the data directory");
-        let mut command = Command::new(self.bin.join("pg_ctl"));
+        let mut command = self.program("pg_ctl");
         command.args(["start", "-s", "-w", "-t", "60", "-D"]).arg(&self.data);
-        command.arg("-l").arg(self.data.join("restarted.log"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
-        if owner.uid() != fs::metadata("/proc/self").expect("our own process").uid() {
-            command.uid(owner.uid()).gid(owner.gid());
-        }
+        // Beside the data: a power cut would take it along.
+        command.arg("-l").arg(self.data.with_file_name("restarted.log"));
+        command.envs(self.environment.lock().expect("the environment").iter().cloned());
         // The processes before may still hold a segment of shared memory for a moment.
         let deadline = Instant::now() + START_MAX;
         while !command.status().expect("pg_ctl runs").success() {
             assert!(Instant::now() < deadline, "PostgreSQL does not start again: see {}", self.data.display());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+
+    /// A program of PostgreSQL, as the user that the cluster belongs to.
+    pub(super) fn program(&self, name: &str) -> Command {
+        let owner = fs::metadata(&self.data).expect("the data directory");
+        let mut command = Command::new(self.bin.join(name));
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LC_ALL", "C");
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+        if owner.uid() != fs::metadata("/proc/self").expect("our own process").uid() {
+            command.uid(owner.uid()).gid(owner.gid());
+        }
+        command
     }
 
     /// Kills all of it, and copies its data directory.
@@ -112,23 +123,23 @@ impl Postgres {
         self.kill();
         copy_directory(&self.data.with_file_name("kept"), &self.data)
     }
+}
 
-    /// The postmaster first, then its children.
-    fn processes(&self) -> Vec<u32> {
-        let Some(postmaster) = postmaster(&self.data) else { return Vec::new() };
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let child = |process: &u32| {
-            let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-            let parent = status.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
-            parent == Some(postmaster)
-        };
-        [postmaster].into_iter().chain(ids.filter(child)).collect()
-    }
+/// The processes of a data directory: the postmaster first, then its children.
+fn processes(data: &Path) -> Vec<u32> {
+    let Some(postmaster) = postmaster(data) else { return Vec::new() };
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let child = |process: &u32| {
+        let status = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let parent = status.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse::<u32>().ok());
+        parent == Some(postmaster)
+    };
+    [postmaster].into_iter().chain(ids.filter(child)).collect()
 }
 
 /// Replaces a directory with a copy of another, owners and modes as they are. Without the file that names a postmaster.
-fn copy_directory(from: &Path, to: &Path) -> Result<(), String> {
+pub(super) fn copy_directory(from: &Path, to: &Path) -> Result<(), String> {
     if to.exists() {
         fs::remove_dir_all(to).map_err(|error| error.to_string())?;
     }

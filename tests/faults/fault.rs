@@ -64,6 +64,10 @@ pub enum Fault {
     Disk { error: DiskError, first: u32, count: u32 },
     /// An older copy of the database takes its place, and the epoch is raised.
     Restore,
+    /// A standby of PostgreSQL that lacks the tail is promoted in its place, and the epoch is raised.
+    Promote,
+    /// The machine of PostgreSQL loses power: what it did not sync is gone.
+    PowerCutPostgres,
     /// Every connection of a link is closed (FIN).
     Cut(Link),
     /// Every connection of a link is reset (RST).
@@ -105,12 +109,14 @@ impl Fault {
             | Self::FewFiles(replica)
             | Self::LittleMemory(replica) => (Where::Server, Some(replica)),
             Self::ClockJump(replica, _) => (Where::Clock, Some(replica)),
-            Self::PowerCut | Self::Restore | Self::Storm(_) | Self::Stuck(_) => (Where::Server, None),
+            Self::PowerCut | Self::Restore | Self::Promote | Self::Storm(_) | Self::Stuck(_) => (Where::Server, None),
             // Its server ends and starts.
             Self::Disk { error: DiskError::Truncate, .. } => (Where::Server, None),
-            Self::KillPostgres | Self::PausePostgres | Self::TerminateBackends | Self::Disk { .. } => {
-                (Where::Database, None)
-            }
+            Self::KillPostgres
+            | Self::PausePostgres
+            | Self::TerminateBackends
+            | Self::PowerCutPostgres
+            | Self::Disk { .. } => (Where::Database, None),
             Self::Cut(link)
             | Self::Reset(link)
             | Self::Blackhole(link)
@@ -137,6 +143,8 @@ impl Fault {
             Self::TerminateBackends => "terminate backends",
             Self::PowerCut => "power cut",
             Self::Restore => "restore of an older copy, bump",
+            Self::Promote => "promotion without the tail, bump",
+            Self::PowerCutPostgres => "power cut of PostgreSQL",
             Self::Disk { error: DiskError::Write(_), .. } => "disk: write fails",
             Self::Disk { error: DiskError::ShortWrite(_), .. } => "disk: short write",
             Self::Disk { error: DiskError::Sync(_), .. } => "disk: sync fails",

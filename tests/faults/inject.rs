@@ -10,7 +10,7 @@ use super::fault::{DiskError, FILES_LEFT, Fault, Link, MEMORY_LEFT_BYTES, THROTT
 use super::plan::Step;
 use super::proxy::{Ending, Mode};
 use super::recorder::Recorder;
-use super::restore;
+use super::restore::{self, Heir};
 use super::server;
 use super::storm;
 use super::stuck;
@@ -61,10 +61,12 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
             start(world, 0, recorder).await;
         }
         Fault::Disk { error, first, count } => return disk_fails(world, error, (first, count), hold, recorder).await,
-        Fault::Restore => {
-            let restored = restore::strike(world, hold, recorder).await;
-            return restored.map_err(|said| recorder.overdue(format!("a restore: {said}"))).is_ok();
+        Fault::Restore | Fault::Promote => {
+            let heir = if step.fault == Fault::Promote { Heir::Standby } else { Heir::Copy };
+            let replaced = restore::strike(world, heir, hold, recorder).await;
+            return replaced.map_err(|said| recorder.overdue(format!("{}: {said}", step.fault.name()))).is_ok();
         }
+        Fault::PowerCutPostgres => cut_power_of_postgres(world, hold, recorder).await,
         Fault::KillPostgres | Fault::PausePostgres | Fault::TerminateBackends => on_postgres(world, step).await,
         Fault::Cut(link) => world.link(link).end(Ending::Fin),
         Fault::Reset(link) => world.link(link).end(Ending::Reset),
@@ -169,6 +171,23 @@ async fn on_postgres(world: &mut World, step: &Step) {
         _ => postgres.terminate_backends(&name),
     });
     done.await.expect("PostgreSQL is struck");
+    world.postgres_is_down = false;
+}
+
+/// PostgreSQL is killed, and has what it synced when it starts again.
+async fn cut_power_of_postgres(world: &mut World, hold: Duration, recorder: &Recorder) {
+    let Some(postgres) = world.postgres.clone() else { return };
+    world.postgres_is_down = true;
+    let done = tokio::task::spawn_blocking(move || {
+        let lost = postgres.cut_power();
+        std::thread::sleep(hold);
+        postgres.start_again();
+        lost
+    });
+    match done.await.expect("PostgreSQL is struck") {
+        Ok(files) if files > 0 => {}
+        other => recorder.overdue(format!("the power cut of PostgreSQL was none: {other:?}")),
+    }
     world.postgres_is_down = false;
 }
 

@@ -29,10 +29,12 @@ mod disk_error;
 mod fault;
 mod inject;
 mod plan;
+mod players;
 #[path = "../it/harness/postgres.rs"]
 #[expect(dead_code, unused_imports, reason = "the integration tests use the rest")]
 mod postgres;
 mod power_cut;
+mod power_of_postgres;
 mod proxy;
 mod readers;
 mod recorder;
@@ -41,9 +43,11 @@ mod run;
 mod schedule;
 mod server;
 mod settings;
+mod standby;
 mod storm;
 mod stuck;
 mod summary;
+mod tenant;
 mod watchers;
 mod world;
 mod writers;

@@ -45,6 +45,10 @@ pub struct Plan {
     pub ring_events: u64,
     /// Whether others use the servers beside the writers.
     pub background: bool,
+    /// Namespaces with writers, readers and watchers of their own, besides the first one.
+    pub tenants: usize,
+    /// Whether others approve, rotate keys, fill quotas, hold leases and import beside the writers.
+    pub players: bool,
     /// Whether every replica begins with an earlier version.
     pub mixed: bool,
     /// Whether timers of connections are so short that faults last longer.
@@ -61,11 +65,19 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+impl Plan {
+    /// Whether a fault is among its steps.
+    pub fn brings(&self, fault: Fault) -> bool {
+        self.steps.iter().any(|step| step.fault == fault)
+    }
+}
+
 /// The plan of a seed. In the `full` form some faults last longer than every timer of a server.
 pub fn plan(seed: u64, full: bool) -> Plan {
     let mut plan = first_part(seed);
     second_part(&mut plan, full);
     third_part(&mut plan);
+    fourth_part(&mut plan);
     plan
 }
 
@@ -106,6 +118,35 @@ fn third_part(plan: &mut Plan) {
     }
 }
 
+const FOURTH_PART: u64 = 0x5eed_0004;
+/// Tenants beside the first namespace at most.
+const TENANTS_MAX: u64 = 2;
+
+fn fourth_part(plan: &mut Plan) {
+    let mut dice = Dice::new(plan.seed ^ FOURTH_PART);
+    let on_postgres = plan.database == Database::Postgres;
+    let after_acknowledged = plan.acknowledged / 4 + dice.below(plan.acknowledged / 4);
+    let hold_ms = dice.between(20, 1_500);
+    let (promotes, loses_power) = (dice.chance(12), dice.chance(20));
+    let tenants = if dice.chance(40) { dice.between(1, TENANTS_MAX) } else { 0 };
+    let players = dice.chance(40);
+    let restores = plan.brings(Fault::Restore);
+    let fault = match (promotes, loses_power) {
+        (true, _) => Some(Fault::Promote),
+        (_, true) => Some(Fault::PowerCutPostgres),
+        _ => None,
+    };
+    if let Some(fault) = fault.filter(|_| on_postgres && !restores) {
+        let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
+        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms });
+    }
+    plan.tenants = usize::try_from(tenants).expect("a small number");
+    // What they are told may be given up.
+    let gives_up = restores || plan.brings(Fault::Promote);
+    plan.background &= !gives_up;
+    plan.players = players && !gives_up;
+}
+
 /// A link of a replica, to its clients or to its database.
 fn some_link(dice: &mut Dice, plan: &Plan) -> Link {
     let replica = dice.below(plan.replicas);
@@ -134,14 +175,18 @@ fn long_fault(dice: &mut Dice, plan: &Plan) -> Fault {
 
 /// What says that two plans are the same (64-bit FNV-1a of all that is in them).
 pub fn fingerprint(plan: &Plan) -> u64 {
-    format!("{plan:?}")
+    // What a plan has none of counts for nothing: plans from before there was any are what they were.
+    let absent = [", tenants: 0", ", players: false"];
+    absent
+        .iter()
+        .fold(format!("{plan:?}"), |text, absent| text.replace(absent, ""))
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// Plans that must not change by accident: a seed that somebody noted would show something else.
 const GOLDEN: [(u64, bool, u64); 3] =
-    [(1, false, 0x482e_ef08_8735_c658), (17, false, 0xe58a_7a03_0ee8_ee79), (4_711, true, 0x066c_dade_bcb4_82ad)];
+    [(1, false, 0x00cc_f697_5862_b45d), (17, false, 0xeea1_a7f5_f914_5c29), (4_711, true, 0x066c_dade_bcb4_82ad)];
 
 /// What a seed no longer plans as it did.
 pub fn changed() -> Vec<String> {
@@ -180,6 +225,8 @@ fn first_part(seed: u64) -> Plan {
         heartbeat_ms: *dice.pick(&[100, 200, 400]),
         ring_events: *dice.pick(&[16, 16, 1_024]),
         background: false,
+        tenants: 0,
+        players: false,
         mixed: false,
         short_timers: false,
         connection_age_ms: dice.chance(25).then(|| dice.between(500, 2_500)),

@@ -15,13 +15,13 @@ pub async fn read(mut dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]
     while !recorder.stopped() {
         let replica = dice.below(callers.len());
         let start = recorder.now();
-        match callers[replica].get_set().await {
-            Ok((said, degraded)) => {
+        match callers[replica].get_marked_set().await {
+            Ok((said, marks)) => {
                 for (policy, (version, _)) in &said.pointers {
                     recorder.believe(policy, *version);
                 }
                 let (cursor, pointers) = (said.cursor, said.pointers);
-                recorder.read(Read { replica, start, end: recorder.now(), cursor, pointers, degraded });
+                recorder.read(Read { replica, start, end: recorder.now(), cursor, pointers, marks });
             }
             Err(error) => recorder.note(|history| history.failed_reads.push(error.reason)),
         }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::calls::NAMESPACE;
 use super::check::live::{silences, undisturbed};
 use super::check::record::{Cursor, History, Holder, Operation, Read, Stream, Trouble, Where};
 
@@ -15,17 +16,29 @@ pub struct Known {
     pub published: bool,
 }
 
-/// What is shared by all players of a schedule.
+/// What all namespaces of a schedule share: its time, its faults, and its end.
 #[derive(Debug)]
-pub struct Recorder {
+struct Schedule {
     began: Instant,
-    history: Mutex<History>,
-    /// Writes that were acknowledged.
-    acknowledged: AtomicUsize,
     /// Writers and readers stop.
     stopped: AtomicBool,
     /// Watchers stop: everything came to rest.
     rested: AtomicBool,
+    /// The faults in force and those that were, in the order in which they began.
+    troubles: Mutex<Vec<Trouble>>,
+}
+
+/// What is shared by all players of a namespace.
+#[derive(Debug)]
+pub struct Recorder {
+    /// Its namespace: namespaces/{namespace}
+    pub namespace: String,
+    schedule: Arc<Schedule>,
+    /// Those of the other namespaces, known to the one of the first.
+    others: OnceLock<Vec<Arc<Recorder>>>,
+    history: Mutex<History>,
+    /// Writes that were acknowledged.
+    acknowledged: AtomicUsize,
     /// What writers know of each other's versions, by policy.
     versions: Mutex<BTreeMap<String, Vec<Known>>>,
     /// What they believe to be active. It may be old: that is what compare-and-set is for.
@@ -37,8 +50,6 @@ pub struct Recorder {
     /// What each following watcher holds now, and how many messages came to it.
     holders: Mutex<BTreeMap<usize, Holder>>,
     heard: Mutex<BTreeMap<usize, u64>>,
-    /// The faults in force and those that were, in the order in which they began.
-    troubles: Mutex<Vec<Trouble>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -46,26 +57,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorder {
+    /// The recorder of the first namespace of a schedule that begins now.
     pub fn new() -> Self {
-        Self {
+        let schedule = Schedule {
             began: Instant::now(),
-            history: Mutex::default(),
-            acknowledged: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
             rested: AtomicBool::new(false),
+            troubles: Mutex::default(),
+        };
+        Self::of(Arc::new(schedule), NAMESPACE.to_owned())
+    }
+
+    /// A recorder of another namespace of the same schedule.
+    pub fn of_another_namespace(&self, namespace: String) -> Self {
+        Self::of(Arc::clone(&self.schedule), namespace)
+    }
+
+    fn of(schedule: Arc<Schedule>, namespace: String) -> Self {
+        Self {
+            namespace,
+            schedule,
+            others: OnceLock::new(),
+            history: Mutex::default(),
+            acknowledged: AtomicUsize::new(0),
             versions: Mutex::default(),
             believed: Mutex::default(),
             newest: Mutex::default(),
             first_of_epoch: Mutex::default(),
             holders: Mutex::default(),
             heard: Mutex::default(),
-            troubles: Mutex::default(),
         }
+    }
+
+    /// Makes the recorders of the other namespaces known; the first call counts.
+    pub fn knows(&self, others: Vec<Arc<Recorder>>) {
+        let _ = self.others.set(others);
+    }
+
+    /// The recorders of the other namespaces.
+    pub fn others(&self) -> &[Arc<Recorder>] {
+        self.others.get().map_or(&[], Vec::as_slice)
     }
 
     /// Since the schedule began.
     pub fn now(&self) -> Duration {
-        self.began.elapsed()
+        self.schedule.began.elapsed()
     }
 
     /// Changes the history.
@@ -94,7 +130,7 @@ impl Recorder {
     pub fn finish(&self) -> History {
         let mut history = std::mem::take(&mut *lock(&self.history));
         history.holders = lock(&self.holders).values().cloned().collect();
-        history.troubles = lock(&self.troubles).clone();
+        history.troubles = lock(&self.schedule.troubles).clone();
         history
     }
 
@@ -107,19 +143,19 @@ impl Recorder {
     }
 
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+        self.schedule.stopped.store(true, Ordering::Relaxed);
     }
 
     pub fn stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.schedule.stopped.load(Ordering::Relaxed)
     }
 
     pub fn rest(&self) {
-        self.rested.store(true, Ordering::Relaxed);
+        self.schedule.rested.store(true, Ordering::Relaxed);
     }
 
     pub fn rested(&self) -> bool {
-        self.rested.load(Ordering::Relaxed)
+        self.schedule.rested.load(Ordering::Relaxed)
     }
 
     /// Somebody was told of a place.
@@ -164,7 +200,7 @@ impl Recorder {
 
     /// A fault begins; it is in force until it is ended by the number that is answered.
     pub fn begin_trouble(&self, place: Where, replica: Option<usize>) -> usize {
-        let mut troubles = lock(&self.troubles);
+        let mut troubles = lock(&self.schedule.troubles);
         troubles.push(Trouble { from: self.now(), until: Duration::MAX, place, replica });
         troubles.len() - 1
     }
@@ -172,19 +208,25 @@ impl Recorder {
     /// It ends now, or so much after it began, whichever is later.
     pub fn end_trouble(&self, number: usize, lasts: Duration) {
         let now = self.now();
-        let trouble = &mut lock(&self.troubles)[number];
+        let trouble = &mut lock(&self.schedule.troubles)[number];
         trouble.until = now.max(trouble.from + lasts);
     }
 
     /// The harness itself did not run for so long.
     pub fn starved(&self, from: Duration) {
         let until = self.now();
-        lock(&self.troubles).push(Trouble { from, until, place: Where::Harness, replica: None });
+        lock(&self.schedule.troubles).push(Trouble { from, until, place: Where::Harness, replica: None });
+    }
+
+    /// A server waited for a processor.
+    pub fn waited(&self, from: Duration, replica: usize) {
+        let until = self.now();
+        lock(&self.schedule.troubles).push(Trouble { from, until, place: Where::Processor, replica: Some(replica) });
     }
 
     /// For how long a stream has been silent that heard something at `since`, as far as nothing excuses it.
     pub fn silent_for(&self, replica: usize, since: Duration, begun: bool) -> Duration {
-        undisturbed(&lock(&self.troubles), (since, self.now()), replica, |place| !begun || silences(place))
+        undisturbed(&lock(&self.schedule.troubles), (since, self.now()), replica, |place| !begun || silences(place))
     }
 
     /// A message came to a following watcher.

@@ -1,16 +1,17 @@
-//! An older copy in the database's place, as an operator puts it there, and the bump of the epoch that accepts the loss
-//! (G1b).
+//! An older copy in the database's place, as an operator puts it there, or a standby that lacks the tail, promoted; and the
+//! bump of the epoch that accepts the loss (G1b).
 //!
 //! Before the copy takes its place, clients are cut off and the log is read once more: everything that anybody was told is
 //! in it, so that the validators know what was given up.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::calls::Caller;
+use super::calls::{Caller, NAMESPACE};
 use super::check::record::{Branch, Event};
 use super::fault::Link;
 use super::proxy::{Ending, Mode};
@@ -22,18 +23,35 @@ const TAIL_WRITES: usize = 8;
 const TAIL_MAX: Duration = Duration::from_secs(4);
 /// How long reading the log and raising the epoch may take.
 const STEP_MAX: Duration = Duration::from_secs(20);
+/// How long a standby follows the writers before it is cut off.
+const STREAMS_FOR: Duration = Duration::from_millis(300);
 /// Between two looks at the log that must be the same: what had begun has ended.
 const LOG_REST: Duration = Duration::from_millis(300);
+
+/// What takes the database's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heir {
+    /// A copy of its files.
+    Copy,
+    /// A standby of PostgreSQL that streamed until it was cut off.
+    Standby,
+}
 
 /// Strikes. Answers whether anything was lost.
 ///
 /// # Errors
 /// What did not go as an operator would have it.
-pub async fn strike(world: &mut World, hold: Duration, recorder: &Recorder) -> Result<bool, String> {
+pub async fn strike(world: &mut World, heir: Heir, hold: Duration, recorder: &Recorder) -> Result<bool, String> {
     (0..world.servers.len()).for_each(|replica| world.open_database_link(replica));
-    let kept = copy(world).await?;
-    let copied = recorder.now();
-    resume(world).await?;
+    let (kept, copied) = match heir {
+        Heir::Copy => {
+            let kept = copy(world).await?;
+            let copied = recorder.now();
+            resume(world).await?;
+            (kept, copied)
+        }
+        Heir::Standby => (Vec::new(), stream(world, recorder).await?),
+    };
     let (wanted, deadline) = (recorder.acknowledged() + TAIL_WRITES, Instant::now() + TAIL_MAX);
     while recorder.acknowledged() < wanted && Instant::now() < deadline {
         sleep(Duration::from_millis(5)).await;
@@ -43,15 +61,47 @@ pub async fn strike(world: &mut World, hold: Duration, recorder: &Recorder) -> R
         link.set(Mode::Isolated);
         link.end(Ending::Reset);
     }
-    let log = read_log(world).await?;
-    put_back(world, &kept).await?;
+    let mut logs = vec![read_log(world, NAMESPACE).await?];
+    for other in recorder.others() {
+        logs.push(read_log(world, &other.namespace).await?);
+    }
+    match heir {
+        Heir::Copy => put_back(world, &kept).await?,
+        Heir::Standby => promote(world).await?,
+    }
     let replaced = recorder.now();
     (0..world.servers.len()).for_each(|replica| world.link(Link::Clients(replica)).set(Mode::Open));
     sleep(hold).await;
     let raised_logs = raise(world).await?;
     let raised = recorder.now();
-    recorder.note(|history| history.branches.push(Branch { log, copied, replaced, raised }));
+    let recorders = std::iter::once(recorder).chain(recorder.others().iter().map(AsRef::as_ref));
+    for (recorder, log) in recorders.zip(logs) {
+        recorder.note(|history| history.branches.push(Branch { log, copied, replaced, raised }));
+    }
     Ok(raised_logs > 0)
+}
+
+/// Has a standby stream, and cuts it off. Answers a moment whose writes it has.
+async fn stream(world: &World, recorder: &Recorder) -> Result<Duration, String> {
+    let postgres = world.postgres.clone().ok_or("there is no standby of SQLite")?;
+    let began = tokio::task::spawn_blocking({
+        let postgres = Arc::clone(&postgres);
+        move || postgres.start_standby()
+    });
+    began.await.map_err(|error| error.to_string())??;
+    sleep(STREAMS_FOR).await;
+    let copied = recorder.now();
+    tokio::task::spawn_blocking(move || postgres.cut_standby_off()).await.map_err(|error| error.to_string())??;
+    Ok(copied)
+}
+
+/// Kills PostgreSQL, and promotes the standby in its place.
+async fn promote(world: &mut World) -> Result<(), String> {
+    let postgres = world.postgres.clone().ok_or("there is no standby of SQLite")?;
+    world.postgres_is_down = true;
+    tokio::task::spawn_blocking(move || postgres.promote_standby()).await.map_err(|error| error.to_string())??;
+    world.postgres_is_down = false;
+    Ok(())
 }
 
 /// Stops what writes, and copies the database.
@@ -116,10 +166,10 @@ async fn resume(world: &mut World) -> Result<(), String> {
 }
 
 /// The log, when nothing is added to it any more.
-async fn read_log(world: &World) -> Result<Vec<Event>, String> {
+async fn read_log(world: &World, namespace: &str) -> Result<Vec<Event>, String> {
     let token = world.servers[0].token().map_err(|error| error.to_string())?;
     // Not by the wires: clients are cut off.
-    let caller = Caller::new(world.servers[0].grpc, &token);
+    let caller = Caller::new(world.servers[0].grpc, &token).of(namespace);
     let deadline = Instant::now() + STEP_MAX;
     let mut before: Option<Vec<Event>> = None;
     loop {

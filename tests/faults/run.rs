@@ -2,40 +2,45 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use policyhub::api::pb;
+use policyhub::client::signing::KeySet;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::background::{self, Background};
-use super::calls::{Caller, TRY_MAX};
-use super::check::record::{Event, Fate, History, Operation, Replica};
+use super::calls::{Caller, tried};
+use super::check::record::{BACKGROUND, History};
 use super::database::Postgres;
 use super::dice::Dice;
 use super::inject;
 use super::plan::Plan;
-use super::readers;
+use super::players::{Players, check_offline};
 use super::recorder::Recorder;
-use super::watchers::Watcher;
+use super::server::waited_for_processor;
+use super::tenant::{Tenant, leave, smaller};
 use super::world::World;
-use super::writers::{Write, Writer};
 
 /// How long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
 const STALL_MAX: Duration = Duration::from_secs(6);
-/// How long after the last fault writers may take to end their work, and everything to come to rest.
+/// How long after the last fault one write may take after the other, and everything to come to rest.
 const WORK_MAX: Duration = Duration::from_secs(40);
-const REST_MAX: Duration = Duration::from_secs(25);
+pub const REST_MAX: Duration = Duration::from_secs(25);
 /// How often the harness looks whether it runs, and how late it may be.
 const STARVATION_LOOK: Duration = Duration::from_millis(100);
 const STARVED_AFTER: Duration = Duration::from_millis(400);
-/// Messages that come to every watcher when all is over: one may have been on its way, the next one is a sign of life.
-const SIGNS_OF_LIFE: u64 = 2;
-/// How long a player may take to notice that it is over.
-const LEAVE_MAX: Duration = Duration::from_secs(12);
+/// What players of other namespaces, and of the rest of the workload, throw is set apart: the first namespace's stays as it was.
+const TENANTS: u64 = 0x5eed_1000;
+const PLAYERS: u64 = 0x5eed_2000;
+/// Numbers of writers of one namespace: more than it has.
+const WRITERS_APART: usize = 100;
 
 /// What a schedule brought.
 pub struct Ran {
-    pub history: History,
+    /// By namespace, the first one's first.
+    pub histories: Vec<(String, History)>,
     /// The names of the faults that struck.
     pub struck: Vec<&'static str>,
     /// Faults that found nothing to strike.
@@ -66,32 +71,25 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
         (0..plan.replicas).map(|replica| Caller::new(world.address(replica), &token)).collect();
     let keys = callers[0].keys().await.map_err(|error| format!("no keys: {error}"))?;
     let recorder = Arc::new(Recorder::new());
-    let mut dice = Dice::new(!plan.seed);
-
     let mut clock = JoinSet::new();
-    clock.spawn(starvation(Arc::clone(&recorder)));
-    let mut watchers = JoinSet::new();
-    for (number, wanted) in plan.watchers.iter().cloned().enumerate() {
-        let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
-        let heartbeat = Duration::from_millis(plan.heartbeat_ms);
-        watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys: keys.clone(), heartbeat }.run());
-    }
-    let mut readers = JoinSet::new();
-    for _ in 0..plan.readers {
-        readers.spawn(readers::read(dice.fork(), Arc::clone(&recorder), Arc::clone(&callers)));
-    }
-    let mut writers = JoinSet::new();
-    let shared = Arc::new(plan.clone());
-    for number in 0..plan.writers {
-        let (plan, recorder, callers) = (Arc::clone(&shared), Arc::clone(&recorder), Arc::clone(&callers));
-        writers.spawn(Writer { number, dice: dice.fork(), plan, recorder, callers }.run());
-    }
+    let processes = world.servers.iter().map(|server| Arc::clone(&server.process)).collect();
+    clock.spawn(starvation(Arc::clone(&recorder), processes));
 
+    let (first, dice) = (Arc::clone(&recorder), Dice::new(!plan.seed));
+    let mut tenants = vec![Tenant::begin(Arc::new(plan.clone()), first, Arc::clone(&callers), &keys, dice, 0)];
     let mut background = JoinSet::new();
     if plan.background {
-        let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
-        background.spawn(Background::new(dice, recorder, callers, background::guests(world)?).run());
+        let (dice, guests) = (tenants[0].dice.fork(), background::callers_of(world, background::GUEST)?);
+        background.spawn(Background::new(dice, Arc::clone(&recorder), Arc::clone(&callers), guests).run());
     }
+    further_tenants(plan, &keys, &mut tenants).await?;
+    let players = match plan.players {
+        true => {
+            let dice = Dice::new(!plan.seed ^ PLAYERS);
+            Some(Players::begin(world, dice, Arc::clone(&recorder), Arc::clone(&callers)).await?)
+        }
+        false => None,
+    };
     let (mut struck, mut missed, mut stalls) = (Vec::new(), Vec::new(), 0);
     for step in &plan.steps {
         stalls += usize::from(!acknowledged(&recorder, step.after_acknowledged, STALL_MAX).await);
@@ -103,131 +101,96 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     }
     if !acknowledged(&recorder, plan.acknowledged, WORK_MAX).await {
         let count = recorder.acknowledged();
-        recorder.overdue(format!("{count} of {} writes were acknowledged {WORK_MAX:?} later", plan.acknowledged));
+        recorder
+            .overdue(format!("{count} of {} writes were acknowledged, and none for {WORK_MAX:?}", plan.acknowledged));
     }
     recorder.stop();
-    let unknown = leave(&mut writers, &recorder, "writers").await.into_iter().flatten().collect();
-    leave(&mut readers, &recorder, "readers").await;
-    resolve(unknown, &recorder, &callers, &mut dice).await;
-
+    for tenant in &mut tenants {
+        tenant.end_work().await;
+    }
     let background = leave(&mut background, &recorder, "background players").await;
-    let replicas = rest(plan, &recorder, &callers).await;
+    let mut desk = None;
+    if let Some((mut playing, of)) = players.map(Players::leaving) {
+        leave(&mut playing, &recorder, "players").await;
+        desk = Some(of);
+    }
+    for tenant in &mut tenants {
+        tenant.rest().await;
+    }
     for player in background {
         player.look().await;
     }
+    if let Some(desk) = &desk {
+        desk.look().await;
+    }
     recorder.rest();
-    leave(&mut watchers, &recorder, "watchers").await;
-    let log = read_log(&callers).await?;
-    let mut history = recorder.finish();
-    (history.log, history.replicas) = (log, replicas);
-    Ok(Ran { history, struck, missed, stalls })
+    if let Some(desk) = &desk {
+        check_offline(desk).await;
+    }
+    let mut histories = Vec::new();
+    for tenant in tenants {
+        let namespace = tenant.recorder.namespace.clone();
+        histories.push((namespace, tenant.finish().await?));
+    }
+    Ok(Ran { histories, struck, missed, stalls })
 }
 
-/// Notes when the harness itself does not run: nothing that is late then says anything about a server.
-async fn starvation(recorder: Arc<Recorder>) {
+/// Makes the namespaces of a plan besides the first, and lets their players begin.
+async fn further_tenants(plan: &Plan, keys: &KeySet, tenants: &mut Vec<Tenant>) -> Result<(), String> {
+    let mut recorders = Vec::new();
+    for number in 1..=plan.tenants {
+        let (recorder, callers) = (&tenants[0].recorder, &tenants[0].callers);
+        let namespace_id = format!("team-{number}");
+        let namespace = format!("namespaces/{namespace_id}");
+        let request_id = format!("{BACKGROUND}{namespace_id}");
+        let request = pb::CreateNamespaceRequest { namespace_id, request_id, ..Default::default() };
+        let made = tried(callers[0].admin.clone().create_namespace(request)).await;
+        made.map_err(|error| format!("no {namespace}: {error}"))?;
+        let callers = callers.iter().map(|caller| caller.of(&namespace)).collect();
+        let recorder = Arc::new(recorder.of_another_namespace(namespace));
+        recorders.push(Arc::clone(&recorder));
+        let dice = Dice::new(!plan.seed ^ TENANTS ^ number as u64);
+        let first = number * WRITERS_APART;
+        tenants.push(Tenant::begin(Arc::new(smaller(plan)), recorder, callers, keys, dice, first));
+    }
+    tenants[0].recorder.knows(recorders);
+    Ok(())
+}
+
+/// Notes when the harness itself does not run, or the threads of a server wait for a processor all the time: nothing that is
+/// late then says anything about a server.
+async fn starvation(recorder: Arc<Recorder>, processes: Vec<Arc<AtomicU32>>) {
+    let waited = |process: &Arc<AtomicU32>| waited_for_processor(process.load(Ordering::Relaxed));
+    let mut before: Vec<_> = processes.iter().map(waited).collect();
     loop {
         let from = recorder.now();
         sleep(STARVATION_LOOK).await;
+        let now: Vec<_> = processes.iter().map(waited).collect();
+        for (replica, (before, now)) in before.iter().zip(&now).enumerate() {
+            let waited = now.zip(*before).map(|(now, before)| now.saturating_sub(before));
+            if waited.is_some_and(|waited| waited >= recorder.now() - from) {
+                recorder.waited(from, replica);
+            }
+        }
+        before = now;
         if recorder.now() - from > STARVATION_LOOK + STARVED_AFTER {
             recorder.starved(from);
         }
     }
 }
 
-/// The whole log. A connection that ends of age may take a call with it.
-async fn read_log(callers: &[Caller]) -> Result<Vec<Event>, String> {
-    let deadline = Instant::now() + REST_MAX;
-    loop {
-        match callers[0].log().await {
-            Ok(log) => return Ok(log),
-            Err(error) if Instant::now() > deadline => return Err(format!("the log can't be read: {error}")),
-            Err(_) => sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Waits for writes to be acknowledged, at most so long.
+/// Waits for writes to be acknowledged, at most so long for one after the other: a slow machine is no fault.
 async fn acknowledged(recorder: &Recorder, count: usize, at_most: Duration) -> bool {
-    let deadline = Instant::now() + at_most;
-    while recorder.acknowledged() < count {
+    let (mut deadline, mut before) = (Instant::now() + at_most, recorder.acknowledged());
+    while before < count {
+        let now = recorder.acknowledged();
+        if now > before {
+            (deadline, before) = (Instant::now() + at_most, now);
+        }
         if Instant::now() > deadline {
             return false;
         }
         sleep(Duration::from_millis(2)).await;
     }
     true
-}
-
-/// Waits for players to leave.
-async fn leave<T: 'static>(players: &mut JoinSet<T>, recorder: &Recorder, who: &str) -> Vec<T> {
-    let mut left = Vec::new();
-    let all = async {
-        while let Some(player) = players.join_next().await {
-            left.push(player.expect("a player"));
-        }
-    };
-    if timeout(LEAVE_MAX, all).await.is_err() {
-        recorder.overdue(format!("{} {who} did not leave in {LEAVE_MAX:?}", players.len()));
-    }
-    left
-}
-
-/// Asks once more, under the old request ids, what became of most of the writes whose fate is unknown; the rest stays so.
-async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers: &[Caller], dice: &mut Dice) {
-    for (write, mut operation) in unknown {
-        if dice.chance(70) {
-            let deadline = Instant::now() + REST_MAX;
-            while operation.fate() == Fate::Unknown && Instant::now() < deadline {
-                let replica = dice.below(callers.len());
-                let tried = write.attempt(recorder, replica, &callers[replica], TRY_MAX).await;
-                let refused = matches!(&tried.outcome, super::check::record::Outcome::Refused(reason)
-                    if !super::writers::may_work_later(reason));
-                operation.tries.push(tried);
-                if refused {
-                    break;
-                }
-                sleep(Duration::from_millis(20)).await;
-            }
-        }
-        recorder.operation(operation);
-    }
-}
-
-/// Waits until all replicas say the same, twice, and every following watcher is there. Answers what they say.
-async fn rest(plan: &Plan, recorder: &Recorder, callers: &[Caller]) -> Vec<Replica> {
-    let deadline = Instant::now() + REST_MAX;
-    let following = plan.watchers.iter().filter(|watcher| !watcher.probe).count();
-    let mut before: Option<Replica> = None;
-    let mut heard = None;
-    loop {
-        let (mut said, mut errors) = (Vec::new(), Vec::new());
-        for caller in callers {
-            match caller.get_set().await {
-                Ok((replica, false)) => said.push(replica),
-                Ok((_, true)) => errors.push("degraded".to_owned()),
-                Err(error) => errors.push(error.to_string()),
-            }
-        }
-        let first = said.first().cloned();
-        let same = said.len() == callers.len() && said.iter().all(|each| Some(each) == first.as_ref());
-        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor));
-        if same && level == following && before == first {
-            // At the head, a stream that is dead looks like one that has nothing to say.
-            let at_rest = heard.get_or_insert_with(|| recorder.heard());
-            let lives = |(watcher, count): (&usize, &u64)| at_rest.get(watcher).unwrap_or(&0) + SIGNS_OF_LIFE <= *count;
-            if recorder.heard().iter().filter(|entry| lives(*entry)).count() == following {
-                return said;
-            }
-        }
-        if Instant::now() > deadline {
-            recorder.overdue(format!(
-                "not at rest {REST_MAX:?} after the last write: {level} of {following} watchers are level, replicas say \
-                 {:?}, errors {errors:?}",
-                said.iter().map(|replica| replica.cursor).collect::<Vec<_>>()
-            ));
-            return said;
-        }
-        before = first;
-        sleep(Duration::from_millis(100)).await;
-    }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::check::record::{History, Outcome, StreamEnd};
+use super::check::record::{Event, History, Outcome, StreamEnd, Where};
 use super::check::{Findings, VALIDATORS, live};
 use super::database::Postgres;
 use super::fault::{Database, Fault};
@@ -92,13 +92,17 @@ fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summar
         Ok(ran) => {
             line += &format!(": {}", ran.struck.join(", "));
             count(plan, &ran, summary);
-            order = ran.history.log.iter().map(|event| event.request_id.clone()).collect();
-            for (name, validator) in VALIDATORS {
-                let mut findings = Findings::default();
-                validator(&ran.history, &mut findings);
-                summary.add("checks", name, findings.checks);
-                if !findings.violations.is_empty() {
-                    violations.push(((*name).to_owned(), findings.violations));
+            let own = |event: &Event| event.request_id.clone();
+            order = ran.histories.first().map(|(_, first)| first.log.iter().map(own).collect()).unwrap_or_default();
+            for (namespace, history) in &ran.histories {
+                for (name, validator) in VALIDATORS {
+                    let mut findings = Findings::default();
+                    validator(history, &mut findings);
+                    summary.add("checks", name, findings.checks);
+                    if !findings.violations.is_empty() {
+                        let said = findings.violations.into_iter().map(|said| format!("{namespace}: {said}"));
+                        violations.push(((*name).to_owned(), said.collect()));
+                    }
                 }
             }
         }
@@ -108,7 +112,6 @@ fn judge(plan: &Plan, ran: Result<Ran, String>, took: Duration, summary: &Summar
 
 /// Adds what was done to the summary.
 fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
-    let History { operations, reads, failed_reads, streams, .. } = &ran.history;
     let database = if plan.database == Database::Sqlite { "SQLite" } else { "PostgreSQL" };
     summary.add("schedules", database, 1);
     if plan.replicas > 1 {
@@ -126,9 +129,25 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
     if plan.connection_age_ms.is_some() {
         summary.add("schedules", "connections end of age", 1);
     }
+    if plan.tenants > 0 {
+        summary.add("schedules", "several namespaces", 1);
+    }
+    if plan.players {
+        summary.add("schedules", "approvals, keys, quotas, leases and imports beside", 1);
+    }
     ran.struck.iter().for_each(|fault| summary.add("faults", fault, 1));
     summary.add("schedule details", "faults that found nothing to strike", ran.missed.len() as u64);
     summary.add("schedule details", "faults that waited for the writers in vain", ran.stalls as u64);
+    let troubles = ran.histories.first().map(|(_, first)| first.troubles.as_slice()).unwrap_or_default();
+    let waits = troubles.iter().filter(|trouble| trouble.place == Where::Processor);
+    let waited: Duration = waits.map(|trouble| trouble.until.saturating_sub(trouble.from)).sum();
+    summary.add("schedule details", "seconds in which a server waited for a processor", waited.as_secs());
+    ran.histories.iter().for_each(|(_, history)| count_history(history, summary));
+}
+
+/// Adds what was done in one namespace.
+fn count_history(history: &History, summary: &Summary) {
+    let History { operations, reads, failed_reads, streams, .. } = history;
     for each in operations.iter().flat_map(|operation| &operation.tries) {
         let outcome = match &each.outcome {
             Outcome::Acknowledged(_) => "writes acknowledged",
@@ -138,12 +157,13 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
         summary.add("calls", outcome, 1);
     }
     summary.add("calls", "reads answered", reads.len() as u64);
-    summary.add("calls", "reads marked degraded", reads.iter().filter(|read| read.degraded).count() as u64);
+    summary.add("calls", "reads marked degraded", reads.iter().filter(|read| read.marks.degraded).count() as u64);
+    summary.add("calls", "reads marked in doubt", reads.iter().filter(|read| read.marks.in_doubt).count() as u64);
     summary.add("calls", "reads refused or lost", failed_reads.len() as u64);
-    if let Some(growth) = ran.history.stuck_growth_bytes {
+    if let Some(growth) = history.stuck_growth_bytes {
         summary.add("schedule details", "MiB that servers grew by stuck readers", growth / (1024 * 1024));
     }
-    for (_, _, took) in live::deliveries(&ran.history) {
+    for (_, _, took) in live::deliveries(history) {
         let within = match took.as_millis() {
             0..1_000 => "activations delivered within 1 s",
             1_000..2_500 => "activations delivered within 2.5 s",
@@ -162,8 +182,11 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
 
 /// Names everything that a plan must bring, so that what never came is seen.
 pub fn expect(plan: &Plan, summary: &Summary) {
+    if plan.background || plan.players {
+        summary.plan("checks", "promises: what players were told");
+    }
     if plan.background {
-        summary.plan("checks", "promises: runs, reports, tenants, roles");
+        summary.plan("checks", "roles: taken away in time");
     }
     for step in &plan.steps {
         summary.plan("faults", step.fault.name());
@@ -173,7 +196,7 @@ pub fn expect(plan: &Plan, summary: &Summary) {
             .steps
             .iter()
             .any(|step| matches!(step.fault, Fault::DrainServer(_) | Fault::Upgrade(_) | Fault::Stuck(_)));
-        let always = !name.contains("ends in order") && !name.contains("promises");
+        let always = !["ends in order", "promises", "roles"].iter().any(|part| name.contains(part));
         if always || name.contains("ends in order") && drained {
             summary.plan("checks", name);
         }

@@ -6,7 +6,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// After this long a server that was started is not coming.
@@ -14,13 +15,17 @@ const START_MAX: Duration = Duration::from_secs(30);
 /// Ports for servers that come back to them: below those the kernel gives to whoever asks for any.
 const PORTS: std::ops::Range<u16> = 15_000..30_000;
 
+/// Between the first ports of two runs whose process ids follow each other.
+const PORTS_APART: u32 = 997;
+
 /// A port that is free, and that no connection is given by chance while its server is away.
 pub fn steady_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
-    let first = u16::try_from(std::process::id() % u32::from(span)).expect("below a port");
+    // Far from where another run begins that was started a moment ago.
+    let first = u16::try_from(std::process::id().wrapping_mul(PORTS_APART) % u32::from(span)).expect("below a port");
     for _ in 0..span {
-        let port = PORTS.start + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        let port = PORTS.start + first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -40,6 +45,15 @@ pub fn send(signal: &str, process: u32) {
     let _ = kill.status();
 }
 
+/// How long the threads of a process have waited for a processor in all, as Linux counts it; none when it is gone.
+pub fn waited_for_processor(process: u32) -> Option<Duration> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
+    // Fields: time on a processor, time waiting for one, both in nanoseconds, and how often.
+    let waited = threads.filter_map(|thread| fs::read_to_string(thread.path().join("schedstat")).ok());
+    let nanoseconds = waited.filter_map(|text| text.split_whitespace().nth(1)?.parse::<u64>().ok());
+    Some(Duration::from_nanos(nanoseconds.sum()))
+}
+
 /// A server.
 #[derive(Debug)]
 pub struct Server {
@@ -51,6 +65,8 @@ pub struct Server {
     child: Option<Child>,
     log: PathBuf,
     binary: OsString,
+    /// The id of its process, or of the last one; 0 before the first.
+    pub process: Arc<AtomicU32>,
 }
 
 impl Server {
@@ -60,7 +76,8 @@ impl Server {
         let address = || SocketAddr::from(([127, 0, 0, 1], steady_port()));
         let (grpc, http) = (address(), address());
         let log = directory.join("server.log");
-        Self { grpc, http, directory: directory.to_owned(), arguments, environment, child: None, log, binary: binary() }
+        let (directory, process) = (directory.to_owned(), Arc::default());
+        Self { grpc, http, directory, arguments, environment, child: None, log, binary: binary(), process }
     }
 
     /// Its next start is of this binary.
@@ -92,7 +109,9 @@ impl Server {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command.envs(environment);
-        self.child = Some(command.spawn().map_err(failed)?);
+        let child = command.spawn().map_err(failed)?;
+        self.process.store(child.id(), Ordering::Relaxed);
+        self.child = Some(child);
         let deadline = Instant::now() + START_MAX;
         loop {
             let said = fs::read(&self.log).map_err(failed)?;

@@ -10,7 +10,7 @@ use policyhub::client::signing::KeySet;
 use policyhub::client::{ActiveSet, ActiveSetOptions, ClientError};
 use tokio::time::{sleep, timeout};
 
-use super::calls::{Caller, NAMESPACE, cursor, pointers, policy_of};
+use super::calls::{Caller, cursor, pointers, policy_of};
 use super::check::live::SILENCE_SLACK;
 use super::check::record::{Cursor, Holder, Pointers, Stream, StreamEnd, What};
 use super::dice::Dice;
@@ -69,7 +69,8 @@ impl Watcher {
     }
 
     fn empty(&self) -> ActiveSet {
-        let namespace = NamespaceId::parse("namespace", "default").expect("an id");
+        let id = self.callers[0].namespace.trim_start_matches("namespaces/");
+        let namespace = NamespaceId::parse("namespace", id).expect("an id");
         let policies = self.wanted.filter.iter().map(|id| PolicyId::parse("policy", id).expect("an id")).collect();
         let options = ActiveSetOptions { policies, latest: self.wanted.latest, ..ActiveSetOptions::default() };
         ActiveSet::new(namespace, self.keys.clone(), options)
@@ -114,7 +115,7 @@ impl Watcher {
         let (replica, latest, resume) = (stream.replica, stream.latest, stream.resume);
         let mode = if latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
         let request = pb::WatchActiveRequest {
-            parent: NAMESPACE.to_owned(),
+            parent: self.callers[replica].namespace.clone(),
             policies: stream.filter.iter().cloned().collect(),
             resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision, ..Default::default() }),
             mode: mode.into(),
@@ -145,6 +146,9 @@ impl Watcher {
                 }
                 None => return,
             };
+            if !self.knows_keys(stream.replica, set, &message).await {
+                return;
+            }
             let refusal = set.apply(&message, now_seconds()).err();
             if let Some(what) = what(&message, &mut parts) {
                 stream.messages.push(what);
@@ -160,6 +164,18 @@ impl Watcher {
                 sleep(stream.pace).await;
             }
         }
+    }
+
+    /// Learns the keys when a message names one that is not known, as the SDK does: it asks once, the server that the stream
+    /// is from. Answers false when that server could not be asked: the message is neither taken nor refused.
+    async fn knows_keys(&mut self, replica: usize, set: &mut ActiveSet, message: &pb::WatchActiveResponse) -> bool {
+        if !set.names_untrusted_key(message) {
+            return true;
+        }
+        let Ok(keys) = self.callers[replica].keys().await else { return false };
+        set.trust(keys.clone());
+        self.keys = keys;
+        true
     }
 
     /// What comes of an answer of a stream; nothing when the stream is silent for longer than it may be, as the validator

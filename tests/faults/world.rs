@@ -23,6 +23,9 @@ pub const END_MAX_MS: u64 = DRAIN_MAX_MS + 7_000;
 const KEEPALIVE_MS: u64 = 500;
 const STUCK_READER_MS: u64 = 1_200;
 
+/// How often an open watch is asked whether its caller still may, when roles are looked at.
+pub const RECHECK_MS: u64 = 500;
+
 /// How a defect is planted: a variable that only a binary with the feature `planted-defects` reads.
 pub const DEFECT_VARIABLE: &str = "POLICYHUB_PLANTED_DEFECT";
 
@@ -70,6 +73,10 @@ impl World {
         let failed = |error: std::io::Error| error.to_string();
         let (mut databases, mut servers, mut clients) = (Vec::new(), Vec::new(), Vec::new());
         let (database_name, port) = postgres.as_ref().map(|postgres| postgres.create_database()).unwrap_or_default();
+        if let Some(postgres) = postgres.clone().filter(|_| plan.brings(Fault::PowerCutPostgres)) {
+            let mounted = tokio::task::spawn_blocking(move || postgres.mount_power_cut()).await;
+            mounted.map_err(|error| error.to_string())??;
+        }
         let (mut disk, mut clocks) = (None, Vec::new());
         let jumps = plan.steps.iter().any(|step| matches!(step.fault, Fault::ClockJump(..)));
         for number in 0..plan.replicas {
@@ -191,6 +198,7 @@ impl World {
             if self.postgres_is_down {
                 postgres.start_again();
             }
+            postgres.unmount_power_cut();
             postgres.drop_database(&self.database_name);
         }
     }
@@ -207,6 +215,13 @@ fn arguments(plan: &Plan) -> Vec<String> {
         arguments.push(format!("--keepalive-interval-ms={KEEPALIVE_MS}"));
         arguments.push(format!("--keepalive-timeout-ms={KEEPALIVE_MS}"));
         arguments.push(format!("--stuck-reader-timeout-ms={STUCK_READER_MS}"));
+    }
+    if plan.players {
+        // Keys sign as soon as they are prepared.
+        arguments.push("--key-publish-before-use-ms=0".to_owned());
+    }
+    if plan.background {
+        arguments.push(format!("--recheck-interval-ms={RECHECK_MS}"));
     }
     if let Some(age_ms) = plan.connection_age_ms {
         arguments.push(format!("--max-connection-age-ms={age_ms}"));

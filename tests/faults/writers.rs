@@ -9,7 +9,7 @@ use policyhub::client::signing::digest_of;
 use tokio::time::{sleep, timeout};
 use tonic::{Request, Status};
 
-use super::calls::{Answer, Caller, NAMESPACE, TRY_MAX, outcome};
+use super::calls::{Answer, Caller, TRY_MAX, outcome};
 use super::check::record::{Effect, Fate, Intent, Operation, Outcome, Try};
 use super::dice::Dice;
 use super::plan::Plan;
@@ -30,14 +30,14 @@ pub struct Write {
 
 impl Write {
     async fn send(&self, caller: &Caller, deadline: Duration) -> Answer {
-        let mut policy = caller.policy.clone();
+        let (mut policy, namespace) = (caller.policy.clone(), &caller.namespace);
         let request_id = self.request_id.clone();
         let reason = "a schedule".to_owned();
         let made = |version: Option<pb::Version>| version.map(|version| (version.name, version.digest));
         match &self.intent {
             Intent::Draft { policy: id, .. } => {
                 let request = pb::DraftRequest {
-                    parent: format!("{NAMESPACE}/policies/{id}"),
+                    parent: format!("{namespace}/policies/{id}"),
                     content: self.content.clone().into(),
                     content_type: "application/yaml".to_owned(),
                     allow_missing: true,
@@ -48,7 +48,7 @@ impl Write {
                 Ok(Effect { revision: answer.revision, version: made(answer.version) })
             }
             Intent::Publish { policy: id, version, activate } => {
-                let name = format!("{NAMESPACE}/policies/{id}/versions/{version}");
+                let name = format!("{namespace}/policies/{id}/versions/{version}");
                 let request =
                     pb::PublishRequest { name, activate: *activate, reason, request_id, ..Default::default() };
                 let answer = policy.publish(timed(request, deadline)).await?.into_inner();
@@ -56,23 +56,23 @@ impl Write {
             }
             Intent::Activate { targets } => {
                 let target = |(id, version, expected): &(String, i64, Option<i64>)| pb::ActivateTarget {
-                    policy: format!("{NAMESPACE}/policies/{id}"),
+                    policy: format!("{namespace}/policies/{id}"),
                     version: *version,
                     expected_active: *expected,
                 };
-                let (parent, targets) = (NAMESPACE.to_owned(), targets.iter().map(target).collect());
+                let (parent, targets) = (namespace.clone(), targets.iter().map(target).collect());
                 let request = pb::ActivateRequest { parent, targets, reason, request_id, ..Default::default() };
                 let answer = policy.activate(timed(request, deadline)).await?.into_inner();
                 Ok(Effect { revision: answer.revision, version: None })
             }
             Intent::Rollback { policy: id } => {
-                let name = format!("{NAMESPACE}/policies/{id}");
+                let name = format!("{namespace}/policies/{id}");
                 let request = pb::RollbackRequest { name, reason, request_id, ..Default::default() };
                 let answer = policy.rollback(timed(request, deadline)).await?.into_inner();
                 Ok(Effect { revision: answer.revision, version: None })
             }
             Intent::Deactivate { policy: id, expected } => {
-                let (name, expected_active) = (format!("{NAMESPACE}/policies/{id}"), *expected);
+                let (name, expected_active) = (format!("{namespace}/policies/{id}"), *expected);
                 let request = pb::DeactivateRequest { name, expected_active, reason, request_id, ..Default::default() };
                 let answer = policy.deactivate(timed(request, deadline)).await?.into_inner();
                 Ok(Effect { revision: answer.revision, version: None })

@@ -139,6 +139,8 @@ mod roles;
 #[cfg(test)]
 mod rollback;
 #[cfg(test)]
+mod rolling;
+#[cfg(test)]
 mod runs;
 #[cfg(test)]
 mod serve;

@@ -27,6 +27,10 @@ pub fn check_named(history: &History, findings: &mut Findings) {
         findings
             .check(!refused, || format!("watcher {} resumed at {:?} and got {reason}", stream.watcher, stream.resume));
     }
+    let doubtful = history.reads.iter().filter(|read| read.marks.in_doubt).count();
+    findings.check(doubtful == 0 || !history.branches.is_empty(), || {
+        format!("{doubtful} reads were marked in doubt, and nothing was lost")
+    });
     for text in &history.overdue {
         findings.check(false, || text.clone());
     }
@@ -58,7 +62,8 @@ mod tests {
         bad.failed_reads.push("DATA_LOSS".to_owned());
         bad.streams[0].end = StreamEnd::Ended("RESUME_POINT_GONE".to_owned());
         bad.overdue.push("nobody came".to_owned());
-        assert_eq!(violations(check_named, &bad).len(), 4);
+        bad.reads[0].marks.in_doubt = true;
+        assert_eq!(violations(check_named, &bad).len(), 5);
         let mut fine = good.clone();
         fine.operations[0].tries[0].outcome = Outcome::Refused("DATABASE_UNAVAILABLE".to_owned());
         fine.streams[0].end = StreamEnd::Ended(String::new());

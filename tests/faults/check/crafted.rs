@@ -9,8 +9,8 @@ use policyhub::client::signing::event_hash;
 
 use super::Findings;
 use super::record::{
-    Branch, Cursor, Effect, Event, History, Holder, Intent, Moved, Operation, Outcome, Pointers, Read, Replica, Stream,
-    StreamEnd, Try, What,
+    Branch, Cursor, Effect, Event, History, Holder, Intent, Marks, Moved, Operation, Outcome, Pointers, Read, Replica,
+    Stream, StreamEnd, Try, What,
 };
 
 /// A place of the first epoch.
@@ -121,7 +121,7 @@ pub fn history() -> History {
     let read = |start, revision, held: &[(&str, i64)]| {
         let start = Duration::from_millis(start);
         let end = start + Duration::from_millis(1);
-        Read { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), degraded: false }
+        Read { replica: 0, start, end, cursor: at(revision), pointers: pointers(held), marks: Marks::default() }
     };
     let reads = vec![read(36, 3, &[("a", 1)]), read(47, 4, &[("a", 2), ("b", 1)])];
     let heartbeat = |revision| What::Heartbeat { cursor: Some(at(revision)), degraded: false };
@@ -185,7 +185,8 @@ fn it_holds() {
             "answers: ends in order",
             "ledger: failed writes are not",
             "log: no place with two contents",
-            "promises: runs, reports, tenants, roles",
+            "promises: what players were told",
+            "roles: taken away in time",
         ];
         assert!(findings.checks > 0 || counts.contains(name), "{name} looked at nothing");
     }

@@ -1,21 +1,26 @@
 //! Linearizability, witnessed by revisions: one sweep over the calls in order of time (G2, G4).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Findings;
 use super::branches::{Logs, in_doubt};
-use super::record::{Cursor, History};
+use super::record::{Cursor, History, Marks};
 
 struct Span<'a> {
+    replica: usize,
     start: Duration,
     end: Duration,
     at: Cursor,
     /// None for a read.
     write: Option<&'a str>,
+    /// A read while an older copy stood in the log's place: a replica knows what it said itself, and no more.
+    by_itself: bool,
 }
 
 /// What returned before a call began is not above it: a later write has a higher revision than every write and read that
-/// returned before it was called, a later read at least theirs. Reads marked degraded promise nothing.
+/// returned before it was called, a later read at least theirs. Reads that are marked, degraded or in doubt, promise nothing. Between the restore of an older copy and the end of
+/// doubt a read without a mark is not below what its replica said before.
 pub fn check_order(history: &History, findings: &mut Findings) {
     let logs = Logs::of(history);
     let epoch = history.log.last().map_or(1, |event| event.cursor.epoch);
@@ -25,21 +30,30 @@ pub fn check_order(history: &History, findings: &mut Findings) {
         // One that is nowhere is the ledger's to object to.
         let nowhere = Cursor { epoch, revision: effect.revision };
         let at = logs.event_of(operation, effect).map_or(nowhere, |event| event.cursor);
-        Some(Span { start: operation.start(), end: last.end, at, write })
+        Some(Span { replica: last.replica, start: operation.start(), end: last.end, at, write, by_itself: false })
     });
-    // In doubt a server says what there is, and clients know of more.
-    let reads = history.reads.iter().filter(|read| !read.degraded && !in_doubt(history, (read.start, read.end)));
-    let reads = reads.map(|read| Span { start: read.start, end: read.end, at: read.cursor, write: None });
+    let reads = history.reads.iter().filter(|read| read.marks == Marks::default());
+    let reads = reads.map(|read| Span {
+        replica: read.replica,
+        start: read.start,
+        end: read.end,
+        at: read.cursor,
+        write: None,
+        by_itself: in_doubt(history, (read.start, read.end)),
+    });
     let mut by_start: Vec<Span> = writes.chain(reads).collect();
     by_start.sort_by_key(|span| span.start);
-    let mut ends: Vec<(Duration, Cursor)> = by_start.iter().map(|span| (span.end, span.at)).collect();
+    let mut ends: Vec<_> = by_start.iter().map(|span| (span.end, span.at, span.replica)).collect();
     ends.sort_unstable();
     let mut ends = ends.into_iter().peekable();
-    let mut seen = Cursor::default();
+    let (mut seen, mut said) = (Cursor::default(), BTreeMap::<usize, Cursor>::new());
     for span in by_start {
-        while let Some((_, at)) = ends.next_if(|(end, _)| *end < span.start) {
+        while let Some((_, at, replica)) = ends.next_if(|(end, ..)| *end < span.start) {
             seen = seen.max(at);
+            let said = said.entry(replica).or_default();
+            *said = at.max(*said);
         }
+        let seen = if span.by_itself { said.get(&span.replica).copied().unwrap_or_default() } else { seen };
         let (at, known) = (span.at.revision, seen.revision);
         match span.write {
             Some(id) => {
@@ -74,7 +88,7 @@ pub fn check_contents(history: &History, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::crafted::{history, violations};
+    use super::super::crafted::{history, restored, violations};
     use super::*;
 
     #[test]
@@ -84,14 +98,32 @@ mod tests {
         let mut stale = good.clone();
         stale.reads[1].cursor.revision = 2;
         assert!(violations(check_order, &stale)[0].contains("answered 2 without a word"));
-        stale.reads[1].degraded = true;
+        stale.reads[1].marks.degraded = true;
         assert_eq!(violations(check_order, &stale).len(), 0, "it said so");
+        stale.reads[1].marks = Marks { degraded: false, in_doubt: true };
+        assert_eq!(violations(check_order, &stale).len(), 0, "it said so, too");
         let mut late = good.clone();
         let last = late.operations.len() - 1;
         for each in &mut late.operations[last].tries {
             (each.start, each.end) = (Duration::ZERO, Duration::from_nanos(1));
         }
         assert!(!violations(check_order, &late).is_empty(), "6 returned before 1 was called");
+    }
+
+    #[test]
+    fn a_read_in_doubt_without_a_word_is_seen_where_its_replica_knew_better() {
+        let mut restored = restored();
+        let at = restored.branches[0].replaced + Duration::from_millis(1);
+        let mut read = restored.reads[1].clone();
+        (read.start, read.end, read.cursor.revision) = (at, at, 3);
+        restored.reads.push(read);
+        let stale = restored.reads.len() - 1;
+        assert!(violations(check_order, &restored)[0].contains("answered 3 without a word"));
+        restored.reads[stale].replica = 1;
+        assert_eq!(violations(check_order, &restored), Vec::<String>::new(), "it never said more");
+        restored.reads[stale].replica = 0;
+        restored.reads[stale].marks.in_doubt = true;
+        assert_eq!(violations(check_order, &restored), Vec::<String>::new());
     }
 
     #[test]

@@ -16,6 +16,11 @@ pub const SILENCE_SLACK: Duration = Duration::from_secs(2);
 pub const DELIVERY_MAX: Duration = Duration::from_millis(4_500);
 /// How long after a fault it still counts: connections are made again, a database that was away is looked for.
 pub const GRACE: Duration = Duration::from_secs(3);
+/// How long a trouble counts after its end. A server that got no processor for a moment has nothing to repair.
+fn grace(place: Where) -> Duration {
+    if place == Where::Processor { Duration::ZERO } else { GRACE }
+}
+
 /// A stream whose reader waits longer than this between two messages is late by its own choice.
 const PROMPT_PACE: Duration = Duration::from_millis(10);
 
@@ -28,8 +33,8 @@ pub fn undisturbed(
 ) -> Duration {
     let of_replica = |trouble: &&Trouble| trouble.replica.is_none_or(|other| other == replica) && counts(trouble.place);
     let disturbed = troubles.iter().filter(of_replica);
-    let mut spans: Vec<_> =
-        disturbed.map(|trouble| (trouble.from.max(from), trouble.until.saturating_add(GRACE).min(until))).collect();
+    let end = |trouble: &Trouble| trouble.until.saturating_add(grace(trouble.place)).min(until);
+    let mut spans: Vec<_> = disturbed.map(|trouble| (trouble.from.max(from), end(trouble))).collect();
     spans.sort_unstable();
     let mut left = until.saturating_sub(from);
     let mut at = from;
@@ -176,6 +181,12 @@ mod tests {
         let troubles = [trouble(2, 4, Where::Server), trouble(3, 5, Where::Clients), trouble(1, 2, Where::Harness)];
         let left = undisturbed(&troubles, (seconds(0), seconds(12)), 0, |_| true);
         assert_eq!(left, seconds(1 + 12 - 8), "from 1 to 5, and the grace");
+        let waited = [trouble(2, 4, Where::Processor)];
+        assert_eq!(
+            undisturbed(&waited, (seconds(0), seconds(12)), 0, |_| true),
+            seconds(10),
+            "it counts as long as it lasts"
+        );
         assert_eq!(undisturbed(&[], (seconds(5), seconds(4)), 0, |_| true), Duration::ZERO);
     }
 }

@@ -15,6 +15,7 @@ pub mod live;
 pub mod log;
 pub mod promises;
 pub mod record;
+pub mod roles;
 pub mod streams;
 
 use record::History;
@@ -60,7 +61,8 @@ pub const VALIDATORS: &[Validator] = &[
     ("streams: signed", streams::check_signed),
     ("live: no stream falls silent", live::check_silence),
     ("live: delivered in time", live::check_delivery),
-    ("promises: runs, reports, tenants, roles", promises::check),
+    ("promises: what players were told", promises::check),
+    ("roles: taken away in time", roles::check),
     ("converged: replicas agree", converged::check_replicas),
     ("converged: watchers hold the head", converged::check_watchers),
 ];

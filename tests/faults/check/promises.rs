@@ -1,9 +1,10 @@
-//! Promises beside the log: runs, reports, tenants and roles are what their callers were told (G1, G7).
+//! Promises beside the log: runs, reports, tenants, roles, approvals, keys, quotas, leases and imports are what their callers
+//! were told (G1, G7).
 
 use super::Findings;
 use super::record::History;
 
-/// Everything that a background player was told holds when it is looked at again.
+/// Everything that a player was told holds when it is looked at again.
 pub fn check(history: &History, findings: &mut Findings) {
     for promise in &history.promises {
         findings.check(promise.broken.is_none(), || {

@@ -96,6 +96,15 @@ impl Operation {
     }
 }
 
+/// What a server says about an answer of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// It may be old: the database does not answer.
+    pub degraded: bool,
+    /// The store may have lost its newest changes, and nobody has accepted that yet.
+    pub in_doubt: bool,
+}
+
 /// A GetActive of the whole set that was answered.
 #[derive(Debug, Clone)]
 pub struct Read {
@@ -104,8 +113,7 @@ pub struct Read {
     pub end: Duration,
     pub cursor: Cursor,
     pub pointers: Pointers,
-    /// The server said that it may be old.
-    pub degraded: bool,
+    pub marks: Marks,
 }
 
 /// What a message of a stream said. It was verified before.
@@ -167,6 +175,8 @@ pub enum Where {
     Clock,
     /// The machine: the harness itself could not run.
     Harness,
+    /// The machine: the threads of a server waited for a processor.
+    Processor,
 }
 
 /// A time in which a fault was in force.
@@ -253,7 +263,19 @@ pub struct Promise {
     pub broken: Option<String>,
 }
 
-/// Everything of one schedule.
+/// A role that was taken away, as a replica heard of it that was not asked, or as a watch did that was open.
+#[derive(Debug, Clone)]
+pub struct Exclusion {
+    pub replica: usize,
+    /// When it was acknowledged that it was taken away.
+    pub revoked: Duration,
+    /// When its member was let in for the last time after that; none: never.
+    pub last_in: Option<Duration>,
+    /// How long after the acknowledgement that may be.
+    pub allowed: Duration,
+}
+
+/// Everything of one namespace in a schedule.
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub operations: Vec<Operation>,
@@ -268,6 +290,7 @@ pub struct History {
     pub holders: Vec<Holder>,
     pub drains: Vec<Drain>,
     pub promises: Vec<Promise>,
+    pub exclusions: Vec<Exclusion>,
     /// When faults were in force.
     pub troubles: Vec<Trouble>,
     /// How much a server grew by readers that never read.

@@ -1,0 +1,62 @@
+//! Rotation of signing keys while streams run: a key is prepared, then signs, and the one before retires.
+
+use policyhub::api::pb;
+
+use super::{Desk, Told};
+use crate::calls::tried;
+
+/// Rotations of a schedule at most: a store keeps 20 keys that are not revoked.
+const ROTATIONS_MAX: usize = 12;
+
+/// Rotates until the schedule ends, or there are keys enough.
+pub async fn play(mut desk: Desk) {
+    for _ in 0..ROTATIONS_MAX {
+        if desk.recorder.stopped() {
+            return;
+        }
+        let _ = rotate(&mut desk).await;
+        for _ in 0..5 {
+            desk.pause().await;
+        }
+    }
+}
+
+async fn rotate(desk: &mut Desk) -> Option<()> {
+    let algorithm = if desk.dice.chance(50) { "EdDSA" } else { "ES256" };
+    let request = pb::PrepareSigningKeyRequest { algorithm: algorithm.to_owned(), request_id: desk.next_id() };
+    let prepared = desk
+        .admin(|mut caller| {
+            let request = request.clone();
+            async move { caller.admin.prepare_signing_key(request).await }
+        })
+        .await?;
+    let key_id = desk.expect("a key is prepared", prepared)?.key?.key_id;
+    desk.pause().await;
+    let request = pb::ActivateSigningKeyRequest {
+        key_id: key_id.clone(),
+        reason: "a schedule".to_owned(),
+        request_id: desk.next_id(),
+    };
+    let activated = desk
+        .admin(|mut caller| {
+            let request = request.clone();
+            async move { caller.admin.activate_signing_key(request).await }
+        })
+        .await?;
+    let what = format!("key {key_id} signs");
+    desk.expect(&what, activated)?;
+    // A later rotation retires it; nothing takes it back to what it was.
+    desk.told(Told::new(what, move |caller| {
+        let key_id = key_id.clone();
+        async move {
+            let listed =
+                tried(caller.admin.clone().list_signing_keys(pb::ListSigningKeysRequest {})).await?.into_inner();
+            let signs = listed.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
+            let active = signs.filter(|key| key.state() == pb::KeyState::Active).count();
+            let found = listed.keys.iter().find(|key| key.key_id == key_id);
+            let lasts = |key: &pb::SigningKey| [pb::KeyState::Active, pb::KeyState::Retired].contains(&key.state());
+            Ok(active == 1 && found.is_some_and(lasts))
+        }
+    }));
+    Some(())
+}

@@ -1,0 +1,131 @@
+//! Leases beside reports: subscribers that keep a stream open through every fault, and report what it brings. At rest they
+//! are online, at what they reported; soon after they left they are not.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policyhub::api::pb;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{AGAIN, Desk, Told};
+use crate::calls::{Caller, NAMESPACE, tried};
+
+/// Subscribers of a schedule.
+const SUBSCRIBERS: usize = 3;
+/// A stream that says nothing for so long is opened again.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+/// How long a lease may be seen after its stream was closed: 30 s when nobody told the server, and 15 s until another
+/// replica has it in the database.
+const OFFLINE_MAX: Duration = Duration::from_secs(45);
+/// How long after rest a subscriber may take to be online: another replica's word is there after 15 s.
+const ONLINE_WITHIN: Duration = Duration::from_secs(20);
+
+fn id(number: usize) -> String {
+    format!("lease-{number}")
+}
+
+/// Keeps all of them online until everything is at rest.
+pub async fn play(mut desk: Desk) {
+    let mut subscribers = JoinSet::new();
+    for number in 0..SUBSCRIBERS {
+        let of = Desk { dice: desk.dice.fork(), ..desk.clone() };
+        subscribers.spawn(subscribe(of, id(number)));
+        desk.told(Told::new(format!("{} is online at rest", id(number)), move |caller| async move {
+            let deadline = Instant::now() + ONLINE_WITHIN;
+            loop {
+                let online = found(&caller, &id(number)).await?.is_some_and(|found| found.online);
+                if online || Instant::now() > deadline {
+                    return Ok(online);
+                }
+                sleep(AGAIN).await;
+            }
+        }));
+    }
+    // They go on while others look for what they were told; the player itself leaves with the writers.
+    while !desk.recorder.stopped() {
+        sleep(AGAIN).await;
+    }
+    tokio::spawn(async move { while subscribers.join_next().await.is_some() {} });
+}
+
+async fn found(caller: &Caller, id: &str) -> Result<Option<pb::Subscriber>, policyhub::client::ClientError> {
+    let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+    let listed = tried(caller.sync.clone().list_subscribers(request)).await?.into_inner().subscribers;
+    Ok(listed.into_iter().find(|subscriber| subscriber.subscriber_id == id))
+}
+
+/// One subscriber: it follows, and reports.
+async fn subscribe(mut desk: Desk, subscriber_id: String) {
+    let mut resume: Option<pb::Cursor> = None;
+    while !desk.recorder.rested() {
+        let caller = desk.admins[desk.dice.below(desk.admins.len())].clone();
+        let request = pb::WatchActiveRequest {
+            parent: NAMESPACE.to_owned(),
+            subscriber_id: subscriber_id.clone(),
+            mode: pb::WatchMode::Latest.into(),
+            resume,
+            ..Default::default()
+        };
+        let open = timeout(SILENCE_MAX, caller.sync.clone().watch_active(request)).await;
+        let Ok(Ok(open)) = open else {
+            sleep(AGAIN).await;
+            continue;
+        };
+        let mut open = open.into_inner();
+        while let Ok(Ok(Some(message))) = timeout(SILENCE_MAX, open.message()).await {
+            use pb::watch_active_response::Message;
+            let place = match message.message {
+                Some(Message::Snapshot(part)) if part.complete => part.cursor,
+                Some(Message::Activation(activation)) => activation.cursor,
+                _ => None,
+            };
+            if let Some(place) = place {
+                resume = Some(place);
+                report(&mut desk, &caller, &subscriber_id, place).await;
+            }
+            if desk.recorder.rested() {
+                return;
+            }
+        }
+    }
+}
+
+/// Tells the server that it runs with what came. What is stored must be there at the end.
+async fn report(desk: &mut Desk, caller: &Caller, subscriber_id: &str, place: pb::Cursor) {
+    let request = pb::ReportStatusRequest {
+        parent: NAMESPACE.to_owned(),
+        subscriber_id: subscriber_id.to_owned(),
+        cursor: Some(place),
+        digest: format!("sha256:{}", "0".repeat(64)),
+        status: pb::ApplyStatus::Applied.into(),
+        ..Default::default()
+    };
+    let answer = tried(caller.sync.clone().report_status(request)).await;
+    if answer.is_ok_and(|answer| answer.into_inner().stored) && desk.dice.chance(10) {
+        let subscriber_id = Arc::<str>::from(subscriber_id);
+        desk.told(Told::new(format!("{subscriber_id} reported {place:?}"), move |caller| {
+            let subscriber_id = Arc::clone(&subscriber_id);
+            async move {
+                let applied = found(&caller, &subscriber_id).await?.and_then(|found| found.applied);
+                Ok(applied.is_some_and(|at| at.revision >= place.revision))
+            }
+        }));
+    }
+}
+
+/// After everything, when the subscribers have left: none of them is online for longer than a lease lasts.
+pub async fn check_offline(desk: &Desk) {
+    let deadline = Instant::now() + OFFLINE_MAX;
+    for number in 0..SUBSCRIBERS {
+        let mut broken = Some("it was never asked for".to_owned());
+        while broken.is_some() && Instant::now() < deadline {
+            broken = match found(&desk.admins[0], &id(number)).await {
+                Ok(found) => found.filter(|found| found.online).map(|found| format!("it is online: {found:?}")),
+                Err(error) => Some(error.to_string()),
+            };
+            sleep(AGAIN).await;
+        }
+        desk.promise(format!("{} left, and its lease ended within {OFFLINE_MAX:?}", id(number)), broken);
+    }
+}

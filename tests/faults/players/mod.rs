@@ -1,0 +1,269 @@
+//! Players of the rest of the workload: approvals, rotation of keys, quotas, leases, and imports. Each plays one after the
+//! other what its callers do, insists until it knows what became of each call, and remembers what it was told.
+//!
+//! What a player is refused must be refused for the reason it expects, and nothing else. All of it is looked for again when
+//! everything has come to rest.
+
+mod approvals;
+mod imports;
+mod keys;
+mod leases;
+mod quotas;
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policyhub::api::pb;
+use policyhub::client::ClientError;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tonic::{Response, Status};
+
+use super::background::callers_of;
+use super::calls::{Caller, NAMESPACE, tried};
+use super::check::record::{BACKGROUND, Promise};
+use super::dice::Dice;
+use super::recorder::Recorder;
+use super::world::World;
+use super::writers::may_work_later;
+pub use leases::check_offline;
+
+/// How long looking for one promise may take: at rest, every call is answered.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+/// How long a grant may take to be known everywhere before the schedule begins.
+const GRANT_MAX: Duration = Duration::from_secs(10);
+/// Between two tries of one call.
+const AGAIN: Duration = Duration::from_millis(50);
+/// Who has roles of their own in the first namespace.
+const PEOPLE: [(&str, &[pb::Role]); 3] = [
+    ("author", &[pb::Role::Author, pb::Role::Approver]),
+    ("approver", &[pb::Role::Approver]),
+    ("publisher", &[pb::Role::Publisher, pb::Role::Activator]),
+];
+
+type Looking = Pin<Box<dyn Future<Output = Result<bool, ClientError>> + Send>>;
+
+/// What somebody was told, and how to see whether it is so.
+pub struct Told {
+    what: String,
+    look: Box<dyn Fn(Caller) -> Looking + Send>,
+}
+
+impl Told {
+    /// What `look` asks a replica; it answers whether that is as it was told.
+    pub fn new<Looked>(what: String, look: impl Fn(Caller) -> Looked + Send + 'static) -> Self
+    where
+        Looked: Future<Output = Result<bool, ClientError>> + Send + 'static,
+    {
+        Self { what, look: Box::new(move |caller| Box::pin(look(caller))) }
+    }
+}
+
+/// What every player has.
+#[derive(Clone)]
+pub struct Desk {
+    pub recorder: Arc<Recorder>,
+    /// An admin of everything, at each replica.
+    pub admins: Arc<[Caller]>,
+    /// Others by their names, at each replica.
+    people: Arc<BTreeMap<&'static str, Vec<Caller>>>,
+    /// Names what a player makes, so that no two of them make the same.
+    player: &'static str,
+    pub dice: Dice,
+    count: u64,
+    told: Arc<std::sync::Mutex<Vec<Told>>>,
+}
+
+/// All players of a schedule.
+pub struct Players {
+    desk: Desk,
+    playing: JoinSet<()>,
+}
+
+impl Players {
+    /// Lets them play.
+    ///
+    /// # Errors
+    /// When somebody does not get the role they need: nothing has struck yet.
+    pub async fn begin(
+        world: &World,
+        mut dice: Dice,
+        recorder: Arc<Recorder>,
+        admins: Arc<[Caller]>,
+    ) -> Result<Self, String> {
+        let mut people = BTreeMap::new();
+        for (name, roles) in PEOPLE {
+            let callers = callers_of(world, name)?;
+            grant(&admins[0], name, roles).await.map_err(|error| format!("no role for {name}: {error}"))?;
+            let deadline = Instant::now() + GRANT_MAX;
+            for caller in &callers {
+                while caller.get_set().await.is_err() {
+                    if Instant::now() > deadline {
+                        return Err(format!("a role of {name} is not known everywhere after {GRANT_MAX:?}"));
+                    }
+                    sleep(AGAIN).await;
+                }
+            }
+            people.insert(name, callers);
+        }
+        let (people, told) = (Arc::new(people), Arc::default());
+        let desk = Desk { recorder, admins, people, player: "", dice: dice.fork(), count: 0, told };
+        let mut playing = JoinSet::new();
+        let mut of = |player| Desk { player, dice: dice.fork(), ..desk.clone() };
+        playing.spawn(approvals::play(of("approvals")));
+        playing.spawn(keys::play(of("keys")));
+        playing.spawn(quotas::play(of("quotas")));
+        playing.spawn(leases::play(of("leases")));
+        playing.spawn(imports::play(of("imports"), world.servers[0].token().map_err(|error| error.to_string())?));
+        Ok(Self { desk, playing })
+    }
+
+    /// Those who still play, and who is to be asked when they have ended.
+    pub fn leaving(self) -> (JoinSet<()>, Desk) {
+        (self.playing, self.desk)
+    }
+}
+
+async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), ClientError> {
+    for role in roles {
+        let binding = pb::RoleBinding {
+            role: (*role).into(),
+            member: format!("local:{name}"),
+            namespace: NAMESPACE.to_owned(),
+            ..Default::default()
+        };
+        let request_id = format!("{BACKGROUND}{name}-{}", role.as_str_name());
+        let reason = "a schedule".to_owned();
+        let request = pb::CreateRoleBindingRequest { role_binding: Some(binding), reason, request_id };
+        let deadline = Instant::now() + GRANT_MAX;
+        // The writers are at work already, and a lock may be theirs for a while.
+        while let Err(error) = tried(admin.admin.clone().create_role_binding(request.clone())).await {
+            if is_known(&error) || Instant::now() > deadline {
+                return Err(error);
+            }
+            sleep(AGAIN).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an error says what became of the call: nothing, for a reason that lasts.
+fn is_known(error: &ClientError) -> bool {
+    let open = ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "SIGNING_UNAVAILABLE"].contains(&error.reason.as_str());
+    // By a clock that jumped, a token is not good yet, or not any more.
+    !open && !may_work_later(&error.reason) && !error.reason.starts_with("TOKEN_")
+}
+
+impl Desk {
+    /// A request id that no other call has. It is in the log, and no writer's.
+    pub fn next_id(&mut self) -> String {
+        self.count += 1;
+        format!("{BACKGROUND}{}-{}", self.player, self.count)
+    }
+
+    /// One of the replicas.
+    pub fn replica(&mut self) -> usize {
+        self.dice.below(self.admins.len())
+    }
+
+    /// Waits a moment, as somebody does who has other work.
+    pub async fn pause(&mut self) {
+        sleep(Duration::from_millis(self.dice.between(50, 400))).await;
+    }
+
+    /// Calls as an admin until it is known what became of it: none when the schedule ended before.
+    pub async fn admin<T, Answer>(&mut self, call: impl Fn(Caller) -> Answer) -> Option<Result<T, ClientError>>
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        let callers = Arc::clone(&self.admins);
+        self.insist(&callers, call).await
+    }
+
+    /// The same as somebody else.
+    pub async fn person<T, Answer>(
+        &mut self,
+        name: &str,
+        call: impl Fn(Caller) -> Answer,
+    ) -> Option<Result<T, ClientError>>
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        let people = Arc::clone(&self.people);
+        self.insist(&people[name], call).await
+    }
+
+    async fn insist<T, Answer>(
+        &mut self,
+        callers: &[Caller],
+        call: impl Fn(Caller) -> Answer,
+    ) -> Option<Result<T, ClientError>>
+    where
+        Answer: Future<Output = Result<Response<T>, Status>>,
+    {
+        loop {
+            let replica = self.replica();
+            match tried(call(callers[replica].clone())).await {
+                Ok(answer) => return Some(Ok(answer.into_inner())),
+                Err(error) if is_known(&error) => return Some(Err(error)),
+                Err(_) if self.recorder.stopped() => return None,
+                Err(error) => self.recorder.note(|history| history.failed_reads.push(error.reason)),
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// What must have been done; notes a broken promise when it was refused.
+    pub fn expect<T>(&self, what: &str, answer: Result<T, ClientError>) -> Option<T> {
+        match answer {
+            Ok(answer) => Some(answer),
+            Err(error) => {
+                self.promise(what.to_owned(), Some(format!("it was refused: {error}")));
+                None
+            }
+        }
+    }
+
+    /// What must have been refused for exactly this reason.
+    pub fn expect_refusal<T>(&self, what: &str, reason: &str, answer: Result<T, ClientError>) {
+        let broken = match answer {
+            Ok(_) => Some("it was done".to_owned()),
+            Err(error) if error.reason == reason => None,
+            Err(error) => Some(format!("it was refused, and not with {reason}: {error}")),
+        };
+        self.promise(what.to_owned(), broken);
+    }
+
+    pub fn promise(&self, what: String, broken: Option<String>) {
+        self.recorder.note(|history| history.promises.push(Promise { what, broken }));
+    }
+
+    /// Remembers something to look for.
+    pub fn told(&self, told: Told) {
+        self.told.lock().expect("what was told").push(told);
+    }
+
+    /// Looks for everything that the players were told, at every replica.
+    pub async fn look(&self) {
+        let told = std::mem::take(&mut *self.told.lock().expect("what was told"));
+        for Told { what, look } in told {
+            for (replica, caller) in self.admins.iter().enumerate() {
+                let deadline = Instant::now() + LOOK_MAX;
+                let broken = loop {
+                    let broken = match look(caller.clone()).await {
+                        Ok(true) => None,
+                        Ok(false) => Some(format!("replica {replica} has another one now, or none")),
+                        Err(error) => Some(format!("replica {replica} says {error}")),
+                    };
+                    if broken.is_none() || Instant::now() > deadline {
+                        break broken;
+                    }
+                    sleep(AGAIN).await;
+                };
+                self.promise(what.clone(), broken);
+            }
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One namespace of a schedule: its writers, readers and watchers, from their beginning to the history they leave.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use policyhub::client::signing::KeySet;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::calls::{Caller, TRY_MAX};
+use super::check::record::{Event, Fate, History, Operation, Outcome, Replica};
+use super::dice::Dice;
+use super::plan::Plan;
+use super::readers;
+use super::recorder::Recorder;
+use super::run::REST_MAX;
+use super::watchers::Watcher;
+use super::writers::{Write, Writer, may_work_later};
+
+/// Messages that come to every watcher when all is over: one may have been on its way, the next one is a sign of life.
+const SIGNS_OF_LIFE: u64 = 2;
+/// How long a player may take to notice that it is over.
+const LEAVE_MAX: Duration = Duration::from_secs(12);
+/// Players of a namespace besides the first at most: all of them are on one machine.
+const WRITERS: usize = 2;
+const WATCHERS: usize = 2;
+
+/// A namespace and who is busy with it.
+pub struct Tenant {
+    pub plan: Arc<Plan>,
+    pub recorder: Arc<Recorder>,
+    pub callers: Arc<[Caller]>,
+    pub dice: Dice,
+    watchers: JoinSet<()>,
+    readers: JoinSet<()>,
+    writers: JoinSet<Vec<(Write, Operation)>>,
+    replicas: Vec<Replica>,
+}
+
+/// The plan of a further namespace: the same servers and policies, fewer who use them.
+pub fn smaller(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    (plan.writers, plan.readers) = (WRITERS, 1);
+    plan.watchers.truncate(WATCHERS);
+    plan.watchers[0].probe = false;
+    plan
+}
+
+impl Tenant {
+    /// Lets its players begin. Those of writers are counted from `first`, so that their request ids are their own.
+    pub fn begin(
+        plan: Arc<Plan>,
+        recorder: Arc<Recorder>,
+        callers: Arc<[Caller]>,
+        keys: &KeySet,
+        mut dice: Dice,
+        first: usize,
+    ) -> Self {
+        let mut watchers = JoinSet::new();
+        for (number, wanted) in plan.watchers.iter().cloned().enumerate() {
+            let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
+            let heartbeat = Duration::from_millis(plan.heartbeat_ms);
+            watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys: keys.clone(), heartbeat }.run());
+        }
+        let mut readers = JoinSet::new();
+        for _ in 0..plan.readers {
+            readers.spawn(readers::read(dice.fork(), Arc::clone(&recorder), Arc::clone(&callers)));
+        }
+        let mut writers = JoinSet::new();
+        for number in first..first + plan.writers {
+            let (plan, recorder, callers) = (Arc::clone(&plan), Arc::clone(&recorder), Arc::clone(&callers));
+            writers.spawn(Writer { number, dice: dice.fork(), plan, recorder, callers }.run());
+        }
+        Self { plan, recorder, callers, dice, watchers, readers, writers, replicas: Vec::new() }
+    }
+
+    /// Waits for its writers and readers to leave, and asks what became of writes whose fate is unknown.
+    pub async fn end_work(&mut self) {
+        let unknown = leave(&mut self.writers, &self.recorder, "writers").await.into_iter().flatten().collect();
+        leave(&mut self.readers, &self.recorder, "readers").await;
+        resolve(unknown, &self.recorder, &self.callers, &mut self.dice).await;
+    }
+
+    /// Waits until all of it is at rest.
+    pub async fn rest(&mut self) {
+        self.replicas = rest(&self.plan, &self.recorder, &self.callers).await;
+    }
+
+    /// Its history, once everything has come to rest.
+    ///
+    /// # Errors
+    /// When its log can't be read.
+    pub async fn finish(mut self) -> Result<History, String> {
+        leave(&mut self.watchers, &self.recorder, "watchers").await;
+        let log = read_log(&self.callers).await?;
+        let mut history = self.recorder.finish();
+        (history.log, history.replicas) = (log, self.replicas);
+        Ok(history)
+    }
+}
+
+/// The whole log. A connection that ends of age may take a call with it.
+async fn read_log(callers: &[Caller]) -> Result<Vec<Event>, String> {
+    let deadline = Instant::now() + REST_MAX;
+    loop {
+        match callers[0].log().await {
+            Ok(log) => return Ok(log),
+            Err(error) if Instant::now() > deadline => return Err(format!("the log can't be read: {error}")),
+            Err(_) => sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Waits for players to leave.
+pub async fn leave<T: 'static>(players: &mut JoinSet<T>, recorder: &Recorder, who: &str) -> Vec<T> {
+    let mut left = Vec::new();
+    let all = async {
+        while let Some(player) = players.join_next().await {
+            left.push(player.expect("a player"));
+        }
+    };
+    if timeout(LEAVE_MAX, all).await.is_err() {
+        recorder.overdue(format!("{} {who} did not leave in {LEAVE_MAX:?}", players.len()));
+    }
+    left
+}
+
+/// Asks once more, under the old request ids, what became of most of the writes whose fate is unknown; the rest stays so.
+async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers: &[Caller], dice: &mut Dice) {
+    for (write, mut operation) in unknown {
+        if dice.chance(70) {
+            let deadline = Instant::now() + REST_MAX;
+            while operation.fate() == Fate::Unknown && Instant::now() < deadline {
+                let replica = dice.below(callers.len());
+                let tried = write.attempt(recorder, replica, &callers[replica], TRY_MAX).await;
+                let refused = matches!(&tried.outcome, Outcome::Refused(reason) if !may_work_later(reason));
+                operation.tries.push(tried);
+                if refused {
+                    break;
+                }
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        recorder.operation(operation);
+    }
+}
+
+/// Waits until all replicas say the same, twice, and every following watcher is there. Answers what they say.
+async fn rest(plan: &Plan, recorder: &Recorder, callers: &[Caller]) -> Vec<Replica> {
+    let deadline = Instant::now() + REST_MAX;
+    let following = plan.watchers.iter().filter(|watcher| !watcher.probe).count();
+    let mut before: Option<Replica> = None;
+    let mut heard = None;
+    loop {
+        let (mut said, mut errors) = (Vec::new(), Vec::new());
+        for caller in callers {
+            match caller.get_set().await {
+                Ok((replica, false)) => said.push(replica),
+                Ok((_, true)) => errors.push("degraded".to_owned()),
+                Err(error) => errors.push(error.to_string()),
+            }
+        }
+        let first = said.first().cloned();
+        let same = said.len() == callers.len() && said.iter().all(|each| Some(each) == first.as_ref());
+        let level = first.as_ref().map_or(0, |first| recorder.level(first.cursor));
+        if same && level == following && before == first {
+            // At the head, a stream that is dead looks like one that has nothing to say.
+            let at_rest = heard.get_or_insert_with(|| recorder.heard());
+            let lives = |(watcher, count): (&usize, &u64)| at_rest.get(watcher).unwrap_or(&0) + SIGNS_OF_LIFE <= *count;
+            if recorder.heard().iter().filter(|entry| lives(*entry)).count() == following {
+                return said;
+            }
+        }
+        if Instant::now() > deadline {
+            recorder.overdue(format!(
+                "not at rest {REST_MAX:?} after the last write: {level} of {following} watchers are level, replicas say \
+                 {:?}, errors {errors:?}",
+                said.iter().map(|replica| replica.cursor).collect::<Vec<_>>()
+            ));
+            return said;
+        }
+        before = first;
+        sleep(Duration::from_millis(100)).await;
+    }
+}
