@@ -15,12 +15,13 @@ use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::bounded::within;
-use super::connect::{Database, Store, postgres_options, sqlite_options};
+use super::connect::{Database, Store, postgres_options};
 use super::connection_guard::LastFailure;
 use super::error::{Failure, classify_sqlx, code_of};
 use super::obstacle::{Obstacle, Obstacles};
 use super::postgres_session::{Bounds, prepare};
 use super::refusal;
+use super::sqlite_file::sqlite_options;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
 

@@ -106,6 +106,7 @@ mod keys_rotation;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod lost_files;
 mod migrate;
 #[cfg(test)]
 mod mtls;
