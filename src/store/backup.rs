@@ -215,7 +215,7 @@ impl DatabaseCopy {
     pub fn store(&self, tags: Arc<dyn RowTag>, clock: fn() -> Instant) -> Store {
         let pools = Pools { writer: self.connections.clone(), reader: self.connections.clone() };
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
-        Store::over(Database::Sqlite { path: self.path.clone() }, pools, tags, health, Arc::default())
+        Store::over(Database::Sqlite { path: self.path.clone() }, pools, None, tags, health, Arc::default())
     }
 
     /// Closes it.

@@ -13,6 +13,7 @@ use super::bounded::{Bounded, within};
 use super::connection_guard::{LastFailure, guard_postgres, guard_sqlite};
 use super::doubt::Doubt;
 use super::error::StoreError;
+use super::files::OpenedFiles;
 use super::health::Health;
 use super::incarnation::{INCARNATION, verified};
 use super::memory::{Memory, RememberedStore};
@@ -70,6 +71,8 @@ pub(super) struct Inner {
     pub(super) health: Arc<Health>,
     pub(super) doubt: Arc<Doubt>,
     pub(super) memory: Memory,
+    /// The files of a SQLite database that is open to writes.
+    pub(super) files: Option<Arc<OpenedFiles>>,
     tags: Arc<dyn RowTag>,
     /// Something was committed here.
     pub(super) committed: Notify,
@@ -122,14 +125,14 @@ impl Database {
             migrate::check(&pools).await?;
         }
         let doubt = Arc::<Doubt>::default();
-        let pools = match self {
-            Self::Sqlite { .. } => pools,
+        let (pools, files) = match self {
+            Self::Sqlite { path } => (pools, Some(Arc::new(OpenedFiles::open(path).await?))),
             Self::Postgres { url } => {
                 pools.close().await;
-                connect_postgres(url, &doubt, &health).await?
+                (connect_postgres(url, &doubt, &health).await?, None)
             }
         };
-        let store = Store::over(self.clone(), pools, tags, health, doubt);
+        let store = Store::over(self.clone(), pools, files, tags, health, doubt);
         if let Some(incarnation) = store.incarnation().await? {
             store.keep(INCARNATION, &incarnation).await?;
         }
@@ -313,12 +316,13 @@ impl Store {
     pub(super) fn over(
         database: Database,
         pools: Pools,
+        files: Option<Arc<OpenedFiles>>,
         tags: Arc<dyn RowTag>,
         health: Arc<Health>,
         doubt: Arc<Doubt>,
     ) -> Self {
         let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
-        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, tags, committed }) }
+        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, files, tags, committed }) }
     }
 
     /// Whether nothing else can write: then what this process committed is all there is.
@@ -383,7 +387,13 @@ impl Store {
     /// Ends every connection.
     pub async fn close(&self) {
         // A call that hangs in the database keeps its connection: the end does not wait for it.
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.pools().close()).await.is_err() {
+        let closed = async {
+            if let Some(files) = &self.inner.files {
+                files.close().await;
+            }
+            self.pools().close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("the database did not let go of its connections in time");
         }
     }

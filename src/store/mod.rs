@@ -17,6 +17,8 @@ mod entity;
 mod epoch;
 mod error;
 mod events;
+mod file_health;
+mod files;
 mod foreign;
 mod guard;
 mod health;

@@ -139,6 +139,54 @@ async fn what_was_seen_must_be_readable() {
     hub.restart().await;
 }
 
+/// Each file of a database that is open is removed, or replaced by a copy of itself: nothing is acknowledged after that, and all
+/// goes on when it is put back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_removed_under_a_server_acknowledges_nothing() {
+    for (suffixes, is_replaced) in
+        [(&FILES[..1], false), (&FILES[1..2], false), (&FILES[..], false), (&FILES[..1], true)]
+    {
+        let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        let database = hub.data_dir().join("policyhub.db");
+        let aside = |suffix: &str| hub.dir.path().join(format!("aside{suffix}"));
+        for suffix in suffixes {
+            fs::rename(with_suffix(&database, suffix), aside(suffix)).expect("moved");
+            if is_replaced {
+                fs::copy(aside(suffix), with_suffix(&database, suffix)).expect("copied");
+            }
+        }
+        let error = client.draft(draft_request("q", "a: 1")).await.expect_err("no start would find it");
+        assert_eq!(error.code, Code::Unavailable, "{error:?}");
+        until_database_up(&hub, false).await;
+        let error = client.draft(draft_request("q", "a: 1")).await.expect_err("no start would find it");
+        assert_eq!(error.reason, "DATABASE_UNAVAILABLE", "{error:?}");
+        assert!(error.message.contains("not where it was opened"), "{error:?}");
+        let (status, body) = readyz(&hub);
+        assert!(status == 503 && body.contains("policyhub.db"), "{status} {body}");
+        let log = hub.log.lock().expect("the log").clone();
+        assert!(log.lines().any(|line| line.contains("ERROR") && line.contains("puts its files back")), "{log}");
+        for suffix in suffixes {
+            fs::rename(aside(suffix), with_suffix(&database, suffix)).expect("moved back");
+        }
+        until_ready(&hub).await;
+        draft(&client, "r", "a: 1").await;
+        hub.kill().await;
+        let hub = hub.restart().await;
+        assert_eq!(active(&hub.client().await, "p").await, 1);
+        draft(&hub.client().await, "r", "a: 2").await;
+    }
+}
+
+/// The look goes on while nobody writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_removed_is_noticed_without_a_write() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    fs::remove_file(hub.data_dir().join("policyhub.db")).expect("removed");
+    until("not ready", || readyz(&hub).0 == 503).await;
+}
+
 /// `restore --force` of another store takes away what would refuse the next start.
 #[tokio::test]
 async fn a_restored_other_store_starts() {
