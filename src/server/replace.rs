@@ -1,6 +1,7 @@
 //! The step of a restore that touches the old database: another one takes its place.
 //!
-//! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole.
+//! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole; and when a step fails, all
+//! that belongs to the old one is beside it again.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::whole_file::{
-    SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, remove_companions, sync_directory_of,
+    NameNotFlushed, SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, remove_companions, sync_directory_of,
     with_suffix,
 };
 use crate::domain::digest::Digest;
@@ -39,6 +40,7 @@ pub(super) async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest
         // It is put aside as it is.
         Err(CopyError::Damaged(_)) => None,
         Err(error) => {
+            put_back(path, &kept, &["-wal"])?;
             forget_unless_needed(path, &kept).with_context(failed)?;
             return Err(error).with_context(failed);
         }
@@ -57,14 +59,48 @@ pub(super) async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest
     if is_same {
         forget(&kept).with_context(failed)?;
     }
-    remove_companions(path)?;
-    sync_directory_of(path).with_context(failed)?;
-    unfinished.put(path).with_context(failed)?;
+    if let Err(error) = take_place(unfinished, path, settled.is_some()) {
+        if !error.is::<NameNotFlushed>() {
+            put_back(path, &kept, &["-wal", "-journal", ""])?;
+        }
+        return Err(error).with_context(failed);
+    }
     if let Some(settled) = settled {
         settled.release().await;
     }
     drop(old);
     Ok((!is_same).then_some(kept))
+}
+
+/// The rename itself. A database that is not whole without what lies beside it must not be found without: until the rename nothing
+/// has its name then, which a server refuses to start on.
+fn take_place(unfinished: Unfinished, path: &Path, is_whole: bool) -> Result<()> {
+    if !is_whole {
+        remove_if_there(path)?;
+    }
+    remove_companions(path)?;
+    sync_directory_of(path)?;
+    unfinished.put(path)
+}
+
+/// Puts back what is missing of the old database, from its second names: without its log of writes it is not whole. What is in the
+/// database already does no harm in a log beside it.
+fn put_back(path: &Path, kept: &Path, suffixes: &[&str]) -> Result<()> {
+    for suffix in suffixes {
+        let (companion, kept) = (with_suffix(path, suffix), with_suffix(kept, suffix));
+        if kept.exists() && !companion.exists() {
+            fs::hard_link(&kept, &companion).with_context(|| {
+                format!(
+                    "the old database is not whole without {}: rename it to {} before anything opens the database",
+                    kept.display(),
+                    companion.display()
+                )
+            })?;
+        }
+    }
+    // A power cut may take it back; it is the disk that fails, and the second names are there.
+    let _ = sync_directory_of(path);
+    Ok(())
 }
 
 /// Gives the old database a second name, and what lies beside it too.
