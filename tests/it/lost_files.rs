@@ -204,3 +204,15 @@ async fn a_restored_other_store_starts() {
     assert!(!data.join("high-water.json").exists());
     assert_eq!(heads(&data.join("policyhub.db")), heads(&file));
 }
+
+/// Names that SQLite itself uses beside the database.
+#[tokio::test]
+async fn no_backup_takes_the_name_of_a_part_of_the_database() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    release(&hub.client().await, "p", "a: 1").await;
+    let database = hub.data_dir().join("policyhub.db");
+    for suffix in ["-wal", "-shm", "-journal"] {
+        fails(on(&hub.data_dir(), "backup", &with_suffix(&database, suffix), &["--force"]), "under that name");
+    }
+    assert_eq!(readyz(&hub), (200, "ok\n".to_owned()));
+}
