@@ -183,7 +183,7 @@ async fn a_database_that_is_removed_under_a_server_acknowledges_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_removed_is_noticed_without_a_write() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
-    fs::remove_file(hub.data_dir().join("policyhub.db")).expect("removed");
+    fs::remove_file(hub.data_dir().join("policyhub.db-wal")).expect("removed");
     until("not ready", || readyz(&hub).0 == 503).await;
 }
 
