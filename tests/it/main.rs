@@ -107,6 +107,7 @@ mod keys_rotation;
 mod lifecycle;
 #[cfg(test)]
 mod lost_files;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mtls;
