@@ -65,6 +65,9 @@ fn text(restored: &Restored) -> String {
     if let Some(kept) = &restored.kept_as {
         let _ = writeln!(text, "  kept as {}: remove it when nobody needs it", kept.display());
     }
+    if let Some(kept) = &restored.high_water_kept_as {
+        let _ = writeln!(text, "what was seen of another store is kept as {}", kept.display());
+    }
     let _ = write!(text, "now: {}, {}\n{}", restored.database.display(), restored.digest, summary(&restored.new));
     for log in &restored.new.state.logs {
         let _ = writeln!(text, "  {}", end(&log.namespace, log.head.cursor.epoch, log.head.cursor.revision));
@@ -119,6 +122,7 @@ fn document(restored: &Restored) -> Value {
             ("digest", json!(restored.digest.to_string())),
             ("before", before),
             ("kept_as", json!(restored.kept_as)),
+            ("high_water_kept_as", json!(restored.high_water_kept_as)),
             ("doubt", json!(restored.doubt)),
             ("next", json!(next(restored))),
         ],

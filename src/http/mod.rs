@@ -45,8 +45,9 @@ async fn ready(State(shared): State<Shared>) -> Response {
         Readiness::Ready => "ok\n".into_response(),
         Readiness::Degraded(why) => format!("degraded: {why}\n").into_response(),
         // This server alone has that disk. Streams that are open go on all the same.
-        Readiness::Down => {
-            (StatusCode::SERVICE_UNAVAILABLE, "down: the database can't be read or written\n").into_response()
+        Readiness::Down(why) => {
+            let why = why.unwrap_or_else(|| "the database can't be read or written".to_owned());
+            (StatusCode::SERVICE_UNAVAILABLE, format!("down: {why}\n")).into_response()
         }
         // Not all replicas need be in it: the balancer shall ask one that holds the key.
         Readiness::NotSigning(why) => {

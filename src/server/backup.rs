@@ -10,7 +10,7 @@ use super::backup_check::{CheckedCopy, LogCheckOutcome, check};
 use super::config::Settings;
 use super::serve::database;
 use super::telemetry::Telemetry;
-use super::whole_file::{Unfinished, digest_of, is_same_file, with_suffix};
+use super::whole_file::{SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, with_suffix};
 use crate::domain::digest::Digest;
 use crate::store::{Database, DatabaseCopy};
 
@@ -71,6 +71,13 @@ pub async fn backup(
     ensure!(!file.is_dir(), "failed to write {}: it is a directory", file.display());
     let is_there = file.symlink_metadata().is_ok();
     ensure!(!is_same_file(file, &source), "failed to write {}: it is the database itself", file.display());
+    for suffix in SQLITE_COMPANIONS {
+        ensure!(
+            !is_name_of(file, &with_suffix(&source, suffix)),
+            "failed to write {}: SQLite keeps a part of the database under that name",
+            file.display()
+        );
+    }
     ensure!(
         options.overwrite || !is_there,
         "failed to write {}: it is there already; --force replaces it",
@@ -88,6 +95,14 @@ pub async fn backup(
     unfinished.put(file).with_context(failed)?;
     let (keys_dir, data_dir) = (config.keys.keys_dir, config.storage.data_dir);
     Ok(BackupMade { checked, bytes, digest, keys_dir, data_dir })
+}
+
+/// Whether two paths are one name, of a file that may not be there.
+fn is_name_of(one: &Path, other: &Path) -> bool {
+    let directory = |path: &Path| path.parent().filter(|parent| !parent.as_os_str().is_empty()).map(Path::to_owned);
+    let here = || PathBuf::from(".");
+    let (one_in, other_in) = (directory(one).unwrap_or_else(here), directory(other).unwrap_or_else(here));
+    is_same_file(one, other) || (one.file_name() == other.file_name() && is_same_file(&one_in, &other_in))
 }
 
 /// Copies, and tells how far it is.

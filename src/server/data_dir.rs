@@ -74,12 +74,14 @@ impl DataDir {
         std::fs::rename(new, self.path.join("addr.json"))
     }
 
-    /// Removes the addresses of a server before.
+    /// Removes the addresses of a server before. A directory of that name holds none.
     ///
     /// # Errors
     /// When there are some, and they can't be removed.
     pub fn remove_addresses(&self) -> io::Result<()> {
-        match std::fs::remove_file(self.path.join("addr.json")) {
+        let path = self.path.join("addr.json");
+        match std::fs::remove_file(&path) {
+            Err(_) if path.is_dir() => Ok(()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

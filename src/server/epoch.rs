@@ -1,5 +1,6 @@
 //! `policyhub epoch`: on the server's machine, with its database and its keys; servers may be running.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -14,7 +15,7 @@ use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
 use crate::service::{Bump, Bumped, Signer};
 use crate::signing::RowTagKey;
-use crate::store::Store;
+use crate::store::{RememberedStore, Store};
 
 /// What the store says of its epochs.
 #[derive(Debug)]
@@ -35,7 +36,7 @@ pub struct EpochState {
 /// Everything that keeps a server from starting.
 pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
     let (config, _telemetry) = load(settings)?;
-    let _lock = lock_maintenance(&database(&config.storage)?, Maintenance::Reads)?;
+    let _lock = lock_existing(&config, Maintenance::Reads)?;
     let (store, _) = open(&config).await?;
     let doubt = store.examine().await?;
     let epochs = store.epochs().await?;
@@ -56,7 +57,7 @@ pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
 pub async fn bump_epoch(settings: Settings, force: bool) -> Result<(i64, usize)> {
     let (config, _telemetry) = load(settings)?;
     // Not the locks of a server: one may be running, and goes on.
-    let _lock = lock_maintenance(&database(&config.storage)?, Maintenance::Changes)?;
+    let _lock = lock_existing(&config, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
     let bumped = crate::service::bump_epoch(&store, &signer, Bump { force, now: clock::now() }).await;
     store.close().await;
@@ -72,11 +73,20 @@ fn load(settings: Settings) -> Result<(Config, Telemetry)> {
     Ok((config, telemetry))
 }
 
+/// Locks a database that must be there: nothing here may make one.
+fn lock_existing(config: &Config, maintenance: Maintenance) -> Result<Option<File>> {
+    let database = database(&config.storage)?;
+    database.check_exists()?;
+    lock_maintenance(&database, maintenance)
+}
+
 async fn open(config: &Config) -> Result<(Store, Signer)> {
     let keys = Keys::existing(&config.keys).context("failed to read the keys of the server")?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
-    let store = database(&config.storage)?.open(false, tags, clock::monotonic).await?;
+    let high_water = high_water(&config.storage.data_dir);
+    let remembered = RememberedStore::read(&high_water)?;
+    let store = database(&config.storage)?.open(false, remembered.as_ref(), tags, clock::monotonic).await?;
     let signer = identify(&store, keys, &config.keys).await?;
-    store.remember(high_water(&config.storage.data_dir), signer.store());
+    store.remember(high_water, signer.store())?;
     Ok((store, signer))
 }

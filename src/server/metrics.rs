@@ -173,6 +173,17 @@ impl Metrics {
             "1 while writes are refused because the store may have lost its tail",
             |store| store.doubt().is_some(),
         );
+        gauge(
+            "policyhub_checkpoints_failing",
+            "1 while SQLite's write-ahead log can't be moved into the database file",
+            Store::do_checkpoints_fail,
+        );
+        let sized = store.clone();
+        self.meter
+            .u64_observable_gauge("policyhub_wal_bytes")
+            .with_description("bytes of SQLite's write-ahead log, 0 on PostgreSQL")
+            .with_callback(move |bytes| bytes.observe(sized.wal_bytes(), &[]))
+            .build();
         let counted = store.clone();
         self.meter
             .u64_observable_counter("policyhub_database_statements")

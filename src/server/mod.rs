@@ -16,6 +16,7 @@ mod keys;
 mod listen;
 mod metrics;
 mod observe;
+mod replace;
 mod restore;
 mod revocations;
 mod serve;

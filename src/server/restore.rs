@@ -3,8 +3,7 @@
 //! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole. Before anything of the
 //! old one is touched the new one lies beside it, checked and flushed; its place is taken by one rename.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -16,21 +15,16 @@ use super::clock;
 use super::config::{Config, Settings};
 use super::data_dir::{DataDir, make_private_dir};
 use super::keys::Keys;
+use super::replace::{REPLACED, REPLACED_MAX, replace};
 use super::serve::{Maintenance, database, lock_file, lock_maintenance};
 use super::telemetry::Telemetry;
-use super::whole_file::{
-    SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, remove_companions, sync_directory_of, with_suffix,
-};
+use super::whole_file::{SQLITE_COMPANIONS, Unfinished, is_same_file, sync_directory_of, with_suffix};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::tag::RowTag;
-use crate::store::{CopyError, CopyState, DatabaseCopy, ExclusiveDatabase, remembered_store};
+use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore};
 
 /// What the new database is called before it takes its place.
 const UNFINISHED: &str = ".restoring";
-/// What the old database is called afterwards, with a number after it.
-const REPLACED: &str = ".replaced-";
-/// Old databases that are kept beside the new one. With more, somebody has to look which are still needed.
-const REPLACED_MAX: u32 = 100;
 
 /// What is accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +57,8 @@ pub struct Restored {
     pub old: OldDatabase,
     /// Where that is now; none when there was nothing, or it was the same, byte for byte.
     pub kept_as: Option<PathBuf>,
+    /// Where what was seen of another store is now, if its file was in the way.
+    pub high_water_kept_as: Option<PathBuf>,
     /// What is there now.
     pub new: CheckedCopy,
     /// Digest of the backup.
@@ -105,9 +101,10 @@ pub async fn restore(
     refuse_findings(&new, options.accept_findings)?;
     let old = look_at(&path).await?;
     let high_water = data_dir.high_water();
-    let remembered = remembered_store(&high_water).with_context(|| unreadable(&high_water))?;
+    let remembered = RememberedStore::read(&high_water)?;
+    let remembered = remembered.as_ref().map(RememberedStore::id);
     if !options.force {
-        refuse_another_store(&new.state, &old, remembered.as_deref())?;
+        refuse_another_store(&new.state, &old, remembered)?;
         refuse_other_keys(&new.state, &config)?;
     }
 
@@ -115,15 +112,19 @@ pub async fn restore(
     // the last second of it.
     if let OldDatabase::Readable(state) = &old
         && state.store_id == new.state.store_id
-        && remembered.as_ref().is_none_or(|remembered| *remembered == state.store_id)
+        && remembered.is_none_or(|remembered| remembered == state.store_id)
     {
         remember(&path, state, &high_water).await?;
     }
-    let is_remembered = remembered_store(&high_water)?.as_deref() == Some(new.state.store_id.as_str());
-    let doubt = expected_doubt(unfinished.path(), &new.state, &high_water).await?;
+    let remembered = RememberedStore::read(&high_water)?;
+    let is_remembered = remembered.as_ref().is_some_and(|remembered| remembered.id() == new.state.store_id);
+    let is_of_another = remembered.is_some() && !is_remembered;
+    let doubt = if is_of_another { None } else { expected_doubt(unfinished.path(), &new.state, &high_water).await? };
     let kept_as = replace(unfinished, &path, &digest).await?;
+    // Last: until then a start over a missing database is refused by what it says.
+    let high_water_kept_as = if is_of_another { put_aside(&high_water) } else { None };
     let keys_dir = config.keys.keys_dir;
-    Ok(Restored { database: path, old, kept_as, new, digest, doubt, is_remembered, keys_dir })
+    Ok(Restored { database: path, old, kept_as, high_water_kept_as, new, digest, doubt, is_remembered, keys_dir })
 }
 
 /// Refuses what is a database in use, or not a file.
@@ -240,7 +241,7 @@ async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<(
     }
     let live = DatabaseCopy::open_live(path).await?;
     let store = live.store(Arc::new(NoTags), clock::monotonic);
-    store.remember(high_water.to_owned(), &state.store_id);
+    store.remember(high_water.to_owned(), &state.store_id)?;
     let examined = store.examine().await;
     store.save_memory();
     live.close().await;
@@ -254,113 +255,23 @@ async fn expected_doubt(path: &Path, state: &CopyState, high_water: &Path) -> Re
     }
     let copy = DatabaseCopy::open(path).await?;
     let store = copy.store(Arc::new(NoTags), clock::monotonic);
-    store.remember(high_water.to_owned(), &state.store_id);
+    store.remember(high_water.to_owned(), &state.store_id)?;
     let doubt = store.examine().await;
     copy.close().await;
     doubt.with_context(|| format!("failed to compare the backup with {}", high_water.display()))
 }
 
-/// Puts the new database in place of the old one. Answers where the old one is.
-async fn replace(unfinished: Unfinished, path: &Path, digest: &Digest) -> Result<Option<PathBuf>> {
-    let failed = || format!("failed to replace {}", path.display());
-    if !path.exists() {
-        // Without its database a log of writes is nothing; beside the new one it would be taken for its own.
-        remove_companions(path)?;
-        sync_directory_of(path).with_context(failed)?;
-        unfinished.put(path).with_context(failed)?;
-        return Ok(None);
-    }
-    unfinished.give_to_owner_of(path).context("failed to give the database to its owner: run this as its owner")?;
-    // Before SQLite opens it: closing a database that it can't read, it removes the log beside it.
-    let kept = keep(path).with_context(failed)?;
-    // Healthy, the old database is whole in its one file from here on, and nobody else can open it.
-    let settled = match ExclusiveDatabase::settle(path).await {
-        Ok(settled) => Some(settled),
-        // It is put aside as it is.
-        Err(CopyError::Damaged(_)) => None,
+/// Gives what was seen of another store another name: a server on the restored one would be refused because of it.
+fn put_aside(high_water: &Path) -> Option<PathBuf> {
+    let kept = (1..=REPLACED_MAX)
+        .map(|number| with_suffix(high_water, &format!("{REPLACED}{number}")))
+        .find(|kept| kept.symlink_metadata().is_err())?;
+    match fs::rename(high_water, &kept).and_then(|()| sync_directory_of(&kept)) {
+        Ok(()) => Some(kept),
         Err(error) => {
-            forget_unless_needed(path, &kept).with_context(failed)?;
-            return Err(error).with_context(failed);
+            // The database is in its place: nothing else is to be done again.
+            tracing::error!(path = %high_water.display(), %error, "failed to move away what was seen of another store: move it");
+            None
         }
-    };
-    // Closing any handle of this file drops SQLite's locks on it (sqlite.org/howtocorrupt.html, 2.2): this one is closed after
-    // they are given back.
-    let mut old = settled.as_ref().map(|_| File::open(path)).transpose().with_context(failed)?;
-    let is_same = match &mut old {
-        Some(old) => {
-            // What they held is in the database now.
-            remove_companions(&kept)?;
-            digest_of(old).with_context(failed)? == *digest
-        }
-        None => false,
-    };
-    if is_same {
-        forget(&kept).with_context(failed)?;
     }
-    remove_companions(path)?;
-    sync_directory_of(path).with_context(failed)?;
-    unfinished.put(path).with_context(failed)?;
-    if let Some(settled) = settled {
-        settled.release().await;
-    }
-    drop(old);
-    Ok((!is_same).then_some(kept))
-}
-
-/// Gives the old database a second name, and what lies beside it too.
-fn keep(path: &Path) -> std::io::Result<PathBuf> {
-    for number in 1..=REPLACED_MAX {
-        let kept = with_suffix(path, &format!("{REPLACED}{number}"));
-        // One that was interrupted has named it already.
-        if !is_same_file(path, &kept) {
-            // What somebody left beside a name would be taken for this database's own.
-            if SQLITE_COMPANIONS.iter().any(|suffix| with_suffix(&kept, suffix).exists()) {
-                continue;
-            }
-            match fs::hard_link(path, &kept) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                linked => linked?,
-            }
-        }
-        for suffix in ["-wal", "-journal"] {
-            let (companion, kept) = (with_suffix(path, suffix), with_suffix(&kept, suffix));
-            if companion.exists() && !is_same_file(&companion, &kept) {
-                remove_if_there(&kept)?;
-                fs::hard_link(companion, kept)?;
-            }
-        }
-        sync_directory_of(path)?;
-        return Ok(kept);
-    }
-    Err(std::io::Error::other(format!(
-        "there are {REPLACED_MAX} databases named {}{REPLACED}… that were replaced before: remove those nobody needs",
-        path.display()
-    )))
-}
-
-/// Takes second names back, unless what lay beside the database has no other name any more.
-fn forget_unless_needed(path: &Path, kept: &Path) -> Result<()> {
-    let is_needed = |suffix: &&str| {
-        let kept = with_suffix(kept, suffix);
-        kept.exists() && !is_same_file(&with_suffix(path, suffix), &kept)
-    };
-    if SQLITE_COMPANIONS.iter().any(is_needed) { Ok(()) } else { forget(kept) }
-}
-
-/// Takes a second name back.
-fn forget(kept: &Path) -> Result<()> {
-    remove_companions(kept)?;
-    remove_if_there(kept)?;
-    Ok(())
-}
-
-fn remove_if_there(path: &Path) -> std::io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn unreadable(high_water: &Path) -> String {
-    format!("failed to read {}, which tells what was acknowledged: repair it, or move it away", high_water.display())
 }

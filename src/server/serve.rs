@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use super::config::{Config, KeysConfig, Settings, StorageConfig};
 use super::core_dumps::forbid_core_dumps;
-use super::data_dir::{DataDir, make_private_dir};
+use super::data_dir::{DataDir, high_water, make_private_dir};
 use super::issuers::Keeper;
 use super::keys::{Keys, algorithm, local_issuer};
 use super::listen::Tls;
@@ -26,7 +26,7 @@ use crate::domain::event::Cursor;
 use crate::grpc::Wire;
 use crate::service::{Service, Signer};
 use crate::signing::RowTagKey;
-use crate::store::{Database, Store, migration_lock};
+use crate::store::{Database, RememberedStore, Store, migration_lock};
 use crate::watch::{Hub, Leases};
 
 /// Connections the kernel takes before we do; it takes `net.core.somaxconn` at most. With the usual 128, a fleet that comes
@@ -79,6 +79,7 @@ fn plant_defect() -> Result<()> {
 async fn start(config: Config) -> Result<(Parts, Store)> {
     tracing::info!(config = %config.summary(), "starting");
     let data_dir = DataDir::take(&config.storage.data_dir)?;
+    let remembered = RememberedStore::read(&data_dir.high_water())?;
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
     let http = bind(config.listen.http_addr, "--http-addr")?;
     // Unusable files are refused before anybody is told that the server serves.
@@ -105,9 +106,9 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     }
     let database_lock = lock_file(&database)?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
-    let store = database.open(config.storage.migrate, tags, clock::monotonic).await?;
+    let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::monotonic).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
-    store.remember(data_dir.high_water(), signer.store());
+    store.remember(data_dir.high_water(), signer.store())?;
     store.examine().await.context("failed to compare the database with what was seen of it")?;
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
     // Another name for each start: what a server wrote before it crashed is not this one's to end.
@@ -172,12 +173,13 @@ pub async fn migrate(settings: Settings) -> Result<()> {
     let config = settings.load()?;
     let _telemetry = Telemetry::start(&config.telemetry)?;
     let database = database(&config.storage)?;
+    let remembered = RememberedStore::read(&high_water(&config.storage.data_dir))?;
     if let Database::Sqlite { path } = &database
         && let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty())
     {
         make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
-    Ok(database.migrate(clock::monotonic).await?)
+    Ok(database.migrate(remembered.as_ref(), clock::monotonic).await?)
 }
 
 pub(super) fn database(config: &StorageConfig) -> Result<Database> {

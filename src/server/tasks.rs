@@ -101,6 +101,7 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
             tracing::error!("the saving of what was seen of the logs ended early");
         }
         store.look_for_obstacles().await;
+        store.look_at_checkpoints().await;
         let is_in_doubt = store.doubt().is_some();
         if !(is_in_doubt || was_in_doubt) || store.is_degraded() {
             continue;

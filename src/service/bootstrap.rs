@@ -23,8 +23,8 @@ pub enum Readiness {
     Ready,
     /// The database of all replicas does not answer, and why: what is in memory.
     Degraded(String),
-    /// The database of this server alone can't be read or written: what is in memory.
-    Down,
+    /// The database of this server alone can't be read or written, and why if that is known: what is in memory.
+    Down(Option<String>),
     /// The store is in doubt, or its database takes no writes, and why.
     ReadOnly(String),
     /// It does not hold the key that signs, and which: no writes, no checkpoints. Others may.
@@ -101,7 +101,7 @@ impl Service {
         }
         if !self.store.ping().await {
             if self.store.is_sole_writer() {
-                return Readiness::Down;
+                return Readiness::Down(self.store.outage_cause());
             }
             let unnamed = || "the database does not answer".to_owned();
             return Readiness::Degraded(self.store.outage_cause().unwrap_or_else(unnamed));

@@ -215,7 +215,7 @@ impl DatabaseCopy {
     pub fn store(&self, tags: Arc<dyn RowTag>, clock: fn() -> Instant) -> Store {
         let pools = Pools { writer: self.connections.clone(), reader: self.connections.clone() };
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
-        Store::over(Database::Sqlite { path: self.path.clone() }, pools, tags, health, Arc::default())
+        Store::over(Database::Sqlite { path: self.path.clone() }, pools, None, tags, health, Arc::default())
     }
 
     /// Closes it.
@@ -251,17 +251,28 @@ impl ExclusiveDatabase {
     pub async fn settle(path: &Path) -> Result<Self, CopyError> {
         let options = SqliteConnectOptions::new().filename(path).busy_timeout(BUSY_TIMEOUT).disable_statement_logging();
         let mut connection = options.connect().await.map_err(|error| unsettled(&error))?;
+        let settled = Self::move_into_one_file(&mut connection).await;
+        match settled {
+            Ok(()) => Ok(Self { _locked: connection }),
+            Err(error) => {
+                // Waits for its end: SQLite removes what lies beside a database while it closes it.
+                let _ = connection.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn move_into_one_file(connection: &mut SqliteConnection) -> Result<(), CopyError> {
         // In this mode the lock that leaving WAL needs is kept: no other process gets in between.
         sqlx::query("PRAGMA locking_mode = EXCLUSIVE")
-            .execute(&mut connection)
+            .execute(&mut *connection)
             .await
             .map_err(|error| unsettled(&error))?;
-        let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode = DELETE").fetch_one(&mut connection).await;
+        let mode = sqlx::query_scalar::<_, String>("PRAGMA journal_mode = DELETE").fetch_one(&mut *connection).await;
         if mode.map_err(|error| unsettled(&error))? != "delete" {
             return Err(CopyError::InUse);
         }
-        sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.map_err(|error| unsettled(&error))?;
-        Ok(Self { _locked: connection })
+        sqlx::query("BEGIN EXCLUSIVE").execute(connection).await.map(|_| ()).map_err(|error| unsettled(&error))
     }
 
     /// Lets it go.

@@ -5,7 +5,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -14,16 +13,18 @@ use super::bounded::{Bounded, within};
 use super::connection_guard::{LastFailure, guard_postgres, guard_sqlite};
 use super::doubt::Doubt;
 use super::error::StoreError;
+use super::files::OpenedFiles;
 use super::health::Health;
 use super::incarnation::{INCARNATION, verified};
-use super::memory::Memory;
+use super::memory::{Memory, RememberedStore};
+use super::meta::store_id;
 use super::obstacle::Obstacles;
 use super::pooler::refuse_transaction_mode;
 use super::postgres_session::{Bounds, prepare, without_startup_parameters};
 use super::postgres_tls::warn_unverified;
+use super::sqlite_file::{has_content, make_private, sqlite_options};
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
-use crate::domain::defect::{Defect, planted};
 use crate::domain::tag::RowTag;
 
 /// Readers of a SQLite file. WAL lets them go on while the writer writes.
@@ -38,9 +39,6 @@ const POSTGRES_READERS_MAX: u32 = 12;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// How long open connections may take to answer while the database refuses new ones. Shorter: busy ones count as gone.
 const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
-/// statement.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the database may take to end its connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -73,6 +71,8 @@ pub(super) struct Inner {
     pub(super) health: Arc<Health>,
     pub(super) doubt: Arc<Doubt>,
     pub(super) memory: Memory,
+    /// The files of a SQLite database that is open to writes.
+    pub(super) files: Option<Arc<OpenedFiles>>,
     tags: Arc<dyn RowTag>,
     /// Something was committed here.
     pub(super) committed: Notify,
@@ -100,22 +100,24 @@ impl Pools {
 }
 
 impl Database {
-    /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (G1). `tags` prove rows;
-    /// `clock` is monotonic, and measures the age of connections.
+    /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (G1), or that does not hold
+    /// the store that is `remembered` (G1b). `tags` prove rows; `clock` is monotonic, and measures the age of connections.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.
     pub async fn open(
         &self,
         migrate: bool,
+        remembered: Option<&RememberedStore>,
         tags: Arc<dyn RowTag>,
         clock: fn() -> Instant,
     ) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
-        let pools = self.connect(&health.failures).await?;
+        let pools = self.connect_to(remembered, &health.failures).await?;
         self.refuse_poolers().await?;
         // First, so that a database that is refused stays as it was.
+        check_remembered(&pools, remembered).await?;
         guard::check_durable(&pools).await?;
         if migrate {
             migrate::up(self, &pools).await?;
@@ -123,14 +125,14 @@ impl Database {
             migrate::check(&pools).await?;
         }
         let doubt = Arc::<Doubt>::default();
-        let pools = match self {
-            Self::Sqlite { .. } => pools,
+        let (pools, files) = match self {
+            Self::Sqlite { path } => (pools, Some(Arc::new(OpenedFiles::open(path).await?))),
             Self::Postgres { url } => {
                 pools.close().await;
-                connect_postgres(url, &doubt, &health).await?
+                (connect_postgres(url, &doubt, &health).await?, None)
             }
         };
-        let store = Store::over(self.clone(), pools, tags, health, doubt);
+        let store = Store::over(self.clone(), pools, files, tags, health, doubt);
         if let Some(incarnation) = store.incarnation().await? {
             store.keep(INCARNATION, &incarnation).await?;
         }
@@ -141,13 +143,43 @@ impl Database {
     ///
     /// # Errors
     /// As `open`.
-    pub async fn migrate(&self, clock: fn() -> Instant) -> Result<(), StoreError> {
-        let pools = self.connect(&Arc::new(LastFailure::new(clock))).await?;
+    pub async fn migrate(
+        &self,
+        remembered: Option<&RememberedStore>,
+        clock: fn() -> Instant,
+    ) -> Result<(), StoreError> {
+        let pools = self.connect_to(remembered, &Arc::new(LastFailure::new(clock))).await?;
         self.refuse_poolers().await?;
+        check_remembered(&pools, remembered).await?;
         guard::check_durable(&pools).await?;
         let done = migrate::up(self, &pools).await;
         pools.close().await;
         done
+    }
+
+    /// Refuses a SQLite file that is absent or empty: for what must not make one.
+    ///
+    /// # Errors
+    /// `StoreError::NoDatabase`.
+    pub fn check_exists(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { path } if !has_content(path)? => Err(StoreError::NoDatabase { path: path.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Connects. A database that was here before and is not any more is refused before anything is made in its place.
+    async fn connect_to(
+        &self,
+        remembered: Option<&RememberedStore>,
+        failures: &Arc<LastFailure>,
+    ) -> Result<Pools, StoreError> {
+        if let (Self::Sqlite { path }, Some(remembered)) = (self, remembered)
+            && !has_content(path)?
+        {
+            return Err(remembered.refuse(format!("the database {} is absent or empty", path.display())));
+        }
+        self.connect(failures).await
     }
 
     async fn connect(&self, failures: &Arc<LastFailure>) -> Result<Pools, StoreError> {
@@ -205,6 +237,20 @@ impl Database {
     }
 }
 
+/// Refuses a database that does not hold the store that is remembered.
+async fn check_remembered(pools: &Pools, remembered: Option<&RememberedStore>) -> Result<(), StoreError> {
+    let Some(remembered) = remembered else { return Ok(()) };
+    let checked = match store_id(&pools.writer).await {
+        Ok(found) => remembered.check(found.as_deref()),
+        Err(error) => Err(error),
+    };
+    if checked.is_err() {
+        // SQLite takes away what it made beside the file.
+        pools.close().await;
+    }
+    checked
+}
+
 /// How a connection to PostgreSQL is made.
 pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     // Its own error would repeat the URL, secrets and all.
@@ -240,22 +286,6 @@ async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, health: &Health) -> Res
     })
 }
 
-/// Makes the file when it is absent, for its owner alone. SQLite gives its journal the same mode.
-fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::File::options().create(true).append(true).mode(0o600).open(path).map(|_| ())
-}
-
-/// How a SQLite file is opened.
-pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(if planted(Defect::SqliteNormal) { SqliteSynchronous::Normal } else { SqliteSynchronous::Full })
-        .foreign_keys(true)
-        .busy_timeout(SQLITE_BUSY_TIMEOUT)
-}
-
 async fn connect_sqlite(
     path: &Path,
     connections_max: u32,
@@ -286,12 +316,13 @@ impl Store {
     pub(super) fn over(
         database: Database,
         pools: Pools,
+        files: Option<Arc<OpenedFiles>>,
         tags: Arc<dyn RowTag>,
         health: Arc<Health>,
         doubt: Arc<Doubt>,
     ) -> Self {
         let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
-        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, tags, committed }) }
+        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, files, tags, committed }) }
     }
 
     /// Whether nothing else can write: then what this process committed is all there is.
@@ -321,18 +352,8 @@ impl Store {
         Ok(self.writer_in_spite_of_obstacles())
     }
 
-    fn writer_in_spite_of_obstacles(&self) -> Bounded<DatabaseConnection> {
+    pub(super) fn writer_in_spite_of_obstacles(&self) -> Bounded<DatabaseConnection> {
         Bounded::new(self.pools().writer, Arc::clone(&self.inner.health))
-    }
-
-    /// Looks whether the database can be written to, as it is now: settings change under connections that are open. Writes
-    /// look for themselves; this is for those who ask before they write, and to notice that an obstacle is gone.
-    pub async fn look_for_obstacles(&self) {
-        use sea_orm::ConnectionTrait as _;
-        if self.is_postgres() && !self.is_degraded() {
-            // The look is what a connection must pass when it is taken; what fails here has told `Health`.
-            let _ = self.writer_in_spite_of_obstacles().execute_unprepared("SELECT 1").await;
-        }
     }
 
     /// Whether connections that are open still serve, for writes and for reads.
@@ -366,15 +387,14 @@ impl Store {
     /// Ends every connection.
     pub async fn close(&self) {
         // A call that hangs in the database keeps its connection: the end does not wait for it.
-        if tokio::time::timeout(CLOSE_TIMEOUT, self.pools().close()).await.is_err() {
+        let closed = async {
+            if let Some(files) = &self.inner.files {
+                files.close().await;
+            }
+            self.pools().close().await;
+        };
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
             tracing::warn!("the database did not let go of its connections in time");
         }
-    }
-
-    /// Whether the database answers.
-    pub async fn ping(&self) -> bool {
-        let Ok(reader) = self.reader() else { return false };
-        use sea_orm::ConnectionTrait as _;
-        reader.execute_unprepared("SELECT 1").await.is_ok()
     }
 }

@@ -42,6 +42,11 @@ impl LastFailure {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((self.clock)());
     }
 
+    /// The time of its clock.
+    pub(super) fn now(&self) -> Instant {
+        (self.clock)()
+    }
+
     fn was_during(&self, connection: &PoolConnectionMetadata) -> bool {
         if planted(Defect::TransactionLeftOpen) {
             return false;

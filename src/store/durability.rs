@@ -26,6 +26,21 @@ pub(super) enum Confirmation {
 }
 
 impl Store {
+    /// Looks whether the database can be written to, as it is now: settings change under connections that are open. Writes
+    /// look for themselves; this is for those who ask before they write, and to notice that an obstacle is gone.
+    pub async fn look_for_obstacles(&self) {
+        if self.is_postgres() && !self.is_degraded() {
+            // The look is what a connection must pass when it is taken; what fails here has told `Health`.
+            let _ = self.writer_in_spite_of_obstacles().execute_unprepared("SELECT 1").await;
+        }
+    }
+
+    /// Whether the database answers.
+    pub async fn ping(&self) -> bool {
+        let Ok(reader) = self.reader() else { return false };
+        reader.execute_unprepared("SELECT 1").await.is_ok()
+    }
+
     /// Reads a row in a transaction that writes, and refuses the transaction when its own connection may not be written to.
     /// What another connection found says nothing about this one.
     ///

@@ -2,6 +2,8 @@
 //!
 //! Nothing of the database reaches a caller: its text goes to the log alone.
 
+use std::path::PathBuf;
+
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 use super::refusal;
@@ -32,6 +34,19 @@ pub enum StoreError {
     MayNotMigrate { pending: usize },
     #[error("failed to open the database file: {0}")]
     File(std::io::Error),
+    #[error("there is no database at {}: give the --data-dir or --database-url of the server", path.display())]
+    NoDatabase { path: PathBuf },
+    #[error(
+        "failed to read {}, which tells what was acknowledged ({error}): repair it, or move it away if nobody knows what it said",
+        path.display()
+    )]
+    HighWater { path: PathBuf, error: std::io::Error },
+    #[error(
+        "refusing to begin over a store that was here: {} remembers store {remembered}, but {found}. Mount its volume, give its          --database-url, or restore a backup of it (`policyhub restore`); if it shall be given up, move {} away first",
+        high_water.display(),
+        high_water.display()
+    )]
+    AnotherStore { high_water: PathBuf, remembered: String, found: String },
     #[error("failed to migrate the database: {0}")]
     Migrate(DbErr),
     #[error("failed to lock the migration: {0}")]

@@ -3,21 +3,22 @@
 //! A probe is a connection of its own, so it tells a database that is gone from one that is busy and from pooled
 //! connections that died in silence. While it fails, calls fail at once instead of each waiting for an answer.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use super::bounded::within;
-use super::connect::{Database, Store, postgres_options, sqlite_options};
+use super::connect::{Database, Store, postgres_options};
 use super::connection_guard::LastFailure;
-use super::error::{Failure, classify_sqlx, code_of};
+use super::error::{Failure, code_of};
+use super::file_health::FileProbe;
 use super::obstacle::{Obstacle, Obstacles};
 use super::postgres_session::{Bounds, prepare};
 use super::refusal;
@@ -25,14 +26,12 @@ use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
 
 /// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two probes. Longer: writes go on later after an outage. Shorter: a database that comes up is asked more often.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long the check of a damaged file may take. Shorter: a large one stays away for ever.
-const FILE_CHECK_TIMEOUT: Duration = Duration::from_secs(300);
-/// Writes one page, and changes nothing: no release uses this number of SQLite's header.
-const SQLITE_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT";
+/// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
+pub(super) const COMMIT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 /// What is known of the database.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(super) struct Health {
     /// Something was not answered: connections may be dead without anybody saying so.
     unanswered: AtomicBool,
     /// The file was found damaged, and no check found it whole since.
-    corrupt: AtomicBool,
+    pub(super) corrupt: AtomicBool,
     pub(super) failures: Arc<LastFailure>,
     /// Why it can't be written to, although it answers.
     pub(super) obstacles: Arc<Obstacles>,
@@ -52,6 +51,29 @@ pub(super) struct Health {
     probed: watch::Sender<Probed>,
     /// Statements begun, and BEGINs; what probes ask is not among them.
     statements: AtomicU64,
+    /// COMMITs that have begun and not ended, by a number, and when each began.
+    commits: Mutex<BTreeMap<u64, Instant>>,
+    /// A probe of a file that has not ended.
+    pub(super) file_probe: tokio::sync::Mutex<Option<JoinHandle<FileProbe>>>,
+    /// Why the file can't be written to, as its last probe found it.
+    file_cause: Mutex<Option<Obstacle>>,
+    /// Bytes of SQLite's write-ahead log.
+    pub(super) wal_bytes: AtomicU64,
+    /// What is in the write-ahead log can't be moved into the file.
+    pub(super) checkpoints_fail: AtomicBool,
+}
+
+/// A COMMIT that has not ended.
+#[derive(Debug)]
+pub(super) struct RunningCommit {
+    number: u64,
+    health: Arc<Health>,
+}
+
+impl Drop for RunningCommit {
+    fn drop(&mut self) {
+        self.health.commits.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
 }
 
 impl Health {
@@ -67,7 +89,33 @@ impl Health {
             probes: AtomicU64::new(0),
             probed: watch::Sender::default(),
             statements: AtomicU64::new(0),
+            commits: Mutex::default(),
+            file_probe: tokio::sync::Mutex::default(),
+            file_cause: Mutex::default(),
+            wal_bytes: AtomicU64::new(0),
+            checkpoints_fail: AtomicBool::new(false),
         }
+    }
+
+    /// A COMMIT begins; it ends when the answer is dropped.
+    pub(super) fn commit_begins(self: &Arc<Self>) -> RunningCommit {
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = commits.last_key_value().map_or(0, |(last, _)| last + 1);
+        commits.insert(number, self.failures.now());
+        RunningCommit { number, health: Arc::clone(self) }
+    }
+
+    /// Whether something that was given up may still run, or a COMMIT has not ended in time.
+    pub(super) fn is_write_stuck(&self) -> bool {
+        let now = self.failures.now();
+        let commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        self.unanswered.load(Ordering::Relaxed)
+            || commits.values().any(|began| now.duration_since(*began) >= COMMIT_ANSWER_TIMEOUT)
+    }
+
+    /// Remembers why the file can't be written to.
+    pub(super) fn note_file_cause(&self, cause: Option<Obstacle>) {
+        *self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
     }
 
     /// A statement begins.
@@ -138,6 +186,9 @@ impl Health {
         if !self.down.load(Ordering::Relaxed) {
             return None;
         }
+        if let Some(cause) = &*self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Some(cause.clone());
+        }
         let probed = self.probed.borrow();
         probed.refused_for.as_ref().and_then(code_of).and_then(|code| refusal::named(&code))
     }
@@ -201,7 +252,7 @@ impl Store {
     pub async fn watch_health(&self) {
         let health = &self.inner.health;
         loop {
-            health.suspected.notified().await;
+            self.until_suspected().await;
             while !self.is_back().await {
                 if !health.down.swap(true, Ordering::Relaxed) {
                     let cause = self.outage_cause();
@@ -213,6 +264,21 @@ impl Store {
                 tracing::warn!("the database answers again");
             }
             sleep(PROBE_INTERVAL).await;
+        }
+    }
+
+    /// Waits until something speaks for an outage. The names of files are looked at all the time: writes to a file that was removed
+    /// succeed.
+    async fn until_suspected(&self) {
+        let suspected = self.inner.health.suspected.notified();
+        if self.is_postgres() {
+            return suspected.await;
+        }
+        let mut suspected = std::pin::pin!(suspected);
+        while tokio::time::timeout(PROBE_INTERVAL, &mut suspected).await.is_err() {
+            if !self.is_in_place().await {
+                return;
+            }
         }
     }
 
@@ -262,26 +328,10 @@ impl Store {
                 }
                 answer => matches!(answer, Some(Ok(()))),
             },
-            Database::Sqlite { path } => {
-                let is_writable = within(PROBE_TIMEOUT, probe_sqlite(path)).await.unwrap_or(false);
-                is_writable && self.is_whole(path).await
-            }
+            Database::Sqlite { path } => self.probe_file(path).await && self.is_whole(path).await,
         };
         health.end_probe(number, None);
         if answers { Probe::Answers } else { Probe::Away }
-    }
-
-    /// Whether the file is as it should be, looked at when it was found damaged.
-    async fn is_whole(&self, path: &Path) -> bool {
-        let health = &self.inner.health;
-        if !health.corrupt.load(Ordering::Relaxed) {
-            return true;
-        }
-        let is_whole = within(FILE_CHECK_TIMEOUT, check_file(path)).await.unwrap_or(false);
-        if is_whole {
-            health.corrupt.store(false, Ordering::Relaxed);
-        }
-        is_whole
     }
 }
 
@@ -296,39 +346,6 @@ async fn probe_postgres(url: &str) -> std::result::Result<(), sqlx::Error> {
         // Writes hear of the others; reads have nothing to do with them.
         _ => Ok(()),
     }
-}
-
-/// Whether something can be written: a disk that is full or read-only still reads.
-async fn probe_sqlite(path: &Path) -> bool {
-    let wrote = async {
-        let mut connection = probe_options(path).connect().await?;
-        let wrote = sqlx::raw_sql(SQLITE_WRITE).execute(&mut connection).await;
-        let closed = connection.close().await;
-        wrote.map(|_| ()).and(closed)
-    };
-    match wrote.await {
-        Ok(()) => true,
-        // Somebody writes: then it can be written to.
-        Err(error) if classify_sqlx(&error) == Failure::Busy => true,
-        Err(error) => {
-            tracing::debug!(%error, "the database can't be written to");
-            false
-        }
-    }
-}
-
-async fn check_file(path: &Path) -> bool {
-    let check = async {
-        let mut connection = probe_options(path).connect().await?;
-        let found = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
-        connection.close().await?;
-        found
-    };
-    check.await.is_ok_and(|found| found == "ok")
-}
-
-fn probe_options(path: &Path) -> SqliteConnectOptions {
-    sqlite_options(path).busy_timeout(PROBE_TIMEOUT / 2).disable_statement_logging()
 }
 
 /// Whether a failed connection is an answer of a database that is there: one that has no room or no welcome for a new one may

@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 
 use super::connect::Store;
+use super::error::StoreError;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
@@ -111,22 +112,61 @@ impl Memory {
     }
 }
 
+/// The store whose heads a file of `Store::remember` keeps: the only witness of a database that is gone (G1b).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RememberedStore {
+    file: PathBuf,
+    id: String,
+}
+
+impl RememberedStore {
+    /// Reads which store `file` remembers; none when there is no such file.
+    ///
+    /// # Errors
+    /// `StoreError::HighWater` when there is one that can't be read.
+    pub fn read(file: &Path) -> Result<Option<Self>, StoreError> {
+        match read(file) {
+            Ok(kept) => Ok(kept.map(|kept| Self { file: file.to_owned(), id: kept.store })),
+            Err(error) => Err(StoreError::HighWater { path: file.to_owned(), error }),
+        }
+    }
+
+    /// Id of the store.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Refuses a database that does not hold this store. `found` says what it is instead.
+    pub(super) fn refuse(&self, found: impl Into<String>) -> StoreError {
+        StoreError::AnotherStore { high_water: self.file.clone(), remembered: self.id.clone(), found: found.into() }
+    }
+
+    /// Refuses a database whose store is not this one; `found` is the id of its store, if it has one.
+    pub(super) fn check(&self, found: Option<&str>) -> Result<(), StoreError> {
+        match found {
+            Some(id) if id == self.id => Ok(()),
+            Some(id) => Err(self.refuse(format!("the database is of store {id}"))),
+            None => Err(self.refuse("the database holds no store")),
+        }
+    }
+}
+
 impl Store {
-    /// Reads what was seen of the store `id`, and keeps it in that file from now on. A file that can't be read is no memory,
-    /// and said so; the next save replaces it.
-    pub fn remember(&self, path: PathBuf, id: &str) {
+    /// Reads what was seen of the store `id`, and keeps it in that file from now on. What was seen of another store is never
+    /// overwritten: it may be the only witness of a database that is lost.
+    ///
+    /// # Errors
+    /// `StoreError::HighWater`, `StoreError::AnotherStore`.
+    pub fn remember(&self, path: PathBuf, id: &str) -> Result<(), StoreError> {
+        let kept = read(&path).map_err(|error| StoreError::HighWater { path: path.clone(), error })?;
         let mut state = self.inner.memory.state();
-        match read(&path) {
-            Ok(Some(kept)) if kept.store == id => state.heads = kept.heads,
-            Ok(Some(kept)) => {
-                tracing::warn!(path = %path.display(), found = kept.store, "ignoring what was seen of another store");
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "ignoring an unreadable memory of the heads");
-            }
+        if let Some(kept) = kept {
+            RememberedStore { file: path.clone(), id: kept.store }.check(Some(id))?;
+            state.heads = kept.heads;
         }
         state.file = Some((path, id.to_owned()));
+        Ok(())
     }
 
     /// Saves what was seen since the last time. Blocks for a sync of the disk.
@@ -175,26 +215,26 @@ pub(super) fn ends_before(namespace: &NamespaceId, found: Cursor, seen: Cursor) 
     )
 }
 
-/// The id of the store whose heads a file of `Store::remember` keeps; none when there is no such file.
-///
-/// # Errors
-/// When the file can't be read.
-pub fn remembered_store(path: &Path) -> io::Result<Option<String>> {
-    Ok(read(path)?.map(|kept| kept.store))
-}
-
 fn read(path: &Path) -> io::Result<Option<Kept>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+    match std::fs::metadata(path) {
+        // A pipe or a device would be read for ever.
+        Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a file")),
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
     }
+    Ok(Some(serde_json::from_slice(&std::fs::read(path)?)?))
 }
 
 /// Replaced at once, and there after a power loss.
 fn write(path: &Path, kept: &Kept) -> io::Result<()> {
     let new = path.with_extension("json.new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // Only a new file: to open a pipe of that name would wait for a reader.
+    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
     file.write_all(&serde_json::to_vec(kept)?)?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;

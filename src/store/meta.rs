@@ -1,10 +1,13 @@
 //! What the store is: its id, and the keys it was made with.
 
-use sea_orm::{ActiveValue::Set, EntityTrait as _, IntoActiveModel as _, sea_query::OnConflict};
+use sea_orm::{
+    ActiveValue::Set, DatabaseConnection, DbBackend, EntityTrait as _, IntoActiveModel as _, sea_query::OnConflict,
+};
 
 use super::connect::Store;
 use super::entity::{namespaces, store_meta};
 use super::error::{StoreError, failed};
+use super::guard::text;
 use super::rows;
 use super::tagged::tagged;
 use crate::domain::Result;
@@ -14,6 +17,19 @@ use crate::domain::time::Micros;
 
 /// The epoch of a new store.
 const FIRST_EPOCH: i64 = 1;
+
+/// Returns the id of the store that a database holds; none when its tables are not there or no server has begun it.
+pub(super) async fn store_id(db: &DatabaseConnection) -> std::result::Result<Option<String>, StoreError> {
+    let has_table = match db.get_database_backend() {
+        DbBackend::Postgres => "SELECT coalesce(to_regclass('store_meta')::text, '')",
+        _ => "SELECT name FROM sqlite_master WHERE name = 'store_meta'",
+    };
+    if text(db, has_table).await?.is_empty() {
+        return Ok(None);
+    }
+    let id = text(db, "SELECT value FROM store_meta WHERE name = 'store_id'").await?;
+    Ok(Some(id).filter(|id| !id.is_empty()))
+}
 
 impl Store {
     /// Keeps `value` under `name` unless something is kept there; answers what is kept. Safe with several at once.

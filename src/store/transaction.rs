@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use sea_orm::{
     AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult as _,
@@ -16,6 +15,7 @@ use super::connect::Store;
 use super::durability::Confirmation;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{Failure, commit_failed, failed};
+use super::health::COMMIT_ANSWER_TIMEOUT;
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
 use crate::domain::defect::{Defect, planted};
@@ -50,9 +50,6 @@ pub struct WriteTx {
     /// Rows that no event names yet, by table and key.
     written: Mutex<BTreeMap<(String, String), RowChange>>,
 }
-
-/// How long a caller waits for the answer to its COMMIT: as long as for any statement. The COMMIT itself goes on.
-const COMMIT_ANSWER_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 /// The one table whose rows may change without an event.
 const REPORTS: &str = "reports";
@@ -133,11 +130,20 @@ impl Store {
         after: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
         let health = Arc::clone(&self.inner.health);
+        let store = self.clone();
         let commit = tokio::spawn(async move {
+            let _running = health.commit_begins();
             tx.commit().await.map_err(|error| commit_failed(error.to_string()))?;
             if !planted(Defect::TransactionLeftOpen) {
                 match confirmation.await {
-                    Ok(Confirmation::Durable) => {}
+                    Ok(Confirmation::Durable) => {
+                        // It is where this server reads, which may be a file that no other start finds.
+                        if let Some(replaced) = store.replaced_files().await {
+                            health.failed(Failure::Outage);
+                            after();
+                            return Err(commit_failed(replaced));
+                        }
+                    }
                     Ok(Confirmation::Lossy(found)) => {
                         let message = found.message().to_owned();
                         health.obstacles.note(Some(found));

@@ -9,7 +9,9 @@ use tonic::Code;
 
 use crate::harness::Hub;
 use crate::harness::calls::{NAMESPACE, draft_request, policy, try_activate};
-use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, Operation};
+use crate::harness::copies::with_suffix;
+use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, HANGS, Operation};
+use crate::harness::http::metric;
 use crate::harness::outages::{
     WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until_database_up, until_ready,
 };
@@ -214,4 +216,61 @@ async fn a_file_system_that_is_read_only_is_an_outage_that_ends() {
     scene.hold_out().await;
     scene.disk.heal();
     scene.recover().await;
+}
+
+/// A disk that neither works nor fails: what is written to it never ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_an_outage_that_ends() {
+    for operation in [Operation::Write, Operation::Sync] {
+        let mut scene = Scene::start().await;
+        scene.disk.fail_all(&[operation], HANGS, &FILES);
+        scene.hold_out().await;
+        let error = scene.client.draft(draft_request("q", "a: 3")).await.expect_err("no disk, no write");
+        assert_eq!(error.reason, "DATABASE_UNAVAILABLE", "nothing waits for it any more: {error:?}");
+        let (_, body) = readyz(&scene.hub);
+        assert!(body.contains("has not ended what was written"), "{body}");
+        scene.disk.heal();
+        scene.recover().await;
+    }
+}
+
+/// SQLite says nothing when what is in its write-ahead log does not get into the file.
+#[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_that_fail_are_told_and_bounded() {
+    let scene = Scene::start().await;
+    scene.disk.fail_all(&[Operation::Write], EIO, &["policyhub.db"]);
+    let wal = with_suffix(&scene.hub.data_dir().join("policyhub.db"), "-wal");
+    let bytes = || wal.metadata().expect("a write-ahead log").len();
+    let failing = || metric(&scene.hub.http, "policyhub_checkpoints_failing");
+    let mut acknowledged = Vec::new();
+    let refused = async {
+        for number in 0.. {
+            let content = format!("number: {number}\ntext: {}", "x".repeat(900_000));
+            match try_draft(&scene.client, &content).await {
+                Ok(draft) => acknowledged.push(draft),
+                Err(error) => return error,
+            }
+        }
+        unreachable!("the numbers end");
+    };
+    let refused = tokio::time::timeout(10 * DEADLINE, refused).await.expect("a bound");
+    assert_eq!(refused.reason, "DATABASE_UNAVAILABLE", "{refused:?}");
+    assert!(refused.message.contains("write-ahead log"), "{refused:?}");
+    assert!(bytes() < 256 << 20, "{}", bytes());
+    assert_eq!(failing(), Some(1.0));
+    assert!(metric(&scene.hub.http, "policyhub_wal_bytes").expect("a size") > 1e6);
+    assert!(readyz(&scene.hub).1.starts_with("read-only: the write-ahead log"), "{:?}", readyz(&scene.hub));
+    let log = scene.hub.log.lock().expect("the log").clone();
+    assert!(
+        log.lines().any(|line| line.contains("ERROR") && line.contains("failed to move the write-ahead log")),
+        "{log}"
+    );
+    scene.disk.heal();
+    until_ready(&scene.hub).await;
+    assert_eq!(failing(), Some(0.0));
+    acknowledged.extend(drafts(&scene.client, 3).await);
+    let mut hub = scene.hub;
+    hub.kill().await;
+    let hub = hub.restart().await;
+    check(&hub.client().await, &acknowledged).await;
 }

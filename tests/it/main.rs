@@ -106,6 +106,8 @@ mod keys_rotation;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod lost_files;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mtls;

@@ -91,3 +91,65 @@ async fn nothing_else_changes_the_database_meanwhile() {
     drop(lock);
     bumped(&hub, &["--accept-loss", "--force"], 2, 2);
 }
+
+/// A disk that stops working in the middle: what the command says of the database is what is there.
+#[tokio::test]
+async fn a_disk_that_fails_from_some_step_on_leaves_one_of_both() {
+    let Older { hub, file, database, old_heads } = older().await;
+    let (disk, tried, before) = (FailingDisk::new(hub.dir.path()), hub.dir.path().join("tried"), heads(&database));
+    for operation in [Operation::Sync, Operation::Write, Operation::Truncate] {
+        for first in 1.. {
+            let _ = fs::remove_dir_all(&tried);
+            let copied = std::process::Command::new("cp").arg("-a").arg(hub.data_dir()).arg(&tried).status();
+            assert!(copied.expect("cp runs").success());
+            let failures = disk.failures();
+            disk.fail(operation, first, 0, EIO, &["/tried", ".db", ".db-wal", ".restoring"]);
+            let mut line = on(&tried, "restore", &file, &[]);
+            line.envs(disk.environment());
+            let (code, said) = run(line);
+            let found = heads(&tried.join("policyhub.db"));
+            let is_new = found == old_heads;
+            assert!(is_new || found == before, "{operation:?} {first}: neither the old nor the new: {found}\n{said}");
+            assert_eq!(said.contains("nothing was restored"), !is_new, "{operation:?} {first}: {said}");
+            disk.heal();
+            if disk.failures() == failures {
+                assert_eq!(code, 0, "{operation:?} {first}: {said}");
+                break;
+            }
+        }
+    }
+}
+
+/// A damaged database can't be brought into one file: it is not whole without its log of writes, which is back when a step fails.
+#[tokio::test]
+async fn a_damaged_database_is_put_back_when_a_step_fails() {
+    let Older { hub, file, old_heads, .. } = older().await;
+    let (disk, tried) = (FailingDisk::new(hub.dir.path()), hub.dir.path().join("tried"));
+    let (damaged, wal) = (b"no database at all, ".repeat(1000), b"nor its log of writes, ".repeat(1000));
+    let (database, log) = (tried.join("policyhub.db"), tried.join("policyhub.db-wal"));
+    let mut put_back = 0;
+    for first in 1.. {
+        let _ = fs::remove_dir_all(&tried);
+        let copied = std::process::Command::new("cp").arg("-a").arg(hub.data_dir()).arg(&tried).status();
+        assert!(copied.expect("cp runs").success());
+        fs::write(&database, &damaged).expect("written");
+        fs::write(&log, &wal).expect("written");
+        let failures = disk.failures();
+        disk.fail(Operation::Sync, first, 0, EIO, &["/tried", ".restoring"]);
+        let mut line = on(&tried, "restore", &file, &[]);
+        line.envs(disk.environment());
+        let (code, said) = run(line);
+        if said.contains("nothing was restored") {
+            put_back += 1;
+            assert_eq!(fs::read(&database).ok().as_ref(), Some(&damaged), "flush {first}: {said}");
+            assert_eq!(fs::read(&log).ok().as_ref(), Some(&wal), "flush {first}: {said}");
+        } else {
+            assert_eq!(heads(&database), old_heads, "flush {first}: {said}");
+        }
+        if disk.failures() == failures {
+            assert_eq!(code, 0, "{said}");
+            break;
+        }
+    }
+    assert!(put_back > 1, "more than the first flush is before the rename");
+}

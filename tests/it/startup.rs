@@ -18,7 +18,7 @@ enum Start {
     Ended { code: Option<i32>, said: String },
 }
 
-struct Serving(Child);
+pub struct Serving(Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -49,7 +49,7 @@ fn start(data: &Path, arguments: &[&str]) -> Start {
 }
 
 /// The message of a start that must be refused, with all of these words in it.
-fn refused(data: &Path, arguments: &[&str], words: &[&str]) -> String {
+pub fn refused(data: &Path, arguments: &[&str], words: &[&str]) -> String {
     let Start::Ended { code, said } = start(data, arguments) else { panic!("it serves with {arguments:?}") };
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("error: "), "{said}");
@@ -62,7 +62,7 @@ fn refused(data: &Path, arguments: &[&str], words: &[&str]) -> String {
     said
 }
 
-fn serves(data: &Path, arguments: &[&str]) -> Serving {
+pub fn serves(data: &Path, arguments: &[&str]) -> Serving {
     match start(data, arguments) {
         Start::Serving(serving) => serving,
         Start::Ended { said, .. } => panic!("it does not serve: {said}"),

@@ -7,7 +7,7 @@
 
    OPERATION is read, write, short, sync, truncate or open; SUFFIX is how the path of the file ends. Calls that match are numbered
    from 1 since the control file changed; those from FIRST on fail with ERRNO, COUNT of them, 0 for all. `short` writes half
-   and fails from the next call on. Every failure adds a line to the file DISK_ERROR_CONTROL with ".failed" after its name. */
+   and fails from the next call on. With ERRNO 0 a call waits until no rule wants that any more, and then works. Every failure adds a line to the file DISK_ERROR_CONTROL with ".failed" after its name. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,6 +34,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char control[CONTROL_MAX_BYTES];
 static long seen[RULES_MAX];
 
+/* Between two looks of a call that waits. */
+#define LOOK_INTERVAL_US 10000
+/* The error of a call that must wait. */
+#define WAITS -1
 
 static void read_control(const char *path) {
     char now[CONTROL_MAX_BYTES] = {0};
@@ -58,8 +62,8 @@ static void note(const char *path, const char *operation, const char *file) {
     close(fd);
 }
 
-/* The error a call must answer with; 0: none. *half: the call does half of its work instead. */
-static int error_of(const char *operation, const char *file, int *half) {
+/* The error a call must answer with; 0: none; WAITS: none yet. *half: the call does half of its work instead. */
+static int rule_of(const char *operation, const char *file, int *half) {
     const char *path = getenv("DISK_ERROR_CONTROL");
     if (!path) return 0;
     int error = 0;
@@ -79,11 +83,17 @@ static int error_of(const char *operation, const char *file, int *half) {
         long call = ++seen[rule];
         if (call < first || (count && call >= first + count)) continue;
         if (is_short && call == first) *half = 1;
-        else error = number;
+        else error = number ? number : WAITS;
         note(path, operation, file);
         break;
     }
     pthread_mutex_unlock(&lock);
+    return error;
+}
+
+static int error_of(const char *operation, const char *file, int *half) {
+    int error;
+    while ((error = rule_of(operation, file, half)) == WAITS) usleep(LOOK_INTERVAL_US);
     return error;
 }
 

@@ -15,6 +15,9 @@ pub const ENOSPC: i32 = 28;
 /// `errno` of a file system that was mounted read-only.
 pub const EROFS: i32 = 30;
 
+/// No error: the call waits until the disk is healed, and then works.
+pub const HANGS: i32 = 0;
+
 /// What fails.
 #[derive(Debug, Clone, Copy)]
 pub enum Operation {
