@@ -40,6 +40,7 @@ mod postgres_tls;
 mod refusal;
 mod reports;
 mod revocations;
+mod rights;
 mod rows;
 mod runs;
 mod subscribers;
