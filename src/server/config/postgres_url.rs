@@ -197,7 +197,7 @@ mod tests {
             ("postgres://db/hub?sslmode=disable&ssl-mode=verify-full", "sslmode twice"),
             ("postgres://db/hub?sslmode=require&sslrootcert=ca.pem", "verifies nothing"),
             ("postgres://db/hub?sslrootcert=ca.pem", "verifies nothing"),
-            ("postgres://hub:can%canary@db/hub", "percent-encoded"),
+            ("postgres://hub:can%-canary@db/hub", "percent-encoded"),
             ("postgres://hub:can:canary@db/hub", "percent-encoded"),
             ("postgres://hub:can canary@db/hub", "percent-encoded"),
             ("postgres://hub:canary/hub", "port that is not a number"),
