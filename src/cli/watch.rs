@@ -16,7 +16,9 @@ use super::watch_text::Teller;
 use crate::client::name::PolicyId;
 use crate::client::watch::{Watch, WatchError};
 use crate::client::watcher::clocks_differ;
-use crate::client::{ActiveSet, ActiveSetOptions, Change, Client, Cursor, WatchOptions, pb, trusted_keys, watch};
+use crate::client::{
+    ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, pb, trusted_keys, watch,
+};
 
 /// The active set, and every change of it, verified; one line each
 #[derive(Debug, Args)]
@@ -95,6 +97,12 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     printer.follow(stream, arguments.until_revision).await
 }
 
+/// Whether a watch that went well so far may go on after this. Its token was good: it is invalid by a clock that will be set
+/// right.
+fn may_go_on(error: &ClientError) -> bool {
+    error.may_reconnect() || error.reason == Reason::TokenInvalid.as_str()
+}
+
 /// Prints what a watch says, over any number of streams.
 struct Printer<'a> {
     session: &'a Session,
@@ -127,7 +135,7 @@ impl Printer<'_> {
                     (format!("server says {}", text::line(&reason)), backoff)
                 }
                 Ok(None) => ("server ended the stream".to_owned(), Duration::ZERO),
-                Err(WatchError::Call(error)) if error.may_reconnect() => {
+                Err(WatchError::Call(error)) if may_go_on(&error) => {
                     (error.to_string(), error.retry_after.unwrap_or_default())
                 }
                 Err(error) => return Err(error).context("watch ended"),
@@ -144,7 +152,7 @@ impl Printer<'_> {
         loop {
             match stream.reconnect(&self.session.target, asked).await {
                 Ok(client) => return Ok(client),
-                Err(error) if error.may_reconnect() => {
+                Err(error) if may_go_on(&error) => {
                     asked = error.retry_after.unwrap_or_default();
                     let text = text::line(&error.to_string());
                     if said != text {
@@ -184,7 +192,7 @@ impl Printer<'_> {
         };
         match self.client.report_status(request).await {
             Ok(_) => self.is_reported = true,
-            Err(error) if error.may_reconnect() => say(&format!("failed to report: {error}")),
+            Err(error) if may_go_on(&error) => say(&format!("failed to report: {error}")),
             Err(error) => return Err(error).context("failed to report"),
         }
         Ok(())

@@ -75,7 +75,9 @@ impl ClientError {
     pub fn may_reconnect(&self) -> bool {
         // What breaks below gRPC has codes of the transport's choice, and never a reason of the server.
         let is_broken = self.reason.is_empty() && matches!(self.code, Code::Unknown | Code::Internal);
-        is_broken || !self.is_terminal()
+        // A stream only reads: it goes on once an operator has said what becomes of the store.
+        let is_in_doubt = self.reason == Reason::StoreInDoubt.as_str();
+        is_broken || is_in_doubt || !self.is_terminal()
     }
 }
 

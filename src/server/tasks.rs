@@ -13,6 +13,7 @@ use super::listen::Tls;
 use super::metrics::Metrics;
 use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
+use crate::domain::Reason;
 use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
@@ -136,14 +137,16 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
 pub(super) async fn follow_keys(service: Arc<Service>) {
     let mut round = tokio::time::interval(KEYS_INTERVAL);
     round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut said = None;
     loop {
         round.tick().await;
-        match service.follow_keys(clock::now()).await {
-            Err(error) if !error.reason.is_of_the_database() => {
-                tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
-            }
-            _ => {}
+        let failed = service.follow_keys(clock::now()).await.err();
+        // An outage and a doubt are told by those who found them; anything else once.
+        let failed = failed.filter(|error| !error.reason.is_of_the_database() && error.reason != Reason::StoreInDoubt);
+        if let Some(error) = failed.as_ref().filter(|error| said.as_ref() != Some(&error.reason)) {
+            tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
         }
+        said = failed.map(|error| error.reason);
     }
 }
 

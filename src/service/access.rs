@@ -230,17 +230,20 @@ impl Service {
         if let Some(known) = held.as_ref().filter(|known| !known.claim(now)) {
             return Ok(known.grants(principal));
         }
-        match (self.proven_roles(namespace, held.as_ref(), now).await, held) {
-            (Ok(known), _) => Ok(known.map(|known| known.grants(principal)).unwrap_or_default()),
-            // In an outage, and when somebody wrote into the database: the roles that were proven last.
-            (Err(error), Some(held)) => {
+        let failed = match self.proven_roles(namespace, held.as_ref(), now).await {
+            Ok(known) => return Ok(known.map(|known| known.grants(principal)).unwrap_or_default()),
+            Err(error) => self.store.or_doubt(error).await,
+        };
+        match (failed, held) {
+            // In an outage, in doubt, and when somebody wrote into the database: the roles that were proven last.
+            (error, Some(held)) => {
                 if error.reason == Reason::DataLoss {
                     let detail = error.internal;
                     tracing::error!(%namespace, detail, "using the role bindings that were proven before");
                 }
                 Ok(held.grants(principal))
             }
-            (Err(error), None) => Err(error),
+            (error, None) => Err(error),
         }
     }
 
@@ -259,7 +262,14 @@ impl Service {
         }
         let forgotten = self.access.forgotten();
         let tx = self.store.read().await?;
-        let Some(state) = tx.log_state(namespace).await? else { return Ok(None) };
+        let Some(state) = tx.log_state(namespace).await? else {
+            if held.is_some() && self.store.is_found_in_doubt().await {
+                // Until an operator says that it is lost.
+                return Ok(held.map(Arc::clone));
+            }
+            self.access.forget(namespace);
+            return Ok(None);
+        };
         let bindings = prove_bindings(&self.signer, &tx, namespace, state).await?;
         let known = Known::new(bindings, state, now);
         // An older set of the same epoch was put back.

@@ -109,9 +109,14 @@ impl Service {
         if let Some(obstacle) = self.store.obstacle() {
             return Readiness::ReadOnly(obstacle);
         }
-        match self.signer.check_holds_active() {
-            Err(error) => Readiness::NotSigning(error.message),
-            Ok(()) => Readiness::Ready,
+        if let Err(error) = self.signer.check_holds_active() {
+            return Readiness::NotSigning(error.message);
+        }
+        match self.store.missing_rights() {
+            Some(missing) => Readiness::Degraded(format!(
+                "the server's role lacks a right in the database, what needs it fails: {missing}"
+            )),
+            None => Readiness::Ready,
         }
     }
 }

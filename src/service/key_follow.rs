@@ -50,10 +50,15 @@ impl Service {
     /// own.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`; `DATA_LOSS` for a log that does not verify: what was known stands.
+    /// `DATABASE_UNAVAILABLE`; `STORE_IN_DOUBT` for a log that lost its end, `DATA_LOSS` for one that does not verify: what was
+    /// known stands.
     pub async fn follow_keys(&self, now: Micros) -> Result<()> {
         let _turn = self.following.turn.lock().await;
-        let followed = self.follow_keys_in_turn(now).await;
+        let followed = match self.follow_keys_in_turn(now).await {
+            // A log of `system` that ends before what was read of the keys is a doubt like any other that does.
+            Err(error) => Err(self.store.or_doubt(error).await),
+            followed => followed,
+        };
         *self.following.failure() = followed.as_ref().err().cloned();
         followed
     }

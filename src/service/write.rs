@@ -113,6 +113,8 @@ impl<'a> Call<'a> {
 
     /// Locks a namespace, unless this replica can't sign what would come of it.
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
+        // First: what was lost may be the very event that says who signs.
+        self.service.store.check_beyond_doubt()?;
         self.service.check_may_sign(self.context.now).await?;
         let begun = self.begin_unsigned(namespace).await?;
         if let Begun::Fresh(write) = &begun {

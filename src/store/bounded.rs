@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::prelude::async_trait::async_trait;
@@ -17,6 +18,7 @@ use tokio::task::JoinError;
 use super::error::{Failure, classify};
 use super::health::Health;
 use super::one_wait;
+use super::postgres_session::LOCK_TIMEOUT;
 
 /// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
 /// (G17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
@@ -32,17 +34,34 @@ const CAUSE_TIMEOUT: Duration = Duration::from_millis(600);
 /// away. Higher: on a loaded machine an outage is seen that is none. Lower: more wake-ups while a statement runs.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
+/// How long a call may wait in all for statements that get what they wait for, before PostgreSQL gives it up for the lock that it
+/// waits for then. Longer: a call that waits for one lock after the other fails later than 3 s (G17). Shorter: writes of a busy
+/// namespace are refused.
+const WAITS_MAX: Duration = Duration::from_millis(2_400);
+/// What is left for a lock to a call that has waited for that long. Shorter: locks that are held for a moment refuse it too.
+const WAIT_MIN: Duration = Duration::from_millis(100);
+
 /// Waits for a future for `limit` at most, counting only time in which this process was scheduled.
 pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+    counted(limit, future).await.0
+}
+
+/// Does the same, and answers what it counted.
+async fn counted<T>(limit: Duration, future: impl Future<Output = T>) -> (Option<T>, Duration) {
     let mut future = std::pin::pin!(future);
     let mut waited = Duration::ZERO;
     while waited < limit {
         if let Ok(done) = tokio::time::timeout(TIMEOUT_STEP, &mut future).await {
-            return Some(done);
+            return (Some(done), waited);
         }
         waited += TIMEOUT_STEP;
     }
-    None
+    (None, waited)
+}
+
+/// Returns how long a lock may be waited for by a call that has waited for `waited`.
+fn lock_timeout(waited: Duration) -> Duration {
+    WAITS_MAX.saturating_sub(waited).max(WAIT_MIN)
 }
 
 /// What the store runs statements on.
@@ -50,11 +69,13 @@ pub(super) async fn within<T>(limit: Duration, future: impl Future<Output = T>) 
 pub(super) struct Bounded<C> {
     connection: C,
     health: Arc<Health>,
+    /// In a transaction of PostgreSQL, up to which wait of its call the timeout of its locks was shortened, in milliseconds.
+    shortened: Option<AtomicU64>,
 }
 
 impl<C> Bounded<C> {
     pub(super) fn new(connection: C, health: Arc<Health>) -> Self {
-        Self { connection, health }
+        Self { connection, health, shortened: None }
     }
 
     /// Waits for an answer for [`STATEMENT_TIMEOUT`] at most.
@@ -72,7 +93,9 @@ impl<C> Bounded<C> {
     /// Does the same. When no connection was free, the error is what a new one was refused for.
     async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.health.asked();
-        let Some(answer) = within(STATEMENT_TIMEOUT, statement).await else {
+        let (answer, waited) = counted(STATEMENT_TIMEOUT, statement).await;
+        one_wait::add(waited);
+        let Some(answer) = answer else {
             self.health.unanswered();
             return Err(DbErr::Conn(RuntimeErr::Internal("no answer in time".to_owned())));
         };
@@ -99,14 +122,28 @@ impl Bounded<DatabaseConnection> {
         let begin = tokio::spawn(async move { connection.begin_with_options(options).await });
         let ended = |error: JoinError| Err(DbErr::Conn(RuntimeErr::Internal(error.to_string())));
         let begun = self.answer(async { begin.await.unwrap_or_else(ended) }).await?;
-        Ok(Bounded::new(begun, Arc::clone(&self.health)))
+        let shortened = (begun.get_database_backend() == DbBackend::Postgres).then(AtomicU64::default);
+        Ok(Bounded { shortened, ..Bounded::new(begun, Arc::clone(&self.health)) })
+    }
+}
+
+impl<C: ConnectionTrait> Bounded<C> {
+    /// Has PostgreSQL wait for the next lock no longer than the waits of this call so far leave.
+    async fn shorten_lock_timeout(&self) -> Result<(), DbErr> {
+        let (Some(shortened), waited) = (&self.shortened, one_wait::sum()) else { return Ok(()) };
+        let waited_millis = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+        if shortened.fetch_max(waited_millis, Ordering::Relaxed) >= waited_millis {
+            return Ok(());
+        }
+        let sql = format!("SET LOCAL lock_timeout = {}", lock_timeout(waited).min(LOCK_TIMEOUT).as_millis());
+        self.answer(self.connection.execute_unprepared(&sql)).await.map(drop)
     }
 }
 
 impl Bounded<DatabaseTransaction> {
     /// Commits, however long it takes.
     pub(super) async fn commit(self) -> Result<(), DbErr> {
-        let Self { connection, health } = self;
+        let Self { connection, health, .. } = self;
         let answer = connection.commit().await;
         if answer.is_err() {
             // Whatever it said: what became of the transaction on that connection is not known.
@@ -123,18 +160,35 @@ impl<C: ConnectionTrait + Send + Sync> ConnectionTrait for Bounded<C> {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.shorten_lock_timeout().await?;
         self.answer(self.connection.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.shorten_lock_timeout().await?;
         self.answer(self.connection.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.shorten_lock_timeout().await?;
         self.answer(self.connection.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.shorten_lock_timeout().await?;
         self.answer(self.connection.query_all_raw(statement)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_waits_of_a_call_are_bounded_together() {
+        for (waited_millis, left_millis) in [(400, 2_000), (2_000, 400), (2_300, 100), (9_000, 100)] {
+            let left = lock_timeout(Duration::from_millis(waited_millis));
+            assert_eq!(left, Duration::from_millis(left_millis), "{waited_millis}");
+        }
     }
 }

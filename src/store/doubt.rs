@@ -45,9 +45,9 @@ impl Doubt {
         }
     }
 
+    /// A log lost its end. Several may have: each look tells of one of them, and it is said once.
     pub(super) fn lost_tail(&self, seen: String) {
-        let was = self.signs().lost_tail.replace(seen.clone());
-        if was.as_ref() != Some(&seen) {
+        if self.signs().lost_tail.replace(seen.clone()).is_none() {
             tracing::error!(seen, "the store is in doubt and read-only; find out what was lost, then run `{COMMAND}`");
         }
     }
@@ -99,6 +99,24 @@ impl Store {
     /// `STORE_IN_DOUBT`.
     pub fn check_beyond_doubt(&self) -> Result<()> {
         self.inner.doubt.check()
+    }
+
+    /// Returns whether the store is in doubt. When nothing speaks for it yet, it looks first; a look that fails finds nothing.
+    pub async fn is_found_in_doubt(&self) -> bool {
+        if self.doubt().is_none()
+            && let Err(error) = self.examine().await
+        {
+            tracing::debug!(%error, detail = error.internal, "failed to look whether the store is in doubt");
+        }
+        self.doubt().is_some()
+    }
+
+    /// Returns what a caller hears of a failure: a log that ends before what was read of it is a doubt, and is said to be one.
+    pub async fn or_doubt(&self, error: Error) -> Error {
+        if error.reason != Reason::DataLoss || !self.is_found_in_doubt().await {
+            return error;
+        }
+        self.check_beyond_doubt().err().unwrap_or(error)
     }
 
     /// Looks again: the incarnation against the recorded one, every head against what was seen of it. Answers the doubt.

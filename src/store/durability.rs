@@ -32,6 +32,9 @@ impl Store {
         if self.is_postgres() && !self.is_degraded() {
             // The look is what a connection must pass when it is taken; what fails here has told `Health`.
             let _ = self.writer_in_spite_of_obstacles().execute_unprepared("SELECT 1").await;
+            if let Err(error) = self.look_for_rights().await {
+                tracing::debug!(%error, detail = error.internal, "failed to look at the rights of the server's role");
+            }
         }
     }
 

@@ -343,6 +343,7 @@ async fn probe_postgres(url: &str) -> std::result::Result<(), sqlx::Error> {
     let _ = connection.close().await;
     match obstacle {
         Some(obstacle) if obstacle.is_standby() => Err(refusal::standby()),
+        Some(obstacle) if obstacle == Obstacle::no_tables() => Err(refusal::no_tables()),
         // Writes hear of the others; reads have nothing to do with them.
         _ => Ok(()),
     }

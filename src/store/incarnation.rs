@@ -38,6 +38,9 @@ pub(super) fn verified(
             if found.as_ref().is_some_and(Obstacle::is_standby) {
                 return Err(refusal::standby());
             }
+            if found.as_ref() == Some(&Obstacle::no_tables()) {
+                return Err(refusal::no_tables());
+            }
             if let Some(obstacles) = obstacles {
                 obstacles.note(found);
             }

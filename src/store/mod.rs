@@ -42,6 +42,7 @@ mod postgres_tls;
 mod refusal;
 mod reports;
 mod revocations;
+mod rights;
 mod rows;
 mod runs;
 mod sqlite_file;

@@ -54,12 +54,18 @@ impl Store {
         let seen = self.inner.memory.heads_of(namespaces);
         let ids = namespaces.iter().map(NamespaceId::as_str);
         let rows = Entity::find().filter(Column::Id.is_in(ids)).all(&self.reader()?).await.map_err(failed)?;
+        let is_gone = |namespace: &NamespaceId| rows.iter().all(|row| row.id != namespace.as_str());
+        let lost = seen.keys().any(is_gone);
         let heads = named_heads(rows);
         for (namespace, head) in &heads {
             if let Some(seen) = seen.get(namespace) {
                 self.compare(namespace, seen, *head);
             }
             self.inner.memory.note(namespace, *head);
+        }
+        if lost && self.doubt().is_none() {
+            // Whether that is a doubt, the epoch of `system` tells.
+            self.examine().await?;
         }
         Ok(heads)
     }

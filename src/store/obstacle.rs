@@ -24,6 +24,12 @@ impl Obstacle {
         Self { is_standby: true, ..standby }
     }
 
+    /// The tables are not there, or not seen.
+    pub(super) fn no_tables() -> Self {
+        let message = "the server's tables are not in the database, or its search_path hides them";
+        Self::new(Reason::DatabaseAccessDenied, message)
+    }
+
     /// A crash of the database would lose what it confirmed.
     pub(super) fn not_durable(setting: &str, value: &str) -> Self {
         let message =
@@ -56,11 +62,15 @@ impl Obstacle {
 /// takes a connection. It acknowledges nothing: another connection may have found otherwise, so each transaction looks for
 /// itself.
 #[derive(Debug, Default)]
-pub(super) struct Obstacles(Mutex<Option<Obstacle>>);
+pub(super) struct Obstacles {
+    found: Mutex<Option<Obstacle>>,
+    /// Rights that the server's role lacks: what needs them fails, and nothing else.
+    missing_rights: Mutex<Option<String>>,
+}
 
 impl Obstacles {
     fn now(&self) -> MutexGuard<'_, Option<Obstacle>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Remembers what a connection found out last.
@@ -73,6 +83,24 @@ impl Obstacles {
             (Some(_), None) => tracing::warn!("the database can be written to again"),
             _ => {}
         }
+    }
+
+    /// Remembers which rights are missing.
+    pub(super) fn note_missing_rights(&self, found: Option<String>) {
+        let mut known = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
+        match &found {
+            Some(missing) if known.as_ref() != Some(missing) => {
+                tracing::error!(missing, "the server's role lacks rights in the database: what needs them fails");
+            }
+            None if known.is_some() => tracing::warn!("the server's role has its rights in the database again"),
+            _ => {}
+        }
+        *known = found;
+    }
+
+    /// Which rights are missing.
+    pub(super) fn missing_rights(&self) -> Option<String> {
+        self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What it is, if there is one.

@@ -3,7 +3,8 @@
 //! Several steps of a call have a way to go on without the database. Without this each of them would wait by itself, and the
 //! call would fail after the sum of it, long after the 3 s of G17.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
 
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::task::futures::TaskLocalFuture;
@@ -15,9 +16,13 @@ tokio::task_local! {
     static WAITED: Waited;
 }
 
-/// What a call has waited for in vain.
+/// What a call has waited for.
 #[derive(Debug, Default)]
-pub struct Waited(RefCell<Option<DbErr>>);
+pub struct Waited {
+    failed: RefCell<Option<DbErr>>,
+    /// What it has waited for statements in all, those included that got their answer.
+    sum: Cell<Duration>,
+}
 
 /// A call that waits once.
 pub type OneWait<F> = TaskLocalFuture<Waited, F>;
@@ -37,7 +42,17 @@ pub fn check_waited() -> Result<()> {
 
 /// What this call has waited for.
 pub(super) fn waited() -> Option<DbErr> {
-    WAITED.try_with(|waited| waited.0.borrow().clone()).ok().flatten()
+    WAITED.try_with(|waited| waited.failed.borrow().clone()).ok().flatten()
+}
+
+/// Returns how long this call has waited for the database so far.
+pub(super) fn sum() -> Duration {
+    WAITED.try_with(|waited| waited.sum.get()).unwrap_or_default()
+}
+
+/// Adds a wait of this call.
+pub(super) fn add(wait: Duration) {
+    let _ = WAITED.try_with(|waited| waited.sum.set(waited.sum.get().saturating_add(wait)));
 }
 
 /// Notes a failure of this call, if it came of a wait.
@@ -45,6 +60,6 @@ pub(super) fn note(error: &DbErr) {
     let had_no_answer = matches!(error, DbErr::Conn(RuntimeErr::Internal(_)));
     if had_no_answer || matches!(classify(error), Failure::Busy | Failure::NoConnection | Failure::Refused) {
         // Outside of a call there is nothing to hasten.
-        let _ = WAITED.try_with(|waited| *waited.0.borrow_mut() = Some(error.clone()));
+        let _ = WAITED.try_with(|waited| *waited.failed.borrow_mut() = Some(error.clone()));
     }
 }

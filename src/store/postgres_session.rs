@@ -2,6 +2,8 @@
 //!
 //! By statements, not by startup parameters: a pooler in session mode refuses those.
 
+use std::time::Duration;
+
 use sea_orm::sea_query::Expr;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sea_orm::sqlx::{AssertSqlSafe, Error, Row as _, raw_sql};
@@ -17,7 +19,7 @@ use crate::domain::defect::{Defect, planted};
 /// statement end before the store's own bound of a statement, 2.4 s: their connections stay usable. None of them ends a
 /// COMMIT: PostgreSQL disarms `statement_timeout` before it.
 const TIMEOUTS: [(&str, &str); 7] = [
-    ("lock_timeout", "2000"),
+    ("lock_timeout", LOCK_TIMEOUT_MILLIS),
     ("statement_timeout", "2200"),
     ("idle_in_transaction_session_timeout", "5000"),
     ("tcp_keepalives_idle", "10"),
@@ -25,6 +27,10 @@ const TIMEOUTS: [(&str, &str); 7] = [
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "10000"),
 ];
+/// `lock_timeout` in milliseconds, as text.
+const LOCK_TIMEOUT_MILLIS: &str = "2000";
+/// The same, of one lock: `Bounded` shortens it for a call that has waited already.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// Sets `synchronous_commit` for the session, so that neither the default of the role nor a reload of the server's
 /// configuration changes it. `off` becomes `on`; each other value flushes the primary's own log and is the operator's choice.
 const COMMIT_IS_FLUSHED: &str = "set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
@@ -32,15 +38,17 @@ const COMMIT_IS_FLUSHED: &str = "set_config('synchronous_commit', CASE current_s
 /// The planted defect.
 const COMMIT_IS_NOT_FLUSHED: &str = "set_config('synchronous_commit', 'off', false)";
 /// Columns that say whether a connection can write, and whether what it commits survives a crash, by name and SQL.
-const DURABILITY_COLUMNS: [(&str, &str); 6] = [
+const DURABILITY_COLUMNS: [(&str, &str); 7] = [
     ("fsync", "current_setting('fsync')"),
     ("full_page_writes", "current_setting('full_page_writes')"),
     ("synchronous_commit", "current_setting('synchronous_commit')"),
     ("is_standby", "pg_is_in_recovery()::text"),
     ("transaction_read_only", "current_setting('transaction_read_only')"),
+    ("has_tables", "(to_regclass('events') IS NOT NULL)::text"),
     (
         "may_write",
         "(coalesce(has_table_privilege(to_regclass('events'), 'INSERT'), true) AND \
+         coalesce(has_table_privilege(to_regclass('events'), 'SELECT'), true) AND \
          coalesce(has_table_privilege(to_regclass('namespaces'), 'UPDATE'), true))::text",
     ),
 ];
@@ -54,9 +62,15 @@ pub(super) enum Bounds {
     None,
 }
 
-/// Takes out of the options what a pooler in session mode does not know.
+/// Takes out of the options what a pooler in session mode does not know, and the brackets of an IPv6 address, which stand in a
+/// URL and nowhere else.
 pub(super) fn without_startup_parameters(options: PgConnectOptions) -> PgConnectOptions {
-    options.extra_float_digits(None)
+    let options = options.extra_float_digits(None);
+    let bare = options.get_host().strip_prefix('[').and_then(|host| host.strip_suffix(']')).map(str::to_owned);
+    match bare {
+        Some(host) => options.host(&host),
+        None => options,
+    }
 }
 
 /// Prepares a new connection, and answers why it may not be written to, if it may not. The settings last as long as the
@@ -102,6 +116,9 @@ fn obstacle<E>(value: impl Fn(&str) -> Result<String, E>) -> Result<Option<Obsta
     if value("is_standby")? == "true" {
         return Ok(Some(Obstacle::standby()));
     }
+    if value("has_tables")? != "true" {
+        return Ok(Some(Obstacle::no_tables()));
+    }
     if planted(Defect::PostgresCommitOff) {
         return Ok(None);
     }
@@ -121,4 +138,19 @@ fn obstacle<E>(value: impl Fn(&str) -> Result<String, E>) -> Result<Option<Obsta
         return Ok(Some(Obstacle::new(Reason::DatabaseAccessDenied, message)));
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_connected_to_without_its_brackets() {
+        for (url, host) in
+            [("postgres://[::1]:5432/hub", "::1"), ("postgres://db/hub", "db"), ("postgres://10.0.0.1/hub", "10.0.0.1")]
+        {
+            let options: PgConnectOptions = url.parse().expect("a URL");
+            assert_eq!(without_startup_parameters(options).get_host(), host);
+        }
+    }
 }

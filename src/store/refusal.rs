@@ -9,11 +9,17 @@ use crate::domain::Reason;
 pub(super) fn named(code: &str) -> Option<Obstacle> {
     let (reason, message) = match code {
         "55P03" => (Reason::LockTimeout, "somebody else holds a lock that this needs"),
+        // A row that several wait for takes two locks, one after the other: the statement ends before the second does.
+        "57014" => (
+            Reason::LockTimeout,
+            "somebody else holds a lock that this needs, or the database took too long for a statement",
+        ),
         "53300" => (
             Reason::DatabaseConnectionLimit,
             "the database takes no further connection: its limit, or that of the server's role, is reached",
         ),
         STANDBY => return Some(Obstacle::standby()),
+        "42P01" | NO_TABLES => return Some(Obstacle::no_tables()),
         "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or became a standby"),
         "28P01" => (Reason::DatabaseAccessDenied, "the database does not take the password of the server's role"),
         "28000" => (Reason::DatabaseAccessDenied, "the database does not let the server's role in"),
@@ -32,6 +38,14 @@ pub(super) fn standby() -> Error {
     Error::Protocol(STANDBY.to_owned())
 }
 
+/// What stands for the SQLSTATE of a database in which the server finds no tables.
+const NO_TABLES: &str = "no tables";
+
+/// The refusal of a connection that finds no tables.
+pub(super) fn no_tables() -> Error {
+    Error::Protocol(NO_TABLES.to_owned())
+}
+
 /// Whether a connection was refused because it led to a standby.
 pub(super) fn is_standby(error: &Error) -> bool {
     matches!(error, Error::Protocol(text) if text == STANDBY)
@@ -41,6 +55,9 @@ pub(super) fn is_standby(error: &Error) -> bool {
 pub(super) fn code_of(error: &Error) -> Option<String> {
     if is_standby(error) {
         return Some(STANDBY.to_owned());
+    }
+    if matches!(error, Error::Protocol(text) if text == NO_TABLES) {
+        return Some(NO_TABLES.to_owned());
     }
     Some(error.as_database_error()?.code()?.into_owned())
 }

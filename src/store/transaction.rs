@@ -24,7 +24,7 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::quota::{Quotas, Usage};
 use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 
 /// A consistent view: every read through it sees the same commit.
 #[derive(Debug)]
@@ -81,7 +81,13 @@ impl Store {
         self.inner.doubt.check()?;
         // Before the lock: what was seen of the log by then must be in it.
         let seen = self.inner.memory.head(namespace);
-        let write = self.begin_in_doubt(namespace).await?;
+        let write = match self.begin_in_doubt(namespace).await {
+            Err(gone) if gone.reason == Reason::NamespaceNotFound && seen.is_some() => {
+                self.is_found_in_doubt().await;
+                return Err(self.check_beyond_doubt().err().unwrap_or(gone));
+            }
+            begun => begun?,
+        };
         if let Some(seen) = seen {
             self.compare(namespace, &seen, write.head);
         }

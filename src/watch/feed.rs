@@ -62,6 +62,8 @@ pub enum Look {
     Broken,
     /// The store is in doubt: what was verified goes on, and nothing is called fresh.
     InDoubt,
+    /// The namespace was lost, and an operator has accepted that.
+    Gone,
 }
 
 impl Look {
@@ -70,7 +72,7 @@ impl Look {
     pub fn staleness(self) -> Staleness {
         match self {
             Self::Level => Staleness::default(),
-            Self::Unanswered | Self::Broken => Staleness { degraded: true, in_doubt: false },
+            Self::Unanswered | Self::Broken | Self::Gone => Staleness { degraded: true, in_doubt: false },
             Self::InDoubt => Staleness { degraded: false, in_doubt: true },
         }
     }
@@ -194,6 +196,16 @@ impl Feed {
         if look == Look::Level {
             state.freshness.checked = now;
         }
+    }
+
+    /// Notes that the namespace is gone for good: its streams end.
+    pub(super) fn end(&self) {
+        let head = {
+            let mut state = self.state();
+            state.freshness.last_look = Look::Gone;
+            state.head
+        };
+        self.pulses.moved(head.cursor);
     }
 
     /// Takes in what the tailer read: all of it, then one wake. `checked` is given when the end of what was read is the

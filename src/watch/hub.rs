@@ -21,7 +21,7 @@ use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
 
 /// How long a read waits until its replica has read what was committed before it.
@@ -106,7 +106,7 @@ impl Hub {
     /// The feed of a namespace, read from the database when nobody asked for it before.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
+    /// `NAMESPACE_NOT_FOUND`, in doubt `STORE_IN_DOUBT`; `DATABASE_UNAVAILABLE`, `DATA_LOSS`.
     pub async fn feed(&self, namespace: &NamespaceId) -> Result<Arc<Feed>> {
         if let Some(feed) = self.existing(namespace) {
             return Ok(feed);
@@ -137,7 +137,11 @@ impl Hub {
             Freshness { checked: self.now(), last_look: Look::Level }
         };
         let tx = self.source.store.read().await?;
-        let found = tx.namespace(namespace).await?;
+        let Some(found) = tx.find_namespace(namespace).await? else {
+            // In doubt nobody knows whether it is there.
+            self.source.store.check_beyond_doubt()?;
+            return Err(namespace.not_found());
+        };
         let head = Head { cursor: found.cursor, hash: found.head_hash };
         let active = active(&tx, &*self.source.proof, namespace, head).await?;
         Ok(Arc::new(Feed::new(namespace.clone(), self.source.clone(), head, active, freshness, self.ring_capacity)))
@@ -187,6 +191,12 @@ impl Hub {
             Err(error) if error.reason.is_of_the_database() => {
                 return Ok(in_force(&feed, Look::Unanswered.staleness()));
             }
+            Err(error) if error.reason == Reason::NamespaceNotFound => {
+                if self.source.store.is_found_in_doubt().await {
+                    return Ok(in_force(&feed, Look::InDoubt.staleness()));
+                }
+                return Err(self.why_missing(namespace).await);
+            }
             Err(error) => return Err(error),
         };
         if needed < read && !self.source.store.is_sole_writer() {
@@ -202,7 +212,11 @@ impl Hub {
             }
         }
         match feed.freshness().last_look {
+            Look::Broken if self.source.store.is_found_in_doubt().await => {
+                Ok(in_force(&feed, Look::InDoubt.staleness()))
+            }
             Look::Broken => Err(lost_its_end(namespace)),
+            Look::Gone => Err(namespace.not_found()),
             Look::InDoubt => Ok(in_force(&feed, Look::InDoubt.staleness())),
             Look::Level | Look::Unanswered => Ok(in_force(&feed, Staleness::default())),
         }
@@ -245,6 +259,23 @@ impl Hub {
     /// `KEY_STATE_WRONG`.
     pub fn check_trusted(&self, view: &View) -> Result<()> {
         view.check_trusted(&self.source)
+    }
+
+    /// Returns why a namespace has no head: it is gone, or its row can't be read.
+    pub(super) async fn why_missing(&self, namespace: &NamespaceId) -> Error {
+        let look = async { self.source.store.read().await?.find_namespace(namespace).await };
+        match look.await {
+            Ok(None) => namespace.not_found(),
+            Ok(Some(_)) => Error::data_loss(format!("{namespace}: its row was not there before")),
+            Err(error) => error,
+        }
+    }
+
+    /// Lets go of the feed of a namespace that is gone: its streams end, and whoever asks for it is told so.
+    pub(super) fn end(&self, feed: &Arc<Feed>) {
+        let is_it = |cell: &Arc<OnceCell<Arc<Feed>>>| cell.get().is_some_and(|kept| Arc::ptr_eq(kept, feed));
+        self.lock().retain(|_, cell| !is_it(cell));
+        feed.end();
     }
 
     /// The namespaces that somebody asked for.

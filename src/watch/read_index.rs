@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::counts::Counts;
+use crate::domain::Result;
 use crate::domain::event::Cursor;
 use crate::domain::name::NamespaceId;
-use crate::domain::{Error, Result};
 use crate::store::Store;
 
 /// Heads of logs, read in rounds.
@@ -53,7 +53,7 @@ impl ReadIndex {
         // When the call that reads goes away, another one of its round reads instead.
         let heads = round.heads.get_or_init(|| self.read(&round, counts)).await.clone()?;
         let found = heads.into_iter().find(|(found, _)| found == namespace);
-        found.map(|(_, head)| head).ok_or_else(|| Error::data_loss(format!("{} is gone", namespace.name())))
+        found.map(|(_, head)| head).ok_or_else(|| namespace.not_found())
     }
 
     async fn read(&self, round: &Arc<Round>, counts: &Counts) -> Result<Vec<(NamespaceId, Cursor)>> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::encode::Filter;
-use super::feed::{Feed, Freshness};
+use super::feed::{Feed, Freshness, Look};
 use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
 use super::pages::Page;
@@ -119,12 +119,15 @@ impl Subscription {
     /// What is due now. Never waits for a change; reads the database only when it is behind the ring.
     ///
     /// # Errors
-    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`.
+    /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`; `NAMESPACE_NOT_FOUND` for one that is gone.
     pub async fn step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
         if self.is_frozen() {
             return Ok(Step::Level);
+        }
+        if self.feed.freshness().last_look == Look::Gone {
+            return Err(self.feed.namespace().not_found());
         }
         if self.is_unproven {
             Box::pin(self.check_resume_point()).await?;
@@ -152,8 +155,14 @@ impl Subscription {
                     }
                     (After::Behind, _) if !self.latest => {
                         // Boxed: thousands of streams that never read the database need not carry its state.
-                        Box::pin(self.read_page()).await?;
-                        continue;
+                        match Box::pin(self.read_page()).await {
+                            Ok(()) => continue,
+                            // What it was to read next may be lost: it waits for what an operator says.
+                            Err(error) => match self.feed.source().store.or_doubt(error).await {
+                                error if error.reason == Reason::StoreInDoubt => return Ok(Step::Level),
+                                error => return Err(error),
+                            },
+                        }
                     }
                     (After::Behind | After::EpochBefore, _) => {
                         self.at = None;

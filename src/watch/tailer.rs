@@ -29,7 +29,11 @@ impl Hub {
                 _ = poll.tick() => {}
             }
             let Err(error) = self.look().await else { continue };
-            tracing::error!(%error, detail = error.internal, "failed to read the logs");
+            if error.reason.is_of_the_database() {
+                tracing::debug!(%error, detail = error.internal, "no answer to a look at the logs");
+            } else {
+                tracing::error!(%error, detail = error.internal, "failed to read the logs");
+            }
             for feed in self.feeds() {
                 feed.looked(Look::Unanswered, self.now());
             }
@@ -71,15 +75,28 @@ impl Hub {
                     tracing::error!(%namespace, "failed to follow a log in time; going on with the others");
                     Look::Unanswered
                 }
-                Ok(Err(error)) => {
-                    if error.reason == Reason::DataLoss && self.source().store.doubt().is_some() {
-                        // A log that lost its end: the doubt was logged when it was found.
-                        Look::InDoubt
-                    } else {
-                        tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
-                        if error.reason == Reason::DataLoss { Look::Broken } else { Look::Unanswered }
+                Ok(Err(error)) => match error.reason {
+                    // A log that lost its end, or a namespace that is lost: the doubt was logged when it was found.
+                    Reason::DataLoss | Reason::NamespaceNotFound if store.is_found_in_doubt().await => Look::InDoubt,
+                    Reason::NamespaceNotFound => {
+                        tracing::warn!(%namespace, "a namespace is gone, as the raised epoch says; ending its watches");
+                        self.end(&feed);
+                        continue;
                     }
-                }
+                    Reason::DataLoss => {
+                        tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
+                        Look::Broken
+                    }
+                    // Whoever noticed the outage has said so, and its streams go on.
+                    reason if reason.is_of_the_database() => {
+                        tracing::debug!(%namespace, %error, detail = error.internal, "no answer to a look at a log");
+                        Look::Unanswered
+                    }
+                    _ => {
+                        tracing::error!(%namespace, %error, detail = error.internal, "failed to follow a log");
+                        Look::Unanswered
+                    }
+                },
             };
             feed.looked(look, now);
         }
@@ -89,7 +106,7 @@ impl Hub {
     /// Reads on until the feed is at the stored head.
     async fn follow(&self, feed: &Feed, stored: Option<Head>, now: Micros) -> Result<()> {
         let namespace = feed.namespace();
-        let stored = stored.ok_or_else(|| Error::data_loss(format!("{namespace}: it is gone")))?;
+        let Some(stored) = stored else { return Err(self.why_missing(namespace).await) };
         while feed.head() != stored {
             let read = feed.head();
             let tx = self.source().store.read().await?;

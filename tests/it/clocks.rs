@@ -2,10 +2,11 @@
 
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::harness::calls::{activate, head, publish};
 use crate::harness::postgres::Cluster;
+use crate::harness::postgres_scene::{PostgresScene, ROLE};
 use crate::harness::subscribing::{at, convergence, counts, eventually, subscribe};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub, clock, on_both_databases};
@@ -43,6 +44,60 @@ on_both_databases! {
         clock::shift(hub.dir.path(), 0);
         assert_eq!(counts(&client, revision).await, [0, 0, 0, 1], "what ended is not online again by another clock");
     }
+}
+
+on_both_databases! {
+    with LIVELY;
+
+    /// A replica that was killed while the clock was ahead wrote it, and nobody renews it: it holds for 30 s like any other.
+    async fn a_lease_that_a_clock_wrote_which_was_ahead_lapses(hub: Hub) {
+        let client = hub.client().await;
+        let version = publish(&client, "p", "a: 1").await.version;
+        let revision = activate(&client, "p", version).await;
+        let stream = subscribe(&client, "shop").await;
+        eventually("it is online", async || counts(&client, revision).await == [0, 0, 1, 0]).await;
+        drop(stream);
+        eventually("its stream ended", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs();
+        let end = (now + HOUR.unsigned_abs()) * 1_000_000;
+        hub.tamper(&format!("UPDATE subscribers SET lease_end_time = {end}, holder = 'killed' WHERE id = 'shop'"));
+        eventually("it is offline", async || counts(&client, revision).await == [0, 0, 0, 1]).await;
+    }
+}
+
+/// The end of the one lease, in seconds after PostgreSQL's true time.
+fn lease_left(scene: &PostgresScene) -> f64 {
+    let left = "SELECT max(lease_end_time) / 1e6 - extract(epoch FROM pg_catalog.clock_timestamp()) FROM subscribers";
+    scene.sql(left).parse().expect("seconds")
+}
+
+/// The clock of PostgreSQL jumps, leases are written by it, and it is corrected before 30 s are over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_jump_of_postgresqls_clock_that_is_corrected_takes_nobody_offline() {
+    let scene = PostgresScene::start(&[]).await;
+    // For the server's role this function stands before PostgreSQL's own.
+    scene.sql(&format!(
+        "CREATE TABLE shift AS SELECT 0 AS seconds; GRANT SELECT ON shift TO {ROLE}; \
+         CREATE FUNCTION public.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$ SELECT \
+         pg_catalog.clock_timestamp() + make_interval(secs => (SELECT seconds FROM public.shift)) $$; \
+         ALTER ROLE {ROLE} SET search_path = public, pg_catalog"
+    ));
+    scene.end_connections();
+    scene.until_written().await;
+    let shift = |seconds: i64| drop(scene.sql(&format!("UPDATE shift SET seconds = {seconds}")));
+    let revision = activate(&scene.client, "p", publish(&scene.client, "p", "a: 2").await.version).await;
+    let _stream = subscribe(&scene.client, "shop").await;
+    eventually("it is online", async || counts(&scene.client, revision).await == [0, 0, 1, 0]).await;
+    shift(-HOUR);
+    eventually("its lease is by that clock", async || lease_left(&scene) < 0.0).await;
+    shift(0);
+    let renewed = async || {
+        // Before its lease is looked at: it was not renewed by then.
+        assert_eq!(counts(&scene.client, revision).await, [0, 0, 1, 0], "its stream never closed");
+        lease_left(&scene) > 0.0
+    };
+    eventually("its lease is by the true clock", renewed).await;
+    assert_eq!(counts(&scene.client, revision).await, [0, 0, 1, 0]);
 }
 
 /// The server's clock is an hour ahead of the subscriber's: what is signed is taken, and nothing is called fresh by it.

@@ -64,13 +64,23 @@ pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), Config
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, name) = place.split_once('/').unwrap_or((place, ""));
     // A password with one of these in it ends where it should not, and its rest would be the name of a host or a database.
-    let is_split = rest.contains('#') || authority.matches('@').count() > 1 || name.contains(['/', '@', ':', ';', '=']);
+    let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let is_split = rest.contains('#')
+        || authority.matches('@').count() > 1
+        || user.matches(':').count() > 1
+        || authority.contains(' ')
+        || has_stray_percent(rest)
+        || name.contains(['/', '@', ':', ';', '=']);
     if is_split {
         return refused(
-            "must be postgres://user:password@host:port/name, with #, %, /, :, ;, =, ? and @ inside each part \
+            "must be postgres://user:password@host:port/name, with #, %, /, :, ;, =, ?, @ and spaces inside each part \
              percent-encoded"
                 .to_owned(),
         );
+    }
+    if !has_port_in_range(host) {
+        // Without a host, a password stands where the port should.
+        return refused("has a port that is not a number from 1 to 65535; it is not repeated here".to_owned());
     }
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -93,10 +103,29 @@ pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), Config
         return refused(format!("has an sslmode that is not one of {}", SSL_MODES.join(", ")));
     }
     let verifies = |mode: &str| mode.to_ascii_lowercase().starts_with("verify-");
-    if value_of("sslrootcert").is_some() && mode.is_some_and(|mode| !verifies(mode)) {
+    // Without a mode the driver prefers encryption, and verifies nothing.
+    if value_of("sslrootcert").is_some() && !mode.is_some_and(verifies) {
         return refused("has sslrootcert with an sslmode that verifies nothing: use sslmode=verify-full".to_owned());
     }
     Ok(())
+}
+
+/// Whether a `%` begins no percent-encoded byte.
+fn has_stray_percent(text: &str) -> bool {
+    let is_hex = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    text.split('%').skip(1).any(|after| {
+        let mut bytes = after.bytes();
+        !is_hex(bytes.next()) || !is_hex(bytes.next())
+    })
+}
+
+/// Whether what follows the host is a port, or nothing.
+fn has_port_in_range(host: &str) -> bool {
+    let port = match host.split_once(']') {
+        Some((_, after)) => after.strip_prefix(':'),
+        None => host.split_once(':').map(|(_, port)| port),
+    };
+    port.is_none_or(|port| port.is_empty() || port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 /// `options[name]=value`: a setting of the session, under any name.
@@ -167,6 +196,14 @@ mod tests {
             ("postgres://db/hub?sslmode=disable&sslmode=verify-full", "sslmode twice"),
             ("postgres://db/hub?sslmode=disable&ssl-mode=verify-full", "sslmode twice"),
             ("postgres://db/hub?sslmode=require&sslrootcert=ca.pem", "verifies nothing"),
+            ("postgres://db/hub?sslrootcert=ca.pem", "verifies nothing"),
+            ("postgres://hub:can%-canary@db/hub", "percent-encoded"),
+            ("postgres://hub:can:canary@db/hub", "percent-encoded"),
+            ("postgres://hub:can canary@db/hub", "percent-encoded"),
+            ("postgres://hub:canary/hub", "port that is not a number"),
+            ("postgres://hub@db:canary/hub", "port that is not a number"),
+            ("postgres://hub@db:65536/hub", "port that is not a number"),
+            ("postgres://hub@[::1]:canary/hub", "port that is not a number"),
             ("postgres://hub:can?canary@db/hub", "not repeated"),
             ("postgres://hub:can#canary@db/hub", "percent-encoded"),
             ("postgres://hub:12/canary@db/hub", "percent-encoded"),

@@ -21,18 +21,41 @@ const RENEWED_WITHIN: Duration = Duration::from_secs(LEASE_TTL_SECONDS.unsigned_
 /// What is known of the wall clock, the monotonic clock and the outages of the database.
 #[derive(Debug, Default)]
 pub(super) struct LeaseClock {
-    /// The wall clock and the monotonic clock, read together when the wall clock was last trusted.
-    anchor: Option<(Micros, Instant)>,
-    /// When a jump was seen that is not over yet.
-    jumped_at: Option<Instant>,
-    /// How often a wall clock was trusted anew: leases that another one wrote may be in the database.
-    anchored: u64,
+    /// The newest reading of the wall clock.
+    newest: Option<Reading>,
+    /// The slowest of the wall clocks by which leases were written shortly before, and of the newest, after a jump.
+    slowest: Option<Jumped>,
+    /// How many wall clocks were seen, each parted from the one before by a jump: leases of another one may be in the database.
+    clocks: u64,
     /// Up to which of these the leases in the database were shortened.
     shortened: u64,
     /// Since when the database is away.
     away_since: Option<Instant>,
     /// The outages that leases still have to be credited with.
     credit: Option<OutageCredit>,
+}
+
+/// A wall clock and the monotonic clock, read together.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    wall: Micros,
+    at: Instant,
+}
+
+impl Reading {
+    /// What this wall clock reads at `now`, if it went on.
+    fn at(self, now: Instant) -> Micros {
+        let elapsed = now.saturating_duration_since(self.at).as_micros();
+        Micros(self.wall.0.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX)))
+    }
+}
+
+/// The wall clock that leases are judged by after a jump.
+#[derive(Debug, Clone, Copy)]
+struct Jumped {
+    by: Reading,
+    /// When the last jump was seen.
+    seen_at: Instant,
 }
 
 /// Time in which no lease could be renewed.
@@ -69,37 +92,32 @@ impl LeaseClock {
         outage.saturating_add(self.credit.filter(is_due).map(|credit| credit.outage).unwrap_or_default())
     }
 
-    /// After a jump, the earlier of the new time and of the old one as it would have gone on: leases are written by either
-    /// until all were renewed.
+    /// After a jump, the earliest of the new time and of the old ones as they would have gone on: leases are written by each of
+    /// them until all were renewed. A jump that is undone is another one.
     fn without_jumps(&mut self, wall: Micros, now: Instant) -> Micros {
-        let Some((then, at)) = self.anchor else { return self.anchor_at(wall, now) };
-        let elapsed = now.saturating_duration_since(at).as_micros();
-        let expected = then.0.saturating_add(i64::try_from(elapsed).unwrap_or(i64::MAX));
-        if wall.0.abs_diff(expected) <= DRIFT_MAX_MICROS.unsigned_abs() {
-            self.anchor = Some((wall, now));
-            self.jumped_at = None;
-            return wall;
+        let newest = Reading { wall, at: now };
+        let before = self.newest.replace(newest);
+        let has_jumped =
+            before.is_none_or(|before| wall.0.abs_diff(before.at(now).0) > DRIFT_MAX_MICROS.unsigned_abs());
+        if has_jumped {
+            self.clocks += 1;
         }
-        let jumped_at = *self.jumped_at.get_or_insert(now);
-        if now.saturating_duration_since(jumped_at) >= RENEWED_WITHIN {
-            return self.anchor_at(wall, now);
+        let is_due = |jumped: &Jumped| now.saturating_duration_since(jumped.seen_at) < RENEWED_WITHIN;
+        self.slowest = self.slowest.filter(is_due);
+        if let Some(before) = before.filter(|_| has_jumped) {
+            let candidates = [Some(newest), Some(before), self.slowest.map(|slowest| slowest.by)];
+            let slowest = candidates.into_iter().flatten().min_by_key(|reading| reading.at(now));
+            self.slowest = slowest.map(|by| Jumped { by, seen_at: now });
         }
-        Micros(wall.0.min(expected))
-    }
-
-    fn anchor_at(&mut self, wall: Micros, now: Instant) -> Micros {
-        self.anchor = Some((wall, now));
-        self.jumped_at = None;
-        self.anchored += 1;
-        wall
+        self.slowest.map_or(wall, |slowest| wall.min(slowest.by.at(now)))
     }
 
     /// The wall clock that leases in the database have to be shortened to, by its number; none when they were.
     pub fn to_shorten(&self) -> Option<u64> {
-        (self.shortened < self.anchored).then_some(self.anchored)
+        (self.shortened < self.clocks).then_some(self.clocks)
     }
 
-    /// Notes that leases were shortened to the wall clock of this number. One that was trusted meanwhile is still to do.
+    /// Notes that leases were shortened to the wall clock of this number. One that was seen meanwhile is still to do.
     pub fn mark_shortened(&mut self, number: u64) {
         self.shortened = self.shortened.max(number);
     }
@@ -140,14 +158,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_jump_that_is_undone_was_none() {
-        let (mut clock, began) = (LeaseClock::default(), Instant::now());
-        clock.judge(Micros(HOUR), began);
-        clock.mark_shortened(clock.to_shorten().expect("the first clock"));
-        clock.judge(Micros(3 * HOUR), began + Duration::from_secs(1));
-        let back = Micros(HOUR + 40_000_000);
-        assert_eq!(clock.judge(back, began + Duration::from_secs(40)), back);
-        assert_eq!(clock.to_shorten(), None);
+    async fn a_jump_that_is_undone_ends_no_lease_of_the_clock_in_between() {
+        for jump in [2 * HOUR, -2 * HOUR] {
+            let (mut clock, began) = (LeaseClock::default(), Instant::now());
+            let start = 10 * HOUR;
+            let at = |seconds: u64| began + Duration::from_secs(seconds);
+            clock.judge(Micros(start), began);
+            clock.mark_shortened(clock.to_shorten().expect("the first clock"));
+            clock.judge(Micros(start + jump + micros(1)), at(1));
+            assert!(clock.to_shorten().is_some(), "leases of the clock before");
+            clock.judge(Micros(start + jump + micros(15)), at(15));
+            let written = start + jump + micros(15) + micros(30);
+            // It is corrected: everybody renews within 30 s, and holds the lease of the clock in between until then.
+            for seconds in [16, 30, 44] {
+                let judged = clock.judge(Micros(start + micros(seconds)), at(seconds)).0;
+                assert!(judged < written && judged <= start + micros(seconds), "{jump} {seconds}: {judged}");
+            }
+            assert_eq!(clock.judge(Micros(start + micros(46)), at(46)).0, start + micros(46), "all were renewed");
+            assert_eq!(clock.to_shorten(), Some(3), "leases of a clock that was ahead");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,6 +17,11 @@ const GATHER: Duration = Duration::from_millis(50);
 /// How long a flush may take: a database that stopped answers nothing for ever.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// Rounds between two looks for leases that hold for longer than one that is written now, whether or not a jump of the clock
+/// was seen: with the rounds of `FLUSH_INTERVAL` that is 10 s. More: one that a clock wrote which was ahead for a moment, and
+/// whose holder is gone, is seen as online for longer.
+const ROUNDS_BETWEEN_SHORTENINGS: u64 = 5;
+
 /// What a flush writes. Each name is in each list at most once.
 #[derive(Debug, Default)]
 struct Work {
@@ -58,8 +63,14 @@ impl Leases {
 
     /// Writes what is due; with `last` everything.
     pub async fn flush(&self, last: bool) {
-        match tokio::time::timeout(FLUSH_TIMEOUT, self.write(self.work(last))).await {
+        let work = self.work(last);
+        let is_idle = work.is_empty();
+        match tokio::time::timeout(FLUSH_TIMEOUT, self.write(work)).await {
             Ok(Ok(())) => {}
+            // Nothing waits for it.
+            Ok(Err(error)) if is_idle => {
+                tracing::debug!(%error, detail = error.internal, "failed to look at the clock of leases");
+            }
             Ok(Err(error)) => tracing::warn!(%error, detail = error.internal, "failed to write leases and reports"),
             Err(_) => tracing::warn!("the database did not answer in time; writing leases and reports again"),
         }
@@ -90,9 +101,7 @@ impl Leases {
     }
 
     async fn write(&self, work: Work) -> Result<()> {
-        if work.is_empty() {
-            return Ok(());
-        }
+        // Without work too: leases of a replica that is gone are judged here.
         let now: Micros = self.wall().await?;
         let to_shorten = {
             let mut clock = self.lease_clock();
@@ -100,9 +109,11 @@ impl Leases {
             clock.judge(now, (self.monotonic)());
             clock.to_shorten()
         };
-        if let Some(number) = to_shorten {
+        if to_shorten.is_some() || work.round.is_multiple_of(ROUNDS_BETWEEN_SHORTENINGS) {
             self.store.shorten_leases(now).await?;
-            self.lease_clock().mark_shortened(number);
+            if let Some(number) = to_shorten {
+                self.lease_clock().mark_shortened(number);
+            }
         }
         for batch in work.announce.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Announced> = batch.iter().map(|(announced, _)| announced.clone()).collect();

@@ -13,8 +13,8 @@ use super::http::get;
 use super::postgres::Cluster;
 use super::watching::{DEADLINE, LIVELY};
 
-/// The promise: a write that the database can't take fails within this time (G17).
-pub const REFUSED_WITHIN: Duration = Duration::from_secs(3);
+/// A write that the database can't take and that takes longer hangs (G17): see `outages::WRITE_FAILS_WITHIN`.
+pub const REFUSED_WITHIN: Duration = super::outages::WRITE_FAILS_WITHIN;
 /// The role of the server.
 pub const ROLE: &str = "hub";
 

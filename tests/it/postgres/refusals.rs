@@ -3,9 +3,17 @@
 use std::fs;
 use std::time::Instant;
 
-use crate::harness::calls::active;
+use policyhub::client::ClientError;
+
+use crate::harness::calls::{active, draft_request};
 use crate::harness::http::get;
 use crate::harness::postgres_scene::{PostgresScene, REFUSED_WITHIN, ROLE};
+use crate::outage::raw;
+
+/// Writers that wait for the same lock.
+const WRITERS: usize = 3;
+/// A transaction waits for 2.4 s in all, and PostgreSQL may be late. Each lock for itself could take 2 s.
+const WAITS_MAX_SECONDS: f64 = 3.5;
 
 /// What the command line says of a write, in time.
 fn told_on_the_command_line(scene: &PostgresScene, reason: &str) {
@@ -36,6 +44,59 @@ async fn a_lock_of_somebody_else() {
         assert_eq!(scene.write().await.expect_err("locked").reason, "LOCK_TIMEOUT");
     }
     told_on_the_command_line(&scene, "LOCK_TIMEOUT");
+    scene.cluster.release(&scene.name, lock);
+    scene.until_written().await;
+}
+
+/// Writers that wait for their namespace, and then for a table: what they wait for in all is bounded, as PostgreSQL counts it.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_that_are_waited_for_one_after_the_other() {
+    let scene = PostgresScene::start(&[]).await;
+    scene.until_written().await;
+    let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE events");
+    let mut writes = tokio::task::JoinSet::new();
+    for _ in 0..WRITERS {
+        let mut bare = raw(&scene.hub).await;
+        writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
+    }
+    let oldest = format!(
+        "SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) FROM pg_stat_activity \
+         WHERE usename = '{ROLE}' AND wait_event_type = 'Lock'"
+    );
+    let (mut longest, mut reasons) = (0.0_f64, Vec::new());
+    while !writes.is_empty() {
+        longest = longest.max(scene.sql(&oldest).parse().expect("seconds"));
+        while let Some(write) = writes.try_join_next() {
+            reasons.push(ClientError::from(write.expect("a write").expect_err("locked")).reason);
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(reasons, ["LOCK_TIMEOUT"; WRITERS]);
+    assert!(longest < WAITS_MAX_SECONDS, "a transaction waited for {longest} s");
+    scene.cluster.release(&scene.name, lock);
+    scene.until_written().await;
+}
+
+/// The second who waits for a row takes two locks in turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_who_wait_for_one_namespace() {
+    let scene = PostgresScene::start(&[]).await;
+    scene.until_written().await;
+    let lock = scene.cluster.hold(&scene.name, "default");
+    let mut writes = tokio::task::JoinSet::new();
+    for index in 0..WRITERS {
+        // While the one before waits for its first lock still, and not for much longer.
+        let late = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE usename = '{ROLE}' AND wait_event_type = 'Lock' \
+             AND clock_timestamp() - xact_start > interval '0.5 s'"
+        );
+        while scene.sql(&late) != index.to_string() && writes.len() == index {}
+        let mut bare = raw(&scene.hub).await;
+        writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
+    }
+    for write in writes.join_all().await {
+        assert_eq!(ClientError::from(write.expect_err("locked")).reason, "LOCK_TIMEOUT");
+    }
     scene.cluster.release(&scene.name, lock);
     scene.until_written().await;
 }
@@ -84,6 +145,41 @@ async fn limits_and_rights_of_the_role() {
         "lacks a right",
         || drop(scene.sql(&format!("REVOKE INSERT ON events FROM {ROLE}"))),
         || drop(scene.sql(&format!("GRANT INSERT ON events TO {ROLE}"))),
+    )
+    .await;
+}
+
+/// Each right that the manual lists: `/readyz` says that it is missing, also where no write needs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_right_that_is_missing() {
+    let scene = PostgresScene::start(&[]).await;
+    for right in ["SELECT ON policies", "UPDATE ON policies", "INSERT ON contents", "SELECT ON events"] {
+        scene.until_written().await;
+        scene.sql(&format!("REVOKE {right} FROM {ROLE}"));
+        assert_eq!(scene.write().await.expect_err("no right").reason, "DATABASE_ACCESS_DENIED", "{right}");
+        scene.until_readyz("the server's role lacks a right in the database").await;
+        scene.sql(&format!("GRANT {right} TO {ROLE}"));
+        scene.until_readyz("ok\n").await;
+    }
+    scene.sql(&format!("REVOKE DELETE ON runs FROM {ROLE}"));
+    scene.until_readyz("lacks a right in the database, what needs it fails: DELETE on runs").await;
+    scene.until_written().await;
+}
+
+/// The tables are there, and new connections do not find them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_path_that_hides_the_tables() {
+    let scene = PostgresScene::start(&[]).await;
+    let role = |change: &str| {
+        scene.cluster.psql("postgres", &format!("ALTER ROLE {ROLE} {change}"));
+        scene.end_connections();
+    };
+    named(
+        &scene,
+        "DATABASE_ACCESS_DENIED",
+        "search_path hides them",
+        || role("SET search_path = nowhere"),
+        || role("RESET search_path"),
     )
     .await;
 }
