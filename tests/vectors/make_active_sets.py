@@ -208,6 +208,10 @@ def forged_forms(add):
     add("leaf-one-level-down", *LONE, SMALL, mine, replace(honest, way, lambda leaf: alone(leaf, next_bit)), claim)
     add("node-of-nothing", *LONE, SMALL, mine, ("node", EMPTY, EMPTY))
     add("sibling-opened", *UNASKED, SMALL, mine, replace(honest, sibling, lambda _: at(whole, sibling)), claim)
+    large, far = tree(LARGE), "10"[int(bits(key("policy-7"))[0])]
+    halves = ("node", *(("opaque", root(half)) for half in at(large, far)[1:]))
+    add("sibling-opened-to-hashes", *UNASKED, LARGE, ["policy-7"], replace(cut(large, ["policy-7"]), far, lambda _: halves),
+        claimed(LARGE, ["policy-7"]))  # fmt: skip
     add("everything-opened", *UNASKED, SMALL, mine, whole, claim)
     add("sibling-misplaced", *MISPLACED, SMALL, mine, replace(honest, sibling, lambda _: at(whole, way)), claim)
     add("sibling-made-up", *ROOT, SMALL, mine, replace(honest, sibling, lambda _: ("opaque", h(b"made up"))), claim)

@@ -15,7 +15,7 @@ from jwt.utils import base64url_decode, base64url_encode
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "examples" / "python"))
-from set_root import active_set_root, verify_set_proof  # noqa: E402
+from set_root import SET_PROOF_MAX_BYTES, SET_PROOF_PARTS_MAX, active_set_root, bits, key_of, verify_set_proof  # noqa: E402
 from signed import Refused, digest, read_checkpoint, read_keys, read_manifest, read_statement, signed_bytes  # noqa: E402
 
 
@@ -90,6 +90,23 @@ def proof_error(case, proof, root):
     return ""
 
 
+def deepest(keys, depth=0):
+    """A proof that goes down to the last bit of each of these keys, with a made-up hash beside each leaf."""
+    if depth == 256:
+        return b"\1" + keys[0] + bytes(32) if keys else b"\2" + b"\1" * 32
+    sides = ([key for key in keys if bits(key, depth + 1) & 1 == side] for side in (0, 1))
+    return b"\3" + b"".join(deepest(side, depth + 1) for side in sides) if keys else b"\0"
+
+
+def oversized():
+    names = [f"p{number}" for number in range(300)]
+    proof = deepest([key_of(name) for name in names])
+    expect(len(proof) < SET_PROOF_MAX_BYTES and 300 * 512 > SET_PROOF_PARTS_MAX, "the bounds moved")
+    yield "proof has too many parts", names, proof
+    yield "proof is too large", ["a"], bytes(SET_PROOF_MAX_BYTES + 1)
+    yield "proof has bytes after its end", ["a"], bytes(SET_PROOF_MAX_BYTES)
+
+
 def check_active_sets(golden):
     """How many roots and proofs hold, and how many forged and changed proofs are refused."""
     roots, refused = {case["name"]: bytes.fromhex(case["root"]) for case in golden["sets"]}, 0
@@ -108,6 +125,9 @@ def check_active_sets(golden):
     for case in golden["refused"]:
         error = proof_error(case, bytes.fromhex(case["proof"]), bytes.fromhex(case["root"]))
         expect(error == case["text"], f"{case['name']}: {error or 'is taken'}")
+    for error, names, proof in oversized():
+        case = {"filter": names, "claimed": []}
+        expect(proof_error(case, proof, bytes(32)) == error, error)
     return len(golden["sets"]) + len(golden["proofs"]), refused + len(golden["refused"])
 
 
