@@ -64,8 +64,8 @@ fn main() {
             black_box((before.root(), tree.root()));
         };
         let update = median_us(update, ROUNDS);
-        let recompute = median_us(|_| drop(black_box(active_set_root(policies.all()))), 11);
-        let build = median_us(|_| drop(black_box(policies.all().collect::<ActiveSetTree>())), 11);
+        let recompute = median_us(|_| _ = black_box(active_set_root(policies.all())), 11);
+        let build = median_us(|_| _ = black_box(policies.all().collect::<ActiveSetTree>()), 11);
         println!("{size:>8} {update:>12.1} {recompute:>12.1} {build:>12.1}");
     }
     println!(
@@ -93,7 +93,7 @@ fn proofs(policies: &Policies, tree: &ActiveSetTree, count: usize) {
         })
         .collect();
     let proofs: Vec<Vec<u8>> = filters.iter().map(|filter| tree.prove(filter)).collect();
-    let prove = median_us(|round| drop(black_box(tree.prove(&filters[round]))), ROUNDS);
+    let prove = median_us(|round| _ = black_box(tree.prove(&filters[round])), ROUNDS);
     let (root, mut refused) = (tree.root(), 0);
     let verify = |round: usize| {
         let claimed = filters[round].iter().filter_map(|policy| {

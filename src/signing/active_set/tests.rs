@@ -158,7 +158,12 @@ proptest! {
     }
 
     #[test]
-    fn the_proof_of_a_filter_verifies_and_no_other_does(set in any_set(), filter in any_filter(), asked in any_filter(), later in any_set()) {
+    fn the_proof_of_a_filter_verifies_and_no_other_does(
+        set in any_set(),
+        filter in any_filter(),
+        asked in any_filter(),
+        later in any_set(),
+    ) {
         let (tree, claimed) = (tree(&set), within(&set, &filter));
         let proof = tree.prove(&filter);
         prop_assert_eq!(verify(&proof, &tree.root(), &filter, &claimed), Ok(()));
@@ -334,7 +339,7 @@ fn hostile_sizes_end_at_their_bounds() {
         }
     }
     assert_eq!(refused(&down, &one), Err(SetProofError::TooDeep));
-    assert_eq!(refused(&vec![TAG_NODE; SET_PROOF_MAX_BYTES], &one).is_err(), true);
+    assert!(refused(&vec![TAG_NODE; SET_PROOF_MAX_BYTES], &one).is_err());
 }
 
 #[test]
