@@ -12,6 +12,8 @@ import re
 import jwt
 from jwt.utils import base64url_decode, base64url_encode
 
+from refused import Expired, Refused, require
+
 # The limits of the server: what it never sends, nobody has to read.
 HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, SIGNATURE_BYTES = 8 * 1024, 64 * 1024, 64
 CONTENT_MAX_BYTES = 1024 * 1024
@@ -19,20 +21,6 @@ CHECKPOINT_TTL_SECONDS, CLOCK_SKEW_MAX_SECONDS = 15 * 60, 60
 
 BUNDLE, ACTIVATION, CHECKPOINT = (f"policyhub-{name}+jws" for name in ("bundle", "activation", "checkpoint"))
 ALGORITHMS = {("OKP", "Ed25519"): "EdDSA", ("EC", "P-256"): "ES256"}
-
-
-class Refused(Exception):
-    """Something does not hold. What was held before still is."""
-
-
-class Expired(Refused):
-    """A checkpoint that was true once, or will be, and proves nothing now."""
-
-
-def require(holds, why):
-    if not holds:
-        raise Refused(why)
-
 
 
 def digest(data):

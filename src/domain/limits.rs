@@ -58,6 +58,11 @@ pub const STATEMENT_MAX_BYTES: usize = 64 * 1024;
 pub const REQUEST_MAX_BYTES: usize = 64 * 1024;
 /// Policies one watch may name.
 pub const WATCH_POLICIES_MAX: usize = 1_000;
+/// Largest set proof. Never reached by the largest filter in the largest namespace: 10,000 hashes of other policies and 1,000
+/// leaves are 395,000 bytes, and the rest is room for keys that agree in many bits.
+pub const SET_PROOF_MAX_BYTES: usize = 512 * 1024;
+/// Most parts of a set proof: nodes, leaves, hashes and empty subtrees. More: a hostile server makes a client hash for longer.
+pub const SET_PROOF_PARTS_MAX: usize = 128 * 1024;
 /// Longest id of a subscriber.
 pub const SUBSCRIBER_ID_MAX_CHARS: usize = 128;
 /// Labels of a subscriber.

@@ -4,6 +4,7 @@
 //! What holds private keys needs the feature `server`; what verifies is part of the SDK.
 //! Invariant: a payload is read only after its signature verified, and from the very bytes that were signed.
 
+mod active_set;
 pub mod chain;
 mod error;
 mod hash;
@@ -25,6 +26,7 @@ mod row_tag;
 mod seal;
 mod verify;
 
+pub use active_set::{ActiveLeaf, ActiveSetTree, EMPTY_ROOT, SetProofError, active_set_root, verify_set_proof};
 pub use error::VerifyError;
 pub use hash::{Running, active_set_digest, digest_of, event_hash, sha256};
 pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW};

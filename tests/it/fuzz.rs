@@ -143,6 +143,7 @@ short_runs! {
     name: READING;
     page_token: READING;
     resume: READING;
+    set_proof: READING;
     statement: READING;
     token: SIGNING;
     yaml_check: READING;

@@ -15,6 +15,7 @@ from jwt.utils import base64url_decode, base64url_encode
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "examples" / "python"))
+from set_root import SET_PROOF_MAX_BYTES, SET_PROOF_PARTS_MAX, active_set_root, bits, key_of, verify_set_proof  # noqa: E402
 from signed import Refused, digest, read_checkpoint, read_keys, read_manifest, read_statement, signed_bytes  # noqa: E402
 
 
@@ -76,6 +77,60 @@ def check_hashes(golden, keys):
     return len(golden["events"]) + len(golden["active_sets"])
 
 
+def rows_as_set(rows):
+    return {row["policy"]: (row["version"], row["digest"], row["epoch"], row["revision"]) for row in rows}
+
+
+def proof_error(case, proof, root):
+    """Why a set proof is refused; empty when it is not."""
+    try:
+        verify_set_proof(proof, root, case["filter"], rows_as_set(case["claimed"]))
+    except Refused as why:
+        return str(why)
+    return ""
+
+
+def deepest(keys, depth=0):
+    """A proof that goes down to the last bit of each of these keys, with a made-up hash beside each leaf."""
+    if depth == 256:
+        return b"\1" + keys[0] + bytes(32) if keys else b"\2" + b"\1" * 32
+    sides = ([key for key in keys if bits(key, depth + 1) & 1 == side] for side in (0, 1))
+    return b"\3" + b"".join(deepest(side, depth + 1) for side in sides) if keys else b"\0"
+
+
+def oversized():
+    names = [f"p{number}" for number in range(300)]
+    proof = deepest([key_of(name) for name in names])
+    expect(len(proof) < SET_PROOF_MAX_BYTES and 300 * 512 > SET_PROOF_PARTS_MAX, "the bounds moved")
+    yield "proof has too many parts", names, proof
+    yield "proof is too large", ["a"], bytes(SET_PROOF_MAX_BYTES + 1)
+    yield "proof has bytes after its end", ["a"], bytes(SET_PROOF_MAX_BYTES)
+
+
+def check_active_sets(golden):
+    """How many roots and proofs hold, and how many forged and changed proofs are refused."""
+    roots, refused = {case["name"]: bytes.fromhex(case["root"]) for case in golden["sets"]}, 0
+    for case in golden["sets"]:
+        expect(active_set_root(rows_as_set(case["active"])) == roots[case["name"]], f"root of {case['name']}")
+    for case in golden["proofs"]:
+        proof, root = bytes.fromhex(case["proof"]), roots[case["set"]]
+        expect(proof_error(case, proof, root) == "", f"proof of {case['filter']} in {case['set']}")
+        if len(proof) > 1024:
+            continue  # its bits would take minutes
+        for bit in range(len(proof) * 8):
+            changed = bytearray(proof)
+            changed[bit // 8] ^= 1 << bit % 8
+            expect(proof_error(case, bytes(changed), root), f"bit {bit} of the proof of {case['filter']} in {case['set']}")
+            refused += 1
+    for case in golden["refused"]:
+        error = proof_error(case, bytes.fromhex(case["proof"]), bytes.fromhex(case["root"]))
+        expect(error == case["text"], f"{case['name']}: {error or 'is taken'}")
+    for error, names, proof in oversized():
+        case = {"filter": names, "claimed": []}
+        expect(proof_error(case, proof, bytes(32)) == error, error)
+    return len(golden["sets"]) + len(golden["proofs"]), refused + len(golden["refused"])
+
+
 def expect(holds, surprise):
     if not holds:
         sys.exit(f"surprise: {surprise}")
@@ -97,9 +152,12 @@ def main():
     expect(len(typs) == 4, f"typs {typs}")
     hashes = check_hashes(load("hashes.json"), keys)
     expect(len(keys) and len(cases) and len(refused) and flipped and hashes, "nothing was checked")
+    proven, forged = check_active_sets(load("active_sets.json"))
+    expect(proven and forged, "no set was checked")
     print(
         f"{len(keys)} keys, {len(cases)} tokens and {hashes} hashes verify; "
-        f"{len(refused)} tokens and {flipped} flipped bits are refused"
+        f"{len(refused)} tokens and {flipped} flipped bits are refused; "
+        f"{proven} roots and set proofs hold, {forged} forged ones are refused"
     )
 
 

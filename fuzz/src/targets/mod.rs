@@ -8,6 +8,7 @@ pub mod keys;
 pub mod name;
 pub mod page_token;
 pub mod resume;
+pub mod set_proof;
 pub mod statement;
 pub mod token;
 pub mod yaml_check;
@@ -24,7 +25,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     Target { name: "active_set", check: active_set::check, seeds: active_set::seeds },
     Target { name: "jwks", check: jwks::check, seeds: jwks::seeds },
     Target { name: "json_check", check: json_check::check, seeds: json_check::seeds },
@@ -32,6 +33,7 @@ pub const TARGETS: [Target; 10] = [
     Target { name: "name", check: name::check, seeds: name::seeds },
     Target { name: "page_token", check: page_token::check, seeds: page_token::seeds },
     Target { name: "resume", check: resume::check, seeds: resume::seeds },
+    Target { name: "set_proof", check: set_proof::check, seeds: set_proof::seeds },
     Target { name: "statement", check: statement::check, seeds: statement::seeds },
     Target { name: "token", check: token::check, seeds: token::seeds },
     Target { name: "yaml_check", check: yaml_check::check, seeds: yaml_check::seeds },

@@ -1,0 +1,113 @@
+//! What the root of an active set and proofs under it cost, printed as a table. Measures; asserts nothing.
+//!
+//! Times are medians. A proof verifies before its size counts.
+
+#![expect(clippy::indexing_slicing, reason = "a bench that stops with a message is one that failed")]
+
+use std::collections::BTreeSet;
+use std::hint::black_box;
+use std::time::Instant;
+
+use policyhub::domain::digest::Digest;
+use policyhub::domain::event::Cursor;
+use policyhub::domain::name::PolicyId;
+use policyhub::signing::{ActiveLeaf, ActiveSetTree, active_set_root, digest_of, verify_set_proof};
+
+/// Policies of a set.
+const SIZES: [usize; 3] = [10, 1_000, 10_000];
+/// Policies of a filter.
+const FILTERS: [usize; 2] = [1, 10];
+/// Updates and proofs that a median is taken of.
+const ROUNDS: usize = 1_001;
+
+struct Policies {
+    ids: Vec<PolicyId>,
+    digests: [Digest; 2],
+}
+
+impl Policies {
+    fn leaf(&self, at: usize, version: i64) -> Option<ActiveLeaf<'_>> {
+        let digest = if version % 2 == 0 { &self.digests[0] } else { &self.digests[1] };
+        let activated_at = Cursor { epoch: 1, revision: version };
+        self.ids.get(at).map(|policy| ActiveLeaf { policy, version, digest, activated_at })
+    }
+
+    fn all(&self) -> impl Iterator<Item = ActiveLeaf<'_>> {
+        (0..self.ids.len()).filter_map(|at| self.leaf(at, 1))
+    }
+}
+
+fn median_us(mut of: impl FnMut(usize), rounds: usize) -> f64 {
+    let mut taken: Vec<f64> = (0..rounds)
+        .map(|round| {
+            let begun = Instant::now();
+            of(round);
+            begun.elapsed().as_secs_f64() * 1e6
+        })
+        .collect();
+    taken.sort_by(f64::total_cmp);
+    taken.get(rounds / 2).copied().unwrap_or_default()
+}
+
+fn main() {
+    println!("{:>8} {:>12} {:>12} {:>12}", "policies", "update us", "recompute us", "build us");
+    for size in SIZES {
+        let policies = policies(size);
+        let mut tree: ActiveSetTree = policies.all().collect();
+        // A clone is held, as by a replica with a view of the head before.
+        let update = |round: usize| {
+            let before = tree.clone();
+            // A prime far from the sizes: the updates go all over the tree.
+            if let Some(leaf) = policies.leaf(round * 7_919 % size, 2) {
+                tree.insert(leaf);
+            }
+            black_box((before.root(), tree.root()));
+        };
+        let update = median_us(update, ROUNDS);
+        let recompute = median_us(|_| _ = black_box(active_set_root(policies.all())), 11);
+        let build = median_us(|_| _ = black_box(policies.all().collect::<ActiveSetTree>()), 11);
+        println!("{size:>8} {update:>12.1} {recompute:>12.1} {build:>12.1}");
+    }
+    println!(
+        "\n{:>8} {:>8} {:>12} {:>12} {:>12} {:>12}",
+        "policies", "filter", "bytes", "most bytes", "prove us", "verify us"
+    );
+    for size in SIZES {
+        let policies = policies(size);
+        let tree: ActiveSetTree = policies.all().collect();
+        for count in FILTERS {
+            proofs(&policies, &tree, count);
+        }
+    }
+}
+
+fn policies(size: usize) -> Policies {
+    let ids = (0..size).filter_map(|number| PolicyId::parse("policy", &format!("policy-{number}")).ok()).collect();
+    Policies { ids, digests: [digest_of(b"even"), digest_of(b"odd")] }
+}
+
+fn proofs(policies: &Policies, tree: &ActiveSetTree, count: usize) {
+    let filters: Vec<BTreeSet<PolicyId>> = (0..ROUNDS)
+        .map(|round| {
+            (0..count).map(|at| policies.ids[(round * 7_919 + at * 104_729) % policies.ids.len()].clone()).collect()
+        })
+        .collect();
+    let proofs: Vec<Vec<u8>> = filters.iter().map(|filter| tree.prove(filter)).collect();
+    let prove = median_us(|round| _ = black_box(tree.prove(&filters[round])), ROUNDS);
+    let (root, mut refused) = (tree.root(), 0);
+    let verify = |round: usize| {
+        let claimed = filters[round].iter().filter_map(|policy| {
+            let at = policy.as_str().trim_start_matches("policy-").parse().ok()?;
+            policies.leaf(at, 1)
+        });
+        refused += usize::from(verify_set_proof(&proofs[round], &root, &filters[round], claimed).is_err());
+    };
+    let verify = median_us(verify, ROUNDS);
+    let mut bytes: Vec<usize> = proofs.iter().map(Vec::len).collect();
+    bytes.sort_unstable();
+    let (median, most) = (bytes[ROUNDS / 2], bytes[ROUNDS - 1]);
+    println!("{:>8} {count:>8} {median:>12} {most:>12} {prove:>12.1} {verify:>12.1}", policies.ids.len());
+    if refused > 0 {
+        println!("{refused} proofs were refused: the figures are of no use");
+    }
+}
