@@ -1,16 +1,17 @@
 """The active set of a namespace as a subscriber holds it, verified message by message.
 
-No I/O and no clock: whoever reads a stream gives each message to `ActiveSet.apply`, with the time. Invariants: a message
-changes all it says or nothing, and the place held never goes back.
+The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: whoever reads a stream
+gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the place held
+is a signed one, and never goes back.
 """
 
 from dataclasses import dataclass
 
-from signed import Expired, digest, read_checkpoint, read_manifest, read_statement, require
+from refused import require
+from set_root import active_set_root, verify_set_proof
+from signed import digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
 
 POLICIES_MAX = 10_000
-# Farther than this nothing could ever follow.
-EPOCH_JUMP_MAX, REVISION_JUMP_MAX = 1_000, 1 << 32
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,11 @@ def place_of(payload):
     return payload["epoch"], payload["revision"]
 
 
-def sent_place(message):
-    cursor = message.cursor
-    require(message.HasField("cursor") and min(cursor.epoch, cursor.revision) >= 0, "place is absent or negative")
-    return cursor.epoch, cursor.revision
+def check_place(message, place):
+    """Rule 1: the cursor of a message is a hint. It must be the signed place, and only that is kept."""
+    require(message.HasField("cursor"), "cursor is absent")
+    sent = (message.cursor.epoch, message.cursor.revision)
+    require(sent == place, f"signed for {place[0]}:{place[1]}, not {sent[0]}:{sent[1]}")
 
 
 def named_event(message):
@@ -53,25 +55,30 @@ def named_event(message):
 
 
 def set_digest(policies):
-    """The digest of a set as checkpoints carry it: one line for each policy, in the byte order of their ids."""
+    """The digest of a set as reports carry it: one line for each policy, in the byte order of their ids."""
     lines = (f"{name}\t{policies[name].version}\t{policies[name].digest}\n" for name in sorted(policies))
     return digest("".join(lines).encode())
 
 
-class ActiveSet:
-    """Every policy of a namespace that is in force. `place` is where a later stream may resume."""
+def leaves(policies):
+    """What a root covers of each policy."""
+    return {name: (held.version, held.digest, *held.place) for name, held in policies.items()}
 
-    def __init__(self, namespace, keys):
-        self.namespace, self.keys, self.store = namespace, keys, None
+
+class ActiveSet:
+    """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `place`."""
+
+    def __init__(self, namespace, keys, wanted=()):
+        self.namespace, self.keys, self.wanted, self.store = namespace, keys, frozenset(wanted), None
         self.policies, self.place, self.fresh_until = {}, None, 0
         self.fingerprint = 0  # of the event at `place`; 0: not known
-        self.unproven = ""  # why the newest checkpoint proves nothing
-        self._head = self._unchanged_since = (0, 0)
+        self.unproven = ""  # why the newest checkpoint does not prove that nothing is newer
+        self._root = active_set_root({})
         self.begin_stream()
 
     def begin_stream(self):
         """Drops the parts of an unfinished snapshot."""
-        self._parts, self._moved = {}, {}
+        self._parts = {}
 
     def digest(self):
         return set_digest(self.policies)
@@ -81,7 +88,8 @@ class ActiveSet:
         return now < self.fresh_until
 
     def apply(self, message, now):
-        """Takes a message of the stream over. The `Change`, or None when nothing in force changed; else `Refused`."""
+        """Takes a message of the stream over. The `Change`, or None when nothing in force changed. `Refused`: read no more of
+        this stream, and begin the next one with a snapshot (rule 6)."""
         match message.WhichOneof("message"):
             case "snapshot":
                 return self._snapshot(message.snapshot, now)
@@ -97,80 +105,67 @@ class ActiveSet:
             statement = self._owned(read_statement(active.statement, self.keys))
             require(statement["revision"] == active.revision, "revision of a bundle is not the signed one")
             found = self._bundle(active.bundle, statement)
+            require(self._wants(found.policy), f"{found.policy} was not asked for")
             require(found.policy not in self._parts, f"{found.policy} is there twice")
             self._parts[found.policy] = found
             require(len(self._parts) <= POLICIES_MAX, "more policies than a namespace can have")
-            for change in statement["changes"]:
-                self._moved[change["policy"]] = max(found.place, self._moved.get(change["policy"], found.place))
         if not part.complete:
             require(part.bundles, "a part of a snapshot is empty")  # such could come for ever
             return None
-        (parts, moved), place = (self._parts, self._moved), sent_place(part)
+        parts = self._parts
         self.begin_stream()
-        self._not_before(place)
-        for found in parts.values():
-            require(found.place <= place, f"{found.policy} is newer than its snapshot")
-            require(moved[found.policy] <= found.place, f"{found.policy} is older than another statement of the set says")
-        require(set_digest(parts) == part.active_set_digest, "snapshot has another digest")
-        checkpoint = self._checkpoint(part.checkpoint, now)
-        require(place_of(checkpoint) == place, "checkpoint is of another place")
-        require(checkpoint["active_set_digest"] == part.active_set_digest, "checkpoint is of another set")
-        if self.place is None or place[0] == self.place[0]:
-            for name, held in self.policies.items():
-                require(name not in parts or parts[name].place >= held.place, f"{name} goes back")
+        checkpoint, place = self._checkpoint(part)
+        root = active_set_root(leaves(parts))
+        self._check_proves(checkpoint, part.set_proof, parts, root)
         # Everything holds: only from here on anything changes.
-        self.policies, self.place, self._unchanged_since = parts, place, place
-        self.fingerprint = named_event(part)
-        self._head, self.fresh_until = place, max(self.fresh_until, checkpoint["exp"])
+        self.policies, self._root, self.place, self.fingerprint = parts, root, place, named_event(part)
+        self.fresh_until = 0
+        self._take_time(checkpoint, now)
         return Change("SNAPSHOT", place, "", tuple(parts[name] for name in sorted(parts)), ())
 
     def _activation(self, activation):
-        place = self._next_place(activation, "activation")
-        require(place != self.place, "activation is not after what is held")
+        self._require_whole("activation")
         statement = self._owned(read_statement(activation.statement, self.keys))
-        require(place_of(statement) == place, "activation is signed for another place")
+        place = place_of(statement)
+        check_place(activation, place)
+        self._require_not_before(place)
+        require(place != self.place, "activation is not after what is held")
         bundles = [self._bundle(bundle, statement) for bundle in activation.bundles]
         prefix = f"namespaces/{self.namespace}/policies/"
         require(all(name.startswith(prefix) for name in activation.tombstones), "tombstone of another namespace")
         removed = tuple(sorted(name.removeprefix(prefix) for name in activation.tombstones))
+        changes = [change for change in statement["changes"] if self._wants(change["policy"])]
         shown = [(found.policy, found.version) for found in bundles] + [(policy, 0) for policy in removed]
-        stated = [(change["policy"], change["version"]) for change in statement["changes"]]
+        stated = [(change["policy"], change["version"]) for change in changes]
         require(sorted(shown) == sorted(stated), "activation shows other changes than it states")
         require(len(dict(stated)) == len(stated), "activation moves a policy twice")
-        for change in statement["changes"]:
+        for change in changes:
             held = self.policies.get(change["policy"])
             require(change["previous"] == (held.version if held else 0), f"{change['policy']} does not follow what is held")
-        # Everything holds: only from here on anything changes.
         kept = {name: held for name, held in self.policies.items() if name not in removed}
-        self.policies = kept | {found.policy: found for found in bundles}
-        self.place = self._unchanged_since = place
-        self.fingerprint = named_event(activation)
+        policies = kept | {found.policy: found for found in bundles}
+        root, signed = active_set_root(leaves(policies)), statement.get("active_set_root")
+        # Of a part of a set only the next checkpoint can say whether it is right.
+        require(self.wanted or signed in (None, root.hex()), "statement is of another set")
+        # Everything holds: only from here on anything changes.
+        self.policies, self._root, self.place, self.fingerprint = policies, root, place, named_event(activation)
+        if self.wanted or signed is None:
+            self.fresh_until = 0  # one before it may have been dropped: the next checkpoint proves the set, or shows the gap
         changed = tuple(sorted(bundles, key=lambda found: found.policy))
         return Change(statement["kind"], place, statement["actor"], changed, removed)
 
     def _heartbeat(self, heartbeat, now):
-        if not heartbeat.HasField("cursor") and not heartbeat.checkpoint:
-            return  # a replica that has not read as far as this
-        sent = self._next_place(heartbeat, "heartbeat")
-        try:
-            checkpoint = self._checkpoint(heartbeat.checkpoint, now)
-        except Expired as why:
-            self.unproven = str(why)  # the server lost its database, or the clocks differ: what is held stands, and is not fresh
-            return
-        head = place_of(checkpoint)
-        if self._unchanged_since <= head <= sent:
-            require(checkpoint["active_set_digest"] == self.digest(), "checkpoint is of another set")
-        self._head, self.unproven = head, ""
-        if head <= sent:
-            self.fresh_until = max(self.fresh_until, checkpoint["exp"])
-        # The heartbeat's own place is not signed: it counts only as far as the checkpoint bears it out.
-        place = max(self.place, min(sent, head))
-        if place != self.place or place == sent:
-            self.fingerprint = named_event(heartbeat) if place == sent else 0
-        self.place = place
+        self._require_whole("heartbeat")
+        if heartbeat.resume_unknown:
+            return  # the server has not read as far as this: a sign of life, and proof of nothing
+        checkpoint, place = self._checkpoint(heartbeat)
+        self._check_proves(checkpoint, heartbeat.set_proof, self.policies, self._root)
+        # Everything holds: only from here on anything changes.
+        self.place, self.fingerprint = place, named_event(heartbeat)
+        self._take_time(checkpoint, now)
 
     def _bundle(self, bundle, statement):
-        """A bundle that is what it says, and that the statement puts in force."""
+        """Rule 2: a bundle that is what it says, and that the statement puts in force."""
         manifest = self._owned(read_manifest(bundle.manifest, bundle.content, self.keys))
         policy, version, label = manifest["policy"], manifest["version"], manifest.get("label") or ""
         beside = (bundle.name, bundle.version, bundle.label, bundle.digest, bundle.size_bytes, bundle.content_type)
@@ -183,26 +178,40 @@ class ActiveSet:
         content = bytes(bundle.content)
         return Active(policy, version, label, manifest["digest"], bundle.content_type, content, place_of(statement))
 
-    def _checkpoint(self, token, now):
-        checkpoint = self._owned(read_checkpoint(token, self.keys, now))
-        require(place_of(checkpoint) >= self._head, "checkpoint goes back")
-        return checkpoint
+    def _checkpoint(self, message):
+        """The checkpoint of a snapshot or a heartbeat, and its place: not before what is held."""
+        checkpoint = self._owned(read_checkpoint(message.checkpoint, self.keys))
+        place = place_of(checkpoint)
+        check_place(message, place)
+        self._require_not_before(place)
+        return checkpoint, place
+
+    def _check_proves(self, checkpoint, set_proof, policies, root):
+        """Rules 3 and 5: exactly these policies are in force at the checkpoint, of all or of those that were asked for."""
+        if self.wanted:
+            verify_set_proof(set_proof, bytes.fromhex(checkpoint["active_set_root"]), self.wanted, leaves(policies))
+        else:
+            require(checkpoint["active_set_root"] == root.hex(), "checkpoint is of another set")
+
+    def _take_time(self, checkpoint, now):
+        """An old checkpoint, or one from the future, proves what is held as well as any, and not that it is the newest."""
+        self.unproven = why_not_fresh(checkpoint, now)
+        if not self.unproven:
+            self.fresh_until = max(self.fresh_until, checkpoint["exp"])
 
     def _owned(self, payload):
-        """What is signed for this namespace, and by the store of the first document that verified."""
+        """Rule 1: what is signed for this namespace, and by the store of the first document that verified."""
         require(payload["namespace"] == self.namespace, f"signed for namespace {payload['namespace']}")
         self.store = self.store or payload["store"]
         require(payload["store"] == self.store, f"signed by store {payload['store']}")
         return payload
 
-    def _next_place(self, message, what):
-        require(self.place is not None and not self._parts, f"{what} before a whole snapshot")
-        place = sent_place(message)
-        self._not_before(place)
-        return place
+    def _wants(self, policy):
+        return not self.wanted or policy in self.wanted
 
-    def _not_before(self, place):
+    def _require_whole(self, what):
+        require(self.place is not None and not self._parts, f"{what} before a whole snapshot")
+
+    def _require_not_before(self, place):
         held = self.place or (0, 0)
         require(place >= held, f"place {place[0]}:{place[1]} is before {held[0]}:{held[1]}")
-        near = place[0] - held[0] <= EPOCH_JUMP_MAX and place[1] - held[1] <= REVISION_JUMP_MAX
-        require(near, f"place {place[0]}:{place[1]} is too far ahead of {held[0]}:{held[1]}")

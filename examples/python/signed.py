@@ -12,7 +12,7 @@ import re
 import jwt
 from jwt.utils import base64url_decode, base64url_encode
 
-from refused import Expired, Refused, require
+from refused import Refused, require
 
 # The limits of the server: what it never sends, nobody has to read.
 HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, SIGNATURE_BYTES = 8 * 1024, 64 * 1024, 64
@@ -117,7 +117,7 @@ STATEMENT = OWNER | PLACE | {
     "revision": whole(1), "kind": text(), "changes": CHANGES, "actor": text(), "reason_digest": DIGEST, "prev": HASH,
 }  # fmt: skip
 CHANGE = {"policy": ID, "version": whole(0), "previous": whole(0)}
-HEAD = OWNER | PLACE | {"head_hash": HASH, "active_set_digest": DIGEST, "exp": TIME}
+HEAD = OWNER | PLACE | {"head_hash": HASH, "active_set_root": HASH, "exp": TIME}
 
 
 def read_signed(token, typ, shape, keys):
@@ -140,6 +140,8 @@ def read_manifest(token, content, keys):
 def read_statement(token, keys):
     """The statement of an activation."""
     statement = read_signed(token, ACTIVATION, STATEMENT, keys)
+    root = statement.get("active_set_root")  # what was signed before there were roots has none
+    require(root is None or HASH(root), "active_set_root of a statement is wrong")
     for change in statement["changes"]:
         for name, fits in CHANGE.items():
             require(name in change and fits(change[name]), f"{name} of a change is absent or wrong")
@@ -148,13 +150,16 @@ def read_statement(token, keys):
     return statement
 
 
-def read_checkpoint(token, keys, now):
-    """A checkpoint that is fresh at `now`, in seconds since the Unix epoch."""
+def read_checkpoint(token, keys):
+    """A checkpoint, of whatever time: it proves what was in force at its place."""
     checkpoint = read_signed(token, CHECKPOINT, HEAD, keys)
     require(0 < checkpoint["exp"] - checkpoint["iat"] <= CHECKPOINT_TTL_SECONDS, "checkpoint has a wrong lifetime")
+    return checkpoint
+
+
+def why_not_fresh(checkpoint, now):
+    """Why a checkpoint does not prove that nothing is newer at `now`, in seconds since the Unix epoch; empty: it does."""
     ahead = checkpoint["iat"] - now
     if ahead > CLOCK_SKEW_MAX_SECONDS:
-        raise Expired(f"checkpoint is from the future: the server's clock is {ahead:.0f} s ahead of this one")
-    if now >= checkpoint["exp"]:
-        raise Expired("checkpoint is not fresh")
-    return checkpoint
+        return f"checkpoint is from the future: the server's clock is {ahead:.0f} s ahead of this one"
+    return "checkpoint is not fresh" if now >= checkpoint["exp"] else ""

@@ -95,7 +95,7 @@ def is_done(options, held):
 async def read_stream(stub, options, held, resume):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
     request = pb.WatchActiveRequest(
-        parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id,
+        parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), subscriber_id=options.subscriber_id,
         resume=cursor_of(held) if resume else None,
     )  # fmt: skip
     stream = stub.WatchActive(request, metadata=credentials(options))
@@ -137,7 +137,7 @@ async def watch(options, held):
                 asked = await read_stream(rpc.SyncServiceStub(channel), options, held, resume) or 0
             resume = held.place
         except Refused as refusal:
-            # What does not fit what is held may heal by a whole snapshot, which may not go back either.
+            # A lie, or a gap: a whole snapshot heals both, and it may not go back either.
             say(f"refused: {refusal}; what is in force stays")
             resume = None
         except grpc.aio.AioRpcError as error:
@@ -160,6 +160,7 @@ def parse(arguments):
     parser.add_argument("--ca-cert", type=pathlib.Path, default=environment("POLICYHUB_CA_CERT"), help="PEM")
     parser.add_argument("--token-file", type=pathlib.Path, default=environment("POLICYHUB_TOKEN_FILE"))
     parser.add_argument("--jwks", type=pathlib.Path, required=True, help="the keys to trust, as a JWK Set")
+    parser.add_argument("policy", nargs="*", help="ids of policies; none: all of the namespace")
     parser.add_argument("--namespace", default=environment("POLICYHUB_NAMESPACE", "default"))
     parser.add_argument("--subscriber-id", default="", help="stable id of this runtime; empty: anonymous, no reports")
     parser.add_argument("--until-revision", type=int, default=0, help="end once this revision is reached")
@@ -172,7 +173,7 @@ def parse(arguments):
 
 async def main():
     options = parse(sys.argv[1:])
-    held = ActiveSet(options.namespace, read_keys(options.jwks.read_bytes()))
+    held = ActiveSet(options.namespace, read_keys(options.jwks.read_bytes()), options.policy)
     task = asyncio.ensure_future(watch(options, held))
     for ending in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(ending, task.cancel)

@@ -30,14 +30,14 @@ pub struct Teller {
     heartbeats: bool,
     to_look: Look,
     held: BTreeMap<PolicyId, Release>,
-    behind: bool,
+    is_newest: bool,
     asks_why: bool,
 }
 
 impl Teller {
     /// Before the first line.
     pub const fn new(heartbeats: bool, to_look: Look) -> Self {
-        Self { heartbeats, to_look, held: BTreeMap::new(), behind: false, asks_why: true }
+        Self { heartbeats, to_look, held: BTreeMap::new(), is_newest: true, asks_why: true }
     }
 
     /// The reason of an activation, when the log can be read and what it says is what was signed.
@@ -87,9 +87,9 @@ impl Teller {
                 let style = if kind == "ACTIVATE" { look::GOOD } else { look::BAD };
                 Some(self.columns(&time, &text::line(kind), style, *cursor, &what))
             }
-            Change::Alive { cursor, behind } => {
-                let changed = std::mem::replace(&mut self.behind, *behind) != *behind;
-                let state = if *behind { "behind the log" } else { "level with the log" };
+            Change::Alive { cursor, is_newest } => {
+                let changed = std::mem::replace(&mut self.is_newest, *is_newest) != *is_newest;
+                let state = if *is_newest { "proven to be the newest" } else { "not proven to be the newest" };
                 let said = self.columns(NO_TIME, "HEARTBEAT", look::QUIET, *cursor, state);
                 (self.heartbeats || changed).then_some(said)
             }
@@ -187,6 +187,7 @@ mod tests {
             previous: *previous,
         };
         let statement = Statement {
+            active_set_root: None,
             store: String::new(),
             namespace: NamespaceId::parse("namespace", "default").expect("an id"),
             epoch: 1,
@@ -254,13 +255,13 @@ mod tests {
     #[test]
     fn signs_of_life_are_quiet_unless_they_say_something() {
         let mut quiet = teller();
-        let mut alive = |behind| quiet.line(&Change::Alive { cursor: CURSOR, behind }, None);
-        assert_eq!(alive(false), None);
-        assert!(alive(true).is_some_and(|line| line.ends_with("HEARTBEAT   1:42    behind the log")));
+        let mut alive = |is_newest| quiet.line(&Change::Alive { cursor: CURSOR, is_newest }, None);
         assert_eq!(alive(true), None);
-        assert!(alive(false).is_some_and(|line| line.ends_with("level with the log")));
+        assert!(alive(false).is_some_and(|line| line.ends_with("HEARTBEAT   1:42    not proven to be the newest")));
+        assert_eq!(alive(false), None);
+        assert!(alive(true).is_some_and(|line| line.ends_with("  proven to be the newest")));
         let mut loud = Teller::new(true, Look::PLAIN);
-        assert!(loud.line(&Change::Alive { cursor: CURSOR, behind: false }, None).is_some());
+        assert!(loud.line(&Change::Alive { cursor: CURSOR, is_newest: true }, None).is_some());
     }
 
     #[test]

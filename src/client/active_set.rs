@@ -1,13 +1,13 @@
 //! The active set of a namespace as a subscriber holds it: a verified state machine for the messages of a watch.
 //!
 //! Boundary: pure and synchronous, no I/O and no clock. Invariants: a message changes all it says or nothing; the place
-//! held never goes back; after a refusal nothing more of that stream is taken.
+//! held is one that was signed, and never goes back; after a refusal nothing more of that stream is taken.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{fingerprint, place, set_digest, wait_of};
+use checks::{check_hint, fingerprint, set_digest, signed_place, wait_of};
 
 use super::bundle::{ActivePolicy, Trust, place_of};
 use super::refusal::Refusal;
@@ -16,8 +16,8 @@ use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::signing::payload::{Checkpoint, Statement};
-use crate::signing::{KeySet, VerifyError};
+use crate::signing::payload::Statement;
+use crate::signing::{ActiveSetTree, KeySet};
 
 mod checks;
 mod held;
@@ -30,11 +30,6 @@ mod snapshot_tests;
 #[cfg(test)]
 #[cfg(feature = "server")]
 mod tests;
-
-/// Farthest a revision may jump ahead of the one held.
-pub const REVISION_JUMP_MAX: i64 = 1 << 32;
-/// Farthest an epoch may jump ahead of the one held.
-pub const EPOCH_JUMP_MAX: i64 = 1_000;
 
 /// What a watch was asked for.
 #[derive(Debug, Clone, Default)]
@@ -83,8 +78,8 @@ pub enum Change {
     Alive {
         /// The place held.
         cursor: Cursor,
-        /// Whether the log goes on behind what this stream sent.
-        behind: bool,
+        /// Whether it proves that what is held is the newest.
+        is_newest: bool,
     },
     /// The server ends the stream.
     Reconnect {
@@ -103,17 +98,19 @@ pub struct ActiveSet {
     trust: Trust,
     wanted: BTreeSet<PolicyId>,
     latest: bool,
+    /// The high-water mark: of the newest statement or checkpoint that verified.
     cursor: Option<Cursor>,
+    /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
+    newest_verified: Cursor,
     /// Which event stands at `cursor`, as the server says: sent back with it, and proof of nothing.
     event: Option<Fingerprint>,
-    /// The set was the one held at every place from here to `cursor`.
-    unchanged_since: Cursor,
     policies: Policies,
+    /// What the root is over.
+    tree: ActiveSetTree,
     /// Whether `policies` is all that was asked for: not so after a resume without the policies.
     whole: bool,
     collected: Collected,
     fresh_until_seconds: i64,
-    checkpoint: Cursor,
     refused: bool,
 }
 
@@ -127,13 +124,13 @@ impl ActiveSet {
             wanted: policies,
             latest,
             cursor: None,
+            newest_verified: Cursor::default(),
             event: None,
-            unchanged_since: Cursor::default(),
             policies: Policies::new(),
+            tree: ActiveSetTree::new(),
             whole: false,
             collected: Collected::default(),
             fresh_until_seconds: 0,
-            checkpoint: Cursor::default(),
             refused: false,
         }
     }
@@ -142,7 +139,6 @@ impl ActiveSet {
     #[must_use]
     pub fn resume_at(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
-        self.unchanged_since = cursor;
         self
     }
 
@@ -197,7 +193,8 @@ impl ActiveSet {
         outcome
     }
 
-    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<Change, Refusal> {
+    /// Verifies the bundles of a part of a snapshot, and collects them.
+    pub(super) fn collect(&mut self, part: &pb::Snapshot) -> Result<(), Refusal> {
         for active in &part.bundles {
             let jws: Arc<str> = active.statement.as_str().into();
             let bundle = active.bundle.as_ref().ok_or(Refusal::Malformed("bundle is absent"))?;
@@ -213,8 +210,24 @@ impl ActiveSet {
             if !self.wants(&verified.policy) {
                 return Err(Refusal::Unexpected(verified.policy));
             }
-            self.collected.add(verified, &statement)?;
+            self.collected.add(verified)?;
         }
+        Ok(())
+    }
+
+    /// Takes a whole set over.
+    pub(super) fn hold(
+        &mut self,
+        (policies, tree): (Policies, ActiveSetTree),
+        cursor: Cursor,
+        event: Option<Fingerprint>,
+    ) {
+        (self.policies, self.tree, self.whole) = (policies, tree, true);
+        (self.cursor, self.event) = (Some(cursor), event);
+    }
+
+    fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<Change, Refusal> {
+        self.collect(part)?;
         if !part.complete && part.bundles.is_empty() {
             // Parts that bring nothing could come for ever.
             return Err(Refusal::Malformed("part of a snapshot is empty"));
@@ -222,66 +235,31 @@ impl ActiveSet {
         if !part.complete {
             return Ok(Change::SnapshotPart { collected: self.collected.len() });
         }
-        let cursor = place(part.cursor.as_ref())?;
+        let (checkpoint, is_valid) = self.trust.checkpoint(&part.checkpoint, now_seconds)?;
+        let cursor = signed_place(&checkpoint, part.cursor.as_ref())?;
         self.check_not_before(cursor)?;
-        let policies = std::mem::take(&mut self.collected).finish(cursor)?;
-        if self.wanted.is_empty() && set_digest(&policies) != part.active_set_digest {
-            return Err(Refusal::OtherSet("snapshot"));
-        }
-        let checkpoint = self.checkpoint_of(part, cursor, now_seconds)?;
-        self.check_none_older(&policies, cursor, checkpoint.is_some())?;
+        let policies = std::mem::take(&mut self.collected).finish();
+        let tree = policies.values().map(|active| active.leaf()).collect();
+        self.newest_verified = cursor;
+        self.check_proves(&checkpoint, &part.set_proof, &policies, &tree)?;
 
         // Everything holds: only from here on anything changes.
-        if let Some(checkpoint) = checkpoint {
-            self.checkpoint = cursor;
-            self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
-        }
-        self.policies = policies;
-        self.whole = true;
-        self.event = fingerprint(part.cursor.as_ref());
-        (self.cursor, self.unchanged_since) = (Some(cursor), cursor);
+        self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
+        self.hold((policies, tree), cursor, fingerprint(part.cursor.as_ref()));
         Ok(Change::Replaced { cursor, policies: self.policies.values().cloned().collect() })
-    }
-
-    /// The checkpoint that came with a snapshot; none when it has none, or one that is stale or from the future.
-    fn checkpoint_of(
-        &mut self,
-        part: &pb::Snapshot,
-        cursor: Cursor,
-        now_seconds: i64,
-    ) -> Result<Option<Checkpoint>, Refusal> {
-        if part.checkpoint.is_empty() {
-            return Ok(None);
-        }
-        let checkpoint = match self.trust.checkpoint(&part.checkpoint, now_seconds) {
-            Err(Refusal::Signature { error: VerifyError::Stale | VerifyError::FromFuture, .. }) => return Ok(None),
-            checkpoint => checkpoint?,
-        };
-        let signed = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
-        if signed != cursor {
-            return Err(Refusal::OtherPlace { found: cursor, signed });
-        }
-        if signed < self.checkpoint {
-            return Err(Refusal::NotNewer { found: signed, held: self.checkpoint });
-        }
-        if part.active_set_digest != checkpoint.active_set_digest.as_str() {
-            return Err(Refusal::OtherSet("checkpoint"));
-        }
-        Ok(Some(checkpoint))
     }
 
     fn apply_activation(&mut self, activation: &pb::Activation) -> Result<Change, Refusal> {
         let held = self.cursor.filter(|_| self.collected.len() == 0).ok_or(Refusal::NoSnapshot("activation"))?;
-        let cursor = place(activation.cursor.as_ref())?;
-        if cursor == held {
-            return Err(Refusal::NotNewer { found: cursor, held });
-        }
-        self.check_not_before(cursor)?;
         let jws: Arc<str> = activation.statement.as_str().into();
         let statement = self.trust.statement(&jws)?;
-        if place_of(&statement) != cursor {
-            return Err(Refusal::OtherPlace { found: cursor, signed: place_of(&statement) });
+        let cursor = place_of(&statement);
+        check_hint(activation.cursor.as_ref(), cursor)?;
+        self.check_not_before(cursor)?;
+        if cursor <= held {
+            return Err(Refusal::NotNewer { found: cursor, held });
         }
+        self.newest_verified = cursor;
         let mut bundles = Policies::new();
         for bundle in &activation.bundles {
             let verified = self.trust.bundle(bundle, &statement, &jws)?;
@@ -293,12 +271,23 @@ impl ActiveSet {
         let removed = self.check_tombstones(&activation.tombstones)?;
         self.check_complete(&statement, &bundles, &removed)?;
 
-        // Everything holds: only from here on anything changes.
         let changed: Vec<_> = bundles.values().cloned().collect();
-        self.policies.extend(bundles);
+        let mut tree = self.tree.clone();
+        for policy in &removed {
+            tree.remove(policy);
+        }
+        bundles.values().for_each(|active| tree.insert(active.leaf()));
+        let is_proven = self.check_root_of(&statement, &tree)?;
+
+        // Everything holds: only from here on anything changes.
         self.policies.retain(|policy, _| !removed.contains(policy));
+        self.policies.extend(bundles);
+        (self.tree, self.cursor) = (tree, Some(cursor));
+        if !is_proven {
+            // Something may have been dropped before it: the next checkpoint proves the set, or shows the gap.
+            self.fresh_until_seconds = 0;
+        }
         self.event = fingerprint(activation.cursor.as_ref());
-        (self.cursor, self.unchanged_since) = (Some(cursor), cursor);
         let statement = Box::new(statement);
         let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
         Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
@@ -306,41 +295,29 @@ impl ActiveSet {
 
     fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
         let held = self.cursor.filter(|_| self.collected.len() == 0).ok_or(Refusal::NoSnapshot("heartbeat"))?;
-        if heartbeat.cursor.is_none() && heartbeat.checkpoint.is_empty() {
+        if heartbeat.resume_unknown {
             // This replica has not read as far as we have: a sign of life, and no freshness.
-            return Ok(Change::Alive { cursor: held, behind: true });
+            return Ok(Change::Alive { cursor: held, is_newest: false });
         }
-        let sent = place(heartbeat.cursor.as_ref())?;
-        self.check_not_before(sent)?;
-        let checkpoint = match self.trust.checkpoint(&heartbeat.checkpoint, now_seconds) {
-            // Old news is no forgery: the server lost its database. What is held stands, and `is_stale` says the rest.
-            Err(Refusal::Signature { error: VerifyError::Stale, .. }) => {
-                return Ok(Change::Alive { cursor: held, behind: true });
+        let (checkpoint, is_valid) = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;
+        let cursor = signed_place(&checkpoint, heartbeat.cursor.as_ref())?;
+        self.check_not_before(cursor)?;
+        self.newest_verified = cursor;
+        if self.whole
+            && let Err(refusal) = self.check_proves(&checkpoint, &heartbeat.set_proof, &self.policies, &self.tree)
+        {
+            if refusal.is_divergence() {
+                // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+                self.fresh_until_seconds = 0;
             }
-            // The clocks do not agree, and nothing says which one is wrong: it proves nothing now, and is no forgery either.
-            Err(Refusal::Signature { error: VerifyError::FromFuture, .. }) => {
-                return Ok(Change::Alive { cursor: held, behind: false });
-            }
-            checkpoint => checkpoint?,
-        };
-        let head = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
-        if head < self.checkpoint {
-            return Err(Refusal::NotNewer { found: head, held: self.checkpoint });
+            return Err(refusal);
         }
-        self.check_same_set(&checkpoint, head, sent)?;
-        self.checkpoint = head;
-        let behind = head > sent;
-        if !behind {
+        let is_newest = is_valid && self.whole;
+        // One that has expired is old news, not a forgery: the server lost its database. What is held stands.
+        if is_newest {
             self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
         }
-        // The heartbeat's own place is not signed: it counts only as far as the checkpoint bears it out.
-        let cursor = held.max(sent.min(head));
-        if cursor == sent {
-            self.event = fingerprint(heartbeat.cursor.as_ref());
-        } else if cursor != held {
-            self.event = None;
-        }
-        self.cursor = Some(cursor);
-        Ok(Change::Alive { cursor, behind })
+        (self.cursor, self.event) = (Some(cursor), fingerprint(heartbeat.cursor.as_ref()));
+        Ok(Change::Alive { cursor, is_newest })
     }
 }

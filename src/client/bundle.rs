@@ -12,7 +12,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId, VersionName, VersionRef};
 use crate::signing::payload::{Checkpoint, Manifest, Statement};
-use crate::signing::{self, KeySet, TYP_BUNDLE, VerifyError, jws};
+use crate::signing::{self, ActiveLeaf, KeySet, TYP_BUNDLE, VerifyError, jws};
 
 /// A policy in force, verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,15 +57,15 @@ impl Trust {
         Ok(statement)
     }
 
-    /// Verifies a checkpoint, its freshness, and that it belongs here.
-    pub fn checkpoint(&mut self, jws: &str, now_seconds: i64) -> Result<Checkpoint, Refusal> {
+    /// Verifies a checkpoint, and that it belongs here. With it, whether it is valid now: one that has expired, or comes from
+    /// the future because clocks differ, still proves what was in force at its cursor.
+    pub fn checkpoint(&mut self, jws: &str, now_seconds: i64) -> Result<(Checkpoint, bool), Refusal> {
         let checkpoint = signing::read_checkpoint(jws, &self.keys).map_err(refused("checkpoint"))?;
+        self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
         let time = signing::check_time(&checkpoint, now_seconds);
         self.clock_ahead_seconds =
             (time == Err(VerifyError::FromFuture)).then(|| checkpoint.iat.saturating_sub(now_seconds));
-        time.map_err(refused("checkpoint"))?;
-        self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
-        Ok(checkpoint)
+        Ok((checkpoint, time.is_ok()))
     }
 
     /// Verifies a bundle, and that `statement` puts exactly it in force.
@@ -142,6 +142,14 @@ impl Trust {
             return Err(Refusal::OtherStore { what: what.to_owned(), found: store.to_owned(), held: held.clone() });
         }
         Ok(())
+    }
+}
+
+impl ActivePolicy {
+    /// What the root of an active set covers of it.
+    pub(super) fn leaf(&self) -> ActiveLeaf<'_> {
+        let Self { policy, version, digest, activated, .. } = self;
+        ActiveLeaf { policy, version: *version, digest, activated_at: *activated }
     }
 }
 

@@ -141,8 +141,7 @@ impl Cache {
             bundles: bundles.collect::<io::Result<_>>()?,
             complete: true,
             cursor: Some(at.into()),
-            active_set_digest: saved.digest,
-            checkpoint: String::new(),
+            ..Default::default()
         })
     }
 

@@ -4,7 +4,7 @@
 
 use crate::domain::event::Cursor;
 use crate::domain::name::PolicyId;
-use crate::signing::VerifyError;
+use crate::signing::{SetProofError, VerifyError};
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -46,16 +46,8 @@ pub enum Refusal {
         /// The place that is held.
         held: Cursor,
     },
-    /// Jumps so far ahead that nothing could follow.
-    #[error("place {}:{} is too far ahead of {}:{}", found.epoch, found.revision, held.epoch, held.revision)]
-    TooFarAhead {
-        /// The place it names.
-        found: Cursor,
-        /// The place that is held.
-        held: Cursor,
-    },
-    /// The place beside a statement is not the one that is signed.
-    #[error("statement is signed for {}:{}, not {}:{}", signed.epoch, signed.revision, found.epoch, found.revision)]
+    /// The place beside a statement or a checkpoint is not the one that is signed.
+    #[error("it is signed for {}:{}, not {}:{}", signed.epoch, signed.revision, found.epoch, found.revision)]
     OtherPlace {
         /// The place beside it.
         found: Cursor,
@@ -89,12 +81,12 @@ pub enum Refusal {
         /// The version held; 0: none.
         held: i64,
     },
-    /// The bundles are not those of one moment.
-    #[error("{0} is older than another statement of the same set says")]
-    Mixed(PolicyId),
-    /// The set is not the one the digest names.
-    #[error("active set does not have the digest of the {0}")]
+    /// The set is not the one that is signed: something was left out, put in, or is not what is in force there.
+    #[error("active set is not the one of the {0}")]
     OtherSet(&'static str),
+    /// What should prove the part of the set that was asked for proves nothing.
+    #[error("proof of the active set: {0}")]
+    SetProof(SetProofError),
     /// A draft, served by fallback: never in force here.
     #[error("{0} is a preview, not in force")]
     Preview(String),
@@ -110,13 +102,6 @@ impl Refusal {
     /// Whether the server tells another history than the one held, rather than something that proves nothing.
     #[must_use]
     pub fn is_divergence(&self) -> bool {
-        matches!(
-            self,
-            Self::OtherStore { .. }
-                | Self::NotNewer { .. }
-                | Self::NotFollowing { .. }
-                | Self::Mixed(_)
-                | Self::OtherSet(_)
-        )
+        matches!(self, Self::OtherStore { .. } | Self::NotNewer { .. } | Self::NotFollowing { .. } | Self::OtherSet(_))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::digest::{Digest, Hash};
+use super::digest::{ActiveSetRoot, Digest, Hash};
 use super::event::Cursor;
 use super::name::PolicyId;
 use super::version::Version;
@@ -23,8 +23,8 @@ pub struct Bundle {
 pub struct ActiveBundle {
     /// The bundle.
     pub bundle: Arc<Bundle>,
-    /// Revision of the activation that put it in force; 0 for a preview.
-    pub revision: i64,
+    /// The activation that put it in force; nowhere for a preview.
+    pub activation: Cursor,
     /// Statement of that activation; empty for a preview.
     pub statement: Arc<str>,
     /// Whether it is a draft, served by fallback.
@@ -43,6 +43,24 @@ impl ActiveBundle {
         let version = &self.bundle.version;
         (&version.policy.policy, version.number, &version.digest)
     }
+
+    /// What the root of an active set covers of it.
+    #[must_use]
+    pub fn entry(&self) -> ActiveEntry {
+        let version = &self.bundle.version;
+        ActiveEntry { version: version.number, digest: version.digest.clone(), activation: self.activation }
+    }
+}
+
+/// What is in force of a policy, as the root of an active set covers it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveEntry {
+    /// Number of the version.
+    pub version: i64,
+    /// Digest of its content.
+    pub digest: Digest,
+    /// The activation that put it in force.
+    pub activation: Cursor,
 }
 
 /// Why something newer than what a server says may exist.
@@ -63,6 +81,8 @@ pub struct Activation {
     pub event_hash: Hash,
     /// Its statement.
     pub statement: Arc<str>,
+    /// Root of the active set after it; none in an event that was written before roots were.
+    pub root: Option<ActiveSetRoot>,
     /// What points somewhere new.
     pub bundles: Vec<Arc<Bundle>>,
     /// What points nowhere any more.

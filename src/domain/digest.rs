@@ -14,6 +14,40 @@ pub struct Digest(String);
 /// A hash of the event chain, 32 bytes.
 pub type Hash = [u8; 32];
 
+/// The root of an active set: what a statement or a checkpoint signs of all that is in force. Written as 64 lower-case hex
+/// digits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ActiveSetRoot(pub self::Hash);
+
+impl ActiveSetRoot {
+    /// Takes the written form; `field` is named in the error.
+    pub fn parse(field: &str, text: &str) -> Result<Self> {
+        let hash = unhex(text).and_then(|bytes| bytes.try_into().ok());
+        hash.map(Self).ok_or_else(|| Error::invalid(field, "must be 64 lower-case hex digits"))
+    }
+}
+
+impl fmt::Display for ActiveSetRoot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl From<ActiveSetRoot> for String {
+    fn from(root: ActiveSetRoot) -> Self {
+        root.to_string()
+    }
+}
+
+impl TryFrom<String> for ActiveSetRoot {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        Self::parse("active_set_root", &text)
+    }
+}
+
 impl Digest {
     /// The written form of a SHA-256.
     #[must_use]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
 use super::binding::AccessChange;
-use super::digest::{Digest, Hash};
+use super::digest::{ActiveSetRoot, Digest, Hash};
 use super::name::{NamespaceId, PolicyId};
 use super::time::Micros;
 use super::version::VersionState;
@@ -146,6 +146,9 @@ pub struct Payload {
     /// Digest of the statement that stands beside the payload, so that the chain covers it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement_digest: Option<Digest>,
+    /// Root of the active set after it; none in an event that was written before roots were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_set_root: Option<ActiveSetRoot>,
     /// The rows that were written beside it, in order of table and key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<RowChange>,

@@ -5,9 +5,8 @@ use prost::Message;
 
 use crate::api::{pb, response};
 use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
-use crate::domain::event::Position;
 use crate::domain::name::NamespaceId;
-use crate::service::{Encode, SnapshotEnd};
+use crate::service::{Encode, Proven, SnapshotEnd};
 
 /// Compressed flag and length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
@@ -26,14 +25,15 @@ impl Encode for Wire {
         if let Some(end) = end {
             part.complete = true;
             part.cursor = Some(response::cursor(end.head));
-            part.active_set_digest = end.set_digest.to_string();
             part.checkpoint = end.checkpoint.to_owned();
+            part.set_proof = end.set_proof.clone();
         }
         framed(&response::snapshot(part))
     }
 
-    fn heartbeat(&self, at: Option<(Position, &str)>, staleness: Staleness) -> Bytes {
-        framed(&response::heartbeat(at, staleness))
+    fn heartbeat(&self, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes {
+        let proven = proven.map(|Proven { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
+        framed(&response::heartbeat(proven, staleness))
     }
 }
 
@@ -51,16 +51,17 @@ pub(super) fn framed(message: &pb::WatchActiveResponse) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::event::{Cursor, Fingerprint};
+    use crate::domain::event::{Cursor, Fingerprint, Position};
 
     #[test]
     fn a_frame_is_its_length_and_its_message() {
         let at = Position { cursor: Cursor { epoch: 1, revision: 7 }, event: Fingerprint::from_number(9) };
         let staleness = Staleness { degraded: true, in_doubt: false };
-        let frame = Wire.heartbeat(Some((at, "token")), staleness);
+        let set_proof = &Bytes::from_static(b"proof");
+        let frame = Wire.heartbeat(Some(Proven { at, checkpoint: "token", set_proof }), staleness);
         let (prefix, message) = frame.split_at(PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");
-        assert_eq!(message, response::heartbeat(Some((at, "token")), staleness));
+        assert_eq!(message, response::heartbeat(Some((at, "token", set_proof)), staleness));
     }
 }

@@ -144,7 +144,7 @@ impl Service {
         version.manifest = self.signer.preview(&version, &context.actor(), context.now)?;
         Ok(ActiveBundle {
             bundle: Arc::new(Bundle { version, content }),
-            revision: 0,
+            activation: Cursor::NONE,
             statement: Arc::from(""),
             preview: true,
         })

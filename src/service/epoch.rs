@@ -6,10 +6,12 @@ use super::access::prove_revision;
 use super::signer::Signer;
 use super::write::sealed;
 use crate::domain::Result;
+use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{EventKind, Payload};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::store::{Epochs, LogState, Store};
+use crate::watch::Verify as _;
 
 /// Who raises it, in the events.
 const ACTOR: &str = "local:operator";
@@ -81,6 +83,11 @@ async fn raise(
     }
     let state = LogState { head, access_revision: tx.access_revision() };
     let access_revision = prove_revision(signer, tx.read(), namespace, state).await?;
+    // It moves no pointer: what the newest event was sealed with stands, whatever the rows say by now.
+    let active_set_root = match head.cursor.revision {
+        0 => Some(ActiveSetRoot::default()),
+        revision => signer.head(&tx.read().event(namespace, revision).await?, head)?.active_set_root,
+    };
     let cursor = head.next_epoch(epoch);
     let payload = Payload {
         store: signer.store().to_owned(),
@@ -101,6 +108,7 @@ async fn raise(
         access_revision,
         approvals: Vec::new(),
         statement_digest: None,
+        active_set_root,
         rows: Vec::new(),
     };
     tx.raise_epoch(&sealed(signer, head, &payload, String::new())?, now).await?;

@@ -5,6 +5,7 @@
 mod access;
 mod activate;
 mod active;
+mod active_sets;
 mod approve;
 mod audit;
 mod audit_imports;
@@ -61,7 +62,7 @@ use std::sync::Arc;
 use crate::domain::quota::ServerQuotas;
 use crate::store::Store;
 use crate::watch::Hub;
-pub use crate::watch::{Encode, Lease, Leases, SnapshotEnd, Step, Subscription};
+pub use crate::watch::{Encode, Lease, Leases, Proven, SnapshotEnd, Step, Subscription};
 
 /// Everything a use case needs.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ pub struct Service {
     hub: Arc<Hub>,
     leases: Arc<Leases>,
     places: place::Places,
+    active_sets: Arc<active_sets::ActiveSets>,
     access: access::Access,
     waits: convergence::Waits,
     checkers: check::Checkers,
@@ -94,7 +96,7 @@ impl Service {
         quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, access, waits, checkers) = Default::default();
+        let (places, active_sets, access, waits, checkers) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
@@ -103,6 +105,7 @@ impl Service {
             hub,
             leases,
             places,
+            active_sets,
             access,
             waits,
             checkers,

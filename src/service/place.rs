@@ -105,8 +105,9 @@ impl Service {
                 return Err(no_place(cursor, found.cursor, "has no epoch"));
             }
             self.event_at(&tx, &found, cursor).await?;
-            let entries = tx.active_entries(namespace, cursor.revision).await?;
-            Ok(active_set_digest(entries.iter().map(|(policy, version, digest)| (policy, *version, digest))))
+            let entries = tx.active_entries(namespace, 0, cursor.revision).await?;
+            let active = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.as_ref()?)));
+            Ok(active_set_digest(active.map(|(policy, entry)| (policy, entry.version, &entry.digest))))
         });
         digest.await.cloned()
     }

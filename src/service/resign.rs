@@ -190,9 +190,10 @@ impl Service {
         for version in versions.iter().filter(|version| version.state == VersionState::Published) {
             let target = (version.policy.policy.clone(), version.number);
             let policy = policies.iter().find(|policy| points_to(policy, version));
-            let statement = policy.and_then(|policy| statements.get(&policy.active_revision));
+            let statement =
+                policy.and_then(|policy| statements.get(&policy.active_revision)).map(|row| row.statement.as_str());
             let by_key = is_by(&version.manifest);
-            if !by_key && !statement.is_some_and(|statement| is_by(statement)) {
+            if !by_key && !statement.is_some_and(is_by) {
                 continue;
             }
             let manifest = self.signer.published(version);

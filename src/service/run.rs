@@ -86,7 +86,7 @@ impl Service {
             version: version.number,
             digest: version.digest.clone(),
             cursor,
-            active_revision: active.revision,
+            active_revision: active.activation.revision,
             recorder: String::new(),
             create_time: Default::default(),
         })

@@ -3,11 +3,13 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::active_sets::Tree;
 use super::key_view::KeyView;
-use crate::domain::digest::{Digest, Hash};
+use crate::domain::bundle::ActiveEntry;
+use crate::domain::digest::{ActiveSetRoot, Digest, Hash};
 use crate::domain::event::{Change, Head};
 use crate::domain::limits::CHECKPOINT_TTL_SECONDS;
-use crate::domain::name::NamespaceId;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
@@ -17,7 +19,7 @@ use crate::signing::{
     KeySet, KeyStore, PrivateKey, PublicKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW,
     active_set_digest, digest_of, not_held, seal,
 };
-use crate::watch::{Attest, SetEntry};
+use crate::watch::{Attest, SetEntry, SetTree};
 
 /// The keys, what the log says of them, and the id of the store they sign for.
 #[derive(Debug)]
@@ -144,6 +146,7 @@ impl Signer {
         namespace: &NamespaceId,
         head: Head,
         change: &Change,
+        root: ActiveSetRoot,
         actor: &str,
         now: Micros,
     ) -> Result<String> {
@@ -167,6 +170,7 @@ impl Signer {
             actor: actor.to_owned(),
             reason_digest: digest_of(change.reason.as_bytes()),
             prev: head.hash,
+            active_set_root: Some(root),
             iat: now.seconds(),
         };
         self.sign(TYP_ACTIVATION, &statement.to_bytes()?)
@@ -183,14 +187,18 @@ impl Attest for Signer {
         active_set_digest(entries)
     }
 
-    fn checkpoint(&self, namespace: &NamespaceId, head: Head, set: &Digest, checked: Micros) -> Result<String> {
+    fn tree(&self, entries: &mut dyn Iterator<Item = (&PolicyId, ActiveEntry)>) -> Arc<dyn SetTree> {
+        Arc::new(Tree::of(entries))
+    }
+
+    fn checkpoint(&self, namespace: &NamespaceId, head: Head, root: ActiveSetRoot, checked: Micros) -> Result<String> {
         let checkpoint = Checkpoint {
             store: self.store.clone(),
             namespace: namespace.clone(),
             epoch: head.cursor.epoch,
             revision: head.cursor.revision,
             head_hash: head.hash,
-            active_set_digest: set.clone(),
+            active_set_root: root,
             iat: checked.seconds(),
             exp: checked.seconds() + CHECKPOINT_TTL_SECONDS,
         };

@@ -120,7 +120,7 @@ impl Verify for Signer {
         };
         let same = statement.store == self.store()
             && statement.namespace == version.policy.namespace
-            && statement.revision == row.revision
+            && (statement.epoch, statement.revision) == (row.activation.epoch, row.activation.revision)
             && statement.changes.iter().any(|change| {
                 change.policy == version.policy.policy
                     && change.version == version.number

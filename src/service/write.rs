@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::active_sets::ActiveSet;
 use super::{Context, Service, Signer};
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload};
@@ -28,6 +29,8 @@ pub(super) struct Call<'a> {
 pub(super) struct Write<'a> {
     call: &'a Call<'a>,
     namespace: NamespaceId,
+    /// The active set after the event that was recorded, if one was.
+    active_set: Option<ActiveSet>,
     pub(super) tx: WriteTx,
 }
 
@@ -136,7 +139,7 @@ impl<'a> Call<'a> {
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }
-        Ok(Begun::Fresh(Box::new(Write { call: self, namespace: namespace.clone(), tx })))
+        Ok(Begun::Fresh(Box::new(Write { call: self, namespace: namespace.clone(), active_set: None, tx })))
     }
 }
 
@@ -169,12 +172,15 @@ impl Write<'_> {
         if context.delivery.validate_only {
             return Ok(Recorded { cursor: None, statement: String::new() });
         }
-        let signer = &self.call.service.signer;
+        let (service, signer) = (self.call.service, &self.call.service.signer);
         let (head, now, actor) = (self.tx.head(), context.now, context.actor());
+        let before = service.active_sets.at_head(signer, self.tx.read(), &self.namespace, head).await?;
+        let active_set = before.after(&change.pointers, head.next());
+        let root = active_set.root();
         let statement = if change.pointers.is_empty() {
             String::new()
         } else {
-            signer.statement(&self.namespace, head, &change, &actor, now)?
+            signer.statement(&self.namespace, head, &change, root, &actor, now)?
         };
         let Change { kind, reason, policy, versions, pointers, settings, skipped_validation, access, approvals } =
             change;
@@ -203,10 +209,12 @@ impl Write<'_> {
             access_revision,
             approvals,
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
+            active_set_root: Some(root),
             rows: self.tx.take_written(),
         };
         let event = sealed(signer, head, &payload, statement)?;
         self.tx.append(&event, payload.policy.as_ref(), now, &payload.changes).await?;
+        self.active_set = Some(active_set.at(event.head()));
         Ok(Recorded { cursor: Some(cursor), statement: event.statement })
     }
 
@@ -243,9 +251,15 @@ impl Write<'_> {
         if let Some((key, kept)) = self.call.kept(&answer)? {
             self.tx.keep_answer(key, kept, self.call.context.now).await?;
         }
-        let hub = Arc::clone(&self.call.service.hub);
-        let (namespace, cursor) = (self.namespace, self.tx.head().cursor);
-        self.tx.commit(move || hub.committed(&namespace, cursor)).await?;
+        let (hub, sets) = (Arc::clone(&self.call.service.hub), Arc::clone(&self.call.service.active_sets));
+        let (namespace, cursor, set) = (self.namespace, self.tx.head().cursor, self.active_set);
+        let committed = move || {
+            if let Some(set) = set {
+                sets.keep(&namespace, set);
+            }
+            hub.committed(&namespace, cursor);
+        };
+        self.tx.commit(committed).await?;
         Ok(answer)
     }
 }

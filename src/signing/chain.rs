@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::active_set::{ActiveLeaf, ActiveSetTree};
 use super::hash::{digest_of, event_hash};
 use super::jws::{self, TYP_BUNDLE};
 use super::key_set::KeySet;
@@ -13,7 +14,7 @@ use super::seal::verify_seal;
 use super::verify::verify_statement;
 use crate::domain::audit::Findings;
 use crate::domain::digest::Digest;
-use crate::domain::event::{Event, Head, Payload};
+use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::version::VersionState;
 
@@ -67,6 +68,8 @@ pub struct LogCheck {
     expected: Option<Head>,
     /// Where the pointers are.
     pub pointers: BTreeMap<PolicyId, Pointer>,
+    /// The active set that they make.
+    active: ActiveSetTree,
     /// The versions, in the state that events left them.
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
@@ -116,6 +119,7 @@ fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
         && statement.namespace == payload.namespace
         && (statement.epoch, statement.revision) == (payload.epoch, payload.revision)
         && statement.prev == event.prev_hash
+        && statement.active_set_root == payload.active_set_root
         && statement.changes.len() == payload.changes.len()
         && statement.changes.iter().zip(&payload.changes).all(|(stated, change)| {
             stated.policy == change.policy
@@ -147,6 +151,7 @@ impl LogCheck {
             contents: BTreeMap::new(),
             expected: None,
             pointers: BTreeMap::new(),
+            active: ActiveSetTree::new(),
             versions: BTreeMap::new(),
             rows: BTreeMap::new(),
             carried: BTreeSet::new(),
@@ -241,6 +246,23 @@ impl LogCheck {
                 let (policy, version) = (&change.policy, change.version);
                 self.wrong(revision, format!("it points {policy} to {version}, which the log does not allow"));
             }
+        }
+        for change in &payload.changes {
+            let activated_at = Cursor { epoch: payload.epoch, revision };
+            match &change.digest {
+                Some(digest) => {
+                    let (policy, version) = (&change.policy, change.version);
+                    self.active.insert(ActiveLeaf { policy, version, digest, activated_at });
+                }
+                None => {
+                    self.active.remove(&change.policy);
+                }
+            }
+        }
+        // An event from before roots were has none.
+        let root = payload.active_set_root.filter(|_| self.whole);
+        if root.is_some_and(|root| root.0 != self.active.root()) {
+            self.wrong(revision, "its root is not that of the active set that the log makes");
         }
         for row in &payload.rows {
             let written = Written { digest: row.digest.clone(), revision };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::error::VerifyError;
 use super::object;
-use crate::domain::digest::{Digest, Hash, hex};
+use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex};
 use crate::domain::name::{NamespaceId, PolicyId};
 
 /// The manifest of a bundle or of a preview: what these bytes are and who answers for them.
@@ -78,6 +78,9 @@ pub struct Statement {
     /// Hash of the event before, written as 64 lower-case hex digits.
     #[serde(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub prev: Hash,
+    /// Root of the active set after the changes; none in a statement that was signed before roots were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_set_root: Option<ActiveSetRoot>,
     /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
 }
@@ -112,8 +115,8 @@ pub struct Checkpoint {
     /// Hash of the head, written as 64 lower-case hex digits.
     #[serde(serialize_with = "write_hash", deserialize_with = "read_hash")]
     pub head_hash: Hash,
-    /// Digest of everything active, see `signing::active_set_digest`.
-    pub active_set_digest: Digest,
+    /// Root of everything active.
+    pub active_set_root: ActiveSetRoot,
     /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
     /// When it stops proving anything, in seconds since the Unix epoch.
@@ -209,7 +212,7 @@ mod tests {
             epoch: 1,
             revision: 42,
             head_hash: [0xab; 32],
-            active_set_digest: digest_of(b""),
+            active_set_root: ActiveSetRoot::default(),
             iat: 100,
             exp: 200,
         }
@@ -234,7 +237,9 @@ mod tests {
             (r#""epoch":1,"#, ""),
             (r#""default""#, r#""Default""#),
             (r#""default""#, r#""a/../b""#),
-            ("sha256:", "SHA256:"),
+            ("0000", "000"),
+            ("0000", "00000"),
+            ("0000", "000A"),
             ("abab", "ABab"),
             ("abab", "ab"),
             ("abab", "ababab"),

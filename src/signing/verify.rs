@@ -68,6 +68,7 @@ pub fn check_time(checkpoint: &Checkpoint, now_seconds: i64) -> Result<(), Verif
 #[cfg(feature = "server")]
 mod tests {
     use super::*;
+    use crate::domain::digest::ActiveSetRoot;
     use crate::domain::name::{NamespaceId, PolicyId};
     use crate::signing::{Algorithm, PrivateKey};
 
@@ -122,7 +123,7 @@ mod tests {
                 epoch: 1,
                 revision: 0,
                 head_hash: [0; 32],
-                active_set_digest: digest_of(b""),
+                active_set_root: ActiveSetRoot::default(),
                 iat,
                 exp,
             };

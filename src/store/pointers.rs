@@ -14,7 +14,9 @@ use super::error::failed;
 use super::manifests::with_newest_manifest;
 use super::rows;
 use super::transaction::ReadTx;
+use crate::domain::bundle::ActiveEntry;
 use crate::domain::digest::Digest;
+use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::version::Version;
 use crate::domain::{Error, Result};
@@ -26,9 +28,18 @@ pub struct ActiveRow {
     pub version: Version,
     /// Its bytes.
     pub content: Bytes,
-    /// Revision of the activation that put it in force.
-    pub revision: i64,
+    /// The activation that put it in force.
+    pub activation: Cursor,
     /// Statement of that activation.
+    pub statement: String,
+}
+
+/// The statement of an event that moved pointers.
+#[derive(Debug, Clone)]
+pub struct StatementRow {
+    /// Where the event stands.
+    pub cursor: Cursor,
+    /// Compact JWS.
     pub statement: String,
 }
 
@@ -37,9 +48,10 @@ const ROWS_PER_QUERY: usize = 500;
 /// Content after which a statement brings no further one. A statement has 2.4 s: more, and a slow network never gets it done.
 const BYTES_PER_QUERY: i64 = 8 * 1024 * 1024;
 
-/// The newest pointer of each policy up to a revision.
-const POINTERS_AT: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
-     (SELECT policy, MAX(revision) AS revision FROM pointer_changes WHERE namespace = $1 AND revision <= $2 \
+/// The newest pointer of each policy up to a revision, of those that moved after another one.
+const POINTERS_BETWEEN: &str = "SELECT p.namespace, p.policy, p.revision, p.version FROM pointer_changes p JOIN \
+     (SELECT policy, MAX(revision) AS revision FROM pointer_changes \
+     WHERE namespace = $1 AND revision <= $2 AND revision > $3 \
      GROUP BY policy) newest ON p.policy = newest.policy AND p.revision = newest.revision \
      WHERE p.namespace = $1 ORDER BY p.policy";
 
@@ -47,28 +59,43 @@ impl ReadTx {
     /// The active set right after a revision, in byte order of its policies.
     pub async fn active_set(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<ActiveRow>> {
         let backend = self.tx.get_database_backend();
-        let values = [namespace.as_str().into(), revision.into()];
-        let statement = Statement::from_sql_and_values(backend, POINTERS_AT, values);
+        let values = [namespace.as_str().into(), revision.into(), 0.into()];
+        let statement = Statement::from_sql_and_values(backend, POINTERS_BETWEEN, values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
         let pointers: Vec<Model> =
             rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)?;
         self.resolve(namespace, pointers).await
     }
 
-    /// What the digest of the active set right after a revision is made of, in byte order of the policies.
-    pub async fn active_entries(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<(PolicyId, i64, Digest)>> {
+    /// What the root of the active set right after a revision covers, of the policies whose pointers moved after another one:
+    /// none for those that point nowhere. In byte order of the policies.
+    pub async fn active_entries(
+        &self,
+        namespace: &NamespaceId,
+        after: i64,
+        revision: i64,
+    ) -> Result<Vec<(PolicyId, Option<ActiveEntry>)>> {
         let sql = format!(
-            "SELECT a.policy, a.version, v.digest FROM ({POINTERS_AT}) a JOIN versions v \
-             ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version ORDER BY a.policy"
+            "SELECT a.policy, a.version, v.digest, e.epoch, a.revision FROM ({POINTERS_BETWEEN}) a \
+             LEFT JOIN events e ON e.namespace = a.namespace AND e.revision = a.revision \
+             LEFT JOIN versions v ON v.namespace = a.namespace AND v.policy = a.policy AND v.number = a.version \
+             ORDER BY a.policy"
         );
-        let values = [namespace.as_str().into(), revision.into()];
+        let values = [namespace.as_str().into(), revision.into(), after.into()];
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
         let entry = |row: QueryResult| {
-            let (policy, version, digest): (String, i64, String) = row.try_get_many_by_index().map_err(failed)?;
+            type Columns = (String, i64, Option<String>, Option<i64>, i64);
+            let (policy, version, digest, epoch, revision): Columns = row.try_get_many_by_index().map_err(failed)?;
             let unreadable = |error: Error| Error::data_loss(format!("unreadable pointer: {}", error.message));
             let policy = PolicyId::parse("policy", &policy).map_err(unreadable)?;
-            Ok((policy, version, Digest::parse("digest", &digest).map_err(unreadable)?))
+            if version == 0 {
+                return Ok((policy, None));
+            }
+            let missing = || Error::data_loss(format!("{namespace}/{policy}: nothing behind its pointer"));
+            let digest = Digest::parse("digest", &digest.ok_or_else(missing)?).map_err(unreadable)?;
+            let activation = Cursor { epoch: epoch.ok_or_else(missing)?, revision };
+            Ok((policy, Some(ActiveEntry { version, digest, activation })))
         };
         rows.into_iter().map(entry).collect()
     }
@@ -90,7 +117,8 @@ impl ReadTx {
             .all(&self.tx)
             .await
             .map_err(failed)?;
-        let history = rows.iter().map(|row| (row.version.policy.policy.as_str(), row.version.number, row.revision));
+        let history =
+            rows.iter().map(|row| (row.version.policy.policy.as_str(), row.version.number, row.activation.revision));
         let pointers = pointers.iter().map(|(policy, version, revision)| (policy.as_str(), *version, *revision));
         if history.eq(pointers) {
             return Ok(rows);
@@ -132,8 +160,8 @@ impl ReadTx {
             for row in chunk {
                 let missing = || Error::data_loss(format!("{namespace}/{}: nothing behind its pointer", row.policy));
                 let (version, content) = bundles.remove(&(row.policy.clone(), row.version)).ok_or_else(missing)?;
-                let statement = statements.get(&row.revision).cloned().ok_or_else(missing)?;
-                active.push(ActiveRow { version, content, revision: row.revision, statement });
+                let StatementRow { cursor, statement } = statements.get(&row.revision).cloned().ok_or_else(missing)?;
+                active.push(ActiveRow { version, content, activation: cursor, statement });
             }
         }
         Ok(active)
@@ -219,15 +247,17 @@ impl ReadTx {
         &self,
         namespace: &NamespaceId,
         revisions: impl Iterator<Item = i64>,
-    ) -> Result<BTreeMap<i64, String>> {
+    ) -> Result<BTreeMap<i64, StatementRow>> {
         use events::Column as E;
         let query = events::Entity::find()
             .select_only()
-            .columns([E::Revision, E::Statement])
+            .columns([E::Epoch, E::Revision, E::Statement])
             .filter(E::Namespace.eq(namespace.as_str()))
             .filter(E::Revision.is_in(revisions));
-        let rows: Vec<(i64, String)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
-        Ok(rows.into_iter().collect())
+        let rows: Vec<(i64, i64, String)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
+        let row =
+            |(epoch, revision, statement)| (revision, StatementRow { cursor: Cursor { epoch, revision }, statement });
+        Ok(rows.into_iter().map(row).collect())
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
+use super::encode::{Filter, Proven};
 use super::feed::{Feed, Freshness};
 use super::view::View;
 use crate::domain::Result;
@@ -12,11 +13,7 @@ use crate::domain::event::{Cursor, Position};
 use crate::domain::time::Micros;
 
 /// How long the checkpoint of the head is used. Longer: subscribers know later that nothing changed.
-const HEAD_REUSE_SECONDS: i64 = 5;
-/// How long a checkpoint of an earlier head is used. Under constant change it is signed once in this time, not once for
-/// each change; the heartbeat's own place is the stream's nevertheless.
-const EARLIER_REUSE_SECONDS: i64 = 1;
-
+const REUSE_SECONDS: i64 = 5;
 #[derive(Debug, Clone)]
 struct Checkpoint {
     cursor: Cursor,
@@ -42,15 +39,10 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoint {
-    /// Whether it may speak for a stream at `cursor` that began at `since`. Not one from before it began: another replica
-    /// may have signed a newer one for the same subscriber.
-    fn speaks_for(&self, since: Cursor, cursor: Cursor, checked: Micros, keys: u64) -> bool {
-        let reuse_seconds = if self.cursor == cursor { HEAD_REUSE_SECONDS } else { EARLIER_REUSE_SECONDS };
+    /// Whether it may speak for a stream at `cursor`: only exactly there does it prove anything of what the stream holds.
+    fn speaks_for(&self, cursor: Cursor, checked: Micros, keys: u64) -> bool {
         let age_seconds = checked.seconds() - self.checked.seconds();
-        (since..=cursor).contains(&self.cursor)
-            && self.cursor.epoch == cursor.epoch
-            && self.keys == keys
-            && (0..reuse_seconds).contains(&age_seconds)
+        self.cursor == cursor && self.keys == keys && (0..REUSE_SECONDS).contains(&age_seconds)
     }
 }
 
@@ -65,10 +57,10 @@ impl Feed {
         let cursor = view.head().cursor;
         let proof = &*self.source().proof;
         let keys = proof.keys_number();
-        if let Some(kept) = kept.as_ref().filter(|kept| kept.speaks_for(cursor, cursor, checked, keys)) {
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.speaks_for(cursor, checked, keys)) {
             return Ok(Arc::clone(&kept.token));
         }
-        let token: Arc<str> = proof.checkpoint(self.namespace(), view.head(), view.digest(proof), checked)?.into();
+        let token: Arc<str> = proof.checkpoint(self.namespace(), view.head(), view.root(), checked)?.into();
         // Somebody with an older view must not take the newest checkpoint away.
         if kept.as_ref().is_none_or(|kept| kept.cursor <= cursor) {
             *kept = Some(Checkpoint { cursor, checked, keys, token: Arc::clone(&token) });
@@ -76,40 +68,36 @@ impl Feed {
         Ok(token)
     }
 
-    /// The heartbeat of a stream that began at `since` and has sent everything up to `at`; none when the head has moved on
-    /// meanwhile.
+    /// The heartbeat of a stream that has sent everything up to `at`; none when the head has moved on meanwhile.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    pub(super) fn heartbeat(&self, since: Cursor, at: Position) -> Result<Option<Bytes>> {
-        let cursor = at.cursor;
+    pub(super) fn heartbeat(&self, at: Cursor, filter: &Filter) -> Result<Option<Bytes>> {
         let (encode, counts) = (&*self.source().encode, &self.source().counts);
-        let (head, Freshness { checked, last_look }) = (self.head(), self.freshness());
-        let staleness = last_look.staleness();
-        if cursor > head.cursor {
+        let (view, Freshness { checked, last_look }) = self.view();
+        let (head, staleness) = (view.head(), last_look.staleness());
+        if at > head.cursor {
             // It resumed ahead of what this replica has read: alive, and nothing to say yet.
             return Ok(Some(encode.heartbeat(None, staleness)));
         }
-        let kept = self.checkpoints().checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let keys = self.source().proof.keys_number();
-        let token = match kept.filter(|kept| kept.speaks_for(since, cursor, checked, keys)) {
-            Some(kept) => kept.token,
-            None => {
-                let (view, _) = self.view();
-                if view.head().cursor != cursor {
-                    return Ok(None);
-                }
-                self.checkpoint(&view, checked)?
-            }
+        if at < head.cursor {
+            return Ok(None);
+        }
+        let (at, token) = (Position::from(head), self.checkpoint(&view, checked)?);
+        let write = |set_proof: &Bytes| {
+            counts.heartbeats_written.add();
+            encode.heartbeat(Some(Proven { at, checkpoint: &token, set_proof }), staleness)
         };
+        if !filter.wants_all() {
+            return Ok(Some(write(&view.proof(filter))));
+        }
         let mut heartbeat = self.checkpoints().heartbeat.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = &*heartbeat
             && (kept.at, &kept.token, kept.staleness) == (at, &token, staleness)
         {
             return Ok(Some(kept.message.clone()));
         }
-        counts.heartbeats_written.add();
-        let message = encode.heartbeat(Some((at, &token)), staleness);
+        let message = write(&Bytes::new());
         *heartbeat = Some(Heartbeat { at, token, staleness, message: message.clone() });
         Ok(Some(message))
     }
@@ -124,17 +112,15 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_speaks_for_its_head_and_shortly_for_what_follows() {
+    fn a_checkpoint_speaks_for_its_head_alone() {
         let seconds = |seconds: i64| Micros(seconds * 1_000_000);
         let signed = Checkpoint { cursor: place(1, 16), checked: seconds(100), keys: 1, token: Arc::from("") };
-        let speaks = |since, cursor, now| signed.speaks_for(since, cursor, seconds(now), 1);
-        assert!(speaks(place(1, 3), place(1, 16), 104), "the head of a quiet namespace");
-        assert!(!speaks(place(1, 3), place(1, 16), 105), "too old");
-        assert!(speaks(place(1, 3), place(1, 20), 100), "a head just before");
-        assert!(!speaks(place(1, 3), place(1, 20), 101), "under constant change once a second");
-        assert!(!speaks(place(1, 3), place(1, 15), 100), "of what the stream has not sent yet");
-        assert!(!speaks(place(1, 18), place(1, 24), 100), "another replica may have signed 18 for the same subscriber");
-        assert!(!speaks(place(1, 3), place(2, 20), 100), "of an epoch before");
-        assert!(!signed.speaks_for(place(1, 3), place(1, 16), seconds(100), 2), "the keys changed");
+        let speaks = |cursor, now| signed.speaks_for(cursor, seconds(now), 1);
+        assert!(speaks(place(1, 16), 104), "the head of a quiet namespace");
+        assert!(!speaks(place(1, 16), 105), "too old");
+        assert!(!speaks(place(1, 17), 100), "something came after it");
+        assert!(!speaks(place(1, 15), 100), "of what the stream has not sent yet");
+        assert!(!speaks(place(2, 16), 100), "of an epoch before");
+        assert!(!signed.speaks_for(place(1, 16), seconds(100), 2), "the keys changed");
     }
 }

@@ -8,7 +8,6 @@ use bytes::Bytes;
 
 use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
 use crate::domain::command::Watch;
-use crate::domain::digest::Digest;
 use crate::domain::event::{Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 
@@ -26,10 +25,21 @@ pub(super) struct Filter {
 pub struct SnapshotEnd<'a> {
     /// Where the log stood.
     pub head: Head,
-    /// Digest of the whole active set there.
-    pub set_digest: &'a Digest,
-    /// The checkpoint that signs both.
+    /// The checkpoint that signs it, and the root of the active set.
     pub checkpoint: &'a str,
+    /// Proves under that root what is in force of the policies that were asked for; empty when all were.
+    pub set_proof: &'a Bytes,
+}
+
+/// What a sign of life says of a stream's cursor.
+#[derive(Debug, Clone, Copy)]
+pub struct Proven<'a> {
+    /// Everything up to here was sent.
+    pub at: Position,
+    /// The checkpoint of exactly this cursor.
+    pub checkpoint: &'a str,
+    /// As in a snapshot.
+    pub set_proof: &'a Bytes,
 }
 
 /// Writes messages. Each answer is one whole message as it goes onto the stream, framing included.
@@ -40,8 +50,8 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
     /// A part of a snapshot; the last one has an end.
     fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes;
 
-    /// A sign of life: of a cursor with its checkpoint, or of a stream that is ahead of this replica.
-    fn heartbeat(&self, at: Option<(Position, &str)>, staleness: Staleness) -> Bytes;
+    /// A sign of life: of a cursor that is proven to be the newest, or of a stream that is ahead of this replica.
+    fn heartbeat(&self, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes;
 }
 
 impl Filter {
@@ -51,6 +61,10 @@ impl Filter {
 
     pub(super) fn wants(&self, policy: &PolicyId) -> bool {
         self.policies.is_empty() || self.policies.contains(policy)
+    }
+
+    pub(super) fn policies(&self) -> &BTreeSet<PolicyId> {
+        &self.policies
     }
 
     pub(super) fn wants_all(&self) -> bool {

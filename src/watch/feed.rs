@@ -9,12 +9,13 @@ use super::fingerprints::{FingerprintCache, RecentFingerprints, resume_point_gon
 use super::frame::Frame;
 use super::pages::{Page, Pages};
 use super::pulse::Pulses;
-use super::read::Read;
+use super::read::{Read, other_root};
 use super::ring::{After, Ring};
 use super::source::Source;
+use super::verify::SetTree;
 use super::view::{Active, View};
 use crate::domain::Result;
-use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
+use crate::domain::bundle::{Activation, ActiveEntry, Staleness};
 use crate::domain::event::{Cursor, Fingerprint, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -210,10 +211,18 @@ impl Feed {
 
     /// Takes in what the tailer read: all of it, then one wake. `checked` is given when the end of what was read is the
     /// head of the log, with the time as of which it is.
-    pub(super) fn advance(&self, read: Read, checked: Option<Micros>) {
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when it does not make the roots that its events were sealed with: nothing of it is taken in.
+    pub(super) fn advance(&self, read: Read, checked: Option<Micros>) -> Result<()> {
         let Read { events, activations, end: head, raised } = read;
         {
             let mut state = self.state();
+            let (mut trees, mut tree) = (Vec::with_capacity(activations.len()), Arc::clone(state.active.tree()));
+            for activation in &activations {
+                tree = next_tree(&self.namespace, &tree, activation)?;
+                trees.push(Arc::clone(&tree));
+            }
             state.view = None;
             if let (Some(_), Some(checked)) = (raised, checked) {
                 // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired, and what was
@@ -227,15 +236,16 @@ impl Feed {
             if let Some(raised) = raised {
                 state.ring.raise(raised);
             }
-            for activation in activations {
+            for (activation, tree) in activations.into_iter().zip(trees) {
                 // A view that somebody holds keeps the set it has: what is in force is copied then, and only then.
-                take_in(Arc::make_mut(&mut state.active), &activation);
+                Arc::make_mut(&mut state.active).change(&activation, tree);
                 state.ring.push(Arc::new(Frame::new(activation)));
             }
             state.recent.extend(events);
             state.head = head;
         }
         self.pulses.moved(head.cursor);
+        Ok(())
     }
 
     /// Starts anew at a head that what was read does not lead to: the store lost its tail and says so by its epoch.
@@ -255,18 +265,21 @@ impl Feed {
     }
 }
 
-fn take_in(active: &mut Active, activation: &Activation) {
-    let bundles = active.change();
-    for policy in &activation.tombstones {
-        bundles.remove(policy);
-    }
-    for bundle in &activation.bundles {
-        let active = ActiveBundle {
-            bundle: Arc::clone(bundle),
-            revision: activation.cursor.revision,
-            statement: Arc::clone(&activation.statement),
-            preview: false,
-        };
-        bundles.insert(bundle.version.policy.policy.clone(), active);
+/// What an activation makes of a tree.
+///
+/// # Errors
+/// `DATA_LOSS` when it is not the root that its event was sealed with.
+fn next_tree(namespace: &NamespaceId, tree: &Arc<dyn SetTree>, activation: &Activation) -> Result<Arc<dyn SetTree>> {
+    let gone = activation.tombstones.iter().map(|policy| (policy.clone(), None));
+    let there = activation.bundles.iter().map(|bundle| {
+        let version = &bundle.version;
+        let (version, digest, policy) = (version.number, version.digest.clone(), version.policy.policy.clone());
+        (policy, Some(ActiveEntry { version, digest, activation: activation.cursor }))
+    });
+    let tree = tree.with(&gone.chain(there).collect::<Vec<_>>());
+    let head = Head { cursor: activation.cursor, hash: activation.event_hash };
+    match activation.root {
+        Some(root) if root != tree.root() => Err(other_root(namespace, head)),
+        _ => Ok(tree),
     }
 }

@@ -99,11 +99,12 @@ impl Frame {
     }
 
     fn selected(&self, filter: &Filter) -> Activation {
-        let Activation { cursor, event_hash, statement, bundles, tombstones } = &self.activation;
+        let Activation { cursor, event_hash, statement, root, bundles, tombstones } = &self.activation;
         Activation {
             cursor: *cursor,
             event_hash: *event_hash,
             statement: Arc::clone(statement),
+            root: *root,
             bundles: bundles.iter().filter(|each| filter.wants(&each.version.policy.policy)).cloned().collect(),
             tombstones: tombstones.iter().filter(|policy| filter.wants(policy)).cloned().collect(),
         }

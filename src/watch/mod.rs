@@ -24,11 +24,11 @@ mod verify;
 mod view;
 
 pub use counts::{Count, Counts};
-pub use encode::{Encode, SnapshotEnd};
+pub use encode::{Encode, Proven, SnapshotEnd};
 pub use feed::{Feed, Freshness, Look};
 pub use hub::{Hub, InForce};
 pub use leases::{Lease, Leases};
 pub use read::check_follows;
 pub use subscription::{Step, Subscription};
-pub use verify::{Attest, Proof, SetEntry, Verify};
+pub use verify::{Attest, Proof, SetEntry, SetTree, Verify};
 pub use view::View;

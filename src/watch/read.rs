@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::verify::Verify;
+use super::verify::{Proof, Verify};
 use super::view::Active;
 use crate::domain::bundle::{Activation, Bundle};
-use crate::domain::event::{Cursor, Event, EventKind, Head, PointerChange};
+use crate::domain::digest::ActiveSetRoot;
+use crate::domain::event::{Cursor, Event, EventKind, Head, Payload};
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, CONTENT_MAX_BYTES};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::version::Version;
@@ -36,16 +37,32 @@ pub(super) struct Read {
 }
 
 /// All that is in force at the head, verified.
-pub(super) async fn active(tx: &ReadTx, verify: &dyn Verify, namespace: &NamespaceId, head: Head) -> Result<Active> {
-    if head.cursor.revision > 0 {
-        verify.head(&tx.event(namespace, head.cursor.revision).await?, head)?;
-    }
+///
+/// # Errors
+/// `DATA_LOSS`, also when the pointers do not make the root that the event at the head names.
+pub(super) async fn active(tx: &ReadTx, proof: &dyn Proof, namespace: &NamespaceId, head: Head) -> Result<Active> {
+    let sealed = match head.cursor.revision {
+        0 => Some(ActiveSetRoot::default()),
+        revision => proof.head(&tx.event(namespace, revision).await?, head)?.active_set_root,
+    };
     let rows = tx.active_now(namespace, head.cursor.revision).await?;
     let bundles = rows.into_iter().map(|row| {
-        let active = verify.active_bundle(row)?;
+        let active = proof.active_bundle(row)?;
         Ok((active.bundle.version.policy.policy.clone(), active))
     });
-    Ok(Active::new(bundles.collect::<Result<_>>()?))
+    let active = Active::new(bundles.collect::<Result<_>>()?, proof);
+    // An event from before roots were says nothing of it.
+    if sealed.is_none_or(|sealed| sealed == active.tree().root()) {
+        Ok(active)
+    } else {
+        Err(other_root(namespace, head))
+    }
+}
+
+/// The refusal of pointers that are not where the log put them.
+pub(super) fn other_root(namespace: &NamespaceId, head: Head) -> Error {
+    let Cursor { revision, .. } = head.cursor;
+    Error::data_loss(format!("{namespace}: what is active is not the set that event {revision} was sealed with"))
 }
 
 /// Reads on after `head`, a page at most: the events must follow it without a gap and hash onto each other. Nothing is
@@ -62,27 +79,27 @@ pub(super) async fn read_on(tx: &ReadTx, verify: &dyn Verify, namespace: &Namesp
         if payload.kind == EventKind::BumpEpoch {
             raises.push(event.cursor);
         }
-        read.push((event, payload.changes));
+        read.push((event, payload));
     }
     fit(tx, namespace, &mut read).await?;
     let events: Vec<Head> = read.iter().map(|(event, _)| event.head()).collect();
     let end = events.last().copied().unwrap_or(head);
-    read.retain(|(_, changes)| !changes.is_empty());
+    read.retain(|(_, payload)| !payload.changes.is_empty());
     let raised = raises.into_iter().rfind(|raised| *raised <= end.cursor);
     Ok(Read { events, activations: activations(tx, verify, namespace, read).await?, end, raised })
 }
 
 /// Cuts what was read before the first activation whose content would be too much, the very first excepted.
-async fn fit(tx: &ReadTx, namespace: &NamespaceId, read: &mut Vec<(Event, Vec<PointerChange>)>) -> Result<()> {
+async fn fit(tx: &ReadTx, namespace: &NamespaceId, read: &mut Vec<(Event, Payload)>) -> Result<()> {
     let targets = targets(read);
     if targets.len() <= PAGE_SMALL_CONTENTS {
         return Ok(());
     }
     let sizes = tx.content_sizes(namespace, &targets).await?;
     let (mut counted, mut bytes) = (BTreeSet::new(), 0);
-    let too_much = read.iter().position(|(_, changes)| {
+    let too_much = read.iter().position(|(_, payload)| {
         let before = bytes;
-        for change in changes {
+        for change in &payload.changes {
             let target = (change.policy.clone(), change.version);
             if counted.insert(target.clone()) {
                 bytes += sizes.get(&target).copied().unwrap_or(0);
@@ -95,8 +112,8 @@ async fn fit(tx: &ReadTx, namespace: &NamespaceId, read: &mut Vec<(Event, Vec<Po
 }
 
 /// The versions that activations point to, each once.
-fn targets(read: &[(Event, Vec<PointerChange>)]) -> Vec<(PolicyId, i64)> {
-    let changes = read.iter().flat_map(|(_, changes)| changes).filter(|change| change.version > 0);
+fn targets(read: &[(Event, Payload)]) -> Vec<(PolicyId, i64)> {
+    let changes = read.iter().flat_map(|(_, payload)| &payload.changes).filter(|change| change.version > 0);
     let targets: BTreeSet<_> = changes.map(|change| (change.policy.clone(), change.version)).collect();
     targets.into_iter().collect()
 }
@@ -117,12 +134,12 @@ async fn activations(
     tx: &ReadTx,
     verify: &dyn Verify,
     namespace: &NamespaceId,
-    moved: Vec<(Event, Vec<PointerChange>)>,
+    moved: Vec<(Event, Payload)>,
 ) -> Result<Vec<Activation>> {
     let targets = targets(&moved);
     let published = if targets.is_empty() { Vec::new() } else { tx.published(namespace, &targets).await? };
     let bundles = bundles(verify, published)?;
-    moved.into_iter().map(|(event, changes)| activation(&event, &changes, &bundles)).collect()
+    moved.into_iter().map(|(event, payload)| activation(&event, &payload, &bundles)).collect()
 }
 
 type Bundles = BTreeMap<(PolicyId, i64), Arc<Bundle>>;
@@ -136,15 +153,16 @@ fn bundles(verify: &dyn Verify, rows: Vec<(Version, Bytes)>) -> Result<Bundles> 
         .collect()
 }
 
-fn activation(event: &Event, changes: &[PointerChange], bundles: &Bundles) -> Result<Activation> {
+fn activation(event: &Event, payload: &Payload, bundles: &Bundles) -> Result<Activation> {
     let mut activation = Activation {
         cursor: event.cursor,
         event_hash: event.hash,
         statement: event.statement.as_str().into(),
+        root: payload.active_set_root,
         bundles: Vec::new(),
         tombstones: Vec::new(),
     };
-    for change in changes {
+    for change in &payload.changes {
         if change.version == 0 {
             activation.tombstones.push(change.policy.clone());
             continue;

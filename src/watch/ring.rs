@@ -100,6 +100,7 @@ mod tests {
         let bundle = Bundle { version: version(), content: Bytes::from(vec![0; content_bytes]) };
         let bundles = vec![Arc::new(bundle)];
         Arc::new(Frame::new(Activation {
+            root: None,
             cursor,
             event_hash: [0; 32],
             statement: Arc::from(""),

@@ -179,6 +179,10 @@ impl Subscription {
             self.at = Some(frame.head().into());
             if let Some(message) = frame.message(self.feed.namespace(), &self.filter, source) {
                 source.counts.messages_taken.add();
+                if !self.filter.wants_all() {
+                    // Only a proof makes a part of a set fresh again: a heartbeat is due as soon as the stream is caught up.
+                    self.beats = self.pulses.borrow().beats.wrapping_sub(1);
+                }
                 return Ok(Step::Message(message));
             }
         }
@@ -236,7 +240,7 @@ impl Subscription {
         let (newest, Freshness { checked, .. }) = self.feed.view();
         let checked = if newest.head() == taking.view.head() { checked } else { taking.checked };
         let checkpoint = self.feed.checkpoint(&taking.view, checked)?;
-        let message = taking.snapshot.last(&taking.view, &checkpoint, source);
+        let message = taking.snapshot.last(&taking.view, &self.filter, &checkpoint, source);
         self.since = taking.view.head().cursor;
         self.at = Some(taking.view.head().into());
         if planted(Defect::SnapshotThenSubscribe) {
@@ -283,11 +287,11 @@ impl Subscription {
     pub fn heartbeat(&mut self) -> Result<Option<Bytes>> {
         let beats = self.pulses.borrow().beats;
         let is_due = beats != self.beats && !self.is_frozen();
-        let Some(mut at) = self.at.filter(|_| is_due).map(|at| self.with_fingerprint(at)) else { return Ok(None) };
+        let Some(mut at) = self.at.filter(|_| is_due).map(|at| at.cursor) else { return Ok(None) };
         if planted(Defect::HeartbeatAhead) {
-            at = self.feed.head().into();
+            at = self.feed.head().cursor;
         }
-        let heartbeat = self.feed.heartbeat(self.since, at)?;
+        let heartbeat = self.feed.heartbeat(at, &self.filter)?;
         if heartbeat.is_some() {
             self.beats = beats;
             self.feed.source().counts.messages_taken.add();

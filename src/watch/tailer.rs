@@ -122,7 +122,7 @@ impl Hub {
                 return Err(Error::data_loss(format!("{namespace}: its log ends before what was read")));
             }
             let checked = (page.end.cursor >= stored.cursor).then_some(now);
-            feed.advance(page, checked);
+            feed.advance(page, checked)?;
             if feed.head().cursor > stored.cursor {
                 break;
             }

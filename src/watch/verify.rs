@@ -1,10 +1,11 @@
 //! What the keys of the store do for the watch plane: prove what was read, and sign that it is the newest.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::domain::bundle::{ActiveBundle, Bundle};
-use crate::domain::digest::Digest;
+use crate::domain::bundle::{ActiveBundle, ActiveEntry, Bundle};
+use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::{Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
@@ -52,7 +53,7 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
         self.in_force(&row)?;
         Ok(ActiveBundle {
             bundle: Arc::new(Bundle { version: row.version, content: row.content }),
-            revision: row.revision,
+            activation: row.activation,
             statement: row.statement.into(),
             preview: false,
         })
@@ -92,16 +93,31 @@ impl Trusted {
 /// One entry of an active set's digest: policy, version, digest of its content.
 pub type SetEntry<'a> = (&'a PolicyId, i64, &'a Digest);
 
+/// The tree of an active set: its root, and proofs under it. Never changes.
+pub trait SetTree: Send + Sync + std::fmt::Debug {
+    /// Its root.
+    fn root(&self) -> ActiveSetRoot;
+
+    /// The tree after these policies moved; none: to nothing.
+    fn with(&self, moves: &[(PolicyId, Option<ActiveEntry>)]) -> Arc<dyn SetTree>;
+
+    /// Proves what is in force of these policies.
+    fn prove(&self, policies: &BTreeSet<PolicyId>) -> Vec<u8>;
+}
+
 /// The signature under what a replica holds.
 pub trait Attest: Send + Sync + std::fmt::Debug {
     /// Digest of an active set, given in byte order of its policies.
     fn set_digest(&self, entries: &mut dyn Iterator<Item = SetEntry<'_>>) -> Digest;
 
-    /// A checkpoint: as of `checked`, this is the head and this the digest of its active set.
+    /// The tree of an active set.
+    fn tree(&self, entries: &mut dyn Iterator<Item = (&PolicyId, ActiveEntry)>) -> Arc<dyn SetTree>;
+
+    /// A checkpoint: as of `checked`, this is the head and this the root of its active set.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    fn checkpoint(&self, namespace: &NamespaceId, head: Head, set: &Digest, checked: Micros) -> Result<String>;
+    fn checkpoint(&self, namespace: &NamespaceId, head: Head, root: ActiveSetRoot, checked: Micros) -> Result<String>;
 }
 
 /// Both.

@@ -2,7 +2,7 @@
 //!
 //! A view never changes. Its snapshots are written once per filter, part by part as somebody takes them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -10,10 +10,10 @@ use bytes::Bytes;
 
 use super::encode::{Filter, SnapshotEnd};
 use super::source::Source;
-use super::verify::{Attest, Trusted};
+use super::verify::{Attest, SetTree, Trusted};
 use crate::domain::Result;
-use crate::domain::bundle::ActiveBundle;
-use crate::domain::digest::Digest;
+use crate::domain::bundle::{Activation, ActiveBundle};
+use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::Head;
 use crate::domain::limits::SNAPSHOT_PART_MAX_BYTES;
 use crate::domain::name::PolicyId;
@@ -27,9 +27,10 @@ const SNAPSHOT_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
 const SNAPSHOT_FILTERS_MAX: usize = 64;
 
 /// All that is in force, by policy.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Active {
-    pub(super) bundles: BTreeMap<PolicyId, ActiveBundle>,
+    bundles: BTreeMap<PolicyId, ActiveBundle>,
+    tree: Arc<dyn SetTree>,
     digest: OnceLock<Digest>,
 }
 
@@ -39,6 +40,7 @@ pub struct View {
     head: Head,
     active: Arc<Active>,
     snapshots: Mutex<BTreeMap<Arc<Filter>, Arc<Snapshot>>>,
+    proofs: Mutex<BTreeMap<BTreeSet<PolicyId>, Bytes>>,
     trusted: Trusted,
 }
 
@@ -59,14 +61,30 @@ pub(super) struct Snapshot {
 }
 
 impl Active {
-    pub(super) fn new(bundles: BTreeMap<PolicyId, ActiveBundle>) -> Self {
-        Self { bundles, digest: OnceLock::new() }
+    pub(super) fn new(bundles: BTreeMap<PolicyId, ActiveBundle>, attest: &dyn Attest) -> Self {
+        let tree = attest.tree(&mut bundles.iter().map(|(policy, active)| (policy, active.entry())));
+        Self { bundles, tree, digest: OnceLock::new() }
     }
 
-    /// To change what is in force: its digest is not known any more.
-    pub(super) fn change(&mut self) -> &mut BTreeMap<PolicyId, ActiveBundle> {
-        self.digest.take();
-        &mut self.bundles
+    pub(super) fn tree(&self) -> &Arc<dyn SetTree> {
+        &self.tree
+    }
+
+    /// Takes an activation in, with the tree that it makes.
+    pub(super) fn change(&mut self, activation: &Activation, tree: Arc<dyn SetTree>) {
+        (self.tree, self.digest) = (tree, OnceLock::new());
+        for policy in &activation.tombstones {
+            self.bundles.remove(policy);
+        }
+        for bundle in &activation.bundles {
+            let active = ActiveBundle {
+                bundle: Arc::clone(bundle),
+                activation: activation.cursor,
+                statement: Arc::clone(&activation.statement),
+                preview: false,
+            };
+            self.bundles.insert(bundle.version.policy.policy.clone(), active);
+        }
     }
 
     pub(super) fn digest(&self, attest: &dyn Attest) -> &Digest {
@@ -76,7 +94,8 @@ impl Active {
 
 impl View {
     pub(super) fn new(head: Head, active: Arc<Active>) -> Self {
-        Self { head, active, snapshots: Mutex::default(), trusted: Trusted::default() }
+        let trusted = Trusted::default();
+        Self { head, active, snapshots: Mutex::default(), proofs: Mutex::default(), trusted }
     }
 
     /// The head it is of.
@@ -98,6 +117,29 @@ impl View {
 
     pub(super) fn digest(&self, attest: &dyn Attest) -> &Digest {
         self.active.digest(attest)
+    }
+
+    /// Root of the active set.
+    #[must_use]
+    pub fn root(&self) -> ActiveSetRoot {
+        self.active.tree.root()
+    }
+
+    /// Proves what is in force of the policies of a filter; empty for one that wants all. Made once for all who ask for the
+    /// same.
+    pub(super) fn proof(&self, filter: &Filter) -> Bytes {
+        if filter.wants_all() {
+            return Bytes::new();
+        }
+        let mut proofs = self.proofs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(proof) = proofs.get(filter.policies()) {
+            return proof.clone();
+        }
+        let proof = Bytes::from(self.active.tree.prove(filter.policies()));
+        if proofs.len() < SNAPSHOT_FILTERS_MAX {
+            proofs.insert(filter.policies().clone(), proof.clone());
+        }
+        proof
     }
 
     /// As `Verify::trusted`, of everything in force.
@@ -172,14 +214,15 @@ impl Snapshot {
     }
 
     /// The last part: written anew when its checkpoint is.
-    pub(super) fn last(&self, view: &View, checkpoint: &Arc<str>, source: &Source) -> Bytes {
+    pub(super) fn last(&self, view: &View, filter: &Filter, checkpoint: &Arc<str>, source: &Source) -> Bytes {
+        let set_proof = &view.proof(filter);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept_for, message)) = &*last
             && kept_for == checkpoint
         {
             return message.clone();
         }
-        let end = SnapshotEnd { head: view.head, set_digest: view.digest(&*source.proof), checkpoint };
+        let end = SnapshotEnd { head: view.head, set_proof, checkpoint };
         let bundles = self.bundles_of(self.parts.len() - 1);
         source.counts.snapshot_parts_written.add();
         let message = source.encode.snapshot_part(bundles, self.metadata_only, Some(end));

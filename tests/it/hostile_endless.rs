@@ -20,7 +20,9 @@ async fn endless_words_are_not_freshness() {
         ("an unknown kind", WatchActiveResponse::default()),
         (
             "a sign of life without a place",
-            WatchActiveResponse { message: Some(Said::Heartbeat(pb::Heartbeat::default())) },
+            WatchActiveResponse {
+                message: Some(Said::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })),
+            },
         ),
     ] {
         let mut rig = Rig::holding(&clock, 0, |liar| {

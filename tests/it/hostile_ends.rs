@@ -90,7 +90,11 @@ fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
     ];
     cases.extend([
         ("kinds that nobody knows", "ended", vec![say(&WatchActiveResponse::default()); 1_000]),
-        ("signs of life without a place", "ended", vec![said(Said::Heartbeat(pb::Heartbeat::default())); 1_000]),
+        (
+            "signs of life without a place",
+            "ended",
+            vec![said(Said::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })); 1_000],
+        ),
         ("expired signs of life", "ended", vec![said(Said::Heartbeat(liar.signer.heartbeat(6, 901))); 100]),
     ]);
     let codes = CODES.iter().map(|code| (format!("{code:?}"), "", vec![Act::Fail(Status::new(*code, EVIL))]));

@@ -170,6 +170,7 @@ mod transport_ends;
 mod transport_requests;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
 mod vectors_active_sets;
 #[cfg(test)]
 mod versions;

@@ -1,6 +1,7 @@
 """A hub that lies, against examples/python: each lie is refused, nothing of it is handed out, and the truth is heard after it.
 
-Each case is one stream: what is true first, then the lie. The stream after it is honest again.
+Each case is one stream: what is true first, then the lie. The stream after it is honest again. The lies are in `lies.py`, and
+those to a subscriber with a filter in `lies_filtered.py`.
 """
 
 import asyncio
@@ -11,169 +12,20 @@ import time
 
 import active_set
 import grpc
+import lies
+import lies_filtered
 import make
 import watch
 from active_set import ActiveSet
-from hub import (
-    JWKS, NAMESPACE, OTHER_KEY, STRANGER, Hub, activation, bundle, changed, checkpoint, content_of, cursor, heartbeat, sign,
-    snapshot, statement,
-)  # fmt: skip
+from hub import JWKS, NAMESPACE, Hub, activation, changed, content_of, heartbeat
+from log import LOG, activation_at, active_at, heartbeat_at, snapshot_at
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
-from signed import Refused, read_keys, read_object, read_part
+from refused import Refused
+from signed import read_keys, read_object, read_part
 
 CASE_TIMEOUT_SECONDS = 20
 SILENCE, SILENCE_SECONDS = "silence", 2
-# The log: `a` 1 at 1:4, `b` 1 at 1:6, `a` 2 and `b` 2 at 1:8, both in one activation; `a` back to 1 at 1:10.
-A4, B6 = ((1, 4), [("a", 0, 1)]), ((1, 6), [("b", 0, 1)])
-BOTH8, A10 = ((1, 8), [("a", 1, 2), ("b", 1, 2)]), ((1, 10), [("a", 2, 1)])
-AT_6 = snapshot((1, 6), [(bundle("a", 1), A4[0], statement(*A4)), (bundle("b", 1), B6[0], statement(*B6))])
-AT_8 = snapshot((1, 8), [(bundle(policy, 2), BOTH8[0], statement(*BOTH8)) for policy in "ab"])
-AT_10 = snapshot((1, 10), [(bundle("a", 1), A10[0], statement(*A10)), (bundle("b", 2), BOTH8[0], statement(*BOTH8))])
-TO_8, TO_10 = activation(*BOTH8), activation(*A10)
-ACTIVE_6, ACTIVE_8 = {"a": 1, "b": 1}, {"a": 2, "b": 2}
-FAR = (1 << 63) - 1
-
-
-def flipped(data, bit=9):
-    changed_data = bytearray(data)
-    changed_data[bit // 8] ^= 1 << bit % 8
-    return bytes(changed_data)
-
-
-def activations():
-    """Lies about the next activation, after the true snapshot at 1:6."""
-
-    def lie(change):
-        return changed(TO_8, lambda message: change(message.activation))
-
-    def says(**what):
-        return lie(lambda message: setattr(message, "statement", statement(*BOTH8, **what)))
-
-    def shows(index, *arguments, **what):
-        return lie(lambda message: message.bundles[index].CopyFrom(bundle(*arguments, **what)))
-
-    def header(**members):
-        lied = {"alg": "EdDSA", "kid": make.ED_1.kid, "typ": make.ACTIVATION} | members
-        return says(how={"header": make.compact(lied)})
-
-    yield "an activation that was applied", "before 1:6", [activation(*A4)]
-    yield "the last activation again", "not after", [activation(*B6)]
-    yield "an activation twice", "not after", [TO_8, TO_8]
-    yield "an activation left out", "does not follow", [TO_10]
-    yield "a bit of a content", "signed digest", [lie(lambda m: setattr(m.bundles[0], "content", flipped(m.bundles[0].content)))]
-    yield "a longer content", "signed size", [lie(lambda m: setattr(m.bundles[0], "content", m.bundles[0].content + b" "))]
-    yield "no content", "signed size", [lie(lambda m: m.bundles[0].ClearField("content"))]
-    yield "contents swapped", "signed digest", [
-        lie(lambda m: [setattr(each, "content", content_of(policy, 2)) for each, policy in zip(m.bundles, "ba")])]  # fmt: skip
-    yield "a bundle under the name of another policy", "beside", [
-        lie(lambda m: setattr(m.bundles[0], "name", m.bundles[1].name))]  # fmt: skip
-    yield "a policy twice instead of both", "other changes", [lie(lambda m: m.bundles[0].CopyFrom(m.bundles[1]))]
-    yield "half of a group", "other changes", [lie(lambda m: m.bundles.pop())]
-    yield "a policy beside the group", "in force", [lie(lambda m: m.bundles.append(bundle("c", 1)))]
-    yield "a tombstone beside the group", "other changes", [
-        lie(lambda m: m.tombstones.append(f"namespaces/{NAMESPACE}/policies/c"))]  # fmt: skip
-    yield "a tombstone of another namespace", "another namespace", [
-        lie(lambda m: m.tombstones.append("namespaces/other/policies/a"))]  # fmt: skip
-    yield "an older version of the policy", "in force", [shows(0, "a", 1)]
-    yield "another version of the policy", "in force", [shows(0, "a", 3)]
-    other = make.digest(content_of("a", 3))
-    yield "content of another version, signed", "in force", [
-        shows(0, "a", 2, signed={"digest": other}, beside={"digest": other, "content": content_of("a", 3)})]  # fmt: skip
-    for field, value in (
-        ("label", "9.0.0"), ("version", 3), ("digest", make.digest(b"")), ("content_type", "text/html"), ("size_bytes", 1),
-    ):  # fmt: skip
-        yield f"another {field} beside the manifest", "beside", [shows(0, "a", 2, beside={field: value})]
-    yield "a bundle of another namespace", "namespace other", [shows(0, "a", 2, signed={"namespace": "other"})]
-    yield "a bundle of another store", "store elsewhere", [shows(0, "a", 2, signed={"store": "elsewhere"})]
-    yield "a bundle by a stranger's key", "not known", [shows(0, "a", 2, key=STRANGER)]
-    yield "a statement as a manifest", "typ is", [lie(lambda m: setattr(m.bundles[0], "manifest", m.statement))]
-    yield "a statement of another namespace", "namespace other", [says(namespace="other")]
-    yield "a statement of another store", "store elsewhere", [says(store="elsewhere")]
-    yield "a statement by a stranger's key", "not known", [says(key=STRANGER)]
-    yield "a stranger's signature under our kid", "does not hold", [says(how={"sign": STRANGER.sign})]
-    yield "alg none", "not the key's", [header(alg="none")]
-    yield "alg HS256", "not the key's", [header(alg="HS256")]
-    yield "alg of the other kind of key", "not the key's", [header(alg="ES256")]
-    yield "the kid of another key", "not the key's", [header(kid=OTHER_KEY.kid)]
-    yield "typ of a checkpoint", "typ is", [header(typ=make.CHECKPOINT)]
-    for member in ("crit", "b64", "zip", "jku", "jwk", "x5u", "x5c"):
-        yield f"{member} in the header", "header has members", [header(**{member: "x"})]
-    yield "a kid that is no text", "no text", [header(kid=["x"])]
-    yield "a label that is no text", "no text", [shows(0, "a", 2, signed={"label": []}, beside={"label": ""})]
-    moves = [make.change(policy, 2, content_of(policy, 2), 1) for policy in "ab"]
-    yield "a change of a policy that is no id", "of a change", [says(changes=[*moves, moves[0] | {"policy": "../a"}])]
-    yield "a change without a version", "of a change", [says(changes=[*moves, make.without(moves[0], "version")])]
-    gone = lie(lambda m: m.tombstones.extend([f"namespaces/{NAMESPACE}/policies/c"] * 2))
-    twice = statement(BOTH8[0], [*BOTH8[1], ("c", 0, 0), ("c", 0, 0)])
-    yield "a tombstone twice", "moves a policy twice", [changed(gone, lambda m: setattr(m.activation, "statement", twice))]
-    yield "no statement", "three parts", [lie(lambda m: m.ClearField("statement"))]
-    yield "a giant statement", "too large", [lie(lambda m: setattr(m, "statement", m.statement + "A" * (1 << 20)))]
-    yield "another place beside the statement", "another place", [lie(lambda m: m.cursor.CopyFrom(cursor((1, 9))))]
-    yield "no place", "absent or negative", [lie(lambda m: m.ClearField("cursor"))]
-    yield "a negative place", "absent or negative", [lie(lambda m: m.cursor.CopyFrom(cursor((1, -1))))]
-    yield "a revision out of reach", "too far", [activation((1, FAR), BOTH8[1])]
-    yield "an epoch out of reach", "too far", [activation((FAR, 8), BOTH8[1])]
-    yield "not a message", "not a message", [b"\xff\xff\xff"]
-
-
-def snapshots():
-    """Lies about the whole, after the true snapshot at 1:6 and the activation at 1:8."""
-    b6, a4 = (bundle("b", 1), B6[0], statement(*B6)), (bundle("a", 1), A4[0], statement(*A4))
-    both = [(bundle(policy, 2), BOTH8[0], statement(*BOTH8)) for policy in "ab"]
-
-    def lie(change):
-        return changed(AT_10, lambda message: change(message.snapshot))
-
-    yield "an older snapshot", "before 1:8", [AT_6]
-    yield "an older snapshot at a newer place", "goes back", [snapshot((1, 9), [a4, b6])]
-    yield "an older snapshot in a raised epoch, unproven", "another place", [
-        changed(AT_6, lambda m: m.snapshot.cursor.CopyFrom(cursor((2, 6))))]  # fmt: skip
-    yield "a mix of two moments", "older than another", [snapshot((1, 9), [a4, both[1]])]
-    yield "a policy of the set left out", "another digest", [lie(lambda m: m.bundles.pop())]
-    yield "another digest of the set", "another digest", [lie(lambda m: setattr(m, "active_set_digest", make.digest(b"")))]
-    yield "a checkpoint of another set", "another set", [
-        lie(lambda m: setattr(m, "checkpoint", checkpoint((1, 10), ACTIVE_8)))]  # fmt: skip
-    yield "a checkpoint of another place", "another place", [
-        lie(lambda m: setattr(m, "checkpoint", checkpoint((1, 11), {"a": 1, "b": 2})))]  # fmt: skip
-    yield "no checkpoint", "three parts", [lie(lambda m: m.ClearField("checkpoint"))]
-    yield "an expired checkpoint", "not fresh", [lie(lambda m: setattr(m, "checkpoint", checkpoint((1, 10), {"a": 1, "b": 2}, age=901)))]
-    yield "a checkpoint that lives too long", "lifetime", [
-        lie(lambda m: setattr(m, "checkpoint", checkpoint((1, 10), {"a": 1, "b": 2}, ttl=901)))]  # fmt: skip
-    yield "a checkpoint from the future", "future", [
-        lie(lambda m: setattr(m, "checkpoint", checkpoint((1, 10), {"a": 1, "b": 2}, age=-120)))]  # fmt: skip
-    yield "a policy twice", "twice", [lie(lambda m: m.bundles.append(m.bundles[0]))]
-    yield "a preview", "preview", [lie(lambda m: setattr(m.bundles[0], "preview", True))]
-    yield "another revision beside a statement", "revision of a bundle", [lie(lambda m: setattr(m.bundles[0], "revision", 9))]
-    yield "statements swapped", "revision of a bundle", [
-        lie(lambda m: setattr(m.bundles[0], "statement", m.bundles[1].statement))]  # fmt: skip
-    yield "a bundle from behind the place", "newer than", [lie(lambda m: m.cursor.CopyFrom(cursor((1, 9))))]
-    yield "an empty part", "part of a snapshot is empty", [pb.WatchActiveResponse(snapshot=pb.Snapshot())]
-    yield "an activation between the parts", "before a whole snapshot", [lie(lambda m: setattr(m, "complete", False)), TO_10]
-
-
-def heartbeats():
-    """Lies about freshness, after the true snapshot at 1:6 and the activation at 1:8."""
-    yield "a heartbeat that goes back", "before 1:8", [heartbeat((1, 6), ACTIVE_6)]
-    yield "a checkpoint that goes back", "goes back", [heartbeat((1, 9), ACTIVE_8), heartbeat((1, 9), ACTIVE_8, head=(1, 8))]
-    yield "a heartbeat of another set", "another set", [heartbeat((1, 8), ACTIVE_6)]
-    yield "a heartbeat of another namespace", "namespace other", [heartbeat((1, 8), ACTIVE_8, namespace="other")]
-    yield "a heartbeat by a stranger's key", "not known", [heartbeat((1, 8), ACTIVE_8, key=STRANGER)]
-    yield "a heartbeat far ahead", "too far", [heartbeat((1, FAR), ACTIVE_8)]
-    yield "a heartbeat without its checkpoint", "three parts", [
-        changed(heartbeat((1, 8), ACTIVE_8), lambda m: m.heartbeat.ClearField("checkpoint"))]  # fmt: skip
-    yield "a statement as a checkpoint", "typ is", [
-        changed(heartbeat((1, 8), ACTIVE_8), lambda m: setattr(m.heartbeat, "checkpoint", statement(*BOTH8)))]  # fmt: skip
-
-
-def beginnings():
-    """Lies from the first message on: nothing is held yet."""
-    yield "an activation first", "before a whole snapshot", [TO_8]
-    yield "a heartbeat first", "before a whole snapshot", [heartbeat((1, 8), ACTIVE_8)]
-    yield "a snapshot of last week", "not fresh", [
-        changed(AT_6, lambda m: setattr(m.snapshot, "checkpoint", checkpoint((1, 6), ACTIVE_6, age=7 * 86_400)))]  # fmt: skip
-    yield "a tampered snapshot", "signed digest", [
-        changed(AT_6, lambda m: setattr(m.snapshot.bundles[0].bundle, "content", flipped(content_of("a", 1))))]  # fmt: skip
 
 
 def ends():
@@ -186,11 +38,14 @@ def ends():
     for code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL"):
         yield f"{code} in the middle", code, [(grpc.StatusCode[code], "no\r\n\x00")]
     yield "an end without a word", "", []
-    yield "half a snapshot", "", [changed(AT_10, lambda m: (m.snapshot.bundles.pop(), setattr(m.snapshot, "complete", False)))]
+    yield "half a snapshot", "", [changed(snapshot_at(10), lambda m: (m.snapshot.bundles.pop(), setattr(m.snapshot, "complete", False)))]
     yield SILENCE, "stream is dead", [None]
     yield "an unknown kind of message", "", [pb.WatchActiveResponse()]
-    yield "a replica that is behind", "", [pb.WatchActiveResponse(heartbeat=pb.Heartbeat())]
-    yield "an expired heartbeat", "", [heartbeat((1, 8), ACTIVE_8, age=901)]
+    yield "a replica that is behind", "", [pb.WatchActiveResponse(heartbeat=pb.Heartbeat(resume_unknown=True))]
+    yield "an expired heartbeat", "", [heartbeat_at(8, age=901)]
+    # What is held is proven, and not that it is the newest.
+    yield "an expired snapshot", "stale: nothing proves", [snapshot_at(8, age=901)]
+    yield "a snapshot from the future", "ahead of this one", [snapshot_at(8, age=-120)]
 
 
 def reconnect(reason, seconds):
@@ -222,33 +77,46 @@ def lines_of(handed_out):
     return [(each.kind, each.place, [(new.policy, version(new)) for new in each.changed]) for each in handed_out]
 
 
-S6, R8 = ("SNAPSHOT", (1, 6), [("a", 1), ("b", 1)]), ("ACTIVATE", (1, 8), [("a", 2), ("b", 2)])
-S8, S10 = ("SNAPSHOT", (1, 8), [("a", 2), ("b", 2)]), ("SNAPSHOT", (1, 10), [("a", 1), ("b", 2)])
-R10 = ("ACTIVATE", (1, 10), [("a", 1)])
-# What was heard before the lie, and what may have been heard of it.
+def change_at(kind, revision, wanted=()):
+    """A true change, as `lines_of` has it: all of the set, or what moved."""
+    now = {policy: held for policy, held in active_at(revision).items() if not wanted or policy in wanted}
+    shown = {policy: held for policy, held in now.items() if kind == "SNAPSHOT" or held[1] == (1, revision)}
+    return kind, (1, revision), [(policy, shown[policy][0]) for policy in sorted(shown)]
+
+
+# What was heard before the lie: the snapshot of a revision, then activations; and the filter.
+WANTED = lies_filtered.WANTED
 CASES = [
-    (activations, [AT_6], [S6]), (snapshots, [AT_6, TO_8], [S6, R8]), (heartbeats, [AT_6, TO_8], [S6, R8]),
-    (beginnings, [], []), (ends, [AT_6, TO_8], [S6, R8]),
+    (lies.activations, [6], ()), (lies.snapshots, [6, 8], ()), (lies.heartbeats, [6, 8], ()), (lies.beginnings, [], ()),
+    (ends, [6, 8], ()), (lies_filtered.changes, [6, 8], WANTED), (lies_filtered.beginnings, [], WANTED),
 ]  # fmt: skip
-# The two cases whose first message is true.
-TRUE_FIRST = {"an activation twice": [R8]}
+# The cases whose first message is true.
+TRUE_FIRST = {
+    "an activation twice": [change_at("ACTIVATE", 8)], "an expired snapshot": [change_at("SNAPSHOT", 8)],
+    "a snapshot from the future": [change_at("SNAPSHOT", 8)],
+}  # fmt: skip
 
 
-async def play(hub, port, family, case, before, heard):
+async def play(hub, port, family, case, revisions, wanted):
     """One case: the lie on the first stream, the truth on the second."""
     name, why, lie = case
+    before = [(activation_at if index else snapshot_at)(revision, wanted) for index, revision in enumerate(revisions)]
+    heard = [change_at("ACTIVATE" if index else "SNAPSHOT", revision, wanted) for index, revision in enumerate(revisions)]
     said, handed_out, waits = [], [], []
     watch.say, watch.apply = said.append, handed_out.append
     watch.pause = lambda short, asked: waits.append((short, asked)) or 0
     watch.SILENCE_MAX_SECONDS = SILENCE_SECONDS if name == SILENCE else CASE_TIMEOUT_SECONDS
     hub.requests.clear(), hub.reports.clear()
     resumes = family is ends and name != "the resume point is gone"
-    hub.scripts[:] = [[*before, *lie], [TO_10] if resumes else [AT_10]]
+    hub.scripts[:] = [[*before, *lie], [(activation_at if resumes else snapshot_at)(10, wanted)]]
     arguments = ["--server", f"http://127.0.0.1:{port}", "--jwks", "-", "--subscriber-id", "s-1", "--until-revision", "10"]
-    held = ActiveSet(NAMESPACE, read_keys(JWKS))
+    held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
     await asyncio.wait_for(watch.watch(watch.parse(arguments), held), CASE_TIMEOUT_SECONDS)
-    expect(lines_of(handed_out) == [*heard, *TRUE_FIRST.get(name, []), R10 if resumes else S10], f"{name}: {handed_out}")
-    expect({p: found.version for p, found in held.policies.items()} == {"a": 1, "b": 2}, f"{name}: holds {held.policies}")
+    repair = change_at("ACTIVATE" if resumes else "SNAPSHOT", 10, wanted)
+    expect(lines_of(handed_out) == [*heard, *TRUE_FIRST.get(name, []), repair], f"{name}: {handed_out}")
+    true = {policy: version for policy, (version, _) in active_at(10).items() if not wanted or policy in wanted}
+    expect({p: found.version for p, found in held.policies.items()} == true, f"{name}: holds {held.policies}")
+    expect([sorted(request.policies) for request in hub.requests] == [sorted(wanted)] * 2, f"{name}: asks for other policies")
     expect(len(hub.requests) == 2 and len(waits) == 1, f"{name}: {len(hub.requests)} streams, waits {waits}")
     expect(hub.requests[1].HasField("resume") == resumes, f"{name}: resumes at {hub.requests[1].resume}")
     expect([report.cursor.revision for report in hub.reports] == [change.place[1] for change in handed_out], f"{name}: reports")
@@ -269,20 +137,46 @@ def check_pauses():
 
 
 def check_freshness():
-    """A heartbeat whose checkpoint is old extends nothing: the example says so, and holds what it has."""
+    """A checkpoint that is old, or from the future, proves what is held and not that it is the newest: the example says so."""
     held, now, said = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time(), []
     watch.say = said.append
-    held.apply(AT_6, now)
+    held.apply(snapshot_at(6, age=7 * 86_400), now)
+    expect(held.place == (1, 6) and not held.is_fresh(now), "a snapshot of last week is fresh")
+    watch.warn_when_stale(held)
+    held.apply(heartbeat_at(6, age=-120), now)
+    expect(not held.is_fresh(now), "a heartbeat from the future makes fresh")
+    watch.warn_when_stale(held)
+    unknown = pb.WatchActiveResponse(heartbeat=pb.Heartbeat(resume_unknown=True))
+    expect(held.apply(unknown, now) is None and not held.is_fresh(now), "a replica that is behind makes fresh")
+    held.apply(heartbeat_at(6), now)
     expect(held.is_fresh(now) and not held.is_fresh(now + 901), "freshness has no end")
-    expect(held.apply(heartbeat((1, 6), ACTIVE_6, age=901), now) is None and held.is_fresh(now), "an old checkpoint counts")
-    later = heartbeat((1, 7), ACTIVE_6)
+    later = heartbeat((1, 7), active_at(6))
     expect(held.apply(later, now + 5) is None and held.place == (1, 7), "a heartbeat does not move the place")
-    held.apply(heartbeat((1, 7), ACTIVE_6, head=(1, 9), age=-30), now)
-    expect(held.place == (1, 7) and not held.is_fresh(now + 905), "a checkpoint of what was not sent makes fresh")
+    held.apply(heartbeat((1, 7), active_at(6), age=901), now)
+    expect(held.is_fresh(now), "an old heartbeat takes freshness away")
     watch.warn_when_stale(held)
-    held.fresh_until = 0
-    watch.warn_when_stale(held)
-    expect(len(said) == 1 and said[0].startswith("stale"), f"says {said}")
+    expect([each[:5] for each in said] == ["stale"] * 2 and "ahead of this one" in said[1], f"says {said}")
+
+
+def check_statements_without_root():
+    """What was signed before statements had roots is taken, and what it hides shows at the next checkpoint."""
+    held, now = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time()
+    for message in (snapshot_at(8), activation((1, 12), LOG[12])):
+        held.apply(message, now)
+    expect(held.place == (1, 12), "a statement without a root is refused")
+    expect(is_refused(held.apply, heartbeat_at(12), now), "the dropped activation is not seen")
+    held.begin_stream()
+    held.apply(snapshot_at(12), now)
+    expect(held.policies["a"].version == 1, "a snapshot does not repair it")
+
+
+def check_filter():
+    """A filter hears what touches it, and a checkpoint proves its part: what is there, and what is not."""
+    held, now = ActiveSet(NAMESPACE, read_keys(JWKS), WANTED), time.time()
+    for message in (snapshot_at(4, WANTED), heartbeat_at(6, WANTED), *(activation_at(at, WANTED) for at in (8, 10, 12))):
+        held.apply(message, now)
+    held.apply(heartbeat_at(12, WANTED), now + 5)
+    expect((held.place, sorted(held.policies)) == ((1, 12), ["a", "c"]), f"holds {held.policies}")
 
 
 def check_readers():
@@ -296,7 +190,7 @@ def check_readers():
         expect(is_refused(read_object, text), f"{text[:40]} is read")
     expect(is_refused(read_part, "AB", 8) and is_refused(read_part, "AA=", 8), "base64url is read in two spellings")
     active_set.POLICIES_MAX = 1
-    expect(is_refused(ActiveSet(NAMESPACE, read_keys(JWKS)).apply, AT_6, time.time()), "more policies than there can be")
+    expect(is_refused(ActiveSet(NAMESPACE, read_keys(JWKS)).apply, snapshot_at(6), time.time()), "more policies than there can be")
     active_set.POLICIES_MAX = 10_000
     for server in ("http://example.com:7070", "ftp://127.0.0.1", "127.0.0.1:7070"):
         try:
@@ -327,11 +221,13 @@ async def check():
     with contextlib.redirect_stderr(io.StringIO()):
         check_readers()
     check_freshness()
+    check_statements_without_root()
+    check_filter()
     count = 0
     try:
-        for family, before, heard in CASES:
+        for family, revisions, wanted in CASES:
             for case in family():
-                await play(hub, port, family, case, before, heard)
+                await play(hub, port, family, case, revisions, wanted)
                 count += 1
     finally:
         await server.stop(None)

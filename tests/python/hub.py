@@ -1,6 +1,7 @@
 """A hub that says what a test wants: messages signed with the keys of the golden vectors.
 
-Those private keys are printed in RFCs and known to everyone. `make.py` signs, with none of the code under test.
+Those private keys are printed in RFCs and known to everyone. `make.py` signs, and `make_active_sets.py` makes roots and proofs,
+with none of the code under test. A set is a dictionary: policy to (version, place of the activation).
 """
 
 import asyncio
@@ -8,6 +9,7 @@ import copy
 import time
 
 import make
+import make_active_sets as trees
 from policyhub.v1 import event_pb2
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
@@ -42,46 +44,63 @@ def bundle(policy, version, key=KEY, signed=(), beside=()):
     return pb.Bundle(**fields)
 
 
-def statement(place, moves, key=KEY, typ=make.ACTIVATION, how=(), **signed):
-    """A statement that each policy moves from one version to another; 0 is none."""
+def tree_of(active):
+    rows = ((policy, *active[policy]) for policy in active)
+    return trees.tree([
+        {"policy": policy, "version": version, "digest": make.digest(content_of(policy, version)), "epoch": at[0], "revision": at[1]}
+        for policy, version, at in rows
+    ])  # fmt: skip
+
+
+def proof_of(active, wanted):
+    """What proves the part of a set that was asked for; nothing for all of it."""
+    return trees.written(trees.cut(tree_of(active), wanted)) if wanted else b""
+
+
+def statement(place, moves, active=None, key=KEY, typ=make.ACTIVATION, how=(), **signed):
+    """A statement that each policy moves from one version to another; 0 is none. `active`: what is in force after it."""
     changes = [make.change(policy, to, content_of(policy, to) if to else None, previous) for policy, previous, to in moves]
-    payload = make.statement(epoch=place[0], revision=place[1], changes=changes) | signed
-    return sign(typ, payload, key, **dict(how))
+    payload = make.statement(epoch=place[0], revision=place[1], changes=changes)
+    if active is not None:
+        payload["active_set_root"] = trees.root(tree_of(active)).hex()
+    return sign(typ, payload | signed, key, **dict(how))
 
 
 def checkpoint(place, active, key=KEY, ttl=900, age=0, **signed):
-    """A checkpoint made `age` seconds ago over the versions that are active."""
+    """A checkpoint made `age` seconds ago over what is active."""
     made = int(time.time()) - age
-    lines = "".join(f"{policy}\t{active[policy]}\t{make.digest(content_of(policy, active[policy]))}\n" for policy in sorted(active))
     payload = {
         "store": STORE, "namespace": NAMESPACE, "epoch": place[0], "revision": place[1], "head_hash": make.PREV.hex(),
-        "active_set_digest": make.digest(lines.encode()), "iat": made, "exp": made + ttl,
+        "active_set_root": trees.root(tree_of(active)).hex(), "iat": made, "exp": made + ttl,
     }  # fmt: skip
     return sign(make.CHECKPOINT, payload | signed, key)
 
 
-def snapshot(place, entries, active=None, **checkpoint_says):
-    """A whole snapshot of (bundle, place of its activation, statement)."""
-    active = active or {entry[0].name.split("/")[3]: entry[0].version for entry in entries}
-    lines = "".join(f"{policy}\t{active[policy]}\t{make.digest(content_of(policy, active[policy]))}\n" for policy in sorted(active))
-    bundles = [pb.ActiveBundle(bundle=each, revision=at[1], statement=says) for each, at, says in entries]
+def snapshot(place, active, statements, wanted=(), **checkpoint_says):
+    """A whole snapshot of what is active, of those that are wanted; none named: all. `statements`: of each place."""
+    bundles = [
+        pb.ActiveBundle(bundle=bundle(policy, version), revision=at[1], statement=statements[at])
+        for policy, (version, at) in sorted(active.items()) if not wanted or policy in wanted
+    ]  # fmt: skip
     part = pb.Snapshot(
-        bundles=bundles, complete=True, cursor=cursor(place), active_set_digest=make.digest(lines.encode()),
-        checkpoint=checkpoint(place, active, **checkpoint_says),
+        bundles=bundles, complete=True, cursor=cursor(place), checkpoint=checkpoint(place, active, **checkpoint_says),
+        set_proof=proof_of(active, wanted),
     )  # fmt: skip
     return pb.WatchActiveResponse(snapshot=part)
 
 
-def activation(place, moves, **says):
-    """An activation in one message."""
-    message = pb.Activation(cursor=cursor(place), statement=statement(place, moves, **says))
-    message.bundles.extend(bundle(policy, to) for policy, _, to in moves if to)
-    message.tombstones.extend(f"namespaces/{NAMESPACE}/policies/{policy}" for policy, _, to in moves if not to)
+def activation(place, moves, active=None, wanted=(), **says):
+    """An activation in one message, for those who want these policies; none named: all."""
+    message = pb.Activation(cursor=cursor(place), statement=statement(place, moves, active, **says))
+    sent = [(policy, to) for policy, _, to in moves if not wanted or policy in wanted]
+    message.bundles.extend(bundle(policy, to) for policy, to in sent if to)
+    message.tombstones.extend(f"namespaces/{NAMESPACE}/policies/{policy}" for policy, to in sent if not to)
     return pb.WatchActiveResponse(activation=message)
 
 
-def heartbeat(place, active, head=None, **says):
-    message = pb.Heartbeat(cursor=cursor(place), checkpoint=checkpoint(head or place, active, **says))
+def heartbeat(place, active, wanted=(), **says):
+    proof = proof_of(active, wanted)
+    message = pb.Heartbeat(cursor=cursor(place), checkpoint=checkpoint(place, active, **says), set_proof=proof)
     return pb.WatchActiveResponse(heartbeat=message)
 
 

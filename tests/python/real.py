@@ -1,6 +1,7 @@
 """The real hub, over TLS, against examples/python: what it prints is what `policyhub watch` hears, line by line.
 
-The hub ends and comes back in the middle: the example must go on by itself, and miss nothing.
+The hub ends and comes back in the middle: the example must go on by itself, and miss nothing. Two of each run: one wants every
+policy, the other `b` alone.
 """
 
 import base64
@@ -29,6 +30,12 @@ ACTIVATE 1:11 by local:admin: a -> 2 2.0.0 sha256:{a2}, b -> 2 sha256:{b2}
 ROLLBACK 1:12 by local:admin: a -> 1 1.0.0 sha256:{a1}
 DEACTIVATE 1:13 by local:admin: b -> none
 ACTIVATE 1:14 by local:admin: a -> 2 2.0.0 sha256:{a2}
+"""
+FILTER, EXPECTED_OF_FILTER = "b", """\
+SNAPSHOT 1:0 nothing is active
+ACTIVATE 1:6 by local:admin: b -> 1 sha256:{b1}
+ACTIVATE 1:11 by local:admin: b -> 2 sha256:{b2}
+DEACTIVATE 1:13 by local:admin: b -> none
 """
 
 
@@ -142,15 +149,15 @@ def publish(scene, policy, version, *label):
 
 
 def walk(scene):
-    """A hub's day; what was to be heard of it."""
+    """A hub's day; what was to be heard of it, by who wants all and by who wants one policy."""
     hub, address = scene.serve("127.0.0.1:0")
     (scene.scratch / "keys.json").write_text(scene.run("keys", "list", "--jwks"))
     example = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")
-    arguments = ["--jwks", "keys.json", "--subscriber-id", "python-1"]
-    python = scene.start([sys.executable, example, *arguments], "example")
-    other_command = [scene.binary, "watch", "--jwks", "keys.json", "--output", "json", "--until-revision", "14"]
-    other = scene.start(other_command, "other")
-    for log, process in (("example", python), ("other", other)):
+    watch = [sys.executable, example, "--jwks", "keys.json", "--subscriber-id"]
+    python, of_filter = scene.start([*watch, "python-1"], "example"), scene.start([*watch, "python-2", FILTER], "example-filter")
+    watch = [scene.binary, "watch", "--jwks", "keys.json", "--output", "json", "--until-revision"]
+    other, other_of_filter = scene.start([*watch, "14"], "other"), scene.start([*watch, "13", FILTER], "other-filter")
+    for log, process in (("example", python), ("other", other), ("example-filter", of_filter), ("other-filter", other_of_filter)):
         scene.until(f"{log}: a snapshot", lambda log=log: scene.lines(log), process)
     digests = {"a1": publish(scene, "a", 1, "--label", "1.0.0")}
     scene.run("activate", "a@1", "--reason", "go")
@@ -166,14 +173,18 @@ def walk(scene):
     scene.run("deactivate", "b", "--reason", "enough")
     scene.run("activate", "a@2", "--reason", "again")
     # Both have to find back by themselves.
-    expect(other.wait(PATIENCE_SECONDS) == 0, f"`policyhub watch` failed: {scene.talk()}")
-    heard = EXPECTED.format(**digests).splitlines()
+    for ended in (other, other_of_filter):
+        expect(ended.wait(PATIENCE_SECONDS) == 0, f"`policyhub watch` failed: {scene.talk()}")
+    heard, of_b = (expected.format(**digests).splitlines() for expected in (EXPECTED, EXPECTED_OF_FILTER))
     scene.until("the hub's second half", lambda: len(scene.lines("example")) >= len(heard), python)
+    scene.until("the filter's second half", lambda: len(scene.lines("example-filter")) >= len(of_b), of_filter)
     converged = scene.run("convergence", "14", "--wait", "20s")
     expect(converged.startswith("1:14 1 applied, 0 rejected, 0 pending"), f"the example did not report: {converged}")
-    python.send_signal(signal.SIGTERM)
-    expect(python.wait(PATIENCE_SECONDS) == 0, f"the example did not end in order: {scene.talk()}")
-    return heard
+    for process in (python, of_filter):
+        process.send_signal(signal.SIGTERM)
+        expect(process.wait(PATIENCE_SECONDS) == 0, f"the example did not end in order: {scene.talk()}")
+    expect("refused" not in scene.talk(), f"something true was refused: {scene.talk()}")
+    return heard, of_b
 
 
 def check(binary, scratch, stubs):
@@ -181,9 +192,9 @@ def check(binary, scratch, stubs):
     write_certificates(scratch)
     scene = Scene(binary, scratch, stubs)
     try:
-        heard = walk(scene)
+        heard, of_b = walk(scene)
     finally:
         scene.end()
-    for log in ("example", "other"):
-        expect(scene.lines(log) == heard, f"{log} printed {scene.lines(log)} instead of {heard}")
-    return len(heard)
+    for log, true in (("example", heard), ("other", heard), ("example-filter", of_b), ("other-filter", of_b)):
+        expect(scene.lines(log) == true, f"{log} printed {scene.lines(log)} instead of {true}")
+    return len(heard) + len(of_b)

@@ -46,12 +46,17 @@ def main():
         sys.path[:0] = [str(stubs), str(ROOT / "examples" / "python"), str(ROOT / "tests" / "vectors")]
         import addresses
         import hostile
+        import lies_random
         import real
 
         lies = asyncio.run(hostile.check())
+        by_chance, taken = lies_random.check(hostile.expect)
         changes = real.check(binary, pathlib.Path(scratch), stubs)
         addresses.check(binary, pathlib.Path(scratch), stubs)
-    print(f"python: {lies} lies of a hub did no harm; {changes} changes of a real one were printed as `policyhub watch` heard them")
+    print(
+        f"python: {lies} lies of a hub did no harm, nor did {by_chance} messages by chance ({taken} were true enough to be taken); "
+        f"{changes} changes of a real one were printed as `policyhub watch` heard them"
+    )
 
 
 if __name__ == "__main__":

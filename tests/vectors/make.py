@@ -10,6 +10,7 @@ import hmac
 import json
 import pathlib
 
+import make_active_sets as trees
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
@@ -132,11 +133,22 @@ def statement(**changes):
     } | changes
 
 
+def rooted(root):
+    """A statement as it is signed now: with the root of the active set after its changes."""
+    return without(statement(), "iat") | {"active_set_root": root, "iat": NOW}
+
+
 SETS = [
     [],
     [("refund-limits", 3, digest(CONTENT.encode()))],
     [("a", 12, digest(b"1")), ("a-b", 1, digest(b"2")), ("a1", 9007199254740993, digest(b"3"))],
 ]
+
+
+def set_root(active, place=(1, 42)):
+    """The root of a set that one activation put in force."""
+    rows = [dict(zip(("policy", "version", "digest", "epoch", "revision"), (*row, *place))) for row in active]
+    return trees.root(trees.tree(rows)).hex()
 
 
 def set_digest(active):
@@ -146,7 +158,7 @@ def set_digest(active):
 def checkpoint(**changes):
     return {
         "store": "0198a0c2-0000-7000-8000-000000000001", "namespace": "default", "epoch": 1, "revision": 42,
-        "head_hash": sha256(PREV + b"payload").hex(), "active_set_digest": set_digest(SETS[1]),
+        "head_hash": sha256(PREV + b"payload").hex(), "active_set_root": set_root(SETS[1]),
         "iat": NOW, "exp": NOW + 900,
     } | changes
 
@@ -158,6 +170,7 @@ def accepted():
         ("bundle", BUNDLE, manifest()),
         ("bundle-without-label", BUNDLE, without(manifest(), "label")),
         ("activation", ACTIVATION, statement()),
+        ("activation-with-root", ACTIVATION, rooted(set_root([*SETS[1], ("tone", 1, digest(b"kind"))]))),
         ("deactivation", ACTIVATION, statement(kind="DEACTIVATE", changes=gone)),
         ("checkpoint", CHECKPOINT, checkpoint()),
         ("preview", PREVIEW, manifest(publisher="viewer")),
@@ -276,6 +289,7 @@ def refused():
     for name, text in [
         ("at-revision-zero", statement(revision=0)), ("with-short-prev", statement(prev="00")), ("with-upper-case-prev", statement(prev=PREV.hex().upper())),
         ("with-version-beyond-64-bits", statement(revision=2**63)), ("with-version-and-no-digest", statement(changes=[change("tone", 1, None, 0)])),
+        ("with-short-root", rooted("00")), ("with-upper-case-root", rooted("AB" * 32)), ("with-root-as-digest", rooted(digest(b""))),
         ("without-changes", without(statement(), "changes")), ("with-change-as-array", statement(changes=[["tone", 0, None, 1]])),
     ]:
         payload(f"statement-{name}", "statement", ACTIVATION, compact(text), "PayloadMalformed")
@@ -286,7 +300,13 @@ def refused():
     payload("checkpoint-of-61-seconds-ahead", "checkpoint", CHECKPOINT, text, "FromFuture", now=NOW - 61)
     for name, exp in [("too-long", NOW + 901), ("empty", NOW), ("backwards", NOW - 1)]:
         payload(f"checkpoint-lifetime-{name}", "checkpoint", CHECKPOINT, compact(checkpoint(exp=exp)), "LifetimeInvalid", now=NOW)
-    payload("checkpoint-without-exp", "checkpoint", CHECKPOINT, compact(without(checkpoint(), "exp")), "PayloadMalformed", now=NOW)
+    old = without(checkpoint(), "active_set_root") | {"active_set_digest": set_digest(SETS[1])}
+    for name, text in [
+        ("without-exp", without(checkpoint(), "exp")), ("without-root", without(checkpoint(), "active_set_root")),
+        ("with-digest-for-root", old), ("with-short-root", checkpoint(active_set_root="00")),
+        ("with-upper-case-root", checkpoint(active_set_root="AB" * 32)),
+    ]:
+        payload(f"checkpoint-{name}", "checkpoint", CHECKPOINT, compact(text), "PayloadMalformed", now=NOW)
     return cases
 
 

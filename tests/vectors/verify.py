@@ -16,7 +16,9 @@ from jwt.utils import base64url_decode, base64url_encode
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "examples" / "python"))
 from set_root import SET_PROOF_MAX_BYTES, SET_PROOF_PARTS_MAX, active_set_root, bits, key_of, verify_set_proof  # noqa: E402
-from signed import Refused, digest, read_checkpoint, read_keys, read_manifest, read_statement, signed_bytes  # noqa: E402
+from signed import (  # noqa: E402
+    Refused, digest, read_checkpoint, read_keys, read_manifest, read_statement, require, signed_bytes, why_not_fresh,
+)  # fmt: skip
 
 
 def load(name):
@@ -43,11 +45,21 @@ def refuses(read, *arguments):
     return False
 
 
-def check_token(case, keys):
+def read_fresh_checkpoint(token, keys, now):
+    checkpoint = read_checkpoint(token, keys)
+    require(not (why := why_not_fresh(checkpoint, now)), why)
+    return checkpoint
+
+
+def check_token(case, keys, now):
     header, payload = jwt.get_unverified_header(case["token"]), signed_bytes(case["token"], case["typ"], keys)
     expect(list(header) == ["alg", "kid", "typ"], f"{case['name']}: header {header}")
     expect(header["typ"] == case["typ"] and header["kid"] == case["kid"], f"{case['name']}: header {header}")
     expect(payload == case["payload"].encode(), f"{case['name']}: payload")
+    if case["typ"] == "policyhub-activation+jws":
+        read_statement(case["token"], keys)
+    if case["typ"] == "policyhub-checkpoint+jws":
+        read_fresh_checkpoint(case["token"], keys, now)
     if "content" in case:
         content, manifest = case["content"].encode(), json.loads(payload)
         expect(manifest["digest"] == digest(content) and manifest["size"] == len(content), f"{case['name']}: content")
@@ -57,7 +69,7 @@ def check_refused(case, keys):
     arguments = {
         "bundle": (read_manifest, case["token"], case.get("content", "").encode(), keys),
         "statement": (read_statement, case["token"], keys),
-        "checkpoint": (read_checkpoint, case["token"], keys, case.get("now")),
+        "checkpoint": (read_fresh_checkpoint, case["token"], keys, case.get("now")),
     }[case["verifier"]]
     expect(refuses(*arguments), f"{case['name']} is taken")
 
@@ -140,9 +152,9 @@ def main():
     keys = read_keys((HERE / "jwks.json").read_bytes())
     for jwk in load("jwks.json")["keys"]:
         expect(jwk["kid"] in keys, f"thumbprint of {jwk['kid']}")
-    cases, refused, flipped = load("accepted.json")["tokens"], load("refused.json")["tokens"], 0
+    now, cases, refused, flipped = *load("accepted.json").values(), load("refused.json")["tokens"], 0
     for case in cases:
-        check_token(case, keys)
+        check_token(case, keys, now)
         for changed in flips(case["token"]):
             expect(refuses(signed_bytes, changed, case["typ"], keys), f"{case['name']}: a flipped bit verifies: {changed}")
             flipped += 1

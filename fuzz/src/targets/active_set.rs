@@ -1,7 +1,8 @@
 //! The client's state machine against a server that may say anything it has ever signed, in any order, and garbage.
 //!
 //! An input is a script of deliveries out of one short, honest log (`log`), with the means to swap, cut and flip. Whatever
-//! comes: the place held never goes back, a refusal changes nothing, and what is held is what that log had in force.
+//! comes: the place held never goes back, a refusal changes nothing, and what is held is what that log had in force there:
+//! all of it, or all that was asked for.
 
 mod log;
 
@@ -13,7 +14,7 @@ use policyhub::domain::name::NamespaceId;
 use policyhub::signing::digest_of;
 use prost::Message as _;
 
-use log::{HONEST, LAST, Log, NOW, STRANGE};
+use log::{FILTER, HONEST, LAST, Log, NOW, STRANGE, State};
 
 use super::keys::KEYS;
 
@@ -23,7 +24,9 @@ const STEPS_MAX: usize = 64;
 pub fn check(input: &[u8]) {
     let mut bytes = input.iter().copied();
     let Some(settings) = bytes.next() else { return };
-    let options = ActiveSetOptions { latest: settings & 1 != 0, store: None, ..Default::default() };
+    let is_filtered = settings & 2 != 0;
+    let policies = if is_filtered { FILTER.clone() } else { Default::default() };
+    let options = ActiveSetOptions { policies, latest: settings & 1 != 0, store: None, ..Default::default() };
     let namespace = NamespaceId::parse("namespace", "default").expect("an id");
     let mut set = ActiveSet::new(namespace, KEYS.clone(), options);
     let mut refused = false;
@@ -34,12 +37,23 @@ pub fn check(input: &[u8]) {
             refused = false;
             continue;
         }
-        let message = delivery(op, i64::from(revision) % LAST + 1, &mut bytes);
+        let mut message = delivery(op, i64::from(revision) % LAST + 1, &mut bytes);
+        if is_filtered {
+            leave_out(&mut message);
+        }
         let before = Held::of(&set);
         let outcome = set.apply(&message, NOW);
         let after = Held::of(&set);
         match &outcome {
-            Err(_) => assert_eq!(after, before, "a refusal changed something"),
+            // It may learn that what it holds is not the newest; nothing else.
+            Err(_) => {
+                assert_eq!(
+                    (&after.cursor, &after.digest),
+                    (&before.cursor, &before.digest),
+                    "a refusal changed something"
+                );
+                assert!(before.fresh || !after.fresh, "a refusal proved something");
+            }
             Ok(change) => {
                 assert!(!refused, "it went on after a refusal");
                 assert!(after.cursor >= before.cursor, "{:?} after {:?}", after.cursor, before.cursor);
@@ -80,11 +94,19 @@ fn holds(set: &ActiveSet, change: &Change) {
         assert_eq!(content.as_ref(), log::content(active.policy.as_str(), active.version).as_slice());
         held.insert(active.policy.as_str().to_owned(), active.version);
     }
+    let wanted = |state: &State| -> State {
+        let asked =
+            |policy: &String| set.wanted().is_empty() || set.wanted().iter().any(|wanted| wanted.as_str() == policy);
+        state.iter().filter(|(policy, _)| asked(policy)).map(|(policy, version)| (policy.clone(), *version)).collect()
+    };
     match change {
-        Change::Replaced { cursor, .. } | Change::Alive { cursor, behind: false } => {
-            assert_eq!(&held, HONEST.at(*cursor), "at {cursor:?}");
+        Change::Replaced { cursor, .. } | Change::Alive { cursor, is_newest: true } => {
+            assert_eq!(held, wanted(HONEST.at(*cursor)), "at {cursor:?}");
         }
         Change::Activated { cursor, changed, removed, .. } => {
+            if set.wanted().is_empty() {
+                assert_eq!(&held, HONEST.at(*cursor), "at {cursor:?}");
+            }
             let there = HONEST.at(*cursor);
             assert!(changed.iter().all(|active| there.get(active.policy.as_str()) == Some(&active.version)));
             assert!(removed.iter().all(|policy| !there.contains_key(policy.as_str())));
@@ -116,6 +138,22 @@ fn delivery(op: u8, revision: i64, bytes: &mut impl Iterator<Item = u8>) -> pb::
     message
 }
 
+/// Leaves out what a server would not send to a subscriber with the filter.
+fn leave_out(message: &mut pb::WatchActiveResponse) {
+    use pb::watch_active_response::Message::{Activation, Snapshot};
+    let is_asked = |name: &str| FILTER.iter().any(|policy| name.split('/').nth(3) == Some(policy.as_str()));
+    match &mut message.message {
+        Some(Activation(activation)) => {
+            activation.bundles.retain(|bundle| is_asked(&bundle.name));
+            activation.tombstones.retain(|name| is_asked(name));
+        }
+        Some(Snapshot(part)) => {
+            part.bundles.retain(|active| active.bundle.as_ref().is_none_or(|bundle| is_asked(&bundle.name)));
+        }
+        _ => {}
+    }
+}
+
 /// Puts parts of one message into the place of those of another.
 fn swap(message: &mut pb::WatchActiveResponse, other: pb::WatchActiveResponse, parts: u8) {
     use pb::watch_active_response::Message::{Activation, Heartbeat, Snapshot};
@@ -129,11 +167,12 @@ fn swap(message: &mut pb::WatchActiveResponse, other: pb::WatchActiveResponse, p
         (Some(Heartbeat(one)), Some(Heartbeat(other))) => {
             take(parts & 1, &mut one.cursor, other.cursor);
             take(parts & 2, &mut one.checkpoint, other.checkpoint);
+            take(parts & 4, &mut one.set_proof, other.set_proof);
         }
         (Some(Snapshot(one)), Some(Snapshot(other))) => {
             take(parts & 1, &mut one.cursor, other.cursor);
             take(parts & 2, &mut one.checkpoint, other.checkpoint);
-            take(parts & 4, &mut one.active_set_digest, other.active_set_digest);
+            take(parts & 4, &mut one.set_proof, other.set_proof);
             take(parts & 8, &mut one.bundles, other.bundles);
             if parts & 16 != 0 {
                 one.complete = !one.complete;
@@ -153,7 +192,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let in_order: Vec<u8> = (1..LAST as u8).flat_map(|revision| [0, revision, 2, revision]).collect();
     vec![
         [vec![0, 1, 0], in_order.clone()].concat(),
-        [vec![1, 1, 0], in_order].concat(),
+        [vec![1, 1, 0], in_order.clone()].concat(),
+        [vec![2, 1, 1], in_order].concat(),
         vec![0, 1, 3, 2, 3, 0, 4, 0, 4, 0xff, 0, 1, 9, 2, 9],
         vec![0, 1, 0, 4, 1, 5, 1],
         vec![0, 1, 9, 1, 2, 0xff, 0, 1, 9, 0, 10],

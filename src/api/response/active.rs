@@ -37,7 +37,7 @@ pub fn bundle(from: &Bundle, metadata_only: bool) -> pb::Bundle {
 pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::ActiveBundle {
     pb::ActiveBundle {
         bundle: Some(bundle(&from.bundle, metadata_only)),
-        revision: from.revision,
+        revision: from.activation.revision,
         statement: from.statement.to_string(),
         preview: from.preview,
     }
@@ -56,12 +56,14 @@ pub fn snapshot(part: pb::Snapshot) -> pb::WatchActiveResponse {
     message(Message::Snapshot(part))
 }
 
-/// A sign of life: of a cursor with its checkpoint, or of a stream that is ahead of this replica.
+/// A sign of life: of a cursor with its checkpoint and the proof of a filter, or of a stream that is ahead of this replica.
 #[must_use]
-pub fn heartbeat(at: Option<(Position, &str)>, staleness: Staleness) -> pb::WatchActiveResponse {
+pub fn heartbeat(proven: Option<(Position, &str, &Bytes)>, staleness: Staleness) -> pb::WatchActiveResponse {
     message(Message::Heartbeat(pb::Heartbeat {
-        cursor: at.map(|(at, _)| cursor(at)),
-        checkpoint: at.map(|(_, checkpoint)| checkpoint.to_owned()).unwrap_or_default(),
+        cursor: proven.map(|(at, ..)| cursor(at)),
+        checkpoint: proven.map(|(_, checkpoint, _)| checkpoint.to_owned()).unwrap_or_default(),
+        set_proof: proven.map(|(.., set_proof)| set_proof.clone()).unwrap_or_default(),
+        resume_unknown: proven.is_none(),
         degraded: staleness.degraded,
         in_doubt: staleness.in_doubt,
     }))

@@ -5,24 +5,28 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{ActiveSet, EPOCH_JUMP_MAX, REVISION_JUMP_MAX};
+use super::ActiveSet;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::client::refusal::Refusal;
 use crate::client::snapshot::Policies;
+use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::name::{PolicyId, PolicyName};
 use crate::signing::payload::{Checkpoint, Statement};
-use crate::signing::{KeySet, active_set_digest, jws};
+use crate::signing::{ActiveSetTree, KeySet, active_set_digest, jws, verify_set_proof};
 
-/// A place that a message must carry.
-pub(super) fn place(cursor: Option<&pb::Cursor>) -> Result<Cursor, Refusal> {
-    match cursor {
-        Some(cursor) if cursor.epoch >= 0 && cursor.revision >= 0 => {
-            Ok(Cursor { epoch: cursor.epoch, revision: cursor.revision })
-        }
-        _ => Err(Refusal::Malformed("cursor is absent or negative")),
-    }
+/// The place a checkpoint is signed for, which the hint beside it must be.
+pub(super) fn signed_place(checkpoint: &Checkpoint, hint: Option<&pb::Cursor>) -> Result<Cursor, Refusal> {
+    let signed = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
+    check_hint(hint, signed).map(|()| signed)
+}
+
+/// A cursor beside something signed says nothing else.
+pub(super) fn check_hint(hint: Option<&pb::Cursor>, signed: Cursor) -> Result<(), Refusal> {
+    let hint = hint.ok_or(Refusal::Malformed("cursor is absent"))?;
+    let found = Cursor { epoch: hint.epoch, revision: hint.revision };
+    if found == signed { Ok(()) } else { Err(Refusal::OtherPlace { found, signed }) }
 }
 
 /// Which event a cursor says that it names.
@@ -85,29 +89,10 @@ impl ActiveSet {
         self.wanted.is_empty() || self.wanted.contains(policy)
     }
 
-    /// A place may not be before the one held, nor so far ahead that nothing could follow.
+    /// A place may not be before the one held, nor before any that was verified.
     pub(super) fn check_not_before(&self, found: Cursor) -> Result<(), Refusal> {
-        let held = self.cursor.unwrap_or_default();
-        if found < held {
-            return Err(Refusal::NotNewer { found, held });
-        }
-        let too_far = found.epoch.saturating_sub(held.epoch) > EPOCH_JUMP_MAX
-            || found.revision.saturating_sub(held.revision) > REVISION_JUMP_MAX;
-        if too_far { Err(Refusal::TooFarAhead { found, held }) } else { Ok(()) }
-    }
-
-    /// No policy of a snapshot may be older than the one held, unless the store lost its tail: then its epoch is raised,
-    /// and a checkpoint has signed that (`proven`). A raised epoch by itself is nothing but a number that anybody can send.
-    pub(super) fn check_none_older(&self, policies: &Policies, cursor: Cursor, proven: bool) -> Result<(), Refusal> {
-        if proven && self.cursor.is_some_and(|held| held.epoch < cursor.epoch) {
-            return Ok(());
-        }
-        for (policy, held) in &self.policies {
-            if let Some(found) = policies.get(policy).filter(|found| found.activated < held.activated) {
-                return Err(Refusal::NotNewer { found: found.activated, held: held.activated });
-            }
-        }
-        Ok(())
+        let held = self.cursor.unwrap_or_default().max(self.newest_verified);
+        if found < held { Err(Refusal::NotNewer { found, held }) } else { Ok(()) }
     }
 
     /// Tombstones are names of policies of this namespace, each once.
@@ -144,7 +129,7 @@ impl ActiveSet {
                 return Err(Refusal::ChangeMissing(change.policy.clone()));
             }
             let held = self.policies.get(&change.policy).map_or(0, |active| active.version);
-            if self.whole && !self.latest && held != change.previous {
+            if self.whole && held != change.previous {
                 return Err(Refusal::NotFollowing { policy: change.policy.clone(), stated: change.previous, held });
             }
             stated.insert((&change.policy, change.version == 0));
@@ -158,12 +143,31 @@ impl ActiveSet {
         Ok(())
     }
 
-    /// The set held must be the checkpoint's, when the checkpoint is of a place at which this set was held.
-    pub(super) fn check_same_set(&self, checkpoint: &Checkpoint, head: Cursor, sent: Cursor) -> Result<(), Refusal> {
-        let comparable = self.whole && self.wanted.is_empty() && self.unchanged_since <= head && head <= sent;
-        if comparable && set_digest(&self.policies) != checkpoint.active_set_digest.as_str() {
-            return Err(Refusal::OtherSet("checkpoint"));
+    /// A checkpoint is of exactly these policies: of all that is in force, or of those that were asked for.
+    pub(super) fn check_proves(
+        &self,
+        checkpoint: &Checkpoint,
+        set_proof: &[u8],
+        policies: &Policies,
+        tree: &ActiveSetTree,
+    ) -> Result<(), Refusal> {
+        let root = &checkpoint.active_set_root;
+        if self.wanted.is_empty() {
+            let same = ActiveSetRoot(tree.root()) == *root;
+            return if same { Ok(()) } else { Err(Refusal::OtherSet("checkpoint")) };
         }
-        Ok(())
+        let leaves = policies.values().map(|active| active.leaf());
+        verify_set_proof(set_proof, &root.0, &self.wanted, leaves).map_err(|error| {
+            if error.contradicts_claim() { Refusal::OtherSet("checkpoint") } else { Refusal::SetProof(error) }
+        })
+    }
+
+    /// The set that an activation makes is the one its statement signs: true. False: nobody can say so before the next
+    /// checkpoint, of a part of a set, or of a statement from before there were roots.
+    pub(super) fn check_root_of(&self, statement: &Statement, tree: &ActiveSetTree) -> Result<bool, Refusal> {
+        let Some(root) = statement.active_set_root.filter(|_| self.whole && self.wanted.is_empty()) else {
+            return Ok(false);
+        };
+        if ActiveSetRoot(tree.root()) == root { Ok(true) } else { Err(Refusal::OtherSet("statement")) }
     }
 }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ActiveSet;
+use super::checks::{fingerprint, set_digest};
 use crate::api::pb;
-use crate::api::pb::watch_active_response::Message;
 use crate::client::bundle::ActivePolicy;
 use crate::client::refusal::Refusal;
 use crate::domain::event::{Cursor, Position};
@@ -88,16 +88,23 @@ impl ActiveSet {
         self.policies.clone()
     }
 
-    /// Takes up what was held before a restart: verified as if it came over a stream, and not fresh.
+    /// Takes up what was held before a restart: each bundle is verified, `digest` is that of all of them, and nothing proves that
+    /// it is the newest.
     ///
     /// # Errors
     /// The refusal. Nothing changed.
-    pub fn restore(&mut self, saved: pb::Snapshot) -> Result<(), Refusal> {
-        let message = pb::WatchActiveResponse { message: Some(Message::Snapshot(saved)) };
-        // Without a checkpoint no clock is needed.
-        let taken = self.apply(&message, 0).map(|_| ());
-        self.begin_stream();
-        taken
+    pub fn restore(&mut self, saved: pb::Snapshot, digest: &str) -> Result<(), Refusal> {
+        let taken = self.collect(&saved);
+        let policies = std::mem::take(&mut self.collected).finish();
+        taken?;
+        let hint = saved.cursor.as_ref();
+        let cursor = hint.map(|saved| Cursor { epoch: saved.epoch, revision: saved.revision });
+        if set_digest(&policies) != digest || policies.values().any(|active| Some(active.activated) > cursor) {
+            return Err(Refusal::OtherSet("saved set"));
+        }
+        let tree = policies.values().map(|active| active.leaf()).collect();
+        self.hold((policies, tree), cursor.ok_or(Refusal::Malformed("cursor is absent"))?, fingerprint(hint));
+        Ok(())
     }
 
     /// Remembers the newest place that was verified before a restart: nothing older is taken from here on. `same_set`: what

@@ -4,10 +4,13 @@ use bytes::Bytes;
 
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
+use crate::domain::digest::ActiveSetRoot;
+use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
 use crate::signing::{
-    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, active_set_digest, digest_of, jws,
+    ActiveLeaf, ActiveSetTree, Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, digest_of,
+    jws,
 };
 
 pub const NOW: i64 = 1_000_000;
@@ -24,8 +27,10 @@ pub fn content(id: &str, version: i64) -> Bytes {
     Bytes::from(format!("{{\"{id}\":{version}}}"))
 }
 
-/// A version in force: id, number, number before.
+/// A pointer that moves: id, number, number before.
 pub type Move<'a> = (&'a str, i64, i64);
+/// A version in force: id, number, revision of its activation in epoch 1.
+pub type InForce<'a> = (&'a str, i64, i64);
 
 pub struct Signer {
     pub key: PrivateKey,
@@ -72,7 +77,18 @@ impl Signer {
         }
     }
 
+    /// A statement from before there were roots.
     pub fn statement(&self, epoch: i64, revision: i64, moves: &[Move<'_>]) -> String {
+        self.statement_of(epoch, revision, moves, None)
+    }
+
+    pub fn statement_of(
+        &self,
+        epoch: i64,
+        revision: i64,
+        moves: &[Move<'_>],
+        active_set_root: Option<ActiveSetRoot>,
+    ) -> String {
         let changes = moves.iter().map(|(id, version, previous)| StatementChange {
             policy: policy(id),
             version: *version,
@@ -89,23 +105,24 @@ impl Signer {
             actor: "carol".to_owned(),
             reason_digest: digest_of(b"because"),
             prev: [7; 32],
+            active_set_root,
             iat: NOW,
         };
         jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[(&str, i64)]) -> String {
+    pub fn checkpoint(&self, epoch: i64, revision: i64, set: &[InForce<'_>]) -> String {
         self.checkpoint_at(NOW, epoch, revision, set)
     }
 
-    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[(&str, i64)]) -> String {
+    pub fn checkpoint_at(&self, iat: i64, epoch: i64, revision: i64, set: &[InForce<'_>]) -> String {
         let checkpoint = Checkpoint {
             store: self.store.clone(),
             namespace: self.namespace.clone(),
             epoch,
             revision,
             head_hash: [9; 32],
-            active_set_digest: crate::domain::digest::Digest::parse("digest", &set_digest(set)).expect("a digest"),
+            active_set_root: ActiveSetRoot(tree(set).root()),
             iat,
             exp: iat + 60,
         };
@@ -124,6 +141,18 @@ impl Signer {
         }
     }
 
+    /// The last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
+    pub fn last_part(
+        &self,
+        bundles: Vec<pb::ActiveBundle>,
+        revision: i64,
+        set: &[InForce<'_>],
+    ) -> pb::WatchActiveResponse {
+        let checkpoint = self.checkpoint_at(NOW - 100, 1, revision, set);
+        let (complete, cursor) = (true, cursor(1, revision));
+        message(Message::Snapshot(pb::Snapshot { bundles, complete, cursor, checkpoint, ..Default::default() }))
+    }
+
     /// A policy of a snapshot, put in force alone at `revision`.
     pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::ActiveBundle {
         pb::ActiveBundle {
@@ -135,25 +164,20 @@ impl Signer {
     }
 }
 
-pub fn set_digest(set: &[(&str, i64)]) -> String {
-    let entries: Vec<_> =
-        set.iter().map(|(id, version)| (policy(id), *version, digest_of(&content(id, *version)))).collect();
-    active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
+/// The tree of a set.
+pub fn tree(set: &[InForce<'_>]) -> ActiveSetTree {
+    let mut tree = ActiveSetTree::new();
+    for (id, version, revision) in set {
+        let (policy, digest) = (policy(id), digest_of(&content(id, *version)));
+        let activated_at = Cursor { epoch: 1, revision: *revision };
+        tree.insert(ActiveLeaf { policy: &policy, version: *version, digest: &digest, activated_at });
+    }
+    tree
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]
 pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
     Some(pb::Cursor { epoch, revision, ..Default::default() })
-}
-
-pub fn last_part(bundles: Vec<pb::ActiveBundle>, revision: i64, set: &[(&str, i64)]) -> pb::WatchActiveResponse {
-    message(Message::Snapshot(pb::Snapshot {
-        bundles,
-        complete: true,
-        cursor: cursor(1, revision),
-        active_set_digest: set_digest(set),
-        ..Default::default()
-    }))
 }
 
 pub fn first_part(bundles: Vec<pb::ActiveBundle>) -> pb::WatchActiveResponse {

@@ -1,7 +1,7 @@
 //! Snapshots, checkpoints and filters: what they prove, and what they must not be taken for.
 
 use super::signed_messages::*;
-use super::tests::{at, content_digest, held, level, level_with, only, pairs, refusal};
+use super::tests::{at, content_digest, held, level, level_with, only, pairs, proven, refusal};
 use super::*;
 
 #[test]
@@ -18,22 +18,43 @@ fn only_a_whole_snapshot_lets_anything_follow() {
 }
 
 #[test]
-fn a_snapshot_of_two_moments_is_refused() {
+fn a_snapshot_must_be_the_set_of_its_checkpoint() {
     let signer = Signer::new();
-    let group = signer.statement(1, 4, &[("a", 2, 1), ("b", 2, 1)]);
-    let newer = pb::ActiveBundle { statement: group, ..signer.active("b", 2, 4) };
-    let mixed = vec![signer.active("a", 1, 3), newer];
-    let mut set = ActiveSet::new(namespace(), signer.keys(), only(&["a", "b"]));
-    let message = last_part(mixed, 5, &[]);
-    assert_eq!(refusal(&mut set, &message), Refusal::Mixed(policy("a")));
+    let both = [("a", 1, 3), ("b", 1, 4)];
+    for (bundles, what) in [
+        (vec![signer.active("a", 1, 3)], "one is left out"),
+        (vec![signer.active("a", 1, 3), signer.active("b", 2, 4)], "one is another version"),
+        (vec![signer.active("a", 1, 2), signer.active("b", 1, 4)], "one was put in force at another time"),
+        (vec![signer.active("a", 1, 3), signer.active("b", 1, 4), signer.active("c", 1, 2)], "one more is there"),
+        (vec![], "all are left out"),
+    ] {
+        let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
+        let refused = refusal(&mut set, &signer.last_part(bundles, 5, &both));
+        assert_eq!(refused, Refusal::OtherSet("checkpoint"), "{what}");
+    }
 }
 
 #[test]
-fn a_snapshot_must_have_its_digest() {
+fn a_filtered_snapshot_must_be_proven() {
     let signer = Signer::new();
-    let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
-    let message = last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1), ("b", 1)]);
-    assert_eq!(refusal(&mut set, &message), Refusal::OtherSet("snapshot"));
+    let both = [("a", 1, 3), ("b", 1, 4)];
+    let filter = only(&["a", "c"]);
+    let taken = |bundles: Vec<pb::ActiveBundle>, proof: Vec<u8>| {
+        let mut set = ActiveSet::new(namespace(), signer.keys(), filter.clone());
+        let mut whole = signer.last_part(bundles, 5, &both);
+        let Some(Message::Snapshot(part)) = &mut whole.message else { panic!("not a snapshot") };
+        part.set_proof = proof.into();
+        set.apply(&whole, NOW).map(|_| ())
+    };
+    let honest = tree(&both).prove(&filter.policies);
+    assert_eq!(taken(vec![signer.active("a", 1, 3)], honest.clone()), Ok(()));
+    assert_eq!(taken(vec![], honest.clone()), Err(Refusal::OtherSet("checkpoint")), "a is left out");
+    let older = vec![signer.active("a", 1, 2)];
+    assert_eq!(taken(older, honest), Err(Refusal::OtherSet("checkpoint")), "of another time");
+    for proof in [Vec::new(), tree(&[("b", 1, 4)]).prove(&filter.policies), tree(&both).prove(&only(&["b"]).policies)] {
+        let refused = taken(vec![signer.active("a", 1, 3)], proof);
+        assert!(matches!(refused, Err(Refusal::SetProof(_))), "{refused:?}");
+    }
 }
 
 #[test]
@@ -41,48 +62,95 @@ fn previews_are_never_in_force() {
     let signer = Signer::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
     let preview = pb::ActiveBundle { preview: true, ..signer.active("a", 1, 3) };
-    assert!(matches!(refusal(&mut set, &last_part(vec![preview], 5, &[("a", 1)])), Refusal::Preview(_)));
+    assert!(matches!(refusal(&mut set, &signer.last_part(vec![preview], 5, &[("a", 1, 3)])), Refusal::Preview(_)));
 }
+
+const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
 
 #[test]
 fn checkpoints_keep_the_set_fresh_and_move_the_place() {
     let (signer, mut set) = level();
     assert!(set.is_stale(NOW));
-    let change = set.apply(&heartbeat(6, signer.checkpoint(1, 6, &[("a", 1), ("b", 1)])), NOW);
-    assert_eq!(change, Ok(Change::Alive { cursor: Cursor { epoch: 1, revision: 6 }, behind: false }));
+    let change = set.apply(&heartbeat(6, signer.checkpoint(1, 6, &BOTH)), NOW);
+    assert_eq!(change, Ok(Change::Alive { cursor: Cursor { epoch: 1, revision: 6 }, is_newest: true }));
     assert!(!set.is_stale(NOW + 59) && set.is_stale(NOW + 60));
-    // A head that this stream has not sent proves nothing about what is held.
-    let ahead = heartbeat(6, signer.checkpoint(1, 9, &[("a", 2)]));
-    let change = set.apply(&ahead, NOW + 30);
-    assert_eq!(change, Ok(Change::Alive { cursor: Cursor { epoch: 1, revision: 6 }, behind: true }));
+    let earlier = heartbeat(5, signer.checkpoint(1, 5, &BOTH));
     assert_eq!(
-        refusal(&mut set, &heartbeat(6, signer.checkpoint(1, 6, &[("a", 1), ("b", 1)]))),
-        Refusal::NotNewer { found: Cursor { epoch: 1, revision: 6 }, held: Cursor { epoch: 1, revision: 9 } }
+        refusal(&mut set, &earlier),
+        Refusal::NotNewer { found: Cursor { epoch: 1, revision: 5 }, held: Cursor { epoch: 1, revision: 6 } }
     );
 }
 
 #[test]
-fn an_unsigned_place_counts_only_as_far_as_the_checkpoint() {
+fn a_place_counts_only_as_it_is_signed() {
     let (signer, mut set) = level();
-    set.apply(&heartbeat(900, signer.checkpoint(1, 6, &[("a", 1), ("b", 1)])), NOW).expect("alive");
-    assert_eq!(set.cursor(), at(6));
+    for hint in [900, 5] {
+        let lie = heartbeat(hint, signer.checkpoint(1, 6, &BOTH));
+        assert!(matches!(refusal(&mut set, &lie), Refusal::OtherPlace { .. }));
+        set.begin_stream();
+    }
+    assert_eq!(set.cursor(), at(5));
     assert!(set.apply(&told(signer.activation(7, &[("a", 2, 1)])), NOW).is_ok());
+}
+
+#[test]
+fn a_replica_that_is_behind_proves_nothing() {
+    let (_, mut set) = level();
+    let unknown = message(Message::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() }));
+    let alive = Change::Alive { cursor: Cursor { epoch: 1, revision: 5 }, is_newest: false };
+    assert_eq!(set.apply(&unknown, NOW), Ok(alive));
+    assert!(set.is_stale(NOW));
 }
 
 #[test]
 fn another_set_than_the_checkpoint_says_is_refused() {
     let (signer, mut set) = level();
-    let lost = heartbeat(8, signer.checkpoint(1, 8, &[("a", 2), ("b", 1)]));
-    assert_eq!(refusal(&mut set, &lost), Refusal::OtherSet("checkpoint"));
+    let lost = heartbeat(8, signer.checkpoint(1, 8, &[("a", 2, 7), ("b", 1, 4)]));
+    set.apply(&heartbeat(5, signer.checkpoint(1, 5, &BOTH)), NOW).expect("fresh until then");
+    assert_eq!(refusal(&mut set, &lost), Refusal::OtherSet("checkpoint"), "an activation was dropped");
+    assert!(set.is_stale(NOW), "something newer is in force");
+    set.begin_stream();
+    // What was recorded before does not bring that back.
+    let recorded = heartbeat(5, signer.checkpoint(1, 5, &BOTH));
+    assert!(matches!(refusal(&mut set, &recorded), Refusal::NotNewer { .. }));
+    set.begin_stream();
+    let anew = vec![signer.active("a", 2, 7), signer.active("b", 1, 4)];
+    set.apply(&signer.last_part(anew, 8, &[("a", 2, 7), ("b", 1, 4)]), NOW).expect("an honest snapshot repairs it");
+    assert_eq!(held(&set), pairs(&[("a", 2), ("b", 1)]));
+}
+
+#[test]
+fn a_filtered_set_is_fresh_by_a_proof_alone() {
+    let (signer, mut set) = level_with(only(&["a"]));
+    let wanted = set.wanted().clone();
+    let bare = heartbeat(6, signer.checkpoint(1, 6, &BOTH));
+    assert!(matches!(refusal(&mut set, &bare), Refusal::SetProof(_)));
+    set.begin_stream();
+    // The activation of a was dropped, and the proof of before is sent again.
+    let newer = [("a", 2, 7), ("b", 1, 4)];
+    let spliced = proven(heartbeat(8, signer.checkpoint(1, 8, &newer)), &wanted, &BOTH);
+    assert!(matches!(refusal(&mut set, &spliced), Refusal::SetProof(_)));
+    set.begin_stream();
+    let dropped = proven(heartbeat(8, signer.checkpoint(1, 8, &newer)), &wanted, &newer);
+    assert_eq!(refusal(&mut set, &dropped), Refusal::OtherSet("checkpoint"));
+    set.begin_stream();
+    // What was not asked for may change.
+    let other = [("a", 1, 3), ("b", 2, 7)];
+    let honest = proven(heartbeat(8, signer.checkpoint(1, 8, &other)), &wanted, &other);
+    assert!(matches!(set.apply(&honest, NOW), Ok(Change::Alive { is_newest: true, .. })));
+    assert!(!set.is_stale(NOW));
+    // Another activation may have been dropped before this one.
+    set.apply(&told(signer.activation(9, &[("a", 2, 1)])), NOW).expect("an activation");
+    assert!(set.is_stale(NOW), "nothing proves a part of a set but a proof");
 }
 
 #[test]
 fn an_expired_checkpoint_keeps_the_set_and_refreshes_nothing() {
     let (signer, mut set) = level();
-    let expired = heartbeat(6, signer.checkpoint(1, 6, &[("a", 1), ("b", 1)]));
+    let expired = heartbeat(6, signer.checkpoint(1, 6, &BOTH));
     let before = held(&set);
     let alive = set.apply(&expired, NOW + 60).expect("alive");
-    assert!(matches!(alive, Change::Alive { behind: true, .. }), "{alive:?}");
+    assert!(matches!(alive, Change::Alive { is_newest: false, .. }), "{alive:?}");
     assert_eq!(held(&set), before);
     assert!(set.is_stale(NOW + 60));
 }
@@ -129,10 +197,13 @@ fn a_raised_epoch_comes_after_every_revision() {
 
 /// A snapshot at (2, 5) whose policy is older than the one held, with a checkpoint.
 fn after_a_loss(signer: &Signer, checkpoint: String) -> pb::WatchActiveResponse {
-    let Some(Message::Snapshot(part)) = last_part(vec![signer.active("a", 1, 1)], 5, &[("a", 1)]).message else {
-        panic!("a snapshot");
-    };
-    message(Message::Snapshot(pb::Snapshot { cursor: cursor(2, 5), checkpoint, ..part }))
+    message(Message::Snapshot(pb::Snapshot {
+        bundles: vec![signer.active("a", 1, 1)],
+        complete: true,
+        cursor: cursor(2, 5),
+        checkpoint,
+        ..Default::default()
+    }))
 }
 
 #[test]
@@ -140,13 +211,13 @@ fn only_a_signed_epoch_brings_back_what_is_older() {
     let (signer, mut set) = level();
     set.apply(&told(signer.activation(7, &[("a", 2, 1)])), NOW).expect("an activation");
     let before = held(&set);
-    let unsigned = after_a_loss(&signer, String::new());
-    assert!(matches!(refusal(&mut set, &unsigned), Refusal::NotNewer { .. }), "a number is no proof");
+    let older = [("a", 1, 1)];
     for (checkpoint, refused) in [
-        (signer.checkpoint(1, 5, &[("a", 1)]), "another place"),
-        (signer.checkpoint(2, 6, &[("a", 1)]), "another place"),
-        (signer.checkpoint(2, 5, &[("a", 2)]), "another set"),
-        (Signer::new().checkpoint(2, 5, &[("a", 1)]), "an unknown key"),
+        (String::new(), "none: a number is no proof"),
+        (signer.checkpoint(1, 5, &older), "another place"),
+        (signer.checkpoint(2, 6, &older), "another place"),
+        (signer.checkpoint(2, 5, &[("a", 2, 7)]), "another set"),
+        (Signer::new().checkpoint(2, 5, &older), "an unknown key"),
         ("garbage".to_owned(), "no token"),
     ] {
         set.begin_stream();
@@ -154,10 +225,12 @@ fn only_a_signed_epoch_brings_back_what_is_older() {
         assert_eq!(held(&set), before, "{refused}");
     }
     set.begin_stream();
-    let stale = after_a_loss(&signer, signer.checkpoint(2, 5, &[("a", 1)]));
-    assert!(matches!(set.apply(&stale, NOW + 60), Err(Refusal::NotNewer { .. })), "old news prove nothing");
-    set.begin_stream();
-    set.apply(&stale, NOW).expect("the store lost its tail, and says so");
-    assert_eq!((held(&set), set.cursor()), (pairs(&[("a", 1)]), Some(Cursor { epoch: 2, revision: 5 })));
-    assert!(!set.is_stale(NOW), "a snapshot with its checkpoint is fresh at once");
+    let lost = after_a_loss(&signer, signer.checkpoint(2, 5, &older));
+    let mut later = set;
+    later.apply(&lost, NOW + 60).expect("an expired checkpoint proves the order");
+    assert_eq!((held(&later), later.cursor()), (pairs(&[("a", 1)]), Some(Cursor { epoch: 2, revision: 5 })));
+    assert!(later.is_stale(NOW + 60), "and nothing about now");
+    later.begin_stream();
+    later.apply(&lost, NOW).expect("the same again");
+    assert!(!later.is_stale(NOW), "a snapshot with a valid checkpoint is fresh at once");
 }

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use super::*;
 use crate::api::pb::sync_service_server::{SyncService, SyncServiceServer};
-use crate::client::active_set::signed_messages::{Signer, last_part, namespace, told};
+use crate::client::active_set::signed_messages::{Signer, namespace, told};
 
 pub type Told = Result<pb::WatchActiveResponse, Status>;
 
@@ -103,7 +103,7 @@ async fn only_verified_messages_come_out() {
     forged.bundles[0].content = "forged".into();
     let script = Script {
         messages: vec![
-            Ok(last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1)])),
+            Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)])),
             Ok(told(signer.activation(6, &[("a", 2, 1)]))),
             Ok(told(forged)),
         ],

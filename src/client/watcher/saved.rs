@@ -64,8 +64,9 @@ impl Watcher {
         if self.learn_keys {
             self.set.trust(own);
         }
+        let digest = saved.digest.clone();
         let snapshot = cache.snapshot(saved).map_err(|error| error.to_string())?;
-        self.set.restore(snapshot).map_err(|refusal| refusal.to_string())
+        self.set.restore(snapshot, &digest).map_err(|refusal| refusal.to_string())
     }
 
     /// Saves a set that is in force, unless it is there already.

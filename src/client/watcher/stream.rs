@@ -61,8 +61,8 @@ impl Watcher {
                 self.save_mark_if_same();
                 self.compare_clocks();
             }
-            Change::Alive { behind, .. } => {
-                if !self.compare_clocks() && !behind {
+            Change::Alive { is_newest, .. } => {
+                if !self.compare_clocks() && is_newest {
                     self.level();
                 }
                 self.tell().await;

@@ -179,6 +179,7 @@ impl Sample {
             access_revision: 0,
             approvals: Vec::new(),
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
+            active_set_root: None,
         };
         let payload = serde_json::to_vec(&payload).expect("JSON");
         let hash = event_hash(&self.head.hash, &payload);
@@ -212,6 +213,7 @@ impl Sample {
             actor: "a".to_owned(),
             reason_digest: digest_of(b"a test"),
             prev: self.head.hash,
+            active_set_root: None,
             iat: 1,
         };
         jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")

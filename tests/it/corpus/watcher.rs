@@ -84,10 +84,10 @@ async fn follow(mut stream: watch::Watch, target: target::Receiver<i64>) -> Watc
                 watched.content_bytes += activation.bundles.iter().map(|bundle| bundle.content.len()).sum::<usize>();
                 watched.activations.push((cursor.revision, activation.statement));
             }
-            (_, Change::Alive { cursor, behind }) => {
+            (_, Change::Alive { cursor, is_newest }) => {
                 watched.heartbeats += 1;
                 let until = *target.borrow();
-                if !behind && until > 0 && cursor.revision >= until {
+                if is_newest && until > 0 && cursor.revision >= until {
                     let held = stream.set().policies();
                     let held = held.map(|active| (active.policy.clone(), (active.version, active.digest.clone())));
                     return Watched { state: held.collect(), cursor: Some(cursor), ..watched };

@@ -12,8 +12,10 @@ use policyhub::client::name::PolicyId;
 use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::{
-    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, active_set_digest, digest_of,
+    ActiveLeaf, ActiveSetTree, Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT,
+    active_set_digest, digest_of,
 };
+use policyhub::client::{Cursor, hex};
 use serde_json::{Value, json};
 
 /// A pointer that moves: policy, version before, version after; 0 is none.
@@ -112,12 +114,17 @@ impl Signer {
         })
     }
 
+    /// A statement with the root of the set after it.
+    pub fn rooted(&self, place: Place, moves: &[Move], set: &Versions) -> Value {
+        with(self.statement(place, moves), &json!({ "active_set_root": root(set, place.1) }))
+    }
+
     /// What a checkpoint says that was made `age` seconds ago and holds for `ttl`.
     pub fn checkpoint(&self, place: Place, set: &Versions, age: i64, ttl: i64) -> Value {
         let made = now() - age;
         json!({
             "store": self.store, "namespace": self.namespace, "epoch": place.0, "revision": place.1,
-            "head_hash": "09".repeat(32), "active_set_digest": set_digest(set), "iat": made, "exp": made + ttl,
+            "head_hash": "09".repeat(32), "active_set_root": root(set, place.1), "iat": made, "exp": made + ttl,
         })
     }
 
@@ -136,7 +143,8 @@ impl Signer {
     /// The activation of the log at a revision.
     pub fn logged(&self, revision: i64) -> pb::Activation {
         let (place, moves) = LOG.iter().find(|(place, _)| place.1 == revision).expect("a place of the log");
-        self.activation(*place, moves)
+        let statement = self.token(TYP_ACTIVATION, &self.rooted(*place, moves, &versions(revision)));
+        pb::Activation { statement, ..self.activation(*place, moves) }
     }
 
     /// The whole set right after a revision of the log, fresh.
@@ -156,20 +164,16 @@ impl Signer {
             bundles: set.iter().map(entry).collect(),
             complete: true,
             cursor: cursor((1, revision)),
-            active_set_digest: set_digest(&set),
             checkpoint: self.token(TYP_CHECKPOINT, &self.checkpoint((1, revision), &set, 0, 900)),
+            ..Default::default()
         }
     }
 
     /// A heartbeat at a revision of the log, its checkpoint made `age` seconds ago.
     pub fn heartbeat(&self, revision: i64, age: i64) -> pb::Heartbeat {
         let checkpoint = self.checkpoint((1, revision), &versions(revision), age, 900);
-        pb::Heartbeat {
-            in_doubt: false,
-            cursor: cursor((1, revision)),
-            checkpoint: self.token(TYP_CHECKPOINT, &checkpoint),
-            degraded: false,
-        }
+        let checkpoint = self.token(TYP_CHECKPOINT, &checkpoint);
+        pb::Heartbeat { cursor: cursor((1, revision)), checkpoint, ..Default::default() }
     }
 }
 
@@ -188,6 +192,27 @@ pub fn set_digest(set: &Versions) -> String {
     let entries: Vec<_> =
         set.iter().map(|(policy, version)| (id(policy), *version, digest_of(&content_of(policy, *version)))).collect();
     active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
+}
+
+/// The tree of a set as it is at a revision: each version put in force by the newest activation of the log that did so.
+pub fn tree(set: &Versions, revision: i64) -> ActiveSetTree {
+    let mut tree = ActiveSetTree::new();
+    for (policy, version) in set {
+        let moved = |(place, moves): &&(Place, &[Move])| {
+            place.1 <= revision && moves.iter().any(|(moved, _, to)| moved == policy && to == version)
+        };
+        let (epoch, revision) = LOG.iter().rfind(moved).map_or((1, 1), |(place, _)| *place);
+        let (id, digest) =
+            (PolicyId::parse("policy", policy).expect("an id"), digest_of(&content_of(policy, *version)));
+        let activated_at = Cursor { epoch, revision };
+        tree.insert(ActiveLeaf { policy: &id, version: *version, digest: &digest, activated_at });
+    }
+    tree
+}
+
+/// Its root.
+pub fn root(set: &Versions, revision: i64) -> String {
+    hex(&tree(set, revision).root())
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the fields want it")]

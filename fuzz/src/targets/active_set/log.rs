@@ -2,14 +2,17 @@
 //!
 //! Policies come, move, go and come back, several at once and one at a time; some events move none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{Cursor, pb};
+use policyhub::domain::digest::ActiveSetRoot;
 use policyhub::domain::name::{NamespaceId, PolicyId};
 use policyhub::signing::payload::{Checkpoint, Manifest, Statement, StatementChange};
-use policyhub::signing::{PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, active_set_digest, digest_of, jws};
+use policyhub::signing::{
+    ActiveLeaf, ActiveSetTree, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, digest_of, jws,
+};
 
 use super::super::keys::{SIGNER, STRANGER};
 
@@ -42,7 +45,11 @@ const MOVES: [&[(&str, i64)]; LAST as usize] = [
 pub static HONEST: LazyLock<Log> = LazyLock::new(|| Log::signed(&SIGNER));
 pub static STRANGE: LazyLock<Log> = LazyLock::new(|| Log::signed(&STRANGER));
 
-type State = BTreeMap<String, i64>;
+/// What the proofs of every snapshot and heartbeat are of: a subscriber with this filter takes them.
+pub static FILTER: LazyLock<BTreeSet<PolicyId>> = LazyLock::new(|| ["a", "c"].map(policy_id).into());
+
+/// Versions in force, by policy.
+pub type State = BTreeMap<String, i64>;
 
 /// The messages of each revision, the first at 1, and what was in force.
 pub struct Log {
@@ -73,21 +80,28 @@ impl Log {
         let (mut states, mut messages) = (vec![State::new()], Vec::new());
         // The statement that last moved each policy, and its place.
         let mut moved: BTreeMap<&str, (i64, String)> = BTreeMap::new();
+        let mut tree = ActiveSetTree::new();
         for (revision, moves) in (1..).zip(MOVES) {
             let before = states.last().expect("a state").clone();
             let mut state = before.clone();
-            let statement = server.statement(revision, moves, &before);
             for (policy, version) in moves {
-                moved.insert(policy, (revision, statement.clone()));
-                match version {
-                    0 => drop(state.remove(*policy)),
-                    version => drop(state.insert((*policy).to_owned(), *version)),
+                let id = policy_id(policy);
+                if *version == 0 {
+                    state.remove(*policy);
+                    tree.remove(&id);
+                } else {
+                    state.insert((*policy).to_owned(), *version);
+                    let digest = digest_of(&content(policy, *version));
+                    let activated_at = Cursor { epoch: EPOCH, revision };
+                    tree.insert(ActiveLeaf { policy: &id, version: *version, digest: &digest, activated_at });
                 }
             }
+            let statement = server.statement(revision, moves, &before, &tree);
+            moves.iter().for_each(|(policy, _)| drop(moved.insert(policy, (revision, statement.clone()))));
             messages.push([
                 server.activation(revision, moves, statement),
-                server.snapshot(revision, &state, &moved),
-                server.heartbeat(revision, &state),
+                server.snapshot(revision, (&state, &tree), &moved),
+                server.heartbeat(revision, &tree),
                 wrapped(Message::Reconnect(pb::Reconnect { reason: "draining".to_owned(), ..Default::default() })),
             ]);
             states.push(state);
@@ -116,20 +130,12 @@ fn wrapped(message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message) }
 }
 
-fn set_digest(state: &State) -> policyhub::domain::digest::Digest {
-    let entries: Vec<_> = state
-        .iter()
-        .map(|(policy, version)| (policy_id(policy), *version, digest_of(&content(policy, *version))))
-        .collect();
-    active_set_digest(entries.iter().map(|(policy, version, digest)| (policy, *version, digest)))
-}
-
 impl Server<'_> {
     fn sign(&self, typ: &str, payload: policyhub::domain::Result<Vec<u8>>) -> String {
         jws::sign(typ, &payload.expect("bytes"), self.key).expect("a token")
     }
 
-    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &State) -> String {
+    fn statement(&self, revision: i64, moves: &[(&str, i64)], before: &State, after: &ActiveSetTree) -> String {
         let changes = moves.iter().map(|(policy, version)| StatementChange {
             policy: policy_id(policy),
             version: *version,
@@ -146,6 +152,7 @@ impl Server<'_> {
             actor: "ann".to_owned(),
             reason_digest: digest_of(b"because"),
             prev: [7; 32],
+            active_set_root: Some(ActiveSetRoot(after.root())),
             iat: NOW,
         };
         self.sign(TYP_ACTIVATION, statement.to_bytes())
@@ -190,21 +197,26 @@ impl Server<'_> {
         }))
     }
 
-    fn checkpoint(&self, revision: i64, state: &State) -> String {
+    fn checkpoint(&self, revision: i64, tree: &ActiveSetTree) -> String {
         let checkpoint = Checkpoint {
             store: "store".to_owned(),
             namespace: namespace(),
             epoch: EPOCH,
             revision,
             head_hash: [9; 32],
-            active_set_digest: set_digest(state),
+            active_set_root: ActiveSetRoot(tree.root()),
             iat: NOW,
             exp: NOW + 60,
         };
         self.sign(TYP_CHECKPOINT, checkpoint.to_bytes())
     }
 
-    fn snapshot(&self, revision: i64, state: &State, moved: &BTreeMap<&str, (i64, String)>) -> pb::WatchActiveResponse {
+    fn snapshot(
+        &self,
+        revision: i64,
+        (state, tree): (&State, &ActiveSetTree),
+        moved: &BTreeMap<&str, (i64, String)>,
+    ) -> pb::WatchActiveResponse {
         let bundles = state.iter().map(|(policy, version)| {
             let (revision, statement) = moved[policy.as_str()].clone();
             pb::ActiveBundle { bundle: Some(self.bundle(policy, *version)), revision, statement, preview: false }
@@ -213,13 +225,14 @@ impl Server<'_> {
             bundles: bundles.collect(),
             complete: true,
             cursor: cursor(revision),
-            active_set_digest: set_digest(state).to_string(),
-            checkpoint: self.checkpoint(revision, state),
+            checkpoint: self.checkpoint(revision, tree),
+            set_proof: tree.prove(&FILTER).into(),
         }))
     }
 
-    fn heartbeat(&self, revision: i64, state: &State) -> pb::WatchActiveResponse {
-        let checkpoint = self.checkpoint(revision, state);
-        wrapped(Message::Heartbeat(pb::Heartbeat { cursor: cursor(revision), checkpoint, ..Default::default() }))
+    fn heartbeat(&self, revision: i64, tree: &ActiveSetTree) -> pb::WatchActiveResponse {
+        let (checkpoint, set_proof) = (self.checkpoint(revision, tree), tree.prove(&FILTER).into());
+        let cursor = cursor(revision);
+        wrapped(Message::Heartbeat(pb::Heartbeat { cursor, checkpoint, set_proof, ..Default::default() }))
     }
 }

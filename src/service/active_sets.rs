@@ -1,0 +1,175 @@
+//! The tree of each active set that this replica writes to, and the root that the next event names.
+//!
+//! The database is an untrusted log: a tree is used only when its root is the one that the event at the head names, which is
+//! sealed. So a pointer that was changed, put back or deleted stops the namespace before anything is signed over it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::Signer;
+use crate::domain::bundle::ActiveEntry;
+use crate::domain::digest::ActiveSetRoot;
+use crate::domain::event::{Cursor, Head, PointerChange};
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::{Error, Result};
+use crate::signing::{ActiveLeaf, ActiveSetTree};
+use crate::store::ReadTx;
+use crate::watch::{SetTree, Verify as _};
+
+/// Policies and namespaces in all trees that are kept, a few hundred bytes each. When there are more, every tree is dropped,
+/// and the next write of each namespace reads its pointers again.
+const KEPT_MAX_POLICIES: usize = 200_000;
+
+/// The trees by their namespaces, each as of a head.
+#[derive(Debug, Default)]
+pub(super) struct ActiveSets(Mutex<HashMap<NamespaceId, ActiveSet>>);
+
+/// The active set of a namespace at a head.
+#[derive(Debug, Clone)]
+pub(super) struct ActiveSet {
+    head: Head,
+    tree: ActiveSetTree,
+}
+
+/// What pointers make of a set: none for a policy that points nowhere.
+type Moves = [(PolicyId, Option<ActiveEntry>)];
+
+fn leaf<'a>(policy: &'a PolicyId, entry: &'a ActiveEntry) -> ActiveLeaf<'a> {
+    let ActiveEntry { version, digest, activation } = entry;
+    ActiveLeaf { policy, version: *version, digest, activated_at: *activation }
+}
+
+fn moved(tree: &mut ActiveSetTree, moves: &Moves) {
+    for (policy, entry) in moves {
+        match entry {
+            Some(entry) => {
+                tree.insert(leaf(policy, entry));
+            }
+            None => {
+                tree.remove(policy);
+            }
+        }
+    }
+}
+
+/// What an event makes of the set, when it stands at `cursor`.
+fn moves_of(pointers: &[PointerChange], cursor: Cursor) -> Vec<(PolicyId, Option<ActiveEntry>)> {
+    let entry = |change: &PointerChange| {
+        let digest = change.digest.clone().filter(|_| change.version != 0);
+        digest.map(|digest| ActiveEntry { version: change.version, digest, activation: cursor })
+    };
+    pointers.iter().map(|change| (change.policy.clone(), entry(change))).collect()
+}
+
+impl ActiveSets {
+    fn kept(&self, namespace: &NamespaceId) -> Option<ActiveSet> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
+    }
+
+    /// Keeps a set whose event was committed.
+    pub(super) fn keep(&self, namespace: &NamespaceId, set: ActiveSet) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let others: usize = all.values().map(|kept| kept.tree.len() + 1).sum();
+        if others + set.tree.len() + 1 > KEPT_MAX_POLICIES {
+            all.clear();
+        }
+        all.insert(namespace.clone(), set);
+    }
+
+    /// The set of a locked log at its head, proven.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when the pointers do not make the root that the event at the head names.
+    pub(super) async fn at_head(
+        &self,
+        signer: &Signer,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        head: Head,
+    ) -> Result<ActiveSet> {
+        let kept = self.kept(namespace);
+        if let Some(kept) = kept.as_ref().filter(|kept| kept.head == head) {
+            return Ok(kept.clone());
+        }
+        let Cursor { revision, .. } = head.cursor;
+        let sealed = match revision {
+            0 => Some(ActiveSetRoot::default()),
+            _ => signer.head(&tx.event(namespace, revision).await?, head)?.active_set_root,
+        };
+        // Another replica wrote since: what it moved is enough, unless the log went on from elsewhere.
+        if let Some(ActiveSet { head: Head { cursor: known, .. }, mut tree }) = kept
+            && known.revision <= revision
+        {
+            let since = tx_entries(tx, namespace, known.revision, revision).await?;
+            moved(&mut tree, &since);
+            if sealed == Some(ActiveSetRoot(tree.root())) {
+                return Ok(ActiveSet { head, tree });
+            }
+        }
+        let mut tree = ActiveSetTree::new();
+        moved(&mut tree, &tx_entries(tx, namespace, 0, revision).await?);
+        // An event from before roots were says nothing; the next one does.
+        if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
+            return Ok(ActiveSet { head, tree });
+        }
+        Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that its newest event names")))
+    }
+}
+
+async fn tx_entries(
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    after: i64,
+    revision: i64,
+) -> Result<Vec<(PolicyId, Option<ActiveEntry>)>> {
+    if after >= revision { Ok(Vec::new()) } else { tx.active_entries(namespace, after, revision).await }
+}
+
+impl ActiveSet {
+    /// The set after an event that will stand at `cursor`.
+    pub(super) fn after(mut self, pointers: &[PointerChange], cursor: Cursor) -> Self {
+        moved(&mut self.tree, &moves_of(pointers, cursor));
+        self
+    }
+
+    /// The same set, at the event that was written.
+    pub(super) fn at(self, head: Head) -> Self {
+        Self { head, ..self }
+    }
+
+    /// Its root.
+    pub(super) fn root(&self) -> ActiveSetRoot {
+        ActiveSetRoot(self.tree.root())
+    }
+}
+
+/// A tree as the watch plane keeps it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tree(ActiveSetTree);
+
+impl Tree {
+    /// Of these entries.
+    pub(super) fn of<'a>(entries: impl Iterator<Item = (&'a PolicyId, ActiveEntry)>) -> Self {
+        let mut tree = ActiveSetTree::new();
+        for (policy, entry) in entries {
+            tree.insert(leaf(policy, &entry));
+        }
+        Self(tree)
+    }
+}
+
+impl SetTree for Tree {
+    fn root(&self) -> ActiveSetRoot {
+        ActiveSetRoot(self.0.root())
+    }
+
+    fn with(&self, moves: &Moves) -> Arc<dyn SetTree> {
+        let mut tree = self.0.clone();
+        moved(&mut tree, moves);
+        Arc::new(Self(tree))
+    }
+
+    fn prove(&self, policies: &BTreeSet<PolicyId>) -> Vec<u8> {
+        self.0.prove(policies)
+    }
+}
