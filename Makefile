@@ -20,7 +20,7 @@ quickstart: build ## Walk a policy through its whole life against a real server
 # The scripts take the binary that `cargo test` has built: `cargo build` would build its dependencies again, since the
 # tests turn on more of their features.
 # Caught by one of the first seeds, in seconds: the form of `make faults-defects` that every change pays for.
-QUICK_DEFECTS := sqlite-normal,resume-off-by-one,heartbeat-ahead,drop-on-full,no-idempotency,cached-get-active
+QUICK_DEFECTS := sqlite-normal,resume-off-by-one,heartbeat-ahead,drop-on-full,no-idempotency,cached-get-active,frozen-stream
 .PHONY: test
 test: ## Run every test: units, both databases, doc tests, other verifiers, quickstart, README, corpus
 	$(call timed,postgres) ./scripts/postgres.sh

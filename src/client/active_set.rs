@@ -98,7 +98,7 @@ pub struct ActiveSet {
     trust: Trust,
     wanted: BTreeSet<PolicyId>,
     latest: bool,
-    /// The high-water mark: of the newest statement or checkpoint that verified.
+    /// The high-water mark: of the newest statement or checkpoint whose message was taken over.
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
     newest_verified: Cursor,
@@ -174,7 +174,7 @@ impl ActiveSet {
     /// Verifies a message and takes it over; `now_seconds` (Unix time) decides about checkpoints alone.
     ///
     /// # Errors
-    /// The refusal. Nothing changed, and until [`Self::begin_stream`] every further message is refused.
+    /// The refusal. Nothing held changed; what is older than the document that verified in it is not taken any more. Until [`Self::begin_stream`] every further message is refused.
     pub fn apply(&mut self, message: &pb::WatchActiveResponse, now_seconds: i64) -> Result<Change, Refusal> {
         if self.refused {
             return Err(Refusal::Malformed("stream goes on after a refusal"));
@@ -216,12 +216,7 @@ impl ActiveSet {
     }
 
     /// Takes a whole set over.
-    pub(super) fn hold(
-        &mut self,
-        (policies, tree): (Policies, ActiveSetTree),
-        cursor: Cursor,
-        event: Option<Fingerprint>,
-    ) {
+    pub(super) fn hold(&mut self, policies: Policies, tree: ActiveSetTree, cursor: Cursor, event: Option<Fingerprint>) {
         (self.policies, self.tree, self.whole) = (policies, tree, true);
         (self.cursor, self.event) = (Some(cursor), event);
     }
@@ -245,7 +240,7 @@ impl ActiveSet {
 
         // Everything holds: only from here on anything changes.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
-        self.hold((policies, tree), cursor, fingerprint(part.cursor.as_ref()));
+        self.hold(policies, tree, cursor, fingerprint(part.cursor.as_ref()));
         Ok(Change::Replaced { cursor, policies: self.policies.values().cloned().collect() })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::digest::{ActiveSetRoot, Digest, Hash};
-use super::event::Cursor;
+use super::event::{Cursor, PointerChange};
 use super::name::PolicyId;
 use super::version::Version;
 
@@ -61,6 +61,15 @@ pub struct ActiveEntry {
     pub digest: Digest,
     /// The activation that put it in force.
     pub activation: Cursor,
+}
+
+impl ActiveEntry {
+    /// Returns what is in force of a policy after the event at `cursor` moved its pointer; none when it points nowhere.
+    #[must_use]
+    pub fn after(change: &PointerChange, cursor: Cursor) -> Option<Self> {
+        let digest = change.digest.clone().filter(|_| change.version != 0)?;
+        Some(Self { version: change.version, digest, activation: cursor })
+    }
 }
 
 /// Why something newer than what a server says may exist.

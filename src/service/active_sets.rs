@@ -54,11 +54,7 @@ fn moved(tree: &mut ActiveSetTree, moves: &Moves) {
 
 /// What an event makes of the set, when it stands at `cursor`.
 fn moves_of(pointers: &[PointerChange], cursor: Cursor) -> Vec<(PolicyId, Option<ActiveEntry>)> {
-    let entry = |change: &PointerChange| {
-        let digest = change.digest.clone().filter(|_| change.version != 0);
-        digest.map(|digest| ActiveEntry { version: change.version, digest, activation: cursor })
-    };
-    pointers.iter().map(|change| (change.policy.clone(), entry(change))).collect()
+    pointers.iter().map(|change| (change.policy.clone(), ActiveEntry::after(change, cursor))).collect()
 }
 
 impl ActiveSets {
@@ -108,7 +104,7 @@ impl ActiveSets {
         }
         let mut tree = ActiveSetTree::new();
         moved(&mut tree, &tx_entries(tx, namespace, 0, revision).await?);
-        // An event from before roots were says nothing; the next one does.
+        // An event that was written before events carried a root says nothing; the next one does.
         if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
             return Ok(ActiveSet { head, tree });
         }
@@ -143,33 +139,27 @@ impl ActiveSet {
     }
 }
 
-/// A tree as the watch plane keeps it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tree(ActiveSetTree);
-
-impl Tree {
-    /// Of these entries.
-    pub(super) fn of<'a>(entries: impl Iterator<Item = (&'a PolicyId, ActiveEntry)>) -> Self {
-        let mut tree = ActiveSetTree::new();
-        for (policy, entry) in entries {
-            tree.insert(leaf(policy, &entry));
-        }
-        Self(tree)
+/// The tree of these entries.
+pub(super) fn tree_of<'a>(entries: impl Iterator<Item = (&'a PolicyId, ActiveEntry)>) -> ActiveSetTree {
+    let mut tree = ActiveSetTree::new();
+    for (policy, entry) in entries {
+        tree.insert(leaf(policy, &entry));
     }
+    tree
 }
 
-impl SetTree for Tree {
+impl SetTree for ActiveSetTree {
     fn root(&self) -> ActiveSetRoot {
-        ActiveSetRoot(self.0.root())
+        ActiveSetRoot(self.root())
     }
 
     fn with(&self, moves: &Moves) -> Arc<dyn SetTree> {
-        let mut tree = self.0.clone();
+        let mut tree = self.clone();
         moved(&mut tree, moves);
-        Arc::new(Self(tree))
+        Arc::new(tree)
     }
 
     fn prove(&self, policies: &BTreeSet<PolicyId>) -> Vec<u8> {
-        self.0.prove(policies)
+        self.prove(policies)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use super::active_sets::Tree;
+use super::active_sets::tree_of;
 use super::key_view::KeyView;
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::digest::{ActiveSetRoot, Digest, Hash};
@@ -188,7 +188,7 @@ impl Attest for Signer {
     }
 
     fn tree(&self, entries: &mut dyn Iterator<Item = (&PolicyId, ActiveEntry)>) -> Arc<dyn SetTree> {
-        Arc::new(Tree::of(entries))
+        Arc::new(tree_of(entries))
     }
 
     fn checkpoint(&self, namespace: &NamespaceId, head: Head, root: ActiveSetRoot, checked: Micros) -> Result<String> {

@@ -259,7 +259,7 @@ impl LogCheck {
                 }
             }
         }
-        // An event from before roots were has none.
+        // An event that was written before events carried a root has none.
         let root = payload.active_set_root.filter(|_| self.whole);
         if root.is_some_and(|root| root.0 != self.active.root()) {
             self.wrong(revision, "its root is not that of the active set that the log makes");

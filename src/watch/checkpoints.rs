@@ -14,6 +14,7 @@ use crate::domain::time::Micros;
 
 /// How long the checkpoint of the head is used. Longer: subscribers know later that nothing changed.
 const REUSE_SECONDS: i64 = 5;
+
 #[derive(Debug, Clone)]
 struct Checkpoint {
     cursor: Cursor,
@@ -74,14 +75,14 @@ impl Feed {
     /// `INTERNAL` when signing fails.
     pub(super) fn heartbeat(&self, at: Cursor, filter: &Filter) -> Result<Option<Bytes>> {
         let (encode, counts) = (&*self.source().encode, &self.source().counts);
+        if at < self.head().cursor {
+            return Ok(None);
+        }
         let (view, Freshness { checked, last_look }) = self.view();
         let (head, staleness) = (view.head(), last_look.staleness());
-        if at > head.cursor {
-            // It resumed ahead of what this replica has read: alive, and nothing to say yet.
-            return Ok(Some(encode.heartbeat(None, staleness)));
-        }
-        if at < head.cursor {
-            return Ok(None);
+        if at != head.cursor {
+            // It resumed ahead of what this replica has read: alive, and nothing to say yet. Or the head moved just now.
+            return Ok((at > head.cursor).then(|| encode.heartbeat(None, staleness)));
         }
         let (at, token) = (Position::from(head), self.checkpoint(&view, checked)?);
         let write = |set_proof: &Bytes| {

@@ -124,6 +124,7 @@ impl Subscription {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
         if self.is_frozen() {
+            tracing::warn!("a planted defect froze a stream");
             return Ok(Step::Level);
         }
         if self.feed.freshness().last_look == Look::Gone {

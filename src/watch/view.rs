@@ -215,13 +215,13 @@ impl Snapshot {
 
     /// The last part: written anew when its checkpoint is.
     pub(super) fn last(&self, view: &View, filter: &Filter, checkpoint: &Arc<str>, source: &Source) -> Bytes {
-        let set_proof = &view.proof(filter);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept_for, message)) = &*last
             && kept_for == checkpoint
         {
             return message.clone();
         }
+        let set_proof = &view.proof(filter);
         let end = SnapshotEnd { head: view.head, set_proof, checkpoint };
         let bundles = self.bundles_of(self.parts.len() - 1);
         source.counts.snapshot_parts_written.add();

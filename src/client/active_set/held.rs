@@ -103,7 +103,7 @@ impl ActiveSet {
             return Err(Refusal::OtherSet("saved set"));
         }
         let tree = policies.values().map(|active| active.leaf()).collect();
-        self.hold((policies, tree), cursor.ok_or(Refusal::Malformed("cursor is absent"))?, fingerprint(hint));
+        self.hold(policies, tree, cursor.ok_or(Refusal::Malformed("cursor is absent"))?, fingerprint(hint));
         Ok(())
     }
 
