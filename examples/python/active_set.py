@@ -2,21 +2,23 @@
 
 The rules are those of `SyncService` in `sync_service.proto`, by their numbers. No I/O and no clock: whoever reads a stream
 gives each message to `ActiveSet.apply`, with the time. Invariants: a message changes all it says or nothing; the place held
-is a signed one, and never goes back.
+is a signed one, and never goes back; nothing is taken that is older than what verified.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from refused import require
+from refused import Contradicted, require
 from set_root import active_set_root, verify_set_proof
-from signed import digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
+from signed import ID, digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
 
-POLICIES_MAX = 10_000
+# The limits of the server: parts that come for ever fill no memory.
+POLICIES_MAX, ACTIVATION_CHANGES_MAX = 10_000, 100
+NOWHERE = (0, 0)
 
 
 @dataclass(frozen=True)
 class Active:
-    """A policy in force, verified."""
+    """A policy in force, verified. `place`: of the activation that put it in force."""
 
     policy: str
     version: int
@@ -49,9 +51,9 @@ def check_place(message, place):
     require(sent == place, f"signed for {place[0]}:{place[1]}, not {sent[0]}:{sent[1]}")
 
 
-def named_event(message):
-    """Which event the server says stands at the cursor of a message: proof of nothing, and sent back with it."""
-    return message.cursor.fingerprint
+def event_of(checkpoint):
+    """Which event stands at the place of a checkpoint: the fingerprint of a cursor is the first bytes of its hash."""
+    return int.from_bytes(bytes.fromhex(checkpoint["head_hash"])[:8], "big")
 
 
 def set_digest(policies):
@@ -71,14 +73,15 @@ class ActiveSet:
     def __init__(self, namespace, keys, wanted=()):
         self.namespace, self.keys, self.wanted, self.store = namespace, keys, frozenset(wanted), None
         self.policies, self.place, self.fresh_until = {}, None, 0
-        self.fingerprint = 0  # of the event at `place`; 0: not known
+        self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
+        self.fingerprint = 0  # of the event at `place`, sent back with it: after an activation the server's word; 0: not known
         self.unproven = ""  # why the newest checkpoint does not prove that nothing is newer
         self._root = active_set_root({})
         self.begin_stream()
 
     def begin_stream(self):
-        """Drops the parts of an unfinished snapshot."""
-        self._parts = {}
+        """Drops the parts of an unfinished snapshot or activation."""
+        self._parts, self._changes = {}, {}
 
     def digest(self):
         return set_digest(self.policies)
@@ -100,98 +103,124 @@ class ActiveSet:
         return None
 
     def _snapshot(self, part, now):
+        parts = self._parts
+        self.begin_stream()  # a snapshot begins anew whatever else was on its way
         for active in part.bundles:
             require(not active.preview, "a preview is not in force")
-            statement = self._owned(read_statement(active.statement, self.keys))
-            require(statement["revision"] == active.revision, "revision of a bundle is not the signed one")
-            found = self._bundle(active.bundle, statement)
-            require(self._wants(found.policy), f"{found.policy} was not asked for")
-            require(found.policy not in self._parts, f"{found.policy} is there twice")
-            self._parts[found.policy] = found
-            require(len(self._parts) <= POLICIES_MAX, "more policies than a namespace can have")
+            require(active.HasField("activation"), "activation of a bundle is absent")
+            found = self._bundle(active.bundle, (active.activation.epoch, active.activation.revision))
+            require(found.policy not in parts, f"{found.policy} is there twice")
+            parts[found.policy] = found
+            require(len(parts) <= POLICIES_MAX, "more policies than a namespace can have")
         if not part.complete:
             require(part.bundles, "a part of a snapshot is empty")  # such could come for ever
+            self._parts = parts
             return None
-        parts = self._parts
-        self.begin_stream()
         checkpoint, place = self._checkpoint(part)
         root = active_set_root(leaves(parts))
-        self._check_proves(checkpoint, part.set_proof, parts, root)
+        self._check_proves("checkpoint", checkpoint, part.set_proof, parts, root)
         # Everything holds: only from here on anything changes.
-        self.policies, self._root, self.place, self.fingerprint = parts, root, place, named_event(part)
+        self.policies, self._root, self.place, self.fingerprint = parts, root, place, event_of(checkpoint)
         self.fresh_until = 0
         self._take_time(checkpoint, now)
         return Change("SNAPSHOT", place, "", tuple(parts[name] for name in sorted(parts)), ())
 
-    def _activation(self, activation):
-        self._require_whole("activation")
-        statement = self._owned(read_statement(activation.statement, self.keys))
-        place = place_of(statement)
-        check_place(activation, place)
-        self._require_not_before(place)
+    def _activation(self, part):
+        require(self.place is not None and not self._parts, "activation before a whole snapshot")
+        changes, self._changes = self._changes, {}
+        self._collect(part, changes)
+        if not part.complete:
+            require(part.bundles or part.tombstones, "a part of an activation is empty")  # such could come for ever
+            self._changes = changes
+            return None
+        statement = self._owned(read_statement(part.statement, self.keys))
+        place = self._signed_place(part, statement)
         require(place != self.place, "activation is not after what is held")
-        bundles = [self._bundle(bundle, statement) for bundle in activation.bundles]
-        prefix = f"namespaces/{self.namespace}/policies/"
-        require(all(name.startswith(prefix) for name in activation.tombstones), "tombstone of another namespace")
-        removed = tuple(sorted(name.removeprefix(prefix) for name in activation.tombstones))
-        changes = [change for change in statement["changes"] if self._wants(change["policy"])]
-        shown = [(found.policy, found.version) for found in bundles] + [(policy, 0) for policy in removed]
-        stated = [(change["policy"], change["version"]) for change in changes]
-        require(sorted(shown) == sorted(stated), "activation shows other changes than it states")
-        require(len(dict(stated)) == len(stated), "activation moves a policy twice")
-        for change in changes:
-            held = self.policies.get(change["policy"])
-            require(change["previous"] == (held.version if held else 0), f"{change['policy']} does not follow what is held")
-        kept = {name: held for name, held in self.policies.items() if name not in removed}
-        policies = kept | {found.policy: found for found in bundles}
-        root, signed = active_set_root(leaves(policies)), statement.get("active_set_root")
-        # Of a part of a set only the next checkpoint can say whether it is right.
-        require(self.wanted or signed in (None, root.hex()), "statement is of another set")
+        self._check_changes(statement, changes)
+        bundles = {policy: replace(found, place=place) for policy, found in changes.items() if found}
+        policies = {name: held for name, held in self.policies.items() if name not in changes} | bundles
+        require(statement.get("active_set_root"), "statement names no root")
+        root = active_set_root(leaves(policies))
+        self._check_proves("statement", statement, part.set_proof, policies, root)
         # Everything holds: only from here on anything changes.
-        self.policies, self._root, self.place, self.fingerprint = policies, root, place, named_event(activation)
-        if self.wanted or signed is None:
-            self.fresh_until = 0  # one before it may have been dropped: the next checkpoint proves the set, or shows the gap
-        changed = tuple(sorted(bundles, key=lambda found: found.policy))
+        self.policies, self._root, self.place, self.fingerprint = policies, root, place, part.cursor.fingerprint
+        changed = tuple(bundles[policy] for policy in sorted(bundles))
+        removed = tuple(sorted(changes.keys() - bundles.keys()))
         return Change(statement["kind"], place, statement["actor"], changed, removed)
 
+    def _collect(self, part, changes):
+        """Adds what a part of an activation brings: a bundle, or None for a policy that points to nothing any more. Since when
+        a bundle is in force, the last part says."""
+        found = [(bundle.policy, bundle) for bundle in (self._bundle(each, NOWHERE) for each in part.bundles)]
+        for policy, bundle in [*found, *((self._tombstone(name), None) for name in part.tombstones)]:
+            require(policy not in changes, f"{policy} is there twice")
+            changes[policy] = bundle
+            require(len(changes) <= ACTIVATION_CHANGES_MAX, "activation has more changes than one can have")
+
+    def _check_changes(self, statement, changes):
+        """Rule 4: each change that was asked for is there, follows what is held, and nothing else is there."""
+        stated = [change for change in statement["changes"] if self._wants(change["policy"])]
+        to = {change["policy"]: (change["version"], change.get("digest")) for change in stated}
+        shown = {policy: (found.version, found.digest) if found else (0, None) for policy, found in changes.items()}
+        require(shown == to, "activation shows other changes than it states")
+        require(len(to) == len(stated), "activation moves a policy twice")
+        for change in stated:
+            held = self.policies.get(change["policy"])
+            require(change["previous"] == (held.version if held else 0), f"{change['policy']} does not follow what is held")
+
     def _heartbeat(self, heartbeat, now):
-        self._require_whole("heartbeat")
+        require(not self._parts and not self._changes, "heartbeat within a message in parts")
+        require(self.place is not None, "heartbeat before a whole snapshot")
         if heartbeat.resume_unknown:
             return  # the server has not read as far as this: a sign of life, and proof of nothing
         checkpoint, place = self._checkpoint(heartbeat)
-        self._check_proves(checkpoint, heartbeat.set_proof, self.policies, self._root)
+        try:
+            self._check_proves("checkpoint", checkpoint, heartbeat.set_proof, self.policies, self._root)
+        except Contradicted as gap:
+            # Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+            self.fresh_until, self.unproven = 0, str(gap)
+            raise
         # Everything holds: only from here on anything changes.
-        self.place, self.fingerprint = place, named_event(heartbeat)
+        self.place, self.fingerprint = place, event_of(checkpoint)
         self._take_time(checkpoint, now)
 
-    def _bundle(self, bundle, statement):
-        """Rule 2: a bundle that is what it says, and that the statement puts in force."""
+    def _bundle(self, bundle, place):
+        """Rule 2: a bundle that is what it says, and was asked for. That it is in force since this place, its set proves."""
         manifest = self._owned(read_manifest(bundle.manifest, bundle.content, self.keys))
         policy, version, label = manifest["policy"], manifest["version"], manifest.get("label") or ""
         beside = (bundle.name, bundle.version, bundle.label, bundle.digest, bundle.size_bytes, bundle.content_type)
         name = f"namespaces/{self.namespace}/policies/{policy}/versions/{version}"
         signed = (name, version, label, manifest["digest"], manifest["size"], manifest["content_type"])
         require(beside == signed, f"fields beside the manifest of {policy} are not the signed ones")
-        stated = [change for change in statement["changes"] if change["policy"] == policy]
-        named = [(change["version"], change.get("digest")) for change in stated]
-        require(named == [(version, manifest["digest"])], f"statement does not put this version of {policy} in force")
-        content = bytes(bundle.content)
-        return Active(policy, version, label, manifest["digest"], bundle.content_type, content, place_of(statement))
+        require(self._wants(policy), f"{policy} was not asked for")
+        return Active(policy, version, label, manifest["digest"], bundle.content_type, bytes(bundle.content), place)
+
+    def _tombstone(self, name):
+        prefix = f"namespaces/{self.namespace}/policies/"
+        require(name.startswith(prefix), "tombstone of another namespace")
+        require(ID(name.removeprefix(prefix)), "tombstone is no policy's name")
+        return name.removeprefix(prefix)
 
     def _checkpoint(self, message):
-        """The checkpoint of a snapshot or a heartbeat, and its place: not before what is held."""
+        """The checkpoint of a snapshot or a heartbeat, and its place."""
         checkpoint = self._owned(read_checkpoint(message.checkpoint, self.keys))
-        place = place_of(checkpoint)
-        check_place(message, place)
-        self._require_not_before(place)
-        return checkpoint, place
+        return checkpoint, self._signed_place(message, checkpoint)
 
-    def _check_proves(self, checkpoint, set_proof, policies, root):
-        """Rules 3 and 5: exactly these policies are in force at the checkpoint, of all or of those that were asked for."""
+    def _signed_place(self, message, document):
+        """The place of a message as it is signed: not before any that was verified, and from here on the newest of them."""
+        place, newest = place_of(document), self.newest_verified
+        check_place(message, place)
+        require(place >= newest, f"place {place[0]}:{place[1]} is before {newest[0]}:{newest[1]}")
+        self.newest_verified = place
+        return place
+
+    def _check_proves(self, what, document, set_proof, policies, root):
+        """Rules 3 to 5: exactly these policies are in force at its place, of all or of those that were asked for."""
+        signed = document["active_set_root"]
         if self.wanted:
-            verify_set_proof(set_proof, bytes.fromhex(checkpoint["active_set_root"]), self.wanted, leaves(policies))
+            verify_set_proof(set_proof, bytes.fromhex(signed), self.wanted, leaves(policies))
         else:
-            require(checkpoint["active_set_root"] == root.hex(), "checkpoint is of another set")
+            require(signed == root.hex(), f"{what} is of another set", Contradicted)
 
     def _take_time(self, checkpoint, now):
         """An old checkpoint, or one from the future, proves what is held as well as any, and not that it is the newest."""
@@ -208,10 +237,3 @@ class ActiveSet:
 
     def _wants(self, policy):
         return not self.wanted or policy in self.wanted
-
-    def _require_whole(self, what):
-        require(self.place is not None and not self._parts, f"{what} before a whole snapshot")
-
-    def _require_not_before(self, place):
-        held = self.place or (0, 0)
-        require(place >= held, f"place {place[0]}:{place[1]} is before {held[0]}:{held[1]}")

@@ -5,6 +5,10 @@ class Refused(Exception):
     """Something does not hold. What was held before still is."""
 
 
-def require(holds, why):
+class Contradicted(Refused):
+    """What is signed is true, and it is of another set than the one it was compared with."""
+
+
+def require(holds, why, refusal=Refused):
     if not holds:
-        raise Refused(why)
+        raise refusal(why)

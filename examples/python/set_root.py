@@ -6,7 +6,7 @@ both byte by byte. A set is a dictionary: policy to (version, digest, epoch, rev
 
 import hashlib
 
-from refused import require
+from refused import Contradicted, require
 
 SET_PROOF_MAX_BYTES, SET_PROOF_PARTS_MAX, KEY_BITS = 512 * 1024, 128 * 1024, 256
 EMPTY_ROOT = bytes(32)
@@ -26,7 +26,8 @@ def key_of(policy):
 
 def value_of(policy, active):
     version, digest, epoch, revision = active
-    version, epoch, revision = (number.to_bytes(8, "big") for number in (version, epoch, revision))
+    # Signed: a place that nobody signed may be below nothing, and then is just another one.
+    version, epoch, revision = (number.to_bytes(8, "big", signed=True) for number in (version, epoch, revision))
     return sha256(sized("policyhub-active-policy-v1"), sized(policy), version, sized(digest), epoch, revision)
 
 
@@ -47,15 +48,16 @@ def active_set_root(active):
 
 
 def verify_set_proof(proof, root, policies, claimed):
-    """Refuses unless, of these policies, exactly what is claimed is in force under this root. `claimed` is a set."""
+    """Refuses unless, of these policies, exactly what is claimed is in force under this root. `claimed` is a set. `Contradicted`:
+    the proof holds, and is of something else."""
     require(len(proof) <= SET_PROOF_MAX_BYTES, "proof is too large")
     proven = _ProofReader(proof, {key_of(policy): policy for policy in policies}).read(root)
     for policy, active in claimed.items():
-        require(policy in policies, f"policy {policy} is claimed and not in the filter")
-        require(policy in proven, f"policy {policy} is claimed and not active")
-        require(proven[policy] == value_of(policy, active), f"policy {policy} is active otherwise than claimed")
+        require(policy in policies, f"policy {policy} is claimed and not in the filter", Contradicted)
+        require(policy in proven, f"policy {policy} is claimed and not active", Contradicted)
+        require(proven[policy] == value_of(policy, active), f"policy {policy} is active otherwise than claimed", Contradicted)
     for policy in sorted(proven):
-        require(policy in claimed, f"policy {policy} is active and not claimed")
+        require(policy in claimed, f"policy {policy} is active and not claimed", Contradicted)
 
 
 class _ProofReader:

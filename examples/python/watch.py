@@ -23,8 +23,8 @@ from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
 from signed import Refused, read_keys
 
-# Three heartbeats: a stream that is silent for longer is dead.
-SILENCE_MAX_SECONDS = 30
+# A stream that is silent for so many of its heartbeats is dead; within these bounds, whatever the server says of them.
+HEARTBEATS_MISSED, SILENCE_MIN_SECONDS, SILENCE_MAX_SECONDS = 3, 3, 30
 CALL_TIMEOUT_SECONDS = 5
 # The longest wait before a stream is opened again: it doubles with each that did not last.
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60
@@ -92,6 +92,16 @@ def is_done(options, held):
     return options.until_revision and held.place and held.place[1] >= options.until_revision
 
 
+def seconds_of(duration):
+    return duration.seconds + duration.nanos / 1e9
+
+
+def silence_of(opened):
+    """How long a stream may be silent, in seconds."""
+    asked = HEARTBEATS_MISSED * seconds_of(opened.heartbeat_interval)
+    return min(SILENCE_MAX_SECONDS, max(SILENCE_MIN_SECONDS, asked))
+
+
 async def read_stream(stub, options, held, resume):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
     request = pb.WatchActiveRequest(
@@ -100,16 +110,23 @@ async def read_stream(stub, options, held, resume):
     )  # fmt: skip
     stream = stub.WatchActive(request, metadata=credentials(options))
     held.begin_stream()
+    silence = SILENCE_MAX_SECONDS
     try:
         while not is_done(options, held):
-            message = await asyncio.wait_for(stream.read(), SILENCE_MAX_SECONDS)
+            try:
+                message = await asyncio.wait_for(stream.read(), silence)
+            except TimeoutError:
+                say(f"stream is dead: nothing came for {silence:.0f} s")
+                return 0
             if message is grpc.aio.EOF:
                 return 0
             if message is None:
                 raise Refused("not a message of a watch")  # so says grpc.aio of bytes it can't read
+            if message.WhichOneof("message") == "opened":
+                silence = silence_of(message.opened)
             if message.WhichOneof("message") == "reconnect":
                 say(f"server says: {message.reconnect.reason}")
-                return message.reconnect.backoff.seconds + message.reconnect.backoff.nanos / 1e9
+                return seconds_of(message.reconnect.backoff)
             change = held.apply(message, time.time())
             if change:
                 apply(change)
@@ -143,9 +160,6 @@ async def watch(options, held):
         except grpc.aio.AioRpcError as error:
             say(f"stream ended: {error.code().name} {error.details()}")
             resume = None if error.code() is grpc.StatusCode.OUT_OF_RANGE else held.place
-        except TimeoutError:
-            say(f"stream is dead: nothing came for {SILENCE_MAX_SECONDS} s")
-            resume = held.place
         short_streams = 0 if time.monotonic() - began > BACKOFF_MAX_SECONDS else short_streams + 1
         warn_when_stale(held)
         if not is_done(options, held):

@@ -9,8 +9,8 @@ use crate::domain::command::Page;
 use crate::domain::limits::{PAGE_DEFAULT_ITEMS, PAGE_MAX_ITEMS};
 use crate::domain::{Error, Reason, Result};
 
-/// Longest token: the longest names, every filter and the longest key fit.
-const TOKEN_MAX_CHARS: usize = 768;
+/// Longest token: the longest names, every filter, and the longest key, which has a checkpoint, fit.
+const TOKEN_MAX_CHARS: usize = 4 * 1024;
 
 /// A list: its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]

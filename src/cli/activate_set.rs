@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
+use super::active_pages;
 use super::args::Mutation;
 use super::look::{self, Look};
 use super::names::version_name;
@@ -44,9 +45,9 @@ struct Difference {
 /// Runs it.
 pub async fn run(session: &Session, file: &Path, reason: String, mutation: &Mutation) -> anyhow::Result<()> {
     let releases = releases::read(file)?;
-    let request = pb::GetActiveRequest { name: session.namespace.name(), metadata_only: true, ..Default::default() };
-    let response = session.client.get_active(request).await.context("failed to get what is active")?;
-    let active = releases::of_answer(&response)?;
+    let request = pb::ListActiveRequest { parent: session.namespace.name(), metadata_only: true, ..Default::default() };
+    let response = active_pages::collect(session, request, |_| Ok(())).await?;
+    let active = releases::of_active(&response.bundles)?;
     anyhow::ensure!(
         active.is_empty() || !releases.is_empty(),
         "{} names no policy, and {} are active: to end them, `policyhub deactivate` each",

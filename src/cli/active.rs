@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use super::active_pages;
 use super::names::{policy_id, policy_name};
 use super::output::{say, write_stdout};
 use super::releases;
@@ -13,7 +14,7 @@ use super::session::Session;
 use super::text;
 use crate::client::name::{PolicyId, VersionName};
 use crate::client::pb;
-use crate::client::pb::get_active_request::At;
+use crate::client::pb::{get_active_request, list_active_request};
 
 /// What is in force, now or as it was
 #[derive(Debug, Args)]
@@ -29,7 +30,7 @@ pub struct Arguments {
     /// As it was at this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = text::parse_time)]
     at_time: Option<prost_types::Timestamp>,
-    /// Write content, manifest.jws and statement.jws to DIR/POLICY/, for `policyhub verify`
+    /// Write content and manifest.jws, for one POLICY also statement.jws, to DIR/POLICY/, for `policyhub verify`
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Print a file that `policyhub activate --from` takes instead of a table: {"POLICY": "LABEL"}, JSON in either --output
@@ -46,35 +47,63 @@ enum FileFormat {
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let name = match &arguments.policy {
-        Some(policy) => policy_name(&session.namespace, policy),
-        None => session.namespace.name(),
-    };
+    match &arguments.policy {
+        Some(policy) => one(session, &arguments, policy).await,
+        None => set(session, &arguments).await,
+    }
+}
+
+/// One policy, with the statement of its activation.
+async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> anyhow::Result<()> {
     let request = pb::GetActiveRequest {
-        name,
-        at: arguments.at_revision.map(At::Revision).or(arguments.at_time.map(At::Time)),
+        name: policy_name(&session.namespace, policy),
+        at: arguments
+            .at_revision
+            .map(get_active_request::At::Revision)
+            .or(arguments.at_time.map(get_active_request::At::Time)),
         metadata_only: arguments.save.is_none(),
         ..Default::default()
     };
     let response = session.client.get_active(request).await.context("failed to get what is active")?;
     if let Some(directory) = &arguments.save {
-        for active in &response.bundles {
-            save(directory, active)?;
-        }
-        say(&format!("bundles saved to {}: {}", directory.display(), response.bundles.len()));
+        response.bundles.iter().try_for_each(|active| save(directory, active))?;
+        say_saved(directory, response.bundles.len());
+    }
+    session.output.print(&response, |response| table(&response.bundles))
+}
+
+/// The whole set, and its checkpoint.
+async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
+    let request = pb::ListActiveRequest {
+        parent: session.namespace.name(),
+        at: arguments
+            .at_revision
+            .map(list_active_request::At::Revision)
+            .or(arguments.at_time.map(list_active_request::At::Time)),
+        metadata_only: arguments.save.is_none(),
+        ..Default::default()
+    };
+    let directory = arguments.save.as_deref();
+    let each = |active: &pb::ActiveBundle| directory.map_or(Ok(()), |directory| save(directory, active));
+    let response = active_pages::collect(session, request, each).await?;
+    if let Some(directory) = directory {
+        say_saved(directory, response.bundles.len());
     }
     if arguments.format == Some(FileFormat::ActiveReleases) {
         if response.degraded {
             say("the server can't reach its database: this is the newest that it knows");
         }
-        return write_stdout(releases::write(&releases::of_answer(&response)?).as_bytes());
+        return write_stdout(releases::write(&releases::of_active(&response.bundles)?).as_bytes());
     }
-    session.output.print(&response, table)
+    session.output.print(&response, |response| table(&response.bundles))
 }
 
-fn table(response: &pb::GetActiveResponse) -> String {
-    let rows: Vec<Vec<String>> = response
-        .bundles
+fn say_saved(directory: &Path, count: usize) {
+    say(&format!("bundles saved to {}: {count}", directory.display()));
+}
+
+fn table(bundles: &[pb::ActiveBundle]) -> String {
+    let rows: Vec<Vec<String>> = bundles
         .iter()
         .map(|active| {
             let bundle = active.bundle.clone().unwrap_or_default();
@@ -83,7 +112,7 @@ fn table(response: &pb::GetActiveResponse) -> String {
                 bundle.version.to_string(),
                 bundle.label.clone(),
                 text::digest(&bundle.digest).to_owned(),
-                if active.preview { "preview".to_owned() } else { active.revision.to_string() },
+                active.activation.map_or_else(|| "preview".to_owned(), |activation| activation.revision.to_string()),
             ]
         })
         .collect();
@@ -96,11 +125,10 @@ fn save(directory: &Path, active: &pb::ActiveBundle) -> anyhow::Result<()> {
     let name = VersionName::parse("name", &bundle.name).context("answer has a name that can't be")?;
     let directory = directory.join(name.policy.policy.as_str());
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
-    for (file, bytes) in [
-        ("content", bundle.content.as_ref()),
-        ("manifest.jws", bundle.manifest.as_bytes()),
-        ("statement.jws", active.statement.as_bytes()),
-    ] {
+    let proven = [("content", bundle.content.as_ref()), ("manifest.jws", bundle.manifest.as_bytes())];
+    // Only one policy by itself comes with its statement: a set is proven as a whole.
+    let stated = (!active.statement.is_empty()).then_some(("statement.jws", active.statement.as_bytes()));
+    for (file, bytes) in proven.into_iter().chain(stated) {
         let path = directory.join(file);
         fs::write(&path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
     }
@@ -119,7 +147,8 @@ mod tests {
             manifest: "m".to_owned(),
             ..Default::default()
         };
-        pb::ActiveBundle { bundle: Some(bundle), revision: 7, statement: "s".to_owned(), preview: false }
+        let activation = Some(pb::Cursor { epoch: 1, revision: 7, fingerprint: 0 });
+        pb::ActiveBundle { bundle: Some(bundle), activation, statement: "s".to_owned(), preview: false }
     }
 
     #[test]
@@ -141,11 +170,7 @@ mod tests {
 
     #[test]
     fn the_table_says_since_when() {
-        let response = pb::GetActiveResponse {
-            bundles: vec![active("namespaces/default/policies/pricing/versions/3")],
-            ..Default::default()
-        };
-        let text = table(&response);
+        let text = table(&[active("namespaces/default/policies/pricing/versions/3")]);
         let words: Vec<&str> = text.lines().nth(1).expect("a row").split_whitespace().collect();
         assert_eq!(words, ["pricing", "3", "7"]);
     }

@@ -51,6 +51,7 @@ named!(
     GetRunResponse,
     GetValidationReportResponse,
     GetVersionResponse,
+    ListActiveResponse,
     ListEventsResponse,
     ListNamespacesResponse,
     ListPoliciesResponse,

@@ -96,8 +96,8 @@ pub fn listed(wrong: &[String]) -> String {
 ///
 /// # Errors
 /// A name that can't be.
-pub fn of_answer(response: &pb::GetActiveResponse) -> anyhow::Result<BTreeMap<PolicyId, super::text::Release>> {
-    let in_force = response.bundles.iter().filter(|active| !active.preview);
+pub fn of_active(bundles: &[pb::ActiveBundle]) -> anyhow::Result<BTreeMap<PolicyId, super::text::Release>> {
+    let in_force = bundles.iter().filter(|active| !active.preview);
     in_force
         .map(|active| {
             let bundle = active.bundle.as_ref().context("answer has no bundle")?;

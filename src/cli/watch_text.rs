@@ -68,7 +68,7 @@ impl Teller {
     /// The line of a change; none for what nobody asked to see.
     pub fn line(&mut self, change: &Change, why: Option<&str>) -> Option<String> {
         match change {
-            Change::SnapshotPart { .. } => None,
+            Change::Opened { .. } | Change::SnapshotPart { .. } | Change::ActivationPart { .. } => None,
             Change::Replaced { cursor, policies } => {
                 self.held = policies.iter().map(|active| (active.policy.clone(), release_of(active))).collect();
                 let policies =
@@ -174,7 +174,6 @@ mod tests {
             content_type: String::new(),
             content: None,
             manifest: String::new(),
-            statement: "".into(),
             activated: CURSOR,
         })
     }

@@ -3,18 +3,19 @@
 //! Boundary: pure and synchronous, no I/O and no clock. Invariants: a message changes all it says or nothing; the place
 //! held is one that was signed, and never goes back; after a refusal nothing more of that stream is taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{check_hint, fingerprint, set_digest, signed_place, wait_of};
+use checks::{check_hint, fingerprint, set_digest, wait_of};
 
-use super::bundle::{ActivePolicy, Trust, place_of};
+use super::bundle::{ActivePolicy, Trust, place_of, position_of, root_of};
+use super::evidence::{Document, Evidence};
 use super::refusal::Refusal;
-use super::snapshot::{Collected, Policies};
+use super::snapshot::{Changes, Collected, Policies, add};
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
-use crate::domain::event::{Cursor, Fingerprint};
+use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::signing::payload::Statement;
 use crate::signing::{ActiveSetTree, KeySet};
@@ -59,7 +60,12 @@ pub enum Change {
         /// All that is in force.
         policies: Vec<Arc<ActivePolicy>>,
     },
-    /// One activation.
+    /// A part of an activation: nothing yet.
+    ActivationPart {
+        /// Changes collected so far.
+        collected: usize,
+    },
+    /// One activation, whole.
     Activated {
         /// Its place.
         cursor: Cursor,
@@ -88,6 +94,11 @@ pub enum Change {
         /// How long to wait.
         backoff: Duration,
     },
+    /// The stream is open.
+    Opened {
+        /// How often the server says that it shows signs of life.
+        heartbeat_interval: Duration,
+    },
     /// A kind of message that this version does not know: nothing.
     Unknown,
 }
@@ -102,8 +113,10 @@ pub struct ActiveSet {
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
     newest_verified: Cursor,
-    /// Which event stands at `cursor`, as the server says: sent back with it, and proof of nothing.
+    /// Which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
     event: Option<Fingerprint>,
+    /// What proves `policies`; none while they are not all that was asked for.
+    evidence: Option<Arc<Evidence>>,
     policies: Policies,
     /// What the root is over.
     tree: ActiveSetTree,
@@ -126,6 +139,7 @@ impl ActiveSet {
             cursor: None,
             newest_verified: Cursor::default(),
             event: None,
+            evidence: None,
             policies: Policies::new(),
             tree: ActiveSetTree::new(),
             whole: false,
@@ -181,11 +195,14 @@ impl ActiveSet {
         }
         let outcome = match &message.message {
             Some(Message::Snapshot(part)) => self.apply_snapshot(part, now_seconds),
-            Some(Message::Activation(activation)) => self.apply_activation(activation),
+            Some(Message::Activation(part)) => self.apply_activation(part),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
             Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
                 reason: reconnect.reason.clone(),
                 backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
+            }),
+            Some(Message::Opened(opened)) => Ok(Change::Opened {
+                heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
             }),
             None => Ok(Change::Unknown),
         };
@@ -194,125 +211,158 @@ impl ActiveSet {
     }
 
     /// Verifies the bundles of a part of a snapshot, and collects them.
-    pub(super) fn collect(&mut self, part: &pb::Snapshot) -> Result<(), Refusal> {
+    pub(super) fn collect(&mut self, part: &pb::Snapshot) -> Result<BTreeMap<PolicyId, ActivePolicy>, Refusal> {
+        // A snapshot begins anew whatever was on its way.
+        let mut policies = match std::mem::take(&mut self.collected) {
+            Collected::Snapshot(policies) => policies,
+            Collected::Nothing | Collected::Activation(_) => BTreeMap::new(),
+        };
         for active in &part.bundles {
-            let jws: Arc<str> = active.statement.as_str().into();
             let bundle = active.bundle.as_ref().ok_or(Refusal::Malformed("bundle is absent"))?;
             if active.preview {
                 return Err(Refusal::Preview(bundle.name.clone()));
             }
-            let statement = self.trust.statement(&jws)?;
-            if statement.revision != active.revision {
-                let found = Cursor { epoch: statement.epoch, revision: active.revision };
-                return Err(Refusal::OtherPlace { found, signed: place_of(&statement) });
-            }
-            let verified = self.trust.bundle(bundle, &statement, &jws)?;
-            if !self.wants(&verified.policy) {
-                return Err(Refusal::Unexpected(verified.policy));
-            }
-            self.collected.add(verified)?;
+            let activated = active.activation.as_ref().ok_or(Refusal::Malformed("activation of a bundle is absent"))?;
+            let activated = Cursor { epoch: activated.epoch, revision: activated.revision };
+            add(&mut policies, self.verify_bundle(bundle, activated)?)?;
         }
-        Ok(())
+        Ok(policies)
+    }
+
+    /// Verifies a bundle, and that it was asked for.
+    fn verify_bundle(&mut self, bundle: &pb::Bundle, activated: Cursor) -> Result<ActivePolicy, Refusal> {
+        let verified = self.trust.bundle(bundle, activated)?;
+        if self.wants(&verified.policy) { Ok(verified) } else { Err(Refusal::Unexpected(verified.policy)) }
     }
 
     /// Takes a whole set over.
-    pub(super) fn hold(&mut self, policies: Policies, tree: ActiveSetTree, cursor: Cursor, event: Option<Fingerprint>) {
+    fn hold(&mut self, policies: Policies, tree: ActiveSetTree, at: Position, evidence: Evidence) {
         (self.policies, self.tree, self.whole) = (policies, tree, true);
-        (self.cursor, self.event) = (Some(cursor), event);
+        (self.cursor, self.event, self.evidence) = (Some(at.cursor), at.event, Some(Arc::new(evidence)));
     }
 
     fn apply_snapshot(&mut self, part: &pb::Snapshot, now_seconds: i64) -> Result<Change, Refusal> {
-        self.collect(part)?;
-        if !part.complete && part.bundles.is_empty() {
-            // Parts that bring nothing could come for ever.
-            return Err(Refusal::Malformed("part of a snapshot is empty"));
-        }
+        let policies = self.collect(part)?;
         if !part.complete {
-            return Ok(Change::SnapshotPart { collected: self.collected.len() });
+            if part.bundles.is_empty() {
+                // Parts that bring nothing could come for ever.
+                return Err(Refusal::Malformed("part of a snapshot is empty"));
+            }
+            let collected = policies.len();
+            self.collected = Collected::Snapshot(policies);
+            return Ok(Change::SnapshotPart { collected });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&part.checkpoint, now_seconds)?;
-        let cursor = signed_place(&checkpoint, part.cursor.as_ref())?;
-        self.check_not_before(cursor)?;
-        let policies = std::mem::take(&mut self.collected).finish();
-        let tree = policies.values().map(|active| active.leaf()).collect();
-        self.newest_verified = cursor;
-        self.check_proves(&checkpoint, &part.set_proof, &policies, &tree)?;
+        let at = position_of(&checkpoint);
+        check_hint(part.cursor.as_ref(), at.cursor)?;
+        self.check_not_before(at.cursor)?;
+        self.newest_verified = at.cursor;
+        let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
+        let tree: ActiveSetTree = policies.values().map(|active| active.leaf()).collect();
+        let root = checkpoint.active_set_root;
+        self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values())?;
 
         // Everything holds: only from here on anything changes.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
-        self.hold(policies, tree, cursor, fingerprint(part.cursor.as_ref()));
-        Ok(Change::Replaced { cursor, policies: self.policies.values().cloned().collect() })
+        let document = Document::Checkpoint(part.checkpoint.clone());
+        self.hold(policies, tree, at, Evidence { document, set_proof: part.set_proof.clone() });
+        Ok(Change::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
     }
 
-    fn apply_activation(&mut self, activation: &pb::Activation) -> Result<Change, Refusal> {
-        let held = self.cursor.filter(|_| self.collected.len() == 0).ok_or(Refusal::NoSnapshot("activation"))?;
-        let jws: Arc<str> = activation.statement.as_str().into();
-        let statement = self.trust.statement(&jws)?;
+    fn apply_activation(&mut self, part: &pb::Activation) -> Result<Change, Refusal> {
+        let mut changes = match std::mem::take(&mut self.collected) {
+            Collected::Activation(changes) => changes,
+            Collected::Nothing => Changes::default(),
+            Collected::Snapshot(_) => return Err(Refusal::NoSnapshot("activation")),
+        };
+        let held = self.cursor.ok_or(Refusal::NoSnapshot("activation"))?;
+        for bundle in &part.bundles {
+            changes.add(self.verify_bundle(bundle, Cursor::NONE)?)?;
+        }
+        for name in &part.tombstones {
+            changes.remove(self.tombstone(name)?)?;
+        }
+        if !part.complete {
+            if part.bundles.is_empty() && part.tombstones.is_empty() {
+                return Err(Refusal::Malformed("part of an activation is empty"));
+            }
+            let collected = changes.bundles.len() + changes.removed.len();
+            self.collected = Collected::Activation(changes);
+            return Ok(Change::ActivationPart { collected });
+        }
+        let statement = self.trust.statement(&part.statement)?;
         let cursor = place_of(&statement);
-        check_hint(activation.cursor.as_ref(), cursor)?;
+        check_hint(part.cursor.as_ref(), cursor)?;
         self.check_not_before(cursor)?;
         if cursor <= held {
             return Err(Refusal::NotNewer { found: cursor, held });
         }
         self.newest_verified = cursor;
-        let mut bundles = Policies::new();
-        for bundle in &activation.bundles {
-            let verified = self.trust.bundle(bundle, &statement, &jws)?;
-            let policy = verified.policy.clone();
-            if bundles.insert(policy.clone(), Arc::new(verified)).is_some() {
-                return Err(Refusal::Unexpected(policy));
-            }
-        }
-        let removed = self.check_tombstones(&activation.tombstones)?;
-        self.check_complete(&statement, &bundles, &removed)?;
-
-        let changed: Vec<_> = bundles.values().cloned().collect();
+        self.check_complete(&statement, &changes)?;
+        let Changes { bundles, removed } = changes;
+        let bundles = bundles.into_iter();
+        let bundles: Policies =
+            bundles.map(|(policy, bundle)| (policy, Arc::new(ActivePolicy { activated: cursor, ..bundle }))).collect();
         let mut tree = self.tree.clone();
         for policy in &removed {
             tree.remove(policy);
         }
         bundles.values().for_each(|active| tree.insert(active.leaf()));
-        let is_proven = self.check_root_of(&statement, &tree)?;
+        let evidence = if self.whole {
+            let is_left = |policy: &PolicyId| !removed.contains(policy) && !bundles.contains_key(policy);
+            let left = self.policies.iter().filter(|(policy, _)| is_left(policy)).map(|(_, active)| active);
+            let root = root_of(&statement)?;
+            self.check_proves("statement", root, &part.set_proof, &tree, left.chain(bundles.values()))?;
+            let document = Document::Statement(part.statement.clone());
+            Some(Arc::new(Evidence { document, set_proof: part.set_proof.clone() }))
+        } else {
+            // Without the policies before it there is nothing to prove: it is told, and never fresh.
+            None
+        };
 
         // Everything holds: only from here on anything changes.
+        let changed = bundles.values().cloned().collect();
         self.policies.retain(|policy, _| !removed.contains(policy));
         self.policies.extend(bundles);
-        (self.tree, self.cursor) = (tree, Some(cursor));
-        if !is_proven {
-            // Something may have been dropped before it: the next checkpoint proves the set, or shows the gap.
-            self.fresh_until_seconds = 0;
-        }
-        self.event = fingerprint(activation.cursor.as_ref());
+        (self.tree, self.cursor, self.evidence) = (tree, Some(cursor), evidence);
+        self.event = fingerprint(part.cursor.as_ref());
         let statement = Box::new(statement);
         let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
         Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
     }
 
     fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
-        let held = self.cursor.filter(|_| self.collected.len() == 0).ok_or(Refusal::NoSnapshot("heartbeat"))?;
+        if self.collected.is_unfinished() {
+            return Err(Refusal::Malformed("heartbeat within a message in parts"));
+        }
+        let held = self.cursor.ok_or(Refusal::NoSnapshot("heartbeat"))?;
         if heartbeat.resume_unknown {
             // This replica has not read as far as we have: a sign of life, and no freshness.
             return Ok(Change::Alive { cursor: held, is_newest: false });
         }
         let (checkpoint, is_valid) = self.trust.checkpoint(&heartbeat.checkpoint, now_seconds)?;
-        let cursor = signed_place(&checkpoint, heartbeat.cursor.as_ref())?;
-        self.check_not_before(cursor)?;
-        self.newest_verified = cursor;
-        if self.whole
-            && let Err(refusal) = self.check_proves(&checkpoint, &heartbeat.set_proof, &self.policies, &self.tree)
-        {
-            if refusal.is_divergence() {
-                // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
-                self.fresh_until_seconds = 0;
+        let at = position_of(&checkpoint);
+        check_hint(heartbeat.cursor.as_ref(), at.cursor)?;
+        self.check_not_before(at.cursor)?;
+        self.newest_verified = at.cursor;
+        if self.whole {
+            let (root, set_proof) = (checkpoint.active_set_root, &heartbeat.set_proof);
+            if let Err(refusal) = self.check_proves("checkpoint", root, set_proof, &self.tree, self.policies.values()) {
+                if refusal.is_divergence() {
+                    // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+                    self.fresh_until_seconds = 0;
+                }
+                return Err(refusal);
             }
-            return Err(refusal);
+            let document = Document::Checkpoint(heartbeat.checkpoint.clone());
+            self.evidence = Some(Arc::new(Evidence { document, set_proof: set_proof.clone() }));
         }
         let is_newest = is_valid && self.whole;
         // One that has expired is old news, not a forgery: the server lost its database. What is held stands.
         if is_newest {
             self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
         }
-        (self.cursor, self.event) = (Some(cursor), fingerprint(heartbeat.cursor.as_ref()));
-        Ok(Change::Alive { cursor, is_newest })
+        (self.cursor, self.event) = (Some(at.cursor), at.event);
+        Ok(Change::Alive { cursor: at.cursor, is_newest })
     }
 }

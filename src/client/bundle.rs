@@ -2,14 +2,13 @@
 //!
 //! Pure and synchronous. Invariant: an [`ActivePolicy`] exists only after all of it was verified.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
+use super::evidence::Document;
 use super::refusal::Refusal;
 use crate::api::pb;
-use crate::domain::digest::Digest;
-use crate::domain::event::Cursor;
+use crate::domain::digest::{ActiveSetRoot, Digest};
+use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId, VersionName, VersionRef};
 use crate::signing::payload::{Checkpoint, Manifest, Statement};
 use crate::signing::{self, ActiveLeaf, KeySet, TYP_BUNDLE, VerifyError, jws};
@@ -31,9 +30,7 @@ pub struct ActivePolicy {
     pub content: Option<Bytes>,
     /// The manifest it was verified with, compact JWS.
     pub manifest: String,
-    /// The statement that put it in force, compact JWS.
-    pub statement: Arc<str>,
-    /// The place of that activation.
+    /// The activation that put it in force, as the root of the set covers it.
     pub activated: Cursor,
 }
 
@@ -68,13 +65,24 @@ impl Trust {
         Ok((checkpoint, time.is_ok()))
     }
 
-    /// Verifies a bundle, and that `statement` puts exactly it in force.
-    pub fn bundle(
-        &mut self,
-        bundle: &pb::Bundle,
-        statement: &Statement,
-        statement_jws: &Arc<str>,
-    ) -> Result<ActivePolicy, Refusal> {
+    /// Verifies the document that proves a set, and returns the place and the root that it is signed for.
+    pub fn document(&mut self, document: &Document) -> Result<(Position, ActiveSetRoot), Refusal> {
+        match document {
+            Document::Statement(jws) => {
+                let statement = self.statement(jws)?;
+                Ok((place_of(&statement).into(), root_of(&statement)?))
+            }
+            Document::Checkpoint(jws) => {
+                // A checkpoint that has expired proves what was in force at its cursor; what is fresh is not asked here.
+                let checkpoint = signing::read_checkpoint(jws, &self.keys).map_err(refused("checkpoint"))?;
+                self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
+                Ok((position_of(&checkpoint), checkpoint.active_set_root))
+            }
+        }
+    }
+
+    /// Verifies a bundle, as of an activation that only the root of its set proves.
+    pub fn bundle(&mut self, bundle: &pb::Bundle, activated: Cursor) -> Result<ActivePolicy, Refusal> {
         let (policy, version) = self.name_of(bundle)?;
         let manifest = self.manifest(bundle, &policy)?;
         for (field, same) in [
@@ -89,10 +97,6 @@ impl Trust {
                 return Err(Refusal::OtherBundle { policy, field });
             }
         }
-        let stated = statement.changes.iter().find(|change| change.policy == policy);
-        if !stated.is_some_and(|change| change.version == version && change.digest.as_ref() == Some(&manifest.digest)) {
-            return Err(Refusal::NotStated(policy));
-        }
         Ok(ActivePolicy {
             policy,
             version,
@@ -101,8 +105,7 @@ impl Trust {
             content_type: manifest.content_type,
             content: (!self.metadata_only).then(|| bundle.content.clone()),
             manifest: bundle.manifest.clone(),
-            statement: Arc::clone(statement_jws),
-            activated: place_of(statement),
+            activated,
         })
     }
 
@@ -156,6 +159,17 @@ impl ActivePolicy {
 /// The place a statement is signed for.
 pub(super) fn place_of(statement: &Statement) -> Cursor {
     Cursor { epoch: statement.epoch, revision: statement.revision }
+}
+
+/// The event a checkpoint is signed for: its place and its hash.
+pub(super) fn position_of(checkpoint: &Checkpoint) -> Position {
+    let cursor = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
+    Head { cursor, hash: checkpoint.head_hash }.into()
+}
+
+/// The root that a statement is signed for. None of a server that writes no roots is taken.
+pub(super) fn root_of(statement: &Statement) -> Result<ActiveSetRoot, Refusal> {
+    statement.active_set_root.ok_or(Refusal::Malformed("statement names no root"))
 }
 
 fn refused(what: &str) -> impl FnOnce(signing::VerifyError) -> Refusal {

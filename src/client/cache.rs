@@ -9,6 +9,8 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,6 +18,7 @@ use serde_json::Value;
 
 use super::bundle::ActivePolicy;
 use super::durable::replace_file;
+use super::evidence::{Document, Evidence};
 use crate::api::pb;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Fingerprint, Position};
@@ -24,7 +27,7 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::signing::KeySet;
 
 /// The format of this version.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Largest `active.json`: 10,000 policies with ordinary manifests and statements are a tenth of it.
 const SAVED_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -51,8 +54,10 @@ pub(super) struct Saved {
     /// Which event the server said stands there; 0: not known.
     #[serde(default)]
     fingerprint: u64,
-    /// Its digest.
-    pub digest: String,
+    /// What proves it.
+    pub document: Document,
+    /// Proves it under the root of the document, base64; empty when all policies were asked for.
+    set_proof: String,
     /// The keys it was verified with, a JWK Set.
     pub jwks: Value,
     policies: Vec<SavedPolicy>,
@@ -66,9 +71,8 @@ struct SavedPolicy {
     digest: Digest,
     size: i64,
     content_type: String,
-    revision: i64,
+    activated: Cursor,
     manifest: String,
-    statement: String,
 }
 
 /// The newest place that was verified.
@@ -134,8 +138,8 @@ impl Cache {
                 content: read_bounded(&self.content_path(&policy.digest), CONTENT_MAX_BYTES as u64)?,
                 manifest: policy.manifest,
             };
-            let (revision, statement) = (policy.revision, policy.statement);
-            Ok(pb::ActiveBundle { bundle: Some(bundle), revision, statement, preview: false })
+            let activation = Some(Position::from(policy.activated).into());
+            Ok(pb::ActiveBundle { bundle: Some(bundle), activation, ..Default::default() })
         });
         Ok(pb::Snapshot {
             bundles: bundles.collect::<io::Result<_>>()?,
@@ -166,9 +170,8 @@ impl Cache {
                 digest: active.digest.clone(),
                 size: i64::try_from(content.len()).unwrap_or(i64::MAX),
                 content_type: active.content_type.clone(),
-                revision: active.activated.revision,
+                activated: active.activated,
                 manifest: active.manifest.clone(),
-                statement: active.statement.to_string(),
             });
         }
         let text = serde_json::to_vec(&saved)?;
@@ -217,11 +220,20 @@ impl Saved {
         Position { cursor: self.cursor, event: Fingerprint::from_number(self.fingerprint) }
     }
 
+    /// What proves it.
+    ///
+    /// # Errors
+    /// When the proof can't be read.
+    pub fn evidence(&self) -> io::Result<Evidence> {
+        let set_proof = STANDARD.decode(&self.set_proof).map_err(|error| invalid(format!("its proof: {error}")))?;
+        Ok(Evidence { document: self.document.clone(), set_proof: set_proof.into() })
+    }
+
     /// Everything but the policies.
     pub fn header(
         (store, namespace): (&str, &NamespaceId),
         wanted: BTreeSet<PolicyId>,
-        (Position { cursor, event }, digest): (Position, &str),
+        (Position { cursor, event }, evidence): (Position, &Evidence),
         keys: &KeySet,
     ) -> Self {
         Self {
@@ -231,7 +243,8 @@ impl Saved {
             wanted,
             cursor,
             fingerprint: event.map(Fingerprint::number).unwrap_or_default(),
-            digest: digest.to_owned(),
+            document: evidence.document.clone(),
+            set_proof: STANDARD.encode(&evidence.set_proof),
             jwks: keys.to_jwks(),
             policies: Vec::new(),
         }

@@ -85,6 +85,8 @@ mutations!(policy {
 reads!(sync {
     get_active(GetActiveRequest) -> GetActiveResponse,
         "The active version of one policy, or of all of a namespace; now, or as it was.";
+    list_active(ListActiveRequest) -> ListActiveResponse,
+        "A page of the active set, now or as it was.";
     report_status(ReportStatusRequest) -> ReportStatusResponse, "Tells that an activation was applied or rejected.";
     list_subscribers(ListSubscribersRequest) -> ListSubscribersResponse, "Who watches, and what each one runs.";
     get_run(GetRunRequest) -> GetRunResponse, "A recorded run.";

@@ -11,6 +11,7 @@ pub mod calls;
 pub mod channel;
 pub mod durable;
 pub mod error;
+mod evidence;
 pub mod keys;
 pub mod log;
 pub mod offline;

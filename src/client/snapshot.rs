@@ -1,40 +1,70 @@
-//! A snapshot on its way: parts are verified as they come and exposed only when all are there.
+//! A message in parts on its way: parts are verified as they come and exposed only when all are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::bundle::ActivePolicy;
 use super::refusal::Refusal;
-use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
+use crate::domain::limits::{ACTIVATION_TARGETS_MAX, POLICIES_PER_NAMESPACE_MAX};
 use crate::domain::name::PolicyId;
 
 /// The policies of a set, in the byte order of their ids.
 pub(super) type Policies = BTreeMap<PolicyId, Arc<ActivePolicy>>;
 
-/// The parts that came so far.
+/// The parts that came so far of a snapshot or an activation.
 #[derive(Debug, Default)]
-pub(super) struct Collected(Policies);
+pub(super) enum Collected {
+    /// None: the next message may be of any kind.
+    #[default]
+    Nothing,
+    /// Those of a snapshot.
+    Snapshot(BTreeMap<PolicyId, ActivePolicy>),
+    /// Those of an activation.
+    Activation(Changes),
+}
+
+/// What an activation changes. Its bundles are not in force yet: since when they are, its last part says.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub bundles: BTreeMap<PolicyId, ActivePolicy>,
+    pub removed: BTreeSet<PolicyId>,
+}
 
 impl Collected {
-    /// Adds a verified policy.
-    pub fn add(&mut self, active: ActivePolicy) -> Result<(), Refusal> {
-        let policy = active.policy.clone();
-        if self.0.insert(policy.clone(), Arc::new(active)).is_some() {
-            return Err(Refusal::Unexpected(policy));
-        }
-        if self.0.len() as u64 > POLICIES_PER_NAMESPACE_MAX {
-            return Err(Refusal::TooManyPolicies);
-        }
-        Ok(())
+    /// Whether a message in parts has begun and did not end.
+    pub fn is_unfinished(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+}
+
+/// Adds a verified policy to those of a snapshot.
+pub(super) fn add(policies: &mut BTreeMap<PolicyId, ActivePolicy>, active: ActivePolicy) -> Result<(), Refusal> {
+    let policy = active.policy.clone();
+    if policies.insert(policy.clone(), active).is_some() {
+        return Err(Refusal::Unexpected(policy));
+    }
+    if policies.len() as u64 > POLICIES_PER_NAMESPACE_MAX {
+        return Err(Refusal::TooManyPolicies);
+    }
+    Ok(())
+}
+
+impl Changes {
+    /// Adds a verified bundle.
+    pub fn add(&mut self, bundle: ActivePolicy) -> Result<(), Refusal> {
+        add(&mut self.bundles, bundle)?;
+        self.check_count()
     }
 
-    /// Policies collected so far.
-    pub fn len(&self) -> usize {
-        self.0.len()
+    /// Adds a policy that points nowhere any more.
+    pub fn remove(&mut self, policy: PolicyId) -> Result<(), Refusal> {
+        if self.removed.insert(policy.clone()) { self.check_count() } else { Err(Refusal::Unexpected(policy)) }
     }
 
-    /// All of them.
-    pub fn finish(self) -> Policies {
-        self.0
+    fn check_count(&self) -> Result<(), Refusal> {
+        if self.bundles.len() + self.removed.len() <= ACTIVATION_TARGETS_MAX {
+            return Ok(());
+        }
+        Err(Refusal::Malformed("activation has more changes than one can have"))
     }
 }

@@ -28,8 +28,12 @@ use crate::signing::KeySet;
 #[cfg(feature = "server")]
 pub(super) mod tests;
 
-/// Longest silence of a stream that lives: three heartbeats.
+/// Longest silence of a stream that lives, whatever the server says of its heartbeats.
 pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Shortest silence that ends a stream. Shorter: a machine that is busy for a moment loses its streams.
+const SILENCE_MIN: Duration = Duration::from_secs(3);
+/// Heartbeats that a stream may miss.
+const HEARTBEATS_MISSED: u32 = 3;
 
 /// How long keys of the server are used before it is asked again. Longer: a revocation is heard of later.
 pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
@@ -93,6 +97,8 @@ pub(super) struct Connection {
     came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
     /// When the last message came.
     heard: Instant,
+    /// Longest silence of this stream.
+    silence_max: Duration,
     /// Whom to ask for keys, and when they were asked for last.
     keys_of: Option<(Client, Instant)>,
 }
@@ -118,7 +124,7 @@ impl Watch {
     /// The next message, verified, and what it changed. None when the server ended the stream in order.
     ///
     /// # Errors
-    /// DEADLINE_EXCEEDED after a silence of [`SILENCE_MAX`], the error of the stream, or the refusal of a message. Each
+    /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal of a message. Each
     /// ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
         self.connection.next(&mut self.set).await
@@ -152,14 +158,14 @@ impl Connection {
     pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
         let stream = client.watch_active(request).await?;
         let keys_of = learn_keys.then(|| (client.clone(), Instant::now()));
-        Ok(Self { stream, came: None, heard: Instant::now(), keys_of })
+        Ok(Self { stream, came: None, heard: Instant::now(), silence_max: SILENCE_MAX, keys_of })
     }
 
     /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
     pub async fn next(&mut self, set: &mut ActiveSet) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
         if self.came.is_none() {
-            match tokio::time::timeout_at(self.heard + SILENCE_MAX, self.stream.message()).await {
-                Err(_) => return Err(silence().into()),
+            match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
+                Err(_) => return Err(silence(self.silence_max).into()),
                 Ok(came) => (self.came, self.heard) = (Some(came), Instant::now()),
             }
         }
@@ -175,7 +181,13 @@ impl Connection {
             Some(Ok(None)) | None => return Ok(None),
         };
         match set.apply(&message, now_seconds()) {
-            Ok(change) => Ok(Some((message, change))),
+            Ok(change) => {
+                if let Change::Opened { heartbeat_interval } = &change {
+                    let silence_max = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED);
+                    self.silence_max = silence_max.clamp(SILENCE_MIN, SILENCE_MAX);
+                }
+                Ok(Some((message, change)))
+            }
             Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
         }
     }
@@ -210,13 +222,13 @@ fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
     let cursor = match message.message.as_ref()? {
         Message::Snapshot(part) => part.cursor,
         Message::Activation(activation) => activation.cursor,
-        Message::Heartbeat(_) | Message::Reconnect(_) => None,
+        Message::Heartbeat(_) | Message::Reconnect(_) | Message::Opened(_) => None,
     };
     cursor.map(|named| Cursor { epoch: named.epoch, revision: named.revision })
 }
 
-fn silence() -> ClientError {
-    let message = format!("stream is dead: nothing came for {} s", SILENCE_MAX.as_secs());
+fn silence(longest: Duration) -> ClientError {
+    let message = format!("stream is dead: nothing came for {} s", longest.as_secs());
     ClientError::local(Code::DeadlineExceeded, message)
 }
 

@@ -313,7 +313,8 @@ impl Watcher {
     /// What the set holds, as it is offered.
     fn newest(&self) -> Active {
         let Position { cursor, event } = self.set.position().unwrap_or(Cursor::NONE.into());
-        Active { cursor, event, digest: self.set.digest(), policies: self.set.held() }
+        let (digest, evidence) = (self.set.digest(), self.set.evidence());
+        Active { cursor, event, digest, policies: self.set.held(), evidence }
     }
 
     fn put_in_force(&mut self, active: Arc<Active>, is_saved: bool) {

@@ -196,6 +196,7 @@ rpcs! {
     }
     "SyncService" {
         GetActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
+        ListActive => Needs::InNamespace(Permission::GetActive), Rate::Read;
         WatchActive => Needs::InNamespace(Permission::Sync), Rate::Read;
         ReportStatus => Needs::InNamespace(Permission::Sync), Rate::Report;
         ListSubscribers => Needs::InNamespace(Permission::Read), Rate::Read;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::digest::{ActiveSetRoot, Digest, Hash};
-use super::event::{Cursor, PointerChange};
+use super::event::{Cursor, Head, PointerChange};
 use super::name::PolicyId;
 use super::version::Version;
 
@@ -90,10 +90,18 @@ pub struct Activation {
     pub event_hash: Hash,
     /// Its statement.
     pub statement: Arc<str>,
-    /// Root of the active set after it; none in an event that was written before roots were.
+    /// Root of the active set after it; none in an event that was written before events carried one.
     pub root: Option<ActiveSetRoot>,
     /// What points somewhere new.
     pub bundles: Vec<Arc<Bundle>>,
     /// What points nowhere any more.
     pub tombstones: Vec<PolicyId>,
+}
+
+impl Activation {
+    /// Returns the event that it is told of.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        Head { cursor: self.cursor, hash: self.event_hash }
+    }
 }

@@ -5,6 +5,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use std::collections::BTreeSet;
+
 use super::access::Role;
 use super::binding::BindingName;
 use super::digest::Digest;
@@ -215,6 +217,33 @@ pub enum AsOf {
     Revision(i64),
 }
 
+/// Asks for a page of an active set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListActive {
+    /// Whose set.
+    pub namespace: NamespaceId,
+    /// The policies asked for; empty: all.
+    pub policies: BTreeSet<PolicyId>,
+    /// As of when; for a further page the first one has settled it.
+    pub as_of: AsOf,
+    /// Whether content is left out.
+    pub metadata_only: bool,
+    /// Which page.
+    pub page: Page<ActiveKey>,
+}
+
+/// Where a page of an active set ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveKey {
+    /// The cursor that the pages are of.
+    pub cursor: Cursor,
+    /// The last policy.
+    pub policy: PolicyId,
+    /// The checkpoint that was signed for the first page; empty when the past was asked for. It proves nothing to a server: the
+    /// one who gets it back verifies it.
+    pub checkpoint: String,
+}
+
 /// Whose active version is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActiveScope {
@@ -270,7 +299,7 @@ pub struct Watch {
     /// Whose active set.
     pub namespace: NamespaceId,
     /// Only these policies; empty: all.
-    pub policies: std::collections::BTreeSet<PolicyId>,
+    pub policies: BTreeSet<PolicyId>,
     /// Where the subscriber is.
     pub resume: Option<Position>,
     /// Whether activations in between may be left out.

@@ -48,8 +48,8 @@ pub const PAGE_CONTENT_MAX_BYTES: usize = 2 * 1024 * 1024;
 pub const DOCUMENT_MAX_DEPTH: usize = 64;
 /// Largest integer of JSON and YAML, either sign: beyond it readers differ (RFC 8259 §6).
 pub const DOCUMENT_MAX_INTEGER: i64 = 9_007_199_254_740_991;
-/// Largest part of a snapshot.
-pub const SNAPSHOT_PART_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Largest message of any RPC's answer: gRPC clients take 4 MiB unless they are told otherwise.
+pub const MESSAGE_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// Largest protected header of a JWS.
 pub const JWS_HEADER_MAX_BYTES: usize = 8 * 1024;
 /// Largest payload of a statement, checkpoint or manifest.

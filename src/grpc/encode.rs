@@ -4,9 +4,9 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
 
 use crate::api::{pb, response};
-use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
+use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::name::NamespaceId;
-use crate::service::{Encode, Proven, SnapshotEnd};
+use crate::service::{ActivationEnd, Changes, Encode, Proven, SnapshotEnd};
 
 /// Compressed flag and length (gRPC over HTTP/2, "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
@@ -16,8 +16,21 @@ const PREFIX_BYTES: usize = 5;
 pub struct Wire;
 
 impl Encode for Wire {
-    fn activation(&self, namespace: &NamespaceId, activation: &Activation, metadata_only: bool) -> Bytes {
-        framed(&response::activation(namespace, activation, metadata_only))
+    fn activation_part(
+        &self,
+        namespace: &NamespaceId,
+        Changes { bundles, tombstones }: Changes<'_>,
+        metadata_only: bool,
+        end: Option<ActivationEnd<'_>>,
+    ) -> Bytes {
+        let mut part = response::activation_part(namespace, bundles, tombstones, metadata_only);
+        if let Some(ActivationEnd { activation, set_proof }) = end {
+            part.complete = true;
+            part.cursor = Some(response::cursor(activation.head()));
+            part.statement = activation.statement.to_string();
+            part.set_proof = set_proof.clone();
+        }
+        framed(&response::activation(part))
     }
 
     fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes {
@@ -42,7 +55,7 @@ pub(super) fn framed(message: &pb::WatchActiveResponse) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
     frame.put_u8(0);
-    // Far below 4 GiB: an activation carries at most 16 MiB of content, a part of a snapshot 2 MiB.
+    // Far below 4 GiB: no message is above 2 MiB.
     frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
     message.encode_raw(&mut frame);
     frame.freeze()

@@ -26,15 +26,17 @@ pub struct WatchSettings {
     pub slots: Arc<Semaphore>,
     /// How many permits there are in all.
     pub max_streams: usize,
+    /// How often each one shows that it lives.
+    pub heartbeat_interval: Duration,
     delays: Arc<ReconnectDelays>,
 }
 
 impl WatchSettings {
     /// Settings of a server that carries at most `max_streams` watches. `has_replicas`: others may take them when it stops.
     #[must_use]
-    pub fn new(max_streams: usize, has_replicas: bool) -> Self {
+    pub fn new(max_streams: usize, heartbeat_interval: Duration, has_replicas: bool) -> Self {
         let delays = Arc::new(ReconnectDelays::new(has_replicas));
-        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, delays }
+        Self { slots: Arc::new(Semaphore::new(max_streams)), max_streams, heartbeat_interval, delays }
     }
 
     /// Returns the longest delay to ask of the streams of a connection that ends.
@@ -82,12 +84,30 @@ impl SyncService for SyncHandler {
         let found = service.get_active(&context, &scope, as_of, if_digest.as_ref()).await.map_err(status)?;
         Ok(Response::new(pb::GetActiveResponse {
             cursor: Some(response::cursor(found.at)),
-            bundles: found.bundles.iter().map(|active| response::active_bundle(active, metadata_only)).collect(),
+            bundles: found.bundles.iter().map(|active| response::stated_bundle(active, metadata_only)).collect(),
             active_set_digest: found.set_digest.map(String::from).unwrap_or_default(),
             not_modified: found.not_modified,
             degraded: found.staleness.degraded,
             in_doubt: found.staleness.in_doubt,
             checked_time: found.checked.map(timestamp),
+        }))
+    }
+
+    async fn list_active(&self, asked: Request<pb::ListActiveRequest>) -> Answer<pb::ListActiveResponse> {
+        self.handler.read(&asked).await?;
+        let (query, list) = request::list_active(asked.get_ref()).map_err(status)?;
+        let page = self.handler.service.list_active(&query).await.map_err(status)?;
+        let bundles = page.bundles.iter().map(|active| response::active_bundle(active, query.metadata_only));
+        let next = page.next.as_ref().map(request::write_active_key);
+        Ok(Response::new(pb::ListActiveResponse {
+            bundles: bundles.collect(),
+            next_page_token: list.next(next.is_some(), next),
+            cursor: Some(response::cursor(page.at)),
+            checkpoint: page.checkpoint,
+            set_proof: page.set_proof,
+            degraded: page.staleness.degraded,
+            in_doubt: page.staleness.in_doubt,
+            checked_time: page.checked.map(timestamp),
         }))
     }
 

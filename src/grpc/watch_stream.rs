@@ -2,6 +2,8 @@
 //!
 //! No task and no queue of its own: what is not taken is not read.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use futures_util::Stream;
 use tonic::Status;
@@ -33,13 +35,16 @@ pub(super) struct AdmittedWatch {
 
 struct WatchStream {
     watch: AdmittedWatch,
+    /// What is to be sent before anything else.
+    due: VecDeque<Bytes>,
     /// The last message was sent. What is held goes with the stream, not before that message is on the wire.
     ended: bool,
 }
 
 /// Returns the messages of a watch as they are written to the wire.
 pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let stream = WatchStream { watch, ended: false };
+    let opened = framed(&response::opened(watch.settings.heartbeat_interval));
+    let stream = WatchStream { watch, due: VecDeque::from([opened]), ended: false };
     futures_util::stream::unfold(stream, |mut stream| async move {
         if stream.ended {
             return None;
@@ -57,6 +62,9 @@ impl WatchStream {
         let AdmittedWatch { subscription, open, settings, authority, .. } = &mut self.watch;
         let connection = open.connection();
         loop {
+            if let Some(message) = self.due.pop_front() {
+                return Ok(message);
+            }
             if connection.ending().is_cancelled() {
                 self.ended = true;
                 let delay = settings.longest_delay(connection).mul_f64(fraction());
@@ -67,8 +75,9 @@ impl WatchStream {
             {
                 return Ok(heartbeat);
             }
-            if let Step::Message(message) = subscription.step().await? {
-                return Ok(message);
+            if let Step::Messages(messages) = subscription.step().await? {
+                self.due.extend(messages);
+                continue;
             }
             if let Some(heartbeat) = subscription.heartbeat()? {
                 return Ok(heartbeat);

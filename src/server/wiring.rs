@@ -94,7 +94,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     tell(&health, ServingStatus::Serving).await;
     let Config { listen, watch, connections, storage, .. } = parts.config;
     let head_timeout = connections.handshake_timeout;
-    let settings = WatchSettings::new(watch.max_streams, parts.store.is_postgres());
+    let settings = WatchSettings::new(watch.max_streams, watch.heartbeat_interval, parts.store.is_postgres());
     metrics.show_watches(&settings);
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
     let services = add_services(Routes::new(health_service), &parts.service, recheck, settings);

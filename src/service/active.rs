@@ -151,7 +151,12 @@ impl Service {
     }
 
     /// Where the log stood.
-    async fn place(&self, tx: &ReadTx, namespace: &NamespaceId, as_of: AsOf) -> Result<(Position, Namespace)> {
+    pub(super) async fn place(
+        &self,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        as_of: AsOf,
+    ) -> Result<(Position, Namespace)> {
         let found = tx.namespace(namespace).await?;
         let head = found.cursor;
         let revision = match as_of {

@@ -5,6 +5,7 @@
 mod access;
 mod activate;
 mod active;
+mod active_list;
 mod active_sets;
 mod approve;
 mod audit;
@@ -62,7 +63,7 @@ use std::sync::Arc;
 use crate::domain::quota::ServerQuotas;
 use crate::store::Store;
 use crate::watch::Hub;
-pub use crate::watch::{Encode, Lease, Leases, Proven, SnapshotEnd, Step, Subscription};
+pub use crate::watch::{ActivationEnd, Changes, Encode, Lease, Leases, Proven, SnapshotEnd, Step, Subscription};
 
 /// Everything a use case needs.
 #[derive(Debug)]

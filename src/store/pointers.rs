@@ -1,6 +1,6 @@
 //! Where pointers are and were: the active set, now and at any revision.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use sea_orm::{
@@ -58,13 +58,50 @@ const POINTERS_BETWEEN: &str = "SELECT p.namespace, p.policy, p.revision, p.vers
 impl ReadTx {
     /// The active set right after a revision, in byte order of its policies.
     pub async fn active_set(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<ActiveRow>> {
+        let pointers = self.pointers_at(namespace, revision).await?;
+        self.resolve(namespace, pointers).await
+    }
+
+    async fn pointers_at(&self, namespace: &NamespaceId, revision: i64) -> Result<Vec<Model>> {
         let backend = self.tx.get_database_backend();
         let values = [namespace.as_str().into(), revision.into(), 0.into()];
         let statement = Statement::from_sql_and_values(backend, POINTERS_BETWEEN, values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
-        let pointers: Vec<Model> =
-            rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)?;
-        self.resolve(namespace, pointers).await
+        rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    /// A page of the active set right after a revision, in byte order of its policies: of those that were asked for (none: all),
+    /// after one of them, as many as `takes` takes of their sizes. With it, whether it is the last page.
+    pub async fn active_page(
+        &self,
+        namespace: &NamespaceId,
+        revision: i64,
+        (policies, after): (&BTreeSet<PolicyId>, Option<&PolicyId>),
+        mut takes: impl FnMut(usize) -> bool + Send,
+    ) -> Result<(Vec<ActiveRow>, bool)> {
+        let mut pointers = self.pointers_at(namespace, revision).await?;
+        let is_wanted = |policy: &str| policies.is_empty() || policies.iter().any(|wanted| wanted.as_str() == policy);
+        let is_after = |policy: &str| after.is_none_or(|after| policy > after.as_str());
+        pointers.retain(|row| row.version > 0 && is_after(&row.policy) && is_wanted(&row.policy));
+        let targets = |rows: &[Model]| -> Result<Vec<(PolicyId, i64)>> {
+            let target = |row: &Model| Ok((rows::policy_name(namespace.as_str(), &row.policy)?.policy, row.version));
+            rows.iter().map(target).collect()
+        };
+        let mut taken = 0;
+        'pages: for chunk in pointers.chunks(ROWS_PER_QUERY) {
+            let targets = targets(chunk)?;
+            let sizes = self.content_sizes(namespace, &targets).await?;
+            for target in &targets {
+                let bytes = sizes.get(target).copied().unwrap_or_default();
+                if !takes(usize::try_from(bytes).unwrap_or(usize::MAX)) {
+                    break 'pages;
+                }
+                taken += 1;
+            }
+        }
+        let is_last = taken == pointers.len();
+        pointers.truncate(taken);
+        Ok((self.resolve(namespace, pointers).await?, is_last))
     }
 
     /// What the root of the active set right after a revision covers, of the policies whose pointers moved after another one:

@@ -3,10 +3,11 @@
 //! Boundary: `watch` decides what a message says and who shares it; it never sees the wire's types.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::domain::bundle::{Activation, ActiveBundle, Staleness};
+use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
 use crate::domain::command::Watch;
 use crate::domain::event::{Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -42,10 +43,34 @@ pub struct Proven<'a> {
     pub set_proof: &'a Bytes,
 }
 
+/// What a part of an activation brings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Changes<'a> {
+    /// What points somewhere new.
+    pub bundles: &'a [Arc<Bundle>],
+    /// What points nowhere any more.
+    pub tombstones: &'a [PolicyId],
+}
+
+/// How an activation ends.
+#[derive(Debug, Clone, Copy)]
+pub struct ActivationEnd<'a> {
+    /// The activation.
+    pub activation: &'a Activation,
+    /// Proves under the root of its statement what is in force of the policies that were asked for; empty when all were.
+    pub set_proof: &'a Bytes,
+}
+
 /// Writes messages. Each answer is one whole message as it goes onto the stream, framing included.
 pub trait Encode: Send + Sync + std::fmt::Debug {
-    /// An activation.
-    fn activation(&self, namespace: &NamespaceId, activation: &Activation, metadata_only: bool) -> Bytes;
+    /// A part of an activation; the last one has an end.
+    fn activation_part(
+        &self,
+        namespace: &NamespaceId,
+        changes: Changes<'_>,
+        metadata_only: bool,
+        end: Option<ActivationEnd<'_>>,
+    ) -> Bytes;
 
     /// A part of a snapshot; the last one has an end.
     fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes;
@@ -57,6 +82,11 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
 impl Filter {
     pub(super) fn of(watch: &Watch) -> Self {
         Self { policies: watch.policies.clone(), metadata_only: watch.metadata_only }
+    }
+
+    /// A filter with contents.
+    pub(super) fn of_policies(policies: BTreeSet<PolicyId>) -> Self {
+        Self { policies, metadata_only: false }
     }
 
     pub(super) fn wants(&self, policy: &PolicyId) -> bool {

@@ -9,13 +9,12 @@ use super::fingerprints::{FingerprintCache, RecentFingerprints, resume_point_gon
 use super::frame::Frame;
 use super::pages::{Page, Pages};
 use super::pulse::Pulses;
-use super::read::{Read, other_root};
+use super::read::{Read, trees_after};
 use super::ring::{After, Ring};
 use super::source::Source;
-use super::verify::SetTree;
 use super::view::{Active, View};
 use crate::domain::Result;
-use crate::domain::bundle::{Activation, ActiveEntry, Staleness};
+use crate::domain::bundle::Staleness;
 use crate::domain::event::{Cursor, Fingerprint, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
@@ -167,8 +166,8 @@ impl Feed {
     }
 
     /// The page of the log with what comes after a place behind the ring.
-    pub(super) async fn page(&self, at: Cursor, known: Option<Head>) -> Result<Arc<Page>> {
-        self.pages.after(&self.source, &self.namespace, at, known).await
+    pub(super) async fn page(&self, at: Cursor, known: Option<Head>, is_filtered: bool) -> Result<Arc<Page>> {
+        self.pages.after(&self.source, &self.namespace, (at, known), is_filtered).await
     }
 
     pub(super) fn source(&self) -> &Source {
@@ -218,11 +217,7 @@ impl Feed {
         let Read { events, activations, end: head, raised } = read;
         {
             let mut state = self.state();
-            let (mut trees, mut tree) = (Vec::with_capacity(activations.len()), Arc::clone(state.active.tree()));
-            for activation in &activations {
-                tree = next_tree(&self.namespace, &tree, activation)?;
-                trees.push(Arc::clone(&tree));
-            }
+            let trees = trees_after(&self.namespace, Arc::clone(state.active.tree()), &activations)?;
             state.view = None;
             if let (Some(_), Some(checked)) = (raised, checked) {
                 // Before anybody is woken: a raised epoch has to be proven by a checkpoint that has not expired, and what was
@@ -238,8 +233,8 @@ impl Feed {
             }
             for (activation, tree) in activations.into_iter().zip(trees) {
                 // A view that somebody holds keeps the set it has: what is in force is copied then, and only then.
-                Arc::make_mut(&mut state.active).change(&activation, tree);
-                state.ring.push(Arc::new(Frame::new(activation)));
+                Arc::make_mut(&mut state.active).change(&activation, Arc::clone(&tree));
+                state.ring.push(Arc::new(Frame::new(activation, Some(tree))));
             }
             state.recent.extend(events);
             state.head = head;
@@ -262,24 +257,5 @@ impl Feed {
             state.recent = RecentFingerprints::new(head);
         }
         self.pulses.moved(head.cursor);
-    }
-}
-
-/// What an activation makes of a tree.
-///
-/// # Errors
-/// `DATA_LOSS` when it is not the root that its event was sealed with.
-fn next_tree(namespace: &NamespaceId, tree: &Arc<dyn SetTree>, activation: &Activation) -> Result<Arc<dyn SetTree>> {
-    let gone = activation.tombstones.iter().map(|policy| (policy.clone(), None));
-    let there = activation.bundles.iter().map(|bundle| {
-        let version = &bundle.version;
-        let (version, digest, policy) = (version.number, version.digest.clone(), version.policy.policy.clone());
-        (policy, Some(ActiveEntry { version, digest, activation: activation.cursor }))
-    });
-    let tree = tree.with(&gone.chain(there).collect::<Vec<_>>());
-    let head = Head { cursor: activation.cursor, hash: activation.event_hash };
-    match activation.root {
-        Some(root) if root != tree.root() => Err(other_root(namespace, head)),
-        _ => Ok(tree),
     }
 }

@@ -1,16 +1,22 @@
 //! One activation, written once for all who want the same of it.
+//!
+//! A message is at most `MESSAGE_MAX_BYTES`: an activation comes in parts. The parts with its bundles are shared by all whose
+//! filters want the same of them; the last part of a filtered stream is its own, since it carries the proof for that filter.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::encode::Filter;
+use super::encode::{ActivationEnd, Changes, Filter};
 use super::source::Source;
-use super::verify::Trusted;
-use crate::domain::bundle::Activation;
+use super::split::{bundle_bytes, split};
+use super::verify::{SetTree, Trusted};
+use crate::domain::bundle::{Activation, Bundle};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::limits::ACTIVATION_TARGETS_MAX;
-use crate::domain::name::NamespaceId;
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::{Error, Result};
 
 /// Which changes of an activation somebody wants: a bit for each bundle, then for each tombstone. There are at most
 /// `ACTIVATION_TARGETS_MAX` of both.
@@ -21,7 +27,7 @@ const _: () = assert!(ACTIVATION_TARGETS_MAX <= Selection::BITS as usize);
 /// How much of what it wrote a frame keeps, as a multiple of its whole content: everything, and each change by itself.
 /// Stranger filters are written for their subscriber alone.
 const KEPT_CONTENTS_MAX: usize = 2;
-/// What a frame may keep whatever its content: statements, manifests, names.
+/// What a frame may keep whatever its content: statements, manifests, names, proofs.
 const KEPT_OVERHEAD_BYTES: usize = 256 * 1024;
 
 /// An activation and its written forms.
@@ -29,21 +35,47 @@ const KEPT_OVERHEAD_BYTES: usize = 256 * 1024;
 pub(super) struct Frame {
     activation: Activation,
     content_bytes: usize,
-    written: Mutex<Vec<Written>>,
+    /// The active set after it; none where it was not needed when the frame was made.
+    tree: Option<Arc<dyn SetTree>>,
+    written: Mutex<Written>,
     trusted: Trusted,
 }
 
-#[derive(Debug)]
-struct Written {
+/// What parts bring: which changes, without content or with it, and whether the last one has the end, which those of a filter
+/// have not, even when it wants every change there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct PartsKey {
     selection: Selection,
     metadata_only: bool,
-    message: Bytes,
+    has_end: bool,
+}
+
+/// What was written of it, and how much that is.
+#[derive(Debug, Default)]
+struct Written {
+    bytes: usize,
+    /// The parts by what they bring.
+    parts: BTreeMap<PartsKey, Vec<Bytes>>,
+    /// The last parts of filters.
+    ends: BTreeMap<Arc<Filter>, Bytes>,
+}
+
+impl Written {
+    fn keep(&mut self, written: &[Bytes], content_bytes: usize) -> bool {
+        let bytes: usize = written.iter().map(Bytes::len).sum();
+        let fits = self.bytes + bytes <= content_bytes * KEPT_CONTENTS_MAX + KEPT_OVERHEAD_BYTES;
+        if fits {
+            self.bytes += bytes;
+        }
+        fits
+    }
 }
 
 impl Frame {
-    pub(super) fn new(activation: Activation) -> Self {
+    /// A frame that serves every filter when it is given the tree of the set after it, and unfiltered streams without.
+    pub(super) fn new(activation: Activation, tree: Option<Arc<dyn SetTree>>) -> Self {
         let content_bytes = activation.bundles.iter().map(|bundle| bundle.content.len()).sum();
-        Self { activation, content_bytes, written: Mutex::default(), trusted: Trusted::default() }
+        Self { activation, content_bytes, tree, written: Mutex::default(), trusted: Trusted::default() }
     }
 
     pub(super) fn cursor(&self) -> Cursor {
@@ -52,13 +84,14 @@ impl Frame {
 
     /// The event it tells of.
     pub(super) fn head(&self) -> Head {
-        Head { cursor: self.activation.cursor, hash: self.activation.event_hash }
+        self.activation.head()
     }
 
-    /// Whether it may still be told: nothing in it is by a key that was revoked since.
-    pub(super) fn is_trusted(&self, source: &Source) -> bool {
+    /// Whether a subscriber would take it: its statement has a root, and nothing in it is by a key that was revoked since.
+    pub(super) fn is_believed(&self, source: &Source) -> bool {
         let manifests = self.activation.bundles.iter().map(|bundle| bundle.version.manifest.as_str());
-        self.trusted.check(&*source.proof, manifests.chain([&*self.activation.statement])).is_ok()
+        let tokens = manifests.chain([&*self.activation.statement]);
+        self.activation.root.is_some() && self.trusted.check(&*source.proof, tokens).is_ok()
     }
 
     /// Bytes that it holds, at most: its contents, and what it keeps of their written forms.
@@ -66,48 +99,86 @@ impl Frame {
         self.content_bytes * (1 + KEPT_CONTENTS_MAX)
     }
 
-    /// The message for a filter, written when nobody asked for it before; none when the filter wants nothing of it.
-    pub(super) fn message(&self, namespace: &NamespaceId, filter: &Filter, source: &Source) -> Option<Bytes> {
+    /// The messages for a filter, in order, written when nobody asked for them before; none when the filter wants nothing of
+    /// it.
+    ///
+    /// # Errors
+    /// `INTERNAL` for a filter, when the frame was made without a tree.
+    pub(super) fn messages(
+        &self,
+        namespace: &NamespaceId,
+        filter: &Arc<Filter>,
+        source: &Source,
+    ) -> Result<Option<Vec<Bytes>>> {
         let selection = self.selection(filter);
         if selection == 0 {
-            return None;
+            return Ok(None);
         }
-        let metadata_only = filter.metadata_only;
         // Held while it is written: whoever asks for the same meanwhile waits and shares it.
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |kept: &&Written| kept.selection == selection && kept.metadata_only == metadata_only;
-        if let Some(kept) = written.iter().find(same) {
-            return Some(kept.message.clone());
-        }
-        source.counts.activations_written.add();
-        let message = if filter.wants_all() {
-            source.encode.activation(namespace, &self.activation, metadata_only)
-        } else {
-            source.encode.activation(namespace, &self.selected(filter), metadata_only)
+        let key = PartsKey { selection, metadata_only: filter.metadata_only, has_end: filter.wants_all() };
+        let mut messages = match written.parts.get(&key) {
+            Some(kept) => kept.clone(),
+            None => {
+                source.counts.activations_written.add();
+                let parts = self.parts(namespace, filter, source);
+                if written.keep(&parts, self.content_bytes) {
+                    written.parts.insert(key, parts.clone());
+                }
+                parts
+            }
         };
-        let kept_bytes: usize = written.iter().map(|kept| kept.message.len()).sum();
-        if kept_bytes + message.len() <= self.content_bytes * KEPT_CONTENTS_MAX + KEPT_OVERHEAD_BYTES {
-            written.push(Written { selection, metadata_only, message: message.clone() });
+        if !filter.wants_all() {
+            messages.push(self.end(namespace, filter, source, &mut written)?);
         }
-        Some(message)
+        Ok(Some(messages))
+    }
+
+    /// What a filter wants of it, as parts: the last with the end when it wants all.
+    fn parts(&self, namespace: &NamespaceId, filter: &Filter, source: &Source) -> Vec<Bytes> {
+        let Activation { bundles, tombstones, .. } = &self.activation;
+        let bundles: Vec<Arc<Bundle>> =
+            bundles.iter().filter(|each| filter.wants(&each.version.policy.policy)).cloned().collect();
+        let tombstones: Vec<PolicyId> = tombstones.iter().filter(|policy| filter.wants(policy)).cloned().collect();
+        let sizes = bundles.iter().map(|bundle| bundle_bytes(bundle, filter.metadata_only));
+        let ranges = split(sizes, self.activation.statement.len());
+        let last = ranges.len().saturating_sub(1);
+        let set_proof = &Bytes::new();
+        let part = |(index, range): (usize, std::ops::Range<usize>)| {
+            // All names together are small: they travel with the last bundles.
+            let tombstones = if index == last { tombstones.as_slice() } else { &[] };
+            let changes = Changes { bundles: bundles.get(range).unwrap_or_default(), tombstones };
+            let ends = index == last && filter.wants_all();
+            let end = ends.then_some(ActivationEnd { activation: &self.activation, set_proof });
+            source.encode.activation_part(namespace, changes, filter.metadata_only, end)
+        };
+        ranges.into_iter().enumerate().map(part).collect()
+    }
+
+    fn end(
+        &self,
+        namespace: &NamespaceId,
+        filter: &Arc<Filter>,
+        source: &Source,
+        written: &mut Written,
+    ) -> Result<Bytes> {
+        if let Some(kept) = written.ends.get(filter) {
+            return Ok(kept.clone());
+        }
+        let tree = self.tree.as_ref().ok_or_else(|| Error::internal("an activation was read without its set"))?;
+        let set_proof = &Bytes::from(tree.prove(filter.policies()));
+        let end = Some(ActivationEnd { activation: &self.activation, set_proof });
+        let end = source.encode.activation_part(namespace, Changes::default(), filter.metadata_only, end);
+        if written.keep(std::slice::from_ref(&end), self.content_bytes) {
+            written.ends.insert(Arc::clone(filter), end.clone());
+        }
+        Ok(end)
     }
 
     fn selection(&self, filter: &Filter) -> Selection {
         let bundles = self.activation.bundles.iter().map(|bundle| &bundle.version.policy.policy);
         let changed = bundles.chain(&self.activation.tombstones);
         changed.enumerate().filter(|(_, policy)| filter.wants(policy)).fold(0, |bits, (index, _)| bits | bit(index))
-    }
-
-    fn selected(&self, filter: &Filter) -> Activation {
-        let Activation { cursor, event_hash, statement, root, bundles, tombstones } = &self.activation;
-        Activation {
-            cursor: *cursor,
-            event_hash: *event_hash,
-            statement: Arc::clone(statement),
-            root: *root,
-            bundles: bundles.iter().filter(|each| filter.wants(&each.version.policy.policy)).cloned().collect(),
-            tombstones: tombstones.iter().filter(|policy| filter.wants(policy)).cloned().collect(),
-        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! All feeds of a replica. A namespace has one from the first time somebody asks for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, OnceCell};
 
 use super::counts::Counts;
-use super::encode::Encode;
+use super::encode::{Encode, Filter};
 use super::feed::{Feed, Freshness, Look};
 use super::read::active;
 use super::read_index::ReadIndex;
@@ -19,7 +20,7 @@ use crate::domain::bundle::Staleness;
 use crate::domain::command::Watch;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Cursor, Head};
-use crate::domain::name::NamespaceId;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
@@ -259,6 +260,21 @@ impl Hub {
     /// `KEY_STATE_WRONG`.
     pub fn check_trusted(&self, view: &View) -> Result<()> {
         view.check_trusted(&self.source)
+    }
+
+    /// The checkpoint of what is in force, as of when it was compared with the database.
+    ///
+    /// # Errors
+    /// `INTERNAL` when signing fails; `NAMESPACE_NOT_FOUND` when it is gone meanwhile.
+    pub fn checkpoint(&self, namespace: &NamespaceId, in_force: &InForce) -> Result<String> {
+        let feed = self.existing(namespace).ok_or_else(|| namespace.not_found())?;
+        Ok(feed.checkpoint(&in_force.view, in_force.checked)?.to_string())
+    }
+
+    /// Proves what is in force of these policies; empty when all are meant.
+    #[must_use]
+    pub fn prove(&self, view: &View, policies: &BTreeSet<PolicyId>) -> Bytes {
+        view.proof(&Filter::of_policies(policies.clone()))
     }
 
     /// Returns why a namespace has no head: it is gone, or its row can't be read.

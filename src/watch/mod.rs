@@ -18,13 +18,14 @@ mod read;
 mod read_index;
 mod ring;
 mod source;
+mod split;
 mod subscription;
 mod tailer;
 mod verify;
 mod view;
 
 pub use counts::{Count, Counts};
-pub use encode::{Encode, Proven, SnapshotEnd};
+pub use encode::{ActivationEnd, Changes, Encode, Proven, SnapshotEnd};
 pub use feed::{Feed, Freshness, Look};
 pub use hub::{Hub, InForce};
 pub use leases::{Lease, Leases};

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
-use super::read::read_on;
+use super::read::{read_on, trees_after};
 use super::source::Source;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
@@ -23,6 +23,8 @@ const PAGES_MAX: usize = 8;
 pub(super) struct Page {
     from: Head,
     frames: Vec<Arc<Frame>>,
+    /// Whether the frames serve filters.
+    has_trees: bool,
     pub(super) end: Head,
 }
 
@@ -36,27 +38,27 @@ impl Page {
         self.frames.get(self.frames.partition_point(|frame| frame.cursor() <= at))
     }
 
-    /// Whether what comes after this place begins in this page.
-    fn covers(&self, at: Cursor) -> bool {
-        (self.from.cursor..self.end.cursor).contains(&at)
+    /// Whether what comes after a cursor begins in this page, for a stream that is filtered or not.
+    fn covers(&self, at: Cursor, is_filtered: bool) -> bool {
+        (self.from.cursor..self.end.cursor).contains(&at) && (self.has_trees || !is_filtered)
     }
 }
 
 impl Pages {
-    /// The page with what comes after `at`. `known` is the hash of the event there, where the caller has it from the page
-    /// before; else it is taken from the log itself.
+    /// Returns the page with what comes after `at`. `known` is the event there, where the caller has it from the page before; else
+    /// it is taken from the log itself. A filtered stream costs the pointers at that cursor besides: it wants proofs.
     pub(super) async fn after(
         &self,
         source: &Source,
         namespace: &NamespaceId,
-        at: Cursor,
-        known: Option<Head>,
+        (at, known): (Cursor, Option<Head>),
+        is_filtered: bool,
     ) -> Result<Arc<Page>> {
         let mut pages = self.0.lock().await;
-        if let Some(page) = pages.iter().find(|page| page.covers(at)) {
+        if let Some(page) = pages.iter().find(|page| page.covers(at, is_filtered)) {
             return Ok(Arc::clone(page));
         }
-        let page = Arc::new(read(source, namespace, at, known).await?);
+        let page = Arc::new(read(source, namespace, (at, known), is_filtered).await?);
         pages.push_back(Arc::clone(&page));
         if pages.len() > PAGES_MAX {
             pages.pop_front();
@@ -72,7 +74,12 @@ impl Pages {
     }
 }
 
-async fn read(source: &Source, namespace: &NamespaceId, at: Cursor, known: Option<Head>) -> Result<Page> {
+async fn read(
+    source: &Source,
+    namespace: &NamespaceId,
+    (at, known): (Cursor, Option<Head>),
+    with_trees: bool,
+) -> Result<Page> {
     source.counts.pages_read.add();
     let tx = source.store.read().await?;
     let from = match known {
@@ -94,6 +101,15 @@ async fn read(source: &Source, namespace: &NamespaceId, at: Cursor, known: Optio
     if read.end.cursor <= at {
         return Err(resume_point_gone(at, read.end.cursor.epoch));
     }
-    let frames = read.activations.into_iter().map(|activation| Arc::new(Frame::new(activation))).collect();
-    Ok(Page { from, frames, end: read.end })
+    let trees = if with_trees {
+        let entries = tx.active_entries(namespace, 0, at.revision).await?;
+        let there = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.clone()?)));
+        let tree = source.proof.tree(&mut { there });
+        trees_after(namespace, tree, &read.activations)?.into_iter().map(Some).collect()
+    } else {
+        vec![None; read.activations.len()]
+    };
+    let frames = read.activations.into_iter().zip(trees);
+    let frames = frames.map(|(activation, tree)| Arc::new(Frame::new(activation, tree))).collect();
+    Ok(Page { from, frames, has_trees: with_trees, end: read.end })
 }

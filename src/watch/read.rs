@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::verify::{Proof, Verify};
+use super::verify::{Proof, SetTree, Verify};
 use super::view::Active;
-use crate::domain::bundle::{Activation, Bundle};
+use crate::domain::bundle::{Activation, ActiveEntry, Bundle};
 use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload};
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, CONTENT_MAX_BYTES};
@@ -51,7 +51,7 @@ pub(super) async fn active(tx: &ReadTx, proof: &dyn Proof, namespace: &Namespace
         Ok((active.bundle.version.policy.policy.clone(), active))
     });
     let active = Active::new(bundles.collect::<Result<_>>()?, proof);
-    // An event from before roots were says nothing of it.
+    // An event that was written before events carried a root says nothing of it.
     if sealed.is_none_or(|sealed| sealed == active.tree().root()) {
         Ok(active)
     } else {
@@ -59,8 +59,34 @@ pub(super) async fn active(tx: &ReadTx, proof: &dyn Proof, namespace: &Namespace
     }
 }
 
+/// Returns what each of these activations in a row makes of the set before them.
+///
+/// # Errors
+/// `DATA_LOSS` when that is not the root that its event was sealed with.
+pub(super) fn trees_after(
+    namespace: &NamespaceId,
+    before: Arc<dyn SetTree>,
+    activations: &[Activation],
+) -> Result<Vec<Arc<dyn SetTree>>> {
+    let mut tree = before;
+    let after = |activation: &Activation| {
+        let gone = activation.tombstones.iter().map(|policy| (policy.clone(), None));
+        let there = activation.bundles.iter().map(|bundle| {
+            let version = &bundle.version;
+            let (version, digest, policy) = (version.number, version.digest.clone(), version.policy.policy.clone());
+            (policy, Some(ActiveEntry { version, digest, activation: activation.cursor }))
+        });
+        tree = tree.with(&gone.chain(there).collect::<Vec<_>>());
+        match activation.root {
+            Some(root) if root != tree.root() => Err(other_root(namespace, activation.head())),
+            _ => Ok(Arc::clone(&tree)),
+        }
+    };
+    activations.iter().map(after).collect()
+}
+
 /// The refusal of pointers that are not where the log put them.
-pub(super) fn other_root(namespace: &NamespaceId, head: Head) -> Error {
+fn other_root(namespace: &NamespaceId, head: Head) -> Error {
     let Cursor { revision, .. } = head.cursor;
     Error::data_loss(format!("{namespace}: what is active is not the set that event {revision} was sealed with"))
 }

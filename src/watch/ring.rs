@@ -99,14 +99,15 @@ mod tests {
     fn frame(cursor: Cursor, content_bytes: usize) -> Arc<Frame> {
         let bundle = Bundle { version: version(), content: Bytes::from(vec![0; content_bytes]) };
         let bundles = vec![Arc::new(bundle)];
-        Arc::new(Frame::new(Activation {
+        let activation = Activation {
             root: None,
             cursor,
             event_hash: [0; 32],
             statement: Arc::from(""),
             bundles,
             tombstones: Vec::new(),
-        }))
+        };
+        Arc::new(Frame::new(activation, None))
     }
 
     fn version() -> Version {

@@ -55,8 +55,8 @@ struct Taking {
 /// What a subscriber is due next.
 #[derive(Debug)]
 pub enum Step {
-    /// This message.
-    Message(Bytes),
+    /// These messages, in order and with nothing in between.
+    Messages(Vec<Bytes>),
     /// Nothing until the head moves.
     Level,
 }
@@ -137,7 +137,7 @@ impl Subscription {
             if self.snapshot.is_some() || self.at.is_none() {
                 return match self.part() {
                     Err(error) if error.reason == Reason::KeyStateWrong => Box::pin(self.signed_again(error)).await,
-                    part => part.map(Step::Message),
+                    part => part.map(|part| Step::Messages(vec![part])),
                 };
             }
             let Some(at) = self.at else { continue };
@@ -172,19 +172,16 @@ impl Subscription {
                 },
             };
             let source = self.feed.source();
-            if !frame.is_trusted(source) {
+            if !frame.is_believed(source) {
                 // Nobody would take it: what is in force now takes its place.
                 (self.at, self.page) = (None, None);
                 continue;
             }
+            let messages = frame.messages(self.feed.namespace(), &self.filter, source)?;
             self.at = Some(frame.head().into());
-            if let Some(message) = frame.message(self.feed.namespace(), &self.filter, source) {
+            if let Some(messages) = messages {
                 source.counts.messages_taken.add();
-                if !self.filter.wants_all() {
-                    // Only a proof makes a part of a set fresh again: a heartbeat is due as soon as the stream is caught up.
-                    self.beats = self.pulses.borrow().beats.wrapping_sub(1);
-                }
-                return Ok(Step::Message(message));
+                return Ok(Step::Messages(messages));
             }
         }
     }
@@ -215,7 +212,7 @@ impl Subscription {
     async fn read_page(&mut self) -> Result<()> {
         let at = self.at.map(|at| at.cursor).unwrap_or_default();
         let known = self.page.take().map(|page| page.end).filter(|end| end.cursor == at);
-        self.page = Some(self.feed.page(at, known).await?);
+        self.page = Some(self.feed.page(at, known, !self.filter.wants_all()).await?);
         Ok(())
     }
 

@@ -10,16 +10,18 @@ use bytes::Bytes;
 
 use super::encode::{Filter, SnapshotEnd};
 use super::source::Source;
+use super::split::{bundle_bytes, split};
 use super::verify::{Attest, SetTree, Trusted};
 use crate::domain::Result;
 use crate::domain::bundle::{Activation, ActiveBundle};
 use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::Head;
-use crate::domain::limits::SNAPSHOT_PART_MAX_BYTES;
 use crate::domain::name::PolicyId;
 
-/// What a bundle's message has beside content and JWS, at most: name, label, digest, media type and their framing.
-const BUNDLE_OVERHEAD_BYTES: usize = 1024;
+/// What the end of a snapshot takes: its checkpoint and its cursor.
+const END_BYTES: usize = 4 * 1024;
+/// What the proof of one policy takes, at most: 32 hashes are the way to a leaf among billions.
+const PROOF_BYTES: usize = 1024;
 /// Snapshots of one view that are kept written, all filters together. What is beyond it is written part by part for each
 /// subscriber: its contents are in memory once already.
 const SNAPSHOT_KEPT_MAX_BYTES: usize = 64 * 1024 * 1024;
@@ -154,7 +156,7 @@ impl View {
             return Arc::clone(snapshot);
         }
         let wanted = self.bundles().filter(|each| filter.wants(&each.bundle.version.policy.policy));
-        let mut snapshot = Snapshot::new(wanted.cloned().collect(), filter.metadata_only);
+        let mut snapshot = Snapshot::new(wanted.cloned().collect(), filter);
         let kept: usize = snapshots.values().map(|kept| kept.bytes).sum();
         if snapshots.len() >= SNAPSHOT_FILTERS_MAX || kept + snapshot.bytes > SNAPSHOT_KEPT_MAX_BYTES {
             snapshot.written.clear();
@@ -167,22 +169,11 @@ impl View {
 }
 
 impl Snapshot {
-    fn new(bundles: Vec<ActiveBundle>, metadata_only: bool) -> Self {
-        let mut parts = Vec::new();
-        let mut start = 0;
-        let mut part_bytes = 0;
-        let mut bytes = 0;
-        for (index, active) in bundles.iter().enumerate() {
-            let content = if metadata_only { 0 } else { active.bundle.content.len() };
-            let size = content + active.bundle.version.manifest.len() + active.statement.len() + BUNDLE_OVERHEAD_BYTES;
-            if part_bytes > 0 && part_bytes + size > SNAPSHOT_PART_MAX_BYTES {
-                parts.push(start..index);
-                (start, part_bytes) = (index, 0);
-            }
-            part_bytes += size;
-            bytes += size;
-        }
-        parts.push(start..bundles.len());
+    fn new(bundles: Vec<ActiveBundle>, filter: &Filter) -> Self {
+        let (metadata_only, end_bytes) = (filter.metadata_only, END_BYTES + filter.policies().len() * PROOF_BYTES);
+        let sizes: Vec<usize> = bundles.iter().map(|active| bundle_bytes(&active.bundle, metadata_only)).collect();
+        let bytes = sizes.iter().sum();
+        let parts = split(sizes.into_iter(), end_bytes);
         let written = std::iter::repeat_with(OnceLock::new).take(parts.len() - 1).collect();
         Self { bundles, metadata_only, bytes, parts, written, last: Mutex::default(), trusted: Trusted::default() }
     }

@@ -15,6 +15,7 @@ use super::calls::{Caller, tried};
 use super::check::record::{BACKGROUND, History};
 use super::database::Postgres;
 use super::dice::Dice;
+use super::fault::Fault;
 use super::inject;
 use super::plan::Plan;
 use super::players::{Players, check_offline};
@@ -86,7 +87,8 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     let players = match plan.players {
         true => {
             let dice = Dice::new(!plan.seed ^ PLAYERS);
-            Some(Players::begin(world, dice, Arc::clone(&recorder), Arc::clone(&callers)).await?)
+            let clock_jumps = plan.steps.iter().any(|step| matches!(step.fault, Fault::ClockJump(..)));
+            Some(Players::begin(world, clock_jumps, dice, Arc::clone(&recorder), Arc::clone(&callers)).await?)
         }
         false => None,
     };

@@ -60,7 +60,8 @@ impl Tenant {
         for (number, wanted) in plan.watchers.iter().cloned().enumerate() {
             let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
             let heartbeat = Duration::from_millis(plan.heartbeat_ms);
-            watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys: keys.clone(), heartbeat }.run());
+            let (keys, mixed) = (keys.clone(), plan.mixed);
+            watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys, heartbeat, mixed }.run());
         }
         let mut readers = JoinSet::new();
         for _ in 0..plan.readers {

@@ -1,5 +1,6 @@
 //! Watchers: they follow streams through every fault, or probe places near the head, and verify every message.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -39,6 +40,8 @@ pub struct Watcher {
     pub callers: Arc<[Caller]>,
     pub keys: KeySet,
     pub heartbeat: Duration,
+    /// Whether some replicas run the version before, whose messages this one does not take.
+    pub mixed: bool,
 }
 
 impl Watcher {
@@ -131,7 +134,8 @@ impl Watcher {
             None => return,
         };
         let mut messages = if self.wanted.probe { self.dice.between(1, PROBE_MESSAGES) } else { u64::MAX };
-        let mut parts = Pointers::new();
+        let mut parts = Parts::default();
+        let mut is_old = None;
         while messages > 0 && !self.recorder.rested() {
             messages -= 1;
             let message = match self.unless_silent(stream, open.message()).await {
@@ -146,11 +150,19 @@ impl Watcher {
                 }
                 None => return,
             };
-            if !self.knows_keys(stream.replica, set, &message).await {
+            // The version before does not say that a stream is open.
+            let is_opened = matches!(message.message, Some(Message::Opened(_)));
+            let is_old = *is_old.get_or_insert(self.mixed && !is_opened);
+            if !is_old && !self.knows_keys(stream.replica, set, &message).await {
                 return;
             }
-            let refusal = set.apply(&message, now_seconds()).err();
-            if let Some(what) = what(&message, &mut parts) {
+            let refusal = if is_old { None } else { set.apply(&message, now_seconds()).err() };
+            let what = what(&message, &mut parts);
+            if is_old && let Some(cursor) = what.as_ref().and_then(place_of) {
+                // The next stream goes on from there.
+                *set = self.empty().resume_at(cursor);
+            }
+            if let Some(what) = what {
                 stream.messages.push(what);
                 stream.at.push(self.recorder.now());
             }
@@ -210,25 +222,43 @@ impl Watcher {
     }
 }
 
-/// What a message says. Parts of a snapshot are collected until it is whole.
-fn what(message: &pb::WatchActiveResponse, parts: &mut Pointers) -> Option<What> {
+/// What came so far of a message in parts.
+#[derive(Default)]
+struct Parts {
+    pointers: Pointers,
+    removed: BTreeSet<String>,
+}
+
+/// What a message says. Parts are collected until it is whole: the last one has the cursor.
+fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
     match message.message.as_ref()? {
         Message::Snapshot(part) => {
-            parts.extend(pointers(part.bundles.iter().filter_map(|active| active.bundle.as_ref())));
+            parts.pointers.extend(pointers(part.bundles.iter().filter_map(|active| active.bundle.as_ref())));
             if !part.complete {
                 return None;
             }
-            Some(What::Snapshot { cursor: cursor(part.cursor.as_ref())?, pointers: std::mem::take(parts) })
+            Some(What::Snapshot { cursor: cursor(part.cursor.as_ref())?, pointers: std::mem::take(parts).pointers })
         }
-        Message::Activation(activation) => Some(What::Activation {
-            cursor: cursor(activation.cursor.as_ref())?,
-            changed: pointers(&activation.bundles),
-            removed: activation.tombstones.iter().map(|name| policy_of(name)).collect(),
-        }),
+        Message::Activation(part) => {
+            parts.pointers.extend(pointers(&part.bundles));
+            parts.removed.extend(part.tombstones.iter().map(|name| policy_of(name)));
+            let cursor = cursor(part.cursor.as_ref())?;
+            let Parts { pointers: changed, removed } = std::mem::take(parts);
+            Some(What::Activation { cursor, changed, removed })
+        }
         Message::Heartbeat(heartbeat) => {
             Some(What::Heartbeat { cursor: cursor(heartbeat.cursor.as_ref()), degraded: heartbeat.degraded })
         }
         Message::Reconnect(reconnect) => Some(What::Reconnect { cursor: cursor(reconnect.cursor.as_ref()) }),
+        Message::Opened(_) => None,
+    }
+}
+
+/// Up to where everything was sent.
+fn place_of(what: &What) -> Option<Cursor> {
+    match what {
+        What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
+        What::Heartbeat { cursor, .. } | What::Reconnect { cursor } => *cursor,
     }
 }
 

@@ -54,7 +54,7 @@ on_both_databases! {
             let manifest = verify_bundle(&bundle.manifest, &bundle.content, &trust.keys).expect("a bundle");
             assert_eq!((manifest.policy.as_str(), manifest.version, &bundle.content[..]), (id, 1, content.as_bytes()));
             let statement = verify_statement(&active.statement, &trust.keys).expect("a statement");
-            assert_eq!((statement.revision, active.revision, active.preview), (revision, revision, false));
+            assert_eq!((statement.revision, active.activation.expect("a cursor").revision, active.preview), (revision, revision, false));
             let named = statement
                 .changes
                 .iter()
@@ -157,7 +157,7 @@ on_both_databases! {
         abandon(&client, "p", 3).await;
         let shown = try_active(&client, &policy("p"), None).await.expect("a preview").bundles.remove(0);
         let bundle = shown.bundle.expect("a bundle");
-        assert!(shown.preview && shown.statement.is_empty() && shown.revision == 0);
+        assert!(shown.preview && shown.statement.is_empty() && shown.activation.is_none());
         assert_eq!((bundle.name, &bundle.content[..]), (version("p", 2), &b"a: 2"[..]));
         let keys = trust(&client).await.keys;
         assert!(verify_bundle(&bundle.manifest, &bundle.content, &keys).is_err(), "a preview passed for a bundle");

@@ -102,7 +102,7 @@ on_both_databases! {
         hub.kill().await;
         let file = |name: &str| folder.join("current/policies/q").join(name);
         let verified = hub.cli().arg("verify").arg("--jwks").arg(&keys).arg("--manifest").arg(file("manifest.jws"))
-            .arg("--content").arg(file("content.yaml")).arg("--statement").arg(file("statement.jws")).output();
+            .arg("--content").arg(file("content.yaml")).output();
         let verified = verified.expect("the binary runs");
         assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
         assert!(agent.end("TERM").await.success(), "it ends in order when it is told to");

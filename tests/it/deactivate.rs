@@ -9,7 +9,7 @@ use crate::harness::calls::{
     NAMESPACE, activate, active, deactivate, events, get, get_version, head, policy, refused, refused_fields, release,
     trust,
 };
-use crate::harness::on_both_databases;
+use crate::harness::{on_both_databases, watching};
 
 fn request(expected_active: Option<i64>) -> pb::DeactivateRequest {
     pb::DeactivateRequest {
@@ -49,8 +49,7 @@ on_both_databases! {
     async fn a_watch_hears_of_it(hub: Hub) {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
-        let watch = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
-        let mut stream = client.watch_active(watch).await.expect("a stream");
+        let mut stream = watching::raw(&client, None).await.expect("a stream");
         let first = stream.message().await.expect("a message").expect("a message").message;
         assert!(matches!(&first, Some(Message::Snapshot(snapshot)) if snapshot.bundles.len() == 1), "{first:?}");
         let revision = deactivate(&client, "p").await;

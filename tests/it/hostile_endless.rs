@@ -60,7 +60,7 @@ async fn endless_parts_end() {
 /// Whatever bit of the next snapshot is flipped, nothing is taken that was not signed: some hundred bits, spread over all of it.
 #[tokio::test(start_paused = true)]
 async fn flipped_bits() {
-    const EVERY: usize = 97;
+    const EVERY: usize = 53;
     let clock = Clock::stopped();
     let signed = Liar::listen().await.0.signer;
     let bits = WatchActiveResponse { message: Some(Said::Snapshot(signed.snapshot(8))) }.encoded_len() * 8;

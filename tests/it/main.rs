@@ -14,6 +14,8 @@ mod activate;
 #[cfg(test)]
 mod active;
 #[cfg(test)]
+mod active_list;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod agent;

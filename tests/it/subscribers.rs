@@ -33,7 +33,7 @@ async fn next_activation(stream: &mut Stream) -> i64 {
     loop {
         match message(stream).await {
             Message::Activation(activation) => return activation.cursor.expect("a cursor").revision,
-            Message::Heartbeat(_) => {}
+            Message::Opened(_) | Message::Heartbeat(_) => {}
             other => panic!("not an activation: {other:?}"),
         }
     }

@@ -32,7 +32,7 @@ fn root_of(set: &pb::GetActiveResponse) -> ActiveSetRoot {
         let bundle = active.bundle.as_ref().expect("a bundle");
         let policy = PolicyId::parse("policy", bundle.name.split('/').nth(3).expect("a policy")).expect("an id");
         let digest = Digest::parse("digest", &bundle.digest).expect("a digest");
-        let activated_at = Cursor { epoch: 1, revision: active.revision };
+        let activated_at = Cursor { epoch: 1, revision: active.activation.expect("a cursor").revision };
         tree.insert(ActiveLeaf { policy: &policy, version: bundle.version, digest: &digest, activated_at });
     }
     ActiveSetRoot(tree.root())
@@ -139,6 +139,50 @@ on_both_databases! {
         assert_eq!(held(&watch), in_force(&client).await);
     }
 
+    /// One activation of many bytes is no message that a client with default settings refuses, whole or filtered.
+    async fn a_large_activation_comes_in_parts(hub: Hub) {
+        let client = hub.client().await;
+        let ids = ["a", "b", "c", "d"];
+        for id in ids {
+            publish(&client, id, &format!("text: {}", id.repeat(1000 * 1024))).await;
+        }
+        let mut watches = Vec::new();
+        for filter in [&ids[..], &[], &ids[..3], &ids[3..]] {
+            let set = only(filter);
+            let mut watch = watch(&client, WatchOptions { set, ..everything(&client).await }).await.expect("a watch");
+            change(&mut watch).await;
+            watches.push((filter, watch));
+        }
+        let targets = ids.map(|id| pb::ActivateTarget { policy: policy(id), version: 1, ..Default::default() });
+        let request = pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: targets.to_vec(),
+            reason: "all or none".to_owned(),
+            ..Default::default()
+        };
+        client.activate(request).await.expect("an activation");
+        for (filter, mut watch) in watches {
+            let mut parts = 0;
+            let changed = loop {
+                let (message, change) = watching::next(&mut watch).await;
+                let bytes = message.encoded_len();
+                assert!(bytes <= PART_MAX_BYTES, "a message of {bytes} bytes");
+                match change {
+                    Change::ActivationPart { .. } => assert!(held(&watch).is_empty(), "a part changes nothing"),
+                    Change::Activated { changed, .. } => break changed.len(),
+                    Change::Alive { .. } => continue,
+                    other => panic!("{other:?}"),
+                }
+                parts += 1;
+            };
+            let wanted = if filter.is_empty() { ids.len() } else { filter.len() };
+            assert_eq!((changed, held(&watch).len()), (wanted, wanted), "{filter:?}");
+            // Two contents fill a message; the end for a filter is one of its own.
+            let expected = wanted.div_ceil(2) - usize::from(filter.is_empty());
+            assert_eq!(parts, expected, "parts before the last of {filter:?}");
+        }
+    }
+
     async fn without_contents_the_proof_is_the_same(hub: Hub) {
         let client = hub.client().await;
         release(&client, "a", "a: 1").await;
@@ -221,6 +265,7 @@ on_both_databases! {
                     }
                     sent = place;
                 }
+                Some(Message::Opened(_)) => {}
                 other => panic!("{other:?}"),
             }
         }

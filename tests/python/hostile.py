@@ -1,7 +1,7 @@
 """A hub that lies, against examples/python: each lie is refused, nothing of it is handed out, and the truth is heard after it.
 
-Each case is one stream: what is true first, then the lie. The stream after it is honest again. The lies are in `lies.py`, and
-those to a subscriber with a filter in `lies_filtered.py`.
+Each case is one stream, or some: what is true first, then the lie. The stream after it is honest again. The lies are in
+`lies.py`, those to a subscriber with a filter in `lies_filtered.py`, and those about activations in parts in `lies_parts.py`.
 """
 
 import asyncio
@@ -14,18 +14,23 @@ import active_set
 import grpc
 import lies
 import lies_filtered
+import lies_parts
 import make
 import watch
 from active_set import ActiveSet
-from hub import JWKS, NAMESPACE, Hub, activation, changed, content_of, heartbeat
-from log import LOG, activation_at, active_at, heartbeat_at, snapshot_at
+from hub import (
+    JWKS, NAMESPACE, NEXT_STREAM, STRANGER, Hub, activation, changed, content_of, cursor, fingerprint, heartbeat, in_parts,
+    opened, snapshot, statement,
+)  # fmt: skip
+from log import LOG, NEWEST, activation_at, active_at, heartbeat_at, snapshot_at
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
 from refused import Refused
 from signed import read_keys, read_object, read_part
 
 CASE_TIMEOUT_SECONDS = 20
-SILENCE, SILENCE_SECONDS = "silence", 2
+# Streams that fall silent, and the longest silence that is waited for, in seconds, in place of the true one.
+SILENCES = {"silence": 1, "silence, and heartbeats that come after years": 1, "silence, and heartbeats that come at once": 30}
 
 
 def ends():
@@ -38,8 +43,13 @@ def ends():
     for code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL"):
         yield f"{code} in the middle", code, [(grpc.StatusCode[code], "no\r\n\x00")]
     yield "an end without a word", "", []
-    yield "half a snapshot", "", [changed(snapshot_at(10), lambda m: (m.snapshot.bundles.pop(), setattr(m.snapshot, "complete", False)))]
-    yield SILENCE, "stream is dead", [None]
+    yield "half a snapshot", "", [in_parts(snapshot_at(10))[0]]
+    yield "half an activation", "", [in_parts(activation_at(10))[0]]
+    yield "half an activation, and an unknown kind of message", "", [in_parts(activation_at(10))[0], pb.WatchActiveResponse()]
+    no_word, after_years, at_once = SILENCES
+    yield no_word, "nothing came for 1 s", [None]
+    yield after_years, "nothing came for 1 s", [opened(1 << 40), None]
+    yield at_once, "nothing came for 3 s", [opened(0, 1), None]
     yield "an unknown kind of message", "", [pb.WatchActiveResponse()]
     yield "a replica that is behind", "", [pb.WatchActiveResponse(heartbeat=pb.Heartbeat(resume_unknown=True))]
     yield "an expired heartbeat", "", [heartbeat_at(8, age=901)]
@@ -87,42 +97,73 @@ def change_at(kind, revision, wanted=()):
 # What was heard before the lie: the snapshot of a revision, then activations; and the filter.
 WANTED = lies_filtered.WANTED
 CASES = [
-    (lies.activations, [6], ()), (lies.snapshots, [6, 8], ()), (lies.heartbeats, [6, 8], ()), (lies.beginnings, [], ()),
-    (ends, [6, 8], ()), (lies_filtered.changes, [6, 8], WANTED), (lies_filtered.beginnings, [], WANTED),
+    (lies.activations, [6], ()), (lies.snapshots, [6, 8], ()), (lies.heartbeats, [6, 8], ()), (lies.replays, [6, 8], ()),
+    (lies.beginnings, [], ()), (lies_parts.unfiltered, [8, 10, 12], ()), (ends, [6, 8], ()),
+    (lies_filtered.changes, [6, 8], WANTED), (lies_filtered.replays, [6, 8], WANTED), (lies_filtered.beginnings, [], WANTED),
+    (lies_parts.filtered, [8, 10, 12], WANTED),
 ]  # fmt: skip
 # The cases whose first message is true.
 TRUE_FIRST = {
     "an activation twice": [change_at("ACTIVATE", 8)], "an expired snapshot": [change_at("SNAPSHOT", 8)],
     "a snapshot from the future": [change_at("SNAPSHOT", 8)],
 }  # fmt: skip
+THEN_A_SNAPSHOT = ("a part, then a snapshot, then the rest", "a part, then a snapshot in parts, then the rest")
+
+
+def streams_of(messages):
+    """The messages of each stream."""
+    streams = [[]]
+    for message in messages:
+        if isinstance(message, str) and message == NEXT_STREAM:
+            streams.append([])
+        else:
+            streams[-1].append(message)
+    return streams
+
+
+def truth(resumes_at, wanted):
+    """What an honest stream brings, in parts, up to the newest; and what is to be heard of it."""
+    if resumes_at is None:
+        return in_parts(snapshot_at(NEWEST, wanted)), [change_at("SNAPSHOT", NEWEST, wanted)]
+    after = [revision for revision in LOG if revision > resumes_at]
+    parts = [part for revision in after for part in in_parts(activation_at(revision, wanted))]
+    return parts, [change_at("ACTIVATE", revision, wanted) for revision in after]
 
 
 async def play(hub, port, family, case, revisions, wanted):
-    """One case: the lie on the first stream, the truth on the second."""
+    """One case: the lie on the first stream, or on more; the truth on the last."""
     name, why, lie = case
     before = [(activation_at if index else snapshot_at)(revision, wanted) for index, revision in enumerate(revisions)]
     heard = [change_at("ACTIVATE" if index else "SNAPSHOT", revision, wanted) for index, revision in enumerate(revisions)]
+    heard += [change_at("SNAPSHOT", revisions[-1], wanted)] if name in THEN_A_SNAPSHOT else TRUE_FIRST.get(name, [])
     said, handed_out, waits = [], [], []
     watch.say, watch.apply = said.append, handed_out.append
     watch.pause = lambda short, asked: waits.append((short, asked)) or 0
-    watch.SILENCE_MAX_SECONDS = SILENCE_SECONDS if name == SILENCE else CASE_TIMEOUT_SECONDS
+    watch.SILENCE_MAX_SECONDS = SILENCES.get(name, CASE_TIMEOUT_SECONDS)
     hub.requests.clear(), hub.reports.clear()
     resumes = family is ends and name != "the resume point is gone"
-    hub.scripts[:] = [[*before, *lie], [(activation_at if resumes else snapshot_at)(10, wanted)]]
-    arguments = ["--server", f"http://127.0.0.1:{port}", "--jwks", "-", "--subscriber-id", "s-1", "--until-revision", "10"]
+    repair, repaired = truth(revisions[-1] if resumes else None, wanted)
+    first, *more = streams_of(lie)
+    # Where no lie is told, the first stream does not say how often it shows that it lives.
+    hub.scripts[:] = [[*([] if family is ends else [OPENED]), *before, *first], *([OPENED, *each] for each in more), [OPENED, *repair]]
+    streams = len(hub.scripts)
+    arguments = ["--server", f"http://127.0.0.1:{port}", "--jwks", "-", "--subscriber-id", "s-1", "--until-revision", str(NEWEST)]
     held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
     await asyncio.wait_for(watch.watch(watch.parse(arguments), held), CASE_TIMEOUT_SECONDS)
-    repair = change_at("ACTIVATE" if resumes else "SNAPSHOT", 10, wanted)
-    expect(lines_of(handed_out) == [*heard, *TRUE_FIRST.get(name, []), repair], f"{name}: {handed_out}")
-    true = {policy: version for policy, (version, _) in active_at(10).items() if not wanted or policy in wanted}
-    expect({p: found.version for p, found in held.policies.items()} == true, f"{name}: holds {held.policies}")
-    expect([sorted(request.policies) for request in hub.requests] == [sorted(wanted)] * 2, f"{name}: asks for other policies")
-    expect(len(hub.requests) == 2 and len(waits) == 1, f"{name}: {len(hub.requests)} streams, waits {waits}")
-    expect(hub.requests[1].HasField("resume") == resumes, f"{name}: resumes at {hub.requests[1].resume}")
-    expect([report.cursor.revision for report in hub.reports] == [change.place[1] for change in handed_out], f"{name}: reports")
+    expect(lines_of(handed_out) == heard + repaired, f"{name}: {handed_out}")
+    true = {policy: active for policy, active in active_at(NEWEST).items() if not wanted or policy in wanted}
+    expect({p: (found.version, found.place) for p, found in held.policies.items()} == true, f"{name}: holds {held.policies}")
+    expect([sorted(request.policies) for request in hub.requests] == [sorted(wanted)] * streams, f"{name}: asks for other policies")
+    expect(len(hub.requests) == streams and len(waits) == streams - 1, f"{name}: {len(hub.requests)} streams, waits {waits}")
+    resumed = [request.resume for request in hub.requests if request.HasField("resume")]
+    expect(resumed == ([cursor((1, revisions[-1]))] if resumes else []), f"{name}: resumes at {resumed}")
+    told = [cursor(change.place) for change in handed_out]
+    expect([report.cursor for report in hub.reports] == told, f"{name}: reports {hub.reports}")
     talk = [watch.line(each).removesuffix("; what is in force stays") for each in said]
-    expect(any(why in each for each in talk) if why else not talk, f"{name}: says {talk} instead of {why!r}")
-    expect(any("refused" in each for each in talk) == (family is not ends), f"{name}: says {talk}")
+    refused = [each for each in talk if each.startswith("refused: ")]
+    expect(len(refused) == (0 if family is ends else streams - 1), f"{name}: says {talk}")
+    shown = talk if family is ends else refused[-1:]
+    expect(any(why in each for each in shown) if why else not talk, f"{name}: says {talk} instead of {why!r}")
     expect(all(each.isprintable() and len(each) <= watch.LINE_MAX_CHARS for each in talk), f"{name}: {talk}")
 
 
@@ -158,25 +199,141 @@ def check_freshness():
     expect([each[:5] for each in said] == ["stale"] * 2 and "ahead of this one" in said[1], f"says {said}")
 
 
-def check_statements_without_root():
-    """What was signed before statements had roots is taken, and what it hides shows at the next checkpoint."""
+def check_gaps():
+    """A checkpoint that contradicts what is held ends its freshness. One that proves nothing does not."""
+    another = active_at(8) | {"a": active_at(10)["a"]}
+    for wanted in ((), WANTED):
+        held, now = ActiveSet(NAMESPACE, read_keys(JWKS), wanted), time.time()
+        held.apply(snapshot_at(8, wanted), now)
+        lies_of_no_proof = [heartbeat_at(8, wanted, key=STRANGER), heartbeat_at(8, wanted, namespace="other")]
+        if wanted:
+            lies_of_no_proof += [heartbeat_at(8), heartbeat((1, 8), active_at(8), ["b"])]
+        for lie in lies_of_no_proof:
+            expect(is_refused(held.apply, lie, now) and held.is_fresh(now), f"{wanted}: what proves nothing ends freshness")
+        for age in (0, 901):
+            held.apply(heartbeat((1, 8), active_at(8), wanted), now)
+            expect(held.is_fresh(now), f"{wanted}: a heartbeat does not make fresh")
+            expect(is_refused(held.apply, heartbeat((1, 8), another, wanted, age=age), now), f"{wanted}: a gap is taken")
+            expect(not held.is_fresh(now) and held.unproven, f"{wanted}: a gap leaves it fresh")
+        # What an activation says leaves the time as it was, taken or not.
+        held.apply(heartbeat_at(8, wanted), now)
+        until = held.fresh_until
+        expect(is_refused(held.apply, activation_at(12, wanted), now), f"{wanted}: an activation left out is not seen")
+        expect(held.fresh_until == until, f"{wanted}: an activation that was refused ends freshness")
+        held.begin_stream()
+        held.apply(snapshot_at(12, wanted), now)
+        until = held.fresh_until
+        for part in in_parts(activation_at(14, wanted)):
+            held.apply(part, now + 5)
+        expect(held.place == (1, 14) and held.fresh_until == until > now, f"{wanted}: an activation that was taken ends freshness")
+
+
+def check_high_water_mark():
+    """What verified is the oldest that is taken from there on, also when it was refused; what did not verify moves nothing."""
+    now = time.time()
+    for wanted in ((), WANTED):
+        held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
+        held.apply(snapshot_at(8, wanted), now)
+        unsigned = [
+            heartbeat_at(14, wanted, key=STRANGER), heartbeat_at(14, wanted, namespace="other"), heartbeat_at(14, wanted, ttl=901),
+            changed(heartbeat_at(10, wanted), lambda m: m.heartbeat.cursor.CopyFrom(cursor((1, 14)))),
+            changed(activation_at(10, wanted), lambda m: m.activation.ClearField("statement")),
+        ]  # fmt: skip
+        for lie in unsigned:
+            expect(is_refused(held.apply, lie, now), f"taken: {lie}")
+            expect(held.newest_verified == (1, 8), f"{wanted}: {held.newest_verified} by what did not verify: {lie}")
+        held.begin_stream()
+        held.apply(heartbeat_at(8, wanted), now)
+        expect(is_refused(held.apply, heartbeat_at(10, wanted), now), f"{wanted}: a gap is taken")
+        held.begin_stream()
+        for old in (heartbeat_at(8, wanted), snapshot_at(8, wanted), snapshot_at(6, wanted), activation_at(8, wanted)):
+            expect(is_refused(held.apply, old, now) and held.place == (1, 8), f"{wanted}: taken after a gap: {old}")
+            held.begin_stream()
+        expect(not held.is_fresh(now), f"{wanted}: fresh after a gap")
+        # The activation that was left out repairs it as well as a snapshot.
+        other = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
+        for message in (snapshot_at(8, wanted), heartbeat_at(8, wanted)):
+            other.apply(message, now)
+        expect(is_refused(other.apply, heartbeat_at(10, wanted), now), f"{wanted}: a gap is taken")
+        for each, repair in ((held, snapshot_at(10, wanted)), (other, activation_at(10, wanted))):
+            each.begin_stream()
+            each.apply(repair, now)
+            each.apply(heartbeat_at(10, wanted), now)
+            expect(each.place == each.newest_verified == (1, 10) and each.is_fresh(now), f"{wanted}: not repaired by {repair}")
+
+
+def check_fingerprints():
+    """Which event stands at a place is known by the hash in a checkpoint, and after an activation by the server's word."""
     held, now = ActiveSet(NAMESPACE, read_keys(JWKS)), time.time()
-    for message in (snapshot_at(8), activation((1, 12), LOG[12])):
+
+    def lie(message):
+        return changed(message, lambda m: setattr(getattr(m, m.WhichOneof("message")).cursor, "fingerprint", 7))
+
+    for message, known in (
+        (lie(snapshot_at(6)), fingerprint((1, 6))), (lie(activation_at(8)), 7), (lie(heartbeat_at(8)), fingerprint((1, 8))),
+        (activation_at(10), fingerprint((1, 10))), (heartbeat_at(10, head_hash="00" * 32), 0),
+    ):  # fmt: skip
         held.apply(message, now)
-    expect(held.place == (1, 12), "a statement without a root is refused")
-    expect(is_refused(held.apply, heartbeat_at(12), now), "the dropped activation is not seen")
-    held.begin_stream()
-    held.apply(snapshot_at(12), now)
-    expect(held.policies["a"].version == 1, "a snapshot does not repair it")
+        expect(held.fingerprint == known, f"the event at {held.place} is {held.fingerprint}")
+
+
+def check_parts():
+    """Every way to cut an activation ends the same, and a part alone changes nothing. As many changes as there can be are taken."""
+    now = time.time()
+    for wanted in ((), WANTED):
+        for cuts in ([0], [1], [2], [1, 2], [1, 1, 2, 2], [0, 0, 1, 3, 3], ()):
+            held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
+            held.apply(snapshot_at(12, wanted), now)
+            whole, before = activation_at(14, wanted), (held.place, dict(held.policies), held.fingerprint, held.fresh_until)
+            *parts, end = in_parts(whole, *[cut for cut in cuts if cut <= (2 if wanted else 3)])
+            parts = [part for part in parts if part.activation.bundles or part.activation.tombstones]
+            for part in parts:
+                expect(held.apply(part, now) is None, f"{wanted} {cuts}: a part changes something")
+                held.apply(pb.WatchActiveResponse(), now)
+                held.apply(opened(10), now)
+                expect((held.place, held.policies, held.fingerprint, held.fresh_until) == before, f"{wanted} {cuts}: a part shows")
+            expect(lines_of([held.apply(end, now)]) == [change_at("ACTIVATE", 14, wanted)], f"{wanted} {cuts}")
+            held.apply(heartbeat_at(14, wanted), now)
+    held, names = ActiveSet(NAMESPACE, read_keys(JWKS)), [f"p{number}" for number in range(100)]
+    gone = {name: (1, (1, 2)) for name in names[:60]}
+    held.apply(snapshot((1, 2), gone), now)
+    now_active = {name: (1, (1, 4)) for name in names[60:]}
+    moves = [(name, *((1, 0) if name in gone else (0, 1))) for name in names]
+    for part in in_parts(activation((1, 4), moves, now_active)):
+        held.apply(part, now)
+    expect({name: (each.version, each.place) for name, each in held.policies.items()} == now_active, "a hundred changes")
+
+
+def check_silence():
+    """How long a stream may be silent is three heartbeats, within bounds."""
+    asked = [(0, 0), (0, 1), (1, 0), (2, 500_000_000), (9, 0), (10, 0), (11, 0), (1 << 40, 0), (-(1 << 40), 0), (5, -999_999_999)]
+    found = [round(watch.silence_of(opened(*each).opened)) for each in asked]
+    expect(found == [3, 3, 3, 8, 27, 30, 30, 30, 3, 12], f"waits {found}")
+    expect(watch.silence_of(pb.Opened()) == 3, "waits for ever without an interval")
+
+
+def check_statements_without_root():
+    """What was signed before statements had roots proves no set: it is refused, and so is all that is older, from there on."""
+    for wanted in ((), WANTED):
+        held, now = ActiveSet(NAMESPACE, read_keys(JWKS), wanted), time.time()
+        held.apply(snapshot_at(8, wanted), now)
+        rootless = changed(activation_at(10, wanted), lambda m: setattr(m.activation, "statement", statement((1, 10), LOG[10])))
+        expect(is_refused(held.apply, rootless, now), f"{wanted}: a statement without a root is taken")
+        expect(held.place == (1, 8) and held.policies["a"].version == 2, f"{wanted}: a refused activation changed something")
+        held.begin_stream()
+        expect(is_refused(held.apply, snapshot_at(8, wanted), now), f"{wanted}: older than what verified is taken")
+        held.begin_stream()
+        held.apply(snapshot_at(12, wanted), now)
+        expect(held.policies["a"].version == 1, f"{wanted}: a snapshot does not repair it")
 
 
 def check_filter():
     """A filter hears what touches it, and a checkpoint proves its part: what is there, and what is not."""
     held, now = ActiveSet(NAMESPACE, read_keys(JWKS), WANTED), time.time()
-    for message in (snapshot_at(4, WANTED), heartbeat_at(6, WANTED), *(activation_at(at, WANTED) for at in (8, 10, 12))):
+    for message in (snapshot_at(4, WANTED), heartbeat_at(6, WANTED), *(activation_at(at, WANTED) for at in (8, 10, 12, 14))):
         held.apply(message, now)
-    held.apply(heartbeat_at(12, WANTED), now + 5)
-    expect((held.place, sorted(held.policies)) == ((1, 12), ["a", "c"]), f"holds {held.policies}")
+    held.apply(heartbeat_at(14, WANTED), now + 5)
+    expect((held.place, sorted(held.policies)) == ((1, 14), ["a", "c"]), f"holds {held.policies}")
 
 
 def check_readers():
@@ -201,7 +358,7 @@ def check_readers():
             expect(False, f"sends its token to {server}")
 
 
-PAUSE = watch.pause
+PAUSE, OPENED = watch.pause, opened(10)
 
 
 async def check():
@@ -221,6 +378,11 @@ async def check():
     with contextlib.redirect_stderr(io.StringIO()):
         check_readers()
     check_freshness()
+    check_gaps()
+    check_high_water_mark()
+    check_fingerprints()
+    check_parts()
+    check_silence()
     check_statements_without_root()
     check_filter()
     count = 0

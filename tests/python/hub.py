@@ -6,6 +6,7 @@ with none of the code under test. A set is a dictionary: policy to (version, pla
 
 import asyncio
 import copy
+import itertools
 import time
 
 import make
@@ -17,14 +18,25 @@ from policyhub.v1 import sync_service_pb2_grpc as rpc
 KEY, OTHER_KEY, STRANGER = make.ED_1, make.EC, make.STRANGER
 JWKS = make.compact({"keys": [KEY.jwk, OTHER_KEY.jwk]})
 NAMESPACE, STORE = "default", "0198a0c2-0000-7000-8000-000000000001"
+# Stands between the messages of one stream and those of the next.
+NEXT_STREAM = "next stream"
 
 
 def content_of(policy, version):
     return f'{{"policy":"{policy}","version":{version}}}\n'.encode()
 
 
+def head_hash(place):
+    """The hash of the event at a place."""
+    return make.sha256(f"{place[0]}:{place[1]}".encode())
+
+
+def fingerprint(place):
+    return int.from_bytes(head_hash(place)[:8], "big")
+
+
 def cursor(place):
-    return event_pb2.Cursor(epoch=place[0], revision=place[1])
+    return event_pb2.Cursor(epoch=place[0], revision=place[1], fingerprint=fingerprint(place))
 
 
 def sign(typ, payload, key=KEY, **how):
@@ -70,16 +82,23 @@ def checkpoint(place, active, key=KEY, ttl=900, age=0, **signed):
     """A checkpoint made `age` seconds ago over what is active."""
     made = int(time.time()) - age
     payload = {
-        "store": STORE, "namespace": NAMESPACE, "epoch": place[0], "revision": place[1], "head_hash": make.PREV.hex(),
+        "store": STORE, "namespace": NAMESPACE, "epoch": place[0], "revision": place[1], "head_hash": head_hash(place).hex(),
         "active_set_root": trees.root(tree_of(active)).hex(), "iat": made, "exp": made + ttl,
     }  # fmt: skip
     return sign(make.CHECKPOINT, payload | signed, key)
 
 
-def snapshot(place, active, statements, wanted=(), **checkpoint_says):
-    """A whole snapshot of what is active, of those that are wanted; none named: all. `statements`: of each place."""
+def opened(seconds, nanos=0):
+    """How a stream begins. It says how often a sign of life comes."""
+    message = pb.WatchActiveResponse()
+    message.opened.heartbeat_interval.seconds, message.opened.heartbeat_interval.nanos = seconds, nanos
+    return message
+
+
+def snapshot(place, active, wanted=(), **checkpoint_says):
+    """A whole snapshot of what is active, of those that are wanted; none named: all."""
     bundles = [
-        pb.ActiveBundle(bundle=bundle(policy, version), revision=at[1], statement=statements[at])
+        pb.ActiveBundle(bundle=bundle(policy, version), activation=cursor(at))
         for policy, (version, at) in sorted(active.items()) if not wanted or policy in wanted
     ]  # fmt: skip
     part = pb.Snapshot(
@@ -91,7 +110,10 @@ def snapshot(place, active, statements, wanted=(), **checkpoint_says):
 
 def activation(place, moves, active=None, wanted=(), **says):
     """An activation in one message, for those who want these policies; none named: all."""
-    message = pb.Activation(cursor=cursor(place), statement=statement(place, moves, active, **says))
+    proof = proof_of(active, wanted) if active is not None else b""
+    message = pb.Activation(
+        cursor=cursor(place), statement=statement(place, moves, active, **says), complete=True, set_proof=proof
+    )
     sent = [(policy, to) for policy, _, to in moves if not wanted or policy in wanted]
     message.bundles.extend(bundle(policy, to) for policy, to in sent if to)
     message.tombstones.extend(f"namespaces/{NAMESPACE}/policies/{policy}" for policy, to in sent if not to)
@@ -102,6 +124,25 @@ def heartbeat(place, active, wanted=(), **says):
     proof = proof_of(active, wanted)
     message = pb.Heartbeat(cursor=cursor(place), checkpoint=checkpoint(place, active, **says), set_proof=proof)
     return pb.WatchActiveResponse(heartbeat=message)
+
+
+def in_parts(message, *cuts):
+    """A whole snapshot or activation in parts, cut before these of the things it brings. None named: each of them in a part of
+    its own, and a last part that brings none."""
+    kind, rest = message.WhichOneof("message"), copy.deepcopy(message)
+    end = getattr(rest, kind)
+    brings = [(field, each) for field in ("bundles", "tombstones") for each in getattr(getattr(message, kind), field, ())]
+    for field, _ in brings:
+        end.ClearField(field)
+    parts = []
+    for first, last in itertools.pairwise([0, *(cuts or range(1, len(brings) + 1)), len(brings)]):
+        parts.append(pb.WatchActiveResponse())
+        told = getattr(parts[-1], kind)
+        told.SetInParent()  # also one that brings none is of its kind
+        for field, each in brings[first:last]:
+            getattr(told, field).append(each)
+    getattr(parts[-1], kind).MergeFrom(end)
+    return parts
 
 
 def changed(message, change):

@@ -5,7 +5,7 @@ None needs a key of the hub, but those that a hub with a mistake could tell.
 
 import make
 from hub import (
-    NAMESPACE, OTHER_KEY, STRANGER, bundle, changed, checkpoint, content_of, cursor, heartbeat, statement,
+    NAMESPACE, NEXT_STREAM, OTHER_KEY, STRANGER, bundle, changed, checkpoint, content_of, cursor, heartbeat, in_parts, statement,
 )  # fmt: skip
 from log import LOG, STATEMENTS, activation_at, active_at, heartbeat_at, snapshot_at
 from policyhub.v1 import sync_service_pb2 as pb
@@ -18,6 +18,12 @@ def flipped(data, bit=9):
     changed_data = bytearray(data)
     changed_data[bit // 8] ^= 1 << bit % 8
     return bytes(changed_data)
+
+
+def swap_activations(one, other):
+    kept = cursor((one.activation.epoch, one.activation.revision))
+    one.activation.CopyFrom(other.activation)
+    other.activation.CopyFrom(kept)
 
 
 def activations():
@@ -48,19 +54,23 @@ def activations():
         lie(lambda m: [setattr(each, "content", content_of(policy, 2)) for each, policy in zip(m.bundles, "ba")])]  # fmt: skip
     yield "a bundle under the name of another policy", "beside", [
         lie(lambda m: setattr(m.bundles[0], "name", m.bundles[1].name))]  # fmt: skip
-    yield "a policy twice instead of both", "other changes", [lie(lambda m: m.bundles[0].CopyFrom(m.bundles[1]))]
+    yield "a policy twice instead of both", "b is there twice", [lie(lambda m: m.bundles[0].CopyFrom(m.bundles[1]))]
     yield "half of a group", "other changes", [lie(lambda m: m.bundles.pop())]
-    yield "a policy beside the group", "in force", [lie(lambda m: m.bundles.append(bundle("c", 1)))]
+    yield "a policy beside the group", "other changes", [lie(lambda m: m.bundles.append(bundle("c", 1)))]
     yield "a tombstone beside the group", "other changes", [
         lie(lambda m: m.tombstones.append(f"namespaces/{NAMESPACE}/policies/c"))]  # fmt: skip
     yield "a false tombstone", "other changes", [
         lie(lambda m: (m.bundles.pop(0), m.tombstones.append(f"namespaces/{NAMESPACE}/policies/a")))]  # fmt: skip
     yield "a tombstone of another namespace", "another namespace", [
         lie(lambda m: m.tombstones.append("namespaces/other/policies/a"))]  # fmt: skip
-    yield "an older version of the policy", "in force", [shows(0, "a", 1)]
-    yield "another version of the policy", "in force", [shows(0, "a", 3)]
+    yield "a tombstone that is no policy", "no policy's name", [
+        lie(lambda m: m.tombstones.append(f"namespaces/{NAMESPACE}/policies/" + "a" * 64))]  # fmt: skip
+    yield "a tombstone beside the bundle of its policy", "a is there twice", [
+        lie(lambda m: m.tombstones.append(f"namespaces/{NAMESPACE}/policies/a"))]  # fmt: skip
+    yield "an older version of the policy", "other changes", [shows(0, "a", 1)]
+    yield "another version of the policy", "other changes", [shows(0, "a", 3)]
     other = make.digest(content_of("a", 3))
-    yield "content of another version, signed", "in force", [
+    yield "content of another version, signed", "other changes", [
         shows(0, "a", 2, signed={"digest": other}, beside={"digest": other, "content": content_of("a", 3)})]  # fmt: skip
     for field, value in (
         ("label", "9.0.0"), ("version", 3), ("digest", make.digest(b"")), ("content_type", "text/html"), ("size_bytes", 1),
@@ -86,9 +96,10 @@ def activations():
     moves = [make.change(policy, 2, content_of(policy, 2), 1) for policy in "ab"]
     yield "a change of a policy that is no id", "of a change", [says(changes=[*moves, moves[0] | {"policy": "../a"}])]
     yield "a change without a version", "of a change", [says(changes=[*moves, make.without(moves[0], "version")])]
-    gone = lie(lambda m: m.tombstones.extend([f"namespaces/{NAMESPACE}/policies/c"] * 2))
-    twice = statement((1, 8), [*LOG[8], ("c", 0, 0), ("c", 0, 0)])
-    yield "a tombstone twice", "moves a policy twice", [changed(gone, lambda m: setattr(m.activation, "statement", twice))]
+    twice = statement((1, 8), [*LOG[8], ("c", 0, 0), ("c", 0, 0)], active_at(8))
+    for times, why in ((1, "moves a policy twice"), (2, "c is there twice")):
+        yield f"two moves of a policy by {times} tombstones", why, [lie(lambda m, times=times: (
+            m.tombstones.extend([f"namespaces/{NAMESPACE}/policies/c"] * times), setattr(m, "statement", twice)))]  # fmt: skip
     yield "no statement", "three parts", [lie(lambda m: m.ClearField("statement"))]
     yield "a giant statement", "too large", [lie(lambda m: setattr(m, "statement", m.statement + "A" * (1 << 20)))]
     for place in ((1, 9), (1, -8), (-1, 8), (2, 8), (1, FAR), (FAR, 8)):
@@ -96,6 +107,12 @@ def activations():
     yield "no place", "cursor is absent", [lie(lambda m: m.ClearField("cursor"))]
     yield "a statement of another set", "statement is of another set", [
         lie(lambda m: setattr(m, "statement", statement((1, 8), LOG[8], active_at(6))))]  # fmt: skip
+    yield "a statement of no root", "statement names no root", [
+        lie(lambda m: setattr(m, "statement", statement((1, 8), LOG[8])))]  # fmt: skip
+    yield "a statement whose root is null", "statement names no root", [says(active_set_root=None)]
+    yield "a statement whose root is empty", "active_set_root of a statement", [says(active_set_root="")]
+    yield "an activation that does not end", "within a message in parts", [
+        lie(lambda m: m.ClearField("complete")), heartbeat_at(8)]  # fmt: skip
     yield "a root that is none", "active_set_root of a statement", [says(active_set_root="00")]
     yield "not a message", "not a message", [b"\xff\xff\xff"]
 
@@ -150,13 +167,29 @@ def snapshots():
     yield "no place of a snapshot", "cursor is absent", [lie(lambda m: m.ClearField("cursor"))]
     yield "a policy twice", "twice", [lie(lambda m: m.bundles.append(m.bundles[0]))]
     yield "a preview", "preview", [lie(lambda m: setattr(m.bundles[0], "preview", True))]
-    yield "another revision beside a statement", "revision of a bundle", [lie(lambda m: setattr(m.bundles[0], "revision", 9))]
-    yield "statements swapped", "revision of a bundle", [
-        lie(lambda m: setattr(m.bundles[0], "statement", m.bundles[1].statement))]  # fmt: skip
+    for place in ((1, 9), (2, 10), (0, 10), (1, 8), (1, 0), (1, -10), (-1, 10), (1, FAR)):
+        yield f"{place} as another activation of a bundle", another, [
+            lie(lambda m, place=place: m.bundles[0].activation.CopyFrom(cursor(place)))]  # fmt: skip
+    yield "activations swapped", another, [lie(lambda m: swap_activations(*m.bundles))]
+    yield "a bundle without its activation", "activation of a bundle is absent", [
+        lie(lambda m: m.bundles[0].ClearField("activation"))]  # fmt: skip
+    yield "no bundle", "three parts", [lie(lambda m: m.bundles[0].ClearField("bundle"))]
     yield "an empty part", "part of a snapshot is empty", [pb.WatchActiveResponse(snapshot=pb.Snapshot())]
     begun = lie(lambda m: setattr(m, "complete", False))
     yield "an activation between the parts", "before a whole snapshot", [begun, TO_10]
-    yield "a heartbeat between the parts", "before a whole snapshot", [begun, heartbeat_at(8)]
+    yield "a part of an activation between the parts", "before a whole snapshot", [begun, in_parts(TO_10)[0]]
+    yield "a heartbeat between the parts", "within a message in parts", [begun, heartbeat_at(8)]
+    (a, b, end), of_12 = in_parts(AT_10), in_parts(snapshot_at(12))
+    yield "a part dropped", another, [a, end]
+    yield "a part twice", "a is there twice", [a, a]
+    yield "the last part alone", another, [end]
+    yield "a part of another moment", another, [in_parts(snapshot_at(8))[0], b, end]
+    yield "a part beside those of the set", another, [a, b, of_12[2], end]
+    yield "the parts of a larger set", another, [*of_12[:-1], end]
+    yield "an empty part within", "part of a snapshot is empty", [a, pb.WatchActiveResponse(snapshot=pb.Snapshot()), b, end]
+    yield "a snapshot that ends at its first part", "three parts", [changed(a, lambda m: setattr(m.snapshot, "complete", True))]
+    yield "a snapshot whose end is at its first part", another, [changed(a, lambda m: m.MergeFrom(end))]
+    yield "a snapshot that begins anew in the middle", "a is there twice", [a, AT_10]
 
 
 def heartbeats():
@@ -185,6 +218,26 @@ def heartbeats():
     yield "a statement as a checkpoint", "typ is", lie(lambda m: setattr(m, "checkpoint", STATEMENTS[1, 8]))
 
 
+def replays():
+    """Lies about what was true once, after something newer had verified and was refused all the same. Each ends the stream, and
+    the next one tells what is old. After the true snapshot at 1:6 and the activation at 1:8."""
+    gap = [heartbeat_at(10), NEXT_STREAM]
+    yield "a gap, then the heartbeat from before", "before 1:10", [*gap, heartbeat_at(8)]
+    yield "a gap, then an expired heartbeat from before", "before 1:10", [*gap, heartbeat_at(8, age=901)]
+    yield "an expired gap, then the heartbeat from before", "before 1:10", [heartbeat_at(10, age=901), NEXT_STREAM, heartbeat_at(8)]
+    yield "a gap, then the snapshot from before", "before 1:10", [*gap, snapshot_at(8)]
+    yield "a gap, then the snapshot from before in parts", "before 1:10", [*gap, *in_parts(snapshot_at(8))]
+    yield "a gap, then both, one after the other", "before 1:10", [*gap, snapshot_at(8), NEXT_STREAM, heartbeat_at(8)]
+    yield "a gap, then the activation before it", "before 1:12", [heartbeat_at(12), NEXT_STREAM, TO_10]
+    less = changed(AT_10, lambda m: m.snapshot.bundles.pop())
+    yield "a snapshot of less, then the one from before", "before 1:10", [less, NEXT_STREAM, snapshot_at(8)]
+    half = changed(TO_10, lambda m: m.activation.bundles.pop())
+    yield "an activation of less, then the heartbeat from before", "before 1:10", [half, NEXT_STREAM, heartbeat_at(8)]
+    yield "an activation left out, then the heartbeat from before", "before 1:12", [activation_at(12), NEXT_STREAM, heartbeat_at(8)]
+    rootless = changed(TO_10, lambda m: setattr(m.activation, "statement", statement((1, 10), LOG[10])))
+    yield "an activation of no root, then the snapshot from before", "before 1:10", [rootless, NEXT_STREAM, snapshot_at(8)]
+
+
 def beginnings():
     """Lies from the first message on: nothing is held yet."""
     yield "an activation first", "before a whole snapshot", [TO_8]
@@ -198,5 +251,8 @@ def beginnings():
     yield "an older snapshot first, under the newest checkpoint", "another set", [older]
     yield "an older snapshot first, at a new place", "signed for 1:6", [
         changed(AT_6, lambda m: m.snapshot.cursor.CopyFrom(cursor((1, 10))))]  # fmt: skip
+    yield "a part of an activation first", "before a whole snapshot", [in_parts(TO_8)[0]]
+    less = changed(AT_10, lambda m: m.snapshot.bundles.pop())
+    yield "less than all first, then an older snapshot", "before 1:10", [less, NEXT_STREAM, AT_6]
     yield "nothing first", "three parts", [
         pb.WatchActiveResponse(snapshot=pb.Snapshot(complete=True, cursor=cursor((1, 1_048_576))))]  # fmt: skip

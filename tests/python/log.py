@@ -4,7 +4,9 @@ from hub import activation, heartbeat, snapshot, statement
 
 LOG = {
     4: [("a", 0, 1)], 6: [("b", 0, 1)], 8: [("a", 1, 2), ("b", 1, 2)], 10: [("a", 2, 1)], 12: [("c", 0, 1)],
+    14: [("a", 1, 2), ("b", 2, 0), ("c", 1, 2)],
 }  # fmt: skip
+NEWEST = max(LOG)
 
 
 def active_at(revision):
@@ -17,7 +19,7 @@ STATEMENTS = {(1, at): statement((1, at), moves, active_at(at)) for at, moves in
 
 
 def snapshot_at(revision, wanted=(), **says):
-    return snapshot((1, revision), active_at(revision), STATEMENTS, wanted, **says)
+    return snapshot((1, revision), active_at(revision), wanted, **says)
 
 
 def activation_at(revision, wanted=(), **says):

@@ -61,6 +61,23 @@ def write_certificates(scratch):
     (scratch / "key.pem").write_bytes(private)
 
 
+def whole(messages):
+    """The messages, those in parts put together. A new stream begins anew."""
+    bundles, tombstones = [], []
+    for message in messages:
+        part = message.get("snapshot") or message.get("activation")
+        if message.get("opened"):
+            bundles, tombstones = [], []
+        elif part:
+            bundles += part["bundles"]
+            tombstones += part.get("tombstones", [])
+            if not part["complete"]:
+                continue
+            part |= {"bundles": bundles, "tombstones": tombstones}
+            bundles, tombstones = [], []
+        yield message
+
+
 def in_words(message):
     """A message of `policyhub watch --output json` as the example prints it; none: it prints nothing."""
 
@@ -119,8 +136,9 @@ class Scene:
 
     def lines(self, log):
         printed = (self.scratch / f"{log}.out").read_text().splitlines()
-        told = [in_words(json.loads(line)) if line.startswith("{") else line for line in printed]
-        return [line for line in told if line and line.split(" ")[0] not in ("HEARTBEAT", "RECONNECT")]
+        told = [in_words(message) for message in whole(json.loads(line) for line in printed if line.startswith("{"))]
+        told += [line for line in printed if not line.startswith("{")]  # a log has lines of one kind alone
+        return [line for line in told if line]
 
     def until(self, what, holds, process):
         deadline = time.monotonic() + PATIENCE_SECONDS

@@ -104,15 +104,14 @@ fn holds(set: &ActiveSet, change: &Change) {
             assert_eq!(held, wanted(HONEST.at(*cursor)), "at {cursor:?}");
         }
         Change::Activated { cursor, changed, removed, .. } => {
-            if set.wanted().is_empty() {
-                assert_eq!(&held, HONEST.at(*cursor), "at {cursor:?}");
-            }
+            assert_eq!(held, wanted(HONEST.at(*cursor)), "at {cursor:?}");
             let there = HONEST.at(*cursor);
             assert!(changed.iter().all(|active| there.get(active.policy.as_str()) == Some(&active.version)));
             assert!(removed.iter().all(|policy| !there.contains_key(policy.as_str())));
             assert!(removed.iter().all(|policy| !held.contains_key(policy.as_str())));
         }
-        Change::SnapshotPart { .. } | Change::Alive { .. } | Change::Reconnect { .. } | Change::Unknown => {}
+        Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Alive { .. } => {}
+        Change::Opened { .. } | Change::Reconnect { .. } | Change::Unknown => {}
     }
 }
 
@@ -163,6 +162,10 @@ fn swap(message: &mut pb::WatchActiveResponse, other: pb::WatchActiveResponse, p
             take(parts & 2, &mut one.statement, other.statement);
             take(parts & 4, &mut one.bundles, other.bundles);
             take(parts & 8, &mut one.tombstones, other.tombstones);
+            take(parts & 32, &mut one.set_proof, other.set_proof);
+            if parts & 16 != 0 {
+                one.complete = !one.complete;
+            }
         }
         (Some(Heartbeat(one)), Some(Heartbeat(other))) => {
             take(parts & 1, &mut one.cursor, other.cursor);

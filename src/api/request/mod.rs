@@ -28,4 +28,4 @@ pub use mutations::{
 pub use runs::{get_run, record_run};
 pub use scope::Scoped;
 pub use subscribers::{get_convergence, lease, list_subscribers, report_status};
-pub use sync::{get_active, watch};
+pub use sync::{get_active, list_active, watch, write_active_key};

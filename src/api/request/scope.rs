@@ -59,6 +59,7 @@ scoped! {
     CreatePolicyRequest => parent,
     GetPolicyRequest => name,
     ListPoliciesRequest => parent,
+    ListActiveRequest => parent,
     DraftRequest => parent,
     AbandonDraftRequest => name,
     StageRequest => name,

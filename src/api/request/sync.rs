@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::both::{all, at_most};
 use super::fields::{namespace, policy};
+use crate::api::page::List;
 use crate::api::{pb, time};
-use crate::domain::command::{ActiveScope, AsOf, Watch};
+use crate::domain::command::{ActiveKey, ActiveScope, AsOf, ListActive, Watch};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::limits::WATCH_POLICIES_MAX;
-use crate::domain::name::PolicyId;
+use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::{Error, Result};
 
 /// Reads a cursor that must not be negative. Its fingerprint is not looked at.
@@ -46,19 +47,56 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<(ActiveScope, AsOf, 
     Ok((scope, as_of, if_digest.transpose()?))
 }
 
+/// ListActive.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)> {
+    let namespace = namespace("parent", &request.parent)?;
+    let policies = filter(&namespace, &request.policies)?;
+    let as_of = match request.at {
+        None => AsOf::Now,
+        Some(pb::list_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
+        Some(pb::list_active_request::At::Revision(revision)) => AsOf::Revision(revision),
+    };
+    // All names would not fit; with others the pages prove nothing.
+    let asked = format!("{as_of:?} {} {}", policies.len(), request.metadata_only);
+    let list = List::new(&["ListActive", &request.parent, &asked]);
+    let page = list.page(request.page_size, &request.page_token, active_key)?;
+    Ok((ListActive { namespace, policies, as_of, metadata_only: request.metadata_only, page }, list))
+}
+
+/// Reads where a page of an active set ended, as [`write_active_key`] wrote it.
+fn active_key(text: &str) -> Option<ActiveKey> {
+    let mut parts = text.splitn(4, ' ');
+    let mut number = || parts.next()?.parse().ok().filter(|number: &i64| *number >= 0);
+    let cursor = Cursor { epoch: number()?, revision: number()? };
+    let policy = PolicyId::parse("page_token", parts.next()?).ok()?;
+    Some(ActiveKey { cursor, policy, checkpoint: parts.next()?.to_owned() })
+}
+
+/// Writes where a page of an active set ended.
+#[must_use]
+pub fn write_active_key(key: &ActiveKey) -> String {
+    let ActiveKey { cursor: Cursor { epoch, revision }, policy, checkpoint } = key;
+    format!("{epoch} {revision} {policy} {checkpoint}")
+}
+
+fn filter(namespace: &NamespaceId, policies: &[String]) -> Result<BTreeSet<PolicyId>> {
+    at_most("policies", policies, WATCH_POLICIES_MAX)?;
+    let named = policies.iter().enumerate();
+    let policies =
+        named.map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), namespace, policy));
+    Ok(BTreeSet::from_iter(all(policies)?))
+}
+
 /// WatchActive.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
     let namespace = namespace("parent", &request.parent)?;
-    at_most("policies", &request.policies, WATCH_POLICIES_MAX)?;
-    let policies = request
-        .policies
-        .iter()
-        .enumerate()
-        .map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), &namespace, policy));
-    let policies = BTreeSet::from_iter(all(policies)?);
+    let policies = filter(&namespace, &request.policies)?;
     let resume = position("resume", request.resume)?;
     let latest = match pb::WatchMode::try_from(request.mode) {
         Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,

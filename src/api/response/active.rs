@@ -1,14 +1,15 @@
 //! Bundles, snapshots and activations. Contents are shared, not copied, until a message is encoded.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
-use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
-use crate::domain::event::{Head, Position};
-use crate::domain::name::{NamespaceId, PolicyName};
+use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
+use crate::domain::event::Position;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 
 /// A cursor, with the fingerprint of its event where that is known.
 #[must_use]
@@ -32,15 +33,21 @@ pub fn bundle(from: &Bundle, metadata_only: bool) -> pb::Bundle {
     }
 }
 
-/// A bundle in force.
+/// A bundle in force, without the statement of its activation.
 #[must_use]
 pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::ActiveBundle {
     pb::ActiveBundle {
         bundle: Some(bundle(&from.bundle, metadata_only)),
-        revision: from.activation.revision,
-        statement: from.statement.to_string(),
+        activation: Some(from.activation).filter(|_| !from.preview).map(cursor),
         preview: from.preview,
+        ..Default::default()
     }
+}
+
+/// A bundle in force, with the statement of its activation.
+#[must_use]
+pub fn stated_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::ActiveBundle {
+    pb::ActiveBundle { statement: from.statement.to_string(), ..active_bundle(from, metadata_only) }
 }
 
 /// A part of a snapshot: its bundles, and nothing of its end.
@@ -83,15 +90,31 @@ fn message(message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message) }
 }
 
-/// An activation.
+/// A part of an activation: what it changes, and nothing of its end.
 #[must_use]
-pub fn activation(namespace: &NamespaceId, from: &Activation, metadata_only: bool) -> pb::WatchActiveResponse {
-    let tombstone = |policy: &_| PolicyName { namespace: namespace.clone(), policy: Clone::clone(policy) }.to_string();
-    let activation = pb::Activation {
-        cursor: Some(cursor(Head { cursor: from.cursor, hash: from.event_hash })),
-        statement: from.statement.to_string(),
-        bundles: from.bundles.iter().map(|each| bundle(each, metadata_only)).collect(),
-        tombstones: from.tombstones.iter().map(tombstone).collect(),
-    };
-    message(Message::Activation(activation))
+pub fn activation_part(
+    namespace: &NamespaceId,
+    bundles: &[Arc<Bundle>],
+    tombstones: &[PolicyId],
+    metadata_only: bool,
+) -> pb::Activation {
+    let tombstone = |policy: &PolicyId| PolicyName { namespace: namespace.clone(), policy: policy.clone() }.to_string();
+    pb::Activation {
+        bundles: bundles.iter().map(|each| bundle(each, metadata_only)).collect(),
+        tombstones: tombstones.iter().map(tombstone).collect(),
+        ..Default::default()
+    }
+}
+
+/// A part of an activation as a message of a watch.
+#[must_use]
+pub fn activation(part: pb::Activation) -> pb::WatchActiveResponse {
+    message(Message::Activation(part))
+}
+
+/// The first message of a watch.
+#[must_use]
+pub fn opened(heartbeat_interval: Duration) -> pb::WatchActiveResponse {
+    let heartbeat_interval = prost_types::Duration::try_from(heartbeat_interval).ok();
+    message(Message::Opened(pb::Opened { heartbeat_interval }))
 }

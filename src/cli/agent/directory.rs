@@ -119,7 +119,7 @@ pub fn read(place: &Path) -> anyhow::Result<Index> {
     for entry in &index.policies {
         let content = bounded(&place.join(&entry.content), CONTENT_MAX_BYTES as u64)?;
         anyhow::ensure!(digest_of(&content).as_str() == entry.digest, "content of {} is not what it was", entry.policy);
-        expected.extend([&entry.content, &entry.manifest, &entry.statement].map(PathBuf::from));
+        expected.extend([&entry.content, &entry.manifest].map(PathBuf::from));
     }
     let found = files_below(place, expected.len()).context("failed to list the files")?;
     anyhow::ensure!(found == expected, "files are not those of the index");
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(read(&place).expect("a set"), new.index);
         assert!(holds(&place, &new, true));
         assert_eq!(fs::read_to_string(place.join("policies/a/content.yaml")).expect("content"), "a 2\n");
-        assert_eq!(fs::read_to_string(place.join("policies/b/statement.jws")).expect("proof"), "statement of b 1");
+        assert_eq!(fs::read_to_string(place.join("policies/b/manifest.jws")).expect("proof"), "manifest of b 1");
         let mode = fs::metadata(place.join("policies/a/content.yaml")).expect("there").permissions().mode();
         assert_eq!(mode & 0o333, 0, "nobody writes it: {mode:o}");
         assert_eq!(write(sets.path(), &new, None).expect("there already"), name);

@@ -25,7 +25,6 @@ pub fn policy(id: &str, version: i64, content_type: &str) -> Arc<ActivePolicy> {
         content_type: content_type.to_owned(),
         content: Some(content.into()),
         manifest: format!("manifest of {id} {version}"),
-        statement: format!("statement of {id} {version}").into(),
         activated: Cursor { epoch: 1, revision: version },
     })
 }

@@ -35,7 +35,7 @@ pub struct Index {
     pub policies: Vec<Entry>,
 }
 
-/// One policy of a set, in the words of [`ActivePolicy`]. The last three are paths, relative to the directory of the set.
+/// One policy of a set, in the words of [`ActivePolicy`]. The last two are paths, relative to the directory of the set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub policy: PolicyId,
@@ -46,7 +46,6 @@ pub struct Entry {
     pub activated: Cursor,
     pub content: String,
     pub manifest: String,
-    pub statement: String,
 }
 
 /// A set that may come in force.
@@ -84,7 +83,6 @@ impl Candidate {
         for (entry, active) in self.index.policies.iter().zip(&self.policies) {
             files.insert(PathBuf::from(&entry.content), active.content.as_deref().unwrap_or_default());
             files.insert(PathBuf::from(&entry.manifest), active.manifest.as_bytes());
-            files.insert(PathBuf::from(&entry.statement), active.statement.as_bytes());
         }
         files
     }
@@ -95,7 +93,6 @@ impl Candidate {
         all.update(&self.text);
         for active in &self.policies {
             all.update(active.manifest.as_bytes());
-            all.update(active.statement.as_bytes());
         }
         let digest = all.digest();
         let digits = digest.as_str().trim_start_matches("sha256:").get(..NAME_DIGITS).unwrap_or_default();
@@ -113,11 +110,8 @@ impl Index {
         for entry in &index.policies {
             let id = PolicyId::parse("policy", entry.policy.as_str()).context("index names no policy")?;
             let paths = Paths::of(&id, &entry.content_type);
-            let as_written = [&paths.content, &paths.manifest, &paths.statement];
-            anyhow::ensure!(
-                as_written == [&entry.content, &entry.manifest, &entry.statement],
-                "index has paths of its own for {id}"
-            );
+            let as_written = [&paths.content, &paths.manifest];
+            anyhow::ensure!(as_written == [&entry.content, &entry.manifest], "index has paths of its own for {id}");
         }
         Ok(index)
     }
@@ -144,7 +138,6 @@ impl Index {
 struct Paths {
     content: String,
     manifest: String,
-    statement: String,
 }
 
 impl Paths {
@@ -157,17 +150,13 @@ impl Paths {
             PolicyKind::Opaque => "",
         };
         let path = |file: &str| format!("{POLICIES}/{policy}/{file}");
-        Self {
-            content: path(&format!("content{extension}")),
-            manifest: path("manifest.jws"),
-            statement: path("statement.jws"),
-        }
+        Self { content: path(&format!("content{extension}")), manifest: path("manifest.jws") }
     }
 }
 
 impl Entry {
     fn of(active: &ActivePolicy) -> Self {
-        let Paths { content, manifest, statement } = Paths::of(&active.policy, &active.content_type);
+        let Paths { content, manifest } = Paths::of(&active.policy, &active.content_type);
         Self {
             policy: active.policy.clone(),
             version: active.version,
@@ -177,7 +166,6 @@ impl Entry {
             activated: active.activated,
             content,
             manifest,
-            statement,
         }
     }
 }
@@ -216,7 +204,7 @@ mod tests {
             assert_eq!(index, set.index);
             assert_eq!(index.policies[0].content, format!("policies/a/{file}"));
             let files: Vec<PathBuf> = set.files().into_keys().collect();
-            let expected = [INDEX, &index.policies[0].content, "policies/a/manifest.jws", "policies/a/statement.jws"];
+            let expected = [INDEX, &index.policies[0].content, "policies/a/manifest.jws"];
             assert_eq!(files, expected.map(PathBuf::from));
         }
     }

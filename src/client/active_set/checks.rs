@@ -3,24 +3,20 @@
 //! Invariant: none of them changes anything.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ActiveSet;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
+use crate::client::bundle::ActivePolicy;
 use crate::client::refusal::Refusal;
-use crate::client::snapshot::Policies;
+use crate::client::snapshot::{Changes, Policies};
 use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::name::{PolicyId, PolicyName};
-use crate::signing::payload::{Checkpoint, Statement};
+use crate::signing::payload::Statement;
 use crate::signing::{ActiveSetTree, KeySet, active_set_digest, jws, verify_set_proof};
-
-/// The place a checkpoint is signed for, which the hint beside it must be.
-pub(super) fn signed_place(checkpoint: &Checkpoint, hint: Option<&pb::Cursor>) -> Result<Cursor, Refusal> {
-    let signed = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
-    check_hint(hint, signed).map(|()| signed)
-}
 
 /// A cursor beside something signed says nothing else.
 pub(super) fn check_hint(hint: Option<&pb::Cursor>, signed: Cursor) -> Result<(), Refusal> {
@@ -64,24 +60,23 @@ impl ActiveSet {
             Some(Message::Snapshot(part)) => {
                 let manifests =
                     part.bundles.iter().filter_map(|active| active.bundle.as_ref()).map(|bundle| &bundle.manifest);
-                let statements = part.bundles.iter().map(|active| &active.statement);
-                manifests.chain(statements).chain([&part.checkpoint]).any(|token| is_untrusted(token))
+                manifests.chain([&part.checkpoint]).any(|token| is_untrusted(token))
             }
             Some(Message::Activation(activation)) => {
                 let manifests = activation.bundles.iter().map(|bundle| &bundle.manifest);
                 manifests.chain([&activation.statement]).any(|token| is_untrusted(token))
             }
             Some(Message::Heartbeat(heartbeat)) => is_untrusted(&heartbeat.checkpoint),
-            Some(Message::Reconnect(_)) | None => false,
+            Some(Message::Reconnect(_) | Message::Opened(_)) | None => false,
         }
     }
 
-    /// The policies held whose manifest or statement is by a key that was revoked since. They were verified when they came;
+    /// The policies held whose manifest is by a key that was revoked since. They were verified when they came;
     /// whether to go on with them is the runtime's to decide. A server that signed them again sends them anew.
     #[must_use]
     pub fn by_revoked_keys(&self) -> Vec<PolicyId> {
         let is_revoked = |token: &str| jws::named_key(token).is_some_and(|id| self.trust.keys.is_revoked(&id));
-        let held = self.policies.values().filter(|held| is_revoked(&held.manifest) || is_revoked(&held.statement));
+        let held = self.policies.values().filter(|held| is_revoked(&held.manifest));
         held.map(|held| held.policy.clone()).collect()
     }
 
@@ -95,38 +90,25 @@ impl ActiveSet {
         if found < held { Err(Refusal::NotNewer { found, held }) } else { Ok(()) }
     }
 
-    /// Tombstones are names of policies of this namespace, each once.
-    pub(super) fn check_tombstones(&self, names: &[String]) -> Result<BTreeSet<PolicyId>, Refusal> {
-        let mut removed = BTreeSet::new();
-        for name in names {
-            let name = PolicyName::parse("tombstone", name).map_err(|_| Refusal::Malformed("name of a tombstone"))?;
-            if name.namespace != self.trust.namespace {
-                let what = format!("tombstone of {}", name.policy);
-                return Err(Refusal::OtherNamespace { what, found: name.namespace.to_string() });
-            }
-            if !removed.insert(name.policy.clone()) {
-                return Err(Refusal::Unexpected(name.policy));
-            }
+    /// A tombstone is the name of a policy of this namespace.
+    pub(super) fn tombstone(&self, name: &str) -> Result<PolicyId, Refusal> {
+        let name = PolicyName::parse("tombstone", name).map_err(|_| Refusal::Malformed("name of a tombstone"))?;
+        if name.namespace == self.trust.namespace {
+            return Ok(name.policy);
         }
-        Ok(removed)
+        let what = format!("tombstone of {}", name.policy);
+        Err(Refusal::OtherNamespace { what, found: name.namespace.to_string() })
     }
 
     /// Each change that was asked for is there, follows what is held, and nothing else is there.
-    pub(super) fn check_complete(
-        &self,
-        statement: &Statement,
-        bundles: &Policies,
-        removed: &BTreeSet<PolicyId>,
-    ) -> Result<(), Refusal> {
+    pub(super) fn check_complete(&self, statement: &Statement, changes: &Changes) -> Result<(), Refusal> {
         let mut stated = BTreeSet::new();
         for change in statement.changes.iter().filter(|change| self.wants(&change.policy)) {
-            let there = if change.version == 0 {
-                removed.contains(&change.policy)
-            } else {
-                bundles.contains_key(&change.policy)
-            };
-            if !there {
-                return Err(Refusal::ChangeMissing(change.policy.clone()));
+            match changes.bundles.get(&change.policy) {
+                None if change.version == 0 && changes.removed.contains(&change.policy) => {}
+                Some(bundle) if (bundle.version, Some(&bundle.digest)) == (change.version, change.digest.as_ref()) => {}
+                Some(_) => return Err(Refusal::NotStated(change.policy.clone())),
+                None => return Err(Refusal::ChangeMissing(change.policy.clone())),
             }
             let held = self.policies.get(&change.policy).map_or(0, |active| active.version);
             if self.whole && held != change.previous {
@@ -134,8 +116,8 @@ impl ActiveSet {
             }
             stated.insert((&change.policy, change.version == 0));
         }
-        let shown = bundles.keys().map(|policy| (policy, false)).chain(removed.iter().map(|policy| (policy, true)));
-        for entry in shown {
+        let bundles = changes.bundles.keys().map(|policy| (policy, false));
+        for entry in bundles.chain(changes.removed.iter().map(|policy| (policy, true))) {
             if !stated.contains(&entry) {
                 return Err(Refusal::Unexpected(entry.0.clone()));
             }
@@ -143,31 +125,21 @@ impl ActiveSet {
         Ok(())
     }
 
-    /// A checkpoint is of exactly these policies: of all that is in force, or of those that were asked for.
-    pub(super) fn check_proves(
+    /// A signed root is of exactly these policies: of all that is in force, or, by the proof, of those that were asked for.
+    pub(super) fn check_proves<'a>(
         &self,
-        checkpoint: &Checkpoint,
+        what: &'static str,
+        root: ActiveSetRoot,
         set_proof: &[u8],
-        policies: &Policies,
         tree: &ActiveSetTree,
+        policies: impl Iterator<Item = &'a Arc<ActivePolicy>>,
     ) -> Result<(), Refusal> {
-        let root = &checkpoint.active_set_root;
         if self.wanted.is_empty() {
-            let same = ActiveSetRoot(tree.root()) == *root;
-            return if same { Ok(()) } else { Err(Refusal::OtherSet("checkpoint")) };
+            let same = ActiveSetRoot(tree.root()) == root;
+            return if same { Ok(()) } else { Err(Refusal::OtherSet(what)) };
         }
-        let leaves = policies.values().map(|active| active.leaf());
-        verify_set_proof(set_proof, &root.0, &self.wanted, leaves).map_err(|error| {
-            if error.contradicts_claim() { Refusal::OtherSet("checkpoint") } else { Refusal::SetProof(error) }
-        })
-    }
-
-    /// The set that an activation makes is the one its statement signs: true. False: nobody can say so before the next
-    /// checkpoint, of a part of a set, or of a statement from before there were roots.
-    pub(super) fn check_root_of(&self, statement: &Statement, tree: &ActiveSetTree) -> Result<bool, Refusal> {
-        let Some(root) = statement.active_set_root.filter(|_| self.whole && self.wanted.is_empty()) else {
-            return Ok(false);
-        };
-        if ActiveSetRoot(tree.root()) == root { Ok(true) } else { Err(Refusal::OtherSet("statement")) }
+        let leaves = policies.map(|active| active.leaf());
+        verify_set_proof(set_proof, &root.0, &self.wanted, leaves)
+            .map_err(|error| if error.contradicts_claim() { Refusal::OtherSet(what) } else { Refusal::SetProof(error) })
     }
 }

@@ -6,13 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ActiveSet;
-use super::checks::{fingerprint, set_digest};
+use super::checks::{check_hint, fingerprint};
 use crate::api::pb;
 use crate::client::bundle::ActivePolicy;
+use crate::client::evidence::Evidence;
 use crate::client::refusal::Refusal;
+use crate::client::snapshot::Policies;
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::PolicyId;
-use crate::signing::KeySet;
+use crate::signing::{ActiveSetTree, KeySet};
 
 impl ActiveSet {
     /// The request that opens a stream for it.
@@ -88,28 +90,39 @@ impl ActiveSet {
         self.policies.clone()
     }
 
-    /// Takes up what was held before a restart: each bundle is verified, `digest` is that of all of them, and nothing proves that
-    /// it is the newest.
+    /// What proves the policies held; none while they are not all that was asked for.
+    #[must_use]
+    pub fn evidence(&self) -> Option<Arc<Evidence>> {
+        self.evidence.clone()
+    }
+
+    /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken any more.
+    #[must_use]
+    pub fn newest_verified(&self) -> Cursor {
+        self.newest_verified
+    }
+
+    /// Takes up what was held before a restart: each bundle is verified, and `evidence` must prove them all to have been in force
+    /// at the saved cursor. Nothing proves that they are the newest.
     ///
     /// # Errors
     /// The refusal. Nothing changed.
-    pub fn restore(&mut self, saved: pb::Snapshot, digest: &str) -> Result<(), Refusal> {
-        let taken = self.collect(&saved);
-        let policies = std::mem::take(&mut self.collected).finish();
-        taken?;
-        let hint = saved.cursor.as_ref();
-        let cursor = hint.map(|saved| Cursor { epoch: saved.epoch, revision: saved.revision });
-        if set_digest(&policies) != digest || policies.values().any(|active| Some(active.activated) > cursor) {
-            return Err(Refusal::OtherSet("saved set"));
-        }
-        let tree = policies.values().map(|active| active.leaf()).collect();
-        self.hold(policies, tree, cursor.ok_or(Refusal::Malformed("cursor is absent"))?, fingerprint(hint));
+    pub fn restore(&mut self, saved: &pb::Snapshot, evidence: Evidence) -> Result<(), Refusal> {
+        let policies = self.collect(saved)?;
+        let (at, root) = self.trust.document(&evidence.document)?;
+        check_hint(saved.cursor.as_ref(), at.cursor)?;
+        let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
+        let tree: ActiveSetTree = policies.values().map(|active| active.leaf()).collect();
+        self.check_proves("saved set", root, &evidence.set_proof, &tree, policies.values())?;
+        let event = at.event.or_else(|| fingerprint(saved.cursor.as_ref()));
+        self.hold(policies, tree, Position { event, ..at }, evidence);
         Ok(())
     }
 
     /// Remembers the newest place that was verified before a restart: nothing older is taken from here on. `same_set`: what
     /// is held was the set there, too; else it waits for a snapshot.
     pub fn remember(&mut self, newest: Position, same_set: bool) {
+        self.newest_verified = self.newest_verified.max(newest.cursor);
         if self.cursor.is_none_or(|held| held < newest.cursor) {
             (self.cursor, self.event) = (Some(newest.cursor), newest.event);
             self.whole = self.whole && same_set;

@@ -77,7 +77,7 @@ impl Signer {
         }
     }
 
-    /// A statement from before there were roots.
+    /// A statement without a root, as earlier servers signed them.
     pub fn statement(&self, epoch: i64, revision: i64, moves: &[Move<'_>]) -> String {
         self.statement_of(epoch, revision, moves, None)
     }
@@ -129,13 +129,21 @@ impl Signer {
         jws::sign(TYP_CHECKPOINT, &checkpoint.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    /// An activation as an honest server tells it.
+    /// An activation as an honest server tells it to whom holds [`BOTH`].
     pub fn activation(&self, revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+        self.activation_after(&BOTH, revision, moves)
+    }
+
+    /// An activation as an honest server tells it to whom holds this set.
+    pub fn activation_after(&self, held: &[InForce<'_>], revision: i64, moves: &[Move<'_>]) -> pb::Activation {
+        let root = ActiveSetRoot(tree(&after(held, revision, moves)).root());
         let there = moves.iter().filter(|(_, version, _)| *version != 0);
         let gone = moves.iter().filter(|(_, version, _)| *version == 0);
         pb::Activation {
             cursor: cursor(1, revision),
-            statement: self.statement(1, revision, moves),
+            statement: self.statement_of(1, revision, moves, Some(root)),
+            complete: true,
+            set_proof: Bytes::new(),
             bundles: there.map(|(id, version, _)| self.bundle(id, *version)).collect(),
             tombstones: gone.map(|(id, ..)| format!("namespaces/{}/policies/{id}", self.namespace)).collect(),
         }
@@ -157,11 +165,21 @@ impl Signer {
     pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::ActiveBundle {
         pb::ActiveBundle {
             bundle: Some(self.bundle(id, version)),
-            revision,
-            statement: self.statement(1, revision, &[(id, version, 0)]),
-            preview: false,
+            activation: cursor(1, revision),
+            ..Default::default()
         }
     }
+}
+
+/// What most tests hold before something moves.
+pub const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
+
+/// A set after an activation.
+pub fn after<'a>(held: &[InForce<'a>], revision: i64, moves: &[Move<'a>]) -> Vec<InForce<'a>> {
+    let is_moved = |(id, ..): &&InForce<'_>| moves.iter().any(|(moved, ..)| moved == id);
+    let stay = held.iter().filter(|each| !is_moved(each)).copied();
+    let there = moves.iter().filter(|(_, version, _)| *version != 0).map(|(id, version, _)| (*id, *version, revision));
+    stay.chain(there).collect()
 }
 
 /// The tree of a set.

@@ -65,8 +65,6 @@ fn previews_are_never_in_force() {
     assert!(matches!(refusal(&mut set, &signer.last_part(vec![preview], 5, &[("a", 1, 3)])), Refusal::Preview(_)));
 }
 
-const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
-
 #[test]
 fn checkpoints_keep_the_set_fresh_and_move_the_place() {
     let (signer, mut set) = level();
@@ -139,9 +137,16 @@ fn a_filtered_set_is_fresh_by_a_proof_alone() {
     let honest = proven(heartbeat(8, signer.checkpoint(1, 8, &other)), &wanted, &other);
     assert!(matches!(set.apply(&honest, NOW), Ok(Change::Alive { is_newest: true, .. })));
     assert!(!set.is_stale(NOW));
-    // Another activation may have been dropped before this one.
-    set.apply(&told(signer.activation(9, &[("a", 2, 1)])), NOW).expect("an activation");
-    assert!(set.is_stale(NOW), "nothing proves a part of a set but a proof");
+    // Another activation may have been dropped before this one: only a proof says that none was.
+    let (moves, newest) = ([("a", 2, 1)], after(&other, 9, &[("a", 2, 1)]));
+    let activation = signer.activation_after(&other, 9, &moves);
+    assert!(matches!(refusal(&mut set, &told(activation.clone())), Refusal::SetProof(_)));
+    set.begin_stream();
+    let spliced = proven(told(activation.clone()), &wanted, &other);
+    assert!(matches!(refusal(&mut set, &spliced), Refusal::SetProof(_)));
+    set.begin_stream();
+    set.apply(&proven(told(activation), &wanted, &newest), NOW).expect("an activation");
+    assert!(!set.is_stale(NOW), "as fresh as the checkpoint before");
 }
 
 #[test]
@@ -161,7 +166,8 @@ fn a_filter_hides_what_was_not_asked_for() {
     assert_eq!(held(&set), pairs(&[("a", 1)]));
     let mut activation = signer.activation(7, &[("a", 2, 1), ("b", 2, 1)]);
     let other = activation.bundles.pop().expect("b");
-    set.apply(&told(activation.clone()), NOW).expect("the part asked for");
+    let newest = after(&BOTH, 7, &[("a", 2, 1), ("b", 2, 1)]);
+    set.apply(&proven(told(activation.clone()), &only(&["a"]).policies, &newest), NOW).expect("the part asked for");
     assert_eq!(held(&set), pairs(&[("a", 2)]));
     let (signer, mut set) = level_with(only(&["a"]));
     let mut activation = signer.activation(7, &[("a", 2, 1), ("b", 2, 1)]);
@@ -190,7 +196,12 @@ fn a_raised_epoch_comes_after_every_revision() {
     let (signer, mut set) = level();
     let mut activation = signer.activation(2, &[("a", 2, 1)]);
     activation.cursor = cursor(2, 2);
-    activation.statement = signer.statement(2, 2, &[("a", 2, 1)]);
+    let mut moved = tree(&[("b", 1, 4)]);
+    let activated_at = Cursor { epoch: 2, revision: 2 };
+    let digest = crate::signing::digest_of(&content("a", 2));
+    moved.insert(crate::signing::ActiveLeaf { policy: &policy("a"), version: 2, digest: &digest, activated_at });
+    let root = crate::domain::digest::ActiveSetRoot(moved.root());
+    activation.statement = signer.statement_of(2, 2, &[("a", 2, 1)], Some(root));
     assert!(set.apply(&told(activation), NOW).is_ok());
     assert!(matches!(refusal(&mut set, &told(signer.activation(99, &[("a", 3, 2)]))), Refusal::NotNewer { .. }));
 }

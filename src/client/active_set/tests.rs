@@ -2,8 +2,7 @@
 
 use super::signed_messages::*;
 use super::*;
-use crate::domain::digest::ActiveSetRoot;
-use crate::domain::event::Position;
+use crate::domain::event::{Head, Position};
 use crate::signing::VerifyError;
 
 /// A set that holds a1 (at revision 3) and b1 (at revision 4), at revision 5.
@@ -31,6 +30,7 @@ pub fn proven(
     match &mut message.message {
         Some(Message::Snapshot(part)) => part.set_proof = proof.into(),
         Some(Message::Heartbeat(heartbeat)) => heartbeat.set_proof = proof.into(),
+        Some(Message::Activation(activation)) => activation.set_proof = proof.into(),
         other => panic!("{other:?} proves nothing"),
     }
     message
@@ -73,7 +73,8 @@ fn resumed(set: &ActiveSet) -> pb::Cursor {
 #[test]
 fn a_resume_point_goes_back_with_the_event_it_came_with() {
     let (signer, mut set) = level();
-    assert_eq!(resumed(&set), pb::Cursor { epoch: 1, revision: 5, fingerprint: 0 }, "of a server that says none");
+    let of_checkpoint = Position::from(Head { cursor: Cursor { epoch: 1, revision: 5 }, hash: [9; 32] });
+    assert_eq!(resumed(&set), of_checkpoint.into(), "whatever stands beside the checkpoint");
     let named = |fingerprint| Some(pb::Cursor { epoch: 1, revision: 6, fingerprint });
     let activation = pb::Activation { cursor: named(7), ..signer.activation(6, &[("a", 2, 1)]) };
     set.apply(&told(activation), NOW).expect("an activation");
@@ -160,7 +161,7 @@ fn mixed_and_missing_bundles_are_refused() {
     let cases = [
         (with(&|it| it.bundles.truncate(1)), Refusal::ChangeMissing(policy("b"))),
         (with(&|it| it.bundles[1] = signer.bundle("b", 1)), Refusal::NotStated(policy("b"))),
-        (with(&|it| it.bundles.push(signer.bundle("c", 1))), Refusal::NotStated(policy("c"))),
+        (with(&|it| it.bundles.push(signer.bundle("c", 1))), Refusal::Unexpected(policy("c"))),
         (with(&|it| it.bundles.push(signer.bundle("a", 2))), Refusal::Unexpected(policy("a"))),
         (with(&|it| it.tombstones.push("namespaces/default/policies/c".to_owned())), Refusal::Unexpected(policy("c"))),
         (with(&|it| it.tombstones.push("namespaces/default/policies/a".to_owned())), Refusal::Unexpected(policy("a"))),
@@ -256,14 +257,96 @@ fn nothing_more_is_taken_after_a_refusal() {
 #[test]
 fn an_activation_makes_the_set_that_is_signed() {
     let (signer, mut set) = level();
-    let after = |moved: &[InForce<'_>]| {
-        let mut activation = signer.activation(7, &[("a", 2, 1)]);
-        activation.statement = signer.statement_of(1, 7, &[("a", 2, 1)], Some(ActiveSetRoot(tree(moved).root())));
-        told(activation)
-    };
+    let moves = [("a", 2, 1)];
     // Another policy was activated before, and left out.
-    let other = after(&[("a", 2, 7), ("b", 1, 4), ("c", 1, 6)]);
-    assert_eq!(refusal(&mut set, &other), Refusal::OtherSet("statement"));
+    let other = signer.activation_after(&[("b", 1, 4), ("c", 1, 6)], 7, &moves);
+    assert_eq!(refusal(&mut set, &told(other)), Refusal::OtherSet("statement"));
     set.begin_stream();
-    set.apply(&after(&[("a", 2, 7), ("b", 1, 4)]), NOW).expect("the set that is signed");
+    let rootless = pb::Activation { statement: signer.statement(1, 7, &moves), ..signer.activation(7, &moves) };
+    assert_eq!(refusal(&mut set, &told(rootless)), Refusal::Malformed("statement names no root"));
+    set.begin_stream();
+    set.apply(&told(signer.activation(7, &moves)), NOW).expect("the set that is signed");
+}
+
+/// An activation as it comes in two parts.
+fn in_parts(activation: pb::Activation) -> [pb::WatchActiveResponse; 2] {
+    let (bundles, tombstones) = (activation.bundles, activation.tombstones);
+    let end = pb::Activation { bundles: Vec::new(), tombstones: Vec::new(), ..activation };
+    [told(pb::Activation { bundles, tombstones, ..Default::default() }), told(end)]
+}
+
+#[test]
+fn an_activation_in_parts_changes_nothing_before_the_last() {
+    let (signer, mut set) = level();
+    let [first, last] = in_parts(signer.activation(7, &[("a", 2, 1), ("b", 0, 1)]));
+    assert_eq!(set.apply(&first, NOW), Ok(Change::ActivationPart { collected: 2 }));
+    assert_eq!((held(&set), set.cursor()), (pairs(&[("a", 1), ("b", 1)]), at(5)));
+    let Ok(Change::Activated { removed, .. }) = set.apply(&last, NOW) else { panic!("not activated") };
+    assert_eq!((held(&set), set.cursor(), removed), (pairs(&[("a", 2)]), at(7), vec![policy("b")]));
+}
+
+#[test]
+fn parts_of_an_activation_stay_together() {
+    let snapshot = |signer: &Signer| {
+        let parts = vec![signer.active("a", 1, 3), signer.active("b", 1, 4)];
+        signer.last_part(parts, 6, &[("a", 1, 3), ("b", 1, 4)])
+    };
+    let (signer, mut set) = level();
+    let [first, last] = in_parts(signer.activation(7, &[("a", 2, 1)]));
+    set.apply(&first, NOW).expect("a part");
+    let within = refusal(&mut set, &heartbeat(6, signer.checkpoint(1, 6, &[("a", 1, 3), ("b", 1, 4)])));
+    assert_eq!(within, Refusal::Malformed("heartbeat within a message in parts"));
+    set.begin_stream();
+    assert_eq!(refusal(&mut set, &last), Refusal::ChangeMissing(policy("a")), "a new stream begins anew");
+    // A snapshot drops what was collected.
+    let (signer, mut set) = level();
+    let [first, last] = in_parts(signer.activation(7, &[("a", 2, 1)]));
+    set.apply(&first, NOW).expect("a part");
+    set.apply(&snapshot(&signer), NOW).expect("a snapshot");
+    assert_eq!(refusal(&mut set, &last), Refusal::ChangeMissing(policy("a")));
+    set.begin_stream();
+    let nothing = told(pb::Activation::default());
+    assert_eq!(refusal(&mut set, &nothing), Refusal::Malformed("part of an activation is empty"));
+    // More than one activation can have would fill the memory.
+    let (signer, mut set) = level();
+    let name = |number: usize| format!("namespaces/default/policies/p{number}");
+    let tombstones = (0..=crate::domain::limits::ACTIVATION_TARGETS_MAX).map(name).collect();
+    let endless = told(pb::Activation { tombstones, ..Default::default() });
+    let refused = refusal(&mut set, &endless);
+    assert_eq!(refused, Refusal::Malformed("activation has more changes than one can have"));
+    drop(signer);
+}
+
+#[test]
+fn a_saved_set_is_taken_up_by_its_evidence_alone() {
+    let saved = |set: &ActiveSet, signer: &Signer| pb::Snapshot {
+        bundles: set
+            .policies()
+            .map(|held| signer.active(held.policy.as_str(), held.version, held.activated.revision))
+            .collect(),
+        complete: true,
+        cursor: set.cursor().map(|cursor| Position::from(cursor).into()),
+        ..Default::default()
+    };
+    for options in [ActiveSetOptions::default(), only(&["a"])] {
+        let (signer, mut set) = level_with(options.clone());
+        for step in ["checkpoint", "statement"] {
+            if step == "statement" {
+                let moves = [("a", 2, 1)];
+                let activation = told(signer.activation(7, &moves));
+                set.apply(&proven(activation, &options.policies, &after(&BOTH, 7, &moves)), NOW)
+                    .expect("an activation");
+            }
+            let (snapshot, evidence) = (saved(&set, &signer), set.evidence().expect("evidence"));
+            let anew = || ActiveSet::new(namespace(), signer.keys(), options.clone());
+            let mut restored = anew();
+            restored.restore(&snapshot, (*evidence).clone()).expect(step);
+            assert_eq!((held(&restored), restored.cursor()), (held(&set), set.cursor()));
+            assert!(restored.is_stale(NOW), "nothing proves it to be the newest");
+            let older = pb::Snapshot { bundles: vec![signer.active("a", 1, 2)], ..snapshot.clone() };
+            assert_eq!(anew().restore(&older, (*evidence).clone()), Err(Refusal::OtherSet("saved set")), "{step}");
+            let elsewhere = pb::Snapshot { cursor: cursor(1, 900), ..snapshot };
+            assert!(matches!(anew().restore(&elsewhere, (*evidence).clone()), Err(Refusal::OtherPlace { .. })));
+        }
+    }
 }

@@ -44,6 +44,10 @@ impl SyncService for Script {
         Err(Status::unimplemented(""))
     }
 
+    async fn list_active(&self, _: Request<pb::ListActiveRequest>) -> Result<Response<pb::ListActiveResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn report_status(
         &self,
         request: Request<pb::ReportStatusRequest>,
@@ -99,12 +103,12 @@ fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
 #[tokio::test]
 async fn only_verified_messages_come_out() {
     let signer = Signer::new();
-    let mut forged = signer.activation(7, &[("a", 2, 1)]);
+    let mut forged = signer.activation_after(&[("a", 2, 6)], 7, &[("a", 3, 2)]);
     forged.bundles[0].content = "forged".into();
     let script = Script {
         messages: vec![
             Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)])),
-            Ok(told(signer.activation(6, &[("a", 2, 1)]))),
+            Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
             Ok(told(forged)),
         ],
         ..Default::default()

@@ -64,9 +64,9 @@ impl Watcher {
         if self.learn_keys {
             self.set.trust(own);
         }
-        let digest = saved.digest.clone();
+        let evidence = saved.evidence().map_err(|error| error.to_string())?;
         let snapshot = cache.snapshot(saved).map_err(|error| error.to_string())?;
-        self.set.restore(snapshot, &digest).map_err(|refusal| refusal.to_string())
+        self.set.restore(&snapshot, evidence).map_err(|refusal| refusal.to_string())
     }
 
     /// Saves a set that is in force, unless it is there already.
@@ -74,8 +74,10 @@ impl Watcher {
         if !self.unsaved {
             return Ok(());
         }
-        let (Some(cache), Some(store)) = (&self.cache, self.set.store()) else { return Ok(()) };
-        let place = (active.position(), active.digest.as_str());
+        let (Some(cache), Some(store), Some(evidence)) = (&self.cache, self.set.store(), &active.evidence) else {
+            return Ok(());
+        };
+        let place = (active.position(), &**evidence);
         let header = Saved::header((store, &self.namespace), self.set.wanted().clone(), place, self.set.keys());
         cache.save(header, active.policies.values().map(AsRef::as_ref))?;
         self.unsaved = false;
@@ -84,9 +86,15 @@ impl Watcher {
 
     /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
     pub(super) fn save_mark(&mut self) {
-        if let (Some(cache), Some(newest)) = (&self.cache, self.set.position()) {
+        let (Some(cache), Some(held)) = (&self.cache, self.set.position()) else { return };
+        let newest = self.set.newest_verified();
+        let mark = if newest > held.cursor {
+            // Of a message that was refused: its set is not known, and nothing older is.
+            Mark::new(newest.into(), false)
+        } else {
             let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_empty() && self.offered.is_none();
-            let _ = cache.set_mark(Mark::new(newest, is_same));
-        }
+            Mark::new(held, is_same)
+        };
+        let _ = cache.set_mark(mark);
     }
 }

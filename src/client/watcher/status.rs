@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::client::bundle::ActivePolicy;
+use crate::client::evidence::Evidence;
 use crate::client::refusal::Refusal;
 use crate::client::watch::now_seconds;
 use crate::domain::event::{Cursor, Fingerprint, Position};
@@ -57,6 +58,8 @@ pub struct Active {
     pub digest: String,
     /// Its policies.
     pub policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
+    /// What proves it.
+    pub(crate) evidence: Option<Arc<Evidence>>,
 }
 
 impl Active {

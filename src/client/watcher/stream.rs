@@ -54,7 +54,7 @@ impl Watcher {
 
     async fn take(&mut self, change: Change) {
         match change {
-            Change::SnapshotPart { .. } | Change::Unknown => {}
+            Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Opened { .. } | Change::Unknown => {}
             Change::Replaced { .. } | Change::Activated { .. } => {
                 self.afresh = false;
                 self.weigh();
@@ -145,6 +145,9 @@ impl Watcher {
     async fn refuse(&mut self, refusal: Refusal, place: Option<Cursor>) {
         let client = self.link.as_ref().map(|link| link.client.clone());
         self.afresh = true;
+        if self.set.cursor().is_some_and(|held| held < self.set.newest_verified()) {
+            self.save_mark();
+        }
         let text = refusal.to_string();
         self.show(|shown| shown.refused = Some(Refused::Stream(refusal)));
         self.end_stream(&text, Duration::ZERO);

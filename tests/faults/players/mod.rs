@@ -33,7 +33,7 @@ pub use leases::check_offline;
 /// How long looking for one promise may take: at rest, every call is answered.
 const LOOK_MAX: Duration = Duration::from_secs(10);
 /// How long a grant may take to be known everywhere before the schedule begins.
-const GRANT_MAX: Duration = Duration::from_secs(10);
+const GRANT_MAX: Duration = Duration::from_secs(30);
 /// Between two tries of one call.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Who has roles of their own in the first namespace.
@@ -73,6 +73,8 @@ pub struct Desk {
     player: &'static str,
     pub dice: Dice,
     count: u64,
+    /// Whether the clock of a server jumps in this schedule.
+    pub clock_jumps: bool,
     told: Arc<std::sync::Mutex<Vec<Told>>>,
 }
 
@@ -89,6 +91,7 @@ impl Players {
     /// When somebody does not get the role they need: nothing has struck yet.
     pub async fn begin(
         world: &World,
+        clock_jumps: bool,
         mut dice: Dice,
         recorder: Arc<Recorder>,
         admins: Arc<[Caller]>,
@@ -109,7 +112,7 @@ impl Players {
             people.insert(name, callers);
         }
         let (people, told) = (Arc::new(people), Arc::default());
-        let desk = Desk { recorder, admins, people, player: "", dice: dice.fork(), count: 0, told };
+        let desk = Desk { recorder, admins, people, player: "", dice: dice.fork(), count: 0, clock_jumps, told };
         let mut playing = JoinSet::new();
         let mut of = |player| Desk { player, dice: dice.fork(), ..desk.clone() };
         playing.spawn(approvals::play(of("approvals")));

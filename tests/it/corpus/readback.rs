@@ -124,7 +124,7 @@ fn check_proof(
     replay: &Replay,
     keys: &Keys,
 ) {
-    let in_force = (active.revision, active.statement.as_str());
+    let in_force = (active.activation.map_or(0, |cursor| cursor.revision), active.statement.as_str());
     assert_eq!(in_force, replay.in_force(policy, revision), "{} at {revision}", bundle.name);
     let proof = verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), &keys.bundles);
     let (manifest, _) = proof.unwrap_or_else(|refusal| panic!("{} at {revision}: {refusal}", bundle.name));

@@ -93,6 +93,7 @@ async fn follow(mut stream: watch::Watch, target: target::Receiver<i64>) -> Watc
                     return Watched { state: held.collect(), cursor: Some(cursor), ..watched };
                 }
             }
+            (_, Change::Opened { .. }) => {}
             (_, other) => panic!("a watch of a healthy server has only activations and heartbeats, not {other:?}"),
         }
     }

@@ -98,7 +98,7 @@ impl Signer {
         }
     }
 
-    /// What a statement says.
+    /// What a statement says: with the root of the set that the log has at its place.
     pub fn statement(&self, place: Place, moves: &[Move]) -> Value {
         let change = |(policy, previous, version): &Move| match version {
             0 => json!({ "policy": policy, "version": 0, "previous": previous }),
@@ -111,12 +111,8 @@ impl Signer {
             "store": self.store, "namespace": self.namespace, "epoch": place.0, "revision": place.1, "kind": "ACTIVATE",
             "changes": moves.iter().map(change).collect::<Vec<_>>(), "actor": "carol",
             "reason_digest": digest_of(b"because").to_string(), "prev": "07".repeat(32), "iat": now(),
+            "active_set_root": root(&versions(place.1), place.1),
         })
-    }
-
-    /// A statement with the root of the set after it.
-    pub fn rooted(&self, place: Place, moves: &[Move], set: &Versions) -> Value {
-        with(self.statement(place, moves), &json!({ "active_set_root": root(set, place.1) }))
     }
 
     /// What a checkpoint says that was made `age` seconds ago and holds for `ttl`.
@@ -137,14 +133,15 @@ impl Signer {
             statement: self.token(TYP_ACTIVATION, &self.statement(place, moves)),
             bundles: there.map(|(policy, _, version)| self.bundle(policy, *version)).collect(),
             tombstones: gone.map(|(policy, ..)| format!("namespaces/{}/policies/{policy}", self.namespace)).collect(),
+            complete: true,
+            ..Default::default()
         }
     }
 
     /// The activation of the log at a revision.
     pub fn logged(&self, revision: i64) -> pb::Activation {
         let (place, moves) = LOG.iter().find(|(place, _)| place.1 == revision).expect("a place of the log");
-        let statement = self.token(TYP_ACTIVATION, &self.rooted(*place, moves, &versions(revision)));
-        pb::Activation { statement, ..self.activation(*place, moves) }
+        self.activation(*place, moves)
     }
 
     /// The whole set right after a revision of the log, fresh.
@@ -155,9 +152,8 @@ impl Signer {
         };
         let entry = |(policy, version): (&String, &i64)| pb::ActiveBundle {
             bundle: Some(self.bundle(policy, *version)),
-            revision: newest(policy).0.1,
-            statement: self.token(TYP_ACTIVATION, &self.statement(newest(policy).0, newest(policy).1)),
-            preview: false,
+            activation: cursor(newest(policy).0),
+            ..Default::default()
         };
         let set = versions(revision);
         pb::Snapshot {

@@ -51,13 +51,17 @@ pub async fn resume(client: &Client, revision: i64) -> Watch {
     watch(client, options).await.expect("a watch")
 }
 
-/// The stream as it comes, for what the SDK hides.
+/// The stream as it comes after its first message, for what the SDK hides.
 pub async fn raw(
     client: &Client,
     resume: Option<pb::Cursor>,
 ) -> Result<tonic::Streaming<pb::WatchActiveResponse>, ClientError> {
     let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), resume, ..Default::default() };
-    client.watch_active(request).await
+    let mut stream = client.watch_active(request).await?;
+    let first = tokio::time::timeout(DEADLINE, stream.message()).await.expect("a message before the deadline")?;
+    let first = first.and_then(|first| first.message);
+    assert!(matches!(first, Some(pb::watch_active_response::Message::Opened(_))), "{first:?}");
+    Ok(stream)
 }
 
 /// A cursor without the fingerprint of its event, as a test counts it.
@@ -65,10 +69,15 @@ pub fn bare(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
     cursor.map(|cursor| pb::Cursor { fingerprint: 0, ..cursor })
 }
 
-/// The next message, verified.
+/// The next message after the first, which says that the stream is open, verified.
 pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, Change) {
-    let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");
-    next.expect("a message that verifies").expect("a stream that goes on")
+    loop {
+        let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");
+        match next.expect("a message that verifies").expect("a stream that goes on") {
+            (_, Change::Opened { .. }) => {}
+            next => return next,
+        }
+    }
 }
 
 /// The next change of the set; signs of life are passed over.
@@ -76,7 +85,7 @@ pub async fn change(watch: &mut Watch) -> Change {
     let wait = async {
         loop {
             match next(watch).await.1 {
-                Change::Alive { .. } => {}
+                Change::Alive { .. } | Change::ActivationPart { .. } => {}
                 change => return change,
             }
         }

@@ -78,8 +78,8 @@ impl Log {
     fn signed(key: &PrivateKey) -> Self {
         let server = Server { key };
         let (mut states, mut messages) = (vec![State::new()], Vec::new());
-        // The statement that last moved each policy, and its place.
-        let mut moved: BTreeMap<&str, (i64, String)> = BTreeMap::new();
+        // The revision that last moved each policy.
+        let mut moved: BTreeMap<&str, i64> = BTreeMap::new();
         let mut tree = ActiveSetTree::new();
         for (revision, moves) in (1..).zip(MOVES) {
             let before = states.last().expect("a state").clone();
@@ -97,9 +97,9 @@ impl Log {
                 }
             }
             let statement = server.statement(revision, moves, &before, &tree);
-            moves.iter().for_each(|(policy, _)| drop(moved.insert(policy, (revision, statement.clone()))));
+            moved.extend(moves.iter().map(|(policy, _)| (*policy, revision)));
             messages.push([
-                server.activation(revision, moves, statement),
+                server.activation(revision, moves, (statement, &tree)),
                 server.snapshot(revision, (&state, &tree), &moved),
                 server.heartbeat(revision, &tree),
                 wrapped(Message::Reconnect(pb::Reconnect { reason: "draining".to_owned(), ..Default::default() })),
@@ -186,7 +186,12 @@ impl Server<'_> {
         }
     }
 
-    fn activation(&self, revision: i64, moves: &[(&str, i64)], statement: String) -> pb::WatchActiveResponse {
+    fn activation(
+        &self,
+        revision: i64,
+        moves: &[(&str, i64)],
+        (statement, tree): (String, &ActiveSetTree),
+    ) -> pb::WatchActiveResponse {
         let there = moves.iter().filter(|(_, version)| *version != 0);
         let gone = moves.iter().filter(|(_, version)| *version == 0);
         wrapped(Message::Activation(pb::Activation {
@@ -194,6 +199,8 @@ impl Server<'_> {
             statement,
             bundles: there.map(|(policy, version)| self.bundle(policy, *version)).collect(),
             tombstones: gone.map(|(policy, _)| format!("namespaces/default/policies/{policy}")).collect(),
+            complete: true,
+            set_proof: tree.prove(&FILTER).into(),
         }))
     }
 
@@ -215,11 +222,11 @@ impl Server<'_> {
         &self,
         revision: i64,
         (state, tree): (&State, &ActiveSetTree),
-        moved: &BTreeMap<&str, (i64, String)>,
+        moved: &BTreeMap<&str, i64>,
     ) -> pb::WatchActiveResponse {
         let bundles = state.iter().map(|(policy, version)| {
-            let (revision, statement) = moved[policy.as_str()].clone();
-            pb::ActiveBundle { bundle: Some(self.bundle(policy, *version)), revision, statement, preview: false }
+            let activation = cursor(moved[policy.as_str()]);
+            pb::ActiveBundle { bundle: Some(self.bundle(policy, *version)), activation, ..Default::default() }
         });
         wrapped(Message::Snapshot(pb::Snapshot {
             bundles: bundles.collect(),

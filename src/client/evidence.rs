@@ -1,0 +1,23 @@
+//! What proves a set that is held: a signed document with its root, and for a part of the set the proof under that root.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A signed document that names the root of an active set, compact JWS.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Document {
+    /// The statement of the activation that made the set.
+    Statement(String),
+    /// A checkpoint of the log where the set was in force.
+    Checkpoint(String),
+}
+
+/// Proves a set: verified again whenever the set is read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// What was signed.
+    pub document: Document,
+    /// Proves under its root what is in force of the policies asked for; empty when all were.
+    pub set_proof: Bytes,
+}

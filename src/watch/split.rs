@@ -1,0 +1,68 @@
+//! How much of a set or of an activation one message carries.
+//!
+//! Pure. Invariant: no message is above `MESSAGE_MAX_BYTES`, as far as one bundle fits into it, which every bundle does.
+
+use std::ops::Range;
+
+use crate::domain::bundle::Bundle;
+use crate::domain::limits::{CONTENT_MAX_BYTES, MESSAGE_MAX_BYTES, STATEMENT_MAX_BYTES};
+
+/// What a bundle's message has beside content and manifest, at most: name, label, digest, media type and their framing.
+const BUNDLE_OVERHEAD_BYTES: usize = 1024;
+// A manifest's payload grows by a third and a header as a token.
+const _: () = assert!(CONTENT_MAX_BYTES + 2 * STATEMENT_MAX_BYTES + BUNDLE_OVERHEAD_BYTES <= MESSAGE_MAX_BYTES);
+
+/// Returns what a bundle takes in a message, in bytes, at most.
+pub(super) fn bundle_bytes(bundle: &Bundle, metadata_only: bool) -> usize {
+    let content = if metadata_only { 0 } else { bundle.content.len() };
+    content + bundle.version.manifest.len() + BUNDLE_OVERHEAD_BYTES
+}
+
+/// Splits things of these sizes into messages, in order. The last one, which may be of nothing, has room for `end_bytes` more;
+/// the others are never of nothing.
+pub(super) fn split(sizes: impl Iterator<Item = usize>, end_bytes: usize) -> Vec<Range<usize>> {
+    let (mut parts, mut start, mut end, mut part_bytes) = (Vec::new(), 0, 0, 0);
+    for size in sizes {
+        if part_bytes > 0 && part_bytes + size > MESSAGE_MAX_BYTES {
+            parts.push(start..end);
+            (start, part_bytes) = (end, 0);
+        }
+        part_bytes += size;
+        end += 1;
+    }
+    if part_bytes > 0 && part_bytes + end_bytes > MESSAGE_MAX_BYTES {
+        parts.push(start..end);
+        start = end;
+    }
+    parts.push(start..end);
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1024 * 1024;
+
+    #[test]
+    fn a_message_is_full_before_the_next_begins() {
+        let check = |sizes: &[usize], end_bytes, expected: &[usize]| {
+            let parts = split(sizes.iter().copied(), end_bytes);
+            let counts: Vec<usize> = parts.iter().map(ExactSizeIterator::len).collect();
+            assert_eq!(counts, expected, "{sizes:?}");
+            assert_eq!(parts.iter().map(|part| part.start).collect::<Vec<_>>(), starts(&counts));
+        };
+        check(&[], 0, &[0]);
+        check(&[10, 20], 30, &[2]);
+        check(&[MIB, MIB, 1], 0, &[2, 1]);
+        check(&[MIB, MIB], 1, &[2, 0]);
+        check(&[MIB, MIB / 2], MIB / 2, &[2]);
+        check(&[2 * MIB, 2 * MIB], 0, &[1, 1]);
+    }
+
+    /// Where each part begins when they follow one another.
+    fn starts(counts: &[usize]) -> Vec<usize> {
+        let before = |index| counts.iter().take(index).sum();
+        (0..counts.len()).map(before).collect()
+    }
+}
