@@ -12,6 +12,7 @@ mod audit_imports;
 mod binding;
 mod bootstrap;
 mod check;
+mod check_slots;
 mod context;
 mod convergence;
 mod deactivate;
@@ -75,7 +76,7 @@ pub struct Service {
     active_sets: Arc<active_sets::ActiveSets>,
     access: access::Access,
     waits: convergence::Waits,
-    checkers: check::Checkers,
+    check_slots: check_slots::CheckSlots,
     break_glass: publish::BreakGlass,
     meters: meters::Meters,
     revoking: token::Revoking,
@@ -96,7 +97,7 @@ impl Service {
         quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, active_sets, access, waits, checkers) = Default::default();
+        let (places, active_sets, access, waits, check_slots) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
@@ -108,7 +109,7 @@ impl Service {
             active_sets,
             access,
             waits,
-            checkers,
+            check_slots,
             break_glass,
             meters,
             revoking,

@@ -44,6 +44,8 @@ mod cli_look;
 #[cfg(test)]
 mod cli_set;
 #[cfg(test)]
+mod check_slots;
+#[cfg(test)]
 mod clocks;
 #[cfg(test)]
 mod confusion;
