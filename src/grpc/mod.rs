@@ -26,7 +26,7 @@ mod watch_stream;
 
 pub use admin::AdminHandler;
 pub use authority::Recheck;
-pub use connection::{Connection, Ending, OpenWatch};
+pub use connection::{Connection, Ending, OpenWatch, network_of};
 pub use encode::Wire;
 pub use handler::{Clock, Handler};
 pub use policy::PolicyHandler;
