@@ -25,6 +25,7 @@ const VIOLATIONS_MAX: usize = 16;
 pub fn code(reason: Reason) -> Code {
     match reason {
         Reason::InvalidArgument
+        | Reason::MessageTooComplex
         | Reason::ContentEmpty
         | Reason::DuplicateTarget
         | Reason::InvalidPageToken
@@ -78,7 +79,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LimitExceeded
         | Reason::TooManyStreams
         | Reason::QuotaExceeded
-        | Reason::RateLimited => Code::ResourceExhausted,
+        | Reason::RateLimited
+        | Reason::RequestBudgetExhausted => Code::ResourceExhausted,
         Reason::DatabaseUnavailable
         | Reason::LockTimeout
         | Reason::DatabaseConnectionLimit
@@ -87,7 +89,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::DatabaseAccessDenied
         | Reason::SigningUnavailable
         | Reason::OutcomeUnknown => Code::Unavailable,
-        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::DeadlineExceeded | Reason::RequestTimeout => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::DataLoss => Code::DataLoss,
         Reason::Internal => Code::Internal,

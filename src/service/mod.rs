@@ -6,6 +6,7 @@ mod access;
 mod activate;
 mod active;
 mod active_sets;
+mod admit;
 mod approve;
 mod audit;
 mod audit_imports;
@@ -75,6 +76,7 @@ pub struct Service {
     places: place::Places,
     active_sets: Arc<active_sets::ActiveSets>,
     access: access::Access,
+    admitted: admit::Admitted,
     waits: convergence::Waits,
     check_slots: check_slots::CheckSlots,
     break_glass: publish::BreakGlass,
@@ -97,7 +99,8 @@ impl Service {
         quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, active_sets, access, waits, check_slots) = Default::default();
+        let (places, active_sets, access, admitted) = Default::default();
+        let (waits, check_slots) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
@@ -108,6 +111,7 @@ impl Service {
             places,
             active_sets,
             access,
+            admitted,
             waits,
             check_slots,
             break_glass,

@@ -192,7 +192,8 @@ impl Background {
             let began = self.recorder.now();
             match self.guests[replica].get_set().await {
                 Ok((_, false)) => last_in = Some(began),
-                Err(error) if error.reason == "NAMESPACE_NOT_FOUND" => break,
+                // Without any other role it is refused before it is read.
+                Err(error) if error.reason == "PERMISSION_DENIED" => break,
                 Ok(_) | Err(_) => {}
             }
             sleep(AGAIN).await;
