@@ -67,7 +67,7 @@ pub struct Reserved {
 struct Held {
     budget: InFlight,
     caller: String,
-    share: Option<Arc<Share>>,
+    share: Arc<Share>,
 }
 
 impl InFlight {
@@ -87,7 +87,7 @@ impl InFlight {
         self.0.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn share(&self, caller: &str) -> (Arc<Share>, Held) {
+    fn share(&self, caller: &str) -> Held {
         let new = || {
             let bytes = usize::try_from(self.0.share_bytes).unwrap_or(Semaphore::MAX_PERMITS);
             Arc::new(Share {
@@ -96,8 +96,7 @@ impl InFlight {
             })
         };
         let share = Arc::clone(self.shares().entry(caller.to_owned()).or_insert_with(new));
-        let held = Held { budget: self.clone(), caller: caller.to_owned(), share: Some(Arc::clone(&share)) };
-        (share, held)
+        Held { budget: self.clone(), caller: caller.to_owned(), share }
     }
 
     /// Reserves memory for a request of a caller, and waits for it.
@@ -107,8 +106,8 @@ impl InFlight {
     pub async fn reserve(&self, caller: &str, bytes: u64) -> Result<Reserved> {
         // No request is larger; were one, it would wait for ever.
         let bytes = u32::try_from(bytes.min(LARGEST_REQUEST_BYTES)).unwrap_or(u32::MAX);
-        let (share, held) = self.share(caller);
-        let own = wait(&share.bytes, &share.waiting, bytes).await;
+        let held = self.share(caller);
+        let own = wait(&held.share.bytes, &held.share.waiting, bytes).await;
         let own = own.ok_or_else(|| exhausted(caller, "the caller has as much in flight as one caller may"))?;
         let all = wait(&self.0.bytes, &self.0.waiting, bytes).await;
         let all = all.ok_or_else(|| exhausted("server", "the server has as much in flight as it may"))?;
@@ -125,9 +124,8 @@ impl InFlight {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut shares = self.budget.shares();
-        drop(self.share.take());
-        // Nobody else can take it while the lock is held.
-        if shares.get(&self.caller).is_some_and(|share| Arc::strong_count(share) == 1) {
+        // That of the map and this one: nobody else can take it while the lock is held.
+        if Arc::strong_count(&self.share) == 2 {
             shares.remove(&self.caller);
         }
     }

@@ -256,7 +256,9 @@ async fn a_role_taken_away_at_one_replica_counts_at_no_other() {
     let ann = two.client_with(Some(token)).await;
     ann.get_policy(pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") }).await.expect("granted");
     take_away(&admin, &binding.id).await.expect("taken away");
-    assert_eq!(until_refused(&ann).await, "PERMISSION_DENIED");
+    // Which of the two the other replica looks at again first is open.
+    let reason = until_refused(&ann).await;
+    assert!(["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&reason.as_str()), "{reason}");
 }
 
 /// A retry is answered from what is kept. That the role is gone holds at the replica that says so, from then on.

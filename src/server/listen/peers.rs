@@ -118,7 +118,11 @@ mod tests {
         assert_eq!(ended, [true, true, false, false, false], "the oldest two");
         assert!(!other.ended.is_cancelled());
         drop(mine);
-        assert_eq!((peers.lock().count, peers.lock().by_peer.len()), (1, 1));
+        let open = peers.lock();
+        assert_eq!((open.count, open.by_peer.len()), (1, 1));
+        drop(open);
+        drop(other);
+        assert!(peers.lock().by_peer.is_empty());
     }
 
     #[test]
