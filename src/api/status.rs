@@ -22,6 +22,7 @@ const VIOLATIONS_MAX: usize = 16;
 
 /// The canonical code of a reason.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one table of all reasons, without a wildcard")]
 pub fn code(reason: Reason) -> Code {
     match reason {
         Reason::InvalidArgument

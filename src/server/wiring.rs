@@ -103,20 +103,15 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let services = add_services(Routes::new(health_service), &parts.service, recheck, settings);
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
+    let observe = ObserveLayer::new(metrics.clone(), denials.clone());
+    let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), &listen);
     let listener = Listener {
         socket: parts.grpc,
         tls: parts.tls.clone(),
         limits: connections,
         drain_timeout: listen.drain_timeout,
         metrics: metrics.clone(),
-        service: layered(
-            routes,
-            parts.verifier.clone(),
-            metrics.clone(),
-            denials.clone(),
-            parts.service.clone(),
-            &listen,
-        ),
+        service,
     };
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
@@ -171,9 +166,8 @@ async fn tell(health: &HealthReporter, status: ServingStatus) {
 /// Every call passes these, in this order.
 fn layered(
     routes: Routes,
+    observe: ObserveLayer,
     verifier: Arc<Verifier>,
-    metrics: Metrics,
-    denials: Arc<Denials>,
     service: Arc<Service>,
     listen: &ListenConfig,
 ) -> GrpcService {
@@ -181,7 +175,7 @@ fn layered(
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
         .map_response(frames::attach)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(ObserveLayer::new(metrics, denials))
+        .layer(observe)
         .layer(DeadlineLayer)
         .layer(DatabaseWaitLayer)
         .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))

@@ -185,12 +185,12 @@ mod tests {
         let slots = Arc::new(CheckSlots::default());
         let (started, starts) = mpsc::channel();
         let mut ends = Vec::new();
-        let mut calls = Vec::new();
+        let mut calls = tokio::task::JoinSet::new();
         for _ in 0..CHECKS_AT_ONCE_MAX {
             let (end, check) = endless(&started);
             ends.push(end);
             let slots = Arc::clone(&slots);
-            calls.push(tokio::spawn(async move { slots.run(&namespace("hostile"), check).await }));
+            calls.spawn(async move { slots.run(&namespace("hostile"), check).await });
         }
         for _ in 0..NAMESPACE_CHECKS_MAX {
             starts.recv().expect("one that runs");
@@ -198,12 +198,7 @@ mod tests {
         assert_eq!(slots.all.available_permits(), CHECKS_AT_ONCE_MAX - NAMESPACE_CHECKS_MAX);
         assert_eq!(slots.run(&namespace("other"), || 7).await.expect("a slot"), 7);
         // Their callers are gone: the slots come back, the checks run on.
-        for call in &calls {
-            call.abort();
-        }
-        for call in calls {
-            assert!(call.await.is_err_and(|error| error.is_cancelled()));
-        }
+        calls.shutdown().await;
         assert_eq!(slots.abandoned(), (2, 2));
         assert_eq!(slots.all.available_permits(), CHECKS_AT_ONCE_MAX);
         assert_eq!(slots.of(&namespace("hostile")).available_permits(), 0, "the namespace waits for its own");

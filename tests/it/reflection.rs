@@ -36,7 +36,7 @@ async fn streams_that_are_left_open_are_few_and_end() {
         // Each by a connection of its own: it is the peer that counts.
         open.push(endless(channel(&hub).await).await.expect("a stream"));
     }
-    let refused = endless(channel(&hub).await).await.err().expect("one too many");
+    let refused = endless(channel(&hub).await).await.map(drop).expect_err("one too many");
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"));
     for mut stream in open {
         let end = tokio::time::timeout(DEADLINE, stream.message()).await.expect("an end before the deadline");
@@ -55,6 +55,6 @@ async fn streams_that_are_left_open_are_few_and_end() {
 #[tokio::test]
 async fn it_can_be_turned_off() {
     let hub = Hub::start_with(Database::Sqlite, &["--reflection=false"]).await;
-    let refused = endless(channel(&hub).await).await.err().expect("no reflection");
+    let refused = endless(channel(&hub).await).await.map(drop).expect_err("no reflection");
     assert_eq!(refused.code(), Code::Unimplemented);
 }
