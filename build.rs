@@ -1,5 +1,6 @@
 //! Compiles `proto/` with protox: no protoc is needed to build.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::PathBuf;
 
@@ -19,6 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Contents are shared between messages, never copied.
         .bytes(".")
+        // Nothing is decoded before it was scanned.
+        .codec_path("crate::api::codec::BoundedCodec")
         .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
         .compile_fds(descriptors.clone())?;
     // Reflection serves the same set, without comments and positions.
@@ -26,6 +29,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         file.source_code_info = None;
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let mut bounds = BTreeSet::new();
+    for method in descriptors.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method) {
+        bounds.insert(bounded(method.input_type(), "REQUEST"));
+        bounds.insert(bounded(method.output_type(), "ANSWER"));
+    }
+    std::fs::write(out.join("bounds.rs"), Vec::from_iter(bounds).concat())?;
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     Ok(())
+}
+
+/// Says which bounds a message of a method has, in Rust.
+fn bounded(full_name: &str, bounds: &str) -> String {
+    let full_name = full_name.trim_start_matches('.');
+    let name = full_name.rsplit('.').next().unwrap_or(full_name);
+    format!(
+        "impl super::codec::Bounded for {name} {{\n    const NAME: &'static str = {full_name:?};\n    \
+         const BOUNDS: super::wire_scan::Bounds = super::codec::{bounds};\n}}\n"
+    )
 }

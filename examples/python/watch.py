@@ -28,7 +28,7 @@ HEARTBEATS_MISSED, SILENCE_MIN_SECONDS, SILENCE_MAX_SECONDS = 3, 3, 30
 CALL_TIMEOUT_SECONDS = 5
 # The longest wait before a stream is opened again: it doubles with each that did not last.
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60
-MESSAGE_MAX_BYTES = 32 * 1024 * 1024
+MESSAGE_MAX_BYTES = 8 * 1024 * 1024
 LINE_MAX_CHARS = 4_096
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

@@ -2,8 +2,11 @@
 //!
 //! Boundary: knows prost and tonic's `Status`; never a socket, never the store.
 
+pub mod codec;
 mod cursor;
+mod message_shape;
 pub mod pb;
+pub mod wire_scan;
 
 #[cfg(feature = "server")]
 pub mod page;

@@ -22,9 +22,11 @@ const VIOLATIONS_MAX: usize = 16;
 
 /// The canonical code of a reason.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "one table of all reasons, without a wildcard")]
 pub fn code(reason: Reason) -> Code {
     match reason {
         Reason::InvalidArgument
+        | Reason::MessageTooComplex
         | Reason::ContentEmpty
         | Reason::DuplicateTarget
         | Reason::InvalidPageToken
@@ -78,7 +80,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::LimitExceeded
         | Reason::TooManyStreams
         | Reason::QuotaExceeded
-        | Reason::RateLimited => Code::ResourceExhausted,
+        | Reason::RateLimited
+        | Reason::RequestBudgetExhausted => Code::ResourceExhausted,
         Reason::DatabaseUnavailable
         | Reason::LockTimeout
         | Reason::DatabaseConnectionLimit
@@ -87,7 +90,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::DatabaseAccessDenied
         | Reason::SigningUnavailable
         | Reason::OutcomeUnknown => Code::Unavailable,
-        Reason::DeadlineExceeded => Code::DeadlineExceeded,
+        Reason::DeadlineExceeded | Reason::RequestTimeout => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,
         Reason::DataLoss => Code::DataLoss,
         Reason::Internal => Code::Internal,

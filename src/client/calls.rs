@@ -11,7 +11,7 @@ use super::channel::Client;
 use super::error::ClientError;
 use super::retry::with_retries;
 use crate::api::pb;
-use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, CONVERGENCE_WAIT_MAX_SECONDS};
+use crate::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 
 /// How long one try of a call may take. A server answers sooner, also when its database is down.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -19,8 +19,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the check of a log may take. The server checks thousands of events per second.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// Largest message of a watch: the contents of one activation, and as much again for what proves them.
-const WATCH_MESSAGE_MAX_BYTES: usize = 2 * (ACTIVATION_CONTENT_MAX_BYTES as usize);
+/// Largest message of a watch. No server sends more than 2 MiB; more would be for a hostile one to use.
+const WATCH_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);

@@ -53,14 +53,15 @@ impl ClientError {
     /// | code | terminal |
     /// |---|---|
     /// | UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | no: the first try may have been done |
-    /// | RESOURCE_EXHAUSTED | yes, but `RATE_LIMITED` and `TOO_MANY_STREAMS` |
+    /// | RESOURCE_EXHAUSTED | yes, but `RATE_LIMITED`, `TOO_MANY_STREAMS` and `REQUEST_BUDGET_EXHAUSTED` |
     /// | ABORTED | yes, but `CONCURRENT_CHANGE`: read again, look, then ask for what you want now |
     /// | OUT_OF_RANGE | yes: open another stream without a resume point |
     /// | UNAUTHENTICATED | yes: take another token |
     /// | every other one | yes |
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        let passing = [Reason::RateLimited, Reason::TooManyStreams, Reason::ConcurrentChange];
+        let passing =
+            [Reason::RateLimited, Reason::TooManyStreams, Reason::RequestBudgetExhausted, Reason::ConcurrentChange];
         match self.code {
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => false,
             _ => !passing.iter().any(|reason| reason.as_str() == self.reason),

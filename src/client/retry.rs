@@ -38,7 +38,8 @@ where
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => ClientError::from(status),
         };
-        let is_limited = error.reason == Reason::RateLimited.as_str();
+        let limits = [Reason::RateLimited, Reason::RequestBudgetExhausted];
+        let is_limited = limits.iter().any(|limit| error.reason == limit.as_str());
         if error.code != Code::Unavailable && !is_limited {
             return Err(error);
         }
@@ -169,7 +170,11 @@ mod tests {
             details.set_retry_info(Some(Duration::from_millis(900)));
             Status::with_error_details(Code::ResourceExhausted, "slower", details)
         };
-        for (reason, expected) in [("RATE_LIMITED", 1 + MUTATION_RETRIES_MAX), ("QUOTA_EXCEEDED", 1)] {
+        for (reason, expected) in [
+            ("RATE_LIMITED", 1 + MUTATION_RETRIES_MAX),
+            ("REQUEST_BUDGET_EXHAUSTED", 1 + MUTATION_RETRIES_MAX),
+            ("QUOTA_EXCEEDED", 1),
+        ] {
             let (mut tries, began) = (0, tokio::time::Instant::now());
             let outcome: Result<(), ClientError> = with_retries("", || {
                 tries += 1;

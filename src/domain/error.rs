@@ -16,6 +16,7 @@ pub enum Reason {
     ContentEmpty,
     ContentTooLarge,
     MessageTooLarge,
+    MessageTooComplex,
     DuplicateTarget,
     InvalidPageToken,
     InvalidSchema,
@@ -75,6 +76,7 @@ pub enum Reason {
     TooManyStreams,
     QuotaExceeded,
     RateLimited,
+    RequestBudgetExhausted,
     // Retry with the same request id.
     DatabaseUnavailable,
     LockTimeout,
@@ -85,6 +87,7 @@ pub enum Reason {
     SigningUnavailable,
     OutcomeUnknown,
     DeadlineExceeded,
+    RequestTimeout,
     // Not in this version.
     Unimplemented,
     // Tell an operator.
@@ -99,6 +102,7 @@ impl Reason {
         Reason::ContentEmpty,
         Reason::ContentTooLarge,
         Reason::MessageTooLarge,
+        Reason::MessageTooComplex,
         Reason::DuplicateTarget,
         Reason::InvalidPageToken,
         Reason::InvalidSchema,
@@ -151,6 +155,7 @@ impl Reason {
         Reason::TooManyStreams,
         Reason::QuotaExceeded,
         Reason::RateLimited,
+        Reason::RequestBudgetExhausted,
         Reason::DatabaseUnavailable,
         Reason::LockTimeout,
         Reason::DatabaseConnectionLimit,
@@ -160,6 +165,7 @@ impl Reason {
         Reason::SigningUnavailable,
         Reason::OutcomeUnknown,
         Reason::DeadlineExceeded,
+        Reason::RequestTimeout,
         Reason::Unimplemented,
         Reason::DataLoss,
         Reason::Internal,

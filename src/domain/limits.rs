@@ -56,6 +56,20 @@ pub const JWS_HEADER_MAX_BYTES: usize = 8 * 1024;
 pub const STATEMENT_MAX_BYTES: usize = 64 * 1024;
 /// Largest message a request may be, Draft and UpdatePolicy excepted.
 pub const REQUEST_MAX_BYTES: usize = 64 * 1024;
+/// Most bytes that a message may decode to for each of its bytes on the wire, beyond the fixed allowance of its kind. Texts
+/// are copied once; an element of two bytes may become hundreds.
+pub const MESSAGE_DECODED_PER_BYTE_MAX: u64 = 2;
+/// Deepest nesting of messages, and of unknown groups.
+pub const MESSAGE_DEPTH_MAX: u32 = 64;
+/// Most fields of a request: the largest part of an import has about 3,000.
+pub const REQUEST_FIELDS_MAX: u32 = 16 * 1024;
+/// What a request may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`: 1,000 short ids of policies are 40 KiB.
+pub const REQUEST_DECODED_EXTRA_MAX_BYTES: u64 = 1024 * 1024;
+/// Most fields of an answer, or of a message of a stream: the largest page of the log has about 500,000.
+pub const ANSWER_FIELDS_MAX: u32 = 512 * 1024;
+/// What an answer may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`. More: a hostile server makes a client larger. With the
+/// largest message that a client takes, 8 MiB, its buffer and what it decodes to stay below 32 MiB.
+pub const ANSWER_DECODED_EXTRA_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Policies one watch may name.
 pub const WATCH_POLICIES_MAX: usize = 1_000;
 /// Largest set proof. Never reached by the largest filter in the largest namespace: 10,000 hashes of other policies and 1,000

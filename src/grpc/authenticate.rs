@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response, header};
 use tower::{Layer, Service};
 
+use super::connection::Connection;
 use super::handler::Clock;
 use crate::api::status::status;
 use crate::auth::{PeerCertificate, Verifier};
@@ -77,6 +78,9 @@ where
         let verified = self.layer.verifier.authenticate(token, certificate, (self.layer.clock)().seconds());
         match verified.and_then(|caller| Ok((caller, rpc?))) {
             Ok((caller, rpc)) => {
+                if let Some(connection) = request.extensions().get::<Connection>() {
+                    connection.identify();
+                }
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(rpc);
                 Either::Left(self.inner.call(request))

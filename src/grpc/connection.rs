@@ -3,12 +3,26 @@
 //! The listener makes one per connection and puts it into the extensions of every request. A call that came another way
 //! has one of its own, which never ends.
 
-use std::net::SocketAddr;
+use std::any::Any;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
+
+/// Leading bits of an IPv6 address that name one network: a host has as many of the other addresses as it wants.
+const NETWORK_BITS: u32 = 64;
+
+/// What counts as one peer: an IPv4 address, or a network of IPv6.
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << NETWORK_BITS))),
+        address => address,
+    }
+}
 
 /// Why the server ends a connection that is in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +56,17 @@ struct Shared {
     ending: CancellationToken,
     why: OnceLock<Ending>,
     watches: AtomicUsize,
+    /// What it holds of the room for connections of which nobody knows whose they are.
+    unidentified: Unidentified,
+}
+
+#[derive(Default)]
+struct Unidentified(Mutex<Option<Box<dyn Any + Send>>>);
+
+impl fmt::Debug for Unidentified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unidentified").finish_non_exhaustive()
+    }
 }
 
 impl Connection {
@@ -55,6 +80,22 @@ impl Connection {
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
         self.shared.peer
+    }
+
+    /// Holds `room` until a call of the connection was authenticated, or the connection is gone.
+    pub fn hold_until_identified(&self, room: Box<dyn Any + Send>) {
+        *self.shared.unidentified.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(room);
+    }
+
+    /// A call of it was authenticated.
+    pub fn identify(&self) {
+        drop(self.shared.unidentified.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    /// Whether no call of it was authenticated so far.
+    #[must_use]
+    pub fn is_unidentified(&self) -> bool {
+        self.shared.unidentified.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// The connection a request came by.
@@ -133,6 +174,14 @@ mod tests {
         assert_eq!((connection.watches(), slots.available_permits()), (1, 1));
         drop(two);
         assert_eq!((connection.watches(), slots.available_permits()), (0, 2));
+    }
+
+    #[test]
+    fn a_network_is_one_peer() {
+        let of = |text: &str| network_of(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Handler {
         self.context(asked, || request::delivery(request_id, validate)).await
     }
 
-    /// Rate and permission first: what else is wrong with a request is told to those who may make it.
+    /// Permission first, and the rate of the namespace; the caller's was counted when the call was admitted. What else is wrong with a request is told to those who may make it.
     async fn context<T: Scoped>(
         &self,
         request: &Request<T>,
@@ -56,7 +56,6 @@ impl Handler {
         let (caller, rpc) =
             called.ok_or_else(|| status(Error::new(Reason::TokenMissing, "no bearer token was given")))?;
         let (principal, asked, now) = (&caller.principal, request.get_ref(), (self.clock)());
-        self.service.meter_caller(principal, *rpc, now).map_err(status)?;
         let grants = self.service.authorize(principal, *rpc, asked.scope(), now).await.map_err(status)?;
         if let Some(other) = asked.other_scope() {
             self.service.authorize(principal, *rpc, other, now).await.map_err(status)?;

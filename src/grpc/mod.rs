@@ -3,6 +3,7 @@
 //! Never sees the store. A handler that needs a decision is in the wrong module.
 
 mod admin;
+pub mod admit;
 mod archives;
 pub mod authenticate;
 mod authority;
@@ -13,20 +14,23 @@ pub mod deadline;
 mod encode;
 pub mod frames;
 mod handler;
+pub mod in_flight;
 pub mod jitter;
+pub mod open_streams;
 mod policy;
 mod reconnect_delay;
-pub mod request_limit;
+pub mod request_body;
 mod signing_key;
 mod subscribers;
 mod sync;
 pub mod taken;
 pub mod transport_errors;
 mod watch_stream;
+mod whole_body;
 
 pub use admin::AdminHandler;
 pub use authority::Recheck;
-pub use connection::{Connection, Ending, OpenWatch};
+pub use connection::{Connection, Ending, OpenWatch, network_of};
 pub use encode::Wire;
 pub use handler::{Clock, Handler};
 pub use policy::PolicyHandler;

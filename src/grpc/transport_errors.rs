@@ -3,6 +3,7 @@
 use http::{HeaderValue, Response};
 use tonic::{Code, Status};
 
+use crate::api::codec::{TOO_COMPLEX, UNDECODABLE};
 use crate::api::status::status;
 use crate::domain::{Error, Reason};
 
@@ -15,7 +16,6 @@ const NOT_FRAMED: [&str; 4] = [
 ];
 const COMPRESSED: &str = "Content is compressed with";
 const TOO_LARGE: &str = "Error, decoded message length too large";
-const UNDECODABLE: &str = "failed to decode Protobuf message";
 
 /// Rewrites an answer of tonic itself, leaves every other as it is.
 pub fn rewrite<B: Default>(response: Response<B>) -> Response<B> {
@@ -27,6 +27,9 @@ pub fn rewrite<B: Default>(response: Response<B>) -> Response<B> {
         // OUT_OF_RANGE means that a resume point is gone.
         Code::OutOfRange if found.message().starts_with(TOO_LARGE) => {
             Error::new(Reason::MessageTooLarge, "the request message is over the limit of this method")
+        }
+        Code::Internal if found.message().starts_with(TOO_COMPLEX) => {
+            Error::new(Reason::MessageTooComplex, found.message())
         }
         Code::Internal if found.message().starts_with(UNDECODABLE) => {
             Error::new(Reason::InvalidArgument, "the request message can't be decoded")

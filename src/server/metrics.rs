@@ -128,7 +128,7 @@ impl Metrics {
 
     /// Shows what an operator should look at: how often a rule was broken by leave, and how often a quota said no.
     pub(super) fn observe_service(&self, service: Arc<Service>) {
-        let refusing = service.clone();
+        let (refusing, checking) = (service.clone(), service.clone());
         self.meter
             .u64_observable_counter("policyhub_break_glass")
             .with_description("publications without the approvals they should have had")
@@ -142,6 +142,17 @@ impl Metrics {
                     refusals.observe(count, &[KeyValue::new("quota", quota.as_str())]);
                 }
             })
+            .build();
+        let running = checking.clone();
+        self.meter
+            .u64_observable_counter("policyhub_abandoned_checks")
+            .with_description("checks of versions that nobody waited for to their end")
+            .with_callback(move |abandoned| abandoned.observe(checking.abandoned_checks().0, &[]))
+            .build();
+        self.meter
+            .u64_observable_gauge("policyhub_abandoned_checks_running")
+            .with_description("such checks that run still: a schema may keep one busy for ever")
+            .with_callback(move |abandoned| abandoned.observe(running.abandoned_checks().1, &[]))
             .build();
     }
 

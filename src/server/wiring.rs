@@ -19,7 +19,7 @@ use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::config::{Config, StorageConfig};
+use super::config::{Config, ListenConfig, StorageConfig};
 use super::data_dir::DataDir;
 use super::denials::Denials;
 use super::issuers::Keeper;
@@ -36,10 +36,13 @@ use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
+use crate::grpc::admit::AdmitLayer;
 use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::database_wait::DatabaseWaitLayer;
 use crate::grpc::deadline::DeadlineLayer;
-use crate::grpc::request_limit::RequestLimitLayer;
+use crate::grpc::in_flight::InFlight;
+use crate::grpc::open_streams::OpenStreamsLayer;
+use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
     AdminHandler, Handler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
 };
@@ -98,15 +101,17 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     metrics.show_watches(&settings);
     let recheck = Recheck { verifier: parts.verifier.clone(), interval: watch.recheck_interval };
     let services = add_services(Routes::new(health_service), &parts.service, recheck, settings);
-    let routes = add_reflection(services)?;
+    let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
+    let observe = ObserveLayer::new(metrics.clone(), denials.clone());
+    let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), &listen);
     let listener = Listener {
         socket: parts.grpc,
         tls: parts.tls.clone(),
         limits: connections,
         drain_timeout: listen.drain_timeout,
         metrics: metrics.clone(),
-        service: layered(routes, parts.verifier.clone(), metrics.clone(), denials.clone(), listen.max_content_bytes),
+        service,
     };
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
@@ -161,21 +166,23 @@ async fn tell(health: &HealthReporter, status: ServingStatus) {
 /// Every call passes these, in this order.
 fn layered(
     routes: Routes,
+    observe: ObserveLayer,
     verifier: Arc<Verifier>,
-    metrics: Metrics,
-    denials: Arc<Denials>,
-    max_content_bytes: usize,
+    service: Arc<Service>,
+    listen: &ListenConfig,
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
         .map_response(frames::attach)
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(ObserveLayer::new(metrics, denials))
+        .layer(observe)
         .layer(DeadlineLayer)
         .layer(DatabaseWaitLayer)
         .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
-        .layer(RequestLimitLayer::new(max_content_bytes));
+        .layer(AdmitLayer::new(service, clock::now))
+        .layer(RequestBodyLayer::new(listen.max_content_bytes, InFlight::new(listen.max_in_flight_bytes)))
+        .layer(OpenStreamsLayer::default());
     BoxCloneSyncService::new(calls.service(routes.prepare()))
 }
 
@@ -211,7 +218,7 @@ fn spawn_notifications(
 
 fn add_services(routes: Routes, service: &Arc<Service>, recheck: Recheck, watch: WatchSettings) -> Routes {
     let handler = Handler::new(service.clone(), clock::now);
-    // Contents come in by Draft; RequestLimitLayer bounds the others, and the limit of a content is checked below both.
+    // Contents come in by Draft; RequestBodyLayer bounds the others, and the limit of a content is checked below both.
     let policy_limit = CONTENT_MAX_BYTES + REQUEST_MAX_BYTES;
     let policy = PolicyServiceServer::new(PolicyHandler(handler.clone())).max_decoding_message_size(policy_limit);
     let sync = SyncServiceServer::new(SyncHandler { handler: handler.clone(), watch, recheck })

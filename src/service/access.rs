@@ -24,7 +24,7 @@ use crate::watch::Verify as _;
 
 /// How long what is known of a namespace's bindings is used before the database is asked whether they changed. Longer: a
 /// role that was taken away at another replica counts longer here. Shorter: more queries.
-const CHECK_INTERVAL: Micros = Micros(1_000_000);
+pub(super) const CHECK_INTERVAL: Micros = Micros(1_000_000);
 /// Namespaces whose bindings are remembered. When there are more, all are forgotten and read once again.
 const KNOWN_MAX_NAMESPACES: usize = 10_000;
 
@@ -89,8 +89,14 @@ impl Access {
         all.forgotten += 1;
     }
 
+    /// Whether the bindings of some namespace, as they were proven last, permit something to a caller.
+    pub(super) fn proved_somewhere(&self, principal: &Principal, permission: Permission) -> bool {
+        let grant = |known: &Arc<Known>| known.grants(principal).iter().any(|role| role.permits(permission));
+        self.remembered().known.values().any(grant)
+    }
+
     /// How often any bindings were forgotten: ask before they are read.
-    fn forgotten(&self) -> u64 {
+    pub(super) fn forgotten(&self) -> u64 {
         self.remembered().forgotten
     }
 
@@ -225,7 +231,7 @@ impl Service {
     }
 
     /// The roles that the bindings of one log give a caller.
-    async fn roles(&self, principal: &Principal, namespace: &NamespaceId, now: Micros) -> Result<Vec<Role>> {
+    pub(super) async fn roles(&self, principal: &Principal, namespace: &NamespaceId, now: Micros) -> Result<Vec<Role>> {
         let held = self.access.get(namespace);
         if let Some(known) = held.as_ref().filter(|known| !known.claim(now)) {
             return Ok(known.grants(principal));
@@ -280,7 +286,8 @@ impl Service {
     }
 }
 
-fn permitted(grants: Grants, principal: &Principal, permission: Permission) -> Result<Grants> {
+/// The grants, if they permit it.
+pub(super) fn permitted(grants: Grants, principal: &Principal, permission: Permission) -> Result<Grants> {
     if grants.permit(permission) { Ok(grants) } else { Err(denied(principal, permission)) }
 }
 

@@ -1,59 +1,18 @@
 //! The checks of a version, run before anything is locked and apart from the threads that serve.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use tokio::sync::Semaphore;
-
 use super::Service;
 use crate::checks;
 use crate::domain::bundle::Bundle;
 use crate::domain::command::PolicyOrVersion;
 use crate::domain::label::Label;
 use crate::domain::lifecycle;
+use crate::domain::name::NamespaceId;
 use crate::domain::policy::{BumpRule, Policy};
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
-
-/// Versions checked at once. More: hostile schemas burn more cores. Fewer: releases wait for each other.
-const CHECKS_AT_ONCE_MAX: usize = 4;
-/// How long the checks of one version may take, the wait for their turn included. They can't be stopped: a version whose
-/// checks run on keeps its place until they end.
-const CHECKS_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The places in which versions are checked.
-#[derive(Debug)]
-pub(super) struct Checkers(Arc<Semaphore>);
-
-impl Default for Checkers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)))
-    }
-}
-
-impl Checkers {
-    /// Runs a check apart from the threads that serve.
-    pub(super) async fn run<T: Send + 'static>(&self, check: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-        let places = Arc::clone(&self.0);
-        let checked = async move {
-            let place = places.acquire_owned().await;
-            let run = tokio::task::spawn_blocking(move || {
-                let found = check();
-                drop(place);
-                found
-            });
-            run.await.map_err(|error| Error::internal(format!("a check ended early: {error}")))
-        };
-        let seconds = CHECKS_TIMEOUT.as_secs();
-        tokio::time::timeout(CHECKS_TIMEOUT, checked).await.unwrap_or_else(|_| {
-            let message = format!("the checks took over {seconds} s; simplify the schema, or try again later");
-            Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
-        })
-    }
-}
 
 /// What is checked of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +64,12 @@ impl Subject {
 }
 
 impl Service {
+    /// Checks that nobody waited for to their end: all so far, and those that run still.
+    #[must_use]
+    pub fn abandoned_checks(&self) -> (u64, u64) {
+        self.check_slots.abandoned()
+    }
+
     /// The version a caller means, with all that its checks need.
     pub(super) async fn subject(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<Subject> {
         match target {
@@ -133,7 +98,8 @@ impl Service {
     /// # Errors
     /// `LIMIT_EXCEEDED` when they take too long.
     pub(super) async fn check(&self, subject: Subject, occasion: Occasion, now: Micros) -> Result<(Subject, Report)> {
-        let checked = self.checkers.run(move || {
+        let namespace = subject.policy.name.namespace.clone();
+        let checked = self.check_slots.run(&namespace, move || {
             let label = match occasion {
                 Occasion::First => subject.bundle.version.label.as_ref(),
                 Occasion::Again => None,
@@ -148,12 +114,12 @@ impl Service {
     ///
     /// # Errors
     /// `INVALID_SCHEMA`, `LIMIT_EXCEEDED` when that takes too long.
-    pub(super) async fn check_schema(&self, schema: &str) -> Result<()> {
+    pub(super) async fn check_schema(&self, namespace: &NamespaceId, schema: &str) -> Result<()> {
         if schema.is_empty() {
             return Ok(());
         }
         let schema = schema.to_owned();
-        let compiled = self.checkers.run(move || checks::compile_schema(&schema).map(|_| ())).await?;
+        let compiled = self.check_slots.run(namespace, move || checks::compile_schema(&schema).map(|_| ())).await?;
         compiled.map_err(|why| {
             Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}"))
         })

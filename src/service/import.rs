@@ -58,7 +58,7 @@ impl Service {
             return Err(Error::invalid("items", format!("are over {IMPORT_ITEMS_MAX}")));
         }
         trust_of(&request.source)?;
-        self.check_schemas(&request.items).await?;
+        self.check_schemas(&request.namespace, &request.items).await?;
         let has_rows = request.items.iter().any(|item| !matches!(item, Item::Event(..)));
         let log = match has_rows || request.is_last {
             true => self.source_log(&request.namespace, &request.source).await?,

@@ -15,6 +15,7 @@ use crate::domain::lifecycle::check_note;
 use crate::domain::limits::{
     APPROVALS_PER_VERSION_MAX, CONTENT_TYPE_MAX_CHARS, IMPORT_POSITIONS_MAX, REQUIRES_MAX, SCHEMA_MAX_BYTES,
 };
+use crate::domain::name::NamespaceId;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
@@ -306,7 +307,7 @@ fn check_times(times: &[Option<Micros>]) -> Result<()> {
 
 impl Service {
     /// The schemas of policies that come in, before anything is locked. Those that no log proves are refused later.
-    pub(super) async fn check_schemas(&self, items: &[Item]) -> Result<()> {
+    pub(super) async fn check_schemas(&self, namespace: &NamespaceId, items: &[Item]) -> Result<()> {
         for item in items {
             let Item::Row(bytes) = item else { continue };
             let Ok(ForeignRow::Policy(policy)) = read_row(bytes) else { continue };
@@ -314,7 +315,7 @@ impl Service {
             if schema.len() > SCHEMA_MAX_BYTES {
                 return Err(refused(format!("{}: its schema is over {SCHEMA_MAX_BYTES} bytes", policy.name)));
             }
-            self.check_schema(schema).await?;
+            self.check_schema(namespace, schema).await?;
         }
         Ok(())
     }

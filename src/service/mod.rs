@@ -7,12 +7,14 @@ mod activate;
 mod active;
 mod active_list;
 mod active_sets;
+mod admit;
 mod approve;
 mod audit;
 mod audit_imports;
 mod binding;
 mod bootstrap;
 mod check;
+mod check_slots;
 mod context;
 mod convergence;
 mod deactivate;
@@ -75,8 +77,9 @@ pub struct Service {
     places: place::Places,
     active_sets: Arc<active_sets::ActiveSets>,
     access: access::Access,
+    admitted: admit::Admitted,
     waits: convergence::Waits,
-    checkers: check::Checkers,
+    check_slots: check_slots::CheckSlots,
     break_glass: publish::BreakGlass,
     meters: meters::Meters,
     revoking: token::Revoking,
@@ -97,7 +100,8 @@ impl Service {
         quotas: ServerQuotas,
         content_max_bytes: usize,
     ) -> Self {
-        let (places, active_sets, access, waits, checkers) = Default::default();
+        let (places, active_sets, access, admitted) = Default::default();
+        let (waits, check_slots) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
@@ -108,8 +112,9 @@ impl Service {
             places,
             active_sets,
             access,
+            admitted,
             waits,
-            checkers,
+            check_slots,
             break_glass,
             meters,
             revoking,

@@ -60,7 +60,7 @@ impl Service {
     /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
         check_description(&request.description)?;
-        self.check_schema(&request.settings.json_schema).await?;
+        self.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
         let call = self.call(context, "CreatePolicy", &request)?;
         let mut write = match call.begin(&request.policy.namespace).await? {
             Begun::Replayed(answer) => return Ok(answer),
@@ -86,7 +86,7 @@ impl Service {
     /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_SCHEMA`, `INVALID_ARGUMENT`.
     pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
         if let Some(schema) = &request.settings.json_schema {
-            self.check_schema(schema).await?;
+            self.check_schema(&request.policy.namespace, schema).await?;
         }
         let call = self.call(context, "UpdatePolicy", &request)?;
         let mut write = match call.begin(&request.policy.namespace).await? {

@@ -130,7 +130,8 @@ impl Service {
         let new = Bundle { content: self.content_of(&tx, &new).await?, version: new };
         drop(tx);
         let active_version = policy.active_version;
-        let (old, new, unified, json_patch) = self.checkers.run(move || compare(policy.kind, old, new)).await?;
+        let compared = self.check_slots.run(&from.policy.namespace, move || compare(policy.kind, old, new));
+        let (old, new, unified, json_patch) = compared.await?;
         let without_content = |side: Bundle| VersionWithContent {
             active: side.version.number == active_version,
             version: side.version,

@@ -9,6 +9,7 @@ use super::error::failed;
 use super::rows;
 use super::tagged::Proven;
 use super::transaction::{ReadTx, WriteTx};
+use crate::domain::access::Role;
 use crate::domain::binding::{BindingName, RoleBinding};
 use crate::domain::command::Page;
 use crate::domain::event::Head;
@@ -35,6 +36,20 @@ impl Store {
         let query = namespaces::Entity::find().filter(namespaces::Column::Id.is_in(ids));
         let rows = query.all(&self.reader()?).await.map_err(failed)?;
         rows.into_iter().map(|row| Ok((rows::namespace_id(&row)?, state(&row)?))).collect()
+    }
+}
+
+impl Store {
+    /// The roles that any of the members has in any namespace, as the rows say, which are not proven. A word that is no role
+    /// is passed over.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn roles_of(&self, members: &[String]) -> Result<Vec<Role>> {
+        let mine = Entity::find().filter(Column::Member.is_in(members));
+        let query = mine.select_only().column(Column::Role).distinct();
+        let words: Vec<String> = query.into_tuple().all(&self.reader()?).await.map_err(failed)?;
+        Ok(words.iter().filter_map(|word| rows::word("role", word).ok()).collect())
     }
 }
 

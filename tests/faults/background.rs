@@ -192,7 +192,8 @@ impl Background {
             let began = self.recorder.now();
             match self.guests[replica].get_set().await {
                 Ok((_, false)) => last_in = Some(began),
-                Err(error) if error.reason == "NAMESPACE_NOT_FOUND" => break,
+                // Before the request is read, or after it: which of the two the replica looks at again first is open.
+                Err(error) if ["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&error.reason.as_str()) => break,
                 Ok(_) | Err(_) => {}
             }
             sleep(AGAIN).await;

@@ -9,7 +9,7 @@ mod compression;
 mod floods;
 mod frames;
 mod grpc;
-mod hpack;
+pub mod hpack;
 mod requests;
 mod streams;
 mod wire;

@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use policyhub::client::pb;
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage as _, Value};
-use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::callers::{caller, grant, issue, namespace};
+use crate::harness::raw::{Raw, reason};
 use crate::harness::{Hub, on_both_databases};
 
 /// Which roles may call what; "*" any caller, and for what concerns the whole store the same roles, granted on `*`.
@@ -67,53 +67,6 @@ const ROLES: [(&str, pb::Role); 7] = [
     ("activator", pb::Role::Activator),
     ("admin", pb::Role::Admin),
 ];
-
-/// Bytes in, bytes out.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Raw
-    }
-
-    fn decoder(&mut self) -> Self {
-        Raw
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        bytes::BufMut::put_slice(buffer, &item);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        bytes::Buf::advance(buffer, bytes::Buf::remaining(buffer));
-        Ok(Some(()))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
 
 fn methods() -> Vec<MethodDescriptor> {
     let pool = DescriptorPool::decode(pb::DESCRIPTORS).expect("the descriptor set");
@@ -193,11 +146,6 @@ impl Caller {
     }
 }
 
-/// The reason in the details of a status; empty without one.
-fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
-}
-
 fn may(method: &str, role: &str) -> bool {
     let (_, roles) = TABLE.iter().find(|(name, _)| *name == method).expect("in the table");
     *roles == "*" || role == "admin" && *roles != "store" || roles.split(' ').any(|each| each == role)
@@ -235,7 +183,8 @@ on_both_databases! {
         }
     }
 
-    /// Whoever has no role in a namespace gets one answer, whether it is there or not, whatever else is wrong with the call.
+    /// Whoever has no role in a namespace gets one answer, whether it is there or not, whatever else is wrong with the call; and
+    /// whoever has none anywhere is refused by who asks alone.
     async fn hidden_and_absent_look_alike(hub: Hub) {
         let admin = hub.client().await;
         namespace(&admin, "theirs").await;
@@ -243,8 +192,8 @@ on_both_databases! {
         grant(&admin, "stranger", pb::Role::Admin, "namespaces/theirs").await;
         let of = |subject: &str| Some(issue(&hub, &["--subject", subject, "--ttl", "1h"]));
         let callers = [("nobody", of("nobody")), ("stranger", of("stranger"))];
-        let mut answers = BTreeMap::new();
         for (who, token) in callers {
+            let mut answers = BTreeMap::new();
             let mut caller = Caller::new(&hub, token).await;
             for method in methods() {
                 let hidden = caller.call(&method, "namespaces/hidden").await;
@@ -258,14 +207,20 @@ on_both_databases! {
                 assert_eq!(shown(&hidden, "hidden"), shown(&absent, "absent"), "{who} calls {}", method.name());
                 answers.entry(reason(&hidden)).or_insert_with(BTreeSet::new).insert(method.name().to_owned());
             }
+            let has_role = who == "stranger";
+            let of_store: BTreeSet<String> =
+                TABLE.iter().filter(|(_, roles)| *roles == "store").map(|(name, _)| (*name).to_owned()).collect();
+            let open: BTreeSet<String> = ["ListNamespaces", "ListSigningKeys"].map(str::to_owned).into();
+            let others = methods().len() - of_store.len() - open.len();
+            assert_eq!(answers.get(""), Some(&open), "{who}");
+            if has_role {
+                assert_eq!(answers.get("PERMISSION_DENIED"), Some(&of_store));
+                assert_eq!(answers.get("NAMESPACE_NOT_FOUND").map(BTreeSet::len), Some(others));
+            } else {
+                assert_eq!(answers.get("PERMISSION_DENIED").map(BTreeSet::len), Some(others + of_store.len()));
+            }
+            assert_eq!(answers.len(), if has_role { 3 } else { 2 }, "{who}: {answers:?}");
         }
-        let of_store: BTreeSet<String> =
-            TABLE.iter().filter(|(_, roles)| *roles == "store").map(|(name, _)| (*name).to_owned()).collect();
-        let open: BTreeSet<String> = ["ListNamespaces", "ListSigningKeys"].map(str::to_owned).into();
-        assert_eq!(answers.get("PERMISSION_DENIED"), Some(&of_store));
-        assert_eq!(answers.get(""), Some(&open));
-        assert_eq!(answers.get("NAMESPACE_NOT_FOUND").map(BTreeSet::len), Some(methods().len() - of_store.len() - open.len()));
-        assert_eq!(answers.len(), 3, "{answers:?}");
     }
 
     /// Without a credential nothing is told at all.

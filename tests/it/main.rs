@@ -8,6 +8,8 @@ mod abuse;
 #[cfg(test)]
 mod abuse_content;
 #[cfg(test)]
+mod abuse_memory;
+#[cfg(test)]
 mod access;
 #[cfg(test)]
 mod activate;
@@ -40,11 +42,15 @@ mod bad_input;
 #[cfg(test)]
 mod break_glass;
 #[cfg(test)]
+mod check_slots;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod cli_look;
 #[cfg(test)]
 mod cli_set;
+#[cfg(test)]
+mod client_memory;
 #[cfg(test)]
 mod clocks;
 #[cfg(test)]
@@ -131,6 +137,8 @@ mod quotas;
 mod quotas_rates;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod reflection;
 #[cfg(test)]
 mod release;
 #[cfg(test)]

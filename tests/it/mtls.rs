@@ -209,5 +209,5 @@ async fn a_workload_has_a_role() {
     let web = scene.shows(scene.example.client(&[WEB])).await;
     web.get_active(request.clone()).await.expect("what it syncs");
     let other = scene.shows(scene.example.client(&["spiffe://example.org/other"])).await;
-    refused(other.get_active(request).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    refused(other.get_active(request).await, Code::PermissionDenied, "PERMISSION_DENIED");
 }

@@ -193,7 +193,7 @@ async fn a_group_has_a_role() {
     let (admin, ann) = (hub.client().await, client(&hub, &key).await);
     release(&admin, "p", "a: 1").await;
     let request = pb::GetPolicyRequest { name: policy("p") };
-    refused(ann.get_policy(request.clone()).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
+    refused(ann.get_policy(request.clone()).await, Code::PermissionDenied, "PERMISSION_DENIED");
     try_grant(&admin, "group:corp:ops", pb::Role::Viewer, NAMESPACE).await.expect("a role");
     ann.get_policy(request).await.expect("what viewers read");
     try_grant(&admin, "corp:ann", pb::Role::Activator, NAMESPACE).await.expect("a role");

@@ -20,6 +20,7 @@ use super::settings::{LogFormat, Settings, SigningAlgorithm};
 use crate::auth::issuer::DEFAULT_AUDIENCE;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::quota::ServerQuotas;
+use crate::grpc::in_flight::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
 
 const DATA_DIR: &str = "./policyhub-data";
 const GRPC_PORT: u16 = 7070;
@@ -37,6 +38,7 @@ const MAX_WATCH_STREAMS: usize = 20_000;
 const KEY_PUBLISH_BEFORE_USE_MS: u64 = 60 * 60 * 1_000;
 /// 30 days.
 const KEY_PUBLISH_BEFORE_USE_MAX_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
+const MAX_IN_FLIGHT_BYTES: u64 = 256 * 1024 * 1024;
 const LOG_LEVEL: &str = "info";
 
 /// The configuration in force.
@@ -84,11 +86,16 @@ pub struct ListenConfig {
     pub tls: Option<TlsConfig>,
     /// Whether plaintext beyond loopback was asked for by name.
     pub insecure_plaintext: bool,
+    /// Whether gRPC reflection answers, to whoever reaches the port. It tells the contract, and nothing of any tenant.
+    pub reflection: bool,
     /// From the signal until open connections are cut, at most 22 s: the end comes 8 s later at the latest. Too high: the platform kills the process first and watches end without
     /// their resume point. Too low: calls in flight are cut, and their callers don't know whether they were done.
     pub drain_timeout: Duration,
     /// Largest content a Draft may bring, at most `limits::CONTENT_MAX_BYTES`. Lowering it leaves stored content valid.
     pub max_content_bytes: usize,
+    /// What all requests in flight may take in memory together, 32 MiB to 2 GiB. Too high: the process outgrows its limit. Too
+    /// low: requests wait for each other, and are refused with `REQUEST_BUDGET_EXHAUSTED`.
+    pub max_in_flight_bytes: u64,
 }
 
 /// The files of a TLS identity; not read yet.
@@ -248,6 +255,7 @@ impl Settings {
             http_addr,
             tls,
             insecure_plaintext,
+            reflection: self.reflection.unwrap_or(true),
             drain_timeout: milliseconds(
                 "drain_timeout_ms",
                 self.drain_timeout_ms.unwrap_or(DRAIN_TIMEOUT_MS),
@@ -257,6 +265,11 @@ impl Settings {
                 "max_content_bytes",
                 self.max_content_bytes.unwrap_or(CONTENT_MAX_BYTES),
                 1..=CONTENT_MAX_BYTES,
+            )?,
+            max_in_flight_bytes: in_range(
+                "max_in_flight_bytes",
+                self.max_in_flight_bytes.unwrap_or(MAX_IN_FLIGHT_BYTES),
+                IN_FLIGHT_MIN_BYTES..=IN_FLIGHT_MAX_BYTES,
             )?,
         })
     }

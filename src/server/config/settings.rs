@@ -87,6 +87,11 @@ pub struct Settings {
           default_missing_value = "true", value_parser = BoolishValueParser::new())]
     pub insecure_plaintext: Option<bool>,
 
+    /// Answer gRPC reflection, to whoever reaches the port [default: true]
+    #[arg(long, env = "POLICYHUB_REFLECTION", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub reflection: Option<bool>,
+
     /// How long open calls and watches may take to end at shutdown, at most 22000 [default: 20000]
     #[arg(long, env = "POLICYHUB_DRAIN_TIMEOUT_MS", value_name = "MS")]
     pub drain_timeout_ms: Option<u64>,
@@ -118,6 +123,10 @@ pub struct Settings {
     /// Largest content of a version, at most 1048576 [default: 1048576]
     #[arg(long, env = "POLICYHUB_MAX_CONTENT_BYTES", value_name = "BYTES")]
     pub max_content_bytes: Option<usize>,
+
+    /// Memory of all requests in flight, 33554432 to 2147483648 [default: 268435456]
+    #[arg(long, env = "POLICYHUB_MAX_IN_FLIGHT_BYTES", value_name = "BYTES")]
+    pub max_in_flight_bytes: Option<u64>,
 
     /// Directory of the signing keys [default: keys in the data directory]
     #[arg(long, env = "POLICYHUB_KEYS_DIR", value_name = "DIR")]
@@ -270,6 +279,7 @@ impl Settings {
             tls_key: self.tls_key.or(file.tls_key),
             tls_client_ca: self.tls_client_ca.or(file.tls_client_ca),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
+            reflection: self.reflection.or(file.reflection),
             drain_timeout_ms: self.drain_timeout_ms.or(file.drain_timeout_ms),
             max_connections: self.max_connections.or(file.max_connections),
             max_connection_age_ms: self.max_connection_age_ms.or(file.max_connection_age_ms),
@@ -278,6 +288,7 @@ impl Settings {
             keepalive_timeout_ms: self.keepalive_timeout_ms.or(file.keepalive_timeout_ms),
             stuck_reader_timeout_ms: self.stuck_reader_timeout_ms.or(file.stuck_reader_timeout_ms),
             max_content_bytes: self.max_content_bytes.or(file.max_content_bytes),
+            max_in_flight_bytes: self.max_in_flight_bytes.or(file.max_in_flight_bytes),
             keys_dir: self.keys_dir.or(file.keys_dir),
             extra_keys_dirs: self.extra_keys_dirs.or(file.extra_keys_dirs),
             key_publish_before_use_ms: self.key_publish_before_use_ms.or(file.key_publish_before_use_ms),

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Cause, GrpcService, LINGER_MAX, Server};
+use super::peers::Peers;
 use super::tls::Tls;
 use crate::server::config::ConnectionsConfig;
 use crate::server::metrics::Metrics;
@@ -20,6 +21,12 @@ use crate::server::metrics::Metrics;
 /// them the loop would spin.
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// One peer has a quarter of the connections at most on which no call was authenticated. With one more, its oldest one is ended:
+/// whoever has no credential can't take all of them, and a fleet behind one address comes in.
+const UNIDENTIFIED_SHARES: usize = 4;
+/// But always so many.
+const UNIDENTIFIED_MIN_CONNECTIONS: usize = 64;
 
 /// The gRPC port.
 #[derive(Debug)]
@@ -45,8 +52,16 @@ impl Listener {
         let slots = Arc::new(Semaphore::new(limits.max_connections));
         let tracker = TaskTracker::new();
         let cut = CancellationToken::new();
-        let server =
-            Server { service, tls, limits, tracker: tracker.clone(), draining: draining.clone(), cut: cut.clone() };
+        let share = (limits.max_connections / UNIDENTIFIED_SHARES).max(UNIDENTIFIED_MIN_CONNECTIONS);
+        let server = Server {
+            service,
+            tls,
+            unidentified: Peers::new(limits.max_connections, share),
+            limits,
+            tracker: tracker.clone(),
+            draining: draining.clone(),
+            cut: cut.clone(),
+        };
         let mut connections = JoinSet::new();
         let mut backoff = Backoff::default();
         loop {

@@ -1,9 +1,8 @@
-//! The HTTP port: so many connections, each with a bound on its beginning, its silence and its age.
+//! The HTTP port: so many connections, so many of one peer, each with a bound on its beginning, its silence and its age.
 //!
 //! Whoever reaches it has no token, so nothing of it waits for a client without an end. Its connections are in a set that
 //! ends with it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -11,14 +10,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::accept::Backoff;
+use super::peers::Peers;
 
 /// Connections at once: probes, scrapers and verifiers, each for a moment.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections of one peer at once: the probes and scrapers of a node come from one address.
+const CONNECTIONS_PER_PEER_MAX: usize = 64;
 /// Age after which a connection ends with the answer it is at. Longer: who takes nothing keeps its place longer.
 const AGE_MAX: Duration = Duration::from_secs(60);
 /// How long that answer may take to be taken.
@@ -28,7 +29,7 @@ const BUFFER_MAX_BYTES: usize = 16 * 1024;
 
 /// Serves for ever. `head_timeout` is for the head of a request, and for the silence before it.
 pub async fn serve_http(socket: TcpListener, router: Router, head_timeout: Duration) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let peers = Peers::new(CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX);
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();
     loop {
@@ -44,12 +45,13 @@ pub async fn serve_http(socket: TcpListener, router: Router, head_timeout: Durat
             }
         };
         backoff = Backoff::default();
-        // Closed at once: in the backlog it would wait without a word.
-        let Ok(slot) = slots.clone().try_acquire_owned() else { continue };
-        let router = router.clone();
+        // A peer that is gone already has no address.
+        let Ok(address) = stream.peer_addr() else { continue };
+        let (admitted, router) = (peers.admit(address.ip()), router.clone());
         connections.spawn(async move {
-            serve(stream, router, head_timeout).await;
-            drop(slot);
+            let ended = admitted.ended();
+            ended.run_until_cancelled(serve(stream, router, head_timeout)).await;
+            drop(admitted);
         });
     }
 }

@@ -9,6 +9,7 @@ mod executor;
 mod greeting;
 mod http;
 mod io;
+mod peers;
 mod tls;
 
 pub use accept::Listener;

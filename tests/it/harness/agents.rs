@@ -80,6 +80,11 @@ impl Agent {
         self.events.lock().expect("the events").iter().filter(|event| event["event"] == name).count()
     }
 
+    /// The most memory that it ever used.
+    pub fn peak_kib(&self) -> u64 {
+        super::peak_kib(self.child.id())
+    }
+
     /// Sends a signal and waits for the end.
     pub async fn end(mut self, signal: &str) -> ExitStatus {
         let status = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();

@@ -24,6 +24,7 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod postgres_scene;
 pub mod proxy;
+pub mod raw;
 pub mod reviews;
 pub mod rig;
 pub mod signer;
@@ -31,6 +32,13 @@ pub mod subscribing;
 pub mod watching;
 
 pub use hub::{Database, Hub};
+
+/// The most memory that a process ever used.
+pub fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
 
 /// Runs the same body on both databases, as two tests. `with &["--flag", "value"];` before the functions starts their
 /// servers with these arguments; a body over a `Database` instead of a `Hub` starts its own.

@@ -1,0 +1,82 @@
+//! Permission and rate before the body: what a stranger sends is never read.
+//!
+//! Invariant: it refuses only who holds no role that could allow the call anywhere. What the call is about stands in the body;
+//! the handler authorizes that once it is decoded.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use tower::Layer;
+
+use super::handler::Clock;
+use crate::api::status::status;
+use crate::domain::access::Rpc;
+use crate::domain::principal::Caller;
+use crate::service::Service;
+
+/// Admits callers.
+#[derive(Debug, Clone)]
+pub struct AdmitLayer {
+    service: Arc<Service>,
+    clock: Clock,
+}
+
+impl AdmitLayer {
+    /// A layer that asks `service`.
+    #[must_use]
+    pub fn new(service: Arc<Service>, clock: Clock) -> Self {
+        Self { service, clock }
+    }
+}
+
+impl<S> Layer<S> for AdmitLayer {
+    type Service = Admit<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Admit { inner, layer: self.clone() }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct Admit<S> {
+    inner: S,
+    layer: AdmitLayer,
+}
+
+impl<S, B, R> tower::Service<Request<B>> for Admit<S>
+where
+    S: tower::Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    B: Send + 'static,
+    R: Default + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The authentication layer put both there. Without them it is a method that takes no credential.
+        let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
+        let Some((principal, rpc)) = called.map(|(caller, rpc)| (caller.principal.clone(), *rpc)) else {
+            return Box::pin(self.inner.call(request));
+        };
+        // The one that was found ready goes with the call.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let (service, now) = (Arc::clone(&self.layer.service), (self.layer.clock)());
+        Box::pin(async move {
+            match service.admit(&principal, rpc, now).await {
+                Ok(()) => inner.call(request).await,
+                Err(error) => Ok(status(error).into_http()),
+            }
+        })
+    }
+}

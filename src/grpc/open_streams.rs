@@ -1,0 +1,254 @@
+//! Streams that anybody may open, without a credential: reflection and the watch of a health status. So many of each peer, and
+//! those of reflection end.
+//!
+//! Without this layer each connection of a stranger would hold a hundred of them for as long as it lives.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, Ready, ready};
+use http::{HeaderMap, Request, Response};
+use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::connection::{Connection, network_of};
+use crate::api::status::status;
+use crate::domain::{Error, Reason};
+
+/// How long a stream of reflection may be open. Tools ask some questions and go.
+const REFLECTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// How much longer its requests may be read, so that the answer says why it ended.
+const REQUEST_GRACE: Duration = Duration::from_secs(1);
+/// Streams of reflection of one peer at once.
+const REFLECTIONS_PER_PEER_MAX: usize = 8;
+/// Watches of a health status of one peer at once. They live as long as their connection, as load balancers want them.
+const HEALTH_WATCHES_PER_PEER_MAX: usize = 64;
+
+/// What anybody may open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum OpenMethod {
+    Reflection,
+    HealthWatch,
+}
+
+impl OpenMethod {
+    fn of_path(path: &str) -> Option<Self> {
+        if path.starts_with("/grpc.reflection.") {
+            return Some(Self::Reflection);
+        }
+        (path == "/grpc.health.v1.Health/Watch").then_some(Self::HealthWatch)
+    }
+
+    fn max_per_peer(self) -> usize {
+        match self {
+            Self::Reflection => REFLECTIONS_PER_PEER_MAX,
+            Self::HealthWatch => HEALTH_WATCHES_PER_PEER_MAX,
+        }
+    }
+
+    fn timeout(self) -> Option<Duration> {
+        match self {
+            Self::Reflection => Some(REFLECTION_TIMEOUT),
+            Self::HealthWatch => None,
+        }
+    }
+}
+
+/// Bounds open streams.
+#[derive(Debug, Clone, Default)]
+pub struct OpenStreamsLayer {
+    open: Arc<Mutex<HashMap<(OpenMethod, IpAddr), usize>>>,
+}
+
+impl OpenStreamsLayer {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(OpenMethod, IpAddr), usize>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, method: OpenMethod, peer: IpAddr) -> Result<Slot, Error> {
+        let (key, max) = ((method, peer), method.max_per_peer());
+        let mut open = self.lock();
+        let count = open.entry(key).or_default();
+        if *count >= max {
+            let message = format!("this peer has {max} such streams open already");
+            return Err(Error::new(Reason::TooManyStreams, message).with("limit_streams", max));
+        }
+        *count += 1;
+        drop(open);
+        Ok(Slot { layer: self.clone(), key })
+    }
+}
+
+/// One stream that is open; dropped with its answer.
+#[derive(Debug)]
+struct Slot {
+    layer: OpenStreamsLayer,
+    key: (OpenMethod, IpAddr),
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.layer.lock();
+        if let Some(count) = open.get_mut(&self.key) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.key);
+            }
+        }
+    }
+}
+
+impl<S> Layer<S> for OpenStreamsLayer {
+    type Service = OpenStreams<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        OpenStreams { inner, layer: self.clone() }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct OpenStreams<S> {
+    inner: S,
+    layer: OpenStreamsLayer,
+}
+
+type Attach<E> = Box<dyn FnOnce(Result<Response<Body>, E>) -> Result<Response<Body>, E> + Send>;
+type Bounded<F, E> = futures_util::future::Map<F, Attach<E>>;
+
+impl<S> Service<Request<Body>> for OpenStreams<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>>,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Either<Either<S::Future, Bounded<S::Future, S::Error>>, Ready<Result<S::Response, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Some(method) = OpenMethod::of_path(request.uri().path()) else {
+            return Either::Left(Either::Left(self.inner.call(request)));
+        };
+        let peer = request.extensions().get::<Connection>().and_then(Connection::peer).map(|peer| peer.ip());
+        let peer = network_of(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let slot = match self.layer.admit(method, peer) {
+            Ok(slot) => slot,
+            Err(error) => return Either::Right(ready(Ok(status(error).into_http()))),
+        };
+        let timeout = method.timeout();
+        let request = request.map(|inner| bounded(inner, timeout.map(|timeout| timeout + REQUEST_GRACE), None));
+        let attach: Attach<S::Error> =
+            Box::new(move |answer| Ok(answer?.map(|inner| bounded(inner, timeout, Some(slot)))));
+        Either::Left(Either::Right(self.inner.call(request).map(attach)))
+    }
+}
+
+/// A body that ends in time, and holds its slot until then.
+struct Until {
+    inner: Body,
+    end: Option<Pin<Box<Sleep>>>,
+    is_answer: bool,
+    has_ended: bool,
+    _slot: Option<Slot>,
+}
+
+fn bounded(inner: Body, timeout: Option<Duration>, slot: Option<Slot>) -> Body {
+    let end = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+    Body::new(Until { inner, end, is_answer: slot.is_some(), has_ended: false, _slot: slot })
+}
+
+fn timed_out() -> Status {
+    let seconds = REFLECTION_TIMEOUT.as_secs();
+    let message = format!("a stream of reflection is open for {seconds} s at most");
+    status(Error::new(Reason::RequestTimeout, message).with("limit_seconds", seconds))
+}
+
+impl http_body::Body for Until {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.has_ended {
+            return Poll::Ready(None);
+        }
+        if self.end.as_mut().is_some_and(|end| end.poll_unpin(context).is_ready()) {
+            self.has_ended = true;
+            // Of a request that ends too late, the one who reads it is told; of an answer the client.
+            let ended = if self.is_answer { trailers(&timed_out()).map(Frame::trailers) } else { Err(timed_out()) };
+            return Poll::Ready(Some(ended));
+        }
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.has_ended || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+fn trailers(status: &Status) -> Result<HeaderMap, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers)?;
+    Ok(trailers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_so_many_and_gets_them_back() {
+        let layer = OpenStreamsLayer::default();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let mut slots: Vec<Slot> =
+            (0..REFLECTIONS_PER_PEER_MAX).map(|_| layer.admit(OpenMethod::Reflection, one).expect("room")).collect();
+        let refused = layer.admit(OpenMethod::Reflection, one).expect_err("no room");
+        assert_eq!(refused.reason, Reason::TooManyStreams);
+        slots.push(layer.admit(OpenMethod::Reflection, other).expect("room for others"));
+        slots.push(layer.admit(OpenMethod::HealthWatch, one).expect("room for another method"));
+        drop(slots);
+        assert!(layer.lock().is_empty());
+    }
+
+    /// An answer that goes on for ever, to a request that goes on for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_reflection_ends_and_says_so() {
+        struct Endless;
+        impl http_body::Body for Endless {
+            type Data = Bytes;
+            type Error = Status;
+
+            fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+                Poll::Pending
+            }
+        }
+        let layer = OpenStreamsLayer::default();
+        let endless = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, std::convert::Infallible>(Response::new(Body::new(Endless)))
+        });
+        let path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+        let request = Request::builder().uri(path).body(Body::new(Endless)).expect("a request");
+        let began = tokio::time::Instant::now();
+        let mut answer = layer.layer(endless).call(request).await.expect("an answer").into_body();
+        let last = std::future::poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut answer), context)).await;
+        let trailers = last.expect("a frame").expect("trailers").into_trailers().expect("trailers");
+        assert_eq!((trailers["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], REFLECTION_TIMEOUT));
+        drop(answer);
+        assert!(layer.lock().is_empty());
+    }
+}

@@ -1,0 +1,262 @@
+//! The body of a request: how large it may be, how long it may take, and how much memory all of them may take together.
+//!
+//! It is read here, before the generated service decodes it, so that a call which is never sent whole ends, and memory is
+//! reserved before it is used. Only callers who were admitted come here ([`super::admit`]).
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body::Body as _;
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::in_flight::{InFlight, Reserved};
+use super::whole_body::WholeBody;
+use crate::api::status::status;
+use crate::api::wire_scan::worst_case_bytes;
+use crate::domain::limits::{
+    IMPORT_REQUEST_MAX_BYTES, REQUEST_DECODED_EXTRA_MAX_BYTES, REQUEST_MAX_BYTES, SCHEMA_MAX_BYTES,
+};
+use crate::domain::principal::Caller;
+use crate::domain::{Error, Reason, Result};
+
+/// The packages in which every method takes one message. Reflection takes many, and bounds them itself.
+const ONE_MESSAGE: [&str; 2] = ["/policyhub.", "/grpc.health.v1."];
+/// What gRPC puts before a message: a flag, and its length as four bytes.
+const MESSAGE_PREFIX_BYTES: usize = 5;
+/// How long the body of a request may take. Longer: half-sent requests are held longer. Shorter: slow links fail.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the body of a request may take whose method takes megabytes.
+const BULK_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Reads the bodies of requests.
+#[derive(Debug, Clone)]
+pub struct RequestBodyLayer {
+    content_max_bytes: usize,
+    in_flight: InFlight,
+}
+
+impl RequestBodyLayer {
+    /// A layer for a server that takes contents of this size, with a budget for all requests.
+    #[must_use]
+    pub fn new(content_max_bytes: usize, in_flight: InFlight) -> Self {
+        Self { content_max_bytes, in_flight }
+    }
+
+    /// What a method takes; none for methods that take many messages.
+    fn bounds(&self, path: &str) -> Option<BodyBounds> {
+        if !ONE_MESSAGE.iter().any(|package| path.starts_with(package)) {
+            return None;
+        }
+        Some(match path {
+            "/policyhub.v1.PolicyService/Draft" => bulk(self.content_max_bytes + REQUEST_MAX_BYTES),
+            "/policyhub.v1.PolicyService/CreatePolicy" | "/policyhub.v1.PolicyService/UpdatePolicy" => {
+                BodyBounds { max_bytes: SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES, timeout: BODY_TIMEOUT }
+            }
+            "/policyhub.v1.AdminService/ImportNamespace" => bulk(IMPORT_REQUEST_MAX_BYTES),
+            _ => BodyBounds { max_bytes: REQUEST_MAX_BYTES, timeout: BODY_TIMEOUT },
+        })
+    }
+}
+
+/// What the body of a method may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct BodyBounds {
+    /// Of its message.
+    max_bytes: usize,
+    timeout: Duration,
+}
+
+fn bulk(max_bytes: usize) -> BodyBounds {
+    BodyBounds { max_bytes, timeout: BULK_BODY_TIMEOUT }
+}
+
+impl<S> Layer<S> for RequestBodyLayer {
+    type Service = RequestBody<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RequestBody { inner, layer: self.clone() }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct RequestBody<S> {
+    inner: S,
+    layer: RequestBodyLayer,
+}
+
+impl<S, R> Service<Request<Body>> for RequestBody<S>
+where
+    S: Service<Request<Body>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+    R: Default + Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let Some(bounds) = self.layer.bounds(request.uri().path()) else {
+            return Box::pin(self.inner.call(request));
+        };
+        // The one that was found ready goes with the call.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let in_flight = self.layer.in_flight.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let caller = parts.extensions.get::<Caller>().map(|caller| caller.principal.actor()).unwrap_or_default();
+            let reading = read(body, bounds, |length| {
+                let extra = if length == 0 { 0 } else { REQUEST_DECODED_EXTRA_MAX_BYTES };
+                in_flight.reserve(&caller, worst_case_bytes(parts.uri.path(), length, extra))
+            });
+            match tokio::time::timeout(bounds.timeout, reading).await {
+                Ok(Ok((whole, reserved))) => {
+                    let answer = inner.call(Request::from_parts(parts, Body::new(whole))).await;
+                    drop(reserved);
+                    answer
+                }
+                Ok(Err(error)) => Ok(status(error).into_http()),
+                Err(_) => Ok(status(timed_out(bounds.timeout)).into_http()),
+            }
+        })
+    }
+}
+
+fn timed_out(timeout: Duration) -> Error {
+    let seconds = timeout.as_secs();
+    let message = format!("the request was not sent whole within {seconds} s");
+    Error::new(Reason::RequestTimeout, message).with("limit_seconds", seconds)
+}
+
+fn too_large(max_bytes: usize) -> Error {
+    let message = "the request message is over the limit of this method";
+    Error::new(Reason::MessageTooLarge, message).with("limit_bytes", max_bytes)
+}
+
+/// Reads a body to its end. Once the length is known that its message claims, and before more is read, memory is reserved.
+async fn read<F>(
+    mut body: Body,
+    bounds: BodyBounds,
+    reserve: impl Fn(u64) -> F,
+) -> Result<(WholeBody, Option<Reserved>)>
+where
+    F: Future<Output = Result<Reserved>>,
+{
+    let (mut whole, mut reserved) = (WholeBody::default(), None);
+    let (mut prefix, mut max_bytes) = (Prefix::default(), MESSAGE_PREFIX_BYTES + bounds.max_bytes);
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|error| broken(&error))?;
+        // Trailers of a request say nothing.
+        let Ok(data) = frame.into_data() else { continue };
+        if let Some(claimed) = prefix.claim(&data).filter(|_| reserved.is_none()) {
+            if claimed > bounds.max_bytes {
+                return Err(too_large(bounds.max_bytes));
+            }
+            // What comes behind the message is refused by what reads it, and must not be more than that.
+            max_bytes = MESSAGE_PREFIX_BYTES + bounds.max_bytes.min(claimed + REQUEST_MAX_BYTES);
+            reserved = Some(reserve(u64::try_from(claimed).unwrap_or(u64::MAX)).await?);
+        }
+        if whole.len() + data.len() > max_bytes {
+            return Err(too_large(bounds.max_bytes));
+        }
+        whole.push(&data);
+    }
+    Ok((whole, reserved))
+}
+
+/// The client reset the stream, or its connection is gone: mostly nobody reads this.
+fn broken(error: &Status) -> Error {
+    Error::new(Reason::InvalidArgument, format!("the request broke off: {}", error.message()))
+}
+
+/// What gRPC says of the message before it.
+#[derive(Default)]
+struct Prefix {
+    bytes: [u8; MESSAGE_PREFIX_BYTES],
+    seen: usize,
+}
+
+impl Prefix {
+    /// Takes the next bytes of the body; the length that the message claims, once all of the prefix is there.
+    fn claim(&mut self, data: &[u8]) -> Option<usize> {
+        for (slot, byte) in self.bytes.iter_mut().skip(self.seen).zip(data) {
+            *slot = *byte;
+            self.seen += 1;
+        }
+        let [_, length @ ..] = self.bytes;
+        let is_whole = self.seen == MESSAGE_PREFIX_BYTES;
+        is_whole.then(|| usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http_body::Frame;
+
+    use super::*;
+    use crate::grpc::in_flight::IN_FLIGHT_MIN_BYTES;
+
+    /// A body that begins and never ends.
+    struct Half(Option<Bytes>);
+
+    impl http_body::Body for Half {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
+        }
+    }
+
+    #[test]
+    fn a_claim_is_seen_however_its_bytes_come() {
+        let bytes = [0, 0, 1, 4, 1, 7, 7];
+        for cut in 0..bytes.len() {
+            let (mut prefix, (first, second)) = (Prefix::default(), bytes.split_at(cut));
+            assert_eq!(prefix.claim(first), (cut >= MESSAGE_PREFIX_BYTES).then_some(0x0001_0401), "{cut}");
+            assert_eq!(prefix.claim(second), Some(0x0001_0401), "{cut}");
+        }
+    }
+
+    #[test]
+    fn each_method_has_its_bounds() {
+        let layer = RequestBodyLayer::new(1_000, InFlight::new(IN_FLIGHT_MIN_BYTES));
+        let bounds = |path: &str| layer.bounds(path).map(|bounds| (bounds.max_bytes, bounds.timeout.as_secs()));
+        assert_eq!(bounds("/policyhub.v1.PolicyService/Draft"), Some((1_000 + REQUEST_MAX_BYTES, 60)));
+        assert_eq!(bounds("/policyhub.v1.AdminService/ImportNamespace"), Some((IMPORT_REQUEST_MAX_BYTES, 60)));
+        for path in ["/policyhub.v1.PolicyService/CreatePolicy", "/policyhub.v1.PolicyService/UpdatePolicy"] {
+            assert_eq!(bounds(path), Some((SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES, 10)));
+        }
+        for path in ["/policyhub.v1.PolicyService/Publish", "/policyhub.v9", "/grpc.health.v1.Health/Check"] {
+            assert_eq!(bounds(path), Some((REQUEST_MAX_BYTES, 10)));
+        }
+        assert_eq!(bounds("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), None);
+    }
+
+    /// A client that stops in the middle is answered when its time is over, and what was reserved for it is free again.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stays_half_is_answered() {
+        let in_flight = InFlight::new(IN_FLIGHT_MIN_BYTES);
+        let never = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let mut service = RequestBodyLayer::new(1_000, in_flight.clone()).layer(never);
+        let body = Body::new(Half(Some(Bytes::from_static(&[0, 0, 0, 0, 9, 1]))));
+        let request = Request::builder().uri("/policyhub.v1.PolicyService/Stage").body(body).expect("a request");
+        let began = tokio::time::Instant::now();
+        let answer = service.call(request).await.expect("an answer");
+        assert_eq!((answer.headers()["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], BODY_TIMEOUT));
+        assert_eq!(in_flight.free_bytes(), IN_FLIGHT_MIN_BYTES);
+    }
+}

@@ -1,0 +1,86 @@
+//! A body that came whole, in chunks of our own: each is freed as soon as it was read again.
+//!
+//! The frames of HTTP/2 are not kept: one byte in a frame of its own would keep a buffer alive.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+
+/// What is allocated, and freed, at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The body.
+#[derive(Debug, Default)]
+pub(super) struct WholeBody {
+    full: VecDeque<Bytes>,
+    last: BytesMut,
+    length: usize,
+}
+
+impl WholeBody {
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Adds bytes at the end.
+    pub(super) fn push(&mut self, mut data: &[u8]) {
+        self.length += data.len();
+        while !data.is_empty() {
+            let (now, later) = data.split_at(data.len().min(CHUNK_BYTES - self.last.len()));
+            self.last.extend_from_slice(now);
+            data = later;
+            if self.last.len() == CHUNK_BYTES {
+                self.full.push_back(std::mem::take(&mut self.last).freeze());
+            }
+        }
+    }
+}
+
+impl http_body::Body for WholeBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let next = self.full.pop_front().unwrap_or_else(|| std::mem::take(&mut self.last).freeze());
+        self.length -= next.len();
+        Poll::Ready((!next.is_empty()).then(|| Ok(Frame::data(next))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.length == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(u64::try_from(self.length).unwrap_or(u64::MAX))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_comes_out_in_order() {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(3 * CHUNK_BYTES + 7).collect();
+        for piece in [1_000, CHUNK_BYTES, 2 * CHUNK_BYTES + 1] {
+            let mut body = WholeBody::default();
+            bytes.chunks(piece).for_each(|data| body.push(data));
+            assert_eq!(body.len(), bytes.len());
+            let mut out = Vec::new();
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) {
+                let data = frame.into_data().expect("data");
+                assert!(data.len() <= CHUNK_BYTES);
+                out.extend_from_slice(&data);
+            }
+            assert!(out == bytes && body.is_end_stream(), "in pieces of {piece}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Calls of any bytes: a codec that puts them on the wire as they are, and reads no answer.
+
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+use super::Hub;
+
+/// Bytes in, nothing out.
+#[derive(Default)]
+pub struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Raw
+    }
+
+    fn decoder(&mut self) -> Self {
+        Raw
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        bytes::BufMut::put_slice(buffer, &item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        bytes::Buf::advance(buffer, bytes::Buf::remaining(buffer));
+        Ok(Some(()))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+/// A connection that nobody else uses.
+pub async fn channel(hub: &Hub) -> Channel {
+    let endpoint = tonic::transport::Endpoint::from_shared(hub.grpc.clone()).expect("an address");
+    endpoint.connect().await.expect("a connection")
+}
+
+/// The status of one call of a method of ours, `PolicyService/Draft`, with this message.
+pub async fn call(channel: Channel, method: &str, token: &str, message: Vec<u8>) -> Status {
+    let mut grpc = tonic::client::Grpc::new(channel);
+    let mut asked = Request::new(message);
+    asked.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
+    grpc.ready().await.expect("ready");
+    let path = format!("/policyhub.v1.{method}").parse().expect("a path");
+    match grpc.unary(asked, path, Raw).await {
+        Ok(_) => Status::ok(""),
+        Err(status) => status,
+    }
+}
+
+/// The reason in the details of a status; empty without one.
+pub fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
