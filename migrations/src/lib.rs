@@ -12,6 +12,7 @@ mod m20261121_000001_lifecycle;
 mod m20261121_000002_watch_plane;
 mod m20261122_000003_authority;
 mod m20261122_000004_imports;
+mod m20261123_000005_row_changes;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_watch_plane::Migration),
             Box::new(m20261122_000003_authority::Migration),
             Box::new(m20261122_000004_imports::Migration),
+            Box::new(m20261123_000005_row_changes::Migration),
         ]
     }
 }

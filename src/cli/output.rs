@@ -65,6 +65,7 @@ named!(
     RevokeTokenResponse,
     RollbackResponse,
     StageResponse,
+    ThawNamespaceResponse,
     UpdateNamespaceResponse,
     UpdatePolicyResponse,
     WatchActiveResponse,

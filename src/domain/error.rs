@@ -63,6 +63,7 @@ pub enum Reason {
     StoreInDoubt,
     NamespaceNotEmpty,
     ImportUnfinished,
+    FindingsRemain,
     // Look again, then decide.
     EtagMismatch,
     ExpectedActiveMismatch,
@@ -142,6 +143,7 @@ impl Reason {
         Reason::StoreInDoubt,
         Reason::NamespaceNotEmpty,
         Reason::ImportUnfinished,
+        Reason::FindingsRemain,
         Reason::EtagMismatch,
         Reason::ExpectedActiveMismatch,
         Reason::ConcurrentChange,

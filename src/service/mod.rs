@@ -35,10 +35,12 @@ mod quotas;
 mod resign;
 mod revoke;
 mod rollback;
+mod row_check;
 mod run;
 mod signer;
 mod stage;
 mod subscriber;
+mod thaw;
 mod token;
 mod verify;
 mod watch;
@@ -73,10 +75,12 @@ pub struct Service {
     leases: Arc<Leases>,
     places: place::Places,
     active_sets: Arc<active_sets::ActiveSets>,
+    known_rows: Arc<row_check::KnownRows>,
     access: access::Access,
     waits: convergence::Waits,
     checkers: check::Checkers,
     break_glass: publish::BreakGlass,
+    lowered_approvals: policy::LoweredApprovals,
     meters: meters::Meters,
     revoking: token::Revoking,
     following: key_follow::Following,
@@ -98,6 +102,7 @@ impl Service {
     ) -> Self {
         let (places, active_sets, access, waits, checkers) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
+        let (lowered_approvals, known_rows) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -106,10 +111,12 @@ impl Service {
             leases,
             places,
             active_sets,
+            known_rows,
             access,
             waits,
             checkers,
             break_glass,
+            lowered_approvals,
             meters,
             revoking,
             following,

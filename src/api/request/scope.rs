@@ -83,6 +83,7 @@ scoped! {
     ListRoleBindingsRequest => parent,
     DeleteRoleBindingRequest => id,
     VerifyLogRequest => parent,
+    ThawNamespaceRequest => name,
     ExportRowsRequest => parent,
     ImportNamespaceRequest => name,
 }
