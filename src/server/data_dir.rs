@@ -94,6 +94,7 @@ impl DataDir {
     }
 
     /// Which namespaces are frozen, and why.
+    #[must_use]
     pub fn frozen(&self) -> PathBuf {
         self.path.join("frozen.json")
     }

@@ -182,13 +182,7 @@ impl Write<'_> {
             // Whoever signs again proves each version by the event that published it, and goes on without those that are not.
             service.check_read(&self.namespace, &self.tx).await?;
         }
-        let before = match self.active_set(&change).await {
-            Err(error) if error.reason == Reason::DataLoss => {
-                service.hub.freeze_if_moved(self.tx.read(), &self.namespace, head).await?;
-                return Err(error);
-            }
-            before => before?,
-        };
+        let before = self.active_set(&change).await?;
         if context.delivery.validate_only {
             return Ok(Recorded { cursor: None, statement: String::new() });
         }
@@ -246,8 +240,18 @@ impl Write<'_> {
         Ok(Recorded { cursor: Some(cursor), statement: event.statement })
     }
 
-    /// The active set at the head, proven, with the pointers that a change moves where it has them.
+    /// The active set at the head, proven, with the pointers that a change moves where it has them. A namespace is frozen whose
+    /// pointers do not make it.
     async fn active_set(&self, change: &Change) -> Result<ActiveSet> {
+        let found = self.active_set_at_head(change).await;
+        if found.as_ref().is_err_and(|error| error.reason == Reason::DataLoss) {
+            let (hub, tx) = (&self.call.service.hub, &self.tx);
+            hub.freeze_if_moved(tx.read(), &self.namespace, tx.head()).await?;
+        }
+        found
+    }
+
+    async fn active_set_at_head(&self, change: &Change) -> Result<ActiveSet> {
         let (service, head, tx) = (self.call.service, self.tx.head(), self.tx.read());
         let before = service.active_sets.at_head(&service.signer, tx, &self.namespace, head).await?;
         if !change.pointers.is_empty() {
