@@ -13,6 +13,7 @@ mod m20261121_000002_watch_plane;
 mod m20261122_000003_authority;
 mod m20261122_000004_imports;
 mod m20261123_000005_members;
+mod m20261123_000006_row_changes;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000003_authority::Migration),
             Box::new(m20261122_000004_imports::Migration),
             Box::new(m20261123_000005_members::Migration),
+            Box::new(m20261123_000006_row_changes::Migration),
         ]
     }
 }

@@ -69,7 +69,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::KeyStateWrong
         | Reason::StoreInDoubt
         | Reason::NamespaceNotEmpty
-        | Reason::ImportUnfinished => Code::FailedPrecondition,
+        | Reason::ImportUnfinished
+        | Reason::FindingsRemain => Code::FailedPrecondition,
         Reason::EtagMismatch | Reason::ExpectedActiveMismatch | Reason::ConcurrentChange | Reason::DigestMismatch => {
             Code::Aborted
         }

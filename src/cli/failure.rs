@@ -71,6 +71,7 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "KEY_NOT_FOUND" | "KEY_STATE_WRONG" => "see `policyhub keys list`",
         "KEY_NOT_READY" => "wait until its ready_time: subscribers may not know it yet",
         "NAMESPACE_NOT_EMPTY" => "import into a new namespace: `policyhub import FILE --into NAMESPACE --create`",
+        "FINDINGS_REMAIN" => "repair the rows, or accept what stays: --accept 'event N', --accept 'TABLE KEY'",
         "IMPORT_UNFINISHED" => "finish it: run `policyhub import` with the same file again",
         "IMPORT_REFUSED" => "check the archive with `policyhub verify --log --from FILE`, or export it again",
         "LABEL_CONTENT_CONFLICT" => "choose another label: this one has other content for ever",

@@ -24,6 +24,8 @@ pub enum Commands {
     Show(Show),
     /// Change the description or the quotas of a namespace
     Update(Update),
+    /// Let a frozen namespace go on: one whose rows or log did not hold
+    Thaw(Thaw),
 }
 
 /// Make a namespace
@@ -79,6 +81,25 @@ pub struct Update {
     mutation: Mutation,
 }
 
+/// Let a frozen namespace go on: one whose rows or log did not hold
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  policyhub verify --log team-a\n  policyhub namespace thaw team-a --reason 'rows restored' \\\n    --accept 'event 42'"
+)]
+pub struct Thaw {
+    /// Its id
+    #[arg(value_parser = namespace_id)]
+    id: NamespaceId,
+    /// Why it may go on
+    #[arg(long)]
+    reason: String,
+    /// What is found and stays, as `verify --log` names it: `event N`, or the table and key of a row; repeat for several
+    #[arg(long, value_name = "PLACE")]
+    accept: Vec<String>,
+    #[command(flatten)]
+    mutation: Mutation,
+}
+
 impl Commands {
     /// What can be refused before a server is asked.
     pub fn check(&self) -> Result<(), Usage> {
@@ -103,6 +124,7 @@ pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
         Commands::List(arguments) => list(session, &arguments).await,
         Commands::Show(arguments) => show(session, &arguments).await,
         Commands::Update(arguments) => update(session, arguments).await,
+        Commands::Thaw(arguments) => thaw(session, arguments).await,
     }
 }
 
@@ -176,6 +198,37 @@ async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
     let response = session.client.update_namespace(request).await;
     let response = response.with_context(|| format!("failed to update namespace {}", arguments.id))?;
     session.output.print_mutation(&response, &request_id, |response| table(response.namespace.as_slice()))
+}
+
+/// What `--accept` calls a finding.
+fn place(finding: &pb::Finding) -> String {
+    if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() }
+}
+
+async fn thaw(session: &Session, arguments: Thaw) -> anyhow::Result<()> {
+    let id = &arguments.id;
+    let accepted_findings = if arguments.accept.is_empty() {
+        Vec::new()
+    } else {
+        let request = pb::VerifyLogRequest { parent: id.name(), after_revision: 0 };
+        let found = session.client.verify_log(request).await.context("failed to have the server check its log")?;
+        let is_accepted = |finding: &pb::Finding| arguments.accept.contains(&place(finding));
+        found.findings.into_iter().filter(is_accepted).collect()
+    };
+    let request_id = arguments.mutation.request_id();
+    let request = pb::ThawNamespaceRequest {
+        name: id.name(),
+        reason: arguments.reason,
+        accepted_findings,
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+    };
+    let response = session.client.thaw_namespace(request).await;
+    let response = response.with_context(|| format!("failed to thaw namespace {id}"))?;
+    session.output.print_mutation(&response, &request_id, |response| match response.revision {
+        0 => format!("{id} would be thawed\n"),
+        revision => format!("{id} is thawed, at revision {revision}\n"),
+    })
 }
 
 fn table(namespaces: &[pb::Namespace]) -> String {

@@ -66,6 +66,7 @@ named!(
     RevokeTokenResponse,
     RollbackResponse,
     StageResponse,
+    ThawNamespaceResponse,
     UpdateNamespaceResponse,
     UpdatePolicyResponse,
     WatchActiveResponse,

@@ -120,7 +120,8 @@ impl Verdict {
         self.check.findings.count == 0 && self.server.as_ref().is_none_or(|server| server.valid)
     }
 
-    fn print(self, output: Format) -> anyhow::Result<()> {
+    fn print(mut self, output: Format) -> anyhow::Result<()> {
+        self.check.settle();
         match output {
             Format::Json => print_json(&self.json())?,
             Format::Text => write_stdout(self.text().as_bytes())?,

@@ -116,6 +116,7 @@ mutations!(admin {
         "Makes a prepared key the one that signs.";
     revoke_signing_key(RevokeSigningKeyRequest) -> RevokeSigningKeyResponse, "Ends trust in a key.";
     revoke_token(RevokeTokenRequest) -> RevokeTokenResponse, "Ends tokens before their time.";
+    thaw_namespace(ThawNamespaceRequest) -> ThawNamespaceResponse, "Lets a frozen namespace go on.";
     import_namespace(ImportNamespaceRequest) -> ImportNamespaceResponse,
         "Takes a part of another store's history in.";
 });

@@ -220,6 +220,7 @@ rpcs! {
         RevokeSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
         RevokeToken => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
         VerifyLog => Needs::InNamespace(Permission::Read), Rate::Read;
+        ThawNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
         ExportRows => Needs::InNamespace(Permission::Read), Rate::Read;
         // Brings published versions and their settings past all checks.
         ImportNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;

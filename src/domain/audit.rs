@@ -2,11 +2,15 @@
 //!
 //! Findings are bounded: a log that is broken everywhere says so a hundred times and no more.
 
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
 use super::event::Head;
 use super::limits::{FINDING_MAX_CHARS, FINDINGS_MAX};
 
 /// One thing that does not hold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Finding {
     /// The event it is about; 0: no one event.
     pub revision: i64,
@@ -48,6 +52,15 @@ impl Findings {
             let [row, message] = [row, message.as_ref()].map(|text| text.chars().take(FINDING_MAX_CHARS).collect());
             self.kept.push(Finding { revision, row, message });
         }
+    }
+}
+
+impl Findings {
+    /// Leaves out what an admin accepted.
+    pub fn leave_out(&mut self, accepted: &BTreeSet<Finding>) {
+        let before = self.kept.len();
+        self.kept.retain(|finding| !accepted.contains(finding));
+        self.count = self.count.saturating_sub((before - self.kept.len()) as u64);
     }
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::access::Role;
+use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
 use super::event::{Cursor, Position};
@@ -55,6 +56,14 @@ mod requests {
         pub description: Option<String>,
         pub quotas: QuotasPatch,
         pub etag: Option<i64>,
+    }
+
+    #[derive(Debug, Clone, Serialize)]
+    pub struct ThawNamespace {
+        pub namespace: NamespaceId,
+        pub reason: String,
+        /// What is found and stays.
+        pub accepted: Vec<Finding>,
     }
 
     #[derive(Debug, Clone, Serialize)]

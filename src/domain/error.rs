@@ -64,6 +64,7 @@ pub enum Reason {
     StoreInDoubt,
     NamespaceNotEmpty,
     ImportUnfinished,
+    FindingsRemain,
     // Look again, then decide.
     EtagMismatch,
     ExpectedActiveMismatch,
@@ -146,6 +147,7 @@ impl Reason {
         Reason::StoreInDoubt,
         Reason::NamespaceNotEmpty,
         Reason::ImportUnfinished,
+        Reason::FindingsRemain,
         Reason::EtagMismatch,
         Reason::ExpectedActiveMismatch,
         Reason::ConcurrentChange,

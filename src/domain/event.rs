@@ -8,6 +8,7 @@ use super::approval::Approval;
 use super::binding::AccessChange;
 use super::digest::{ActiveSetRoot, Digest, Hash};
 use super::name::{NamespaceId, PolicyId};
+use super::policy::ImportedPolicy;
 use super::time::Micros;
 use super::version::VersionState;
 
@@ -48,6 +49,7 @@ pub enum EventKind {
     Resign,
     RevokeToken,
     ImportNamespace,
+    ThawNamespace,
 }
 
 /// One pointer moved.
@@ -107,8 +109,10 @@ pub struct Change {
     pub skipped_validation: bool,
     /// The role binding that changed.
     pub access: Option<AccessChange>,
-    /// The approval that was given, or those that a publication rests on.
+    /// The approval that was given, or those that a publication or the activation of an imported version rests on.
     pub approvals: Vec<Approval>,
+    /// The policies that an import brought.
+    pub imported: Vec<ImportedPolicy>,
 }
 
 /// What is hashed: written once to JSON, kept as those exact bytes.
@@ -152,6 +156,9 @@ pub struct Payload {
     /// The rows that were written beside it, in order of table and key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<RowChange>,
+    /// The policies that an import brought; none in an event that was written before events named them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<ImportedPolicy>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -230,6 +237,7 @@ impl EventKind {
             Self::Resign => "RESIGN",
             Self::RevokeToken => "REVOKE_TOKEN",
             Self::ImportNamespace => "IMPORT_NAMESPACE",
+            Self::ThawNamespace => "THAW_NAMESPACE",
         }
     }
 }
@@ -248,6 +256,7 @@ impl Change {
             skipped_validation: false,
             access: None,
             approvals: Vec::new(),
+            imported: Vec::new(),
         }
     }
 }

@@ -10,6 +10,9 @@ use super::event::{Event, Head};
 use super::name::NamespaceId;
 use super::time::Micros;
 
+/// Length of a store's id at most, in characters.
+const STORE_ID_MAX_CHARS: usize = 64;
+
 /// The history that was imported. Higher positions are what that store had imported itself, the nearest first.
 pub const FIRST_POSITION: i64 = 1;
 
@@ -93,7 +96,21 @@ pub struct Imported {
     pub revision: i64,
 }
 
+/// An identity of another store, as this one tells of it: never a name that this store gives anybody, whose issuers have no
+/// slash. Empty stays empty: nobody did it.
+#[must_use]
+pub fn imported_identity(store: &str, identity: &str) -> String {
+    if identity.is_empty() { String::new() } else { format!("imported/{store}/{identity}") }
+}
+
 impl Source {
+    /// Whether the id is one that a store can have: it becomes part of what this store signs.
+    #[must_use]
+    pub fn has_store_id(&self) -> bool {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        (1..=STORE_ID_MAX_CHARS).contains(&self.store.len()) && self.store.bytes().all(is_part)
+    }
+
     /// The last event as people compare it: epoch, revision and hash.
     #[must_use]
     pub fn head_text(&self) -> String {

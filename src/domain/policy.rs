@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::name::PolicyName;
+use super::name::{PolicyId, PolicyName};
 use super::time::Micros;
 
 /// The language of a policy's content.
@@ -73,6 +73,40 @@ pub struct Policy {
     pub create_time: Micros,
     /// When description or settings changed last.
     pub update_time: Micros,
+}
+
+/// What the event of an import says of a policy that it brought: as much as later decisions are made on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportedPolicy {
+    /// Which.
+    pub policy: PolicyId,
+    /// Its etag as it came.
+    pub etag: i64,
+    /// The highest number that was used where it is from.
+    pub latest_version: i64,
+    /// Approvals that Publish needs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub required_approvals: u32,
+    /// Open drafts at once; 0: no limit.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub max_open_drafts: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+impl From<&Policy> for ImportedPolicy {
+    fn from(policy: &Policy) -> Self {
+        Self {
+            policy: policy.name.policy.clone(),
+            etag: policy.etag,
+            latest_version: policy.latest_version,
+            required_approvals: policy.settings.required_approvals,
+            max_open_drafts: policy.settings.max_open_drafts,
+        }
+    }
 }
 
 impl Policy {

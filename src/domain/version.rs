@@ -108,6 +108,12 @@ impl VersionState {
 }
 
 impl Version {
+    /// Whether another store published it.
+    #[must_use]
+    pub fn is_imported(&self) -> bool {
+        self.state == VersionState::Published && !self.origin_manifests.is_empty()
+    }
+
     /// Its full name.
     #[must_use]
     pub fn name(&self) -> String {

@@ -131,6 +131,14 @@ impl AdminService for AdminHandler {
         Ok(Response::new(pb::RevokeTokenResponse { revision }))
     }
 
+    async fn thaw_namespace(&self, asked: Request<pb::ThawNamespaceRequest>) -> Answer<pb::ThawNamespaceResponse> {
+        let given = asked.get_ref();
+        let context = self.0.write(&asked, &given.request_id, given.validate_only).await?;
+        let command = request::thaw_namespace(asked.into_inner()).map_err(status)?;
+        let revision = self.0.service.thaw_namespace(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::ThawNamespaceResponse { revision }))
+    }
+
     async fn verify_log(&self, asked: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {
         self.0.read(&asked).await?;
         let (namespace, after) = request::verify_log(asked.get_ref()).map_err(status)?;

@@ -93,6 +93,12 @@ impl DataDir {
         high_water(&self.path)
     }
 
+    /// Which namespaces are frozen, and why.
+    #[must_use]
+    pub fn frozen(&self) -> PathBuf {
+        self.path.join("frozen.json")
+    }
+
     /// Where the admin's token is.
     #[must_use]
     pub fn admin_token(&self) -> PathBuf {

@@ -128,11 +128,16 @@ impl Metrics {
 
     /// Shows what an operator should look at: how often a rule was broken by leave, and how often a quota said no.
     pub(super) fn observe_service(&self, service: Arc<Service>) {
-        let (refusing, checking) = (service.clone(), service.clone());
+        let (refusing, checking, lowering) = (service.clone(), service.clone(), service.clone());
         self.meter
             .u64_observable_counter("policyhub_break_glass")
             .with_description("publications without the approvals they should have had")
             .with_callback(move |broken| broken.observe(service.broken_glass(), &[]))
+            .build();
+        self.meter
+            .u64_observable_counter("policyhub_required_approvals_lowered")
+            .with_description("changes of a policy after which it requires fewer approvals than before")
+            .with_callback(move |lowered| lowered.observe(lowering.lowered_approvals(), &[]))
             .build();
         self.meter
             .u64_observable_counter("policyhub_quota_refusals")
@@ -168,6 +173,19 @@ impl Metrics {
             .u64_observable_gauge("policyhub_audit_findings")
             .with_description("what does not hold in the logs and rows of all namespaces, as of their last check")
             .with_callback(move |findings| findings.observe(service.audit_counts().1, &[]))
+            .build();
+    }
+
+    /// Shows which namespaces are frozen.
+    pub(super) fn observe_frozen(&self, service: Arc<Service>) {
+        self.meter
+            .u64_observable_gauge("policyhub_namespace_frozen")
+            .with_description("1 for a namespace that takes no writes because what is stored of it does not hold")
+            .with_callback(move |frozen| {
+                for namespace in service.frozen_namespaces() {
+                    frozen.observe(1, &[KeyValue::new("namespace", namespace.to_string())]);
+                }
+            })
             .build();
     }
 

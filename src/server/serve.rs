@@ -109,6 +109,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::monotonic).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     store.remember(data_dir.high_water(), signer.store())?;
+    store.remember_frozen(&data_dir.frozen(), signer.store()).context("failed to read which namespaces are frozen")?;
     store.examine().await.context("failed to compare the database with what was seen of it")?;
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
     // Another name for each start: what a server wrote before it crashed is not this one's to end.

@@ -91,6 +91,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     metrics.observe_leases(parts.leases.clone());
     metrics.observe_service(parts.service.clone());
     metrics.observe_audits(parts.service.clone());
+    metrics.observe_frozen(parts.service.clone());
 
     let (health, health_service) = tonic_health::server::health_reporter();
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
@@ -191,6 +192,7 @@ fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_inter
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
     if !audit_interval.is_zero() {
+        service.freeze_by_audits();
         background.spawn(tasks::audit(service.clone(), audit_interval));
     }
 }

@@ -36,12 +36,22 @@ impl Service {
             // The statement is about to vouch for these rows.
             self.signer.publishable(version)?;
         }
+        let mut approvals = Vec::new();
+        for version in versions.iter().filter(|version| version.is_imported()) {
+            let policy = policies.iter().find(|policy| policy.name == version.policy);
+            let policy = policy.ok_or_else(|| Error::internal("a version of no policy was read"))?;
+            approvals.extend(self.reviewed(write.tx.read(), policy, version, context.now).await?);
+        }
         let only = match request.targets.as_slice() {
             [target] => Some(target.policy.clone()),
             _ => None,
         };
-        let change =
-            Change { reason: request.reason.clone(), pointers, ..Change::new(EventKind::Activate, only.as_ref()) };
+        let change = Change {
+            reason: request.reason.clone(),
+            pointers,
+            approvals,
+            ..Change::new(EventKind::Activate, only.as_ref())
+        };
         let (activated, _) = write.record_activation(change).await?;
         write.finish(activated).await
     }

@@ -62,6 +62,11 @@ impl ActiveSets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
     }
 
+    /// Whether this replica wrote or read the newest event of a log.
+    pub(super) fn is_at(&self, namespace: &NamespaceId, head: Head) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).is_some_and(|kept| kept.head == head)
+    }
+
     /// Keeps a set whose event was committed.
     pub(super) fn keep(&self, namespace: &NamespaceId, set: ActiveSet) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,6 +127,21 @@ async fn tx_entries(
 }
 
 impl ActiveSet {
+    /// Checks that policies point to what this set has of them: a decision read where they point from their rows.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    pub(super) fn check_pointed(&self, pointed: &Moves) -> Result<()> {
+        let is_other = |(policy, entry): &&(PolicyId, Option<ActiveEntry>)| match entry {
+            Some(entry) => !self.tree.holds(leaf(policy, entry)),
+            None => self.tree.contains(policy),
+        };
+        match pointed.iter().find(is_other) {
+            Some((policy, _)) => Err(Error::data_loss(format!("{policy}: its pointer is not where the log put it"))),
+            None => Ok(()),
+        }
+    }
+
     /// The set after an event that will stand at `cursor`.
     pub(super) fn after(mut self, pointers: &[PointerChange], cursor: Cursor) -> Self {
         moved(&mut self.tree, &moves_of(pointers, cursor));

@@ -9,9 +9,11 @@ use crate::domain::Result;
 use crate::domain::approval::Approval;
 use crate::domain::command::{ApproveVersion, RejectVersion};
 use crate::domain::event::{Change, EventKind};
-use crate::domain::lifecycle::{self, ApproveFacts};
+use crate::domain::lifecycle::{self, ApproveFacts, Review};
 use crate::domain::name::PolicyName;
 use crate::domain::outcome::{Approved, VersionChanged};
+use crate::domain::policy::Policy;
+use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
 use crate::store::ReadTx;
 
@@ -89,15 +91,37 @@ impl Service {
         Ok(found.remove(&version.number).unwrap_or_default())
     }
 
-    /// The same of some versions of a policy, by number. Only staged ones have any.
+    /// The approvals, as events tell them, on which putting a version in force rests: those of a version that another store
+    /// published, the first time.
+    ///
+    /// # Errors
+    /// `APPROVALS_MISSING`, `DATA_LOSS`.
+    pub(super) async fn reviewed(
+        &self,
+        tx: &ReadTx,
+        policy: &Policy,
+        version: &Version,
+        now: Micros,
+    ) -> Result<Vec<Approval>> {
+        if !version.is_imported() || policy.settings.required_approvals == 0 {
+            return Ok(Vec::new());
+        }
+        let approvals = self.approvals(tx, version).await?;
+        let was_active = tx.was_active(&version.policy, version.number).await?;
+        let counted = lifecycle::reviewed(policy, version, Review { approvals: &approvals, was_active, now })?;
+        Ok(counted.iter().map(Approval::for_log).collect())
+    }
+
+    /// The same of some versions of a policy, by number. Only those have any that are staged, or that were imported as
+    /// published.
     pub(super) async fn approvals_of(
         &self,
         tx: &ReadTx,
         policy: &PolicyName,
         versions: &[Version],
     ) -> Result<BTreeMap<i64, Vec<Approval>>> {
-        let staged = versions.iter().filter(|version| version.state == VersionState::Staged);
-        let numbers: Vec<i64> = staged.map(|version| version.number).collect();
+        let is_reviewed = |version: &&Version| version.state == VersionState::Staged || version.is_imported();
+        let numbers: Vec<i64> = versions.iter().filter(is_reviewed).map(|version| version.number).collect();
         let mut approvals: BTreeMap<i64, Vec<Approval>> = BTreeMap::new();
         if numbers.is_empty() {
             return Ok(approvals);

@@ -3,7 +3,7 @@
 //! One view of the database, read page by page: what is kept of it is digests. Nothing stops at the first finding.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -11,12 +11,12 @@ use tokio::sync::Semaphore;
 use super::Service;
 use super::access::prove_bindings;
 use crate::domain::audit::{Findings, LogVerdict};
-use crate::domain::event::{Event, Head, Payload};
+use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::{LogCheck, Trust, Written};
-use crate::store::{EventIndex, PointerRow, ReadTx, StoredRow};
+use crate::store::{EventIndex, PointerRow, ReadTx, StoredRow, decides};
 use crate::watch::Verify as _;
 
 /// Logs checked at once. Each holds a reader of the database and a core.
@@ -31,16 +31,28 @@ const FORGOTTEN: &str = "revoked_tokens";
 pub(super) struct Audits {
     turns: Semaphore,
     checked: AtomicU64,
+    /// Whether a namespace is frozen in which anything is found.
+    freezes: AtomicBool,
     found: Mutex<BTreeMap<NamespaceId, Findings>>,
 }
 
 impl Default for Audits {
     fn default() -> Self {
-        Self { turns: Semaphore::new(AUDITS_AT_ONCE_MAX), checked: AtomicU64::new(0), found: Mutex::default() }
+        Self {
+            turns: Semaphore::new(AUDITS_AT_ONCE_MAX),
+            checked: AtomicU64::new(0),
+            freezes: AtomicBool::new(false),
+            found: Mutex::default(),
+        }
     }
 }
 
 impl Audits {
+    /// Forgets what was found before a namespace was thawed: all of it was accepted.
+    pub(super) fn settled(&self, namespace: &NamespaceId) {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
+    }
+
     /// Keeps what was found, and tells the log of the server of what is new.
     fn keep(&self, namespace: &NamespaceId, findings: &Findings) {
         self.checked.fetch_add(1, Ordering::Relaxed);
@@ -64,6 +76,32 @@ impl Service {
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision that is not in the log. What does not hold is no error.
     pub async fn verify_log(&self, namespace: &NamespaceId, after_revision: i64) -> Result<LogVerdict> {
+        let (verdict, end) = self.check_log(namespace, after_revision).await?;
+        if after_revision == 0 {
+            self.found(namespace, end.cursor, &verdict.findings);
+        }
+        Ok(verdict)
+    }
+
+    /// Keeps what was found in a namespace, and freezes it when the server checks by itself.
+    fn found(&self, namespace: &NamespaceId, end: Cursor, findings: &Findings) {
+        self.audits.keep(namespace, findings);
+        let freezes = self.audits.freezes.load(Ordering::Relaxed) && self.store.doubt().is_none();
+        if let Some(first) = findings.kept.first().filter(|_| freezes) {
+            self.store.freeze(namespace, end, &format!("{} {}", first.row, first.message));
+        }
+    }
+
+    /// Has what a check finds freeze its namespace: for a server that checks its logs by itself.
+    pub fn freeze_by_audits(&self) {
+        self.audits.freezes.store(true, Ordering::Relaxed);
+    }
+
+    /// What does not hold in a log and, with `after_revision` 0, in the rows; and the last event that was seen.
+    ///
+    /// # Errors
+    /// As `verify_log`.
+    pub(super) async fn check_log(&self, namespace: &NamespaceId, after_revision: i64) -> Result<(LogVerdict, Head)> {
         let turn = self.audits.turns.acquire().await;
         let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
         let tx = self.store.read().await?;
@@ -90,12 +128,10 @@ impl Service {
             check.findings.add(0, &row, format!("its head is {:?}, but the log ends at {ends:?}", head.cursor));
         }
         let rows = if after_revision == 0 { self.compare_rows(&tx, namespace, &mut check).await? } else { 0 };
-        if after_revision == 0 {
-            self.audits.keep(namespace, &check.findings);
-        }
-        let (events, head) = (check.events, check.proven());
+        check.settle();
+        let (events, head, end) = (check.events, check.proven(), check.head());
         let manifests = i64::try_from(check.manifests.len()).unwrap_or(i64::MAX);
-        Ok(LogVerdict { events, manifests, rows, head, findings: check.findings })
+        Ok((LogVerdict { events, manifests, rows, head, findings: check.findings }, end))
     }
 
     /// Checks the log of the next namespace, in order of their ids; after the last comes none.
@@ -109,7 +145,7 @@ impl Service {
                 Err(error) if error.reason == Reason::DataLoss => {
                     let mut findings = Findings::default();
                     findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
-                    self.audits.keep(namespace, &findings);
+                    self.found(namespace, self.store.seen_cursor(namespace), &findings);
                 }
                 done => drop(done?),
             }
@@ -157,6 +193,7 @@ impl Service {
         for policy in stored.into_keys() {
             check.findings.add(0, &format!("policies {policy}"), "its pointer moved without an event");
         }
+        compare_index(check, &tx.row_changes(namespace).await?);
         let mut rows = 0;
         tx.stored_rows(namespace, |row| {
             rows += 1;
@@ -251,6 +288,19 @@ fn moved(payload: &Payload) -> Vec<PointerRow> {
         .collect();
     rows.sort();
     rows
+}
+
+/// The index of rows, which decisions look in, against the newest event about each row.
+fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) {
+    let LogCheck { rows, findings, .. } = check;
+    for ((table, key), written) in rows.iter().filter(|((table, _), _)| decides(table)) {
+        if index.get(&(table.clone(), key.clone())) != Some(&written.revision) {
+            findings.add(written.revision, &format!("{table} {key}"), "the index of rows leads to another event");
+        }
+    }
+    for (table, key) in index.keys().filter(|name| !rows.contains_key(*name)) {
+        findings.add(0, &format!("{table} {key}"), "the index of rows has what no event wrote");
+    }
 }
 
 /// One row against the newest event about it.

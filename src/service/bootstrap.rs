@@ -112,6 +112,10 @@ impl Service {
         if let Err(error) = self.signer.check_holds_active() {
             return Readiness::NotSigning(error.message);
         }
+        let frozen = self.store.all_frozen().len();
+        if frozen > 0 {
+            return Readiness::Degraded(format!("{frozen} namespaces are frozen; the metrics name them"));
+        }
         match self.store.missing_rights() {
             Some(missing) => Readiness::Degraded(format!(
                 "the server's role lacks a right in the database, what needs it fails: {missing}"

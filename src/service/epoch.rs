@@ -110,6 +110,7 @@ async fn raise(
         statement_digest: None,
         active_set_root,
         rows: Vec::new(),
+        imported: Vec::new(),
     };
     tx.raise_epoch(&sealed(signer, head, &payload, String::new())?, now).await?;
     tx.commit(|| {}).await?;

@@ -9,7 +9,7 @@ use super::import_log::trust_of;
 use super::write::Write;
 use super::{Context, Service};
 use crate::domain::event::{Change, Event, Head, VersionChange};
-use crate::domain::import::{Import, Item};
+use crate::domain::import::{Import, Item, imported_identity};
 use crate::domain::label::Label;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::{
@@ -17,7 +17,7 @@ use crate::domain::limits::{
 };
 use crate::domain::name::NamespaceId;
 use crate::domain::name::PolicyName;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{ImportedPolicy, Policy};
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
@@ -67,7 +67,7 @@ pub(super) async fn take(
             Item::Row(bytes) => {
                 let log = whole(log)?;
                 let row = proven(log, &bytes)?;
-                take_row(service, context, write, imports, row).await?;
+                take_row(service, context, write, (imports, &mut *change), row).await?;
             }
             Item::Version { row: bytes, manifest, content } => {
                 let log = whole(log)?;
@@ -75,7 +75,7 @@ pub(super) async fn take(
                     return Err(refused("a version is a row of another table"));
                 };
                 let foreign = Foreign { version: *version, bytes, manifest, content };
-                take_version(service, context, write, (log, foreign), change).await?;
+                take_version(service, context, write, (log, imports, foreign), change).await?;
             }
         }
     }
@@ -116,11 +116,11 @@ async fn take_row(
     service: &Service,
     context: &Context,
     write: &mut Write<'_>,
-    imports: &mut Vec<Import>,
+    (imports, change): (&mut Vec<Import>, &mut Change),
     row: ForeignRow,
 ) -> Result<()> {
     match row {
-        ForeignRow::Policy(policy) => take_policy(service, write, policy).await,
+        ForeignRow::Policy(policy) => take_policy(service, write, policy, change).await,
         ForeignRow::Report { policy, number, report } => take_report(write, policy, number, report).await,
         ForeignRow::Import(_, import) => {
             let import = further(context, imports, *import)?;
@@ -133,7 +133,7 @@ async fn take_row(
     }
 }
 
-async fn take_policy(service: &Service, write: &mut Write<'_>, policy: Policy) -> Result<()> {
+async fn take_policy(service: &Service, write: &mut Write<'_>, policy: Policy, change: &mut Change) -> Result<()> {
     let name = PolicyName { namespace: write.namespace().clone(), policy: policy.name.policy.clone() };
     check_note("description", &policy.description)?;
     check_times(&[Some(policy.create_time), Some(policy.update_time)])?;
@@ -145,7 +145,9 @@ async fn take_policy(service: &Service, write: &mut Write<'_>, policy: Policy) -
     if write.tx.read().find_policy(&name).await?.is_some() {
         return Err(refused(format!("{name} is there twice")));
     }
-    service.insert_policy(&mut write.tx, &Policy { name, ..policy }).await
+    let policy = Policy { name, ..policy };
+    change.imported.push(ImportedPolicy::from(&policy));
+    service.insert_policy(&mut write.tx, &policy).await
 }
 
 async fn take_report(write: &Write<'_>, policy: PolicyName, number: i64, report: Report) -> Result<()> {
@@ -192,7 +194,7 @@ async fn take_version(
     service: &Service,
     context: &Context,
     write: &mut Write<'_>,
-    (log, foreign): (&LogCheck, Foreign),
+    (log, imports, foreign): (&LogCheck, &[Import], Foreign),
     change: &mut Change,
 ) -> Result<()> {
     let Foreign { version, bytes, manifest, content } = foreign;
@@ -205,7 +207,8 @@ async fn take_version(
     {
         return Err(refused(format!("{}: its manifest names another origin", version.name())));
     }
-    let mut version = landed(write, version);
+    let source = imports.first().map(|import| import.source.store.as_str()).unwrap_or_default();
+    let mut version = landed(write, source, version);
     check_version(service, write, &version).await?;
     take_content(service, write, &version, content).await?;
     if let Some(signed) = signed {
@@ -231,14 +234,16 @@ async fn take_version(
     Ok(())
 }
 
-/// The version as it is here. What was staged there is a draft: its checks have to hold here, today.
-fn landed(write: &Write<'_>, version: Version) -> Version {
+/// The version as it is here. What was staged there is a draft: its checks have to hold here, today. Who wrote and published
+/// it stays foreign: a name of this store is only signed for whom this store authenticated.
+fn landed(write: &Write<'_>, source: &str, version: Version) -> Version {
     let policy = PolicyName { namespace: write.namespace().clone(), policy: version.policy.policy.clone() };
     let (state, stage_time) = match version.state {
         VersionState::Staged => (VersionState::Draft, None),
         state => (state, version.stage_time),
     };
-    Version { policy, state, stage_time, manifest: String::new(), ..version }
+    let [author, publisher] = [&version.author, &version.publisher].map(|who| imported_identity(source, who));
+    Version { policy, state, stage_time, author, publisher, manifest: String::new(), ..version }
 }
 
 async fn check_version(service: &Service, write: &Write<'_>, version: &Version) -> Result<()> {

@@ -59,6 +59,9 @@ impl Sources {
 
 /// Whom the events of a source are believed.
 pub(super) fn trust_of(source: &Source) -> Result<Trust> {
+    if !source.has_store_id() {
+        return Err(refused("source.store is no id of a store"));
+    }
     let read = |what: &str, jwks: &str| {
         KeySet::parse_jwks(jwks.as_bytes()).map_err(|error| refused(format!("{what} can't be read: {error}")))
     };
@@ -130,7 +133,10 @@ pub(super) async fn imported_log(tx: &ReadTx, namespace: &NamespaceId, import: &
     loop {
         let page = Page { size: PAGE_EVENTS, after };
         let events = tx.imported_events(namespace, import, &page, &EventFilter::default()).await?;
-        let Some(last) = events.last() else { return Ok(check) };
+        let Some(last) = events.last() else {
+            check.settle();
+            return Ok(check);
+        };
         after = Some(last.cursor.revision);
         for event in &events {
             check.event(event);

@@ -38,10 +38,12 @@ mod quotas;
 mod resign;
 mod revoke;
 mod rollback;
+mod row_check;
 mod run;
 mod signer;
 mod stage;
 mod subscriber;
+mod thaw;
 mod token;
 mod verify;
 mod watch;
@@ -76,11 +78,13 @@ pub struct Service {
     leases: Arc<Leases>,
     places: place::Places,
     active_sets: Arc<active_sets::ActiveSets>,
+    known_rows: Arc<row_check::KnownRows>,
     access: access::Access,
     admitted: admit::Admitted,
     waits: convergence::Waits,
     check_slots: check_slots::CheckSlots,
     break_glass: publish::BreakGlass,
+    lowered_approvals: policy::LoweredApprovals,
     meters: meters::Meters,
     revoking: token::Revoking,
     following: key_follow::Following,
@@ -103,6 +107,7 @@ impl Service {
         let (places, active_sets, access, admitted) = Default::default();
         let (waits, check_slots) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
+        let (lowered_approvals, known_rows) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -111,11 +116,13 @@ impl Service {
             leases,
             places,
             active_sets,
+            known_rows,
             access,
             admitted,
             waits,
             check_slots,
             break_glass,
+            lowered_approvals,
             meters,
             revoking,
             following,

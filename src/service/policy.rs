@@ -1,5 +1,7 @@
 //! Policies: made, changed, read.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use super::namespace::check_description;
 use super::write::Begun;
 use super::{Context, Service};
@@ -39,7 +41,27 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
     }
 }
 
+/// Requirements of approvals that were lowered.
+#[derive(Debug, Default)]
+pub(super) struct LoweredApprovals(AtomicU64);
+
+impl LoweredApprovals {
+    /// Tells people. Called before the commit: one whose end nobody knows must not go unseen.
+    fn alarm(&self, context: &Context, policy: &Policy, from: u32) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let (name, to, actor) = (&policy.name, policy.settings.required_approvals, context.actor());
+        let (namespace, policy) = (&name.namespace, &name.policy);
+        tracing::warn!(%namespace, %policy, from, to, actor, "fewer approvals are required from now on");
+    }
+}
+
 impl Service {
+    /// How often fewer approvals were required than before, since the start.
+    #[must_use]
+    pub fn lowered_approvals(&self) -> u64 {
+        self.lowered_approvals.0.load(Ordering::Relaxed)
+    }
+
     /// Adds a policy, within limit and quota of its namespace.
     pub(super) async fn insert_policy(&self, tx: &mut WriteTx, policy: &Policy) -> Result<()> {
         let namespace = &policy.name.namespace;
@@ -50,7 +72,7 @@ impl Service {
             let message = format!("{} has {POLICIES_PER_NAMESPACE_MAX} policies, the most it can", namespace.name());
             return Err(Error::new(Reason::LimitExceeded, message).with("limit", POLICIES_PER_NAMESPACE_MAX));
         }
-        self.meters.admit_policy(namespace, tx.quotas(), tx.usage())?;
+        self.meters.admit_policy(namespace, tx.quotas()?, tx.usage())?;
         tx.insert_policy(policy).await
     }
 
@@ -99,7 +121,11 @@ impl Service {
             check_description(&description)?;
             policy.description = description;
         }
+        let required_before = policy.settings.required_approvals;
         patch(&mut policy.settings, request.settings);
+        if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
+            self.lowered_approvals.alarm(context, &policy, required_before);
+        }
         policy.etag += 1;
         policy.update_time = context.now;
         write.tx.update_policy(&policy).await?;

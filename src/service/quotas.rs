@@ -67,6 +67,6 @@ impl Service {
     /// # Errors
     /// `QUOTA_EXCEEDED`.
     pub(super) fn admit_version(&self, tx: &WriteTx, version: &Version) -> Result<()> {
-        self.meters.admit_version(&version.policy.namespace, tx.quotas(), tx.usage(), version.size_bytes)
+        self.meters.admit_version(&version.policy.namespace, tx.quotas()?, tx.usage(), version.size_bytes)
     }
 }

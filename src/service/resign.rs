@@ -149,6 +149,11 @@ impl Service {
         targets: &[Target],
         reason: &str,
     ) -> Result<usize> {
+        if self.store.frozen(namespace).is_some() {
+            // One namespace that does not hold keeps no other from being signed by a key that is trusted.
+            tracing::error!(%namespace, "not signing again what is in a frozen namespace; thaw it, then revoke the key again");
+            return Ok(0);
+        }
         // A step of a call: what the whole of it did is kept with the revocation.
         let context = Context { delivery: Delivery::default(), ..context.clone() };
         let call = self.call(&context, "RevokeSigningKey", &())?;

@@ -61,8 +61,14 @@ impl Service {
         }
         let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
         self.signer.publishable(&version)?;
+        let approvals = if request.copy_forward {
+            Vec::new()
+        } else {
+            self.reviewed(write.tx.read(), &policy, &version, context.now).await?
+        };
         let mut change = Change {
             reason: request.reason.clone(),
+            approvals,
             skipped_validation: request.skip_validation,
             ..Change::new(EventKind::Rollback, Some(&policy.name.policy))
         };
@@ -103,6 +109,8 @@ impl Service {
             etag: 0,
             create_time: context.now,
             stage_time: Some(context.now),
+            // It is published here, whatever its source is.
+            origin_manifests: Vec::new(),
             ..source.clone()
         };
         let copy = signed(&self.signer, context, copy)?;

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::active_sets::ActiveSet;
 use super::{Context, Service, Signer};
 use crate::domain::defect::{Defect, planted};
-use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload};
+use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload, RowChange};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Activated;
 use crate::domain::{Error, Reason, Result};
@@ -29,8 +29,8 @@ pub(super) struct Call<'a> {
 pub(super) struct Write<'a> {
     call: &'a Call<'a>,
     namespace: NamespaceId,
-    /// The active set after the event that was recorded, if one was.
-    active_set: Option<ActiveSet>,
+    /// The active set after the event that was recorded, and the rows that it names; none when there was no event.
+    recorded: Option<(ActiveSet, Vec<RowChange>)>,
     pub(super) tx: WriteTx,
 }
 
@@ -118,6 +118,13 @@ impl<'a> Call<'a> {
     pub(super) async fn begin<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
         // First: what was lost may be the very event that says who signs.
         self.service.store.check_beyond_doubt()?;
+        self.service.hub.check_thawed(namespace).await?;
+        self.begin_frozen(namespace).await
+    }
+
+    /// The same of a namespace that may be frozen: for what ends that.
+    pub(super) async fn begin_frozen<T: DeserializeOwned>(&'a self, namespace: &NamespaceId) -> Result<Begun<'a, T>> {
+        self.service.store.check_beyond_doubt()?;
         self.service.check_may_sign(self.context.now).await?;
         let begun = self.begin_unsigned(namespace).await?;
         if let Begun::Fresh(write) = &begun {
@@ -139,7 +146,7 @@ impl<'a> Call<'a> {
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }
-        Ok(Begun::Fresh(Box::new(Write { call: self, namespace: namespace.clone(), active_set: None, tx })))
+        Ok(Begun::Fresh(Box::new(Write { call: self, namespace: namespace.clone(), recorded: None, tx })))
     }
 }
 
@@ -169,12 +176,16 @@ impl Write<'_> {
             let message = format!("an import into {name} is not finished; finish it first");
             return Err(Error::new(Reason::ImportUnfinished, message).about(name));
         }
+        let (service, signer) = (self.call.service, &self.call.service.signer);
+        let (head, now, actor) = (self.tx.head(), context.now, context.actor());
+        if change.kind != EventKind::Resign {
+            // Whoever signs again proves each version by the event that published it, and goes on without those that are not.
+            service.check_read(&self.namespace, &self.tx).await?;
+        }
+        let before = self.active_set(&change).await?;
         if context.delivery.validate_only {
             return Ok(Recorded { cursor: None, statement: String::new() });
         }
-        let (service, signer) = (self.call.service, &self.call.service.signer);
-        let (head, now, actor) = (self.tx.head(), context.now, context.actor());
-        let before = service.active_sets.at_head(signer, self.tx.read(), &self.namespace, head).await?;
         let active_set = before.after(&change.pointers, head.next());
         let root = active_set.root();
         let statement = if change.pointers.is_empty() {
@@ -182,8 +193,18 @@ impl Write<'_> {
         } else {
             signer.statement(&self.namespace, head, &change, root, &actor, now)?
         };
-        let Change { kind, reason, policy, versions, pointers, settings, skipped_validation, access, approvals } =
-            change;
+        let Change {
+            kind,
+            reason,
+            policy,
+            versions,
+            pointers,
+            settings,
+            skipped_validation,
+            access,
+            approvals,
+            imported,
+        } = change;
         let access_revision = match &access {
             // The bindings were proven before this one changed them.
             Some(_) => self.tx.access_revision(),
@@ -211,11 +232,33 @@ impl Write<'_> {
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
             active_set_root: Some(root),
             rows: self.tx.take_written(),
+            imported,
         };
         let event = sealed(signer, head, &payload, statement)?;
-        self.tx.append(&event, payload.policy.as_ref(), now, &payload.changes).await?;
-        self.active_set = Some(active_set.at(event.head()));
+        self.tx.append(&event, &payload).await?;
+        self.recorded = Some((active_set.at(event.head()), payload.rows));
         Ok(Recorded { cursor: Some(cursor), statement: event.statement })
+    }
+
+    /// The active set at the head, proven, with the pointers that a change moves where it has them. A namespace is frozen whose
+    /// pointers do not make it.
+    async fn active_set(&self, change: &Change) -> Result<ActiveSet> {
+        let found = self.active_set_at_head(change).await;
+        if found.as_ref().is_err_and(|error| error.reason == Reason::DataLoss) {
+            let (hub, tx) = (&self.call.service.hub, &self.tx);
+            hub.freeze_if_moved(tx.read(), &self.namespace, tx.head()).await?;
+        }
+        found
+    }
+
+    async fn active_set_at_head(&self, change: &Change) -> Result<ActiveSet> {
+        let (service, head, tx) = (self.call.service, self.tx.head(), self.tx.read());
+        let before = service.active_sets.at_head(&service.signer, tx, &self.namespace, head).await?;
+        if !change.pointers.is_empty() {
+            let moved: Vec<_> = change.pointers.iter().map(|moved| &moved.policy).collect();
+            before.check_pointed(&tx.pointed(&self.namespace, &moved).await?)?;
+        }
+        Ok(before)
     }
 
     /// Records an activation and says what it did.
@@ -245,6 +288,10 @@ impl Write<'_> {
     /// # Errors
     /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
     pub(super) async fn finish<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
+        if self.recorded.is_none() {
+            // What was decided is that nothing changes.
+            self.call.service.check_read(&self.namespace, &self.tx).await?;
+        }
         if self.call.context.delivery.validate_only {
             return Ok(answer);
         }
@@ -252,9 +299,11 @@ impl Write<'_> {
             self.tx.keep_answer(key, kept, self.call.context.now).await?;
         }
         let (hub, sets) = (Arc::clone(&self.call.service.hub), Arc::clone(&self.call.service.active_sets));
-        let (namespace, cursor, set) = (self.namespace, self.tx.head().cursor, self.active_set);
+        let known = Arc::clone(&self.call.service.known_rows);
+        let (namespace, cursor, recorded) = (self.namespace, self.tx.head().cursor, self.recorded);
         let committed = move || {
-            if let Some(set) = set {
+            if let Some((set, rows)) = recorded {
+                known.learn(&namespace, cursor, rows);
                 sets.keep(&namespace, set);
             }
             hub.committed(&namespace, cursor);

@@ -12,9 +12,10 @@ use super::key_set::KeySet;
 use super::payload::Manifest;
 use super::seal::verify_seal;
 use super::verify::verify_statement;
-use crate::domain::audit::Findings;
+use crate::domain::audit::{Finding, Findings};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Cursor, Event, Head, Payload};
+use crate::domain::event::{Cursor, Event, EventKind, Head, Payload};
+use crate::domain::lifecycle::Replay;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::version::VersionState;
 
@@ -76,6 +77,10 @@ pub struct LogCheck {
     pub rows: BTreeMap<(String, String), Written>,
     /// Rows that came with it.
     carried: BTreeSet<(String, String)>,
+    /// The rules, as long as every event so far could be read: what is missing may be what allowed the next one.
+    rules: Option<Replay>,
+    /// What admins accepted, as events say that thawed the namespace.
+    accepted: BTreeSet<Finding>,
     /// What does not hold.
     pub findings: Findings,
 }
@@ -129,11 +134,17 @@ fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
         })
 }
 
+/// The findings that an event accepts.
+fn accepted_by(payload: &Payload) -> Vec<Finding> {
+    let accepted = payload.settings.as_ref().and_then(|settings| settings.get("accepted"));
+    accepted.and_then(|accepted| serde_json::from_value(accepted.clone()).ok()).unwrap_or_default()
+}
+
 impl LogCheck {
     /// A check of the whole log of a namespace.
     #[must_use]
     pub fn new(trust: Trust, namespace: NamespaceId) -> Self {
-        Self { whole: true, ..Self::after(trust, namespace, Head::EMPTY) }
+        Self { whole: true, rules: Some(Replay::default()), ..Self::after(trust, namespace, Head::EMPTY) }
     }
 
     /// A check of what follows a place.
@@ -155,6 +166,8 @@ impl LogCheck {
             versions: BTreeMap::new(),
             rows: BTreeMap::new(),
             carried: BTreeSet::new(),
+            rules: None,
+            accepted: BTreeSet::new(),
             findings: Findings::default(),
         }
     }
@@ -207,8 +220,18 @@ impl LogCheck {
             self.wrong(revision, format!("its epoch {} does not follow", event.cursor.epoch));
         }
         match &payload {
-            Ok(payload) => self.add_up(payload),
-            Err(problem) => self.wrong(revision, problem),
+            Ok(payload) => {
+                self.add_up(payload);
+                let broken = self.rules.as_mut().and_then(|rules| rules.event(payload).err());
+                if let Some(rule) = broken.filter(|_| self.findings.count == before) {
+                    // The chain holds all the same: what follows is no further finding.
+                    self.findings.add(revision, "", format!("the rules do not allow it: {rule}"));
+                }
+            }
+            Err(problem) => {
+                self.rules = None;
+                self.wrong(revision, problem);
+            }
         }
         self.head = Head { cursor: event.cursor, hash: event.hash };
         if let Some(expected) = self.expected.take_if(|expected| expected.cursor.revision == revision)
@@ -225,6 +248,9 @@ impl LogCheck {
     /// What an event changed.
     fn add_up(&mut self, payload: &Payload) {
         let revision = payload.revision;
+        if payload.kind == EventKind::ThawNamespace {
+            self.accepted.extend(accepted_by(payload));
+        }
         for change in &payload.versions {
             let key = (change.policy.clone(), change.version);
             let before = self.versions.insert(key, (change.state, change.digest.clone()));
@@ -314,6 +340,11 @@ impl LogCheck {
         for ((policy, number), _) in published.filter(|(version, _)| !manifests.contains(*version)) {
             findings.add(0, &format!("versions {policy}/{number}"), "it was published, and is not there");
         }
+    }
+
+    /// Everything was compared: leaves out the findings that an admin accepted.
+    pub fn settle(&mut self) {
+        self.findings.leave_out(&self.accepted);
     }
 
     /// Compares the log with an event that is remembered of it: it must be there, as it was.

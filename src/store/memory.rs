@@ -4,9 +4,7 @@
 //! A file of its own, replaced whole and synced. It is missing without harm: then only the other memories tell.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::connect::Store;
 use super::error::StoreError;
+use super::frozen::FrozenNamespaces;
+use super::json_file::{read_json, write_json};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
@@ -46,6 +46,7 @@ impl Seen {
 
 #[derive(Debug, Default)]
 pub(super) struct Memory {
+    pub(super) frozen: FrozenNamespaces,
     state: Mutex<State>,
     /// Held while the file is written: two at once would write into each other.
     saving: Mutex<()>,
@@ -173,7 +174,7 @@ impl Store {
     pub fn save_memory(&self) {
         let _saving = self.inner.memory.saving.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((path, kept)) = self.inner.memory.unsaved()
-            && let Err(error) = write(&path, &kept)
+            && let Err(error) = write_json(&path, &kept)
         {
             self.inner.memory.state().is_ahead = true;
             tracing::error!(path = %path.display(), %error, "failed to save what was seen of the logs");
@@ -216,32 +217,7 @@ pub(super) fn ends_before(namespace: &NamespaceId, found: Cursor, seen: Cursor) 
 }
 
 fn read(path: &Path) -> io::Result<Option<Kept>> {
-    match std::fs::metadata(path) {
-        // A pipe or a device would be read for ever.
-        Ok(found) if !found.is_file() => return Err(io::Error::other("it is not a file")),
-        Ok(_) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    Ok(Some(serde_json::from_slice(&std::fs::read(path)?)?))
-}
-
-/// Replaced at once, and there after a power loss.
-fn write(path: &Path, kept: &Kept) -> io::Result<()> {
-    let new = path.with_extension("json.new");
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    // Only a new file: to open a pipe of that name would wait for a reader.
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(&new)?;
-    file.write_all(&serde_json::to_vec(kept)?)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    match path.parent() {
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    read_json(path)
 }
 
 #[cfg(test)]
@@ -297,7 +273,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("high-water.json");
         assert!(read(&path).expect("no file is no error").is_none());
-        write(&path, &Kept { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
+        write_json(&path, &Kept { store: "s".to_owned(), heads: seen(&[("a", 2, 5)]) }).expect("a file");
         let kept = read(&path).expect("a file").expect("a memory");
         assert_eq!((kept.store.as_str(), kept.heads), ("s", seen(&[("a", 2, 5)])));
         std::fs::write(&path, r#"{"store":"s","heads":{"a":{"epoch":2,"revision":5}}}"#).expect("a file");

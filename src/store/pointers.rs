@@ -121,20 +121,38 @@ impl ReadTx {
         let values = [namespace.as_str().into(), revision.into(), after.into()];
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         let rows = self.tx.query_all_raw(statement).await.map_err(failed)?;
-        let entry = |row: QueryResult| {
-            type Columns = (String, i64, Option<String>, Option<i64>, i64);
-            let (policy, version, digest, epoch, revision): Columns = row.try_get_many_by_index().map_err(failed)?;
-            let unreadable = |error: Error| Error::data_loss(format!("unreadable pointer: {}", error.message));
-            let policy = PolicyId::parse("policy", &policy).map_err(unreadable)?;
-            if version == 0 {
-                return Ok((policy, None));
+        rows.into_iter().map(|row| active_entry(namespace, &row)).collect()
+    }
+
+    /// What the root of the active set covers of some policies, as their rows point now; none for those that point nowhere.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when there is nothing behind a pointer.
+    pub async fn pointed(
+        &self,
+        namespace: &NamespaceId,
+        policies: &[&PolicyId],
+    ) -> Result<Vec<(PolicyId, Option<ActiveEntry>)>> {
+        let mut found = Vec::with_capacity(policies.len());
+        for chunk in policies.chunks(ROWS_PER_QUERY) {
+            let named = (2..chunk.len() + 2).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+            let sql = format!(
+                "SELECT p.id, p.active_version, v.digest, e.epoch, p.active_revision FROM policies p \
+                 LEFT JOIN events e ON e.namespace = p.namespace AND e.revision = p.active_revision \
+                 LEFT JOIN versions v ON v.namespace = p.namespace AND v.policy = p.id AND v.number = p.active_version \
+                 WHERE p.namespace = $1 AND p.id IN ({named})"
+            );
+            let values = std::iter::once(namespace.as_str()).chain(chunk.iter().map(|policy| policy.as_str()));
+            let statement = Statement::from_sql_and_values(
+                self.tx.get_database_backend(),
+                sql,
+                values.map(Into::into).collect::<Vec<_>>(),
+            );
+            for row in self.tx.query_all_raw(statement).await.map_err(failed)? {
+                found.push(active_entry(namespace, &row)?);
             }
-            let missing = || Error::data_loss(format!("{namespace}/{policy}: nothing behind its pointer"));
-            let digest = Digest::parse("digest", &digest.ok_or_else(missing)?).map_err(unreadable)?;
-            let activation = Cursor { epoch: epoch.ok_or_else(missing)?, revision };
-            Ok((policy, Some(ActiveEntry { version, digest, activation })))
-        };
-        rows.into_iter().map(entry).collect()
+        }
+        Ok(found)
     }
 
     /// The active set right after the head. The pointers of the policies must be those of the history.
@@ -172,6 +190,15 @@ impl ReadTx {
             .await
             .map_err(failed)?;
         Ok(self.resolve(&policy.namespace, newest.into_iter().collect()).await?.pop())
+    }
+
+    /// Whether a version was in force at some time.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn was_active(&self, policy: &PolicyName, version: i64) -> Result<bool> {
+        let moved = pointers_of(policy).filter(Column::Version.eq(version)).one(&self.tx).await.map_err(failed)?;
+        Ok(moved.is_some())
     }
 
     /// The version that was active before the pointer came to where it is, if there was one.
@@ -296,6 +323,21 @@ impl ReadTx {
             |(epoch, revision, statement)| (revision, StatementRow { cursor: Cursor { epoch, revision }, statement });
         Ok(rows.into_iter().map(row).collect())
     }
+}
+
+/// Reads a pointer: policy, version, digest, epoch and revision of its activation.
+fn active_entry(namespace: &NamespaceId, row: &QueryResult) -> Result<(PolicyId, Option<ActiveEntry>)> {
+    type Columns = (String, i64, Option<String>, Option<i64>, i64);
+    let (policy, version, digest, epoch, revision): Columns = row.try_get_many_by_index().map_err(failed)?;
+    let unreadable = |error: Error| Error::data_loss(format!("unreadable pointer: {}", error.message));
+    let policy = PolicyId::parse("policy", &policy).map_err(unreadable)?;
+    if version == 0 {
+        return Ok((policy, None));
+    }
+    let missing = || Error::data_loss(format!("{namespace}/{policy}: nothing behind its pointer"));
+    let digest = Digest::parse("digest", &digest.ok_or_else(missing)?).map_err(unreadable)?;
+    let activation = Cursor { epoch: epoch.ok_or_else(missing)?, revision };
+    Ok((policy, Some(ActiveEntry { version, digest, activation })))
 }
 
 fn pointers_of(policy: &PolicyName) -> sea_orm::Select<Entity> {

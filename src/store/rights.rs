@@ -7,7 +7,7 @@ use super::error::failed;
 use crate::domain::Result;
 
 /// The tables of the schema.
-const TABLES: [&str; 18] = [
+const TABLES: [&str; 19] = [
     "approvals",
     "contents",
     "events",
@@ -21,6 +21,7 @@ const TABLES: [&str; 18] = [
     "reports",
     "revoked_tokens",
     "role_bindings",
+    "row_changes",
     "runs",
     "signing_keys",
     "store_meta",

@@ -134,7 +134,7 @@ impl WriteTx {
     ) -> Result<()> {
         let row = E::find().filter(key.into_condition()).lock_exclusive().one(self.tx()).await.map_err(failed)?;
         let row = row.ok_or_else(|| Error::internal(format!("a row of {} to change is not there", table::<E>())))?;
-        let Proven(mut row) = prove::<E>(self.tags(), row)?;
+        let Proven(mut row) = self.read().proven::<E>(row)?;
         change(&mut row);
         let row = tagged::<E>(self.tags(), row)?;
         self.note(named::<E>(self.tags(), &row)?);

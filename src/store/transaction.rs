@@ -1,7 +1,6 @@
 //! The two kinds of transaction: one snapshot for a read, one locked namespace for a write.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use sea_orm::{
     AccessMode, ActiveModelTrait, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult as _,
@@ -16,10 +15,11 @@ use super::durability::Confirmation;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{Failure, commit_failed, failed};
 use super::health::COMMIT_ANSWER_TIMEOUT;
+use super::row_changes::{Ledger, decides};
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
 use crate::domain::defect::{Defect, planted};
-use crate::domain::event::{Event, Head, PointerChange, RowChange};
+use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::quota::{Quotas, Usage};
 use crate::domain::tag::RowTag;
@@ -31,6 +31,7 @@ use crate::domain::{Error, Reason, Result};
 pub struct ReadTx {
     pub(super) tx: Tx,
     tags: Arc<dyn RowTag>,
+    ledger: Ledger,
 }
 
 /// The transaction under both.
@@ -45,10 +46,9 @@ pub struct WriteTx {
     head: Head,
     access_revision: i64,
     is_importing: bool,
-    quotas: Quotas,
+    /// The row of the namespace, as locked.
+    row: namespaces::Model,
     usage: Usage,
-    /// Rows that no event names yet, by table and key.
-    written: Mutex<BTreeMap<(String, String), RowChange>>,
 }
 
 /// The one table whose rows may change without an event.
@@ -70,7 +70,7 @@ impl Store {
             TransactionOptions::default()
         };
         let tx = self.reader()?.begin(options).await.map_err(failed)?;
-        Ok(ReadTx { tx, tags: self.tags() })
+        Ok(ReadTx { tx, tags: self.tags(), ledger: Ledger::of_view() })
     }
 
     /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
@@ -116,11 +116,11 @@ impl Store {
         let head = rows::head(&row)?;
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
-        let (access_revision, quotas, usage) = (row.access_revision, rows::quotas(&row.settings)?, rows::usage(&row));
+        let (access_revision, usage) = (row.access_revision, rows::usage(&row));
         let is_importing = row.importing != 0;
-        let read = ReadTx { tx, tags: self.tags() };
-        let (store, namespace, written) = (self.clone(), namespace.clone(), Mutex::default());
-        Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, quotas, usage, written })
+        let read = ReadTx { tx, tags: self.tags(), ledger: Ledger::of_write() };
+        let (store, namespace) = (self.clone(), namespace.clone());
+        Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, row, usage })
     }
 
     /// Commits a transaction, sees by `confirmation` that another connection finds what it wrote, durable, then runs `after`. A
@@ -204,9 +204,18 @@ pub(super) async fn update_one<A: ActiveModelTrait>(tx: &Tx, row: A, key: impl I
 }
 
 impl ReadTx {
-    /// A row, proven.
+    /// A row, proven. In a write it is noted, for the comparison with the event that named it last.
     pub(super) fn proven<E: Tagged>(&self, row: E::Model) -> Result<Proven<E::Model>> {
-        prove::<E>(self.tags.as_ref(), row)
+        let proven = prove::<E>(self.tags.as_ref(), row)?;
+        self.note_read::<E>(&proven)?;
+        Ok(proven)
+    }
+
+    fn note_read<E: Tagged>(&self, Proven(row): &Proven<E::Model>) -> Result<()> {
+        if self.ledger.is_of_write() && decides(E::default().table_name()) {
+            self.ledger.note_read(self.named::<E>(row)?);
+        }
+        Ok(())
     }
 
     /// What an event that wrote this row would say of it.
@@ -230,17 +239,9 @@ impl WriteTx {
         self.read.tags.as_ref()
     }
 
-    /// Notes a row for the event of this write.
-    pub(super) fn note(&self, row: RowChange) {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        written.insert((row.table.clone(), row.key.clone()), row);
-    }
-
-    /// What was written so far, for the one event of this write to name.
-    #[must_use]
-    pub fn take_written(&mut self) -> Vec<RowChange> {
-        let written = self.written.get_mut().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(written).into_values().collect()
+    /// What this write read and wrote.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.read.ledger
     }
 
     /// The end of the log, as locked.
@@ -269,9 +270,12 @@ impl WriteTx {
     }
 
     /// What the namespace may use, as far as that was said for it, as locked.
-    #[must_use]
-    pub fn quotas(&self) -> Quotas {
-        self.quotas
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    pub fn quotas(&self) -> Result<Quotas> {
+        let Proven(row) = self.read.proven::<namespaces::Entity>(self.row.clone())?;
+        rows::quotas(&row.settings)
     }
 
     /// What the namespace uses, with what this write added.
@@ -285,23 +289,18 @@ impl WriteTx {
         &mut self.usage
     }
 
-    /// Appends the one event of this write, moves its pointers and the head.
+    /// Appends the one event of this write, which says `payload`, moves its pointers and the head.
     ///
     /// # Errors
     /// `INTERNAL` when the event does not stand at head + 1 with the head's hash.
-    pub async fn append(
-        &mut self,
-        event: &Event,
-        policy: Option<&PolicyId>,
-        time: Micros,
-        pointers: &[PointerChange],
-    ) -> Result<()> {
+    pub async fn append(&mut self, event: &Event, payload: &Payload) -> Result<()> {
         if event.cursor != self.head.next() {
             return Err(Error::internal("an event was made for another place of the log"));
         }
-        self.add(event, policy, time).await?;
-        if !pointers.is_empty() {
-            self.move_pointers(event.cursor.revision, pointers).await?;
+        self.add(event, payload.policy.as_ref(), payload.time).await?;
+        self.index_rows(event.cursor.revision, &payload.rows).await?;
+        if !payload.changes.is_empty() {
+            self.move_pointers(event.cursor.revision, &payload.changes).await?;
         }
         Ok(())
     }

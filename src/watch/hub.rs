@@ -144,7 +144,13 @@ impl Hub {
             return Err(namespace.not_found());
         };
         let head = Head { cursor: found.cursor, hash: found.head_hash };
-        let active = active(&tx, &*self.source.proof, namespace, head).await?;
+        let active = match active(&tx, &*self.source.proof, namespace, head).await {
+            Err(error) if error.reason == Reason::DataLoss => {
+                self.freeze_if_moved(&tx, namespace, head).await?;
+                return Err(error);
+            }
+            active => active?,
+        };
         Ok(Arc::new(Feed::new(namespace.clone(), self.source.clone(), head, active, freshness, self.ring_capacity)))
     }
 
@@ -164,6 +170,7 @@ impl Hub {
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
     pub async fn subscribe(&self, watch: &Watch) -> Result<Subscription> {
+        self.check_thawed(&watch.namespace).await?;
         let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch)?;
         subscription.check_resume_point().await?;
         if planted(Defect::SnapshotThenSubscribe) {
@@ -177,6 +184,7 @@ impl Hub {
     /// # Errors
     /// As `feed`; `DATA_LOSS` for a log that does not lead on from what was read.
     pub async fn in_force(&self, namespace: &NamespaceId) -> Result<InForce> {
+        self.check_thawed(namespace).await?;
         let feed = self.feed(namespace).await?;
         if planted(Defect::CachedGetActive) {
             return Ok(in_force(&feed, Staleness::default()));

@@ -10,6 +10,7 @@ mod encode;
 mod feed;
 mod fingerprints;
 mod frame;
+mod frozen;
 mod hub;
 mod leases;
 mod pages;

@@ -65,6 +65,11 @@ impl Hub {
                 feed.looked(Look::InDoubt, now);
                 continue;
             }
+            if let Err(error) = self.check_thawed(namespace).await {
+                // What was verified goes on, and nothing is called newer than it was when it was frozen.
+                feed.looked(if error.reason == Reason::DataLoss { Look::Broken } else { Look::Unanswered }, now);
+                continue;
+            }
             // What was read before it gave up stays read: feeds advance page by page, and the next one has its turn.
             let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied(), now));
             let look = match followed.await {

@@ -54,6 +54,7 @@ const TABLE: &[(&str, &str)] = &[
     ("RevokeSigningKey", "store"),
     ("RevokeToken", "store"),
     ("VerifyLog", "viewer author approver publisher activator"),
+    ("ThawNamespace", ""),
     ("ExportRows", "viewer author approver publisher activator"),
     ("ImportNamespace", ""),
 ];

@@ -3,8 +3,8 @@
 use policyhub::client::{Change, pb};
 use tonic::Code;
 
-use crate::harness::calls::{active, get_version, head, publish_request, refused, refused_fields};
-use crate::harness::reviews::{approve, approvers, last_event, people, reviewed_policy, staged};
+use crate::harness::calls::{active, get_version, head, publish_request, refused, refused_fields, set};
+use crate::harness::reviews::{approve, approvers, last_event, needs, people, reviewed_policy, staged};
 use crate::harness::{Database, Hub, metrics, on_both_databases, watching};
 
 fn in_an_emergency(id: &str, number: i64) -> pb::PublishRequest {
@@ -30,6 +30,33 @@ async fn is_told(hub: &Hub, times: usize) {
 
 on_both_databases! {
     with watching::LIVELY;
+
+    /// Whoever requires fewer approvals than before is seen as well, before anything was published without them.
+    async fn a_lowered_requirement_is_seen(hub: Hub) {
+        let [ann] = people(&hub, ["ann"]).await;
+        reviewed_policy(&ann, "p", 2).await;
+        let counted = || metrics::counted(&metrics::text(&hub), "policyhub_required_approvals_lowered_total");
+        set(&ann, "p", needs(3)).await;
+        assert_eq!(counted(), Some(0.0), "more of them alarm nobody");
+        set(&ann, "p", needs(1)).await;
+        assert_eq!(counted(), Some(1.0));
+        let line = async {
+            loop {
+                let log = hub.log.lock().expect("the log").clone();
+                if let Some(line) = log.lines().find(|line| line.contains("fewer approvals are required")) {
+                    return line.to_owned();
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let line = tokio::time::timeout(watching::DEADLINE, line).await.expect("a line in the log");
+        let line: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(line["level"], "WARN");
+        for (field, value) in [("namespace", "default"), ("policy", "p"), ("actor", "local:ann")] {
+            assert_eq!(line["fields"][field], value, "{field}");
+        }
+        assert_eq!((line["fields"]["from"].as_i64(), line["fields"]["to"].as_i64()), (Some(3), Some(1)));
+    }
 
     /// It is an event of its own kind, counted and told; with `activate` subscribers take it like any activation.
     async fn it_is_seen(hub: Hub) {

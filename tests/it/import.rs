@@ -4,7 +4,7 @@ use policyhub::client::signing::verify_bundle;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
-use crate::harness::archives::{export, history, kept, make, parts, run, send, single_parts, verified};
+use crate::harness::archives::{as_imported, export, history, kept, make, parts, run, send, single_parts, verified};
 use crate::harness::calls::{NAMESPACE, activate, active, draft, events, policy, publish_request, refused, trust};
 use crate::harness::hub::binary;
 use crate::harness::watching::{activation, in_force, open};
@@ -126,7 +126,8 @@ on_both_databases! {
         assert_eq!(saved, serde_json::json!({"p": "1.5.0", "q": 1}));
 
         // Numbers with their gap, labels, authors, times, settings, contents, reports.
-        assert_eq!(kept(&to, NAMESPACE).await, kept(&from, NAMESPACE).await);
+        let source = trust(&from).await.store;
+        assert_eq!(kept(&to, NAMESPACE).await, as_imported(kept(&from, NAMESPACE).await, &source));
         assert_eq!((active(&to, "p").await, active(&to, "q").await), (0, 0));
         assert!(in_force(&to).await.is_empty());
         assert_eq!(draft(&to, "p", "a: 6").await.version, 6, "numbers are never used twice");
@@ -146,7 +147,7 @@ on_both_databases! {
         // Another name, made on the way.
         let (code, text, errors) = run(a.cli(), &["import", &file, "--into", "copy", "--create", "--output", "json"]);
         assert!(code == 0 && errors.contains("the keys came with the archive"), "{text}{errors}");
-        assert_eq!(kept(&from, "namespaces/copy").await, kept(&from, NAMESPACE).await);
+        assert_eq!(kept(&from, "namespaces/copy").await, as_imported(kept(&from, NAMESPACE).await, &source));
         verified(&from, "namespaces/copy").await;
         verified(&from, "namespaces/system").await;
     }
@@ -166,8 +167,8 @@ on_both_databases! {
         let (code, text, errors) = run(c.cli(), &["import", &file]);
         assert_eq!(code, 0, "{text}{errors}");
         assert!(text.contains("in force there: p@1\n") && text.contains("in force there: r@1\n"), "{text}");
-        assert_eq!(kept(&third, NAMESPACE).await, kept(&second, NAMESPACE).await);
         let stores = [trust(&second).await.store, trust(&first).await.store];
+        assert_eq!(kept(&third, NAMESPACE).await, as_imported(kept(&second, NAMESPACE).await, &stores[0]));
         let imports = namespace(&third, NAMESPACE).await.imports;
         let found: Vec<String> = imports.into_iter().map(|import| import.source.expect("a source").store).collect();
         assert_eq!(found, stores);
@@ -224,7 +225,7 @@ on_both_databases! {
         let (code, text, errors) = run(b.cli(), &["import", &file.display().to_string()]);
         assert_eq!(code, 0, "{text}{errors}");
         let to = b.client().await;
-        assert_eq!(kept(&to, NAMESPACE).await, kept(&from, NAMESPACE).await);
+        assert_eq!(kept(&to, NAMESPACE).await, as_imported(kept(&from, NAMESPACE).await, &trust(&from).await.store));
         assert!(namespace(&to, NAMESPACE).await.imports[0].finished);
         verified(&to, NAMESPACE).await;
         draft(&to, "x", "a: 1").await;
@@ -250,7 +251,7 @@ on_both_databases! {
         };
         tokio::join!(importer(singles.clone()), importer(singles.clone()), importer(singles));
         let to = b.client().await;
-        assert_eq!(kept(&to, NAMESPACE).await, kept(&from, NAMESPACE).await);
+        assert_eq!(kept(&to, NAMESPACE).await, as_imported(kept(&from, NAMESPACE).await, &trust(&from).await.store));
         let log = events(&to, NAMESPACE, 0).await;
         let count = i64::try_from(log.len()).expect("small");
         let items = namespace(&to, NAMESPACE).await.imports[0].items;

@@ -30,7 +30,7 @@ fn forge(rows: &[Vec<u8>]) -> Source {
         Some(serde_json::json!({"table": row.table, "key": row.key()?, "digest": digest_of(bytes)}))
     });
     let payload = serde_json::json!({
-        "store": SPACE, "namespace": SPACE, "epoch": 1, "revision": 1, "kind": "DRAFT", "time": 1, "actor": "me",
+        "store": SPACE, "namespace": SPACE, "epoch": 1, "revision": 1, "kind": "UPDATE_NAMESPACE", "time": 1, "actor": "me",
         "rows": named.collect::<Vec<_>>(),
     });
     let payload = serde_json::to_vec(&payload).expect("JSON");

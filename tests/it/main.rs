@@ -80,6 +80,8 @@ mod events;
 #[cfg(test)]
 mod fan_out;
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod harness;
@@ -103,6 +105,8 @@ mod import_forged;
 mod import_hostile;
 #[cfg(test)]
 mod import_keys;
+#[cfg(test)]
+mod import_reviews;
 #[cfg(test)]
 mod import_tamper;
 #[cfg(test)]
@@ -164,6 +168,8 @@ mod startup;
 mod subscribers;
 #[cfg(test)]
 mod tamper;
+#[cfg(test)]
+mod tamper_older_rows;
 #[cfg(test)]
 mod tamper_rows;
 #[cfg(test)]

@@ -317,6 +317,7 @@ fn one_row(hub: &Hub, table: &str) -> String {
         "events" | "pointer_changes" => "revision DESC",
         "versions" | "reports" => "policy, number",
         "contents" => "digest",
+        "row_changes" => "table_name, row_key",
         _ => "id",
     };
     format!("{row} = (SELECT {row} FROM {table} WHERE {namespace} ORDER BY {order} LIMIT 1)")

@@ -4,7 +4,11 @@ use super::both::both;
 use super::fields::{count, etag, namespace};
 use crate::api::page::List;
 use crate::api::pb;
-use crate::domain::command::{ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, UpdateNamespace};
+use crate::domain::audit::Finding;
+use crate::domain::command::{
+    ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
+};
+use crate::domain::limits::FINDINGS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Quotas;
 use crate::domain::revocation::{Ended, RevokeToken};
@@ -115,6 +119,23 @@ pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
         _ => return Err(Error::invalid("token_id", "exactly one of token_id and subject must be given")),
     };
     Ok(RevokeToken { ended, reason })
+}
+
+/// ThawNamespace.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn thaw_namespace(request: pb::ThawNamespaceRequest) -> Result<ThawNamespace> {
+    let pb::ThawNamespaceRequest { name, reason, accepted_findings, .. } = request;
+    let namespace = namespace("name", &name)?;
+    if accepted_findings.len() > FINDINGS_MAX {
+        return Err(Error::invalid("accepted_findings", format!("are over {FINDINGS_MAX}")));
+    }
+    let accepted = accepted_findings.into_iter().map(|found| {
+        let pb::Finding { revision, row, message } = found;
+        Finding { revision, row, message }
+    });
+    Ok(ThawNamespace { namespace, reason, accepted: accepted.collect() })
 }
 
 /// PrepareSigningKey.

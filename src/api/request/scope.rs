@@ -84,6 +84,7 @@ scoped! {
     ListRoleBindingsRequest => parent,
     DeleteRoleBindingRequest => id,
     VerifyLogRequest => parent,
+    ThawNamespaceRequest => name,
     ExportRowsRequest => parent,
     ImportNamespaceRequest => name,
 }

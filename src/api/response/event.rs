@@ -31,6 +31,7 @@ fn kind(from: EventKind) -> pb::EventKind {
         EventKind::RevokeSigningKey => pb::EventKind::RevokeSigningKey,
         EventKind::Resign => pb::EventKind::Resign,
         EventKind::RevokeToken => pb::EventKind::RevokeToken,
+        EventKind::ThawNamespace => pb::EventKind::ThawNamespace,
         EventKind::ImportNamespace => pb::EventKind::ImportNamespace,
     }
 }

@@ -223,7 +223,8 @@ impl Reading {
         }
         self.check.end();
         self.check.end_rows();
-        for (position, (imported, head)) in self.imported {
+        for (position, (mut imported, head)) in self.imported {
+            imported.settle();
             let row = format!("imports {position}");
             for finding in &imported.findings.kept {
                 self.check.findings.add(finding.revision, &row, format!("{} {}", finding.row, finding.message));
@@ -232,6 +233,7 @@ impl Reading {
                 self.check.findings.add(0, &row, "its events do not end at its head");
             }
         }
+        self.check.settle();
         self.check
     }
 }

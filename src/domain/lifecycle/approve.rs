@@ -38,8 +38,10 @@ pub struct ApproveFacts<'a> {
 /// `VERSION_NOT_OPEN`, `VERSION_NOT_STAGED`, `DIGEST_MISMATCH`, `SELF_APPROVAL`, `LIMIT_EXCEEDED`.
 pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Result<Approval> {
     let ApproveFacts { policy, version, approvals, approver, now, revision } = facts;
-    check_open(version)?;
-    if version.state != VersionState::Staged {
+    if !version.is_imported() {
+        check_open(version)?;
+    }
+    if !is_reviewable(version) {
         let message = format!("{} is not staged yet: its checks have not passed", version.name());
         return Err(Error::new(Reason::VersionNotStaged, message)
             .with("state", version.state.as_str())
@@ -77,11 +79,42 @@ pub fn reject(version: &Version, request: &command::RejectVersion) -> Result<()>
     check_digest(version, &request.digest)
 }
 
-/// The approvals that count now: of a staged version, of this very digest, by others than its author, each approver once,
+/// Whether a version can be approved: it is staged, or another store published it and it has yet to be in force here.
+fn is_reviewable(version: &Version) -> bool {
+    version.state == VersionState::Staged || version.is_imported()
+}
+
+/// What putting an imported version in force is decided on.
+#[derive(Debug, Clone, Copy)]
+pub struct Review<'a> {
+    /// Every approval that it was given here, whether it still counts or not; proven.
+    pub approvals: &'a [Approval],
+    /// Whether it was in force here before.
+    pub was_active: bool,
+    /// Decides which approvals have expired.
+    pub now: Micros,
+}
+
+/// Decides whether a version may be put in force that another store published: the first time it needs the approvals that
+/// its policy asks for, since what another store approved is that store's word. Answers those that counted; none for a
+/// version that was published here, whose publication had them.
+///
+/// # Errors
+/// `APPROVALS_MISSING`.
+pub fn reviewed(policy: &Policy, version: &Version, review: Review<'_>) -> Result<Vec<Approval>> {
+    if !version.is_imported() || review.was_active || policy.settings.required_approvals == 0 {
+        return Ok(Vec::new());
+    }
+    let counted = counting(policy, version, review.approvals, review.now);
+    check_approvals(policy, version, counted.len())?;
+    Ok(counted)
+}
+
+/// The approvals that count now: of a version that can be approved, of this very digest, by others than its author, each approver once,
 /// not expired, and given under the policy as it is.
 #[must_use]
 pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now: Micros) -> Vec<Approval> {
-    if version.state != VersionState::Staged {
+    if !is_reviewable(version) {
         return Vec::new();
     }
     let mut approvers = BTreeSet::new();

@@ -6,6 +6,7 @@ mod activate;
 mod approve;
 mod draft;
 mod publish;
+mod replay;
 
 #[cfg(test)]
 mod model;
@@ -13,9 +14,10 @@ mod model;
 pub use activate::{
     TargetFacts, activate, check_activate, check_reason, check_unmoved, deactivate, no_active, point, rollback,
 };
-pub use approve::{ApproveFacts, approve, check_copy, counting, reject};
+pub use approve::{ApproveFacts, Review, approve, check_copy, counting, reject, reviewed};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
 pub use publish::{Grounds, PublishFacts, StageDecision, check_stageable, publish, stage};
+pub use replay::Replay;
 
 use super::error::{Error, Reason, Result};
 use super::limits::NOTE_MAX_BYTES;

@@ -86,6 +86,12 @@ impl ActiveSetTree {
         self.find(&key_of(active.policy)).is_some_and(|leaf| leaf.value == active.value())
     }
 
+    /// Whether any version of a policy is in force.
+    #[must_use]
+    pub fn contains(&self, policy: &PolicyId) -> bool {
+        self.find(&key_of(policy)).is_some()
+    }
+
     /// Proves what is in force of these policies, and which of them are not. The bytes are described at
     /// [`verify_set_proof`](super::verify_set_proof); the same set and policies always give the same.
     ///

@@ -169,17 +169,18 @@ impl Sample {
             actor: "a".to_owned(),
             request_id: String::new(),
             reason: "a test".to_owned(),
-            policy: None,
+            policy: versions.first().map(|change| change.policy.clone()),
             rows: std::mem::take(&mut self.written),
             versions,
             changes,
-            settings: None,
+            settings: (kind == EventKind::Draft).then(|| serde_json::json!({})),
             skipped_validation: false,
             access: None,
             access_revision: 0,
             approvals: Vec::new(),
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
             active_set_root: None,
+            imported: Vec::new(),
         };
         let payload = serde_json::to_vec(&payload).expect("JSON");
         let hash = event_hash(&self.head.hash, &payload);

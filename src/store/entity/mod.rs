@@ -13,6 +13,7 @@ pub mod policies;
 pub mod reports;
 pub mod revoked_tokens;
 pub mod role_bindings;
+pub mod row_changes;
 pub mod runs;
 pub mod signing_keys;
 pub mod store_meta;

@@ -97,6 +97,15 @@ pub async fn make(client: &Client, id: &str) -> String {
     client.create_namespace(request).await.expect("a namespace").namespace.expect("a namespace").name
 }
 
+/// The same, as a store tells of it that imported it from this one: who wrote and published stays foreign.
+pub fn as_imported(kept: Vec<String>, store: &str) -> Vec<String> {
+    let foreign = |text: String, who: &str| {
+        let text = text.replace(&format!("{who}: \""), &format!("{who}: \"imported/{store}/"));
+        text.replace(&format!("{who}: \"imported/{store}/\""), &format!("{who}: \"\""))
+    };
+    kept.into_iter().map(|text| foreign(foreign(text, "author"), "publisher")).collect()
+}
+
 /// Everything of a namespace that an import must keep, with the name of the namespace taken out.
 pub async fn kept(client: &Client, namespace: &str) -> Vec<String> {
     let mut all = Vec::new();

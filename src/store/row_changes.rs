@@ -1,0 +1,159 @@
+//! The rows of a write: those that it read, for the comparison with the log, and those that it wrote, for its event.
+//!
+//! The tag of a row shows that this server wrote it, not that it is the newest. So each write notes the rows that its decision
+//! is made on, and the table `row_changes` leads to the event that named each of them last. Invariant: the index is not
+//! believed. It can only lead to an event, which is verified.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set};
+
+use super::entity::row_changes::{ActiveModel, Column, Entity};
+use super::error::failed;
+use super::transaction::{ReadTx, WriteTx};
+use crate::domain::Result;
+use crate::domain::event::RowChange;
+use crate::domain::name::NamespaceId;
+
+/// The tables whose rows decide. The others are proven otherwise: role bindings by the digest of all of them, keys by the log
+/// of `system`, manifests by their signatures; a report may be written without an event.
+const DECIDING: [&str; 5] = ["approvals", "imports", NAMESPACES, "policies", "versions"];
+/// The table whose rows are named in the log of `system`.
+const NAMESPACES: &str = "namespaces";
+/// Keys asked for in one statement. SQLite takes 32,766 parameters.
+const KEYS_PER_QUERY: usize = 500;
+/// Index rows written in one statement, of four parameters each.
+const ROWS_PER_INSERT: usize = 500;
+
+/// A row by its table and its key.
+type Key = (String, String);
+
+/// What a write read and wrote. That of a view stays empty: its rows decide nothing.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    is_of_write: bool,
+    rows: Mutex<Rows>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    /// Rows that were read before they were written, as they were.
+    read: BTreeMap<Key, RowChange>,
+    /// Rows that no event names yet.
+    written: BTreeMap<Key, RowChange>,
+}
+
+fn key_of(row: &RowChange) -> Key {
+    (row.table.clone(), row.key.clone())
+}
+
+/// Whether a decision is made on rows of this table, and the index has them.
+#[must_use]
+pub fn decides(table: &str) -> bool {
+    DECIDING.contains(&table)
+}
+
+impl Ledger {
+    pub(super) fn of_view() -> Self {
+        Self { is_of_write: false, rows: Mutex::default() }
+    }
+
+    pub(super) fn of_write() -> Self {
+        Self { is_of_write: true, rows: Mutex::default() }
+    }
+
+    pub(super) fn is_of_write(&self) -> bool {
+        self.is_of_write
+    }
+
+    fn rows(&self) -> MutexGuard<'_, Rows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a row that was read, unless this write wrote it.
+    pub(super) fn note_read(&self, row: RowChange) {
+        let (mut rows, key) = (self.rows(), key_of(&row));
+        if !rows.written.contains_key(&key) {
+            rows.read.entry(key).or_insert(row);
+        }
+    }
+}
+
+/// A row, in the log that names it.
+pub type LoggedRow = (NamespaceId, RowChange);
+
+impl ReadTx {
+    /// The revision of the event that named each of these rows last, by log, table and key. What no event named is left out.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn naming_revisions(&self, rows: &[LoggedRow]) -> Result<BTreeMap<(String, String, String), i64>> {
+        let mut found = BTreeMap::new();
+        for chunk in rows.chunks(KEYS_PER_QUERY) {
+            let logs: BTreeSet<&str> = chunk.iter().map(|(log, _)| log.as_str()).collect();
+            let tables: BTreeSet<&str> = chunk.iter().map(|(_, row)| row.table.as_str()).collect();
+            let keys: BTreeSet<&str> = chunk.iter().map(|(_, row)| row.key.as_str()).collect();
+            let query = Entity::find()
+                .filter(Column::Namespace.is_in(logs))
+                .filter(Column::TableName.is_in(tables))
+                .filter(Column::RowKey.is_in(keys));
+            let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
+            found.extend(rows.map(|row| ((row.namespace, row.table_name, row.row_key), row.revision)));
+        }
+        Ok(found)
+    }
+
+    /// The whole index of a log, by table and key.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn row_changes(&self, log: &NamespaceId) -> Result<BTreeMap<Key, i64>> {
+        let query = Entity::find().filter(Column::Namespace.eq(log.as_str()));
+        let rows = query.all(&self.tx).await.map_err(failed)?;
+        Ok(rows.into_iter().map(|row| ((row.table_name, row.row_key), row.revision)).collect())
+    }
+}
+
+impl WriteTx {
+    /// Notes a row for the event of this write.
+    pub(super) fn note(&self, row: RowChange) {
+        self.ledger().rows().written.insert(key_of(&row), row);
+    }
+
+    /// What was written so far, for the one event of this write to name.
+    #[must_use]
+    pub fn take_written(&mut self) -> Vec<RowChange> {
+        std::mem::take(&mut self.ledger().rows().written).into_values().collect()
+    }
+
+    /// The rows that were read since the last time and decide, each with the log that names it.
+    #[must_use]
+    pub fn take_read(&self) -> Vec<LoggedRow> {
+        let read = std::mem::take(&mut self.ledger().rows().read);
+        let log_of = |row: &RowChange| match row.table.as_str() {
+            NAMESPACES => NamespaceId::system(),
+            _ => self.namespace().clone(),
+        };
+        read.into_values().map(|row| (log_of(&row), row)).collect()
+    }
+
+    /// Has the index lead to the event at `revision` for the rows that it names.
+    pub(super) async fn index_rows(&self, revision: i64, rows: &[RowChange]) -> Result<()> {
+        let rows: Vec<&RowChange> = rows.iter().filter(|row| decides(&row.table)).collect();
+        for chunk in rows.chunks(ROWS_PER_INSERT) {
+            let entry = |row: &&RowChange| ActiveModel {
+                namespace: Set(self.namespace().to_string()),
+                table_name: Set(row.table.clone()),
+                row_key: Set(row.key.clone()),
+                revision: Set(revision),
+            };
+            let key = [Column::Namespace, Column::TableName, Column::RowKey];
+            let replace = OnConflict::columns(key).update_column(Column::Revision).to_owned();
+            let insert = Entity::insert_many(chunk.iter().map(entry)).on_conflict(replace);
+            insert.exec_without_returning(self.tx()).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! A namespace in which something does not hold stands still: nothing new is signed over it until an admin has looked, even
+//! when what was edited is put back, and even over a restart.
+
+use policyhub::client::pb::watch_active_response::Message;
+use policyhub::client::{Client, pb};
+use tonic::{Code, Streaming};
+
+use crate::harness::calls::{
+    NAMESPACE, activate, draft_request, head, policy, publish, refused, refused_fields, release,
+};
+use crate::harness::http::get;
+use crate::harness::metrics::{text, wait_for};
+use crate::harness::watching::{self, LIVELY};
+use crate::harness::{callers, on_both_databases};
+
+/// As a server that looks after its logs by itself.
+const AUDITED: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--audit-interval-ms", "20"];
+/// What a scrape says of a frozen namespace.
+const FROZEN: &str = "policyhub_namespace_frozen{namespace=\"default\"} 1";
+/// Heartbeats, 100 ms apart, in which a server signs the next checkpoint of a quiet namespace: it uses one for 5 s.
+const HEARTBEATS_PER_CHECKPOINT: usize = 60;
+
+fn thaw_request(reason: &str) -> pb::ThawNamespaceRequest {
+    pb::ThawNamespaceRequest { name: NAMESPACE.to_owned(), reason: reason.to_owned(), ..Default::default() }
+}
+
+async fn next(stream: &mut Streaming<pb::WatchActiveResponse>) -> Message {
+    let next = tokio::time::timeout(watching::DEADLINE, stream.message()).await.expect("a message before the deadline");
+    next.expect("no error").expect("a stream that goes on").message.expect("a message")
+}
+
+async fn heartbeat(stream: &mut Streaming<pb::WatchActiveResponse>) -> pb::Heartbeat {
+    loop {
+        if let Message::Heartbeat(heartbeat) = next(stream).await {
+            return heartbeat;
+        }
+    }
+}
+
+/// Writes, new watches and reads of what is in force are refused.
+async fn stands_still(client: &Client) {
+    let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::DataLoss, "DATA_LOSS");
+    assert!(error.message.contains("is frozen") && error.metadata.contains_key("frozen_at"), "{error:?}");
+    let grant = callers::try_grant(client, "local:eve", pb::Role::Viewer, NAMESPACE).await;
+    refused(grant, Code::DataLoss, "DATA_LOSS");
+    for name in [policy("p"), NAMESPACE.to_owned()] {
+        let asked = client.get_active(pb::GetActiveRequest { name, ..Default::default() }).await;
+        refused(asked, Code::DataLoss, "DATA_LOSS");
+    }
+    refused(watching::raw(client, None).await, Code::DataLoss, "DATA_LOSS");
+}
+
+on_both_databases! {
+    with AUDITED;
+
+    /// The server finds an edit by itself. What streams have they keep; the rest waits for an admin.
+    async fn what_an_audit_finds_stops_its_namespace(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "q", "a: 1").await;
+        let mut stream = watching::raw(&client, None).await.expect("a stream");
+        assert!(!heartbeat(&mut stream).await.degraded);
+        hub.tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
+        wait_for(&hub, FROZEN).await;
+        stands_still(&client).await;
+        let ready = get(&hub.http, "/readyz").expect("an answer");
+        assert_eq!((ready.0, ready.2.as_str()), (200, "degraded: 1 namespaces are frozen; the metrics name them\n"));
+        callers::namespace(&client, "other").await;
+        let draft = pb::DraftRequest { parent: "namespaces/other/policies/p".to_owned(), ..draft_request("p", "a: 1") };
+        client.draft(draft).await.expect("another namespace goes on");
+
+        let mut last = heartbeat(&mut stream).await;
+        while !last.degraded {
+            last = heartbeat(&mut stream).await;
+        }
+        for _ in 0..HEARTBEATS_PER_CHECKPOINT {
+            let heartbeat = heartbeat(&mut stream).await;
+            assert_eq!(heartbeat.checkpoint, last.checkpoint, "nothing new is signed");
+        }
+
+        hub.tamper("UPDATE policies SET description = '' WHERE id = 'q'");
+        wait_for(&hub, "policyhub_audit_findings 0").await;
+        stands_still(&client).await;
+        refused_fields(client.thaw_namespace(thaw_request(" ")).await, &["reason"]);
+        let rehearsal = pb::ThawNamespaceRequest { validate_only: true, ..thaw_request("put back") };
+        assert_eq!(client.thaw_namespace(rehearsal).await.expect("an answer").revision, 0);
+        stands_still(&client).await;
+        let at = head(&client).await;
+        let request = pb::ThawNamespaceRequest { request_id: "thaw-1".to_owned(), ..thaw_request("put back") };
+        let revision = client.thaw_namespace(request.clone()).await.expect("it goes on").revision;
+        assert_eq!(revision, at + 1);
+        assert_eq!(client.thaw_namespace(request).await.expect("the same answer").revision, revision);
+        assert!(!text(&hub).contains("policyhub_namespace_frozen{"), "no scrape names it any more");
+        let moved = activate(&client, "q", 1).await;
+        loop {
+            if let Message::Activation(told) = next(&mut stream).await {
+                assert_eq!(told.cursor.map(|cursor| cursor.revision), Some(moved), "the stream goes on where it was");
+                break;
+            }
+        }
+        let lines = hub.log.lock().expect("the log").clone();
+        assert_eq!(lines.lines().filter(|line| line.contains("a namespace is frozen")).count(), 1, "one line says so");
+    }
+}
+
+mod pointers {
+    use super::*;
+
+    on_both_databases! {
+        with &["--audit-interval-ms", "0"];
+
+        /// A pointer is moved while the server is stopped. Repaired, it stands still until it is thawed; before, it can't be.
+        async fn a_moved_pointer_stops_its_namespace(hub: Hub) {
+            let mut hub = hub;
+            let client = hub.client().await;
+            release(&client, "p", "a: 1").await;
+            release(&client, "p", "a: 2").await;
+            hub.kill().await;
+            hub.tamper("UPDATE policies SET active_version = 1 WHERE id = 'p'");
+            let mut hub = hub.restart().await;
+            let client = hub.client().await;
+            let asked = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
+            refused(asked, Code::DataLoss, "DATA_LOSS");
+            stands_still(&client).await;
+            wait_for(&hub, FROZEN).await;
+            let error = refused(client.thaw_namespace(thaw_request("go")).await, Code::FailedPrecondition, "FINDINGS_REMAIN");
+            assert_eq!(error.metadata["findings"], "1", "{error:?}");
+            // Nothing can be signed over pointers that are elsewhere, whoever accepts it.
+            let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
+            let accepted_findings = client.verify_log(request).await.expect("a verdict").findings;
+            let accepting = pb::ThawNamespaceRequest { accepted_findings, ..thaw_request("go") };
+            refused(client.thaw_namespace(accepting).await, Code::DataLoss, "DATA_LOSS");
+
+            hub.kill().await;
+            hub.tamper("UPDATE policies SET active_version = 2 WHERE id = 'p'");
+            let hub = hub.restart().await;
+            let client = hub.client().await;
+            stands_still(&client).await;
+            let done = hub.cli().args(["namespace", "thaw", "default", "--reason", "put back"]).output().expect("a command");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            assert_eq!(watching::in_force(&client).await["p"].0, 2);
+            release(&client, "p", "a: 3").await;
+            let restarted = hub.restart_in_order().await;
+            release(&restarted.client().await, "p", "a: 4").await;
+        }
+    }
+}

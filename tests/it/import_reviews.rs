@@ -1,0 +1,65 @@
+//! What another store says of who wrote and approved is that store's word: its people get no names here, and what it published
+//! needs the approvals that its policy asks for before it is in force here the first time.
+
+use policyhub::client::signing::verify_bundle;
+use policyhub::client::{ClientError, pb};
+use tonic::Code;
+
+use crate::harness::archives::{export, run, verified};
+use crate::harness::calls::{
+    NAMESPACE, activate, active, deactivate, get_version, publish_request, refused, rollback_request, trust,
+    try_activate,
+};
+use crate::harness::reviews::{approve, last_event, people, reviewed_policy, staged};
+use crate::harness::{Hub, on_both_databases};
+
+/// How many approvals a refusal missed.
+#[track_caller]
+fn missing<T: std::fmt::Debug>(answer: Result<T, ClientError>) {
+    let error = refused(answer, Code::FailedPrecondition, "APPROVALS_MISSING");
+    assert_eq!((error.metadata["given"].as_str(), error.metadata["required"].as_str()), ("0", "1"), "{error:?}");
+}
+
+on_both_databases! {
+    async fn what_was_approved_elsewhere_is_approved_here(database: Database) {
+        let (a, b) = (Hub::start(database).await, Hub::start(database).await);
+        let [admin, ann, bob] = people(&a, ["admin", "ann", "bob"]).await;
+        reviewed_policy(&admin, "p", 1).await;
+        for content in ["a: 1", "a: 2"] {
+            let reviewed = staged(&ann, "p", content).await;
+            approve(&bob, &reviewed).await.expect("an approval");
+            ann.publish(publish_request("p", reviewed.version)).await.expect("a publication");
+        }
+        let file = export(&a, "default", "a.jsonl").display().to_string();
+        let (code, _, errors) = run(b.cli(), &["import", &file]);
+        assert_eq!(code, 0, "{errors}");
+
+        let [ann, bob] = people(&b, ["ann", "bob"]).await;
+        let imported = get_version(&ann, "p", 1).await;
+        let foreign = format!("imported/{}/local:ann", trust(&admin).await.store);
+        assert_eq!((&imported.author, &imported.publisher), (&foreign, &foreign));
+        let full = pb::GetVersionRequest { name: imported.name.clone(), view: pb::VersionView::Full.into() };
+        let full = ann.get_version(full).await.expect("a version").version.expect("a version");
+        let manifest = verify_bundle(&full.manifest, &full.content, &trust(&ann).await.keys).expect("our own");
+        assert_eq!((manifest.author, manifest.publisher), (foreign.clone(), foreign), "no name of ours is signed");
+
+        missing(try_activate(&ann, "p", 1, None).await);
+        missing(ann.rollback(rollback_request("p", 1)).await);
+        let given = approve(&bob, &imported).await.expect("an approval").revision;
+        assert_eq!(get_version(&ann, "p", 1).await.approvals.len(), 1);
+        missing(try_activate(&ann, "p", 2, None).await);
+        activate(&ann, "p", 1).await;
+        assert_eq!(last_event(&ann).await.1, [("local:bob".to_owned(), given)], "the event says what it rests on");
+        // What was in force here once comes back at once.
+        deactivate(&ann, "p").await;
+        activate(&ann, "p", 1).await;
+        let own = staged(&ann, "p", "a: 3").await;
+        approve(&bob, &own).await.expect("an approval");
+        ann.publish(publish_request("p", own.version)).await.expect("a publication");
+        activate(&ann, "p", own.version).await;
+        ann.rollback(rollback_request("p", 1)).await.expect("a rollback");
+        missing(ann.rollback(rollback_request("p", 2)).await);
+        assert_eq!(active(&ann, "p").await, 1);
+        verified(&ann, NAMESPACE).await;
+    }
+}

@@ -1,0 +1,189 @@
+//! A hand that can write the database puts an older row back: a genuine one, with its genuine tag. It does not decide, and
+//! who also hides from the log's index what is newer is found by the rules, which the check of the log replays.
+
+use policyhub::client::{Client, pb};
+use tonic::Code;
+
+use crate::harness::calls::{NAMESPACE, draft_request, head, publish_request, refused, set, try_activate, version};
+use crate::harness::reviews::{needs, people, rejection, reviewed_policy, staged};
+use crate::harness::{Hub, on_both_databases};
+use crate::tamper_rows::{edit, is_sqlite, keep as drop_triggers};
+
+/// Background checks off: what is found here is found by who asks.
+const QUIET: &[&str] = &["--audit-interval-ms", "0"];
+
+/// Keeps the rows of a table as they are now, under a name.
+fn keep(hub: &Hub, name: &str, table: &str) {
+    edit(hub, &format!("CREATE TABLE {name} AS SELECT * FROM {table}"));
+}
+
+/// Puts the rows of a table back that were kept under a name.
+fn put_back(hub: &Hub, name: &str, table: &str) {
+    let separator = if is_sqlite(hub) { ";;" } else { ";" };
+    edit(hub, &format!("DELETE FROM {table}{separator}INSERT INTO {table} SELECT * FROM {name}"));
+}
+
+/// Has the index of rows lead to an event of the policy p.
+fn turn_back_index(hub: &Hub, table: &str, key: &str, revision: i64) {
+    edit(
+        hub,
+        &format!(
+            "UPDATE row_changes SET revision = {revision} WHERE namespace = 'default' AND table_name = '{table}' AND \
+             row_key = '{key}'"
+        ),
+    );
+}
+
+/// What VerifyLog finds, each as the event it is about and the message.
+async fn findings(client: &Client) -> Vec<(i64, String)> {
+    let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
+    let found = client.verify_log(request).await.expect("a verdict");
+    assert_eq!(found.valid, found.findings.is_empty());
+    found
+        .findings
+        .into_iter()
+        .map(|finding| (finding.revision, format!("{} {}", finding.row, finding.message)))
+        .collect()
+}
+
+/// Whether `policyhub verify --log` finds something; what it prints.
+fn verified_offline(hub: &Hub) -> (Option<i32>, String) {
+    let done = hub.cli().args(["verify", "--log"]).output().expect("a command that runs");
+    (done.status.code(), String::from_utf8(done.stdout).expect("UTF-8"))
+}
+
+/// A policy that needs two approvals, with a staged version that has none, by ann. The row of the policy from before the
+/// requirement is kept as `older`.
+async fn unapproved(hub: &Hub, admin: &Client, ann: &Client) {
+    reviewed_policy(admin, "p", 0).await;
+    ann.draft(draft_request("p", "a: 1")).await.expect("a draft");
+    keep(hub, "older", "policies");
+    set(admin, "p", needs(2)).await;
+    ann.stage(pb::StageRequest { name: version("p", 1), ..Default::default() }).await.expect("a stage");
+    refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "APPROVALS_MISSING");
+    keep(hub, "newer", "policies");
+}
+
+/// A version that was rejected. Its row from before is kept as `older`.
+async fn rejected(hub: &Hub, ann: &Client, bob: &Client) {
+    drop_triggers(hub, &[]);
+    let reviewed = staged(ann, "p", "a: 1").await;
+    keep(hub, "older", "versions");
+    bob.reject_version(rejection(&reviewed)).await.expect("a rejection");
+    keep(hub, "newer", "versions");
+    refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "VERSION_NOT_OPEN");
+}
+
+on_both_databases! {
+    with QUIET;
+
+    /// The requirement from before is put back, and the author publishes alone.
+    async fn an_older_requirement_does_not_decide(hub: Hub) {
+        let [admin, ann] = people(&hub, ["admin", "ann"]).await;
+        unapproved(&hub, &admin, &ann).await;
+        let at = head(&admin).await;
+        put_back(&hub, "older", "policies");
+        for validate_only in [true, false] {
+            let request = pb::PublishRequest { validate_only, ..publish_request("p", 1) };
+            refused(ann.publish(request).await, Code::DataLoss, "DATA_LOSS");
+        }
+        refused(ann.draft(draft_request("p", "a: 2")).await, Code::DataLoss, "DATA_LOSS");
+        let log = hub.log.lock().expect("the log").clone();
+        assert!(log.contains("a row is not the newest"), "the log of the server says so");
+        put_back(&hub, "newer", "policies");
+        assert_eq!((head(&admin).await, findings(&admin).await), (at, vec![]), "nothing was decided");
+        assert_eq!(verified_offline(&hub).0, Some(0));
+        refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "APPROVALS_MISSING");
+    }
+
+    /// The row of a rejected version from when it was staged is put back, and it is published.
+    async fn a_rejected_version_stays_rejected(hub: Hub) {
+        let [ann, bob] = people(&hub, ["ann", "bob"]).await;
+        rejected(&hub, &ann, &bob).await;
+        let at = head(&ann).await;
+        put_back(&hub, "older", "versions");
+        refused(ann.publish(publish_request("p", 1)).await, Code::DataLoss, "DATA_LOSS");
+        let stage = pb::StageRequest { name: version("p", 1), ..Default::default() };
+        refused(ann.stage(stage).await, Code::DataLoss, "DATA_LOSS");
+        put_back(&hub, "newer", "versions");
+        assert_eq!((head(&ann).await, findings(&ann).await), (at, vec![]), "nothing was decided");
+    }
+
+    /// The pointer of a row is moved by hand: no statement is made over it.
+    async fn a_moved_pointer_does_not_decide(hub: Hub) {
+        let [ann] = people(&hub, ["ann"]).await;
+        for content in ["a: 1", "a: 2"] {
+            crate::harness::calls::release(&ann, "p", content).await;
+        }
+        let at = head(&ann).await;
+        keep(&hub, "newer", "policies");
+        edit(&hub, "UPDATE policies SET active_version = 1 WHERE id = 'p'");
+        refused(try_activate(&ann, "p", 2, Some(1)).await, Code::DataLoss, "DATA_LOSS");
+        put_back(&hub, "newer", "policies");
+        assert_eq!((head(&ann).await, findings(&ann).await), (at, vec![]), "nothing was decided");
+    }
+
+    /// The index is an index: an entry that is changed, or gone, is found.
+    async fn the_index_of_rows_is_compared(hub: Hub) {
+        let [ann] = people(&hub, ["ann"]).await;
+        crate::harness::calls::release(&ann, "p", "a: 1").await;
+        keep(&hub, "newer", "row_changes");
+        for sql in [
+            "UPDATE row_changes SET revision = revision - 1 WHERE table_name = 'versions' AND row_key = 'p/1'",
+            "DELETE FROM row_changes WHERE table_name = 'versions' AND row_key = 'p/1'",
+            "UPDATE row_changes SET row_key = 'p/7' WHERE table_name = 'versions' AND row_key = 'p/1'",
+        ] {
+            edit(&hub, sql);
+            let found = findings(&ann).await;
+            assert!(found.iter().any(|(_, message)| message.contains("the index of rows")), "{sql}: {found:?}");
+            put_back(&hub, "newer", "row_changes");
+            assert_eq!(findings(&ann).await, vec![], "all was put back after {sql}");
+        }
+    }
+
+    /// Who also turns the index back fools a server that has not seen the newer row: it publishes. When all is put back as it
+    /// was, the rules show what they did not allow.
+    async fn what_the_rules_do_not_allow_is_found(hub: Hub) {
+        let mut hub = hub;
+        let [admin, ann] = people(&hub, ["admin", "ann"]).await;
+        unapproved(&hub, &admin, &ann).await;
+        put_back(&hub, "older", "policies");
+        turn_back_index(&hub, "policies", "p", 2);
+        refused(ann.publish(publish_request("p", 1)).await, Code::DataLoss, "DATA_LOSS");
+        hub.kill().await;
+        let hub = hub.restart().await;
+        let [ann, bob] = people(&hub, ["ann", "bob"]).await;
+        let published = ann.publish(publish_request("p", 1)).await.expect("nothing tells yet").revision;
+        put_back(&hub, "newer", "policies");
+        turn_back_index(&hub, "policies", "p", 3);
+        let found = findings(&bob).await;
+        assert!(matches!(found.as_slice(), [(revision, message)] if *revision == published && message.contains("0 of 2 approvals")), "{found:?}");
+        let (code, text) = verified_offline(&hub);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains(&format!("here: event {published}: the rules do not allow it")), "{text}");
+    }
+
+    /// The same with a version that was rejected; and what can't be repaired is accepted by an admin.
+    async fn a_rejection_that_was_undone_is_found(hub: Hub) {
+        let mut hub = hub;
+        let [ann, bob] = people(&hub, ["ann", "bob"]).await;
+        rejected(&hub, &ann, &bob).await;
+        put_back(&hub, "older", "versions");
+        turn_back_index(&hub, "versions", "p/1", 2);
+        hub.kill().await;
+        let hub = hub.restart().await;
+        let [ann, bob] = people(&hub, ["ann", "bob"]).await;
+        let published = ann.publish(publish_request("p", 1)).await.expect("nothing tells yet").revision;
+        let found = findings(&bob).await;
+        assert!(matches!(found.as_slice(), [(revision, message)] if *revision == published && message.contains("REJECTED")), "{found:?}");
+        assert_eq!(verified_offline(&hub).0, Some(1));
+
+        let thaw = |accept: &[&str]| {
+            let arguments = ["namespace", "thaw", "default", "--reason", "looked into"];
+            hub.cli().args(arguments).args(accept).output().expect("a command that runs").status.code()
+        };
+        assert_eq!(thaw(&[]), Some(1));
+        assert_eq!(thaw(&["--accept", &format!("event {published}")]), Some(0));
+        assert_eq!((findings(&bob).await, verified_offline(&hub).0), (vec![], Some(0)), "what was accepted is no finding");
+    }
+}
