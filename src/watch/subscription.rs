@@ -1,5 +1,6 @@
 //! A subscriber's cursor: pulled by its own socket, never pushed to.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -41,6 +42,19 @@ pub struct Subscription {
     pulses: watch::Receiver<Pulse>,
     /// Turns to beat that were taken, or not this stream's: it was not there yet.
     beats: u64,
+    /// How far it was told of the keys; none: it did not ask.
+    keys: Option<KeysTold>,
+    /// Messages that come before anything else: key statements, and what had to wait for them.
+    due: VecDeque<Bytes>,
+}
+
+/// How far a stream was told of the keys.
+#[derive(Debug)]
+struct KeysTold {
+    /// The newest statement that it has.
+    at: Cursor,
+    /// The number of the keys that this was compared with; 0: none.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -83,7 +97,9 @@ impl Subscription {
             let (view, Freshness { checked, .. }) = feed.view();
             snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
         }
-        Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats })
+        let keys = watch.key_cursor.map(|at| KeysTold { at, number: 0 });
+        let due = VecDeque::new();
+        Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats, keys, due })
     }
 
     /// Checks once that the event at the resume point is the one it was, as soon as this replica has read so far.
@@ -121,6 +137,47 @@ impl Subscription {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`; `NAMESPACE_NOT_FOUND` for one that is gone.
     pub async fn step(&mut self) -> Result<Step> {
+        self.tell_keys();
+        if let Some(message) = self.due.pop_front() {
+            return Ok(Step::Message(message));
+        }
+        match self.next_step().await? {
+            Step::Message(message) => Ok(Step::Message(self.after_keys(message))),
+            Step::Level => Ok(Step::Level),
+        }
+    }
+
+    /// Makes the key statements due that this stream does not have. Cheap while no key changes.
+    fn tell_keys(&mut self) {
+        let Some(told) = &mut self.keys else { return };
+        let source = self.feed.source();
+        let number = source.proof.keys_number();
+        if told.number == number {
+            return;
+        }
+        let after = told.at;
+        // Each is told once: what comes later than these is after the newest of them.
+        let (statements, newest) = source.proof.key_statements(after);
+        (told.at, told.number) = (after.max(newest), number);
+        for statement in statements {
+            source.counts.messages_taken.add();
+            self.due.push_back(source.encode.key_statement(statement));
+        }
+    }
+
+    /// A message, or the key statements that have to come before it: a key may have begun to sign while it was made.
+    fn after_keys(&mut self, message: Bytes) -> Bytes {
+        self.tell_keys();
+        match self.due.pop_front() {
+            Some(first) => {
+                self.due.push_back(message);
+                first
+            }
+            None => message,
+        }
+    }
+
+    async fn next_step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
         if self.is_frozen() {
@@ -297,6 +354,6 @@ impl Subscription {
             self.beats = beats;
             self.feed.source().counts.messages_taken.add();
         }
-        Ok(heartbeat)
+        Ok(heartbeat.map(|heartbeat| self.after_keys(heartbeat)))
     }
 }

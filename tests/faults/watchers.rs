@@ -229,6 +229,8 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut Pointers) -> Option<What>
             Some(What::Heartbeat { cursor: cursor(heartbeat.cursor.as_ref()), degraded: heartbeat.degraded })
         }
         Message::Reconnect(reconnect) => Some(What::Reconnect { cursor: cursor(reconnect.cursor.as_ref()) }),
+        // These watchers ask for none.
+        Message::KeyStatement(_) => None,
     }
 }
 

@@ -112,7 +112,11 @@ fn holds(set: &ActiveSet, change: &Change) {
             assert!(removed.iter().all(|policy| !there.contains_key(policy.as_str())));
             assert!(removed.iter().all(|policy| !held.contains_key(policy.as_str())));
         }
-        Change::SnapshotPart { .. } | Change::Alive { .. } | Change::Reconnect { .. } | Change::Unknown => {}
+        Change::SnapshotPart { .. }
+        | Change::Alive { .. }
+        | Change::Reconnect { .. }
+        | Change::Keys { .. }
+        | Change::Unknown => {}
     }
 }
 

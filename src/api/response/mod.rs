@@ -9,7 +9,7 @@ mod policy;
 mod subscriber;
 mod version;
 
-pub use active::{activation, active_bundle, cursor, heartbeat, reconnect, snapshot, snapshot_part};
+pub use active::{activation, active_bundle, cursor, heartbeat, key_statement, reconnect, snapshot, snapshot_part};
 pub use audit::verdict;
 pub use binding::role_binding;
 pub use event::{activation_summary, event, imported_event};

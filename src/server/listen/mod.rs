@@ -9,6 +9,7 @@ mod executor;
 mod greeting;
 mod http;
 mod io;
+mod refused_clients;
 mod tls;
 
 pub use accept::Listener;
