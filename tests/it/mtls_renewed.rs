@@ -92,7 +92,7 @@ async fn an_agent_outlives_its_certificate() {
 
     // Half a pair is no pair: it goes on with what it had.
     let long = scene.example.client_for(WEB, (-60, 3_600));
-    replace(&scene.file("client.pem"), &String::from_utf8(long.cert[..long.cert.len() / 2].to_vec()).expect("PEM"));
+    replace(&scene.file("client.pem"), std::str::from_utf8(&long.cert[..long.cert.len() / 2]).expect("PEM"));
     replace(&scene.file("ca.pem"), "");
     let between = activate(&scene.admin().await, "p", 2).await;
     agent.applied(between).await;
