@@ -7,7 +7,7 @@ is a signed one, and never goes back; nothing is taken that is older than what v
 
 from dataclasses import dataclass, replace
 
-from refused import Contradicted, require
+from refused import Contradicted, Refused, require
 from set_root import active_set_root, verify_set_proof
 from signed import ID, digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
 
@@ -68,10 +68,14 @@ def leaves(policies):
 
 
 class ActiveSet:
-    """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `place`."""
+    """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `place`.
 
-    def __init__(self, namespace, keys, wanted=()):
+    With `pinned`, the `PinnedKeys` that `keys` came from, it follows the key statements of the store.
+    """
+
+    def __init__(self, namespace, keys, wanted=(), pinned=None):
         self.namespace, self.keys, self.wanted, self.store = namespace, keys, frozenset(wanted), None
+        self.pinned = pinned
         self.policies, self.place, self.fresh_until = {}, None, 0
         self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
         self.fingerprint = 0  # of the event at `place`, sent back with it: after an activation the server's word; 0: not known
@@ -100,7 +104,19 @@ class ActiveSet:
                 return self._activation(message.activation)
             case "heartbeat":
                 return self._heartbeat(message.heartbeat, now)
+            case "key_statement":
+                self._key_statement(message.key_statement.statement)
         return None
+
+    def _key_statement(self, statement):
+        """One that can't be taken changes nothing: what needs a key that is not trusted is refused by itself."""
+        if self.pinned is None:
+            return
+        try:
+            self.pinned.take(statement, self.store)
+        except Refused:
+            return
+        self.keys = self.pinned.trusted
 
     def _snapshot(self, part, now):
         parts = self._parts

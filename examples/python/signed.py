@@ -35,14 +35,17 @@ def thumbprint(jwk):
 
 def read_keys(jwks):
     """The public keys of a JWK Set by their ids, each with the one algorithm of its type."""
-    keys = {}
-    for jwk in read_object(jwks)["keys"]:
-        algorithm = ALGORITHMS.get((jwk.get("kty"), jwk.get("crv")))
-        require(algorithm and "d" not in jwk, "a key of the set is no public Ed25519 or P-256 key")
-        require(jwk.get("alg", algorithm) == algorithm and jwk.get("use", "sig") == "sig", "a key is for something else")
-        require(jwk.get("kid", thumbprint(jwk)) == thumbprint(jwk), "a key's id is not its thumbprint")
-        keys[thumbprint(jwk)] = jwt.PyJWK(jwk, algorithm=algorithm)
-    return keys
+    return dict(read_jwk(jwk) for jwk in read_object(jwks)["keys"])
+
+
+def read_jwk(jwk):
+    """One public key with its id."""
+    require(isinstance(jwk, dict), "a key is no object")
+    algorithm = ALGORITHMS.get((jwk.get("kty"), jwk.get("crv")))
+    require(algorithm and "d" not in jwk, "a key of the set is no public Ed25519 or P-256 key")
+    require(jwk.get("alg", algorithm) == algorithm and jwk.get("use", "sig") == "sig", "a key is for something else")
+    require(jwk.get("kid", thumbprint(jwk)) == thumbprint(jwk), "a key's id is not its thumbprint")
+    return thumbprint(jwk), jwt.PyJWK(jwk, algorithm=algorithm)
 
 
 def read_part(part, most_bytes):

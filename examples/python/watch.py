@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import grpc
 from active_set import ActiveSet
+from pinned_keys import PinnedKeys
 from policyhub.v1 import event_pb2
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
@@ -82,6 +83,38 @@ async def report(stub, options, held):
         say(f"could not report: {error.code().name} {error.details()}")
 
 
+class KeyFile:
+    """The pinned keys, read again when they change. A file that is half written or gone changes nothing."""
+
+    def __init__(self, path, strict):
+        self.path, self.strict, self.seen = path, strict, path.read_bytes()
+        self.keys = read_keys(self.seen)
+
+    def pinned(self):
+        return None if self.strict else PinnedKeys(self.keys)
+
+    def look(self, held):
+        """Small, and asked for once a message: nobody has to wait for its time."""
+        try:
+            data = self.path.read_bytes()
+            if data == self.seen:
+                return
+            self.seen = data
+            keys = read_keys(data)
+            if not keys:
+                raise Refused("it has no keys")
+        except (OSError, Refused, KeyError, TypeError) as error:
+            say(f"the keys of {self.path} are not used: {error}; those read before stand")
+            return
+        if set(keys) == set(self.keys):
+            return
+        self.keys = keys
+        if held.pinned:
+            held.pinned.replace(keys)
+        held.keys = held.pinned.trusted if held.pinned else keys
+        say(f"the pinned keys changed: {len(held.keys)} are trusted")
+
+
 def warn_when_stale(held):
     if held.place and not held.is_fresh(time.time()):
         why = f": {held.unproven}" if held.unproven else ""
@@ -102,12 +135,15 @@ def silence_of(opened):
     return min(SILENCE_MAX_SECONDS, max(SILENCE_MIN_SECONDS, asked))
 
 
-async def read_stream(stub, options, held, resume):
+async def read_stream(stub, options, held, resume, file=None):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
     request = pb.WatchActiveRequest(
         parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), subscriber_id=options.subscriber_id,
         resume=cursor_of(held) if resume else None,
     )  # fmt: skip
+    if held.pinned:
+        epoch, serial = held.pinned.newest or (0, 0)
+        request.key_cursor.CopyFrom(event_pb2.Cursor(epoch=epoch, revision=serial))
     stream = stub.WatchActive(request, metadata=credentials(options))
     held.begin_stream()
     silence = SILENCE_MAX_SECONDS
@@ -127,6 +163,8 @@ async def read_stream(stub, options, held, resume):
             if message.WhichOneof("message") == "reconnect":
                 say(f"server says: {message.reconnect.reason}")
                 return seconds_of(message.reconnect.backoff)
+            if file:
+                file.look(held)
             change = held.apply(message, time.time())
             if change:
                 apply(change)
@@ -144,14 +182,14 @@ def pause(short_streams, asked_seconds):
     return min(BACKOFF_MAX_SECONDS, max(0, asked_seconds) + random.uniform(0, bound))
 
 
-async def watch(options, held):
+async def watch(options, held, file=None):
     """Keeps `held` level with the server, over any number of streams."""
     resume, short_streams = None, 0
     while not is_done(options, held):
         asked, began = 0, time.monotonic()
         try:
             async with open_channel(options) as channel:
-                asked = await read_stream(rpc.SyncServiceStub(channel), options, held, resume) or 0
+                asked = await read_stream(rpc.SyncServiceStub(channel), options, held, resume, file) or 0
             resume = held.place
         except Refused as refusal:
             # A lie, or a gap: a whole snapshot heals both, and it may not go back either.
@@ -174,6 +212,7 @@ def parse(arguments):
     parser.add_argument("--ca-cert", type=pathlib.Path, default=environment("POLICYHUB_CA_CERT"), help="PEM")
     parser.add_argument("--token-file", type=pathlib.Path, default=environment("POLICYHUB_TOKEN_FILE"))
     parser.add_argument("--jwks", type=pathlib.Path, required=True, help="the keys to trust, as a JWK Set")
+    parser.add_argument("--pin-strict", action="store_true", help="trust the keys of the file alone, and no key statement")
     parser.add_argument("policy", nargs="*", help="ids of policies; none: all of the namespace")
     parser.add_argument("--namespace", default=environment("POLICYHUB_NAMESPACE", "default"))
     parser.add_argument("--subscriber-id", default="", help="stable id of this runtime; empty: anonymous, no reports")
@@ -187,8 +226,9 @@ def parse(arguments):
 
 async def main():
     options = parse(sys.argv[1:])
-    held = ActiveSet(options.namespace, read_keys(options.jwks.read_bytes()), options.policy)
-    task = asyncio.ensure_future(watch(options, held))
+    file = KeyFile(options.jwks, options.pin_strict)
+    held = ActiveSet(options.namespace, file.keys, options.policy, file.pinned())
+    task = asyncio.ensure_future(watch(options, held, file))
     for ending in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(ending, task.cancel)
     try:

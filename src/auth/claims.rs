@@ -98,7 +98,10 @@ pub(super) fn believe(payload: &[u8], rules: &IssuerRules, now_seconds: i64) -> 
     }
     check_times(exp, nbf, iat, now_seconds)?;
     Ok(Believed {
-        principal: Principal { groups: checked_groups(groups)?, ..Principal::new(&rules.name, &subject) },
+        principal: Principal {
+            groups: usable_groups(groups, &rules.name, &subject),
+            ..Principal::new(&rules.name, &subject)
+        },
         id: jti.unwrap_or_default(),
         issued_at_seconds: iat.unwrap_or(0),
         expires_at_seconds: exp,
@@ -106,17 +109,26 @@ pub(super) fn believe(payload: &[u8], rules: &IssuerRules, now_seconds: i64) -> 
     })
 }
 
-/// Refused rather than left out: who loses a group silently looks for the reason in the wrong place.
-fn checked_groups(mut groups: Vec<String>) -> Result<Vec<String>> {
-    if groups.len() > TOKEN_GROUPS_MAX {
-        return Err(invalid("token has more than 200 groups"));
+/// The groups that a role binding can name: printable ASCII, and the first `TOKEN_GROUPS_MAX` of them in byte order. Others are
+/// left out and said: a directory with one group in another script would keep everybody out, and fewer groups are fewer rights.
+fn usable_groups(groups: Vec<String>, issuer: &str, subject: &str) -> Vec<String> {
+    let given = groups.len();
+    let mut usable: Vec<String> = groups.into_iter().filter(|group| Principal::is_subject(group)).collect();
+    let unreadable = given - usable.len();
+    usable.sort();
+    usable.dedup();
+    let surplus = usable.len().saturating_sub(TOKEN_GROUPS_MAX);
+    usable.truncate(TOKEN_GROUPS_MAX);
+    if unreadable > 0 || surplus > 0 {
+        tracing::warn!(
+            issuer,
+            subject,
+            unreadable,
+            surplus,
+            "left groups of a token out: unreadable are not 1 to 255 printable ASCII characters, surplus are over {TOKEN_GROUPS_MAX}"
+        );
     }
-    if !groups.iter().all(|group| Principal::is_subject(group)) {
-        return Err(invalid("token has a group that is not 1 to 255 printable ASCII characters"));
-    }
-    groups.sort();
-    groups.dedup();
-    Ok(groups)
+    usable
 }
 
 /// Whether something that expires is over.

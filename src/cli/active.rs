@@ -12,7 +12,7 @@ use super::output::{say, write_stdout};
 use super::releases;
 use super::session::Session;
 use super::text;
-use crate::client::name::{PolicyId, VersionName};
+use crate::client::name::{NamespaceId, PolicyId, VersionName};
 use crate::client::pb;
 use crate::client::pb::{get_active_request, list_active_request};
 
@@ -66,7 +66,8 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
     };
     let response = session.client.get_active(request).await.context("failed to get what is active")?;
     if let Some(directory) = &arguments.save {
-        response.bundles.iter().try_for_each(|active| save(directory, active))?;
+        let each = |active| save(directory, active, &session.namespace, Some(policy));
+        response.bundles.iter().try_for_each(each)?;
         say_saved(directory, response.bundles.len());
     }
     session.output.print(&response, |response| table(&response.bundles))
@@ -84,7 +85,9 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
         ..Default::default()
     };
     let directory = arguments.save.as_deref();
-    let each = |active: &pb::ActiveBundle| directory.map_or(Ok(()), |directory| save(directory, active));
+    let each = |active: &pb::ActiveBundle| {
+        directory.map_or(Ok(()), |directory| save(directory, active, &session.namespace, None))
+    };
     let response = active_pages::collect(session, request, each).await?;
     if let Some(directory) = directory {
         say_saved(directory, response.bundles.len());
@@ -120,9 +123,16 @@ fn table(bundles: &[pb::ActiveBundle]) -> String {
 }
 
 /// Writes one bundle below `directory`. The name comes from the server: only a well-formed id becomes a path.
-fn save(directory: &Path, active: &pb::ActiveBundle) -> anyhow::Result<()> {
+fn save(
+    directory: &Path,
+    active: &pb::ActiveBundle,
+    namespace: &NamespaceId,
+    policy: Option<&PolicyId>,
+) -> anyhow::Result<()> {
     let bundle = active.bundle.as_ref().context("answer has no bundle")?;
     let name = VersionName::parse("name", &bundle.name).context("answer has a name that can't be")?;
+    let is_asked_for = name.policy.namespace == *namespace && policy.is_none_or(|policy| *policy == name.policy.policy);
+    anyhow::ensure!(is_asked_for, "answer has {}, which nobody asked for", text::line(&bundle.name));
     let directory = directory.join(name.policy.policy.as_str());
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let proven = [("content", bundle.content.as_ref()), ("manifest.jws", bundle.manifest.as_bytes())];
@@ -151,10 +161,15 @@ mod tests {
         pb::ActiveBundle { bundle: Some(bundle), activation, statement: "s".to_owned(), preview: false }
     }
 
+    fn default() -> NamespaceId {
+        NamespaceId::parse("namespace", "default").expect("an id")
+    }
+
     #[test]
     fn a_bundle_is_saved_with_its_proof() {
         let directory = tempfile::tempdir().expect("a directory");
-        save(directory.path(), &active("namespaces/default/policies/pricing/versions/3")).expect("saved");
+        save(directory.path(), &active("namespaces/default/policies/pricing/versions/3"), &default(), None)
+            .expect("saved");
         let read = |file: &str| fs::read_to_string(directory.path().join("pricing").join(file)).expect(file);
         assert_eq!([read("content"), read("manifest.jws"), read("statement.jws")], ["content", "m", "s"]);
     }
@@ -163,7 +178,16 @@ mod tests {
     fn a_name_can_not_lead_out_of_the_directory() {
         let directory = tempfile::tempdir().expect("a directory");
         for name in ["namespaces/default/policies/../versions/3", "namespaces/a/policies/b/../../versions/3", ""] {
-            assert!(save(directory.path(), &active(name)).is_err(), "{name}");
+            assert!(save(directory.path(), &active(name), &default(), None).is_err(), "{name}");
+        }
+        let pricing = PolicyId::parse("policy", "pricing").expect("an id");
+        for (name, policy) in [
+            ("namespaces/other/policies/pricing/versions/3", None),
+            ("namespaces/other/policies/pricing/versions/3", Some(&pricing)),
+            ("namespaces/default/policies/limits/versions/3", Some(&pricing)),
+        ] {
+            let refused = save(directory.path(), &active(name), &default(), policy).expect_err(name);
+            assert!(refused.to_string().contains("nobody asked for"), "{refused}");
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 0);
     }

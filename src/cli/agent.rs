@@ -19,7 +19,7 @@ use self::set::Candidate;
 use self::status::Teller;
 use super::args::Global;
 use super::names::policy_id;
-use super::output::say;
+use super::output::{say, show_warnings};
 use super::watch::label;
 use super::{keys, session, text};
 use crate::client::name::{NamespaceId, PolicyId};
@@ -52,9 +52,12 @@ pub struct Arguments {
     /// The folder: `current` in it leads to the set in force, `status.json` says how it is
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
-    /// The keys to trust, as a JWK Set [default: those the server names]
+    /// The keys to trust, as a JWK Set; read again when it changes [default: those the server names]
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
+    /// Trust the keys of --jwks alone: leave aside the key statements by which a rotation is followed
+    #[arg(long, requires = "jwks")]
+    pin_strict: bool,
     /// Stable id of this runtime, shown to operators [default: one made for this folder]
     #[arg(long, value_name = "ID")]
     subscriber_id: Option<String>,
@@ -89,6 +92,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("failed to listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for SIGINT")?;
     let (once, wait) = (arguments.once, arguments.wait);
+    show_warnings();
     let working = async {
         let agent = Agent::open(global, arguments).await?;
         if !once {
@@ -133,7 +137,7 @@ impl Agent {
         };
         let (check, hook) = (command("--check", arguments.check), command("--hook", arguments.hook));
         let keys = match &arguments.jwks {
-            Some(path) => Keys::Pinned(keys::read_jwks(path)?),
+            Some(path) => Keys::PinnedFile(keys::pinned_file(path, arguments.pin_strict)?),
             None => {
                 say("trusting the keys that this server names; give --jwks to trust only keys you know");
                 Keys::Learned

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand};
 
 use super::look::Color;
@@ -56,6 +57,11 @@ pub struct Global {
     /// PEM file of the key of the client certificate
     #[arg(long, global = true, env = "POLICYHUB_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
+    /// Send the token over http:// to a host that is not this machine: only where something else keeps the network secret
+    // The server's flag of this name is the same argument: there it takes this one's place.
+    #[arg(long, global = true, env = "POLICYHUB_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1,
+        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub insecure_plaintext: Option<bool>,
     /// Namespace of the policies named
     #[arg(long, short, global = true, env = "POLICYHUB_NAMESPACE", default_value = "default", value_name = "ID",
         value_parser = |text: &str| NamespaceId::parse("namespace", text))]

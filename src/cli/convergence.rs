@@ -14,17 +14,19 @@ use crate::client::{Cursor, pb};
 
 /// Longest wait of one call; longer ones are several calls.
 const CALL_WAIT_MAX: Duration = Duration::from_secs(60);
+/// Between two looks while nobody is pending, for those who may come back.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Wait of one call while somebody looks on.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How far an activation has come among those who watch; exit code 0 when all of them run with it
+/// How far an activation has come among those who watch; exit code 0 when all of them run with it, and somebody does
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub convergence 42 --wait 30s")]
 pub struct Arguments {
     /// REVISION of the activation, or EPOCH:REVISION
     #[arg(value_name = "REVISION", value_parser = activation)]
     activation: Cursor,
-    /// Wait until nothing is pending, at most this long: a number with s, m, h or d
+    /// Wait until all of them run with it, at most this long: a number with s, m, h or d
     #[arg(long, value_name = "TIME", value_parser = text::parse_duration)]
     wait: Option<Duration>,
 }
@@ -49,9 +51,15 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         };
         let response = session.client.get_convergence(request).await;
         let response = response.with_context(|| format!("failed to ask about revision {revision}"))?;
-        left = left.saturating_sub(wait);
-        if response.settled || left.is_zero() {
+        // Nobody who is there is waited for any more: those who are not yet, or no more, may come.
+        let is_awaited = response.settled && why_not_everybody(&response).is_some_and(|why| why.may_pass);
+        let waited = if is_awaited { left.min(LOOK_INTERVAL) } else { wait };
+        left = left.saturating_sub(waited);
+        if left.is_zero() || (response.settled && !is_awaited) {
             break response;
+        }
+        if is_awaited {
+            tokio::time::sleep(waited).await;
         }
         if looked_on {
             // Progress that nobody can be told of is no failure.
@@ -62,16 +70,37 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let _ = writeln!(io::stderr());
     }
     session.output.print(&response, describe)?;
-    if response.pending > 0 || response.rejected > 0 || response.diverged > 0 {
-        anyhow::bail!("not every subscriber runs with revision {revision}");
+    match why_not_everybody(&response) {
+        Some(why) => anyhow::bail!("{} revision {revision}", why.text),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// What keeps an activation from being everywhere.
+struct Shortfall {
+    text: &'static str,
+    /// Whether it may pass by itself while nobody is pending.
+    may_pass: bool,
+}
+
+fn why_not_everybody(response: &pb::GetConvergenceResponse) -> Option<Shortfall> {
+    let is_everywhere = response.pending == 0 && response.rejected == 0 && response.diverged == 0;
+    if !is_everywhere {
+        return Some(Shortfall { text: "not every subscriber runs with", may_pass: false });
+    }
+    if response.gone > 0 {
+        return Some(Shortfall {
+            text: "subscribers that were here lately are gone, and did not run with",
+            may_pass: true,
+        });
+    }
+    (response.applied == 0).then_some(Shortfall { text: "no subscriber runs with", may_pass: true })
 }
 
 fn counts(response: &pb::GetConvergenceResponse) -> String {
-    let pb::GetConvergenceResponse { applied, rejected, pending, offline, diverged, unconcerned, .. } = response;
+    let pb::GetConvergenceResponse { applied, rejected, pending, offline, diverged, unconcerned, gone, .. } = response;
     let mut text = format!("{applied} applied, {rejected} rejected, {pending} pending, {offline} offline");
-    for (count, what) in [(diverged, "of the applied diverged"), (unconcerned, "unconcerned")] {
+    for (count, what) in [(diverged, "of the applied diverged"), (unconcerned, "unconcerned"), (gone, "gone lately")] {
         if *count > 0 {
             let _ = write!(text, ", {count} {what}");
         }
@@ -92,6 +121,10 @@ fn describe(response: &pb::GetConvergenceResponse) -> String {
         };
         let _ = writeln!(text, "PENDING {} {runs}", text::line(&subscriber.subscriber_id));
     }
+    for subscriber in &response.gone_subscribers {
+        let seen = text::time(subscriber.last_seen_time.as_ref());
+        let _ = writeln!(text, "GONE {} since {seen}", text::line(&subscriber.subscriber_id));
+    }
     text
 }
 
@@ -105,6 +138,18 @@ mod tests {
         assert_eq!(activation("2:42"), Ok(Cursor { epoch: 2, revision: 42 }));
         for bad in ["", "x", "-1", "1:", ":1"] {
             assert!(activation(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_fleet_that_is_there_has_converged() {
+        let response =
+            |applied, gone, rejected| pb::GetConvergenceResponse { applied, gone, rejected, ..Default::default() };
+        assert!(why_not_everybody(&response(2, 0, 0)).is_none());
+        for (applied, gone, rejected, may_pass) in [(0, 0, 0, true), (0, 4, 0, true), (3, 1, 0, true), (3, 0, 1, false)]
+        {
+            let why = why_not_everybody(&response(applied, gone, rejected)).expect("a shortfall");
+            assert_eq!(why.may_pass, may_pass, "{applied} {gone} {rejected}: {}", why.text);
         }
     }
 

@@ -9,7 +9,7 @@ use super::output::{print_json, say};
 use super::session::Session;
 use super::text;
 use crate::client::signing::KeySet;
-use crate::client::{pb, seal_keys, trusted_keys};
+use crate::client::{PinnedFile, pb, seal_keys, trusted_keys};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -195,6 +195,11 @@ fn revoked(key: &str, resign: bool, response: &pb::RevokeSigningKeyResponse) -> 
 /// The keys of the server, with the id of its store.
 pub async fn list(session: &Session) -> anyhow::Result<pb::ListSigningKeysResponse> {
     session.client.list_signing_keys(pb::ListSigningKeysRequest {}).await.context("failed to list signing keys")
+}
+
+/// A JWKS file that is read again when it changes.
+pub fn pinned_file(path: &Path, strict: bool) -> anyhow::Result<PinnedFile> {
+    PinnedFile::open(path, strict).with_context(|| format!("failed to read keys from {}", path.display()))
 }
 
 /// The keys of a JWKS file.

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
+use super::look::is_acted_on;
 use crate::client::pb;
 
 /// How to print.
@@ -118,7 +119,25 @@ pub fn to_json<M: Named>(message: &M) -> anyhow::Result<Value> {
 
 /// One JSON document on one line.
 pub fn print_json(value: &Value) -> anyhow::Result<()> {
-    write_stdout(format!("{value}\n").as_bytes())
+    write_stdout(format!("{}\n", escaped(&value.to_string())).as_bytes())
+}
+
+/// A JSON text whose strings have no letter that a terminal or a viewer acts on: controls, and marks that turn the direction of
+/// text. They are escaped as JSON escapes them, so the value is the same.
+pub fn escaped(json: &str) -> String {
+    // Whatever is acted on stands in a string: between them JSON has ASCII alone, and this one has no white space.
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_acted_on(letter) {
+            let mut units = [0; 2];
+            for unit in letter.encode_utf16(&mut units) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(letter);
+        }
+    }
+    text
 }
 
 /// Exact bytes to stdout. A reader that went away (`| head`) is not an error.
@@ -134,6 +153,14 @@ pub fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
 pub fn say(line: &str) {
     // When even stderr is gone there is nobody left to tell.
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Shows the warnings of the SDK as lines for people: of a command that goes on for long, nobody sees anything else of them.
+pub fn show_warnings() {
+    let filter = tracing_subscriber::EnvFilter::new("policyhub::client=warn");
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    // Whoever set another one up before wants to see more.
+    let _ = lines.without_time().with_target(false).try_init();
 }
 
 #[cfg(test)]
@@ -157,6 +184,14 @@ mod tests {
         assert_eq!(json["version"]["create_time"], "2023-11-14T22:13:20Z");
         assert_eq!(json["version"]["content"], "AP8=");
         assert_eq!(json["version"]["label"], "", "fields are there when they are empty");
+    }
+
+    #[test]
+    fn json_has_nothing_that_a_terminal_acts_on() {
+        let value = serde_json::json!({"a\u{9b}": "\u{9b}31m \u{202e}txt \u{7f}\u{2066}\u{200f} zoë 😀\n"});
+        let text = escaped(&value.to_string());
+        assert!(text.contains(r"\u009b31m \u202etxt \u007f\u2066\u200f zoë 😀\n"), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), value);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use super::args::Global;
 use super::output::Format;
 use crate::client::name::NamespaceId;
-use crate::client::{Client, ClientIdentity, Target, TokenSource};
+use crate::client::{Client, Target, TlsFiles, TokenSource};
 
 /// Data directory of a server started without flags.
 pub const DEFAULT_DATA_DIR: &str = "./policyhub-data";
@@ -47,14 +47,14 @@ impl Session {
 /// # Errors
 /// A file that can't be read.
 pub fn target(global: &Global) -> anyhow::Result<Target> {
-    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("failed to read {}", path.display()));
-    let tls_ca = global.ca_cert.as_ref().map(read).transpose()?;
-    let identity = match global.client_cert.as_ref().zip(global.client_key.as_ref()) {
-        Some((cert, key)) => Some(ClientIdentity { cert: read(cert)?, key: read(key)? }),
-        None => None,
-    };
+    let check = |path: &PathBuf| fs::read(path).map(drop).with_context(|| format!("failed to read {}", path.display()));
+    // Each connection reads them; what is not there at the start is said before anything else.
+    [&global.ca_cert, &global.client_cert, &global.client_key].into_iter().flatten().try_for_each(check)?;
+    let identity = global.client_cert.clone().zip(global.client_key.clone());
+    let tls_files = TlsFiles::new(global.ca_cert.clone(), identity);
     let token = token(global, &Environment::read());
-    Ok(Target { endpoint: global.server.clone(), token, tls_ca, identity })
+    let insecure_plaintext = global.insecure_plaintext.unwrap_or(false);
+    Ok(Target { endpoint: global.server.clone(), token, tls_files, insecure_plaintext, ..Target::default() })
 }
 
 /// What the environment says of tokens. An empty variable says nothing.

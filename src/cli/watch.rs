@@ -9,7 +9,7 @@ use clap::Args;
 use super::keys;
 use super::look::Look;
 use super::names::{place, policy_id};
-use super::output::{Format, print_json, say, to_json, write_stdout};
+use super::output::{Format, print_json, say, show_warnings, to_json, write_stdout};
 use super::session::Session;
 use super::text;
 use super::watch_text::Teller;
@@ -18,6 +18,7 @@ use crate::client::watch::{Watch, WatchError};
 use crate::client::watcher::clocks_differ;
 use crate::client::{
     ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, pb, trusted_keys, watch,
+    watch_pinned,
 };
 
 /// The active set, and every change of it, verified; one line each
@@ -40,9 +41,12 @@ pub struct Arguments {
     /// Manifests and statements without contents
     #[arg(long)]
     metadata_only: bool,
-    /// The keys to trust, as a JWK Set [default: those the server names]
+    /// The keys to trust, as a JWK Set; read again when it changes [default: those the server names]
     #[arg(long, value_name = "FILE")]
     jwks: Option<PathBuf>,
+    /// Trust the keys of --jwks alone: leave aside the key statements by which a rotation is followed
+    #[arg(long, requires = "jwks")]
+    pin_strict: bool,
     /// Stable id of this runtime, shown to operators
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     subscriber_id: String,
@@ -66,8 +70,10 @@ pub fn label(text: &str) -> Result<(String, String), String> {
 /// Runs it, until the revision is reached, a message is refused, or the server refuses to go on. A drain, an outage or a broken
 /// connection ends a stream and not the watch.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let (keys, store) = match &arguments.jwks {
-        Some(path) => (keys::read_jwks(path)?, None),
+    show_warnings();
+    let pinned = arguments.jwks.as_ref().map(|path| keys::pinned_file(path, arguments.pin_strict)).transpose()?;
+    let (keys, store) = match &pinned {
+        Some(file) => (file.keys().clone(), None),
         None => {
             say("trusting the keys that this server names; give --jwks to trust only keys you know");
             let response = keys::list(session).await?;
@@ -77,7 +83,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let options = WatchOptions {
         namespace: session.namespace.clone(),
         keys,
-        learn_keys: arguments.jwks.is_none(),
+        learn_keys: pinned.is_none(),
         set: ActiveSetOptions {
             policies: arguments.policies.into_iter().collect(),
             metadata_only: arguments.metadata_only,
@@ -88,7 +94,11 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         subscriber_id: arguments.subscriber_id.clone(),
         labels: arguments.labels.into_iter().collect(),
     };
-    let stream = watch(&session.client, options).await.context("failed to watch")?;
+    let stream = match pinned {
+        Some(file) => watch_pinned(&session.client, options, file).await,
+        None => watch(&session.client, options).await,
+    };
+    let stream = stream.context("failed to watch")?;
     let teller = Teller::new(arguments.heartbeats, Look::stdout());
     let report_as = Some(arguments.subscriber_id).filter(|_| arguments.report);
     let client = session.client.clone();
@@ -97,10 +107,11 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     printer.follow(stream, arguments.until_revision).await
 }
 
-/// Whether a watch that went well so far may go on after this. Its token was good: it is invalid by a clock that will be set
-/// right.
+/// Whether a watch that went well so far may go on after this. Its token or certificate was good: it is invalid by a clock that
+/// will be set right, or it ended, and its file is read again for the next stream.
 fn may_go_on(error: &ClientError) -> bool {
-    error.may_reconnect() || error.reason == Reason::TokenInvalid.as_str()
+    let passing = [Reason::TokenInvalid, Reason::TokenExpired, Reason::CertificateInvalid];
+    error.may_reconnect() || passing.iter().any(|reason| reason.as_str() == error.reason)
 }
 
 /// Prints what a watch says, over any number of streams.

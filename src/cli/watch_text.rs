@@ -97,6 +97,10 @@ impl Teller {
                 let said = format!("RECONNECT   {} after {} ms", text::line(reason), backoff.as_millis());
                 Some(format!("{NO_TIME}  {}", self.to_look.paint(look::PLACE, &said)))
             }
+            Change::Keys { newest, .. } => {
+                let at = (*newest).filter(|_| self.heartbeats)?;
+                Some(self.columns(NO_TIME, "KEYS", look::QUIET, at, "keys of the store, by a key that was trusted"))
+            }
             Change::Unknown => Some(format!("{NO_TIME}  UNKNOWN     message of a newer server")),
         }
     }

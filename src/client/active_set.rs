@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checks::{check_hint, fingerprint, set_digest, wait_of};
+use key_statements::Followed;
 
 use super::bundle::{ActivePolicy, Trust, place_of, position_of, root_of};
 use super::evidence::{Document, Evidence};
@@ -18,10 +19,11 @@ use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::signing::payload::Statement;
-use crate::signing::{ActiveSetTree, KeySet};
+use crate::signing::{ActiveSetTree, KeySet, VerifyError};
 
 mod checks;
 mod held;
+mod key_statements;
 #[cfg(test)]
 #[cfg(feature = "server")]
 pub(super) mod signed_messages;
@@ -99,6 +101,13 @@ pub enum Change {
         /// How often the server says that it shows signs of life.
         heartbeat_interval: Duration,
     },
+    /// A key statement.
+    Keys {
+        /// Where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
+        newest: Option<Cursor>,
+        /// Why it was not taken: one by a key from before those that were pinned, or a forged one.
+        refused: Option<VerifyError>,
+    },
     /// A kind of message that this version does not know: nothing.
     Unknown,
 }
@@ -107,6 +116,8 @@ pub enum Change {
 #[derive(Debug)]
 pub struct ActiveSet {
     trust: Trust,
+    /// The pinned keys that follow key statements; none: the keys are those that were given.
+    followed: Option<Followed>,
     wanted: BTreeSet<PolicyId>,
     latest: bool,
     /// The high-water mark: of the newest statement or checkpoint whose message was taken over.
@@ -134,6 +145,7 @@ impl ActiveSet {
         let ActiveSetOptions { policies, metadata_only, latest, store } = options;
         Self {
             trust: Trust { namespace, keys, store, metadata_only, clock_ahead_seconds: None },
+            followed: None,
             wanted: policies,
             latest,
             cursor: None,
@@ -204,6 +216,7 @@ impl ActiveSet {
             Some(Message::Opened(opened)) => Ok(Change::Opened {
                 heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
             }),
+            Some(Message::KeyStatement(keys)) => Ok(self.take_key_statement(&keys.statement)),
             None => Ok(Change::Unknown),
         };
         self.refused = outcome.is_err();

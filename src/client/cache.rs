@@ -1,7 +1,7 @@
 //! The last known good set of a runtime on its disk, and the newest place it verified.
 //!
 //! A directory: `active.json` (what is in force, with every proof), `contents/` (by digest), `mark.json` (the newest place),
-//! `lock`. Invariant: `active.json` is replaced whole, after every content it names; what is read back is not believed but
+//! `pins.json` (pinned keys and key statements), `lock`. Invariant: `active.json` is replaced whole, after every content it names; what is read back is not believed but
 //! verified by the set it is given to.
 
 use std::collections::BTreeSet;
@@ -24,7 +24,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::signing::KeySet;
+use crate::signing::{KeySet, SavedPins};
 
 /// The format of this version.
 const FORMAT: u32 = 2;
@@ -117,6 +117,16 @@ impl Cache {
     /// The newest place; none: it was never said.
     pub fn mark(&self) -> io::Result<Option<Mark>> {
         read_json(&self.root.join("mark.json"))
+    }
+
+    /// The pinned keys and the key statements that were taken; none: nothing was kept.
+    pub fn pins(&self) -> io::Result<Option<SavedPins>> {
+        read_json(&self.root.join("pins.json"))
+    }
+
+    /// Keeps pinned keys and key statements.
+    pub fn set_pins(&self, pins: &SavedPins) -> io::Result<()> {
+        replace_file(&self.root.join("pins.json"), &serde_json::to_vec(pins)?)
     }
 
     /// Says what the newest place is.

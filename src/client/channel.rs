@@ -3,6 +3,7 @@
 //! Boundary: the only place that knows endpoints, TLS and tokens. The channel reconnects by itself.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tonic::codegen::InterceptedService;
@@ -13,9 +14,11 @@ use tonic::{Code, Request, Status};
 
 use super::error::ClientError;
 use super::guarded::Guarded;
+use super::shown_certificate::Shown;
 use crate::api::pb::admin_service_client::AdminServiceClient;
 use crate::api::pb::policy_service_client::PolicyServiceClient;
 use crate::api::pb::sync_service_client::SyncServiceClient;
+use crate::signing::CertificateFacts;
 
 /// How long a connection may take to stand.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,11 +102,28 @@ impl Client {
         tls_ca: Option<Vec<u8>>,
         identity: Option<ClientIdentity>,
     ) -> Result<Self, ClientError> {
+        let described = describe_endpoint(endpoint, tls_ca, identity.clone())?;
+        Self::connect_to(endpoint, described, token, identity.as_ref(), false).await
+    }
+
+    /// Connects as described. `insecure_plaintext`: a token may cross a network in clear text.
+    pub(super) async fn connect_to(
+        url: &str,
+        endpoint: Endpoint,
+        token: Option<String>,
+        identity: Option<&ClientIdentity>,
+        insecure_plaintext: bool,
+    ) -> Result<Self, ClientError> {
+        if token.is_some() && !insecure_plaintext {
+            check_token_stays_secret(url, &endpoint)?;
+        }
         let bearer = Bearer::new(token)?;
-        let channel = describe_endpoint(endpoint, tls_ca, identity)?.connect().await.map_err(|error| {
-            ClientError::local(Code::Unavailable, format!("no server at {endpoint}: {}", causes(&error)))
+        let shown = Shown::of(identity);
+        let channel = endpoint.connect().await.map_err(|error| {
+            let note = shown.why_refused(&error).unwrap_or_default();
+            ClientError::local(Code::Unavailable, format!("no server at {url}: {}{note}", causes(&error)))
         })?;
-        Ok(Self::over(&InterceptedService::new(Guarded::new(channel), bearer)))
+        Ok(Self::over(&InterceptedService::new(Guarded::new(channel, shown), bearer)))
     }
 
     fn over(transport: &Transport) -> Self {
@@ -115,7 +135,22 @@ impl Client {
     }
 }
 
-fn describe_endpoint(
+/// Refuses to send a token where anybody on the way can read it.
+fn check_token_stays_secret(url: &str, endpoint: &Endpoint) -> Result<(), ClientError> {
+    let uri = endpoint.uri();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if uri.scheme_str() != Some("http") || is_loopback {
+        return Ok(());
+    }
+    let message = format!(
+        "{url} is not https:// and not on this machine: a token would cross the network in clear text; give \
+         --insecure-plaintext (in the SDK: insecure_plaintext) where something else keeps it secret"
+    );
+    Err(ClientError::local(Code::InvalidArgument, message))
+}
+
+pub(super) fn describe_endpoint(
     text: &str,
     tls_ca: Option<Vec<u8>>,
     identity: Option<ClientIdentity>,
@@ -140,6 +175,10 @@ fn describe_endpoint(
         .tcp_nodelay(true);
     if secure {
         let tls = match tls_ca {
+            Some(pem) if CertificateFacts::all_from_pem(&pem).is_empty() => {
+                // With nobody to trust every server would be a stranger, and no message would say why.
+                return Err(invalid("the file of the certificate authority holds no certificate".to_owned()));
+            }
             Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
             None => ClientTlsConfig::new().with_native_roots(),
         };
@@ -155,7 +194,7 @@ fn describe_endpoint(
 }
 
 /// Transport errors say "transport error"; what happened is underneath.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -201,6 +240,35 @@ mod tests {
             assert!(error.message.contains(endpoint), "{}", error.message);
         }
         assert!(describe_endpoint("http://127.0.0.1:7070", None, None).is_ok());
+    }
+
+    #[test]
+    fn a_token_does_not_cross_a_network_in_clear_text() {
+        for (url, is_secret) in [
+            ("http://127.0.0.1:1", true),
+            ("http://127.8.0.1:1", true),
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            ("http://[::ffff:127.0.0.1]:1", true),
+            ("https://hub.example:1", true),
+            ("http://hub.example:1", false),
+            ("http://10.0.0.1:1", false),
+            ("http://0.0.0.0:1", false),
+            ("http://[::]:1", false),
+            ("http://localhost.example:1", false),
+            ("http://127.0.0.1.example:1", false),
+        ] {
+            let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+            assert_eq!(check_token_stays_secret(url, &endpoint).is_ok(), is_secret, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_authority_without_a_certificate_is_refused() {
+        for pem in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let error = describe_endpoint("https://a:1", Some(pem.as_bytes().to_vec()), None).map(|_| ()).unwrap_err();
+            assert!(error.message.contains("holds no certificate"), "{}", error.message);
+        }
     }
 
     #[test]

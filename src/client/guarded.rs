@@ -20,6 +20,8 @@ use tonic::codegen::Service;
 use tonic::transport::Channel;
 use tonic_types::pb;
 
+use super::shown_certificate::{Shown, TransportError};
+
 const DETAILS: &str = "grpc-status-details-bin";
 /// The longest there is (`google/protobuf/duration.proto`).
 const DURATION_MAX_SECONDS: u64 = 315_576_000_000;
@@ -32,27 +34,31 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A channel whose answers were looked through.
 #[derive(Debug, Clone)]
-pub struct Guarded(Channel);
+pub struct Guarded {
+    channel: Channel,
+    shown: Shown,
+}
 
 impl Guarded {
-    pub(super) fn new(channel: Channel) -> Self {
-        Self(channel)
+    pub(super) fn new(channel: Channel, shown: Shown) -> Self {
+        Self { channel, shown }
     }
 }
 
 impl Service<Request<Body>> for Guarded {
     type Response = Response<Body>;
-    type Error = tonic::transport::Error;
+    type Error = TransportError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Service::poll_ready(&mut self.0, context)
+        Service::poll_ready(&mut self.channel, context).map_err(|error| TransportError::new(error, &self.shown))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let answer = Service::call(&mut self.0, request);
-        Box::pin(async {
-            let mut answer = answer.await?;
+        let (answer, shown) = (Service::call(&mut self.channel, request), self.shown.clone());
+        Box::pin(async move {
+            let mut answer = answer.await.map_err(|error| TransportError::new(error, &shown))?;
+            shown.answered();
             drop_unreadable(answer.headers_mut());
             Ok(answer.map(|inner| Body::new(Trailed(inner))))
         })

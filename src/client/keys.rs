@@ -85,7 +85,7 @@ mod tests {
             key(KeyPurpose::Seal, KeyState::Active),
         ];
         let ids: Vec<String> = keys.iter().map(|key| key.key_id.clone()).collect();
-        let set = trusted_keys(&pb::ListSigningKeysResponse { keys, store: String::new() }).expect("keys");
+        let set = trusted_keys(&pb::ListSigningKeysResponse { keys, ..Default::default() }).expect("keys");
         let known: Vec<bool> = ids.iter().map(|id| set.get(id).is_some()).collect();
         assert_eq!(known, [true, true, true, false, false, false]);
         let revoked: Vec<bool> = ids.iter().map(|id| set.is_revoked(id)).collect();
@@ -97,7 +97,7 @@ mod tests {
         let mut bad = key(pb::KeyPurpose::Bundle, pb::KeyState::Active);
         bad.jwk = "{}".to_owned();
         let name = bad.key_id.clone();
-        let error = trusted_keys(&pb::ListSigningKeysResponse { keys: vec![bad], store: String::new() }).unwrap_err();
+        let error = trusted_keys(&pb::ListSigningKeysResponse { keys: vec![bad], ..Default::default() }).unwrap_err();
         assert!(error.to_string().contains(&name));
     }
 }

@@ -24,7 +24,10 @@ pub mod watcher;
 
 mod cache;
 mod guarded;
+mod pinned_file;
+mod shown_certificate;
 mod snapshot;
+mod tls_files;
 
 pub use active_set::{ActiveSet, ActiveSetOptions, Change};
 pub use archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, verify_archive};
@@ -34,10 +37,12 @@ pub use error::ClientError;
 pub use keys::{log_keys, seal_keys, trusted_keys};
 pub use log::{Read, ReadError, read_archive, read_log};
 pub use offline::verify_saved;
+pub use pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};
 pub use refusal::Refusal;
 pub use retry::new_request_id;
 pub use target::{Target, TokenSource};
-pub use watch::{WatchError, WatchOptions, watch};
+pub use tls_files::TlsFiles;
+pub use watch::{WatchError, WatchOptions, watch, watch_pinned};
 pub use watcher::{Active, Behind, Keys, State, Status, Update, View, Watcher, WatcherOptions};
 
 /// The wire types that calls take and give.

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use tonic::Code;
 
-use super::channel::{Client, ClientIdentity};
+use super::channel::{Client, ClientIdentity, describe_endpoint};
 use super::error::ClientError;
+use super::tls_files::TlsFiles;
 
 /// Longest token file that is read.
 const TOKEN_FILE_MAX_BYTES: u64 = 64 * 1024;
@@ -47,6 +48,11 @@ pub struct Target {
     pub tls_ca: Option<Vec<u8>>,
     /// Client certificate, for `https` alone.
     pub identity: Option<ClientIdentity>,
+    /// Files in place of these two. They are read for each connection, so that they may be renewed under a running process.
+    pub tls_files: TlsFiles,
+    /// Whether a token may be sent over `http` to a host that is not this machine: only where something else keeps the
+    /// network secret.
+    pub insecure_plaintext: bool,
 }
 
 impl Target {
@@ -65,7 +71,7 @@ impl Target {
     /// A connection of its own.
     ///
     /// # Errors
-    /// As [`Client::connect`], and FAILED_PRECONDITION for a token file that can't be read.
+    /// As [`Client::connect`], and FAILED_PRECONDITION for a file that can't be read.
     pub async fn connect(&self) -> Result<Client, ClientError> {
         let token = match &self.token {
             TokenSource::None => None,
@@ -75,7 +81,13 @@ impl Target {
                 ClientError::local(Code::FailedPrecondition, message)
             })?),
         };
-        Client::connect_as(&self.endpoint, token, self.tls_ca.clone(), self.identity.clone()).await
+        let (endpoint, identity) = if self.tls_files.is_empty() {
+            let described = describe_endpoint(&self.endpoint, self.tls_ca.clone(), self.identity.clone())?;
+            (described, self.identity.clone())
+        } else {
+            self.tls_files.endpoint(&self.endpoint).await?
+        };
+        Client::connect_to(&self.endpoint, endpoint, token, identity.as_ref(), self.insecure_plaintext).await
     }
 }
 

@@ -15,6 +15,7 @@ use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::channel::Client;
 use super::error::ClientError;
 use super::keys::trusted_keys;
+use super::pinned_file::PinnedFile;
 use super::reconnect::{self, Pauses};
 use super::refusal::Refusal;
 use super::target::Target;
@@ -83,6 +84,7 @@ pub struct Watch {
     connection: Connection,
     set: ActiveSet,
     learn_keys: bool,
+    pinned: Option<PinnedFile>,
     subscriber_id: String,
     labels: BTreeMap<String, String>,
     since: Option<Instant>,
@@ -108,8 +110,24 @@ pub(super) struct Connection {
 /// # Errors
 /// The error of the call: OUT_OF_RANGE with RESUME_POINT_GONE means to start without a resume point.
 pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, ClientError> {
+    open(client, options, None).await
+}
+
+/// The same with the keys of a file in place of [`WatchOptions::keys`]: it is read again when it changes, and unless it is
+/// strict the watch follows the key statements of the store.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_pinned(client: &Client, options: WatchOptions, file: PinnedFile) -> Result<Watch, ClientError> {
+    let options = WatchOptions { keys: file.keys().clone(), learn_keys: false, ..options };
+    open(client, options, Some(file)).await
+}
+
+async fn open(client: &Client, options: WatchOptions, pinned: Option<PinnedFile>) -> Result<Watch, ClientError> {
     let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, labels } = options;
     let empty = ActiveSet::new(namespace, keys, set);
+    let follows = pinned.as_ref().is_some_and(|file| !file.is_strict());
+    let empty = if follows { empty.following_keys() } else { empty };
     let set = match resume {
         Some(place) => empty.resume_at(place),
         None => empty,
@@ -117,7 +135,7 @@ pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, Clie
     let request = set.request(subscriber_id.clone(), labels.clone(), resume);
     let connection = Connection::open(client, request, learn_keys).await?;
     let (since, pauses) = (Some(Instant::now()), Pauses::new());
-    Ok(Watch { connection, set, learn_keys, subscriber_id, labels, since, pauses })
+    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, labels, since, pauses })
 }
 
 impl Watch {
@@ -127,7 +145,7 @@ impl Watch {
     /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal of a message. Each
     /// ends the watch.
     pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
-        self.connection.next(&mut self.set).await
+        self.connection.next(&mut self.set, &mut self.pinned).await
     }
 
     /// Opens the next stream, by a connection of its own, after one that ended: it goes on after the last message, and misses
@@ -139,6 +157,7 @@ impl Watch {
         self.pauses.ended(self.since.take(), asked);
         self.pauses.wait().await;
         self.set.begin_stream();
+        look_at_pins(&mut self.pinned, &mut self.set, true).await;
         // Also without the policies, after a resume by whoever knows only the place.
         let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), self.set.cursor());
         let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
@@ -162,7 +181,11 @@ impl Connection {
     }
 
     /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
-    pub async fn next(&mut self, set: &mut ActiveSet) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    pub async fn next(
+        &mut self,
+        set: &mut ActiveSet,
+        pinned: &mut Option<PinnedFile>,
+    ) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
         if self.came.is_none() {
             match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
                 Err(_) => return Err(silence(self.silence_max).into()),
@@ -170,6 +193,7 @@ impl Connection {
             }
         }
         if let Some(Ok(Some(message))) = &self.came {
+            look_at_pins(pinned, set, set.names_untrusted_key(message)).await;
             let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
             if are_old || set.names_untrusted_key(message) {
                 self.learn_keys(set).await;
@@ -217,12 +241,21 @@ impl Connection {
     }
 }
 
+/// Takes over what a file of keys says by now. `at_once`: something needs a key that is not trusted, or a stream begins.
+/// True: the keys are others now.
+pub(super) async fn look_at_pins(pinned: &mut Option<PinnedFile>, set: &mut ActiveSet, at_once: bool) -> bool {
+    let Some(file) = pinned else { return false };
+    let Some(keys) = file.look(at_once).await else { return false };
+    set.replace_pins(keys);
+    true
+}
+
 /// The place that a message says it is of: nothing that is proven.
 fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
     let cursor = match message.message.as_ref()? {
         Message::Snapshot(part) => part.cursor,
         Message::Activation(activation) => activation.cursor,
-        Message::Heartbeat(_) | Message::Reconnect(_) | Message::Opened(_) => None,
+        Message::Heartbeat(_) | Message::Reconnect(_) | Message::Opened(_) | Message::KeyStatement(_) => None,
     };
     cursor.map(|named| Cursor { epoch: named.epoch, revision: named.revision })
 }

@@ -18,10 +18,11 @@ use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::cache::{Cache, Mark, Saved};
 use super::channel::Client;
 use super::error::ClientError;
+use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
 pub use super::reconnect::{RECONNECT_BASE, RECONNECT_MAX};
 use super::target::Target;
-use super::watch::{Connection, WatchError, now_seconds};
+use super::watch::{Connection, WatchError, look_at_pins, now_seconds};
 use crate::domain::Reason;
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::NamespaceId;
@@ -48,16 +49,18 @@ const SETS_AHEAD_MAX: usize = 16;
 const MESSAGES_AHEAD_MAX: usize = 1_000;
 
 /// Which keys are trusted.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub enum Keys {
-    /// These alone, known from elsewhere. They change with the file they come from.
+    /// These, known from elsewhere, and those that key statements of the store add when a trusted key signed them.
     Pinned(KeySet),
+    /// Those of a file, which is read again when it changes. Unless it is strict, key statements add to it.
+    PinnedFile(PinnedFile),
     /// Those the server names: who answers at its address is trusted, so use `https`.
     Learned,
 }
 
 /// What to hold, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WatcherOptions {
     /// The server.
     pub target: Target,
@@ -120,6 +123,7 @@ pub struct Watcher {
     target: Target,
     namespace: NamespaceId,
     learn_keys: bool,
+    pinned: Option<PinnedFile>,
     subscriber_id: String,
     labels: BTreeMap<String, String>,
     cache: Option<Cache>,
@@ -136,6 +140,10 @@ pub struct Watcher {
     /// What is in force is not on the disk as it is.
     unsaved: bool,
     untold: Option<Report>,
+    /// What a stream was refused for, and who is to be told: by its connection, though the stream is over.
+    untold_refusal: Option<(Client, Report)>,
+    /// The server was told that a stream did not verify, and not yet that one does again.
+    told_refusal: bool,
     opening: Option<Opening>,
     link: Option<Link>,
     pauses: Pauses,
@@ -183,16 +191,21 @@ impl Watcher {
         if directory.is_some() && set.metadata_only {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "sets without contents are not kept on disk"));
         }
-        let (learn_keys, keys) = match keys {
-            Keys::Pinned(keys) => (false, keys),
-            Keys::Learned => (true, KeySet::default()),
+        let learn_keys = matches!(keys, Keys::Learned);
+        let (keys, pinned) = match keys {
+            Keys::Pinned(keys) => (keys, None),
+            Keys::PinnedFile(file) => (file.keys().clone(), Some(file)),
+            Keys::Learned => (KeySet::default(), None),
         };
+        let follows = !learn_keys && !pinned.as_ref().is_some_and(PinnedFile::is_strict);
         let cache = directory.as_deref().map(Cache::open).transpose()?;
         let set = ActiveSet::new(namespace.clone(), keys, set);
+        let set = if follows { set.following_keys() } else { set };
         let mut watcher = Self {
             target,
             namespace,
             learn_keys,
+            pinned,
             subscriber_id,
             labels,
             cache,
@@ -204,6 +217,8 @@ impl Watcher {
             rejected: None,
             unsaved: false,
             untold: None,
+            untold_refusal: None,
+            told_refusal: false,
             opening: None,
             link: None,
             pauses: Pauses::new(),

@@ -80,7 +80,7 @@ pub fn place(namespace: &NamespaceId) -> String {
 /// `INVALID_ARGUMENT`.
 pub fn parse_member(field: &str, text: &str) -> Result<String> {
     let rule = "must be {issuer}:{subject}, group:{issuer}:{group} or spiffe://{trust domain}/{path}";
-    let named = |text: &str| text.split_once(':').is_some_and(|(issuer, name)| !issuer.is_empty() && is_name(name));
+    let named = |text: &str| text.split_once(':').is_some_and(|(issuer, name)| is_issuer(issuer) && is_name(name));
     let well_formed = match text.split_once(':') {
         Some(("group", rest)) => named(rest),
         _ => named(text),
@@ -90,6 +90,11 @@ pub fn parse_member(field: &str, text: &str) -> Result<String> {
     } else {
         Err(Error::invalid(field, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
     }
+}
+
+/// No issuer has a space in its name: ` local:ann` would look like a member that it is not.
+fn is_issuer(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// A SPIFFE ID is longer than a subject may be; otherwise the rule is the same.
@@ -148,9 +153,24 @@ mod tests {
             assert_eq!(parse_member("member", text).expect(text), text);
         }
         let long = format!("local:{}", "a".repeat(MEMBER_MAX_CHARS));
-        for text in
-            ["", "admin", ":admin", "local:", "group:okta", "group:okta:", "group::x", "local:a\nb", " local: a", &long]
-        {
+        for text in [
+            "",
+            "admin",
+            ":admin",
+            "local:",
+            "group:okta",
+            "group:okta:",
+            "group::x",
+            "local:a\nb",
+            " local: a",
+            " local:ann",
+            "local:ann ",
+            "lo cal:ann",
+            "\tlocal:ann",
+            "group: okta:ops",
+            " group:okta:ops",
+            &long,
+        ] {
             let error = parse_member("member", text).err().map(|error| error.reason);
             assert_eq!(error, Some(Reason::InvalidArgument), "{text:?}");
         }

@@ -8,6 +8,7 @@ use super::event::Cursor;
 use super::limits::CONVERGENCE_NAMED_MAX;
 use super::name::PolicyId;
 use super::subscriber::{Standing, Subscriber, SubscriberId};
+use super::time::Micros;
 
 /// What a subscriber has made of an activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,25 +44,36 @@ pub struct Convergence {
     pub pending: usize,
     pub diverged: usize,
     pub unconcerned: usize,
+    pub gone: usize,
     pub rejected_ids: Vec<SubscriberId>,
     pub pending_ids: Vec<SubscriberId>,
+    pub gone_ids: Vec<SubscriberId>,
 }
 
 impl Convergence {
-    /// Counts the live subscribers, in order of their ids. `moved` are the policies that the activation moved.
+    /// Counts the subscribers that are live at `now`, and those whose lease ended lately, in order of their ids. `moved` are
+    /// the policies that the activation moved.
     pub fn count<'a>(
-        live: impl IntoIterator<Item = &'a Subscriber>,
+        recent: impl IntoIterator<Item = &'a Subscriber>,
         activation: Cursor,
         moved: &BTreeSet<PolicyId>,
+        now: Micros,
     ) -> Self {
         let mut counts = Self::default();
-        for subscriber in live {
+        for subscriber in recent {
             let watched = &subscriber.profile.policies;
+            let is_online = subscriber.is_online(now);
             if !watched.is_empty() && watched.is_disjoint(moved) {
-                counts.unconcerned += 1;
+                counts.unconcerned += usize::from(is_online);
                 continue;
             }
             let named = match progress(&subscriber.standing, activation) {
+                // One that ran with it when it ended kept nobody waiting.
+                Progress::Applied if !is_online => continue,
+                Progress::Rejected | Progress::Pending if !is_online => {
+                    counts.gone += 1;
+                    &mut counts.gone_ids
+                }
                 Progress::Applied => {
                     counts.applied += 1;
                     counts.diverged += usize::from(subscriber.has_diverged());
@@ -96,7 +108,9 @@ mod tests {
 
     use super::*;
     use crate::domain::subscriber::Profile;
-    use crate::domain::time::Micros;
+
+    /// Before the lease of every subscriber ends.
+    const NOW: Micros = Micros(-1);
 
     fn at(revision: i64) -> Cursor {
         if revision == 0 { Cursor::NONE } else { Cursor { epoch: 1, revision } }
@@ -157,7 +171,7 @@ mod tests {
     #[test]
     fn who_never_hears_of_it_is_not_waited_for() {
         let live = [subscriber(1, 0, 0, &["a"]), subscriber(2, 0, 0, &["a", "b"]), subscriber(3, 0, 0, &[])];
-        let counts = Convergence::count(&live, at(7), &moved(&["b", "c"]));
+        let counts = Convergence::count(&live, at(7), &moved(&["b", "c"]), NOW);
         assert_eq!((counts.unconcerned, counts.pending), (1, 2));
     }
 
@@ -165,8 +179,18 @@ mod tests {
     fn a_part_of_a_set_does_not_diverge() {
         let mut live = [subscriber(1, 7, 0, &["a"]), subscriber(2, 7, 0, &[]), subscriber(3, 0, 0, &[])];
         live.iter_mut().for_each(|each| each.standing.applied_matches = false);
-        let counts = Convergence::count(&live, at(7), &moved(&["a"]));
+        let counts = Convergence::count(&live, at(7), &moved(&["a"]), NOW);
         assert_eq!((counts.applied, counts.diverged, counts.pending), (2, 1, 1));
+    }
+
+    #[test]
+    fn who_went_without_it_is_gone() {
+        let recent =
+            [subscriber(1, 7, 0, &[]), subscriber(2, 6, 0, &[]), subscriber(3, 6, 7, &[]), subscriber(4, 0, 0, &["b"])];
+        let counts = Convergence::count(&recent, at(7), &moved(&["a"]), Micros(0));
+        assert_eq!((counts.applied, counts.rejected, counts.pending, counts.unconcerned), (0, 0, 0, 0));
+        let ids: Vec<&str> = counts.gone_ids.iter().map(SubscriberId::as_str).collect();
+        assert_eq!((counts.gone, ids), (2, vec!["s002", "s003"]));
     }
 
     proptest! {
@@ -174,7 +198,7 @@ mod tests {
         fn each_is_counted_once(words in proptest::collection::vec((0..12_i64, 0..12_i64, any::<bool>()), 0..60)) {
             let live: Vec<Subscriber> = words.iter().enumerate()
                 .map(|(number, (a, r, part))| subscriber(number, *a, *r, if *part { &["a"] } else { &[] })).collect();
-            let counts = Convergence::count(&live, at(6), &moved(&["b"]));
+            let counts = Convergence::count(&live, at(6), &moved(&["b"]), NOW);
             prop_assert_eq!(counts.applied + counts.rejected + counts.pending + counts.unconcerned, live.len());
             prop_assert_eq!(counts.unconcerned, words.iter().filter(|word| word.2).count());
             prop_assert_eq!(counts.pending_ids.len(), counts.pending.min(CONVERGENCE_NAMED_MAX));

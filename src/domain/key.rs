@@ -60,12 +60,24 @@ pub struct KeyChange {
     /// Public half of a new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwk: Option<String>,
+    /// The key statement of all keys after the change, compact JWS; none where the active key was not at hand to sign it, and
+    /// in events from before there were statements.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// All keys of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyRing {
     records: BTreeMap<String, KeyRecord>,
+}
+
+impl KeyChange {
+    /// A change of a key that is known already.
+    #[must_use]
+    pub fn of(key_id: &str) -> Self {
+        Self { key_id: key_id.to_owned(), algorithm: None, jwk: None, statement: None }
+    }
 }
 
 impl KeyState {
@@ -190,7 +202,7 @@ impl KeyRing {
     }
 
     fn add(&mut self, change: &KeyChange, time: Micros, revision: i64) -> Result<()> {
-        let KeyChange { key_id, algorithm: Some(algorithm), jwk: Some(jwk) } = change.clone() else {
+        let KeyChange { key_id, algorithm: Some(algorithm), jwk: Some(jwk), .. } = change.clone() else {
             return Err(unfit(revision));
         };
         if self.records.contains_key(&key_id) {
@@ -237,11 +249,11 @@ mod tests {
 
     fn new(key_id: &str) -> KeyChange {
         let [algorithm, jwk] = ["EdDSA", "{}"].map(|text| Some(text.to_owned()));
-        KeyChange { key_id: key_id.to_owned(), algorithm, jwk }
+        KeyChange { key_id: key_id.to_owned(), algorithm, jwk, statement: None }
     }
 
     fn known(key_id: &str) -> KeyChange {
-        KeyChange { key_id: key_id.to_owned(), algorithm: None, jwk: None }
+        KeyChange::of(key_id)
     }
 
     fn ring(events: &[(EventKind, KeyChange)]) -> Result<KeyRing> {

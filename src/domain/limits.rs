@@ -96,6 +96,9 @@ pub const SUBSCRIBER_OFFLINE_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
 /// Subscribers that GetConvergence names, of those that rejected and of those that are pending.
 pub const CONVERGENCE_NAMED_MAX: usize = 20;
+/// For how long a subscriber whose lease ended is still expected. Longer: runtimes that were replaced under other ids hold a
+/// pipeline up for longer. Shorter: a fleet that stops at an activation is forgotten before anybody asks.
+pub const SUBSCRIBER_GONE_SECONDS: i64 = 10 * 60;
 /// Longest id of a run.
 pub const RUN_ID_MAX_CHARS: usize = 128;
 /// How long a `request_id` is remembered: 7 days.
@@ -122,6 +125,11 @@ pub const FINDING_MAX_CHARS: usize = 256;
 pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;
 /// Most signing keys that are not revoked: as many as a verifier takes in one key set.
 pub const SIGNING_KEYS_MAX: usize = 20;
+/// Most revoked keys that a key statement names, the latest ones. Higher: the statement grows beyond `STATEMENT_MAX_BYTES`.
+pub const STATED_REVOKED_KEYS_MAX: usize = 200;
+/// Most key statements that lead from an old key to the newest one: the last of each key that signed one. Higher: whoever
+/// begins with an older key can follow, and each answer that carries them is longer.
+pub const KEY_STATEMENTS_MAX: usize = 32;
 /// How long a change of keys may take to reach every replica, at most. Nothing depends on a replica having heard of it
 /// before. Longer: activations and revocations wait as long.
 pub const KEY_SPREAD_SECONDS: i64 = 3;

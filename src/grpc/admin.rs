@@ -65,7 +65,8 @@ impl AdminService for AdminHandler {
         self.0.read(&asked).await?;
         let service = &self.0.service;
         let keys = service.keys().into_iter().map(signing_key).collect();
-        Ok(Response::new(pb::ListSigningKeysResponse { keys, store: service.signer().store().to_owned() }))
+        let (store, key_statements) = (service.signer().store().to_owned(), service.key_statements());
+        Ok(Response::new(pb::ListSigningKeysResponse { keys, store, key_statements }))
     }
 
     async fn create_role_binding(

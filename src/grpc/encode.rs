@@ -44,6 +44,10 @@ impl Encode for Wire {
         framed(&response::snapshot(part))
     }
 
+    fn key_statement(&self, statement: String) -> Bytes {
+        framed(&response::key_statement(statement))
+    }
+
     fn heartbeat(&self, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes {
         let proven = proven.map(|Proven { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
         framed(&response::heartbeat(proven, staleness))

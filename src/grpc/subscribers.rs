@@ -48,6 +48,7 @@ impl SyncHandler {
         Ok(Response::new(pb::GetConvergenceResponse {
             rejected_subscribers: written(found.rejected, found.now),
             pending_subscribers: written(found.pending, found.now),
+            gone_subscribers: written(found.gone, found.now),
             ..response::convergence(found.cursor, &found.counts, found.offline)
         }))
     }

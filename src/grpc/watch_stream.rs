@@ -70,17 +70,15 @@ impl WatchStream {
                 let delay = settings.longest_delay(connection).mul_f64(fraction());
                 return Ok(framed(&response::reconnect(connection.why().as_str(), delay, subscription.resume_point())));
             }
-            if planted(Defect::HeartbeatAhead)
-                && let Some(heartbeat) = subscription.heartbeat()?
-            {
-                return Ok(heartbeat);
+            if planted(Defect::HeartbeatAhead) {
+                self.due.extend(subscription.heartbeat()?);
             }
-            if let Step::Messages(messages) = subscription.step().await? {
-                self.due.extend(messages);
+            match subscription.step().await? {
+                Step::Messages(messages) => self.due.extend(messages),
+                Step::Level => self.due.extend(subscription.heartbeat()?),
+            }
+            if !self.due.is_empty() {
                 continue;
-            }
-            if let Some(heartbeat) = subscription.heartbeat()? {
-                return Ok(heartbeat);
             }
             tokio::select! {
                 biased;

@@ -32,6 +32,7 @@ pub fn router(service: Arc<Service>, draining: CancellationToken, metrics: Metri
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .route("/.well-known/jwks.json", get(jwks))
+        .route("/.well-known/key-statements.json", get(key_statements))
         .with_state(Shared { service, draining, metrics })
 }
 
@@ -60,6 +61,14 @@ async fn ready(State(shared): State<Shared>) -> Response {
 
 async fn metrics_text(State(shared): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (shared.metrics)()).into_response()
+}
+
+/// The key statements that lead from an older key to those of the key set beside it: of a size that grows with the number of
+/// rotations, and so not a member of it.
+async fn key_statements(State(shared): State<Shared>) -> Response {
+    let cache = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
+    let statements = serde_json::json!({ "key_statements": shared.service.key_statements() });
+    ([(header::CACHE_CONTROL, cache)], Json(statements)).into_response()
 }
 
 async fn jwks(State(shared): State<Shared>) -> Response {

@@ -10,7 +10,7 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tonic::Code;
 
-use super::listen::Cause;
+use super::listen::{Cause, Tls};
 use crate::grpc::WatchSettings;
 use crate::service::Service;
 use crate::store::{Store, Wake};
@@ -234,6 +234,21 @@ impl Metrics {
     pub(super) fn reloaded(&self, source: &str, well: bool) {
         let result = if well { "ok" } else { "failed" };
         self.reloads.add(1, &[KeyValue::new("source", source.to_owned()), KeyValue::new("result", result)]);
+    }
+
+    /// Shows until when the TLS certificate of this server is valid.
+    pub(super) fn show_certificate(&self, tls: &Arc<Tls>) {
+        let tls = Arc::clone(tls);
+        let name = "policyhub_tls_certificate_expiry_timestamp_seconds";
+        let gauge = self.meter.i64_observable_gauge(name);
+        let gauge = gauge.with_description("when the first certificate of the served TLS chain expires, Unix time");
+        let observed = gauge.with_callback(move |to| {
+            if let Some(validity) = tls.validity() {
+                to.observe(validity.not_after_seconds, &[]);
+            }
+        });
+        // The meter keeps the callback; the handle has no use.
+        let _ = observed.build();
     }
 
     /// Counts a call that was refused for who asked. `reason` is one of ours.

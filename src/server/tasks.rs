@@ -72,8 +72,9 @@ pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Me
         round.tick().await;
         let reading = tls.clone();
         match tokio::task::spawn_blocking(move || reading.reload()).await {
-            Ok(Ok(None)) => {}
+            Ok(Ok(None)) => tls.warn_of_time(),
             Ok(Ok(Some(authorities))) => {
+                tls.warn_of_time();
                 verifier.trust(authorities);
                 tracing::info!("took the new TLS files");
                 metrics.reloaded("tls", true);

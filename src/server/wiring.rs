@@ -131,6 +131,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         background.spawn(keeper.keep(parts.verifier.clone(), metrics.clone()));
     }
     if let Some(tls) = parts.tls {
+        metrics.show_certificate(&tls);
         background.spawn(tasks::mind_tls(tls, parts.verifier, metrics.clone()));
     }
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));

@@ -29,15 +29,18 @@ pub struct Converged {
     pub offline: u64,
     pub rejected: Vec<Subscriber>,
     pub pending: Vec<Subscriber>,
+    pub gone: Vec<Subscriber>,
     /// The time by which leases count.
     pub now: Micros,
 }
 
-/// The live subscribers of a namespace, and how many are offline.
+/// The subscribers of a namespace that are live or were lately, and how many are offline.
 #[derive(Debug)]
 struct Survey {
-    live: Vec<Subscriber>,
+    recent: Vec<Subscriber>,
     offline: u64,
+    /// The time by which leases count.
+    now: Micros,
 }
 
 /// The looks that those who wait for a namespace share.
@@ -94,8 +97,9 @@ impl Service {
         let (tx, _) = self.look(namespace).await?;
         let rejected = tx.subscribers_named(namespace, &counts.rejected_ids).await?;
         let pending = tx.subscribers_named(namespace, &counts.pending_ids).await?;
-        let (rejected, pending) = (self.as_known_here(namespace, rejected), self.as_known_here(namespace, pending));
-        Ok(Converged { cursor, counts, offline, rejected, pending, now: self.leases.now().await? })
+        let gone = tx.subscribers_named(namespace, &counts.gone_ids).await?;
+        let [rejected, pending, gone] = [rejected, pending, gone].map(|named| self.as_known_here(namespace, named));
+        Ok(Converged { cursor, counts, offline, rejected, pending, gone, now: self.leases.now().await? })
     }
 
     /// The place of an activation, with its epoch, and the policies it moved.
@@ -118,8 +122,8 @@ impl Service {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;
-        let (live, offline) = tx.live_subscribers(namespace, now).await?;
-        Ok(Arc::new(Survey { live, offline }))
+        let (recent, offline) = tx.recent_subscribers(namespace, now).await?;
+        Ok(Arc::new(Survey { recent, offline, now }))
     }
 
     /// The next look, this call's own or another one's.
@@ -158,8 +162,8 @@ impl Service {
         moved: &BTreeSet<PolicyId>,
         survey: &Survey,
     ) -> (Convergence, u64) {
-        let live = self.as_known_here(namespace, survey.live.clone());
-        (Convergence::count(&live, cursor, moved), survey.offline)
+        let recent = self.as_known_here(namespace, survey.recent.clone());
+        (Convergence::count(&recent, cursor, moved, survey.now), survey.offline)
     }
 
     fn as_known_here(&self, namespace: &NamespaceId, mut subscribers: Vec<Subscriber>) -> Vec<Subscriber> {

@@ -4,9 +4,10 @@
 
 use crate::domain::event::{Cursor, Head, Payload};
 use crate::domain::key::{KeyChange, KeyRecord, KeyRing, KeyState};
+use crate::domain::limits::KEY_STATEMENTS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
-use crate::signing::{KeySet, PublicKey};
+use crate::signing::{KeySet, PublicKey, jws};
 use crate::store::ReadTx;
 use crate::watch::{Verify, check_follows};
 
@@ -22,13 +23,23 @@ pub(super) struct KeyView {
     known: KeySet,
     trusted: KeySet,
     active: Option<PublicKey>,
+    /// The newest key statement of each key that signed one, oldest first.
+    statements: Vec<KeptStatement>,
+}
+
+/// A key statement of the log.
+#[derive(Debug, Clone)]
+struct KeptStatement {
+    at: Cursor,
+    signer: String,
+    token: String,
 }
 
 impl Default for KeyView {
     fn default() -> Self {
         let head = Head { cursor: Cursor::NONE, hash: [0; 32] };
         let (ring, known, trusted) = Default::default();
-        Self { number: 1, head, ring, known, trusted, active: None }
+        Self { number: 1, head, ring, known, trusted, active: None, statements: Vec::new() }
     }
 }
 
@@ -61,6 +72,21 @@ impl KeyView {
     /// The key that signs.
     pub(super) fn active(&self) -> Option<&PublicKey> {
         self.active.as_ref()
+    }
+
+    /// The key statements that lead on from one at this cursor, oldest first.
+    pub(super) fn statements_after(&self, held: Cursor) -> impl Iterator<Item = &str> {
+        self.statements.iter().filter(move |kept| kept.at > held).map(|kept| kept.token.as_str())
+    }
+
+    /// Where the newest key statement stands; `Cursor::NONE` without one.
+    pub(super) fn newest_statement_at(&self) -> Cursor {
+        self.statements.last().map_or(Cursor::NONE, |kept| kept.at)
+    }
+
+    /// The newest key statement.
+    pub(super) fn newest_statement(&self) -> Option<&str> {
+        self.statements.last().map(|kept| kept.token.as_str())
     }
 
     /// Whether everything that was ever signed is trusted.
@@ -125,9 +151,22 @@ impl KeyView {
                 self.head = Head { cursor: event.cursor, hash: event.hash };
                 if let Some(change) = key_change(&payload)? {
                     self.ring.take(payload.kind, &change, payload.time, payload.revision)?;
+                    self.keep_statement(change.statement);
                 }
             }
         }
+    }
+
+    /// Keeps the key statement of the event that was read last, in place of the one before by the same key: with the newest of
+    /// each key, whoever trusts one of them can follow to the newest of all.
+    fn keep_statement(&mut self, statement: Option<String>) {
+        let Some(token) = statement else { return };
+        let Some(signer) = jws::named_key(&token) else { return };
+        self.statements.retain(|kept| kept.signer != signer);
+        if self.statements.len() >= KEY_STATEMENTS_MAX {
+            self.statements.remove(0);
+        }
+        self.statements.push(KeptStatement { at: self.head.cursor, signer, token });
     }
 
     fn with_sets(mut self) -> Result<Self> {

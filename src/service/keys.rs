@@ -1,10 +1,11 @@
 //! Signing keys: the public ones for verifiers, and PrepareSigningKey and ActivateSigningKey.
 
 use super::key_view::KeyView;
+use super::signer::Signer;
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::command::{ActivateKey, PrepareKey};
-use crate::domain::event::{Change, EventKind};
+use crate::domain::event::{Change, Cursor, EventKind};
 use crate::domain::key::{KeyChange, KeyRecord, KeyState};
 use crate::domain::lifecycle::check_note;
 use crate::domain::name::NamespaceId;
@@ -39,6 +40,7 @@ pub(super) fn introduced(key: &PublicKey) -> KeyChange {
         key_id: key.key_id().to_owned(),
         algorithm: Some(key.algorithm().as_str().to_owned()),
         jwk: Some(key.to_jwk().to_string()),
+        statement: None,
     }
 }
 
@@ -82,6 +84,12 @@ impl Service {
         self.signer.view().trusted().to_jwks()
     }
 
+    /// The key statements that lead from older keys to those of now, oldest first.
+    #[must_use]
+    pub fn key_statements(&self) -> Vec<String> {
+        self.signer.view().statements_after(Cursor::NONE).map(str::to_owned).collect()
+    }
+
     /// Makes a key public that will sign later: one whose file is there and unknown, or a new one.
     ///
     /// # Errors
@@ -107,7 +115,8 @@ impl Service {
             return Err(Error::new(Reason::ConcurrentChange, "somebody else prepared this key; try again"));
         }
         let mut change = Change::new(EventKind::PrepareSigningKey, None);
-        let (write, changed) = change_key(write, &view, &mut change, introduced(&key), context.now).await?;
+        let (write, changed) =
+            change_key(write, &self.signer, &view, &mut change, introduced(&key), context.now).await?;
         let changed = write.finish(changed).await?;
         self.follow_keys(context.now).await?;
         Ok(changed)
@@ -143,8 +152,8 @@ impl Service {
         let view = self.key_view(&write).await?;
         check(&view)?;
         let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::ActivateSigningKey, None) };
-        let known = KeyChange { key_id: request.key_id.clone(), algorithm: None, jwk: None };
-        let (write, changed) = change_key(write, &view, &mut change, known, context.now).await?;
+        let known = KeyChange::of(&request.key_id);
+        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known, context.now).await?;
         let changed = write.finish(changed).await?;
         self.follow_keys(context.now).await?;
         Ok(changed)
@@ -154,14 +163,17 @@ impl Service {
 /// Records what becomes of a key, and writes the rows of all that it changes.
 pub(super) async fn change_key<'a>(
     mut write: Box<Write<'a>>,
+    signer: &Signer,
     view: &KeyView,
     change: &mut Change,
     key: KeyChange,
     now: Micros,
 ) -> Result<(Box<Write<'a>>, KeyChanged)> {
-    let revision = write.tx.head().next().revision;
+    let next = write.tx.head().next();
+    let revision = next.revision;
     let mut ring = view.ring().clone();
     ring.take(change.kind, &key, now, revision)?;
+    let key = KeyChange { statement: signer.state_keys(view, &ring, next, now)?, ..key };
     change.settings = Some(serde_json::to_value(&key).map_err(|error| Error::internal(error.to_string()))?);
     for record in ring.records().filter(|record| record.revision == revision) {
         write.tx.put_signing_key(record).await?;

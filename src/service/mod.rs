@@ -26,6 +26,7 @@ mod import;
 mod import_items;
 mod import_log;
 mod key_follow;
+mod key_statements;
 mod key_view;
 mod keys;
 mod meters;

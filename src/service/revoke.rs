@@ -71,8 +71,8 @@ impl Service {
         let view = self.key_view(&write).await?;
         view.ring().check_revoke(&request.key_id)?;
         let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
-        let known = KeyChange { key_id: request.key_id.clone(), algorithm: None, jwk: None };
-        let (write, changed) = change_key(write, &view, &mut change, known, context.now).await?;
+        let known = KeyChange::of(&request.key_id);
+        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known, context.now).await?;
         let KeyChanged { key, revision } = changed;
         let answer = KeyRevoked { key, revision, versions, version_count, remaining_count: version_count };
         let answer = write.finish(answer).await?;

@@ -2,7 +2,7 @@
 
 use super::signer::Signer;
 use crate::domain::approval::Approval;
-use crate::domain::event::{Event, EventKind, Payload};
+use crate::domain::event::{Cursor, Event, EventKind, Payload};
 use crate::domain::key::KeyState;
 use crate::domain::name::PolicyName;
 use crate::domain::version::{Version, VersionState};
@@ -109,6 +109,11 @@ impl Verify for Signer {
 
     fn keys_number(&self) -> u64 {
         self.view().number()
+    }
+
+    fn key_statements(&self, held: Cursor) -> (Vec<String>, Cursor) {
+        let view = self.view();
+        (view.statements_after(held).map(str::to_owned).collect(), view.newest_statement_at())
     }
 
     fn in_force(&self, row: &ActiveRow) -> Result<()> {

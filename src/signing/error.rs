@@ -81,4 +81,13 @@ pub enum VerifyError {
     /// A JWKS is not a JSON object with one array `keys`.
     #[error("key set is malformed")]
     KeySetMalformed,
+    /// A key statement is signed by a key that is not the active one of the newest statement held, or of this one.
+    #[error("key may not sign key statements: it is not the active one")]
+    KeyNotActive,
+    /// A key statement has the serial of the one held, and says something else.
+    #[error("another key statement was taken under the same serial")]
+    SerialReused,
+    /// A key statement is of another store.
+    #[error("key statement is of another store")]
+    StoreMismatch,
 }

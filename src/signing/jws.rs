@@ -21,6 +21,8 @@ pub const TYP_ACTIVATION: &str = "policyhub-activation+jws";
 pub const TYP_CHECKPOINT: &str = "policyhub-checkpoint+jws";
 /// `typ` of the manifest of a draft that is served as a preview.
 pub const TYP_PREVIEW: &str = "policyhub-preview+jws";
+/// `typ` of a key statement.
+pub const TYP_KEYS: &str = "policyhub-keys+jws";
 
 /// Both algorithms have signatures of this length.
 const SIGNATURE_BYTES: usize = 64;
@@ -123,7 +125,7 @@ mod tests {
     use super::*;
     use crate::signing::PrivateKey;
 
-    const TYPS: [&str; 4] = [TYP_BUNDLE, TYP_ACTIVATION, TYP_CHECKPOINT, TYP_PREVIEW];
+    const TYPS: [&str; 5] = [TYP_BUNDLE, TYP_ACTIVATION, TYP_CHECKPOINT, TYP_PREVIEW, TYP_KEYS];
 
     fn key(algorithm: Algorithm) -> (PrivateKey, KeySet) {
         let pem = PrivateKey::generate_pem(algorithm).expect("a key");

@@ -5,6 +5,7 @@
 //! Invariant: a payload is read only after its signature verified, and from the very bytes that were signed.
 
 mod active_set;
+mod certificate;
 pub mod chain;
 mod error;
 mod hash;
@@ -14,10 +15,12 @@ mod key_dirs;
 #[cfg(feature = "server")]
 pub mod key_file;
 mod key_set;
+mod key_statement;
 #[cfg(feature = "server")]
 mod key_store;
 mod object;
 pub mod payload;
+mod pinned_keys;
 #[cfg(feature = "server")]
 mod private_key;
 mod public_key;
@@ -27,14 +30,17 @@ mod seal;
 mod verify;
 
 pub use active_set::{ActiveLeaf, ActiveSetTree, EMPTY_ROOT, SetProofError, active_set_root, verify_set_proof};
+pub use certificate::CertificateFacts;
 pub use error::VerifyError;
 pub use hash::{Running, active_set_digest, digest_of, event_hash, sha256};
-pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_PREVIEW};
+pub use jws::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, TYP_KEYS, TYP_PREVIEW};
 #[cfg(feature = "server")]
 pub use key_dirs::{KeyDirs, not_held};
 pub use key_set::{JWKS_MAX_BYTES, JWKS_MAX_KEYS, KeySet};
+pub use key_statement::{KeyStatement, StatedKey};
 #[cfg(feature = "server")]
 pub use key_store::KeyStore;
+pub use pinned_keys::{PinnedKeys, SavedPins};
 #[cfg(feature = "server")]
 pub use private_key::PrivateKey;
 pub use public_key::{Algorithm, PublicKey};

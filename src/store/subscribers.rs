@@ -19,13 +19,15 @@ use super::transaction::ReadTx;
 use crate::domain::Result;
 use crate::domain::command::Page;
 use crate::domain::event::Cursor;
-use crate::domain::limits::{LEASE_TTL_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS};
+use crate::domain::limits::{LEASE_TTL_SECONDS, SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS};
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId, SubscriberName};
 use crate::domain::time::Micros;
 
 /// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 14.
 pub const ROWS_PER_STATEMENT: usize = 500;
+
+const GONE_MICROS: i64 = SUBSCRIBER_GONE_SECONDS * 1_000_000;
 
 /// A stream that is open, as it is told to the database.
 #[derive(Debug, Clone)]
@@ -222,11 +224,15 @@ impl ReadTx {
         self.subscribers_of(of(namespace).filter(Column::Id.is_in(ids.iter().map(SubscriberId::as_str)))).await
     }
 
-    /// Every subscriber whose lease holds, in order of their ids, without labels and reasons; and how many are offline.
-    pub async fn live_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
+    /// Every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of their ids, without
+    /// labels and reasons; and how many are offline.
+    pub async fn recent_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
         type Standings = (String, String, i64, i64, bool, i64, i64, i64);
         let live: Vec<Standings> = of(namespace)
-            .filter(Column::LeaseEndTime.gt(now.0))
+            .filter(
+                // A stream that ends in order takes its lease with it.
+                Column::LeaseEndTime.gt(now.0).or(Column::LastSeenTime.gt(now.0.saturating_sub(GONE_MICROS))),
+            )
             .select_only()
             .columns([Column::Id, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])
             .columns([Column::AppliedMatches, Column::RejectedEpoch, Column::RejectedRevision, Column::LeaseEndTime])

@@ -41,6 +41,17 @@ pub struct Subscription {
     pulses: watch::Receiver<Pulse>,
     /// Turns to beat that were taken, or not this stream's: it was not there yet.
     beats: u64,
+    /// How far it was told of the keys; none: it did not ask.
+    keys: Option<KeysTold>,
+}
+
+/// How far a stream was told of the keys.
+#[derive(Debug)]
+struct KeysTold {
+    /// The newest statement that it has.
+    at: Cursor,
+    /// The number of the keys that this was compared with; 0: none.
+    number: u64,
 }
 
 #[derive(Debug)]
@@ -83,7 +94,8 @@ impl Subscription {
             let (view, Freshness { checked, .. }) = feed.view();
             snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
         }
-        Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats })
+        let keys = watch.key_cursor.map(|at| KeysTold { at, number: 0 });
+        Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats, keys })
     }
 
     /// Checks once that the event at the resume point is the one it was, as soon as this replica has read so far.
@@ -121,6 +133,37 @@ impl Subscription {
     /// # Errors
     /// `DATABASE_UNAVAILABLE`, `DATA_LOSS`, `KEY_STATE_WRONG`, `CONCURRENT_CHANGE`; `NAMESPACE_NOT_FOUND` for one that is gone.
     pub async fn step(&mut self) -> Result<Step> {
+        let statements = self.new_key_statements();
+        if !statements.is_empty() {
+            return Ok(Step::Messages(statements));
+        }
+        let Step::Messages(messages) = self.next_step().await? else { return Ok(Step::Level) };
+        // A key may have begun to sign while these were made.
+        let mut all = self.new_key_statements();
+        all.extend(messages);
+        Ok(Step::Messages(all))
+    }
+
+    /// The key statements that this stream asked for and does not have. Cheap while no key changes.
+    fn new_key_statements(&mut self) -> Vec<Bytes> {
+        let Some(told) = &mut self.keys else { return Vec::new() };
+        let source = self.feed.source();
+        let number = source.proof.keys_number();
+        if told.number == number {
+            return Vec::new();
+        }
+        let after = told.at;
+        // Each is told once: what comes later than these is after the newest of them.
+        let (statements, newest) = source.proof.key_statements(after);
+        (told.at, told.number) = (after.max(newest), number);
+        let write = |statement| {
+            source.counts.messages_taken.add();
+            source.encode.key_statement(statement)
+        };
+        statements.into_iter().map(write).collect()
+    }
+
+    async fn next_step(&mut self) -> Result<Step> {
         // A wake that comes from here on is a new one.
         self.pulses.mark_unchanged();
         if self.is_frozen() {
@@ -277,23 +320,23 @@ impl Subscription {
         }
     }
 
-    /// The sign of life that is due, from this cursor; none when it is not this stream's turn, or while there is something
-    /// to take first.
+    /// The sign of life that is due, from this cursor, after the key statements that have to come before it; nothing when it is
+    /// not this stream's turn, or while there is something to take first.
     ///
     /// # Errors
     /// `INTERNAL` when signing fails.
-    pub fn heartbeat(&mut self) -> Result<Option<Bytes>> {
+    pub fn heartbeat(&mut self) -> Result<Vec<Bytes>> {
         let beats = self.pulses.borrow().beats;
         let is_due = beats != self.beats && !self.is_frozen();
-        let Some(mut at) = self.at.filter(|_| is_due).map(|at| at.cursor) else { return Ok(None) };
+        let Some(mut at) = self.at.filter(|_| is_due).map(|at| at.cursor) else { return Ok(Vec::new()) };
         if planted(Defect::HeartbeatAhead) {
             at = self.feed.head().cursor;
         }
-        let heartbeat = self.feed.heartbeat(at, &self.filter)?;
-        if heartbeat.is_some() {
-            self.beats = beats;
-            self.feed.source().counts.messages_taken.add();
-        }
-        Ok(heartbeat)
+        let Some(heartbeat) = self.feed.heartbeat(at, &self.filter)? else { return Ok(Vec::new()) };
+        self.beats = beats;
+        self.feed.source().counts.messages_taken.add();
+        let mut messages = self.new_key_statements();
+        messages.push(heartbeat);
+        Ok(messages)
     }
 }

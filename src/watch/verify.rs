@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::domain::bundle::{ActiveBundle, ActiveEntry, Bundle};
 use crate::domain::digest::{ActiveSetRoot, Digest};
-use crate::domain::event::{Event, Head, Payload};
+use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
@@ -37,6 +37,9 @@ pub trait Verify: Send + Sync + std::fmt::Debug {
 
     /// Raised whenever the keys change: what was trusted before has to be asked for again. Never 0.
     fn keys_number(&self) -> u64;
+
+    /// The key statements that lead on from one at this cursor, oldest first, and the cursor of the last.
+    fn key_statements(&self, held: Cursor) -> (Vec<String>, Cursor);
 
     /// The statement is of a known key and puts this version in force at this revision.
     ///

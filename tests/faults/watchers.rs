@@ -250,7 +250,8 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
             Some(What::Heartbeat { cursor: cursor(heartbeat.cursor.as_ref()), degraded: heartbeat.degraded })
         }
         Message::Reconnect(reconnect) => Some(What::Reconnect { cursor: cursor(reconnect.cursor.as_ref()) }),
-        Message::Opened(_) => None,
+        // These watchers ask for no key statements.
+        Message::Opened(_) | Message::KeyStatement(_) => None,
     }
 }
 

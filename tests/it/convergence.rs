@@ -266,7 +266,12 @@ async fn operators_ask_by_commands() {
     let client = hub.client().await;
     let first = two_versions(&client).await;
     let revision = first.to_string();
-    assert_eq!(cli(&hub, &["convergence", &revision]).0, Some(0), "nobody watches, nobody is behind");
+    let (code, text, error) = cli(&hub, &["convergence", &revision]);
+    assert_eq!(
+        (code, text.as_str()),
+        (Some(1), format!("1:{first} 0 applied, 0 rejected, 0 pending, 0 offline\n").as_str())
+    );
+    assert!(error.contains("no subscriber runs with"), "{error}");
     let mut watching = hub
         .cli()
         .args(["watch", "--subscriber-id", "shop-1", "--label", "app=shop", "--report"])
@@ -304,4 +309,35 @@ async fn operators_ask_by_commands() {
     tokio::time::timeout(DEADLINE, async { while counts(&client, first).await[3] == 0 {} })
         .await
         .expect("it is offline");
+}
+
+/// A fleet that stopped is not one that converged: today's pipelines must not go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_that_is_gone_has_not_converged() {
+    let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    let client = hub.client().await;
+    let first = two_versions(&client).await;
+    let (stays, goes) = (subscribe(&client, "stays").await, subscribe(&client, "goes").await);
+    for id in ["stays", "goes"] {
+        report(&client, applied(&client, id, first).await).await;
+    }
+    drop(goes);
+    eventually("one is offline", async || counts(&client, first).await == [1, 0, 0, 1]).await;
+    let (code, text, _) = cli(&hub, &["convergence", &first.to_string()]);
+    assert_eq!(code, Some(0), "it ran with it until it went: {text}");
+
+    let second = activate(&client, "p", 2).await;
+    report(&client, applied(&client, "stays", second).await).await;
+    let (code, text, error) = cli(&hub, &["convergence", &second.to_string(), "--wait", "2s"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.starts_with(&format!(
+            "1:{second} 1 applied, 0 rejected, 0 pending, 1 offline, 1 gone lately\nGONE goes since "
+        )),
+        "{text}"
+    );
+    assert!(error.contains("are gone"), "{error}");
+    drop(stays);
+    eventually("both are offline", async || counts(&client, second).await == [0, 0, 0, 2]).await;
+    assert_eq!(cli(&hub, &["convergence", &second.to_string()]).0, Some(1), "0 applied, 2 offline");
 }

@@ -114,6 +114,8 @@ mod keys;
 #[cfg(test)]
 mod keys_files;
 #[cfg(test)]
+mod keys_followed;
+#[cfg(test)]
 mod keys_rotation;
 #[cfg(test)]
 mod lifecycle;
@@ -123,6 +125,8 @@ mod lost_files;
 mod migrate;
 #[cfg(test)]
 mod mtls;
+#[cfg(test)]
+mod mtls_renewed;
 #[cfg(test)]
 mod notify;
 #[cfg(test)]
@@ -188,6 +192,8 @@ mod transport_requests;
 mod vectors;
 #[cfg(test)]
 mod vectors_active_sets;
+#[cfg(test)]
+mod vectors_key_statements;
 #[cfg(test)]
 mod versions;
 #[cfg(test)]

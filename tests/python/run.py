@@ -45,6 +45,7 @@ def main():
         )  # fmt: skip
         sys.path[:0] = [str(stubs), str(ROOT / "examples" / "python"), str(ROOT / "tests" / "vectors")]
         import addresses
+        import drill
         import hostile
         import lies_random
         import real
@@ -53,9 +54,10 @@ def main():
         by_chance, taken = lies_random.check(hostile.expect)
         changes = real.check(binary, pathlib.Path(scratch), stubs)
         addresses.check(binary, pathlib.Path(scratch), stubs)
+        followers = drill.check(binary, pathlib.Path(scratch) / "drill", stubs)
     print(
         f"python: {lies} lies of a hub did no harm, nor did {by_chance} messages by chance ({taken} were true enough to be taken); "
-        f"{changes} changes of a real one were printed as `policyhub watch` heard them"
+        f"{followers} pinned subscribers followed two rotations and a revocation; {changes} changes of a real one were printed as `policyhub watch` heard them"
     )
 
 

@@ -15,6 +15,7 @@ from jwt.utils import base64url_decode, base64url_encode
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent.parent / "examples" / "python"))
+from pinned_keys import PinnedKeys  # noqa: E402
 from set_root import SET_PROOF_MAX_BYTES, SET_PROOF_PARTS_MAX, active_set_root, bits, key_of, verify_set_proof  # noqa: E402
 from signed import (  # noqa: E402
     Refused, digest, read_checkpoint, read_keys, read_manifest, read_statement, require, signed_bytes, why_not_fresh,
@@ -143,6 +144,37 @@ def check_active_sets(golden):
     return len(golden["sets"]) + len(golden["proofs"]), refused + len(golden["refused"])
 
 
+def becomes(pinned, statement, store):
+    try:
+        return "Taken" if pinned.take(statement, store) else "Ignored"
+    except Refused:
+        return "Refused"
+
+
+def check_key_statements(golden):
+    """How many key statements are taken, and how many refused: forged ones, and honest ones with a bit flipped."""
+    taken = refused = 0
+    for case in (case for kind in ("followed", "forged", "malformed") for case in golden[kind]):
+        pins = read_keys(json.dumps(case["pins"]).encode())
+        pinned, restored = PinnedKeys(pins), PinnedKeys(pins)
+        for step in case["steps"]:
+            is_taken = step["becomes"] in ("Taken", "Ignored")
+            found = becomes(pinned, step["statement"], case.get("store"))
+            expect(found == (step["becomes"] if is_taken else "Refused"), f"{case['name']}: a statement is {found}")
+            taken, refused = taken + is_taken, refused + (not is_taken)
+            restored = PinnedKeys(pins, restored.saved)
+            becomes(restored, step["statement"], case.get("store"))
+        expect(sorted(pinned.trusted) == case["trusted"], f"{case['name']}: trusts {sorted(pinned.trusted)}")
+        expect(sorted(pinned.revoked) == case["revoked"], f"{case['name']}: revoked {sorted(pinned.revoked)}")
+        expect(sorted(restored.trusted) == case["trusted"], f"{case['name']}: after restarts trusts {sorted(restored.trusted)}")
+    first = golden["followed"][0]
+    for changed in flips(first["steps"][0]["statement"]):
+        pinned = PinnedKeys(read_keys(json.dumps(first["pins"]).encode()))
+        expect(becomes(pinned, changed, None) == "Refused", "a key statement with a flipped bit is taken")
+        refused += 1
+    return taken, refused
+
+
 def expect(holds, surprise):
     if not holds:
         sys.exit(f"surprise: {surprise}")
@@ -166,10 +198,13 @@ def main():
     expect(len(keys) and len(cases) and len(refused) and flipped and hashes, "nothing was checked")
     proven, forged = check_active_sets(load("active_sets.json"))
     expect(proven and forged, "no set was checked")
+    followed, misled = check_key_statements(load("key_statements.json"))
+    expect(followed and misled, "no key statement was checked")
     print(
         f"{len(keys)} keys, {len(cases)} tokens and {hashes} hashes verify; "
         f"{len(refused)} tokens and {flipped} flipped bits are refused; "
-        f"{proven} roots and set proofs hold, {forged} forged ones are refused"
+        f"{proven} roots and set proofs hold, {forged} forged ones are refused; "
+        f"{followed} key statements are followed, {misled} are refused"
     )
 
 

@@ -111,7 +111,7 @@ fn holds(set: &ActiveSet, change: &Change) {
             assert!(removed.iter().all(|policy| !held.contains_key(policy.as_str())));
         }
         Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Alive { .. } => {}
-        Change::Opened { .. } | Change::Reconnect { .. } | Change::Unknown => {}
+        Change::Opened { .. } | Change::Keys { .. } | Change::Reconnect { .. } | Change::Unknown => {}
     }
 }
 

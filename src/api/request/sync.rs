@@ -103,5 +103,6 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
         Ok(pb::WatchMode::Latest) => true,
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
-    Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
+    let key_cursor = cursor("key_cursor", request.key_cursor)?;
+    Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only, key_cursor })
 }

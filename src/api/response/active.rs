@@ -63,6 +63,12 @@ pub fn snapshot(part: pb::Snapshot) -> pb::WatchActiveResponse {
     message(Message::Snapshot(part))
 }
 
+/// A key statement.
+#[must_use]
+pub fn key_statement(statement: String) -> pb::WatchActiveResponse {
+    message(Message::KeyStatement(pb::KeyStatement { statement }))
+}
+
 /// A sign of life: of a cursor with its checkpoint and the proof of a filter, or of a stream that is ahead of this replica.
 #[must_use]
 pub fn heartbeat(proven: Option<(Position, &str, &Bytes)>, staleness: Staleness) -> pb::WatchActiveResponse {

@@ -10,8 +10,8 @@ mod subscriber;
 mod version;
 
 pub use active::{
-    activation, activation_part, active_bundle, cursor, heartbeat, opened, reconnect, snapshot, snapshot_part,
-    stated_bundle,
+    activation, activation_part, active_bundle, cursor, heartbeat, key_statement, opened, reconnect, snapshot,
+    snapshot_part, stated_bundle,
 };
 pub use audit::verdict;
 pub use binding::role_binding;

@@ -40,6 +40,7 @@ pub fn convergence(at: Cursor, counts: &Convergence, offline: u64) -> pb::GetCon
         settled: counts.is_settled(),
         diverged: count(counts.diverged),
         unconcerned: count(counts.unconcerned),
+        gone: count(counts.gone),
         cursor: Some(cursor(at)),
         ..Default::default()
     }

@@ -86,6 +86,15 @@ fn groups_come_from_the_claim_the_config_names() {
     assert_eq!(groups(some).expect("groups"), ["dev", "ops"]);
     assert_eq!(groups(corp_claims_with("roles", json!("ops"))).expect("a group"), ["ops"]);
     assert_eq!(groups(corp_claims_with("groups", json!(["root"]))).expect("none"), Vec::<String>::new());
+    // What no role can name is left out, and keeps nobody out.
+    let odd = json!(["", "ops", "\u{43e}ps", "ops\nadmin", "g".repeat(256)]);
+    assert_eq!(groups(corp_claims_with("roles", odd)).expect("groups"), ["ops"]);
+    let many: Vec<String> = (0..300).map(|number| format!("g{number:03}")).rev().collect();
+    let kept = groups(corp_claims_with("roles", json!(many))).expect("groups");
+    assert_eq!(
+        (kept.len(), kept.first().map(String::as_str), kept.last().map(String::as_str)),
+        (200, Some("g000"), Some("g199"))
+    );
     let local = bench.issuer.issue_in("ci", &["ops".to_owned()], 60, NOW).expect("a token");
     let caller = bench.verifier.verify(bearer(&local).as_deref(), NOW).expect("a caller");
     assert_eq!(caller.principal.members().collect::<Vec<_>>(), ["local:ci", "group:local:ops"]);

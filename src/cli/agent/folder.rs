@@ -141,7 +141,7 @@ impl Folder {
     pub fn put_in_force(&self, name: Option<&str>) -> anyhow::Result<()> {
         let (link, draft) = (self.root.join(CURRENT), self.root.join(PRIVATE).join("next"));
         let moved = || -> io::Result<()> {
-            remove_file(&draft)?;
+            remove_whatever(&draft)?;
             match name {
                 Some(name) => {
                     symlink(Path::new(SETS).join(name), &draft)?;
@@ -201,6 +201,14 @@ fn lock(path: &Path) -> anyhow::Result<File> {
     }
 }
 
+/// Removes what stands where the agent makes its own: a directory too, which would be in its way for ever.
+fn remove_whatever(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        return fs::remove_dir_all(path);
+    }
+    remove_file(path)
+}
+
 fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -254,6 +262,19 @@ mod tests {
         folder.put_in_force(None).expect("moved");
         folder.put_in_force(None).expect("nothing to do");
         assert_eq!(folder.current().expect("read"), None);
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_the_next_link_is_removed() {
+        let home = tempfile::tempdir().expect("a directory");
+        let folder = folder(home.path());
+        let name = folder.write(&set(7, &[("a", 1)]), None).expect("written");
+        let next = home.path().join(PRIVATE).join("next");
+        fs::create_dir_all(next.join("inner")).expect("made");
+        folder.put_in_force(Some(&name)).expect("moved");
+        fs::create_dir(&next).expect("made");
+        folder.put_in_force(None).expect("moved");
+        assert!(folder.current().expect("read").is_none() && !next.exists());
     }
 
     #[test]

@@ -67,7 +67,8 @@ impl ActiveSet {
                 manifests.chain([&activation.statement]).any(|token| is_untrusted(token))
             }
             Some(Message::Heartbeat(heartbeat)) => is_untrusted(&heartbeat.checkpoint),
-            Some(Message::Reconnect(_) | Message::Opened(_)) | None => false,
+            // A key statement by an unknown key is from before the pinned ones.
+            Some(Message::Reconnect(_) | Message::Opened(_) | Message::KeyStatement(_)) | None => false,
         }
     }
 

@@ -34,6 +34,11 @@ impl ActiveSet {
             labels: labels.into_iter().collect(),
             mode: mode.into(),
             metadata_only: self.trust.metadata_only,
+            key_cursor: self.key_cursor().map(|at| pb::Cursor {
+                epoch: at.epoch,
+                revision: at.revision,
+                fingerprint: 0,
+            }),
         }
     }
 

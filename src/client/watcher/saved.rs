@@ -13,7 +13,12 @@ impl Watcher {
     /// Takes up what the directory holds, if it has one.
     pub(super) fn take_up_saved(&mut self) -> io::Result<()> {
         let Some(cache) = &self.cache else { return Ok(()) };
+        let pins = cache.pins();
         let mark = cache.mark();
+        if let Ok(Some(pins)) = pins {
+            // First: what is in force may be signed by a key that a statement brought.
+            self.set.restore_pins(pins);
+        }
         let problem = match cache.saved() {
             Ok(None) => None,
             Ok(Some(saved)) => self.restore(saved).err(),
@@ -39,7 +44,19 @@ impl Watcher {
             Err(error) => problem = Some(format!("the newest place known is lost: {error}")),
         }
         self.show(|shown| shown.problem = problem.unwrap_or_default());
+        self.save_pins();
         Ok(())
+    }
+
+    /// Keeps the key statements that were taken over restarts. A disk that refuses is said; they come again with the next
+    /// stream of a process that starts.
+    pub(super) fn save_pins(&mut self) {
+        let Some(pins) = self.set.unsaved_pins() else { return };
+        if let Some(cache) = &self.cache
+            && let Err(error) = cache.set_pins(&pins)
+        {
+            self.show(|shown| shown.problem = format!("failed to save the keys: {error}"));
+        }
     }
 
     fn restore(&mut self, saved: Saved) -> Result<(), String> {

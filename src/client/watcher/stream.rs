@@ -6,16 +6,23 @@ use std::sync::Arc;
 
 use super::{
     Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Report, Update, WatchError, Watcher,
+    look_at_pins,
 };
+use crate::client::pinned_file::PINNED_FILE_INTERVAL;
 use crate::client::reconnect;
 use crate::client::refusal::Refusal;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Position};
+use crate::signing::VerifyError;
 
 impl Watcher {
     /// One message, or one try of a connection.
     pub(super) async fn step(&mut self) {
+        self.tell_refusal().await;
         let Some(link) = &mut self.link else { return self.connect().await };
-        match link.connection.next(&mut self.set).await {
+        let came = link.connection.next(&mut self.set, &mut self.pinned).await;
+        // Before anything that a new key signed is kept.
+        self.save_pins();
+        match came {
             Ok(Some((_, change))) => self.take(change).await,
             Ok(None) => self.end_stream("the server ended the stream", Duration::ZERO),
             Err(WatchError::Call(error)) => self.failed(&error),
@@ -25,8 +32,10 @@ impl Watcher {
 
     /// Waits until it is time, and opens a stream. Who stops waiting and comes back goes on with the same try.
     async fn connect(&mut self) {
-        self.pauses.wait().await;
+        self.wait_for_turn().await;
         if self.opening.is_none() {
+            look_at_pins(&mut self.pinned, &mut self.set, true).await;
+            self.save_pins();
             self.opening = Some(self.begin_opening());
         }
         let Some(opening) = &mut self.opening else { return };
@@ -38,6 +47,20 @@ impl Watcher {
                 self.show(|_| {});
             }
             Err(error) => self.failed(&error),
+        }
+    }
+
+    /// Waits for the end of the pause, or for a file of keys that changes: what was refused for its key may be taken now.
+    async fn wait_for_turn(&mut self) {
+        loop {
+            let look = tokio::time::sleep(PINNED_FILE_INTERVAL);
+            tokio::select! {
+                () = self.pauses.wait() => return,
+                () = look, if self.pinned.is_some() && self.opening.is_none() => {}
+            }
+            if look_at_pins(&mut self.pinned, &mut self.set, true).await {
+                return self.save_pins();
+            }
         }
     }
 
@@ -55,6 +78,7 @@ impl Watcher {
     async fn take(&mut self, change: Change) {
         match change {
             Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Opened { .. } | Change::Unknown => {}
+            Change::Keys { newest, refused } => self.note_keys(newest, refused),
             Change::Replaced { .. } | Change::Activated { .. } => {
                 self.afresh = false;
                 self.weigh();
@@ -120,9 +144,18 @@ impl Watcher {
         {
             return self.show(|shown| shown.problem = format!("failed to save the set: {error}"));
         }
+        if std::mem::take(&mut self.told_refusal)
+            && self.untold.is_none()
+            && self.rejected.is_none()
+            && let Some(active) = self.in_force()
+        {
+            // The last word counts: the runtime runs with it, and it verifies again.
+            self.untold = Some(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
+        }
         let refused = self.rejected.as_ref().map(|rejected| Refused::Runtime(rejected.reason.clone()));
+        let problem = self.pinned.as_ref().and_then(|file| file.problem()).unwrap_or_default().to_owned();
         self.show(|shown| {
-            shown.problem.clear();
+            shown.problem = problem;
             // The stream verifies again; what the runtime could not use is still what is newest.
             shown.refused = refused;
         });
@@ -149,13 +182,37 @@ impl Watcher {
             self.save_mark();
         }
         let text = refusal.to_string();
+        let is_unproven = matches!(refusal, Refusal::Signature { .. });
         self.show(|shown| shown.refused = Some(Refused::Stream(refusal)));
         self.end_stream(&text, Duration::ZERO);
         // Last, so that nothing is left undone when nobody waits for it. Said once: nothing proves the place.
         let held = self.in_force().unwrap_or_default();
-        if let (Some(client), Some(cursor)) = (client, place.filter(|place| *place > held.cursor)) {
-            let report = Report { at: cursor.into(), digest: held.digest.clone(), rejection: Some(text) };
-            report.tell(&client, self.namespace.name(), &self.subscriber_id).await;
+        let place = place.filter(|place| *place > held.cursor).map(Position::from);
+        // A message without a newer place, such as a heartbeat by an unknown key: of what is in force nothing can be proven.
+        // Another history than the one held is DIVERGED here, and no rejection of what is in force.
+        let at = place.or_else(|| Some(held.position()).filter(|at| is_unproven && at.cursor > Cursor::NONE));
+        if let (Some(client), Some(at)) = (client, at) {
+            self.told_refusal = true;
+            let report = Report { at, digest: held.digest.clone(), rejection: Some(text) };
+            self.untold_refusal = Some((client, report));
+            self.tell_refusal().await;
+        }
+    }
+
+    /// Tells what a stream was refused for. Whoever stops waiting for it, as one does who looks at each change of what is shown,
+    /// has it told by the next step.
+    async fn tell_refusal(&mut self) {
+        let Some((client, report)) = self.untold_refusal.clone() else { return };
+        report.tell(&client, self.namespace.name(), &self.subscriber_id).await;
+        self.untold_refusal = None;
+    }
+
+    /// Says in the log what became of a key statement. One that is older than the pinned keys is nothing to talk about.
+    fn note_keys(&self, newest: Option<Cursor>, refused: Option<VerifyError>) {
+        if let Some(Cursor { epoch, revision }) = newest {
+            tracing::info!(epoch, serial = revision, keys = self.set.keys().keys().len(), "took a key statement");
+        } else if let Some(error) = refused.filter(|error| *error != VerifyError::KeyUnknown) {
+            tracing::warn!(%error, "left a key statement aside");
         }
     }
 

@@ -105,6 +105,9 @@ pub struct TlsConfig {
     pub cert: PathBuf,
     /// PEM private key.
     pub key: PathBuf,
+    /// Whether to start with a certificate that has expired or is not valid yet. True: clients that look at the time refuse the
+    /// server, and nothing but a warning and a metric says so.
+    pub allow_invalid_time: bool,
 }
 
 /// Who signs, and for whom tokens are.
@@ -228,7 +231,10 @@ impl Settings {
 
     fn listen(&self) -> Result<ListenConfig, ConfigError> {
         let tls = match (given_path(self.tls_cert.clone()), given_path(self.tls_key.clone())) {
-            (Some(cert), Some(key)) => Some(TlsConfig { cert, key }),
+            (Some(cert), Some(key)) => {
+                let allow_invalid_time = self.tls_allow_invalid_time.unwrap_or(false);
+                Some(TlsConfig { cert, key, allow_invalid_time })
+            }
             (None, None) => None,
             (Some(_), None) => return Err(invalid("tls_key", "is needed with tls_cert")),
             (None, Some(_)) => return Err(invalid("tls_cert", "is needed with tls_key")),

@@ -78,6 +78,11 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
+    /// Start also with a certificate that has expired or is not valid yet [default: false]
+    #[arg(long, env = "POLICYHUB_TLS_ALLOW_INVALID_TIME", value_name = "BOOL", num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    pub tls_allow_invalid_time: Option<bool>,
+
     /// Authorities of client certificates, by trust domain of their SPIFFE IDs; the same domain may come twice
     #[arg(long, env = "POLICYHUB_TLS_CLIENT_CA", value_name = "DOMAIN=FILE", value_delimiter = ',')]
     pub tls_client_ca: Option<Vec<String>>,
@@ -277,6 +282,7 @@ impl Settings {
             http_addr: self.http_addr.or(file.http_addr),
             tls_cert: self.tls_cert.or(file.tls_cert),
             tls_key: self.tls_key.or(file.tls_key),
+            tls_allow_invalid_time: self.tls_allow_invalid_time.or(file.tls_allow_invalid_time),
             tls_client_ca: self.tls_client_ca.or(file.tls_client_ca),
             insecure_plaintext: self.insecure_plaintext.or(file.insecure_plaintext),
             reflection: self.reflection.or(file.reflection),

@@ -25,6 +25,7 @@ impl Config {
             "http_addr": listen.http_addr.to_string(),
             "tls_cert": listen.tls.as_ref().map(|tls| path(&tls.cert)),
             "tls_key": listen.tls.as_ref().map(|tls| path(&tls.key)),
+            "tls_allow_invalid_time": listen.tls.as_ref().is_some_and(|tls| tls.allow_invalid_time),
             "tls_client_ca": auth.summary_of_client_cas(),
             "insecure_plaintext": listen.insecure_plaintext,
             "reflection": listen.reflection,

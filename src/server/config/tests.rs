@@ -60,6 +60,7 @@ fn defaults_are_the_documented_ones() {
             "http_addr": "127.0.0.1:7071",
             "tls_cert": null,
             "tls_key": null,
+            "tls_allow_invalid_time": false,
             "tls_client_ca": [],
             "insecure_plaintext": false,
             "reflection": true,

@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::ServerConfig;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Cause;
+use super::connection::{Cause, LINGER_MAX};
 use crate::auth::PeerCertificate;
 
 /// What every HTTP/2 client says first.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Read at once of what a client says after its handshake failed.
+const DISCARDED_BYTES: usize = 1024;
 
 /// A connection that speaks HTTP/2, its preface taken off.
 #[derive(Debug)]
@@ -40,10 +43,13 @@ impl Socket {
 pub(super) async fn greet(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<Socket, Cause> {
     let mut socket = match tls {
         None => Socket::Plain(stream),
-        Some(config) => match TlsAcceptor::from(config).accept(stream).await {
+        Some(config) => match TlsAcceptor::from(config).accept(stream).into_fallible().await {
             Ok(stream) => Socket::Tls(Box::new(stream)),
-            Err(error) => {
+            Err((error, stream)) => {
                 tracing::debug!(%error, "a TLS handshake failed");
+                // The alert is on its way. A socket that is closed over what the client has said already would take it back,
+                // and the client would see a broken pipe in place of the reason.
+                let _ = tokio::time::timeout(LINGER_MAX, read_to_end(stream)).await;
                 return Err(Cause::Handshake);
             }
         },
@@ -55,6 +61,13 @@ pub(super) async fn greet(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> 
         // A probe of the port, mostly.
         Err(_) => Err(Cause::Peer),
     }
+}
+
+/// Says that nothing more comes, and reads what is on its way.
+async fn read_to_end(mut stream: TcpStream) {
+    let _ = stream.shutdown().await;
+    let mut discarded = [0; DISCARDED_BYTES];
+    while let Ok(1..) = stream.read(&mut discarded).await {}
 }
 
 /// What hyper is given to read first, in place of what was taken off.

@@ -10,6 +10,7 @@ mod greeting;
 mod http;
 mod io;
 mod peers;
+mod refused_clients;
 mod tls;
 
 pub use accept::Listener;

@@ -15,8 +15,11 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{RootCertStore, ServerConfig};
 
+use super::refused_clients::RefusedClients;
 use crate::auth::Authorities;
+use crate::server::clock;
 use crate::server::config::{ClientCa, TlsConfig};
+use crate::signing::CertificateFacts;
 
 /// What a client has to offer (RFC 7301): there is nothing but HTTP/2 here.
 const PROTOCOL: &[u8] = b"h2";
@@ -29,12 +32,24 @@ pub struct Tls {
     hasher: RandomState,
     /// Of what the files held at the last look, usable or not.
     seen: Mutex<u64>,
+    validity: Mutex<Option<Validity>>,
+    /// What was said of the time of the certificates last.
+    warned: Mutex<Option<&'static str>>,
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").field("files", &self.files).field("client_cas", &self.client_cas).finish_non_exhaustive()
     }
+}
+
+/// When the certificates of this server are valid, in seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// From here on: the latest beginning of the chain.
+    pub not_before_seconds: i64,
+    /// Up to here: the earliest end of the chain.
+    pub not_after_seconds: i64,
 }
 
 /// What the files hold.
@@ -53,10 +68,39 @@ impl Tls {
     pub fn load(files: &TlsConfig, client_cas: &[ClientCa]) -> Result<(Self, Authorities)> {
         let contents = read_all(files, client_cas)?;
         let (config, authorities) = contents.build()?;
+        let facts = CertificateFacts::all_from_pem(&contents.chain);
+        if let Some((why, facts)) = why_not_valid(&facts, clock::now().seconds()) {
+            let advice = "give tls_cert a valid one, or set tls_allow_invalid_time to serve with it all the same";
+            ensure!(files.allow_invalid_time, "the TLS certificate can't be used: {why}; it has {facts}; {advice}");
+        }
         let hasher = RandomState::new();
         let seen = Mutex::new(hasher.hash_one(Ok::<_, String>(contents)));
         let (files, client_cas, current) = (files.clone(), client_cas.to_vec(), RwLock::new(config));
-        Ok((Self { files, client_cas, current, hasher, seen }, authorities))
+        let validity = Mutex::new(validity_of(&facts));
+        let tls = Self { files, client_cas, current, hasher, seen, validity, warned: Mutex::default() };
+        tls.warn_of_time();
+        Ok((tls, authorities))
+    }
+
+    /// When the certificates are valid that are served now; none when they don't say.
+    #[must_use]
+    pub fn validity(&self) -> Option<Validity> {
+        *self.validity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Warns once for each state: no client that looks at the time takes a certificate outside of its validity.
+    pub fn warn_of_time(&self) {
+        let now = clock::now().seconds();
+        let why = self.validity().and_then(|validity| match validity {
+            Validity { not_before_seconds, .. } if now < not_before_seconds => Some("it is not valid yet"),
+            Validity { not_after_seconds, .. } if now > not_after_seconds => Some("it has expired"),
+            _ => None,
+        });
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = why.filter(|why| *warned != Some(*why)) {
+            tracing::warn!(file = %self.files.cert.display(), why, "clients refuse the TLS certificate of this server");
+        }
+        *warned = why;
     }
 
     /// What a connection that begins now is served with.
@@ -76,10 +120,25 @@ impl Tls {
         if before == now {
             return Ok(None);
         }
-        let (config, authorities) = contents?.build()?;
+        let contents = contents?;
+        let (config, authorities) = contents.build()?;
+        let chain = contents.chain;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let facts = CertificateFacts::all_from_pem(&chain);
+        *self.validity.lock().unwrap_or_else(PoisonError::into_inner) = validity_of(&facts);
         Ok(Some(authorities))
     }
+}
+
+/// The first certificate that is not valid at this time, and why.
+fn why_not_valid(chain: &[CertificateFacts], now_seconds: i64) -> Option<(&'static str, &CertificateFacts)> {
+    chain.iter().find_map(|facts| facts.why_not_valid(now_seconds).map(|why| (why, facts)))
+}
+
+fn validity_of(chain: &[CertificateFacts]) -> Option<Validity> {
+    let not_before_seconds = chain.iter().map(|facts| facts.not_before_seconds).max()?;
+    let not_after_seconds = chain.iter().map(|facts| facts.not_after_seconds).min()?;
+    Some(Validity { not_before_seconds, not_after_seconds })
 }
 
 fn read_all(files: &TlsConfig, client_cas: &[ClientCa]) -> Result<Contents> {
@@ -125,7 +184,7 @@ impl Contents {
             }
             // Any of the authorities may sign here; whether it was that of the trust domain is `auth`'s to say.
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
+            builder.with_client_cert_verifier(RefusedClients::logged(verifier.allow_unauthenticated().build()?))
         };
         let mut config = builder.with_single_cert(chain, key)?;
         config.alpn_protocols = vec![PROTOCOL.to_vec()];

@@ -25,7 +25,22 @@ impl Authority {
     }
 
     fn sign(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> (String, String) {
+        self.sign_for(names, usage, None)
+    }
+
+    /// Signs; `valid`: for the time between two moments, as seconds from now.
+    fn sign_for(
+        &self,
+        names: Vec<SanType>,
+        usage: ExtendedKeyUsagePurpose,
+        valid: Option<(i64, i64)>,
+    ) -> (String, String) {
         let mut params = CertificateParams::default();
+        if let Some((from, to)) = valid {
+            let now = time::OffsetDateTime::now_utc();
+            params.not_before = now + time::Duration::seconds(from);
+            params.not_after = now + time::Duration::seconds(to);
+        }
         params.subject_alt_names = names;
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().expect("a key");
@@ -39,6 +54,21 @@ impl Authority {
         let (chain, private) = self.sign(vec![address], ExtendedKeyUsagePurpose::ServerAuth);
         replace(cert, &chain);
         replace(key, &private);
+    }
+
+    /// The same, valid from one moment to another, as seconds from now.
+    pub fn serve_for(&self, cert: &Path, key: &Path, valid: (i64, i64)) {
+        let address = SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into());
+        let (chain, private) = self.sign_for(vec![address], ExtendedKeyUsagePurpose::ServerAuth, Some(valid));
+        replace(cert, &chain);
+        replace(key, &private);
+    }
+
+    /// A client certificate with this URI, valid from one moment to another, as seconds from now.
+    pub fn client_for(&self, uri: &str, valid: (i64, i64)) -> ClientIdentity {
+        let names = vec![SanType::URI(Ia5String::try_from(uri).expect("ASCII"))];
+        let (cert, key) = self.sign_for(names, ExtendedKeyUsagePurpose::ClientAuth, Some(valid));
+        ClientIdentity { cert: cert.into_bytes(), key: key.into_bytes() }
     }
 
     /// A client certificate with these URIs.

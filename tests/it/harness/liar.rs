@@ -248,7 +248,7 @@ pub fn keys_of(signer: &Signer) -> pb::ListSigningKeysResponse {
         jwk: public.to_jwk().to_string(),
         ..Default::default()
     };
-    pb::ListSigningKeysResponse { keys: vec![key], store: signer.store.clone() }
+    pb::ListSigningKeysResponse { keys: vec![key], store: signer.store.clone(), ..Default::default() }
 }
 
 /// Trailers of these values, as they are.

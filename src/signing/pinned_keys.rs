@@ -1,0 +1,180 @@
+//! The keys of a subscriber that began with keys from a file, and follows the key statements of its store.
+//!
+//! Pure. Invariants: a key is trusted because the file has it, or because a statement says so that a trusted key signed; a
+//! key whose trust ended is not trusted again by anything but a file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::VerifyError;
+use super::hash::digest_of;
+use super::key_set::KeySet;
+use super::key_statement::KeyStatement;
+use super::public_key::PublicKey;
+use crate::domain::digest::Digest;
+use crate::domain::event::Cursor;
+use crate::domain::key::KeyState;
+use crate::domain::limits::KEY_STATEMENTS_MAX;
+
+/// The keys of a file, and what key statements made of them.
+#[derive(Debug, Clone, Default)]
+pub struct PinnedKeys {
+    pins: KeySet,
+    /// Keys that an earlier file had and the newest one does not: no statement brings them back.
+    dropped: BTreeSet<String>,
+    /// Keys that a statement revoked.
+    revoked: BTreeSet<String>,
+    /// The keys of the newest statement that are not revoked.
+    stated: BTreeMap<String, PublicKey>,
+    newest: Option<Newest>,
+    /// The newest statement of each key that signed one, oldest first: what leads from the pins to the newest statement.
+    chain: Vec<(String, String)>,
+}
+
+/// The newest statement that was taken.
+#[derive(Debug, Clone)]
+struct Newest {
+    store: String,
+    at: Cursor,
+    payload: Digest,
+    active: String,
+}
+
+/// What is kept of [`PinnedKeys`] over a restart. Statements are verified again when it is read back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedPins {
+    /// Ids of the keys of the file.
+    pub pins: BTreeSet<String>,
+    /// Ids of keys that an earlier file had.
+    pub dropped: BTreeSet<String>,
+    /// The statements that were taken, oldest first.
+    pub statements: Vec<String>,
+}
+
+fn ids(keys: &KeySet) -> BTreeSet<String> {
+    keys.keys().map(|key| key.key_id().to_owned()).collect()
+}
+
+impl PinnedKeys {
+    /// Trusts these keys, and whatever statements make of them.
+    #[must_use]
+    pub fn new(pins: KeySet) -> Self {
+        Self { pins, ..Self::default() }
+    }
+
+    /// Goes on from what was saved. When the file has other keys by now, it wins as in [`Self::replace`].
+    #[must_use]
+    pub fn restore(pins: KeySet, saved: SavedPins) -> Self {
+        let SavedPins { pins: before, dropped, statements } = saved;
+        let is_same = ids(&pins) == before;
+        let mut keys = Self { pins, dropped, ..Self::default() };
+        if !is_same {
+            keys.drop_but_pins(before);
+            return keys;
+        }
+        for statement in statements {
+            // One that is damaged takes the rest with it: the server sends them all again.
+            if keys.take(&statement, None).is_err() {
+                break;
+            }
+        }
+        keys
+    }
+
+    /// What to keep over a restart.
+    #[must_use]
+    pub fn saved(&self) -> SavedPins {
+        let statements = self.chain.iter().map(|(_, statement)| statement.clone()).collect();
+        SavedPins { pins: ids(&self.pins), dropped: self.dropped.clone(), statements }
+    }
+
+    /// The keys that signatures are verified with. Those whose trust ended are refused as revoked.
+    #[must_use]
+    pub fn trusted(&self) -> KeySet {
+        let keys = self.pins.keys().chain(self.stated.values()).cloned().collect();
+        KeySet::from_keys(keys).without(self.revoked.iter().chain(&self.dropped).cloned())
+    }
+
+    /// The epoch and the serial of the newest statement that was taken; none: none was.
+    #[must_use]
+    pub fn newest(&self) -> Option<Cursor> {
+        self.newest.as_ref().map(|newest| newest.at)
+    }
+
+    /// The file has other keys by now: they are trusted, and those it had before and has no more are not. Statements that
+    /// were taken count no more; those that a key of the file signed may be taken again.
+    pub fn replace(&mut self, pins: KeySet) {
+        if ids(&pins) == ids(&self.pins) {
+            return;
+        }
+        let before = ids(&self.pins);
+        let dropped = std::mem::take(&mut self.dropped);
+        *self = Self { pins, dropped, ..Self::default() };
+        self.drop_but_pins(before);
+    }
+
+    fn drop_but_pins(&mut self, before: BTreeSet<String>) {
+        self.dropped.extend(before);
+        self.dropped.retain(|key_id| self.pins.get(key_id).is_none());
+    }
+
+    /// Takes a statement over: true. False: it is not newer than the one held. `store`: whose documents the subscriber takes,
+    /// when that is known already.
+    ///
+    /// # Errors
+    /// Why it is not believed. Nothing changed.
+    pub fn take(&mut self, token: &str, store: Option<&str>) -> Result<bool, VerifyError> {
+        let (statement, signer, payload) = KeyStatement::verify(token, &self.trusted())?;
+        let of = self.newest.as_ref().map(|newest| newest.store.as_str()).or(store);
+        if of.is_some_and(|store| store != statement.store) {
+            return Err(VerifyError::StoreMismatch);
+        }
+        let at = Cursor { epoch: statement.epoch, revision: statement.serial };
+        let payload = digest_of(&payload);
+        if let Some(newest) = &self.newest {
+            if at == newest.at && payload != newest.payload {
+                return Err(VerifyError::SerialReused);
+            }
+            if at <= newest.at {
+                return Ok(false);
+            }
+            // A retired key may have been taken from an old disk: what it signed before holds, and it leads nowhere new.
+            if signer != newest.active {
+                return Err(VerifyError::KeyNotActive);
+            }
+        }
+        // At the change to another key the one before signs, and is retired by it.
+        let signs = statement.key(&signer).map(|key| key.state);
+        if !matches!(signs, Some(KeyState::Active | KeyState::Retired)) {
+            return Err(VerifyError::KeyNotActive);
+        }
+        self.take_over(statement, at, payload);
+        self.chain.retain(|(key_id, _)| *key_id != signer);
+        if self.chain.len() >= KEY_STATEMENTS_MAX {
+            self.chain.remove(0);
+        }
+        self.chain.push((signer, token.to_owned()));
+        Ok(true)
+    }
+
+    fn take_over(&mut self, statement: KeyStatement, at: Cursor, payload: Digest) {
+        let mut active = String::new();
+        self.stated.clear();
+        for stated in statement.keys {
+            if stated.state == KeyState::Active {
+                active.clone_from(&stated.key_id);
+            }
+            match (stated.state, stated.key) {
+                (KeyState::Revoked, _) => {
+                    self.revoked.insert(stated.key_id);
+                }
+                (_, Some(key)) => {
+                    self.stated.insert(stated.key_id, key);
+                }
+                (_, None) => {}
+            }
+        }
+        self.newest = Some(Newest { store: statement.store, at, payload, active });
+    }
+}

@@ -1,0 +1,145 @@
+//! Subscribers with pinned keys while keys rotate: by key statements, by a file that changes, over restarts, and coming late.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use policyhub::client::name::NamespaceId;
+use policyhub::client::{
+    ActiveSetOptions, Client, Keys, PinnedFile, State, Target, TokenSource, Watcher, WatcherOptions, pb,
+};
+
+use crate::harness::agents::{Agent, folder, status};
+use crate::harness::calls::{activate, publish};
+use crate::harness::certificates::replace;
+use crate::harness::http::get;
+use crate::harness::keys::{AT_ONCE, revoke, rotate, signing};
+use crate::harness::subscribing::{at, convergence, counts, eventually};
+use crate::harness::watching::DEADLINE;
+use crate::harness::{Hub, on_both_databases};
+
+/// Publishes and activates; answers the revision.
+async fn release(client: &Client, content: &str) -> i64 {
+    let version = publish(client, "p", content).await.version;
+    activate(client, "p", version).await
+}
+
+/// The keys of now, as an operator publishes them.
+fn jwks(hub: &Hub) -> String {
+    let listed = hub.cli().args(["keys", "list", "--jwks"]).output().expect("the binary runs");
+    assert!(listed.status.success());
+    String::from_utf8(listed.stdout).expect("JSON")
+}
+
+/// A file with the keys of now.
+fn pins(hub: &Hub) -> PathBuf {
+    let path = hub.dir.path().join("pins.json");
+    replace(&path, &jwks(hub));
+    path
+}
+
+async fn is(folder: &Path, state: &str) {
+    let path = folder.join("status.json");
+    eventually(state, async || path.exists() && status(folder)["state"] == state).await;
+}
+
+fn watcher(hub: &Hub, keys: Keys) -> Watcher {
+    Watcher::open(WatcherOptions {
+        target: Target::new(&hub.grpc).with_token(TokenSource::File(hub.data_dir().join("admin.token"))),
+        namespace: NamespaceId::parse("namespace", "default").expect("an id"),
+        keys,
+        set: ActiveSetOptions::default(),
+        every_activation: false,
+        subscriber_id: String::new(),
+        labels: BTreeMap::new(),
+        directory: None,
+    })
+    .expect("a watcher")
+}
+
+on_both_databases! {
+    with AT_ONCE;
+
+    async fn a_pinned_agent_follows_rotations_and_a_revocation(hub: Hub) {
+        let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
+        let first = signing(&client).await;
+        let flags = ["--jwks", pins.to_str().expect("a path")];
+        let agent = Agent::start(&hub, &folder, &flags);
+        agent.applied(release(&client, "a: 1").await).await;
+        let second = rotate(&client).await;
+        agent.applied(release(&client, "a: 2").await).await;
+        revoke(&client, &first, true).await.expect("a revocation");
+        agent.applied(release(&client, "a: 3").await).await;
+        is(&folder, "READY").await;
+        assert!(agent.end("TERM").await.success());
+
+        // Its file has the first key alone, and that one is revoked: what it followed outlives it.
+        rotate(&client).await;
+        let newest = release(&client, "a: 4").await;
+        let agent = Agent::start(&hub, &folder, &flags);
+        agent.applied(newest).await;
+        is(&folder, "READY").await;
+        assert_eq!(agent.count("rejected"), 0);
+        let kept = fs::read_to_string(folder.join(".agent/watcher/pins.json")).expect("what it followed");
+        assert!(kept.contains(&first) && !kept.contains(&second), "the file is kept by its ids, and statements whole");
+    }
+
+    async fn a_strict_agent_follows_its_file_alone(hub: Hub) {
+        let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
+        let agent = Agent::start(&hub, &folder, &["--pin-strict", "--jwks", pins.to_str().expect("a path")]);
+        let first = release(&client, "a: 1").await;
+        agent.applied(first).await;
+        eventually("it is counted", async || counts(&client, first).await == [1, 0, 0, 0]).await;
+
+        // A heartbeat by the new key proves nothing to it, and it says so.
+        rotate(&client).await;
+        is(&folder, "REJECTED").await;
+        // Between two of its streams it is offline, and counts as gone.
+        eventually("operators see why", async || {
+            let found = convergence(&client, at(first), Duration::ZERO).await.expect("an answer");
+            let named = found.rejected_subscribers.iter().chain(&found.gone_subscribers);
+            found.applied == 0 && named.into_iter().any(|each| each.reason.contains("key is not known"))
+        })
+        .await;
+        let second = release(&client, "a: 2").await;
+        assert_eq!(counts(&client, second).await[0], 0);
+
+        // Half a file changes nothing; the whole one does, without a restart.
+        let whole = jwks(&hub);
+        fs::write(&pins, &whole[..whole.len() / 2]).expect("written");
+        is(&folder, "REJECTED").await;
+        replace(&pins, &whole);
+        agent.applied(second).await;
+        is(&folder, "READY").await;
+        eventually("operators see that too", async || counts(&client, second).await == [1, 0, 0, 0]).await;
+    }
+
+    async fn who_comes_late_is_led_from_its_key_to_the_newest(hub: Hub) {
+        let client = hub.client().await;
+        let (old, strict) = (pins(&hub), hub.dir.path().join("strict.json"));
+        fs::copy(&old, &strict).expect("copied");
+        let first = signing(&client).await;
+        rotate(&client).await;
+        rotate(&client).await;
+        revoke(&client, &first, true).await.expect("a revocation");
+        let newest = release(&client, "a: 1").await;
+
+        let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+        assert_eq!(listed.key_statements.len(), 3, "the last of each key that signed one");
+        let (status, _, body) = get(&hub.http, "/.well-known/key-statements.json").expect("an answer");
+        let beside: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+        assert_eq!((status, &beside["key_statements"]), (200, &serde_json::json!(listed.key_statements)));
+
+        let mut late = watcher(&hub, Keys::PinnedFile(PinnedFile::open(&old, false).expect("keys")));
+        let update = tokio::time::timeout(DEADLINE, late.next()).await.expect("a set by a key that it was led to");
+        assert_eq!(update.active.cursor.revision, newest);
+        let mut lost = watcher(&hub, Keys::PinnedFile(PinnedFile::open(&strict, true).expect("keys")));
+        let mut view = lost.view();
+        let looking = async { while view.status().state != State::Rejected { assert!(view.changed().await); } };
+        tokio::select! {
+            update = lost.next() => panic!("taken by a key that the file has not: {update:?}"),
+            seen = tokio::time::timeout(DEADLINE, looking) => seen.expect("it refuses"),
+        }
+    }
+}
