@@ -86,12 +86,7 @@ pub struct Parts {
 pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()> {
     let draining = CancellationToken::new();
     let metrics = Metrics::new()?;
-    metrics.observe_store(&parts.store);
-    metrics.watch(&parts.hub.counts());
-    metrics.observe_leases(parts.leases.clone());
-    metrics.observe_service(parts.service.clone());
-    metrics.observe_audits(parts.service.clone());
-    metrics.observe_frozen(parts.service.clone());
+    observe(&metrics, &parts);
 
     let (health, health_service) = tonic_health::server::health_reporter();
     let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
@@ -157,6 +152,16 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         tracing::warn!("the last reports of subscribers were not written in time");
     }
     Ok(())
+}
+
+/// Shows every part of the server in its metrics.
+fn observe(metrics: &Metrics, parts: &Parts) {
+    metrics.observe_store(&parts.store);
+    metrics.watch(&parts.hub.counts());
+    metrics.observe_leases(parts.leases.clone());
+    metrics.observe_service(parts.service.clone());
+    metrics.observe_audits(parts.service.clone());
+    metrics.observe_frozen(parts.service.clone());
 }
 
 async fn tell(health: &HealthReporter, status: ServingStatus) {

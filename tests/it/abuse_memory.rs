@@ -13,6 +13,7 @@ use crate::harness::callers::{caller, grant, issue};
 use crate::harness::calls::{NAMESPACE, draft_request, policy, refused};
 use crate::harness::frames::{DATA, Frame, HEADERS, Peer, headers};
 use crate::harness::raw::{call, channel, reason};
+use crate::harness::subscribing::eventually;
 use crate::harness::{Hub, on_both_databases, peak_kib};
 
 const MIB: usize = 1024 * 1024;
@@ -101,5 +102,41 @@ on_both_databases! {
         late.draft(draft_request("p", "a: 1")).await.expect("a draft by an author");
         crate::harness::callers::take_away(&admin, &given.id).await.expect("an end of the role");
         refused(late.draft(draft_request("p", "a: 2")).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    }
+}
+
+on_both_databases! {
+    with &["--max-in-flight-bytes", "33554432"];
+
+    /// Whoever announces large requests and does not send them fills its own share, and is told so; others notice nothing.
+    async fn a_full_share_is_the_callers_own(hub: Hub) {
+        let admin = hub.client().await;
+        grant(&admin, "mallory", pb::Role::Admin, NAMESPACE).await;
+        let token = issue(&hub, &["--subject", "mallory", "--ttl", "1h"]);
+        let mut peers = Vec::new();
+        for _ in 0..4 {
+            let mut peer = Peer::connect(&hub.grpc).await;
+            peer.say(&headers(1, "/policyhub.v1.AdminService/ImportNamespace", Some(&token), &[])).await;
+            peer.send(DATA, 0, 1, &[0, 0, 64, 0, 0, 0x0a]).await;
+            assert!(peer.is_served().await);
+            peers.push(peer);
+        }
+        let mallory = hub.client_with(Some(token)).await;
+        let asked = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
+        eventually("the share is full", async || match mallory.get_namespace(asked.clone()).await {
+            Ok(_) => false,
+            Err(error) => {
+                assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "REQUEST_BUDGET_EXHAUSTED"));
+                true
+            }
+        })
+        .await;
+        for number in 0..20 {
+            admin.draft(draft_request("p", &format!("a: {number}"))).await.map(|_| ()).or_else(|error| {
+                // So many drafts may be open, and no more.
+                if error.reason == "TOO_MANY_OPEN_DRAFTS" { Ok(()) } else { Err(error) }
+            })
+            .expect("room for others");
+        }
     }
 }
