@@ -59,7 +59,8 @@ class PinnedKeys:
                 except Refused:
                     break  # the server sends them all again
         elif saved:
-            self.dropped = (frozenset(saved["pins"]) | frozenset(saved["dropped"])) - set(pins)
+            ended = frozenset(saved["pins"]) | frozenset(saved["dropped"]) | frozenset(saved["revoked"])
+            self.dropped = ended - set(pins)
 
     def _forget(self):
         self.revoked, self.stated, self.chain = frozenset(), {}, {}
@@ -67,7 +68,8 @@ class PinnedKeys:
 
     @property
     def saved(self):
-        return {"pins": sorted(self.pins), "dropped": sorted(self.dropped), "statements": list(self.chain.values())}
+        pins, dropped, revoked = sorted(self.pins), sorted(self.dropped), sorted(self.revoked)
+        return {"pins": pins, "dropped": dropped, "revoked": revoked, "statements": list(self.chain.values())}
 
     @property
     def trusted(self):
@@ -78,7 +80,7 @@ class PinnedKeys:
         """The file has other keys by now, and wins: what it had before and has no more no statement brings back."""
         if set(pins) == set(self.pins):
             return
-        self.dropped = (self.dropped | set(self.pins)) - set(pins)
+        self.dropped = (self.dropped | set(self.pins) | self.revoked) - set(pins)
         self.pins = pins
         self._forget()
 
@@ -96,9 +98,12 @@ class PinnedKeys:
             require(signer == self._active, "key may not sign key statements: it is not the active one")
         state = stated.get(signer, ("ABSENT", None))[0]
         require(state in ("ACTIVE", "RETIRED"), "key may not sign key statements: it is not the active one")
+        # Else an old statement would have a key lead on that is not trusted any more.
+        active = next(kid for kid, (state, _) in stated.items() if state == "ACTIVE")
+        require(active not in self.revoked | self.dropped, "active key of a key statement is not trusted any more")
         self.revoked |= {kid for kid, (state, _) in stated.items() if state == "REVOKED"}
         self.stated = {kid: key for kid, (state, key) in stated.items() if state != "REVOKED"}
-        self._active = next(kid for kid, (state, _) in stated.items() if state == "ACTIVE")
+        self._active = active
         self.newest, self._payload, self._store = place, payload, said["store"]
         self.chain.pop(signer, None)
         if len(self.chain) >= CHAIN_MAX:

@@ -15,9 +15,10 @@ impl MigrationName for Migration {
 }
 
 const TABLES: &[&str] = &[
-    // An index of the events, kept by each write: nothing in it is believed, the event that it leads to is verified.
+    // An index of the events: nothing in it is believed, the event that it leads to is verified. So it has no foreign key, which
+    // would lock the namespaces while it is filled.
     "CREATE TABLE row_changes (
-        namespace {text} NOT NULL REFERENCES namespaces (id),
+        namespace {text} NOT NULL,
         table_name {text} NOT NULL,
         row_key {text} NOT NULL,
         revision BIGINT NOT NULL,
@@ -27,25 +28,50 @@ const TABLES: &[&str] = &[
 /// The tables whose rows decide, as in `store::row_changes`.
 const DECIDING: &str = "'approvals', 'imports', 'namespaces', 'policies', 'versions'";
 
+/// How the rows that an event names are read from its payload: expressions of their table and key, and where they come from.
+fn rows_of(backend: DbBackend, event: &str) -> [String; 3] {
+    match backend {
+        DbBackend::Postgres => [
+            "r.value ->> 'table'".to_owned(),
+            "r.value ->> 'key'".to_owned(),
+            format!(
+                "jsonb_array_elements(coalesce(convert_from({event}.payload, 'UTF8')::jsonb -> 'rows', '[]'::jsonb)) AS r(value)"
+            ),
+        ],
+        _ => [
+            "json_extract(r.value, '$.table')".to_owned(),
+            "json_extract(r.value, '$.key')".to_owned(),
+            format!("json_each(CAST({event}.payload AS TEXT), '$.rows') AS r"),
+        ],
+    }
+}
+
 /// Reads what the events that are there say.
 fn fill(backend: DbBackend) -> String {
-    let (table, key, rows) = match backend {
-        DbBackend::Postgres => (
-            "r.value ->> 'table'",
-            "r.value ->> 'key'",
-            "jsonb_array_elements(coalesce(convert_from(e.payload, 'UTF8')::jsonb -> 'rows', '[]'::jsonb)) AS r(value)",
-        ),
-        _ => (
-            "json_extract(r.value, '$.table')",
-            "json_extract(r.value, '$.key')",
-            "json_each(CAST(e.payload AS TEXT), '$.rows') AS r",
-        ),
-    };
+    let [table, key, rows] = rows_of(backend, "e");
     format!(
         "INSERT INTO row_changes (namespace, table_name, row_key, revision) \
          SELECT e.namespace, {table}, {key}, max(e.revision) FROM events e, {rows} \
          WHERE {table} IN ({DECIDING}) GROUP BY e.namespace, {table}, {key}"
     )
+}
+
+/// Keeps the index with each event, whichever version of the server writes it: during an upgrade the one before does, too.
+fn follow(backend: DbBackend) -> String {
+    let [table, key, rows] = rows_of(backend, "NEW");
+    let index = format!(
+        "INSERT INTO row_changes (namespace, table_name, row_key, revision) \
+         SELECT NEW.namespace, {table}, {key}, NEW.revision FROM {rows} WHERE {table} IN ({DECIDING}) \
+         ON CONFLICT (namespace, table_name, row_key) DO UPDATE SET revision = excluded.revision;"
+    );
+    match backend {
+        DbBackend::Postgres => format!(
+            "CREATE FUNCTION events_index_rows() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             BEGIN {index} RETURN NULL; END $$; \
+             CREATE TRIGGER events_index_rows AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION events_index_rows();"
+        ),
+        _ => format!("CREATE TRIGGER events_index_rows AFTER INSERT ON events FOR EACH ROW BEGIN {index} END;"),
+    }
 }
 
 #[async_trait::async_trait]
@@ -56,7 +82,10 @@ impl MigrationTrait for Migration {
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         execute(manager, TABLES).await?;
-        manager.get_connection().execute_unprepared(&fill(manager.get_database_backend())).await?;
+        // The trigger first: from there on no event is missed, and none is written until the index is filled.
+        for sql in [follow, fill] {
+            manager.get_connection().execute_unprepared(&sql(manager.get_database_backend())).await?;
+        }
         Ok(())
     }
 }

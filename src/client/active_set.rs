@@ -133,6 +133,8 @@ pub struct ActiveSet {
     tree: ActiveSetTree,
     /// Whether `policies` is all that was asked for: not so after a resume without the policies.
     whole: bool,
+    /// Whether activations are told without the policies before them. What is in force is never known then.
+    only_tells: bool,
     collected: Collected,
     fresh_until_seconds: i64,
     refused: bool,
@@ -155,6 +157,7 @@ impl ActiveSet {
             policies: Policies::new(),
             tree: ActiveSetTree::new(),
             whole: false,
+            only_tells: false,
             collected: Collected::default(),
             fresh_until_seconds: 0,
             refused: false,
@@ -164,7 +167,7 @@ impl ActiveSet {
     /// Goes on from a place whose policies are not known here. What needs them is checked again after a snapshot.
     #[must_use]
     pub fn resume_at(mut self, cursor: Cursor) -> Self {
-        self.cursor = Some(cursor);
+        (self.cursor, self.only_tells) = (Some(cursor), true);
         self
     }
 
@@ -273,12 +276,14 @@ impl ActiveSet {
         let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
         let tree: ActiveSetTree = policies.values().map(|active| active.leaf()).collect();
         let root = checkpoint.active_set_root;
-        self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values())?;
+        if let Err(refusal) = self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values()) {
+            return Err(self.refuse_set(refusal));
+        }
 
         // Everything holds: only from here on anything changes.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
         let document = Document::Checkpoint(part.checkpoint.clone());
-        self.hold(policies, tree, at, Evidence { document, set_proof: part.set_proof.clone() });
+        self.hold(policies, tree, at, Evidence::new(document, &part.set_proof));
         Ok(Change::Replaced { cursor: at.cursor, policies: self.policies.values().cloned().collect() })
     }
 
@@ -288,7 +293,8 @@ impl ActiveSet {
             Collected::Nothing => Changes::default(),
             Collected::Snapshot(_) => return Err(Refusal::NoSnapshot("activation")),
         };
-        let held = self.cursor.ok_or(Refusal::NoSnapshot("activation"))?;
+        // A cursor that is only remembered is nothing to build on: what it was the cursor of is not held.
+        let held = self.cursor.filter(|_| self.whole || self.only_tells).ok_or(Refusal::NoSnapshot("activation"))?;
         for bundle in &part.bundles {
             changes.add(self.verify_bundle(bundle, Cursor::NONE)?)?;
         }
@@ -327,7 +333,7 @@ impl ActiveSet {
             let root = root_of(&statement)?;
             self.check_proves("statement", root, &part.set_proof, &tree, left.chain(bundles.values()))?;
             let document = Document::Statement(part.statement.clone());
-            Some(Arc::new(Evidence { document, set_proof: part.set_proof.clone() }))
+            Some(Arc::new(Evidence::new(document, &part.set_proof)))
         } else {
             // Without the policies before it there is nothing to prove: it is told, and never fresh.
             None
@@ -342,6 +348,15 @@ impl ActiveSet {
         let statement = Box::new(statement);
         let (kind, actor) = (statement.kind.clone(), statement.actor.clone());
         Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
+    }
+
+    /// A checkpoint verified, and what came with it or is held is not its set: what is held is not the newest, whatever an
+    /// earlier checkpoint said.
+    fn refuse_set(&mut self, refusal: Refusal) -> Refusal {
+        if refusal.is_divergence() {
+            self.fresh_until_seconds = 0;
+        }
+        refusal
     }
 
     fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
@@ -361,14 +376,10 @@ impl ActiveSet {
         if self.whole {
             let (root, set_proof) = (checkpoint.active_set_root, &heartbeat.set_proof);
             if let Err(refusal) = self.check_proves("checkpoint", root, set_proof, &self.tree, self.policies.values()) {
-                if refusal.is_divergence() {
-                    // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
-                    self.fresh_until_seconds = 0;
-                }
-                return Err(refusal);
+                return Err(self.refuse_set(refusal));
             }
             let document = Document::Checkpoint(heartbeat.checkpoint.clone());
-            self.evidence = Some(Arc::new(Evidence { document, set_proof: set_proof.clone() }));
+            self.evidence = Some(Arc::new(Evidence::new(document, set_proof)));
         }
         let is_newest = is_valid && self.whole;
         // One that has expired is old news, not a forgery: the server lost its database. What is held stands.

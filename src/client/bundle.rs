@@ -103,7 +103,8 @@ impl Trust {
             label: bundle.label.clone(),
             digest: manifest.digest,
             content_type: manifest.content_type,
-            content: (!self.metadata_only).then(|| bundle.content.clone()),
+            // A copy: a slice of the received message would keep all of that message, however little of it is content.
+            content: (!self.metadata_only).then(|| Bytes::copy_from_slice(&bundle.content)),
             manifest: bundle.manifest.clone(),
             activated,
         })

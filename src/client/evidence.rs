@@ -21,3 +21,11 @@ pub struct Evidence {
     /// Proves under its root what is in force of the policies asked for; empty when all were.
     pub set_proof: Bytes,
 }
+
+impl Evidence {
+    /// Evidence of its own: a slice of a received message would keep all of that message.
+    #[must_use]
+    pub fn new(document: Document, set_proof: &[u8]) -> Self {
+        Self { document, set_proof: Bytes::copy_from_slice(set_proof) }
+    }
+}

@@ -339,9 +339,14 @@ impl Watcher {
         // On the disk before it is shown: what a view once had in force outlives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
+        self.save_mark();
+        // What verified meanwhile and was refused is newer: taking this one mends nothing of that.
+        let is_mended = self.set.newest_verified() <= active.cursor;
         self.show(|shown| {
             shown.active = Some(active);
-            shown.refused = None;
+            if is_mended || !matches!(shown.refused, Some(Refused::Stream(_))) {
+                shown.refused = None;
+            }
             shown.problem = problem.unwrap_or_default();
         });
     }

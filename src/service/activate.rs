@@ -37,10 +37,11 @@ impl Service {
             self.signer.publishable(version)?;
         }
         let mut approvals = Vec::new();
-        for version in versions.iter().filter(|version| version.is_imported()) {
-            let policy = policies.iter().find(|policy| policy.name == version.policy);
-            let policy = policy.ok_or_else(|| Error::internal("a version of no policy was read"))?;
-            approvals.extend(self.reviewed(write.tx.read(), policy, version, context.now).await?);
+        // In the order of the targets, in which a check of the log counts them again.
+        for TargetFacts { policy, version } in &facts {
+            if let Some(version) = version.filter(|version| version.is_imported()) {
+                approvals.extend(self.reviewed(write.tx.read(), policy, version, context.now).await?);
+            }
         }
         let only = match request.targets.as_slice() {
             [target] => Some(target.policy.clone()),

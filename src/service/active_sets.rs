@@ -62,11 +62,6 @@ impl ActiveSets {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).cloned()
     }
 
-    /// Whether this replica wrote or read the newest event of a log.
-    pub(super) fn is_at(&self, namespace: &NamespaceId, head: Head) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(namespace).is_some_and(|kept| kept.head == head)
-    }
-
     /// Keeps a set whose event was committed.
     pub(super) fn keep(&self, namespace: &NamespaceId, set: ActiveSet) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -149,7 +149,10 @@ impl Service {
         targets: &[Target],
         reason: &str,
     ) -> Result<usize> {
-        if self.store.frozen(namespace).is_some() {
+        if let Err(error) = self.hub.check_thawed(namespace).await {
+            if error.reason != Reason::DataLoss {
+                return Err(error);
+            }
             // One namespace that does not hold keeps no other from being signed by a key that is trusted.
             tracing::error!(%namespace, "not signing again what is in a frozen namespace; thaw it, then revoke the key again");
             return Ok(0);

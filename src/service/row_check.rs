@@ -60,14 +60,11 @@ impl Service {
     ///
     /// # Errors
     /// `DATA_LOSS` when one is not what the newest event about it wrote.
-    pub(super) async fn check_read(&self, namespace: &NamespaceId, tx: &WriteTx) -> Result<()> {
-        let (head, is_alone) = (tx.head(), self.store.is_sole_writer());
-        let epoch = head.cursor.epoch;
-        // Nobody else wrote since this server did: what it knows is the newest.
-        let is_level = is_alone || self.active_sets.is_at(namespace, head);
+    pub(super) async fn check_read(&self, tx: &WriteTx) -> Result<()> {
+        let (epoch, is_alone) = (tx.head().cursor.epoch, self.store.is_sole_writer());
+        // Nobody else writes: what it knows is the newest. With several replicas only the index knows that.
         let is_known = |(log, row): &LoggedRow| {
-            (is_alone || is_level && log == namespace)
-                && self.known_rows.get(log, row, epoch).is_some_and(|known| known.digest == row.digest)
+            is_alone && self.known_rows.get(log, row, epoch).is_some_and(|known| known.digest == row.digest)
         };
         let mut read = tx.take_read();
         read.retain(|row| !is_known(row));

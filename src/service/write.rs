@@ -180,7 +180,7 @@ impl Write<'_> {
         let (head, now, actor) = (self.tx.head(), context.now, context.actor());
         if change.kind != EventKind::Resign {
             // Whoever signs again proves each version by the event that published it, and goes on without those that are not.
-            service.check_read(&self.namespace, &self.tx).await?;
+            service.check_read(&self.tx).await?;
         }
         let before = self.active_set(&change).await?;
         if context.delivery.validate_only {
@@ -290,7 +290,7 @@ impl Write<'_> {
     pub(super) async fn finish<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
         if self.recorded.is_none() {
             // What was decided is that nothing changes.
-            self.call.service.check_read(&self.namespace, &self.tx).await?;
+            self.call.service.check_read(&self.tx).await?;
         }
         if self.call.context.delivery.validate_only {
             return Ok(answer);

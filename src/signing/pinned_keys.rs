@@ -46,8 +46,11 @@ struct Newest {
 pub struct SavedPins {
     /// Ids of the keys of the file.
     pub pins: BTreeSet<String>,
-    /// Ids of keys that an earlier file had.
+    /// Ids of keys that an earlier file had, or a statement had revoked before the file changed.
     pub dropped: BTreeSet<String>,
+    /// Ids of keys that the statements revoke.
+    #[serde(default)]
+    pub revoked: BTreeSet<String>,
     /// The statements that were taken, oldest first.
     pub statements: Vec<String>,
 }
@@ -66,11 +69,11 @@ impl PinnedKeys {
     /// Goes on from what was saved. When the file has other keys by now, it wins as in [`Self::replace`].
     #[must_use]
     pub fn restore(pins: KeySet, saved: SavedPins) -> Self {
-        let SavedPins { pins: before, dropped, statements } = saved;
+        let SavedPins { pins: before, dropped, revoked, statements } = saved;
         let is_same = ids(&pins) == before;
         let mut keys = Self { pins, dropped, ..Self::default() };
         if !is_same {
-            keys.drop_but_pins(before);
+            keys.drop_but_pins(before.into_iter().chain(revoked));
             return keys;
         }
         for statement in statements {
@@ -86,7 +89,8 @@ impl PinnedKeys {
     #[must_use]
     pub fn saved(&self) -> SavedPins {
         let statements = self.chain.iter().map(|(_, statement)| statement.clone()).collect();
-        SavedPins { pins: ids(&self.pins), dropped: self.dropped.clone(), statements }
+        let (dropped, revoked) = (self.dropped.clone(), self.revoked.clone());
+        SavedPins { pins: ids(&self.pins), dropped, revoked, statements }
     }
 
     /// The keys that signatures are verified with. Those whose trust ended are refused as revoked.
@@ -103,18 +107,19 @@ impl PinnedKeys {
     }
 
     /// The file has other keys by now: they are trusted, and those it had before and has no more are not. Statements that
-    /// were taken count no more; those that a key of the file signed may be taken again.
+    /// were taken count no more; those that a key of the file signed may be taken again. What they revoked stays revoked, unless
+    /// the file has it.
     pub fn replace(&mut self, pins: KeySet) {
         if ids(&pins) == ids(&self.pins) {
             return;
         }
         let before = ids(&self.pins);
-        let dropped = std::mem::take(&mut self.dropped);
+        let (dropped, revoked) = (std::mem::take(&mut self.dropped), std::mem::take(&mut self.revoked));
         *self = Self { pins, dropped, ..Self::default() };
-        self.drop_but_pins(before);
+        self.drop_but_pins(before.into_iter().chain(revoked));
     }
 
-    fn drop_but_pins(&mut self, before: BTreeSet<String>) {
+    fn drop_but_pins(&mut self, before: impl Iterator<Item = String>) {
         self.dropped.extend(before);
         self.dropped.retain(|key_id| self.pins.get(key_id).is_none());
     }
@@ -147,6 +152,11 @@ impl PinnedKeys {
         // At the change to another key the one before signs, and is retired by it.
         let signs = statement.key(&signer).map(|key| key.state);
         if !matches!(signs, Some(KeyState::Active | KeyState::Retired)) {
+            return Err(VerifyError::KeyNotActive);
+        }
+        // Else an old statement would have a key lead on that is not trusted any more.
+        let is_ended = |key_id: &String| self.revoked.contains(key_id) || self.dropped.contains(key_id);
+        if statement.keys.iter().any(|key| key.state == KeyState::Active && is_ended(&key.key_id)) {
             return Err(VerifyError::KeyNotActive);
         }
         self.take_over(statement, at, payload);

@@ -1,16 +1,15 @@
 //! The rows of a write: those that it read, for the comparison with the log, and those that it wrote, for its event.
 //!
 //! The tag of a row shows that this server wrote it, not that it is the newest. So each write notes the rows that its decision
-//! is made on, and the table `row_changes` leads to the event that named each of them last. Invariant: the index is not
-//! believed. It can only lead to an event, which is verified.
+//! is made on, and the table `row_changes`, which a trigger keeps with each event, leads to the event that named each of them last.
+//! Invariant: the index is not believed. It can only lead to an event, which is verified.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, Set};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
 
-use super::entity::row_changes::{ActiveModel, Column, Entity};
+use super::entity::row_changes::{Column, Entity};
 use super::error::failed;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::Result;
@@ -24,8 +23,6 @@ const DECIDING: [&str; 5] = ["approvals", "imports", NAMESPACES, "policies", "ve
 const NAMESPACES: &str = "namespaces";
 /// Keys asked for in one statement. SQLite takes 32,766 parameters.
 const KEYS_PER_QUERY: usize = 500;
-/// Index rows written in one statement, of four parameters each.
-const ROWS_PER_INSERT: usize = 500;
 
 /// A row by its table and its key.
 type Key = (String, String);
@@ -137,23 +134,5 @@ impl WriteTx {
             _ => self.namespace().clone(),
         };
         read.into_values().map(|row| (log_of(&row), row)).collect()
-    }
-
-    /// Has the index lead to the event at `revision` for the rows that it names.
-    pub(super) async fn index_rows(&self, revision: i64, rows: &[RowChange]) -> Result<()> {
-        let rows: Vec<&RowChange> = rows.iter().filter(|row| decides(&row.table)).collect();
-        for chunk in rows.chunks(ROWS_PER_INSERT) {
-            let entry = |row: &&RowChange| ActiveModel {
-                namespace: Set(self.namespace().to_string()),
-                table_name: Set(row.table.clone()),
-                row_key: Set(row.key.clone()),
-                revision: Set(revision),
-            };
-            let key = [Column::Namespace, Column::TableName, Column::RowKey];
-            let replace = OnConflict::columns(key).update_column(Column::Revision).to_owned();
-            let insert = Entity::insert_many(chunk.iter().map(entry)).on_conflict(replace);
-            insert.exec_without_returning(self.tx()).await.map_err(failed)?;
-        }
-        Ok(())
     }
 }

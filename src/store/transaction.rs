@@ -298,7 +298,6 @@ impl WriteTx {
             return Err(Error::internal("an event was made for another place of the log"));
         }
         self.add(event, payload.policy.as_ref(), payload.time).await?;
-        self.index_rows(event.cursor.revision, &payload.rows).await?;
         if !payload.changes.is_empty() {
             self.move_pointers(event.cursor.revision, &payload.changes).await?;
         }

@@ -30,6 +30,9 @@ const KEPT_CONTENTS_MAX: usize = 2;
 /// What a frame may keep whatever its content: statements, manifests, names, proofs.
 const KEPT_OVERHEAD_BYTES: usize = 256 * 1024;
 
+/// What the name of a policy takes beside its id, at most: the namespace's and its framing.
+const TOMBSTONE_OVERHEAD_BYTES: usize = 128;
+
 /// An activation and its written forms.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -141,7 +144,9 @@ impl Frame {
             bundles.iter().filter(|each| filter.wants(&each.version.policy.policy)).cloned().collect();
         let tombstones: Vec<PolicyId> = tombstones.iter().filter(|policy| filter.wants(policy)).cloned().collect();
         let sizes = bundles.iter().map(|bundle| bundle_bytes(bundle, filter.metadata_only));
-        let ranges = split(sizes, self.activation.statement.len());
+        let names: usize = tombstones.iter().map(|policy| policy.as_str().len() + TOMBSTONE_OVERHEAD_BYTES).sum();
+        let end_bytes = if filter.wants_all() { self.activation.statement.len() + names } else { names };
+        let ranges = split(sizes, end_bytes);
         let last = ranges.len().saturating_sub(1);
         let set_proof = &Bytes::new();
         let part = |(index, range): (usize, std::ops::Range<usize>)| {

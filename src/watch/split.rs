@@ -30,7 +30,7 @@ pub(super) fn split(sizes: impl Iterator<Item = usize>, end_bytes: usize) -> Vec
         part_bytes += size;
         end += 1;
     }
-    if part_bytes > 0 && part_bytes + end_bytes > MESSAGE_MAX_BYTES {
+    if end_bytes > 0 && part_bytes > 0 && part_bytes + end_bytes > MESSAGE_MAX_BYTES {
         parts.push(start..end);
         start = end;
     }
@@ -56,6 +56,7 @@ mod tests {
         check(&[10, 20], 30, &[2]);
         check(&[MIB, MIB, 1], 0, &[2, 1]);
         check(&[MIB, MIB], 1, &[2, 0]);
+        check(&[MIB, MIB], 0, &[2]);
         check(&[MIB, MIB / 2], MIB / 2, &[2]);
         check(&[2 * MIB, 2 * MIB], 0, &[1, 1]);
     }

@@ -35,6 +35,7 @@ const TABLE: &[(&str, &str)] = &[
     ("RejectVersion", "approver"),
     ("ListEvents", "viewer author approver publisher activator"),
     ("GetActive", "viewer subscriber author approver publisher activator"),
+    ("ListActive", "viewer subscriber author approver publisher activator"),
     ("WatchActive", "subscriber"),
     ("ReportStatus", "subscriber"),
     ("ListSubscribers", "viewer author approver publisher activator"),

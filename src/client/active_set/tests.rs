@@ -268,6 +268,21 @@ fn an_activation_makes_the_set_that_is_signed() {
     set.apply(&told(signer.activation(7, &moves)), NOW).expect("the set that is signed");
 }
 
+#[test]
+fn a_remembered_cursor_is_nothing_to_build_on() {
+    let (signer, mut set) = level();
+    // Something newer was verified before a restart, and is not held.
+    set.remember(Cursor { epoch: 1, revision: 6 }.into(), false);
+    let next = told(signer.activation(7, &[("b", 2, 1)]));
+    assert_eq!(refusal(&mut set, &next), Refusal::NoSnapshot("activation"), "it may leave out what was before it");
+    set.begin_stream();
+    let whole = vec![signer.active("a", 1, 3), signer.active("b", 2, 6)];
+    set.apply(&signer.last_part(whole, 6, &[("a", 1, 3), ("b", 2, 6)]), NOW).expect("a snapshot is");
+    let moves = [("a", 2, 1)];
+    let after = signer.activation_after(&[("a", 1, 3), ("b", 2, 6)], 7, &moves);
+    set.apply(&told(after), NOW).expect("and what follows it");
+}
+
 /// An activation as it comes in two parts.
 fn in_parts(activation: pb::Activation) -> [pb::WatchActiveResponse; 2] {
     let (bundles, tombstones) = (activation.bundles, activation.tombstones);

@@ -15,10 +15,8 @@ impl Watcher {
         let Some(cache) = &self.cache else { return Ok(()) };
         let pins = cache.pins();
         let mark = cache.mark();
-        if let Ok(Some(pins)) = pins {
-            // First: what is in force may be signed by a key that a statement brought.
-            self.set.restore_pins(pins);
-        }
+        // First: what is in force may be signed by a key that a statement brought.
+        let pins = pins.map(|pins| pins.into_iter().for_each(|pins| self.set.restore_pins(pins)));
         let problem = match cache.saved() {
             Ok(None) => None,
             Ok(Some(saved)) => self.restore(saved).err(),
@@ -42,6 +40,9 @@ impl Watcher {
                 }
             }
             Err(error) => problem = Some(format!("the newest place known is lost: {error}")),
+        }
+        if let Err(error) = pins {
+            problem = Some(format!("the key statements that were taken are lost: {error}"));
         }
         self.show(|shown| shown.problem = problem.unwrap_or_default());
         self.save_pins();

@@ -82,7 +82,7 @@ impl Watcher {
             Change::Replaced { .. } | Change::Activated { .. } => {
                 self.afresh = false;
                 self.weigh();
-                self.save_mark_if_same();
+                self.save_mark();
                 self.compare_clocks();
             }
             Change::Alive { is_newest, .. } => {
@@ -136,7 +136,7 @@ impl Watcher {
     fn level(&mut self) {
         let moved = self.set.cursor() != self.shown.borrow().newest;
         if moved || self.unsaved {
-            self.save_mark_if_same();
+            self.save_mark();
         }
         if self.unsaved
             && let Some(active) = self.in_force()
@@ -166,12 +166,6 @@ impl Watcher {
         let Some(ahead) = self.set.clock_ahead_seconds() else { return false };
         self.show(|shown| shown.problem = clocks_differ(ahead));
         true
-    }
-
-    fn save_mark_if_same(&mut self) {
-        if self.waiting.is_empty() && self.offered.is_none() {
-            self.save_mark();
-        }
     }
 
     /// A message did not verify: what is in force stays, the operators hear of it, and the next stream begins anew.
