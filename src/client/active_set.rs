@@ -276,9 +276,7 @@ impl ActiveSet {
         let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
         let tree: ActiveSetTree = policies.values().map(|active| active.leaf()).collect();
         let root = checkpoint.active_set_root;
-        if let Err(refusal) = self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values()) {
-            return Err(self.refuse_set(refusal));
-        }
+        self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values())?;
 
         // Everything holds: only from here on anything changes.
         self.fresh_until_seconds = if is_valid { checkpoint.exp } else { 0 };
@@ -350,15 +348,6 @@ impl ActiveSet {
         Ok(Change::Activated { cursor, kind, actor, changed, removed: removed.into_iter().collect(), statement })
     }
 
-    /// A checkpoint verified, and what came with it or is held is not its set: what is held is not the newest, whatever an
-    /// earlier checkpoint said.
-    fn refuse_set(&mut self, refusal: Refusal) -> Refusal {
-        if refusal.is_divergence() {
-            self.fresh_until_seconds = 0;
-        }
-        refusal
-    }
-
     fn apply_heartbeat(&mut self, heartbeat: &pb::Heartbeat, now_seconds: i64) -> Result<Change, Refusal> {
         if self.collected.is_unfinished() {
             return Err(Refusal::Malformed("heartbeat within a message in parts"));
@@ -376,7 +365,11 @@ impl ActiveSet {
         if self.whole {
             let (root, set_proof) = (checkpoint.active_set_root, &heartbeat.set_proof);
             if let Err(refusal) = self.check_proves("checkpoint", root, set_proof, &self.tree, self.policies.values()) {
-                return Err(self.refuse_set(refusal));
+                if refusal.is_divergence() {
+                    // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
+                    self.fresh_until_seconds = 0;
+                }
+                return Err(refusal);
             }
             let document = Document::Checkpoint(heartbeat.checkpoint.clone());
             self.evidence = Some(Arc::new(Evidence::new(document, set_proof)));

@@ -6,8 +6,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use bytes::Buf as _;
 use http::{Request, Response};
+use http_body::Body;
 use tower::Layer;
 
 use super::handler::Clock;
@@ -15,6 +18,11 @@ use crate::api::status::status;
 use crate::domain::access::Rpc;
 use crate::domain::principal::Caller;
 use crate::service::Service;
+
+/// Bytes of a refused request that are thrown away, and how long they are waited for. An answer before the end of its request
+/// resets the stream, and some resets end a connection: a caller that is only told to come later would lose its watches.
+const DISCARD_MAX_BYTES: usize = 64 * 1024;
+const DISCARD_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Admits callers.
 #[derive(Debug, Clone)]
@@ -51,7 +59,8 @@ where
     S: tower::Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    B: Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
     R: Default + Send + 'static,
 {
     type Response = S::Response;
@@ -75,8 +84,21 @@ where
         Box::pin(async move {
             match service.admit(&principal, rpc, now).await {
                 Ok(()) => inner.call(request).await,
-                Err(error) => Ok(status(error).into_http()),
+                Err(error) => {
+                    let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(request.into_body())).await;
+                    Ok(status(error).into_http())
+                }
             }
         })
+    }
+}
+
+/// Throws away what was sent of a small request. Nothing of it is kept.
+async fn discard(mut body: impl Body + Unpin) {
+    let mut bytes = 0;
+    while bytes <= DISCARD_MAX_BYTES {
+        let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let Some(Ok(frame)) = frame else { return };
+        bytes += frame.data_ref().map_or(0, |data| data.remaining());
     }
 }

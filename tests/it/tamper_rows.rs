@@ -110,10 +110,12 @@ pub fn edit(hub: &Hub, sql: &str) {
     try_edit(hub, sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// Takes the triggers off, and keeps a copy of each table.
+/// Takes the triggers off that refuse edits, and keeps a copy of each table.
 pub fn keep(hub: &Hub, tables: &[String]) {
     if is_sqlite(hub) {
-        for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {
+        for name in
+            hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name <> 'events_index_rows'").lines()
+        {
             hub.tamper(&format!("DROP TRIGGER {name}"));
         }
     }
