@@ -25,7 +25,9 @@ async fn found(hub: &Hub, parent: &str) -> Vec<(i64, String, String)> {
 
 fn off(hub: &Hub) {
     if hub.database_url.starts_with("sqlite") {
-        for name in hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger'").lines() {
+        for name in
+            hub.tamper("SELECT name FROM sqlite_master WHERE type = 'trigger' AND name <> 'events_index_rows'").lines()
+        {
             hub.tamper(&format!("DROP TRIGGER {name}"));
         }
     }

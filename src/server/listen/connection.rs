@@ -140,7 +140,11 @@ impl Server {
             () = self.draining.cancelled() => return Cause::Draining,
             greeted = greeting => match greeted {
                 Ok(Ok(socket)) => socket,
-                Ok(Err(cause)) => return cause,
+                Ok(Err(none)) => {
+                    let cause = none.cause;
+                    none.linger().await;
+                    return cause;
+                }
                 Err(_) => return Cause::HandshakeTimeout,
             },
         };

@@ -40,26 +40,41 @@ impl Socket {
 }
 
 /// Waits for the client to begin; the caller bounds it in time.
-pub(super) async fn greet(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<Socket, Cause> {
+pub(super) async fn greet(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Result<Socket, NoGreeting> {
     let mut socket = match tls {
         None => Socket::Plain(stream),
         Some(config) => match TlsAcceptor::from(config).accept(stream).into_fallible().await {
             Ok(stream) => Socket::Tls(Box::new(stream)),
             Err((error, stream)) => {
                 tracing::debug!(%error, "a TLS handshake failed");
-                // The alert is on its way. A socket that is closed over what the client has said already would take it back,
-                // and the client would see a broken pipe in place of the reason.
-                let _ = tokio::time::timeout(LINGER_MAX, read_to_end(stream)).await;
-                return Err(Cause::Handshake);
+                return Err(NoGreeting { cause: Cause::Handshake, unread: Some(stream) });
             }
         },
     };
     let mut said = [0; PREFACE.len()];
     match socket.read_exact(&mut said).await {
         Ok(_) if said == *PREFACE => Ok(socket),
-        Ok(_) => Err(Cause::Handshake),
+        Ok(_) => Err(NoGreeting { cause: Cause::Handshake, unread: None }),
         // A probe of the port, mostly.
-        Err(_) => Err(Cause::Peer),
+        Err(_) => Err(NoGreeting { cause: Cause::Peer, unread: None }),
+    }
+}
+
+/// A connection that never came to be.
+#[derive(Debug)]
+pub(super) struct NoGreeting {
+    pub(super) cause: Cause,
+    /// A socket with an alert on its way.
+    unread: Option<TcpStream>,
+}
+
+impl NoGreeting {
+    /// Waits until the client has read its alert, for a moment. A socket that is closed over what the client has said already would
+    /// take it back, and the client would see a broken pipe in place of the reason.
+    pub(super) async fn linger(self) {
+        if let Some(stream) = self.unread {
+            let _ = tokio::time::timeout(LINGER_MAX, read_to_end(stream)).await;
+        }
     }
 }
 
