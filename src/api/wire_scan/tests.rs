@@ -1,3 +1,5 @@
+//! What the scan lets through and what it refuses, in messages written by hand.
+
 use prost::Message;
 
 use super::*;
