@@ -51,6 +51,8 @@ impl Watcher {
             labels: Default::default(),
         };
         let mut stream = watch(client, options).await.expect("a stream");
+        let opened = stream.next().await.expect("verified").expect("a message").1;
+        assert!(matches!(opened, Change::Opened { .. }), "{opened:?}");
         match stream.next().await.expect("verified").expect("a message").1 {
             Change::Replaced { policies, .. } => assert!(policies.is_empty(), "a new namespace has nothing active"),
             other => panic!("the first message must be a whole snapshot, not {other:?}"),
