@@ -13,7 +13,7 @@ use key_statements::Followed;
 use super::bundle::{ActivePolicy, Trust, place_of, position_of, root_of};
 use super::evidence::{Document, Evidence};
 use super::refusal::Refusal;
-use super::snapshot::{Changes, Collected, Policies, add};
+use super::snapshot::{Changes, Collected, Policies, add, whole};
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::event::{Cursor, Fingerprint, Position};
@@ -273,8 +273,7 @@ impl ActiveSet {
         check_hint(part.cursor.as_ref(), at.cursor)?;
         self.check_not_before(at.cursor)?;
         self.newest_verified = at.cursor;
-        let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
-        let tree: ActiveSetTree = policies.values().map(|active| active.leaf()).collect();
+        let (policies, tree) = whole(policies);
         let root = checkpoint.active_set_root;
         self.check_proves("checkpoint", root, &part.set_proof, &tree, policies.values())?;
 

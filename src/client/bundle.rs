@@ -57,12 +57,18 @@ impl Trust {
     /// Verifies a checkpoint, and that it belongs here. With it, whether it is valid now: one that has expired, or comes from
     /// the future because clocks differ, still proves what was in force at its cursor.
     pub fn checkpoint(&mut self, jws: &str, now_seconds: i64) -> Result<(Checkpoint, bool), Refusal> {
-        let checkpoint = signing::read_checkpoint(jws, &self.keys).map_err(refused("checkpoint"))?;
-        self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
+        let checkpoint = self.checkpoint_of_any_time(jws)?;
         let time = signing::check_time(&checkpoint, now_seconds);
         self.clock_ahead_seconds =
             (time == Err(VerifyError::FromFuture)).then(|| checkpoint.iat.saturating_sub(now_seconds));
         Ok((checkpoint, time.is_ok()))
+    }
+
+    /// Verifies a checkpoint, and that it belongs here; whether it is fresh is not asked.
+    fn checkpoint_of_any_time(&mut self, jws: &str) -> Result<Checkpoint, Refusal> {
+        let checkpoint = signing::read_checkpoint(jws, &self.keys).map_err(refused("checkpoint"))?;
+        self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
+        Ok(checkpoint)
     }
 
     /// Verifies the document that proves a set, and returns the place and the root that it is signed for.
@@ -73,9 +79,7 @@ impl Trust {
                 Ok((place_of(&statement).into(), root_of(&statement)?))
             }
             Document::Checkpoint(jws) => {
-                // A checkpoint that has expired proves what was in force at its cursor; what is fresh is not asked here.
-                let checkpoint = signing::read_checkpoint(jws, &self.keys).map_err(refused("checkpoint"))?;
-                self.owner("checkpoint", &checkpoint.store, &checkpoint.namespace)?;
+                let checkpoint = self.checkpoint_of_any_time(jws)?;
                 Ok((position_of(&checkpoint), checkpoint.active_set_root))
             }
         }

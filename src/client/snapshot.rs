@@ -7,6 +7,7 @@ use super::bundle::ActivePolicy;
 use super::refusal::Refusal;
 use crate::domain::limits::{ACTIVATION_TARGETS_MAX, POLICIES_PER_NAMESPACE_MAX};
 use crate::domain::name::PolicyId;
+use crate::signing::ActiveSetTree;
 
 /// The policies of a set, in the byte order of their ids.
 pub(super) type Policies = BTreeMap<PolicyId, Arc<ActivePolicy>>;
@@ -47,6 +48,13 @@ pub(super) fn add(policies: &mut BTreeMap<PolicyId, ActivePolicy>, active: Activ
         return Err(Refusal::TooManyPolicies);
     }
     Ok(())
+}
+
+/// A whole set, and the tree of it.
+pub(super) fn whole(policies: BTreeMap<PolicyId, ActivePolicy>) -> (Policies, ActiveSetTree) {
+    let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
+    let tree = policies.values().map(|active| active.leaf()).collect();
+    (policies, tree)
 }
 
 impl Changes {

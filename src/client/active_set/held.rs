@@ -11,10 +11,10 @@ use crate::api::pb;
 use crate::client::bundle::ActivePolicy;
 use crate::client::evidence::Evidence;
 use crate::client::refusal::Refusal;
-use crate::client::snapshot::Policies;
+use crate::client::snapshot::whole;
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::PolicyId;
-use crate::signing::{ActiveSetTree, KeySet};
+use crate::signing::KeySet;
 
 impl ActiveSet {
     /// The request that opens a stream for it.
@@ -116,8 +116,7 @@ impl ActiveSet {
         let policies = self.collect(saved)?;
         let (at, root) = self.trust.document(&evidence.document)?;
         check_hint(saved.cursor.as_ref(), at.cursor)?;
-        let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
-        let tree: ActiveSetTree = policies.values().map(|active| active.leaf()).collect();
+        let (policies, tree) = whole(policies);
         self.check_proves("saved set", root, &evidence.set_proof, &tree, policies.values())?;
         let event = at.event.or_else(|| fingerprint(saved.cursor.as_ref()));
         self.hold(policies, tree, Position { event, ..at }, evidence);
