@@ -64,6 +64,8 @@ mod requests {
         pub reason: String,
         /// What is found and stays.
         pub accepted: Vec<Finding>,
+        /// All that is found stays, when this is its digest.
+        pub accepted_digest: Option<Digest>,
     }
 
     #[derive(Debug, Clone, Serialize)]

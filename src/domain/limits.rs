@@ -109,8 +109,11 @@ pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
 pub const TOKEN_GROUPS_MAX: usize = 200;
 /// Most revocations that are remembered at once: each replica holds them in memory.
 pub const REVOCATIONS_MAX: u64 = 100_000;
-/// Findings that the check of a log names; the others are counted.
+/// Findings that the answer to a check of a log names; the others are counted.
 pub const FINDINGS_MAX: usize = 100;
+/// Findings that the check of a log keeps, and the most that one thaw accepts. More: the event that accepts them, which has a
+/// digest of 74 bytes of each, gets long.
+pub const FINDINGS_KEPT_MAX: usize = 10_000;
 /// Longest line of an archive: a content in base64, or an event with the largest schema of a policy in it.
 pub const ARCHIVE_LINE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Largest part of an import: the largest line of an archive fits, and its JSON is never asked for.

@@ -26,6 +26,9 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at quotas that another replica may have changed. Too high: they hold late here. Too low: queries.
 const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks whether a frozen namespace was thawed elsewhere: two queries for each that is frozen. Too high: a replica
+/// that nobody asks anything says for longer that it is degraded.
+const THAWS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the files of TLS. Too high: an authority that was taken out is trusted longer.
 const TLS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -130,6 +133,18 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
         round.tick().await;
         if let Err(error) = service.refresh_quotas().await {
             tracing::debug!(%error, "failed to look whether quotas changed");
+        }
+    }
+}
+
+/// Learns what was thawed elsewhere, for ever.
+pub(super) async fn follow_thaws(service: Arc<Service>) {
+    let mut round = tokio::time::interval(THAWS_INTERVAL);
+    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        if let Err(error) = service.follow_thaws().await {
+            tracing::debug!(%error, "failed to look whether a namespace was thawed");
         }
     }
 }
