@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::label::Label;
 use super::name::{PolicyId, PolicyName};
+use super::principal::is_imported_identity;
 use super::time::Micros;
 
 /// Where a version stands. "Active" is a pointer, never a state.
@@ -112,6 +113,12 @@ impl Version {
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.state == VersionState::Published && !self.origin_manifests.is_empty()
+    }
+
+    /// Whether an import brought it, in whatever state: its author is one of another store.
+    #[must_use]
+    pub fn came_by_import(&self) -> bool {
+        !self.origin_manifests.is_empty() || is_imported_identity(&self.author)
     }
 
     /// Its full name.

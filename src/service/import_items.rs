@@ -9,7 +9,7 @@ use super::import_log::trust_of;
 use super::write::Write;
 use super::{Context, Service};
 use crate::domain::event::{Change, Event, Head, VersionChange};
-use crate::domain::import::{Import, Item, imported_identity};
+use crate::domain::import::{Import, Item};
 use crate::domain::label::Label;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::{
@@ -18,6 +18,7 @@ use crate::domain::limits::{
 use crate::domain::name::NamespaceId;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{ImportedPolicy, Policy};
+use crate::domain::principal::imported_identity;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};

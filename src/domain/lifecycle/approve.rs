@@ -24,6 +24,8 @@ pub struct ApproveFacts<'a> {
     pub version: &'a Version,
     /// Every approval it was given before; proven.
     pub approvals: &'a [Approval],
+    /// Who brought the version from another store; none: it was made here.
+    pub importer: Option<&'a str>,
     /// Who approves.
     pub approver: &'a str,
     /// When it expires is counted from here.
@@ -37,7 +39,7 @@ pub struct ApproveFacts<'a> {
 /// # Errors
 /// `VERSION_NOT_OPEN`, `VERSION_NOT_STAGED`, `DIGEST_MISMATCH`, `SELF_APPROVAL`, `LIMIT_EXCEEDED`.
 pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Result<Approval> {
-    let ApproveFacts { policy, version, approvals, approver, now, revision } = facts;
+    let ApproveFacts { policy, version, approvals, importer, approver, now, revision } = facts;
     if !version.is_imported() {
         check_open(version)?;
     }
@@ -50,6 +52,11 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
     check_digest(version, &request.digest)?;
     if approver == version.author {
         let message = format!("{approver} wrote {}; somebody else must approve it", version.name());
+        return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
+    }
+    // Whoever chose the archive chose what is in it.
+    if importer == Some(approver) {
+        let message = format!("{approver} imported {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
     }
     let counted = counting(policy, version, approvals, now);
@@ -188,7 +195,21 @@ mod tests {
 
     fn given(approver: &str, now: Micros, before: &[Approval]) -> Result<Approval> {
         let (policy, version) = (&new_policy(0), &staged());
-        approve(ApproveFacts { policy, version, approvals: before, approver, now, revision: 7 }, &request(1))
+        let facts = ApproveFacts { policy, version, approvals: before, importer: None, approver, now, revision: 7 };
+        approve(facts, &request(1))
+    }
+
+    #[test]
+    fn an_importer_counts_as_the_author() {
+        let (policy, version) = (&new_policy(0), &staged());
+        let by = |approver| {
+            let importer = Some("local:ann");
+            let facts =
+                ApproveFacts { policy, version, approvals: &[], importer, approver, now: Micros(0), revision: 7 };
+            approve(facts, &request(1)).map_err(|error| error.reason)
+        };
+        assert_eq!(by("local:ann"), Err(Reason::SelfApproval));
+        assert!(by("local:bob").is_ok());
     }
 
     #[test]

@@ -169,6 +169,8 @@ impl Replay {
             policy: &line.policy,
             version,
             approvals: &approvals,
+            // The author, as this log knows it.
+            importer: None,
             approver: &payload.actor,
             now: payload.time,
             revision: payload.revision,

@@ -212,6 +212,7 @@ impl World {
             policy: &shelf.policy,
             version,
             approvals: &shelf.approvals_of(number),
+            importer: None,
             approver: &approver,
             now: self.now,
             revision: self.revision + 1,

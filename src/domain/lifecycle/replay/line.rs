@@ -98,7 +98,8 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         requires: Vec::new(),
         base_version: 0,
         source_version: 0,
-        author: if payload.kind == EventKind::ImportNamespace { String::new() } else { payload.actor.clone() },
+        // Who imported it counts as its author.
+        author: payload.actor.clone(),
         publisher: String::new(),
         manifest: String::new(),
         etag: 1,
