@@ -36,6 +36,7 @@ impl Config {
             "keepalive_interval_ms": ms(connections.keepalive_interval),
             "keepalive_timeout_ms": ms(connections.keepalive_timeout),
             "stuck_reader_timeout_ms": ms(connections.stuck_reader_timeout),
+            "unidentified_connection_age_ms": ms(connections.unidentified_age),
             "max_content_bytes": listen.max_content_bytes,
             "max_in_flight_bytes": listen.max_in_flight_bytes,
             "keys_dir": path(&keys.keys_dir),
