@@ -80,7 +80,7 @@ on_both_databases! {
         refused(report(&sub1, &lie).await, Code::PermissionDenied, "SUBSCRIBER_ID_TAKEN");
         watch_is_refused(&sub1, "prod-1").await;
         let said = subscriber(&admin, "prod-1").await;
-        let what = |subscriber: &pb::Subscriber| (subscriber.applied.clone(), subscriber.digest.clone(), subscriber.online);
+        let what = |subscriber: &pb::Subscriber| (subscriber.applied, subscriber.digest.clone(), subscriber.online);
         assert_eq!(what(&said), what(&before));
         assert_eq!(counts(&admin, second).await, [0, 0, 1, 0], "the lie settled nothing");
         report(&prod, &lie).await.expect("its own word, at last");
