@@ -11,6 +11,7 @@ use super::access::Role;
 use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
+use super::etag::Etag;
 use super::event::{Cursor, Position};
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
@@ -55,7 +56,7 @@ mod requests {
         pub namespace: NamespaceId,
         pub description: Option<String>,
         pub quotas: QuotasPatch,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -107,7 +108,7 @@ mod requests {
         pub policy: PolicyName,
         pub description: Option<String>,
         pub settings: SettingsPatch,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -127,14 +128,14 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct AbandonDraft {
         pub version: VersionName,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
         pub reason: String,
     }
 
     #[derive(Debug, Clone, Serialize)]
     pub struct Stage {
         pub target: PolicyOrVersion,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -154,7 +155,7 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Publish {
         pub target: PolicyOrVersion,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
         pub activate: bool,
         pub reason: String,
         /// Without the approvals that are missing.

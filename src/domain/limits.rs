@@ -87,6 +87,15 @@ pub const SUBSCRIBER_LABEL_MAX_CHARS: usize = 64;
 pub const SUBSCRIBERS_PER_REPLICA_MAX: usize = 50_000;
 /// Most subscribers of one namespace whose leases one replica keeps: a tenant does not use up the room of the others.
 pub const SUBSCRIBERS_PER_NAMESPACE_MAX: usize = 20_000;
+/// For how long the id of a subscriber that is not heard of stays its principal's: a day. Shorter: another principal speaks for a
+/// runtime that is down over night. Longer: a runtime that has another principal now waits longer for its old id.
+pub const SUBSCRIBER_ID_KEPT_SECONDS: i64 = 24 * 60 * 60;
+/// Subscriber ids that one principal uses in one namespace at one replica, unless the server's config says something else: a
+/// service whose replicas share one identity has fewer, and one caller's made-up ids are not most of what operators see.
+pub const SUBSCRIBERS_PER_PRINCIPAL_DEFAULT: u32 = 1_000;
+/// Subscribers of one principal in one namespace that are remembered while they are offline, the newest of them. More: one caller
+/// fills the table with made-up ids. Fewer: a fleet that is replaced often is forgotten before anybody asks.
+pub const SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX: i64 = 1_000;
 /// How long a lease holds after it was written. Shorter: a replica that stalls makes its subscribers look gone. Longer:
 /// those of a replica that crashed look alive.
 pub const LEASE_TTL_SECONDS: i64 = 30;
@@ -96,6 +105,8 @@ pub const SUBSCRIBER_OFFLINE_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
 /// Subscribers that GetConvergence names, of those that rejected and of those that are pending.
 pub const CONVERGENCE_NAMED_MAX: usize = 20;
+/// Principals whose subscribers GetConvergence counts by themselves: those with most that is missing.
+pub const CONVERGENCE_PRINCIPALS_MAX: usize = 20;
 /// For how long a subscriber whose lease ended is still expected. Longer: runtimes that were replaced under other ids hold a
 /// pipeline up for longer. Shorter: a fleet that stops at an activation is forgotten before anybody asks.
 pub const SUBSCRIBER_GONE_SECONDS: i64 = 10 * 60;

@@ -12,9 +12,9 @@ type Answer<T> = Result<Response<T>, Status>;
 
 impl SyncHandler {
     pub(super) async fn report(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
-        self.handler.read(&asked).await?;
+        let context = self.handler.read(&asked).await?;
         let report = request::report_status(asked.into_inner()).map_err(status)?;
-        let stored = self.handler.service.report_status(report).await.map_err(status)?;
+        let stored = self.handler.service.report_status(&context.principal, report).await.map_err(status)?;
         Ok(Response::new(pb::ReportStatusResponse { stored }))
     }
 

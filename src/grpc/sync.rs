@@ -123,7 +123,7 @@ impl SyncService for SyncHandler {
         let quota = service.open_stream(&context.principal, &command.namespace).map_err(status)?;
         let open = self.watch.open(&asked)?;
         let subscription = service.watch(&command).await.map_err(status)?;
-        let lease = lease.map(|(name, profile)| service.lease(name, profile)).transpose();
+        let lease = lease.map(|(name, profile)| service.lease(&context.principal, name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
         let watch = AdmittedWatch { subscription, lease, open, settings: self.watch.clone(), authority, _quota: quota };

@@ -74,7 +74,7 @@ impl Service {
         };
         let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
         lifecycle::reject(&version, &request)?;
-        let version = Version { state: VersionState::Rejected, etag: version.etag + 1, ..version };
+        let version = Version { state: VersionState::Rejected, edits: version.edits + 1, ..version };
         write.tx.update_version(&version).await?;
         let change = Change {
             reason: request.reason,

@@ -116,7 +116,7 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let mut policy = write.tx.read().policy(&request.policy).await?;
-        check_etag(request.etag, policy.etag, &policy.name.to_string())?;
+        check_etag(request.etag.as_ref(), &policy.etag(), &policy.name.to_string())?;
         if let Some(description) = request.description {
             check_description(&description)?;
             policy.description = description;
@@ -126,7 +126,7 @@ impl Service {
         if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
             self.lowered_approvals.alarm(context, &policy, required_before);
         }
-        policy.etag += 1;
+        policy.edits += 1;
         policy.update_time = context.now;
         write.tx.update_policy(&policy).await?;
         let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;

@@ -76,6 +76,8 @@ mod epochs;
 #[cfg(test)]
 mod epochs_watch;
 #[cfg(test)]
+mod etags;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fan_out;
@@ -135,6 +137,8 @@ mod oidc;
 mod otlp;
 #[cfg(test)]
 mod outage;
+#[cfg(test)]
+mod owners;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]

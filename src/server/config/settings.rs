@@ -214,6 +214,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_PRINCIPAL_MAX_STREAMS", value_name = "COUNT")]
     pub principal_max_streams: Option<u32>,
 
+    /// Subscriber ids of one principal in one namespace, at this server; 0: no limit [default: 1000]
+    #[arg(long, env = "POLICYHUB_PRINCIPAL_MAX_SUBSCRIBERS", value_name = "COUNT")]
+    pub principal_max_subscribers: Option<u32>,
+
     /// Writes of one principal, at this server; 0: no limit [default: 0]
     #[arg(long, env = "POLICYHUB_PRINCIPAL_WRITES_PER_SECOND", value_name = "COUNT")]
     pub principal_writes_per_second: Option<u32>,
@@ -319,6 +323,7 @@ impl Settings {
             namespace_writes_per_second: self.namespace_writes_per_second.or(file.namespace_writes_per_second),
             namespace_reads_per_second: self.namespace_reads_per_second.or(file.namespace_reads_per_second),
             principal_max_streams: self.principal_max_streams.or(file.principal_max_streams),
+            principal_max_subscribers: self.principal_max_subscribers.or(file.principal_max_subscribers),
             principal_writes_per_second: self.principal_writes_per_second.or(file.principal_writes_per_second),
             principal_reads_per_second: self.principal_reads_per_second.or(file.principal_reads_per_second),
             audit_interval_ms: self.audit_interval_ms.or(file.audit_interval_ms),

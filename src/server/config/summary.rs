@@ -61,6 +61,7 @@ impl Config {
             "namespace_writes_per_second": quotas.namespace.writes_per_second,
             "namespace_reads_per_second": quotas.namespace.reads_per_second,
             "principal_max_streams": quotas.principal.max_streams,
+            "principal_max_subscribers": quotas.principal.max_subscribers,
             "principal_writes_per_second": quotas.principal.writes_per_second,
             "principal_reads_per_second": quotas.principal.reads_per_second,
             "audit_interval_ms": ms(watch.audit_interval),

@@ -41,7 +41,7 @@ impl Line {
             max_open_drafts: brought.max_open_drafts,
             ..PolicySettings::default()
         };
-        let policy = Policy { settings, etag: brought.etag, latest_version: brought.latest_version, ..made };
+        let policy = Policy { settings, edits: brought.etag, latest_version: brought.latest_version, ..made };
         Self::with(policy, true)
     }
 
@@ -102,7 +102,7 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         author: payload.actor.clone(),
         publisher: String::new(),
         manifest: String::new(),
-        etag: 1,
+        edits: 1,
         create_time: payload.time,
         stage_time: None,
         publish_time: None,
