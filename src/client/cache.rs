@@ -75,6 +75,23 @@ struct SavedPolicy {
     manifest: String,
 }
 
+/// A set that is to be saved, but for its policies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SavedSet<'a> {
+    /// The store it is of.
+    pub store: &'a str,
+    /// The namespace it is of.
+    pub namespace: &'a NamespaceId,
+    /// The policies that were asked for; empty: all.
+    pub wanted: &'a BTreeSet<PolicyId>,
+    /// Its place.
+    pub at: Position,
+    /// What proves it.
+    pub evidence: &'a Evidence,
+    /// The keys it was verified with.
+    pub keys: &'a KeySet,
+}
+
 /// The newest place that was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
@@ -239,20 +256,16 @@ impl Saved {
         Ok(Evidence { document: self.document.clone(), set_proof: set_proof.into() })
     }
 
-    /// Everything but the policies.
-    pub fn header(
-        (store, namespace): (&str, &NamespaceId),
-        wanted: BTreeSet<PolicyId>,
-        (Position { cursor, event }, evidence): (Position, &Evidence),
-        keys: &KeySet,
-    ) -> Self {
+    /// A set without its policies.
+    pub fn of(set: SavedSet<'_>) -> Self {
+        let SavedSet { store, namespace, wanted, at, evidence, keys } = set;
         Self {
             format: FORMAT,
             store: store.to_owned(),
             namespace: namespace.clone(),
-            wanted,
-            cursor,
-            fingerprint: event.map(Fingerprint::number).unwrap_or_default(),
+            wanted: wanted.clone(),
+            cursor: at.cursor,
+            fingerprint: at.event.map(Fingerprint::number).unwrap_or_default(),
             document: evidence.document.clone(),
             set_proof: STANDARD.encode(&evidence.set_proof),
             jwks: keys.to_jwks(),

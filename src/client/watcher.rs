@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
-use super::cache::{Cache, Mark, Saved};
+use super::cache::{Cache, Mark, Saved, SavedSet};
 use super::channel::Client;
 use super::error::ClientError;
 use super::pinned_file::PinnedFile;

@@ -256,24 +256,15 @@ pub struct ActiveKey {
     pub checkpoint: String,
 }
 
-/// Whose active version is asked for.
+/// Asks for the active version of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ActiveScope {
-    /// The whole set.
-    Namespace(NamespaceId),
-    /// One policy.
-    Policy(PolicyName),
-}
-
-impl ActiveScope {
-    /// The namespace it is in.
-    #[must_use]
-    pub fn namespace(&self) -> &NamespaceId {
-        match self {
-            Self::Namespace(namespace) => namespace,
-            Self::Policy(name) => &name.namespace,
-        }
-    }
+pub struct GetActive {
+    /// Whose.
+    pub policy: PolicyName,
+    /// As of when.
+    pub as_of: AsOf,
+    /// The digest of the content that the caller holds.
+    pub if_digest: Option<Digest>,
 }
 
 /// Asks for a page. `after` is where the page before ended.

@@ -42,8 +42,8 @@ pub const PAGE_MAX_ITEMS: u32 = 1_000;
 pub const PAGE_FULL_MAX_ITEMS: u32 = 100;
 /// Page of a list when the caller does not say.
 pub const PAGE_DEFAULT_ITEMS: u32 = 50;
-/// Content after which a page of versions ends early.
-pub const PAGE_CONTENT_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Largest text of what differs between two versions, of which an answer has two.
+pub const DIFFERENCE_MAX_BYTES: usize = 832 * 1024;
 /// Deepest nesting of JSON and YAML.
 pub const DOCUMENT_MAX_DEPTH: usize = 64;
 /// Largest integer of JSON and YAML, either sign: beyond it readers differ (RFC 8259 §6).

@@ -3,6 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::admin::AdminHandler;
+use crate::api::page::PageEnd;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::service::{RowKey, RowWithContent};
@@ -14,10 +15,11 @@ impl AdminHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::export_rows(asked.get_ref(), RowKey::parse).map_err(status)?;
         let found = self.0.service.export_rows(&namespace, &page).await.map_err(status)?;
-        let next_page_token = list.next(found.next.is_some(), found.next.map(|key| key.to_text()));
-        let row =
-            |RowWithContent { bytes, manifest, content }| pb::ExportedRow { row: bytes.into(), manifest, content };
-        let rows = found.rows.into_iter().map(row).collect();
+        let end = PageEnd::at(found.rows.last().map(|row| row.key.to_text()), found.is_last);
+        let row = |RowWithContent { key, bytes, manifest, content }| {
+            (key.to_text(), pb::ExportedRow { row: bytes.into(), manifest, content })
+        };
+        let (rows, next_page_token) = list.fill(found.rows.into_iter().map(row), end);
         let head = Some(response::cursor(found.head));
         Ok(Response::new(pb::ExportRowsResponse { rows, next_page_token, head }))
     }

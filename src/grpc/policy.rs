@@ -3,10 +3,13 @@
 use tonic::{Request, Response, Status};
 
 use super::handler::Handler;
+use crate::api::page::PageEnd;
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::service::VersionWithContent;
+use crate::domain::event::Event;
+use crate::domain::policy::Policy;
+use crate::service::{Listed, VersionWithContent};
 
 /// The handlers.
 #[derive(Debug, Clone)]
@@ -40,9 +43,10 @@ impl PolicyService for PolicyHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::list_policies(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_policies(&namespace, &page).await.map_err(status)?;
-        let key = found.last().map(|policy| policy.name.policy.to_string());
-        let next_page_token = list.next(found.len() == page.size as usize, key);
-        let policies = found.into_iter().map(response::policy).collect();
+        let key = |policy: &Policy| policy.name.policy.to_string();
+        let end = PageEnd::at(found.items.last().map(key), found.is_last);
+        let found = found.items.into_iter().map(|policy| (key(&policy), response::policy(policy)));
+        let (policies, next_page_token) = list.fill(found, end);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
 
@@ -134,10 +138,11 @@ impl PolicyService for PolicyHandler {
         let asked = request::list_versions(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
         let listed_versions = service.list_versions(&context, &asked.policy, &asked.page, &asked.filter, asked.full);
-        let (found, cut) = listed_versions.await.map_err(status)?;
-        let key = found.last().map(|listed| listed.version.number.to_string());
-        let next_page_token = asked.list.next(cut || found.len() == asked.page.size as usize, key);
-        let versions = found.into_iter().map(listed).collect();
+        let Listed { items, is_last } = listed_versions.await.map_err(status)?;
+        let key = |listed: &VersionWithContent| listed.version.number.to_string();
+        let end = PageEnd::at(items.last().map(key), is_last);
+        let found = items.into_iter().map(|version| (key(&version), listed(version)));
+        let (versions, next_page_token) = asked.list.fill(found, end);
         Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
     }
 
@@ -151,6 +156,7 @@ impl PolicyService for PolicyHandler {
             json_patch: found.json_patch,
             from: Some(listed(found.from)),
             to: Some(listed(found.to)),
+            too_large: found.too_large,
         }))
     }
 
@@ -191,11 +197,12 @@ impl PolicyService for PolicyHandler {
         } else {
             service.list_events(namespace, &asked.page, &asked.filter).await
         };
-        let found = found.map_err(status)?;
-        let key = found.last().map(|(event, _)| event.cursor.revision.to_string());
-        let next_page_token = asked.list.next(found.len() == asked.page.size as usize, key);
+        let Listed { items, is_last } = found.map_err(status)?;
+        let key = |event: &Event| event.cursor.revision.to_string();
+        let end = PageEnd::at(items.last().map(|(event, _)| key(event)), is_last);
         let written = if position > 0 { response::imported_event } else { response::event };
-        let events = found.into_iter().map(|(event, payload)| written(event, payload)).collect();
+        let found = items.into_iter().map(|(event, payload)| (key(&event), written(event, payload)));
+        let (events, next_page_token) = asked.list.fill(found, end);
         Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
     }
 }

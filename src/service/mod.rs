@@ -31,6 +31,7 @@ mod key_view;
 mod keys;
 mod meters;
 mod namespace;
+mod page_reader;
 mod place;
 mod policy;
 mod publish;
@@ -60,6 +61,7 @@ pub use epoch::{Bump, Bumped, bump_epoch};
 pub use export::{RowWithContent, RowsPage};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use meters::StreamPlace;
+pub use page_reader::Listed;
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 

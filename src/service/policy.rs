@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::namespace::check_description;
+use super::page_reader::{Listed, PageReader};
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::command::{CreatePolicy, Page, SettingsPatch, UpdatePolicy};
@@ -145,9 +146,14 @@ impl Service {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
-    pub async fn list_policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Vec<Policy>> {
+    pub async fn list_policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Listed<Policy>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
-        tx.policies(namespace, page).await
+        let mut reader = PageReader::new(page);
+        while let Some(asked) = reader.next() {
+            let found = tx.policies(namespace, &asked).await?;
+            reader.add(&asked, found, |policy| (policy.name.policy.clone(), policy.settings.json_schema.len()));
+        }
+        Ok(reader.done())
     }
 }

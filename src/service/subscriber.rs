@@ -1,9 +1,11 @@
 //! Subscribers: the lease of a watch, what a runtime reports, and the list of all.
 
 use super::Service;
+use super::page_reader::{Listed, PageReader};
 use crate::domain::command::Page;
 use crate::domain::event::Position;
 use crate::domain::lifecycle::check_note;
+use crate::domain::limits::ID_MAX_CHARS;
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::quota::Quota;
@@ -58,11 +60,16 @@ impl Service {
         &self,
         namespace: &NamespaceId,
         page: &Page<SubscriberId>,
-    ) -> Result<(Vec<Subscriber>, Micros)> {
+    ) -> Result<(Listed<Subscriber>, Micros)> {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;
-        Ok((tx.subscribers(namespace, page).await?, now))
+        let mut reader = PageReader::new(page);
+        while let Some(asked) = reader.next() {
+            let found = tx.subscribers(namespace, &asked).await?;
+            reader.add(&asked, found, |each| (each.id.clone(), each.profile.policies.len() * ID_MAX_CHARS));
+        }
+        Ok((reader.done(), now))
     }
 
     /// Forgets subscribers that are offline for long.

@@ -45,10 +45,9 @@ async fn stands_still(client: &Client) {
     assert!(error.message.contains("is frozen") && error.metadata.contains_key("frozen_at"), "{error:?}");
     let grant = callers::try_grant(client, "local:eve", pb::Role::Viewer, NAMESPACE).await;
     refused(grant, Code::DataLoss, "DATA_LOSS");
-    for name in [policy("p"), NAMESPACE.to_owned()] {
-        let asked = client.get_active(pb::GetActiveRequest { name, ..Default::default() }).await;
-        refused(asked, Code::DataLoss, "DATA_LOSS");
-    }
+    let asked = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
+    refused(asked, Code::DataLoss, "DATA_LOSS");
+    refused(client.list_active(watching::whole_set()).await, Code::DataLoss, "DATA_LOSS");
     refused(watching::raw(client, None).await, Code::DataLoss, "DATA_LOSS");
 }
 

@@ -18,6 +18,8 @@ mod active;
 #[cfg(test)]
 mod active_list;
 #[cfg(test)]
+mod active_saved;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod agent;
@@ -25,6 +27,8 @@ mod agent;
 mod agent_kills;
 #[cfg(test)]
 mod another_event;
+#[cfg(test)]
+mod answers;
 #[cfg(test)]
 mod approval_races;
 #[cfg(test)]

@@ -103,7 +103,7 @@ pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, i64)> 
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>)> {
-    let list = List::new(&["ListNamespaces"]);
+    let list = List::new(["ListNamespaces"]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
     Ok((list, page))
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Active, Mark, Saved, Update, Watcher};
+use super::{Active, Mark, Saved, SavedSet, Update, Watcher};
 use crate::signing::KeySet;
 
 impl Watcher {
@@ -95,8 +95,14 @@ impl Watcher {
         let (Some(cache), Some(store), Some(evidence)) = (&self.cache, self.set.store(), &active.evidence) else {
             return Ok(());
         };
-        let place = (active.position(), &**evidence);
-        let header = Saved::header((store, &self.namespace), self.set.wanted().clone(), place, self.set.keys());
+        let header = Saved::of(SavedSet {
+            store,
+            namespace: &self.namespace,
+            wanted: self.set.wanted(),
+            at: active.position(),
+            evidence,
+            keys: self.set.keys(),
+        });
         cache.save(header, active.policies.values().map(AsRef::as_ref))?;
         self.unsaved = false;
         Ok(())

@@ -71,6 +71,8 @@ pub struct Told {
     pub streams: VecDeque<Vec<Act>>,
     /// The lie of every stream, once those above are told.
     pub always: Option<Vec<Act>>,
+    /// Pages of ListActive, one for each call.
+    pub listed: VecDeque<pb::ListActiveResponse>,
     /// Answers to reports; without one it takes them.
     pub report: Option<Vec<Act>>,
     /// The answer to whoever asks for keys; without one its own key.
@@ -123,6 +125,10 @@ impl Liar {
                 let lie = told.streams.pop_front().or_else(|| told.always.clone());
                 lie.unwrap_or_else(|| self.truth(request.resume))
             }
+            "/policyhub.v1.SyncService/ListActive" => match self.told().listed.pop_front() {
+                Some(page) => vec![say(&page)],
+                None => vec![Act::Refuse(Status::unavailable("no page is left"))],
+            },
             "/policyhub.v1.SyncService/ReportStatus" => {
                 let mut told = self.told();
                 told.reports.push(pb::ReportStatusRequest::decode(body).expect("a report"));

@@ -79,9 +79,9 @@ async fn until_in_doubt(client: &Client) {
     tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
 }
 
-async fn tenant(client: &Client) -> Result<pb::GetActiveResponse, ClientError> {
-    let request = pb::GetActiveRequest { name: format!("namespaces/{TENANT}"), ..Default::default() };
-    client.get_active(request).await
+async fn tenant(client: &Client) -> Result<pb::ListActiveResponse, ClientError> {
+    let request = pb::ListActiveRequest { parent: format!("namespaces/{TENANT}"), ..Default::default() };
+    client.list_active(request).await
 }
 
 async fn watch_tenant(client: &Client) -> Watch {
