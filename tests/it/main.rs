@@ -169,6 +169,8 @@ mod stage;
 #[cfg(test)]
 mod startup;
 #[cfg(test)]
+mod stream_vectors;
+#[cfg(test)]
 mod subscribers;
 #[cfg(test)]
 mod tamper;
