@@ -122,6 +122,8 @@ mod lifecycle;
 #[cfg(test)]
 mod lost_files;
 #[cfg(test)]
+mod man_in_the_middle;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mtls;
@@ -145,6 +147,8 @@ mod quotas;
 mod quotas_rates;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod random_lies;
 #[cfg(test)]
 mod reflection;
 #[cfg(test)]
