@@ -128,6 +128,8 @@ mod lifecycle;
 #[cfg(test)]
 mod lost_files;
 #[cfg(test)]
+mod man_in_the_middle;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mtls;
@@ -154,6 +156,8 @@ mod quotas_rates;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod random_lies;
+#[cfg(test)]
 mod reflection;
 #[cfg(test)]
 mod release;
@@ -176,6 +180,8 @@ mod serve;
 mod stage;
 #[cfg(test)]
 mod startup;
+#[cfg(test)]
+mod stream_vectors;
 #[cfg(test)]
 mod subscribers;
 #[cfg(test)]

@@ -49,14 +49,16 @@ def main():
         import hostile
         import lies_random
         import real
+        import streams
 
         lies = asyncio.run(hostile.check())
+        vectors = asyncio.run(streams.check())
         by_chance, taken = lies_random.check(hostile.expect)
         changes = real.check(binary, pathlib.Path(scratch), stubs)
         addresses.check(binary, pathlib.Path(scratch), stubs)
         followers = drill.check(binary, pathlib.Path(scratch) / "drill", stubs)
     print(
-        f"python: {lies} lies of a hub did no harm, nor did {by_chance} messages by chance ({taken} were true enough to be taken); "
+        f"python: {lies} lies of a hub did no harm, nor did {vectors} streams of the vectors, nor {by_chance} messages by chance ({taken} were true enough to be taken); "
         f"{followers} pinned subscribers followed two rotations and a revocation; {changes} changes of a real one were printed as `policyhub watch` heard them"
     )
 

@@ -210,7 +210,8 @@ async fn play(
     }
 }
 
-struct Frames(BoxStream<'static, Result<Frame<Bytes>, Status>>);
+/// A body of these frames.
+pub(super) struct Frames(pub(super) BoxStream<'static, Result<Frame<Bytes>, Status>>);
 
 impl http_body::Body for Frames {
     type Data = Bytes;
