@@ -115,6 +115,13 @@ docs-check: build ## Run the commands of README.md and compare what comes out
 python: build ## Test examples/python against the real hub and against one that lies
 	./tests/python/run.py $(BINARY)
 
+# Messages for each of the two; `make test` has some thousand.
+LIES := 100000
+.PHONY: lies
+lies: ## Make random lies of random honest histories, for the library and the Python example: LIES=100000
+	$(call timed,library) env LIES=$(LIES) cargo test --test it random_lies -- --nocapture
+	$(call timed,Python example) env LIES=$(LIES) ./tests/python/run.py --lies
+
 .PHONY: doc
 doc: ## Build the API documentation; warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps

@@ -111,7 +111,7 @@ impl<'a> Cases<'a> {
         // What contradicts a set takes its freshness; what was late never gave it any.
         let is_later =
             |name: &&str| ["p4", "p5", "p6"].iter().any(|place| name.contains(&format!(".heartbeat.{place}")));
-        let is_gap = state == DIVERGED && lie.iter().any(|name| is_later(&name));
+        let is_gap = state == DIVERGED && lie.iter().any(is_later);
         let stale = clock != self.recorded.clock || holds.is_none() || is_gap;
         self.cases.push(Case {
             name: name.to_owned(),
