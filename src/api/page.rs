@@ -3,14 +3,12 @@
 //! A token holds a hash of the list it belongs to, and the key its page ended at. It is no secret; one of another list is
 //! refused. Invariant: no page is above `MESSAGE_MAX_BYTES`, as far as one item fits into it.
 
-use std::hash::Hasher as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fnv::FnvHasher;
 use prost::Message;
 
-use crate::domain::command::Page;
+use crate::domain::command::{Listed, Page};
+use crate::domain::digest::short_hash;
 use crate::domain::limits::{MESSAGE_MAX_BYTES, PAGE_DEFAULT_ITEMS, PAGE_MAX_ITEMS};
 use crate::domain::{Error, Reason, Result};
 
@@ -21,9 +19,9 @@ const PAGE_FIELDS_MAX_BYTES: usize = 1024;
 /// What a field takes in a message beside its value: its number, and its length of up to 2 MiB.
 const FIELD_OVERHEAD_BYTES: usize = 6;
 
-/// A list: its RPC, its parent and all that decides its order and content.
+/// A list: a hash of its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct List(u64);
+pub struct List(String);
 
 /// How far what was read for a page goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,13 +44,7 @@ impl List {
     /// Names a list. Two with the same parts are the same list.
     #[must_use]
     pub fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut hasher = FnvHasher::default();
-        for part in parts {
-            // The length first: otherwise a list could be told as another one that is split elsewhere.
-            hasher.write(&(part.len() as u64).to_le_bytes());
-            hasher.write(part.as_bytes());
-        }
-        Self(hasher.finish())
+        Self(short_hash(parts.into_iter().map(str::as_bytes)))
     }
 
     /// Reads `page_size` and `page_token`; `key` reads where the page before ended.
@@ -80,17 +72,24 @@ impl List {
         }
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(token).ok()?).ok()?;
         let (list, key) = text.split_once(' ')?;
-        (list == self.name()).then(|| key.to_owned())
-    }
-
-    fn name(&self) -> String {
-        format!("{:016x}", self.0)
+        (list == self.0).then(|| key.to_owned())
     }
 
     /// The token of the page after one that ended at a key.
     #[must_use]
     pub fn token(&self, key: &str) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{} {key}", self.name()))
+        URL_SAFE_NO_PAD.encode(format!("{} {key}", self.0))
+    }
+
+    /// Answers a page: what was read for it, as `write` puts it on the wire, as far as it fits, and the token of the page after it.
+    pub fn answer<S, T: Message>(
+        &self,
+        read: Listed<S>,
+        key: impl Fn(&S) -> String,
+        write: impl Fn(S) -> T,
+    ) -> (Vec<T>, String) {
+        let end = PageEnd::at(read.items.last().map(&key), read.is_last);
+        self.fill(read.items.into_iter().map(|item| (key(&item), write(item))), end)
     }
 
     /// Fills a page with as many of the items found, each after its key, as fit into an answer, the first one in any case.

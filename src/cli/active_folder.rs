@@ -15,9 +15,18 @@ use crate::client::{SetWriter, is_saved_set, pb};
 #[derive(Debug)]
 pub struct Folder {
     target: PathBuf,
-    /// Beside the target, on the same disk.
-    staged: PathBuf,
-    writer: Option<SetWriter>,
+    staged: Staged,
+    writer: SetWriter,
+}
+
+/// A folder beside the target, on the same disk, that is removed with this if it is still there.
+#[derive(Debug)]
+struct Staged(PathBuf);
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Folder {
@@ -32,9 +41,9 @@ impl Folder {
             "{} holds something else than a saved set: give another directory",
             target.display()
         );
-        let staged = beside(target, "partial");
-        fs::create_dir_all(&staged).with_context(|| format!("failed to make {}", staged.display()))?;
-        let writer = Some(SetWriter::new(&staged, namespace.clone(), policies));
+        let staged = Staged(beside(target, "partial"));
+        fs::create_dir_all(&staged.0).with_context(|| format!("failed to make {}", staged.0.display()))?;
+        let writer = SetWriter::new(&staged.0, namespace.clone(), policies);
         Ok(Self { target: target.to_owned(), staged, writer })
     }
 
@@ -43,8 +52,7 @@ impl Folder {
     /// # Errors
     /// A bundle that can't be saved, or a file that can't be written.
     pub fn add(&mut self, bundles: &[pb::ActiveBundle]) -> anyhow::Result<()> {
-        let writer = self.writer.as_mut().context("the folder is finished")?;
-        let mut added = bundles.iter().map(|active| writer.add(active));
+        let mut added = bundles.iter().map(|active| self.writer.add(active));
         added.try_for_each(|added| added).with_context(|| format!("failed to save to {}", self.target.display()))
     }
 
@@ -52,27 +60,20 @@ impl Folder {
     ///
     /// # Errors
     /// A file that can't be written, or a folder that can't be moved.
-    pub fn finish(mut self, last: &pb::ListActiveResponse) -> anyhow::Result<usize> {
-        let failed = || format!("failed to save to {}", self.target.display());
-        let writer = self.writer.take().context("the folder is finished")?;
+    pub fn finish(self, last: &pb::ListActiveResponse) -> anyhow::Result<usize> {
+        let Self { target, staged, writer } = self;
+        let failed = || format!("failed to save to {}", target.display());
         let count = writer.finish(last).with_context(failed)?;
-        let old = beside(&self.target, "old");
-        let had_one = self.target.exists();
+        let old = beside(&target, "old");
+        let had_one = target.exists();
         if had_one {
-            fs::rename(&self.target, &old).with_context(failed)?;
+            fs::rename(&target, &old).with_context(failed)?;
         }
-        fs::rename(&self.staged, &self.target).with_context(failed)?;
+        fs::rename(&staged.0, &target).with_context(failed)?;
         if had_one {
             fs::remove_dir_all(&old).with_context(|| format!("failed to remove {}", old.display()))?;
         }
         Ok(count)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // After `finish` it is there no more.
-        let _ = fs::remove_dir_all(&self.staged);
     }
 }
 

@@ -6,18 +6,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::bundle::ActivePolicy;
-use super::durable::replace_file;
+use super::durable::{read_bounded, replace_file};
 use super::evidence::{Document, Evidence};
 use crate::api::pb;
 use crate::domain::digest::Digest;
@@ -280,15 +279,6 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn read_bounded(path: &Path, limit: u64) -> io::Result<Bytes> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(invalid(format!("{} is larger than {limit} bytes", path.display())));
-    }
-    Ok(bytes.into())
 }
 
 fn invalid(what: String) -> io::Error {

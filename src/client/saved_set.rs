@@ -3,15 +3,15 @@
 //! What is read back is not believed but verified, as a page of ListActive is.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::durable::read_bounded;
 use super::listed::{ListedOptions, ListedSet};
 use crate::api::pb;
 use crate::domain::digest::Digest;
@@ -238,13 +238,4 @@ fn read_bundle(root: &Path, namespace: &NamespaceId, saved: &SavedBundle) -> Res
     };
     let activation = Some(Position::from(saved.activation).into());
     Ok(pb::ActiveBundle { bundle: Some(bundle), activation, ..Default::default() })
-}
-
-fn read_bounded(path: &Path, limit: u64) -> io::Result<Bytes> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(invalid(format!("is larger than {limit} bytes")));
-    }
-    Ok(bytes.into())
 }

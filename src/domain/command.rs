@@ -276,6 +276,15 @@ pub struct Page<T> {
     pub after: Option<T>,
 }
 
+/// What was read of a list for one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Items, at least as many as fit into an answer unless the page or the list ended before.
+    pub items: Vec<T>,
+    /// Whether the list ends with them.
+    pub is_last: bool,
+}
+
 /// Which versions a list holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionFilter {

@@ -105,20 +105,20 @@ impl Convergence {
             let own = principals.entry(&subscriber.owner).or_default();
             let named = match progress {
                 Progress::Rejected | Progress::Pending if !is_online => {
-                    (counts.gone, own.gone) = (counts.gone + 1, own.gone + 1);
+                    own.gone += 1;
                     &mut counts.gone_ids
                 }
                 Progress::Applied => {
-                    (counts.applied, own.applied) = (counts.applied + 1, own.applied + 1);
+                    own.applied += 1;
                     counts.diverged += usize::from(subscriber.has_diverged());
                     continue;
                 }
                 Progress::Rejected => {
-                    (counts.rejected, own.rejected) = (counts.rejected + 1, own.rejected + 1);
+                    own.rejected += 1;
                     &mut counts.rejected_ids
                 }
                 Progress::Pending => {
-                    (counts.pending, own.pending) = (counts.pending + 1, own.pending + 1);
+                    own.pending += 1;
                     &mut counts.pending_ids
                 }
             };
@@ -126,6 +126,11 @@ impl Convergence {
                 named.push(subscriber.id.clone());
             }
         }
+        let sum = |count: fn(&PrincipalProgress) -> usize| principals.values().map(count).sum();
+        counts.applied = sum(|own| own.applied);
+        counts.rejected = sum(|own| own.rejected);
+        counts.pending = sum(|own| own.pending);
+        counts.gone = sum(|own| own.gone);
         counts.principals = most_missing(principals);
         counts
     }

@@ -83,7 +83,8 @@ pub struct ImportedPolicy {
     /// Which.
     pub policy: PolicyId,
     /// How often it was written where it is from.
-    pub etag: i64,
+    #[serde(rename = "etag")]
+    pub edits: i64,
     /// The highest number that was used where it is from.
     pub latest_version: i64,
     /// Approvals that Publish needs.
@@ -103,7 +104,7 @@ impl From<&Policy> for ImportedPolicy {
     fn from(policy: &Policy) -> Self {
         Self {
             policy: policy.name.policy.clone(),
-            etag: policy.edits,
+            edits: policy.edits,
             latest_version: policy.latest_version,
             required_approvals: policy.settings.required_approvals,
             max_open_drafts: policy.settings.max_open_drafts,

@@ -3,7 +3,6 @@
 use tonic::{Request, Response, Status};
 
 use super::admin::AdminHandler;
-use crate::api::page::PageEnd;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::service::{RowKey, RowWithContent};
@@ -15,11 +14,11 @@ impl AdminHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::export_rows(asked.get_ref(), RowKey::parse).map_err(status)?;
         let found = self.0.service.export_rows(&namespace, &page).await.map_err(status)?;
-        let end = PageEnd::at(found.rows.last().map(|row| row.key.to_text()), found.is_last);
-        let row = |RowWithContent { key, bytes, manifest, content }| {
-            (key.to_text(), pb::ExportedRow { row: bytes.into(), manifest, content })
+        let row = |row: RowWithContent| {
+            let RowWithContent { bytes, manifest, content, .. } = row;
+            pb::ExportedRow { row: bytes.into(), manifest, content }
         };
-        let (rows, next_page_token) = list.fill(found.rows.into_iter().map(row), end);
+        let (rows, next_page_token) = list.answer(found.rows, |row| row.key.to_text(), row);
         let head = Some(response::cursor(found.head));
         Ok(Response::new(pb::ExportRowsResponse { rows, next_page_token, head }))
     }

@@ -3,7 +3,6 @@
 use tonic::{Request, Response, Status};
 
 use super::admin::AdminHandler;
-use crate::api::page::PageEnd;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 
@@ -28,10 +27,8 @@ impl AdminHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::list_role_bindings(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_role_bindings(&namespace, &page).await.map_err(status)?;
-        let end = found.last().map(|binding| binding.name.id.clone());
-        let end = PageEnd::at(end, found.len() < page.size as usize);
-        let found = found.into_iter().map(|binding| (binding.name.id.clone(), response::role_binding(binding)));
-        let (role_bindings, next_page_token) = list.fill(found, end);
+        let (role_bindings, next_page_token) =
+            list.answer(found, |binding| binding.name.id.clone(), response::role_binding);
         Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
     }
 

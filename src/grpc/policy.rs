@@ -3,13 +3,10 @@
 use tonic::{Request, Response, Status};
 
 use super::handler::Handler;
-use crate::api::page::PageEnd;
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::domain::event::Event;
-use crate::domain::policy::Policy;
-use crate::service::{Listed, VersionWithContent};
+use crate::service::VersionWithContent;
 
 /// The handlers.
 #[derive(Debug, Clone)]
@@ -43,10 +40,7 @@ impl PolicyService for PolicyHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::list_policies(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_policies(&namespace, &page).await.map_err(status)?;
-        let key = |policy: &Policy| policy.name.policy.to_string();
-        let end = PageEnd::at(found.items.last().map(key), found.is_last);
-        let found = found.items.into_iter().map(|policy| (key(&policy), response::policy(policy)));
-        let (policies, next_page_token) = list.fill(found, end);
+        let (policies, next_page_token) = list.answer(found, |policy| policy.name.policy.to_string(), response::policy);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
 
@@ -138,11 +132,8 @@ impl PolicyService for PolicyHandler {
         let asked = request::list_versions(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
         let listed_versions = service.list_versions(&context, &asked.policy, &asked.page, &asked.filter, asked.full);
-        let Listed { items, is_last } = listed_versions.await.map_err(status)?;
-        let key = |listed: &VersionWithContent| listed.version.number.to_string();
-        let end = PageEnd::at(items.last().map(key), is_last);
-        let found = items.into_iter().map(|version| (key(&version), listed(version)));
-        let (versions, next_page_token) = asked.list.fill(found, end);
+        let found = listed_versions.await.map_err(status)?;
+        let (versions, next_page_token) = asked.list.answer(found, |each| each.version.number.to_string(), listed);
         Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
     }
 
@@ -197,12 +188,12 @@ impl PolicyService for PolicyHandler {
         } else {
             service.list_events(namespace, &asked.page, &asked.filter).await
         };
-        let Listed { items, is_last } = found.map_err(status)?;
-        let key = |event: &Event| event.cursor.revision.to_string();
-        let end = PageEnd::at(items.last().map(|(event, _)| key(event)), is_last);
         let written = if position > 0 { response::imported_event } else { response::event };
-        let found = items.into_iter().map(|(event, payload)| (key(&event), written(event, payload)));
-        let (events, next_page_token) = asked.list.fill(found, end);
+        let (events, next_page_token) = asked.list.answer(
+            found.map_err(status)?,
+            |(event, _)| event.cursor.revision.to_string(),
+            |(event, payload)| written(event, payload),
+        );
         Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
     }
 }

@@ -4,13 +4,12 @@ use tonic::{Request, Response, Status};
 
 use super::connection::Connection;
 use super::sync::SyncHandler;
-use crate::api::page::{PageEnd, first_that_fit};
+use crate::api::page::first_that_fit;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::domain::limits::MESSAGE_MAX_BYTES;
 use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
-use crate::service::Listed;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -32,11 +31,8 @@ impl SyncHandler {
         self.handler.read(&asked).await?;
         let (namespace, list, page) = request::list_subscribers(asked.get_ref()).map_err(status)?;
         let (found, now) = self.handler.service.list_subscribers(&namespace, &page).await.map_err(status)?;
-        let Listed { items, is_last } = found;
-        let key = |subscriber: &Subscriber| subscriber.id.to_string();
-        let end = PageEnd::at(items.last().map(key), is_last);
-        let found = items.into_iter().map(|each| (key(&each), response::subscriber(each, now)));
-        let (subscribers, next_page_token) = list.fill(found, end);
+        let (subscribers, next_page_token) =
+            list.answer(found, |each| each.id.to_string(), |each| response::subscriber(each, now));
         Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
     }
 

@@ -1,9 +1,9 @@
 //! The log, read back. An event that does not verify is never served.
 
 use super::Service;
-use super::page_reader::{Listed, PageReader};
+use super::page_reader::PageReader;
 use crate::domain::Result;
-use crate::domain::command::{EventFilter, Page};
+use crate::domain::command::{EventFilter, Listed, Page};
 use crate::domain::event::{Event, Payload};
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::watch::Verify as _;

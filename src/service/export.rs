@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Service;
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::{Listed, Page};
 use crate::domain::event::Cursor;
 use crate::domain::limits::{MESSAGE_MAX_BYTES, PAGE_FULL_MAX_ITEMS};
 use crate::domain::name::NamespaceId;
@@ -28,9 +28,7 @@ pub struct RowWithContent {
 #[derive(Debug)]
 pub struct RowsPage {
     /// In the order of an archive.
-    pub rows: Vec<RowWithContent>,
-    /// Whether they are the last ones.
-    pub is_last: bool,
+    pub rows: Listed<RowWithContent>,
     /// The head of the log in the view they were read in.
     pub head: Cursor,
 }
@@ -47,7 +45,7 @@ impl Service {
         let found = tx.exported_rows(namespace, page.after.as_ref(), limit).await?;
         // Each table begins a page of its own: only after the last row is there nothing.
         let is_last = found.is_empty();
-        let (mut rows, mut size) = (Vec::new(), 0);
+        let (mut items, mut size) = (Vec::new(), 0);
         for ExportedRow { bytes, key, version, .. } in found {
             if size > MESSAGE_MAX_BYTES {
                 break;
@@ -64,8 +62,8 @@ impl Service {
                 None => (String::new(), Bytes::new()),
             };
             size += bytes.len() + manifest.len() + content.len();
-            rows.push(RowWithContent { key, bytes, manifest, content });
+            items.push(RowWithContent { key, bytes, manifest, content });
         }
-        Ok(RowsPage { rows, is_last, head })
+        Ok(RowsPage { rows: Listed { items, is_last }, head })
     }
 }

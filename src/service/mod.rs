@@ -61,7 +61,6 @@ pub use epoch::{Bump, Bumped, bump_epoch};
 pub use export::{RowWithContent, RowsPage};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use meters::StreamPlace;
-pub use page_reader::Listed;
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 

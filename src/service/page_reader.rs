@@ -1,19 +1,10 @@
 //! A page whose items may be large, read in small parts: a call holds little more than its answer can carry.
 
-use crate::domain::command::Page;
+use crate::domain::command::{Listed, Page};
 use crate::domain::limits::MESSAGE_MAX_BYTES;
 
 /// Items of one statement. More: what is read beyond the end of the answer is larger. Fewer: a long page takes more statements.
 const ITEMS_PER_QUERY: u32 = 100;
-
-/// What was read of a list for one page.
-#[derive(Debug)]
-pub struct Listed<T> {
-    /// Items, at least as many as fit into an answer unless the page or the list ended before.
-    pub items: Vec<T>,
-    /// Whether the list ends with them.
-    pub is_last: bool,
-}
 
 /// A page on its way.
 pub(super) struct PageReader<K, T> {

@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::namespace::check_description;
-use super::page_reader::{Listed, PageReader};
+use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{CreatePolicy, Page, SettingsPatch, UpdatePolicy};
+use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;

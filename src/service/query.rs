@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 
-use super::page_reader::Listed;
 use super::{Context, Service};
 use crate::checks;
 use crate::domain::approval::Approval;
 use crate::domain::bundle::Bundle;
-use crate::domain::command::{Page, VersionFilter};
+use crate::domain::command::{Listed, Page, VersionFilter};
 use crate::domain::lifecycle;
 use crate::domain::limits::{DIFFERENCE_MAX_BYTES, MESSAGE_MAX_BYTES};
 use crate::domain::name::{PolicyName, VersionName, VersionRef};

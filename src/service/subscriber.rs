@@ -1,8 +1,8 @@
 //! Subscribers: the lease of a watch, what a runtime reports, and the list of all.
 
 use super::Service;
-use super::page_reader::{Listed, PageReader};
-use crate::domain::command::Page;
+use super::page_reader::PageReader;
+use crate::domain::command::{Listed, Page};
 use crate::domain::event::Position;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::ID_MAX_CHARS;

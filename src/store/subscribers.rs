@@ -109,7 +109,7 @@ fn lease_end(now: Micros) -> i64 {
 
 /// The rows of these names, whosever they are. SQLite finds no index for the pairs alone; the ids by themselves narrow it down
 /// first.
-fn named(claims: &[SubscriberClaim]) -> SimpleExpr {
+fn named(claims: &[&SubscriberClaim]) -> SimpleExpr {
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id)]);
     let pairs = claims.iter().map(|claim| (claim.name.namespace.as_str(), claim.name.id.as_str()));
     Column::Namespace
@@ -120,10 +120,11 @@ fn named(claims: &[SubscriberClaim]) -> SimpleExpr {
 
 /// The rows of these names that belong to those who claim them.
 fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
+    let claims: Vec<&SubscriberClaim> = claims.iter().collect();
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id), Expr::col(Column::Owner)]);
     let owners =
         claims.iter().map(|claim| (claim.name.namespace.as_str(), claim.name.id.as_str(), claim.owner.as_str()));
-    named(claims).and(key.in_tuples(owners))
+    named(&claims).and(key.in_tuples(owners))
 }
 
 impl Store {
@@ -136,12 +137,14 @@ impl Store {
         now: Micros,
     ) -> Result<BTreeSet<SubscriberClaim>> {
         let none = Standing::default();
-        let mut batch = Vec::with_capacity(announced.len());
-        for each in announced {
-            let row = row(&each.claim, &each.profile, &none)?;
-            let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
-            batch.push(Model { last_seen_time: now.0, ..lease }.into_active_model());
-        }
+        let batch = || {
+            let rows = announced.iter().map(|each| {
+                let row = row(&each.claim, &each.profile, &none)?;
+                let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
+                Ok(Model { last_seen_time: now.0, ..lease }.into_active_model())
+            });
+            rows.collect()
+        };
         let replace = OnConflict::columns([Column::Namespace, Column::Id])
             .update_columns([
                 Column::Labels,
@@ -153,7 +156,7 @@ impl Store {
             ])
             .action_and_where(Expr::cust(IS_OWN))
             .to_owned();
-        let claims: Vec<SubscriberClaim> = announced.iter().map(|each| each.claim.clone()).collect();
+        let claims: Vec<&SubscriberClaim> = announced.iter().map(|each| &each.claim).collect();
         self.write_claims(batch, &claims, replace, now).await
     }
 
@@ -161,11 +164,13 @@ impl Store {
     /// to ids of others, of which nothing was written.
     pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<BTreeSet<SubscriberClaim>> {
         let profile = Profile::default();
-        let mut batch = Vec::with_capacity(reported.len());
-        for each in reported {
-            let row = row(&each.claim, &profile, &each.standing)?;
-            batch.push(Model { last_seen_time: now.0, ..row }.into_active_model());
-        }
+        let batch = || {
+            let rows = reported.iter().map(|each| {
+                let row = row(&each.claim, &profile, &each.standing)?;
+                Ok(Model { last_seen_time: now.0, ..row }.into_active_model())
+            });
+            rows.collect()
+        };
         let merge = OnConflict::columns([Column::Namespace, Column::Id])
             .update_columns([Column::LastSeenTime, Column::Owner])
             .value(Column::AppliedEpoch, if_applied_is_newer("applied_epoch"))
@@ -177,22 +182,22 @@ impl Store {
             .value(Column::Digest, if_place_is_newer("digest"))
             .action_and_where(Expr::cust(IS_OWN))
             .to_owned();
-        let claims: Vec<SubscriberClaim> = reported.iter().map(|each| each.claim.clone()).collect();
+        let claims: Vec<&SubscriberClaim> = reported.iter().map(|each| &each.claim).collect();
         self.write_claims(batch, &claims, merge, now).await
     }
 
-    /// Writes the rows of claims where `write` allows it, and returns those that it does not. One statement, unless an id is
-    /// another principal's.
+    /// Writes the rows of claims, which `batch` makes, where `write` allows it, and returns those that it does not. One statement,
+    /// unless an id is another principal's.
     async fn write_claims(
         &self,
-        batch: Vec<ActiveModel>,
-        claims: &[SubscriberClaim],
+        batch: impl Fn() -> Result<Vec<ActiveModel>> + Sync,
+        claims: &[&SubscriberClaim],
         write: OnConflict,
         now: Micros,
     ) -> Result<BTreeSet<SubscriberClaim>> {
         let writer = self.writer()?;
-        let insert = |batch| Entity::insert_many(batch).on_conflict(write.clone());
-        let written = insert(batch.clone()).exec_without_returning(&writer).await.map_err(failed)?;
+        let insert = |rows| Entity::insert_many(rows).on_conflict(write.clone());
+        let written = insert(batch()?).exec_without_returning(&writer).await.map_err(failed)?;
         if written == claims.len() as u64 {
             return Ok(BTreeSet::new());
         }
@@ -201,7 +206,7 @@ impl Store {
         let lapsed = named(claims).and(Column::LastSeenTime.lte(before)).and(Column::LeaseEndTime.lte(before));
         let freed = Entity::delete_many().filter(lapsed).exec(&writer).await.map_err(failed)?;
         if freed.rows_affected > 0 {
-            insert(batch).exec_without_returning(&writer).await.map_err(failed)?;
+            insert(batch()?).exec_without_returning(&writer).await.map_err(failed)?;
         }
         let kept: Vec<(String, String, String)> = Entity::find()
             .filter(named(claims))
@@ -213,11 +218,11 @@ impl Store {
             .map_err(failed)?;
         let owners: BTreeMap<(&str, &str), &str> =
             kept.iter().map(|(namespace, id, owner)| ((namespace.as_str(), id.as_str()), owner.as_str())).collect();
-        let is_of_another = |claim: &&SubscriberClaim| {
+        let is_of_another = |claim: &SubscriberClaim| {
             let owner = owners.get(&(claim.name.namespace.as_str(), claim.name.id.as_str()));
             owner.is_some_and(|owner| *owner != claim.owner)
         };
-        Ok(claims.iter().filter(is_of_another).cloned().collect())
+        Ok(claims.iter().filter(|claim| is_of_another(claim)).map(|claim| (*claim).clone()).collect())
     }
 
     /// Writes that streams are open still. The holder stays: a stream that is open still is no newer than the one that

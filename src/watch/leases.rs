@@ -1,8 +1,8 @@
 //! The leases of a replica: who watches here, what was reported here, and one task that writes both in batches.
 //!
 //! A stream holds a `Lease` and does nothing for it; its end is its drop. Never a task or a timer per subscriber. What
-//! is not written yet is in memory, and is written again until it is: each write may be done twice. Each principal that claims an id
-//! has an entry of its own; the database alone says whose the id is, and what the others said ends there.
+//! is not written yet is in memory, and is written again until it is: each write may be done twice. Each principal that claims an
+//! id has an entry of its own; the database alone says whose the id is, and what the others said ends there.
 
 mod clock;
 mod entry;

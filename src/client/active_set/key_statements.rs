@@ -40,15 +40,15 @@ impl ActiveSet {
         self.trust.keys = followed.keys.trusted();
     }
 
-    /// What to save of the pinned keys; none when nothing changed since [`Self::saved_pins`] was said last.
+    /// What to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].
     #[must_use]
     pub fn unsaved_pins(&self) -> Option<SavedPins> {
         let followed = self.followed.as_ref()?;
         followed.unsaved.then(|| followed.keys.saved())
     }
 
-    /// What was to be saved is.
-    pub fn saved_pins(&mut self) {
+    /// Notes that what `unsaved_pins` returned is saved.
+    pub fn mark_pins_saved(&mut self) {
         if let Some(followed) = &mut self.followed {
             followed.unsaved = false;
         }

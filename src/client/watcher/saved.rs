@@ -55,7 +55,7 @@ impl Watcher {
         let (Some(cache), Some(pins)) = (&self.cache, self.set.unsaved_pins()) else { return };
         match cache.set_pins(&pins) {
             Ok(()) => {
-                self.set.saved_pins();
+                self.set.mark_pins_saved();
                 self.pins_problem = None;
             }
             Err(error) => {

@@ -69,7 +69,7 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
     Ok(Approval {
         approver: approver.to_owned(),
         digest: version.digest.clone(),
-        policy_etag: policy.edits,
+        policy_edits: policy.edits,
         reason: request.reason.clone(),
         create_time: now,
         expire_time: Micros(now.0.saturating_add(APPROVAL_TTL_SECONDS * 1_000_000)),
@@ -128,7 +128,7 @@ pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now:
     let counted = approvals.iter().filter(|approval| {
         approval.digest == version.digest
             && approval.approver != version.author
-            && approval.policy_etag == policy.edits
+            && approval.policy_edits == policy.edits
             && now < approval.expire_time
             && approvers.insert(&approval.approver)
     });
@@ -232,7 +232,7 @@ mod tests {
         for other in [
             Approval { digest: digest(2), ..approval.clone() },
             Approval { approver: staged().author, ..approval.clone() },
-            Approval { policy_etag: 2, ..approval.clone() },
+            Approval { policy_edits: 2, ..approval.clone() },
             Approval { expire_time: Micros(0), ..approval.clone() },
         ] {
             assert_eq!(counted(&other), 0, "{other:?}");

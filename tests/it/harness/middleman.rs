@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use axum::extract::Request;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -16,12 +17,9 @@ use policyhub::client::{Client, ClientError, pb};
 use prost::Message as _;
 use tokio::sync::watch;
 use tonic::body::Body;
-use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status, Streaming};
 
-use super::liar::{Act, Frames, frame, say};
+use super::liar::{Frames, framed, serve};
 
 /// What it does with the messages of watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +57,9 @@ impl Middleman {
     pub async fn before(server: Client) -> (Self, String) {
         let trick = Arc::new(watch::Sender::new(Trick::Honest));
         let man = Self { server, trick, seen: Arc::default(), told: Arc::default() };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
         let answering = man.clone();
-        let router = axum::Router::new().fallback(move |request: Request| answering.clone().answer(request));
-        let server = Server::builder().add_routes(Routes::from(router));
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        (man, format!("http://{address}"))
+        let router = Router::new().fallback(move |request: Request| answering.clone().answer(request));
+        (man, serve(router).await)
     }
 
     /// From here on it does this.
@@ -92,16 +86,15 @@ impl Middleman {
             }
             "/policyhub.v1.SyncService/ReportStatus" => {
                 let request = pb::ReportStatusRequest::decode(body).expect("a report");
-                self.server.report_status(request).await.map(|answer| say(&answer))
+                self.server.report_status(request).await.map(|answer| answer.encode_to_vec())
             }
             "/policyhub.v1.AdminService/ListSigningKeys" => {
-                self.server.list_signing_keys(pb::ListSigningKeysRequest {}).await.map(|answer| say(&answer))
+                self.server.list_signing_keys(pb::ListSigningKeysRequest {}).await.map(|answer| answer.encode_to_vec())
             }
             _ => Err(ClientError::from(Status::unimplemented(path))),
         };
         match answer {
-            Ok(Act::Bytes(bytes)) => response(stream::iter([bytes])),
-            Ok(other) => panic!("no answer: {other:?}"),
+            Ok(answer) => response(stream::iter([framed(0, &answer)])),
             Err(error) => refused(&error),
         }
     }
@@ -112,10 +105,7 @@ impl Middleman {
             let message = messages.message().await.ok().flatten()?;
             let _ = telling.trick.wait_for(|trick| *trick != Trick::Freeze).await;
             let said = telling.rewritten(message);
-            let frames = said.iter().map(|message| match frame(0, &message.encode_to_vec()) {
-                Act::Bytes(bytes) => bytes,
-                other => panic!("no frame: {other:?}"),
-            });
+            let frames = said.iter().map(|message| framed(0, &message.encode_to_vec()));
             Some((stream::iter(frames.collect::<Vec<Bytes>>()), (messages, telling)))
         });
         response(frames.flatten())

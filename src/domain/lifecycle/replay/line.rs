@@ -41,7 +41,7 @@ impl Line {
             max_open_drafts: brought.max_open_drafts,
             ..PolicySettings::default()
         };
-        let policy = Policy { settings, edits: brought.etag, latest_version: brought.latest_version, ..made };
+        let policy = Policy { settings, edits: brought.edits, latest_version: brought.latest_version, ..made };
         Self::with(policy, true)
     }
 
