@@ -177,7 +177,7 @@ mod requests {
         pub reason: String,
         /// No pointer of the namespace may have moved since.
         #[serde(skip_serializing_if = "Option::is_none")]
-        pub unmoved_since: Option<Cursor>,
+        pub unmoved_since: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize)]

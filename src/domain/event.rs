@@ -188,15 +188,17 @@ pub struct Event {
 }
 
 /// First bytes of an event's hash: tells two events apart that stood at one cursor in two histories of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fingerprint(NonZeroU64);
 
 /// A cursor, and which event stands there, as far as that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Position {
     /// Where.
+    #[serde(flatten)]
     pub cursor: Cursor,
     /// Which event; none: not known, or none stands there.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Fingerprint>,
 }
 
@@ -310,6 +312,14 @@ impl Fingerprint {
     #[must_use]
     pub fn number(self) -> u64 {
         self.0.get()
+    }
+}
+
+impl Position {
+    /// Whether it names this event, or none.
+    #[must_use]
+    pub fn may_be(self, event: Option<Fingerprint>) -> bool {
+        self.event.is_none() || self.event == event
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::error::{Error, Reason, Result};
-use super::event::Cursor;
+use super::event::{Cursor, Position};
 use super::limits::RUN_ID_MAX_CHARS;
 use super::name::{NamespaceId, PolicyName, is_foreign_id};
 use super::time::Micros;
@@ -68,7 +68,7 @@ pub struct RecordRun {
     /// What it runs under.
     pub policy: PolicyName,
     /// What the runtime holds; none: the head now.
-    pub cursor: Option<Cursor>,
+    pub cursor: Option<Position>,
 }
 
 impl RecordRun {
@@ -83,7 +83,7 @@ impl RecordRun {
             let message = format!("{name} is recorded already, by another principal");
             return Err(Error::new(Reason::RunConflict, message).about(name));
         }
-        if recorded.policy == self.policy && self.cursor.is_none_or(|cursor| cursor == recorded.cursor) {
+        if recorded.policy == self.policy && self.cursor.is_none_or(|at| at.cursor == recorded.cursor) {
             return Ok(());
         }
         let at = recorded.cursor;
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_run_is_the_same_by_recorder_policy_and_cursor() {
         let policy = |id: &str| PolicyName::parse("p", &format!("namespaces/n/policies/{id}")).expect("a name");
-        let at = |epoch, revision| Some(Cursor { epoch, revision });
+        let at = |epoch, revision| Some(Cursor { epoch, revision }.into());
         let id = RunId::parse("id", "job/7").expect("an id");
         let digest = Digest::from_sha256(&[1; 32]);
         let recorded = Run {

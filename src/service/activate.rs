@@ -3,7 +3,7 @@
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::command::{Activate, Target};
-use crate::domain::event::{Change, Cursor, EventKind};
+use crate::domain::event::{Change, Cursor, EventKind, Fingerprint, Head, Position};
 use crate::domain::lifecycle::{self, TargetFacts};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Activated;
@@ -24,10 +24,8 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        if request.unmoved_since.is_some() {
-            let revision = write.tx.read().last_move(&request.namespace).await?;
-            let moved = Cursor { revision, ..write.tx.head().cursor };
-            lifecycle::check_unmoved(request.unmoved_since, moved)?;
+        if let Some(since) = request.unmoved_since {
+            check_unmoved(write.tx.read(), &request.namespace, write.tx.head(), since).await?;
         }
         let (policies, versions) = read_targets(write.tx.read(), &request.namespace, &request.targets).await?;
         let facts = facts(&request, &policies, &versions)?;
@@ -56,6 +54,16 @@ impl Service {
         let (activated, _) = write.record_activation(change).await?;
         write.finish(activated).await
     }
+}
+
+async fn check_unmoved(tx: &ReadTx, namespace: &NamespaceId, head: Head, since: Position) -> Result<()> {
+    let moved = Cursor { revision: tx.last_move(namespace).await?, ..head.cursor };
+    let is_in_log = since.cursor.revision > 0 && since.cursor <= head.cursor;
+    let found = match since.event {
+        Some(_) if is_in_log => Fingerprint::of(&tx.event(namespace, since.cursor.revision).await?.hash),
+        _ => None,
+    };
+    lifecycle::check_unmoved(since, found, moved, head.cursor)
 }
 
 /// All policies and all versions of the targets: two queries, however many there are.

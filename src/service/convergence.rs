@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::Service;
 use crate::domain::convergence::Convergence;
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
@@ -68,14 +68,15 @@ impl Service {
     /// How far an activation has come: once nothing is pending, or as it is when `enough` ends; at once without it.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` for a cursor that is no activation of the log, `NAMESPACE_NOT_FOUND`.
+    /// `INVALID_ARGUMENT` for a cursor that is no activation of the log, `RESUME_POINT_GONE` for one of another event,
+    /// `NAMESPACE_NOT_FOUND`.
     pub async fn get_convergence(
         &self,
         namespace: &NamespaceId,
-        cursor: Cursor,
+        at: Position,
         enough: Option<impl Future<Output = ()>>,
     ) -> Result<Converged> {
-        let (cursor, moved) = self.activation_at(namespace, cursor).await?;
+        let (cursor, moved) = self.activation_at(namespace, at).await?;
         let mut counted = self.count(namespace, cursor, &moved, &*self.survey(namespace).await?);
         if let Some(enough) = enough {
             let mut enough = std::pin::pin!(enough);
@@ -103,9 +104,9 @@ impl Service {
     }
 
     /// The place of an activation, with its epoch, and the policies it moved.
-    async fn activation_at(&self, namespace: &NamespaceId, cursor: Cursor) -> Result<(Cursor, BTreeSet<PolicyId>)> {
+    async fn activation_at(&self, namespace: &NamespaceId, at: Position) -> Result<(Cursor, BTreeSet<PolicyId>)> {
         let (tx, found) = self.look(namespace).await?;
-        match self.event_at(&tx, &found, cursor).await? {
+        match self.event_at(&tx, &found, at).await? {
             Some((event, payload)) if !payload.changes.is_empty() => {
                 Ok((event.cursor, payload.changes.into_iter().map(|change| change.policy).collect()))
             }

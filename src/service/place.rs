@@ -7,10 +7,10 @@ use tokio::sync::OnceCell;
 
 use super::Service;
 use crate::domain::digest::Digest;
-use crate::domain::event::{Cursor, Event, Head, Payload};
+use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::signing::active_set_digest;
 use crate::store::ReadTx;
 use crate::watch::Verify as _;
@@ -45,6 +45,16 @@ fn no_place(cursor: Cursor, head: Cursor, what: &str) -> Error {
     Error::invalid("cursor", message).with("head_epoch", head.epoch).with("head_revision", head.revision)
 }
 
+fn other_event(cursor: Cursor, head: Cursor) -> Error {
+    let Cursor { epoch, revision } = cursor;
+    let message =
+        format!("another event stands at {epoch}:{revision} than the one that the cursor names; read it again");
+    Error::new(Reason::ResumePointGone, message)
+        .with("resume_epoch", epoch)
+        .with("resume_revision", revision)
+        .with("current_epoch", head.epoch)
+}
+
 impl Service {
     /// A view of a namespace that is at least as new as what this replica has read of its log.
     pub(super) async fn look(&self, namespace: &NamespaceId) -> Result<(ReadTx, Namespace)> {
@@ -58,14 +68,15 @@ impl Service {
     /// The event at a cursor, proven; none before the first. Epoch 0 stands for whichever the revision has.
     ///
     /// # Errors
-    /// `INVALID_ARGUMENT` when it is no place of the log, `DATA_LOSS`.
+    /// `INVALID_ARGUMENT` when it is no place of the log, `RESUME_POINT_GONE` when another event stands there than the position
+    /// names, `DATA_LOSS`.
     pub(super) async fn event_at(
         &self,
         tx: &ReadTx,
         found: &Namespace,
-        cursor: Cursor,
+        at: Position,
     ) -> Result<Option<(Event, Payload)>> {
-        let head = found.cursor;
+        let (cursor, head) = (at.cursor, found.cursor);
         if cursor.epoch > head.epoch || cursor.revision > head.revision {
             return Err(no_place(cursor, head, "is ahead of the log"));
         }
@@ -83,6 +94,9 @@ impl Service {
                 head,
                 &format!("is no place of the log: that revision has epoch {}", event.cursor.epoch),
             ));
+        }
+        if !at.may_be(Fingerprint::of(&event.hash)) {
+            return Err(other_event(cursor, head));
         }
         Ok(Some((event, payload)))
     }
@@ -104,7 +118,7 @@ impl Service {
             if cursor.epoch == 0 {
                 return Err(no_place(cursor, found.cursor, "has no epoch"));
             }
-            self.event_at(&tx, &found, cursor).await?;
+            self.event_at(&tx, &found, cursor.into()).await?;
             let entries = tx.active_entries(namespace, 0, cursor.revision).await?;
             let active = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.as_ref()?)));
             Ok(active_set_digest(active.map(|(policy, entry)| (policy, entry.version, &entry.digest))))

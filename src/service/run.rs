@@ -20,8 +20,8 @@ impl Service {
     /// Records a run, which belongs to who records it. The same run again answers its recorder what was recorded.
     ///
     /// # Errors
-    /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no place of the log,
-    /// `POLICY_NOT_FOUND`, `REQUEST_ID_REUSED`.
+    /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` for one of another
+    /// event, `POLICY_NOT_FOUND`, `REQUEST_ID_REUSED`.
     pub async fn record_run(&self, context: &Context, request: RecordRun) -> Result<Run> {
         let call = self.call(context, "RecordRun", &request)?;
         let namespace = &request.policy.namespace;
@@ -29,17 +29,15 @@ impl Service {
         if let Some(answer) = call.replayed(&tx).await? {
             return Ok(answer);
         }
+        let asked = request.cursor.unwrap_or(found.cursor.into());
+        let event = self.event_at(&tx, &found, asked).await?;
         if let Some(recorded) = tx.run(namespace, &request.id).await? {
             request.check_same(&context.actor(), &recorded)?;
             return Ok(recorded);
         }
         tx.policy(&request.policy).await?;
-        let asked = request.cursor.unwrap_or(found.cursor);
-        let cursor = match self.event_at(&tx, &found, asked).await? {
-            Some((event, _)) => event.cursor,
-            // Nothing is in force before the first event.
-            None => return Err(lifecycle::no_active(&request.policy)),
-        };
+        // Nothing is in force before the first event.
+        let cursor = event.map(|(event, _)| event.cursor).ok_or_else(|| lifecycle::no_active(&request.policy))?;
         let run = self.run_at(&tx, request.id.clone(), &request.policy, cursor).await?;
         let run = Run { recorder: context.actor(), create_time: context.now, ..run };
         drop(tx);

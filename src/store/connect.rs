@@ -267,21 +267,21 @@ async fn why_not(options: &PgConnectOptions) -> Option<StoreError> {
 
 /// Makes pools that connect when they are first used.
 async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, health: &Health) -> Result<Pools, StoreError> {
-    let pool = async |connections_max, obstacles: Option<&Arc<Obstacles>>| {
-        let (doubt, failures, obstacles) = (Arc::clone(doubt), Arc::clone(&health.failures), obstacles.cloned());
+    let pool = async |connections_max, obstacles: Option<Arc<Obstacles>>| {
+        let (doubt, failures, own_store) = (Arc::clone(doubt), Arc::clone(&health.failures), health.own_store.clone());
         let mut options = ConnectOptions::new(url);
         options
             .max_connections(connections_max)
             .connect_lazy(true)
             .map_sqlx_postgres_opts(without_startup_parameters)
             .map_sqlx_postgres_pool_opts(move |pool| {
-                let pool = pool.after_connect(verified(Arc::clone(&doubt), obstacles.clone()));
-                guard_postgres(pool, &failures, obstacles.clone())
+                let verified = verified(Arc::clone(&doubt), obstacles.clone(), own_store.clone());
+                guard_postgres(pool.after_connect(verified), &failures, obstacles.clone())
             });
         connect(options).await
     };
     Ok(Pools {
-        writer: pool(POSTGRES_WRITERS_MAX, Some(&health.obstacles)).await?,
+        writer: pool(POSTGRES_WRITERS_MAX, Some(Arc::clone(&health.obstacles))).await?,
         reader: pool(POSTGRES_READERS_MAX, None).await?,
     })
 }

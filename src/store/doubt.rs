@@ -8,7 +8,8 @@ use sea_orm::{ConnectionTrait as _, Statement};
 use super::connect::Store;
 use super::error::failed;
 use super::incarnation::{ACTUAL, INCARNATION, difference};
-use super::memory::{Heads, Seen, contradiction, ends_before, is_another};
+use super::memory::{Heads, Seen, ends_before, gone, is_another};
+use super::transaction::WriteTx;
 use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -132,9 +133,9 @@ impl Store {
         // Before the heads are read: what was seen by then must be in them.
         let seen = self.inner.memory.heads();
         let heads = self.all_heads().await?;
-        let lost_tail = match contradiction(&seen, &heads) {
-            None => self.other_event(&seen, &heads).await?,
-            lost_tail => lost_tail,
+        let lost_tail = match gone(&seen, &heads) {
+            None => self.contradiction(&seen, &heads).await?,
+            gone => gone,
         };
         if other_incarnation.is_none() && lost_tail.is_none() {
             if self.doubt().is_some() {
@@ -143,47 +144,84 @@ impl Store {
                 self.replace_pools().await;
                 self.inner.doubt.clear(led_elsewhere);
             }
-            for (namespace, head) in heads {
-                self.inner.memory.note(&namespace, head);
-            }
+            self.note(heads);
         }
         if let Some(seen) = other_incarnation {
             self.inner.doubt.other_incarnation(seen);
         }
         if let Some(seen) = lost_tail {
-            self.inner.doubt.lost_tail(seen);
+            self.lost_tail(seen);
         }
         Ok(self.doubt())
     }
 
-    /// Compares a head with what was seen of its log before it was read.
-    pub(super) fn compare(&self, namespace: &NamespaceId, seen: &Seen, found: Head) {
-        let (seen, found) = ([(namespace.clone(), seen.clone())].into(), [(namespace.clone(), found)].into());
-        if let Some(lost_tail) = contradiction(&seen, &found) {
-            self.inner.doubt.lost_tail(lost_tail);
+    /// Compares heads with what was `seen` of their logs before they were read. Those that lead on from it are seen from now on; one
+    /// that does not puts the store in doubt, and what was seen of its log stands until an operator raises the epoch: however far
+    /// another replica writes on.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`: nothing is taken for seen.
+    pub(super) async fn see(&self, seen: &Heads, found: BTreeMap<NamespaceId, Head>) -> Result<()> {
+        if let Some(lost_tail) = self.contradiction(seen, &found).await? {
+            self.lost_tail(lost_tail);
         }
+        self.note(found);
+        Ok(())
+    }
+
+    /// The same of the log that is about to be written to, under its lock: another replica may have written since the last look.
+    pub(super) async fn check_leads_on(&self, write: &WriteTx, seen: &Seen) -> Result<()> {
+        let (namespace, head) = (write.namespace(), write.head());
+        let mut told = seen.contradicts(namespace, head);
+        if seen.is_to_be_asked_for(head) {
+            let found = write.read().events_after(namespace, seen.cursor.revision - 1, 1).await?;
+            let is_it = found.first().is_some_and(|event| event.cursor == seen.cursor && !seen.differs(&event.hash));
+            told = (!is_it).then(|| is_another(namespace, seen.cursor));
+        }
+        if let Some(told) = told {
+            self.lost_tail(told);
+        }
+        Ok(())
+    }
+
+    /// Notes heads that lead on from what was seen. Nothing that is found in doubt is: it may lead on from the wrong place.
+    fn note(&self, heads: BTreeMap<NamespaceId, Head>) {
+        if self.doubt().is_some() {
+            return;
+        }
+        for (namespace, head) in heads {
+            self.inner.memory.note(&namespace, head);
+        }
+    }
+
+    /// Notes how far a log was read, from an event that was seen, each event hashed onto the one before: what was told to
+    /// subscribers is remembered.
+    pub fn note_read(&self, namespace: &NamespaceId, head: Head) {
+        self.note([(namespace.clone(), head)].into());
     }
 
     /// Notes that a log ends before what was read of it: a restored backup, or a hand in the database.
     pub fn ends_before(&self, namespace: &NamespaceId, found: Cursor, seen: Cursor) {
-        self.inner.doubt.lost_tail(ends_before(namespace, found, seen));
+        self.lost_tail(ends_before(namespace, found, seen));
     }
 
-    /// What tells that a log went on from another event than the one that was seen: another replica wrote what follows.
-    async fn other_event(&self, seen: &Heads, heads: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
-        // A raised epoch is what an operator says about it.
-        let went_on = |namespace: &NamespaceId, seen: Cursor| {
-            heads.get(namespace).is_some_and(|head| head.cursor > seen && head.cursor.epoch == seen.epoch)
-        };
-        let asked: Vec<(&NamespaceId, &Seen)> = seen
-            .iter()
-            .filter(|(_, seen)| seen.hash.is_some() && seen.cursor.revision > 0)
-            .filter(|(namespace, seen)| went_on(namespace, seen.cursor))
-            .collect();
-        let cursors: Vec<_> = asked.iter().map(|(namespace, seen)| (*namespace, seen.cursor)).collect();
-        let found = self.event_hashes(&cursors).await?;
-        let other = asked.iter().find(|(namespace, seen)| found.get(*namespace).is_none_or(|hash| seen.differs(hash)));
-        Ok(other.map(|(namespace, seen)| is_another(namespace, seen.cursor)))
+    /// Puts the store in doubt.
+    pub(super) fn lost_tail(&self, seen: String) {
+        self.inner.doubt.lost_tail(seen);
+    }
+
+    /// What tells that one of these heads does not lead on from what was seen of its log. One query for all logs that went on.
+    async fn contradiction(&self, seen: &Heads, found: &BTreeMap<NamespaceId, Head>) -> Result<Option<String>> {
+        let both = || found.iter().filter_map(|(namespace, head)| Some((namespace, seen.get(namespace)?, *head)));
+        if let Some(told) = both().find_map(|(namespace, seen, head)| seen.contradicts(namespace, head)) {
+            return Ok(Some(told));
+        }
+        let asked: Vec<_> = both().filter(|(_, seen, head)| seen.is_to_be_asked_for(*head)).collect();
+        let cursors: Vec<_> = asked.iter().map(|(namespace, seen, _)| (*namespace, seen.cursor)).collect();
+        let hashes = self.event_hashes(&cursors).await?;
+        let other =
+            asked.iter().find(|(namespace, seen, _)| hashes.get(*namespace).is_none_or(|hash| seen.differs(hash)));
+        Ok(other.map(|(namespace, seen, _)| is_another(namespace, seen.cursor)))
     }
 
     /// Which PostgreSQL it is; nothing on SQLite, whose file has no name of its own.

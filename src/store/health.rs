@@ -19,8 +19,8 @@ use super::connect::{Database, Store, postgres_options};
 use super::connection_guard::LastFailure;
 use super::error::{Failure, code_of};
 use super::file_health::FileProbe;
+use super::incarnation::{OwnStore, prepare_own};
 use super::obstacle::{Obstacle, Obstacles};
-use super::postgres_session::{Bounds, prepare};
 use super::refusal;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
@@ -61,6 +61,8 @@ pub(super) struct Health {
     pub(super) wal_bytes: AtomicU64,
     /// What is in the write-ahead log can't be moved into the file.
     pub(super) checkpoints_fail: AtomicBool,
+    /// Id of the store that every connection must lead to; none before it is known.
+    pub(super) own_store: OwnStore,
 }
 
 /// A COMMIT that has not ended.
@@ -94,6 +96,7 @@ impl Health {
             file_cause: Mutex::default(),
             wal_bytes: AtomicU64::new(0),
             checkpoints_fail: AtomicBool::new(false),
+            own_store: OwnStore::default(),
         }
     }
 
@@ -319,7 +322,7 @@ impl Store {
         let health = &self.inner.health;
         let number = health.begin_probe();
         let answers = match &self.inner.database {
-            Database::Postgres { url } => match within(PROBE_TIMEOUT, probe_postgres(url)).await {
+            Database::Postgres { url } => match within(PROBE_TIMEOUT, probe_postgres(url, &health.own_store)).await {
                 Some(Err(error)) if is_refusal(&error) => {
                     let is_standby = refusal::is_standby(&error);
                     health.end_probe(number, Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
@@ -335,18 +338,14 @@ impl Store {
     }
 }
 
-async fn probe_postgres(url: &str) -> std::result::Result<(), sqlx::Error> {
+/// Writes hear of what is in their way; reads have nothing to do with it.
+async fn probe_postgres(url: &str, own_store: &OwnStore) -> std::result::Result<(), sqlx::Error> {
     let options = postgres_options(url).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
     let mut connection = options.connect().await?;
-    let obstacle = prepare(&mut connection, Bounds::Calls).await?;
+    let prepared = prepare_own(&mut connection, own_store).await;
     // It has answered; whether it says goodbye is of no interest.
     let _ = connection.close().await;
-    match obstacle {
-        Some(obstacle) if obstacle.is_standby() => Err(refusal::standby()),
-        Some(obstacle) if obstacle == Obstacle::no_tables() => Err(refusal::no_tables()),
-        // Writes hear of the others; reads have nothing to do with them.
-        _ => Ok(()),
-    }
+    prepared.map(drop)
 }
 
 /// Whether a failed connection is an answer of a database that is there: one that has no room or no welcome for a new one may

@@ -38,6 +38,23 @@ impl From<Head> for Seen {
 }
 
 impl Seen {
+    /// What tells that a head does not lead on from it; nothing when that is not known without the event that stands there.
+    pub fn contradicts(&self, namespace: &NamespaceId, head: Head) -> Option<String> {
+        if head.cursor < self.cursor {
+            return Some(ends_before(namespace, head.cursor, self.cursor));
+        }
+        (head.cursor == self.cursor && self.differs(&head.hash)).then(|| is_another(namespace, self.cursor))
+    }
+
+    /// Whether only the event that stands there tells whether a head leads on from it: another one may have taken its place, and
+    /// the log gone on from that. A raised epoch is what an operator says about it.
+    pub fn is_to_be_asked_for(&self, head: Head) -> bool {
+        self.hash.is_some()
+            && self.cursor.revision > 0
+            && head.cursor > self.cursor
+            && head.cursor.epoch == self.cursor.epoch
+    }
+
     /// Whether the event of this hash is not the one that was seen at the same cursor.
     pub fn differs(&self, hash: &Hash) -> bool {
         self.hash.as_ref().is_some_and(|seen| *seen != Digest::from_sha256(hash))
@@ -167,6 +184,7 @@ impl Store {
             state.heads = kept.heads;
         }
         state.file = Some((path, id.to_owned()));
+        self.inner.health.own_store.is(id);
         Ok(())
     }
 
@@ -182,18 +200,12 @@ impl Store {
     }
 }
 
-/// What tells that heads are before what was seen, or are other events: a namespace that is gone counts as empty, in the epoch of
-/// `system`.
-pub(super) fn contradiction(seen: &Heads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
+/// What tells that a log is gone: a namespace that is not there counts as empty, in the epoch of `system`.
+pub(super) fn gone(seen: &Heads, found: &BTreeMap<NamespaceId, Head>) -> Option<String> {
     let epoch = found.get(&NamespaceId::system()).map_or(0, |head| head.cursor.epoch);
-    seen.iter().find_map(|(namespace, seen)| {
-        let empty = Head { cursor: Cursor { epoch, revision: 0 }, ..Head::EMPTY };
-        let found = found.get(namespace).copied().unwrap_or(empty);
-        if found.cursor < seen.cursor {
-            return Some(ends_before(namespace, found.cursor, seen.cursor));
-        }
-        (found.cursor == seen.cursor && seen.differs(&found.hash)).then(|| is_another(namespace, seen.cursor))
-    })
+    let empty = Head { cursor: Cursor { epoch, revision: 0 }, ..Head::EMPTY };
+    let mut missing = seen.iter().filter(|(namespace, _)| !found.contains_key(namespace));
+    missing.find_map(|(namespace, seen)| seen.contradicts(namespace, empty))
 }
 
 /// What to say of a log whose event is not the one that was seen there.
@@ -241,31 +253,33 @@ mod tests {
 
     #[test]
     fn what_contradicts_what_was_seen_is_told() {
-        let remembered = seen(&[("a", 2, 5), ("b", 1, 3)]);
-        for (found, contradicts) in [
-            (heads(&[("a", 2, 5), ("b", 1, 3)]), false),
-            (heads(&[("a", 2, 6), ("b", 2, 1)]), false),
-            (heads(&[("a", 2, 4), ("b", 1, 3)]), true),
-            (heads(&[("a", 1, 9), ("b", 1, 3)]), true),
-            // `b` was of an epoch before: gone, it is made again in the second one.
-            (heads(&[("a", 2, 5)]), false),
-            (heads(&[("b", 1, 3)]), true),
-        ] {
-            assert_eq!(contradiction(&remembered, &found).is_some(), contradicts, "{found:?}");
+        let (remembered, a) = (Seen::from(head(2, 5)), NamespaceId::parse("namespace", "a").expect("an id"));
+        for (epoch, revision, contradicts, is_asked) in
+            [(2, 5, false, false), (2, 6, false, true), (3, 1, false, false), (2, 4, true, false), (1, 9, true, false)]
+        {
+            let found = head(epoch, revision);
+            assert_eq!(remembered.contradicts(&a, found).is_some(), contradicts, "{found:?}");
+            assert_eq!(remembered.is_to_be_asked_for(found), is_asked, "{found:?}");
         }
         assert_eq!(
-            contradiction(&seen(&[("a", 2, 5)]), &heads(&[("a", 1, 4)])).as_deref(),
+            remembered.contradicts(&a, head(1, 4)).as_deref(),
             Some("the log of namespaces/a ends at epoch 1, revision 4, but epoch 2, revision 5 was seen")
         );
-        let mut other = heads(&[("a", 2, 5), ("b", 1, 3)]);
-        for head in other.values_mut() {
-            head.hash = [7; 32];
-        }
-        let said = contradiction(&seen(&[("a", 2, 5)]), &other).expect("another event");
+        let other = Head { hash: [7; 32], ..head(2, 5) };
+        let said = remembered.contradicts(&a, other).expect("another event");
         assert!(said.contains("another event at epoch 2, revision 5"), "{said}");
-        let without = Seen { hash: None, ..Seen::from(head(2, 5)) };
-        let namespace = NamespaceId::parse("namespace", "a").expect("an id");
-        assert_eq!(contradiction(&[(namespace, without)].into(), &other), None, "its hash is not known");
+        let without = Seen { hash: None, ..remembered };
+        assert_eq!(without.contradicts(&a, other), None, "its hash is not known");
+        assert!(!without.is_to_be_asked_for(head(2, 6)), "its hash is not known");
+    }
+
+    #[test]
+    fn a_log_that_is_not_there_is_an_empty_one_of_the_epoch_of_system() {
+        let remembered = seen(&[("a", 2, 5), ("b", 1, 3)]);
+        assert_eq!(gone(&remembered, &heads(&[("a", 2, 5), ("b", 1, 3)])), None);
+        // `b` was of an epoch before: gone, it is made again in the second one.
+        assert_eq!(gone(&remembered, &heads(&[("a", 2, 5)])), None);
+        assert!(gone(&remembered, &heads(&[("b", 1, 3)])).is_some());
     }
 
     #[test]

@@ -15,6 +15,9 @@ use crate::domain::name::SYSTEM_NAMESPACE;
 use crate::domain::quota::Quotas;
 use crate::domain::time::Micros;
 
+/// Where `store_meta` keeps the id of the store.
+pub(super) const STORE_ID: &str = "store_id";
+
 /// The epoch of a new store.
 const FIRST_EPOCH: i64 = 1;
 
@@ -68,7 +71,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn identity(&self, new_id: &str, now: Micros) -> Result<String, StoreError> {
-        let id = self.keep("store_id", new_id).await?;
+        let id = self.keep(STORE_ID, new_id).await?;
         self.insert_namespace_row(SYSTEM_NAMESPACE, "changes that belong to no tenant", now).await?;
         Ok(id)
     }

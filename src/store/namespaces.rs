@@ -48,7 +48,8 @@ impl ReadTx {
 impl Store {
     /// The heads of some logs, in one query. A namespace that is not there is left out.
     ///
-    /// One that is behind what was seen, or another event, puts the store in doubt.
+    /// One that does not lead on from what was seen of its log puts the store in doubt. That takes a second query when a log went
+    /// on elsewhere.
     pub async fn heads(&self, namespaces: &[NamespaceId]) -> Result<Vec<(NamespaceId, Head)>> {
         // Before they are read: what was seen by then must be in them.
         let seen = self.inner.memory.heads_of(namespaces);
@@ -57,12 +58,7 @@ impl Store {
         let is_gone = |namespace: &NamespaceId| rows.iter().all(|row| row.id != namespace.as_str());
         let lost = seen.keys().any(is_gone);
         let heads = named_heads(rows);
-        for (namespace, head) in &heads {
-            if let Some(seen) = seen.get(namespace) {
-                self.compare(namespace, seen, *head);
-            }
-            self.inner.memory.note(namespace, *head);
-        }
+        self.see(&seen, heads.iter().cloned().collect()).await?;
         if lost && self.doubt().is_none() {
             // Whether that is a doubt, the epoch of `system` tells.
             self.examine().await?;

@@ -30,6 +30,12 @@ impl Obstacle {
         Self::new(Reason::DatabaseAccessDenied, message)
     }
 
+    /// The database is somebody else's.
+    pub(super) fn another_store() -> Self {
+        let message = "the database holds another store than this server's; lead it back to its own";
+        Self::new(Reason::DatabaseAccessDenied, message)
+    }
+
     /// A crash of the database would lose what it confirmed.
     pub(super) fn not_durable(setting: &str, value: &str) -> Self {
         let message =

@@ -19,6 +19,7 @@ pub(super) fn named(code: &str) -> Option<Obstacle> {
             "the database takes no further connection: its limit, or that of the server's role, is reached",
         ),
         STANDBY => return Some(Obstacle::standby()),
+        ANOTHER_STORE => return Some(Obstacle::another_store()),
         "42P01" | NO_TABLES => return Some(Obstacle::no_tables()),
         "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or became a standby"),
         "28P01" => (Reason::DatabaseAccessDenied, "the database does not take the password of the server's role"),
@@ -46,6 +47,14 @@ pub(super) fn no_tables() -> Error {
     Error::Protocol(NO_TABLES.to_owned())
 }
 
+/// What stands for the SQLSTATE of a database that holds another store.
+const ANOTHER_STORE: &str = "another store";
+
+/// The refusal of a connection that leads to another store.
+pub(super) fn another_store() -> Error {
+    Error::Protocol(ANOTHER_STORE.to_owned())
+}
+
 /// Whether a connection was refused because it led to a standby.
 pub(super) fn is_standby(error: &Error) -> bool {
     matches!(error, Error::Protocol(text) if text == STANDBY)
@@ -53,11 +62,11 @@ pub(super) fn is_standby(error: &Error) -> bool {
 
 /// The code that PostgreSQL gave, or what stands for one.
 pub(super) fn code_of(error: &Error) -> Option<String> {
-    if is_standby(error) {
-        return Some(STANDBY.to_owned());
-    }
-    if matches!(error, Error::Protocol(text) if text == NO_TABLES) {
-        return Some(NO_TABLES.to_owned());
+    let ours = [STANDBY, NO_TABLES, ANOTHER_STORE];
+    if let Error::Protocol(text) = error
+        && let Some(code) = ours.into_iter().find(|code| text == code)
+    {
+        return Some(code.to_owned());
     }
     Some(error.as_database_error()?.code()?.into_owned())
 }

@@ -89,7 +89,7 @@ impl Store {
             begun => begun?,
         };
         if let Some(seen) = seen {
-            self.compare(namespace, &seen, write.head);
+            self.check_leads_on(&write, &seen).await?;
         }
         // Again: the connection may have been a new one, and only now led to another database.
         self.inner.doubt.check()?;

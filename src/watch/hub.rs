@@ -131,6 +131,8 @@ impl Hub {
             // It may have ended just now.
             self.source.store.examine().await?;
         }
+        // A log that does not lead on from what this replica saw of it must not be called the newest.
+        self.source.store.heads(std::slice::from_ref(namespace)).await?;
         // In doubt nothing was ever known to be the newest: the Unix epoch makes every checkpoint of it one that has expired.
         let freshness = if self.source.store.doubt().is_some() {
             Freshness { checked: NEVER, last_look: Look::InDoubt }
@@ -208,7 +210,7 @@ impl Hub {
             }
             Err(error) => return Err(error),
         };
-        if needed < read && !self.source.store.is_sole_writer() {
+        if self.source.store.doubt().is_some() || (needed < read && !self.source.store.is_sole_writer()) {
             // The look at the head put the store in doubt: what was verified goes on (G1b).
             return Ok(in_force(&feed, Look::InDoubt.staleness()));
         }

@@ -74,8 +74,12 @@ impl Hub {
             let followed = tokio::time::timeout(FOLLOW_TIMEOUT, self.follow(&feed, heads.get(namespace).copied(), now));
             let look = match followed.await {
                 // What follows is verified and told; whether it is the newest, an operator has to say.
-                Ok(Ok(())) if self.source().store.doubt().is_some() => Look::InDoubt,
-                Ok(Ok(())) => Look::Level,
+                Ok(Ok(())) if store.doubt().is_some() => Look::InDoubt,
+                Ok(Ok(())) => {
+                    // It may have read beyond the head that was looked at.
+                    store.note_read(namespace, feed.head());
+                    Look::Level
+                }
                 Err(_) => {
                     tracing::error!(%namespace, "failed to follow a log in time; going on with the others");
                     Look::Unanswered

@@ -141,6 +141,9 @@ on_both_databases! {
         refused(client.activate(since(cursor(0, at + 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         refused_fields(client.activate(since(cursor(1, -1))).await, &["unmoved_since"]);
         draft(&client, "c", "n: 3").await;
+        for lost in [cursor(1, at + 2), pb::Cursor { fingerprint: 7, ..cursor(1, at) }] {
+            refused(client.activate(since(lost)).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        }
         client.activate(since(cursor(1, at))).await.expect("a draft moves nothing");
         let removed = head(&client).await;
         deactivate(&client, "b").await;

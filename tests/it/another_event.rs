@@ -1,16 +1,21 @@
 //! One event at one place (G26): a log that lost its tail and went on has other events where some were seen before.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{ClientError, pb};
 use tonic::Code;
 
 use crate::epochs::bumped;
-use crate::harness::calls::{NAMESPACE, activate, draft_request, publish, refused};
+use crate::harness::calls::{NAMESPACE, activate, draft_request, policy, publish, refused};
 use crate::harness::http::{get, metric};
 use crate::harness::postgres::Cluster;
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 use crate::harness::{Database, Hub, on_both_databases};
+
+/// Longer than a server takes to look at its logs, at a doubt and at its keys, and to save what it saw.
+const SEVERAL_LOOKS: Duration = Duration::from_secs(4);
 
 /// A copy of a database, as it was when its server had ended.
 enum Copy {
@@ -68,11 +73,50 @@ async fn head(client: &policyhub::client::Client) -> pb::Cursor {
     watching::get_set(client).await.cursor.expect("a cursor")
 }
 
+/// What names a place of a log, with a cursor that is not this log's.
+async fn every_use_is_refused(client: &policyhub::client::Client, lost: pb::Cursor, held: &str) {
+    refused(first(client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
+    refused(report(client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
+    let run = pb::RecordRunRequest {
+        policy: policy("p"),
+        run_id: "job-1".to_owned(),
+        cursor: Some(lost),
+        ..Default::default()
+    };
+    refused(client.record_run(run).await, Code::OutOfRange, "RESUME_POINT_GONE");
+    let convergence =
+        pb::GetConvergenceRequest { parent: NAMESPACE.to_owned(), cursor: Some(lost), ..Default::default() };
+    refused(client.get_convergence(convergence).await, Code::OutOfRange, "RESUME_POINT_GONE");
+    let targets = vec![pb::ActivateTarget { policy: held.to_owned(), version: 1, ..Default::default() }];
+    let activate = pb::ActivateRequest {
+        parent: NAMESPACE.to_owned(),
+        targets,
+        reason: "test".to_owned(),
+        unmoved_since: Some(lost),
+        ..Default::default()
+    };
+    refused(client.activate(activate).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+}
+
 /// What a stream answers first, or how it is refused.
 async fn first(client: &policyhub::client::Client, resume: pb::Cursor) -> Result<pb::WatchActiveResponse, ClientError> {
     let mut stream = watching::raw(client, Some(resume)).await?;
     let message = tokio::time::timeout(DEADLINE, stream.message()).await.expect("an answer before the deadline");
     Ok(message.map_err(ClientError::from)?.expect("a message"))
+}
+
+/// A doubt lasts until an operator ends it, whatever is read meanwhile: a server looks at a log that somebody reads.
+pub async fn stays_in_doubt(client: &policyhub::client::Client) {
+    let mut watch = watching::raw(client, None).await.expect("a watch");
+    let began = Instant::now();
+    while began.elapsed() < SEVERAL_LOOKS {
+        assert!(watching::get_set(client).await.in_doubt);
+        refused(client.draft(draft_request("q", "a: 1")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
+        let message = tokio::time::timeout(DEADLINE, watch.message()).await.expect("a message before the deadline");
+        if let Some(Message::Heartbeat(heartbeat)) = message.expect("no end").expect("a message").message {
+            assert!(heartbeat.in_doubt && !heartbeat.degraded, "{heartbeat:?}");
+        }
+    }
 }
 
 async fn report(client: &policyhub::client::Client, cursor: pb::Cursor) -> Result<bool, ClientError> {
@@ -113,8 +157,7 @@ on_both_databases! {
         }
         assert!(head(&client).await.revision > lost.revision, "the log is longer than the one that was lost");
         // A subscriber that had seen it is told at once.
-        refused(first(&client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
-        refused(report(&client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
+        every_use_is_refused(&client, lost, "p").await;
         // And the server that had seen it does not go on as if it were the same log.
         let hub = between(hub, |_| std::fs::rename(&aside, &high_water).expect("what was seen")).await;
         let client = hub.client().await;
@@ -125,6 +168,7 @@ on_both_databases! {
         // Reads go on, marked, and nothing is called fresh.
         let active = watching::get_set(&client).await;
         assert!(active.in_doubt && !active.degraded && active.checked_time.is_none(), "{active:?}");
+        stays_in_doubt(&client).await;
         bumped(&hub, &["--accept-loss"], 2, 2);
         let wait = async {
             while client.draft(draft_request("q", "a: 2")).await.is_err() {

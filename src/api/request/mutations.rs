@@ -2,7 +2,7 @@
 
 use super::both::{all, at_most, both};
 use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version};
-use super::sync::cursor;
+use super::sync::position;
 use crate::api::pb;
 use crate::domain::command::{
     AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, Publish, RejectVersion, Rollback,
@@ -204,7 +204,7 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
         Ok(Target { policy, version: from.version, expected_active: from.expected_active })
     };
     let targets = all(request.targets.into_iter().enumerate().map(target))?;
-    let unmoved_since = cursor("unmoved_since", request.unmoved_since)?;
+    let unmoved_since = position("unmoved_since", request.unmoved_since)?;
     Ok(Activate { namespace, targets, reason: request.reason, unmoved_since })
 }
 

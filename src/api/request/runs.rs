@@ -2,7 +2,7 @@
 
 use super::both::both;
 use super::fields::{namespace, policy};
-use super::sync::cursor;
+use super::sync::position;
 use crate::api::pb;
 use crate::domain::Result;
 use crate::domain::name::NamespaceId;
@@ -14,7 +14,7 @@ use crate::domain::run::{RecordRun, RunId};
 /// `INVALID_ARGUMENT`.
 pub fn record_run(request: &pb::RecordRunRequest) -> Result<RecordRun> {
     let names = both(policy("policy", &request.policy), RunId::parse("run_id", &request.run_id));
-    let ((policy, id), cursor) = both(names, cursor("cursor", request.cursor))?;
+    let ((policy, id), cursor) = both(names, position("cursor", request.cursor))?;
     Ok(RecordRun { id, policy, cursor })
 }
 

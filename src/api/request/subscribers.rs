@@ -9,7 +9,7 @@ use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::{Page, Watch};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Cursor, Position};
+use crate::domain::event::Position;
 use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_LABEL_MAX_CHARS, SUBSCRIBER_LABELS_MAX};
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Profile, Report, SubscriberId, SubscriberName, Verdict};
@@ -79,7 +79,7 @@ pub fn list_subscribers(request: &pb::ListSubscribersRequest) -> Result<(Namespa
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(NamespaceId, Cursor, Option<Duration>)> {
+pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(NamespaceId, Position, Option<Duration>)> {
     // The conversion negates what is below zero, which the lowest number does not outlive.
     let wait = request.wait.map(|wait| (wait.seconds >= 0 && wait.nanos >= 0).then(|| Duration::try_from(wait).ok()));
     let wait = match wait.map(Option::flatten) {
@@ -88,5 +88,5 @@ pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(Namespace
         Some(_) => Err(Error::invalid("wait", format!("must be 0 to {CONVERGENCE_WAIT_MAX_SECONDS} s"))),
     };
     let ((namespace, cursor), wait) = both(both(namespace("parent", &request.parent), cursor(request.cursor)), wait)?;
-    Ok((namespace, cursor.cursor, wait.filter(|wait| !wait.is_zero())))
+    Ok((namespace, cursor, wait.filter(|wait| !wait.is_zero())))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::command;
 use super::super::error::{Error, FieldViolation, Reason, Result};
-use super::super::event::{Cursor, PointerChange};
+use super::super::event::{Cursor, Fingerprint, PointerChange, Position};
 use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 use super::super::name::PolicyName;
 use super::super::policy::Policy;
@@ -98,24 +98,23 @@ pub fn activate(targets: &[command::Target], facts: &[TargetFacts<'_>]) -> Resul
         .collect()
 }
 
-/// Whether no pointer of a namespace moved after a place. `moved` is the revision of its last move in the epoch of today:
-/// whoever read in another epoch may have seen what is lost.
+/// Whether no pointer of a namespace moved after a place at which somebody read it. `found` is the event that stands there, when
+/// the place names one; `moved` is the revision of the last move in the epoch of today: whoever read in another epoch, another
+/// event, or beyond the head may have seen what is lost.
 ///
 /// # Errors
 /// `EXPECTED_ACTIVE_MISMATCH`.
-pub fn check_unmoved(since: Option<Cursor>, moved: Cursor) -> Result<()> {
-    match since {
-        Some(since) if moved > since => {
-            let message = format!(
-                "the active set changed at {}:{}, after {}:{}",
-                moved.epoch, moved.revision, since.epoch, since.revision
-            );
-            Err(Error::new(Reason::ExpectedActiveMismatch, message)
-                .with("unmoved_since", format!("{}:{}", since.epoch, since.revision))
-                .with("moved", format!("{}:{}", moved.epoch, moved.revision)))
-        }
-        _ => Ok(()),
-    }
+pub fn check_unmoved(since: Position, found: Option<Fingerprint>, moved: Cursor, head: Cursor) -> Result<()> {
+    let at = |cursor: Cursor| format!("{}:{}", cursor.epoch, cursor.revision);
+    let place = at(since.cursor);
+    let message = if moved > since.cursor {
+        format!("the active set changed at {}, after {place}", at(moved))
+    } else if since.cursor > head || !since.may_be(found) {
+        format!("what was read at {place} is not in the log, which ends at {}; read the active set again", at(head))
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(Reason::ExpectedActiveMismatch, message).with("unmoved_since", place).with("moved", at(moved)))
 }
 
 /// Decides a rollback to `version`. `report` is that of today's checks, none when they are skipped.
@@ -244,15 +243,21 @@ mod tests {
     #[test]
     fn whoever_read_before_a_move_is_told() {
         let at = |epoch, revision| Cursor { epoch, revision };
-        for (since, moved, holds) in [
-            (None, at(1, 9), true),
-            (Some(at(1, 9)), at(1, 9), true),
-            (Some(at(1, 10)), at(1, 9), true),
-            (Some(at(1, 8)), at(1, 9), false),
-            (Some(at(1, 10)), at(2, 9), false),
-            (Some(at(2, 8)), at(1, 9), true),
+        let (here, other) = (Fingerprint::from_number(1), Fingerprint::from_number(2));
+        let (moved, head) = (at(1, 9), at(1, 10));
+        for (cursor, event, holds) in [
+            (at(1, 9), None, true),
+            (at(1, 10), None, true),
+            (at(1, 10), here, true),
+            (at(1, 10), other, false),
+            (at(1, 8), None, false),
+            (at(1, 11), None, false),
+            (at(2, 8), None, false),
         ] {
-            assert_eq!(check_unmoved(since, moved).is_ok(), holds, "{since:?} {moved:?}");
+            let since = Position { cursor, event };
+            assert_eq!(check_unmoved(since, here, moved, head).is_ok(), holds, "{since:?}");
         }
+        let since = at(1, 10).into();
+        assert!(check_unmoved(since, None, at(2, 9), at(2, 11)).is_err(), "read in another epoch");
     }
 }

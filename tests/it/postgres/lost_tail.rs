@@ -7,14 +7,19 @@ use policyhub::client::name::NamespaceId;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::watch::{Watch, WatchError};
 use policyhub::client::{Client, ClientError, WatchOptions, pb, watch};
+use tempfile::TempDir;
 use tonic::Code;
 
+use crate::another_event::stays_in_doubt;
 use crate::epochs::{bumped, writes_go_on};
 use crate::harness::Hub;
 use crate::harness::callers::try_grant;
-use crate::harness::calls::{draft_request, refused, try_activate};
+use crate::harness::calls::{draft_request, refused, release, try_activate};
+use crate::harness::http::get;
 use crate::harness::outages::until;
+use crate::harness::postgres::Cluster;
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
+use crate::harness::proxy::Proxy;
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, DEADLINE, LIVELY, get_set};
 
@@ -22,8 +27,7 @@ use crate::harness::watching::{self, DEADLINE, LIVELY, get_set};
 const TENANT: &str = "tenant";
 
 /// Lets nobody into the database and ends all who are in it, then runs SQL about it.
-fn alone(scene: &PostgresScene, sql: &str) {
-    let PostgresScene { cluster, name, .. } = scene;
+fn alone(cluster: &Cluster, name: &str, sql: &str) {
     cluster.psql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
     let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{name}'");
     while cluster.psql("postgres", &end) != "0" {}
@@ -32,17 +36,26 @@ fn alone(scene: &PostgresScene, sql: &str) {
     }
 }
 
-fn copy(scene: &PostgresScene) {
-    let name = &scene.name;
-    alone(
-        scene,
-        &format!("CREATE DATABASE older TEMPLATE {name} OWNER {ROLE}; ALTER DATABASE {name} ALLOW_CONNECTIONS true"),
-    );
+fn copy(cluster: &Cluster, name: &str, owner: &str) {
+    let make =
+        format!("CREATE DATABASE older TEMPLATE {name} OWNER {owner}; ALTER DATABASE {name} ALLOW_CONNECTIONS true");
+    alone(cluster, name, &make);
 }
 
-fn put_back(scene: &PostgresScene) {
-    let name = &scene.name;
-    alone(scene, &format!("ALTER DATABASE {name} RENAME TO lost; ALTER DATABASE older RENAME TO {name}"));
+/// Puts another database in its place, which is `lost` then.
+fn replace(cluster: &Cluster, name: &str, by: &str) {
+    alone(cluster, name, &format!("ALTER DATABASE {name} RENAME TO lost; ALTER DATABASE {by} RENAME TO {name}"));
+}
+
+/// A server with the same keys.
+async fn beside(hub: &Hub, database_url: String) -> Hub {
+    let keys = hub.data_dir().join("keys").display().to_string();
+    let arguments: Vec<&str> = LIVELY.iter().copied().chain(["--keys-dir", &keys]).collect();
+    Hub::start_on(directory(), database_url, &arguments).await
+}
+
+fn directory() -> Arc<TempDir> {
+    Arc::new(tempfile::tempdir().expect("a temporary directory"))
 }
 
 /// Longer than a look at the signing keys counts: after it, writes look at the log of `system` first.
@@ -106,12 +119,9 @@ fn lines(hub: &Hub, text: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     let scene = PostgresScene::start(&[]).await;
-    let keys = scene.hub.data_dir().join("keys").display().to_string();
-    let arguments: Vec<&str> = LIVELY.iter().copied().chain(["--keys-dir", &keys]).collect();
-    let directory = Arc::new(tempfile::tempdir().expect("a temporary directory"));
-    let other = Hub::start_on(directory, scene.hub.database_url.clone(), &arguments).await;
+    let other = beside(&scene.hub, scene.hub.database_url.clone()).await;
     let elsewhere = other.client_with(Some(scene.hub.token())).await;
-    copy(&scene);
+    copy(&scene.cluster, &scene.name, ROLE);
     scene.until_written().await;
     eventually("both are back", async || tenant(&elsewhere).await.is_err_and(|error| error.code == Code::NotFound))
         .await;
@@ -135,7 +145,7 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
         kept["heads"]["system"]["revision"] == granted
     })
     .await;
-    put_back(&scene);
+    replace(&scene.cluster, &scene.name, "older");
 
     until_in_doubt(&scene.client).await;
     every_write_is_in_doubt(&scene.client).await;
@@ -169,4 +179,102 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
         assert_eq!(lines(hub, "the store is in doubt and read-only"), 1, "said once");
         assert_eq!(lines(hub, "failed to follow"), 0, "neither an outage nor a doubt is a log that does not verify");
     }
+}
+
+/// A server runs and has subscribers; its network is away while an older copy takes the place of its database, and while another
+/// server, which knows no more than the copy, writes beyond what this one saw.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_seen_is_compared_when_the_network_comes_back() {
+    let cluster = Cluster::start(&[]);
+    let database = cluster.create_database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    let proxy = Proxy::before(cluster.port).await;
+    let url = database.replace(&format!(":{}/", cluster.port), &format!(":{}/", proxy.port));
+    let hub = Hub::start_on(directory(), url, LIVELY).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    let mut other = beside(&hub, database).await;
+    other.signal("TERM");
+    assert!(other.ended().await.success());
+    copy(&cluster, &name, "postgres");
+    writes_go_on(&client, "p").await;
+    let mut watch = watching::open(&client).await;
+    let seen = try_activate(&client, "p", 1, None).await.expect("an activation").revision;
+    watching::read_to(&mut watch, seen).await;
+
+    proxy.lose();
+    replace(&cluster, &name, "older");
+    let other = other.restart().await;
+    let elsewhere = other.client_with(Some(hub.token())).await;
+    let mut written = 0;
+    while written <= seen {
+        written = elsewhere.draft(draft_request("q", &format!("a: {written}"))).await.expect("a draft").revision;
+    }
+    proxy.aim(cluster.port);
+
+    let doubt = async {
+        loop {
+            let error = client.draft(draft_request("p", "a: 9")).await.expect_err("nothing may be written");
+            if error.reason == "STORE_IN_DOUBT" {
+                return;
+            }
+            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+        }
+    };
+    tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
+    goes_on_in_doubt(&mut watch).await;
+    elsewhere.draft(draft_request("q", "a: later")).await.expect("the log goes on");
+    stays_in_doubt(&client).await;
+    assert!(get(&hub.http, "/readyz").expect("an answer").2.starts_with("read-only: "));
+    assert_eq!(lines(&hub, "failed to follow"), 0, "a doubt is no log that does not verify");
+
+    bumped(&hub, &["--accept-loss"], 2, 2);
+    for client in [&client, &elsewhere] {
+        writes_go_on(client, "q").await;
+    }
+    watching::change(&mut watch).await;
+    assert!(!get_set(&client).await.in_doubt);
+}
+
+/// Another store, with longer logs and the same keys, takes the place of the database under a server that runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_store_is_neither_read_nor_written() {
+    let scene = PostgresScene::start(&[]).await;
+    let cluster = &scene.cluster;
+    cluster.psql("postgres", &format!("CREATE DATABASE foreign_store OWNER {ROLE}"));
+    let url = scene.hub.database_url.replace(&scene.name, "foreign_store");
+    let mut other = beside(&scene.hub, url).await;
+    let elsewhere = other.client().await;
+    for number in 0..20 {
+        elsewhere.draft(draft_request("q", &format!("a: {number}"))).await.expect("a draft");
+    }
+    let create = pb::CreateNamespaceRequest { namespace_id: TENANT.to_owned(), ..Default::default() };
+    elsewhere.create_namespace(create).await.expect("a namespace");
+    other.signal("TERM");
+    assert!(other.ended().await.success());
+    let events = "SELECT count(*) FROM events";
+    let theirs = cluster.psql("foreign_store", events);
+    let before = get_set(&scene.client).await;
+
+    replace(cluster, &scene.name, "foreign_store");
+    // Nobody may come in until then.
+    cluster.psql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", scene.name));
+    let refusal = scene.until_refused("DATABASE_ACCESS_DENIED").await;
+    assert!(refusal.message.contains("another store"), "{refusal:?}");
+    scene.until_readyz("another store").await;
+    let now = get_set(&scene.client).await;
+    assert!(now.degraded && now.bundles == before.bundles, "what was verified goes on, marked: {now:?}");
+    assert_eq!(tenant(&scene.client).await.expect_err("it is not ours").code, Code::Unavailable);
+    assert_eq!(scene.sql(events), theirs);
+
+    let back = format!("ALTER DATABASE {0} RENAME TO foreign_store; ALTER DATABASE lost RENAME TO {0}", scene.name);
+    alone(cluster, &scene.name, &back);
+    cluster.psql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", scene.name));
+    scene.until_written().await;
+    until("what was seen is of this store alone", || {
+        let kept = std::fs::read_to_string(scene.hub.data_dir().join("high-water.json")).unwrap_or_default();
+        !kept.contains(TENANT)
+    })
+    .await;
+    assert_eq!(lines(&scene.hub, "in doubt"), 0, "it lost nothing");
 }
