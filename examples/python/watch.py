@@ -94,25 +94,27 @@ class KeyFile:
         return None if self.strict else PinnedKeys(self.keys)
 
     def look(self, held):
-        """Small, and asked for once a message: nobody has to wait for its time."""
+        """Small, and asked for once a message: nobody has to wait for its time. True: `held` follows other keys now, and the
+        statements that lead on from them come with the next stream alone."""
         try:
             data = self.path.read_bytes()
             if data == self.seen:
-                return
+                return False
             self.seen = data
             keys = read_keys(data)
             if not keys:
                 raise Refused("it has no keys")
         except (OSError, Refused, KeyError, TypeError) as error:
             say(f"the keys of {self.path} are not used: {error}; those read before stand")
-            return
+            return False
         if set(keys) == set(self.keys):
-            return
+            return False
         self.keys = keys
         if held.pinned:
             held.pinned.replace(keys)
         held.keys = held.pinned.trusted if held.pinned else keys
         say(f"the pinned keys changed: {len(held.keys)} are trusted")
+        return held.pinned is not None
 
 
 def warn_when_stale(held):
@@ -163,8 +165,8 @@ async def read_stream(stub, options, held, resume, file=None):
             if message.WhichOneof("message") == "reconnect":
                 say(f"server says: {message.reconnect.reason}")
                 return seconds_of(message.reconnect.backoff)
-            if file:
-                file.look(held)
+            if file and file.look(held):
+                return 0  # what came is not taken yet: it comes again
             change = held.apply(message, time.time())
             if change:
                 apply(change)

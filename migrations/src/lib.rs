@@ -14,6 +14,7 @@ mod m20261122_000003_authority;
 mod m20261122_000004_imports;
 mod m20261123_000005_members;
 mod m20261123_000006_row_changes;
+mod m20261123_000007_subscriber_owners;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261122_000004_imports::Migration),
             Box::new(m20261123_000005_members::Migration),
             Box::new(m20261123_000006_row_changes::Migration),
+            Box::new(m20261123_000007_subscriber_owners::Migration),
         ]
     }
 }

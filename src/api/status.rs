@@ -40,7 +40,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::TokenInvalid
         | Reason::TokenRevoked
         | Reason::CertificateInvalid => Code::Unauthenticated,
-        Reason::PermissionDenied => Code::PermissionDenied,
+        Reason::PermissionDenied | Reason::SubscriberIdTaken => Code::PermissionDenied,
         Reason::NamespaceNotFound
         | Reason::PolicyNotFound
         | Reason::VersionNotFound

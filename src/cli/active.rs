@@ -1,12 +1,15 @@
 //! `policyhub active`
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
 
+use super::active_folder::Folder;
 use super::active_pages;
+use super::keys;
 use super::names::{policy_id, policy_name};
 use super::output::{say, write_stdout};
 use super::releases;
@@ -15,10 +18,14 @@ use super::text;
 use crate::client::name::{NamespaceId, PolicyId, VersionName};
 use crate::client::pb;
 use crate::client::pb::{get_active_request, list_active_request};
+use crate::client::signing::KeySet;
+use crate::client::watch::now_seconds;
+use crate::client::{ListedOptions, ListedSet, verify_saved};
 
 /// What is in force, now or as it was
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out\n  \
+#[command(after_help = "Examples:\n  policyhub active --jwks keys.json --save out\n  \
+                  policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out\n  \
                   policyhub active --format active-releases > active_releases.json")]
 pub struct Arguments {
     /// Id of one policy [default: all of the namespace]
@@ -30,13 +37,19 @@ pub struct Arguments {
     /// As it was at this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = text::parse_time)]
     at_time: Option<prost_types::Timestamp>,
-    /// Write content and manifest.jws, for one POLICY also statement.jws, to DIR/POLICY/, for `policyhub verify`
+    /// The keys to trust, as a JWK Set: verify that this is what is in force, whole and new [default: verify nothing]
+    #[arg(long, value_name = "FILE")]
+    jwks: Option<PathBuf>,
+    /// Write content and manifest.jws to DIR/POLICY/ and what proves the set to DIR/set.json, for `policyhub verify DIR`; for
+    /// one POLICY without --jwks its statement.jws instead of set.json
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
     /// Print a file that `policyhub activate --from` takes instead of a table: {"POLICY": "LABEL"}, JSON in either --output
     #[arg(long, value_enum, value_name = "FORM", conflicts_with = "policy")]
     format: Option<FileFormat>,
 }
+
+const NOTHING_VERIFIED: &str = "nothing was verified; give --jwks to verify what the server answers";
 
 /// Forms for files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -47,9 +60,11 @@ enum FileFormat {
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let is_past = arguments.at_revision.is_some() || arguments.at_time.is_some();
     match &arguments.policy {
-        Some(policy) => one(session, &arguments, policy).await,
-        None => set(session, &arguments).await,
+        // Of the past there is no checkpoint: the statement of the activation says most.
+        Some(policy) if arguments.jwks.is_none() || is_past => one(session, &arguments, policy).await,
+        _ => set(session, &arguments).await,
     }
 }
 
@@ -61,36 +76,86 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
             .at_revision
             .map(get_active_request::At::Revision)
             .or(arguments.at_time.map(get_active_request::At::Time)),
-        metadata_only: arguments.save.is_none(),
+        metadata_only: arguments.save.is_none() && arguments.jwks.is_none(),
         ..Default::default()
     };
-    let response = session.client.get_active(request).await.context("failed to get what is active")?;
+    let mut response = session.client.get_active(request).await.context("failed to get what is active")?;
+    let active = response.active.as_mut().context("answer has no bundle")?;
+    let told = match &arguments.jwks {
+        None => NOTHING_VERIFIED.to_owned(),
+        Some(jwks) => verify_one(active, &session.namespace, policy, &keys::read_jwks(jwks)?)?,
+    };
     if let Some(directory) = &arguments.save {
-        let each = |active| save(directory, active, &session.namespace, Some(policy));
-        response.bundles.iter().try_for_each(each)?;
-        say_saved(directory, response.bundles.len());
+        save(directory, active, &session.namespace, policy)?;
+        say_saved(directory, 1);
+    } else if let Some(bundle) = &mut active.bundle {
+        bundle.content.clear();
     }
-    session.output.print(&response, |response| table(&response.bundles))
+    say(&told);
+    session.output.print(&response, |response| table(response.active.as_slice()))
 }
 
-/// The whole set, and its checkpoint.
+/// Verifies a bundle of the past and the statement that put it in force. Returns what that proves.
+fn verify_one(
+    active: &pb::ActiveBundle,
+    namespace: &NamespaceId,
+    policy: &PolicyId,
+    keys: &KeySet,
+) -> anyhow::Result<String> {
+    let bundle = active.bundle.as_ref().context("answer has no bundle")?;
+    let verified = verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), keys);
+    let (manifest, statement) = verified.context("failed to verify what was active")?;
+    let is_same = (&manifest.namespace, &manifest.policy) == (namespace, policy) && manifest.version == bundle.version;
+    anyhow::ensure!(is_same, "answer has another bundle than the one asked for");
+    let at = statement.map(|statement| format!("{}:{}", statement.epoch, statement.revision)).unwrap_or_default();
+    Ok(format!("verified: it came in force at {at}; nothing proves that it still was then: it is of the past"))
+}
+
+/// The whole set, or one policy of it, and what proves it.
 async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
+    let policies = BTreeSet::from_iter(arguments.policy.clone());
     let request = pb::ListActiveRequest {
         parent: session.namespace.name(),
         at: arguments
             .at_revision
             .map(list_active_request::At::Revision)
             .or(arguments.at_time.map(list_active_request::At::Time)),
+        policies: policies.iter().map(ToString::to_string).collect(),
         metadata_only: arguments.save.is_none(),
         ..Default::default()
     };
-    let directory = arguments.save.as_deref();
-    let each = |active: &pb::ActiveBundle| {
-        directory.map_or(Ok(()), |directory| save(directory, active, &session.namespace, None))
+    let is_past = request.at.is_some();
+    let options = ListedOptions { policies: policies.clone(), has_content: arguments.save.is_some(), is_past };
+    let keys = arguments.jwks.as_deref().map(keys::read_jwks).transpose()?;
+    let mut verified = keys.map(|keys| ListedSet::new(session.namespace.clone(), keys, options));
+    let mut folder = match &arguments.save {
+        Some(directory) => Some(Folder::begin(directory, &session.namespace, policies)?),
+        None => None,
+    };
+    let each = |page: &pb::ListActiveResponse| {
+        if let Some(set) = &mut verified {
+            set.take(page, now_seconds()).context("failed to verify what is active")?;
+        }
+        folder.as_mut().map_or(Ok(()), |folder| folder.add(&page.bundles))
     };
     let response = active_pages::collect(session, request, each).await?;
-    if let Some(directory) = directory {
-        say_saved(directory, response.bundles.len());
+    if let (Some(policy), true) = (&arguments.policy, response.bundles.is_empty()) {
+        anyhow::bail!("{policy} is not active, as the checkpoint proves");
+    }
+    say(&match &verified {
+        None => NOTHING_VERIFIED.to_owned(),
+        Some(_) if is_past => {
+            "each bundle was verified; nothing proves that these were all: it is of the past".to_owned()
+        }
+        Some(set) if set.is_stale(now_seconds()) => {
+            "verified and whole; something newer may be in force: the checkpoint has expired, or clocks differ"
+                .to_owned()
+        }
+        Some(_) => "verified: whole, and the newest".to_owned(),
+    });
+    if let Some(folder) = folder {
+        let count = folder.finish(&response)?;
+        say_saved(arguments.save.as_deref().unwrap_or(Path::new("")), count);
     }
     if arguments.format == Some(FileFormat::ActiveReleases) {
         if response.degraded {
@@ -123,20 +188,15 @@ fn table(bundles: &[pb::ActiveBundle]) -> String {
 }
 
 /// Writes one bundle below `directory`. The name comes from the server: only a well-formed id becomes a path.
-fn save(
-    directory: &Path,
-    active: &pb::ActiveBundle,
-    namespace: &NamespaceId,
-    policy: Option<&PolicyId>,
-) -> anyhow::Result<()> {
+fn save(directory: &Path, active: &pb::ActiveBundle, namespace: &NamespaceId, policy: &PolicyId) -> anyhow::Result<()> {
     let bundle = active.bundle.as_ref().context("answer has no bundle")?;
     let name = VersionName::parse("name", &bundle.name).context("answer has a name that can't be")?;
-    let is_asked_for = name.policy.namespace == *namespace && policy.is_none_or(|policy| *policy == name.policy.policy);
+    let is_asked_for = name.policy.namespace == *namespace && *policy == name.policy.policy;
     anyhow::ensure!(is_asked_for, "answer has {}, which nobody asked for", text::line(&bundle.name));
     let directory = directory.join(name.policy.policy.as_str());
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let proven = [("content", bundle.content.as_ref()), ("manifest.jws", bundle.manifest.as_bytes())];
-    // Only one policy by itself comes with its statement: a set is proven as a whole.
+    // A preview has none.
     let stated = (!active.statement.is_empty()).then_some(("statement.jws", active.statement.as_bytes()));
     for (file, bytes) in proven.into_iter().chain(stated) {
         let path = directory.join(file);
@@ -161,6 +221,10 @@ mod tests {
         pb::ActiveBundle { bundle: Some(bundle), activation, statement: "s".to_owned(), preview: false }
     }
 
+    fn pricing() -> PolicyId {
+        PolicyId::parse("policy", "pricing").expect("an id")
+    }
+
     fn default() -> NamespaceId {
         NamespaceId::parse("namespace", "default").expect("an id")
     }
@@ -168,7 +232,7 @@ mod tests {
     #[test]
     fn a_bundle_is_saved_with_its_proof() {
         let directory = tempfile::tempdir().expect("a directory");
-        save(directory.path(), &active("namespaces/default/policies/pricing/versions/3"), &default(), None)
+        save(directory.path(), &active("namespaces/default/policies/pricing/versions/3"), &default(), &pricing())
             .expect("saved");
         let read = |file: &str| fs::read_to_string(directory.path().join("pricing").join(file)).expect(file);
         assert_eq!([read("content"), read("manifest.jws"), read("statement.jws")], ["content", "m", "s"]);
@@ -178,15 +242,10 @@ mod tests {
     fn a_name_can_not_lead_out_of_the_directory() {
         let directory = tempfile::tempdir().expect("a directory");
         for name in ["namespaces/default/policies/../versions/3", "namespaces/a/policies/b/../../versions/3", ""] {
-            assert!(save(directory.path(), &active(name), &default(), None).is_err(), "{name}");
+            assert!(save(directory.path(), &active(name), &default(), &pricing()).is_err(), "{name}");
         }
-        let pricing = PolicyId::parse("policy", "pricing").expect("an id");
-        for (name, policy) in [
-            ("namespaces/other/policies/pricing/versions/3", None),
-            ("namespaces/other/policies/pricing/versions/3", Some(&pricing)),
-            ("namespaces/default/policies/limits/versions/3", Some(&pricing)),
-        ] {
-            let refused = save(directory.path(), &active(name), &default(), policy).expect_err(name);
+        for name in ["namespaces/other/policies/pricing/versions/3", "namespaces/default/policies/limits/versions/3"] {
+            let refused = save(directory.path(), &active(name), &default(), &pricing()).expect_err(name);
             assert!(refused.to_string().contains("nobody asked for"), "{refused}");
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 0);

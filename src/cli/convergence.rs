@@ -110,6 +110,13 @@ fn counts(response: &pb::GetConvergenceResponse) -> String {
 
 fn describe(response: &pb::GetConvergenceResponse) -> String {
     let mut text = format!("{} {}\n", text::place(response.cursor.as_ref()), counts(response));
+    // Of one principal alone the counts are the same again.
+    for own in response.principals.iter().filter(|_| response.principals.len() > 1) {
+        let pb::PrincipalProgress { principal, applied, rejected, pending, gone } = own;
+        let who = text::line(principal);
+        let _ =
+            writeln!(text, "OF {who}: {applied} applied, {rejected} rejected, {pending} pending, {gone} gone lately");
+    }
     for subscriber in &response.rejected_subscribers {
         let (id, at) = (text::line(&subscriber.subscriber_id), text::place(subscriber.rejected.as_ref()));
         let _ = writeln!(text, "REJECTED {id} at {at}: {}", text::line(&subscriber.reason));
@@ -163,20 +170,31 @@ mod tests {
             reason: reason.to_owned(),
             ..Default::default()
         };
-        let response = pb::GetConvergenceResponse {
+        let of = |principal: &str, applied, pending| pb::PrincipalProgress {
+            principal: principal.to_owned(),
+            applied,
+            pending,
+            ..Default::default()
+        };
+        let mut response = pb::GetConvergenceResponse {
             applied: 2,
             rejected: 1,
             pending: 2,
             unconcerned: 3,
             cursor: at(8),
+            principals: vec![of("local:ghosts", 0, 2), of("local:shop", 2, 0)],
             rejected_subscribers: vec![subscriber("b", at(6), at(8), "no\nway")],
             pending_subscribers: vec![subscriber("c", at(6), None, ""), subscriber("d", None, None, "")],
             ..Default::default()
         };
         assert_eq!(
             describe(&response),
-            "1:8 2 applied, 1 rejected, 2 pending, 0 offline, 3 unconcerned\nREJECTED b at 1:8: no way\n\
+            "1:8 2 applied, 1 rejected, 2 pending, 0 offline, 3 unconcerned\n\
+             OF local:ghosts: 0 applied, 0 rejected, 2 pending, 0 gone lately\n\
+             OF local:shop: 2 applied, 0 rejected, 0 pending, 0 gone lately\nREJECTED b at 1:8: no way\n\
              PENDING c runs with 1:6\nPENDING d has applied nothing yet\n"
         );
+        response.principals.truncate(1);
+        assert!(!describe(&response).contains("OF "), "one principal is everybody");
     }
 }

@@ -38,6 +38,9 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 fn text(response: &pb::DiffVersionsResponse, to_look: Look) -> String {
     let digest = |version: &Option<pb::Version>| version.as_ref().map(|it| it.digest.clone()).unwrap_or_default();
     let (from, to) = (digest(&response.from), digest(&response.to));
+    if response.unified.is_empty() && response.too_large {
+        return format!("what differs is too large for an answer; compare the contents: {from} and {to}\n");
+    }
     if response.unified.is_empty() && from != to {
         return format!("contents differ and are not text: {from} and {to}\n");
     }

@@ -16,6 +16,7 @@ mod abandon;
 mod activate;
 mod activate_set;
 mod active;
+mod active_folder;
 mod active_pages;
 mod agent;
 mod approve;

@@ -96,6 +96,9 @@ pub struct Thaw {
     /// What is found and stays, as `verify --log` names it: `event N`, or the table and key of a row; repeat for several
     #[arg(long, value_name = "PLACE")]
     accept: Vec<String>,
+    /// All that is found stays, if it is what `verify --log` printed this digest of
+    #[arg(long, value_name = "DIGEST", default_value = "", hide_default_value = true, conflicts_with = "accept")]
+    accept_all: String,
     #[command(flatten)]
     mutation: Mutation,
 }
@@ -220,6 +223,7 @@ async fn thaw(session: &Session, arguments: Thaw) -> anyhow::Result<()> {
         name: id.name(),
         reason: arguments.reason,
         accepted_findings,
+        accepted_findings_digest: arguments.accept_all,
         request_id: request_id.clone(),
         validate_only: arguments.mutation.validate_only,
     };

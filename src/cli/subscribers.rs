@@ -8,7 +8,7 @@ use super::session::Session;
 use super::text;
 use crate::client::pb;
 
-/// Who watches, and what each one runs
+/// Who watches, by whose credential, and what each one runs
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub subscribers --limit 100")]
 pub struct Arguments {
@@ -31,7 +31,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 
 fn table(response: &pb::ListSubscribersResponse) -> String {
     let rows: Vec<Vec<String>> = response.subscribers.iter().map(row).collect();
-    text::table(&["SUBSCRIBER", "ONLINE", "APPLIED", "REJECTED", "SEEN", "LABELS", "NOTE"], &rows)
+    text::table(&["SUBSCRIBER", "ONLINE", "APPLIED", "REJECTED", "SEEN", "PRINCIPAL", "LABELS", "NOTE"], &rows)
 }
 
 fn row(subscriber: &pb::Subscriber) -> Vec<String> {
@@ -45,6 +45,7 @@ fn row(subscriber: &pb::Subscriber) -> Vec<String> {
         text::place(subscriber.applied.as_ref()),
         text::place(subscriber.rejected.as_ref()),
         text::time(subscriber.last_seen_time.as_ref()),
+        text::line(&subscriber.principal),
         labels.join(","),
         text::line(note),
     ]
@@ -59,6 +60,7 @@ mod tests {
         let at = |revision| Some(pb::Cursor { epoch: 1, revision, ..Default::default() });
         let shop = pb::Subscriber {
             subscriber_id: "shop-1".to_owned(),
+            principal: "local:shop".to_owned(),
             labels: [("zone", "a\nb"), ("app", "shop")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             applied: at(6),
             rejected: at(8),
@@ -72,9 +74,9 @@ mod tests {
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [
-                "SUBSCRIBER  ONLINE  APPLIED  REJECTED  SEEN                  LABELS             NOTE",
-                "shop-1      yes     1:6      1:8       1970-01-01T00:00:00Z  app=shop,zone=a b  no such field",
-                "idle        no                                                                  diverged: runs another set than it says",
+                "SUBSCRIBER  ONLINE  APPLIED  REJECTED  SEEN                  PRINCIPAL   LABELS             NOTE",
+                "shop-1      yes     1:6      1:8       1970-01-01T00:00:00Z  local:shop  app=shop,zone=a b  no such field",
+                "idle        no                                                                              diverged: runs another set than it says",
             ]
         );
     }

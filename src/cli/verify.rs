@@ -13,22 +13,28 @@ use super::output::{Format, print_json, write_stdout};
 use super::text;
 use super::verify_log::head;
 use crate::client::name::NamespaceId;
-use crate::client::{Head, verify_saved};
+use crate::client::signing::KeySet;
+use crate::client::watch::now_seconds;
+use crate::client::{Cursor, Head, SavedVerdict, verify_saved, verify_set};
 
 /// Verify saved files without a server, or the log of a namespace
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub verify --jwks keys.json --manifest out/pricing/manifest.jws \\\n    \
+#[command(after_help = "Examples:\n  policyhub verify out --jwks keys.json\n  \
+                        policyhub verify --jwks keys.json --manifest out/pricing/manifest.jws \\\n    \
                         --content out/pricing/content --statement out/pricing/statement.jws\n  \
                         policyhub verify --log team-a --jwks keys.json --seal-jwks seals.json\n  \
                         policyhub verify --log --from team-a.jsonl")]
 pub struct Arguments {
     #[command(flatten)]
     log: LogArguments,
+    /// A folder that `policyhub active --save` wrote: every bundle, and that they are all that was in force
+    #[arg(value_name = "DIR", conflicts_with_all = ["log", "manifest", "content", "statement"])]
+    folder: Option<PathBuf>,
     /// The manifest, compact JWS
-    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["log", "folder"])]
     manifest: Option<PathBuf>,
     /// The exact content
-    #[arg(long, value_name = "FILE", required_unless_present = "log")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["log", "folder"])]
     content: Option<PathBuf>,
     /// The statement that put it in force, compact JWS
     #[arg(long, value_name = "FILE")]
@@ -39,7 +45,7 @@ pub struct Arguments {
 #[derive(Debug, Args)]
 pub struct LogArguments {
     /// Verify the log of this namespace instead [default: that of --namespace]
-    #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, conflicts_with_all = ["manifest", "content", "statement"],
+    #[arg(long, value_name = "NAMESPACE", num_args = 0..=1, conflicts_with_all = ["folder", "manifest", "content", "statement"],
           value_parser = |text: &str| NamespaceId::parse("namespace", text))]
     pub log: Option<Option<NamespaceId>>,
     /// The archive that `policyhub export` wrote; nothing is asked of a server then
@@ -65,9 +71,12 @@ impl Arguments {
 
 /// Runs it on saved files.
 pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
+    if let Some((folder, jwks)) = arguments.folder.as_deref().zip(arguments.log.jwks.as_deref()) {
+        return run_on_set(output, folder, &keys::read_jwks(jwks)?);
+    }
     let given = arguments.log.jwks.as_deref().zip(arguments.manifest.as_deref()).zip(arguments.content.as_deref());
     let Some(((jwks, manifest), content)) = given else {
-        return Err(Usage("give --jwks, --manifest and --content, or --log".to_owned()).into());
+        return Err(Usage("give --jwks with DIR or with --manifest and --content, or --log".to_owned()).into());
     };
     let keys = keys::read_jwks(jwks)?;
     let manifest = read_token(manifest)?;
@@ -96,6 +105,37 @@ pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
         line.push_str(&format!(", in force at {epoch}:{revision}"));
     }
     write_stdout(format!("{line}\n").as_bytes())
+}
+
+/// Verifies a saved set as a whole.
+fn run_on_set(output: Format, folder: &Path, keys: &KeySet) -> anyhow::Result<()> {
+    let now = now_seconds();
+    let verdict = verify_set(folder, keys, now).with_context(|| format!("failed to read {}", folder.display()))?;
+    let SavedVerdict { namespace, cursor, count, proven_until_seconds: until, findings, .. } = &verdict;
+    let until_text = text::time(Some(&prost_types::Timestamp { seconds: *until, nanos: 0 }));
+    if output == Format::Json {
+        print_json(&json!({
+            "verified": findings.is_empty(),
+            "namespace": namespace,
+            "cursor": cursor,
+            "policies": verdict.policies,
+            "count": count,
+            "proven_until": if *until == 0 { String::new() } else { until_text },
+            "expired": now >= *until,
+            "findings": findings,
+        }))?;
+    } else if findings.is_empty() {
+        let Cursor { epoch, revision } = cursor;
+        let expired = if now >= *until { " (expired: something newer may be in force by now)" } else { "" };
+        let line =
+            format!("verified {count} policies of {namespace} at {epoch}:{revision}, whole, proven the newest until");
+        write_stdout(format!("{line} {until_text}{expired}\n").as_bytes())?;
+    } else {
+        let lines: String = findings.iter().map(|finding| format!("{}\n", text::line(finding))).collect();
+        write_stdout(lines.as_bytes())?;
+    }
+    anyhow::ensure!(findings.is_empty(), "{} does not verify: {} findings", folder.display(), findings.len());
+    Ok(())
 }
 
 fn read_token(path: &Path) -> anyhow::Result<String> {

@@ -17,7 +17,7 @@ use super::text;
 use super::verify::LogArguments;
 use crate::client::signing::KeySet;
 use crate::client::signing::chain::{LogCheck, Trust};
-use crate::client::{Cursor, Finding, Findings, Head, Read, log_keys, pb, read_log, seal_keys, verify_archive};
+use crate::client::{Cursor, Head, Read, log_keys, pb, read_log, seal_keys, verify_archive};
 
 /// A place with its hash, as `--expect-head` takes it and as a verdict prints it.
 pub fn head(text: &str) -> Result<Head, String> {
@@ -133,8 +133,7 @@ impl Verdict {
     fn json(&self) -> Value {
         let head = self.check.proven();
         let finding = |by: &str, revision: i64, row: &str, message: &str| json!({"by": by, "revision": revision, "row": row, "message": message});
-        let own =
-            self.check.findings.kept.iter().map(|found| finding("here", found.revision, &found.row, &found.message));
+        let own = self.check.findings.named().map(|found| finding("here", found.revision, &found.row, &found.message));
         let server = self.server.iter().flat_map(|server| &server.findings);
         let server = server.map(|found| finding("server", found.revision, &found.row, &found.message));
         json!({
@@ -146,26 +145,26 @@ impl Verdict {
             "rows": self.server.as_ref().map(|server| server.rows),
             "head": written(head),
             "findings": own.chain(server).collect::<Vec<_>>(),
+            "server_findings_digest": self.server.as_ref().map(|server| &server.findings_digest),
         })
     }
 
     fn text(&self) -> String {
         let mut lines = String::new();
-        let Findings { kept, count } = &self.check.findings;
-        let server = self.server.iter().flat_map(|server| &server.findings).map(|found| Finding {
-            revision: found.revision,
-            row: found.row.clone(),
-            message: found.message.clone(),
-        });
-        for (by, Finding { revision, row, message }) in
-            kept.iter().cloned().map(|found| ("here", found)).chain(server.map(|found| ("server", found)))
-        {
-            let place = if revision > 0 { format!(" event {revision}") } else { String::new() };
-            let row = if row.is_empty() { row } else { format!(" {}", text::line(&row)) };
-            lines.push_str(&format!("{by}:{place}{row}: {}\n", text::line(&message)));
+        for found in self.check.findings.named() {
+            lines.push_str(&finding_line("here", found.revision, &found.row, &found.message));
         }
-        if *count > kept.len() as u64 {
-            lines.push_str(&format!("here: and {} more\n", count - kept.len() as u64));
+        for found in self.server.iter().flat_map(|server| &server.findings) {
+            lines.push_str(&finding_line("server", found.revision, &found.row, &found.message));
+        }
+        let unnamed = self.check.findings.count - self.check.findings.named().count() as u64;
+        if unnamed > 0 {
+            lines.push_str(&format!("here: and {unnamed} more\n"));
+        }
+        if let Some(server) = self.server.as_ref().filter(|server| server.findings_count > 0) {
+            let digest = text::line(&server.findings_digest);
+            let digest = if digest.is_empty() { String::new() } else { format!(", digest {digest}") };
+            lines.push_str(&format!("server: {} findings{digest}\n", server.findings_count));
         }
         let word = if self.holds() { "verified" } else { "not verified:" };
         let (events, manifests) = (self.check.events, self.check.manifests.len());
@@ -179,6 +178,12 @@ impl Verdict {
         }
         lines
     }
+}
+
+fn finding_line(by: &str, revision: i64, row: &str, message: &str) -> String {
+    let place = if revision > 0 { format!(" event {revision}") } else { String::new() };
+    let row = if row.is_empty() { String::new() } else { format!(" {}", text::line(row)) };
+    format!("{by}:{place}{row}: {}\n", text::line(message))
 }
 
 #[cfg(test)]

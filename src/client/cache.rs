@@ -6,18 +6,17 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::bundle::ActivePolicy;
-use super::durable::replace_file;
+use super::durable::{read_bounded, replace_file};
 use super::evidence::{Document, Evidence};
 use crate::api::pb;
 use crate::domain::digest::Digest;
@@ -73,6 +72,23 @@ struct SavedPolicy {
     content_type: String,
     activated: Cursor,
     manifest: String,
+}
+
+/// A set that is to be saved, but for its policies.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SavedSet<'a> {
+    /// The store it is of.
+    pub store: &'a str,
+    /// The namespace it is of.
+    pub namespace: &'a NamespaceId,
+    /// The policies that were asked for; empty: all.
+    pub wanted: &'a BTreeSet<PolicyId>,
+    /// Its place.
+    pub at: Position,
+    /// What proves it.
+    pub evidence: &'a Evidence,
+    /// The keys it was verified with.
+    pub keys: &'a KeySet,
 }
 
 /// The newest place that was verified.
@@ -239,20 +255,16 @@ impl Saved {
         Ok(Evidence { document: self.document.clone(), set_proof: set_proof.into() })
     }
 
-    /// Everything but the policies.
-    pub fn header(
-        (store, namespace): (&str, &NamespaceId),
-        wanted: BTreeSet<PolicyId>,
-        (Position { cursor, event }, evidence): (Position, &Evidence),
-        keys: &KeySet,
-    ) -> Self {
+    /// A set without its policies.
+    pub fn of(set: SavedSet<'_>) -> Self {
+        let SavedSet { store, namespace, wanted, at, evidence, keys } = set;
         Self {
             format: FORMAT,
             store: store.to_owned(),
             namespace: namespace.clone(),
-            wanted,
-            cursor,
-            fingerprint: event.map(Fingerprint::number).unwrap_or_default(),
+            wanted: wanted.clone(),
+            cursor: at.cursor,
+            fingerprint: at.event.map(Fingerprint::number).unwrap_or_default(),
             document: evidence.document.clone(),
             set_proof: STANDARD.encode(&evidence.set_proof),
             jwks: keys.to_jwks(),
@@ -267,15 +279,6 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-fn read_bounded(path: &Path, limit: u64) -> io::Result<Bytes> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit {
-        return Err(invalid(format!("{} is larger than {limit} bytes", path.display())));
-    }
-    Ok(bytes.into())
 }
 
 fn invalid(what: String) -> io::Error {

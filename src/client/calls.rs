@@ -19,9 +19,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the check of a log may take. The server checks thousands of events per second.
 const AUDIT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
-/// Largest message of a watch. No server sends more than 2 MiB; more would be for a hostile one to use.
-const WATCH_MESSAGE_MAX_BYTES: usize = 8 * 1024 * 1024;
-
 fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
@@ -84,7 +81,7 @@ mutations!(policy {
 
 reads!(sync {
     get_active(GetActiveRequest) -> GetActiveResponse,
-        "The active version of one policy, or of all of a namespace; now, or as it was.";
+        "The active version of one policy, now or as it was.";
     list_active(ListActiveRequest) -> ListActiveResponse,
         "A page of the active set, now or as it was.";
     report_status(ReportStatusRequest) -> ReportStatusResponse, "Tells that an activation was applied or rejected.";
@@ -144,7 +141,6 @@ impl Client {
         request: pb::WatchActiveRequest,
     ) -> Result<tonic::Streaming<pb::WatchActiveResponse>, ClientError> {
         // No deadline: a watch lives as long as both sides do.
-        let mut service = self.sync.clone().max_decoding_message_size(WATCH_MESSAGE_MAX_BYTES);
-        Ok(service.watch_active(request).await?.into_inner())
+        Ok(self.sync.clone().watch_active(request).await?.into_inner())
     }
 }

@@ -26,8 +26,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a ping may stay unanswered before the connection counts as dead.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest answer taken: the active set of a namespace is the largest there is, and answers are not paged.
-const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// Largest message taken, of a call or of a stream. No server sends more than 2 MiB; more would be for a hostile one to use.
+const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Puts `authorization: Bearer …` on every call.
 #[derive(Debug, Clone)]

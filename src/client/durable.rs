@@ -1,11 +1,13 @@
-//! Files that are whole or not there, also when the machine stops in between.
+//! Files that are whole or not there, also when the machine stops in between, and that are read within bounds.
 //!
 //! Boundary: knows nothing of what the bytes are. Invariant: after an Ok the new bytes are on the disk under their name;
 //! after anything else, a kill included, the old ones are.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
+
+use bytes::Bytes;
 
 /// Writes a file in place of the one that is there: beside it, flushed, renamed, and the directory flushed. A second writer
 /// of the same file is the caller's to keep out.
@@ -19,6 +21,20 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&draft, path)?;
     sync_directory_of(path)
+}
+
+/// Reads a file of at most `limit_bytes`.
+///
+/// # Errors
+/// When the disk does; `InvalidData` for a larger file, of which no more is read.
+pub fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Bytes> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(limit_bytes + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit_bytes {
+        let what = format!("{} is larger than {limit_bytes} bytes", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(bytes.into())
 }
 
 /// Makes a rename within the directory of `path` last.

@@ -101,8 +101,12 @@ pub(super) struct Connection {
     heard: Instant,
     /// Longest silence of this stream.
     silence_max: Duration,
-    /// Whom to ask for keys, and when they were asked for last.
-    keys_of: Option<(Client, Instant)>,
+    /// Whom to ask for keys.
+    client: Client,
+    /// When the keys were asked for last; none: they are not the server's to name.
+    keys_asked: Option<Instant>,
+    /// The pinned keys changed: the statements that lead on from them came before, and are asked for.
+    statements_due: bool,
 }
 
 /// Opens a watch with a set of its own.
@@ -176,8 +180,10 @@ impl Connection {
     /// Opens a stream.
     pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
         let stream = client.watch_active(request).await?;
-        let keys_of = learn_keys.then(|| (client.clone(), Instant::now()));
-        Ok(Self { stream, came: None, heard: Instant::now(), silence_max: SILENCE_MAX, keys_of })
+        let now = Instant::now();
+        let (client, keys_asked) = (client.clone(), learn_keys.then_some(now));
+        let silence_max = SILENCE_MAX;
+        Ok(Self { stream, came: None, heard: now, silence_max, client, keys_asked, statements_due: false })
     }
 
     /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
@@ -193,8 +199,18 @@ impl Connection {
             }
         }
         if let Some(Ok(Some(message))) = &self.came {
-            look_at_pins(pinned, set, set.names_untrusted_key(message)).await;
-            let are_old = self.keys_of.as_ref().is_some_and(|(_, asked)| asked.elapsed() >= KEYS_INTERVAL);
+            let untrusted = set.names_untrusted_key(message);
+            self.statements_due |= look_at_pins(pinned, set, untrusted).await && set.follows_keys();
+            // Without an answer they are asked for again with the next message.
+            if self.statements_due
+                && let Some(answer) = list_keys(&self.client).await
+            {
+                self.statements_due = false;
+                for statement in &answer.key_statements {
+                    set.take_key_statement(statement);
+                }
+            }
+            let are_old = self.keys_asked.is_some_and(|asked| asked.elapsed() >= KEYS_INTERVAL);
             if are_old || set.names_untrusted_key(message) {
                 self.learn_keys(set).await;
             }
@@ -229,16 +245,22 @@ impl Connection {
     /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
     /// key is still unknown: a server can't make a watch ask for ever.
     async fn learn_keys(&mut self, set: &mut ActiveSet) {
-        let Some((client, asked)) = &mut self.keys_of else { return };
-        let answer = tokio::time::timeout(KEYS_TIMEOUT, client.list_signing_keys(pb::ListSigningKeysRequest {})).await;
+        if self.keys_asked.is_none() {
+            return;
+        }
+        let answer = list_keys(&self.client).await;
         // Not before the answer: whoever stopped waiting for it asks again.
-        *asked = Instant::now();
-        if let Ok(Ok(answer)) = answer
-            && let Ok(keys) = trusted_keys(&answer)
-        {
+        self.keys_asked = Some(Instant::now());
+        if let Some(keys) = answer.and_then(|answer| trusted_keys(&answer).ok()) {
             set.trust(keys);
         }
     }
+}
+
+/// Asks for the keys and the key statements, once; none: no answer came in time.
+async fn list_keys(client: &Client) -> Option<pb::ListSigningKeysResponse> {
+    let asking = client.list_signing_keys(pb::ListSigningKeysRequest {});
+    tokio::time::timeout(KEYS_TIMEOUT, asking).await.ok()?.ok()
 }
 
 /// Takes over what a file of keys says by now. `at_once`: something needs a key that is not trusted, or a stream begins.

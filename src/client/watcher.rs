@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
-use super::cache::{Cache, Mark, Saved};
+use super::cache::{Cache, Mark, Saved, SavedSet};
 use super::channel::Client;
 use super::error::ClientError;
 use super::pinned_file::PinnedFile;
@@ -139,6 +139,8 @@ pub struct Watcher {
     rejected: Option<Rejected>,
     /// What is in force is not on the disk as it is.
     unsaved: bool,
+    /// Why the pinned keys are not on the disk as they are.
+    pins_problem: Option<String>,
     untold: Option<Report>,
     /// What a stream was refused for, and who is to be told: by its connection, though the stream is over.
     untold_refusal: Option<(Client, Report)>,
@@ -216,6 +218,7 @@ impl Watcher {
             behind_since_seconds: None,
             rejected: None,
             unsaved: false,
+            pins_problem: None,
             untold: None,
             untold_refusal: None,
             told_refusal: false,
@@ -339,6 +342,7 @@ impl Watcher {
         // On the disk before it is shown: what a view once had in force outlives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
+        let problem = problem.unwrap_or_else(|| self.keys_problem());
         self.save_mark();
         // What verified meanwhile and was refused is newer: taking this one mends nothing of that.
         let is_mended = self.set.newest_verified() <= active.cursor;
@@ -347,7 +351,7 @@ impl Watcher {
             if is_mended || !matches!(shown.refused, Some(Refused::Stream(_))) {
                 shown.refused = None;
             }
-            shown.problem = problem.unwrap_or_default();
+            shown.problem = problem;
         });
     }
 

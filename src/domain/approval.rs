@@ -15,8 +15,9 @@ pub struct Approval {
     pub approver: String,
     /// The digest that was reviewed.
     pub digest: Digest,
-    /// The policy's etag when it was given: another one voids it.
-    pub policy_etag: i64,
+    /// `Policy::edits` when it was given: another one voids it.
+    #[serde(rename = "policy_etag")]
+    pub policy_edits: i64,
     /// In the approver's words. Left out of events: the one of the approval has it as its own reason.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,

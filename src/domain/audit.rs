@@ -1,13 +1,12 @@
 //! What the check of a log found.
 //!
-//! Findings are bounded: a log that is broken everywhere says so a hundred times and no more.
-
-use std::collections::BTreeSet;
+//! Findings are bounded: a log that is broken everywhere says so ten thousand times and no more.
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Digest;
 use super::event::Head;
-use super::limits::{FINDING_MAX_CHARS, FINDINGS_MAX};
+use super::limits::{FINDING_MAX_CHARS, FINDINGS_KEPT_MAX, FINDINGS_MAX};
 
 /// One thing that does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +17,9 @@ pub struct Finding {
     pub row: String,
     /// What is wrong.
     pub message: String,
+    /// Of what is stored there: who accepts the finding accepts these bytes, and no others. None: nothing is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// Everything that does not hold: all of it counted, some of it kept.
@@ -42,24 +44,34 @@ pub struct LogVerdict {
     pub head: Head,
     /// What does not hold.
     pub findings: Findings,
+    /// Of all that does not hold; none when nothing is wrong, or more than can be accepted.
+    pub findings_digest: Option<Digest>,
 }
 
 impl Findings {
-    /// Takes one in.
+    /// Takes one in about what is not there, or of which the message says everything.
     pub fn add(&mut self, revision: i64, row: &str, message: impl AsRef<str>) {
+        self.add_found(revision, row, message, None);
+    }
+
+    /// Takes one in about what is stored, with the digest of that.
+    pub fn add_found(&mut self, revision: i64, row: &str, message: impl AsRef<str>, digest: Option<Digest>) {
         self.count += 1;
-        if self.kept.len() < FINDINGS_MAX {
+        if self.kept.len() < FINDINGS_KEPT_MAX {
             let [row, message] = [row, message.as_ref()].map(|text| text.chars().take(FINDING_MAX_CHARS).collect());
-            self.kept.push(Finding { revision, row, message });
+            self.kept.push(Finding { revision, row, message, digest });
         }
     }
-}
 
-impl Findings {
+    /// Those that are named where all of them would be too many.
+    pub fn named(&self) -> impl Iterator<Item = &Finding> {
+        self.kept.iter().take(FINDINGS_MAX)
+    }
+
     /// Leaves out what an admin accepted.
-    pub fn leave_out(&mut self, accepted: &BTreeSet<Finding>) {
+    pub fn leave_out(&mut self, is_accepted: impl Fn(&Finding) -> bool) {
         let before = self.kept.len();
-        self.kept.retain(|finding| !accepted.contains(finding));
+        self.kept.retain(|finding| !is_accepted(finding));
         self.count = self.count.saturating_sub((before - self.kept.len()) as u64);
     }
 }
@@ -85,10 +97,11 @@ mod tests {
     #[test]
     fn findings_are_counted_all_and_kept_in_bounds() {
         let mut findings = Findings::default();
-        for revision in 0..1_000 {
-            findings.add(revision, "policies p", "é".repeat(10_000));
+        for revision in 0..10_100 {
+            findings.add(revision, "policies p", "é".repeat(300));
         }
-        assert_eq!((findings.count, findings.kept.len()), (1_000, FINDINGS_MAX));
+        assert_eq!((findings.count, findings.kept.len()), (10_100, FINDINGS_KEPT_MAX));
+        assert_eq!(findings.named().count(), FINDINGS_MAX);
         assert!(findings.kept.iter().all(|finding| finding.message.chars().count() == FINDING_MAX_CHARS));
     }
 }

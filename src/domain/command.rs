@@ -11,6 +11,7 @@ use super::access::Role;
 use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
+use super::etag::Etag;
 use super::event::{Cursor, Position};
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
@@ -55,7 +56,7 @@ mod requests {
         pub namespace: NamespaceId,
         pub description: Option<String>,
         pub quotas: QuotasPatch,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -64,6 +65,8 @@ mod requests {
         pub reason: String,
         /// What is found and stays.
         pub accepted: Vec<Finding>,
+        /// All that is found stays, when this is its digest.
+        pub accepted_digest: Option<Digest>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -105,7 +108,7 @@ mod requests {
         pub policy: PolicyName,
         pub description: Option<String>,
         pub settings: SettingsPatch,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -125,14 +128,14 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct AbandonDraft {
         pub version: VersionName,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
         pub reason: String,
     }
 
     #[derive(Debug, Clone, Serialize)]
     pub struct Stage {
         pub target: PolicyOrVersion,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -152,7 +155,7 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Publish {
         pub target: PolicyOrVersion,
-        pub etag: Option<i64>,
+        pub etag: Option<Etag>,
         pub activate: bool,
         pub reason: String,
         /// Without the approvals that are missing.
@@ -253,24 +256,15 @@ pub struct ActiveKey {
     pub checkpoint: String,
 }
 
-/// Whose active version is asked for.
+/// Asks for the active version of a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ActiveScope {
-    /// The whole set.
-    Namespace(NamespaceId),
-    /// One policy.
-    Policy(PolicyName),
-}
-
-impl ActiveScope {
-    /// The namespace it is in.
-    #[must_use]
-    pub fn namespace(&self) -> &NamespaceId {
-        match self {
-            Self::Namespace(namespace) => namespace,
-            Self::Policy(name) => &name.namespace,
-        }
-    }
+pub struct GetActive {
+    /// Whose.
+    pub policy: PolicyName,
+    /// As of when.
+    pub as_of: AsOf,
+    /// The digest of the content that the caller holds.
+    pub if_digest: Option<Digest>,
 }
 
 /// Asks for a page. `after` is where the page before ended.
@@ -280,6 +274,15 @@ pub struct Page<T> {
     pub size: u32,
     /// The last key of the page before.
     pub after: Option<T>,
+}
+
+/// What was read of a list for one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// Items, at least as many as fit into an answer unless the page or the list ended before.
+    pub items: Vec<T>,
+    /// Whether the list ends with them.
+    pub is_last: bool,
 }
 
 /// Which versions a list holds.

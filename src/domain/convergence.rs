@@ -2,10 +2,10 @@
 //!
 //! Pure: whoever asks has read the subscribers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::event::Cursor;
-use super::limits::CONVERGENCE_NAMED_MAX;
+use super::limits::{CONVERGENCE_NAMED_MAX, CONVERGENCE_PRINCIPALS_MAX};
 use super::name::PolicyId;
 use super::subscriber::{Standing, Subscriber, SubscriberId};
 use super::time::Micros;
@@ -35,6 +35,24 @@ pub fn progress(standing: &Standing, activation: Cursor) -> Progress {
     }
 }
 
+/// The counts of the subscribers of one principal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are those of the proto's PrincipalProgress")]
+pub struct PrincipalProgress {
+    pub principal: String,
+    pub applied: usize,
+    pub rejected: usize,
+    pub pending: usize,
+    pub gone: usize,
+}
+
+impl PrincipalProgress {
+    /// How many do not run with it.
+    fn missing(&self) -> usize {
+        self.rejected + self.pending + self.gone
+    }
+}
+
 /// The counts, and the first of those that need looking at.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are those of the proto's GetConvergenceResponse")]
@@ -48,6 +66,17 @@ pub struct Convergence {
     pub rejected_ids: Vec<SubscriberId>,
     pub pending_ids: Vec<SubscriberId>,
     pub gone_ids: Vec<SubscriberId>,
+    pub principals: Vec<PrincipalProgress>,
+}
+
+/// The first `CONVERGENCE_PRINCIPALS_MAX`: those with most that is missing, then by name.
+fn most_missing(principals: BTreeMap<&str, PrincipalProgress>) -> Vec<PrincipalProgress> {
+    let named = principals.into_iter().map(|(name, counts)| PrincipalProgress { principal: name.to_owned(), ..counts });
+    let mut all: Vec<PrincipalProgress> = named.collect();
+    // Stable: those with as many stay in order of their names.
+    all.sort_by_key(|counts| std::cmp::Reverse(counts.missing()));
+    all.truncate(CONVERGENCE_PRINCIPALS_MAX);
+    all
 }
 
 impl Convergence {
@@ -60,6 +89,7 @@ impl Convergence {
         now: Micros,
     ) -> Self {
         let mut counts = Self::default();
+        let mut principals: BTreeMap<&str, PrincipalProgress> = BTreeMap::new();
         for subscriber in recent {
             let watched = &subscriber.profile.policies;
             let is_online = subscriber.is_online(now);
@@ -67,24 +97,28 @@ impl Convergence {
                 counts.unconcerned += usize::from(is_online);
                 continue;
             }
-            let named = match progress(&subscriber.standing, activation) {
+            let progress = progress(&subscriber.standing, activation);
+            if progress == Progress::Applied && !is_online {
                 // One that ran with it when it ended kept nobody waiting.
-                Progress::Applied if !is_online => continue,
+                continue;
+            }
+            let own = principals.entry(&subscriber.owner).or_default();
+            let named = match progress {
                 Progress::Rejected | Progress::Pending if !is_online => {
-                    counts.gone += 1;
+                    own.gone += 1;
                     &mut counts.gone_ids
                 }
                 Progress::Applied => {
-                    counts.applied += 1;
+                    own.applied += 1;
                     counts.diverged += usize::from(subscriber.has_diverged());
                     continue;
                 }
                 Progress::Rejected => {
-                    counts.rejected += 1;
+                    own.rejected += 1;
                     &mut counts.rejected_ids
                 }
                 Progress::Pending => {
-                    counts.pending += 1;
+                    own.pending += 1;
                     &mut counts.pending_ids
                 }
             };
@@ -92,6 +126,12 @@ impl Convergence {
                 named.push(subscriber.id.clone());
             }
         }
+        let sum = |count: fn(&PrincipalProgress) -> usize| principals.values().map(count).sum();
+        counts.applied = sum(|own| own.applied);
+        counts.rejected = sum(|own| own.rejected);
+        counts.pending = sum(|own| own.pending);
+        counts.gone = sum(|own| own.gone);
+        counts.principals = most_missing(principals);
         counts
     }
 
@@ -157,6 +197,7 @@ mod tests {
         let policy = |id: &&str| PolicyId::parse("policy", id).expect("an id");
         Subscriber {
             id: SubscriberId::parse("id", &format!("s{number:03}")).expect("an id"),
+            owner: format!("local:{}", number % 25),
             profile: Profile { policies: policies.iter().map(policy).collect(), ..Profile::default() },
             standing: standing(applied, rejected),
             last_seen: Micros(0),
@@ -193,6 +234,20 @@ mod tests {
         assert_eq!((counts.gone, ids), (2, vec!["s002", "s003"]));
     }
 
+    #[test]
+    fn principals_with_most_that_is_missing_come_first() {
+        let of = |owner: &str, number, applied| Subscriber {
+            owner: owner.to_owned(),
+            ..subscriber(number, applied, 0, &[])
+        };
+        let mut recent = vec![of("local:b", 1, 7), of("local:a", 2, 7), of("local:prod", 3, 7), of("local:prod", 4, 6)];
+        recent.extend((5..9).map(|number| of("local:ghosts", number, 0)));
+        let counts = Convergence::count(&recent, at(7), &moved(&["a"]), NOW);
+        let told: Vec<(&str, usize, usize)> =
+            counts.principals.iter().map(|own| (own.principal.as_str(), own.applied, own.pending)).collect();
+        assert_eq!(told, [("local:ghosts", 0, 4), ("local:prod", 1, 1), ("local:a", 1, 0), ("local:b", 1, 0)]);
+    }
+
     proptest! {
         #[test]
         fn each_is_counted_once(words in proptest::collection::vec((0..12_i64, 0..12_i64, any::<bool>()), 0..60)) {
@@ -203,6 +258,9 @@ mod tests {
             prop_assert_eq!(counts.unconcerned, words.iter().filter(|word| word.2).count());
             prop_assert_eq!(counts.pending_ids.len(), counts.pending.min(CONVERGENCE_NAMED_MAX));
             prop_assert_eq!(counts.rejected_ids.len(), counts.rejected.min(CONVERGENCE_NAMED_MAX));
+            let told: usize = counts.principals.iter().map(|own| own.applied + own.rejected + own.pending).sum();
+            prop_assert!(counts.principals.len() <= CONVERGENCE_PRINCIPALS_MAX);
+            prop_assert!(told + counts.unconcerned == live.len() || counts.principals.len() == CONVERGENCE_PRINCIPALS_MAX);
         }
     }
 }

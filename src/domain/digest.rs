@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::error::{Error, Result};
 
@@ -72,6 +73,21 @@ impl Digest {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Bytes of a short hash: 128 bits, so that nobody finds two lists of parts with one hash.
+const SHORT_HASH_BYTES: usize = 16;
+
+/// The first 128 bits of the SHA-256 of some parts, in lower-case hex. Each part counts with its length, so that no two lists of
+/// parts hash the same bytes. It names things, and proves nothing: whatever is signed is hashed in `signing`.
+#[must_use]
+pub fn short_hash<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hex(hash.finalize().get(..SHORT_HASH_BYTES).unwrap_or_default())
 }
 
 /// Lower-case hex.

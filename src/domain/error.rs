@@ -32,6 +32,7 @@ pub enum Reason {
     CertificateInvalid,
     // Ask somebody who may.
     PermissionDenied,
+    SubscriberIdTaken,
     // Ask for something else.
     NamespaceNotFound,
     PolicyNotFound,
@@ -118,6 +119,7 @@ impl Reason {
         Reason::TokenRevoked,
         Reason::CertificateInvalid,
         Reason::PermissionDenied,
+        Reason::SubscriberIdTaken,
         Reason::NamespaceNotFound,
         Reason::PolicyNotFound,
         Reason::VersionNotFound,

@@ -96,13 +96,6 @@ pub struct Imported {
     pub revision: i64,
 }
 
-/// An identity of another store, as this one tells of it: never a name that this store gives anybody, whose issuers have no
-/// slash. Empty stays empty: nobody did it.
-#[must_use]
-pub fn imported_identity(store: &str, identity: &str) -> String {
-    if identity.is_empty() { String::new() } else { format!("imported/{store}/{identity}") }
-}
-
 impl Source {
     /// Whether the id is one that a store can have: it becomes part of what this store signs.
     #[must_use]

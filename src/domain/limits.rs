@@ -42,8 +42,8 @@ pub const PAGE_MAX_ITEMS: u32 = 1_000;
 pub const PAGE_FULL_MAX_ITEMS: u32 = 100;
 /// Page of a list when the caller does not say.
 pub const PAGE_DEFAULT_ITEMS: u32 = 50;
-/// Content after which a page of versions ends early.
-pub const PAGE_CONTENT_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Largest text of what differs between two versions, of which an answer has two.
+pub const DIFFERENCE_MAX_BYTES: usize = 832 * 1024;
 /// Deepest nesting of JSON and YAML.
 pub const DOCUMENT_MAX_DEPTH: usize = 64;
 /// Largest integer of JSON and YAML, either sign: beyond it readers differ (RFC 8259 §6).
@@ -87,6 +87,15 @@ pub const SUBSCRIBER_LABEL_MAX_CHARS: usize = 64;
 pub const SUBSCRIBERS_PER_REPLICA_MAX: usize = 50_000;
 /// Most subscribers of one namespace whose leases one replica keeps: a tenant does not use up the room of the others.
 pub const SUBSCRIBERS_PER_NAMESPACE_MAX: usize = 20_000;
+/// For how long the id of a subscriber that is not heard of stays its principal's: a day. Shorter: another principal speaks for a
+/// runtime that is down over night. Longer: a runtime that has another principal now waits longer for its old id.
+pub const SUBSCRIBER_ID_KEPT_SECONDS: i64 = 24 * 60 * 60;
+/// Subscriber ids that one principal uses in one namespace at one replica, unless the server's config says something else: a
+/// service whose replicas share one identity has fewer, and one caller's made-up ids are not most of what operators see.
+pub const SUBSCRIBERS_PER_PRINCIPAL_DEFAULT: u32 = 1_000;
+/// Subscribers of one principal in one namespace that are remembered while they are offline, the newest of them. More: one caller
+/// fills the table with made-up ids. Fewer: a fleet that is replaced often is forgotten before anybody asks.
+pub const SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX: i64 = 1_000;
 /// How long a lease holds after it was written. Shorter: a replica that stalls makes its subscribers look gone. Longer:
 /// those of a replica that crashed look alive.
 pub const LEASE_TTL_SECONDS: i64 = 30;
@@ -96,6 +105,8 @@ pub const SUBSCRIBER_OFFLINE_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 pub const CONVERGENCE_WAIT_MAX_SECONDS: u64 = 60;
 /// Subscribers that GetConvergence names, of those that rejected and of those that are pending.
 pub const CONVERGENCE_NAMED_MAX: usize = 20;
+/// Principals whose subscribers GetConvergence counts by themselves: those with most that is missing.
+pub const CONVERGENCE_PRINCIPALS_MAX: usize = 20;
 /// For how long a subscriber whose lease ended is still expected. Longer: runtimes that were replaced under other ids hold a
 /// pipeline up for longer. Shorter: a fleet that stops at an activation is forgotten before anybody asks.
 pub const SUBSCRIBER_GONE_SECONDS: i64 = 10 * 60;
@@ -109,8 +120,11 @@ pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
 pub const TOKEN_GROUPS_MAX: usize = 200;
 /// Most revocations that are remembered at once: each replica holds them in memory.
 pub const REVOCATIONS_MAX: u64 = 100_000;
-/// Findings that the check of a log names; the others are counted.
+/// Findings that the answer to a check of a log names; the others are counted.
 pub const FINDINGS_MAX: usize = 100;
+/// Findings that the check of a log keeps, and the most that one thaw accepts. More: the event that accepts them, which has a
+/// digest of 74 bytes of each, gets long.
+pub const FINDINGS_KEPT_MAX: usize = 10_000;
 /// Longest line of an archive: a content in base64, or an event with the largest schema of a policy in it.
 pub const ARCHIVE_LINE_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Largest part of an import: the largest line of an archive fits, and its JSON is never asked for.

@@ -12,6 +12,7 @@ pub mod convergence;
 pub mod defect;
 pub mod digest;
 pub mod error;
+pub mod etag;
 pub mod event;
 pub mod import;
 pub mod key;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::approval::Approval;
 use super::binding::RoleBinding;
 use super::digest::Hash;
+use super::etag::Etag;
 use super::event::{Cursor, PointerChange};
 use super::key::KeyRecord;
 use super::name::NamespaceId;
@@ -28,10 +29,33 @@ pub struct Namespace {
     pub cursor: Cursor,
     /// Hash of the event there.
     pub head_hash: Hash,
-    /// Raised by every change of description or quotas.
-    pub etag: i64,
+    /// How often it was written: raised by every change of description or quotas.
+    #[serde(rename = "etag")]
+    pub edits: i64,
     /// When it was made.
     pub create_time: Micros,
+}
+
+impl Namespace {
+    /// Its etag: which namespace it is, and which of its descriptions and quotas. What is written in it leaves it as it is.
+    #[must_use]
+    pub fn etag(&self) -> Etag {
+        let Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second } =
+            self.quotas;
+        let stored = [max_policies, max_versions, max_content_bytes].map(i64::to_be_bytes);
+        let rates = [max_streams, writes_per_second, reads_per_second].map(u32::to_be_bytes);
+        Etag::derive(
+            "namespace",
+            &[
+                self.id.name().as_bytes(),
+                &self.create_time.0.to_be_bytes(),
+                self.description.as_bytes(),
+                stored.as_flattened(),
+                rates.as_flattened(),
+                &self.edits.to_be_bytes(),
+            ],
+        )
+    }
 }
 
 #[expect(missing_docs, reason = "the fields are those of the proto's responses; revision 0: nothing was written")]

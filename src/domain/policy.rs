@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::etag::Etag;
 use super::name::{PolicyId, PolicyName};
 use super::time::Micros;
 
@@ -67,8 +68,9 @@ pub struct Policy {
     pub active_version: i64,
     /// The revision that moved the pointer last; 0: never.
     pub active_revision: i64,
-    /// Raised by every change of description or settings.
-    pub etag: i64,
+    /// How often it was written: raised by every change of description or settings.
+    #[serde(rename = "etag")]
+    pub edits: i64,
     /// When it was made.
     pub create_time: Micros,
     /// When description or settings changed last.
@@ -80,8 +82,9 @@ pub struct Policy {
 pub struct ImportedPolicy {
     /// Which.
     pub policy: PolicyId,
-    /// Its etag as it came.
-    pub etag: i64,
+    /// How often it was written where it is from.
+    #[serde(rename = "etag")]
+    pub edits: i64,
     /// The highest number that was used where it is from.
     pub latest_version: i64,
     /// Approvals that Publish needs.
@@ -101,7 +104,7 @@ impl From<&Policy> for ImportedPolicy {
     fn from(policy: &Policy) -> Self {
         Self {
             policy: policy.name.policy.clone(),
-            etag: policy.etag,
+            edits: policy.edits,
             latest_version: policy.latest_version,
             required_approvals: policy.settings.required_approvals,
             max_open_drafts: policy.settings.max_open_drafts,
@@ -121,10 +124,25 @@ impl Policy {
             latest_version: 0,
             active_version: 0,
             active_revision: 0,
-            etag: 1,
+            edits: 1,
             create_time: now,
             update_time: now,
         }
+    }
+
+    /// Its etag: which policy it is, and which of its descriptions and settings. A pointer that moves leaves it as it is.
+    #[must_use]
+    pub fn etag(&self) -> Etag {
+        Etag::derive(
+            "policy",
+            &[
+                self.name.to_string().as_bytes(),
+                &self.create_time.0.to_be_bytes(),
+                // After a restored backup another change may be counted by the same number.
+                &self.update_time.0.to_be_bytes(),
+                &self.edits.to_be_bytes(),
+            ],
+        )
     }
 }
 

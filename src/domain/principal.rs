@@ -96,6 +96,22 @@ impl fmt::Display for Principal {
     }
 }
 
+/// What identities of other stores begin with. No issuer of this store has a slash in its name.
+const IMPORTED_PREFIX: &str = "imported/";
+
+/// An identity of another store, as this one tells of it: never a name that this store gives anybody, whose issuers have no
+/// slash. Empty stays empty: nobody did it.
+#[must_use]
+pub fn imported_identity(store: &str, identity: &str) -> String {
+    if identity.is_empty() { String::new() } else { format!("{IMPORTED_PREFIX}{store}/{identity}") }
+}
+
+/// Whether a name is one of another store.
+#[must_use]
+pub fn is_imported_identity(identity: &str) -> bool {
+    identity.starts_with(IMPORTED_PREFIX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

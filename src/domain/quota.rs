@@ -12,12 +12,13 @@ use super::time::Micros;
 
 /// Every quota, by its name on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the field of NamespaceQuotas of the same name")]
+#[expect(missing_docs, reason = "each is the field of NamespaceQuotas or the key of the config of the same name")]
 pub enum Quota {
     MaxPolicies,
     MaxVersions,
     MaxContentBytes,
     MaxStreams,
+    MaxSubscribers,
     WritesPerSecond,
     ReadsPerSecond,
 }
@@ -59,6 +60,8 @@ pub struct Quotas {
 pub struct PrincipalQuotas {
     /// Watches open.
     pub max_streams: u32,
+    /// Subscriber ids in use, in each namespace by itself.
+    pub max_subscribers: u32,
     /// Writes.
     pub writes_per_second: u32,
     /// Reads.
@@ -98,7 +101,7 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
 }
 
-/// When a watch that found no room may find some.
+/// When a watch or a report that found no room may find some.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How much may come at once after a silence: one second's worth.
@@ -111,6 +114,7 @@ impl Quota {
         Quota::MaxVersions,
         Quota::MaxContentBytes,
         Quota::MaxStreams,
+        Quota::MaxSubscribers,
         Quota::WritesPerSecond,
         Quota::ReadsPerSecond,
     ];
@@ -123,6 +127,7 @@ impl Quota {
             Self::MaxVersions => "max_versions",
             Self::MaxContentBytes => "max_content_bytes",
             Self::MaxStreams => "max_streams",
+            Self::MaxSubscribers => "max_subscribers",
             Self::WritesPerSecond => "writes_per_second",
             Self::ReadsPerSecond => "reads_per_second",
         }
@@ -212,6 +217,15 @@ fn within(quota: Quota, limit: i64, used: i64, more: i64) -> Result<(), Refusal>
 pub fn admit_stream(limit: u32, open: u32) -> Result<(), Refusal> {
     let refused = |refusal: Refusal| Refusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxStreams, i64::from(limit), i64::from(open), 1).map_err(refused)
+}
+
+/// Whether one more subscriber id of a principal has room beside those it uses; a limit of 0 is none.
+///
+/// # Errors
+/// When it has not.
+pub fn admit_subscriber(limit: u32, used: u32) -> Result<(), Refusal> {
+    let refused = |refusal: Refusal| Refusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
+    within(Quota::MaxSubscribers, i64::from(limit), i64::from(used), 1).map_err(refused)
 }
 
 impl Refusal {
@@ -308,6 +322,9 @@ mod tests {
         assert_eq!(admit_stream(2, 1), Ok(()));
         let refusal = admit_stream(2, 2).expect_err("full");
         assert_eq!((refusal.used, refusal.retry_after), (Some(2), Some(STREAM_RETRY_AFTER)));
+        assert_eq!((admit_subscriber(0, u32::MAX), admit_subscriber(2, 1)), (Ok(()), Ok(())));
+        let refusal = admit_subscriber(2, 2).expect_err("full");
+        assert_eq!((refusal.quota, refusal.used), (Quota::MaxSubscribers, Some(2)));
     }
 
     #[test]

@@ -72,15 +72,20 @@ pub struct RecordRun {
 }
 
 impl RecordRun {
-    /// The run that has this id must be this one: the same policy, and the same cursor when one is given.
+    /// The run that has this id must be this one: of this recorder, of the same policy, and at the same cursor when one is
+    /// given. Otherwise whoever is first with an id decides what the run of another one ran under.
     ///
     /// # Errors
     /// `RUN_CONFLICT`.
-    pub fn check_same(&self, recorded: &Run) -> Result<()> {
+    pub fn check_same(&self, recorder: &str, recorded: &Run) -> Result<()> {
+        let name = self.id.name(&self.policy.namespace);
+        if recorded.recorder != recorder {
+            let message = format!("{name} is recorded already, by another principal");
+            return Err(Error::new(Reason::RunConflict, message).about(name));
+        }
         if recorded.policy == self.policy && self.cursor.is_none_or(|cursor| cursor == recorded.cursor) {
             return Ok(());
         }
-        let name = self.id.name(&self.policy.namespace);
         let at = recorded.cursor;
         let message = format!("{name} is recorded already, for {} at {}:{}", recorded.policy, at.epoch, at.revision);
         Err(Error::new(Reason::RunConflict, message)
@@ -96,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_the_same_by_policy_and_cursor() {
+    fn a_run_is_the_same_by_recorder_policy_and_cursor() {
         let policy = |id: &str| PolicyName::parse("p", &format!("namespaces/n/policies/{id}")).expect("a name");
         let at = |epoch, revision| Some(Cursor { epoch, revision });
         let id = RunId::parse("id", "job/7").expect("an id");
@@ -111,17 +116,19 @@ mod tests {
             recorder: "local:ci".to_owned(),
             create_time: Micros(1),
         };
-        for (name, cursor, same) in [
-            ("a", at(1, 9), true),
-            ("a", None, true),
-            ("a", at(1, 8), false),
-            ("a", at(2, 9), false),
-            ("b", at(1, 9), false),
-            ("b", None, false),
+        for (recorder, name, cursor, same) in [
+            ("local:ci", "a", at(1, 9), true),
+            ("local:ci", "a", None, true),
+            ("local:ci", "a", at(1, 8), false),
+            ("local:ci", "a", at(2, 9), false),
+            ("local:ci", "b", at(1, 9), false),
+            ("local:ci", "b", None, false),
+            ("local:c", "a", at(1, 9), false),
+            ("local:c", "a", None, false),
         ] {
             let asked = RecordRun { id: id.clone(), policy: policy(name), cursor };
-            let reason = asked.check_same(&recorded).err().map(|error| error.reason);
-            assert_eq!(reason, (!same).then_some(Reason::RunConflict), "{name} {cursor:?}");
+            let reason = asked.check_same(recorder, &recorded).err().map(|error| error.reason);
+            assert_eq!(reason, (!same).then_some(Reason::RunConflict), "{recorder} {name} {cursor:?}");
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::digest::Digest;
-use super::error::{Error, Result};
+use super::error::{Error, Reason, Result};
 use super::event::{Cursor, Fingerprint};
 use super::limits::SUBSCRIBER_ID_MAX_CHARS;
 use super::name::{NamespaceId, PolicyId, is_foreign_id};
@@ -46,6 +46,26 @@ pub struct SubscriberName {
     pub namespace: NamespaceId,
     /// The runtime.
     pub id: SubscriberId,
+}
+
+/// A principal that speaks for a subscriber. An id is its principal's from the first use until it was not heard of for
+/// `SUBSCRIBER_ID_KEPT_SECONDS`; the database says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubscriberClaim {
+    /// Which subscriber.
+    pub name: SubscriberName,
+    /// The principal, as `Principal::actor` writes it.
+    pub owner: String,
+}
+
+impl SubscriberClaim {
+    /// The refusal of a claim to an id that is another principal's. It does not say whose.
+    #[must_use]
+    pub fn refused(&self) -> Error {
+        let SubscriberName { namespace, id } = &self.name;
+        let message = format!("the subscriber id {id} of {} belongs to another principal", namespace.name());
+        Error::new(Reason::SubscriberIdTaken, message).with("subscriber_id", id).with("actor", &self.owner)
+    }
 }
 
 /// What a stream says of its runtime.
@@ -149,6 +169,8 @@ impl Standing {
 pub struct Subscriber {
     /// Its id.
     pub id: SubscriberId,
+    /// The principal it belongs to, as `Principal::actor` writes it; empty: nobody used it since ids have owners.
+    pub owner: String,
     /// What its stream says.
     pub profile: Profile,
     /// What it reported.

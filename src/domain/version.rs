@@ -3,8 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::etag::Etag;
 use super::label::Label;
 use super::name::{PolicyId, PolicyName};
+use super::principal::is_imported_identity;
 use super::time::Micros;
 
 /// Where a version stands. "Active" is a pointer, never a state.
@@ -65,8 +67,9 @@ pub struct Version {
     pub publisher: String,
     /// Compact JWS of its bundle; empty before publishing.
     pub manifest: String,
-    /// Raised by every change of state.
-    pub etag: i64,
+    /// How often it was written: raised by every change of state.
+    #[serde(rename = "etag")]
+    pub edits: i64,
     /// When it was drafted.
     pub create_time: Micros,
     /// When its checks passed.
@@ -114,9 +117,34 @@ impl Version {
         self.state == VersionState::Published && !self.origin_manifests.is_empty()
     }
 
+    /// Whether an import brought it, in whatever state: its author is one of another store.
+    #[must_use]
+    pub fn came_by_import(&self) -> bool {
+        !self.origin_manifests.is_empty() || is_imported_identity(&self.author)
+    }
+
     /// Its full name.
     #[must_use]
     pub fn name(&self) -> String {
         self.policy.version(self.number)
+    }
+
+    /// Its etag: which version it is, of what content, and where it stands.
+    #[must_use]
+    pub fn etag(&self) -> Etag {
+        let label = self.label.as_ref().map(ToString::to_string).unwrap_or_default();
+        Etag::derive(
+            "version",
+            &[
+                // It holds the number.
+                self.name().as_bytes(),
+                // A version of another store, or of a policy of this name that is gone, is another one.
+                &self.create_time.0.to_be_bytes(),
+                self.digest.as_str().as_bytes(),
+                label.as_bytes(),
+                self.state.as_str().as_bytes(),
+                &self.edits.to_be_bytes(),
+            ],
+        )
     }
 }

@@ -4,9 +4,11 @@ use tonic::{Request, Response, Status};
 
 use super::handler::Handler;
 use super::signing_key::signing_key;
+use crate::api::page::{PageEnd, first_that_fit};
 use crate::api::pb::admin_service_server::AdminService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
+use crate::domain::limits::MESSAGE_MAX_BYTES;
 use crate::domain::outcome::KeyRevoked;
 
 /// The handlers.
@@ -14,6 +16,11 @@ use crate::domain::outcome::KeyRevoked;
 pub struct AdminHandler(pub Handler);
 
 type Answer<T> = Result<Response<T>, Status>;
+
+/// What ListSigningKeys may take for keys: some 2,000, and those that are not revoked are the first 20.
+const KEYS_MAX_BYTES: usize = 1024 * 1024;
+/// What it may take for key statements.
+const KEY_STATEMENTS_MAX_BYTES: usize = MESSAGE_MAX_BYTES - KEYS_MAX_BYTES - 4 * 1024;
 
 #[tonic::async_trait]
 impl AdminService for AdminHandler {
@@ -42,8 +49,9 @@ impl AdminService for AdminHandler {
         let context = self.0.read(&asked).await?;
         let (list, page) = request::list_namespaces(asked.get_ref()).map_err(status)?;
         let (found, end) = self.0.service.list_namespaces(&context, &page).await.map_err(status)?;
-        let next_page_token = list.next(end.is_some(), end.map(|last| last.to_string()));
-        let namespaces = found.into_iter().map(response::namespace).collect();
+        let end = PageEnd { key: end.map(|last| last.to_string()), ..PageEnd::default() };
+        let found = found.into_iter().map(|namespace| (namespace.id.to_string(), response::namespace(namespace)));
+        let (namespaces, next_page_token) = list.fill(found, end);
         Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
     }
 
@@ -64,8 +72,12 @@ impl AdminService for AdminHandler {
     ) -> Answer<pb::ListSigningKeysResponse> {
         self.0.read(&asked).await?;
         let service = &self.0.service;
-        let keys = service.keys().into_iter().map(signing_key).collect();
-        let (store, key_statements) = (service.signer().store().to_owned(), service.key_statements());
+        let keys = first_that_fit(service.keys().into_iter().map(signing_key).collect(), KEYS_MAX_BYTES);
+        // Where not all fit, the newest ones lead on from the keys of the latest rotations.
+        let newest_first = service.key_statements().into_iter().rev().collect();
+        let mut key_statements = first_that_fit(newest_first, KEY_STATEMENTS_MAX_BYTES);
+        key_statements.reverse();
+        let store = service.signer().store().to_owned();
         Ok(Response::new(pb::ListSigningKeysResponse { keys, store, key_statements }))
     }
 

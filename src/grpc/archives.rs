@@ -14,10 +14,11 @@ impl AdminHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::export_rows(asked.get_ref(), RowKey::parse).map_err(status)?;
         let found = self.0.service.export_rows(&namespace, &page).await.map_err(status)?;
-        let next_page_token = list.next(found.next.is_some(), found.next.map(|key| key.to_text()));
-        let row =
-            |RowWithContent { bytes, manifest, content }| pb::ExportedRow { row: bytes.into(), manifest, content };
-        let rows = found.rows.into_iter().map(row).collect();
+        let row = |row: RowWithContent| {
+            let RowWithContent { bytes, manifest, content, .. } = row;
+            pb::ExportedRow { row: bytes.into(), manifest, content }
+        };
+        let (rows, next_page_token) = list.answer(found.rows, |row| row.key.to_text(), row);
         let head = Some(response::cursor(found.head));
         Ok(Response::new(pb::ExportRowsResponse { rows, next_page_token, head }))
     }

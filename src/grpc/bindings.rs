@@ -27,9 +27,8 @@ impl AdminHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::list_role_bindings(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_role_bindings(&namespace, &page).await.map_err(status)?;
-        let key = found.last().map(|binding| binding.name.id.clone());
-        let next_page_token = list.next(found.len() == page.size as usize, key);
-        let role_bindings = found.into_iter().map(response::role_binding).collect();
+        let (role_bindings, next_page_token) =
+            list.answer(found, |binding| binding.name.id.clone(), response::role_binding);
         Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
     }
 

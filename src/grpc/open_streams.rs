@@ -1,7 +1,8 @@
-//! Streams that anybody may open, without a credential: reflection and the watch of a health status. So many of each peer, and
-//! those of reflection end.
+//! Streams that anybody may open, without a credential: reflection and the watch of a health status. So many of each peer and of
+//! all together, and those of reflection end.
 //!
-//! Without this layer each connection of a stranger would hold a hundred of them for as long as it lives.
+//! Invariant: one peer has no more of them than are left for others. Without this layer each connection of a stranger would hold
+//! a hundred of them for as long as it lives.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,8 +31,13 @@ const REFLECTION_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_GRACE: Duration = Duration::from_secs(1);
 /// Streams of reflection of one peer at once.
 const REFLECTIONS_PER_PEER_MAX: usize = 8;
-/// Watches of a health status of one peer at once. They live as long as their connection, as load balancers want them.
-const HEALTH_WATCHES_PER_PEER_MAX: usize = 64;
+/// Streams of reflection at once.
+const REFLECTIONS_MAX: usize = 1_024;
+/// Watches of a health status of one peer at once: a cluster behind one address has one for each of its clients. They live as
+/// long as their connection, as load balancers want them.
+const HEALTH_WATCHES_PER_PEER_MAX: usize = 2_048;
+/// Watches of a health status at once, some kilobytes each.
+const HEALTH_WATCHES_MAX: usize = 4_096;
 
 /// What anybody may open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,10 +54,11 @@ impl OpenMethod {
         (path == "/grpc.health.v1.Health/Watch").then_some(Self::HealthWatch)
     }
 
-    fn max_per_peer(self) -> usize {
+    /// The most of one peer, and of all together.
+    fn bounds(self) -> (usize, usize) {
         match self {
-            Self::Reflection => REFLECTIONS_PER_PEER_MAX,
-            Self::HealthWatch => HEALTH_WATCHES_PER_PEER_MAX,
+            Self::Reflection => (REFLECTIONS_PER_PEER_MAX, REFLECTIONS_MAX),
+            Self::HealthWatch => (HEALTH_WATCHES_PER_PEER_MAX, HEALTH_WATCHES_MAX),
         }
     }
 
@@ -66,23 +73,33 @@ impl OpenMethod {
 /// Bounds open streams.
 #[derive(Debug, Clone, Default)]
 pub struct OpenStreamsLayer {
-    open: Arc<Mutex<HashMap<(OpenMethod, IpAddr), usize>>>,
+    open: Arc<Mutex<OpenCounts>>,
+}
+
+/// How many are open.
+#[derive(Debug, Default)]
+struct OpenCounts {
+    all: HashMap<OpenMethod, usize>,
+    by_peer: HashMap<(OpenMethod, IpAddr), usize>,
 }
 
 impl OpenStreamsLayer {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(OpenMethod, IpAddr), usize>> {
+    fn lock(&self) -> MutexGuard<'_, OpenCounts> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn admit(&self, method: OpenMethod, peer: IpAddr) -> Result<Slot, Error> {
-        let (key, max) = ((method, peer), method.max_per_peer());
+        let (key, (per_peer_max, all_max)) = ((method, peer), method.bounds());
         let mut open = self.lock();
-        let count = open.entry(key).or_default();
-        if *count >= max {
-            let message = format!("this peer has {max} such streams open already");
-            return Err(Error::new(Reason::TooManyStreams, message).with("limit_streams", max));
+        let OpenCounts { all, by_peer } = &mut *open;
+        let (all, own) = (all.entry(method).or_default(), by_peer.get(&key).copied().unwrap_or_default());
+        let max = per_peer_max.min(all_max.saturating_sub(*all));
+        if own >= max {
+            let message = format!("this peer has {own} such streams open already, as many as it may have now");
+            return Err(Error::new(Reason::TooManyStreams, message).with("limit_streams", own));
         }
-        *count += 1;
+        *all += 1;
+        by_peer.insert(key, own + 1);
         drop(open);
         Ok(Slot { layer: self.clone(), key })
     }
@@ -98,10 +115,13 @@ struct Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.layer.lock();
-        if let Some(count) = open.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.key);
+        if let Some(all) = open.all.get_mut(&self.key.0) {
+            *all -= 1;
+        }
+        if let Some(own) = open.by_peer.get_mut(&self.key) {
+            *own -= 1;
+            if *own == 0 {
+                open.by_peer.remove(&self.key);
             }
         }
     }
@@ -222,7 +242,24 @@ mod tests {
         slots.push(layer.admit(OpenMethod::Reflection, other).expect("room for others"));
         slots.push(layer.admit(OpenMethod::HealthWatch, one).expect("room for another method"));
         drop(slots);
-        assert!(layer.lock().is_empty());
+        assert!(layer.lock().by_peer.is_empty());
+    }
+
+    #[test]
+    fn however_many_peers_take_their_share_the_next_has_one() {
+        let layer = OpenStreamsLayer::default();
+        let mut slots = Vec::new();
+        let mut shares = Vec::new();
+        for peer in 1..=5 {
+            let before = slots.len();
+            while let Ok(slot) = layer.admit(OpenMethod::HealthWatch, IpAddr::from([10, 0, 0, peer])) {
+                slots.push(slot);
+            }
+            shares.push(slots.len() - before);
+        }
+        assert_eq!(shares, [2_048, 1_024, 512, 256, 128]);
+        drop(slots);
+        assert_eq!(layer.lock().all[&OpenMethod::HealthWatch], 0);
     }
 
     /// An answer that goes on for ever, to a request that goes on for ever.
@@ -249,6 +286,6 @@ mod tests {
         let trailers = last.expect("a frame").expect("trailers").into_trailers().expect("trailers");
         assert_eq!((trailers["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], REFLECTION_TIMEOUT));
         drop(answer);
-        assert!(layer.lock().is_empty());
+        assert!(layer.lock().by_peer.is_empty());
     }
 }

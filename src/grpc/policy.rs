@@ -40,9 +40,7 @@ impl PolicyService for PolicyHandler {
         self.0.read(&asked).await?;
         let (namespace, list, page) = request::list_policies(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_policies(&namespace, &page).await.map_err(status)?;
-        let key = found.last().map(|policy| policy.name.policy.to_string());
-        let next_page_token = list.next(found.len() == page.size as usize, key);
-        let policies = found.into_iter().map(response::policy).collect();
+        let (policies, next_page_token) = list.answer(found, |policy| policy.name.policy.to_string(), response::policy);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
 
@@ -134,10 +132,8 @@ impl PolicyService for PolicyHandler {
         let asked = request::list_versions(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
         let listed_versions = service.list_versions(&context, &asked.policy, &asked.page, &asked.filter, asked.full);
-        let (found, cut) = listed_versions.await.map_err(status)?;
-        let key = found.last().map(|listed| listed.version.number.to_string());
-        let next_page_token = asked.list.next(cut || found.len() == asked.page.size as usize, key);
-        let versions = found.into_iter().map(listed).collect();
+        let found = listed_versions.await.map_err(status)?;
+        let (versions, next_page_token) = asked.list.answer(found, |each| each.version.number.to_string(), listed);
         Ok(Response::new(pb::ListVersionsResponse { versions, next_page_token }))
     }
 
@@ -151,6 +147,7 @@ impl PolicyService for PolicyHandler {
             json_patch: found.json_patch,
             from: Some(listed(found.from)),
             to: Some(listed(found.to)),
+            too_large: found.too_large,
         }))
     }
 
@@ -191,11 +188,12 @@ impl PolicyService for PolicyHandler {
         } else {
             service.list_events(namespace, &asked.page, &asked.filter).await
         };
-        let found = found.map_err(status)?;
-        let key = found.last().map(|(event, _)| event.cursor.revision.to_string());
-        let next_page_token = asked.list.next(found.len() == asked.page.size as usize, key);
         let written = if position > 0 { response::imported_event } else { response::event };
-        let events = found.into_iter().map(|(event, payload)| written(event, payload)).collect();
+        let (events, next_page_token) = asked.list.answer(
+            found.map_err(status)?,
+            |(event, _)| event.cursor.revision.to_string(),
+            |(event, payload)| written(event, payload),
+        );
         Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
     }
 }

@@ -24,9 +24,14 @@ use crate::domain::principal::Caller;
 use crate::domain::{Error, Reason, Result};
 
 /// The packages in which every method takes one message. Reflection takes many, and bounds them itself.
-const ONE_MESSAGE: [&str; 2] = ["/policyhub.", "/grpc.health.v1."];
+const ONE_MESSAGE: [&str; 2] = ["/policyhub.", HEALTH_PACKAGE];
 /// What gRPC puts before a message: a flag, and its length as four bytes.
 const MESSAGE_PREFIX_BYTES: usize = 5;
+/// What needs no credential, so that no caller has a share of its own: it is too small to wait for memory, and nobody who sends
+/// it keeps anybody else waiting.
+const HEALTH_PACKAGE: &str = "/grpc.health.v1.";
+/// Largest request of it: the name of a service.
+const HEALTH_REQUEST_MAX_BYTES: usize = 1024;
 /// How long the body of a request may take. Longer: half-sent requests are held longer. Shorter: slow links fail.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the body of a request may take whose method takes megabytes.
@@ -51,13 +56,16 @@ impl RequestBodyLayer {
         if !ONE_MESSAGE.iter().any(|package| path.starts_with(package)) {
             return None;
         }
+        if path.starts_with(HEALTH_PACKAGE) {
+            return Some(BodyBounds { max_bytes: HEALTH_REQUEST_MAX_BYTES, timeout: BODY_TIMEOUT, is_reserved: false });
+        }
         Some(match path {
             "/policyhub.v1.PolicyService/Draft" => bulk(self.content_max_bytes + REQUEST_MAX_BYTES),
             "/policyhub.v1.PolicyService/CreatePolicy" | "/policyhub.v1.PolicyService/UpdatePolicy" => {
-                BodyBounds { max_bytes: SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES, timeout: BODY_TIMEOUT }
+                small(SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES)
             }
             "/policyhub.v1.AdminService/ImportNamespace" => bulk(IMPORT_REQUEST_MAX_BYTES),
-            _ => BodyBounds { max_bytes: REQUEST_MAX_BYTES, timeout: BODY_TIMEOUT },
+            _ => small(REQUEST_MAX_BYTES),
         })
     }
 }
@@ -68,10 +76,16 @@ struct BodyBounds {
     /// Of its message.
     max_bytes: usize,
     timeout: Duration,
+    /// Whether memory is reserved for it.
+    is_reserved: bool,
+}
+
+fn small(max_bytes: usize) -> BodyBounds {
+    BodyBounds { max_bytes, timeout: BODY_TIMEOUT, is_reserved: true }
 }
 
 fn bulk(max_bytes: usize) -> BodyBounds {
-    BodyBounds { max_bytes, timeout: BULK_BODY_TIMEOUT }
+    BodyBounds { max_bytes, timeout: BULK_BODY_TIMEOUT, is_reserved: true }
 }
 
 impl<S> Layer<S> for RequestBodyLayer {
@@ -164,7 +178,9 @@ where
             }
             // What comes behind the message is refused by what reads it, and must not be more than that.
             max_bytes = MESSAGE_PREFIX_BYTES + bounds.max_bytes.min(claimed + REQUEST_MAX_BYTES);
-            reserved = Some(reserve(u64::try_from(claimed).unwrap_or(u64::MAX)).await?);
+            if bounds.is_reserved {
+                reserved = Some(reserve(u64::try_from(claimed).unwrap_or(u64::MAX)).await?);
+            }
         }
         if whole.len() + data.len() > max_bytes {
             return Err(too_large(bounds.max_bytes));
@@ -240,9 +256,10 @@ mod tests {
         for path in ["/policyhub.v1.PolicyService/CreatePolicy", "/policyhub.v1.PolicyService/UpdatePolicy"] {
             assert_eq!(bounds(path), Some((SCHEMA_MAX_BYTES + REQUEST_MAX_BYTES, 10)));
         }
-        for path in ["/policyhub.v1.PolicyService/Publish", "/policyhub.v9", "/grpc.health.v1.Health/Check"] {
+        for path in ["/policyhub.v1.PolicyService/Publish", "/policyhub.v9"] {
             assert_eq!(bounds(path), Some((REQUEST_MAX_BYTES, 10)));
         }
+        assert_eq!(bounds("/grpc.health.v1.Health/Check"), Some((1024, 10)));
         assert_eq!(bounds("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), None);
     }
 
@@ -252,11 +269,18 @@ mod tests {
         let in_flight = InFlight::new(IN_FLIGHT_MIN_BYTES);
         let never = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
         let mut service = RequestBodyLayer::new(1_000, in_flight.clone()).layer(never);
-        let body = Body::new(Half(Some(Bytes::from_static(&[0, 0, 0, 0, 9, 1]))));
-        let request = Request::builder().uri("/policyhub.v1.PolicyService/Stage").body(body).expect("a request");
-        let began = tokio::time::Instant::now();
-        let answer = service.call(request).await.expect("an answer");
-        assert_eq!((answer.headers()["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], BODY_TIMEOUT));
-        assert_eq!(in_flight.free_bytes(), IN_FLIGHT_MIN_BYTES);
+        for (path, timeout) in [
+            ("/policyhub.v1.PolicyService/Stage", BODY_TIMEOUT),
+            ("/policyhub.v1.PolicyService/Draft", BULK_BODY_TIMEOUT),
+            ("/policyhub.v1.AdminService/ImportNamespace", BULK_BODY_TIMEOUT),
+            ("/grpc.health.v1.Health/Check", BODY_TIMEOUT),
+        ] {
+            let body = Body::new(Half(Some(Bytes::from_static(&[0, 0, 0, 0, 9, 1]))));
+            let request = Request::builder().uri(path).body(body).expect("a request");
+            let began = tokio::time::Instant::now();
+            let answer = service.call(request).await.expect("an answer");
+            assert_eq!((answer.headers()["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], timeout), "{path}");
+            assert_eq!(in_flight.free_bytes(), IN_FLIGHT_MIN_BYTES);
+        }
     }
 }

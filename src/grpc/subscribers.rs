@@ -4,17 +4,23 @@ use tonic::{Request, Response, Status};
 
 use super::connection::Connection;
 use super::sync::SyncHandler;
+use crate::api::page::first_that_fit;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
+use crate::domain::limits::MESSAGE_MAX_BYTES;
+use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 
 type Answer<T> = Result<Response<T>, Status>;
 
+/// What GetConvergence may take to name the subscribers of one kind: three of them, and all else, fit into an answer.
+const NAMED_MAX_BYTES: usize = MESSAGE_MAX_BYTES * 3 / 10;
+
 impl SyncHandler {
     pub(super) async fn report(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {
-        self.handler.read(&asked).await?;
+        let context = self.handler.read(&asked).await?;
         let report = request::report_status(asked.into_inner()).map_err(status)?;
-        let stored = self.handler.service.report_status(report).await.map_err(status)?;
+        let stored = self.handler.service.report_status(&context.principal, report).await.map_err(status)?;
         Ok(Response::new(pb::ReportStatusResponse { stored }))
     }
 
@@ -25,9 +31,9 @@ impl SyncHandler {
         self.handler.read(&asked).await?;
         let (namespace, list, page) = request::list_subscribers(asked.get_ref()).map_err(status)?;
         let (found, now) = self.handler.service.list_subscribers(&namespace, &page).await.map_err(status)?;
-        let key = found.last().map(|subscriber| subscriber.id.to_string());
-        let next_page_token = list.next(found.len() == page.size as usize, key);
-        Ok(Response::new(pb::ListSubscribersResponse { subscribers: written(found, now), next_page_token }))
+        let (subscribers, next_page_token) =
+            list.answer(found, |each| each.id.to_string(), |each| response::subscriber(each, now));
+        Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
     }
 
     pub(super) async fn convergence(
@@ -46,9 +52,9 @@ impl SyncHandler {
         });
         let found = self.handler.service.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
         Ok(Response::new(pb::GetConvergenceResponse {
-            rejected_subscribers: written(found.rejected, found.now),
-            pending_subscribers: written(found.pending, found.now),
-            gone_subscribers: written(found.gone, found.now),
+            rejected_subscribers: named(found.rejected, found.now),
+            pending_subscribers: named(found.pending, found.now),
+            gone_subscribers: named(found.gone, found.now),
             ..response::convergence(found.cursor, &found.counts, found.offline)
         }))
     }
@@ -68,6 +74,8 @@ impl SyncHandler {
     }
 }
 
-fn written(subscribers: Vec<crate::domain::subscriber::Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
-    subscribers.into_iter().map(|each| response::subscriber(each, now)).collect()
+/// The first subscribers of one kind, as many as an answer has room for.
+fn named(subscribers: Vec<Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
+    let written = subscribers.into_iter().map(|each| response::subscriber(each, now)).collect();
+    first_that_fit(written, NAMED_MAX_BYTES)
 }

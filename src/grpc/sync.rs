@@ -13,10 +13,12 @@ use super::frames;
 use super::handler::Handler;
 use super::reconnect_delay::ReconnectDelays;
 use super::watch_stream::{self, AdmittedWatch};
+use crate::api::page::PageEnd;
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
 use crate::api::time::timestamp;
 use crate::api::{pb, request, response};
+use crate::domain::bundle::ActiveBundle;
 use crate::domain::{Error, Reason};
 
 /// How watches run.
@@ -79,14 +81,12 @@ impl SyncService for SyncHandler {
     async fn get_active(&self, asked: Request<pb::GetActiveRequest>) -> Answer<pb::GetActiveResponse> {
         let context = self.handler.read(&asked).await?;
         let metadata_only = asked.get_ref().metadata_only;
-        let (scope, as_of, if_digest) = request::get_active(asked.get_ref()).map_err(status)?;
-        let service = &self.handler.service;
-        let found = service.get_active(&context, &scope, as_of, if_digest.as_ref()).await.map_err(status)?;
+        let query = request::get_active(asked.get_ref()).map_err(status)?;
+        let found = self.handler.service.get_active(&context, &query).await.map_err(status)?;
         Ok(Response::new(pb::GetActiveResponse {
             cursor: Some(response::cursor(found.at)),
-            bundles: found.bundles.iter().map(|active| response::stated_bundle(active, metadata_only)).collect(),
-            active_set_digest: found.set_digest.map(String::from).unwrap_or_default(),
-            not_modified: found.not_modified,
+            not_modified: found.bundle.is_none(),
+            active: found.bundle.map(|active| response::stated_bundle(&active, metadata_only)),
             degraded: found.staleness.degraded,
             in_doubt: found.staleness.in_doubt,
             checked_time: found.checked.map(timestamp),
@@ -97,14 +97,22 @@ impl SyncService for SyncHandler {
         self.handler.read(&asked).await?;
         let (query, list) = request::list_active(asked.get_ref()).map_err(status)?;
         let page = self.handler.service.list_active(&query).await.map_err(status)?;
-        let bundles = page.bundles.iter().map(|active| response::active_bundle(active, query.metadata_only));
-        let next = page.next.as_ref().map(request::write_active_key);
+        let policy = |active: &ActiveBundle| active.bundle.version.policy.policy.clone();
+        let key = |active: &ActiveBundle| request::write_active_key(&page.key_after(&policy(active)));
+        let end = PageEnd {
+            // The end of the set comes with its proof.
+            beside_bytes: page.checkpoint.len() + page.set_proof.len(),
+            ..PageEnd::at(page.bundles.last().map(key), page.is_last)
+        };
+        let found = page.bundles.iter().map(|each| (key(each), response::active_bundle(each, query.metadata_only)));
+        let (bundles, next_page_token) = list.fill(found, end);
+        let is_last = next_page_token.is_empty();
         Ok(Response::new(pb::ListActiveResponse {
-            bundles: bundles.collect(),
-            next_page_token: list.next(next.is_some(), next),
+            bundles,
+            next_page_token,
             cursor: Some(response::cursor(page.at)),
-            checkpoint: page.checkpoint,
-            set_proof: page.set_proof,
+            checkpoint: Some(page.checkpoint).filter(|_| is_last).unwrap_or_default(),
+            set_proof: Some(page.set_proof).filter(|_| is_last).unwrap_or_default(),
             degraded: page.staleness.degraded,
             in_doubt: page.staleness.in_doubt,
             checked_time: page.checked.map(timestamp),
@@ -123,7 +131,7 @@ impl SyncService for SyncHandler {
         let quota = service.open_stream(&context.principal, &command.namespace).map_err(status)?;
         let open = self.watch.open(&asked)?;
         let subscription = service.watch(&command).await.map_err(status)?;
-        let lease = lease.map(|(name, profile)| service.lease(name, profile)).transpose();
+        let lease = lease.map(|(name, profile)| service.lease(&context.principal, name, profile)).transpose();
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
         let watch = AdmittedWatch { subscription, lease, open, settings: self.watch.clone(), authority, _quota: quota };

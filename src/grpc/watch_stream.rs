@@ -16,8 +16,8 @@ use super::sync::WatchSettings;
 use super::taken::is_given_up;
 use crate::api::response;
 use crate::api::status::status;
-use crate::domain::Result;
 use crate::domain::defect::{Defect, planted};
+use crate::domain::{Error, Result};
 use crate::service::{Lease, Step, StreamPlace, Subscription};
 
 /// A watch that was admitted: what its messages come from, and what bounds it.
@@ -57,9 +57,17 @@ pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes,
     })
 }
 
+/// Waits until the id of a stream turns out to be another principal's: for ever, when it has none.
+async fn refused(lease: Option<&Lease>) -> Error {
+    match lease {
+        Some(lease) => lease.refused().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl WatchStream {
     async fn next(&mut self) -> Result<Bytes> {
-        let AdmittedWatch { subscription, open, settings, authority, .. } = &mut self.watch;
+        let AdmittedWatch { subscription, lease, open, settings, authority, .. } = &mut self.watch;
         let connection = open.connection();
         loop {
             if let Some(message) = self.due.pop_front() {
@@ -84,6 +92,7 @@ impl WatchStream {
                 biased;
                 () = connection.ending().cancelled() => {}
                 () = authority.due() => authority.check().await?,
+                error = refused(lease.as_ref()) => return Err(error),
                 () = subscription.moved() => {}
             }
         }

@@ -135,7 +135,7 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: 
     let id = state.store_id.clone();
     let signer = Arc::new(Signer::new(id, keys.seal, keys.signing, config.keys.publish_before_use));
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
-    let leases = Arc::new(Leases::new(store.clone(), String::new(), clock::now, clock::monotonic));
+    let leases = Arc::new(Leases::new(store.clone(), String::new(), 0, clock::now, clock::monotonic));
     let service = Service::new(store, signer, hub, leases, config.quotas, config.listen.max_content_bytes);
     let told = |error: Error| error.internal.unwrap_or(error.message);
     let mut findings = Vec::new();

@@ -113,7 +113,10 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     store.examine().await.context("failed to compare the database with what was seen of it")?;
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
     // Another name for each start: what a server wrote before it crashed is not this one's to end.
-    let leases = Arc::new(Leases::new(store.clone(), uuid::Uuid::now_v7().to_string(), clock::now, clock::monotonic));
+    let holder = uuid::Uuid::now_v7().to_string();
+    let max_subscribers = config.quotas.principal.max_subscribers;
+    let leases = Leases::new(store.clone(), holder, max_subscribers, clock::now, clock::monotonic);
+    let leases = Arc::new(leases);
     let max_content_bytes = config.listen.max_content_bytes;
     let service = Service::new(store.clone(), signer, hub.clone(), leases.clone(), config.quotas, max_content_bytes);
     let service = Arc::new(service);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::clock;
 use super::denials::{DENIALS_INTERVAL, Denials};
@@ -26,6 +27,9 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at quotas that another replica may have changed. Too high: they hold late here. Too low: queries.
 const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
+/// Between two looks whether a frozen namespace was thawed elsewhere: two queries for each that is frozen. Too high: a replica
+/// that nobody asks anything says for longer that it is degraded.
+const THAWS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the files of TLS. Too high: an authority that was taken out is trusted longer.
 const TLS_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -64,10 +68,16 @@ pub(super) async fn housekeeping(service: Arc<Service>, issuer: LocalIssuer, adm
     }
 }
 
+/// Ticks at once, and then again and again; after a round that took longer, it waits the whole time.
+fn rounds(interval: Duration) -> Interval {
+    let mut round = tokio::time::interval(interval);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    round
+}
+
 /// Reads the files of TLS again when they change, for ever.
 pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Metrics) {
-    let mut round = tokio::time::interval(TLS_INTERVAL);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = rounds(TLS_INTERVAL);
     loop {
         round.tick().await;
         let reading = tls.clone();
@@ -93,8 +103,7 @@ pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Me
 
 /// Saves what was seen of the logs, looks whether the database can be written to and whether a doubt has ended, for ever.
 pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
-    let mut round = tokio::time::interval(STORE_INTERVAL);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = rounds(STORE_INTERVAL);
     let mut was_in_doubt = store.doubt().is_some();
     loop {
         round.tick().await;
@@ -124,8 +133,7 @@ pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
 
 /// Learns what namespaces were given elsewhere, for ever.
 pub(super) async fn follow_quotas(service: Arc<Service>) {
-    let mut round = tokio::time::interval(QUOTAS_INTERVAL);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = rounds(QUOTAS_INTERVAL);
     loop {
         round.tick().await;
         if let Err(error) = service.refresh_quotas().await {
@@ -134,10 +142,20 @@ pub(super) async fn follow_quotas(service: Arc<Service>) {
     }
 }
 
+/// Learns what was thawed elsewhere, for ever.
+pub(super) async fn follow_thaws(service: Arc<Service>) {
+    let mut round = rounds(THAWS_INTERVAL);
+    loop {
+        round.tick().await;
+        if let Err(error) = service.follow_thaws().await {
+            tracing::debug!(%error, "failed to look whether a namespace was thawed");
+        }
+    }
+}
+
 /// Follows what the log says of the signing keys, for ever. A look that fails is logged, and what was known stands.
 pub(super) async fn follow_keys(service: Arc<Service>) {
-    let mut round = tokio::time::interval(KEYS_INTERVAL);
-    round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round = rounds(KEYS_INTERVAL);
     let mut said = None;
     loop {
         round.tick().await;

@@ -193,10 +193,11 @@ fn layered(
     BoxCloneSyncService::new(calls.service(routes.prepare()))
 }
 
-/// What is looked at again and again: what other replicas changed, and whether the logs hold.
+/// What is looked at again and again: what other replicas changed and thawed, and whether the logs hold.
 fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_interval: Duration) {
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
+    background.spawn(tasks::follow_thaws(service.clone()));
     if !audit_interval.is_zero() {
         service.freeze_by_audits();
         background.spawn(tasks::audit(service.clone(), audit_interval));

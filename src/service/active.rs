@@ -1,118 +1,72 @@
-//! GetActive: what is in force, now or as it was, proven before it is served.
+//! GetActive: what is in force of a policy, now or as it was, proven before it is served.
 
 use std::sync::Arc;
 
 use super::{Context, Service};
 use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
-use crate::domain::command::{ActiveScope, AsOf};
-use crate::domain::digest::Digest;
+use crate::domain::command::{AsOf, GetActive};
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::lifecycle;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
-use crate::signing::active_set_digest;
 use crate::store::ReadTx;
 use crate::watch::{InForce, Verify as _};
 
-/// What is in force.
+/// What is in force of a policy.
 #[derive(Debug, Clone)]
 pub struct Active {
     /// Where the log stood.
     pub at: Position,
-    /// In order of their policies.
-    pub bundles: Vec<ActiveBundle>,
-    /// Digest of the whole set; none when one policy was asked for.
-    pub set_digest: Option<Digest>,
-    /// Whether what the caller holds is still it; then there are no bundles.
-    pub not_modified: bool,
+    /// The bundle; none: it is what the caller holds still.
+    pub bundle: Option<ActiveBundle>,
     /// Why something newer may be in force.
     pub staleness: Staleness,
     /// When it was compared with the database; none for the past.
     pub checked: Option<Micros>,
 }
 
+/// A bundle, unless the caller holds its content.
+fn unless_held(bundle: ActiveBundle, query: &GetActive) -> Option<ActiveBundle> {
+    Some(bundle).filter(|active| query.if_digest.as_ref() != Some(&active.bundle.version.digest))
+}
+
 impl Service {
-    /// What is in force.
+    /// What is in force of a policy.
     ///
     /// # Errors
-    /// `NO_ACTIVE_VERSION` for one policy, `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision
-    /// beyond the head, `KEY_STATE_WRONG` for what is in force by a key that was revoked, `DATA_LOSS`.
-    pub async fn get_active(
-        &self,
-        context: &Context,
-        scope: &ActiveScope,
-        as_of: AsOf,
-        if_digest: Option<&Digest>,
-    ) -> Result<Active> {
-        match as_of {
-            AsOf::Now => self.active_now(context, scope, if_digest).await,
-            _ => self.active_as_of(context, scope, as_of, if_digest).await,
+    /// `NO_ACTIVE_VERSION`, `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision beyond the head,
+    /// `KEY_STATE_WRONG` for what is in force by a key that was revoked, `DATA_LOSS`.
+    pub async fn get_active(&self, context: &Context, query: &GetActive) -> Result<Active> {
+        if query.as_of != AsOf::Now {
+            return self.active_as_of(context, query).await;
         }
-    }
-
-    /// From memory: what was verified when it was read.
-    async fn active_now(&self, context: &Context, scope: &ActiveScope, if_digest: Option<&Digest>) -> Result<Active> {
-        let InForce { view, checked, staleness } = self.hub.in_force(scope.namespace()).await?;
-        let (held, set_digest) = match scope {
-            ActiveScope::Policy(name) => match view.get(&name.policy) {
-                Some(active) => {
-                    self.signer.trusted(&mut active.tokens())?;
-                    (active.bundle.version.digest.clone(), None)
-                }
-                // Unknown, not active, or a draft to fall back to: the database knows which.
-                None => return self.active_as_of(context, scope, AsOf::Now, if_digest).await,
-            },
-            ActiveScope::Namespace(_) => {
-                self.hub.check_trusted(&view)?;
-                let digest = self.hub.set_digest(&view);
-                (digest.clone(), Some(digest))
-            }
-        };
-        let not_modified = if_digest == Some(&held);
-        let bundles = match scope {
-            _ if not_modified => Vec::new(),
-            ActiveScope::Policy(name) => view.get(&name.policy).cloned().into_iter().collect(),
-            ActiveScope::Namespace(_) => view.bundles().cloned().collect(),
-        };
+        // From memory: what was verified when it was read.
+        let name = &query.policy;
+        let InForce { view, checked, staleness } = self.hub.in_force(&name.namespace).await?;
+        // Unknown, not active, or a draft to fall back to: the database knows which.
+        let Some(active) = view.get(&name.policy) else { return self.active_as_of(context, query).await };
+        self.signer.trusted(&mut active.tokens())?;
         let checked = Some(checked).filter(|checked| *checked > Micros(0));
-        Ok(Active { at: view.head().into(), bundles, set_digest, not_modified, staleness, checked })
+        Ok(Active { at: view.head().into(), bundle: unless_held(active.clone(), query), staleness, checked })
     }
 
     /// From the database: what was in force, proven before it is served.
-    async fn active_as_of(
-        &self,
-        context: &Context,
-        scope: &ActiveScope,
-        as_of: AsOf,
-        if_digest: Option<&Digest>,
-    ) -> Result<Active> {
-        let namespace = scope.namespace();
+    async fn active_as_of(&self, context: &Context, query: &GetActive) -> Result<Active> {
+        let namespace = &query.policy.namespace;
         // Read before the transaction: what this replica had read by then must be in it.
         let read = self.hub.read_up_to(namespace);
         let tx = self.store.read().await?;
-        let (at, found) = self.place(&tx, namespace, as_of).await?;
-        let cursor = at.cursor;
+        let (at, found) = self.place(&tx, namespace, query.as_of).await?;
         read.check_reaches(namespace, found.cursor);
-        let (bundles, set_digest) = match scope {
-            ActiveScope::Policy(name) => (vec![self.active_policy(context, &tx, name, cursor, as_of).await?], None),
-            ActiveScope::Namespace(_) => {
-                let rows = tx.active_set(namespace, cursor.revision).await?;
-                let bundles = rows.into_iter().map(|row| self.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
-                let digest = active_set_digest(bundles.iter().map(ActiveBundle::set_entry));
-                (bundles, Some(digest))
-            }
-        };
-        if as_of == AsOf::Now {
+        let active = self.active_policy(context, &tx, &query.policy, at.cursor, query.as_of).await?;
+        if query.as_of == AsOf::Now {
             // The past is shown as it was: what it was signed with proves who said it, whatever became of the key.
-            self.signer.trusted(&mut bundles.iter().flat_map(ActiveBundle::tokens))?;
+            self.signer.trusted(&mut active.tokens())?;
         }
-        let held = set_digest.as_ref().or_else(|| bundles.first().map(|active| &active.bundle.version.digest));
-        let not_modified = if_digest.is_some() && if_digest == held;
-        let bundles = if not_modified { Vec::new() } else { bundles };
         let staleness = Staleness { degraded: false, in_doubt: self.store.doubt().is_some() };
-        Ok(Active { at, bundles, set_digest, not_modified, staleness, checked: None })
+        Ok(Active { at, bundle: unless_held(active, query), staleness, checked: None })
     }
 
     async fn active_policy(

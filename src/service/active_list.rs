@@ -3,8 +3,6 @@
 //! Invariant: every page is of the cursor of the first one. The checkpoint that the last page brings was signed for that cursor
 //! when the first page was made: nothing is signed for a past head.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::Service;
@@ -12,29 +10,25 @@ use super::active_sets::tree_of;
 use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::command::{ActiveKey, AsOf, ListActive};
 use crate::domain::event::{Cursor, Position};
+use crate::domain::limits::MESSAGE_MAX_BYTES;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
-use crate::store::ReadTx;
+use crate::store::{ActivePart, ActiveRows, ReadTx};
 use crate::watch::{InForce, Verify as _};
-
-/// Content after which a page ends early. With one content more, manifests and the proof, it is below `MESSAGE_MAX_BYTES`.
-const PAGE_MAX_BYTES: usize = 768 * 1024;
-/// What a bundle takes beside its content, at most.
-const BUNDLE_OVERHEAD_BYTES: usize = 3 * 1024;
 
 /// A page of an active set.
 #[derive(Debug, Clone)]
 pub struct ActivePage {
     /// Where the log stood.
     pub at: Position,
-    /// In order of their policies.
+    /// In order of their policies: at least as many as fit into an answer, unless the page or the set ends before.
     pub bundles: Vec<ActiveBundle>,
-    /// Where it ended; none on the last page.
-    pub next: Option<ActiveKey>,
-    /// A checkpoint of the cursor; empty but on the last page, and for the past.
+    /// Whether the set ends with them.
+    pub is_last: bool,
+    /// A checkpoint of the cursor, for the last answer and the tokens before it; empty for the past.
     pub checkpoint: String,
-    /// Proves under its root what is active of the policies asked for; empty when all were.
+    /// Proves under its root what is active of the policies asked for; empty when all were, and when more bundles follow.
     pub set_proof: Bytes,
     /// Why something newer may be in force.
     pub staleness: Staleness,
@@ -42,23 +36,31 @@ pub struct ActivePage {
     pub checked: Option<Micros>,
 }
 
-/// How much a page holds already.
+/// How much was read for a page.
 struct Budget {
-    left: usize,
+    items: usize,
     bytes: usize,
 }
 
 impl Budget {
     fn of(query: &ListActive) -> Self {
-        Self { left: query.page.size as usize, bytes: 0 }
+        Self { items: query.page.size as usize, bytes: MESSAGE_MAX_BYTES }
     }
 
-    /// Whether a bundle with a content of so many bytes still fits. The first one always does.
+    /// Whether one more bundle is wanted, whose content has so many bytes.
     fn takes(&mut self, content_bytes: usize) -> bool {
-        let fits = self.left > 0 && self.bytes < PAGE_MAX_BYTES;
-        self.left = self.left.saturating_sub(1);
-        self.bytes += content_bytes + BUNDLE_OVERHEAD_BYTES;
-        fits
+        let is_wanted = self.items > 0 && self.bytes > 0;
+        self.items = self.items.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(content_bytes);
+        is_wanted
+    }
+}
+
+impl ActivePage {
+    /// Where an answer ends that ends with a policy.
+    #[must_use]
+    pub fn key_after(&self, policy: &PolicyId) -> ActiveKey {
+        ActiveKey { cursor: self.at.cursor, policy: policy.clone(), checkpoint: self.checkpoint.clone() }
     }
 }
 
@@ -103,11 +105,9 @@ impl Service {
             }
             bundles.push(active.clone());
         }
-        let next = key_after(&bundles, is_last, view.head().cursor, &checkpoint);
         let set_proof = if is_last { self.hub.prove(&view, &query.policies) } else { Bytes::new() };
-        let checkpoint = if is_last { checkpoint } else { String::new() };
         let checked = Some(checked).filter(|checked| *checked > Micros(0));
-        Ok(ActivePage { at, bundles, next, checkpoint, set_proof, staleness, checked })
+        Ok(ActivePage { at, bundles, is_last, checkpoint, set_proof, staleness, checked })
     }
 
     /// From the database: what was in force at a cursor, proven before it is served.
@@ -118,18 +118,23 @@ impl Service {
         let mut budget = Budget::of(query);
         // Contents are read and compared with their digests, also when they are left out of the answer.
         let takes = |bytes: usize| budget.takes(bytes);
-        let (rows, is_last) = tx.active_page(namespace, revision, (policies, after), takes).await?;
+        let ActiveRows { rows, is_last } =
+            tx.active_page(namespace, ActivePart { revision, policies, after }, takes).await?;
         let bundles = rows.into_iter().map(|row| self.signer.active_bundle(row)).collect::<Result<Vec<_>>>()?;
         if !checkpoint.is_empty() {
             // Of now, not of the past: what a revoked key signed is not served.
             self.signer.trusted(&mut bundles.iter().flat_map(ActiveBundle::tokens))?;
         }
-        let next = key_after(&bundles, is_last, at.cursor, checkpoint);
-        let checkpoint = if is_last { checkpoint.to_owned() } else { String::new() };
-        let set_proof =
-            if checkpoint.is_empty() { Bytes::new() } else { prove(tx, namespace, revision, policies).await? };
+        let is_proven = is_last && !checkpoint.is_empty() && !policies.is_empty();
+        let set_proof = if is_proven {
+            let entries = tx.active_entries(namespace, 0, revision).await?;
+            tree_of(&entries).prove(policies).into()
+        } else {
+            Bytes::new()
+        };
+        let checkpoint = checkpoint.to_owned();
         let staleness = Staleness { degraded: false, in_doubt: self.store.doubt().is_some() };
-        Ok(ActivePage { at, bundles, next, checkpoint, set_proof, staleness, checked: None })
+        Ok(ActivePage { at, bundles, is_last, checkpoint, set_proof, staleness, checked: None })
     }
 
     /// The cursor of the first page, as far as the log still has it.
@@ -143,20 +148,4 @@ impl Service {
         let (at, _) = self.place(tx, namespace, AsOf::Revision(cursor.revision)).await?;
         if at.cursor == cursor { Ok(at) } else { Err(gone()) }
     }
-}
-
-/// Where a page ended, when it is not the last one.
-fn key_after(bundles: &[ActiveBundle], is_last: bool, cursor: Cursor, checkpoint: &str) -> Option<ActiveKey> {
-    let last = bundles.last().filter(|_| !is_last)?;
-    let policy = last.bundle.version.policy.policy.clone();
-    Some(ActiveKey { cursor, policy, checkpoint: checkpoint.to_owned() })
-}
-
-async fn prove(tx: &ReadTx, namespace: &NamespaceId, revision: i64, policies: &BTreeSet<PolicyId>) -> Result<Bytes> {
-    if policies.is_empty() {
-        return Ok(Bytes::new());
-    }
-    let entries = tx.active_entries(namespace, 0, revision).await?;
-    let there = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.clone()?)));
-    Ok(tree_of(there).prove(policies).into())
 }

@@ -102,8 +102,7 @@ impl ActiveSets {
                 return Ok(ActiveSet { head, tree });
             }
         }
-        let mut tree = ActiveSetTree::new();
-        moved(&mut tree, &tx_entries(tx, namespace, 0, revision).await?);
+        let tree = tree_of(&tx_entries(tx, namespace, 0, revision).await?);
         // An event that was written before events carried a root says nothing; the next one does.
         if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
             return Ok(ActiveSet { head, tree });
@@ -154,12 +153,10 @@ impl ActiveSet {
     }
 }
 
-/// The tree of these entries.
-pub(super) fn tree_of<'a>(entries: impl Iterator<Item = (&'a PolicyId, ActiveEntry)>) -> ActiveSetTree {
+/// The tree of a whole set, of where each policy points.
+pub(super) fn tree_of(pointed: &Moves) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
-    for (policy, entry) in entries {
-        tree.insert(leaf(policy, &entry));
-    }
+    moved(&mut tree, pointed);
     tree
 }
 

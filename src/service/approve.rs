@@ -9,6 +9,7 @@ use crate::domain::Result;
 use crate::domain::approval::Approval;
 use crate::domain::command::{ApproveVersion, RejectVersion};
 use crate::domain::event::{Change, EventKind};
+use crate::domain::import::FIRST_POSITION;
 use crate::domain::lifecycle::{self, ApproveFacts, Review};
 use crate::domain::name::PolicyName;
 use crate::domain::outcome::{Approved, VersionChanged};
@@ -33,11 +34,13 @@ impl Service {
         let tx = write.tx.read();
         let (policy, version) = self.resolve(tx, &request.version).await?;
         let mut approvals = self.approvals(tx, &version).await?;
+        let importer = importer_of(tx, &version).await?;
         let (approver, now, revision) = (context.actor(), context.now, write.tx.head().next().revision);
         let facts = ApproveFacts {
             policy: &policy,
             version: &version,
             approvals: &approvals,
+            importer: importer.as_deref(),
             approver: &approver,
             now,
             revision,
@@ -71,7 +74,7 @@ impl Service {
         };
         let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
         lifecycle::reject(&version, &request)?;
-        let version = Version { state: VersionState::Rejected, etag: version.etag + 1, ..version };
+        let version = Version { state: VersionState::Rejected, edits: version.edits + 1, ..version };
         write.tx.update_version(&version).await?;
         let change = Change {
             reason: request.reason,
@@ -132,4 +135,13 @@ impl Service {
         }
         Ok(approvals)
     }
+}
+
+/// Who imported a version: the same for every part of an import. None for a version that was made here.
+async fn importer_of(tx: &ReadTx, version: &Version) -> Result<Option<String>> {
+    if !version.came_by_import() {
+        return Ok(None);
+    }
+    let imports = tx.imports(&version.policy.namespace).await?;
+    Ok(imports.into_iter().find(|import| import.position == FIRST_POSITION).map(|import| import.importer))
 }

@@ -11,11 +11,13 @@ use tokio::sync::Semaphore;
 use super::Service;
 use super::access::prove_bindings;
 use crate::domain::audit::{Findings, LogVerdict};
+use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, Head, Payload};
 use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
-use crate::signing::chain::{LogCheck, Trust, Written};
+use crate::signing::chain::{LogCheck, Trust, Written, findings_digest};
+use crate::signing::digest_of;
 use crate::store::{EventIndex, PointerRow, ReadTx, StoredRow, decides};
 use crate::watch::Verify as _;
 
@@ -60,10 +62,12 @@ impl Audits {
         let before = if findings.count == 0 {
             found.remove(namespace)
         } else {
-            found.insert(namespace.clone(), findings.clone())
+            // As many as are told: the others are found again.
+            let told = Findings { kept: findings.named().cloned().collect(), count: findings.count };
+            found.insert(namespace.clone(), told)
         };
         let known = before.unwrap_or_default();
-        for finding in findings.kept.iter().filter(|finding| !known.kept.contains(finding)) {
+        for finding in findings.named().filter(|finding| !known.kept.contains(finding)) {
             let (revision, row, problem) = (finding.revision, finding.row.as_str(), finding.message.as_str());
             tracing::error!(target: "policyhub::audit", %namespace, revision, row, problem, "the store was tampered with");
         }
@@ -118,20 +122,23 @@ impl Service {
             from = until;
         }
         for row in tx.pointer_rows(namespace, from.saturating_add(1), i64::MAX, Some(1)).await? {
-            check.wrong(row.revision, format!("the pointer of {} moved without an event", row.policy));
+            let message = format!("the pointer of {} moved without an event", row.policy);
+            check.wrong_beside(row.revision, message, &row.version.to_string());
         }
         let is_empty = check.events == 0 && after_revision == 0;
         let ends_there =
             if is_empty { head.cursor.revision == 0 && head.hash == [0; 32] } else { check.head() == head };
         if !ends_there {
             let (row, ends) = (format!("namespaces {namespace}"), check.head().cursor);
-            check.findings.add(0, &row, format!("its head is {:?}, but the log ends at {ends:?}", head.cursor));
+            let message = format!("its head is {:?}, but the log ends at {ends:?}", head.cursor);
+            check.findings.add_found(0, &row, message, Some(digest_of(&head.hash)));
         }
         let rows = if after_revision == 0 { self.compare_rows(&tx, namespace, &mut check).await? } else { 0 };
         check.settle();
         let (events, head, end) = (check.events, check.proven(), check.head());
         let manifests = i64::try_from(check.manifests.len()).unwrap_or(i64::MAX);
-        Ok((LogVerdict { events, manifests, rows, head, findings: check.findings }, end))
+        let findings_digest = findings_digest(&check.findings);
+        Ok((LogVerdict { events, manifests, rows, head, findings: check.findings, findings_digest }, end))
     }
 
     /// Checks the log of the next namespace, in order of their ids; after the last comes none.
@@ -185,13 +192,16 @@ impl Service {
     async fn compare_rows(&self, tx: &ReadTx, namespace: &NamespaceId, check: &mut LogCheck) -> Result<i64> {
         let mut stored = tx.pointers(namespace).await?;
         for (policy, pointer) in &check.pointers {
-            if stored.remove(policy.as_str()) != Some((pointer.version, pointer.revision)) {
+            let at = stored.remove(policy.as_str());
+            if at != Some((pointer.version, pointer.revision)) {
                 let row = format!("policies {policy}");
-                check.findings.add(pointer.revision, &row, format!("its pointer is not at {}", pointer.version));
+                let message = format!("its pointer is not at {}", pointer.version);
+                check.findings.add_found(pointer.revision, &row, message, at.map(place_digest));
             }
         }
-        for policy in stored.into_keys() {
-            check.findings.add(0, &format!("policies {policy}"), "its pointer moved without an event");
+        for (policy, at) in stored {
+            let (row, message) = (format!("policies {policy}"), "its pointer moved without an event");
+            check.findings.add_found(0, &row, message, Some(place_digest(at)));
         }
         compare_index(check, &tx.row_changes(namespace).await?);
         let mut rows = 0;
@@ -242,7 +252,8 @@ impl Service {
                         check.manifest(&version.policy.policy, version.number, &version.manifest);
                     }
                     (Err(error), _) | (_, Err(error)) => {
-                        check.findings.add(0, &row, error.internal.unwrap_or(error.message));
+                        let stored = Some(digest_of(version.manifest.as_bytes()));
+                        check.findings.add_found(0, &row, error.internal.unwrap_or(error.message), stored);
                     }
                 }
             }
@@ -266,11 +277,15 @@ fn read_page(check: &mut LogCheck, page: &[Event], index: &[EventIndex], pointer
         };
         let policy = payload.policy.as_ref().map(ToString::to_string);
         if (index.revision, index.time, &index.policy) != (revision, payload.time.0, &policy) {
-            check.wrong(revision, "it is found by another time or policy than its own");
+            let EventIndex { revision: at, policy, time } = index;
+            let found = format!("{at} {time} {}", policy.as_deref().unwrap_or_default());
+            check.wrong_beside(revision, "it is found by another time or policy than its own", &found);
         }
         let found = std::iter::from_fn(|| stored.next_if(|row| row.revision <= revision)).collect::<Vec<_>>();
         if found != moved(&payload) {
-            check.wrong(revision, "the pointer history says something else than it does");
+            let said = found.iter().map(|row| format!("{} {} {}\n", row.revision, row.policy, row.version));
+            let message = "the pointer history says something else than it does";
+            check.wrong_beside(revision, message, &said.collect::<String>());
         }
     }
 }
@@ -294,8 +309,11 @@ fn moved(payload: &Payload) -> Vec<PointerRow> {
 fn compare_index(check: &mut LogCheck, index: &BTreeMap<(String, String), i64>) {
     let LogCheck { rows, findings, .. } = check;
     for ((table, key), written) in rows.iter().filter(|((table, _), _)| decides(table)) {
-        if index.get(&(table.clone(), key.clone())) != Some(&written.revision) {
-            findings.add(written.revision, &format!("{table} {key}"), "the index of rows leads to another event");
+        let leads_to = index.get(&(table.clone(), key.clone()));
+        if leads_to != Some(&written.revision) {
+            let message = "the index of rows leads to another event";
+            let found = leads_to.map(|revision| digest_of(&revision.to_be_bytes()));
+            findings.add_found(written.revision, &format!("{table} {key}"), message, found);
         }
     }
     for (table, key) in index.keys().filter(|name| !rows.contains_key(*name)) {
@@ -311,13 +329,19 @@ fn compare_row(check: &mut LogCheck, found: StoredRow) {
     let written = check.rows.remove(&(row.table.clone(), row.key.clone()));
     let revision = revision_of(&written);
     if !tag_holds {
-        return check.findings.add(revision, &name, "its tag does not hold: this server did not write it");
+        let message = "its tag does not hold: this server did not write it";
+        return check.findings.add_found(revision, &name, message, row.digest);
     }
     if written.is_some_and(|written| written.digest == row.digest) || may_differ(check, &row.table, &row.key) {
         return;
     }
     let message = if revision == 0 { "no event wrote it" } else { "the newest event about it wrote something else" };
-    check.findings.add(revision, &name, message);
+    check.findings.add_found(revision, &name, message, row.digest);
+}
+
+/// The digest of where a pointer is: its version, and the event that put it there.
+fn place_digest((version, revision): (i64, i64)) -> Digest {
+    digest_of(format!("{version} {revision}").as_bytes())
 }
 
 /// What is written without an event: the namespace `system`, when the store is made, and reports of failed checks, which

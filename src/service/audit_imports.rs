@@ -7,6 +7,7 @@ use crate::domain::import::Import;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::chain::LogCheck;
+use crate::signing::digest_of;
 use crate::store::ReadTx;
 
 /// What was read, unless it is no longer what was written: that is a finding, no failure of the check.
@@ -57,11 +58,12 @@ impl Service {
         let read = imported_log(tx, namespace, import).await;
         let Some(imported) = found(check, &row, read)? else { return Ok(()) };
         for finding in &imported.findings.kept {
-            check.findings.add(0, &format!("{row}/{}", finding.revision), &finding.message);
+            let (place, stored) = (format!("{row}/{}", finding.revision), finding.digest.clone());
+            check.findings.add_found(0, &place, &finding.message, stored);
         }
         let reached: Head = imported.head();
         if reached != import.reached || (import.is_finished && reached != import.source.head) {
-            check.findings.add(0, &row, "they do not end where the import says");
+            check.findings.add_found(0, &row, "they do not end where the import says", Some(digest_of(&reached.hash)));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::Role;
 use crate::domain::binding::{AccessChange, BindingName, RoleBinding};
-use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
+use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Listed, Page};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::ROLE_BINDINGS_PER_NAMESPACE_MAX;
@@ -73,12 +73,17 @@ impl Service {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.
-    pub async fn list_role_bindings(&self, namespace: &NamespaceId, page: &Page<String>) -> Result<Vec<RoleBinding>> {
+    pub async fn list_role_bindings(
+        &self,
+        namespace: &NamespaceId,
+        page: &Page<String>,
+    ) -> Result<Listed<RoleBinding>> {
         let tx = self.store.read().await?;
         let state = tx.log_state(namespace).await?.ok_or_else(|| namespace.not_found())?;
         let bindings = prove_bindings(&self.signer, &tx, namespace, state).await?.into_iter();
-        let rest = bindings.filter(|binding| page.after.as_ref().is_none_or(|after| binding.name.id > *after));
-        Ok(rest.take(page.size as usize).collect())
+        let mut rest = bindings.filter(|binding| page.after.as_ref().is_none_or(|after| binding.name.id > *after));
+        let items = rest.by_ref().take(page.size as usize).collect();
+        Ok(Listed { items, is_last: rest.next().is_none() })
     }
 
     /// The answer to a request that was carried out before, perhaps by a call that ended before it could forget what it changed,

@@ -62,7 +62,7 @@ impl Subject {
         let labels_hold = version.label.is_none()
             || (self.policy.settings.allow_backport && self.policy.settings.bump_rule == BumpRule::Any)
             || tx.published_labels(&self.policy.name).await? == self.published_labels;
-        if policy_now.etag == self.policy.etag && version_now.etag == version.etag && labels_hold {
+        if policy_now.edits == self.policy.edits && version_now.edits == version.edits && labels_hold {
             return Ok((policy_now, version_now));
         }
         let message = format!("{} or its policy changed while it was checked; try again", version.name());
@@ -157,7 +157,7 @@ impl Service {
         }
         let tx = self.store.begin(&version.policy.namespace).await?;
         let now = tx.read().version(&version.policy, version.number).await?;
-        if now.etag == version.etag {
+        if now.edits == version.edits {
             tx.put_report(&version.policy, version.number, report).await?;
             tx.commit(|| {}).await?;
         }

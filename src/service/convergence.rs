@@ -13,7 +13,7 @@ use super::Service;
 use crate::domain::convergence::Convergence;
 use crate::domain::event::Cursor;
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::domain::subscriber::{Subscriber, SubscriberId};
+use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
@@ -169,8 +169,7 @@ impl Service {
     fn as_known_here(&self, namespace: &NamespaceId, mut subscribers: Vec<Subscriber>) -> Vec<Subscriber> {
         let mut unwritten = self.leases.unwritten(namespace);
         for subscriber in &mut subscribers {
-            let id: &SubscriberId = &subscriber.id;
-            if let Some(said) = unwritten.remove(id) {
+            if let Some(said) = unwritten.remove(&(subscriber.id.clone(), subscriber.owner.clone())) {
                 subscriber.standing = std::mem::take(&mut subscriber.standing).then(said);
             }
         }

@@ -84,7 +84,7 @@ impl Service {
             change.settings = Some(serde_json::json!({"kind": policy.kind}));
         }
         for version in open.into_iter().filter(|version| superseded.contains(&version.number)) {
-            let ended = Version { state: VersionState::Superseded, etag: version.etag + 1, ..version };
+            let ended = Version { state: VersionState::Superseded, edits: version.edits + 1, ..version };
             write.tx.update_version(&ended).await?;
             change.versions.push(state_change(&ended));
         }
@@ -108,8 +108,8 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let (_, version) = self.resolve(write.tx.read(), &request.version).await?;
-        lifecycle::abandon(&version, request.etag)?;
-        let version = Version { state: VersionState::Abandoned, etag: version.etag + 1, ..version };
+        lifecycle::abandon(&version, request.etag.as_ref())?;
+        let version = Version { state: VersionState::Abandoned, edits: version.edits + 1, ..version };
         write.tx.update_version(&version).await?;
         let change = Change {
             reason: request.reason,
@@ -159,7 +159,7 @@ impl Service {
             author: context.actor(),
             publisher: String::new(),
             manifest: String::new(),
-            etag: 1,
+            edits: 1,
             create_time: context.now,
             stage_time: None,
             publish_time: None,

@@ -1,8 +1,9 @@
 //! The log, read back. An event that does not verify is never served.
 
 use super::Service;
+use super::page_reader::PageReader;
 use crate::domain::Result;
-use crate::domain::command::{EventFilter, Page};
+use crate::domain::command::{EventFilter, Listed, Page};
 use crate::domain::event::{Event, Payload};
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::watch::Verify as _;
@@ -17,7 +18,7 @@ impl Service {
         namespace: &NamespaceId,
         page: &Page<i64>,
         filter: &EventFilter,
-    ) -> Result<Vec<(Event, Payload)>> {
+    ) -> Result<Listed<(Event, Payload)>> {
         let tx = self.store.read().await?;
         match &filter.policy {
             Some(policy) => {
@@ -27,7 +28,17 @@ impl Service {
                 tx.namespace(namespace).await?;
             }
         }
-        let events = tx.events(namespace, page, filter).await?;
-        events.into_iter().map(|event| self.signer.event(&event).map(|payload| (event, payload))).collect()
+        let mut reader = PageReader::new(page);
+        while let Some(asked) = reader.next() {
+            let found = tx.events(namespace, &asked, filter).await?.into_iter();
+            let proven = found.map(|event| self.signer.event(&event).map(|payload| (event, payload)));
+            reader.add(&asked, proven.collect::<Result<_>>()?, measure);
+        }
+        Ok(reader.done())
     }
+}
+
+/// Where an event stands, and roughly its size in an answer: its payload says everything, and the fields beside say it again.
+pub(super) fn measure((event, _): &(Event, Payload)) -> (i64, usize) {
+    (event.cursor.revision, event.payload.len() + event.statement.len())
 }

@@ -4,9 +4,9 @@ use bytes::Bytes;
 
 use super::Service;
 use crate::domain::Result;
-use crate::domain::command::Page;
+use crate::domain::command::{Listed, Page};
 use crate::domain::event::Cursor;
-use crate::domain::limits::{PAGE_CONTENT_MAX_BYTES, PAGE_FULL_MAX_ITEMS};
+use crate::domain::limits::{MESSAGE_MAX_BYTES, PAGE_FULL_MAX_ITEMS};
 use crate::domain::name::NamespaceId;
 use crate::signing::digest_of;
 use crate::store::{ExportedRow, RowKey};
@@ -14,6 +14,8 @@ use crate::store::{ExportedRow, RowKey};
 /// A row, and of a version what belongs to it.
 #[derive(Debug)]
 pub struct RowWithContent {
+    /// Which one.
+    pub key: RowKey,
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// The newest manifest of a version.
@@ -26,9 +28,7 @@ pub struct RowWithContent {
 #[derive(Debug)]
 pub struct RowsPage {
     /// In the order of an archive.
-    pub rows: Vec<RowWithContent>,
-    /// Where the next page begins; none after the last.
-    pub next: Option<RowKey>,
+    pub rows: Listed<RowWithContent>,
     /// The head of the log in the view they were read in.
     pub head: Cursor,
 }
@@ -43,9 +43,11 @@ impl Service {
         let head = tx.log_head(namespace).await?.cursor;
         let limit = u64::from(page.size.min(PAGE_FULL_MAX_ITEMS));
         let found = tx.exported_rows(namespace, page.after.as_ref(), limit).await?;
-        let (mut rows, mut next, mut size) = (Vec::new(), None, 0);
+        // Each table begins a page of its own: only after the last row is there nothing.
+        let is_last = found.is_empty();
+        let (mut items, mut size) = (Vec::new(), 0);
         for ExportedRow { bytes, key, version, .. } in found {
-            if size > PAGE_CONTENT_MAX_BYTES {
+            if size > MESSAGE_MAX_BYTES {
                 break;
             }
             let (manifest, content) = match version {
@@ -60,9 +62,8 @@ impl Service {
                 None => (String::new(), Bytes::new()),
             };
             size += bytes.len() + manifest.len() + content.len();
-            next = Some(key);
-            rows.push(RowWithContent { bytes, manifest, content });
+            items.push(RowWithContent { key, bytes, manifest, content });
         }
-        Ok(RowsPage { rows, next, head })
+        Ok(RowsPage { rows: Listed { items, is_last }, head })
     }
 }

@@ -75,6 +75,8 @@ impl Service {
             None => imports.push(begin(context, &mut write, &request).await?),
             Some(import) if import.source != request.source => return Err(not_empty(&request.namespace)),
             Some(import) if import.is_finished || request.offset < import.items => return Ok(state(import, 0)),
+            // Its importer counts as the author of all that it brings.
+            Some(import) if import.importer != context.actor() => return Err(others(import)),
             Some(import) if request.offset > import.items => {
                 let message = format!("{} items are here, and these come after {}", import.items, request.offset);
                 return Err(refused(message).with("items", import.items));
@@ -119,6 +121,14 @@ impl Service {
 
 fn state(import: &Import, revision: i64) -> Imported {
     Imported { items: import.items, is_finished: import.is_finished, revision }
+}
+
+fn others(import: &Import) -> Error {
+    let importer = &import.importer;
+    refused(format!(
+        "{importer} began this import and has to go on with it; import into another namespace to do it anew"
+    ))
+    .with("importer", importer)
 }
 
 fn not_empty(namespace: &NamespaceId) -> Error {

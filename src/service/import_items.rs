@@ -9,7 +9,7 @@ use super::import_log::trust_of;
 use super::write::Write;
 use super::{Context, Service};
 use crate::domain::event::{Change, Event, Head, VersionChange};
-use crate::domain::import::{Import, Item, imported_identity};
+use crate::domain::import::{Import, Item};
 use crate::domain::label::Label;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::{
@@ -18,6 +18,7 @@ use crate::domain::limits::{
 use crate::domain::name::NamespaceId;
 use crate::domain::name::PolicyName;
 use crate::domain::policy::{ImportedPolicy, Policy};
+use crate::domain::principal::imported_identity;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
@@ -139,7 +140,7 @@ async fn take_policy(service: &Service, write: &mut Write<'_>, policy: Policy, c
     check_times(&[Some(policy.create_time), Some(policy.update_time)])?;
     let settings = &policy.settings;
     let required = usize::try_from(settings.required_approvals).unwrap_or(usize::MAX);
-    if required > APPROVALS_PER_VERSION_MAX || policy.latest_version < 0 || policy.etag < 0 {
+    if required > APPROVALS_PER_VERSION_MAX || policy.latest_version < 0 || policy.edits < 0 {
         return Err(refused(format!("{name} has settings that no policy can have")));
     }
     if write.tx.read().find_policy(&name).await?.is_some() {
@@ -261,7 +262,7 @@ async fn check_version(service: &Service, write: &Write<'_>, version: &Version) 
         && version.requires.len() <= REQUIRES_MAX
         && version.origin_manifests.len() < usize::try_from(IMPORT_POSITIONS_MAX).unwrap_or_default()
         && (0..=i64::try_from(service.content_max_bytes).unwrap_or(i64::MAX)).contains(&version.size_bytes)
-        && [version.base_version, version.source_version, version.etag].iter().all(|number| *number >= 0);
+        && [version.base_version, version.source_version, version.edits].iter().all(|number| *number >= 0);
     if !is_text || !in_bounds {
         return Err(refused(format!("{name} is nothing that this server would keep")));
     }

@@ -7,8 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::Service;
+use super::events::measure;
 use super::import::refused;
-use crate::domain::command::{EventFilter, Page};
+use super::page_reader::PageReader;
+use crate::domain::command::{EventFilter, Listed, Page};
 use crate::domain::event::{Event, Payload};
 use crate::domain::import::{Import, Source};
 use crate::domain::name::NamespaceId;
@@ -104,7 +106,7 @@ impl Service {
         position: i64,
         page: &Page<i64>,
         filter: &EventFilter,
-    ) -> Result<Vec<(Event, Payload)>> {
+    ) -> Result<Listed<(Event, Payload)>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
         let imports = tx.imports(namespace).await?;
@@ -113,15 +115,18 @@ impl Service {
             Error::invalid("import_position", format!("{} imported no history {position}", namespace.name()))
         })?;
         let trust = trust_of(&import.source).map_err(|error| Error::data_loss(error.message))?;
-        let events = tx.imported_events(namespace, &import, page, filter).await?.into_iter();
-        events
-            .map(|event| match verify_event(&event, &trust) {
-                Ok(payload) => Ok((event, payload)),
-                Err(problem) => {
-                    Err(Error::data_loss(format!("{namespace} imported event {}: {problem}", event.cursor.revision)))
-                }
-            })
-            .collect()
+        let prove = |event: Event| match verify_event(&event, &trust) {
+            Ok(payload) => Ok((event, payload)),
+            Err(problem) => {
+                Err(Error::data_loss(format!("{namespace} imported event {}: {problem}", event.cursor.revision)))
+            }
+        };
+        let mut reader = PageReader::new(page);
+        while let Some(asked) = reader.next() {
+            let found = tx.imported_events(namespace, &import, &asked, filter).await?.into_iter();
+            reader.add(&asked, found.map(prove).collect::<Result<_>>()?, measure);
+        }
+        Ok(reader.done())
     }
 }
 

@@ -45,13 +45,13 @@ pub(super) fn introduced(key: &PublicKey) -> KeyChange {
 }
 
 impl Service {
-    /// Every public key, those that sign first.
+    /// Every public key, those that sign first and those that were revoked last.
     #[must_use]
     pub fn keys(&self) -> Vec<KeyInfo> {
         let view = self.signer.view();
         let mut keys: Vec<KeyInfo> = view.ring().records().map(|record| self.key_info(record.clone())).collect();
         keys.push(KeyInfo { record: self.seal_record(), purpose: KeyPurpose::Seal, ready_time: None });
-        keys.sort_by_key(|info| info.record.state != KeyState::Active);
+        keys.sort_by_key(|info| (info.record.state == KeyState::Revoked, info.record.state != KeyState::Active));
         keys
     }
 

@@ -197,12 +197,16 @@ impl Meters {
 
     fn counted(&self, admitted: Result<(), Refusal>, subject: &Subject) -> Result<()> {
         admitted.map_err(|refusal| {
-            let counts = Quota::ALL.iter().zip(&self.refusals).find(|(quota, _)| **quota == refusal.quota);
-            if let Some((_, count)) = counts {
-                count.fetch_add(1, Ordering::Relaxed);
-            }
+            self.count_refusal(refusal.quota);
             refusal.of(&subject.to_string())
         })
+    }
+
+    /// Counts a refusal.
+    pub(super) fn count_refusal(&self, refused: Quota) {
+        if let Some((_, count)) = Quota::ALL.iter().zip(&self.refusals).find(|(quota, _)| **quota == refused) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Refusals so far, by quota.

@@ -32,6 +32,7 @@ mod key_view;
 mod keys;
 mod meters;
 mod namespace;
+mod page_reader;
 mod place;
 mod policy;
 mod publish;

@@ -70,13 +70,13 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let mut namespace = write.tx.read().namespace(&request.namespace).await?;
-        check_etag(request.etag, namespace.etag, &namespace.id.name())?;
+        check_etag(request.etag.as_ref(), &namespace.etag(), &namespace.id.name())?;
         if let Some(description) = request.description {
             check_description(&description)?;
             namespace.description = description;
         }
         patch(&mut namespace.quotas, request.quotas);
-        namespace.etag += 1;
+        namespace.edits += 1;
         write.tx.update_namespace(&namespace).await?;
         let recorded = write.record(change(EventKind::UpdateNamespace, &namespace)).await?;
         let done = write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await?;

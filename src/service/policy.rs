@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::namespace::check_description;
+use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{CreatePolicy, Page, SettingsPatch, UpdatePolicy};
+use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
@@ -116,7 +117,7 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let mut policy = write.tx.read().policy(&request.policy).await?;
-        check_etag(request.etag, policy.etag, &policy.name.to_string())?;
+        check_etag(request.etag.as_ref(), &policy.etag(), &policy.name.to_string())?;
         if let Some(description) = request.description {
             check_description(&description)?;
             policy.description = description;
@@ -126,7 +127,7 @@ impl Service {
         if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
             self.lowered_approvals.alarm(context, &policy, required_before);
         }
-        policy.etag += 1;
+        policy.edits += 1;
         policy.update_time = context.now;
         write.tx.update_policy(&policy).await?;
         let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
@@ -145,9 +146,14 @@ impl Service {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
-    pub async fn list_policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Vec<Policy>> {
+    pub async fn list_policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Listed<Policy>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
-        tx.policies(namespace, page).await
+        let mut reader = PageReader::new(page);
+        while let Some(asked) = reader.next() {
+            let found = tx.policies(namespace, &asked).await?;
+            reader.add(&asked, found, |policy| (policy.name.policy.clone(), policy.settings.json_schema.len()));
+        }
+        Ok(reader.done())
     }
 }

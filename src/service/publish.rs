@@ -30,7 +30,7 @@ pub(super) fn signed(signer: &Signer, context: &Context, version: Version) -> Re
         state: VersionState::Published,
         publisher,
         manifest,
-        etag: version.etag + 1,
+        edits: version.edits + 1,
         stage_time: version.stage_time.or(Some(context.now)),
         publish_time: Some(context.now),
         ..version
@@ -83,7 +83,7 @@ impl Service {
             self.keep_failed_report(&subject.bundle.version, &report).await?;
         }
         // What needs no approvals: they are counted under the lock.
-        lifecycle::stage(&subject.bundle.version, request.etag, &report)?;
+        lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
 
         let name = &subject.policy.name;
         let mut write = match call.begin(&name.namespace).await? {
@@ -133,7 +133,7 @@ impl Service {
             Vec::new()
         };
         let facts = PublishFacts { policy, version, approvals: &approvals, now: context.now };
-        lifecycle::publish(facts, request.etag, report, request.break_glass)
+        lifecycle::publish(facts, request.etag.as_ref(), report, request.break_glass)
     }
 
     /// How many publications broke the glass since the start.

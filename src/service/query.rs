@@ -7,9 +7,9 @@ use super::{Context, Service};
 use crate::checks;
 use crate::domain::approval::Approval;
 use crate::domain::bundle::Bundle;
-use crate::domain::command::{Page, VersionFilter};
+use crate::domain::command::{Listed, Page, VersionFilter};
 use crate::domain::lifecycle;
-use crate::domain::limits::PAGE_CONTENT_MAX_BYTES;
+use crate::domain::limits::{DIFFERENCE_MAX_BYTES, MESSAGE_MAX_BYTES};
 use crate::domain::name::{PolicyName, VersionName, VersionRef};
 use crate::domain::policy::{Policy, PolicyKind};
 use crate::domain::report::Report;
@@ -39,10 +39,12 @@ pub struct Difference {
     pub from: VersionWithContent,
     /// The newer one.
     pub to: VersionWithContent,
-    /// Unified diff.
+    /// Unified diff; empty when it is too large.
     pub unified: String,
-    /// JSON Patch, empty when either can't be parsed.
+    /// JSON Patch, empty when either can't be parsed, or it is too large.
     pub json_patch: String,
+    /// Whether one of them is left out since it is above `DIFFERENCE_MAX_BYTES`.
+    pub too_large: bool,
 }
 
 impl Service {
@@ -84,7 +86,7 @@ impl Service {
         Ok(VersionWithContent { version, content, active, approvals })
     }
 
-    /// A page of versions, newest first. With content it may end early; the second answer says whether it did.
+    /// A page of versions, newest first.
     ///
     /// # Errors
     /// `POLICY_NOT_FOUND`, `DATA_LOSS`.
@@ -95,25 +97,25 @@ impl Service {
         page: &Page<i64>,
         filter: &VersionFilter,
         full: bool,
-    ) -> Result<(Vec<VersionWithContent>, bool)> {
+    ) -> Result<Listed<VersionWithContent>> {
         let tx = self.store.read().await?;
         let policy = tx.policy(policy).await?;
         let versions = tx.versions(&policy.name, page, filter).await?;
         let approvals = self.approvals_of(&tx, &policy.name, &versions).await?;
-        let mut listed = Vec::new();
-        let mut bytes = 0;
+        let is_last = versions.len() < page.size as usize;
+        let (mut listed, mut bytes) = (Vec::new(), 0);
         for version in versions {
             let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
             bytes += content.as_ref().map_or(0, Bytes::len);
-            if bytes > PAGE_CONTENT_MAX_BYTES && !listed.is_empty() {
-                return Ok((listed, true));
+            if bytes > MESSAGE_MAX_BYTES && !listed.is_empty() {
+                return Ok(Listed { items: listed, is_last: false });
             }
             let active = version.number == policy.active_version;
             let given = approvals.get(&version.number).map_or(&[][..], Vec::as_slice);
             let approvals = lifecycle::counting(&policy, &version, given, context.now);
             listed.push(VersionWithContent { version, content, active, approvals });
         }
-        Ok((listed, false))
+        Ok(Listed { items: listed, is_last })
     }
 
     /// What changed between two versions of one policy.
@@ -139,7 +141,10 @@ impl Service {
             content: None,
             approvals: Vec::new(),
         };
-        Ok(Difference { from: without_content(old), to: without_content(new), unified, json_patch })
+        let fits = |text: &String| text.len() <= DIFFERENCE_MAX_BYTES;
+        let too_large = !fits(&unified) || !fits(&json_patch);
+        let [unified, json_patch] = [unified, json_patch].map(|text| Some(text).filter(fits).unwrap_or_default());
+        Ok(Difference { from: without_content(old), to: without_content(new), unified, json_patch, too_large })
     }
 
     /// What the checks found the last time they ran on a version.

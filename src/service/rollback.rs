@@ -106,7 +106,7 @@ impl Service {
             base_version: source.number,
             source_version: source.number,
             author: context.actor(),
-            etag: 0,
+            edits: 0,
             create_time: context.now,
             stage_time: Some(context.now),
             // It is published here, whatever its source is.

@@ -17,7 +17,7 @@ fn run_not_found(namespace: &NamespaceId, id: &RunId) -> Error {
 }
 
 impl Service {
-    /// Records a run. The same run again answers what was recorded.
+    /// Records a run, which belongs to who records it. The same run again answers its recorder what was recorded.
     ///
     /// # Errors
     /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no place of the log,
@@ -30,7 +30,7 @@ impl Service {
             return Ok(answer);
         }
         if let Some(recorded) = tx.run(namespace, &request.id).await? {
-            request.check_same(&recorded)?;
+            request.check_same(&context.actor(), &recorded)?;
             return Ok(recorded);
         }
         tx.policy(&request.policy).await?;
@@ -50,7 +50,7 @@ impl Service {
         // Somebody else recorded it meanwhile.
         let recorded = self.store.read().await?.run(namespace, &request.id).await?;
         let recorded = recorded.ok_or_else(|| run_not_found(namespace, &request.id))?;
-        request.check_same(&recorded)?;
+        request.check_same(&context.actor(), &recorded)?;
         Ok(recorded)
     }
 

@@ -187,7 +187,7 @@ impl Attest for Signer {
         active_set_digest(entries)
     }
 
-    fn tree(&self, entries: &mut dyn Iterator<Item = (&PolicyId, ActiveEntry)>) -> Arc<dyn SetTree> {
+    fn tree(&self, entries: &[(PolicyId, Option<ActiveEntry>)]) -> Arc<dyn SetTree> {
         Arc::new(tree_of(entries))
     }
 

@@ -25,13 +25,13 @@ impl Service {
         }
         let subject = self.subject(&tx, &request.target).await?;
         drop(tx);
-        lifecycle::check_stageable(&subject.bundle.version, request.etag)?;
+        lifecycle::check_stageable(&subject.bundle.version, request.etag.as_ref())?;
         let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
         if context.delivery.validate_only {
             return Ok(Staged { version: subject.bundle.version, report, revision: 0 });
         }
         self.keep_failed_report(&subject.bundle.version, &report).await?;
-        lifecycle::stage(&subject.bundle.version, request.etag, &report)?;
+        lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
 
         let name = &subject.policy.name;
         let mut write = match call.begin(&name.namespace).await? {
@@ -39,11 +39,11 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let (_, version) = subject.still_holds(write.tx.read()).await?;
-        if lifecycle::stage(&version, request.etag, &report)? == StageDecision::AlreadyStaged {
+        if lifecycle::stage(&version, request.etag.as_ref(), &report)? == StageDecision::AlreadyStaged {
             return write.finish(Staged { version, report, revision: 0 }).await;
         }
         let version =
-            Version { state: VersionState::Staged, etag: version.etag + 1, stage_time: Some(context.now), ..version };
+            Version { state: VersionState::Staged, edits: version.edits + 1, stage_time: Some(context.now), ..version };
         write.tx.update_version(&version).await?;
         write.tx.put_report(name, version.number, &report).await?;
         let change =

@@ -1,30 +1,42 @@
 //! Subscribers: the lease of a watch, what a runtime reports, and the list of all.
 
 use super::Service;
-use crate::domain::command::Page;
+use super::page_reader::PageReader;
+use crate::domain::command::{Listed, Page};
 use crate::domain::event::Position;
 use crate::domain::lifecycle::check_note;
+use crate::domain::limits::ID_MAX_CHARS;
 use crate::domain::name::NamespaceId;
-use crate::domain::subscriber::{Profile, Report, Subscriber, SubscriberId, SubscriberName, Verdict};
+use crate::domain::principal::Principal;
+use crate::domain::quota::Quota;
+use crate::domain::subscriber::{Profile, Report, Subscriber, SubscriberClaim, SubscriberId, SubscriberName, Verdict};
 use crate::domain::time::Micros;
-use crate::domain::{Error, Result};
+use crate::domain::{Error, Reason, Result};
 use crate::watch::Lease;
 
 impl Service {
-    /// The lease of a stream, for as long as it is held.
+    /// The lease of a stream of a principal, for as long as it is held.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`.
-    pub fn lease(&self, name: SubscriberName, profile: Profile) -> Result<Lease> {
-        self.leases.open(name, profile)
+    /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`. The latter comes from the lease when nobody knows yet.
+    pub fn lease(&self, principal: &Principal, name: SubscriberName, profile: Profile) -> Result<Lease> {
+        let lease = self.leases.open(SubscriberClaim { name, owner: principal.actor() }, profile);
+        lease.inspect_err(|error| self.count_subscriber(error))
     }
 
-    /// Takes note of what a runtime did. True: it is in the database. False: it is here, and will be.
+    /// Counts a subscriber for which there was no room.
+    fn count_subscriber(&self, refused: &Error) {
+        if refused.reason == Reason::QuotaExceeded {
+            self.meters.count_refusal(Quota::MaxSubscribers);
+        }
+    }
+
+    /// Takes note of what a principal says that its runtime did. True: it is in the database. False: it is here, and will be.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` when another event stands there by now,
-    /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`.
-    pub async fn report_status(&self, report: Report) -> Result<bool> {
+    /// `NAMESPACE_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `SUBSCRIBER_ID_TAKEN`.
+    pub async fn report_status(&self, principal: &Principal, report: Report) -> Result<bool> {
         if let Verdict::Rejected { reason } = &report.verdict {
             if reason.trim().is_empty() {
                 return Err(Error::invalid("reason", "must say why it was rejected"));
@@ -36,7 +48,8 @@ impl Service {
         let position = Position { cursor: report.cursor, event: report.event };
         self.hub.feed(namespace).await?.check(position).await?;
         let matches = digest == report.digest;
-        self.leases.report(report, matches).await
+        let taken = self.leases.report(report, principal.actor(), matches).await;
+        taken.inspect_err(|error| self.count_subscriber(error))
     }
 
     /// A page of the subscribers, in order of their ids, and the time by which their leases count.
@@ -47,11 +60,16 @@ impl Service {
         &self,
         namespace: &NamespaceId,
         page: &Page<SubscriberId>,
-    ) -> Result<(Vec<Subscriber>, Micros)> {
+    ) -> Result<(Listed<Subscriber>, Micros)> {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;
-        Ok((tx.subscribers(namespace, page).await?, now))
+        let mut reader = PageReader::new(page);
+        while let Some(asked) = reader.next() {
+            let found = tx.subscribers(namespace, &asked).await?;
+            reader.add(&asked, found, |each| (each.id.clone(), each.profile.policies.len() * ID_MAX_CHARS));
+        }
+        Ok((reader.done(), now))
     }
 
     /// Forgets subscribers that are offline for long.

@@ -1,16 +1,16 @@
 //! ThawNamespace: an admin has looked at what did not hold, and lets a frozen namespace go on.
 
-use serde_json::json;
-
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::audit::{Finding, Findings};
+use crate::domain::audit::{Finding, LogVerdict};
 use crate::domain::command::ThawNamespace;
+use crate::domain::digest::Digest;
 use crate::domain::error::FieldViolation;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
+use crate::signing::chain::accepted_settings;
 
 /// Findings that a refusal names, so that it fits the trailers of a call.
 const NAMED_MAX: usize = 10;
@@ -29,7 +29,7 @@ impl Service {
         }
         let namespace = &request.namespace;
         let (verdict, end) = self.check_log(namespace, 0).await?;
-        check_accepted(namespace, &verdict.findings, &request.accepted)?;
+        check_accepted(&request, &verdict)?;
         let mut write = match call.begin_frozen(namespace).await? {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
@@ -41,7 +41,7 @@ impl Service {
         self.hub.check_pointers(write.tx.read(), namespace, end).await?;
         let change = Change {
             reason: request.reason,
-            settings: Some(json!({"accepted": verdict.findings.kept})),
+            settings: Some(accepted_settings(&verdict.findings)),
             ..Change::new(EventKind::ThawNamespace, None)
         };
         let recorded = write.record(change).await?;
@@ -54,6 +54,22 @@ impl Service {
         Ok(answer)
     }
 
+    /// Looks whether another replica thawed what is frozen here, so that a replica of which nobody asks anything goes on too.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`; the next look begins anew.
+    pub async fn follow_thaws(&self) -> Result<()> {
+        for namespace in self.store.all_frozen() {
+            match self.hub.check_thawed(&namespace).await {
+                Ok(()) => self.audits.settled(&namespace),
+                // It stays as it is, for its own reason.
+                Err(error) if error.reason == Reason::DataLoss => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// The namespaces that are frozen, as this replica knows.
     #[must_use]
     pub fn frozen_namespaces(&self) -> Vec<NamespaceId> {
@@ -62,7 +78,12 @@ impl Service {
 }
 
 /// Everything that is found was accepted, and nothing else.
-fn check_accepted(namespace: &NamespaceId, found: &Findings, accepted: &[Finding]) -> Result<()> {
+fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
+    let ThawNamespace { namespace, accepted, accepted_digest, .. } = request;
+    let found = &verdict.findings;
+    if let Some(digest) = accepted_digest {
+        return check_digest(namespace, digest, verdict);
+    }
     if let Some(absent) = accepted.iter().find(|finding| !found.kept.contains(finding)) {
         let message = format!("names what is not found: {} {}", absent.row, absent.message);
         return Err(Error::invalid("accepted_findings", message));
@@ -81,4 +102,22 @@ fn check_accepted(namespace: &NamespaceId, found: &Findings, accepted: &[Finding
     });
     let refusal = Error::new(Reason::FindingsRemain, message).with("findings", count).about(namespace.name());
     Err(Error { violations: violations.collect(), ..refusal })
+}
+
+/// What is found is all that the digest is of.
+fn check_digest(namespace: &NamespaceId, accepted: &Digest, verdict: &LogVerdict) -> Result<()> {
+    let count = verdict.findings.count;
+    if verdict.findings_digest.as_ref() == Some(accepted) {
+        return Ok(());
+    }
+    if count == 0 {
+        return Err(Error::invalid("accepted_findings_digest", "is of findings, and nothing is found"));
+    }
+    let Some(found) = &verdict.findings_digest else {
+        let message = format!("{count} findings in {}, which are more than can be accepted", namespace.name());
+        return Err(Error::new(Reason::FindingsRemain, message).with("findings", count).about(namespace.name()));
+    };
+    let message = format!("what is found in {} is not what was accepted: look at it again", namespace.name());
+    let refusal = Error::new(Reason::FindingsRemain, message).with("findings", count).about(namespace.name());
+    Err(refusal.with("findings_digest", found))
 }

@@ -5,14 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use accepted::Accepted;
+pub use accepted::{accepted_settings, findings_digest};
+
 use super::active_set::{ActiveLeaf, ActiveSetTree};
-use super::hash::{digest_of, event_hash};
+use super::hash::{digest_of, event_hash, sha256};
 use super::jws::{self, TYP_BUNDLE};
 use super::key_set::KeySet;
 use super::payload::Manifest;
 use super::seal::verify_seal;
 use super::verify::verify_statement;
-use crate::domain::audit::{Finding, Findings};
+use crate::domain::audit::Findings;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload};
 use crate::domain::lifecycle::Replay;
@@ -80,7 +83,9 @@ pub struct LogCheck {
     /// The rules, as long as every event so far could be read: what is missing may be what allowed the next one.
     rules: Option<Replay>,
     /// What admins accepted, as events say that thawed the namespace.
-    accepted: BTreeSet<Finding>,
+    accepted: Accepted,
+    /// The event that was taken in last: its revision, and the digest of all that is stored of it.
+    newest: (i64, Option<Digest>),
     /// What does not hold.
     pub findings: Findings,
 }
@@ -134,10 +139,12 @@ fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
         })
 }
 
-/// The findings that an event accepts.
-fn accepted_by(payload: &Payload) -> Vec<Finding> {
-    let accepted = payload.settings.as_ref().and_then(|settings| settings.get("accepted"));
-    accepted.and_then(|accepted| serde_json::from_value(accepted.clone()).ok()).unwrap_or_default()
+/// The digest of everything that is stored of an event.
+fn stored_digest(event: &Event) -> Digest {
+    let Event { payload, prev_hash, hash, seal, seal_key_id, statement, .. } = event;
+    let parts: [&[u8]; 4] = [payload, seal, seal_key_id.as_bytes(), statement.as_bytes()];
+    let hashes = parts.map(|part| sha256(&[part]));
+    Digest::from_sha256(&sha256(&[prev_hash, hash, hashes.as_flattened()]))
 }
 
 impl LogCheck {
@@ -167,7 +174,8 @@ impl LogCheck {
             rows: BTreeMap::new(),
             carried: BTreeSet::new(),
             rules: None,
-            accepted: BTreeSet::new(),
+            accepted: Accepted::default(),
+            newest: (0, None),
             findings: Findings::default(),
         }
     }
@@ -199,13 +207,21 @@ impl LogCheck {
     /// Something does not hold about an event.
     pub fn wrong(&mut self, revision: i64, message: impl AsRef<str>) {
         self.broken = true;
-        self.findings.add(revision, "", message);
+        let digest = self.newest.1.clone().filter(|_| self.newest.0 == revision);
+        self.findings.add_found(revision, "", message, digest);
+    }
+
+    /// What stands beside an event does not hold: `found` is what it says.
+    pub fn wrong_beside(&mut self, revision: i64, message: impl AsRef<str>, found: &str) {
+        self.broken = true;
+        self.findings.add_found(revision, "", message, Some(digest_of(found.as_bytes())));
     }
 
     /// Takes the next event in. Answers what it says, unless it does not verify.
     pub fn event(&mut self, event: &Event) -> Option<Payload> {
         self.events += 1;
         let (revision, before) = (event.cursor.revision, self.findings.count);
+        self.newest = (revision, Some(stored_digest(event)));
         let payload = if event.namespace == self.namespace {
             verify_event(event, &self.trust)
         } else {
@@ -225,7 +241,8 @@ impl LogCheck {
                 let broken = self.rules.as_mut().and_then(|rules| rules.event(payload).err());
                 if let Some(rule) = broken.filter(|_| self.findings.count == before) {
                     // The chain holds all the same: what follows is no further finding.
-                    self.findings.add(revision, "", format!("the rules do not allow it: {rule}"));
+                    let digest = self.newest.1.clone();
+                    self.findings.add_found(revision, "", format!("the rules do not allow it: {rule}"), digest);
                 }
             }
             Err(problem) => {
@@ -249,7 +266,7 @@ impl LogCheck {
     fn add_up(&mut self, payload: &Payload) {
         let revision = payload.revision;
         if payload.kind == EventKind::ThawNamespace {
-            self.accepted.extend(accepted_by(payload));
+            self.accepted.take(payload);
         }
         for change in &payload.versions {
             let key = (change.policy.clone(), change.version);
@@ -306,26 +323,30 @@ impl LogCheck {
     /// Takes a published version in. The bytes that its manifest covers must have come before.
     pub fn manifest(&mut self, policy: &PolicyId, number: i64, manifest_jws: &str) {
         let row = format!("versions {policy}/{number}");
+        let stored = Some(digest_of(manifest_jws.as_bytes()));
         if !self.manifests.insert((policy.clone(), number)) {
             self.findings.add(0, &row, "it is there twice");
         }
         let signed = jws::verify(manifest_jws, TYP_BUNDLE, &self.trust.keys);
         let manifest = match signed.and_then(|signed| Manifest::from_bytes(&signed.payload)) {
             Ok(manifest) => manifest,
-            Err(error) => return self.findings.add(0, &row, format!("its manifest does not verify: {error}")),
+            Err(error) => {
+                let message = format!("its manifest does not verify: {error}");
+                return self.findings.add_found(0, &row, message, stored);
+            }
         };
         let own = manifest.store == self.trust.store
             && manifest.namespace == self.namespace
             && manifest.policy == *policy
             && manifest.version == number;
         if !own {
-            self.findings.add(0, &row, "its manifest is of another version");
+            self.findings.add_found(0, &row, "its manifest is of another version", stored.clone());
         } else if self.contents.get(&manifest.digest) != Some(&manifest.size) {
-            self.findings.add(0, &row, "its content is not the one that was signed");
+            self.findings.add_found(0, &row, "its content is not the one that was signed", stored.clone());
         }
         let published = (VersionState::Published, manifest.digest);
         if self.whole && self.versions.get(&(policy.clone(), number)) != Some(&published) {
-            self.findings.add(0, &row, "no event published it");
+            self.findings.add_found(0, &row, "no event published it", stored);
         }
     }
 
@@ -344,7 +365,8 @@ impl LogCheck {
 
     /// Everything was compared: leaves out the findings that an admin accepted.
     pub fn settle(&mut self) {
-        self.findings.leave_out(&self.accepted);
+        let Self { findings, accepted, .. } = self;
+        findings.leave_out(|finding| accepted.contains(finding));
     }
 
     /// Compares the log with an event that is remembered of it: it must be there, as it was.
@@ -353,6 +375,7 @@ impl LogCheck {
     }
 }
 
+mod accepted;
 mod rows;
 
 #[cfg(test)]

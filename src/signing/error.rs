@@ -84,6 +84,9 @@ pub enum VerifyError {
     /// A key statement is signed by a key that is not the active one of the newest statement held, or of this one.
     #[error("key may not sign key statements: it is not the active one")]
     KeyNotActive,
+    /// The first key statement for these pinned keys does not name each of them: it may be older than they are.
+    #[error("key statement does not name every pinned key: it may be from before them")]
+    PinNotStated,
     /// A key statement has the serial of the one held, and says something else.
     #[error("another key statement was taken under the same serial")]
     SerialReused,

@@ -77,8 +77,9 @@ impl PinnedKeys {
             return keys;
         }
         for statement in statements {
-            // One that is damaged takes the rest with it: the server sends them all again.
-            if keys.take(&statement, None).is_err() {
+            // One that is damaged takes the rest with it: the server sends them all again. The first one was seen to name the pins,
+            // and may have given way to a later one by the same key since, which need not.
+            if keys.take_unless(&statement, None, |_, _| None).is_err() {
                 break;
             }
         }
@@ -130,6 +131,21 @@ impl PinnedKeys {
     /// # Errors
     /// Why it is not believed. Nothing changed.
     pub fn take(&mut self, token: &str, store: Option<&str>) -> Result<bool, VerifyError> {
+        // A key of the file that is only retired signed statements while it was active, and they trust keys that were stolen and
+        // revoked before the file was made. Who made the file knew a later state: what does not name all of it is older.
+        self.take_unless(token, store, |pins, statement| {
+            let names_all = pins.keys().all(|key| statement.key(key.key_id()).is_some());
+            (!names_all).then_some(VerifyError::PinNotStated)
+        })
+    }
+
+    /// The same, with why the first statement of all is not believed.
+    fn take_unless(
+        &mut self,
+        token: &str,
+        store: Option<&str>,
+        refusal_of_first: impl Fn(&KeySet, &KeyStatement) -> Option<VerifyError>,
+    ) -> Result<bool, VerifyError> {
         let (statement, signer, payload) = KeyStatement::verify(token, &self.trusted())?;
         let of = self.newest.as_ref().map(|newest| newest.store.as_str()).or(store);
         if of.is_some_and(|store| store != statement.store) {
@@ -158,6 +174,11 @@ impl PinnedKeys {
         let is_ended = |key_id: &String| self.revoked.contains(key_id) || self.dropped.contains(key_id);
         if statement.keys.iter().any(|key| key.state == KeyState::Active && is_ended(&key.key_id)) {
             return Err(VerifyError::KeyNotActive);
+        }
+        if self.newest.is_none()
+            && let Some(error) = refusal_of_first(&self.pins, &statement)
+        {
+            return Err(error);
         }
         self.take_over(statement, at, payload);
         self.chain.retain(|(key_id, _)| *key_id != signer);

@@ -70,7 +70,7 @@ pub use memory::RememberedStore;
 pub use migrate::migration_lock;
 pub use notify::Wake;
 pub use one_wait::{OneWait, check_waited, wait_once};
-pub use pointers::ActiveRow;
+pub use pointers::{ActivePart, ActiveRow, ActiveRows};
 pub use row_changes::{LoggedRow, decides};
 pub use subscribers::{Announced, ROWS_PER_STATEMENT, Reported};
 pub use transaction::{ReadTx, WriteTx};

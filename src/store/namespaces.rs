@@ -127,7 +127,7 @@ impl WriteTx {
         let change = |row: &mut Model| {
             row.description.clone_from(&namespace.description);
             row.settings = settings;
-            row.etag = namespace.etag;
+            row.etag = namespace.edits;
         };
         self.change_row::<Entity>(Column::Id.eq(namespace.id.as_str()), &columns, change).await
     }

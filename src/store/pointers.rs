@@ -34,6 +34,26 @@ pub struct ActiveRow {
     pub statement: String,
 }
 
+/// Which part of an active set is read.
+#[derive(Debug, Clone, Copy)]
+pub struct ActivePart<'a> {
+    /// The set is that right after this revision.
+    pub revision: i64,
+    /// The policies asked for; empty: all.
+    pub policies: &'a BTreeSet<PolicyId>,
+    /// Only policies after this one.
+    pub after: Option<&'a PolicyId>,
+}
+
+/// A part of an active set.
+#[derive(Debug)]
+pub struct ActiveRows {
+    /// In byte order of their policies.
+    pub rows: Vec<ActiveRow>,
+    /// Whether no more of those that were asked for follow.
+    pub is_last: bool,
+}
+
 /// The statement of an event that moved pointers.
 #[derive(Debug, Clone)]
 pub struct StatementRow {
@@ -70,15 +90,14 @@ impl ReadTx {
         rows.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>().map_err(failed)
     }
 
-    /// A page of the active set right after a revision, in byte order of its policies: of those that were asked for (none: all),
-    /// after one of them, as many as `takes` takes of their sizes. With it, whether it is the last page.
+    /// A part of an active set, in byte order of its policies: as many as `takes` takes of the sizes of their contents.
     pub async fn active_page(
         &self,
         namespace: &NamespaceId,
-        revision: i64,
-        (policies, after): (&BTreeSet<PolicyId>, Option<&PolicyId>),
+        part: ActivePart<'_>,
         mut takes: impl FnMut(usize) -> bool + Send,
-    ) -> Result<(Vec<ActiveRow>, bool)> {
+    ) -> Result<ActiveRows> {
+        let ActivePart { revision, policies, after } = part;
         let mut pointers = self.pointers_at(namespace, revision).await?;
         let is_wanted = |policy: &str| policies.is_empty() || policies.iter().any(|wanted| wanted.as_str() == policy);
         let is_after = |policy: &str| after.is_none_or(|after| policy > after.as_str());
@@ -101,7 +120,7 @@ impl ReadTx {
         }
         let is_last = taken == pointers.len();
         pointers.truncate(taken);
-        Ok((self.resolve(namespace, pointers).await?, is_last))
+        Ok(ActiveRows { rows: self.resolve(namespace, pointers).await?, is_last })
     }
 
     /// What the root of the active set right after a revision covers, of the policies whose pointers moved after another one:

@@ -121,7 +121,7 @@ fn row(policy: &Policy) -> Result<Model> {
         latest_version: policy.latest_version,
         active_version: policy.active_version,
         active_revision: policy.active_revision,
-        etag: policy.etag,
+        etag: policy.edits,
         create_time: policy.create_time.0,
         update_time: policy.update_time.0,
         tag: Vec::new(),

@@ -58,7 +58,7 @@ pub(super) fn namespace(Proven(row): Proven<namespaces::Model>) -> Result<Namesp
         quotas: quotas(&row.settings)?,
         cursor: head.cursor,
         head_hash: head.hash,
-        etag: row.etag,
+        edits: row.etag,
         create_time: Micros(row.create_time),
     })
 }
@@ -105,7 +105,7 @@ pub(super) fn policy(Proven(row): Proven<policies::Model>) -> Result<Policy> {
         latest_version: row.latest_version,
         active_version: row.active_version,
         active_revision: row.active_revision,
-        etag: row.etag,
+        edits: row.etag,
         create_time: Micros(row.create_time),
         update_time: Micros(row.update_time),
     })
@@ -128,7 +128,7 @@ pub(super) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
         author: row.author,
         publisher: row.publisher,
         manifest: row.manifest,
-        etag: row.etag,
+        edits: row.etag,
         create_time: Micros(row.create_time),
         stage_time: row.stage_time.map(Micros),
         publish_time: row.publish_time.map(Micros),
@@ -155,7 +155,7 @@ pub(super) fn version_row(version: &Version) -> Result<versions::Model> {
         author: version.author.clone(),
         publisher: version.publisher.clone(),
         manifest: version.manifest.clone(),
-        etag: version.etag,
+        etag: version.edits,
         create_time: version.create_time.0,
         stage_time: version.stage_time.map(|time| time.0),
         publish_time: version.publish_time.map(|time| time.0),
@@ -181,6 +181,7 @@ pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
     let digest = (!row.digest.is_empty()).then(|| Digest::parse("digest", &row.digest)).transpose();
     Ok(Subscriber {
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
+        owner: row.owner,
         profile: Profile { labels: json("labels", &row.labels)?, policies: json("policies", &row.policies)? },
         standing: Standing {
             applied: Cursor { epoch: row.applied_epoch, revision: row.applied_revision },

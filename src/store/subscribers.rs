@@ -1,9 +1,10 @@
 //! Subscribers: leases and reports, written in batches, each kind by one statement for many rows.
 //!
 //! What a stream says and what a report says are columns apart: neither overwrites the other. A lease is ended only by the
-//! replica that wrote it last, so a stream that moved to another replica is not ended by the one it left.
+//! replica that wrote it last, so a stream that moved to another replica is not ended by the one it left. Invariant: a row is
+//! written for the principal that it belongs to, by a condition of the statement that writes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, SimpleExpr};
 use sea_orm::{
@@ -19,12 +20,15 @@ use super::transaction::ReadTx;
 use crate::domain::Result;
 use crate::domain::command::Page;
 use crate::domain::event::Cursor;
-use crate::domain::limits::{LEASE_TTL_SECONDS, SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS};
+use crate::domain::limits::{
+    LEASE_TTL_SECONDS, SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_ID_KEPT_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS,
+    SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX,
+};
 use crate::domain::name::NamespaceId;
-use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId, SubscriberName};
+use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberClaim, SubscriberId};
 use crate::domain::time::Micros;
 
-/// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 14.
+/// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 15.
 pub const ROWS_PER_STATEMENT: usize = 500;
 
 const GONE_MICROS: i64 = SUBSCRIBER_GONE_SECONDS * 1_000_000;
@@ -32,8 +36,8 @@ const GONE_MICROS: i64 = SUBSCRIBER_GONE_SECONDS * 1_000_000;
 /// A stream that is open, as it is told to the database.
 #[derive(Debug, Clone)]
 pub struct Announced {
-    /// Whose.
-    pub name: SubscriberName,
+    /// Which subscriber, and who speaks for it.
+    pub claim: SubscriberClaim,
     /// What it says.
     pub profile: Profile,
 }
@@ -41,8 +45,8 @@ pub struct Announced {
 /// Reports of a runtime, as they are told to the database.
 #[derive(Debug, Clone)]
 pub struct Reported {
-    /// Whose.
-    pub name: SubscriberName,
+    /// Which subscriber, and who speaks for it.
+    pub claim: SubscriberClaim,
     /// What they add up to since the last ones that were written.
     pub standing: Standing,
 }
@@ -55,6 +59,9 @@ const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)
 const APPLIED_NOW: &str = "(excluded.applied_epoch, excluded.applied_revision)";
 const REJECTED: &str = "(subscribers.rejected_epoch, subscribers.rejected_revision)";
 const REJECTED_NOW: &str = "(excluded.rejected_epoch, excluded.rejected_revision)";
+
+/// Whether the row is nobody's yet, or of the principal that it is written for.
+const IS_OWN: &str = "subscribers.owner IN ('', excluded.owner)";
 
 fn if_applied_is_newer(column: &str) -> SimpleExpr {
     Expr::cust(format!("CASE WHEN {APPLIED_NOW} >= {APPLIED} THEN excluded.{column} ELSE subscribers.{column} END"))
@@ -76,10 +83,11 @@ fn if_place_is_newer(column: &str) -> SimpleExpr {
     ))
 }
 
-fn row(name: &SubscriberName, profile: &Profile, standing: &Standing) -> Result<Model> {
+fn row(claim: &SubscriberClaim, profile: &Profile, standing: &Standing) -> Result<Model> {
     Ok(Model {
-        namespace: name.namespace.to_string(),
-        id: name.id.to_string(),
+        namespace: claim.name.namespace.to_string(),
+        id: claim.name.id.to_string(),
+        owner: claim.owner.clone(),
         labels: rows::to_json(&profile.labels)?,
         policies: rows::to_json(&profile.policies)?,
         holder: String::new(),
@@ -99,26 +107,44 @@ fn lease_end(now: Micros) -> i64 {
     now.0.saturating_add(LEASE_TTL_SECONDS * 1_000_000)
 }
 
-/// The rows of these names. SQLite finds no index for the pairs alone; the ids by themselves narrow it down first.
-fn named(names: &[SubscriberName]) -> SimpleExpr {
+/// The rows of these names, whosever they are. SQLite finds no index for the pairs alone; the ids by themselves narrow it down
+/// first.
+fn named(claims: &[&SubscriberClaim]) -> SimpleExpr {
     let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id)]);
-    let pairs = names.iter().map(|name| (name.namespace.as_str(), name.id.as_str()));
+    let pairs = claims.iter().map(|claim| (claim.name.namespace.as_str(), claim.name.id.as_str()));
     Column::Namespace
-        .is_in(names.iter().map(|name| name.namespace.as_str()))
-        .and(Column::Id.is_in(names.iter().map(|name| name.id.as_str())))
+        .is_in(claims.iter().map(|claim| claim.name.namespace.as_str()))
+        .and(Column::Id.is_in(claims.iter().map(|claim| claim.name.id.as_str())))
         .and(key.in_tuples(pairs))
 }
 
+/// The rows of these names that belong to those who claim them.
+fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
+    let claims: Vec<&SubscriberClaim> = claims.iter().collect();
+    let key = Expr::tuple([Expr::col(Column::Namespace), Expr::col(Column::Id), Expr::col(Column::Owner)]);
+    let owners =
+        claims.iter().map(|claim| (claim.name.namespace.as_str(), claim.name.id.as_str(), claim.owner.as_str()));
+    named(&claims).and(key.in_tuples(owners))
+}
+
 impl Store {
-    /// Writes leases with what their streams say. At most `ROWS_PER_STATEMENT`, each name once.
-    pub async fn open_leases(&self, holder: &str, announced: &[Announced], now: Micros) -> Result<()> {
+    /// Writes leases with what their streams say. At most `ROWS_PER_STATEMENT`, each name once. Returns the claims to ids of
+    /// others, of which nothing was written.
+    pub async fn open_leases(
+        &self,
+        holder: &str,
+        announced: &[Announced],
+        now: Micros,
+    ) -> Result<BTreeSet<SubscriberClaim>> {
         let none = Standing::default();
-        let mut batch = Vec::with_capacity(announced.len());
-        for each in announced {
-            let row = row(&each.name, &each.profile, &none)?;
-            let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
-            batch.push(Model { last_seen_time: now.0, ..lease }.into_active_model());
-        }
+        let batch = || {
+            let rows = announced.iter().map(|each| {
+                let row = row(&each.claim, &each.profile, &none)?;
+                let lease = Model { holder: holder.to_owned(), lease_end_time: lease_end(now), ..row };
+                Ok(Model { last_seen_time: now.0, ..lease }.into_active_model())
+            });
+            rows.collect()
+        };
         let replace = OnConflict::columns([Column::Namespace, Column::Id])
             .update_columns([
                 Column::Labels,
@@ -126,23 +152,27 @@ impl Store {
                 Column::Holder,
                 Column::LeaseEndTime,
                 Column::LastSeenTime,
+                Column::Owner,
             ])
+            .action_and_where(Expr::cust(IS_OWN))
             .to_owned();
-        let insert = Entity::insert_many(batch).on_conflict(replace);
-        insert.exec_without_returning(&self.writer()?).await.map_err(failed)?;
-        Ok(())
+        let claims: Vec<&SubscriberClaim> = announced.iter().map(|each| &each.claim).collect();
+        self.write_claims(batch, &claims, replace, now).await
     }
 
-    /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older word leaves a newer one as it is.
-    pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<()> {
+    /// Writes reports. At most `ROWS_PER_STATEMENT`, each name once. An older word leaves a newer one as it is. Returns the claims
+    /// to ids of others, of which nothing was written.
+    pub async fn report(&self, reported: &[Reported], now: Micros) -> Result<BTreeSet<SubscriberClaim>> {
         let profile = Profile::default();
-        let mut batch = Vec::with_capacity(reported.len());
-        for each in reported {
-            let row = row(&each.name, &profile, &each.standing)?;
-            batch.push(Model { last_seen_time: now.0, ..row }.into_active_model());
-        }
+        let batch = || {
+            let rows = reported.iter().map(|each| {
+                let row = row(&each.claim, &profile, &each.standing)?;
+                Ok(Model { last_seen_time: now.0, ..row }.into_active_model())
+            });
+            rows.collect()
+        };
         let merge = OnConflict::columns([Column::Namespace, Column::Id])
-            .update_column(Column::LastSeenTime)
+            .update_columns([Column::LastSeenTime, Column::Owner])
             .value(Column::AppliedEpoch, if_applied_is_newer("applied_epoch"))
             .value(Column::AppliedRevision, if_applied_is_newer("applied_revision"))
             .value(Column::AppliedMatches, if_applied_is_newer("applied_matches"))
@@ -150,25 +180,65 @@ impl Store {
             .value(Column::RejectedRevision, if_rejected_stands("rejected_revision", "0"))
             .value(Column::Reason, if_rejected_stands("reason", "''"))
             .value(Column::Digest, if_place_is_newer("digest"))
+            .action_and_where(Expr::cust(IS_OWN))
             .to_owned();
-        let insert = Entity::insert_many(batch).on_conflict(merge);
-        insert.exec_without_returning(&self.writer()?).await.map_err(failed)?;
-        Ok(())
+        let claims: Vec<&SubscriberClaim> = reported.iter().map(|each| &each.claim).collect();
+        self.write_claims(batch, &claims, merge, now).await
+    }
+
+    /// Writes the rows of claims, which `batch` makes, where `write` allows it, and returns those that it does not. One statement,
+    /// unless an id is another principal's.
+    async fn write_claims(
+        &self,
+        batch: impl Fn() -> Result<Vec<ActiveModel>> + Sync,
+        claims: &[&SubscriberClaim],
+        write: OnConflict,
+        now: Micros,
+    ) -> Result<BTreeSet<SubscriberClaim>> {
+        let writer = self.writer()?;
+        let insert = |rows| Entity::insert_many(rows).on_conflict(write.clone());
+        let written = insert(batch()?).exec_without_returning(&writer).await.map_err(failed)?;
+        if written == claims.len() as u64 {
+            return Ok(BTreeSet::new());
+        }
+        // Whoever takes an id that is free begins anew, so the row of the one before goes.
+        let before = now.0.saturating_sub(SUBSCRIBER_ID_KEPT_SECONDS * 1_000_000);
+        let lapsed = named(claims).and(Column::LastSeenTime.lte(before)).and(Column::LeaseEndTime.lte(before));
+        let freed = Entity::delete_many().filter(lapsed).exec(&writer).await.map_err(failed)?;
+        if freed.rows_affected > 0 {
+            insert(batch()?).exec_without_returning(&writer).await.map_err(failed)?;
+        }
+        let kept: Vec<(String, String, String)> = Entity::find()
+            .filter(named(claims))
+            .select_only()
+            .columns([Column::Namespace, Column::Id, Column::Owner])
+            .into_tuple()
+            .all(&writer)
+            .await
+            .map_err(failed)?;
+        let owners: BTreeMap<(&str, &str), &str> =
+            kept.iter().map(|(namespace, id, owner)| ((namespace.as_str(), id.as_str()), owner.as_str())).collect();
+        let is_of_another = |claim: &SubscriberClaim| {
+            let owner = owners.get(&(claim.name.namespace.as_str(), claim.name.id.as_str()));
+            owner.is_some_and(|owner| *owner != claim.owner)
+        };
+        Ok(claims.iter().filter(|claim| is_of_another(claim)).map(|claim| (*claim).clone()).collect())
     }
 
     /// Writes that streams are open still. The holder stays: a stream that is open still is no newer than the one that
-    /// announced itself last. False: not every row is there, and all must be announced again.
-    pub async fn renew(&self, names: &[SubscriberName], now: Micros) -> Result<bool> {
+    /// announced itself last. False: not every row is there, or another principal's, and all must be announced again.
+    pub async fn renew(&self, claims: &[SubscriberClaim], now: Micros) -> Result<bool> {
         let lease =
             ActiveModel { lease_end_time: Set(lease_end(now)), last_seen_time: Set(now.0), ..Default::default() };
-        let done = Entity::update_many().set(lease).filter(named(names)).exec(&self.writer()?).await.map_err(failed)?;
-        Ok(done.rows_affected == names.len() as u64)
+        let done =
+            Entity::update_many().set(lease).filter(owned(claims)).exec(&self.writer()?).await.map_err(failed)?;
+        Ok(done.rows_affected == claims.len() as u64)
     }
 
     /// Writes that streams ended, by whatever clock. A lease that another replica has written since goes on.
-    pub async fn end(&self, holder: &str, names: &[SubscriberName], now: Micros) -> Result<()> {
+    pub async fn end(&self, holder: &str, claims: &[SubscriberClaim], now: Micros) -> Result<()> {
         let lease = ActiveModel { lease_end_time: Set(0), last_seen_time: Set(now.0), ..Default::default() };
-        let update = Entity::update_many().set(lease).filter(named(names)).filter(Column::Holder.eq(holder));
+        let update = Entity::update_many().set(lease).filter(owned(claims)).filter(Column::Holder.eq(holder));
         update.exec(&self.writer()?).await.map_err(failed)?;
         Ok(())
     }
@@ -190,6 +260,18 @@ impl Store {
         let update = Entity::update_many().set(lease).filter(Column::LeaseEndTime.gt(lease_end(now)));
         update.exec(&self.writer()?).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// Forgets the oldest of those that are offline, of each principal and namespace that has more of them than are remembered.
+    pub async fn forget_surplus(&self, now: Micros) -> Result<u64> {
+        let ranked = format!(
+            "lease_end_time <= {now} AND (namespace, id) IN (SELECT namespace, id FROM (SELECT namespace, id, row_number() OVER \
+             (PARTITION BY namespace, owner ORDER BY last_seen_time DESC, id) AS place FROM subscribers \
+             WHERE lease_end_time <= {now} AND owner <> '') ranked WHERE place > {SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX})",
+            now = now.0
+        );
+        let surplus = Entity::delete_many().filter(Expr::cust(ranked));
+        Ok(surplus.exec(&self.writer()?).await.map_err(failed)?.rows_affected)
     }
 
     /// Forgets subscribers that are offline for long.
@@ -227,14 +309,14 @@ impl ReadTx {
     /// Every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of their ids, without
     /// labels and reasons; and how many are offline.
     pub async fn recent_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
-        type Standings = (String, String, i64, i64, bool, i64, i64, i64);
+        type Standings = (String, String, String, i64, i64, bool, i64, i64, i64);
         let live: Vec<Standings> = of(namespace)
             .filter(
                 // A stream that ends in order takes its lease with it.
                 Column::LeaseEndTime.gt(now.0).or(Column::LastSeenTime.gt(now.0.saturating_sub(GONE_MICROS))),
             )
             .select_only()
-            .columns([Column::Id, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])
+            .columns([Column::Id, Column::Owner, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])
             .columns([Column::AppliedMatches, Column::RejectedEpoch, Column::RejectedRevision, Column::LeaseEndTime])
             .order_by_asc(Column::Id)
             .into_tuple()
@@ -242,21 +324,23 @@ impl ReadTx {
             .await
             .map_err(failed)?;
         let offline = of(namespace).filter(Column::LeaseEndTime.lte(now.0)).count(&self.tx).await.map_err(failed)?;
-        let live = live.into_iter().map(|(id, policies, epoch, revision, matches, rejected_epoch, rejected, end)| {
-            let standing = Standing {
-                applied: Cursor { epoch, revision },
-                applied_matches: matches,
-                rejected: Cursor { epoch: rejected_epoch, revision: rejected },
-                ..Standing::default()
-            };
-            Ok(Subscriber {
-                id: SubscriberId::parse("id", &id)?,
-                profile: Profile { policies: rows::json("policies", &policies)?, labels: BTreeMap::new() },
-                standing,
-                last_seen: Micros(0),
-                lease_end: Micros(end),
-            })
-        });
+        let live =
+            live.into_iter().map(|(id, owner, policies, epoch, revision, matches, rejected_epoch, rejected, end)| {
+                let standing = Standing {
+                    applied: Cursor { epoch, revision },
+                    applied_matches: matches,
+                    rejected: Cursor { epoch: rejected_epoch, revision: rejected },
+                    ..Standing::default()
+                };
+                Ok(Subscriber {
+                    id: SubscriberId::parse("id", &id)?,
+                    owner,
+                    profile: Profile { policies: rows::json("policies", &policies)?, labels: BTreeMap::new() },
+                    standing,
+                    last_seen: Micros(0),
+                    lease_end: Micros(end),
+                })
+            });
         Ok((live.collect::<Result<_>>()?, offline))
     }
 }

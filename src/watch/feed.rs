@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::checkpoints::Checkpoints;
 use super::fingerprints::{FingerprintCache, RecentFingerprints, resume_point_gone};
 use super::frame::Frame;
-use super::pages::{Page, Pages};
+use super::pages::{Page, PageStart, Pages};
 use super::pulse::Pulses;
 use super::read::{Read, trees_after};
 use super::ring::{After, Ring};
@@ -167,7 +167,7 @@ impl Feed {
 
     /// The page of the log with what comes after a place behind the ring.
     pub(super) async fn page(&self, at: Cursor, known: Option<Head>, is_filtered: bool) -> Result<Arc<Page>> {
-        self.pages.after(&self.source, &self.namespace, (at, known), is_filtered).await
+        self.pages.after(&self.source, &self.namespace, PageStart { at, known }, is_filtered).await
     }
 
     pub(super) fn source(&self) -> &Source {

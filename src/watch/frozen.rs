@@ -64,8 +64,7 @@ impl Hub {
             Err(error) if error.reason == Reason::DataLoss => return Ok(false),
             entries => entries?,
         };
-        let mut active = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.clone()?)));
-        let root = self.source().proof.tree(&mut active).root();
+        let root = self.source().proof.tree(&entries).root();
         let mut pointed = tx.pointers(namespace).await?;
         let are_there = entries.iter().all(|(policy, entry)| {
             let at = pointed.remove(policy.as_str());

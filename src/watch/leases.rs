@@ -1,7 +1,8 @@
 //! The leases of a replica: who watches here, what was reported here, and one task that writes both in batches.
 //!
 //! A stream holds a `Lease` and does nothing for it; its end is its drop. Never a task or a timer per subscriber. What
-//! is not written yet is in memory, and is written again until it is: each write may be done twice.
+//! is not written yet is in memory, and is written again until it is: each write may be done twice. Each principal that claims an
+//! id has an entry of its own; the database alone says whose the id is, and what the others said ends there.
 
 mod clock;
 mod entry;
@@ -15,10 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::limits::{SUBSCRIBERS_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_REPLICA_MAX};
 use crate::domain::name::NamespaceId;
-use crate::domain::subscriber::{Profile, Report, Standing, SubscriberId, SubscriberName, Verdict};
+use crate::domain::quota::admit_subscriber;
+use crate::domain::subscriber::{Profile, Report, Standing, SubscriberClaim, SubscriberId, Verdict};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::store::Store;
@@ -34,6 +37,8 @@ pub struct Leases {
     store: Store,
     /// This replica, in rows that it wrote.
     holder: String,
+    /// Ids of one principal in one namespace; 0: no limit.
+    per_principal: u32,
     /// The host's clock: that of the leases, where one process has them all.
     clock: fn() -> Micros,
     /// A clock that never jumps.
@@ -50,8 +55,12 @@ pub struct Leases {
 
 #[derive(Debug, Default)]
 struct State {
-    entries: BTreeMap<SubscriberName, Entry>,
+    entries: BTreeMap<SubscriberClaim, Entry>,
     per_namespace: BTreeMap<NamespaceId, usize>,
+    /// By namespace and principal.
+    per_principal: BTreeMap<(NamespaceId, String), u32>,
+    /// Whether there were new ids since the oldest offline ones were forgotten.
+    has_grown: bool,
     round: u64,
 }
 
@@ -59,7 +68,9 @@ struct State {
 #[derive(Debug)]
 pub struct Lease {
     leases: Arc<Leases>,
-    name: SubscriberName,
+    claim: SubscriberClaim,
+    /// The id turned out to be another principal's.
+    refused: CancellationToken,
     handed_over: bool,
 }
 
@@ -69,11 +80,18 @@ impl Lease {
     pub fn hand_over(&mut self) {
         self.handed_over = true;
     }
+
+    /// Waits until the database says that the id is another principal's, and returns what the stream ends with. Dropped while it
+    /// waits, it loses nothing.
+    pub async fn refused(&self) -> Error {
+        self.refused.cancelled().await;
+        self.claim.refused()
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(entry) = self.leases.lock().entries.get_mut(&self.name) {
+        if let Some(entry) = self.leases.lock().entries.get_mut(&self.claim) {
             entry.streams = entry.streams.saturating_sub(1);
             if self.handed_over && entry.streams == 0 {
                 entry.leased = None;
@@ -83,12 +101,22 @@ impl Drop for Lease {
 }
 
 impl State {
-    fn entry(&mut self, name: &SubscriberName) -> Result<&mut Entry> {
-        let all = self.entries.len();
-        match self.entries.entry(name.clone()) {
-            MapEntry::Occupied(entry) => Ok(entry.into_mut()),
+    /// The entry of a claim. `limit` ids of one principal in one namespace; 0: no limit.
+    fn entry(&mut self, claim: &SubscriberClaim, limit: u32) -> Result<&mut Entry> {
+        let (all, round) = (self.entries.len(), self.round);
+        match self.entries.entry(claim.clone()) {
+            MapEntry::Occupied(entry) if entry.get().is_refused(round) => Err(claim.refused()),
+            MapEntry::Occupied(entry) => {
+                let entry = entry.into_mut();
+                entry.claim_again(round);
+                Ok(entry)
+            }
             MapEntry::Vacant(vacant) => {
-                let count = self.per_namespace.entry(name.namespace.clone()).or_default();
+                let namespace = &claim.name.namespace;
+                let own = (namespace.clone(), claim.owner.clone());
+                let owned = self.per_principal.get(&own).copied().unwrap_or_default();
+                admit_subscriber(limit, owned).map_err(|refusal| refusal.of(&claim.owner))?;
+                let count = self.per_namespace.entry(namespace.clone()).or_default();
                 if *count >= SUBSCRIBERS_PER_NAMESPACE_MAX || all >= SUBSCRIBERS_PER_REPLICA_MAX {
                     let limit = if all >= SUBSCRIBERS_PER_REPLICA_MAX {
                         SUBSCRIBERS_PER_REPLICA_MAX
@@ -99,31 +127,45 @@ impl State {
                     return Err(Error::new(Reason::LimitExceeded, message).with("limit", limit));
                 }
                 *count += 1;
+                self.per_principal.insert(own, owned + 1);
+                self.has_grown = true;
                 Ok(vacant.insert(Entry::default()))
             }
         }
     }
 
     fn forget_idle(&mut self) {
-        let Self { entries, per_namespace, round } = self;
-        entries.retain(|name, entry| {
+        let Self { entries, per_namespace, per_principal, round, .. } = self;
+        entries.retain(|SubscriberClaim { name, owner }, entry| {
             let idle = entry.is_idle(*round);
             if idle && let Some(count) = per_namespace.get_mut(&name.namespace) {
+                *count -= 1;
+            }
+            if idle && let Some(count) = per_principal.get_mut(&(name.namespace.clone(), owner.clone())) {
                 *count -= 1;
             }
             !idle
         });
         per_namespace.retain(|_, count| *count > 0);
+        per_principal.retain(|_, count| *count > 0);
     }
 }
 
 impl Leases {
-    /// No leases. `holder` is another one for each start of a server.
+    /// No leases. `holder` is another one for each start of a server; `per_principal` is how many ids one principal may use in one
+    /// namespace here, 0 for no limit.
     #[must_use]
-    pub fn new(store: Store, holder: String, clock: fn() -> Micros, monotonic: fn() -> Instant) -> Self {
+    pub fn new(
+        store: Store,
+        holder: String,
+        per_principal: u32,
+        clock: fn() -> Micros,
+        monotonic: fn() -> Instant,
+    ) -> Self {
         Self {
             store,
             holder,
+            per_principal,
             clock,
             monotonic,
             lease_clock: Mutex::default(),
@@ -165,44 +207,48 @@ impl Leases {
         self.lease_clock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A stream opens.
+    /// A stream opens. It does not wait for the database: until that says whose the id is, the stream goes on and nothing counts
+    /// that is said under it. See `Lease::refused`.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`.
-    pub fn open(self: &Arc<Self>, name: SubscriberName, profile: Profile) -> Result<Lease> {
+    /// `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`; `SUBSCRIBER_ID_TAKEN` when that was found a moment ago.
+    pub fn open(self: &Arc<Self>, claim: SubscriberClaim, profile: Profile) -> Result<Lease> {
         let mut state = self.lock();
-        let entry = state.entry(&name)?;
+        let entry = state.entry(&claim, self.per_principal)?;
         entry.streams += 1;
         entry.opened += 1;
         entry.profile = profile;
+        let refused = entry.refusal.clone();
         drop(state);
-        Ok(Lease { leases: Arc::clone(self), name, handed_over: false })
+        Ok(Lease { leases: Arc::clone(self), claim, refused, handed_over: false })
     }
 
-    /// Takes a report. True: it is in the database. False: it is here, and will be written.
+    /// Takes a report of `owner`. True: it is in the database. False: it is here, and will be written.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED`.
-    pub async fn report(&self, report: Report, matches: bool) -> Result<bool> {
+    /// `SUBSCRIBER_ID_TAKEN`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`.
+    pub async fn report(&self, report: Report, owner: String, matches: bool) -> Result<bool> {
         let count = match report.verdict {
             Verdict::Applied => &self.applied,
             Verdict::Rejected { .. } => &self.rejected,
         };
-        let name = report.subscriber.clone();
-        let (word, is_due) = {
+        let claim = SubscriberClaim { name: report.subscriber.clone(), owner };
+        let (word, is_due, refused) = {
             let mut state = self.lock();
             let round = state.round;
-            let entry = state.entry(&name)?;
+            let entry = state.entry(&claim, self.per_principal)?;
             entry.words += 1;
             entry.said = std::mem::take(&mut entry.said).then(Standing::after(report, matches));
-            (entry.words, entry.report_due(round, false))
+            (entry.words, entry.report_due(round, false), entry.refusal.clone())
         };
-        count.fetch_add(1, Ordering::Relaxed);
-        if !is_due {
-            return Ok(false);
+        let is_written = || self.lock().entries.get(&claim).is_none_or(|entry| entry.written >= word);
+        let is_stored = is_due && self.flushed_until(is_written).await;
+        // A claim that is refused has nothing more to write.
+        if refused.is_cancelled() {
+            return Err(claim.refused());
         }
-        let is_written = || self.lock().entries.get(&name).is_none_or(|entry| entry.written >= word);
-        Ok(self.flushed_until(is_written).await)
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(is_stored)
     }
 
     /// Writes what need not wait for its turn, so that who reads the database sees what is known here. Reports that were
@@ -225,16 +271,17 @@ impl Leases {
         tokio::time::timeout(WRITTEN_WAIT_MAX, flushed.wait_for(|_| holds())).await.is_ok_and(|done| done.is_ok())
     }
 
-    /// What was reported here and may not be in the database, in order of the ids.
+    /// What was reported here and may not be in the database, by id and by who said it: it counts for a row of that principal.
     #[must_use]
-    pub fn unwritten(&self, namespace: &NamespaceId) -> BTreeMap<SubscriberId, Standing> {
+    pub fn unwritten(&self, namespace: &NamespaceId) -> BTreeMap<(SubscriberId, String), Standing> {
         let state = self.lock();
         if !state.per_namespace.contains_key(namespace) {
             return BTreeMap::new();
         }
-        let said =
-            state.entries.iter().filter(|(name, entry)| &name.namespace == namespace && entry.words > entry.written);
-        said.map(|(name, entry)| (name.id.clone(), entry.said.clone())).collect()
+        let is_said =
+            |claim: &SubscriberClaim, entry: &Entry| &claim.name.namespace == namespace && entry.words > entry.written;
+        let said = state.entries.iter().filter(|(claim, entry)| is_said(claim, entry));
+        said.map(|(claim, entry)| ((claim.name.id.clone(), claim.owner.clone()), entry.said.clone())).collect()
     }
 
     /// Reports taken since the start: applied, rejected.

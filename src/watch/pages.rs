@@ -28,6 +28,15 @@ pub(super) struct Page {
     pub(super) end: Head,
 }
 
+/// Where a page begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PageStart {
+    /// What comes after this is asked for.
+    pub at: Cursor,
+    /// The event there, where the caller has it from the page before; else it is taken from the log itself.
+    pub known: Option<Head>,
+}
+
 /// The pages that were read last.
 #[derive(Debug, Default)]
 pub(super) struct Pages(Mutex<VecDeque<Arc<Page>>>);
@@ -45,20 +54,20 @@ impl Page {
 }
 
 impl Pages {
-    /// Returns the page with what comes after `at`. `known` is the event there, where the caller has it from the page before; else
-    /// it is taken from the log itself. A filtered stream costs the pointers at that cursor besides: it wants proofs.
+    /// Returns the page with what comes after a cursor. A filtered stream costs the pointers at that cursor besides: it wants
+    /// proofs.
     pub(super) async fn after(
         &self,
         source: &Source,
         namespace: &NamespaceId,
-        (at, known): (Cursor, Option<Head>),
+        start: PageStart,
         is_filtered: bool,
     ) -> Result<Arc<Page>> {
         let mut pages = self.0.lock().await;
-        if let Some(page) = pages.iter().find(|page| page.covers(at, is_filtered)) {
+        if let Some(page) = pages.iter().find(|page| page.covers(start.at, is_filtered)) {
             return Ok(Arc::clone(page));
         }
-        let page = Arc::new(read(source, namespace, (at, known), is_filtered).await?);
+        let page = Arc::new(read(source, namespace, start, is_filtered).await?);
         pages.push_back(Arc::clone(&page));
         if pages.len() > PAGES_MAX {
             pages.pop_front();
@@ -77,7 +86,7 @@ impl Pages {
 async fn read(
     source: &Source,
     namespace: &NamespaceId,
-    (at, known): (Cursor, Option<Head>),
+    PageStart { at, known }: PageStart,
     with_trees: bool,
 ) -> Result<Page> {
     source.counts.pages_read.add();
@@ -103,8 +112,7 @@ async fn read(
     }
     let trees = if with_trees {
         let entries = tx.active_entries(namespace, 0, at.revision).await?;
-        let there = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.clone()?)));
-        let tree = source.proof.tree(&mut { there });
+        let tree = source.proof.tree(&entries);
         trees_after(namespace, tree, &read.activations)?.into_iter().map(Some).collect()
     } else {
         vec![None; read.activations.len()]

@@ -113,8 +113,8 @@ pub trait Attest: Send + Sync + std::fmt::Debug {
     /// Digest of an active set, given in byte order of its policies.
     fn set_digest(&self, entries: &mut dyn Iterator<Item = SetEntry<'_>>) -> Digest;
 
-    /// The tree of an active set.
-    fn tree(&self, entries: &mut dyn Iterator<Item = (&PolicyId, ActiveEntry)>) -> Arc<dyn SetTree>;
+    /// The tree of an active set, of where each policy points: none for one that points nowhere.
+    fn tree(&self, entries: &[(PolicyId, Option<ActiveEntry>)]) -> Arc<dyn SetTree>;
 
     /// A checkpoint: as of `checked`, this is the head and this the root of its active set.
     ///

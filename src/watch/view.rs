@@ -64,7 +64,8 @@ pub(super) struct Snapshot {
 
 impl Active {
     pub(super) fn new(bundles: BTreeMap<PolicyId, ActiveBundle>, attest: &dyn Attest) -> Self {
-        let tree = attest.tree(&mut bundles.iter().map(|(policy, active)| (policy, active.entry())));
+        let entries: Vec<_> = bundles.iter().map(|(policy, active)| (policy.clone(), Some(active.entry()))).collect();
+        let tree = attest.tree(&entries);
         Self { bundles, tree, digest: OnceLock::new() }
     }
 

@@ -7,13 +7,18 @@ use policyhub::api::pb;
 use policyhub::api::pb::admin_service_client::AdminServiceClient;
 use policyhub::api::pb::policy_service_client::PolicyServiceClient;
 use policyhub::api::pb::sync_service_client::SyncServiceClient;
-use policyhub::client::signing::KeySet;
+use policyhub::client::name::PolicyId;
+use policyhub::client::signing::{KeySet, active_set_digest};
 use policyhub::client::{ClientError, trusted_keys};
+use policyhub::domain::digest::Digest;
+use tonic::client::Grpc;
 use tonic::codegen::InterceptedService;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
+use tonic_prost::ProstCodec;
 
 use super::check::record::{Cursor, Effect, Event, Marks, Moved, Outcome, Pointers, Replica};
 
@@ -23,6 +28,19 @@ pub const NAMESPACE: &str = "namespaces/default";
 pub const TRY_MAX: Duration = Duration::from_millis(3_500);
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 const ANSWER_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// An active set: of all pages of ListActive, or in one answer as GetActive gave it before there was ListActive.
+#[derive(Clone, PartialEq, prost::Message)]
+struct AnsweredSet {
+    #[prost(message, optional, tag = "1")]
+    cursor: Option<pb::Cursor>,
+    #[prost(message, repeated, tag = "2")]
+    bundles: Vec<pb::ActiveBundle>,
+    #[prost(bool, tag = "5")]
+    degraded: bool,
+    #[prost(bool, tag = "7")]
+    in_doubt: bool,
+}
 
 /// The bearer token of every call.
 #[derive(Debug, Clone)]
@@ -47,6 +65,7 @@ pub struct Caller {
     pub policy: PolicyServiceClient<Transport>,
     pub sync: SyncServiceClient<Transport>,
     pub admin: AdminServiceClient<Transport>,
+    transport: Transport,
 }
 
 /// What a try of a write answers with: the revision, and the version it made or published.
@@ -64,7 +83,8 @@ impl Caller {
             address,
             policy: PolicyServiceClient::new(transport.clone()),
             sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
-            admin: AdminServiceClient::new(transport),
+            admin: AdminServiceClient::new(transport.clone()),
+            transport,
         }
     }
 
@@ -81,15 +101,45 @@ impl Caller {
 
     /// The same, with what it says about itself.
     pub async fn get_marked_set(&self) -> Result<(Replica, Marks), ClientError> {
-        let request = pb::GetActiveRequest { name: self.namespace.clone(), ..Default::default() };
-        let mut sync = self.sync.clone();
-        let answer = tried(sync.get_active(request)).await?.into_inner();
-        let active = answer.bundles.iter().filter_map(|active| active.bundle.as_ref());
-        let pointers =
-            active.map(|bundle| (policy_of(&bundle.name), (bundle.version, bundle.digest.clone()))).collect();
+        let answer = match self.list_set().await {
+            Err(error) if error.code == Code::Unimplemented => self.get_old_set().await?,
+            answer => answer?,
+        };
+        let pointers = pointers(answer.bundles.iter().filter_map(|active| active.bundle.as_ref()));
         let marks = Marks { degraded: answer.degraded, in_doubt: answer.in_doubt };
         let cursor = cursor(answer.cursor.as_ref()).unwrap_or_default();
-        Ok((Replica { cursor, pointers, set_digest: answer.active_set_digest }, marks))
+        let set_digest = digest_of_set(&pointers);
+        Ok((Replica { cursor, pointers, set_digest }, marks))
+    }
+
+    /// Every page of the active set. A mark of any page counts for all.
+    async fn list_set(&self) -> Result<AnsweredSet, ClientError> {
+        let (mut set, mut page_token) = (AnsweredSet::default(), String::new());
+        loop {
+            let parent = self.namespace.clone();
+            let request = pb::ListActiveRequest { parent, page_size: 1_000, page_token, ..Default::default() };
+            let mut sync = self.sync.clone();
+            let page = tried(sync.list_active(request)).await?.into_inner();
+            set.cursor = page.cursor;
+            set.bundles.extend(page.bundles);
+            set.degraded |= page.degraded;
+            set.in_doubt |= page.in_doubt;
+            if page.next_page_token.is_empty() {
+                return Ok(set);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// The active set of a server from before ListActive.
+    async fn get_old_set(&self) -> Result<AnsweredSet, ClientError> {
+        let request = Request::new(pb::GetActiveRequest { name: self.namespace.clone(), ..Default::default() });
+        let path = PathAndQuery::from_static("/policyhub.v1.SyncService/GetActive");
+        let mut calls = Grpc::new(self.transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES);
+        calls.ready().await.map_err(|error| ClientError::from(Status::unavailable(error.to_string())))?;
+        let answer =
+            tried(calls.unary(request, path, ProstCodec::<pb::GetActiveRequest, AnsweredSet>::default())).await?;
+        Ok(answer.into_inner())
     }
 
     /// The keys that bundles, statements and checkpoints are verified with.
@@ -149,6 +199,18 @@ pub fn cursor(wire: Option<&pb::Cursor>) -> Option<Cursor> {
 /// The id in the name of a policy or a version.
 pub fn policy_of(name: &str) -> String {
     name.split('/').nth(3).unwrap_or_default().to_owned()
+}
+
+/// The digest of a set, as reports name it.
+fn digest_of_set(pointers: &Pointers) -> String {
+    let entries: Vec<(PolicyId, i64, Digest)> = pointers
+        .iter()
+        .map(|(policy, (version, digest))| {
+            let digest = Digest::parse("digest", digest).expect("a digest");
+            (PolicyId::parse("policy", policy).expect("an id"), *version, digest)
+        })
+        .collect();
+    active_set_digest(entries.iter().map(|(policy, version, digest)| (policy, *version, digest))).to_string()
 }
 
 /// Bundles as pointers.

@@ -279,7 +279,6 @@ on_both_databases! {
         refused_fields(client.activate(request(&targets)).await, &["targets"]);
         let answer = client.activate(request(&targets[..100])).await.expect("100 targets");
         assert_eq!(answer.activation.expect("a summary").changes.len(), 100);
-        let set = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
-        assert_eq!(client.get_active(set).await.expect("a set").bundles.len(), 100);
+        assert_eq!(in_force(&client).await.len(), 100);
     }
 }

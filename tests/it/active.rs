@@ -1,10 +1,11 @@
-//! GetActive: now and as it was, conditional, without content, and the fallback that is never a bundle.
+//! GetActive, and ListActive beside it: now and as it was, conditional, without content, and the fallback that is never a bundle.
 
 use policyhub::client::pb::get_active_request::At;
+use policyhub::client::pb::list_active_request::At as SetAt;
 use policyhub::client::signing::{
-    TYP_BUNDLE, TYP_PREVIEW, active_set_digest, digest_of, jws, payload::Manifest, verify_bundle, verify_statement,
+    TYP_BUNDLE, TYP_PREVIEW, digest_of, jws, payload::Manifest, verify_bundle, verify_statement,
 };
-use policyhub::client::{Client, ClientError, name, pb};
+use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
@@ -12,28 +13,25 @@ use crate::harness::calls::{
     release, set, trust, version,
 };
 use crate::harness::on_both_databases;
+use crate::harness::watching::{list_set, whole_set};
 
 async fn try_active(client: &Client, name: &str, at: Option<At>) -> Result<pb::GetActiveResponse, ClientError> {
     client.get_active(pb::GetActiveRequest { name: name.to_owned(), at, ..Default::default() }).await
 }
 
-async fn set_at(client: &Client, at: Option<At>) -> pb::GetActiveResponse {
-    try_active(client, NAMESPACE, at).await.expect("a set")
+async fn try_set(client: &Client, at: Option<SetAt>) -> Result<pb::ListActiveResponse, ClientError> {
+    list_set(client, pb::ListActiveRequest { at, ..whole_set() }).await
 }
 
-/// The set as `policy version` words, with its digest recomputed as a subscriber would.
-fn words(set: &pb::GetActiveResponse) -> Vec<String> {
-    let bundles: Vec<&pb::Bundle> = set.bundles.iter().map(|each| each.bundle.as_ref().expect("a bundle")).collect();
+async fn set_at(client: &Client, at: Option<SetAt>) -> pb::ListActiveResponse {
+    try_set(client, at).await.expect("a set")
+}
+
+/// The set as `policy version` words.
+fn words(set: &pb::ListActiveResponse) -> Vec<String> {
+    let bundles = set.bundles.iter().map(|each| each.bundle.as_ref().expect("a bundle"));
     let id = |bundle: &pb::Bundle| bundle.name.split('/').nth(3).expect("an id").to_owned();
-    let entries: Vec<_> = bundles
-        .iter()
-        .map(|bundle| {
-            (name::PolicyId::parse("id", &id(bundle)).expect("an id"), bundle.version, digest_of(&bundle.content))
-        })
-        .collect();
-    let digest = active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest)));
-    assert_eq!(set.active_set_digest, digest.to_string());
-    bundles.iter().map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
+    bundles.map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
 }
 
 on_both_databases! {
@@ -53,15 +51,15 @@ on_both_databases! {
             let bundle = active.bundle.as_ref().expect("a bundle");
             let manifest = verify_bundle(&bundle.manifest, &bundle.content, &trust.keys).expect("a bundle");
             assert_eq!((manifest.policy.as_str(), manifest.version, &bundle.content[..]), (id, 1, content.as_bytes()));
-            let statement = verify_statement(&active.statement, &trust.keys).expect("a statement");
+            let one = try_active(&client, &policy(id), None).await.expect("a policy").active.expect("a bundle");
+            let statement = verify_statement(&one.statement, &trust.keys).expect("a statement");
             assert_eq!((statement.revision, active.activation.expect("a cursor").revision, active.preview), (revision, revision, false));
             let named = statement
                 .changes
                 .iter()
                 .any(|change| change.policy.as_str() == id && change.digest.as_ref() == Some(&manifest.digest));
             assert!(named, "its statement puts it in force");
-            let one = try_active(&client, &policy(id), None).await.expect("a policy");
-            assert_eq!((one.bundles.as_slice(), one.active_set_digest.as_str()), (std::slice::from_ref(active), ""));
+            assert_eq!(pb::ActiveBundle { statement: String::new(), ..one }, *active, "alone it is the same");
         }
     }
 
@@ -78,59 +76,64 @@ on_both_databases! {
         expected.extend(vec![vec!["a 1", "b 1"]; 3]);
         expected.extend([vec!["a 2", "b 1"], vec!["a 2"], vec!["a 1"]]);
         for (revision, expected) in (0..).zip(&expected) {
-            let set = set_at(&client, Some(At::Revision(revision))).await;
+            let set = set_at(&client, Some(SetAt::Revision(revision))).await;
             assert_eq!(
                 (words(&set), set.cursor.expect("a cursor").revision),
                 (expected.iter().map(ToString::to_string).collect(), revision)
             );
         }
         for event in events(&client, NAMESPACE, 0).await {
-            let set = set_at(&client, event.time.map(At::Time)).await;
+            let set = set_at(&client, event.time.map(SetAt::Time)).await;
             // Events of one microsecond are taken together: the last of them counts.
             let revision = set.cursor.expect("a cursor").revision;
             assert!(revision >= event.cursor.expect("a cursor").revision);
             assert_eq!(words(&set), expected[usize::try_from(revision).expect("a place")]);
         }
-        let before = At::Time(prost_types::Timestamp { seconds: 0, nanos: 0 });
+        let before = SetAt::Time(prost_types::Timestamp { seconds: 0, nanos: 0 });
         assert_eq!(words(&set_at(&client, Some(before)).await), Vec::<String>::new());
         refused(try_active(&client, &policy("b"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         let then = try_active(&client, &policy("b"), Some(At::Revision(9))).await.expect("a policy");
-        assert_eq!(then.bundles[0].bundle.as_ref().expect("a bundle").version, 1);
+        assert_eq!(then.active.expect("active").bundle.expect("a bundle").version, 1);
         for revision in [-1, 12, i64::MAX] {
-            refused_fields(try_active(&client, NAMESPACE, Some(At::Revision(revision))).await, &["revision"]);
+            refused_fields(try_active(&client, &policy("a"), Some(At::Revision(revision))).await, &["revision"]);
+            refused_fields(try_set(&client, Some(SetAt::Revision(revision))).await, &["revision"]);
         }
-        let never = At::Time(prost_types::Timestamp { seconds: i64::MIN, nanos: 0 });
-        refused_fields(try_active(&client, NAMESPACE, Some(never)).await, &["time"]);
+        let never = prost_types::Timestamp { seconds: i64::MIN, nanos: 0 };
+        refused_fields(try_active(&client, &policy("a"), Some(At::Time(never))).await, &["time"]);
+        refused_fields(try_set(&client, Some(SetAt::Time(never))).await, &["time"]);
     }
 
     /// A caller that holds it already gets a word, not the bytes; metadata_only leaves the bytes out.
     async fn nothing_is_sent_twice(hub: Hub) {
         let client = hub.client().await;
-        let held = set_at(&client, None).await.active_set_digest;
-        let ask = |name: &str, if_digest: &str| pb::GetActiveRequest {
-            name: name.to_owned(),
+        let published = release(&client, "p", "a: 1").await;
+        let ask = |if_digest: &str| pb::GetActiveRequest {
+            name: policy("p"),
             if_digest: if_digest.to_owned(),
             ..Default::default()
         };
-        assert!(client.get_active(ask(NAMESPACE, &held)).await.expect("a set").not_modified, "an empty set is one");
-        let published = release(&client, "p", "a: 1").await;
-        let one = client.get_active(ask(&policy("p"), &published.digest)).await.expect("a policy");
-        assert!(one.not_modified && one.bundles.is_empty());
-        let one = client.get_active(ask(&policy("p"), &held)).await.expect("a policy");
-        assert!(!one.not_modified && one.bundles.len() == 1);
-        let set = client.get_active(ask(NAMESPACE, &held)).await.expect("a set");
-        assert!(!set.not_modified && set.bundles.len() == 1);
-        let again = client.get_active(ask(NAMESPACE, &set.active_set_digest)).await.expect("a set");
-        assert!(again.not_modified && again.bundles.is_empty());
-        assert_eq!((again.cursor, &again.active_set_digest), (set.cursor, &set.active_set_digest));
+        let held = client.get_active(ask(&published.digest)).await.expect("a policy");
+        assert!(held.not_modified && held.active.is_none());
+        let another = digest_of(b"another").to_string();
+        let whole = client.get_active(ask(&another)).await.expect("a policy");
+        assert!(!whole.not_modified && whole.cursor == held.cursor);
 
-        let lean = pb::GetActiveRequest { metadata_only: true, ..ask(NAMESPACE, "") };
-        let mut whole = set.bundles;
-        whole[0].bundle.as_mut().expect("a bundle").content = Default::default();
-        assert_eq!(client.get_active(lean).await.expect("a set").bundles, whole);
-        for bad in ["sha256:", "abc", &held.to_uppercase()] {
-            refused_fields(client.get_active(ask(NAMESPACE, bad)).await, &["if_digest"]);
+        let lean = pb::GetActiveRequest { metadata_only: true, ..ask("") };
+        let mut without_content = whole.active;
+        without_content.as_mut().and_then(|active| active.bundle.as_mut()).expect("a bundle").content = Default::default();
+        assert_eq!(client.get_active(lean).await.expect("a policy").active, without_content);
+        for bad in ["sha256:", "abc", &another.to_uppercase()] {
+            refused_fields(client.get_active(ask(bad)).await, &["if_digest"]);
         }
+    }
+
+    /// One unbounded answer for a whole set is none: it comes in pages.
+    async fn a_set_is_not_one_answer(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        let error = refused(try_active(&client, NAMESPACE, None).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+        assert!(error.violations[0].description.contains("ListActive"), "{error:?}");
+        refused_fields(try_active(&client, "namespaces/default/policies/", None).await, &["name"]);
     }
 
     /// Nothing active is an answer of its own, and not that of what is not there.
@@ -139,7 +142,6 @@ on_both_databases! {
         publish(&client, "p", "a: 1").await;
         refused(try_active(&client, &policy("p"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         refused(try_active(&client, &policy("q"), None).await, Code::NotFound, "POLICY_NOT_FOUND");
-        refused(try_active(&client, "namespaces/none", None).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let there = "namespaces/none/policies/p";
         refused(try_active(&client, there, None).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         assert_eq!(words(&set_at(&client, None).await), Vec::<String>::new());
@@ -155,7 +157,7 @@ on_both_databases! {
             draft(&client, "p", content).await;
         }
         abandon(&client, "p", 3).await;
-        let shown = try_active(&client, &policy("p"), None).await.expect("a preview").bundles.remove(0);
+        let shown = try_active(&client, &policy("p"), None).await.expect("a preview").active.expect("a bundle");
         let bundle = shown.bundle.expect("a bundle");
         assert!(shown.preview && shown.statement.is_empty() && shown.activation.is_none());
         assert_eq!((bundle.name, &bundle.content[..]), (version("p", 2), &b"a: 2"[..]));
@@ -171,10 +173,10 @@ on_both_databases! {
         refused(past, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         client.publish(crate::harness::calls::publish_request("p", 1)).await.expect("a publication");
         activate(&client, "p", 1).await;
-        let real = try_active(&client, &policy("p"), None).await.expect("a policy").bundles.remove(0);
+        let real = try_active(&client, &policy("p"), None).await.expect("a policy").active.expect("a bundle");
         assert!(!real.preview && real.bundle.expect("a bundle").version == 1, "what is active comes first");
         deactivate(&client, "p").await;
-        assert!(try_active(&client, &policy("p"), None).await.expect("a preview").bundles[0].preview);
+        assert!(try_active(&client, &policy("p"), None).await.expect("a preview").active.expect("a bundle").preview);
         set(&client, "p", pb::PolicySettings::default()).await;
         refused(try_active(&client, &policy("p"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
     }

@@ -65,8 +65,7 @@ async fn between(mut hub: Hub, work: impl FnOnce(&Hub)) -> Hub {
 
 /// The cursor of the head, as a subscriber is told.
 async fn head(client: &policyhub::client::Client) -> pb::Cursor {
-    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), metadata_only: true, ..Default::default() };
-    client.get_active(request).await.expect("an answer").cursor.expect("a cursor")
+    watching::get_set(client).await.cursor.expect("a cursor")
 }
 
 /// What a stream answers first, or how it is refused.
@@ -77,12 +76,11 @@ async fn first(client: &policyhub::client::Client, resume: pb::Cursor) -> Result
 }
 
 async fn report(client: &policyhub::client::Client, cursor: pb::Cursor) -> Result<bool, ClientError> {
-    let set = pb::GetActiveRequest { name: NAMESPACE.to_owned(), metadata_only: true, ..Default::default() };
     let request = pb::ReportStatusRequest {
         parent: NAMESPACE.to_owned(),
         subscriber_id: "shop-1".to_owned(),
         cursor: Some(cursor),
-        digest: client.get_active(set).await?.active_set_digest,
+        digest: watching::digest_of_set(&watching::list_set(client, watching::whole_set()).await?.bundles),
         status: pb::ApplyStatus::Applied.into(),
         ..Default::default()
     };
@@ -125,8 +123,7 @@ on_both_databases! {
         assert_eq!(metric(&hub.http, "policyhub_store_in_doubt"), Some(1.0));
         assert!(get(&hub.http, "/readyz").expect("an answer").2.starts_with("read-only: "));
         // Reads go on, marked, and nothing is called fresh.
-        let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
-        let active = client.get_active(request.clone()).await.expect("what the store has");
+        let active = watching::get_set(&client).await;
         assert!(active.in_doubt && !active.degraded && active.checked_time.is_none(), "{active:?}");
         bumped(&hub, &["--accept-loss"], 2, 2);
         let wait = async {
@@ -136,7 +133,7 @@ on_both_databases! {
         };
         tokio::time::timeout(DEADLINE, wait).await.expect("writes go on");
         let wait = async {
-            while client.get_active(request.clone()).await.expect("an answer").in_doubt {
+            while watching::get_set(&client).await.in_doubt {
                 tokio::task::yield_now().await;
             }
         };

@@ -7,7 +7,9 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tonic::Code;
 
+use crate::harness::callers::try_grant;
 use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, head, publish, refused, refused_fields, release};
+use crate::harness::idp::{Answer, Idp, Key, jwks, reloaded, wait_until};
 use crate::harness::subscribing::{
     Stream, applied, at, convergence, counts, digest_at, eventually, rejected, subscribe, subscriber, watch_request,
 };
@@ -309,6 +311,42 @@ async fn operators_ask_by_commands() {
     tokio::time::timeout(DEADLINE, async { while counts(&client, first).await[3] == 0 {} })
         .await
         .expect("it is offline");
+}
+
+/// A report that is refused for its token is said, while the stream that began with it goes on; so is the next one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_says_that_its_reports_are_refused() {
+    let (old, new) = (Key::new(1), Key::new(2));
+    let idp = Idp::of(&[&old]);
+    // Streams are asked again so late that this one goes on.
+    let issuers = idp.setting();
+    let arguments = [LIVELY, &["--recheck-interval-ms", "60000", "--issuers", &issuers]].concat();
+    let hub = Hub::start_with(Database::Sqlite, &arguments).await;
+    reloaded(&hub, "ok", "corp", 0.0).await;
+    let client = hub.client().await;
+    try_grant(&client, "corp:shop", pb::Role::Subscriber, NAMESPACE).await.expect("a role");
+    let first = two_versions(&client).await;
+    let said = hub.dir.path().join("watch.log");
+    let mut watching = hub
+        .cli()
+        .args(["watch", "--subscriber-id", "shop-1", "--report", "--token", &old.token("shop")])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::fs::File::create(&said).expect("a file"))
+        .spawn()
+        .expect("the binary runs");
+    eventually("it reports", async || counts(&client, first).await == [1, 0, 0, 0]).await;
+    idp.answer(Answer::Body(jwks(&[&new])));
+    wait_until(&hub.client_with(Some(new.token("shop"))).await, None).await;
+    let second = activate(&client, "p", 2).await;
+    eventually("it says that nobody hears it", async || {
+        let said = std::fs::read_to_string(&said).expect("text");
+        said.lines().any(|line| line.starts_with("failed to report: ") && line.contains("TOKEN_INVALID"))
+    })
+    .await;
+    assert_eq!(counts(&client, second).await, [0, 0, 1, 0], "it is there, and what it has is not known");
+    assert!(watching.try_wait().expect("a child").is_none(), "the stream goes on");
+    watching.kill().expect("a child");
+    watching.wait().expect("an end");
 }
 
 /// A fleet that stopped is not one that converged: today's pipelines must not go on.

@@ -8,7 +8,7 @@ use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::Hub;
-use crate::harness::calls::{NAMESPACE, draft_request, policy, try_activate};
+use crate::harness::calls::{draft_request, policy, try_activate};
 use crate::harness::copies::with_suffix;
 use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, HANGS, Operation};
 use crate::harness::http::metric;
@@ -145,8 +145,7 @@ impl Scene {
         let (status, body) = readyz(&self.hub);
         assert_eq!(status, 503, "{body}");
         // What was verified goes on, and says that it is not compared with anything.
-        let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
-        let held = self.client.get_active(request).await.expect("from memory");
+        let held = watching::get_set(&self.client).await;
         assert!(held.degraded, "{held:?}");
         assert_eq!(held.bundles.len(), 1);
         check_alive(&self.hub, &mut self.watch).await;
@@ -190,8 +189,7 @@ async fn a_server_starts_on_a_full_disk() {
     assert_eq!(hub.token(), token, "the token from before stays");
     assert!(!hub.data_dir().join("addr.json").exists(), "no address rather than an old one");
     let client = hub.client().await;
-    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
-    assert_eq!(client.get_active(request).await.expect("what is there").bundles.len(), 1);
+    assert_eq!(watching::get_set(&client).await.bundles.len(), 1, "what is there");
     let error = client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
     assert_eq!(error.code, Code::Unavailable, "{error:?}");
     disk.heal();

@@ -315,11 +315,10 @@ async fn what_a_retry_found_is_what_is_read_next() {
     release(&client, "p", "a: 1").await;
     let request = pb::DraftRequest { request_id: "again".to_owned(), ..draft_request("p", "a: 2") };
     let before = client.draft(request.clone()).await.expect("a draft");
-    let set = pb::GetActiveRequest { name: NAMESPACE.to_owned(), metadata_only: true, ..Default::default() };
-    client.get_active(set.clone()).await.expect("an answer");
+    watching::get_set(&client).await;
     bumped(&hub, &["--accept-loss", "--force"], 2, 2);
     let again = client.draft(request).await.expect("the same answer");
     assert_eq!(again.revision, before.revision);
-    let cursor = client.get_active(set).await.expect("an answer").cursor.expect("a cursor");
+    let cursor = watching::get_set(&client).await.cursor.expect("a cursor");
     assert_eq!(cursor.epoch, 2, "older than what the retry found: {cursor:?}");
 }

@@ -9,9 +9,11 @@ use crate::harness::calls::{
     NAMESPACE, activate, draft_request, head, policy, publish, refused, refused_fields, release,
 };
 use crate::harness::http::get;
+use crate::harness::keys::replicas;
 use crate::harness::metrics::{text, wait_for};
+use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, LIVELY};
-use crate::harness::{callers, on_both_databases};
+use crate::harness::{Database, callers, on_both_databases};
 
 /// As a server that looks after its logs by itself.
 const AUDITED: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--audit-interval-ms", "20"];
@@ -43,10 +45,9 @@ async fn stands_still(client: &Client) {
     assert!(error.message.contains("is frozen") && error.metadata.contains_key("frozen_at"), "{error:?}");
     let grant = callers::try_grant(client, "local:eve", pb::Role::Viewer, NAMESPACE).await;
     refused(grant, Code::DataLoss, "DATA_LOSS");
-    for name in [policy("p"), NAMESPACE.to_owned()] {
-        let asked = client.get_active(pb::GetActiveRequest { name, ..Default::default() }).await;
-        refused(asked, Code::DataLoss, "DATA_LOSS");
-    }
+    let asked = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
+    refused(asked, Code::DataLoss, "DATA_LOSS");
+    refused(client.list_active(watching::whole_set()).await, Code::DataLoss, "DATA_LOSS");
     refused(watching::raw(client, None).await, Code::DataLoss, "DATA_LOSS");
 }
 
@@ -101,6 +102,97 @@ on_both_databases! {
         let lines = hub.log.lock().expect("the log").clone();
         assert_eq!(lines.lines().filter(|line| line.contains("a namespace is frozen")).count(), 1, "one line says so");
     }
+}
+
+mod accepted {
+    use super::*;
+
+    /// More than an answer names.
+    const MANY_POLICIES: usize = 120;
+
+    on_both_databases! {
+        with AUDITED;
+
+        /// What is accepted is what was there: a row that changes once more is found once more.
+        async fn a_row_that_changes_after_the_thaw_is_found_again(hub: Hub) {
+            let client = hub.client().await;
+            publish(&client, "q", "a: 1").await;
+            for edit in ["x", "y"] {
+                hub.tamper(&format!("UPDATE policies SET description = '{edit}' WHERE id = 'q'"));
+                wait_for(&hub, FROZEN).await;
+                let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
+                let accepted_findings = client.verify_log(request).await.expect("a verdict").findings;
+                assert_eq!(accepted_findings.len(), 1, "{accepted_findings:?}");
+                let request = pb::ThawNamespaceRequest { accepted_findings, ..thaw_request("it is known") };
+                client.thaw_namespace(request).await.expect("a thaw");
+                wait_for(&hub, "policyhub_audit_findings 0").await;
+                client.draft(draft_request("p", "a: 1")).await.expect("it goes on");
+            }
+        }
+    }
+
+    on_both_databases! {
+        with &["--audit-interval-ms", "0"];
+
+        /// All that was found is accepted by its digest, as VerifyLog showed it, and nothing that came in between.
+        async fn any_number_is_accepted_by_the_digest_of_all(hub: Hub) {
+            let client = hub.client().await;
+            for number in 0..MANY_POLICIES {
+                client.draft(draft_request(&format!("p{number}"), "a: 1")).await.expect("a draft");
+            }
+            hub.tamper("UPDATE policies SET description = 'x'");
+            let run = |arguments: &[&str]| {
+                let output = hub.cli().args(arguments).output().expect("a command");
+                let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                (output.status.code(), said.concat())
+            };
+            let digest = || {
+                let (code, text) = run(&["verify", "--log", "default"]);
+                assert_eq!(code, Some(1), "{text}");
+                let line = text.lines().find_map(|line| line.strip_prefix("server: 120 findings, digest "));
+                line.unwrap_or_else(|| panic!("{text}")).to_owned()
+            };
+            let first = digest();
+            hub.tamper("UPDATE policies SET description = 'y' WHERE id = 'p7'");
+            let thaw = |digest: &str| run(&["namespace", "thaw", "default", "--reason", "known", "--accept-all", digest]);
+            let (code, text) = thaw(&first);
+            assert!(code == Some(1) && text.contains("FINDINGS_REMAIN"), "{text}");
+            let second = digest();
+            assert_ne!(first, second, "a row says something else");
+            let (code, text) = thaw(&second);
+            assert_eq!(code, Some(0), "{text}");
+            let (code, text) = run(&["verify", "--log", "default"]);
+            assert_eq!(code, Some(0), "{text}");
+            let (code, text) = thaw(&second);
+            assert!(code == Some(1) && text.contains("INVALID_ARGUMENT"), "there is nothing to accept: {text}");
+            // One that is not among them is found by itself.
+            hub.tamper("UPDATE policies SET description = 'z' WHERE id = 'p8'");
+            let (code, text) = run(&["verify", "--log", "default"]);
+            assert!(code == Some(1) && text.contains("server: 1 findings, digest "), "{text}");
+        }
+    }
+}
+
+/// A replica that nobody asks anything learns of a thaw by itself.
+#[tokio::test]
+async fn an_idle_replica_goes_on_after_a_thaw_elsewhere() {
+    let hubs = replicas(Database::Postgres, AUDITED).await;
+    let client = hubs[0].client().await;
+    publish(&client, "q", "a: 1").await;
+    hubs[0].tamper("UPDATE policies SET description = 'x' WHERE id = 'q'");
+    for hub in &hubs {
+        wait_for(hub, FROZEN).await;
+    }
+    hubs[0].tamper("UPDATE policies SET description = '' WHERE id = 'q'");
+    for hub in &hubs {
+        wait_for(hub, "policyhub_audit_findings 0").await;
+    }
+    client.thaw_namespace(thaw_request("put back")).await.expect("it goes on");
+    eventually("the other replica is ready", async || {
+        get(&hubs[1].http, "/readyz").expect("an answer").2 == "ok\n"
+            && !text(&hubs[1]).contains("policyhub_namespace_frozen{")
+    })
+    .await;
 }
 
 mod pointers {

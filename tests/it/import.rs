@@ -4,7 +4,9 @@ use policyhub::client::signing::verify_bundle;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
-use crate::harness::archives::{as_imported, export, history, kept, make, parts, run, send, single_parts, verified};
+use crate::harness::archives::{
+    as_imported, export, history, kept, kept_elsewhere, make, parts, run, send, single_parts, verified,
+};
 use crate::harness::calls::{NAMESPACE, activate, active, draft, events, policy, publish_request, refused, trust};
 use crate::harness::hub::binary;
 use crate::harness::watching::{activation, in_force, open};
@@ -147,7 +149,10 @@ on_both_databases! {
         // Another name, made on the way.
         let (code, text, errors) = run(a.cli(), &["import", &file, "--into", "copy", "--create", "--output", "json"]);
         assert!(code == 0 && errors.contains("the keys came with the archive"), "{text}{errors}");
-        assert_eq!(kept(&from, "namespaces/copy").await, as_imported(kept(&from, NAMESPACE).await, &source));
+        assert_eq!(
+            kept_elsewhere(&from, "namespaces/copy").await,
+            as_imported(kept_elsewhere(&from, NAMESPACE).await, &source)
+        );
         verified(&from, "namespaces/copy").await;
         verified(&from, "namespaces/system").await;
     }

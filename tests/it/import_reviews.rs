@@ -5,7 +5,7 @@ use policyhub::client::signing::verify_bundle;
 use policyhub::client::{ClientError, pb};
 use tonic::Code;
 
-use crate::harness::archives::{export, run, verified};
+use crate::harness::archives::{export, run, send, single_parts, verified};
 use crate::harness::calls::{
     NAMESPACE, activate, active, deactivate, get_version, publish_request, refused, rollback_request, trust,
     try_activate,
@@ -61,5 +61,39 @@ on_both_databases! {
         missing(ann.rollback(rollback_request("p", 2)).await);
         assert_eq!(active(&ann, "p").await, 1);
         verified(&ann, NAMESPACE).await;
+    }
+    /// Who brings versions here counts as their author, and nobody else goes on with what somebody began.
+    async fn an_importer_does_not_approve_the_own_import(database: Database) {
+        let (a, b) = (Hub::start(database).await, Hub::start(database).await);
+        let [admin, ann, bob] = people(&a, ["admin", "ann", "bob"]).await;
+        reviewed_policy(&admin, "p", 1).await;
+        let reviewed = staged(&ann, "p", "a: 1").await;
+        approve(&bob, &reviewed).await.expect("an approval");
+        ann.publish(publish_request("p", reviewed.version)).await.expect("a publication");
+        staged(&ann, "p", "a: 2").await;
+        let parts = single_parts(&export(&a, "default", "a.jsonl"), NAMESPACE);
+        let [ann, bob] = people(&b, ["ann", "bob"]).await;
+        send(&ann, &parts[..2]).await.expect("two parts");
+        let error = refused(send(&bob, &parts[2..]).await, Code::InvalidArgument, "IMPORT_REFUSED");
+        assert!(error.message.contains("local:ann"), "{error:?}");
+        send(&ann, &parts[2..]).await.expect("the other parts");
+        assert!(send(&bob, &parts[2..]).await.expect("it is done already").finished);
+
+        let published = get_version(&bob, "p", 1).await;
+        refused(approve(&ann, &published).await, Code::FailedPrecondition, "SELF_APPROVAL");
+        // What was staged there is a draft here: whoever stages it, it came by the same hand.
+        let draft = get_version(&bob, "p", 2).await;
+        bob.stage(pb::StageRequest { name: draft.name.clone(), ..Default::default() }).await.expect("a stage");
+        refused(approve(&ann, &draft).await, Code::FailedPrecondition, "SELF_APPROVAL");
+        missing(try_activate(&ann, "p", 1, None).await);
+        for version in [&published, &draft] {
+            approve(&bob, version).await.expect("an approval of somebody else");
+        }
+        activate(&ann, "p", 1).await;
+        ann.publish(publish_request("p", 2)).await.expect("a publication");
+        verified(&ann, NAMESPACE).await;
+        let file = export(&b, "default", "b.jsonl").display().to_string();
+        let (code, text, errors) = run(crate::harness::hub::binary(), &["verify", "--log", "--from", &file]);
+        assert_eq!(code, 0, "{text}{errors}");
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use policyhub::client::name::NamespaceId;
 use policyhub::client::{
-    ActiveSetOptions, Client, Keys, PinnedFile, State, Target, TokenSource, Watcher, WatcherOptions, pb,
+    ActiveSetOptions, Client, Keys, PinnedFile, State, Target, TokenSource, WatchOptions, Watcher, WatcherOptions, pb,
+    watch_pinned,
 };
 
 use crate::harness::agents::{Agent, folder, status};
@@ -16,7 +17,7 @@ use crate::harness::certificates::replace;
 use crate::harness::http::get;
 use crate::harness::keys::{AT_ONCE, revoke, rotate, signing};
 use crate::harness::subscribing::{at, convergence, counts, eventually};
-use crate::harness::watching::DEADLINE;
+use crate::harness::watching::{DEADLINE, everything, next};
 use crate::harness::{Hub, on_both_databases};
 
 /// Publishes and activates; answers the revision.
@@ -37,6 +38,18 @@ fn pins(hub: &Hub) -> PathBuf {
     let path = hub.dir.path().join("pins.json");
     replace(&path, &jwks(hub));
     path
+}
+
+async fn says(folder: &Path, what: &str) {
+    let said = async || status(folder)["problem"].as_str().is_some_and(|problem| problem.contains(what));
+    eventually(what, said).await;
+}
+
+/// A file of keys without all but one.
+fn only(file: &Path, key_id: &str) -> String {
+    let mut keys: serde_json::Value = serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON");
+    keys["keys"].as_array_mut().expect("keys").retain(|key| key["kid"] == key_id);
+    keys.to_string()
 }
 
 async fn is(folder: &Path, state: &str) {
@@ -141,5 +154,52 @@ on_both_databases! {
             update = lost.next() => panic!("taken by a key that the file has not: {update:?}"),
             seen = tokio::time::timeout(DEADLINE, looking) => seen.expect("it refuses"),
         }
+    }
+
+    /// The file wins, and what led to the keys of now is asked for again: no stream ends, and nothing is refused.
+    async fn a_file_that_changes_on_an_open_stream_is_led_on_again(hub: Hub) {
+        let client = hub.client().await;
+        let first = signing(&client).await;
+        let second = rotate(&client).await;
+        let both = pins(&hub);
+        let options = WatchOptions { learn_keys: false, ..everything(&client).await };
+        let file = PinnedFile::open(&both, false).expect("keys");
+        let mut followed = watch_pinned(&client, options, file).await.expect("a watch");
+        let third = rotate(&client).await;
+        while followed.set().keys().get(&third).is_none() {
+            next(&mut followed).await;
+        }
+
+        // The statement that leads from the second key to the third came already.
+        replace(&both, &only(&both, &second));
+        while followed.set().keys().get(&first).is_some() {
+            next(&mut followed).await;
+        }
+        for _ in 0..3 {
+            next(&mut followed).await;
+        }
+        let trusted = followed.set().keys();
+        assert!(trusted.get(&second).is_some() && trusted.get(&third).is_some(), "the key that signs is known");
+        assert!(trusted.is_revoked(&first), "the file dropped the first key, though it is only retired");
+    }
+
+    /// A disk that refuses what was followed is said, and asked again with each message.
+    async fn keys_that_could_not_be_saved_are_saved_later(hub: Hub) {
+        let (client, folder, pins) = (hub.client().await, folder(&hub), pins(&hub));
+        let agent = Agent::start(&hub, &folder, &["--jwks", pins.to_str().expect("a path")]);
+        agent.applied(release(&client, "a: 1").await).await;
+        let kept = folder.join(".agent/watcher/pins.json");
+        fs::remove_file(&kept).expect("what it keeps");
+        fs::create_dir(&kept).expect("in its place");
+        rotate(&client).await;
+        agent.applied(release(&client, "a: 2").await).await;
+        says(&folder, "failed to save the keys").await;
+        // Heartbeats that verify take nothing back of it.
+        agent.applied(release(&client, "a: 3").await).await;
+        says(&folder, "failed to save the keys").await;
+        fs::remove_dir(&kept).expect("removed");
+        eventually("it is kept", async || fs::read_to_string(&kept).is_ok_and(|text| text.contains("ey"))).await;
+        eventually("and nothing is wrong", async || status(&folder)["problem"] == "").await;
+        is(&folder, "READY").await;
     }
 }

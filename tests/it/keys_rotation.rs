@@ -131,8 +131,11 @@ on_both_databases! {
             assert_eq!(watcher.await.expect("a watcher that refused nothing"), (told.clone(), now.clone()));
         }
         for active in watching::get_set(&client).await.bundles {
-            let manifest = active.bundle.expect("a bundle").manifest;
-            for token in [&manifest, &active.statement] {
+            let bundle = active.bundle.expect("a bundle");
+            let name = bundle.name.split("/versions/").next().expect("a policy").to_owned();
+            let request = pb::GetActiveRequest { name, metadata_only: true, ..Default::default() };
+            let one = client.get_active(request).await.expect("a policy").active.expect("a bundle");
+            for token in [&bundle.manifest, &one.statement] {
                 assert_eq!(named_key(token).expect("a key"), newest, "of {revoked:?} nothing is left");
             }
         }

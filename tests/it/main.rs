@@ -18,6 +18,8 @@ mod active;
 #[cfg(test)]
 mod active_list;
 #[cfg(test)]
+mod active_saved;
+#[cfg(test)]
 mod admin;
 #[cfg(test)]
 mod agent;
@@ -25,6 +27,8 @@ mod agent;
 mod agent_kills;
 #[cfg(test)]
 mod another_event;
+#[cfg(test)]
+mod answers;
 #[cfg(test)]
 mod approval_races;
 #[cfg(test)]
@@ -78,6 +82,8 @@ mod epochs;
 #[cfg(test)]
 mod epochs_watch;
 #[cfg(test)]
+mod etags;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod fan_out;
@@ -124,6 +130,8 @@ mod lifecycle;
 #[cfg(test)]
 mod lost_files;
 #[cfg(test)]
+mod man_in_the_middle;
+#[cfg(test)]
 mod migrate;
 #[cfg(test)]
 mod mtls;
@@ -138,6 +146,8 @@ mod otlp;
 #[cfg(test)]
 mod outage;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod publish;
@@ -147,6 +157,8 @@ mod quotas;
 mod quotas_rates;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod random_lies;
 #[cfg(test)]
 mod reflection;
 #[cfg(test)]
@@ -170,6 +182,8 @@ mod serve;
 mod stage;
 #[cfg(test)]
 mod startup;
+#[cfg(test)]
+mod stream_vectors;
 #[cfg(test)]
 mod subscribers;
 #[cfg(test)]

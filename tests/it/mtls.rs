@@ -205,9 +205,9 @@ async fn a_workload_has_a_role() {
     let scene = Scene::start().await;
     let admin = scene.admin().await;
     try_grant(&admin, WEB, pb::Role::Subscriber, NAMESPACE).await.expect("a role");
-    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
+    let request = pb::ListActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
     let web = scene.shows(scene.example.client(&[WEB])).await;
-    web.get_active(request.clone()).await.expect("what it syncs");
+    web.list_active(request.clone()).await.expect("what it syncs");
     let other = scene.shows(scene.example.client(&["spiffe://example.org/other"])).await;
-    refused(other.get_active(request).await, Code::PermissionDenied, "PERMISSION_DENIED");
+    refused(other.list_active(request).await, Code::PermissionDenied, "PERMISSION_DENIED");
 }

@@ -155,6 +155,27 @@ async fn a_server_certificate_out_of_its_time_is_refused_unless_told() {
     }
 }
 
+/// A certificate above the server's own may be one of several ways to an authority: it is for whoever trusts it to refuse.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_of_the_chain_out_of_its_time_is_a_warning() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    let (authority, other) = (Authority::new("server"), Authority::new("other"));
+    authority.serve(&file("cert.pem"), &file("key.pem"));
+    other.serve_for(&file("above.pem"), &file("above.key"), (-7_200, -3_600));
+    let read = |name: &str| std::fs::read_to_string(file(name)).expect("PEM");
+    replace(&file("chain.pem"), &[read("cert.pem"), read("above.pem")].concat());
+    let (cert, key) = (file("chain.pem").display().to_string(), file("key.pem").display().to_string());
+    let hub = Hub::start_with(Database::Sqlite, &["--tls-cert", &cert, "--tls-key", &key]).await;
+    let ca = Some(authority.pem.clone().into_bytes());
+    let client = Client::connect(&hub.grpc, Some(hub.token()), ca).await.expect("a connection");
+    client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("an answer");
+    let log = hub.log.lock().expect("the log").clone();
+    let warned = log.lines().find(|line| line.contains("a certificate above the TLS certificate")).expect("a line");
+    assert!(warned.contains("WARN") && warned.contains("it has expired"), "{warned}");
+    assert!(!log.contains("clients refuse the TLS certificate of this server"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_does_not_cross_a_network_in_clear_text() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -67,8 +67,8 @@ async fn neighbour(client: &Client, number: usize) {
     let parent = "namespaces/team/policies/p".to_owned();
     let request = pb::DraftRequest { parent, ..draft_request("p", &format!("a: {number}")) };
     client.draft(request).await.expect("the neighbour's draft");
-    let active = pb::GetActiveRequest { name: "namespaces/team".to_owned(), ..Default::default() };
-    client.get_active(active).await.expect("the neighbour's read");
+    let active = pb::ListActiveRequest { parent: "namespaces/team".to_owned(), ..Default::default() };
+    client.list_active(active).await.expect("the neighbour's read");
 }
 
 fn counted(hub: &Hub, row: &str) -> f64 {

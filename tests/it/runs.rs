@@ -50,7 +50,7 @@ on_both_databases! {
 
         let then = Some(pb::get_active_request::At::Revision(found.cursor.expect("a cursor").revision));
         let ask = pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() };
-        let active = client.get_active(ask).await.expect("a policy").bundles.remove(0);
+        let active = client.get_active(ask).await.expect("a policy").active.expect("a bundle");
         let bundle = active.bundle.expect("a bundle");
         assert_eq!((&bundle.name, &bundle.digest), (&found.version, &found.digest));
         let keys = trust(&client).await.keys;

@@ -16,9 +16,9 @@ use crate::harness::watching::{self, LIVELY};
 use crate::harness::{Hub, on_both_databases};
 
 /// Reads whose answer hangs on a bundle that is in force.
-const BUNDLE: &[&str] = &["GetActive policy", "GetActive set", "GetVersion", "resume", "watch"];
+const BUNDLE: &[&str] = &["GetActive policy", "ListActive", "GetVersion", "resume", "watch"];
 /// Reads whose answer hangs on a pointer.
-const POINTER: &[&str] = &["GetActive policy", "GetActive set", "watch"];
+const POINTER: &[&str] = &["GetActive policy", "ListActive", "watch"];
 /// Reads whose answer hangs on the log.
 const LOG: &[&str] = &["ListEvents", "resume"];
 
@@ -74,7 +74,7 @@ fn cases() -> Vec<(&'static str, &'static str, &'static str, String, Vec<&'stati
         version("publisher", "'local:mallory'"),
         ("policies", "active_version", "1", "id = 'p'".to_owned(), POINTER.to_vec()),
         ("policies", "active_version", "0", "id = 'p'".to_owned(), POINTER.to_vec()),
-        ("policies", "active_version", "1", "id = 'gone'".to_owned(), vec!["GetActive set", "watch"]),
+        ("policies", "active_version", "1", "id = 'gone'".to_owned(), vec!["ListActive", "watch"]),
         event("payload", "X'7B7D'"),
         event("hash", "prev_hash"),
         event("prev_hash", "hash"),
@@ -146,10 +146,12 @@ async fn told(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<
 /// Every read, with its answer or the reason of its refusal.
 async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, String>> {
     let client = hub.client().await;
-    let active = |name: String| pb::GetActiveRequest { name, ..Default::default() };
+    let active = pb::GetActiveRequest { name: policy("p"), ..Default::default() };
     let told_active = |answer| format!("{:?}", pb::GetActiveResponse { checked_time: None, ..answer });
-    let one = client.get_active(active(policy("p"))).await.map(told_active);
-    let set = client.get_active(active(NAMESPACE.to_owned())).await.map(told_active);
+    let one = client.get_active(active).await.map(told_active);
+    let told_set =
+        |answer| format!("{:?}", pb::ListActiveResponse { checked_time: None, checkpoint: String::new(), ..answer });
+    let set = client.list_active(watching::whole_set()).await.map(told_set);
     let full = pb::GetVersionRequest { name: version("p", 2), view: pb::VersionView::Full.into() };
     // Whether it is active is a pointer's business; here it is the version that counts.
     let got = client.get_version(full).await.map(|answer| {
@@ -172,7 +174,7 @@ async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, St
     };
     BTreeMap::from([
         ("GetActive policy", one.map_err(refusal)),
-        ("GetActive set", set.map_err(refusal)),
+        ("ListActive", set.map_err(refusal)),
         ("GetVersion", got.map_err(refusal)),
         ("ListEvents", events.map_err(refusal)),
         ("watch", watch.map_err(refusal)),
@@ -272,10 +274,9 @@ on_both_databases! {
         );
         let hub = hub.restart().await;
         let client = hub.client().await;
-        for name in [policy("p"), NAMESPACE.to_owned()] {
-            let asked = client.get_active(pb::GetActiveRequest { name, ..Default::default() }).await;
-            refused(asked, Code::DataLoss, "DATA_LOSS");
-        }
+        let asked = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
+        refused(asked, Code::DataLoss, "DATA_LOSS");
+        refused(client.list_active(watching::whole_set()).await, Code::DataLoss, "DATA_LOSS");
         refused(told(&client, None, i64::MAX).await, Code::DataLoss, "DATA_LOSS");
         // Nothing is signed over it.
         refused(client.draft(draft_request("p", "a: 4")).await, Code::DataLoss, "DATA_LOSS");

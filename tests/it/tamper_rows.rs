@@ -163,11 +163,11 @@ async fn reads(client: &Client) -> Answers {
     let system = pb::ListEventsRequest { parent: "namespaces/system".to_owned(), page_size: 9, ..Default::default() };
     read!("ListEvents of system", client.list_events(system));
     for revision in [0, 5] {
-        let at = (revision > 0).then_some(pb::get_active_request::At::Revision(revision));
-        let request = pb::GetActiveRequest { name: parent(), at, ..Default::default() };
-        let told = |answer| pb::GetActiveResponse { checked_time: None, ..answer };
-        let answer = client.get_active(request).await.map(|answer| told(answer).encode_to_vec()).map_err(refusal);
-        answers.insert(format!("GetActive at {revision}"), answer);
+        let at = (revision > 0).then_some(pb::list_active_request::At::Revision(revision));
+        let request = pb::ListActiveRequest { parent: parent(), at, ..Default::default() };
+        let told = |answer| pb::ListActiveResponse { checked_time: None, checkpoint: String::new(), ..answer };
+        let answer = client.list_active(request).await.map(|answer| told(answer).encode_to_vec()).map_err(refusal);
+        answers.insert(format!("ListActive at {revision}"), answer);
     }
     for id in ["p", "q"] {
         read!(format!("GetPolicy {id}"), client.get_policy(pb::GetPolicyRequest { name: policy(id) }));

@@ -20,12 +20,12 @@ async fn one_of_each(client: &Client) -> Vec<(&'static str, Result<(), ClientErr
     let name = NAMESPACE.to_owned();
     let create = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
     let report = pb::ReportStatusRequest { parent: name.clone(), ..Default::default() };
-    let active = pb::GetActiveRequest { name: name.clone(), ..Default::default() };
+    let active = pb::ListActiveRequest { parent: name.clone(), ..Default::default() };
     let watch = pb::WatchActiveRequest { parent: name.clone(), ..Default::default() };
     vec![
         ("GetPolicy", client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.map(drop)),
         ("Draft", client.draft(draft_request("p", "a: 9")).await.map(drop)),
-        ("GetActive", client.get_active(active).await.map(drop)),
+        ("ListActive", client.list_active(active).await.map(drop)),
         ("WatchActive", client.watch_active(watch).await.map(drop)),
         ("ReportStatus", client.report_status(report).await.map(drop)),
         ("GetNamespace", client.get_namespace(pb::GetNamespaceRequest { name }).await.map(drop)),

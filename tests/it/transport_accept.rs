@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::harness::bare;
-use crate::harness::frames::{Frame, Peer, SETTINGS};
+use crate::harness::frames::{EMPTY_MESSAGE, Frame, GOAWAY, HEADERS, Peer, SETTINGS};
 use crate::harness::http::get;
 use crate::harness::metrics::{self, counted};
 use crate::harness::watching::{DEADLINE, head};
 use crate::harness::{Database, Hub};
 use crate::tls::certificate;
+
+const LIST_SIGNING_KEYS: &str = "/policyhub.v1.AdminService/ListSigningKeys";
 
 #[tokio::test]
 async fn a_silent_socket_is_closed() {
@@ -97,12 +99,19 @@ async fn half_requests_do_not_starve_probes() {
     assert!(half.last_mut().expect("a peer").is_open_after(Duration::from_millis(500)).await);
 }
 
+/// A connection of a caller that showed a credential.
+async fn known(hub: &Hub) -> Peer {
+    let mut peer = Peer::connect(&hub.grpc).await;
+    peer.call(1, LIST_SIGNING_KEYS, Some(&hub.token()), &EMPTY_MESSAGE).await;
+    peer.until(HEADERS).await.expect("an answer");
+    peer
+}
+
 #[tokio::test]
 async fn there_is_room_for_so_many_connections() {
     let hub = Hub::start_with(Database::Sqlite, &["--max-connections", "2"]).await;
-    let mut first = Peer::connect(&hub.grpc).await;
-    let mut second = Peer::connect(&hub.grpc).await;
-    assert!(first.settings().await.is_some() && second.settings().await.is_some());
+    let mut first = known(&hub).await;
+    let mut second = known(&hub).await;
     for _ in 0..3 {
         let mut third = Peer::connect(&hub.grpc).await;
         assert_eq!(third.settings().await, None, "refused at once, not left waiting");
@@ -114,6 +123,43 @@ async fn there_is_room_for_so_many_connections() {
     drop(first);
     metrics::wait_for(&hub, "policyhub_connections_open 1").await;
     assert!(Peer::connect(&hub.grpc).await.settings().await.is_some());
+}
+
+/// As many as four networks may hold leave room for the next one, and nobody whose call was authenticated is sent away for it.
+#[tokio::test]
+async fn networks_that_fill_the_port_keep_nobody_out() {
+    const MAX_CONNECTIONS: usize = 256;
+    let hub = Hub::start_with(Database::Sqlite, &["--max-connections", &MAX_CONNECTIONS.to_string()]).await;
+    let mut inside = known(&hub).await;
+    let mut silent = Vec::new();
+    for host in 2..=5 {
+        for _ in 0..MAX_CONNECTIONS / 4 {
+            let mut peer = Peer::connect_from(host, &hub.grpc).await;
+            assert!(peer.settings().await.is_some(), "127.0.0.{host} gets in");
+            silent.push(peer);
+        }
+    }
+    for host in 6..=8 {
+        let mut newcomer = Peer::connect_from(host, &hub.grpc).await;
+        assert!(newcomer.settings().await.is_some(), "127.0.0.{host} is kept out");
+        silent.push(newcomer);
+    }
+    head(&hub.client().await).await;
+    assert!(inside.is_served().await, "whoever is known stays");
+    assert!(silent.last_mut().expect("a peer").is_served().await, "the oldest give way, not the newest");
+}
+
+/// Whoever shows no credential is told to go, and whoever did stays.
+#[tokio::test]
+async fn a_connection_without_a_credential_ends_early() {
+    let hub = Hub::start_with(Database::Sqlite, &["--unidentified-connection-age-ms", "100"]).await;
+    let mut known = known(&hub).await;
+    let mut watching = Peer::connect(&hub.grpc).await;
+    watching.call(1, "/grpc.health.v1.Health/Watch", None, &EMPTY_MESSAGE).await;
+    assert!(watching.until(GOAWAY).await.is_some(), "a stream that anybody may open does not hold it");
+    let mut silent = Peer::connect(&hub.grpc).await;
+    assert!(silent.until(GOAWAY).await.is_some());
+    assert!(known.is_served().await);
 }
 
 /// CPU time of a process so far, in hundredths of a second (`proc_pid_stat(5)`, fields 14 and 15).

@@ -9,11 +9,13 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::harness::calls::{draft, draft_request, policy, refusal, version};
+use crate::harness::frames::{self, DATA, EMPTY_MESSAGE, END_STREAM, HEADERS, Peer};
 use crate::harness::metrics::{self, counted};
 use crate::harness::watching;
 use crate::harness::{Database, Hub, on_both_databases};
 
 const KIB: usize = 1024;
+const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 fn too_large<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
     let error = refusal(answer);
@@ -92,8 +94,54 @@ async fn what_needs_no_token_is_bounded_too() {
     let channel = Endpoint::from_shared(hub.grpc.clone()).expect("an endpoint").connect().await.expect("a connection");
     let mut health = HealthClient::new(channel);
     let ask = |size: usize| HealthCheckRequest { service: "x".repeat(size) };
-    assert_eq!(health.check(ask(60 * KIB)).await.expect_err("no such service").code(), Code::NotFound);
-    assert_eq!(health.check(ask(65 * KIB)).await.expect_err("too large").code(), Code::ResourceExhausted);
+    assert_eq!(health.check(ask(1_000)).await.expect_err("no such service").code(), Code::NotFound);
+    assert_eq!(health.check(ask(1_100)).await.expect_err("too large").code(), Code::ResourceExhausted);
+}
+
+/// Calls that stay half take nothing from the probes of others.
+#[tokio::test]
+async fn half_health_checks_starve_no_probe() {
+    let hub = Hub::start_with(Database::Sqlite, &["--max-in-flight-bytes", "33554432"]).await;
+    let mut halves = Vec::new();
+    // Prefixes for messages of 60 KiB and of 900 bytes; nothing follows. The large ones claim more than a caller's share of memory.
+    const LARGE: [u8; 5] = [0, 0, 0, 240, 0];
+    for prefix in [LARGE, LARGE, LARGE, [0, 0, 0, 3, 132]] {
+        let mut half = Peer::connect_from(2, &hub.grpc).await;
+        half.settings().await.expect("settings");
+        for number in 0..90 {
+            let stream = 2 * number + 1;
+            half.say(&frames::headers(stream, HEALTH_CHECK, None, &[])).await;
+            half.send(DATA, 0, stream, &prefix).await;
+        }
+        // When this is answered the server has read all of it.
+        half.is_served().await;
+        halves.push(half);
+    }
+    let channel = Endpoint::from_shared(hub.grpc.clone()).expect("an endpoint").connect().await.expect("a connection");
+    for _ in 0..10 {
+        let asked = HealthCheckRequest { service: "policyhub.v1.SyncService".to_owned() };
+        HealthClient::new(channel.clone()).check(asked).await.expect("an answer to a probe");
+    }
+}
+
+/// A cluster behind one address has a watch for each of its clients, and the next cluster too.
+#[tokio::test]
+async fn many_health_watches_of_one_network_are_served() {
+    const WATCHES_PER_CONNECTION: usize = 90;
+    let hub = Hub::start(Database::Sqlite).await;
+    let mut peers = Vec::new();
+    for host in [2, 3] {
+        for _ in 0..3 {
+            let mut peer = Peer::connect_from(host, &hub.grpc).await;
+            for number in 0..WATCHES_PER_CONNECTION {
+                let stream = u32::try_from(2 * number + 1).expect("a stream");
+                peer.call(stream, "/grpc.health.v1.Health/Watch", None, &EMPTY_MESSAGE).await;
+                let answer = peer.until(HEADERS).await.expect("an answer");
+                assert_eq!((answer.stream, answer.flags & END_STREAM), (stream, 0), "a stream that goes on");
+            }
+            peers.push(peer);
+        }
+    }
 }
 
 #[tokio::test]
@@ -123,13 +171,11 @@ async fn a_server_carries_so_many_watches() {
 #[tokio::test]
 async fn a_deadline_is_kept() {
     let hub = Hub::start(Database::Sqlite).await;
-    let mut peer = crate::harness::frames::Peer::connect(&hub.grpc).await;
-    let headers = |stream, timeout| {
-        crate::harness::frames::headers(stream, "/grpc.health.v1.Health/Check", None, &[("grpc-timeout", timeout)])
-    };
+    let mut peer = Peer::connect(&hub.grpc).await;
+    let headers = |stream, timeout| frames::headers(stream, HEALTH_CHECK, None, &[("grpc-timeout", timeout)]);
     // The body never comes, so the call never ends by itself.
     peer.say(&headers(1, "1m")).await;
-    let answer = peer.until(crate::harness::frames::HEADERS).await.expect("an answer");
+    let answer = peer.until(HEADERS).await.expect("an answer");
     assert_eq!(answer.stream, 1);
     metrics::wait_for(&hub, r#"policyhub_rpc_calls_total{code="DeadlineExceeded",method="other"} 1"#).await;
 }

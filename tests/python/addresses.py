@@ -24,9 +24,9 @@ def serve(scene):
 def ask(target, token, *options):
     """The code of a call by a channel with these options."""
     with grpc.insecure_channel(target, options) as channel:
-        request = pb.GetActiveRequest(name="namespaces/default")
+        request = pb.ListActiveRequest(parent="namespaces/default")
         try:
-            rpc.SyncServiceStub(channel).GetActive(
+            rpc.SyncServiceStub(channel).ListActive(
                 request, metadata=[("authorization", f"Bearer {token}")], timeout=CALL_TIMEOUT_SECONDS
             )
         except grpc.RpcError as error:

@@ -361,8 +361,9 @@ def check_readers():
 PAUSE, OPENED = watch.pause, opened(10)
 
 
-async def check():
-    """Every case. How many there were."""
+@contextlib.asynccontextmanager
+async def served():
+    """A hub that says what it is told, and its port."""
     server = grpc.aio.server()
     hub = Hub()
     rpc.add_SyncServiceServicer_to_server(hub, server)
@@ -374,6 +375,14 @@ async def check():
     server.add_registered_method_handlers("policyhub.v1.SyncService", {"WatchActive": handler})
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
+    try:
+        yield hub, port
+    finally:
+        await server.stop(None)
+
+
+async def check():
+    """Every case. How many there were."""
     check_pauses()
     with contextlib.redirect_stderr(io.StringIO()):
         check_readers()
@@ -386,11 +395,9 @@ async def check():
     check_statements_without_root()
     check_filter()
     count = 0
-    try:
+    async with served() as (hub, port):
         for family, revisions, wanted in CASES:
             for case in family():
                 await play(hub, port, family, case, revisions, wanted)
                 count += 1
-    finally:
-        await server.stop(None)
     return count

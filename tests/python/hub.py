@@ -154,7 +154,8 @@ def changed(message, change):
 
 class Hub(rpc.SyncServiceServicer):
     """Plays one script for each stream that is opened, and keeps what it was asked. In a script a tuple is the status that
-    ends the stream, and None is silence for ever."""
+    ends the stream, None is silence for ever, and what can be called is
+    called and waited for."""
 
     def __init__(self):
         self.scripts, self.requests, self.reports = [], [], []
@@ -164,6 +165,9 @@ class Hub(rpc.SyncServiceServicer):
         for message in self.scripts.pop(0):
             if message is None:
                 await asyncio.Event().wait()
+            if callable(message):
+                await message()
+                continue
             if isinstance(message, tuple):
                 await context.abort(*message)
             yield message

@@ -1,37 +1,73 @@
-"""Lies out of true messages, by chance: parts of one put into another, repeated, out of order, for other filters.
+"""Lies out of true messages of random histories: parts of one put into another, repeated, out of order, for other filters.
 
-None needs a key. Whatever comes, the example holds what was in force at the place that it holds, and never goes back.
+None needs a key. Whatever comes, the example holds what was in force at the place that it holds, and never goes back. LIES says how
+many messages, 3,000 by default.
 """
 
 import copy
+import os
 import random
 import time
 
 from active_set import ActiveSet
-from hub import JWKS, NAMESPACE, cursor, in_parts
-from log import LOG, NEWEST, STATEMENTS, activation_at, active_at, heartbeat_at, snapshot_at
+from hub import JWKS, NAMESPACE, activation, cursor, heartbeat, in_parts, snapshot, statement
 from refused import Refused
 from signed import read_keys
 
 FILTERS = ((), ("a", "c"), ("b",))
-STREAMS, MESSAGES_PER_STREAM = 250, 12
-# Filter, revision, message.
-TRUE = [
-    (wanted, revision, make(revision, wanted, **says))
-    for wanted in FILTERS for revision in LOG
-    for make, says in ((snapshot_at, {}), (snapshot_at, {"age": 901}), (activation_at, {}), (heartbeat_at, {}), (heartbeat_at, {"age": 901}))
-]  # fmt: skip
-PLACES = [(1, revision) for revision in (*LOG, 9, 1_048_577, 1 << 62)] + [(2, 6), (-1, -6)]
+POLICIES, ACTIVATIONS = "abcd", 6
+MESSAGES_PER_STREAM, STREAMS_PER_HISTORY = 12, 25
+LIES = int(os.environ.get("LIES", "3000"))
 PROVED = ("snapshot", "heartbeat")
 
 
-def lie(chance, message, other):
+class History:
+    """What happened at a hub, by chance, and its true messages."""
+
+    def __init__(self, chance):
+        self.log, self._active, revision, now = {}, {}, 2, {}
+        for _ in range(ACTIVATIONS):
+            revision += chance.choice((1, 2, 3))
+            moved = chance.sample(POLICIES, chance.choice((1, 1, 2, 3)))
+            moves = [(policy, now.get(policy, (0,))[0], chance.choice((0, 1, 2, 3))) for policy in sorted(moved)]
+            moves = [(policy, old, new) for policy, old, new in moves if old != new]
+            if not moves:
+                continue
+            now = {policy: held for policy, held in now.items() if policy not in {each[0] for each in moves}}
+            now |= {policy: (new, (1, revision)) for policy, _, new in moves if new}
+            self.log[revision], self._active[revision] = moves, now
+        self.newest = max(self.log, default=0)
+        self.statements = {(1, at): statement((1, at), moves, self._active[at]) for at, moves in self.log.items()}
+        makers = (self.snapshot_at, {}), (self.snapshot_at, {"age": 901}), (self.heartbeat_at, {}), (self.heartbeat_at, {"age": 901})
+        # Filter, revision, message. An activation that moves nothing that was asked for is not sent.
+        self.true = [
+            (wanted, revision, make(revision, wanted, **says)) for wanted in FILTERS for revision in self.log for make, says in makers
+        ] + [
+            (wanted, revision, self.activation_at(revision, wanted)) for wanted in FILTERS for revision, moves in self.log.items()
+            if not wanted or {policy for policy, _, _ in moves} & set(wanted)
+        ]  # fmt: skip
+        self.places = [(1, revision) for revision in (*self.log, 1_048_577, 1 << 62)] + [(2, 6), (-1, -6)]
+
+    def active_at(self, revision):
+        return self._active[revision]
+
+    def snapshot_at(self, revision, wanted=(), **says):
+        return snapshot((1, revision), self._active[revision], wanted, **says)
+
+    def heartbeat_at(self, revision, wanted=(), **says):
+        return heartbeat((1, revision), self._active[revision], wanted, **says)
+
+    def activation_at(self, revision, wanted=()):
+        return activation((1, revision), self.log[revision], self._active[revision], wanted)
+
+
+def lie(chance, history, message, other):
     """Changes a message; `other` is a true one whose parts it may take."""
     kind, from_kind = message.WhichOneof("message"), other.WhichOneof("message")
     told, true = getattr(message, kind), getattr(other, from_kind)
     match chance.choice(("cursor", "token", "proof", "bundles", "drop", "tombstone", "whole", "statement", "activation", "end")):
         case "cursor":
-            told.cursor.CopyFrom(cursor(chance.choice(PLACES)))
+            told.cursor.CopyFrom(cursor(chance.choice(history.places)))
         case "token" if kind in PROVED and from_kind in PROVED:
             told.checkpoint = true.checkpoint
             if chance.random() < 0.7:
@@ -51,28 +87,28 @@ def lie(chance, message, other):
         case "whole" if kind != "heartbeat":
             told.complete = not told.complete
         case "statement" if kind == "activation":
-            place = chance.choice(list(STATEMENTS))
-            told.statement = STATEMENTS[place]
+            place = chance.choice(list(history.statements))
+            told.statement = history.statements[place]
             if chance.random() < 0.7:
                 told.cursor.CopyFrom(cursor(place))
         case "activation" if kind == "snapshot" and told.bundles:
-            chance.choice(told.bundles).activation.CopyFrom(cursor(chance.choice(PLACES)))
+            chance.choice(told.bundles).activation.CopyFrom(cursor(chance.choice(history.places)))
         case "end" if kind == from_kind == "activation":
             told.cursor.CopyFrom(true.cursor)
             told.statement, told.set_proof, told.complete = true.statement, true.set_proof, True
 
 
-def told(chance, held):
+def told(chance, history, held):
     """Messages without end: true ones, whole or in parts, of which some are dropped, some come twice, and some are changed. Many
     are the next that can be taken."""
     if chance.random() < 0.8:
-        yield snapshot_at(chance.choice([4, 6, 8]), held.wanted)
+        yield history.snapshot_at(chance.choice(list(history.log)[:3]), held.wanted)
     while True:
-        next_revision = min((at for at in LOG if held.place and at > held.place[1]), default=NEWEST)
-        mine = [each for each in TRUE if frozenset(each[0]) == held.wanted]
+        mine = [each for each in history.true if frozenset(each[0]) == held.wanted]
         if chance.random() < 0.7:
-            mine = [each for each in mine if each[1] == next_revision and each[2].HasField("activation")]
-        *_, message = chance.choice(mine) if chance.random() < 0.9 else chance.choice(TRUE)
+            later = [each for each in mine if each[2].HasField("activation") and (1, each[1]) > (held.place or (0, 0))]
+            mine = later[:1] or mine
+        *_, message = chance.choice(mine) if chance.random() < 0.9 else chance.choice(history.true)
         parts = [message]
         if message.WhichOneof("message") != "heartbeat" and chance.random() < 0.6:
             kind = getattr(message, message.WhichOneof("message"))
@@ -82,28 +118,28 @@ def told(chance, held):
             for _ in range(chance.choices((0, 1, 2), (1, 18, 1))[0]):
                 found = copy.deepcopy(part)
                 for _ in range(chance.choice((0, 0, 0, 0, 1, 1, 2, 3))):
-                    lie(chance, found, chance.choice(TRUE)[2])
+                    lie(chance, history, found, chance.choice(history.true)[2])
                 yield found
 
 
-def in_force(revision, wanted):
-    return {policy: held for policy, held in active_at(revision).items() if not wanted or policy in wanted}
+def in_force(history, revision, wanted):
+    return {policy: held for policy, held in history.active_at(revision).items() if not wanted or policy in wanted}
 
 
-def check_held(held, expect):
+def check_held(history, held, expect):
     """What is held was in force at its place, and is all of it that was asked for."""
     found = {policy: (active.version, active.place) for policy, active in held.policies.items()}
     if held.place is None:
         return expect(not found, f"holds {found} at no place")
-    expect(held.place in STATEMENTS, f"holds {found} at {held.place}, which nobody signed")
-    return expect(found == in_force(held.place[1], held.wanted), f"holds {found} at {held.place}")
+    expect(held.place in history.statements, f"holds {found} at {held.place}, which nobody signed")
+    return expect(found == in_force(history, held.place[1], held.wanted), f"holds {found} at {held.place}")
 
 
-def play(chance, expect):
+def play(chance, history, expect):
     """One stream of lies to one subscriber, then the truth. How many of the messages were taken, and what they moved."""
     wanted, now, taken, moved = chance.choice(FILTERS), time.time(), 0, []
     held = ActiveSet(NAMESPACE, read_keys(JWKS), wanted)
-    messages = told(chance, held)
+    messages = told(chance, history, held)
     for _ in range(MESSAGES_PER_STREAM):
         message = next(messages)
         before, newest, fresh_until = (held.place, held.policies, held.fingerprint), held.newest_verified, held.fresh_until
@@ -118,20 +154,25 @@ def play(chance, expect):
             held.begin_stream()
         expect((held.place or (0, 0)) >= (before[0] or (0, 0)), f"goes back from {before[0]} by {message}")
         expect(held.newest_verified >= max(newest, held.place or (0, 0)), f"forgets {newest} by {message}")
-        check_held(held, expect)
+        check_held(history, held, expect)
     held.begin_stream()
-    for part in in_parts(snapshot_at(NEWEST, wanted)):
+    for part in in_parts(history.snapshot_at(history.newest, wanted)):
         held.apply(part, now)
-    check_held(held, expect)
+    check_held(history, held, expect)
     expect(held.is_fresh(now), "an honest hub does not repair it")
     return taken, moved
 
 
 def check(expect):
     """How many messages came, and how many of them were taken."""
-    chance = random.Random(1)
-    played = [play(chance, expect) for _ in range(STREAMS)]
-    messages, taken = STREAMS * MESSAGES_PER_STREAM, sum(taken for taken, _ in played)
+    played, seed = [], 0
+    while len(played) * MESSAGES_PER_STREAM < LIES:
+        seed += 1
+        chance = random.Random(seed)
+        history = History(chance)
+        if history.log:
+            played += [play(chance, history, expect) for _ in range(STREAMS_PER_HISTORY)]
+    messages, taken = len(played) * MESSAGES_PER_STREAM, sum(taken for taken, _ in played)
     expect(messages // 20 < taken < messages, f"{taken} of {messages} lies were taken: they prove little")
     moved = [each for _, moves in played for each in moves]
     for kind in ((True, True, False), (True, False, False), (False, True, False), (False, True, True), (False, False, True)):

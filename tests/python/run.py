@@ -2,6 +2,7 @@
 """Tests examples/python: against a hub that lies, then against the real one; and stock channels to several addresses.
 
     tests/python/run.py [BINARY]     default: target/debug/policyhub
+    tests/python/run.py --lies       only the lies by chance, as many as LIES says
 
 Exits 1 on any difference. Runs itself in target/tools/venv, which scripts/tools.sh makes.
 """
@@ -49,14 +50,20 @@ def main():
         import hostile
         import lies_random
         import real
+        import streams
 
+        if sys.argv[1:] == ["--lies"]:
+            by_chance, taken = lies_random.check(hostile.expect)
+            print(f"python: {by_chance} messages by chance did no harm ({taken} were true enough to be taken)")
+            return
         lies = asyncio.run(hostile.check())
+        vectors = asyncio.run(streams.check())
         by_chance, taken = lies_random.check(hostile.expect)
         changes = real.check(binary, pathlib.Path(scratch), stubs)
         addresses.check(binary, pathlib.Path(scratch), stubs)
         followers = drill.check(binary, pathlib.Path(scratch) / "drill", stubs)
     print(
-        f"python: {lies} lies of a hub did no harm, nor did {by_chance} messages by chance ({taken} were true enough to be taken); "
+        f"python: {lies} lies of a hub did no harm, nor did {vectors} streams of the vectors, nor {by_chance} messages by chance ({taken} were true enough to be taken); "
         f"{followers} pinned subscribers followed two rotations and a revocation; {changes} changes of a real one were printed as `policyhub watch` heard them"
     )
 

@@ -67,7 +67,11 @@ def followed():
     yield case("pinned-to-none-of-them", [STRANGER], [(S3, "KeyUnknown"), (S6, "KeyUnknown")], [STRANGER])
     other = token(ED_1, KEYS, payload(1, [stated(ED_1, "ACTIVE"), stated(EC, "PREPARED")], epoch=2))
     yield case("a-lower-serial-of-a-later-epoch", [ED_1], [(S2, "Taken"), (other, "Taken"), (S2, "Ignored")], [ED_1, EC])
-    yield case("a-key-of-the-file-that-is-not-stated-stays", [ED_1, STRANGER], taken(S3), [ED_1, ED_2, STRANGER])
+    yield case("a-key-of-the-file-that-is-not-stated", [ED_1, STRANGER], [(S3, "PinNotStated")], [ED_1, STRANGER])
+    yield case("a-file-ahead-of-a-rotation", [ED_1, ED_2], [(S1, "PinNotStated"), (S2, "Taken")], [ED_1, ED_2])
+    yield case("a-file-with-a-key-that-was-revoked-since", [ED_1, ED_2, EC], [(S3, "PinNotStated"), (S6, "Taken")], [ED_2, EC], [ED_1])
+    fewer = token(ED_2, KEYS, payload(9, [stated(ED_2, "ACTIVE")]))
+    yield case("a-later-one-that-does-not-name-a-key-of-the-file", [ED_1], taken(S3, fewer), [ED_1, ED_2])
     yield case("of-the-store-that-is-known", [ED_1], taken(S3), [ED_1, ED_2], store=STORE)
     more = token(ED_1, KEYS, payload(7, [stated(ED_1, "ACTIVE", later={"a": [1]})], later=True))
     yield case("members-of-a-later-version", [ED_1], taken(more), [ED_1])
@@ -91,6 +95,10 @@ def forged():
     steps = [(S3, "Taken"), (S4, "Taken"), (token(ED_2, KEYS, payload(9, again)), "Taken")]
     yield case("a-revoked-key-is-not-trusted-again", [ED_1], steps, [ED_2, EC], [ED_1])
     yield case("a-key-of-the-file-is-revoked", [ED_1, ED_2], [(S4, "Taken")], [ED_2], [ED_1])
+    # Genuine, and from before ED_1 was stolen and revoked: the file is of later.
+    old = token(ED_2, KEYS, payload(4, [stated(ED_2, "ACTIVE"), stated(ED_1, "RETIRED")]))
+    steps = [(old, "PinNotStated"), (S6, "Taken"), (old, "Ignored")]
+    yield case("an-old-one-by-a-retired-key-of-the-file", [ED_2, EC], steps, [ED_2, EC], [ED_1])
     same = token(ED_1, KEYS, payload(3, two + [stated(STRANGER, "PREPARED")]))
     yield case("another-under-the-same-serial", [ED_1], after_3(same, "SerialReused"), [ED_1, ED_2])
     elsewhere = token(ED_2, KEYS, payload(9, two, store="another"))

@@ -8,6 +8,7 @@ use crate::domain::audit::Finding;
 use crate::domain::command::{
     ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
 };
+use crate::domain::digest::Digest;
 use crate::domain::limits::FINDINGS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Quotas;
@@ -102,7 +103,7 @@ pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, i64)> 
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>)> {
-    let list = List::new(&["ListNamespaces"]);
+    let list = List::new(["ListNamespaces"]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
     Ok((list, page))
 }
@@ -126,16 +127,25 @@ pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn thaw_namespace(request: pb::ThawNamespaceRequest) -> Result<ThawNamespace> {
-    let pb::ThawNamespaceRequest { name, reason, accepted_findings, .. } = request;
+    let pb::ThawNamespaceRequest { name, reason, accepted_findings, accepted_findings_digest, .. } = request;
     let namespace = namespace("name", &name)?;
     if accepted_findings.len() > FINDINGS_MAX {
         return Err(Error::invalid("accepted_findings", format!("are over {FINDINGS_MAX}")));
     }
+    let accepted_digest = optional_digest("accepted_findings_digest", &accepted_findings_digest)?;
+    if accepted_digest.is_some() && !accepted_findings.is_empty() {
+        return Err(Error::invalid("accepted_findings", "must be empty beside accepted_findings_digest"));
+    }
     let accepted = accepted_findings.into_iter().map(|found| {
-        let pb::Finding { revision, row, message } = found;
-        Finding { revision, row, message }
+        let pb::Finding { revision, row, message, digest } = found;
+        let digest = optional_digest("accepted_findings.digest", &digest)?;
+        Ok(Finding { revision, row, message, digest })
     });
-    Ok(ThawNamespace { namespace, reason, accepted: accepted.collect() })
+    Ok(ThawNamespace { namespace, reason, accepted: accepted.collect::<Result<_>>()?, accepted_digest })
+}
+
+fn optional_digest(field: &str, text: &str) -> Result<Option<Digest>> {
+    if text.is_empty() { Ok(None) } else { Digest::parse(field, text).map(Some) }
 }
 
 /// PrepareSigningKey.

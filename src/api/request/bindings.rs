@@ -48,7 +48,7 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_role_bindings(request: &pb::ListRoleBindingsRequest) -> Result<(NamespaceId, List, Page<String>)> {
     let namespace = parse_place("parent", &request.parent)?;
-    let list = List::new(&["ListRoleBindings", &place(&namespace)]);
+    let list = List::new(["ListRoleBindings", &place(&namespace)]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
     Ok((namespace, list, page))
 }

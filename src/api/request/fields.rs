@@ -1,6 +1,7 @@
 //! Fields that many requests share.
 
 use crate::domain::command::{Delivery, PolicyOrVersion};
+use crate::domain::etag::Etag;
 use crate::domain::limits::REQUEST_ID_MAX_CHARS;
 use crate::domain::name::{NamespaceId, PolicyName, VersionName, VersionRef};
 use crate::domain::{Error, Result};
@@ -69,13 +70,9 @@ pub(super) fn policy_or_version(field: &str, name: &str) -> Result<PolicyOrVersi
     }
 }
 
-/// An etag as it was handed out; none when empty.
-pub(super) fn etag(text: &str) -> Result<Option<i64>> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let known = text.parse().map_err(|_| Error::invalid("etag", "is not one that was handed out"))?;
-    Ok(Some(known))
+/// An etag; none when empty.
+pub(super) fn etag(text: &str) -> Result<Option<Etag>> {
+    if text.is_empty() { Ok(None) } else { Etag::parse("etag", text).map(Some) }
 }
 
 /// A count that must not be negative.

@@ -18,7 +18,7 @@ pub fn export_rows<T>(
     request: &pb::ExportRowsRequest,
     key: impl Fn(&str) -> Option<T>,
 ) -> Result<(NamespaceId, List, Page<T>)> {
-    let list = List::new(&["ExportRows", &request.parent]);
+    let list = List::new(["ExportRows", &request.parent]);
     let page = list.page(request.page_size, &request.page_token, key)?;
     Ok((namespace("parent", &request.parent)?, list, page))
 }

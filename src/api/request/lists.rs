@@ -15,7 +15,7 @@ use crate::domain::{Error, Result};
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<(NamespaceId, List, Page<PolicyId>)> {
     let namespace = namespace("parent", &request.parent)?;
-    let list = List::new(&["ListPolicies", &request.parent]);
+    let list = List::new(["ListPolicies", &request.parent]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
     Ok((namespace, list, page))
 }
@@ -52,12 +52,12 @@ pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
     let mut states = Vec::new();
     for value in &request.states {
         let state = state(*value)?;
-        // A state given twice says nothing more, and would make the token longer than any that is taken back.
+        // A state given twice says nothing more.
         if !states.contains(&state) {
             states.push(state);
         }
     }
-    let list = List::new(&["ListVersions", &request.parent, &format!("{full} {states:?}")]);
+    let list = List::new(["ListVersions", &request.parent, &format!("{full} {states:?}")]);
     let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     if full {
         page.size = page.size.min(PAGE_FULL_MAX_ITEMS);
@@ -100,7 +100,7 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
     }
     let filter =
         EventFilter { policy, after_revision: request.after_revision, newest_first: request.newest_first, start_time };
-    let list = List::new(&["ListEvents", &request.parent, &format!("{} {filter:?}", request.import_position)]);
+    let list = List::new(["ListEvents", &request.parent, &format!("{} {filter:?}", request.import_position)]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     Ok(EventList { namespace, list, page, filter, import_position: request.import_position })
 }

@@ -70,7 +70,7 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_subscribers(request: &pb::ListSubscribersRequest) -> Result<(NamespaceId, List, Page<SubscriberId>)> {
     let namespace = namespace("parent", &request.parent)?;
-    let list = List::new(&["ListSubscribers", &request.parent]);
+    let list = List::new(["ListSubscribers", &request.parent]);
     let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;
     Ok((namespace, list, page))
 }

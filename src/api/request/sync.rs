@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::both::{all, at_most};
-use super::fields::{namespace, policy};
+use super::fields::namespace;
 use crate::api::page::List;
 use crate::api::{pb, time};
-use crate::domain::command::{ActiveKey, ActiveScope, AsOf, ListActive, Watch};
+use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, Watch};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::limits::WATCH_POLICIES_MAX;
-use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::{Error, Result};
 
 /// Reads a cursor that must not be negative. Its fingerprint is not looked at.
@@ -31,20 +31,20 @@ pub(super) fn position(field: &str, given: Option<pb::Cursor>) -> Result<Option<
 /// GetActive.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT`.
-pub fn get_active(request: &pb::GetActiveRequest) -> Result<(ActiveScope, AsOf, Option<Digest>)> {
-    let scope = if request.name.contains("/policies/") {
-        ActiveScope::Policy(policy("name", &request.name)?)
-    } else {
-        ActiveScope::Namespace(namespace("name", &request.name)?)
-    };
+/// `INVALID_ARGUMENT`, for the name of a namespace too.
+pub fn get_active(request: &pb::GetActiveRequest) -> Result<GetActive> {
+    if NamespaceId::parse_name("name", &request.name).is_ok() {
+        let rule = "must be namespaces/{namespace}/policies/{policy}; ListActive answers the active set of a namespace";
+        return Err(Error::invalid("name", rule));
+    }
+    let policy = PolicyName::parse("name", &request.name)?;
     let as_of = match request.at {
         None => AsOf::Now,
         Some(pb::get_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
         Some(pb::get_active_request::At::Revision(revision)) => AsOf::Revision(revision),
     };
     let if_digest = (!request.if_digest.is_empty()).then(|| Digest::parse("if_digest", &request.if_digest));
-    Ok((scope, as_of, if_digest.transpose()?))
+    Ok(GetActive { policy, as_of, if_digest: if_digest.transpose()? })
 }
 
 /// ListActive.
@@ -59,9 +59,9 @@ pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)
         Some(pb::list_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
         Some(pb::list_active_request::At::Revision(revision)) => AsOf::Revision(revision),
     };
-    // All names would not fit; with others the pages prove nothing.
-    let asked = format!("{as_of:?} {} {}", policies.len(), request.metadata_only);
-    let list = List::new(&["ListActive", &request.parent, &asked]);
+    let asked = format!("{as_of:?} {}", request.metadata_only);
+    let names = policies.iter().map(PolicyId::as_str);
+    let list = List::new(["ListActive", &request.parent, &asked].into_iter().chain(names));
     let page = list.page(request.page_size, &request.page_token, active_key)?;
     Ok((ListActive { namespace, policies, as_of, metadata_only: request.metadata_only, page }, list))
 }

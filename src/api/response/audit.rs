@@ -5,7 +5,8 @@ use crate::api::pb;
 use crate::domain::audit::{Finding, LogVerdict};
 
 fn finding(from: Finding) -> pb::Finding {
-    pb::Finding { revision: from.revision, row: from.row, message: from.message }
+    let digest = from.digest.map(|digest| digest.to_string()).unwrap_or_default();
+    pb::Finding { revision: from.revision, row: from.row, message: from.message, digest }
 }
 
 /// The verdict on a log.
@@ -21,6 +22,8 @@ pub fn verdict(from: LogVerdict) -> pb::VerifyLogResponse {
         head_hash: from.head.hash.to_vec().into(),
         manifests: from.manifests,
         rows: from.rows,
-        findings: from.findings.kept.into_iter().map(finding).collect(),
+        findings: from.findings.named().cloned().map(finding).collect(),
+        findings_count: i64::try_from(from.findings.count).unwrap_or(i64::MAX),
+        findings_digest: from.findings_digest.map(|digest| digest.to_string()).unwrap_or_default(),
     }
 }

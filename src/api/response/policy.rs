@@ -10,13 +10,14 @@ use crate::domain::quota::Quotas;
 /// A namespace.
 #[must_use]
 pub fn namespace(from: Namespace) -> pb::Namespace {
+    let etag = from.etag().to_string();
     pb::Namespace {
         quotas: Some(quotas(from.quotas)),
         name: from.id.name(),
         description: from.description,
         head: Some(cursor(from.cursor)),
         head_hash: from.head_hash.to_vec().into(),
-        etag: from.etag.to_string(),
+        etag,
         create_time: Some(timestamp(from.create_time)),
         imports: Vec::new(),
     }
@@ -49,6 +50,7 @@ pub fn policy(from: Policy) -> pb::Policy {
         BumpRule::Next => pb::BumpRule::Next,
     };
     let count = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    let etag = from.etag().to_string();
     pb::Policy {
         name: from.name.to_string(),
         kind: kind.into(),
@@ -64,7 +66,7 @@ pub fn policy(from: Policy) -> pb::Policy {
         active_version: from.active_version,
         active_revision: from.active_revision,
         latest_version: from.latest_version,
-        etag: from.etag.to_string(),
+        etag,
         create_time: Some(timestamp(from.create_time)),
         update_time: Some(timestamp(from.update_time)),
     }

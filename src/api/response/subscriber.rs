@@ -2,7 +2,7 @@
 
 use super::active::cursor;
 use crate::api::{pb, time};
-use crate::domain::convergence::Convergence;
+use crate::domain::convergence::{Convergence, PrincipalProgress};
 use crate::domain::event::Cursor;
 use crate::domain::run::Run;
 use crate::domain::subscriber::Subscriber;
@@ -15,6 +15,7 @@ pub fn subscriber(from: Subscriber, now: Micros) -> pb::Subscriber {
         online: from.is_online(now),
         diverged: from.has_diverged(),
         subscriber_id: from.id.to_string(),
+        principal: from.owner,
         labels: from.profile.labels.into_iter().collect(),
         applied: from.standing.applied.known().map(cursor),
         rejected: from.standing.rejected.known().map(cursor),
@@ -27,6 +28,16 @@ pub fn subscriber(from: Subscriber, now: Micros) -> pb::Subscriber {
 
 fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+fn principal_progress(counts: &PrincipalProgress) -> pb::PrincipalProgress {
+    pb::PrincipalProgress {
+        principal: counts.principal.clone(),
+        applied: count(counts.applied),
+        rejected: count(counts.rejected),
+        pending: count(counts.pending),
+        gone: count(counts.gone),
+    }
 }
 
 /// How far an activation has come, without the subscribers it names.
@@ -42,6 +53,7 @@ pub fn convergence(at: Cursor, counts: &Convergence, offline: u64) -> pb::GetCon
         unconcerned: count(counts.unconcerned),
         gone: count(counts.gone),
         cursor: Some(cursor(at)),
+        principals: counts.principals.iter().map(principal_progress).collect(),
         ..Default::default()
     }
 }

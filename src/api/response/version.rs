@@ -25,6 +25,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         VersionState::Abandoned => pb::VersionState::Abandoned,
         VersionState::Rejected => pb::VersionState::Rejected,
     };
+    let etag = from.etag().to_string();
     let requires = from.requires.into_iter().map(|requirement| pb::Requirement {
         policy: requirement.policy.to_string(),
         version_req: requirement.version_req.to_string(),
@@ -46,7 +47,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         author: from.author,
         publisher: from.publisher,
         manifest: from.manifest,
-        etag: from.etag.to_string(),
+        etag,
         active,
         create_time: Some(timestamp(from.create_time)),
         stage_time: from.stage_time.map(timestamp),

@@ -11,7 +11,7 @@ use crate::signing::{KeySet, PinnedKeys, SavedPins};
 #[derive(Debug)]
 pub(super) struct Followed {
     keys: PinnedKeys,
-    /// Whether they changed since they were handed out to be saved.
+    /// Whether they changed since they were last saved.
     unsaved: bool,
 }
 
@@ -40,10 +40,24 @@ impl ActiveSet {
         self.trust.keys = followed.keys.trusted();
     }
 
-    /// What to save of the pinned keys; none when nothing changed since it was asked for last.
-    pub fn unsaved_pins(&mut self) -> Option<SavedPins> {
-        let followed = self.followed.as_mut()?;
-        std::mem::take(&mut followed.unsaved).then(|| followed.keys.saved())
+    /// What to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].
+    #[must_use]
+    pub fn unsaved_pins(&self) -> Option<SavedPins> {
+        let followed = self.followed.as_ref()?;
+        followed.unsaved.then(|| followed.keys.saved())
+    }
+
+    /// Notes that what `unsaved_pins` returned is saved.
+    pub fn mark_pins_saved(&mut self) {
+        if let Some(followed) = &mut self.followed {
+            followed.unsaved = false;
+        }
+    }
+
+    /// Whether it follows key statements.
+    #[must_use]
+    pub fn follows_keys(&self) -> bool {
+        self.followed.is_some()
     }
 
     /// The newest key statement held, for the request of a stream; none when it follows none.
@@ -52,7 +66,8 @@ impl ActiveSet {
         Some(followed.keys.newest().unwrap_or(Cursor::NONE))
     }
 
-    pub(super) fn take_key_statement(&mut self, statement: &str) -> Change {
+    /// Takes a key statement over, as one that came with the stream.
+    pub(in crate::client) fn take_key_statement(&mut self, statement: &str) -> Change {
         let Some(followed) = &mut self.followed else { return Change::Keys { newest: None, refused: None } };
         let (newest, refused) = match followed.keys.take(statement, self.trust.store.as_deref()) {
             Ok(is_new) => (followed.keys.newest().filter(|_| is_new), None),

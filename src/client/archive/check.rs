@@ -227,7 +227,8 @@ impl Reading {
             imported.settle();
             let row = format!("imports {position}");
             for finding in &imported.findings.kept {
-                self.check.findings.add(finding.revision, &row, format!("{} {}", finding.row, finding.message));
+                let (message, stored) = (format!("{} {}", finding.row, finding.message), finding.digest.clone());
+                self.check.findings.add_found(finding.revision, &row, message, stored);
             }
             if imported.head() != head {
                 self.check.findings.add(0, &row, "its events do not end at its head");

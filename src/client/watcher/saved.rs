@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Active, Mark, Saved, Update, Watcher};
+use super::{Active, Mark, Saved, SavedSet, Update, Watcher};
 use crate::signing::KeySet;
 
 impl Watcher {
@@ -49,15 +49,30 @@ impl Watcher {
         Ok(())
     }
 
-    /// Keeps the key statements that were taken over restarts. A disk that refuses is said; they come again with the next
-    /// stream of a process that starts.
+    /// Keeps the key statements that were taken over restarts. A disk that refuses is said, and tried again with the next
+    /// message and the next stream: until then a restart goes on from those that were kept before.
     pub(super) fn save_pins(&mut self) {
-        let Some(pins) = self.set.unsaved_pins() else { return };
-        if let Some(cache) = &self.cache
-            && let Err(error) = cache.set_pins(&pins)
-        {
-            self.show(|shown| shown.problem = format!("failed to save the keys: {error}"));
+        let (Some(cache), Some(pins)) = (&self.cache, self.set.unsaved_pins()) else { return };
+        match cache.set_pins(&pins) {
+            Ok(()) => {
+                self.set.mark_pins_saved();
+                self.pins_problem = None;
+            }
+            Err(error) => {
+                let problem = format!("failed to save the keys: {error}");
+                if self.pins_problem.as_ref() != Some(&problem) {
+                    tracing::warn!("{problem}");
+                    self.pins_problem = Some(problem.clone());
+                    self.show(|shown| shown.problem = problem);
+                }
+            }
         }
+    }
+
+    /// What is wrong with the pinned keys, for as long as it is; empty: nothing.
+    pub(super) fn keys_problem(&self) -> String {
+        let of_file = self.pinned.as_ref().and_then(|file| file.problem());
+        of_file.or(self.pins_problem.as_deref()).unwrap_or_default().to_owned()
     }
 
     fn restore(&mut self, saved: Saved) -> Result<(), String> {
@@ -95,8 +110,14 @@ impl Watcher {
         let (Some(cache), Some(store), Some(evidence)) = (&self.cache, self.set.store(), &active.evidence) else {
             return Ok(());
         };
-        let place = (active.position(), &**evidence);
-        let header = Saved::header((store, &self.namespace), self.set.wanted().clone(), place, self.set.keys());
+        let header = Saved::of(SavedSet {
+            store,
+            namespace: &self.namespace,
+            wanted: self.set.wanted(),
+            at: active.position(),
+            evidence,
+            keys: self.set.keys(),
+        });
         cache.save(header, active.policies.values().map(AsRef::as_ref))?;
         self.unsaved = false;
         Ok(())

@@ -153,7 +153,7 @@ impl Watcher {
             self.untold = Some(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
         }
         let refused = self.rejected.as_ref().map(|rejected| Refused::Runtime(rejected.reason.clone()));
-        let problem = self.pinned.as_ref().and_then(|file| file.problem()).unwrap_or_default().to_owned();
+        let problem = self.keys_problem();
         self.show(|shown| {
             shown.problem = problem;
             // The stream verifies again; what the runtime could not use is still what is newest.
@@ -205,7 +205,7 @@ impl Watcher {
     fn note_keys(&self, newest: Option<Cursor>, refused: Option<VerifyError>) {
         if let Some(Cursor { epoch, revision }) = newest {
             tracing::info!(epoch, serial = revision, keys = self.set.keys().keys().len(), "took a key statement");
-        } else if let Some(error) = refused.filter(|error| *error != VerifyError::KeyUnknown) {
+        } else if let Some(error) = refused.filter(|error| !is_of_before(*error)) {
             tracing::warn!(%error, "left a key statement aside");
         }
     }
@@ -231,6 +231,11 @@ impl Watcher {
             self.untold = None;
         }
     }
+}
+
+/// Whether a key statement was left aside because it is older than the pinned keys: the server sends such to everyone.
+fn is_of_before(error: VerifyError) -> bool {
+    matches!(error, VerifyError::KeyUnknown | VerifyError::PinNotStated)
 }
 
 /// What is wrong when checkpoints come from the future, for people.

@@ -24,6 +24,8 @@ pub struct ApproveFacts<'a> {
     pub version: &'a Version,
     /// Every approval it was given before; proven.
     pub approvals: &'a [Approval],
+    /// Who brought the version from another store; none: it was made here.
+    pub importer: Option<&'a str>,
     /// Who approves.
     pub approver: &'a str,
     /// When it expires is counted from here.
@@ -37,7 +39,7 @@ pub struct ApproveFacts<'a> {
 /// # Errors
 /// `VERSION_NOT_OPEN`, `VERSION_NOT_STAGED`, `DIGEST_MISMATCH`, `SELF_APPROVAL`, `LIMIT_EXCEEDED`.
 pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Result<Approval> {
-    let ApproveFacts { policy, version, approvals, approver, now, revision } = facts;
+    let ApproveFacts { policy, version, approvals, importer, approver, now, revision } = facts;
     if !version.is_imported() {
         check_open(version)?;
     }
@@ -52,6 +54,11 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
         let message = format!("{approver} wrote {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
     }
+    // Whoever chose the archive chose what is in it.
+    if importer == Some(approver) {
+        let message = format!("{approver} imported {}; somebody else must approve it", version.name());
+        return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
+    }
     let counted = counting(policy, version, approvals, now);
     if counted.iter().filter(|other| other.approver != approver).count() >= APPROVALS_PER_VERSION_MAX {
         let message = format!("{} has {APPROVALS_PER_VERSION_MAX} approvals, the most it can", version.name());
@@ -62,7 +69,7 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
     Ok(Approval {
         approver: approver.to_owned(),
         digest: version.digest.clone(),
-        policy_etag: policy.etag,
+        policy_edits: policy.edits,
         reason: request.reason.clone(),
         create_time: now,
         expire_time: Micros(now.0.saturating_add(APPROVAL_TTL_SECONDS * 1_000_000)),
@@ -121,7 +128,7 @@ pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now:
     let counted = approvals.iter().filter(|approval| {
         approval.digest == version.digest
             && approval.approver != version.author
-            && approval.policy_etag == policy.etag
+            && approval.policy_edits == policy.edits
             && now < approval.expire_time
             && approvers.insert(&approval.approver)
     });
@@ -188,7 +195,21 @@ mod tests {
 
     fn given(approver: &str, now: Micros, before: &[Approval]) -> Result<Approval> {
         let (policy, version) = (&new_policy(0), &staged());
-        approve(ApproveFacts { policy, version, approvals: before, approver, now, revision: 7 }, &request(1))
+        let facts = ApproveFacts { policy, version, approvals: before, importer: None, approver, now, revision: 7 };
+        approve(facts, &request(1))
+    }
+
+    #[test]
+    fn an_importer_counts_as_the_author() {
+        let (policy, version) = (&new_policy(0), &staged());
+        let by = |approver| {
+            let importer = Some("local:ann");
+            let facts =
+                ApproveFacts { policy, version, approvals: &[], importer, approver, now: Micros(0), revision: 7 };
+            approve(facts, &request(1)).map_err(|error| error.reason)
+        };
+        assert_eq!(by("local:ann"), Err(Reason::SelfApproval));
+        assert!(by("local:bob").is_ok());
     }
 
     #[test]
@@ -211,7 +232,7 @@ mod tests {
         for other in [
             Approval { digest: digest(2), ..approval.clone() },
             Approval { approver: staged().author, ..approval.clone() },
-            Approval { policy_etag: 2, ..approval.clone() },
+            Approval { policy_edits: 2, ..approval.clone() },
             Approval { expire_time: Micros(0), ..approval.clone() },
         ] {
             assert_eq!(counted(&other), 0, "{other:?}");

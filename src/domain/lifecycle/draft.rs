@@ -3,6 +3,7 @@
 use super::super::command;
 use super::super::digest::Digest;
 use super::super::error::{Error, Reason, Result};
+use super::super::etag::Etag;
 use super::super::policy::Policy;
 use super::super::version::Version;
 use super::{check_etag, check_note, check_open};
@@ -92,8 +93,8 @@ fn label_conflict(holder: &Version, digest: &Digest) -> Error {
 ///
 /// # Errors
 /// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`.
-pub fn abandon(version: &Version, etag: Option<i64>) -> Result<()> {
-    check_etag(etag, version.etag, &version.name())?;
+pub fn abandon(version: &Version, etag: Option<&Etag>) -> Result<()> {
+    check_etag(etag, &version.etag(), &version.name())?;
     check_open(version)
 }
 

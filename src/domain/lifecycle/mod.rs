@@ -20,6 +20,7 @@ pub use publish::{Grounds, PublishFacts, StageDecision, check_stageable, publish
 pub use replay::Replay;
 
 use super::error::{Error, Reason, Result};
+use super::etag::Etag;
 use super::limits::NOTE_MAX_BYTES;
 use super::version::{Version, VersionState};
 
@@ -38,7 +39,7 @@ pub fn check_note(field: &str, text: &str) -> Result<()> {
 }
 
 /// A given etag must be the current one.
-pub fn check_etag(given: Option<i64>, current: i64, resource: &str) -> Result<()> {
+pub fn check_etag(given: Option<&Etag>, current: &Etag, resource: &str) -> Result<()> {
     match given {
         Some(etag) if etag != current => {
             Err(Error::new(Reason::EtagMismatch, format!("{resource} changed since it was read; read it again"))

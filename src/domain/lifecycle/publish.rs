@@ -2,6 +2,7 @@
 
 use super::super::approval::Approval;
 use super::super::error::{Error, FieldViolation, Reason, Result};
+use super::super::etag::Etag;
 use super::super::policy::Policy;
 use super::super::report::{Check, CheckResult, Report};
 use super::super::time::Micros;
@@ -44,8 +45,8 @@ pub struct Grounds {
 ///
 /// # Errors
 /// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`.
-pub fn check_stageable(version: &Version, etag: Option<i64>) -> Result<()> {
-    check_etag(etag, version.etag, &version.name())?;
+pub fn check_stageable(version: &Version, etag: Option<&Etag>) -> Result<()> {
+    check_etag(etag, &version.etag(), &version.name())?;
     check_open(version)
 }
 
@@ -53,7 +54,7 @@ pub fn check_stageable(version: &Version, etag: Option<i64>) -> Result<()> {
 ///
 /// # Errors
 /// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED` with a violation for each failed check.
-pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<StageDecision> {
+pub fn stage(version: &Version, etag: Option<&Etag>, report: &Report) -> Result<StageDecision> {
     check_stageable(version, etag)?;
     check_report(version, report)?;
     Ok(if version.state == VersionState::Staged { StageDecision::AlreadyStaged } else { StageDecision::Lock })
@@ -64,7 +65,7 @@ pub fn stage(version: &Version, etag: Option<i64>, report: &Report) -> Result<St
 ///
 /// # Errors
 /// As `stage`, and `APPROVALS_MISSING`.
-pub fn publish(facts: PublishFacts<'_>, etag: Option<i64>, report: &Report, break_glass: bool) -> Result<Grounds> {
+pub fn publish(facts: PublishFacts<'_>, etag: Option<&Etag>, report: &Report, break_glass: bool) -> Result<Grounds> {
     let PublishFacts { policy, version, approvals, now } = facts;
     check_stageable(version, etag)?;
     check_report(version, report)?;

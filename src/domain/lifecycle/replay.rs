@@ -169,6 +169,8 @@ impl Replay {
             policy: &line.policy,
             version,
             approvals: &approvals,
+            // The author, as this log knows it.
+            importer: None,
             approver: &payload.actor,
             now: payload.time,
             revision: payload.revision,
@@ -302,7 +304,7 @@ impl Replay {
             let line = self.lines.entry(policy.clone()).or_insert(made);
             if payload.kind == EventKind::UpdatePolicy {
                 line.policy.settings = settings_of(payload);
-                line.policy.etag += 1;
+                line.policy.edits += 1;
             }
         }
         for imported in &payload.imported {

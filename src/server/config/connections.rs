@@ -14,6 +14,7 @@ const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 const KEEPALIVE_INTERVAL_MS: u64 = 30_000;
 const KEEPALIVE_TIMEOUT_MS: u64 = 20_000;
 const STUCK_READER_TIMEOUT_MS: u64 = 30_000;
+const UNIDENTIFIED_CONNECTION_AGE_MS: u64 = 60_000;
 
 /// The limits of connections.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub struct ConnectionsConfig {
     /// How long the peer of a stream may take nothing of it. Too high: stuck readers hold memory. Too low: subscribers that
     /// work on what they got, and read nothing meanwhile, are cut off.
     pub stuck_reader_timeout: Duration,
+    /// Age of a connection on which no call was authenticated. Too high: who has no credential holds connections longer. Too
+    /// low: health checks make new ones more often.
+    pub unidentified_age: Duration,
 }
 
 impl Settings {
@@ -67,6 +71,11 @@ impl Settings {
                 "stuck_reader_timeout_ms",
                 or(self.stuck_reader_timeout_ms, STUCK_READER_TIMEOUT_MS),
                 50..=300_000,
+            )?,
+            unidentified_age: milliseconds(
+                "unidentified_connection_age_ms",
+                or(self.unidentified_connection_age_ms, UNIDENTIFIED_CONNECTION_AGE_MS),
+                100..=60_000,
             )?,
         })
     }

@@ -1,12 +1,12 @@
 //! What namespaces and principals may use where nothing else is said for them. 0 is no limit.
 //!
-//! The values in code are no limits: one team alone needs none. Whoever serves several tenants sets them, or gives each
-//! namespace its own (`docs/operations.md`).
+//! The values in code are no limits, but for the subscriber ids of a principal: one team alone needs none. Whoever serves
+//! several tenants sets them, or gives each namespace its own (`docs/operations.md`).
 
 use super::error::ConfigError;
 use super::resolve::in_range;
 use super::settings::Settings;
-use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
+use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, SUBSCRIBERS_PER_PRINCIPAL_DEFAULT};
 use crate::domain::quota::{PrincipalQuotas, Quotas, ServerQuotas};
 
 /// Policies, as many as a namespace can have anyway.
@@ -34,6 +34,11 @@ impl Settings {
             },
             principal: PrincipalQuotas {
                 max_streams: streams("principal_max_streams", self.principal_max_streams)?,
+                max_subscribers: in_range(
+                    "principal_max_subscribers",
+                    self.principal_max_subscribers.unwrap_or(SUBSCRIBERS_PER_PRINCIPAL_DEFAULT),
+                    0..=MAX_STREAMS,
+                )?,
                 writes_per_second: rate("principal_writes_per_second", self.principal_writes_per_second)?,
                 reads_per_second: rate("principal_reads_per_second", self.principal_reads_per_second)?,
             },

@@ -125,6 +125,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_STUCK_READER_TIMEOUT_MS", value_name = "MS")]
     pub stuck_reader_timeout_ms: Option<u64>,
 
+    /// Age at which a connection ends on which no call was authenticated, 100 to 60000 [default: 60000]
+    #[arg(long, env = "POLICYHUB_UNIDENTIFIED_CONNECTION_AGE_MS", value_name = "MS")]
+    pub unidentified_connection_age_ms: Option<u64>,
+
     /// Largest content of a version, at most 1048576 [default: 1048576]
     #[arg(long, env = "POLICYHUB_MAX_CONTENT_BYTES", value_name = "BYTES")]
     pub max_content_bytes: Option<usize>,
@@ -210,6 +214,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_PRINCIPAL_MAX_STREAMS", value_name = "COUNT")]
     pub principal_max_streams: Option<u32>,
 
+    /// Subscriber ids of one principal in one namespace, at this server; 0: no limit [default: 1000]
+    #[arg(long, env = "POLICYHUB_PRINCIPAL_MAX_SUBSCRIBERS", value_name = "COUNT")]
+    pub principal_max_subscribers: Option<u32>,
+
     /// Writes of one principal, at this server; 0: no limit [default: 0]
     #[arg(long, env = "POLICYHUB_PRINCIPAL_WRITES_PER_SECOND", value_name = "COUNT")]
     pub principal_writes_per_second: Option<u32>,
@@ -293,6 +301,7 @@ impl Settings {
             keepalive_interval_ms: self.keepalive_interval_ms.or(file.keepalive_interval_ms),
             keepalive_timeout_ms: self.keepalive_timeout_ms.or(file.keepalive_timeout_ms),
             stuck_reader_timeout_ms: self.stuck_reader_timeout_ms.or(file.stuck_reader_timeout_ms),
+            unidentified_connection_age_ms: self.unidentified_connection_age_ms.or(file.unidentified_connection_age_ms),
             max_content_bytes: self.max_content_bytes.or(file.max_content_bytes),
             max_in_flight_bytes: self.max_in_flight_bytes.or(file.max_in_flight_bytes),
             keys_dir: self.keys_dir.or(file.keys_dir),
@@ -314,6 +323,7 @@ impl Settings {
             namespace_writes_per_second: self.namespace_writes_per_second.or(file.namespace_writes_per_second),
             namespace_reads_per_second: self.namespace_reads_per_second.or(file.namespace_reads_per_second),
             principal_max_streams: self.principal_max_streams.or(file.principal_max_streams),
+            principal_max_subscribers: self.principal_max_subscribers.or(file.principal_max_subscribers),
             principal_writes_per_second: self.principal_writes_per_second.or(file.principal_writes_per_second),
             principal_reads_per_second: self.principal_reads_per_second.or(file.principal_reads_per_second),
             audit_interval_ms: self.audit_interval_ms.or(file.audit_interval_ms),

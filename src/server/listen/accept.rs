@@ -1,18 +1,18 @@
 //! The accept loop: who gets in, what happens when the kernel says no, and the end of all connections.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Cause, GrpcService, LINGER_MAX, Server};
-use super::peers::Peers;
+use super::peers::{PEER_MIN_CONNECTIONS, Peers};
 use super::tls::Tls;
 use crate::server::config::ConnectionsConfig;
 use crate::server::metrics::Metrics;
@@ -23,10 +23,8 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
 /// One peer has a quarter of the connections at most on which no call was authenticated. With one more, its oldest one is ended:
-/// whoever has no credential can't take all of them, and a fleet behind one address comes in.
+/// a fleet behind one address comes in, and leaves room for others.
 const UNIDENTIFIED_SHARES: usize = 4;
-/// But always so many.
-const UNIDENTIFIED_MIN_CONNECTIONS: usize = 64;
 
 /// The gRPC port.
 #[derive(Debug)]
@@ -49,19 +47,12 @@ impl Listener {
     /// Serves until `draining`, then ends all connections in order, and those that do not by the drain timeout, hard.
     pub async fn serve(self, draining: CancellationToken) {
         let Self { socket, tls, limits, drain_timeout, metrics, service } = self;
-        let slots = Arc::new(Semaphore::new(limits.max_connections));
         let tracker = TaskTracker::new();
         let cut = CancellationToken::new();
-        let share = (limits.max_connections / UNIDENTIFIED_SHARES).max(UNIDENTIFIED_MIN_CONNECTIONS);
-        let server = Server {
-            service,
-            tls,
-            unidentified: Peers::new(limits.max_connections, share),
-            limits,
-            tracker: tracker.clone(),
-            draining: draining.clone(),
-            cut: cut.clone(),
-        };
+        let share = (limits.max_connections / UNIDENTIFIED_SHARES).max(PEER_MIN_CONNECTIONS);
+        let peers = Peers::new(limits.max_connections, share);
+        let server =
+            Server { service, tls, limits, tracker: tracker.clone(), draining: draining.clone(), cut: cut.clone() };
         let mut connections = JoinSet::new();
         let mut backoff = Backoff::default();
         loop {
@@ -79,17 +70,18 @@ impl Listener {
                 }
             };
             backoff = Backoff::default();
+            let peer = stream.peer_addr().ok();
             // Closed at once, so that its client tries elsewhere: in the backlog it would wait without a word.
-            let Ok(slot) = slots.clone().try_acquire_owned() else {
+            let Some(admitted) = peers.admit(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip())) else {
                 metrics.connection_refused(Cause::Limit);
                 continue;
             };
             let _ = stream.set_nodelay(true);
             let (server, open) = (server.clone(), metrics.connection_opened());
             connections.spawn(async move {
-                let cause = server.serve(stream).await;
+                let cause = server.serve(stream, peer, &admitted).await;
                 open.closed(cause);
-                drop(slot);
+                drop(admitted);
             });
         }
         // Nobody waits in the backlog of a server that takes nobody in.

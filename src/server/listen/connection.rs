@@ -4,7 +4,7 @@
 //! streams are told first, HTTP/2 says GOAWAY once, and what was said is given time to be read.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -25,7 +25,7 @@ use tower::util::{BoxCloneSyncService, Oneshot};
 use super::executor::{Executor, Streams};
 use super::greeting::{Socket, greet, preface};
 use super::io::{Loss, SharedIo};
-use super::peers::Peers;
+use super::peers::Admitted;
 use super::tls::Tls;
 use crate::auth::PeerCertificate;
 use crate::grpc::jitter::fraction;
@@ -48,9 +48,6 @@ const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// From GOAWAY for its age to the hard end of a connection; less for one that was not to get that old.
 const AGE_GRACE_MAX: Duration = Duration::from_secs(30);
-/// Age of a connection on which no call was authenticated. Longer: who has no credential holds connections longer. Shorter:
-/// health checks make new ones more often.
-const UNIDENTIFIED_AGE_MAX: Duration = Duration::from_secs(60);
 /// How far the age of a connection is from the one that is set, so that those made together don't end together.
 const AGE_JITTER: f64 = 0.1;
 /// How long a client may take to read the last words. A socket closed over unread bytes would take them back (RFC 1122
@@ -112,8 +109,6 @@ pub(super) struct Server {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) limits: ConnectionsConfig,
     pub(super) tracker: TaskTracker,
-    /// The connections on which no call was authenticated so far.
-    pub(super) unidentified: Peers,
     /// Tells connections to end.
     pub(super) draining: CancellationToken,
     /// Tells connections that have not ended that the time to do so is over.
@@ -122,12 +117,10 @@ pub(super) struct Server {
 
 impl Server {
     /// Serves one connection until it has ended, or others need its room.
-    pub(super) async fn serve(self, stream: TcpStream) -> Cause {
-        let peer = stream.peer_addr().ok();
+    pub(super) async fn serve(self, stream: TcpStream, peer: Option<SocketAddr>, admitted: &Admitted) -> Cause {
         let connection = Connection::from(peer);
-        let admitted = self.unidentified.admit(peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip()));
         let ended = admitted.ended();
-        connection.hold_until_identified(Box::new(admitted));
+        connection.hold_until_identified(Box::new(admitted.unidentified()));
         let cause = ended.run_until_cancelled(self.serve_admitted(stream, connection)).await;
         cause.unwrap_or(Cause::Limit)
     }
@@ -175,7 +168,7 @@ impl Server {
             cause = http2.ended() => return cause,
             () = self.draining.cancelled() => Ending::Draining,
             () = tokio::time::sleep(age) => Ending::Age,
-            () = stay_unidentified(&connection) => Ending::Age,
+            () = stay_unidentified(&connection, self.limits.unidentified_age) => Ending::Age,
         };
         connection.end(why);
         http2.http2.as_mut().graceful_shutdown();
@@ -275,8 +268,8 @@ async fn linger(mut io: SharedIo<Socket>) {
 }
 
 /// Waits until a connection has been there for too long without a credential; for ever, when it showed one in time.
-async fn stay_unidentified(connection: &Connection) {
-    tokio::time::sleep(UNIDENTIFIED_AGE_MAX).await;
+async fn stay_unidentified(connection: &Connection, age: Duration) {
+    tokio::time::sleep(age).await;
     if !connection.is_unidentified() {
         std::future::pending::<()>().await;
     }

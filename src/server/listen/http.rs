@@ -47,7 +47,9 @@ pub async fn serve_http(socket: TcpListener, router: Router, head_timeout: Durat
         backoff = Backoff::default();
         // A peer that is gone already has no address.
         let Ok(address) = stream.peer_addr() else { continue };
-        let (admitted, router) = (peers.admit(address.ip()), router.clone());
+        // There is always one to be ended: nobody is known here.
+        let Some(admitted) = peers.admit(address.ip()) else { continue };
+        let router = router.clone();
         connections.spawn(async move {
             let ended = admitted.ended();
             ended.run_until_cancelled(serve(stream, router, head_timeout)).await;

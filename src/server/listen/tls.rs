@@ -32,9 +32,10 @@ pub struct Tls {
     hasher: RandomState,
     /// Of what the files held at the last look, usable or not.
     seen: Mutex<u64>,
-    validity: Mutex<Option<Validity>>,
+    /// What is served now, the server's own certificate first.
+    chain: Mutex<Vec<CertificateFacts>>,
     /// What was said of the time of the certificates last.
-    warned: Mutex<Option<&'static str>>,
+    warned: Mutex<Vec<&'static str>>,
 }
 
 impl fmt::Debug for Tls {
@@ -69,15 +70,17 @@ impl Tls {
         let contents = read_all(files, client_cas)?;
         let (config, authorities) = contents.build()?;
         let facts = CertificateFacts::all_from_pem(&contents.chain);
-        if let Some((why, facts)) = why_not_valid(&facts, clock::now().seconds()) {
+        // Those above it may be one of several ways to an authority: whether they do is for whoever trusts it.
+        let own = facts.first().and_then(|own| Some((own.why_not_valid(clock::now().seconds())?, own)));
+        if let Some((why, facts)) = own {
             let advice = "give tls_cert a valid one, or set tls_allow_invalid_time to serve with it all the same";
             ensure!(files.allow_invalid_time, "the TLS certificate can't be used: {why}; it has {facts}; {advice}");
         }
         let hasher = RandomState::new();
         let seen = Mutex::new(hasher.hash_one(Ok::<_, String>(contents)));
         let (files, client_cas, current) = (files.clone(), client_cas.to_vec(), RwLock::new(config));
-        let validity = Mutex::new(validity_of(&facts));
-        let tls = Self { files, client_cas, current, hasher, seen, validity, warned: Mutex::default() };
+        let chain = Mutex::new(facts);
+        let tls = Self { files, client_cas, current, hasher, seen, chain, warned: Mutex::default() };
         tls.warn_of_time();
         Ok((tls, authorities))
     }
@@ -85,22 +88,29 @@ impl Tls {
     /// When the certificates are valid that are served now; none when they don't say.
     #[must_use]
     pub fn validity(&self) -> Option<Validity> {
-        *self.validity.lock().unwrap_or_else(PoisonError::into_inner)
+        validity_of(&self.chain.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Warns once for each state: no client that looks at the time takes a certificate outside of its validity.
+    /// Warns once for each state of the certificates: no client that looks at the time takes a certificate outside of its
+    /// validity, or goes by one to an authority.
     pub fn warn_of_time(&self) {
         let now = clock::now().seconds();
-        let why = self.validity().and_then(|validity| match validity {
-            Validity { not_before_seconds, .. } if now < not_before_seconds => Some("it is not valid yet"),
-            Validity { not_after_seconds, .. } if now > not_after_seconds => Some("it has expired"),
-            _ => None,
-        });
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = why.filter(|why| *warned != Some(*why)) {
-            tracing::warn!(file = %self.files.cert.display(), why, "clients refuse the TLS certificate of this server");
+        let chain = self.chain.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let whys: Vec<&str> = chain.iter().map(|facts| facts.why_not_valid(now).unwrap_or_default()).collect();
+        let warned = std::mem::replace(&mut *self.warned.lock().unwrap_or_else(PoisonError::into_inner), whys.clone());
+        if warned == whys {
+            return;
         }
-        *warned = why;
+        let file = self.files.cert.display();
+        for (depth, (facts, why)) in chain.iter().zip(whys).enumerate().filter(|(_, (_, why))| !why.is_empty()) {
+            match depth {
+                0 => tracing::warn!(%file, why, %facts, "clients refuse the TLS certificate of this server"),
+                _ => tracing::warn!(
+                    %file, why, %facts,
+                    "clients that need it refuse a certificate above the TLS certificate of this server"
+                ),
+            }
+        }
     }
 
     /// What a connection that begins now is served with.
@@ -125,14 +135,9 @@ impl Tls {
         let chain = contents.chain;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
         let facts = CertificateFacts::all_from_pem(&chain);
-        *self.validity.lock().unwrap_or_else(PoisonError::into_inner) = validity_of(&facts);
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = facts;
         Ok(Some(authorities))
     }
-}
-
-/// The first certificate that is not valid at this time, and why.
-fn why_not_valid(chain: &[CertificateFacts], now_seconds: i64) -> Option<(&'static str, &CertificateFacts)> {
-    chain.iter().find_map(|facts| facts.why_not_valid(now_seconds).map(|why| (why, facts)))
 }
 
 fn validity_of(chain: &[CertificateFacts]) -> Option<Validity> {

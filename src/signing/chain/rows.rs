@@ -67,7 +67,7 @@ impl LogCheck {
                 Some(row)
             }
             Err((revision, place, problem)) => {
-                self.findings.add(revision, &place, problem);
+                self.findings.add_found(revision, &place, problem, Some(digest_of(bytes)));
                 None
             }
         }
@@ -84,12 +84,12 @@ impl LogCheck {
         let digest = row.text("digest").and_then(|digest| Digest::parse("digest", digest).ok());
         let size = digest.and_then(|digest| self.contents.get(&digest)).and_then(|size| i64::try_from(*size).ok());
         if size.is_none() || size != row.int("size_bytes") {
-            self.findings.add(0, &place, "its content is not the one that its row names");
+            self.findings.add_found(0, &place, "its content is not the one that its row names", Some(digest_of(bytes)));
         }
         match self.proven_manifest(&row, manifest) {
             Ok(None) => {}
             Ok(Some(_)) => self.manifest(&policy, number, manifest),
-            Err(problem) => self.findings.add(0, &place, problem),
+            Err(problem) => self.findings.add_found(0, &place, problem, Some(digest_of(manifest.as_bytes()))),
         }
         Some(row)
     }

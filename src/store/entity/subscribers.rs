@@ -1,7 +1,8 @@
 //! Table `subscribers`.
 //!
 //! Leases of runtimes that watch, and what each reported last. Cursors are (0, 0) when there is none; `labels` and
-//! `policies` are JSON; `holder` is the replica that wrote the lease.
+//! `policies` are JSON; `holder` is the replica that wrote the lease, `owner` the principal
+//! whose id it is, empty before the first use.
 
 use sea_orm::entity::prelude::*;
 
@@ -25,6 +26,7 @@ pub struct Model {
     pub rejected_revision: i64,
     pub reason: String,
     pub digest: String,
+    pub owner: String,
 }
 
 /// Joins are written where they are needed.

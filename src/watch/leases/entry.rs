@@ -1,5 +1,7 @@
 //! One subscriber of a replica: what it is due to write. Pure: paced by rounds, not by a clock.
 
+use tokio_util::sync::CancellationToken;
+
 use crate::domain::subscriber::{Profile, Standing};
 
 /// Rounds between two writes of one kind about one subscriber, unless its streams begin or end. With the rounds of
@@ -27,6 +29,10 @@ pub(super) struct Entry {
     pub written: u64,
     /// The round in which reports were written last.
     pub reported: Option<u64>,
+    /// Tells those who hold it that the database refused the claim.
+    pub refusal: CancellationToken,
+    /// The round in which it did.
+    refused: Option<u64>,
 }
 
 /// What a lease needs.
@@ -48,6 +54,7 @@ impl Entry {
     /// What its lease needs in this round.
     pub fn lease_due(&self, round: u64) -> Option<LeaseDue> {
         match (self.streams, self.leased) {
+            _ if self.refused.is_some() => None,
             (0, None) => None,
             (0, Some(_)) => Some(LeaseDue::End),
             (_, Some(then)) if self.announced == self.opened => is_long_ago(then, round).then_some(LeaseDue::Renew),
@@ -66,6 +73,29 @@ impl Entry {
             && self.leased.is_none()
             && self.words == self.written
             && self.reported.is_none_or(|then| is_long_ago(then, round))
+            && !self.is_refused(round)
+    }
+
+    /// Whether the id was found to be another principal's, so shortly before that the database need not be asked again.
+    pub fn is_refused(&self, round: u64) -> bool {
+        self.refused.is_some_and(|then| !is_long_ago(then, round))
+    }
+
+    /// The id is another principal's: nothing is left to write, and whoever waits for it is told.
+    pub fn refuse(&mut self, round: u64) {
+        self.leased = None;
+        self.said = Standing::default();
+        self.written = self.words;
+        self.refused = Some(round);
+        self.refusal.cancel();
+    }
+
+    /// Asks the database again whose the id is, when it was refused long ago.
+    pub fn claim_again(&mut self, round: u64) {
+        if self.refused.is_some() && !self.is_refused(round) {
+            self.refused = None;
+            self.refusal = CancellationToken::new();
+        }
     }
 
     /// Reports up to one are in the database.
@@ -106,6 +136,25 @@ mod tests {
     fn a_stream_too_short_to_be_announced_leaves_nothing_to_end() {
         let entry = Entry { opened: 1, ..Entry::default() };
         assert_eq!((entry.lease_due(9), entry.is_idle(9)), (None, true));
+    }
+
+    #[test]
+    fn a_refused_claim_writes_nothing_and_is_made_again_later() {
+        let mut entry = Entry { streams: 1, opened: 1, words: 2, leased: Some(1), ..Entry::default() };
+        let told = entry.refusal.clone();
+        entry.said.reason = "a lie".to_owned();
+        entry.refuse(1);
+        assert!(told.is_cancelled() && entry.is_refused(6) && !entry.is_refused(7));
+        assert_eq!((entry.lease_due(2), entry.report_due(2, true)), (None, false));
+        assert_eq!(entry.said, Standing::default());
+        entry.streams = 0;
+        assert!(!entry.is_idle(6) && entry.is_idle(7), "it is remembered for as long as it is not asked again");
+        entry.claim_again(6);
+        assert!(entry.is_refused(6));
+        entry.claim_again(7);
+        entry.streams = 1;
+        assert!(!entry.refusal.is_cancelled() && told.is_cancelled());
+        assert_eq!(entry.lease_due(7), Some(LeaseDue::Announce));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Writing leases and reports: rounds, batches, and what becomes of a batch that fails.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Leases;
 use super::entry::{Entry, LeaseDue};
 use crate::domain::Result;
-use crate::domain::subscriber::SubscriberName;
+use crate::domain::subscriber::SubscriberClaim;
 use crate::domain::time::Micros;
 use crate::store::{Announced, ROWS_PER_STATEMENT, Reported};
 
@@ -30,8 +31,14 @@ struct Work {
     announce: Vec<(Announced, u64)>,
     /// With the number of reports that it adds up.
     report: Vec<(Reported, u64)>,
-    renew: Vec<SubscriberName>,
-    end: Vec<SubscriberName>,
+    renew: Vec<SubscriberClaim>,
+    end: Vec<SubscriberClaim>,
+}
+
+/// Whether a list whose last claim is `last` holds this name already, for another principal: claims are in order of their names, and
+/// a statement can write a row once only.
+fn is_listed(claim: &SubscriberClaim, last: Option<&SubscriberClaim>) -> bool {
+    last.is_some_and(|last| last.name == claim.name)
 }
 
 impl Work {
@@ -82,19 +89,20 @@ impl Leases {
         let mut state = self.lock();
         let round = state.round;
         let mut work = Work { round, ..Work::default() };
-        for (name, entry) in &mut state.entries {
+        for (claim, entry) in &mut state.entries {
             match entry.lease_due(round) {
+                Some(LeaseDue::Announce) if is_listed(claim, work.announce.last().map(|(row, _)| &row.claim)) => {}
                 Some(LeaseDue::Announce) => {
                     entry.leased = Some(round);
-                    let announced = Announced { name: name.clone(), profile: entry.profile.clone() };
+                    let announced = Announced { claim: claim.clone(), profile: entry.profile.clone() };
                     work.announce.push((announced, entry.opened));
                 }
-                Some(LeaseDue::Renew) => work.renew.push(name.clone()),
-                Some(LeaseDue::End) => work.end.push(name.clone()),
+                Some(LeaseDue::Renew) => work.renew.push(claim.clone()),
+                Some(LeaseDue::End) => work.end.push(claim.clone()),
                 None => {}
             }
-            if entry.report_due(round, last) {
-                work.report.push((Reported { name: name.clone(), standing: entry.said.clone() }, entry.words));
+            if entry.report_due(round, last) && !is_listed(claim, work.report.last().map(|(row, _)| &row.claim)) {
+                work.report.push((Reported { claim: claim.clone(), standing: entry.said.clone() }, entry.words));
             }
         }
         work
@@ -115,21 +123,24 @@ impl Leases {
                 self.lease_clock().mark_shortened(number);
             }
         }
+        if work.round.is_multiple_of(ROUNDS_BETWEEN_SHORTENINGS) && std::mem::take(&mut self.lock().has_grown) {
+            self.store.forget_surplus(now).await?;
+        }
         for batch in work.announce.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Announced> = batch.iter().map(|(announced, _)| announced.clone()).collect();
-            self.store.open_leases(&self.holder, &rows, now).await?;
-            self.mark(batch.iter().map(|(row, opened)| (&row.name, *opened)), |entry, opened| entry.announced = opened);
+            let refused = self.store.open_leases(&self.holder, &rows, now).await?;
+            let written = batch.iter().map(|(row, opened)| (&row.claim, *opened));
+            self.mark_written(written, &refused, work.round, |entry, opened| entry.announced = opened);
         }
         for batch in work.report.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Reported> = batch.iter().map(|(reported, _)| reported.clone()).collect();
-            self.store.report(&rows, now).await?;
-            self.mark(batch.iter().map(|(row, words)| (&row.name, *words)), |entry, words| {
-                entry.wrote(words, work.round)
-            });
+            let refused = self.store.report(&rows, now).await?;
+            let written = batch.iter().map(|(row, words)| (&row.claim, *words));
+            self.mark_written(written, &refused, work.round, |entry, words| entry.wrote(words, work.round));
         }
         for batch in work.renew.chunks(ROWS_PER_STATEMENT) {
             let all = self.store.renew(batch, now).await?;
-            self.mark(batch.iter().map(|name| (name, ())), |entry, ()| {
+            self.mark(batch.iter().map(|claim| (claim, ())), |entry, ()| {
                 // One that was handed over meanwhile stays so: it is not this replica's to end.
                 if entry.leased.is_some() {
                     entry.leased = Some(work.round);
@@ -141,15 +152,36 @@ impl Leases {
         }
         for batch in work.end.chunks(ROWS_PER_STATEMENT) {
             self.store.end(&self.holder, batch, now).await?;
-            self.mark(batch.iter().map(|name| (name, ())), |entry, ()| entry.leased = None);
+            self.mark(batch.iter().map(|claim| (claim, ())), |entry, ()| entry.leased = None);
         }
         Ok(())
     }
 
-    fn mark<'a, T>(&self, written: impl Iterator<Item = (&'a SubscriberName, T)>, change: impl Fn(&mut Entry, T)) {
+    /// Notes what was written of a batch, and which of its claims were refused.
+    fn mark_written<'a, T>(
+        &self,
+        batch: impl Iterator<Item = (&'a SubscriberClaim, T)>,
+        refused: &BTreeSet<SubscriberClaim>,
+        round: u64,
+        change: impl Fn(&mut Entry, T),
+    ) {
+        if let Some(SubscriberClaim { name, owner }) = refused.first() {
+            let (count, subscriber) = (refused.len(), name.id.as_str());
+            tracing::warn!(
+                count,
+                subscriber,
+                principal = owner,
+                "ids of subscribers were claimed that are another principal's"
+            );
+        }
+        self.mark(refused.iter().map(|claim| (claim, ())), |entry, ()| entry.refuse(round));
+        self.mark(batch.filter(|(claim, _)| !refused.contains(*claim)), change);
+    }
+
+    fn mark<'a, T>(&self, written: impl Iterator<Item = (&'a SubscriberClaim, T)>, change: impl Fn(&mut Entry, T)) {
         let mut state = self.lock();
-        for (name, what) in written {
-            if let Some(entry) = state.entries.get_mut(name) {
+        for (claim, what) in written {
+            if let Some(entry) = state.entries.get_mut(claim) {
                 change(entry, what);
             }
         }

@@ -105,7 +105,7 @@ pub struct Marks {
     pub in_doubt: bool,
 }
 
-/// A GetActive of the whole set that was answered.
+/// A ListActive of the whole set that was answered.
 #[derive(Debug, Clone)]
 pub struct Read {
     pub replica: usize,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use policyhub::client::name::PolicyId;
-use policyhub::client::pb::get_active_request::At;
+use policyhub::client::pb::list_active_request::At;
 use policyhub::client::signing::{active_set_digest, verify_bundle};
 use policyhub::client::{Client, pb, verify_saved};
 use ring::digest::{SHA256, digest};
@@ -15,8 +15,8 @@ use super::lanes;
 use super::publisher::CONTENT_TYPE;
 use super::replay::Replay;
 use super::table::Table;
-use crate::harness::calls::{NAMESPACE, version};
-use crate::harness::watching::bare;
+use crate::harness::calls::version;
+use crate::harness::watching::{bare, digest_of_set, list_set, whole_set};
 
 /// Revisions at which the active set is asked for.
 const SAMPLES: u64 = 20;
@@ -69,7 +69,7 @@ pub async fn active_now(client: &Client, history: &History, replay: &Replay, key
         let bundle = active.bundle.as_ref().expect("a bundle");
         assert_eq!((&bundle.name, &bundle.label), (&version(&entry.policy, entry.number), &entry.label));
     }
-    now.active_set_digest
+    digest_of_set(&now.bundles)
 }
 
 /// The active set as it was at some revisions: what the log says of them.
@@ -89,17 +89,16 @@ pub async fn active_then(client: &Client, history: &History, replay: &Replay, ke
         check_set(&then, revision, history, replay, keys);
     }
     table.rate("bundles in force then, verified", bundles, all);
-    table.latency("  GetActive of all at a revision", calls);
+    table.latency("  ListActive of all at a revision", calls);
 }
 
-async fn active(client: &Client, revision: Option<i64>) -> pb::GetActiveResponse {
-    let at = revision.map(At::Revision);
-    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), at, ..Default::default() };
-    client.get_active(request).await.unwrap_or_else(|error| panic!("active set at {revision:?}: {error}"))
+async fn active(client: &Client, revision: Option<i64>) -> pb::ListActiveResponse {
+    let request = pb::ListActiveRequest { at: revision.map(At::Revision), ..whole_set() };
+    list_set(client, request).await.unwrap_or_else(|error| panic!("active set at {revision:?}: {error}"))
 }
 
 /// A set is exactly what the log and the files say of that revision.
-fn check_set(found: &pb::GetActiveResponse, revision: i64, history: &History, replay: &Replay, keys: &Keys) {
+fn check_set(found: &pb::ListActiveResponse, revision: i64, history: &History, replay: &Replay, keys: &Keys) {
     assert_eq!(bare(found.cursor), Some(pb::Cursor { epoch: 1, revision, ..Default::default() }));
     let expected = replay.state_at(revision);
     assert_eq!(found.bundles.len(), expected.len(), "policies active at {revision}");
@@ -112,10 +111,10 @@ fn check_set(found: &pb::GetActiveResponse, revision: i64, history: &History, re
         check_proof(active, bundle, policy, revision, replay, keys);
     }
     let set_digest = active_set_digest(expected.iter().map(|(policy, (version, digest))| (policy, *version, digest)));
-    assert_eq!(found.active_set_digest, set_digest.as_str(), "digest of the set at {revision}");
+    assert_eq!(digest_of_set(&found.bundles), set_digest.as_str(), "digest of the set at {revision}");
 }
 
-/// The statement is the one of the log, and it puts exactly this bundle in force.
+/// The activation is the one of the log, whose statement puts exactly this bundle in force.
 fn check_proof(
     active: &pb::ActiveBundle,
     bundle: &pb::Bundle,
@@ -124,9 +123,9 @@ fn check_proof(
     replay: &Replay,
     keys: &Keys,
 ) {
-    let in_force = (active.activation.map_or(0, |cursor| cursor.revision), active.statement.as_str());
-    assert_eq!(in_force, replay.in_force(policy, revision), "{} at {revision}", bundle.name);
-    let proof = verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), &keys.bundles);
+    let (activated, statement) = replay.in_force(policy, revision);
+    assert_eq!(active.activation.map_or(0, |cursor| cursor.revision), activated, "{} at {revision}", bundle.name);
+    let proof = verify_saved(&bundle.manifest, &bundle.content, Some(statement), &keys.bundles);
     let (manifest, _) = proof.unwrap_or_else(|refusal| panic!("{} at {revision}: {refusal}", bundle.name));
     assert_eq!((&manifest.policy, manifest.version), (policy, bundle.version));
     assert!(!active.preview, "{}", bundle.name);

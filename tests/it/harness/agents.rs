@@ -80,6 +80,13 @@ impl Agent {
         self.events.lock().expect("the events").iter().filter(|event| event["event"] == name).count()
     }
 
+    /// The revisions that it applied, in order.
+    pub fn applied_revisions(&self) -> Vec<i64> {
+        let events = self.events.lock().expect("the events");
+        let applied = events.iter().filter(|event| event["event"] == "applied");
+        applied.map(|event| event["revision"].as_i64().expect("a revision")).collect()
+    }
+
     /// The most memory that it ever used.
     pub fn peak_kib(&self) -> u64 {
         super::peak_kib(self.child.id())

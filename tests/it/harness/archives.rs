@@ -106,12 +106,22 @@ pub fn as_imported(kept: Vec<String>, store: &str) -> Vec<String> {
     kept.into_iter().map(|text| foreign(foreign(text, "author"), "publisher")).collect()
 }
 
-/// Everything of a namespace that an import must keep, with the name of the namespace taken out.
+/// Everything of a namespace that an import under its own name must keep.
 pub async fn kept(client: &Client, namespace: &str) -> Vec<String> {
+    kept_with(client, namespace, |etag| etag).await
+}
+
+/// Everything of a namespace that an import under any name must keep: etags are of the names.
+pub async fn kept_elsewhere(client: &Client, namespace: &str) -> Vec<String> {
+    kept_with(client, namespace, |_| String::new()).await
+}
+
+/// What must be kept, with the name of the namespace taken out, and such etags.
+async fn kept_with(client: &Client, namespace: &str, etag: fn(String) -> String) -> Vec<String> {
     let mut all = Vec::new();
     let list = pb::ListPoliciesRequest { parent: namespace.to_owned(), ..Default::default() };
     for each in client.list_policies(list).await.expect("policies").policies {
-        let each = pb::Policy { active_version: 0, active_revision: 0, ..each };
+        let each = pb::Policy { active_version: 0, active_revision: 0, etag: etag(each.etag.clone()), ..each };
         all.push(format!("{each:?}"));
         let list = pb::ListVersionsRequest {
             parent: each.name.clone(),
@@ -123,8 +133,11 @@ pub async fn kept(client: &Client, namespace: &str) -> Vec<String> {
             let state = if open { pb::VersionState::Draft.into() } else { found.state };
             let stage_time = if open { None } else { found.stage_time };
             let name = found.name.clone();
+            // A staged one comes as a draft, and an etag is of the state.
+            let etag = if open { String::new() } else { etag(found.etag.clone()) };
             let bare = pb::Version {
                 state,
+                etag,
                 stage_time,
                 manifest: String::new(),
                 origin_manifests: vec![],

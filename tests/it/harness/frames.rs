@@ -3,6 +3,7 @@
 //! It answers nothing by itself: no ping, no settings, no window.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -73,7 +74,18 @@ impl Peer {
 
     /// A connection that began in order, with the widest window for streams.
     pub async fn connect(address: &str) -> Self {
-        let mut peer = Self::silent(address).await;
+        Self::begin(Self::silent(address).await).await
+    }
+
+    /// The same from 127.0.0.`host`: another peer for each number.
+    pub async fn connect_from(host: u8, address: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).expect("an address of loopback");
+        let address = address.trim_start_matches("http://").parse().expect("an address");
+        Self::begin(Self { stream: socket.connect(address).await.expect("a connection") }).await
+    }
+
+    async fn begin(mut peer: Self) -> Self {
         let window = [&[0, 4], WINDOW_MAX.to_be_bytes().as_slice()].concat();
         let opening = [PREFACE, &Frame::bytes(SETTINGS, 0, 0, &window)].concat();
         // A server that refuses the connection may be gone already.

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 
+use axum::Router;
 use axum::extract::Request;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::StreamExt as _;
@@ -71,6 +72,8 @@ pub struct Told {
     pub streams: VecDeque<Vec<Act>>,
     /// The lie of every stream, once those above are told.
     pub always: Option<Vec<Act>>,
+    /// Pages of ListActive, one for each call.
+    pub listed: VecDeque<pb::ListActiveResponse>,
     /// Answers to reports; without one it takes them.
     pub report: Option<Vec<Act>>,
     /// The answer to whoever asks for keys; without one its own key.
@@ -89,13 +92,9 @@ impl Liar {
         let signer = Arc::new(Signer::new());
         let flag = || Arc::new(watch::Sender::new(false));
         let liar = Self { signer, told: Arc::default(), honest: flag(), is_heard: flag() };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
         let answering = liar.clone();
-        let router = axum::Router::new().fallback(move |request: Request| answering.clone().answer(request));
-        let server = Server::builder().add_routes(Routes::from(router));
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        (liar, format!("http://{address}"))
+        let router = Router::new().fallback(move |request: Request| answering.clone().answer(request));
+        (liar, serve(router).await)
     }
 
     pub fn told(&self) -> MutexGuard<'_, Told> {
@@ -123,6 +122,10 @@ impl Liar {
                 let lie = told.streams.pop_front().or_else(|| told.always.clone());
                 lie.unwrap_or_else(|| self.truth(request.resume))
             }
+            "/policyhub.v1.SyncService/ListActive" => match self.told().listed.pop_front() {
+                Some(page) => vec![say(&page)],
+                None => vec![Act::Refuse(Status::unavailable("no page is left"))],
+            },
             "/policyhub.v1.SyncService/ReportStatus" => {
                 let mut told = self.told();
                 told.reports.push(pb::ReportStatusRequest::decode(body).expect("a report"));
@@ -204,7 +207,8 @@ async fn play(
     }
 }
 
-struct Frames(BoxStream<'static, Result<Frame<Bytes>, Status>>);
+/// A body of these frames.
+pub(super) struct Frames(pub(super) BoxStream<'static, Result<Frame<Bytes>, Status>>);
 
 impl http_body::Body for Frames {
     type Data = Bytes;
@@ -225,11 +229,25 @@ pub fn say(message: &impl prost::Message) -> Act {
 
 /// A frame under any flag.
 pub fn frame(flag: u8, payload: &[u8]) -> Act {
+    Act::Bytes(framed(flag, payload))
+}
+
+/// The bytes of a frame.
+pub fn framed(flag: u8, payload: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(flag);
     bytes.put_u32(u32::try_from(payload.len()).expect("a message"));
     bytes.put_slice(payload);
-    Act::Bytes(bytes.freeze())
+    bytes.freeze()
+}
+
+/// Serves gRPC by hand, for as long as the runtime of the test. Its address.
+pub async fn serve(router: Router) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    let server = Server::builder().add_routes(Routes::from(router));
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    format!("http://{address}")
 }
 
 /// A message of a watch.

@@ -7,7 +7,7 @@ use policyhub::client::{Client, ClientError, pb};
 use tonic::Streaming;
 
 use super::calls::NAMESPACE;
-use super::watching::DEADLINE;
+use super::watching::{DEADLINE, digest_of_set, list_set, whole_set};
 
 /// The stream of a runtime.
 pub type Stream = Streaming<pb::WatchActiveResponse>;
@@ -34,9 +34,9 @@ pub async fn subscribe(client: &Client, id: &str) -> Stream {
 
 /// Digest of the active set right after a revision.
 pub async fn digest_at(client: &Client, revision: i64) -> String {
-    let at = Some(pb::get_active_request::At::Revision(revision));
-    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), at, metadata_only: true, ..Default::default() };
-    client.get_active(request).await.expect("a set").active_set_digest
+    let at = Some(pb::list_active_request::At::Revision(revision));
+    let request = pb::ListActiveRequest { at, metadata_only: true, ..whole_set() };
+    digest_of_set(&list_set(client, request).await.expect("a set").bundles)
 }
 
 /// APPLIED at a revision, with the digest of the active set there.

@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use policyhub::client::name::NamespaceId;
-use policyhub::client::signing::KeySet;
+use policyhub::client::name::{NamespaceId, PolicyId};
+use policyhub::client::signing::{KeySet, active_set_digest};
 use policyhub::client::watch::Watch;
 use policyhub::client::{ActiveSetOptions, Change, Client, ClientError, Cursor, WatchOptions, pb, trusted_keys, watch};
+use policyhub::domain::digest::Digest;
 
 use super::calls::NAMESPACE;
 
@@ -128,13 +129,43 @@ pub fn held(watch: &Watch) -> InForce {
         .collect()
 }
 
-/// The whole active set, as GetActive tells it.
-pub async fn get_set(client: &Client) -> pb::GetActiveResponse {
-    let request = pb::GetActiveRequest { name: NAMESPACE.to_owned(), ..Default::default() };
-    client.get_active(request).await.expect("the active set")
+/// The whole active set, as ListActive tells it: the bundles of all pages, and what else the last one has.
+pub async fn list_set(client: &Client, request: pb::ListActiveRequest) -> Result<pb::ListActiveResponse, ClientError> {
+    let (mut request, mut bundles) = (pb::ListActiveRequest { page_size: 1_000, ..request }, Vec::new());
+    loop {
+        let mut page = client.list_active(request.clone()).await?;
+        bundles.append(&mut page.bundles);
+        if page.next_page_token.is_empty() {
+            return Ok(pb::ListActiveResponse { bundles, ..page });
+        }
+        request.page_token = page.next_page_token;
+    }
 }
 
-/// The same as [`held`], by GetActive.
+/// The active set of the first namespace.
+pub fn whole_set() -> pb::ListActiveRequest {
+    pb::ListActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
+}
+
+/// The whole active set now.
+pub async fn get_set(client: &Client) -> pb::ListActiveResponse {
+    list_set(client, whole_set()).await.expect("the active set")
+}
+
+/// The digest of an active set, as reports name it.
+pub fn digest_of_set(bundles: &[pb::ActiveBundle]) -> String {
+    let bundles = bundles.iter().map(|active| active.bundle.as_ref().expect("a bundle"));
+    let entries: Vec<(PolicyId, i64, Digest)> = bundles
+        .map(|bundle| {
+            let id = bundle.name.split('/').nth(3).expect("a policy");
+            let digest = Digest::parse("digest", &bundle.digest).expect("a digest");
+            (PolicyId::parse("policy", id).expect("an id"), bundle.version, digest)
+        })
+        .collect();
+    active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
+}
+
+/// The same as [`held`], by ListActive.
 pub async fn in_force(client: &Client) -> InForce {
     let bundles = get_set(client).await.bundles.into_iter().map(|active| active.bundle.expect("a bundle"));
     let entry = |bundle: pb::Bundle| {

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::epochs::{bumped, writes_go_on};
 use crate::harness::Hub;
-use crate::harness::callers::{grant, try_grant};
+use crate::harness::callers::try_grant;
 use crate::harness::calls::{draft_request, refused, try_activate};
 use crate::harness::outages::until;
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
@@ -79,9 +79,9 @@ async fn until_in_doubt(client: &Client) {
     tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
 }
 
-async fn tenant(client: &Client) -> Result<pb::GetActiveResponse, ClientError> {
-    let request = pb::GetActiveRequest { name: format!("namespaces/{TENANT}"), ..Default::default() };
-    client.get_active(request).await
+async fn tenant(client: &Client) -> Result<pb::ListActiveResponse, ClientError> {
+    let request = pb::ListActiveRequest { parent: format!("namespaces/{TENANT}"), ..Default::default() };
+    client.list_active(request).await
 }
 
 async fn watch_tenant(client: &Client) -> Watch {
@@ -119,7 +119,7 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     // Lost: a namespace, and a role, which stands in the log that has the keys.
     let create = pb::CreateNamespaceRequest { namespace_id: TENANT.to_owned(), ..Default::default() };
     scene.client.create_namespace(create).await.expect("a namespace");
-    grant(&scene.client, "ann", pb::Role::Viewer, "*").await;
+    let granted = try_grant(&scene.client, "local:ann", pb::Role::Viewer, "*").await.expect("a grant").revision;
     let mut watch = watch_tenant(&scene.client).await;
     watching::change(&mut watch).await;
     tenant(&scene.client).await.expect("an empty set");
@@ -130,8 +130,9 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     };
     eventually("the role", listed).await;
     until("what was seen is kept", || {
-        let kept = std::fs::read_to_string(other.data_dir().join("high-water.json")).unwrap_or_default();
-        kept.contains("system")
+        let kept = std::fs::read(other.data_dir().join("high-water.json")).unwrap_or_default();
+        let kept: serde_json::Value = serde_json::from_slice(&kept).unwrap_or_default();
+        kept["heads"]["system"]["revision"] == granted
     })
     .await;
     put_back(&scene);

@@ -60,7 +60,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
         author: "local:author".to_owned(),
         publisher: String::new(),
         manifest: String::new(),
-        etag: 1,
+        edits: 1,
         create_time: Micros(0),
         stage_time: None,
         publish_time: None,
@@ -78,7 +78,7 @@ pub(super) fn published(version: Version) -> Version {
         state: VersionState::Published,
         publisher: "local:publisher".to_owned(),
         manifest: format!("signed {}", version.digest),
-        etag: version.etag + 1,
+        edits: version.edits + 1,
         publish_time: Some(Micros(1)),
         origin_manifests: Vec::new(),
         ..version

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::super::super::approval::Approval;
 use super::super::super::command;
 use super::super::super::error::{Error, Reason, Result};
+use super::super::super::etag::Etag;
 use super::super::super::event::PointerChange;
 use super::super::super::label::Label;
 use super::super::super::limits::APPROVAL_TTL_SECONDS;
@@ -25,6 +26,11 @@ use super::fixtures::{
 use super::operation::{
     Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Rests, Row, Settings,
 };
+
+/// The etag that a version has after it was written so often: the current one by the current number alone.
+fn etag_after(version: &Version, edits: Option<i64>) -> Option<Etag> {
+    edits.map(|edits| Version { edits, ..version.clone() }.etag())
+}
 
 /// A policy with its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,7 +120,7 @@ impl World {
             label: version.label.as_ref().and_then(|label| LABELS.iter().position(|text| *text == label.to_string())),
             content: content_of(&version.digest),
             source: version.source_version,
-            etag: version.etag,
+            etag: version.edits,
             author: index_of(&version.author),
             approvers: approvers(&lifecycle::counting(
                 &shelf.policy,
@@ -147,7 +153,7 @@ impl World {
     pub(super) fn apply(&mut self, operation: &Operation) -> Result<Answer> {
         let answer = match operation.clone() {
             Operation::Settings { policy, settings } => {
-                self.shelves[policy].policy.etag += 1;
+                self.shelves[policy].policy.edits += 1;
                 let changed = &mut self.shelves[policy].policy.settings;
                 changed.max_open_drafts = settings.max_open_drafts;
                 changed.allow_backport = settings.allow_backport;
@@ -160,7 +166,7 @@ impl World {
             }
             Operation::Abandon { policy, version, etag } => {
                 let version = self.shelves[policy].version(version)?.clone();
-                lifecycle::abandon(&version, etag)?;
+                lifecycle::abandon(&version, etag_after(&version, etag).as_ref())?;
                 self.end(policy, version, VersionState::Abandoned)
             }
             Operation::Stage { policy, version, etag } => self.stage(policy, version, etag)?,
@@ -197,8 +203,8 @@ impl World {
     }
 
     fn end(&mut self, policy: usize, version: Version, state: VersionState) -> Answer {
-        let (number, etag) = (version.number, version.etag + 1);
-        self.shelves[policy].update(Version { state, etag, ..version });
+        let (number, edits) = (version.number, version.edits + 1);
+        self.shelves[policy].update(Version { state, edits, ..version });
         Answer { version: Some(number), wrote: true, ..Answer::default() }
     }
 
@@ -212,6 +218,7 @@ impl World {
             policy: &shelf.policy,
             version,
             approvals: &shelf.approvals_of(number),
+            importer: None,
             approver: &approver,
             now: self.now,
             revision: self.revision + 1,
@@ -258,7 +265,7 @@ impl World {
         for number in superseded {
             let version = shelf.version(number)?.clone();
             assert!(version.state.is_open(), "only open versions end for a new draft");
-            shelf.update(Version { state: VersionState::Superseded, etag: version.etag + 1, ..version });
+            shelf.update(Version { state: VersionState::Superseded, edits: version.edits + 1, ..version });
         }
         let version = new_version(shelf.policy.name.clone(), number, label, digest(content));
         shelf.insert(Version { base_version, author: person(author), ..version });
@@ -270,10 +277,10 @@ impl World {
         let version = shelf.meant(version)?;
         let report = shelf.report(&version, version.label.as_ref());
         let number = version.number;
-        let wrote = lifecycle::stage(&version, etag, &report)? == StageDecision::Lock;
+        let wrote = lifecycle::stage(&version, etag_after(&version, etag).as_ref(), &report)? == StageDecision::Lock;
         if wrote {
-            let etag = version.etag + 1;
-            shelf.update(Version { state: VersionState::Staged, etag, stage_time: Some(Micros(1)), ..version });
+            let edits = version.edits + 1;
+            shelf.update(Version { state: VersionState::Staged, edits, stage_time: Some(Micros(1)), ..version });
         }
         Ok(Answer { version: Some(number), wrote, ..Answer::default() })
     }
@@ -288,7 +295,10 @@ impl World {
         let needs_some = shelf.policy.settings.required_approvals > 0;
         let approvals = if needs_some { shelf.approvals_of(version.number) } else { Vec::new() };
         let facts = PublishFacts { policy: &shelf.policy, version: &version, approvals: &approvals, now: self.now };
-        let Grounds { approvals, broke_glass } = lifecycle::publish(facts, asked.etag, &report, asked.break_glass)?;
+        let Grounds { approvals, broke_glass } = {
+            let etag = etag_after(&version, asked.etag);
+            lifecycle::publish(facts, etag.as_ref(), &report, asked.break_glass)?
+        };
         let version = published(version);
         let changes = if asked.activate { point_to(&shelf.policy, &version)? } else { Vec::new() };
         let number = version.number;
@@ -339,7 +349,7 @@ impl World {
             label: None,
             base_version: number,
             source_version: number,
-            etag: 0,
+            edits: 0,
             ..version
         };
         let (number, copy) = (copy.number, published(copy));

@@ -41,7 +41,7 @@ impl Line {
             max_open_drafts: brought.max_open_drafts,
             ..PolicySettings::default()
         };
-        let policy = Policy { settings, etag: brought.etag, latest_version: brought.latest_version, ..made };
+        let policy = Policy { settings, edits: brought.edits, latest_version: brought.latest_version, ..made };
         Self::with(policy, true)
     }
 
@@ -98,10 +98,11 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         requires: Vec::new(),
         base_version: 0,
         source_version: 0,
-        author: if payload.kind == EventKind::ImportNamespace { String::new() } else { payload.actor.clone() },
+        // Who imported it counts as its author.
+        author: payload.actor.clone(),
         publisher: String::new(),
         manifest: String::new(),
-        etag: 1,
+        edits: 1,
         create_time: payload.time,
         stage_time: None,
         publish_time: None,

@@ -1,0 +1,120 @@
+//! No answer is above 2 MiB, whatever it is made of: lists end their pages early, and what has no pages leaves out.
+
+use policyhub::client::{Client, pb};
+use prost::Message;
+
+use crate::harness::calls::{NAMESPACE, activate, create, draft, head, policy, publish, release, set, version};
+use crate::harness::on_both_databases;
+use crate::harness::subscribing::{at, convergence, eventually, watch_request};
+
+const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
+const KIB: usize = 1024;
+
+fn check(answer: &impl Message) {
+    assert!(answer.encoded_len() <= ANSWER_MAX_BYTES, "an answer of {} bytes", answer.encoded_len());
+}
+
+/// Reads every page of a list. How many items it has, in how many pages.
+macro_rules! read {
+    ($client:ident.$method:ident, $items:ident, $request:expr) => {{
+        let (mut request, mut items, mut pages) = ($request, 0, 0);
+        loop {
+            let page = $client.$method(request.clone()).await.expect("a page");
+            check(&page);
+            items += page.$items.len();
+            pages += 1;
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            assert!(!page.$items.is_empty(), "a page of nothing");
+            request.page_token = page.next_page_token;
+        }
+        (items, pages)
+    }};
+}
+
+/// Policies with the largest schemas, and a policy with three of the largest contents.
+async fn fill(client: &Client) {
+    let json_schema = format!(r#"{{"$comment":"{}"}}"#, "\\\"".repeat(120 * KIB));
+    for number in 0..12 {
+        let settings = pb::PolicySettings { json_schema: json_schema.clone(), ..Default::default() };
+        let id = format!("schema-{number}");
+        create(client, &id, pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
+        set(client, &id, settings).await;
+    }
+    for letter in ["a", "b", "c"] {
+        publish(client, "large", &format!("text: {}", letter.repeat(1000 * KIB))).await;
+    }
+}
+
+on_both_databases! {
+    async fn every_list_ends_its_page_early(hub: Hub) {
+        let client = hub.client().await;
+        fill(&client).await;
+        let parent = || NAMESPACE.to_owned();
+        let policies = pb::ListPoliciesRequest { parent: parent(), page_size: 1_000, ..Default::default() };
+        let (items, pages) = read!(client.list_policies, policies, policies);
+        assert!(items == 13 && pages > 1, "{items} policies in {pages} pages");
+        let head = head(&client).await;
+        for newest_first in [false, true] {
+            let request =
+                pb::ListEventsRequest { parent: parent(), page_size: 1_000, newest_first, ..Default::default() };
+            let (items, pages) = read!(client.list_events, events, request);
+            assert!(i64::try_from(items) == Ok(head) && pages > 1, "{items} events in {pages} pages");
+        }
+        for (view, least_pages) in [(pb::VersionView::Full, 2), (pb::VersionView::Basic, 1)] {
+            let request = pb::ListVersionsRequest {
+                parent: policy("large"), page_size: 1_000, view: view.into(), ..Default::default()
+            };
+            let (items, pages) = read!(client.list_versions, versions, request);
+            assert!(items == 3 && pages >= least_pages, "{items} versions in {pages} pages");
+        }
+        let request = pb::ExportRowsRequest { parent: parent(), page_size: 100, ..Default::default() };
+        let (items, pages) = read!(client.export_rows, rows, request);
+        assert!(items >= 13 + 3 && pages > 4, "{items} rows in {pages} pages");
+        let request = pb::GetVersionRequest { name: version("large", 1), view: pb::VersionView::Full.into() };
+        check(&client.get_version(request).await.expect("a version"));
+    }
+
+    /// What differs between two of the largest versions is more than an answer carries: that is said, not sent.
+    async fn a_large_difference_is_left_out(hub: Hub) {
+        let client = hub.client().await;
+        for letter in ["a", "b"] {
+            draft(&client, "large", &format!("text: {}", letter.repeat(1000 * KIB))).await;
+        }
+        draft(&client, "small", "a: 1").await;
+        draft(&client, "small", "a: 2").await;
+        let diff = |id: &str| pb::DiffVersionsRequest { from: version(id, 1), to: version(id, 2) };
+        let large = client.diff_versions(diff("large")).await.expect("an answer");
+        check(&large);
+        assert!(large.too_large && large.unified.is_empty() && large.json_patch.is_empty());
+        assert!(large.from.expect("a version").digest != large.to.expect("a version").digest);
+        let small = client.diff_versions(diff("small")).await.expect("an answer");
+        assert!(!small.too_large && !small.unified.is_empty());
+    }
+
+    /// Subscribers of long filters: their list has pages, and convergence names fewer of them.
+    async fn subscribers_with_long_filters_fit(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        let ids: Vec<String> = (0..850).map(|number| format!("{}-{number:03}", "x".repeat(59))).collect();
+        let filter: Vec<&str> = ids.iter().map(String::as_str).chain(["p"]).collect();
+        let mut streams = Vec::new();
+        for number in 0..45 {
+            let request = watch_request(&format!("shop-{number:02}"), &filter);
+            streams.push(client.watch_active(request).await.expect("a watch"));
+        }
+        let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), page_size: 1_000, ..Default::default() };
+        eventually("all are listed", async || {
+            let (items, pages) = read!(client.list_subscribers, subscribers, request.clone());
+            items == 45 && pages > 1
+        })
+        .await;
+        publish(&client, "p", "a: 2").await;
+        let revision = activate(&client, "p", 2).await;
+        let found = convergence(&client, at(revision), std::time::Duration::ZERO).await.expect("an answer");
+        check(&found);
+        assert_eq!(found.pending, 45);
+        assert!((5..20).contains(&found.pending_subscribers.len()), "{}", found.pending_subscribers.len());
+    }
+}

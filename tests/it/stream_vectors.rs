@@ -1,0 +1,135 @@
+//! The stream vectors: recorded streams and lies made of them, played to every subscriber over a real connection.
+//!
+//! Each subscriber must give the verdict of the vector: what is in force is a set that was in force, never older than what
+//! verified, in the state that is said; and an honest stream repairs it. The Python example is played the same ones by
+//! `tests/python/streams.py`.
+
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::harness::liar::{Act, Liar, frame};
+use crate::harness::watching::DEADLINE;
+
+mod agent;
+mod command;
+mod format;
+mod library;
+mod lies;
+mod lies_filtered;
+mod lies_whole;
+mod record;
+
+use format::{Case, Set, Vectors};
+
+/// Processes that run at once.
+const AT_ONCE_MAX: usize = 4;
+
+/// Messages as a server says them.
+fn frames(vectors: &Vectors, names: &[String]) -> Vec<Act> {
+    names.iter().flat_map(|name| vectors.message(name)).map(|part| frame(0, &part)).collect()
+}
+
+/// A hub that plays a case: each stream of the lie ends, and the honest one waits until it is allowed.
+struct Stage {
+    liar: Liar,
+    endpoint: String,
+}
+
+impl Stage {
+    /// `reports`: whether the subscriber tells what it put in force. Then the lie comes after that: before it, there is nothing
+    /// that a refusal of what is not newer could be about.
+    async fn of(vectors: &Vectors, case: &Case, reports: bool) -> Self {
+        let (liar, endpoint) = Liar::listen().await;
+        let holds = case.before.iter().any(|name| name.contains(".snapshot."));
+        {
+            let mut told = liar.told();
+            for (index, lie) in case.lie.iter().enumerate() {
+                let mut acts = if index == 0 { frames(vectors, &case.before) } else { Vec::new() };
+                acts.extend((index == 0 && holds && reports).then_some(Act::Heard));
+                acts.extend(frames(vectors, lie));
+                told.streams.push_back(acts);
+            }
+            let repair = [Act::Gate].into_iter().chain(frames(vectors, &case.repair)).chain([Act::Silence]);
+            told.always = Some(repair.collect());
+        }
+        Self { liar, endpoint }
+    }
+
+    /// Waits until the honest stream is asked for: everything before it was taken or refused.
+    async fn is_over(&self, case: &Case) {
+        let waiting = async {
+            while self.liar.told().asked.len() <= case.lie.len() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("{}: no further stream", case.name));
+    }
+
+    /// How many reports said that something was rejected.
+    fn rejections(&self) -> usize {
+        let rejected = policyhub::client::pb::ApplyStatus::Rejected as i32;
+        self.liar.told().reports.iter().filter(|report| report.status == rejected).count()
+    }
+}
+
+/// What must be in force after the lie; none: nothing.
+fn expected(vectors: &Vectors, case: &Case) -> Option<Set> {
+    case.then.holds.as_ref().map(|place| vectors.set(place, &case.filter))
+}
+
+/// Plays each case by a process of its own, some at once; how many there were.
+async fn each_by_a_process<F: Future<Output = ()>>(vectors: &Vectors, play: impl Fn(Case) -> F) -> usize {
+    let places = Semaphore::new(AT_ONCE_MAX);
+    let played = vectors.cases.iter().map(|case| async {
+        let _place = places.acquire().await.expect("open");
+        play(case.clone()).await;
+    });
+    futures_util::future::join_all(played).await.len()
+}
+
+/// Every kind of lie that there is, and none that is not told.
+#[test]
+fn every_kind_is_there() {
+    let vectors = Vectors::read();
+    let mut kinds: Vec<&str> = vectors.cases.iter().map(|case| case.kind.as_str()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let expected = [
+        "beginning",
+        "drop",
+        "false tombstone",
+        "filter narrowed",
+        "heartbeat ahead",
+        "honest",
+        "key statement",
+        "old bundle at a new place",
+        "omitted policy",
+        "place of 2^62",
+        "proof of another root",
+        "reorder",
+        "replay",
+        "snapshot without or with an older checkpoint",
+        "splice of two filters",
+        "splice of two namespaces",
+        "splice of two times",
+        "truncate",
+    ];
+    assert_eq!(kinds, expected);
+    for case in &vectors.cases {
+        let later = |place: &String| vectors.set(place, &[]).revision;
+        let first = case.before.iter().find_map(|name| name.split(".snapshot.").nth(1));
+        let held = case.then.holds.as_ref().map_or(0, later);
+        assert!(first.is_none_or(|place| later(&place.to_owned()) <= held), "{}: goes back", case.name);
+        assert!(
+            case.then.refused <= case.lie.len() && (case.then.state != "READY" || !case.then.stale),
+            "{}",
+            case.name
+        );
+        for name in case.before.iter().chain(case.lie.iter().flatten()).chain(&case.repair) {
+            assert!(!vectors.message(name).is_empty(), "{name}");
+        }
+    }
+    let size = std::fs::metadata(format::path()).expect("the file").len();
+    assert!(size < 1 << 20, "{size} bytes");
+}

@@ -1,0 +1,164 @@
+//! The stream vectors against `policyhub watch`, by what it prints. It ends at a refusal, and holds nothing over its end: of a
+//! lie in several streams it sees those up to the first refusal.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::format::{Case, InForce, Set, Vectors};
+use super::{Stage, each_by_a_process, expected, frames};
+use crate::harness::clock;
+use crate::harness::hub::binary;
+use crate::harness::liar::Act;
+use crate::harness::signer::now;
+use crate::harness::subscribing::eventually;
+use crate::harness::watching::DEADLINE;
+
+#[tokio::test]
+async fn watch_gives_the_verdict_of_each() {
+    let (vectors, built) = (Vectors::read(), tempfile::tempdir().expect("a directory"));
+    clock::build(built.path());
+    let count = each_by_a_process(&vectors, async |case| play(&vectors, &case, built.path()).await).await;
+    assert_eq!(count, vectors.cases.len());
+}
+
+/// What somebody holds who believes each line.
+#[derive(Debug, Default, Clone)]
+struct Printed {
+    set: Option<Set>,
+    /// The bundles and tombstones of parts before the last one.
+    parts: Vec<Value>,
+}
+
+impl Printed {
+    fn line(&mut self, line: &Value) {
+        let (is_snapshot, part) = match (&line["snapshot"], &line["activation"]) {
+            (Value::Object(_), _) => (true, &line["snapshot"]),
+            (_, Value::Object(_)) => (false, &line["activation"]),
+            // What came in parts does not outlive its stream.
+            _ if line["opened"].is_object() => return self.parts.clear(),
+            _ => return self.moves_to(&line["heartbeat"]["cursor"]),
+        };
+        self.parts.push(part.clone());
+        if part["complete"] != true {
+            return;
+        }
+        let at =
+            |cursor: &Value| (cursor["epoch"].as_i64().expect("a number"), cursor["revision"].as_i64().expect("one"));
+        let (epoch, revision) = at(&part["cursor"]);
+        let mut policies = self.set.take().filter(|_| !is_snapshot).map(|set| set.policies).unwrap_or_default();
+        for part in std::mem::take(&mut self.parts) {
+            let list = |name: &str| part[name].as_array().cloned().unwrap_or_default();
+            for entry in list("bundles") {
+                let (bundle, (epoch, revision)) = if is_snapshot {
+                    (&entry["bundle"], at(&entry["activation"]))
+                } else {
+                    (&entry, (epoch, revision))
+                };
+                let name = bundle["name"].as_str().expect("a name");
+                let version = bundle["version"].as_i64().expect("a number");
+                let digest = bundle["digest"].as_str().expect("a digest").to_owned();
+                let policy = name.split('/').nth(3).expect("a policy").to_owned();
+                policies.insert(policy, InForce { version, digest, epoch, revision });
+            }
+            for name in list("tombstones") {
+                policies.remove(name.as_str().and_then(|name| name.rsplit('/').next()).expect("a policy"));
+            }
+        }
+        self.set = Some(Set { epoch, revision, policies });
+    }
+
+    fn moves_to(&mut self, cursor: &Value) {
+        if let (Some(set), Some(revision)) = (&mut self.set, cursor["revision"].as_i64()) {
+            set.revision = revision;
+        }
+    }
+}
+
+/// A running `policyhub watch`.
+struct Watching {
+    child: Child,
+    printed: Arc<Mutex<Printed>>,
+}
+
+impl Watching {
+    fn start(vectors: &Vectors, case: &Case, stage: &Stage, scratch: &Path) -> Self {
+        let mut command: Command = binary();
+        clock::preload(scratch, &mut command);
+        command.env("POLICYHUB_SERVER", &stage.endpoint).env("POLICYHUB_TOKEN", "secret");
+        let newest = vectors.set(&case.after, &[]).revision.to_string();
+        command
+            .args(["watch", "--output", "json", "--until-revision", &newest, "--jwks"])
+            .arg(scratch.join("keys.json"));
+        let mut child = command.args(&case.filter).stdout(Stdio::piped()).spawn().expect("the binary runs");
+        let lines = BufReader::new(child.stdout.take().expect("stdout")).lines();
+        let printed = Arc::new(Mutex::new(Printed::default()));
+        let seen = Arc::clone(&printed);
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                seen.lock().expect("lines").line(&serde_json::from_str(&line).expect("a JSON document on each line"));
+            }
+        });
+        Self { child, printed }
+    }
+
+    fn set(&self) -> Option<Set> {
+        self.printed.lock().expect("lines").set.clone()
+    }
+
+    /// Waits for its end; whether it was a good one.
+    async fn ends(&mut self, what: &str) -> bool {
+        let mut status = None;
+        let ending = async {
+            while status.is_none() {
+                status = self.child.try_wait().expect("a child");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, ending).await.unwrap_or_else(|_| panic!("{what}: does not end"));
+        status.is_some_and(|status| status.success())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn play(vectors: &Vectors, case: &Case, built: &Path) {
+    let (stage, what, scratch) =
+        (Stage::of(vectors, case, false).await, &case.name, tempfile::tempdir().expect("a directory"));
+    clock::copy(built, scratch.path());
+    clock::shift(scratch.path(), case.clock - now());
+    fs::write(scratch.path().join("keys.json"), vectors.pins.to_string()).expect("written");
+    let mut watching = Watching::start(vectors, case, &stage, scratch.path());
+    let (then, after) = (expected(vectors, case), vectors.set(&case.after, &case.filter));
+    let reached = then.as_ref() == Some(&after);
+    if case.then.refused > 0 || reached {
+        assert_eq!(watching.ends(what).await, reached, "{what}: a refusal is a failure");
+    } else {
+        stage.is_over(case).await;
+    }
+    eventually(&format!("{what}: prints {then:?}"), async || watching.set() == then).await;
+    if reached {
+        return;
+    }
+    if case.then.refused > 0 {
+        // Nobody goes on: another one begins, with the honest stream.
+        stage.liar.repent();
+        let repair = frames(vectors, &case.repair).into_iter().chain([Act::Silence]);
+        stage.liar.told().streams.push_back(repair.collect());
+        watching = Watching::start(vectors, case, &stage, scratch.path());
+    } else {
+        stage.liar.repent();
+    }
+    assert!(watching.ends(what).await, "{what}: is repaired");
+    eventually(&format!("{what}: prints {after:?}"), async || watching.set().as_ref() == Some(&after)).await;
+}

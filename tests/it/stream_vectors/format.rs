@@ -1,0 +1,114 @@
+//! How the stream vectors are written: `tests/vectors/streams/README.md` says it for readers in any language.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use policyhub::client::pb;
+use prost::Message as _;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Vectors {
+    /// Id of the store.
+    pub store: String,
+    /// The keys to pin: those of before the rotation in the middle.
+    pub pins: Value,
+    /// What was really in force, by the name of the place.
+    pub sets: BTreeMap<String, Set>,
+    /// By name: each part of a message, a `WatchActiveResponse` in base64.
+    pub messages: BTreeMap<String, Vec<String>>,
+    /// What is played.
+    pub cases: Vec<Case>,
+}
+
+/// An active set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Set {
+    pub epoch: i64,
+    pub revision: i64,
+    pub policies: BTreeMap<String, InForce>,
+}
+
+/// A policy in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InForce {
+    pub version: i64,
+    pub digest: String,
+    /// Since when.
+    pub epoch: i64,
+    pub revision: i64,
+}
+
+/// Streams, and what must hold.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Case {
+    pub name: String,
+    /// Which of the lies it is; `honest`: none.
+    pub kind: String,
+    /// The policies asked for; empty: all.
+    pub filter: Vec<String>,
+    /// The time, in seconds since the Unix epoch.
+    pub clock: i64,
+    /// What is true and comes first.
+    pub before: Vec<String>,
+    /// What comes then: the rest of that stream, and of the streams after it.
+    pub lie: Vec<Vec<String>>,
+    /// What must hold then.
+    pub then: Verdict,
+    /// An honest stream.
+    pub repair: Vec<String>,
+    /// The place that it leads to, READY.
+    pub after: String,
+}
+
+/// What must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The place of what is in force; none: nothing is.
+    pub holds: Option<String>,
+    /// READY, STALE, REJECTED or DIVERGED.
+    pub state: String,
+    /// Whether nothing proves that it is the newest.
+    pub stale: bool,
+    /// How many of the streams are refused.
+    pub refused: usize,
+}
+
+/// Where the file is.
+pub fn path() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/streams/streams.json")
+}
+
+impl Vectors {
+    pub fn read() -> Self {
+        serde_json::from_slice(&fs::read(path()).expect("the file")).expect("vectors")
+    }
+
+    /// The parts of a message as they are on the wire.
+    pub fn message(&self, name: &str) -> Vec<Vec<u8>> {
+        let parts = self.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
+        parts.iter().map(|part| STANDARD.decode(part).expect("base64")).collect()
+    }
+
+    /// What is in force at a place of those that a case asks for.
+    pub fn set(&self, place: &str, filter: &[String]) -> Set {
+        let mut set = self.sets.get(place).unwrap_or_else(|| panic!("no place {place}")).clone();
+        set.policies.retain(|policy, _| filter.is_empty() || filter.contains(policy));
+        set
+    }
+
+    /// Whether this was in force at some place.
+    pub fn is_true(&self, found: &Set, filter: &[String]) -> bool {
+        self.sets.keys().any(|place| self.set(place, filter) == *found)
+    }
+}
+
+/// A message as the file has it.
+pub fn written(parts: &[pb::WatchActiveResponse]) -> Vec<String> {
+    parts.iter().map(|part| STANDARD.encode(part.encode_to_vec())).collect()
+}
