@@ -36,54 +36,44 @@ pub struct Input<'a> {
     pub published_labels: &'a [Label],
 }
 
-/// The checks of one version, of which that by its schema may be left.
+/// The checks of one version but for what is asked of its schema.
 #[derive(Debug)]
 pub struct Started {
     digest: Digest,
     limits: Check,
     parse: Check,
-    schema: SchemaStep,
+    /// Why nothing is asked of the schema. `None`: its outcome is wanted.
+    schema_skipped: Option<Check>,
     label: Check,
 }
 
-#[derive(Debug)]
-enum SchemaStep {
-    Skipped(Check),
-    Asked(SchemaCheck),
-}
-
-/// Runs `limits`, `parse` and `label`, and says what to ask of the schema.
+/// Runs `limits`, `parse` and `label`, and says what to ask of the schema, if anything.
 #[must_use]
-pub fn start(input: &Input<'_>) -> Started {
+pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
     let limits = limits(input.content);
     let parsed = if limits.result == CheckResult::Failed {
         Parsed::skipped("not parsed: the content is outside the limits")
     } else {
         parsed(input.kind, input.content)
     };
-    let schema = schema_step(input, parsed.document);
-    Started { digest: input.digest.clone(), limits, parse: parsed.check, schema, label: label(input) }
+    let (schema_skipped, asked) = match schema_check(input, parsed.document) {
+        Ok(check) => (None, Some(check)),
+        Err(why) => (Some(Check::new(JSON_SCHEMA, CheckResult::Skipped, why)), None),
+    };
+    let digest = input.digest.clone();
+    (Started { digest, limits, parse: parsed.check, schema_skipped, label: label(input) }, asked)
 }
 
 impl Started {
-    /// What is to be asked of the schema, if anything.
-    #[must_use]
-    pub fn schema_check(&self) -> Option<&SchemaCheck> {
-        match &self.schema {
-            SchemaStep::Asked(check) => Some(check),
-            SchemaStep::Skipped(_) => None,
-        }
-    }
-
-    /// The report, in the order `limits`, `parse`, `json-schema`, `label`. `outcome` is that of `schema_check`.
+    /// The report, in the order `limits`, `parse`, `json-schema`, `label`. `outcome` is that of what `start` asked.
     #[must_use]
     pub fn report(self, outcome: Option<SchemaOutcome>, now: Micros) -> Report {
         let mut checks = vec![self.limits, self.parse];
-        match (self.schema, outcome) {
-            (SchemaStep::Skipped(check), _) => checks.push(check),
-            (SchemaStep::Asked(_), Some(outcome)) => checks.extend(schema_findings(outcome)),
+        match (self.schema_skipped, outcome) {
+            (Some(skipped), _) => checks.push(skipped),
+            (None, Some(outcome)) => checks.extend(schema_findings(outcome)),
             // Nothing passes that was not asked.
-            (SchemaStep::Asked(_), None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
+            (None, None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
         }
         checks.push(self.label);
         Report { digest: self.digest, checks, time: now }
@@ -122,21 +112,16 @@ fn parsed(kind: PolicyKind, content: &[u8]) -> Parsed {
     }
 }
 
-fn schema_step(input: &Input<'_>, document: Option<Document>) -> SchemaStep {
-    let skipped = |why: &str| SchemaStep::Skipped(Check::new(JSON_SCHEMA, CheckResult::Skipped, why));
+/// What to ask of the schema, or why nothing is.
+fn schema_check(input: &Input<'_>, document: Option<Document>) -> Result<SchemaCheck, &'static str> {
     if input.settings.json_schema.is_empty() {
-        return skipped("the policy has no JSON Schema");
+        return Err("the policy has no JSON Schema");
     }
     if !matches!(input.kind, PolicyKind::Json | PolicyKind::Yaml) {
-        return skipped("JSON Schema applies to JSON and YAML alone");
+        return Err("JSON Schema applies to JSON and YAML alone");
     }
-    match document {
-        None => skipped("not validated: the content does not parse"),
-        Some(Document { value }) => {
-            let schema = input.settings.json_schema.clone();
-            SchemaStep::Asked(SchemaCheck { schema, task: SchemaTask::Validate(value) })
-        }
-    }
+    let Document { value } = document.ok_or("not validated: the content does not parse")?;
+    Ok(SchemaCheck { schema: input.settings.json_schema.clone(), task: SchemaTask::Validate(value) })
 }
 
 fn schema_findings(outcome: SchemaOutcome) -> Vec<Check> {
@@ -211,9 +196,8 @@ mod tests {
         let published = labels(published);
         let input =
             Input { kind, content, digest: &digest, label: label.as_ref(), settings, published_labels: &published };
-        let started = start(&input);
-        let outcome = started.schema_check().map(|check| SchemaOutcome::Answered(check.answer()));
-        started.report(outcome, Micros(42))
+        let (started, asked) = start(&input);
+        started.report(asked.map(|check| SchemaOutcome::Answered(check.answer())), Micros(42))
     }
 
     fn results(report: &Report) -> Vec<(&str, CheckResult)> {
@@ -308,7 +292,7 @@ mod tests {
             published_labels: &[],
         };
         for outcome in [Some(SchemaOutcome::OverLimit(CheckLimit::Cpu)), None] {
-            let report = start(&input).report(outcome.clone(), Micros(42));
+            let report = start(&input).0.report(outcome.clone(), Micros(42));
             let failure = report.first_failure().unwrap();
             assert_eq!(failure.id, "json-schema");
             assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), outcome.is_some(), "{failure:?}");

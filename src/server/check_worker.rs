@@ -10,6 +10,7 @@ use std::sync::mpsc;
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+use nix::sys::time::TimeValLike as _;
 
 use crate::checks::worker_messages::{ANSWER_MAX_BYTES, Greeting, Isolation, QUESTION_MAX_BYTES, encode, read};
 use crate::checks::{
@@ -22,6 +23,7 @@ const WORKER_CPU_MAX_SECONDS: u64 = 15 * 60;
 const WORKER_OPEN_FILES_MAX: u64 = 3;
 /// The last of the pipes.
 const STDERR: RawFd = 2;
+const MICROSECONDS_PER_SECOND: u64 = 1_000_000;
 /// Exit code when a check panics or can't be answered.
 const FAILED: i32 = 101;
 
@@ -70,6 +72,7 @@ fn send(bytes: &[u8]) -> io::Result<()> {
 
 fn give_up_rights() -> Result<Isolation> {
     close_inherited();
+    end_before_the_server();
     let limit =
         |what: Resource, most: u64| setrlimit(what, most, most).with_context(|| format!("failed to set {what:?}"));
     limit(Resource::RLIMIT_CORE, 0)?;
@@ -82,6 +85,13 @@ fn give_up_rights() -> Result<Isolation> {
     Ok(isolation)
 }
 
+/// Has Linux end this process first when memory is short, as in a container with a small limit: the check is lost, and not the
+/// server. Elsewhere there is no such file.
+fn end_before_the_server() {
+    const MOST: &str = "1000";
+    let _ = std::fs::write("/proc/self/oom_score_adj", MOST);
+}
+
 /// Closes what the server was started with and handed on without knowing: descriptors of whatever started it.
 fn close_inherited() {
     let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
@@ -92,12 +102,11 @@ fn close_inherited() {
     }
 }
 
-/// Gives the next check its CPU time, beyond what those before have used.
+/// Gives the next check its CPU time, beyond what those before have used. The system counts whole seconds: it may get one more.
 fn limit_cpu() -> Result<()> {
-    let used = getrusage(UsageWho::RUSAGE_SELF).context("failed to read the CPU time used")?;
-    let seconds = used.user_time().tv_sec() + used.system_time().tv_sec();
-    // The kernel counts whole seconds: two fractions may be as much as one of them.
-    let most = u64::try_from(seconds).unwrap_or_default() + 1 + CHECK_CPU_MAX_SECONDS;
+    let usage = getrusage(UsageWho::RUSAGE_SELF).context("failed to read the CPU time used")?;
+    let used = (usage.user_time() + usage.system_time()).num_microseconds();
+    let most = u64::try_from(used).unwrap_or_default().div_ceil(MICROSECONDS_PER_SECOND) + CHECK_CPU_MAX_SECONDS;
     setrlimit(Resource::RLIMIT_CPU, most.min(WORKER_CPU_MAX_SECONDS), WORKER_CPU_MAX_SECONDS)
         .context("failed to set RLIMIT_CPU")
 }

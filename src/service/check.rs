@@ -3,6 +3,7 @@
 
 use super::Service;
 use super::check_slots::{CheckSlot, off_thread};
+use super::check_workers::Question;
 use crate::checks::{self, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask, Started};
 use crate::domain::bundle::Bundle;
 use crate::domain::command::PolicyOrVersion;
@@ -34,8 +35,8 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    /// Runs what is bounded by us.
-    fn start(&self, occasion: Occasion) -> Started {
+    /// Runs what is bounded by us; what is left is asked of the schema.
+    fn start(&self, occasion: Occasion) -> (Started, Option<SchemaCheck>) {
         let label = match occasion {
             Occasion::First => self.bundle.version.label.as_ref(),
             Occasion::Again => None,
@@ -112,12 +113,13 @@ impl Service {
     pub(super) async fn check(&self, subject: Subject, occasion: Occasion, now: Micros) -> Result<(Subject, Report)> {
         let slot = self.check_slots.take(&subject.policy.name.namespace).await?;
         let work = move || {
-            let started = subject.start(occasion);
-            (subject, started)
+            let (started, asked) = subject.start(occasion);
+            // Written here: a content of a MiB, its objects and their end would keep a thread that serves for too long.
+            (asked.map(|check| Question::new(&check)), subject, started)
         };
-        let (slot, (subject, started)) = off_thread(slot, work).await?;
-        let outcome = match started.schema_check() {
-            Some(check) => Some(self.ask_schema(check, &subject.bundle.version.name(), &slot).await?),
+        let (slot, (question, subject, started)) = off_thread(slot, work).await?;
+        let outcome = match question {
+            Some(question) => Some(self.ask_schema(&question?, &subject.bundle.version.name(), &slot).await?),
             None => None,
         };
         Ok((subject, started.report(outcome, now)))
@@ -133,8 +135,8 @@ impl Service {
             return Ok(());
         }
         let slot = self.check_slots.take(namespace).await?;
-        let check = SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile };
-        let why = match self.ask_schema(&check, &namespace.name(), &slot).await? {
+        let question = Question::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
+        let why = match self.ask_schema(&question, &namespace.name(), &slot).await? {
             SchemaOutcome::Answered(SchemaAnswer::Errors(_)) => return Ok(()),
             SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => why,
             SchemaOutcome::OverLimit(limit) => limit.message(),
@@ -142,8 +144,8 @@ impl Service {
         Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}")))
     }
 
-    async fn ask_schema(&self, check: &SchemaCheck, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
-        let outcome = self.check_workers.ask(check, slot).await?;
+    async fn ask_schema(&self, question: &Question, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let outcome = self.check_workers.ask(question, slot).await?;
         if let SchemaOutcome::OverLimit(limit) = outcome {
             tracing::warn!(resource, limit = limit.as_str(), "a check was ended by its limit: look at the JSON Schema");
         }

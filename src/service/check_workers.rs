@@ -15,17 +15,30 @@ use process::{Ended, Worker};
 
 use super::check_slots::{CHECKS_AT_ONCE_MAX, CheckSlot};
 use crate::checks::worker_messages::{Isolation, QUESTION_MAX_BYTES, encode};
-use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaCheck, SchemaOutcome};
+use crate::checks::{CHECK_WALL_MAX_SECONDS, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome};
 use crate::domain::{Error, Reason, Result};
 
 /// Checks of one worker. More: what a library keeps of hostile schemas adds up. Fewer: more starts, a few milliseconds each.
 const CHECKS_PER_WORKER_MAX: u32 = 200;
-/// How long a worker may take to start. A machine that starts nothing in that time checks nothing either.
-const START_MAX: Duration = Duration::from_secs(5);
+/// How long a worker may take to start, milliseconds as a rule. Longer: with the wait for a slot and a second try, callers give up
+/// before they are told why.
+const START_MAX: Duration = Duration::from_secs(3);
 /// How long a check may take by the clock.
 const CHECK_WALL_MAX: Duration = Duration::from_secs(CHECK_WALL_MAX_SECONDS);
-/// Tries of a check whose worker was ended by a signal of somebody else: at a stop, each process may get one.
-const TRIES_MAX: usize = 2;
+
+/// What is asked of a worker, as it is sent.
+#[derive(Debug)]
+pub(super) struct Question(Vec<u8>);
+
+impl Question {
+    /// # Errors
+    /// `INTERNAL` when it is larger than any that can be asked.
+    pub(super) fn new(check: &SchemaCheck) -> Result<Self> {
+        encode(check, QUESTION_MAX_BYTES)
+            .map(Self)
+            .map_err(|error| Error::internal(format!("failed to write a question to a check worker: {error}")))
+    }
+}
 
 /// The workers, and what became of them.
 #[derive(Debug)]
@@ -73,28 +86,47 @@ impl CheckWorkers {
     ///
     /// # Errors
     /// `CHECKS_UNAVAILABLE` when no worker can be started.
-    pub(super) async fn ask(&self, check: &SchemaCheck, _slot: &CheckSlot) -> Result<SchemaOutcome> {
-        let question = encode(check, QUESTION_MAX_BYTES)
-            .map_err(|error| Error::internal(format!("failed to write a question to a check worker: {error}")))?;
-        for _ in 0..TRIES_MAX {
-            let mut worker = self.take().await?;
-            let mut waiting = Waiting { abandoned: Some(&self.abandoned) };
-            let answered = tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&question)).await;
-            let ended = match answered {
-                Ok(Ok(answer)) => {
-                    waiting.abandoned = None;
-                    self.keep(worker);
-                    return Ok(SchemaOutcome::Answered(answer));
-                }
-                Ok(Err(error)) => worker.end(&error).await,
-                Err(_) => Ended::Over(CheckLimit::WallTime),
-            };
-            waiting.abandoned = None;
-            if let Ended::Over(limit) = ended {
-                return Ok(self.count(limit));
-            }
+    pub(super) async fn ask(&self, question: &Question, _slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let mut waiting = Waiting { abandoned: Some(&self.abandoned) };
+        let outcome = self.answer(question).await;
+        waiting.abandoned = None;
+        if let Ok(SchemaOutcome::OverLimit(limit)) = outcome {
+            let counts = CheckLimit::ALL.iter().zip(&self.over_limit);
+            counts.filter(|(each, _)| **each == limit).for_each(|(_, count)| _ = count.fetch_add(1, Ordering::Relaxed));
         }
-        Ok(self.count(CheckLimit::Died))
+        outcome
+    }
+
+    async fn answer(&self, question: &Question) -> Result<SchemaOutcome> {
+        let worker = self.take().await?;
+        let is_new = worker.answered() == 0;
+        let ended = match self.answer_by(worker, question).await {
+            Ok(answer) => return Ok(SchemaOutcome::Answered(answer)),
+            Err(ended) => ended,
+        };
+        match ended {
+            // What the checks before left in a worker's memory must not decide about this one.
+            Ended::Over(CheckLimit::Memory) if !is_new => {}
+            Ended::Over(limit) => return Ok(SchemaOutcome::OverLimit(limit)),
+            // At a stop of the server each process may get a signal.
+            Ended::Killed => {}
+        }
+        Ok(match self.answer_by(self.start().await?, question).await {
+            Ok(answer) => SchemaOutcome::Answered(answer),
+            Err(Ended::Over(limit)) => SchemaOutcome::OverLimit(limit),
+            Err(Ended::Killed) => SchemaOutcome::OverLimit(CheckLimit::Died),
+        })
+    }
+
+    async fn answer_by(&self, mut worker: Worker, question: &Question) -> std::result::Result<SchemaAnswer, Ended> {
+        match tokio::time::timeout(CHECK_WALL_MAX, worker.ask(&question.0)).await {
+            Ok(Ok(answer)) => {
+                self.keep(worker);
+                Ok(answer)
+            }
+            Ok(Err(error)) => Err(worker.end(&error).await),
+            Err(_) => Err(Ended::Over(CheckLimit::WallTime)),
+        }
     }
 
     /// Why no worker can be started; `None`: the last start went well.
@@ -106,12 +138,6 @@ impl CheckWorkers {
     pub(super) fn ended(&self) -> (Vec<(CheckLimit, u64)>, u64) {
         let counts = self.over_limit.iter().map(|count| count.load(Ordering::Relaxed));
         (CheckLimit::ALL.into_iter().zip(counts).collect(), self.abandoned.load(Ordering::Relaxed))
-    }
-
-    fn count(&self, limit: CheckLimit) -> SchemaOutcome {
-        let counts = CheckLimit::ALL.iter().zip(&self.over_limit);
-        counts.filter(|(each, _)| **each == limit).for_each(|(_, count)| _ = count.fetch_add(1, Ordering::Relaxed));
-        SchemaOutcome::OverLimit(limit)
     }
 
     async fn take(&self) -> Result<Worker> {
@@ -187,6 +213,86 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(abandoned) = self.abandoned {
             abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::checks::SchemaTask;
+    use crate::domain::name::NamespaceId;
+    use crate::service::check_slots::CheckSlots;
+
+    /// Takes a question, and says that its schema is one.
+    const ANSWERS: &str = r#"question; send '\0\0\0\015' '{"Errors":[]}'"#;
+    /// Takes a question, and has no memory for it.
+    const OUT_OF_MEMORY: &str = "question; echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$";
+    /// Takes a question, and is ended by somebody else.
+    const KILLED: &str = "question; kill -TERM $$";
+
+    /// What becomes of that many checks by workers that do as these lines of a shell say.
+    async fn outcomes(checks: usize, lines: &[&str]) -> Vec<Result<SchemaOutcome>> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = dir.path().join("worker");
+        let question =
+            Question::new(&SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Compile }).expect("short");
+        let script = format!(
+            "#!/bin/sh\nquestion() {{ head -c {} >{}; }}\nsend() {{ printf \"$1\"; printf %s \"$2\"; }}\n{}\n",
+            question.0.len(),
+            dir.path().join("asked").display(),
+            lines.join("\n"),
+        );
+        std::fs::write(&program, script).expect("a script");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o700)).expect("a mode");
+        let workers = CheckWorkers { program, ..Default::default() };
+        let namespace = NamespaceId::parse("namespace", "n").expect("an id");
+        let slot = CheckSlots::default().take(&namespace).await.expect("a slot");
+        let mut outcomes = Vec::new();
+        for _ in 0..checks {
+            outcomes.push(workers.ask(&question, &slot).await);
+        }
+        outcomes
+    }
+
+    const GREETS: &str = r#"send '\0\0\0\024' '{"isolation":"Full"}'"#;
+
+    fn answered() -> SchemaOutcome {
+        SchemaOutcome::Answered(SchemaAnswer::Errors(Vec::new()))
+    }
+
+    /// A worker that has answered before may have kept memory: the check is done again by a new one.
+    #[tokio::test]
+    async fn what_a_check_leaves_behind_fails_no_other() {
+        let outcomes = outcomes(2, &[GREETS, ANSWERS, OUT_OF_MEMORY]).await;
+        assert!(outcomes.iter().all(|outcome| outcome.as_ref().expect("an outcome") == &answered()), "{outcomes:?}");
+    }
+
+    /// What a new worker has no memory for, or is killed over and over, is a finding.
+    #[tokio::test]
+    async fn ends_of_new_workers_are_findings() {
+        for (line, limit) in [
+            (OUT_OF_MEMORY, CheckLimit::Memory),
+            (KILLED, CheckLimit::Died),
+            ("question; exit 101", CheckLimit::Died),
+            (r"question; send '\377\377\377\377' ''", CheckLimit::Died),
+            ("question; kill -XCPU $$", CheckLimit::Cpu),
+        ] {
+            let outcomes = outcomes(1, &[GREETS, line]).await;
+            let outcome = outcomes.first().expect("one").as_ref().expect("an outcome");
+            assert_eq!(outcome, &SchemaOutcome::OverLimit(limit), "{line}");
+        }
+    }
+
+    /// What is no worker is refused before it is asked.
+    #[tokio::test]
+    async fn what_does_not_greet_is_not_asked() {
+        for line in ["exit 1", "echo nonsense", r"send '\0\0\0\002' '{}'"] {
+            let outcomes = outcomes(1, &[line]).await;
+            let refused = outcomes.first().expect("one").as_ref().expect_err("a refusal");
+            assert_eq!(refused.reason, Reason::ChecksUnavailable, "{line}");
         }
     }
 }

@@ -179,7 +179,7 @@ async fn a_server_that_is_killed() {
     assert!(used <= LEFT_TICKS_MAX, "a check used {used} ticks more");
 }
 
-/// What the system allows a worker: no environment, no descriptor but its pipes, and every limit.
+/// What the system allows a worker: no environment, no descriptor but its pipes, every limit, and an end before the server's.
 #[tokio::test]
 async fn a_worker_has_nothing() {
     let hub = Hub::start(Database::Sqlite).await;
@@ -204,6 +204,7 @@ async fn a_worker_has_nothing() {
         assert_eq!(limit("Max data size"), ["268435456", "268435456"]);
         assert_eq!(limit("Max address space"), ["536870912", "536870912"]);
         assert!(limit("Max cpu time").iter().all(|seconds| seconds.parse::<u64>().is_ok()), "{limits}");
+        assert_eq!(read("oom_score_adj"), "1000\n");
         assert!(read("status").lines().any(|line| line == "NoNewPrivs:\t1"), "{}", read("status"));
     }
 }
