@@ -51,6 +51,13 @@ impl Worker {
     }
 }
 
+/// What a process has in memory, its program included, as Linux says.
+fn resident_mib(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? / 1024)
+}
+
 fn median_us(mut of: impl FnMut() -> Result<()>, rounds: usize) -> Result<f64> {
     let mut taken = Vec::with_capacity(rounds);
     for _ in 0..rounds {
@@ -92,7 +99,10 @@ fn main() -> Result<()> {
     };
     println!("start and end of a worker: {:.2} ms", median_us(start, STARTS)? / 1e3);
     let (mut worker, greeting) = Worker::start()?;
-    println!("isolation: {:?}\n", greeting.isolation);
+    println!("isolation: {:?}", greeting.isolation);
+    println!("memory of one that waits: {} MiB", resident_mib(worker.child.id())?);
+    worker.ask(&check(1))?;
+    println!("memory after its first check: {} MiB\n", resident_mib(worker.child.id())?);
     println!("{:>8} {:>12} {:>12} {:>12}", "rules", "bytes", "in process us", "by worker us");
     for rules in RULES {
         let check = check(rules);
