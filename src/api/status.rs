@@ -90,6 +90,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::DatabaseNotDurable
         | Reason::DatabaseAccessDenied
         | Reason::SigningUnavailable
+        | Reason::ChecksUnavailable
         | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::DeadlineExceeded | Reason::RequestTimeout => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,

@@ -1,18 +1,26 @@
 //! Is it fit: parsers, JSON Schema, the label rule, and the report they add up to; also what differs between contents.
 //!
 //! Pure and bounded: the content is hostile until it has passed, so every walk over it has a limit on depth, work and
-//! memory. Sees neither network nor database nor clock. What this room accepts is one meaning for every reader.
+//! memory. What a schema does has none: `SchemaCheck` is a question for a process with limits of the system. Sees neither
+//! network nor database nor clock. What this room accepts is one meaning for every reader.
 
+mod check_limit;
 pub mod diff;
 mod document;
 mod json;
 mod run;
 mod schema;
+mod schema_check;
 mod strict;
+pub mod worker_messages;
 mod yaml;
 mod yaml_anchors;
 mod yaml_scalar;
 
+pub use check_limit::{
+    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES,
+    CHECK_WALL_MAX_SECONDS, CheckLimit,
+};
 pub use document::{Document, ParseFailure, parse};
-pub use run::{Input, run};
-pub use schema::{Schema, compile_schema};
+pub use run::{Input, Started, start};
+pub use schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};

@@ -1,10 +1,12 @@
 //! Every check of one version, in order, as the report that is stored and shown.
 //!
-//! Total: whatever the content, it ends with a report. Each id occurs at least once; a check that does not apply says
-//! why. A check that needs what an earlier one refused is skipped, so one fault is one failure.
+//! Two steps: `start` runs all that is bounded here, and the caller has the schema's check answered elsewhere. Total: whatever
+//! the content, it ends with a report. Each id occurs at least once; a check that does not apply says why. A check that needs
+//! what an earlier one refused is skipped, so one fault is one failure.
 
 use super::document::{Document, ParseFailure, parse};
-use super::schema::{SCHEMA_ERRORS_MAX, compile_schema};
+use super::schema::SCHEMA_ERRORS_MAX;
+use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
 use crate::domain::limits::CONTENT_MAX_BYTES;
@@ -34,19 +36,48 @@ pub struct Input<'a> {
     pub published_labels: &'a [Label],
 }
 
-/// Runs `limits`, `parse`, `json-schema` and `label`, in that order.
+/// The checks of one version but for what is asked of its schema.
+#[derive(Debug)]
+pub struct Started {
+    digest: Digest,
+    limits: Check,
+    parse: Check,
+    /// Why nothing is asked of the schema. `None`: its outcome is wanted.
+    schema_skipped: Option<Check>,
+    label: Check,
+}
+
+/// Runs `limits`, `parse` and `label`, and says what to ask of the schema, if anything.
 #[must_use]
-pub fn run(input: &Input<'_>, now: Micros) -> Report {
+pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
     let limits = limits(input.content);
     let parsed = if limits.result == CheckResult::Failed {
         Parsed::skipped("not parsed: the content is outside the limits")
     } else {
         parsed(input.kind, input.content)
     };
-    let mut checks = vec![limits, parsed.check];
-    checks.extend(json_schema(input, parsed.document.as_ref()));
-    checks.push(label(input));
-    Report { digest: input.digest.clone(), checks, time: now }
+    let (schema_skipped, asked) = match schema_check(input, parsed.document) {
+        Ok(check) => (None, Some(check)),
+        Err(why) => (Some(Check::new(JSON_SCHEMA, CheckResult::Skipped, why)), None),
+    };
+    let digest = input.digest.clone();
+    (Started { digest, limits, parse: parsed.check, schema_skipped, label: label(input) }, asked)
+}
+
+impl Started {
+    /// The report, in the order `limits`, `parse`, `json-schema`, `label`. `outcome` is that of what `start` asked.
+    #[must_use]
+    pub fn report(self, outcome: Option<SchemaOutcome>, now: Micros) -> Report {
+        let mut checks = vec![self.limits, self.parse];
+        match (self.schema_skipped, outcome) {
+            (Some(skipped), _) => checks.push(skipped),
+            (None, Some(outcome)) => checks.extend(schema_findings(outcome)),
+            // Nothing passes that was not asked.
+            (None, None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
+        }
+        checks.push(self.label);
+        Report { digest: self.digest, checks, time: now }
+    }
 }
 
 fn limits(content: &[u8]) -> Check {
@@ -81,22 +112,26 @@ fn parsed(kind: PolicyKind, content: &[u8]) -> Parsed {
     }
 }
 
-fn json_schema(input: &Input<'_>, document: Option<&Document>) -> Vec<Check> {
-    let one = |result, message: String| vec![Check::new(JSON_SCHEMA, result, message)];
+/// What to ask of the schema, or why nothing is.
+fn schema_check(input: &Input<'_>, document: Option<Document>) -> Result<SchemaCheck, &'static str> {
     if input.settings.json_schema.is_empty() {
-        return one(CheckResult::Skipped, "the policy has no JSON Schema".to_owned());
+        return Err("the policy has no JSON Schema");
     }
     if !matches!(input.kind, PolicyKind::Json | PolicyKind::Yaml) {
-        return one(CheckResult::Skipped, "JSON Schema applies to JSON and YAML alone".to_owned());
+        return Err("JSON Schema applies to JSON and YAML alone");
     }
-    let Some(Document { value }) = document else {
-        return one(CheckResult::Skipped, "not validated: the content does not parse".to_owned());
-    };
-    let errors = match compile_schema(&input.settings.json_schema) {
-        Ok(schema) => schema.errors(value),
-        Err(message) => {
-            return one(CheckResult::Failed, format!("the policy's JSON Schema does not compile: {message}"));
+    let Document { value } = document.ok_or("not validated: the content does not parse")?;
+    Ok(SchemaCheck { schema: input.settings.json_schema.clone(), task: SchemaTask::Validate(value) })
+}
+
+fn schema_findings(outcome: SchemaOutcome) -> Vec<Check> {
+    let one = |result, message: String| vec![Check::new(JSON_SCHEMA, result, message)];
+    let errors = match outcome {
+        SchemaOutcome::OverLimit(limit) => return one(CheckResult::Failed, limit.message()),
+        SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => {
+            return one(CheckResult::Failed, format!("the policy's JSON Schema does not compile: {why}"));
         }
+        SchemaOutcome::Answered(SchemaAnswer::Errors(errors)) => errors,
     };
     if errors.is_empty() {
         return one(CheckResult::Passed, "valid against the policy's JSON Schema".to_owned());
@@ -143,6 +178,7 @@ fn highest_of<'a>(labels: impl Iterator<Item = &'a Label>) -> Option<&'a Label> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checks::CheckLimit;
 
     fn labels(texts: &[&str]) -> Vec<Label> {
         texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
@@ -160,7 +196,8 @@ mod tests {
         let published = labels(published);
         let input =
             Input { kind, content, digest: &digest, label: label.as_ref(), settings, published_labels: &published };
-        run(&input, Micros(42))
+        let (started, asked) = start(&input);
+        started.report(asked.map(|check| SchemaOutcome::Answered(check.answer())), Micros(42))
     }
 
     fn results(report: &Report) -> Vec<(&str, CheckResult)> {
@@ -240,6 +277,26 @@ mod tests {
         let settings = PolicySettings { json_schema: r#"{"type":"nonsense"}"#.to_owned(), ..Default::default() };
         let report = report(PolicyKind::Json, b"{}", &settings, None, &[]);
         assert!(report.first_failure().unwrap().message.starts_with("the policy's JSON Schema does not compile: "));
+    }
+
+    #[test]
+    fn a_check_over_its_limit_fails_and_one_that_nobody_asked_too() {
+        let settings = PolicySettings { json_schema: "{}".to_owned(), ..Default::default() };
+        let (digest, label) = (Digest::from_sha256(&[7; 32]), None);
+        let input = Input {
+            kind: PolicyKind::Json,
+            content: b"null",
+            digest: &digest,
+            label,
+            settings: &settings,
+            published_labels: &[],
+        };
+        for outcome in [Some(SchemaOutcome::OverLimit(CheckLimit::Cpu)), None] {
+            let report = start(&input).0.report(outcome.clone(), Micros(42));
+            let failure = report.first_failure().unwrap();
+            assert_eq!(failure.id, "json-schema");
+            assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), outcome.is_some(), "{failure:?}");
+        }
     }
 
     #[test]

@@ -120,6 +120,9 @@ pub enum Command {
     #[command(subcommand)]
     Token(token::Commands),
     Serve(server_commands::Serve),
+    /// Answer what a server asks of schemas, as a process of its own
+    #[command(hide = true)]
+    CheckWorker,
     Migrate(server_commands::Migrate),
     Backup(backup::Arguments),
     Restore(restore::Arguments),
@@ -195,7 +198,7 @@ mod tests {
     fn every_command_has_an_example() {
         fn walk(command: &clap::Command, path: &str) {
             let mut leaf = true;
-            for inner in command.get_subcommands() {
+            for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
                 leaf = false;
                 walk(inner, &format!("{path} {}", inner.get_name()));
             }

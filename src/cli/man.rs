@@ -48,7 +48,12 @@ fn write(directory: &Path) -> anyhow::Result<usize> {
 
 /// One for each command, and one for each of its own.
 fn pages(command: &clap::Command) -> usize {
-    command.get_subcommands().map(pages).sum::<usize>() + 1
+    shown(command).map(pages).sum::<usize>() + 1
+}
+
+/// The commands below one, but those that are for the server alone.
+fn shown(command: &clap::Command) -> impl Iterator<Item = &clap::Command> {
+    command.get_subcommands().filter(|command| !command.is_hide_set())
 }
 
 #[cfg(test)]
@@ -58,7 +63,7 @@ mod tests {
     /// The paths of all commands, as their pages are called.
     fn names(command: &clap::Command, path: &str, into: &mut Vec<String>) {
         into.push(path.to_owned());
-        for inner in command.get_subcommands() {
+        for inner in shown(command) {
             names(inner, &format!("{path}-{}", inner.get_name()), into);
         }
     }
@@ -83,7 +88,7 @@ mod tests {
     #[test]
     fn the_first_page_has_every_command_and_the_exit_codes() {
         let page = String::from_utf8(first_page().expect("a page")).expect("UTF-8");
-        for command in overview::command().get_subcommands() {
+        for command in shown(&overview::command()) {
             assert!(page.contains(&format!("policyhub\\-{}(1)", command.get_name())), "{}", command.get_name());
         }
         assert!(page.contains("Exit codes:") && page.contains("POLICYHUB_SERVER"));

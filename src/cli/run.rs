@@ -17,6 +17,7 @@ use super::{
     namespace, policy, publish, reject, release, report, restore, role, rollback, runs, server_commands, show, stage,
     subscribers, token, verify, verify_log, watch,
 };
+use crate::server;
 
 /// How long work that can't be stopped may hold up the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
@@ -24,6 +25,10 @@ const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 /// Runs the command of this process's arguments; its exit code.
 pub fn main() -> u8 {
     let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
+    if matches!(cli.command, Command::CheckWorker) {
+        // Without a runtime: its threads would keep the rights that a worker gives up.
+        return exit_code_of(server::check_worker());
+    }
     match tokio::runtime::Runtime::new() {
         Ok(runtime) => {
             let code = runtime.block_on(run_command(cli));
@@ -40,7 +45,11 @@ pub fn main() -> u8 {
 /// 0: done; 1: failed; 2: usage; 3: partial. What went wrong is on stderr.
 async fn run_command(cli: Cli) -> u8 {
     cli.global.color.apply();
-    match dispatch(&cli.global, cli.command).await {
+    exit_code_of(dispatch(&cli.global, cli.command).await)
+}
+
+fn exit_code_of(done: anyhow::Result<()>) -> u8 {
+    match done {
         Ok(()) => 0,
         Err(error) => {
             say(&explain(&error));
@@ -116,6 +125,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Keys(command) => keys::run(session, command).await,
         Command::Token(token::Commands::Revoke(arguments)) => token::revoke(session, &arguments).await,
         Command::Serve(_)
+        | Command::CheckWorker
         | Command::Agent(_)
         | Command::Migrate(_)
         | Command::Backup(_)

@@ -148,16 +148,20 @@ impl Metrics {
                 }
             })
             .build();
-        let running = checking.clone();
+        let left = checking.clone();
         self.meter
-            .u64_observable_counter("policyhub_abandoned_checks")
-            .with_description("checks of versions that nobody waited for to their end")
-            .with_callback(move |abandoned| abandoned.observe(checking.abandoned_checks().0, &[]))
+            .u64_observable_counter("policyhub_checks_over_limit")
+            .with_description("checks that ended without an answer, by the limit that ended them")
+            .with_callback(move |ended| {
+                for (limit, count) in checking.ended_checks().0 {
+                    ended.observe(count, &[KeyValue::new("limit", limit.as_str())]);
+                }
+            })
             .build();
         self.meter
-            .u64_observable_gauge("policyhub_abandoned_checks_running")
-            .with_description("such checks that run still: a schema may keep one busy for ever")
-            .with_callback(move |abandoned| abandoned.observe(running.abandoned_checks().1, &[]))
+            .u64_observable_counter("policyhub_abandoned_checks")
+            .with_description("checks whose callers left before they had an answer")
+            .with_callback(move |abandoned| abandoned.observe(left.ended_checks().1, &[]))
             .build();
     }
 

@@ -4,6 +4,7 @@
 
 mod backup;
 mod backup_check;
+mod check_worker;
 mod clock;
 pub mod config;
 mod core_dumps;
@@ -30,6 +31,7 @@ pub use crate::auth::issuer::DEFAULT_AUDIENCE;
 pub use crate::domain::digest::Digest;
 pub use backup::{BackupMade, BackupOptions, CopyProgress, backup};
 pub use backup_check::{CheckedCopy, LogCheckOutcome};
+pub use check_worker::check_worker;
 pub use epoch::{EpochState, bump_epoch, epoch_state};
 pub use restore::{OldDatabase, RestoreOptions, Restored, restore};
 pub use serve::{migrate, run};

@@ -127,6 +127,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     keys.context("failed to read what the log says of the signing keys")?;
     service.bootstrap(clock::now()).await?;
     service.refresh_quotas().await?;
+    service.warm_check_workers().await;
     // Before the first call: what was ended must not be good for a second.
     let revocations_seen = revocations::look(&service, &verifier, Cursor::NONE).await?;
 

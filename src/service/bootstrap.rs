@@ -21,7 +21,7 @@ const FIRST_START: &str = "made at the first start";
 pub enum Readiness {
     /// Everything.
     Ready,
-    /// The database of all replicas does not answer, and why: what is in memory.
+    /// Not all of it, and why: the database of all replicas does not answer, or something needs an operator.
     Degraded(String),
     /// The database of this server alone can't be read or written, and why if that is known: what is in memory.
     Down(Option<String>),
@@ -115,6 +115,9 @@ impl Service {
         let frozen = self.store.all_frozen().len();
         if frozen > 0 {
             return Readiness::Degraded(format!("{frozen} namespaces are frozen; the metrics name them"));
+        }
+        if let Some(why) = self.check_workers.failure() {
+            return Readiness::Degraded(format!("versions can't be checked, no process for it can be started: {why}"));
         }
         match self.store.missing_rights() {
             Some(missing) => Readiness::Degraded(format!(

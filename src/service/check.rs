@@ -1,7 +1,10 @@
-//! The checks of a version, run before anything is locked and apart from the threads that serve.
+//! The checks of a version, run before anything is locked and apart from the threads that serve; what a schema says is asked
+//! of a worker process.
 
 use super::Service;
-use crate::checks;
+use super::check_slots::{CheckSlot, off_thread};
+use super::check_workers::Question;
+use crate::checks::{self, CheckLimit, SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask, Started};
 use crate::domain::bundle::Bundle;
 use crate::domain::command::PolicyOrVersion;
 use crate::domain::label::Label;
@@ -32,7 +35,12 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    fn report(&self, label: Option<&Label>, now: Micros) -> Report {
+    /// Runs what is bounded by us; what is left is asked of the schema.
+    fn start(&self, occasion: Occasion) -> (Started, Option<SchemaCheck>) {
+        let label = match occasion {
+            Occasion::First => self.bundle.version.label.as_ref(),
+            Occasion::Again => None,
+        };
         let input = checks::Input {
             kind: self.policy.kind,
             content: &self.bundle.content,
@@ -41,7 +49,7 @@ impl Subject {
             settings: &self.policy.settings,
             published_labels: &self.published_labels,
         };
-        checks::run(&input, now)
+        checks::start(&input)
     }
 
     /// Reads again under the lock what the checks depended on.
@@ -64,10 +72,15 @@ impl Subject {
 }
 
 impl Service {
-    /// Checks that nobody waited for to their end: all so far, and those that run still.
+    /// Starts a process for checks, so that the first one finds it ready.
+    pub async fn warm_check_workers(&self) {
+        self.check_workers.warm().await;
+    }
+
+    /// Checks since the start that ended without an answer: by each limit, and because their callers left.
     #[must_use]
-    pub fn abandoned_checks(&self) -> (u64, u64) {
-        self.check_slots.abandoned()
+    pub fn ended_checks(&self) -> (Vec<(CheckLimit, u64)>, u64) {
+        self.check_workers.ended()
     }
 
     /// The version a caller means, with all that its checks need.
@@ -93,36 +106,50 @@ impl Service {
         Ok(Subject { policy, bundle: Bundle { version, content }, published_labels })
     }
 
-    /// Today's checks.
+    /// Today's checks. A schema that needs more than a check may have is a failed check.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` when they take too long.
+    /// `LIMIT_EXCEEDED` when too many checks run, `CHECKS_UNAVAILABLE`.
     pub(super) async fn check(&self, subject: Subject, occasion: Occasion, now: Micros) -> Result<(Subject, Report)> {
-        let namespace = subject.policy.name.namespace.clone();
-        let checked = self.check_slots.run(&namespace, move || {
-            let label = match occasion {
-                Occasion::First => subject.bundle.version.label.as_ref(),
-                Occasion::Again => None,
-            };
-            let report = subject.report(label, now);
-            (subject, report)
-        });
-        checked.await
+        let slot = self.check_slots.take(&subject.policy.name.namespace).await?;
+        let work = move || {
+            let (started, asked) = subject.start(occasion);
+            // Written here: a content of a MiB, its objects and their end would keep a thread that serves for too long.
+            (asked.map(|check| Question::new(&check)), subject, started)
+        };
+        let (slot, (question, subject, started)) = off_thread(slot, work).await?;
+        let outcome = match question {
+            Some(question) => Some(self.ask_schema(&question?, &subject.bundle.version.name(), &slot).await?),
+            None => None,
+        };
+        Ok((subject, started.report(outcome, now)))
     }
 
     /// A JSON Schema must be one before it is kept; empty is none.
     ///
     /// # Errors
-    /// `INVALID_SCHEMA`, `LIMIT_EXCEEDED` when that takes too long.
+    /// `INVALID_SCHEMA`, also when it needs more than a check may have; `LIMIT_EXCEEDED` when too many checks run,
+    /// `CHECKS_UNAVAILABLE`.
     pub(super) async fn check_schema(&self, namespace: &NamespaceId, schema: &str) -> Result<()> {
         if schema.is_empty() {
             return Ok(());
         }
-        let schema = schema.to_owned();
-        let compiled = self.check_slots.run(namespace, move || checks::compile_schema(&schema).map(|_| ())).await?;
-        compiled.map_err(|why| {
-            Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}"))
-        })
+        let slot = self.check_slots.take(namespace).await?;
+        let question = Question::new(&SchemaCheck { schema: schema.to_owned(), task: SchemaTask::Compile })?;
+        let why = match self.ask_schema(&question, &namespace.name(), &slot).await? {
+            SchemaOutcome::Answered(SchemaAnswer::Errors(_)) => return Ok(()),
+            SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => why,
+            SchemaOutcome::OverLimit(limit) => limit.message(),
+        };
+        Err(Error::new(Reason::InvalidSchema, format!("settings.json_schema is no usable JSON Schema: {why}")))
+    }
+
+    async fn ask_schema(&self, question: &Question, resource: &str, slot: &CheckSlot) -> Result<SchemaOutcome> {
+        let outcome = self.check_workers.ask(question, slot).await?;
+        if let SchemaOutcome::OverLimit(limit) = outcome {
+            tracing::warn!(resource, limit = limit.as_str(), "a check was ended by its limit: look at the JSON Schema");
+        }
+        Ok(outcome)
     }
 
     /// Keeps the report of failed checks, so that the author can read it. Nothing else changes.

@@ -1,11 +1,9 @@
-//! The slots in which checks run, fair between namespaces.
+//! The slots in which checks run, fair between namespaces: one has half of them at most.
 //!
-//! A check can't be stopped: a schema of a few kilobytes can keep one busy for ever. So a namespace has half of the slots at
-//! most, and a check that nobody waits for any more gives its slot back while it runs on. Its namespace does not get that
-//! back: whoever sets such schemas stops the checks of one namespace.
+//! A slot is held until what runs in it has ended. What is bounded by us runs on a thread, and a caller that gives up leaves it
+//! there until its end; what is not runs in a worker, which ends with its caller (`check_workers`).
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -15,13 +13,11 @@ use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 
 /// Versions checked at once. More: hostile schemas burn more cores. Fewer: releases wait for each other.
-const CHECKS_AT_ONCE_MAX: usize = 4;
-/// Checks of one namespace that run at once, those included that nobody waits for.
+pub(super) const CHECKS_AT_ONCE_MAX: usize = 4;
+/// Checks of one namespace that run at once.
 const NAMESPACE_CHECKS_MAX: usize = 2;
-/// Checks that run on without a slot. When there are more, they keep their slots: more would take all cores.
-const ABANDONED_MAX: u64 = 8;
-/// How long the checks of one version may take, the wait for their turn included.
-const CHECKS_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a check waits for its slot. Longer: with the check itself, callers give up before they are told why.
+const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Namespaces from which on those without checks are looked for.
 const SWEEP_MIN_NAMESPACES: usize = 1_024;
 
@@ -30,119 +26,44 @@ const SWEEP_MIN_NAMESPACES: usize = 1_024;
 pub(super) struct CheckSlots {
     all: Arc<Semaphore>,
     of_namespaces: Mutex<HashMap<NamespaceId, Weak<Semaphore>>>,
-    abandoned: Arc<Abandoned>,
 }
 
 impl Default for CheckSlots {
     fn default() -> Self {
-        let all = Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX));
-        Self { all, of_namespaces: Mutex::default(), abandoned: Arc::default() }
+        Self { all: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)), of_namespaces: Mutex::default() }
     }
 }
 
-/// Checks that nobody waits for.
-#[derive(Debug, Default)]
-struct Abandoned {
-    total: AtomicU64,
-    running: AtomicU64,
-}
-
-/// The slot of one check, shared by the thread that runs it and the call that waits for it.
+/// The right to run one check.
 #[derive(Debug)]
-struct Slot {
-    held: Mutex<Held>,
-    abandoned: Arc<Abandoned>,
-}
-
-#[derive(Debug)]
-struct Held {
-    permit: Option<OwnedSemaphorePermit>,
-    is_abandoned: bool,
-    has_ended: bool,
-}
-
-impl Slot {
-    fn change(&self, change: impl FnOnce(&mut Held)) {
-        change(&mut self.held.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// The check has ended, by whatever way.
-    fn end(&self) {
-        self.change(|held| {
-            held.has_ended = true;
-            held.permit = None;
-            if held.is_abandoned {
-                self.abandoned.running.fetch_sub(1, Ordering::Relaxed);
-            }
-        });
-    }
-
-    /// Nobody waits for the check.
-    fn abandon(&self) {
-        self.change(|held| {
-            if held.has_ended {
-                return;
-            }
-            held.is_abandoned = true;
-            self.abandoned.total.fetch_add(1, Ordering::Relaxed);
-            if self.abandoned.running.fetch_add(1, Ordering::Relaxed) < ABANDONED_MAX {
-                held.permit = None;
-            }
-        });
-    }
-}
-
-/// Ends a slot when the thread is done, also by a panic.
-struct Running(Arc<Slot>);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.end();
-    }
-}
-
-/// Gives a slot back when the call is gone or out of time.
-struct Waiting(Arc<Slot>);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.abandon();
-    }
+pub(super) struct CheckSlot {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
 }
 
 impl CheckSlots {
-    /// Runs a check for a namespace, apart from the threads that serve.
+    /// A slot for a namespace, in the order of asking.
     ///
     /// # Errors
-    /// `LIMIT_EXCEEDED` when it takes too long. It runs on then, as it does when this is dropped.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        namespace: &NamespaceId,
-        check: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T> {
-        let checked = async {
+    /// `LIMIT_EXCEEDED` when none gets free in time.
+    pub(super) async fn take(&self, namespace: &NamespaceId) -> Result<CheckSlot> {
+        let taken = async {
             let own = self.of(namespace).acquire_owned().await;
-            let permit = Arc::clone(&self.all).acquire_owned().await;
-            let held = Held { permit: permit.ok(), is_abandoned: false, has_ended: false };
-            let slot = Arc::new(Slot { held: Mutex::new(held), abandoned: Arc::clone(&self.abandoned) });
-            let (running, _waiting) = (Running(Arc::clone(&slot)), Waiting(slot));
-            let run = tokio::task::spawn_blocking(move || {
-                let found = check();
-                drop((running, own));
-                found
-            });
-            run.await.map_err(|error| Error::internal(format!("a check ended early: {error}")))
+            // Only with its own: a namespace that waits for itself keeps no slot from the others.
+            let of_all = Arc::clone(&self.all).acquire_owned().await;
+            own.and_then(|own| Ok(CheckSlot { _own: own, _of_all: of_all? }))
         };
-        let seconds = CHECKS_TIMEOUT.as_secs();
-        tokio::time::timeout(CHECKS_TIMEOUT, checked).await.unwrap_or_else(|_| {
-            let message = format!("the checks took over {seconds} s; simplify the schema, or try again later");
-            Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
-        })
-    }
-
-    /// Checks that nobody waited for to their end: all so far, and those that run still.
-    pub(super) fn abandoned(&self) -> (u64, u64) {
-        (self.abandoned.total.load(Ordering::Relaxed), self.abandoned.running.load(Ordering::Relaxed))
+        match tokio::time::timeout(SLOT_WAIT_MAX, taken).await {
+            Ok(taken) => taken.map_err(|error| Error::internal(format!("no slots: {error}"))),
+            Err(_) => {
+                let seconds = SLOT_WAIT_MAX.as_secs();
+                let message = format!(
+                    "too many checks run in {} or on this server; none ended within {seconds} s",
+                    namespace.name()
+                );
+                Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
+            }
+        }
     }
 
     fn of(&self, namespace: &NamespaceId) -> Arc<Semaphore> {
@@ -159,6 +80,22 @@ impl CheckSlots {
     }
 }
 
+/// Runs work that ends by itself on a thread apart from those that serve. The slot comes back with what it found; when the
+/// caller is gone, it is free once the work has ended.
+///
+/// # Errors
+/// `INTERNAL` when it panics.
+pub(super) async fn off_thread<T: Send + 'static>(
+    slot: CheckSlot,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<(CheckSlot, T)> {
+    let run = tokio::task::spawn_blocking(move || {
+        let found = work();
+        (slot, found)
+    });
+    run.await.map_err(|error| Error::internal(format!("a check ended early: {error}")))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -169,45 +106,45 @@ mod tests {
         NamespaceId::parse("namespace", id).expect("an id")
     }
 
-    /// A check that runs until its sender is dropped, or is told to end.
-    fn endless(started: &mpsc::Sender<()>) -> (mpsc::Sender<()>, impl FnOnce() + Send + 'static) {
-        let (end, ends) = mpsc::channel();
-        let started = started.clone();
-        (end, move || {
-            started.send(()).expect("somebody counts");
-            let _ = ends.recv();
-        })
+    /// One namespace that asks for all slots gets half: the others are theirs, and its own come back when their checks end.
+    #[tokio::test(start_paused = true)]
+    async fn one_namespace_has_half_of_the_slots() {
+        let slots = CheckSlots::default();
+        let mut held = Vec::new();
+        for _ in 0..NAMESPACE_CHECKS_MAX {
+            held.push(slots.take(&namespace("hostile")).await.expect("a slot"));
+        }
+        let refused = slots.take(&namespace("hostile")).await.expect_err("no third slot");
+        assert_eq!((refused.reason, refused.metadata["limit_seconds"].as_str()), (Reason::LimitExceeded, "10"));
+        let mut others = Vec::new();
+        for other in ["a", "b"] {
+            others.push(slots.take(&namespace(other)).await.expect("a slot"));
+        }
+        let refused = slots.take(&namespace("c")).await.expect_err("all are taken");
+        assert_eq!(refused.reason, Reason::LimitExceeded);
+        held.pop();
+        slots.take(&namespace("hostile")).await.expect("its own again");
     }
 
-    /// Checks of one namespace that never end: the slots of the others are theirs, and its own come back when they end.
+    /// Work on a thread keeps its slot until it has ended, also when nobody waits for it.
     #[tokio::test(flavor = "multi_thread")]
-    async fn one_namespace_has_half_of_the_places() {
-        let slots = Arc::new(CheckSlots::default());
+    async fn work_that_is_left_keeps_its_slot_until_its_end() {
+        let slots = CheckSlots::default();
+        let slot = slots.take(&namespace("n")).await.expect("a slot");
+        let (end, ends) = mpsc::channel::<()>();
         let (started, starts) = mpsc::channel();
-        let mut ends = Vec::new();
+        let work = move || {
+            started.send(()).expect("somebody waits");
+            let _ = ends.recv();
+        };
         let mut calls = tokio::task::JoinSet::new();
-        for _ in 0..CHECKS_AT_ONCE_MAX {
-            let (end, check) = endless(&started);
-            ends.push(end);
-            let slots = Arc::clone(&slots);
-            calls.spawn(async move { slots.run(&namespace("hostile"), check).await });
-        }
-        for _ in 0..NAMESPACE_CHECKS_MAX {
-            starts.recv().expect("one that runs");
-        }
-        assert_eq!(slots.all.available_permits(), CHECKS_AT_ONCE_MAX - NAMESPACE_CHECKS_MAX);
-        assert_eq!(slots.run(&namespace("other"), || 7).await.expect("a slot"), 7);
-        // Their callers are gone: the slots come back, the checks run on.
+        calls.spawn(off_thread(slot, work));
+        starts.recv().expect("it runs");
         calls.shutdown().await;
-        assert_eq!(slots.abandoned(), (2, 2));
-        assert_eq!(slots.all.available_permits(), CHECKS_AT_ONCE_MAX);
-        assert_eq!(slots.of(&namespace("hostile")).available_permits(), 0, "the namespace waits for its own");
-        drop(ends);
-        slots.run(&namespace("hostile"), || ()).await.expect("a slot, once they ended");
-        while slots.abandoned().1 > 0 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(slots.abandoned(), (2, 0));
+        assert_eq!(slots.all.available_permits(), CHECKS_AT_ONCE_MAX - 1);
+        drop(end);
+        let all = u32::try_from(CHECKS_AT_ONCE_MAX).expect("few");
+        let _all = slots.all.acquire_many(all).await.expect("all slots, once it ended");
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ mod binding;
 mod bootstrap;
 mod check;
 mod check_slots;
+mod check_workers;
 mod context;
 mod convergence;
 mod deactivate;
@@ -85,6 +86,7 @@ pub struct Service {
     admitted: admit::Admitted,
     waits: convergence::Waits,
     check_slots: check_slots::CheckSlots,
+    check_workers: check_workers::CheckWorkers,
     break_glass: publish::BreakGlass,
     lowered_approvals: policy::LoweredApprovals,
     meters: meters::Meters,
@@ -107,7 +109,7 @@ impl Service {
         content_max_bytes: usize,
     ) -> Self {
         let (places, active_sets, access, admitted) = Default::default();
-        let (waits, check_slots) = Default::default();
+        let (waits, check_slots, check_workers) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
         let (lowered_approvals, known_rows) = Default::default();
         let meters = meters::Meters::new(quotas);
@@ -123,6 +125,7 @@ impl Service {
             admitted,
             waits,
             check_slots,
+            check_workers,
             break_glass,
             lowered_approvals,
             meters,

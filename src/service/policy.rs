@@ -80,7 +80,7 @@ impl Service {
     /// Makes a policy.
     ///
     /// # Errors
-    /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
+    /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
         check_description(&request.description)?;
         self.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
@@ -106,7 +106,7 @@ impl Service {
     /// Changes a policy.
     ///
     /// # Errors
-    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_SCHEMA`, `INVALID_ARGUMENT`.
+    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
         if let Some(schema) = &request.settings.json_schema {
             self.check_schema(&request.policy.namespace, schema).await?;

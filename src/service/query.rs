@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::check_slots::off_thread;
 use super::{Context, Service};
 use crate::checks;
 use crate::domain::approval::Approval;
@@ -132,8 +133,8 @@ impl Service {
         let new = Bundle { content: self.content_of(&tx, &new).await?, version: new };
         drop(tx);
         let active_version = policy.active_version;
-        let compared = self.check_slots.run(&from.policy.namespace, move || compare(policy.kind, old, new));
-        let (old, new, unified, json_patch) = compared.await?;
+        let slot = self.check_slots.take(&from.policy.namespace).await?;
+        let (_slot, (old, new, unified, json_patch)) = off_thread(slot, move || compare(policy.kind, old, new)).await?;
         let without_content = |side: Bundle| VersionWithContent {
             active: side.version.number == active_version,
             version: side.version,

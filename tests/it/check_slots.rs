@@ -1,26 +1,23 @@
-//! A schema that keeps a check busy for ever stops the checks of its own namespace, and of no other.
+//! A schema that keeps a check busy for ever stops nobody: neither other namespaces nor, once its callers are gone, its own.
 
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
+use crate::check_workers::endless_schema;
 use crate::harness::callers::{caller, grant, namespace};
 use crate::harness::calls::{activate, publish, rollback_request};
-use crate::harness::metrics::{counted, text, wait_for};
+use crate::harness::metrics::{counted, text};
 use crate::harness::on_both_databases;
 use crate::harness::watching::DEADLINE;
+use crate::harness::workers::{LEFT_TICKS_MAX, cpu_ticks, ended_after_ticks, workers, workers_until};
 
 const HOSTILE: &str = "namespaces/hostile";
-/// More than there are slots.
-const CALLS: usize = 6;
-
-/// 4 KB that take 2^60 steps: pairs of `anyOf`, each of which asks twice for the next, and the last of which never holds.
-fn endless_schema() -> String {
-    let of = |number: usize| {
-        format!(r##""a{number}":{{"anyOf":[{{"$ref":"#/$defs/a{0}"}},{{"$ref":"#/$defs/a{0}"}}]}}"##, number + 1)
-    };
-    let pairs: Vec<String> = (0..60).map(of).collect();
-    format!(r##"{{"$ref":"#/$defs/a0","$defs":{{{},"a60":{{"type":"string"}}}}}}"##, pairs.join(","))
-}
+/// More than there are slots of one namespace.
+const CALLS: usize = 4;
+/// Slots of one namespace.
+const SLOTS: usize = 2;
+/// CPU time, a fifth of a second, after which a worker is at a check that does not end.
+const BUSY_TICKS: u64 = 20;
 
 /// A draft in the hostile namespace, by its author, under that schema; the name of the version.
 async fn hostile_draft(admin: &Client, author: &Client) -> String {
@@ -45,36 +42,39 @@ async fn hostile_draft(admin: &Client, author: &Client) -> String {
 }
 
 on_both_databases! {
-    /// Six calls of one author that never end, some of them abandoned: publish and rollback elsewhere go on at once.
+    /// Four calls of one author that never end, two of them at work, each abandoned: publish and rollback elsewhere go on
+    /// beside them, their processes end with their callers, and the next call of that author is answered.
     async fn one_author_stops_nobody_else(hub: Hub) {
         let admin = hub.client().await;
         publish(&admin, "p", "a: 1").await;
         activate(&admin, "p", 1).await;
         let author = caller(&hub, "mallory").await;
         let name = hostile_draft(&admin, &author).await;
+        let before = workers(&hub).iter().map(|worker| (worker.pid, cpu_ticks(worker.pid))).collect::<std::collections::HashMap<_, _>>();
+        let is_busy = |pid: u32| cpu_ticks(pid) >= before.get(&pid).unwrap_or(&0) + BUSY_TICKS;
         let calls: Vec<_> = (0..CALLS)
             .map(|_| {
                 let (author, name) = (author.clone(), name.clone());
                 tokio::spawn(async move { author.stage(pb::StageRequest { name, ..Default::default() }).await })
             })
             .collect();
-        // Abandoned in pairs, as soon as they run: whoever gives up takes nothing along.
+        let busy = workers_until(&hub, |found| found.iter().filter(|worker| is_busy(worker.pid)).count() >= SLOTS).await;
+        let busy: Vec<u32> = busy.iter().map(|worker| worker.pid).filter(|pid| is_busy(*pid)).collect();
         let work = async {
             for round in 2..5 {
                 let version = publish(&admin, "p", &format!("a: {round}")).await.version;
                 activate(&admin, "p", version).await;
                 admin.rollback(rollback_request("p", 0)).await.expect("a rollback");
-                for call in calls.iter().skip((round as usize - 2) * 2).take(2) {
-                    call.abort();
-                }
             }
         };
         tokio::time::timeout(DEADLINE, work).await.expect("work in another namespace goes on");
-        wait_for(&hub, "policyhub_abandoned_checks_running 2").await;
+        calls.iter().for_each(|call| call.abort());
+        let used = ended_after_ticks(&busy).await;
+        assert!(used <= LEFT_TICKS_MAX, "checks that nobody waits for used {used} ticks more");
         let told = counted(&text(&hub), "policyhub_abandoned_checks_total").unwrap_or_default();
-        assert!(told >= 2.0, "{told} were abandoned");
-        // The namespace that did it waits for its own, and is told so.
-        let refused = author.stage(pb::StageRequest { name, ..Default::default() }).await.expect_err("no slot");
-        assert_eq!((refused.code, refused.reason.as_str()), (Code::ResourceExhausted, "LIMIT_EXCEEDED"));
+        assert!(told >= 1.0, "{told} were abandoned");
+        let refused = author.stage(pb::StageRequest { name, ..Default::default() }).await.expect_err("a finding");
+        assert_eq!((refused.code, refused.reason.as_str()), (Code::FailedPrecondition, "VALIDATION_FAILED"));
+        assert!(refused.message.contains("CHECK_LIMIT_EXCEEDED"), "{refused:?}");
     }
 }

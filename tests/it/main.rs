@@ -48,6 +48,8 @@ mod break_glass;
 #[cfg(test)]
 mod check_slots;
 #[cfg(test)]
+mod check_workers;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod cli_look;

@@ -41,7 +41,11 @@ pub const BINARY: &str = env!("CARGO_BIN_EXE_policyhub");
 
 /// The binary, without any of our own environment's settings.
 pub fn binary() -> Command {
-    let mut command = Command::new(BINARY);
+    program(Path::new(BINARY))
+}
+
+fn program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
         command.env_remove(name);
     }
@@ -79,13 +83,23 @@ impl Hub {
         (Self::start_in(dir, url, arguments, disk.environment()).await, disk)
     }
 
+    /// A server on a new SQLite database, by a copy of the binary.
+    pub async fn start_program(program: &Path) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let url = format!("sqlite://{}", dir.path().join("data/policyhub.db").display());
+        let program = program.to_owned();
+        let spawned = tokio::task::spawn_blocking(move || spawn(program, dir, url, Vec::new(), Vec::new()));
+        spawned.await.expect("the server starts")
+    }
+
     async fn start_in(
         dir: Arc<TempDir>,
         database_url: String,
         arguments: Vec<String>,
         environment: Vec<(String, String)>,
     ) -> Self {
-        let spawned = tokio::task::spawn_blocking(move || spawn(dir, database_url, arguments, environment));
+        let spawned =
+            tokio::task::spawn_blocking(move || spawn(BINARY.into(), dir, database_url, arguments, environment));
         spawned.await.expect("the server starts")
     }
 
@@ -193,8 +207,14 @@ fn sqlite(path: &Path, sql: &str) -> Result<String, String> {
     }
 }
 
-fn spawn(dir: Arc<TempDir>, database_url: String, arguments: Vec<String>, environment: Vec<(String, String)>) -> Hub {
-    let mut command = binary();
+fn spawn(
+    path: PathBuf,
+    dir: Arc<TempDir>,
+    database_url: String,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+) -> Hub {
+    let mut command = program(&path);
     clock::preload(dir.path(), &mut command);
     let mut child = command
         .args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--log-format", "json"])

@@ -33,6 +33,7 @@ pub mod rig;
 pub mod signer;
 pub mod subscribing;
 pub mod watching;
+pub mod workers;
 
 pub use hub::{Database, Hub};
 

@@ -1,0 +1,78 @@
+//! What one check of a stranger's text may use of a worker process, and the finding when that was not enough.
+//!
+//! The limits are of the system, for the process; `server::check_worker` sets them, `service::check_workers` sees them hit.
+
+/// CPU time of one check. More: a hostile schema burns more of a core each time. Less: large honest contents fail on a slow
+/// machine.
+pub const CHECK_CPU_MAX_SECONDS: u64 = 4;
+/// Time of one check by the clock. Above the CPU time, so that a machine that is busy does not fail honest checks; with the
+/// wait for a slot and a second try it stays below the 30 s that clients give a call.
+pub const CHECK_WALL_MAX_SECONDS: u64 = 6;
+/// Memory that a worker process may write to, its stack included. More: four at once outgrow the server that they belong to.
+/// Less: a content of a MiB of small objects, 100 MiB once it is parsed, does not fit.
+pub const CHECK_MEMORY_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Address space of a worker process: its memory, its program, and what its allocator reserves and does not use.
+pub const CHECK_ADDRESS_SPACE_MAX_BYTES: u64 = 512 * 1024 * 1024;
+/// Stack of the thread that checks. Less: a schema that nests deeply ends its worker before its author is told why.
+pub const CHECK_STACK_MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// What ended a check before it had an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckLimit {
+    /// [`CHECK_CPU_MAX_SECONDS`].
+    Cpu,
+    /// [`CHECK_MEMORY_MAX_BYTES`].
+    Memory,
+    /// [`CHECK_STACK_MAX_BYTES`].
+    Stack,
+    /// [`CHECK_WALL_MAX_SECONDS`].
+    WallTime,
+    /// No limit: its process ended, by itself or by somebody else.
+    Died,
+}
+
+impl CheckLimit {
+    /// Each of them, for metrics.
+    pub const ALL: [CheckLimit; 5] =
+        [CheckLimit::Cpu, CheckLimit::Memory, CheckLimit::Stack, CheckLimit::WallTime, CheckLimit::Died];
+
+    /// Its name in findings and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CheckLimit::Cpu => "cpu",
+            CheckLimit::Memory => "memory",
+            CheckLimit::Stack => "stack",
+            CheckLimit::WallTime => "wall_time",
+            CheckLimit::Died => "died",
+        }
+    }
+
+    /// The finding, for the author. The same limit always has the same text.
+    #[must_use]
+    pub fn message(self) -> String {
+        let mib = |bytes: u64| bytes / (1024 * 1024);
+        let why = match self {
+            CheckLimit::Cpu => format!("used over {CHECK_CPU_MAX_SECONDS} s of CPU time"),
+            CheckLimit::Memory => format!("used over {} MiB of memory", mib(CHECK_MEMORY_MAX_BYTES)),
+            CheckLimit::Stack => format!("used over {} MiB of stack", mib(CHECK_STACK_MAX_BYTES as u64)),
+            CheckLimit::WallTime => format!("took over {CHECK_WALL_MAX_SECONDS} s"),
+            CheckLimit::Died => "ended its process".to_owned(),
+        };
+        format!("CHECK_LIMIT_EXCEEDED ({}): the JSON Schema {why}; simplify it", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_name_their_limit() {
+        for limit in CheckLimit::ALL {
+            let message = limit.message();
+            assert!(message.starts_with(&format!("CHECK_LIMIT_EXCEEDED ({}): ", limit.as_str())), "{message}");
+        }
+        assert!(CheckLimit::Memory.message().contains("256 MiB of memory"));
+    }
+}

@@ -1,0 +1,129 @@
+//! What a server and its check workers send each other: a length in four bytes, highest first, then JSON of that length.
+//!
+//! Neither side takes more than the other may send.
+
+use std::io::{self, Read};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::limits::{CONTENT_MAX_BYTES, SCHEMA_MAX_BYTES};
+
+/// Bytes of the length before a message.
+pub const LENGTH_BYTES: usize = 4;
+/// Most bytes that JSON makes of one byte of text: `\u0001`.
+const ESCAPED_MAX_FACTOR: usize = 6;
+/// Largest question: a content with all that its aliases repeat, and a schema, each byte escaped.
+pub const QUESTION_MAX_BYTES: usize = ESCAPED_MAX_FACTOR * (3 * CONTENT_MAX_BYTES + SCHEMA_MAX_BYTES);
+/// Largest answer: 20 errors, each with a pointer of 1 KiB and a message of 400 characters, all escaped.
+pub const ANSWER_MAX_BYTES: usize = 256 * 1024;
+
+/// What a worker says first: it has taken all rights from itself that it could.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// What the kernel keeps it from, besides the limits.
+    pub isolation: Isolation,
+}
+
+/// How far the kernel keeps a worker from files, the network and other processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Isolation {
+    /// From all of them.
+    Full,
+    /// From some: the kernel is older.
+    Partial,
+    /// From none: the kernel has no Landlock.
+    None,
+}
+
+/// A message as it is sent.
+///
+/// # Errors
+/// When it is over `max_bytes`.
+pub fn encode(message: &impl Serialize, max_bytes: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; LENGTH_BYTES];
+    serde_json::to_writer(&mut bytes, message)?;
+    let length = check_length(bytes.len() - LENGTH_BYTES, max_bytes)?;
+    let length = u32::try_from(length).map_err(io::Error::other)?.to_be_bytes();
+    for (to, from) in bytes.iter_mut().zip(length) {
+        *to = from;
+    }
+    Ok(bytes)
+}
+
+/// The length that these bytes say.
+///
+/// # Errors
+/// When it is over `max_bytes`.
+pub fn length(bytes: [u8; LENGTH_BYTES], max_bytes: usize) -> io::Result<usize> {
+    check_length(usize::try_from(u32::from_be_bytes(bytes)).map_err(io::Error::other)?, max_bytes)
+}
+
+fn check_length(length: usize, max_bytes: usize) -> io::Result<usize> {
+    if length <= max_bytes {
+        return Ok(length);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, format!("a message of {length} bytes is over {max_bytes}")))
+}
+
+/// The message that these bytes, without their length, are.
+///
+/// # Errors
+/// When they are none.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Reads the next message. `None`: the other side has ended.
+///
+/// # Errors
+/// When reading fails, and for what is no message of at most `max_bytes`.
+pub fn read<T: DeserializeOwned>(from: &mut impl Read, max_bytes: usize) -> io::Result<Option<T>> {
+    let mut head = [0; LENGTH_BYTES];
+    match from.read_exact(&mut head) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let mut bytes = vec![0; length(head, max_bytes)?];
+    from.read_exact(&mut bytes)?;
+    decode(&bytes).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::checks::{SchemaAnswer, SchemaCheck, SchemaTask};
+
+    #[test]
+    fn messages_come_out_as_they_went_in() {
+        for document in [json!(null), json!([-0.0, 1e300, 9_007_199_254_740_991_i64, "\u{1}\u{2028}"]), json!({"": {}})]
+        {
+            let check = SchemaCheck { schema: "{}".to_owned(), task: SchemaTask::Validate(document) };
+            let sent = encode(&check, QUESTION_MAX_BYTES).unwrap();
+            assert_eq!(read(&mut sent.as_slice(), QUESTION_MAX_BYTES).unwrap(), Some(check));
+        }
+        assert_eq!(read::<Value>(&mut io::empty(), ANSWER_MAX_BYTES).unwrap(), None);
+    }
+
+    #[test]
+    fn lengths_are_bounded_on_both_sides() {
+        assert_eq!(encode(&"x".repeat(8), 10).unwrap().len(), LENGTH_BYTES + 10);
+        assert!(encode(&"x".repeat(9), 10).is_err());
+        assert!(read::<Value>(&mut [0xff; 64].as_slice(), QUESTION_MAX_BYTES).is_err());
+        assert!(read::<Value>(&mut [0, 0, 0, 2, b'1'].as_slice(), 10).is_err(), "half a message");
+    }
+
+    #[test]
+    fn the_largest_question_and_answer_fit() {
+        let check = SchemaCheck {
+            schema: "\u{1}".repeat(SCHEMA_MAX_BYTES),
+            task: SchemaTask::Validate(vec!["\u{1}".repeat(CONTENT_MAX_BYTES); 2].into()),
+        };
+        assert!(encode(&check, QUESTION_MAX_BYTES).is_ok());
+        let errors = vec![("\u{1}".repeat(1_024), "\u{1}".repeat(401)); 20];
+        assert!(encode(&SchemaAnswer::Errors(errors), ANSWER_MAX_BYTES).is_ok());
+    }
+}

@@ -1,0 +1,136 @@
+//! `policyhub check-worker`: answers what the server asks of strangers' schemas, and can do nothing else.
+//!
+//! It takes its rights away before it reads a byte: CPU time, memory, files, the network. The check runs on a thread of its own,
+//! so that the process ends in the middle of one when the server is gone: its pipe says so, whatever ended the server.
+
+use std::io::{self, Write as _};
+use std::os::fd::RawFd;
+use std::process::exit;
+use std::sync::mpsc;
+
+use anyhow::{Context as _, Result};
+use nix::sys::resource::{Resource, UsageWho, getrusage, setrlimit};
+use nix::sys::time::TimeValLike as _;
+
+use crate::checks::worker_messages::{ANSWER_MAX_BYTES, Greeting, Isolation, QUESTION_MAX_BYTES, encode, read};
+use crate::checks::{
+    CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES, SchemaCheck,
+};
+
+/// CPU time of a worker, all its checks together.
+const WORKER_CPU_MAX_SECONDS: u64 = 15 * 60;
+/// Descriptors of a worker: its pipes.
+const WORKER_OPEN_FILES_MAX: u64 = 3;
+/// The last of the pipes.
+const STDERR: RawFd = 2;
+const MICROSECONDS_PER_SECOND: u64 = 1_000_000;
+/// Exit code when a check panics or can't be answered.
+const FAILED: i32 = 101;
+
+/// Answers questions from stdin on stdout until there are no more.
+///
+/// # Errors
+/// When a limit can't be set, or somebody else than a server asks.
+pub fn check_worker() -> Result<()> {
+    let isolation = give_up_rights()?;
+    let (questions, asked) = mpsc::sync_channel(1);
+    // A panic on any thread ends the process: nobody would answer any more.
+    let default_hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        default_hook(panic);
+        exit(FAILED);
+    }));
+    std::thread::Builder::new()
+        .name("check".to_owned())
+        .stack_size(CHECK_STACK_MAX_BYTES)
+        .spawn(move || answer(&asked))
+        .context("failed to start the thread of checks")?;
+    send(&encode(&Greeting { isolation }, ANSWER_MAX_BYTES)?)?;
+    let mut stdin = io::stdin().lock();
+    while let Some(check) = read::<SchemaCheck>(&mut stdin, QUESTION_MAX_BYTES).context("failed to read a question")? {
+        limit_cpu()?;
+        questions.send(check).context("failed to hand on a question")?;
+    }
+    Ok(())
+}
+
+/// Answers until the process ends.
+fn answer(asked: &mpsc::Receiver<SchemaCheck>) {
+    while let Ok(check) = asked.recv() {
+        let sent = encode(&check.answer(), ANSWER_MAX_BYTES).and_then(|answer| send(&answer));
+        if sent.is_err() {
+            exit(FAILED);
+        }
+    }
+}
+
+fn send(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+fn give_up_rights() -> Result<Isolation> {
+    close_inherited();
+    end_before_the_server();
+    let limit =
+        |what: Resource, most: u64| setrlimit(what, most, most).with_context(|| format!("failed to set {what:?}"));
+    limit(Resource::RLIMIT_CORE, 0)?;
+    limit(Resource::RLIMIT_DATA, CHECK_MEMORY_MAX_BYTES)?;
+    limit(Resource::RLIMIT_AS, CHECK_ADDRESS_SPACE_MAX_BYTES)?;
+    let isolation = isolate();
+    // After that: its rules are made of a descriptor.
+    limit(Resource::RLIMIT_NOFILE, WORKER_OPEN_FILES_MAX)?;
+    limit_cpu()?;
+    Ok(isolation)
+}
+
+/// Has Linux end this process first when memory is short, as in a container with a small limit: the check is lost, and not the
+/// server. Elsewhere there is no such file.
+fn end_before_the_server() {
+    const MOST: &str = "1000";
+    let _ = std::fs::write("/proc/self/oom_score_adj", MOST);
+}
+
+/// Closes what the server was started with and handed on without knowing: descriptors of whatever started it.
+fn close_inherited() {
+    let Ok(open) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open: Vec<RawFd> = open.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    for descriptor in open.into_iter().filter(|descriptor| *descriptor > STDERR) {
+        // The listing's own is among them, and closed already.
+        let _ = nix::unistd::close(descriptor);
+    }
+}
+
+/// Gives the next check its CPU time, beyond what those before have used. The system counts whole seconds: it may get one more.
+fn limit_cpu() -> Result<()> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).context("failed to read the CPU time used")?;
+    let used = (usage.user_time() + usage.system_time()).num_microseconds();
+    let most = u64::try_from(used).unwrap_or_default().div_ceil(MICROSECONDS_PER_SECOND) + CHECK_CPU_MAX_SECONDS;
+    setrlimit(Resource::RLIMIT_CPU, most.min(WORKER_CPU_MAX_SECONDS), WORKER_CPU_MAX_SECONDS)
+        .context("failed to set RLIMIT_CPU")
+}
+
+/// Has the kernel keep this process, and whatever it may start, from files, the network and other processes, as far as it can.
+/// The server says how far that is.
+#[cfg(target_os = "linux")]
+fn isolate() -> Isolation {
+    use landlock::{ABI, Access as _, AccessFs, AccessNet, Ruleset, RulesetAttr as _, RulesetStatus, Scope};
+    let abi = ABI::V6;
+    let made = Ruleset::default()
+        .handle_access(AccessFs::from_all(abi))
+        .and_then(|rules| rules.handle_access(AccessNet::from_all(abi)))
+        .and_then(|rules| rules.scope(Scope::from_all(abi)))
+        .and_then(Ruleset::create)
+        .and_then(|rules| rules.restrict_self());
+    match made.map(|made| made.ruleset) {
+        Ok(RulesetStatus::FullyEnforced) => Isolation::Full,
+        Ok(RulesetStatus::PartiallyEnforced) => Isolation::Partial,
+        Ok(RulesetStatus::NotEnforced) | Err(_) => Isolation::None,
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn isolate() -> Isolation {
+    Isolation::None
+}

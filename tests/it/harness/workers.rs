@@ -1,0 +1,99 @@
+//! The check workers of a server, as the system shows them.
+
+use std::time::Instant;
+
+use super::Hub;
+use super::watching::DEADLINE;
+
+/// A process that a server started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worker {
+    pub pid: u32,
+    /// `R` runs, `S` sleeps, `Z` has ended and was not waited for.
+    pub state: char,
+}
+
+/// Every child of a server, also those that have ended and that it did not wait for.
+pub fn workers(hub: &Hub) -> Vec<Worker> {
+    let processes = std::fs::read_dir("/proc").expect("processes").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: u32| {
+        let (state, parent) = state_and_parent(pid)?;
+        (parent == hub.pid()).then_some(Worker { pid, state })
+    })
+    .collect()
+}
+
+fn state_and_parent(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before may have spaces and brackets.
+    let mut words = stat.rsplit_once(") ")?.1.split(' ');
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// Whether a process is gone, or only waits for its parent to hear of its end.
+fn has_ended(pid: u32) -> bool {
+    state_and_parent(pid).is_none_or(|(state, _)| state == 'Z')
+}
+
+/// Waits until the workers are as wanted, and answers them.
+pub async fn workers_until(hub: &Hub, wanted: impl Fn(&[Worker]) -> bool) -> Vec<Worker> {
+    let started = Instant::now();
+    loop {
+        let found = workers(hub);
+        if wanted(&found) {
+            return found;
+        }
+        assert!(started.elapsed() < DEADLINE, "the workers never came to what was wanted: {found:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// CPU time that a process has used, in ticks of the kernel.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let words: Vec<&str> = stat.rsplit_once(") ").map(|(_, words)| words.split(' ').collect()).unwrap_or_default();
+    // Fields 14 and 15 of proc(5), of which the first two are cut off.
+    [11, 12].iter().filter_map(|at| words.get(*at)?.parse::<u64>().ok()).sum()
+}
+
+/// Waits until these workers have ended, and answers the most CPU time, in ticks, that one of them used meanwhile.
+pub async fn ended_after_ticks(pids: &[u32]) -> u64 {
+    let before: Vec<u64> = pids.iter().map(|pid| cpu_ticks(*pid)).collect();
+    let (started, mut most) = (Instant::now(), 0);
+    while !pids.iter().all(|pid| has_ended(*pid)) {
+        let used = pids.iter().zip(&before).map(|(pid, before)| cpu_ticks(*pid).saturating_sub(*before));
+        most = used.fold(most, u64::max);
+        assert!(started.elapsed() < DEADLINE, "a worker goes on: {pids:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    most
+}
+
+/// CPU time, a second, that no check is left to use once nobody waits for it. Its limit is four.
+pub const LEFT_TICKS_MAX: u64 = 100;
+
+/// Waits until a worker other than `but` is at work on something long: it has used CPU for a fifth of a second more than
+/// when it was seen first.
+pub async fn busy_worker(hub: &Hub, but: Option<u32>) -> u32 {
+    const BUSY_TICKS: u64 = 20;
+    let mut first_seen = std::collections::HashMap::new();
+    let started = Instant::now();
+    loop {
+        for worker in workers(hub).into_iter().filter(|worker| worker.state != 'Z' && Some(worker.pid) != but) {
+            let ticks = cpu_ticks(worker.pid);
+            let first = *first_seen.entry(worker.pid).or_insert(ticks);
+            if ticks >= first + BUSY_TICKS {
+                return worker.pid;
+            }
+        }
+        assert!(started.elapsed() < DEADLINE, "no worker is busy: {:?}", workers(hub));
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(pid: u32, name: &str) {
+    let status = std::process::Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status();
+    assert!(status.expect("kill runs").success(), "failed to send SIG{name} to {pid}");
+}
