@@ -23,6 +23,7 @@ mod active_saved;
 mod admin;
 #[cfg(test)]
 mod agent;
+#[cfg(test)]
 mod agent_again;
 #[cfg(test)]
 mod agent_kills;
