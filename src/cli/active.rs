@@ -20,7 +20,7 @@ use crate::client::pb;
 use crate::client::pb::{get_active_request, list_active_request};
 use crate::client::signing::KeySet;
 use crate::client::watch::now_seconds;
-use crate::client::{ListedOptions, ListedSet, verify_saved};
+use crate::client::{ListedOptions, ListedSet, StoreState, verify_saved};
 
 /// What is in force, now or as it was
 #[derive(Debug, Args)]
@@ -92,6 +92,7 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
         bundle.content.clear();
     }
     say(&told);
+    say_how_the_store_is(response.degraded, response.in_doubt);
     session.output.print(&response, |response| table(response.active.as_slice()))
 }
 
@@ -157,13 +158,17 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
         let count = folder.finish(&response)?;
         say_saved(arguments.save.as_deref().unwrap_or(Path::new("")), count);
     }
+    say_how_the_store_is(response.degraded, response.in_doubt);
     if arguments.format == Some(FileFormat::ActiveReleases) {
-        if response.degraded {
-            say("the server can't reach its database: this is the newest that it knows");
-        }
         return write_stdout(releases::write(&releases::of_active(&response.bundles)?).as_bytes());
     }
     session.output.print(&response, |response| table(&response.bundles))
+}
+
+fn say_how_the_store_is(is_degraded: bool, is_in_doubt: bool) {
+    if let Some(problem) = (StoreState { is_degraded, is_in_doubt }).problem() {
+        say(problem);
+    }
 }
 
 fn say_saved(directory: &Path, count: usize) {

@@ -4,6 +4,7 @@
 //! force or refused; until then the one before stays.
 
 use std::convert::Infallible;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 
 use self::folder::{Folder, Held};
 use self::hook::Hook;
-use self::keeper::{Keeper, Verdict};
+use self::keeper::{Commands, Keeper, Verdict};
 use self::set::Candidate;
 use self::status::Teller;
 use super::args::Global;
@@ -34,6 +35,7 @@ mod keeper;
 mod samples;
 mod set;
 mod status;
+mod status_file;
 
 /// Longest pause before a set is written again that the disk refused; it begins with a second and doubles.
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -120,6 +122,8 @@ struct Agent {
     keeper: Keeper,
     teller: Teller,
     namespace: NamespaceId,
+    /// Whether each activation is taken, in order.
+    every_activation: bool,
 }
 
 /// A set that the disk refused.
@@ -165,8 +169,10 @@ impl Agent {
         };
         let watcher = Watcher::open(options).with_context(|| format!("failed to open {}", watched.display()))?;
         let teller = Teller::new(&folder, global.namespace.clone(), global.output);
-        let keeper = Keeper::open(folder, &global.namespace, check, hook).await?;
-        Ok(Self { watcher, keeper, teller, namespace: global.namespace.clone() })
+        let commands = Commands { check, hook, for_each_activation: arguments.every_activation };
+        let keeper = Keeper::open(folder, &global.namespace, commands).await?;
+        let (namespace, every_activation) = (global.namespace.clone(), arguments.every_activation);
+        Ok(Self { watcher, keeper, teller, namespace, every_activation })
     }
 
     /// Keeps the folder at the newest set; `once`: ends with it.
@@ -174,39 +180,66 @@ impl Agent {
         let mut view = self.watcher.view();
         let mut pending: Option<Pending> = None;
         let mut compared = None;
+        let mut is_asked = false;
         loop {
             let status = view.status();
+            // After each set, and by each connection.
+            is_asked = status.is_connected && (is_asked || self.look_for_missing().await);
             let is_done = status.state == State::Ready && pending.is_none() && self.keeper.accepted().is_some();
             let trouble = pending.as_ref().map(|pending| pending.trouble.as_str()).unwrap_or_default();
             self.teller.status(status, self.keeper.accepted(), trouble);
             if once && is_done {
                 return Ok(());
             }
-            let retry_at = pending.as_ref().map(|pending| pending.at);
-            let (update, pause) = tokio::select! {
+            let came = tokio::select! {
                 // In this order: a newer set is taken before anybody looks at how things are without it.
                 biased;
-                update = self.watcher.next() => (update, Duration::ZERO),
-                () = until(retry_at), if retry_at.is_some() => match pending.take() {
-                    Some(Pending { update, pause, .. }) => (update, pause),
-                    None => continue,
-                },
+                came = self.next(pending.as_ref()) => came,
                 _ = view.changed() => {
                     self.renew(&view, &mut compared).await;
                     continue;
                 }
             };
+            // Until something was written, the disk is what is wrong.
+            let (again, pause, trouble) = match pending.take() {
+                Some(Pending { update, pause, trouble, .. }) => (Some(update), pause, trouble),
+                None => (None, Duration::ZERO, String::new()),
+            };
+            let is_newer = came.is_some();
+            let Some(update) = came.or(again) else { continue };
             compared = Some(update.active.cursor);
-            pending = match self.take(&update).await {
+            is_asked = false;
+            pending = match self.take(&update, &trouble).await {
                 Ok(Verdict::Rejected(reason)) if once => anyhow::bail!("rejected: {reason}"),
                 Ok(_) => None,
                 Err(error) if once => return Err(error),
-                Err(error) => Some(Pending::after(update, pause, format!("{error:#}"))),
+                Err(error) => {
+                    let pause = if is_newer { Duration::ZERO } else { pause };
+                    Some(Pending::after(update, pause, &error))
+                }
             };
         }
     }
 
-    async fn take(&mut self, update: &Update) -> anyhow::Result<Verdict> {
+    /// The next set, or none when it is time to try the one again that the disk refused. Where each one counts, none comes before
+    /// that.
+    async fn next(&mut self, pending: Option<&Pending>) -> Option<Update> {
+        let Some(Pending { at, .. }) = pending else { return Some(self.watcher.next().await) };
+        if self.every_activation {
+            self.watcher.drive(tokio::time::sleep_until(*at)).await;
+            return None;
+        }
+        tokio::time::timeout_at(*at, self.watcher.next()).await.ok()
+    }
+
+    /// Says which policies asked for do not exist: a typo would look like nothing being active. False: nobody can be asked.
+    async fn look_for_missing(&mut self) -> bool {
+        let missing = self.watcher.missing_policies().await;
+        missing.map(|missing| self.teller.missing(missing)).is_some()
+    }
+
+    /// `trouble`: why the disk refused the set before.
+    async fn take(&mut self, update: &Update, trouble: &str) -> anyhow::Result<Verdict> {
         let active = &update.active;
         let set = self.candidate(active)?;
         let Self { watcher, keeper, teller, .. } = self;
@@ -214,7 +247,7 @@ impl Agent {
         let taking = async {
             tokio::select! {
                 verdict = keeper.take(set, update.from_disk) => verdict,
-                never = tell_meanwhile(view, teller, held.as_ref()) => match never {},
+                never = tell_meanwhile(view, teller, held.as_ref(), trouble) => match never {},
             }
         };
         // What comes while a command runs is verified: the agent knows that it is behind, and what the newest set is.
@@ -257,26 +290,23 @@ impl Agent {
 }
 
 impl Pending {
-    fn after(update: Update, pause: Duration, trouble: String) -> Self {
+    fn after(update: Update, pause: Duration, error: &anyhow::Error) -> Self {
         let pause = pause.saturating_mul(2).clamp(Duration::from_secs(1), RETRY_MAX);
+        let kinds = error.chain().filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+        let is_full =
+            kinds.into_iter().any(|kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded));
+        let trouble = if is_full { format!("disk full: {error:#}") } else { format!("{error:#}") };
         Self { update, at: Instant::now() + pause, pause, trouble }
     }
 }
 
 /// Says how the agent is while a set is taken.
-async fn tell_meanwhile(mut view: View, teller: &mut Teller, held: Option<&Held>) -> Infallible {
+async fn tell_meanwhile(mut view: View, teller: &mut Teller, held: Option<&Held>, trouble: &str) -> Infallible {
     loop {
-        teller.status(view.status(), held, "");
+        teller.status(view.status(), held, trouble);
         tokio::time::sleep(TELL_INTERVAL).await;
         if !view.changed().await {
             std::future::pending::<()>().await;
         }
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => tokio::time::sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 
 use super::next::with_namespace;
-use crate::client::name::{PolicyName, VersionName};
-use crate::client::{ClientError, Code, Refusal};
+use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
+use crate::client::{ClientError, Code, Refusal, WatchError};
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 #[must_use]
 pub fn explain(error: &anyhow::Error) -> String {
     let mut text = format!("error: {error:#}");
-    let call = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
+    let call = error.chain().find_map(call_of);
     if let Some(call) = call {
         for violation in &call.violations {
             let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
@@ -51,6 +51,14 @@ pub fn explain(error: &anyhow::Error) -> String {
         );
     }
     text
+}
+
+/// The error of a call, also within that of a watch, which takes its words over and so hides it.
+fn call_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ClientError> {
+    match cause.downcast_ref::<WatchError>() {
+        Some(WatchError::Call(call)) => Some(call),
+        _ => cause.downcast_ref::<ClientError>(),
+    }
 }
 
 fn next_step(error: &ClientError) -> Option<&'static str> {
@@ -108,6 +116,7 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "QUOTA_EXCEEDED" => "make room, or ask an admin for more: `policyhub namespace update`",
         "RATE_LIMITED" => "try again a little later, and slower, with the same --request-id",
         "DATA_LOSS" | "INTERNAL" => "tell the operator of the server; its log has the details",
+        "INVALID_ARGUMENT" => return inexact(error),
         "" => return unreached(error),
         _ => return None,
     })
@@ -119,6 +128,12 @@ fn unpublished(error: &ClientError) -> &'static str {
         Some("DRAFT" | "STAGED") => "publish it first: `policyhub publish POLICY@N`",
         _ => "choose one that is published: `policyhub history POLICY`",
     }
+}
+
+/// What changes a version wants one that nobody else can move meanwhile.
+fn inexact(error: &ClientError) -> Option<&'static str> {
+    let is_inexact = error.violations.iter().any(|violation| violation.description == INEXACT_VERSION);
+    is_inexact.then_some("name it as POLICY@N or POLICY@vLABEL: `policyhub history POLICY` lists them")
 }
 
 /// A next step with the names of what failed, where the server told them and they are well formed.

@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::look::is_acted_on;
 use super::names::{policy_of, short};
+use crate::client::name::PolicyId;
 use crate::client::{Cursor, pb};
 
 /// Digits of a digest that people compare.
@@ -223,6 +224,12 @@ pub fn report(report: &pb::ValidationReport) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What is said of a policy that was named and does not exist.
+#[must_use]
+pub fn missing(policy: &PolicyId) -> String {
+    format!("{policy} does not exist; waiting for it to be made (see `policyhub policy list` for those that do)")
 }
 
 #[cfg(test)]

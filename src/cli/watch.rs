@@ -15,10 +15,10 @@ use super::text;
 use super::watch_text::Teller;
 use crate::client::name::PolicyId;
 use crate::client::watch::{Watch, WatchError};
-use crate::client::watcher::clocks_differ;
+use crate::client::watcher::{StoreState, clocks_differ};
 use crate::client::{
-    ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, pb, trusted_keys, watch,
-    watch_pinned,
+    ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, missing_policies, pb,
+    trusted_keys, watch, watch_pinned,
 };
 
 /// The active set, and every change of it, verified; one line each
@@ -85,7 +85,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         keys,
         learn_keys: pinned.is_none(),
         set: ActiveSetOptions {
-            policies: arguments.policies.into_iter().collect(),
+            policies: arguments.policies.iter().cloned().collect(),
             metadata_only: arguments.metadata_only,
             latest: arguments.latest,
             store,
@@ -102,9 +102,26 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let teller = Teller::new(arguments.heartbeats, Look::stdout());
     let report_as = Some(arguments.subscriber_id).filter(|_| arguments.report);
     let client = session.client.clone();
-    let mut printer =
-        Printer { session, client, teller, report_as, is_reported: true, warned: Vec::new(), clocks_differ: false };
+    warn_of_missing(session, &arguments.policies).await;
+    let mut printer = Printer {
+        session,
+        client,
+        teller,
+        report_as,
+        resume: arguments.resume,
+        is_reported: true,
+        warned: Vec::new(),
+        clocks_differ: false,
+        store: StoreState::default(),
+    };
     printer.follow(stream, arguments.until_revision).await
+}
+
+/// Says which policies do not exist: a typo would look like nothing being active.
+async fn warn_of_missing(session: &Session, policies: &[PolicyId]) {
+    for policy in missing_policies(&session.client, &session.namespace, policies.iter().cloned()).await {
+        say(&text::missing(&policy));
+    }
 }
 
 /// Whether a watch that went well so far may go on after this. Its token or certificate was good: it is invalid by a clock that
@@ -122,10 +139,13 @@ struct Printer<'a> {
     teller: Teller,
     /// The id to report under; none: nothing is reported.
     report_as: Option<String>,
+    /// The place that the first stream was asked to go on from.
+    resume: Option<Cursor>,
     /// Whether the server knows of everything that was printed.
     is_reported: bool,
     warned: Vec<PolicyId>,
     clocks_differ: bool,
+    store: StoreState,
 }
 
 impl Printer<'_> {
@@ -134,6 +154,7 @@ impl Printer<'_> {
         loop {
             let (ended, asked) = match stream.next().await {
                 Ok(Some((message, change))) => {
+                    self.note_store(&message);
                     self.print(&message, &change).await?;
                     self.is_reported &= !matches!(change, Change::Replaced { .. } | Change::Activated { .. });
                     self.report(stream.set()).await?;
@@ -149,11 +170,30 @@ impl Printer<'_> {
                 Err(WatchError::Call(error)) if may_go_on(&error) => {
                     (error.to_string(), error.retry_after.unwrap_or_default())
                 }
+                Err(WatchError::Call(error)) if self.may_begin_afresh(&stream, &error) => {
+                    stream.begin_afresh();
+                    (error.to_string(), Duration::ZERO)
+                }
                 Err(error) => return Err(error).context("watch ended"),
             };
-            let from = stream.set().cursor().map_or_else(|| "a snapshot".to_owned(), text::at);
+            let from = stream.resume_point().map_or_else(|| "a snapshot".to_owned(), text::at);
             say(&format!("{}; going on from {from}", text::line(&ended)));
             self.client = self.reconnect(&mut stream, asked).await?;
+        }
+    }
+
+    /// Whether a snapshot follows where no stream can go on: the store lost its tail, and a raised epoch that a key signs says so.
+    /// Who asked for a place that is gone is told.
+    fn may_begin_afresh(&self, stream: &Watch, error: &ClientError) -> bool {
+        let place = stream.resume_point();
+        error.reason == Reason::ResumePointGone.as_str() && place.is_some() && place != self.resume
+    }
+
+    /// Says how the store is, when that changed.
+    fn note_store(&mut self, message: &pb::WatchActiveResponse) {
+        if let Some(store) = StoreState::of(message).filter(|store| *store != self.store) {
+            self.store = store;
+            say(store.problem().unwrap_or("the store is well again"));
         }
     }
 
@@ -170,6 +210,10 @@ impl Printer<'_> {
                         say(&text);
                     }
                     said = text;
+                }
+                Err(error) if self.may_begin_afresh(stream, &error) => {
+                    say(&format!("{}; going on from a snapshot", text::line(&error.to_string())));
+                    stream.begin_afresh();
                 }
                 Err(error) => return Err(error).context("failed to watch again"),
             }

@@ -16,11 +16,19 @@ use bytes::Bytes;
 /// When the disk does. What was there is still there.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_added_extension("new");
-    let mut file = File::create(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
+    let written = write_new(&draft, bytes).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        // Half of a file would take room on a disk that may have none left.
+        let _ = fs::remove_file(&draft);
+    }
+    written?;
     sync_directory_of(path)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Reads a file of at most `limit_bytes`.

@@ -29,7 +29,7 @@ pub enum ReadError {
     #[error("the namespace changed while it was read")]
     Moved,
     /// What was read could not be kept.
-    #[error("failed to write: {0}")]
+    #[error("failed to write")]
     Write(#[from] std::io::Error),
 }
 

@@ -26,6 +26,7 @@ pub mod watcher;
 
 mod cache;
 mod guarded;
+mod missing;
 mod pinned_file;
 mod shown_certificate;
 mod snapshot;
@@ -39,6 +40,7 @@ pub use error::ClientError;
 pub use keys::{log_keys, seal_keys, trusted_keys};
 pub use listed::{ListedOptions, ListedSet};
 pub use log::{Read, ReadError, read_archive, read_log};
+pub use missing::missing_policies;
 pub use offline::verify_saved;
 pub use pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};
 pub use refusal::Refusal;
@@ -47,7 +49,7 @@ pub use saved_set::{SavedVerdict, SetWriter, is_saved_set, verify_set};
 pub use target::{Target, TokenSource};
 pub use tls_files::TlsFiles;
 pub use watch::{WatchError, WatchOptions, watch, watch_pinned};
-pub use watcher::{Active, Behind, Keys, State, Status, Update, View, Watcher, WatcherOptions};
+pub use watcher::{Active, Behind, Keys, State, Status, StoreState, Update, View, Watcher, WatcherOptions};
 
 /// The wire types that calls take and give.
 pub use crate::api::pb;

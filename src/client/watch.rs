@@ -89,6 +89,8 @@ pub struct Watch {
     labels: BTreeMap<String, String>,
     since: Option<Instant>,
     pauses: Pauses,
+    /// The next stream begins with a snapshot.
+    afresh: bool,
 }
 
 /// A stream, apart from the set that its messages change.
@@ -139,7 +141,7 @@ async fn open(client: &Client, options: WatchOptions, pinned: Option<PinnedFile>
     let request = set.request(subscriber_id.clone(), labels.clone(), resume);
     let connection = Connection::open(client, request, learn_keys).await?;
     let (since, pauses) = (Some(Instant::now()), Pauses::new());
-    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, labels, since, pauses })
+    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, labels, since, pauses, afresh: false })
 }
 
 impl Watch {
@@ -156,17 +158,30 @@ impl Watch {
     /// nothing. It waits first: what the server `asked` for, and a jitter that grows with each stream that did not last.
     ///
     /// # Errors
-    /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here.
+    /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here, see
+    /// [`Self::begin_afresh`].
     pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<Client, ClientError> {
         self.pauses.ended(self.since.take(), asked);
         self.pauses.wait().await;
         self.set.begin_stream();
         look_at_pins(&mut self.pinned, &mut self.set, true).await;
         // Also without the policies, after a resume by whoever knows only the place.
-        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), self.set.cursor());
+        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), self.resume_point());
         let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
-        (self.connection, self.since) = (connection, Some(Instant::now()));
+        (self.connection, self.since, self.afresh) = (connection, Some(Instant::now()), false);
         Ok(client)
+    }
+
+    /// Lets the next stream begin with a snapshot, compared with what is held: where no stream can go on, as after a lost tail,
+    /// and the epoch was raised.
+    pub fn begin_afresh(&mut self) {
+        self.afresh = true;
+    }
+
+    /// The place that the next stream goes on from; none: it begins with a snapshot.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<Cursor> {
+        self.set.cursor().filter(|_| !self.afresh)
     }
 
     /// What is in force.

@@ -28,6 +28,7 @@ use crate::domain::event::{Cursor, Position};
 use crate::domain::name::NamespaceId;
 use crate::signing::KeySet;
 
+mod ahead;
 mod report;
 mod saved;
 mod status;
@@ -36,13 +37,14 @@ mod stream;
 #[cfg(feature = "server")]
 mod tests;
 
+use ahead::Ahead;
 use report::Report;
-pub use status::{Active, Behind, State, Status, View};
+pub use status::{Active, Behind, State, Status, StoreState, View};
 use status::{Refused, Shown};
 pub use stream::clocks_differ;
 
-/// Most sets that are verified ahead of a runtime that wants each activation. Higher: their contents take memory. Lower:
-/// [`Status::behind`] says less of how far the log has come.
+/// Most sets that are verified ahead of a runtime that wants each activation. Higher: their contents take memory. Lower: the
+/// stream of a runtime that is slow for a moment waits, and the server is asked how far the log has come.
 const SETS_AHEAD_MAX: usize = 16;
 /// Most messages that are verified before the newest set is offered. Without a bound, a server that sends faster than it is
 /// verified would keep the runtime from hearing anything.
@@ -71,9 +73,11 @@ pub struct WatcherOptions {
     /// Which policies, and how much of them. With `latest` the server leaves out what a slow stream did not take yet: what a
     /// runtime wants, unless it needs [`Self::every_activation`].
     pub set: ActiveSetOptions,
-    /// Whether each verified set is offered, in order. Without it, a runtime that is behind is offered the newest one alone.
+    /// Whether the set after each activation is offered, in order, also when the same versions were activated again. Without
+    /// it, a runtime that is behind is offered the newest one alone, and the versions that it has are not offered again.
     pub every_activation: bool,
-    /// Stable id of this runtime; empty: anonymous, and nothing is reported.
+    /// Stable id of this runtime; empty: anonymous, and nothing is reported. One that belongs to another principal is let go
+    /// of, with a warning: the runtime goes on as if none was given.
     pub subscriber_id: String,
     /// Free labels of this runtime.
     pub labels: BTreeMap<String, String>,
@@ -136,6 +140,7 @@ pub struct Watcher {
     every_activation: bool,
     /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
     behind_since_seconds: Option<i64>,
+    ahead: Ahead,
     rejected: Option<Rejected>,
     /// What is in force is not on the disk as it is.
     unsaved: bool,
@@ -159,7 +164,7 @@ pub struct Watcher {
 /// The set that the runtime could not use.
 #[derive(Debug)]
 struct Rejected {
-    digest: String,
+    active: Arc<Active>,
     reason: String,
 }
 
@@ -216,6 +221,7 @@ impl Watcher {
             waiting: VecDeque::new(),
             every_activation,
             behind_since_seconds: None,
+            ahead: Ahead::new(),
             rejected: None,
             unsaved: false,
             pins_problem: None,
@@ -264,11 +270,11 @@ impl Watcher {
         let mut work = std::pin::pin!(work);
         loop {
             // What is left unread holds the server back: the stream waits, and nothing is lost.
-            let is_full = self.every_activation && self.waiting.len() >= SETS_AHEAD_MAX;
+            let verifying = async { if self.is_full() { self.look_ahead().await } else { self.advance().await } };
             tokio::select! {
                 biased;
                 done = &mut work => return done,
-                () = self.advance(), if !is_full => {}
+                () = verifying => {}
             }
         }
     }
@@ -312,13 +318,13 @@ impl Watcher {
     }
 
     /// The runtime can't use the set that was offered: the one before stays in force, and the reason is reported. It is offered
-    /// again only after a restart of the process; the next newer one is.
+    /// again when its versions are activated once more, or after a restart of the process; the next newer one is.
     pub async fn reject(&mut self, reason: &str) {
         let Some(Update { active, .. }) = self.offered.take() else { return };
-        self.rejected = Some(Rejected { digest: active.digest.clone(), reason: reason.to_owned() });
-        self.save_mark();
         let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
         self.untold = Some(Report { at: active.position(), digest, rejection: Some(reason.to_owned()) });
+        self.rejected = Some(Rejected { active, reason: reason.to_owned() });
+        self.save_mark();
         self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
         self.pass_over_known();
         self.tell().await;
@@ -362,13 +368,14 @@ impl Watcher {
         let pending = self.waiting.back().or(self.offered.as_ref()).map(|update| update.active.cursor);
         let since_seconds = pending.map(|_| self.behind_since_seconds.unwrap_or_else(now_seconds));
         self.behind_since_seconds = since_seconds;
+        let ahead = &self.ahead;
         self.shown.send_modify(|shown| {
             (shown.newest, shown.fresh_until_seconds) = (newest, fresh_until_seconds);
             (shown.is_connected, shown.by_revoked_keys) = (is_connected, by_revoked_keys);
             change(shown);
             shown.behind = pending.zip(since_seconds).map(|(pending, since_seconds)| {
                 let held = shown.active.as_ref().map_or(0, |active| active.cursor.revision);
-                Behind { revisions: pending.revision.saturating_sub(held).max(1), since_seconds }
+                Behind { revisions: ahead.newest(pending).revision.saturating_sub(held).max(1), since_seconds }
             });
         });
     }

@@ -69,6 +69,9 @@ pub fn is_foreign_id(text: &str, max_chars: usize) -> bool {
     (1..=max_chars).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
 }
 
+/// What is said of a version that is named by what may be another one by the time it is done.
+pub const INEXACT_VERSION: &str = "must name the version by its number or label";
+
 const ID_RULE: &str = "must match ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
 
 impl NamespaceId {

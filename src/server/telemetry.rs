@@ -7,7 +7,8 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn};
 use tracing_subscriber::prelude::*;
 
 use super::config::{LogFormat, TelemetryConfig};
@@ -27,11 +28,11 @@ impl Telemetry {
     /// # Errors
     /// When the exporter can't be built.
     pub fn start(config: &TelemetryConfig) -> Result<Self> {
-        // The exporters' own remarks are of no use to an operator. Below INFO the database's carry its URL: said last, so
-        // that no log_level brings them back.
+        // The exporters' own remarks are of no use to an operator.
         let directives =
             format!("opentelemetry=warn,opentelemetry_sdk=warn,{},sea_orm=info,sqlx=info", config.log_level);
         let filter = EnvFilter::try_new(directives).context("failed to read log_level")?;
+        let filter = filter.and(FilterFn::new(|metadata| !tells_the_url(metadata)));
         let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
         let lines = match config.log_format {
             LogFormat::Json => lines.json().boxed(),
@@ -41,7 +42,7 @@ impl Telemetry {
         let spans = traces.as_ref().map(|provider| {
             // Ours alone: the exporter's own would feed it for ever, and the database's carry its URL.
             let ours = FilterFn::new(|metadata| {
-                metadata.target().starts_with("policyhub") && *metadata.level() <= tracing::Level::INFO
+                metadata.target().starts_with("policyhub") && *metadata.level() <= Level::INFO
             });
             tracing_opentelemetry::layer().with_tracer(provider.tracer("policyhub")).with_filter(ours)
         });
@@ -63,6 +64,14 @@ impl Telemetry {
             }
         }
     }
+}
+
+/// Whether a line may hold a piece of the database's URL, whatever the log level is: what the driver says of a connection repeats
+/// what PostgreSQL says, which names roles, databases and options. The store says the same without them.
+fn tells_the_url(metadata: &Metadata<'_>) -> bool {
+    let is_of_driver = metadata.target().starts_with("sqlx") || metadata.target().starts_with("sea_orm");
+    let is_of_statement = metadata.target().starts_with("sqlx::query");
+    is_of_driver && (!is_of_statement || *metadata.level() > Level::INFO)
 }
 
 fn exporter(endpoint: &str) -> Result<SdkTracerProvider> {

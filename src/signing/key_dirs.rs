@@ -110,7 +110,7 @@ fn make(dir: &Path, algorithm: Algorithm) -> Result<PrivateKey, KeyFileError> {
 
 /// The key files of a directory, in the order of their names.
 fn files(dir: &Path) -> Result<Vec<PathBuf>, KeyFileError> {
-    let failed = |source| KeyFileError::Io { what: "read", path: dir.to_owned(), source };
+    let failed = |error| KeyFileError::Io { what: "read", path: dir.to_owned(), error };
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;

@@ -28,14 +28,14 @@ const ROOT: u32 = 0;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file system refused.
-    #[error("{what} key file {}: {source}", path.display())]
+    #[error("{what} key file {}: {error}", path.display())]
     Io {
         /// What was tried: `read`, `create`.
         what: &'static str,
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: io::Error,
+        error: io::Error,
     },
     /// Group or others may read or write it.
     #[error("use key file {}: its mode {mode:04o} lets others in; run chmod 600 on it", path.display())]
@@ -76,7 +76,7 @@ pub fn read(path: &Path) -> Result<PrivateKey, KeyFileError> {
 
 /// Reads the text of a key file, which is wiped when it is dropped.
 pub fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
-    let failed = |source| KeyFileError::Io { what: "read", path: path.to_owned(), source };
+    let failed = |error| KeyFileError::Io { what: "read", path: path.to_owned(), error };
     let file = File::open(path).map_err(failed)?;
     // Of the open file, so that nobody swaps it between the check and the reading.
     let metadata = file.metadata().map_err(failed)?;
@@ -98,7 +98,7 @@ pub fn read_text(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
 /// all answer that one. `algorithm` is for a new key: the one that is there may have the other.
 pub fn read_or_create(path: &Path, algorithm: Algorithm) -> Result<PrivateKey, KeyFileError> {
     match read(path) {
-        Err(KeyFileError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
+        Err(KeyFileError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {}
         found => return found,
     }
     make(path, algorithm)
@@ -109,7 +109,7 @@ fn make(path: &Path, algorithm: Algorithm) -> Result<PrivateKey, KeyFileError> {
     let no_randomness = |_: Error| KeyFileError::NoRandomness { path: path.to_owned() };
     let pem = PrivateKey::generate_pem(algorithm).map_err(no_randomness)?;
     let suffix = random_suffix().map_err(no_randomness)?;
-    create(path, &suffix, &pem).map_err(|source| KeyFileError::Io { what: "create", path: path.to_owned(), source })?;
+    create(path, &suffix, &pem).map_err(|error| KeyFileError::Io { what: "create", path: path.to_owned(), error })?;
     read(path)
 }
 
@@ -120,7 +120,7 @@ pub fn make_named(directory: &Path, algorithm: Algorithm) -> Result<(PathBuf, Pr
     let made = PrivateKey::from_pem(&pem).map_err(no_randomness)?;
     let path = directory.join(format!("signing-{}.pem", made.public().key_id()));
     let suffix = random_suffix().map_err(no_randomness)?;
-    create(&path, &suffix, &pem).map_err(|source| KeyFileError::Io { what: "create", path: path.clone(), source })?;
+    create(&path, &suffix, &pem).map_err(|error| KeyFileError::Io { what: "create", path: path.clone(), error })?;
     Ok((path, made))
 }
 

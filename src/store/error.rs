@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
+use super::driver_words::words_of;
 use super::refusal;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
@@ -14,7 +15,7 @@ use crate::domain::{Error, Reason};
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the texts say it")]
 pub enum StoreError {
-    #[error("failed to reach the database: {0}")]
+    #[error("failed to reach the database: {}", words_of(.0))]
     Connect(DbErr),
     #[error(
         "failed to read the database URL: it must be postgres://user:password@host:port/name, each part percent-encoded"
@@ -42,12 +43,12 @@ pub enum StoreError {
     )]
     HighWater { path: PathBuf, error: std::io::Error },
     #[error(
-        "refusing to begin over a store that was here: {} remembers store {remembered}, but {found}. Mount its volume, give its          --database-url, or restore a backup of it (`policyhub restore`); if it shall be given up, move {} away first",
+        "refusing to begin over a store that was here: {} remembers store {remembered}, but {found}. Mount its volume, give its --database-url, or restore a backup of it (a SQLite file by `policyhub restore`, PostgreSQL by its own tools: docs/operations.md); if it shall be given up, move {} away first",
         high_water.display(),
         high_water.display()
     )]
     AnotherStore { high_water: PathBuf, remembered: String, found: String },
-    #[error("failed to migrate the database: {0}")]
+    #[error("failed to migrate the database: {}", words_of(.0))]
     Migrate(DbErr),
     #[error("failed to lock the migration: {0}")]
     MigrateLock(std::io::Error),
@@ -86,7 +87,7 @@ pub(super) enum Failure {
 
 /// A failed statement of a transaction that is not committing.
 pub(super) fn failed(error: DbErr) -> Error {
-    let internal = error.to_string();
+    let internal = words_of(&error);
     if let Some(SqlErr::UniqueConstraintViolation(_)) = error.sql_err() {
         // Somebody else wrote the same key first; the caller looks again.
         return Error {

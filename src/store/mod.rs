@@ -12,6 +12,7 @@ mod connect;
 mod connection_guard;
 mod contents;
 mod doubt;
+mod driver_words;
 mod durability;
 mod entity;
 mod epoch;

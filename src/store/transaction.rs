@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::bounded::Bounded;
 use super::connect::Store;
+use super::driver_words::words_of;
 use super::durability::Confirmation;
 use super::entity::{events, namespaces, pointer_changes};
 use super::error::{Failure, commit_failed, failed};
@@ -139,7 +140,7 @@ impl Store {
         let store = self.clone();
         let commit = tokio::spawn(async move {
             let _running = health.commit_begins();
-            tx.commit().await.map_err(|error| commit_failed(error.to_string()))?;
+            tx.commit().await.map_err(|error| commit_failed(words_of(&error)))?;
             if !planted(Defect::TransactionLeftOpen) {
                 match confirmation.await {
                     Ok(Confirmation::Durable) => {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use policyhub::client::{Client, pb};
 use serde_json::Value;
 
-use crate::harness::agents::{AGENT, Agent, command, folder, in_force, once, revision, status};
+use crate::harness::agents::{AGENT, Agent, command, folder, in_force, is, once, revision, status};
 use crate::harness::calls::{activate, deactivate, publish};
 use crate::harness::subscribing::{at, convergence, counts, digest_at, eventually, subscribers};
 use crate::harness::watching::LIVELY;
@@ -32,12 +32,6 @@ async fn applied_there(client: &Client, revision: i64) {
 /// What the server shows of the agent.
 async fn heard(client: &Client) -> Option<pb::Subscriber> {
     subscribers(client).await.remove(AGENT)
-}
-
-/// The state that `status.json` says.
-async fn is(folder: &Path, state: &str) {
-    let path = folder.join("status.json");
-    eventually(state, async || path.exists() && status(folder)["state"] == state).await;
 }
 
 /// A hook that notes the revision it runs for, and does not end while it is held.
@@ -179,8 +173,8 @@ on_both_databases! {
             expected.push(release(&client, "p", &format!("a: {step}")).await);
         }
         let last = expected[expected.len() - 1];
-        eventually("it knows of more than one", async || {
-            status(&folder)["behind"]["revisions"].as_i64().is_some_and(|behind| behind > expected[1] - expected[0])
+        eventually("it says by how much, also what it has not read yet", async || {
+            status(&folder)["behind"]["revisions"] == last - expected[0]
         }).await;
         assert_eq!(status(&folder)["state"], "BEHIND");
         hook.release();

@@ -92,6 +92,10 @@ async fn walk(part: &str, mut hub: Hub, cluster: Option<&Cluster>, restored_data
     if !restored_database.is_empty() {
         environment.insert("RESTORED_DATABASE_URL", restored_url.clone().expect("a URL"));
     }
+    if let Some(cluster) = cluster {
+        environment.insert("ADMIN_DATABASE_URL", cluster.url("postgres"));
+        environment.insert("RESTORED_ADMIN_DATABASE_URL", cluster.url(restored_database));
+    }
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
     run(&blocks[0], &mounts, cluster, &environment);
@@ -106,7 +110,8 @@ async fn walk(part: &str, mut hub: Hub, cluster: Option<&Cluster>, restored_data
         run(&bump, &mounts, None, &environment);
     }
     let url = if restored_database.is_empty() { url } else { restored_url.expect("a URL") };
-    let hub = Hub::start_on(hub.dir.clone(), url, LIVELY).await;
+    let migrate: &[&str] = if cluster.is_some() { &["--migrate=false"] } else { &[] };
+    let hub = Hub::start_on(hub.dir.clone(), url, &[LIVELY, migrate].concat()).await;
     let client = hub.client().await;
     assert_eq!(active(&client, "p").await, 1, "what came after the backup is gone");
     writes_go_on(&client, "p").await;
@@ -123,7 +128,22 @@ async fn sqlite_as_written() {
 async fn a_dump_of_postgresql_as_written() {
     let cluster = Cluster::start(&[]);
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
-    let hub = Hub::start_on(dir, cluster.create_database(), LIVELY).await;
+    // With the roles of the page: who serves neither owns tables nor makes databases.
+    let owned = cluster.create_database();
+    let database = owned.rsplit('/').next().expect("a name");
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("the page");
+    let (_, sql) = part_of(&page, "Roles of the database").split_once("```sql\n").expect("the roles");
+    cluster.psql(database, sql.split_once("```").expect("its end").0);
+    let of = |role: &str| owned.replacen("postgres@", &format!("{role}@"), 1);
+    let migrated = Command::new(BINARY)
+        .arg("migrate")
+        .arg("--data-dir")
+        .arg(dir.path().join("data"))
+        .env("POLICYHUB_DATABASE_URL", of("policyhub_migrator"))
+        .output()
+        .expect("the binary runs");
+    assert!(migrated.status.success(), "{migrated:?}");
+    let hub = Hub::start_on(dir, of("policyhub_server"), &[LIVELY, &["--migrate=false"]].concat()).await;
     walk("PostgreSQL: a dump", hub, Some(&cluster), "policyhub_restored").await;
 }
 
@@ -156,7 +176,6 @@ async fn a_base_backup_and_its_archive_as_written() {
     hub.kill().await;
 
     run(&blocks[1], &mounts, Some(&cluster), &environment);
-    while cluster.psql("postgres", "SELECT pg_is_in_recovery()") != "f" {}
     run(&blocks[2], &mounts, Some(&cluster), &environment);
     assert_eq!(blocks.len(), 3, "every block ran");
     let hub = hub.restart().await;

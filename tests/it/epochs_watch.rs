@@ -1,5 +1,9 @@
 //! Streams across a raised epoch: they go on when nothing of theirs was lost, and begin anew, proven, when it was.
 
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+
 use policyhub::client::Change;
 use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
@@ -7,6 +11,8 @@ use tonic::Code;
 
 use crate::epochs::{bumped, writes_go_on};
 use crate::harness::calls::{activate, publish, refused, release};
+use crate::harness::proxy::Proxy;
+use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, LIVELY, bare, get_set, held, in_force, open};
 use crate::harness::{Hub, on_both_databases};
 
@@ -34,6 +40,36 @@ fn lose_the_last_activation(hub: &Hub) {
         "UPDATE namespaces SET head_revision = {NEWEST}, head_hash = (SELECT hash FROM events WHERE namespace = 'default' \
          AND revision = {NEWEST}) WHERE id = 'default'"
     ));
+}
+
+fn port(address: &str) -> u16 {
+    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+}
+
+/// A command that goes on until it is dropped, and all that it said.
+struct Watching {
+    child: Child,
+    said: PathBuf,
+}
+
+impl Watching {
+    fn start(mut command: Command, said: PathBuf) -> Self {
+        let file = File::create(&said).expect("a file");
+        command.stdout(file.try_clone().expect("the same file")).stderr(file);
+        Self { child: command.spawn().expect("the binary runs"), said }
+    }
+
+    async fn says(&self, what: &str) {
+        eventually(what, async || fs::read_to_string(&self.said).expect("text").contains(what)).await;
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // Ended already, or not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 on_both_databases! {
@@ -83,6 +119,38 @@ on_both_databases! {
         writes_go_on(&client, "q").await;
         let revision = activate(&client, "p", 2).await;
         assert_eq!(watching::activation(&mut watch).await, (revision, vec!["p@2".to_owned()], vec![]));
+    }
+
+    /// The command line follows the raised epoch by itself; only who asked for a place that is gone is told what to do.
+    async fn the_command_goes_on_where_its_place_was_lost(hub: Hub) {
+        let mut hub = hub;
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        let lost = activate(&client, "p", 2).await;
+        let proxy = Proxy::before(port(&hub.grpc)).await;
+        let mut command = hub.cli();
+        command.arg("watch").env("POLICYHUB_SERVER", format!("http://127.0.0.1:{}", proxy.port));
+        let watching = Watching::start(command, hub.dir.path().join("watched"));
+        watching.says(&format!("SNAPSHOT    1:{lost}")).await;
+        hub.signal("TERM");
+        assert!(hub.ended().await.success(), "the server must end in order");
+        lose_the_last_activation(&hub);
+        let hub = hub.restart().await;
+        proxy.aim(port(&hub.grpc));
+        watching.says("the store is in doubt").await;
+        let table = hub.cli().arg("active").output().expect("the binary runs");
+        assert!(String::from_utf8_lossy(&table.stderr).contains("the store is in doubt"), "{table:?}");
+        bumped(&hub, RAISED, 2, 2);
+        watching.says(&format!("SNAPSHOT    2:{lost}")).await;
+        let client = hub.client().await;
+        writes_go_on(&client, "q").await;
+        let revision = activate(&client, "p", 2).await;
+        watching.says(&format!("ACTIVATE    2:{revision}")).await;
+
+        let resumed = hub.cli().args(["watch", "--resume", &format!("1:{lost}")]).output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&resumed.stderr).into_owned();
+        assert!(!resumed.status.success() && said.contains("next: watch again without --resume"), "{said}");
     }
 
     /// The server started in doubt: nothing it holds was ever the newest. The raise ends that before streams are woken, so

@@ -24,6 +24,8 @@ mod admin;
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+mod agent_again;
+#[cfg(test)]
 mod agent_kills;
 #[cfg(test)]
 mod another_event;

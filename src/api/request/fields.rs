@@ -3,7 +3,7 @@
 use crate::domain::command::{Delivery, PolicyOrVersion};
 use crate::domain::etag::Etag;
 use crate::domain::limits::REQUEST_ID_MAX_CHARS;
-use crate::domain::name::{NamespaceId, PolicyName, VersionName, VersionRef};
+use crate::domain::name::{INEXACT_VERSION, NamespaceId, PolicyName, VersionName, VersionRef};
 use crate::domain::{Error, Result};
 
 /// `request_id` and `validate_only`.
@@ -52,9 +52,7 @@ pub(super) fn exact_version(field: &str, name: &str) -> Result<VersionName> {
     let name = VersionName::parse(field, name)?;
     match name.version {
         VersionRef::Number(_) | VersionRef::Label(_) => Ok(name),
-        VersionRef::Active | VersionRef::Latest => {
-            Err(Error::invalid(field, "must name the version by its number or label"))
-        }
+        VersionRef::Active | VersionRef::Latest => Err(Error::invalid(field, INEXACT_VERSION)),
     }
 }
 

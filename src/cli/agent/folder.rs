@@ -69,7 +69,12 @@ impl Folder {
 
     /// Where the watcher keeps its last-known-good set.
     pub fn watcher_directory(&self) -> PathBuf {
-        self.root.join(PRIVATE).join("watcher")
+        self.private_path("watcher")
+    }
+
+    /// A file among what is the agent's own.
+    pub fn private_path(&self, name: &str) -> PathBuf {
+        self.root.join(PRIVATE).join(name)
     }
 
     /// The id under which this folder is known to the server, the same over restarts.
@@ -77,7 +82,7 @@ impl Folder {
     /// # Errors
     /// When the disk refuses.
     pub fn own_id(&self) -> anyhow::Result<String> {
-        let path = self.root.join(PRIVATE).join("subscriber-id");
+        let path = self.private_path("subscriber-id");
         match fs::read_to_string(&path) {
             Ok(id) if !id.trim().is_empty() => return Ok(id.trim().to_owned()),
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -139,7 +144,7 @@ impl Folder {
     /// # Errors
     /// When the disk does. Whoever reads finds the old or the new set.
     pub fn put_in_force(&self, name: Option<&str>) -> anyhow::Result<()> {
-        let (link, draft) = (self.root.join(CURRENT), self.root.join(PRIVATE).join("next"));
+        let (link, draft) = (self.root.join(CURRENT), self.private_path("next"));
         let moved = || -> io::Result<()> {
             remove_whatever(&draft)?;
             match name {
@@ -185,7 +190,7 @@ impl Folder {
     }
 
     fn accepted_path(&self) -> PathBuf {
-        self.root.join(PRIVATE).join("accepted")
+        self.private_path("accepted")
     }
 }
 

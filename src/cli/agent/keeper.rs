@@ -31,12 +31,22 @@ pub enum Verdict {
     Rejected(String),
 }
 
+/// The operator's commands, and when they run.
+#[derive(Debug)]
+pub struct Commands {
+    /// Before a set is in force.
+    pub check: Option<Hook>,
+    /// After it came in force.
+    pub hook: Option<Hook>,
+    /// Whether they run for each activation, also when the same versions were activated again.
+    pub for_each_activation: bool,
+}
+
 /// A folder and the operator's commands.
 #[derive(Debug)]
 pub struct Keeper {
     folder: Folder,
-    check: Option<Hook>,
-    hook: Option<Hook>,
+    commands: Commands,
     /// The set in force, when it was accepted and is as it was written.
     accepted: Option<Held>,
 }
@@ -46,13 +56,8 @@ impl Keeper {
     ///
     /// # Errors
     /// When the folder holds the sets of another namespace.
-    pub async fn open(
-        folder: Folder,
-        namespace: &NamespaceId,
-        check: Option<Hook>,
-        hook: Option<Hook>,
-    ) -> anyhow::Result<Self> {
-        let mut keeper = Self { folder, check, hook, accepted: None };
+    pub async fn open(folder: Folder, namespace: &NamespaceId, commands: Commands) -> anyhow::Result<Self> {
+        let mut keeper = Self { folder, commands, accepted: None };
         let current = match keeper.blocking(|folder| folder.current()).await {
             Ok(current) => current,
             Err(error) => {
@@ -94,10 +99,11 @@ impl Keeper {
     /// When the disk does: what was in force still is, and the same set may be taken again.
     pub async fn take(&mut self, set: Candidate, remembered: bool) -> anyhow::Result<Verdict> {
         let set = Arc::new(set);
+        let is_activated_again = !remembered && self.is_activated_again(&set);
         if let Some(held) = &self.accepted {
             let (held, new) = (held.clone(), Arc::clone(&set));
             let (before, now) = (held.index.cursor, set.index.cursor);
-            if self.blocking(move |folder| Ok(folder.is_same(&held, &new))).await? {
+            if !is_activated_again && self.blocking(move |folder| Ok(folder.is_same(&held, &new))).await? {
                 return Ok(Verdict::Unchanged);
             }
             if now < before {
@@ -110,12 +116,13 @@ impl Keeper {
         let (new, from) = (Arc::clone(&set), former.clone());
         let name = self.blocking(move |folder| folder.write(&new, from.as_deref())).await?;
         let candidate = Held { name, index: set.index.clone() };
-        if self.accepted.as_ref().is_some_and(|held| held.index.digest == candidate.index.digest) {
+        let is_same = self.accepted.as_ref().is_some_and(|held| held.index.digest == candidate.index.digest);
+        if is_same && !is_activated_again {
             self.point_at(Some(&candidate)).await?;
             self.accept(candidate).await?;
             return Ok(Verdict::Renewed);
         }
-        if let Some(refused) = self.run(self.check.as_ref(), &candidate).await.refused {
+        if let Some(refused) = self.run(self.commands.check.as_ref(), &candidate).await.refused {
             if former.as_ref() != Some(&candidate.name) {
                 self.blocking(move |folder| folder.discard(&candidate.name)).await?;
             }
@@ -125,9 +132,16 @@ impl Keeper {
         self.announce(candidate).await
     }
 
+    /// Whether the commands run for a set though a runtime has all of it: the same versions, by a newer activation.
+    fn is_activated_again(&self, set: &Candidate) -> bool {
+        let is_newer =
+            |held: &Held| held.index.cursor < set.index.cursor && !held.index.is_of_same_activations(&set.index);
+        self.commands.for_each_activation && self.accepted.as_ref().is_some_and(is_newer)
+    }
+
     /// Runs the hook on a set that was put in force, and accepts it or takes it back.
     async fn announce(&mut self, candidate: Held) -> anyhow::Result<Verdict> {
-        let Some(refused) = self.run(self.hook.as_ref(), &candidate).await.refused else {
+        let Some(refused) = self.run(self.commands.hook.as_ref(), &candidate).await.refused else {
             let former = self.accepted.as_ref().map(|held| &held.index);
             let changed = candidate.index.changes_from(former);
             self.accept(candidate).await?;
@@ -174,7 +188,7 @@ impl Keeper {
     }
 
     async fn announce_again(&self, former: &Held, refused: &Held) -> Ended {
-        self.run_on(self.hook.as_ref(), former, Some(refused)).await
+        self.run_on(self.commands.hook.as_ref(), former, Some(refused)).await
     }
 
     async fn run_on(&self, hook: Option<&Hook>, set: &Held, before: Option<&Held>) -> Ended {

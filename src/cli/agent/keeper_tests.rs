@@ -12,11 +12,12 @@ use crate::client::Cursor;
 
 struct Place {
     home: TempDir,
+    for_each_activation: bool,
 }
 
 impl Place {
     fn new() -> Self {
-        Self { home: tempfile::tempdir().expect("a directory") }
+        Self { home: tempfile::tempdir().expect("a directory"), for_each_activation: false }
     }
 
     fn path(&self, name: &str) -> std::path::PathBuf {
@@ -37,7 +38,9 @@ impl Place {
             })
         };
         let folder = folder(&self.path("folder"));
-        Keeper::open(folder, &namespace(), command("--check", check), command("--hook", hook)).await
+        let (check, hook) = (command("--check", check), command("--hook", hook));
+        Keeper::open(folder, &namespace(), Commands { check, hook, for_each_activation: self.for_each_activation })
+            .await
     }
 
     /// The revision that the link leads to.
@@ -173,7 +176,13 @@ async fn a_damaged_set_is_replaced_and_another_namespace_is_refused() {
     assert_eq!(place.said(), ["1:5 a", "1:5 a"]);
     drop(keeper);
     let other = NamespaceId::parse("namespace", "team-a").expect("an id");
-    let error = Keeper::open(folder(&place.path("folder")), &other, None, None).await.expect_err("refused");
+    let error = Keeper::open(
+        folder(&place.path("folder")),
+        &other,
+        Commands { check: None, hook: None, for_each_activation: false },
+    )
+    .await
+    .expect_err("refused");
     assert!(error.to_string().contains("namespace default"), "{error}");
 }
 
@@ -189,6 +198,32 @@ async fn newer_proofs_of_the_same_contents_need_no_hook() {
     assert_eq!(keeper.take(resigned, false).await.expect("taken"), Verdict::Renewed);
     let manifest = fs::read_to_string(place.path("folder/current/policies/a/manifest.jws")).expect("a proof");
     assert_eq!((manifest.as_str(), place.said().len()), ("signed again", 1));
+}
+
+#[tokio::test]
+async fn the_same_versions_by_a_newer_activation_are_announced_where_each_counts() {
+    let again = |cursor: i64, activated: i64| {
+        let mut active = (*super::super::samples::policy("a", 5, "application/yaml")).clone();
+        active.activated = Cursor { epoch: 1, revision: activated };
+        let rest = super::super::samples::policy("b", 1, "application/yaml");
+        Candidate::new(namespace(), Cursor { epoch: 1, revision: cursor }, vec![Arc::new(active), rest]).expect("a set")
+    };
+    for (for_each_activation, said) in [(false, vec!["1:5 a b"]), (true, vec!["1:5 a b", "1:6 a", "1:9 a"])] {
+        let place = Place { for_each_activation, ..Place::new() };
+        let mut keeper = place.keeper(None, Some(TELL)).await;
+        keeper.take(again(5, 5), false).await.expect("taken");
+        let verdict = keeper.take(again(6, 6), false).await.expect("taken");
+        assert_eq!(matches!(verdict, Verdict::Applied(_)), for_each_activation, "{verdict:?}");
+        let verdict = keeper.take(again(8, 6), false).await.expect("taken");
+        assert_eq!(verdict, Verdict::Unchanged, "no activation in between");
+        drop(keeper);
+        // What the folder has and the watcher does not know yet is not announced again after a restart.
+        let mut keeper = place.keeper(None, Some(TELL)).await;
+        assert_eq!(keeper.take(again(5, 5), true).await.expect("taken"), Verdict::Unchanged);
+        assert_eq!(keeper.take(again(6, 6), false).await.expect("taken"), Verdict::Unchanged);
+        keeper.take(again(9, 9), false).await.expect("taken");
+        assert_eq!(place.said(), said);
+    }
 }
 
 #[tokio::test]

@@ -116,6 +116,14 @@ impl Index {
         Ok(index)
     }
 
+    /// Whether another one is in force by the same activations.
+    pub fn is_of_same_activations(&self, other: &Self) -> bool {
+        let activated = |index: &Self| -> Vec<_> {
+            index.policies.iter().map(|entry| (entry.policy.clone(), entry.activated)).collect()
+        };
+        activated(self) == activated(other)
+    }
+
     /// Ids of the policies that differ between two sets, in the byte order of the ids.
     pub fn changes_from(&self, former: Option<&Self>) -> Vec<PolicyId> {
         let former = former.map(|index| index.policies.as_slice()).unwrap_or_default();

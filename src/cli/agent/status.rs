@@ -1,9 +1,8 @@
 //! What the agent tells of itself: `status.json` for probes, and a line for each change.
 //!
-//! Boundary: words only; nothing is decided here. Invariant: the file is replaced whole, and a file that can't be written
-//! stops nothing.
+//! Boundary: words only; nothing is decided here. Invariant: a file that can't be written stops nothing, and does not go on
+//! saying a state that is over.
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
@@ -11,15 +10,17 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::folder::{Folder, Held};
+use super::status_file::StatusFile;
 use crate::cli::output::{Format, print_json, say};
 use crate::cli::text::{self, at};
-use crate::client::durable::replace_file;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::watcher::{State, Status};
 use crate::client::{ActivePolicy, Cursor};
 
 /// The file, in the folder.
 const STATUS: &str = "status.json";
+/// Where room for it is kept, among what is the agent's own.
+const SPARE: &str = "status-spare";
 /// How much later `fresh_until` must be to be written for itself alone. Shorter: more writes. Longer: who reads the file
 /// calls what is in force stale while it is not.
 const FRESH_STEP_SECONDS: i64 = 60;
@@ -27,13 +28,17 @@ const FRESH_STEP_SECONDS: i64 = 60;
 /// Tells what changed, once.
 #[derive(Debug)]
 pub struct Teller {
-    path: PathBuf,
+    file: StatusFile,
     namespace: NamespaceId,
     output: Format,
     told: Option<Told>,
     since: String,
     /// Whether the last write failed: it is said once.
     failing: bool,
+    /// The state that the file says; none: there is none of this process.
+    written: Option<State>,
+    /// The policies asked for that do not exist.
+    missing: Vec<PolicyId>,
 }
 
 /// What was told last.
@@ -41,13 +46,14 @@ pub struct Teller {
 struct Told {
     status: Status,
     set: Option<String>,
+    missing: Vec<PolicyId>,
 }
 
 impl Teller {
     /// Of a folder.
     pub fn new(folder: &Folder, namespace: NamespaceId, output: Format) -> Self {
-        let path = folder.root().join(STATUS);
-        Self { path, namespace, output, told: None, since: now(), failing: false }
+        let file = StatusFile::new(folder.root().join(STATUS), folder.private_path(SPARE));
+        Self { file, namespace, output, told: None, since: now(), failing: false, written: None, missing: Vec::new() }
     }
 
     /// How the agent is. `trouble`: why a newer set can't be written; empty: nothing.
@@ -64,8 +70,8 @@ impl Teller {
                 status.fresh_until_seconds = told.status.fresh_until_seconds;
             }
         }
-        let now_told = Told { status, set };
-        if self.told.as_ref() == Some(&now_told) {
+        let now_told = Told { status, set, missing: self.missing.clone() };
+        if self.told.as_ref() == Some(&now_told) && !self.failing {
             return;
         }
         let before = self.told.replace(now_told.clone());
@@ -97,11 +103,23 @@ impl Teller {
         );
     }
 
+    /// These of the policies asked for do not exist: each is said once.
+    pub fn missing(&mut self, missing: Vec<PolicyId>) {
+        for policy in missing.iter().filter(|policy| !self.missing.contains(policy)) {
+            say(&text::missing(policy));
+        }
+        self.missing = missing;
+    }
+
     fn tell(&mut self, before: Option<&Told>, told: &Told) {
         let Status { state, problem, .. } = &told.status;
         let same_state = before.is_some_and(|before| before.status.state == *state);
         if !same_state {
             self.since = now();
+        }
+        let store = before.map(|before| before.status.store).unwrap_or_default();
+        if let Some(problem) = told.status.store.problem().filter(|_| store != told.status.store) {
+            say(problem);
         }
         if same_state && before.is_some_and(|before| before.status.problem == *problem) {
             return;
@@ -112,7 +130,7 @@ impl Teller {
     }
 
     fn write(&mut self, told: &Told) {
-        let Told { status, set } = told;
+        let Told { status, set, missing } = told;
         let place = |cursor: Option<Cursor>| cursor.map(|at| json!({ "epoch": at.epoch, "revision": at.revision }));
         let fresh = status.fresh_until_seconds;
         let time = |seconds: i64| written(OffsetDateTime::from_unix_timestamp(seconds).ok());
@@ -125,19 +143,24 @@ impl Teller {
             "newest": place(status.newest),
             "set": set,
             "connected": status.is_connected,
+            "degraded": status.store.is_degraded,
+            "in_doubt": status.store.is_in_doubt,
+            "missing": missing,
             "behind": status.behind.map(|behind| json!({
                 "revisions": behind.revisions, "since": time(behind.since_seconds),
             })),
             "fresh_until": (fresh > 0).then(|| time(fresh)),
         });
-        let failed = replace_file(&self.path, format!("{document:#}\n").as_bytes()).err();
+        let failed = self.file.replace(format!("{document:#}\n").as_bytes()).err();
         if let Some(error) = failed.as_ref().filter(|_| !self.failing) {
-            say(&format!("failed to write {}: {error}", self.path.display()));
+            say(&format!("failed to write {}: {error}", self.file.path().display()));
         }
         self.failing = failed.is_some();
-        if self.failing {
-            // Tried again with the next look.
-            self.told = None;
+        if !self.failing {
+            self.written = Some(status.state);
+        } else if self.written != Some(status.state) {
+            // Probes take a file that is not there for an agent that is not ready. A disk that refuses this too is beyond help.
+            self.written = self.file.remove().err().and(self.written);
         }
     }
 

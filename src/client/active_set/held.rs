@@ -9,7 +9,7 @@ use super::ActiveSet;
 use super::checks::{check_hint, fingerprint};
 use crate::api::pb;
 use crate::client::bundle::ActivePolicy;
-use crate::client::evidence::Evidence;
+use crate::client::evidence::{Document, Evidence};
 use crate::client::refusal::Refusal;
 use crate::client::snapshot::whole;
 use crate::domain::event::{Cursor, Position};
@@ -105,6 +105,11 @@ impl ActiveSet {
     #[must_use]
     pub fn newest_verified(&self) -> Cursor {
         self.newest_verified
+    }
+
+    /// The place of a checkpoint that verifies. It says how far the log has come; nothing held changes by it.
+    pub fn place_of_checkpoint(&mut self, checkpoint: String) -> Option<Cursor> {
+        self.trust.document(&Document::Checkpoint(checkpoint)).ok().map(|(at, _)| at.cursor)
     }
 
     /// Takes up what was held before a restart: each bundle is verified, and `evidence` must prove them all to have been in force

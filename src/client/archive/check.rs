@@ -36,7 +36,7 @@ pub struct ArchiveCheck {
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// The disk.
-    #[error("failed to read: {0}")]
+    #[error("failed to read")]
     Io(#[from] io::Error),
     /// The first line is not that of an archive.
     #[error("it is not an archive of a namespace")]

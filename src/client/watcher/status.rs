@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::api::pb;
+use crate::api::pb::watch_active_response::Message;
 use crate::client::bundle::ActivePolicy;
 use crate::client::evidence::Evidence;
 use crate::client::refusal::Refusal;
@@ -67,6 +69,12 @@ impl Active {
         Position { cursor: self.cursor, event: self.event }
     }
 
+    /// Whether another one is the same versions, each in force by the same activation: nobody activated anything in between.
+    pub(super) fn is_of_same_activations(&self, other: &Self) -> bool {
+        let activated = self.policies.values().map(|policy| policy.activated);
+        self.digest == other.digest && activated.eq(other.policies.values().map(|policy| policy.activated))
+    }
+
     /// A policy by its id.
     #[must_use]
     pub fn get(&self, policy: &str) -> Option<&Arc<ActivePolicy>> {
@@ -77,7 +85,8 @@ impl Active {
 /// How far what is in force is behind what was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Behind {
-    /// Revisions between the two, as far as they were verified; at least 1. Without anything in force: all of them.
+    /// Revisions between the two, as far as they were verified, or a checkpoint tells while the stream waits; at least 1.
+    /// Without anything in force: all of them.
     pub revisions: i64,
     /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
     pub since_seconds: i64,
@@ -100,10 +109,48 @@ pub struct Status {
     pub behind: Option<Behind>,
     /// Whether a stream is open.
     pub is_connected: bool,
+    /// What the server says of its store, over the stream that is open. Nothing proves it.
+    pub store: StoreState,
     /// What went wrong last, and was not mended since, in one line; empty: nothing.
     pub problem: String,
     /// The policies in force by a key that was revoked since: a server that signed them again sends them anew.
     pub by_revoked_keys: Vec<PolicyId>,
+}
+
+/// What a server says of its store beside what is in force: hints for people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreState {
+    /// It can't compare with its database now: something newer may be in force.
+    pub is_degraded: bool,
+    /// It may have lost its newest changes, and its operator has not decided yet.
+    pub is_in_doubt: bool,
+}
+
+impl StoreState {
+    /// As a heartbeat says it; none for another message.
+    #[must_use]
+    pub fn of(message: &pb::WatchActiveResponse) -> Option<Self> {
+        match &message.message {
+            Some(Message::Heartbeat(heartbeat)) => {
+                Some(Self { is_degraded: heartbeat.degraded, is_in_doubt: heartbeat.in_doubt })
+            }
+            _ => None,
+        }
+    }
+
+    /// For people; none when all is well.
+    #[must_use]
+    pub fn problem(self) -> Option<&'static str> {
+        match self {
+            Self { is_in_doubt: true, .. } => {
+                Some("the store is in doubt: it may have lost its newest changes, and its operator has not decided yet")
+            }
+            Self { is_degraded: true, .. } => {
+                Some("the server can't reach its database: this is the newest that it knows")
+            }
+            Self { .. } => None,
+        }
+    }
 }
 
 /// Why what is newest is not in force.
@@ -122,6 +169,7 @@ pub(super) struct Shown {
     pub newest: Option<Cursor>,
     pub fresh_until_seconds: i64,
     pub is_connected: bool,
+    pub store: StoreState,
     pub behind: Option<Behind>,
     pub refused: Option<Refused>,
     pub problem: String,
@@ -149,6 +197,7 @@ impl Shown {
             behind: self.behind,
             fresh_until_seconds: self.fresh_until_seconds,
             is_connected: self.is_connected,
+            store: self.store,
             problem,
             by_revoked_keys: self.by_revoked_keys.clone(),
         }

@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use super::{
-    Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Report, Update, WatchError, Watcher,
-    look_at_pins,
+    Active, Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Report, StoreState, Update,
+    WatchError, Watcher, look_at_pins,
 };
+use crate::api::pb;
 use crate::client::pinned_file::PINNED_FILE_INTERVAL;
 use crate::client::reconnect;
 use crate::client::refusal::Refusal;
@@ -23,7 +24,10 @@ impl Watcher {
         // Before anything that a new key signed is kept.
         self.save_pins();
         match came {
-            Ok(Some((_, change))) => self.take(change).await,
+            Ok(Some((message, change))) => {
+                self.note_store(&message);
+                self.take(change).await;
+            }
             Ok(None) => self.end_stream("the server ended the stream", Duration::ZERO),
             Err(WatchError::Call(error)) => self.failed(&error),
             Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place).await,
@@ -84,6 +88,8 @@ impl Watcher {
                 self.weigh();
                 self.save_mark();
                 self.compare_clocks();
+                // What was put in force without the runtime is news to the server too.
+                self.tell().await;
             }
             Change::Alive { is_newest, .. } => {
                 if !self.compare_clocks() && is_newest {
@@ -100,7 +106,7 @@ impl Watcher {
     /// Puts what the set holds now where [`Watcher::next`] finds it, unless the runtime has it or could not use it.
     fn weigh(&mut self) {
         let newest = Update { active: Arc::new(self.newest()), from_disk: false };
-        let is_last = |last: &Update| last.active.digest == newest.active.digest;
+        let is_last = |last: &Update| last.active.is_of_same_activations(&newest.active);
         if !self.every_activation {
             self.waiting.clear();
         } else if self.waiting.back().is_some_and(is_last) {
@@ -117,10 +123,11 @@ impl Watcher {
         while self.offered.is_none()
             && let Some(first) = self.waiting.front()
         {
-            let digest = &first.active.digest;
-            if self.rejected.as_ref().is_some_and(|rejected| &rejected.digest == digest) {
+            let first = &first.active;
+            if self.rejected.as_ref().is_some_and(|rejected| rejected.active.is_of_same_activations(first)) {
+                // Activated again, it would be another try.
                 self.waiting.pop_front();
-            } else if self.in_force().is_some_and(|held| &held.digest == digest)
+            } else if self.in_force().is_some_and(|held| self.needs_no_answer(&held, first))
                 && let Some(same) = self.waiting.pop_front()
             {
                 // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
@@ -130,6 +137,11 @@ impl Watcher {
             }
         }
         self.show(|_| {});
+    }
+
+    /// Whether a newer set is what a runtime has already.
+    fn needs_no_answer(&self, held: &Active, newer: &Active) -> bool {
+        if self.every_activation { held.is_of_same_activations(newer) } else { held.digest == newer.digest }
     }
 
     /// A checkpoint proved that nothing is newer than what the set holds.
@@ -159,6 +171,14 @@ impl Watcher {
             // The stream verifies again; what the runtime could not use is still what is newest.
             shown.refused = refused;
         });
+    }
+
+    /// Shows what the server says of its store, when that changed.
+    fn note_store(&mut self, message: &pb::WatchActiveResponse) {
+        let held = self.shown.borrow().store;
+        if let Some(store) = StoreState::of(message).filter(|store| *store != held) {
+            self.show(|shown| shown.store = store);
+        }
     }
 
     /// Says that checkpoints come from the future. True: they do, and prove nothing.
@@ -214,13 +234,25 @@ impl Watcher {
         if error.reason == Reason::ResumePointGone.as_str() {
             self.afresh = true;
         }
+        if error.reason == Reason::SubscriberIdTaken.as_str() && !self.subscriber_id.is_empty() {
+            // The policies are worth more than the reports: with this id every stream would end.
+            tracing::warn!(
+                subscriber_id = self.subscriber_id,
+                "the id belongs to another principal: going on without one, and nothing is reported; give another id"
+            );
+            self.subscriber_id.clear();
+            self.labels.clear();
+        }
         self.end_stream(&error.to_string(), error.retry_after.unwrap_or_default());
     }
 
     /// The stream is over. The next try is after what the server asked for and a jitter on top, both bounded.
     fn end_stream(&mut self, problem: &str, asked: Duration) {
         self.pauses.ended(self.link.take().map(|link| link.since), asked);
-        self.show(|shown| problem.clone_into(&mut shown.problem));
+        self.show(|shown| {
+            problem.clone_into(&mut shown.problem);
+            shown.store = StoreState::default();
+        });
     }
 
     /// Tells the server what was not told yet.

@@ -9,6 +9,8 @@ use crate::client::active_set::signed_messages::{Signer, message, namespace, pol
 use crate::client::target::TokenSource;
 use crate::client::watch::tests::{Script, Told, listen};
 
+mod again;
+
 /// A server whose streams are these, one after the other.
 fn script(streams: Vec<Vec<Told>>) -> Script {
     let script = Script::default();
@@ -280,9 +282,12 @@ async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
     assert_eq!(behind(&watcher), Some(1), "2 is in force again, and was not taken");
     assert_eq!(versions(&offered(&mut watcher).await.active), [("a".to_owned(), 2)]);
 
-    let server = script(vec![vec![Ok(first), moved(6, 2, 1), moved(7, 1, 2)]]);
+    let come_back = || Ok(message(Message::Reconnect(pb::Reconnect::default())));
+    let streams = vec![vec![Ok(first), come_back()], vec![moved(6, 2, 1), come_back()], vec![moved(7, 1, 2)]];
+    let server = script(streams);
     let endpoint = listen(server.clone()).await;
-    let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
+    let newest_alone = WatcherOptions { every_activation: false, ..options(&endpoint, &signer, None) };
+    let mut watcher = Watcher::open(newest_alone).expect("open");
     offered(&mut watcher).await;
     watcher.accept().await;
     offered(&mut watcher).await;

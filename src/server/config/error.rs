@@ -8,12 +8,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file can't be read.
-    #[error("read config file {}: {source}", path.display())]
+    #[error("read config file {}: {error}", path.display())]
     Unreadable {
         /// The file named by `--config`.
         path: PathBuf,
         /// What the file system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The file is not TOML, has a key that does not exist, or a value of the wrong type.
     #[error("read config file {}, line {line}: {message}", path.display())]

@@ -154,6 +154,12 @@ pub fn status(folder: &Path) -> Value {
     json(&folder.join("status.json"))
 }
 
+/// Waits until `status.json` says a state.
+pub async fn is(folder: &Path, state: &str) {
+    let path = folder.join("status.json");
+    eventually(state, async || path.exists() && status(folder)["state"] == state).await;
+}
+
 /// A folder for an agent, beside the data of a server.
 pub fn folder(hub: &Hub) -> PathBuf {
     hub.dir.path().join("policies")
