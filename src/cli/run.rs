@@ -18,6 +18,8 @@ use super::{
     subscribers, token, verify, verify_log, watch,
 };
 
+use crate::server::survive_file_size_limit;
+
 /// How long work that can't be stopped may hold up the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,9 @@ pub fn main() -> u8 {
 /// 0: done; 1: failed; 2: usage; 3: partial. What went wrong is on stderr.
 async fn run_command(cli: Cli) -> u8 {
     cli.global.color.apply();
+    if let Err(error) = survive_file_size_limit() {
+        say(&format!("warning: a limit of the size of files would end this process: {error}"));
+    }
     match dispatch(&cli.global, cli.command).await {
         Ok(()) => 0,
         Err(error) => {

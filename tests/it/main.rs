@@ -88,6 +88,8 @@ mod fan_out;
 #[cfg(test)]
 mod frozen;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod harness;
@@ -147,6 +149,8 @@ mod outage;
 mod owners;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod power_cut;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
