@@ -3,9 +3,10 @@
 //! The arguments of a command live beside it, in its own file.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::builder::BoolishValueParser;
-use clap::{Args, Parser, Subcommand};
+use clap::{Arg, Args, Parser, Subcommand};
 
 use super::look::Color;
 use super::output::Format;
@@ -20,6 +21,7 @@ use super::{
 };
 use crate::client::name::NamespaceId;
 use crate::client::new_request_id;
+use crate::server::config::Settings;
 
 /// Policy Hub: versions of policies, signed, activated, rolled back, and watched.
 #[derive(Debug, Parser)]
@@ -134,6 +136,20 @@ pub enum Command {
     Config(server_commands::ConfigCommands),
     Completions(completions::Arguments),
     Man(man::Arguments),
+}
+
+/// The settings that a command uses which works on the files of a server without serving.
+const OFFLINE_SETTINGS: [&str; 7] =
+    ["config", "data_dir", "database_url", "keys_dir", "extra_keys_dirs", "log_format", "log_level"];
+
+/// Leaves out of the help of such a command what only a server that serves uses. It is taken all the same, so that one environment
+/// and one file do for both.
+pub fn offline(argument: Arg) -> Arg {
+    static SETTINGS: LazyLock<clap::Command> = LazyLock::new(|| Settings::augment_args(clap::Command::new("")));
+    let id = argument.get_id();
+    let is_setting = SETTINGS.get_arguments().any(|setting| setting.get_id() == id);
+    let is_used = OFFLINE_SETTINGS.iter().any(|used| id == used);
+    argument.hide(is_setting && !is_used)
 }
 
 /// The flag of every call that changes something.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::args::offline;
 use super::output::{Format, print_json, say, write_stdout};
 use super::progress::Progress;
 use crate::domain::digest::hex;
@@ -17,9 +18,12 @@ const BACKUP_NOT_FLUSHED: &str =
 
 /// Write a backup of the embedded database to a file, while servers run or not
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub backup /mnt/backups/policyhub.backup --data-dir /var/lib/policyhub\n\n\
+#[command(
+    mut_args(offline),
+    after_help = "Example:\n  policyhub backup /mnt/backups/policyhub.backup --data-dir /var/lib/policyhub\n\n\
                         The file holds the database alone. Keep the keys directory and, on this machine, high-water.json\n\
-                        too. PostgreSQL has ways of its own: see docs/operations.md.")]
+                        too. PostgreSQL has ways of its own: see docs/operations.md."
+)]
 pub struct Arguments {
     /// The file to write; it must not be there
     #[arg(value_name = "FILE")]

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
+use super::args::offline;
 use super::failure::Usage;
 use super::output::{Format, print_json, write_stdout};
 use crate::server::config::Settings;
@@ -22,7 +23,7 @@ pub enum Commands {
 
 /// Show where each log ends, and whether the store is in doubt
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub epoch show --data-dir /var/lib/policyhub")]
+#[command(mut_args(offline), after_help = "Example:\n  policyhub epoch show --data-dir /var/lib/policyhub")]
 pub struct Show {
     #[command(flatten)]
     settings: Settings,
@@ -30,10 +31,13 @@ pub struct Show {
 
 /// Accept that the newest changes may be lost
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub epoch bump --accept-loss --data-dir /var/lib/policyhub\n\n\
+#[command(
+    mut_args(offline),
+    after_help = "Example:\n  policyhub epoch bump --accept-loss --data-dir /var/lib/policyhub\n\n\
                         Nothing that is in the logs changes, and nothing is activated. Changes that were acknowledged and\n\
                         are not in the logs are gone. Without doubt, or twice, it changes nothing.\n\
-                        Servers may be running, but no migration and no `policyhub restore`.")]
+                        Servers may be running, but no migration and no `policyhub restore`."
+)]
 pub struct Bump {
     /// Say that you looked into what was lost; it is needed
     #[arg(long)]

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::args::offline;
 use super::backup::{CopyArguments, ShownProgress, describe, summary, with_outcome};
 use super::output::{Format, print_json, say, write_stdout};
-use crate::server::{Digest, OldDatabase, RestoreOptions, Restored, restore};
+use crate::server::{Digest, HighWaterInTheWay, OldDatabase, RestoreOptions, Restored, restore};
 
 /// What to say of a restored database whose directory was not flushed.
 const RESTORE_NOT_FLUSHED: &str =
@@ -16,10 +17,13 @@ const RESTORE_NOT_FLUSHED: &str =
 
 /// Put a backup in place of the embedded database, while no server runs
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub restore /mnt/backups/policyhub.backup --data-dir /var/lib/policyhub\n\n\
+#[command(
+    mut_args(offline),
+    after_help = "Example:\n  policyhub restore /mnt/backups/policyhub.backup --data-dir /var/lib/policyhub\n\n\
                         The backup is checked first. The old database stays beside the new one. When changes were seen\n\
                         here that the backup lacks, the next start is read-only until `policyhub epoch bump --accept-loss`.\n\
-                        Interrupted, run it again.")]
+                        Interrupted, run it again."
+)]
 pub struct Arguments {
     /// The backup
     #[arg(value_name = "FILE")]
@@ -41,7 +45,10 @@ pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
     let options = RestoreOptions { force, accept_findings, digest };
     let restored = restore(settings, &file, options, &|progress| shown.show(progress)).await;
     drop(shown);
-    let restored = restored.map_err(|error| with_outcome(error, "nothing was restored", RESTORE_NOT_FLUSHED))?;
+    let restored = restored.map_err(|error| match error.is::<HighWaterInTheWay>() {
+        true => error,
+        false => with_outcome(error, "nothing was restored", RESTORE_NOT_FLUSHED),
+    })?;
     if output == Format::Json {
         return print_json(&document(&restored));
     }
@@ -91,8 +98,7 @@ fn next(restored: &Restored) -> String {
              policyhub epoch bump --accept-loss"
         );
     }
-    // What can't be read may hold what its server acknowledged after the last time it saved what it saw.
-    if !restored.is_remembered || matches!(restored.old, OldDatabase::Unreadable(_)) {
+    if !restored.is_witnessed {
         return format!(
             "{keys}. Nobody here can tell whether changes were acknowledged after the backup: if any may have been, run \
              `policyhub epoch bump --accept-loss --force` before the first write; else start the server"

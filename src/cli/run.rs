@@ -17,7 +17,7 @@ use super::{
     namespace, policy, publish, reject, release, report, restore, role, rollback, runs, server_commands, show, stage,
     subscribers, token, verify, verify_log, watch,
 };
-use crate::server;
+use crate::server::{self, survive_file_size_limit};
 
 /// How long work that can't be stopped may hold up the end of the process.
 const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
@@ -45,6 +45,9 @@ pub fn main() -> u8 {
 /// 0: done; 1: failed; 2: usage; 3: partial. What went wrong is on stderr.
 async fn run_command(cli: Cli) -> u8 {
     cli.global.color.apply();
+    if let Err(error) = survive_file_size_limit() {
+        say(&format!("warning: a limit of the size of files would end this process: {error}"));
+    }
     exit_code_of(dispatch(&cli.global, cli.command).await)
 }
 

@@ -4,6 +4,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::args::offline;
 use super::output::print_json;
 use crate::server;
 use crate::server::config::Settings;
@@ -18,7 +19,7 @@ pub struct Serve {
 
 /// Bring the database to this version
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub migrate --database-url postgres://hub@db/policyhub")]
+#[command(mut_args(offline), after_help = "Example:\n  policyhub migrate --database-url postgres://hub@db/policyhub")]
 pub struct Migrate {
     #[command(flatten)]
     settings: Settings,

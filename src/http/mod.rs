@@ -54,6 +54,8 @@ async fn ready(State(shared): State<Shared>) -> Response {
         Readiness::NotSigning(why) => {
             (StatusCode::SERVICE_UNAVAILABLE, format!("not signing: {why}\n")).into_response()
         }
+        // As above, and reads go on.
+        Readiness::Unwritable(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("read-only: {why}\n")).into_response(),
         // All replicas share this database too.
         Readiness::ReadOnly(why) => format!("read-only: {why}\n").into_response(),
     }

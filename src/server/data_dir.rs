@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use super::whole_file::sync_directory_of;
+
 /// A data directory that could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
@@ -26,12 +28,22 @@ pub struct DataDir {
     _lock: File,
 }
 
-/// Makes a directory for its owner alone, unless it is there.
+/// Makes a directory for its owner alone, and those above it, unless they are there. They last through a power cut.
 ///
 /// # Errors
-/// When it can't be made.
+/// When it can't be made or flushed.
 pub fn make_private_dir(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    let is_missing = |each: &&Path| !each.as_os_str().is_empty() && !each.exists();
+    let missing: Vec<&Path> = path.ancestors().take_while(is_missing).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    for made in missing {
+        match sync_directory_of(made) {
+            // One that this user may enter and not read: what is above it can't be flushed by anybody here.
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The file of a data directory that keeps what was seen of the logs.
@@ -91,6 +103,12 @@ impl DataDir {
     #[must_use]
     pub fn high_water(&self) -> PathBuf {
         high_water(&self.path)
+    }
+
+    /// Where it is said that nobody could tell what a restore lost.
+    #[must_use]
+    pub fn unwitnessed(&self) -> PathBuf {
+        self.path.join("unwitnessed.json")
     }
 
     /// Which namespaces are frozen, and why.

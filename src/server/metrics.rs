@@ -201,6 +201,9 @@ impl Metrics {
             self.meter.u64_observable_gauge(name).with_description(description).with_callback(observe).build();
         };
         gauge("policyhub_database_up", "1 unless the database is known not to answer", |store| !store.is_degraded());
+        gauge("policyhub_database_writable", "0 while writes are refused because the database takes none", |store| {
+            !store.is_degraded() && store.obstacle().is_none()
+        });
         gauge(
             "policyhub_store_in_doubt",
             "1 while writes are refused because the store may have lost its tail",

@@ -3,9 +3,9 @@
 //! Invariant: at every moment the database at its place is the old one, whole, or the new one, whole. Before anything of the
 //! old one is touched the new one lies beside it, checked and flushed; its place is taken by one rename.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::{fs, io};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -18,10 +18,10 @@ use super::keys::Keys;
 use super::replace::{REPLACED, REPLACED_MAX, replace};
 use super::serve::{Maintenance, database, lock_file, lock_maintenance};
 use super::telemetry::Telemetry;
-use super::whole_file::{SQLITE_COMPANIONS, Unfinished, is_same_file, sync_directory_of, with_suffix};
+use super::whole_file::{NameNotFlushed, SQLITE_COMPANIONS, Unfinished, is_same_file, sync_directory_of, with_suffix};
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::tag::RowTag;
-use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore};
+use crate::store::{CopyError, CopyState, DatabaseCopy, RememberedStore, UnwitnessedRestore};
 
 /// What the new database is called before it takes its place.
 const UNFINISHED: &str = ".restoring";
@@ -65,8 +65,8 @@ pub struct Restored {
     pub digest: Digest,
     /// Why the next start will be in doubt, if it will.
     pub doubt: Option<String>,
-    /// Whether anything here remembers what was acknowledged.
-    pub is_remembered: bool,
+    /// Whether anybody here can tell what was acknowledged after the backup.
+    pub is_witnessed: bool,
     /// The directory that must hold the keys.
     pub keys_dir: PathBuf,
 }
@@ -108,6 +108,9 @@ pub async fn restore(
         refuse_other_keys(&new.state, &config)?;
     }
 
+    let mark = data_dir.unwitnessed();
+    // Before the restored database itself is one of those who remember.
+    let marked = UnwitnessedRestore::read(&mark)?;
     // What the old database knows of its logs goes into the second memory first: a server that was killed has not written
     // the last second of it.
     if let OldDatabase::Readable(state) = &old
@@ -119,12 +122,48 @@ pub async fn restore(
     let remembered = RememberedStore::read(&high_water)?;
     let is_remembered = remembered.as_ref().is_some_and(|remembered| remembered.id() == new.state.store_id);
     let is_of_another = remembered.is_some() && !is_remembered;
-    let doubt = if is_of_another { None } else { expected_doubt(unfinished.path(), &new.state, &high_water).await? };
-    let kept_as = replace(unfinished, &path, &digest).await?;
+    let (doubt, remembered_epoch) = match is_of_another {
+        true => (None, 0),
+        false => expected_doubt(unfinished.path(), &new.state, &high_water).await?,
+    };
+    let known_epoch = highest_epoch(&old, &new.state.store_id).max(remembered_epoch);
+    let is_marked = marked.as_ref().is_some_and(|marked| marked.holds(&new.state.store_id, known_epoch));
+    let is_witnessed = is_remembered && !is_marked && !matches!(old, OldDatabase::Unreadable(_));
+    let aside = if is_of_another { Some(unused_name(&high_water)?) } else { None };
+    if !is_witnessed {
+        mark_unwitnessed(&mark, &new.state, known_epoch)?;
+    }
+    let replaced = replace(unfinished, &path, &digest).await;
+    if replaced.as_ref().is_err_and(|error| !error.is::<NameNotFlushed>()) && marked.is_none() {
+        // Nothing was restored. One that stays asks for a bump that nobody needs.
+        let _ = fs::remove_file(&mark);
+    }
+    let kept_as = replaced?;
     // Last: until then a start over a missing database is refused by what it says.
-    let high_water_kept_as = if is_of_another { put_aside(&high_water) } else { None };
-    let keys_dir = config.keys.keys_dir;
-    Ok(Restored { database: path, old, kept_as, high_water_kept_as, new, digest, doubt, is_remembered, keys_dir })
+    if let Some(aside) = &aside {
+        put_aside(&high_water, aside, kept_as.as_deref())?;
+    }
+    let (keys_dir, high_water_kept_as) = (config.keys.keys_dir, aside);
+    Ok(Restored { database: path, old, kept_as, high_water_kept_as, new, digest, doubt, is_witnessed, keys_dir })
+}
+
+/// The highest epoch that the old database knows of this store, 0 when it knows none.
+fn highest_epoch(old: &OldDatabase, store_id: &str) -> i64 {
+    match old {
+        OldDatabase::Readable(state) if state.store_id == store_id => highest_epoch_of(state),
+        _ => 0,
+    }
+}
+
+fn highest_epoch_of(state: &CopyState) -> i64 {
+    state.logs.iter().map(|log| log.head.cursor.epoch).max().unwrap_or(0)
+}
+
+/// Says on the disk that nobody can tell what this restore lost, before it takes place.
+fn mark_unwitnessed(mark: &Path, new: &CopyState, known_epoch: i64) -> Result<()> {
+    let epoch = highest_epoch_of(new).max(known_epoch);
+    let marked = UnwitnessedRestore { store: new.store_id.clone(), epoch };
+    marked.write(mark).with_context(|| format!("failed to write {}", mark.display()))
 }
 
 /// Refuses what is a database in use, or not a file.
@@ -243,35 +282,60 @@ async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<(
     let store = live.store(Arc::new(NoTags), clock::monotonic);
     store.remember(high_water.to_owned(), &state.store_id)?;
     let examined = store.examine().await;
-    store.save_memory();
+    let saved = store.save_memory();
     live.close().await;
-    examined.map(|_| ()).with_context(|| format!("failed to compare the old database with {}", high_water.display()))
+    examined.with_context(|| format!("failed to compare the old database with {}", high_water.display()))?;
+    // Otherwise the next start would know less than was acknowledged, and use revisions twice. The directory also for a name that
+    // an earlier run, or a server, could not flush.
+    saved
+        .and_then(|()| if high_water.exists() { sync_directory_of(high_water) } else { Ok(()) })
+        .with_context(|| format!("failed to save what the old database knows of its logs in {}", high_water.display()))
 }
 
-/// What the next start will say.
-async fn expected_doubt(path: &Path, state: &CopyState, high_water: &Path) -> Result<Option<String>> {
+/// What the next start will say, and the highest epoch that is remembered or restored.
+async fn expected_doubt(path: &Path, state: &CopyState, high_water: &Path) -> Result<(Option<String>, i64)> {
     if state.missing_migrations > 0 {
-        return Ok(None);
+        return Ok((None, 0));
     }
     let copy = DatabaseCopy::open(path).await?;
     let store = copy.store(Arc::new(NoTags), clock::monotonic);
     store.remember(high_water.to_owned(), &state.store_id)?;
+    let epoch = store.remembered_epoch();
     let doubt = store.examine().await;
     copy.close().await;
-    doubt.with_context(|| format!("failed to compare the backup with {}", high_water.display()))
+    Ok((doubt.with_context(|| format!("failed to compare the backup with {}", high_water.display()))?, epoch))
+}
+
+/// What was seen of another store, which could not be moved away: a server on the restored database is refused because of it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the backup is in place of the database{}, but {} tells of another store and could not be moved away: no server starts until \
+     it is; rename it, or run this again with --force: {error}",
+    kept_as.as_ref().map(|kept| format!(" (the old one is {})", kept.display())).unwrap_or_default(),
+    high_water.display()
+)]
+pub struct HighWaterInTheWay {
+    high_water: PathBuf,
+    kept_as: Option<PathBuf>,
+    error: io::Error,
+}
+
+/// A name for what was seen of another store.
+fn unused_name(high_water: &Path) -> Result<PathBuf> {
+    (1..=REPLACED_MAX)
+        .map(|number| with_suffix(high_water, &format!("{REPLACED}{number}")))
+        .find(|kept| kept.symlink_metadata().is_err())
+        .with_context(|| {
+            let name = high_water.display();
+            format!("there are {REPLACED_MAX} files named {name}{REPLACED}… already: remove those nobody needs")
+        })
 }
 
 /// Gives what was seen of another store another name: a server on the restored one would be refused because of it.
-fn put_aside(high_water: &Path) -> Option<PathBuf> {
-    let kept = (1..=REPLACED_MAX)
-        .map(|number| with_suffix(high_water, &format!("{REPLACED}{number}")))
-        .find(|kept| kept.symlink_metadata().is_err())?;
-    match fs::rename(high_water, &kept).and_then(|()| sync_directory_of(&kept)) {
-        Ok(()) => Some(kept),
-        Err(error) => {
-            // The database is in its place: nothing else is to be done again.
-            tracing::error!(path = %high_water.display(), %error, "failed to move away what was seen of another store: move it");
-            None
-        }
-    }
+fn put_aside(high_water: &Path, aside: &Path, kept_as: Option<&Path>) -> Result<(), HighWaterInTheWay> {
+    fs::rename(high_water, aside).and_then(|()| sync_directory_of(aside)).map_err(|error| HighWaterInTheWay {
+        high_water: high_water.to_owned(),
+        kept_as: kept_as.map(Path::to_owned),
+        error,
+    })
 }

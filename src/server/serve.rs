@@ -18,7 +18,7 @@ use super::issuers::Keeper;
 use super::keys::{Keys, algorithm, local_issuer};
 use super::listen::Tls;
 use super::revocations;
-use super::tasks::write_admin_token;
+use super::tasks::{save_memory, write_admin_token};
 use super::telemetry::Telemetry;
 use super::wiring::{Parts, serve_until};
 use crate::auth::{LocalIssuer, Verifier};
@@ -53,7 +53,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let done = match starting.run_until_cancelled(start(config)).await {
         Some(Ok((parts, store))) => {
             let done = serve_until(parts, stopped).await;
-            store.save_memory();
+            save_memory(&store, true);
             store.close().await;
             done
         }
@@ -108,9 +108,8 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::monotonic).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
-    store.remember(data_dir.high_water(), signer.store())?;
-    store.remember_frozen(&data_dir.frozen(), signer.store()).context("failed to read which namespaces are frozen")?;
-    store.examine().await.context("failed to compare the database with what was seen of it")?;
+    remember(&store, &data_dir, signer.store()).await?;
+    store.try_to_write().await;
     let hub = Arc::new(Hub::new(store.clone(), signer.clone(), Arc::new(Wire), config.watch.ring_events, clock::now));
     // Another name for each start: what a server wrote before it crashed is not this one's to end.
     let holder = uuid::Uuid::now_v7().to_string();
@@ -152,6 +151,14 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         http,
     };
     Ok((parts, store))
+}
+
+/// Compares the database with what was seen of the store `id`, here and by the server before.
+async fn remember(store: &Store, data_dir: &DataDir, id: &str) -> Result<()> {
+    store.remember(data_dir.high_water(), id)?;
+    store.remember_frozen(&data_dir.frozen(), id).context("failed to read which namespaces are frozen")?;
+    store.examine().await.context("failed to compare the database with what was seen of it")?;
+    Ok(store.warn_if_unwitnessed(&data_dir.unwitnessed(), id).await?)
 }
 
 /// Writes what clients on this machine read. On a full disk a server that was here before serves what it has: it goes on with

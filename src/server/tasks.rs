@@ -101,16 +101,33 @@ pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Me
     }
 }
 
+/// Saves what was seen of the logs, and answers whether it is saved. A failure after one that was saved is logged. Blocks for a sync
+/// of the disk.
+pub(super) fn save_memory(store: &Store, was_saved: bool) -> bool {
+    let saved = store.save_memory();
+    if let Err(error) = &saved
+        && was_saved
+    {
+        tracing::error!(%error, "failed to save what was seen of the logs in high-water.json; it is tried again every second");
+    }
+    saved.is_ok()
+}
+
 /// Saves what was seen of the logs, looks whether the database can be written to and whether a doubt has ended, for ever.
 pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
     let mut round = rounds(STORE_INTERVAL);
     let mut was_in_doubt = store.doubt().is_some();
+    let mut is_saved = true;
     loop {
         round.tick().await;
         let saving = store.clone();
-        if tokio::task::spawn_blocking(move || saving.save_memory()).await.is_err() {
-            tracing::error!("the saving of what was seen of the logs ended early");
-        }
+        is_saved = match tokio::task::spawn_blocking(move || save_memory(&saving, is_saved)).await {
+            Ok(is_saved) => is_saved,
+            Err(_) => {
+                tracing::error!("the saving of what was seen of the logs ended early");
+                false
+            }
+        };
         store.look_for_obstacles().await;
         store.look_at_checkpoints().await;
         let is_in_doubt = store.doubt().is_some();

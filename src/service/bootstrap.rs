@@ -27,6 +27,8 @@ pub enum Readiness {
     Down(Option<String>),
     /// The store is in doubt, or its database takes no writes, and why.
     ReadOnly(String),
+    /// The database of this server alone takes no writes, and why: every read.
+    Unwritable(String),
     /// It does not hold the key that signs, and which: no writes, no checkpoints. Others may.
     NotSigning(String),
 }
@@ -107,7 +109,8 @@ impl Service {
             return Readiness::Degraded(self.store.outage_cause().unwrap_or_else(unnamed));
         }
         if let Some(obstacle) = self.store.obstacle() {
-            return Readiness::ReadOnly(obstacle);
+            let is_alone = self.store.is_sole_writer();
+            return if is_alone { Readiness::Unwritable(obstacle) } else { Readiness::ReadOnly(obstacle) };
         }
         if let Err(error) = self.signer.check_holds_active() {
             return Readiness::NotSigning(error.message);

@@ -15,8 +15,9 @@ use sea_orm::{
 
 use tokio::task::JoinError;
 
-use super::error::{Failure, classify};
+use super::error::{Failure, classify, is_disk_full};
 use super::health::Health;
+use super::obstacle::Obstacle;
 use super::one_wait;
 use super::postgres_session::LOCK_TIMEOUT;
 
@@ -100,6 +101,7 @@ impl<C> Bounded<C> {
             return Err(DbErr::Conn(RuntimeErr::Internal("no answer in time".to_owned())));
         };
         let Err(error) = answer else { return answer };
+        note_disk(&self.health, &error);
         let failure = classify(&error);
         // Before the failure is told: the probe that it brings about counts.
         let cause = self.health.cause_from_now_on();
@@ -108,6 +110,13 @@ impl<C> Bounded<C> {
             return Err(error);
         }
         Err(within(CAUSE_TIMEOUT, cause).await.flatten().unwrap_or(error))
+    }
+}
+
+/// Notes a full disk, which keeps writes away and reads not.
+fn note_disk(health: &Health, error: &DbErr) {
+    if is_disk_full(error) {
+        health.obstacles.note_disk(Some(Obstacle::disk_full()));
     }
 }
 
@@ -145,7 +154,8 @@ impl Bounded<DatabaseTransaction> {
     pub(super) async fn commit(self) -> Result<(), DbErr> {
         let Self { connection, health, .. } = self;
         let answer = connection.commit().await;
-        if answer.is_err() {
+        if let Err(error) = &answer {
+            note_disk(&health, error);
             // Whatever it said: what became of the transaction on that connection is not known.
             health.failed(Failure::Outage);
         }

@@ -1,6 +1,6 @@
 //! Connections: one writer and several readers on SQLite, one pool on PostgreSQL.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::bounded::{Bounded, within};
-use super::connection_guard::{LastFailure, guard_postgres, guard_sqlite};
+use super::connection_guard::{LastFailure, guard_postgres};
 use super::doubt::Doubt;
 use super::error::StoreError;
 use super::files::OpenedFiles;
@@ -19,24 +19,21 @@ use super::incarnation::{INCARNATION, verified};
 use super::memory::{Memory, RememberedStore};
 use super::meta::store_id;
 use super::obstacle::Obstacles;
+use super::pool::{ACQUIRE_TIMEOUT, SQLITE_READERS_MAX, connect, connect_sqlite};
 use super::pooler::refuse_transaction_mode;
 use super::postgres_session::{Bounds, prepare, without_startup_parameters};
 use super::postgres_tls::warn_unverified;
-use super::sqlite_file::{has_content, make_private, sqlite_options};
+use super::sqlite_file::{flush_log, has_content, make_private};
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
 use crate::domain::tag::RowTag;
 
-/// Readers of a SQLite file. WAL lets them go on while the writer writes.
-const SQLITE_READERS_MAX: u32 = 4;
 /// Connections to PostgreSQL that write: each holds one from lock to commit. Apart from those that read, so that writers
 /// that wait for a namespace don't starve reads. With the listener and a probe a replica takes 26 connections at most:
 /// three replicas fit into PostgreSQL's default of 100.
 const POSTGRES_WRITERS_MAX: u32 = 12;
 /// Connections to PostgreSQL that read.
 const POSTGRES_READERS_MAX: u32 = 12;
-/// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
 /// How long open connections may take to answer while the database refuses new ones. Shorter: busy ones count as gone.
 const POOLS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long the database may take to end its connections.
@@ -185,7 +182,7 @@ impl Database {
     async fn connect(&self, failures: &Arc<LastFailure>) -> Result<Pools, StoreError> {
         match self {
             Self::Sqlite { path } => {
-                make_private(path).map_err(StoreError::File)?;
+                make_private(path).and_then(|()| flush_log(path)).map_err(StoreError::File)?;
                 let writer = connect_sqlite(path, 1, failures).await?;
                 let reader = connect_sqlite(path, SQLITE_READERS_MAX, failures).await?;
                 Ok(Pools { writer, reader })
@@ -284,31 +281,6 @@ async fn connect_postgres(url: &str, doubt: &Arc<Doubt>, health: &Health) -> Res
         writer: pool(POSTGRES_WRITERS_MAX, Some(Arc::clone(&health.obstacles))).await?,
         reader: pool(POSTGRES_READERS_MAX, None).await?,
     })
-}
-
-async fn connect_sqlite(
-    path: &Path,
-    connections_max: u32,
-    failures: &Arc<LastFailure>,
-) -> Result<DatabaseConnection, StoreError> {
-    // The path goes in as it is below: in a URL some of its letters would mean something.
-    let (path, failures) = (path.to_owned(), Arc::clone(failures));
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    options
-        .max_connections(connections_max)
-        .min_connections(1)
-        .map_sqlx_sqlite_opts(move |_| {
-            use sea_orm::sqlx::ConnectOptions as _;
-            sqlite_options(&path).disable_statement_logging()
-        })
-        .map_sqlx_sqlite_pool_opts(move |pool| guard_sqlite(pool, &failures));
-    connect(options).await
-}
-
-async fn connect(mut options: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
-    // Statements carry tenants' data: they belong neither in logs nor in spans.
-    options.sqlx_logging(false).record_stmt_in_spans(false).acquire_timeout(ACQUIRE_TIMEOUT);
-    sea_orm::Database::connect(options).await.map_err(StoreError::Connect)
 }
 
 impl Store {

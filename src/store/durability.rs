@@ -29,6 +29,7 @@ impl Store {
     /// Looks whether the database can be written to, as it is now: settings change under connections that are open. Writes
     /// look for themselves; this is for those who ask before they write, and to notice that an obstacle is gone.
     pub async fn look_for_obstacles(&self) {
+        self.look_at_disk().await;
         if self.is_postgres() && !self.is_degraded() {
             // The look is what a connection must pass when it is taken; what fails here has told `Health`.
             let _ = self.writer_in_spite_of_obstacles().execute_unprepared("SELECT 1").await;

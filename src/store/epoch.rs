@@ -29,6 +29,12 @@ pub struct Epochs {
 }
 
 impl Store {
+    /// The highest epoch that this machine remembers, 0 when it remembers none.
+    #[must_use]
+    pub fn remembered_epoch(&self) -> i64 {
+        self.inner.memory.highest_epoch()
+    }
+
     /// Reads them.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 
 use super::driver_words::words_of;
+use super::obstacle::DISK_FULL;
 use super::refusal;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
@@ -35,6 +36,11 @@ pub enum StoreError {
     MayNotMigrate { pending: usize },
     #[error("failed to open the database file: {0}")]
     File(std::io::Error),
+    #[error(
+        "the disk of {} is full, or the size of files is limited: SQLite makes its write-ahead log and an index of it beside the database, and can't read it without; free 1 MiB and start again",
+        path.display()
+    )]
+    DiskFull { path: PathBuf },
     #[error("there is no database at {}: give the --data-dir or --database-url of the server", path.display())]
     NoDatabase { path: PathBuf },
     #[error(
@@ -122,6 +128,21 @@ pub(super) fn commit_failed(detail: String) -> Error {
             "the database did not confirm the commit; retry with the same request_id to learn its outcome",
         )
     }
+}
+
+/// A COMMIT that the database answered with an error: nobody knows what became of it either.
+pub(super) fn commit_refused(error: &DbErr) -> Error {
+    let unknown = commit_failed(words_of(error));
+    if !is_disk_full(error) || unknown.reason != Reason::OutcomeUnknown {
+        return unknown;
+    }
+    let message = format!("{DISK_FULL}, and the database did not confirm the commit; retry with the same request_id");
+    Error { internal: unknown.internal, ..Error::new(Reason::OutcomeUnknown, message) }
+}
+
+/// Whether the database says that its disk is full.
+pub(super) fn is_disk_full(error: &DbErr) -> bool {
+    code_of(error).is_some_and(|code| refusal::is_disk_full(&code))
 }
 
 /// The code that the database gave.

@@ -11,17 +11,21 @@ use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 
 use super::bounded::within;
 use super::connect::{Database, Store};
+use super::disk_space::{is_nearly_full, unwritable};
 use super::error::{Failure, classify_sqlx};
-use super::files::{OpenedFiles, with_suffix};
+use super::files::OpenedFiles;
 use super::health::PROBE_TIMEOUT;
 use super::obstacle::Obstacle;
-use super::sqlite_file::sqlite_options;
+use super::refusal::{code_of, is_disk_full};
+use super::sqlite_file::{sqlite_options, with_suffix};
 use crate::domain::Reason;
 
 /// How long the check of a damaged file may take. Shorter: a large one stays away for ever.
 const FILE_CHECK_TIMEOUT: Duration = Duration::from_secs(300);
 /// Writes one page, and changes nothing: no release uses this number of SQLite's header.
 const SQLITE_WRITE: &str = "BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT";
+/// Reads the first pages of two tables.
+const SQLITE_READ: &str = "SELECT count(*) FROM store_meta; SELECT max(id) FROM namespaces";
 /// Size of the write-ahead log above which it is looked whether checkpoints work: SQLite makes one at every 4 MB, and says nothing
 /// when it fails. Lower: checkpoints beside SQLite's own. Higher: a failure is told later.
 const WAL_CHECKED_BYTES: u64 = 16 << 20;
@@ -38,7 +42,9 @@ pub(super) enum FileProbe {
     Written,
     /// Somebody holds the lock of writers.
     Busy,
-    /// It can't be written to.
+    /// It can be read and not written to, and what it is.
+    Unwritable(Obstacle),
+    /// It can be neither read nor written to.
     Failed,
     /// Its name leads elsewhere, and what became of it.
     Replaced(String),
@@ -72,8 +78,14 @@ impl Store {
                 "the disk has not ended what was written to the database for seconds; the operator looks at the disk";
             Some(Obstacle::new(Reason::DatabaseUnavailable, message))
         };
+        match &found {
+            // With too little room it stays as it was: a page may fit where a content does not.
+            Some(Ok(FileProbe::Written)) if !is_nearly_full(path) => health.obstacles.note_disk(None),
+            Some(Ok(FileProbe::Unwritable(cause))) => health.obstacles.note_disk(Some(cause.clone())),
+            _ => {}
+        }
         let (answers, cause) = match found.map(|found| found.unwrap_or(FileProbe::Failed)) {
-            Some(FileProbe::Written) => (true, None),
+            Some(FileProbe::Written | FileProbe::Unwritable(_)) => (true, None),
             // Somebody else's lock: then it can be written to. Our own, in a write that does not end: it can't.
             Some(FileProbe::Busy) if !health.is_write_stuck() => (true, None),
             Some(FileProbe::Busy) | None => (false, hangs()),
@@ -177,9 +189,24 @@ async fn probe_sqlite(path: PathBuf, files: Option<Arc<OpenedFiles>>) -> FilePro
         Err(error) if classify_sqlx(&error) == Failure::Busy => FileProbe::Busy,
         Err(error) => {
             tracing::debug!(%error, "the database can't be written to");
-            FileProbe::Failed
+            if !can_be_read(&path).await {
+                return FileProbe::Failed;
+            }
+            let is_full = code_of(&error).is_some_and(|code| is_disk_full(&code));
+            FileProbe::Unwritable(unwritable(&path, is_full))
         }
     }
+}
+
+/// Whether its tables can be read: a disk that is full, or takes no writes, still reads.
+async fn can_be_read(path: &Path) -> bool {
+    let read = async {
+        let mut connection = probe_options(path).connect().await?;
+        let read = sqlx::raw_sql(SQLITE_READ).execute(&mut connection).await;
+        let closed = connection.close().await;
+        read.map(|_| ()).and(closed)
+    };
+    read.await.is_ok()
 }
 
 async fn check_file(path: &Path) -> bool {

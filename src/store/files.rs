@@ -15,7 +15,8 @@ use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::Mutex;
 
 use super::error::StoreError;
-use super::sqlite_file::sqlite_options;
+use super::pool::named;
+use super::sqlite_file::{sqlite_options, with_suffix};
 
 /// What the names of the files end in, after the name of the database.
 const SUFFIXES: [&str; 3] = ["", "-wal", "-shm"];
@@ -41,7 +42,7 @@ impl OpenedFiles {
     /// # Errors
     /// When the database can't be opened.
     pub(super) async fn open(database: &Path) -> Result<Self, StoreError> {
-        let failed = |error| StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))));
+        let failed = |error| named(database, StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
         let mut connection = sqlite_options(database).disable_statement_logging().connect().await.map_err(failed)?;
         // The first read opens the write-ahead log.
         sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&mut connection).await.map_err(failed)?;
@@ -87,13 +88,6 @@ impl OpenedFile {
             Err(error) => Some(format!("{name} can't be reached: {}", error.kind())),
         }
     }
-}
-
-/// The name of the database with something after it.
-pub(super) fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
 }
 
 fn device_and_inode(found: &Metadata) -> (u64, u64) {

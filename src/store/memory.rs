@@ -189,14 +189,13 @@ impl Store {
     }
 
     /// Saves what was seen since the last time. Blocks for a sync of the disk.
-    pub fn save_memory(&self) {
+    ///
+    /// # Errors
+    /// When the file can't be written or flushed: the next call tries again.
+    pub fn save_memory(&self) -> io::Result<()> {
         let _saving = self.inner.memory.saving.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((path, kept)) = self.inner.memory.unsaved()
-            && let Err(error) = write_json(&path, &kept)
-        {
-            self.inner.memory.state().is_ahead = true;
-            tracing::error!(path = %path.display(), %error, "failed to save what was seen of the logs");
-        }
+        let Some((path, kept)) = self.inner.memory.unsaved() else { return Ok(()) };
+        write_json(&path, &kept).inspect_err(|_| self.inner.memory.state().is_ahead = true)
     }
 }
 

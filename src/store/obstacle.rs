@@ -4,6 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::domain::{Error, Reason, Result};
 
+/// What callers, `/readyz` and the log say of a full disk.
+pub(super) const DISK_FULL: &str = "the disk of the database is full";
+
 /// Why nothing is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Obstacle {
@@ -22,6 +25,11 @@ impl Obstacle {
     pub(super) fn standby() -> Self {
         let standby = Self::new(Reason::DatabaseReadOnly, "the database is a standby; connect to the primary");
         Self { is_standby: true, ..standby }
+    }
+
+    /// There is no room on the disk of the database.
+    pub(super) fn disk_full() -> Self {
+        Self::new(Reason::DatabaseUnavailable, format!("{DISK_FULL}; the operator frees space"))
     }
 
     /// The tables are not there, or not seen.
@@ -70,6 +78,8 @@ impl Obstacle {
 #[derive(Debug, Default)]
 pub(super) struct Obstacles {
     found: Mutex<Option<Obstacle>>,
+    /// The disk of the database takes no writes: found by one that failed, whatever the settings are.
+    disk: Mutex<Option<Obstacle>>,
     /// Rights that the server's role lacks: what needs them fails, and nothing else.
     missing_rights: Mutex<Option<String>>,
 }
@@ -79,16 +89,25 @@ impl Obstacles {
         self.found.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn of_disk(&self) -> MutexGuard<'_, Option<Obstacle>> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Remembers what a connection found out last.
     pub(super) fn note(&self, found: Option<Obstacle>) {
         let before = std::mem::replace(&mut *self.now(), found.clone());
-        match (&before, &found) {
-            (_, Some(obstacle)) if before != found => {
-                tracing::error!(obstacle = obstacle.message(), "the database can't be written to: refusing writes");
-            }
-            (Some(_), None) => tracing::warn!("the database can be written to again"),
-            _ => {}
-        }
+        tell(before.as_ref(), found.as_ref());
+    }
+
+    /// Remembers what the last write to the disk met.
+    pub(super) fn note_disk(&self, found: Option<Obstacle>) {
+        let before = std::mem::replace(&mut *self.of_disk(), found.clone());
+        tell(before.as_ref(), found.as_ref());
+    }
+
+    /// Whether the disk took no write when it was looked at last.
+    pub(super) fn is_disk_noted(&self) -> bool {
+        self.of_disk().is_some()
     }
 
     /// Remembers which rights are missing.
@@ -111,12 +130,24 @@ impl Obstacles {
 
     /// What it is, if there is one.
     pub(super) fn seen(&self) -> Option<Obstacle> {
-        self.now().clone()
+        let of_disk = self.of_disk().clone();
+        of_disk.or_else(|| self.now().clone())
     }
 
     /// Refuses a write while there is one.
     pub(super) fn check(&self) -> Result<()> {
-        self.now().as_ref().map_or(Ok(()), |obstacle| Err(obstacle.refusal()))
+        self.seen().map_or(Ok(()), |obstacle| Err(obstacle.refusal()))
+    }
+}
+
+/// Logs what changed.
+fn tell(before: Option<&Obstacle>, found: Option<&Obstacle>) {
+    match (before, found) {
+        (_, Some(obstacle)) if before != found => {
+            tracing::error!(obstacle = obstacle.message(), "the database can't be written to: refusing writes");
+        }
+        (Some(_), None) => tracing::warn!("the database can be written to again"),
+        _ => {}
     }
 }
 
@@ -134,7 +165,11 @@ mod tests {
         assert!(error.message.contains("fsync is off"), "{error}");
         obstacles.note(Some(Obstacle::standby()));
         assert_eq!(obstacles.check().expect_err("refused").reason, Reason::DatabaseReadOnly);
+        obstacles.note_disk(Some(Obstacle::new(Reason::DatabaseUnavailable, "the disk is full")));
         obstacles.note(None);
+        let error = obstacles.check().expect_err("what a connection found says nothing of the disk");
+        assert!(error.message.contains("the disk is full"), "{error}");
+        obstacles.note_disk(None);
         assert!(obstacles.check().is_ok());
     }
 }

@@ -1,11 +1,11 @@
-//! What PostgreSQL says by its SQLSTATE when it is there and does not serve us, in the product's words.
+//! What the database says by its code when it is there and does not serve us, in the product's words.
 
 use sea_orm::sqlx::Error;
 
 use super::obstacle::Obstacle;
 use crate::domain::Reason;
 
-/// What a SQLSTATE says about the database or its operator's settings; nothing for a code that speaks of the statement.
+/// What a SQLSTATE, or a code of SQLite, says about the database or its operator's settings; nothing for a code that speaks of the statement.
 pub(super) fn named(code: &str) -> Option<Obstacle> {
     let (reason, message) = match code {
         "55P03" => (Reason::LockTimeout, "somebody else holds a lock that this needs"),
@@ -26,9 +26,16 @@ pub(super) fn named(code: &str) -> Option<Obstacle> {
         "28000" => (Reason::DatabaseAccessDenied, "the database does not let the server's role in"),
         "3D000" => (Reason::DatabaseAccessDenied, "the server's database does not exist"),
         "42501" => (Reason::DatabaseAccessDenied, "the server's role lacks a right in the database"),
+        code if is_disk_full(code) => return Some(Obstacle::disk_full()),
         _ => return None,
     };
     Some(Obstacle::new(reason, message))
+}
+
+/// Whether a code says that the disk is full: that of PostgreSQL, and those of SQLite: `SQLITE_FULL`, and `SQLITE_IOERR_SHMSIZE`, which
+/// says so of the index of the write-ahead log.
+pub(super) fn is_disk_full(code: &str) -> bool {
+    ["53100", "13", "4874"].contains(&code)
 }
 
 /// What stands for the SQLSTATE of a standby: PostgreSQL has none, and lets everybody in who only reads.

@@ -11,10 +11,9 @@ use tokio::time::timeout;
 
 use super::bounded::Bounded;
 use super::connect::Store;
-use super::driver_words::words_of;
 use super::durability::Confirmation;
 use super::entity::{events, namespaces, pointer_changes};
-use super::error::{Failure, commit_failed, failed};
+use super::error::{Failure, commit_failed, commit_refused, failed};
 use super::health::COMMIT_ANSWER_TIMEOUT;
 use super::row_changes::{Ledger, decides};
 use super::rows;
@@ -140,7 +139,7 @@ impl Store {
         let store = self.clone();
         let commit = tokio::spawn(async move {
             let _running = health.commit_begins();
-            tx.commit().await.map_err(|error| commit_failed(words_of(&error)))?;
+            tx.commit().await.map_err(|error| commit_refused(&error))?;
             if !planted(Defect::TransactionLeftOpen) {
                 match confirmation.await {
                     Ok(Confirmation::Durable) => {

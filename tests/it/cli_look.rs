@@ -96,5 +96,11 @@ fn completions_and_manual_need_no_server() {
     assert!(directory.path().join("man1/policyhub-activate.1").exists());
     let (code, help, _) = run(binary(), &["--help"]);
     assert!(code == 0 && help.contains("Exit codes:") && !help.contains('\u{1b}'), "{help}");
+    // What only a server that serves uses is taken, and not shown where nothing serves.
+    for command in [&["restore"][..], &["backup"], &["migrate"], &["epoch", "show"], &["epoch", "bump"]] {
+        let (code, help, _) = run(binary(), &[command, &["--help"]].concat());
+        assert!(code == 0 && help.contains("--data-dir") && help.contains("--keys-dir"), "{help}");
+        assert!(!help.contains("--grpc-addr") && help.lines().count() < 130, "{} lines: {help}", help.lines().count());
+    }
     assert_eq!(run(binary(), &["actvate"]).0, 2);
 }

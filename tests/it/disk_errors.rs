@@ -13,7 +13,7 @@ use crate::harness::copies::with_suffix;
 use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, HANGS, Operation};
 use crate::harness::http::metric;
 use crate::harness::outages::{
-    WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until_database_up, until_ready,
+    WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until, until_database_up, until_ready,
 };
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 
@@ -97,6 +97,8 @@ async fn acknowledged_after(failure: Failure) {
     check(&client, &acknowledged).await;
     until_ready(&hub).await;
     hub.kill().await;
+    // The calls of another process are counted anew.
+    disk.heal();
     let hub = hub.restart().await;
     check(&hub.client().await, &acknowledged).await;
 }
@@ -117,6 +119,10 @@ async fn one_failure_of_the_disk_loses_no_acknowledged_write() {
     }
 }
 
+async fn until_readyz(hub: &Hub, words: &str) {
+    until("what the server says of itself", || readyz(hub).1.starts_with(words)).await;
+}
+
 /// A server with a watch at the head, on a disk that can fail.
 struct Scene {
     hub: Hub,
@@ -133,14 +139,31 @@ impl Scene {
         Self { hub, disk, client, watch }
     }
 
-    /// What must hold while the disk does not work.
-    async fn hold_out(&mut self) {
+    /// What must hold while the disk takes no writes: what can be read is read.
+    async fn hold_out_reading(&mut self, words: &str) {
+        self.refuses_writes().await;
+        until_readyz(&self.hub, &format!("read-only: {words}")).await;
+        assert_eq!(readyz(&self.hub).0, 503);
+        let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
+        assert!(error.reason == "DATABASE_UNAVAILABLE" && error.message.contains(words), "{error:?}");
+        let read = watching::get_set(&self.client).await;
+        assert!(!read.degraded, "{read:?}");
+        assert_eq!(read.bundles.len(), 1);
+        check_alive(&self.hub, &mut self.watch).await;
+    }
+
+    async fn refuses_writes(&self) {
         for _ in 0..4 {
             let began = Instant::now();
             let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
             assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}: {error:?}", began.elapsed());
             assert_eq!(error.code, Code::Unavailable, "{error:?}");
         }
+    }
+
+    /// What must hold while the disk does not work.
+    async fn hold_out(&mut self) {
+        self.refuses_writes().await;
         until_database_up(&self.hub, false).await;
         let (status, body) = readyz(&self.hub);
         assert_eq!(status, 503, "{body}");
@@ -168,7 +191,7 @@ impl Scene {
 async fn a_full_disk_is_an_outage_that_ends() {
     let mut scene = Scene::start().await;
     scene.disk.fail_all(&[Operation::Write], ENOSPC, &FILES);
-    scene.hold_out().await;
+    scene.hold_out_reading("the disk of the database is full").await;
     scene.disk.heal();
     scene.recover().await;
 }
@@ -211,7 +234,7 @@ async fn a_file_system_that_shut_down_is_an_outage_that_ends() {
 async fn a_file_system_that_is_read_only_is_an_outage_that_ends() {
     let mut scene = Scene::start().await;
     scene.disk.fail_all(&[Operation::Write, Operation::Truncate], EROFS, &FILES);
-    scene.hold_out().await;
+    scene.hold_out_reading("the disk does not take what is written").await;
     scene.disk.heal();
     scene.recover().await;
 }

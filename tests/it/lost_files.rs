@@ -198,6 +198,13 @@ async fn a_restored_other_store_starts() {
     other.kill().await;
     fails(on(&data, "restore", &file, &[]), "say --force to replace one store by another");
     let seen = fs::read(data.join("high-water.json")).expect("what was seen");
+    // What was seen of the other store has no name to go to: nothing is touched.
+    let aside = |number: u32| data.join(format!("high-water.json.replaced-{number}"));
+    (1..=100).for_each(|number| fs::write(aside(number), "").expect("written"));
+    let before = heads(&data.join("policyhub.db"));
+    fails(on(&data, "restore", &file, &["--force"]), "nothing was restored: there are 100 files named");
+    assert_eq!(heads(&data.join("policyhub.db")), before);
+    (1..=100).for_each(|number| fs::remove_file(aside(number)).expect("removed"));
     let restored = document(on(&data, "restore", &file, &["--force"]));
     let kept = restored["high_water_kept_as"].as_str().expect("a name");
     assert_eq!(fs::read(kept).expect("kept"), seen);

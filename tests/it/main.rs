@@ -92,6 +92,8 @@ mod fan_out;
 #[cfg(test)]
 mod frozen;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod harness;
@@ -151,6 +153,8 @@ mod outage;
 mod owners;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod power_cut;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]

@@ -125,6 +125,47 @@ async fn into_an_empty_place_it_says_what_nobody_can_know() {
     assert_eq!(active(&hub.client().await, "p").await, 1);
 }
 
+/// A database that was restored where nothing remembers is no witness of what it lost: not for the same restore run again, and not
+/// after a server ran on it.
+#[tokio::test]
+async fn nobody_vouches_for_it_until_the_epoch_is_raised() {
+    let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
+    release(&hub.client().await, "p", "a: 1").await;
+    let (file, data) = (hub.dir.path().join("b"), hub.data_dir());
+    backup(&hub, &file);
+    hub.kill().await;
+    let made = hub.dir.path().join("new");
+    fs::create_dir(&made).expect("a directory");
+    copy_keys(&data, &made);
+    fs::remove_dir_all(&data).expect("removed");
+    fs::rename(&made, &data).expect("moved");
+    let next = |file: &Path| {
+        let restored = document(on(&data, "restore", file, &[]));
+        restored["next"].as_str().expect("a step").to_owned()
+    };
+    for time in 1..=3 {
+        let next = next(&file);
+        assert!(next.contains("policyhub epoch bump --accept-loss --force"), "run {time}: {next}");
+    }
+    let mut hub = hub.restart().await;
+    let log = hub.log.lock().expect("the log").clone();
+    assert!(log.lines().any(|line| line.contains("WARN") && line.contains("nobody could tell")), "{log}");
+    hub.signal("TERM");
+    assert!(hub.ended().await.success());
+    assert!(next(&file).contains("--accept-loss --force"), "after a server ran on it");
+    let mut hub = hub.restart().await;
+    bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+    let newer = hub.dir.path().join("newer");
+    backup(&hub, &newer);
+    hub.kill().await;
+    // Raised: what is here now is what was acknowledged.
+    let next = next(&newer);
+    assert!(next.contains("nothing that was seen here is missing"), "{next}");
+    let hub = hub.restart().await;
+    let log = hub.log.lock().expect("the log").clone();
+    assert!(!log.contains("nobody could tell"), "{log}");
+}
+
 #[tokio::test]
 async fn what_is_no_backup_of_this_store_changes_nothing() {
     let Older { hub, file, database, .. } = older().await;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::epochs::bumped;
-use crate::harness::copies::{document, fails, heads, on, run, with_suffix};
+use crate::harness::copies::{document, fails, heads, names, on, run, with_suffix};
 use crate::harness::disk_error::{EIO, FailingDisk, Operation};
 use crate::restore::{Older, older};
 
@@ -49,7 +49,7 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
         if disk.failures() == failures {
             break;
         }
-        // What was seen is saved again: that may fail.
+        // SQLite flushes the directory too, and does not mind.
         if code == 0 {
             continue;
         }
@@ -67,6 +67,56 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
     line.envs(disk.environment());
     fails(line, "the backup was made and checked");
     assert!(directory.join("b").exists());
+}
+
+/// What the old database knows of its logs is on the disk before that database is touched, or nothing is restored: otherwise a
+/// revision could be used twice.
+#[tokio::test]
+async fn nothing_is_restored_when_what_was_seen_is_not_saved() {
+    let Older { hub, file, .. } = older().await;
+    let (disk, tried) = (FailingDisk::new(hub.dir.path()), hub.dir.path().join("tried"));
+    let (database, high_water) = (tried.join("policyhub.db"), tried.join("high-water.json"));
+    let begin = || {
+        let _ = fs::remove_dir_all(&tried);
+        let copied = std::process::Command::new("cp").arg("-a").arg(hub.data_dir()).arg(&tried).status();
+        assert!(copied.expect("cp runs").success());
+        // A server that is killed has not saved the last second.
+        let _ = fs::remove_file(&high_water);
+    };
+    let line = || {
+        let mut line = on(&tried, "restore", &file, &[]);
+        line.envs(disk.environment());
+        line
+    };
+    begin();
+    let before = (heads(&database), names(&tried));
+    for operation in [Operation::Open, Operation::Write, Operation::ShortWrite, Operation::Sync] {
+        begin();
+        let failures = disk.failures();
+        disk.fail(operation, 1, 0, EIO, &["high-water.json.new"]);
+        fails(line(), "failed to save what the old database knows of its logs");
+        assert!(disk.failures() > failures, "{operation:?}: the failure struck");
+        let left = names(&tried).into_iter().filter(|name| !name.starts_with("high-water"));
+        assert_eq!((heads(&database), left.collect::<Vec<_>>()), before, "{operation:?}");
+    }
+    // Its name must last too.
+    for first in 1.. {
+        begin();
+        let failures = disk.failures();
+        disk.fail(Operation::Sync, first, 1, EIO, &["/tried"]);
+        let (code, said) = run(line());
+        let is_new = heads(&database) != before.0;
+        assert!(!is_new || high_water.exists(), "flush {first}: {said}");
+        assert_eq!(said.contains("nothing was restored"), !is_new, "flush {first}: {said}");
+        if disk.failures() == failures {
+            assert_eq!(code, 0, "{said}");
+            break;
+        }
+    }
+    disk.heal();
+    begin();
+    let restored = document(line());
+    assert!(restored["doubt"].as_str().expect("a doubt").contains("was seen"), "{restored}");
 }
 
 /// Bumps and migrations lock the same file.

@@ -70,6 +70,26 @@ impl FailingDisk {
         vec![("LD_PRELOAD".to_owned(), text(shim())), ("DISK_ERROR_CONTROL".to_owned(), text(&self.control))]
     }
 
+    /// The same on a disk that keeps a copy of each file of `database` in `durable` as it was flushed last: the shim of the power
+    /// cut, built in `directory`. A flush that this disk refuses is none for it.
+    pub fn environment_over_losing(&self, directory: &Path, database: &Path, durable: &Path) -> Vec<(String, String)> {
+        let object = directory.join("power_cut.so");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/power_cut.c");
+        let flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"];
+        let built = Command::new("cc").args(flags).arg(&object).arg(source).status();
+        assert!(built.expect("a C compiler, `cc`").success(), "failed to build the shim of the power cut");
+        let mut environment = self.environment();
+        for (name, value) in &mut environment {
+            if name == "LD_PRELOAD" {
+                *value = format!("{}:{value}", object.display());
+            }
+        }
+        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        environment.push(("POWER_CUT_WATCHED".to_owned(), text(database)));
+        environment.push(("POWER_CUT_DURABLE".to_owned(), text(durable)));
+        environment
+    }
+
     /// From now on, of the calls on files whose paths end in `suffix`, those from the `first` (1: the next) on fail with
     /// `errno`, `count` of them, 0 for all that follow. The rules before no longer hold.
     pub fn fail(&self, operation: Operation, first: u32, count: u32, errno: i32, suffixes: &[&str]) {

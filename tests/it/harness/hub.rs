@@ -83,6 +83,19 @@ impl Hub {
         (Self::start_in(dir, url, arguments, disk.environment()).await, disk)
     }
 
+    /// The same, with a shim of `tests/faults` over that disk: it keeps what was flushed of the database in the directory that is
+    /// answered too.
+    pub async fn start_on_losing_disk(arguments: &[&str]) -> (Self, FailingDisk, PathBuf) {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let (disk, durable) = (FailingDisk::new(dir.path()), dir.path().join("durable"));
+        std::fs::create_dir(&durable).expect("a directory");
+        let database = dir.path().join("data/policyhub.db");
+        let environment = disk.environment_over_losing(dir.path(), &database, &durable);
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let url = format!("sqlite://{}", database.display());
+        (Self::start_in(dir, url, arguments, environment).await, disk, durable)
+    }
+
     /// A server on a new SQLite database, by a copy of the binary.
     pub async fn start_program(program: &Path) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
