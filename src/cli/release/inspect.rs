@@ -44,9 +44,9 @@ pub struct Inspector<'a> {
     pub is_silent: AtomicBool,
 }
 
-/// Whether an error is that of a server that is not there.
+/// Whether an error is that of a server that is not there. It has no reason, and Unknown when the connection broke under the call.
 pub fn is_unreached(error: &ClientError) -> bool {
-    error.reason.is_empty() && matches!(error.code, Code::Unavailable | Code::DeadlineExceeded)
+    error.reason.is_empty() && matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown)
 }
 
 impl Inspector<'_> {
