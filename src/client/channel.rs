@@ -18,6 +18,7 @@ use super::shown_certificate::Shown;
 use crate::api::pb::admin_service_client::AdminServiceClient;
 use crate::api::pb::policy_service_client::PolicyServiceClient;
 use crate::api::pb::sync_service_client::SyncServiceClient;
+use crate::domain::causes::causes;
 use crate::signing::CertificateFacts;
 
 /// How long a connection may take to stand.
@@ -191,20 +192,6 @@ pub(super) fn describe_endpoint(
             .map_err(|error| invalid(format!("certificates can't be used: {}", causes(&error))))?;
     }
     Ok(endpoint)
-}
-
-/// Transport errors say "transport error"; what happened is underneath.
-pub(super) fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let part = cause.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl Bearer {

@@ -3,12 +3,14 @@
 //! Decoded once from `google.rpc.Status` details (AIP-193), so that no caller parses messages.
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::domain::causes::with_causes;
 use crate::domain::error::{FieldViolation, Reason};
 
 /// A call that failed.
@@ -101,27 +103,13 @@ impl From<Status> for ClientError {
         Self {
             code: status.code(),
             reason,
-            message: describe(&status),
+            message: with_causes(status.message().to_owned(), status.source()),
             metadata,
             resource: details.resource_info().map(|about| about.resource_name.clone()).unwrap_or_default(),
             violations,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
         }
     }
-}
-
-/// The message, with what the transport says underneath: "transport error" alone helps nobody.
-fn describe(status: &Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        let part = error.to_string();
-        if !text.contains(&part) {
-            text = if text.is_empty() { part } else { format!("{text}: {part}") };
-        }
-        source = error.source();
-    }
-    text
 }
 
 impl fmt::Display for ClientError {

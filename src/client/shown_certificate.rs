@@ -8,8 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::channel::{ClientIdentity, causes};
+use super::channel::ClientIdentity;
 use super::watch::now_seconds;
+use crate::domain::causes::causes;
 use crate::signing::CertificateFacts;
 
 /// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.

@@ -7,6 +7,7 @@ pub mod approval;
 pub mod audit;
 pub mod binding;
 pub mod bundle;
+pub mod causes;
 pub mod command;
 pub mod convergence;
 pub mod defect;

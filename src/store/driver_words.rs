@@ -4,11 +4,11 @@
 //! Boundary: text alone; what an error means is `error.rs` and `refusal.rs`. Invariant: of an error that ends a connection, or
 //! lets none begin, nothing is kept but PostgreSQL's fixed words: it repeats roles, databases and options there.
 
-use std::error::Error as _;
-
 use sea_orm::sqlx::Error;
 use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sea_orm::{DbErr, RuntimeErr};
+
+use crate::domain::causes::causes;
 
 /// The words of a failure.
 pub(super) fn words_of(error: &DbErr) -> String {
@@ -27,7 +27,7 @@ pub(super) fn words_of_driver(error: &Error) -> String {
     let told = error.as_database_error().and_then(|answer| answer.try_downcast_ref::<PgDatabaseError>());
     match told {
         Some(answer) => format!("error returned from database: {}", postgres(answer)),
-        None => once(error),
+        None => causes(error),
     }
 }
 
@@ -46,20 +46,6 @@ fn fixed_words(message: &str) -> &str {
     let is_fixed = |each: char| each.is_ascii_alphanumeric() || " ,._-()".contains(each);
     let end = message.find(|each| !is_fixed(each)).unwrap_or(message.len());
     message.get(..end).unwrap_or_default().trim_end()
-}
-
-/// The words of an error, and of those underneath that it does not repeat itself.
-fn once(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let part = error.to_string();
-        if !text.contains(&part) {
-            text = format!("{text}: {part}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -90,6 +90,20 @@ pub async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
     assert!(said.contains("--accept-loss"), "{said}");
 }
 
+/// Waits for the doubt; no write slips in before.
+pub async fn nothing_is_written_until_in_doubt(client: &Client) {
+    let doubt = async {
+        loop {
+            let error = client.draft(draft_request("p", "a: 9")).await.expect_err("nothing may be written");
+            if error.reason == "STORE_IN_DOUBT" {
+                return;
+            }
+            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+        }
+    };
+    tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
+}
+
 /// Writes go on without a restart.
 pub async fn writes_go_on(client: &Client, policy: &str) {
     let wait = async {
@@ -279,17 +293,7 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     standby.promote();
     proxy.aim(standby.port);
 
-    // No write slips in between.
-    let doubt = async {
-        loop {
-            let error = client.draft(draft_request("p", "a: 3")).await.expect_err("nothing may be written");
-            if error.reason == "STORE_IN_DOUBT" {
-                return;
-            }
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
-        }
-    };
-    tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
+    nothing_is_written_until_in_doubt(&client).await;
     is_in_doubt(&hub, &client, "system identifier and timeline").await;
     assert_eq!(active(&client, "p").await, 1, "the loss shows");
     let hub = hub.restart_in_order().await;

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use crate::another_event::stays_in_doubt;
-use crate::epochs::{bumped, writes_go_on};
+use crate::epochs::{bumped, nothing_is_written_until_in_doubt, writes_go_on};
 use crate::harness::Hub;
 use crate::harness::callers::try_grant;
 use crate::harness::calls::{draft_request, refused, release, try_activate};
@@ -212,16 +212,7 @@ async fn what_was_seen_is_compared_when_the_network_comes_back() {
     }
     proxy.aim(cluster.port);
 
-    let doubt = async {
-        loop {
-            let error = client.draft(draft_request("p", "a: 9")).await.expect_err("nothing may be written");
-            if error.reason == "STORE_IN_DOUBT" {
-                return;
-            }
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
-        }
-    };
-    tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
+    nothing_is_written_until_in_doubt(&client).await;
     goes_on_in_doubt(&mut watch).await;
     elsewhere.draft(draft_request("q", "a: later")).await.expect("the log goes on");
     stays_in_doubt(&client).await;
