@@ -22,5 +22,5 @@ pub use check_limit::{
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, ParseFailure, parse};
-pub use run::{Input, Started, start};
+pub use run::{Input, Started, rules, start};
 pub use schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};

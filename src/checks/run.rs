@@ -7,12 +7,15 @@
 use super::document::{Document, ParseFailure, parse};
 use super::schema::SCHEMA_ERRORS_MAX;
 use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
-use crate::domain::digest::Digest;
+use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::report::{Check, CheckResult, Report};
 use crate::domain::time::Micros;
+
+/// Raised when a check finds something else in the same content than the release before.
+const CHECKS_REVISION: u32 = 1;
 
 const LIMITS: &str = "limits";
 const PARSE: &str = "parse";
@@ -40,6 +43,7 @@ pub struct Input<'a> {
 #[derive(Debug)]
 pub struct Started {
     digest: Digest,
+    rules: String,
     limits: Check,
     parse: Check,
     /// Why nothing is asked of the schema. `None`: its outcome is wanted.
@@ -60,8 +64,16 @@ pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
         Ok(check) => (None, Some(check)),
         Err(why) => (Some(Check::new(JSON_SCHEMA, CheckResult::Skipped, why)), None),
     };
-    let digest = input.digest.clone();
-    (Started { digest, limits, parse: parsed.check, schema_skipped, label: label(input) }, asked)
+    let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
+    (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label: label(input) }, asked)
+}
+
+/// Names all that decides about the content of a version: a policy's kind and settings, and this program. A report of the same
+/// bytes by the same rules is what the checks would find again.
+#[must_use]
+pub fn rules(kind: PolicyKind, settings: &PolicySettings) -> String {
+    let kind = kind.content_type();
+    short_hash([&CHECKS_REVISION.to_be_bytes(), kind.as_bytes(), settings.json_schema.as_bytes()])
 }
 
 impl Started {
@@ -76,7 +88,7 @@ impl Started {
             (None, None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
         }
         checks.push(self.label);
-        Report { digest: self.digest, checks, time: now }
+        Report { digest: self.digest, rules: self.rules, checks, time: now }
     }
 }
 

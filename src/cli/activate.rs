@@ -31,12 +31,15 @@ pub struct Arguments {
     from: Option<PathBuf>,
     /// Why
     #[arg(long)]
-    reason: String,
+    pub(super) reason: String,
     /// Fail unless this version is active now; 0: unless none is
     #[arg(long, value_name = "POLICY=N", value_parser = expected)]
     expected: Vec<(PolicyId, i64)>,
+    /// Do not run today's checks on the versions; for admins
+    #[arg(long)]
+    pub(super) skip_validation: bool,
     #[command(flatten)]
-    mutation: Mutation,
+    pub(super) mutation: Mutation,
 }
 
 fn expected(text: &str) -> Result<(PolicyId, i64), String> {
@@ -59,7 +62,7 @@ impl Arguments {
 /// Runs it. Labels and pointers are resolved first: what is activated is always a number.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.from {
-        return activate_set::run(session, file, arguments.reason, &arguments.mutation).await;
+        return activate_set::run(session, file, &arguments).await;
     }
     let mut targets = Vec::with_capacity(arguments.targets.len());
     for target in &arguments.targets {
@@ -78,6 +81,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         request_id: request_id.clone(),
         validate_only: arguments.mutation.validate_only,
         unmoved_since: None,
+        skip_validation: arguments.skip_validation,
     };
     let response = session.client.activate(request).await.context("failed to activate")?;
     print(session, &response, &request_id, arguments.mutation.validate_only)

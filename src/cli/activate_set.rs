@@ -10,8 +10,8 @@ use anyhow::Context as _;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Value, json};
 
+use super::activate;
 use super::active_pages;
-use super::args::Mutation;
 use super::look::{self, Look};
 use super::names::version_name;
 use super::output::{Format, print_json, say, to_json};
@@ -43,7 +43,8 @@ struct Difference {
 }
 
 /// Runs it.
-pub async fn run(session: &Session, file: &Path, reason: String, mutation: &Mutation) -> anyhow::Result<()> {
+pub async fn run(session: &Session, file: &Path, arguments: &activate::Arguments) -> anyhow::Result<()> {
+    let mutation = &arguments.mutation;
     let releases = releases::read(file)?;
     let request = pb::ListActiveRequest { parent: session.namespace.name(), metadata_only: true, ..Default::default() };
     let response = active_pages::collect(session, request, |_| Ok(())).await?;
@@ -73,16 +74,17 @@ pub async fn run(session: &Session, file: &Path, reason: String, mutation: &Muta
         let request = pb::ActivateRequest {
             parent: session.namespace.name(),
             targets: moves.iter().map(target).collect(),
-            reason,
+            reason: arguments.reason.clone(),
             request_id: request_id.clone(),
             validate_only: mutation.validate_only,
             unmoved_since: response.cursor,
+            skip_validation: arguments.skip_validation,
         };
         session.client.activate(request).await.context("failed to activate")?
     };
     match session.output {
         Format::Text if moves.is_empty() => say("nothing to change: what is active is what the file says"),
-        Format::Text => super::activate::print(session, &answer, &request_id, mutation.validate_only)?,
+        Format::Text => activate::print(session, &answer, &request_id, mutation.validate_only)?,
         Format::Json => {
             let mut document = to_json(&answer)?;
             if let Value::Object(fields) = &mut document {

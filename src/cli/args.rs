@@ -179,6 +179,12 @@ impl RequestId {
 }
 
 impl Mutation {
+    /// Whether the caller chose the id.
+    #[must_use]
+    pub fn has_request_id(&self) -> bool {
+        self.request_id.request_id.is_some()
+    }
+
     /// The id given, or a new one.
     #[must_use]
     pub fn request_id(&self) -> String {

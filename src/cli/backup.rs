@@ -28,7 +28,7 @@ pub struct Arguments {
     /// The file to write; it must not be there
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Replace the file when it is there
+    /// Replace the file when it is a former backup
     #[arg(long)]
     force: bool,
     #[command(flatten)]

@@ -22,6 +22,7 @@ mod agent;
 mod approve;
 mod backup;
 mod completions;
+mod confirm;
 mod content;
 mod convergence;
 mod deactivate;

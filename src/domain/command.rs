@@ -178,6 +178,7 @@ mod requests {
         /// No pointer of the namespace may have moved since.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub unmoved_since: Option<Position>,
+        pub skip_validation: bool,
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -188,6 +189,10 @@ mod requests {
         pub copy_forward: bool,
         pub reason: String,
         pub skip_validation: bool,
+        pub expected_active: Option<i64>,
+        /// No pointer of the namespace may have moved since.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub unmoved_since: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize)]

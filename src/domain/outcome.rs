@@ -127,6 +127,8 @@ mod outcomes {
         pub activation: Activated,
         pub revision: i64,
         pub report: Option<Report>,
+        #[serde(default)]
+        pub warnings: Vec<String>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -41,6 +41,9 @@ pub struct Check {
 pub struct Report {
     /// The digest that was checked.
     pub digest: Digest,
+    /// Names the rules for content that it was checked against; empty: not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub rules: String,
     /// Every check that ran, in order.
     pub checks: Vec<Check>,
     /// When they ran.
@@ -69,6 +72,12 @@ impl Check {
 }
 
 impl Report {
+    /// Whether checks of these bytes by these rules would find the same again.
+    #[must_use]
+    pub fn is_of(&self, digest: &Digest, rules: &str) -> bool {
+        self.digest == *digest && self.rules == rules
+    }
+
     /// Whether no check failed.
     #[must_use]
     pub fn passed(&self) -> bool {

@@ -2,12 +2,27 @@
 //!
 //! A value, never a clock: whoever needs the time is given it. It decides expiry and display, never order.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Microseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Micros(pub i64);
+
+/// As RFC 3339 writes it, in UTC; the number where that has no year for it.
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000);
+        match time.ok().and_then(|time| time.format(&Rfc3339).ok()) {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{} µs after 1970", self.0),
+        }
+    }
+}
 
 impl Micros {
     /// Whole seconds since the Unix epoch, as JWS claims carry them (RFC 7519 NumericDate).

@@ -107,6 +107,7 @@ impl PolicyService for PolicyHandler {
             activation: Some(response::activation_summary(done.activation)),
             revision: done.revision,
             report,
+            warnings: done.warnings,
         }))
     }
 

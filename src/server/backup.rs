@@ -1,6 +1,7 @@
 //! `policyhub backup`: a copy of the embedded database, made while servers write or not, checked before it gets its name.
 
 use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,14 +9,20 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::backup_check::{CheckedCopy, LogCheckOutcome, check};
 use super::config::Settings;
+use super::data_dir::high_water;
+use super::restore::expected_doubt;
 use super::serve::database;
 use super::telemetry::Telemetry;
 use super::whole_file::{SQLITE_COMPANIONS, Unfinished, digest_of, is_same_file, with_suffix};
 use crate::domain::digest::Digest;
-use crate::store::{Database, DatabaseCopy};
+use crate::store::{CopyState, Database, DatabaseCopy};
 
 /// What a backup is called before it is one.
 const UNFINISHED: &str = ".unfinished";
+/// How every SQLite database begins (SQLite file format, 1.2).
+const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
+/// What was seen of the logs before a backup is kept beside it, under this suffix, while it is made.
+const SEEN_BEFORE: &str = ".seen";
 /// Between two looks at how far it is: nothing waits for them.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Where PostgreSQL's own ways are described.
@@ -33,7 +40,7 @@ pub enum CopyProgress {
 /// What is to be done with findings and with files that are there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BackupOptions {
-    /// Replace a file of that name.
+    /// Replace a former backup of that name.
     pub overwrite: bool,
     /// Also when the check of the logs finds what does not hold.
     pub accept_findings: bool,
@@ -69,7 +76,6 @@ pub async fn backup(
     let source = sqlite_path(&database(&config.storage)?, "backup")?;
     ensure!(source.is_file(), "there is no database at {}: give --data-dir or --database-url", source.display());
     ensure!(!file.is_dir(), "failed to write {}: it is a directory", file.display());
-    let is_there = file.symlink_metadata().is_ok();
     ensure!(!is_same_file(file, &source), "failed to write {}: it is the database itself", file.display());
     for suffix in SQLITE_COMPANIONS {
         ensure!(
@@ -78,11 +84,9 @@ pub async fn backup(
             file.display()
         );
     }
-    ensure!(
-        options.overwrite || !is_there,
-        "failed to write {}: it is there already; --force replaces it",
-        file.display()
-    );
+    check_replaceable(file, options.overwrite)?;
+    // Read before the database is: what a server saw by now must be in the copy.
+    let seen = SeenBefore::read(&high_water(&config.storage.data_dir), file)?;
 
     let unfinished = Unfinished::make(with_suffix(file, UNFINISHED))?;
     let failed = || format!("failed to write {}", file.display());
@@ -90,11 +94,66 @@ pub async fn backup(
     progress(CopyProgress::Checking);
     let checked = check(unfinished.path(), &config).await.context("the copy of the database does not hold")?;
     refuse_findings(&checked, options.accept_findings)?;
+    if let Some(doubt) = seen.contradicts(unfinished.path(), &checked.state).await? {
+        ensure!(
+            options.accept_findings,
+            "the database lacks what its server has seen: {doubt}. Look into it first (`policyhub epoch show`), and keep the backups \
+             from before; --accept-findings makes one of what is left"
+        );
+    }
     let digest = digest_of(&mut File::open(unfinished.path())?).with_context(failed)?;
     let bytes = unfinished.path().metadata().with_context(failed)?.len();
     unfinished.put(file).with_context(failed)?;
     let (keys_dir, data_dir) = (config.keys.keys_dir, config.storage.data_dir);
     Ok(BackupMade { checked, bytes, digest, keys_dir, data_dir })
+}
+
+/// What is replaced is a former backup: never a key, a token, a lock or a device.
+fn check_replaceable(file: &Path, overwrite: bool) -> Result<()> {
+    let Ok(there) = file.symlink_metadata() else { return Ok(()) };
+    ensure!(overwrite, "failed to write {}: it is there already; --force replaces it", file.display());
+    let is_backup = || -> io::Result<bool> {
+        let mut head = Vec::new();
+        File::open(file)?.take(SQLITE_HEADER.len() as u64).read_to_end(&mut head)?;
+        Ok(head == SQLITE_HEADER)
+    };
+    ensure!(
+        there.is_file() && is_backup().with_context(|| format!("failed to read {}", file.display()))?,
+        "failed to write {}: --force replaces a former backup alone, and this is something else; choose another name",
+        file.display()
+    );
+    Ok(())
+}
+
+/// What servers on a data directory had seen of the logs before a copy was made, in a file of its own.
+struct SeenBefore(Option<PathBuf>);
+
+impl SeenBefore {
+    fn read(high_water: &Path, file: &Path) -> Result<Self> {
+        if !high_water.is_file() {
+            return Ok(Self(None));
+        }
+        let kept = with_suffix(file, SEEN_BEFORE);
+        std::fs::copy(high_water, &kept)
+            .with_context(|| format!("failed to copy {} to {}", high_water.display(), kept.display()))?;
+        Ok(Self(Some(kept)))
+    }
+
+    /// Why a copy lacks some of it.
+    async fn contradicts(&self, copy: &Path, state: &CopyState) -> Result<Option<String>> {
+        match &self.0 {
+            Some(kept) => Ok(expected_doubt(copy, state, kept).await?.0),
+            None => Ok(None),
+        }
+    }
+}
+
+impl Drop for SeenBefore {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.0.as_ref().map(std::fs::remove_file) {
+            tracing::warn!(%error, "failed to remove a copy of high-water.json");
+        }
+    }
 }
 
 /// Whether two paths are one name, of a file that may not be there.

@@ -5,6 +5,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use crate::domain::time::Micros;
+use crate::store::Clocks;
+
+/// Both, for the store.
+pub const CLOCKS: Clocks = Clocks { wall: now, monotonic };
 
 /// Now, by the wall clock; 0 before 1970.
 #[must_use]

@@ -59,7 +59,7 @@ pub async fn bump_epoch(settings: Settings, force: bool) -> Result<(i64, usize)>
     // Not the locks of a server: one may be running, and goes on.
     let _lock = lock_existing(&config, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
-    let bumped = crate::service::bump_epoch(&store, &signer, Bump { force, now: clock::now() }).await;
+    let bumped = crate::service::bump_epoch(&store, &signer, Bump { force }).await;
     store.close().await;
     match bumped.context("failed to raise every log; run it again")? {
         Bumped::Raised { epoch, logs } => Ok((epoch, logs)),
@@ -87,7 +87,7 @@ async fn open(config: &Config) -> Result<(Store, Signer)> {
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
     let high_water = high_water(&config.storage.data_dir);
     let remembered = RememberedStore::read(&high_water)?;
-    let store = database(&config.storage)?.open(false, remembered.as_ref(), tags, clock::monotonic).await?;
+    let store = database(&config.storage)?.open(false, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = identify(&store, keys, &config.keys).await?;
     store.remember(high_water, signer.store())?;
     Ok((store, signer))

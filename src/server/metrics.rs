@@ -214,6 +214,12 @@ impl Metrics {
             "1 while SQLite's write-ahead log can't be moved into the database file",
             Store::do_checkpoints_fail,
         );
+        let ahead = store.clone();
+        self.meter
+            .f64_observable_gauge("policyhub_log_ahead_seconds")
+            .with_description("how far the newest event is ahead of the clock, which had jumped; 0 when it is not")
+            .with_callback(move |seconds| seconds.observe(ahead.log_ahead_micros() as f64 / 1e6, &[]))
+            .build();
         let sized = store.clone();
         self.meter
             .u64_observable_gauge("policyhub_wal_bytes")

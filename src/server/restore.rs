@@ -279,7 +279,7 @@ async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<(
         return Ok(());
     }
     let live = DatabaseCopy::open_live(path).await?;
-    let store = live.store(Arc::new(NoTags), clock::monotonic);
+    let store = live.store(Arc::new(NoTags), clock::CLOCKS);
     store.remember(high_water.to_owned(), &state.store_id)?;
     let examined = store.examine().await;
     let saved = store.save_memory();
@@ -293,12 +293,12 @@ async fn remember(path: &Path, state: &CopyState, high_water: &Path) -> Result<(
 }
 
 /// What the next start will say, and the highest epoch that is remembered or restored.
-async fn expected_doubt(path: &Path, state: &CopyState, high_water: &Path) -> Result<(Option<String>, i64)> {
+pub(super) async fn expected_doubt(path: &Path, state: &CopyState, high_water: &Path) -> Result<(Option<String>, i64)> {
     if state.missing_migrations > 0 {
         return Ok((None, 0));
     }
     let copy = DatabaseCopy::open(path).await?;
-    let store = copy.store(Arc::new(NoTags), clock::monotonic);
+    let store = copy.store(Arc::new(NoTags), clock::CLOCKS);
     store.remember(high_water.to_owned(), &state.store_id)?;
     let epoch = store.remembered_epoch();
     let doubt = store.examine().await;

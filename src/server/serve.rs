@@ -18,7 +18,7 @@ use super::issuers::Keeper;
 use super::keys::{Keys, algorithm, local_issuer};
 use super::listen::Tls;
 use super::revocations;
-use super::tasks::{save_memory, write_admin_token};
+use super::tasks::{save_memory_at_end, write_admin_token};
 use super::telemetry::Telemetry;
 use super::wiring::{Parts, serve_until};
 use crate::auth::{LocalIssuer, Verifier};
@@ -53,7 +53,7 @@ pub async fn run(settings: Settings) -> Result<()> {
     let done = match starting.run_until_cancelled(start(config)).await {
         Some(Ok((parts, store))) => {
             let done = serve_until(parts, stopped).await;
-            save_memory(&store, true);
+            save_memory_at_end(&store).await;
             store.close().await;
             done
         }
@@ -106,7 +106,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     }
     let database_lock = lock_file(&database)?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
-    let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::monotonic).await?;
+    let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
     remember(&store, &data_dir, signer.store()).await?;
     store.try_to_write().await;
@@ -191,7 +191,7 @@ pub async fn migrate(settings: Settings) -> Result<()> {
     {
         make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
-    Ok(database.migrate(remembered.as_ref(), clock::monotonic).await?)
+    Ok(database.migrate(remembered.as_ref(), clock::CLOCKS).await?)
 }
 
 pub(super) fn database(config: &StorageConfig) -> Result<Database> {

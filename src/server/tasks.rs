@@ -25,6 +25,8 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Between two saves of what was seen of the logs, and two looks at a store in doubt. Too high: after a power loss, as much
 /// less of a lost tail is noticed, and writes go on later after a bump.
 const STORE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a save may take before it is said that it does not end.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two looks at quotas that another replica may have changed. Too high: they hold late here. Too low: queries.
 const QUOTAS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks whether a frozen namespace was thawed elsewhere: two queries for each that is frozen. Too high: a replica
@@ -103,7 +105,7 @@ pub(super) async fn mind_tls(tls: Arc<Tls>, verifier: Arc<Verifier>, metrics: Me
 
 /// Saves what was seen of the logs, and answers whether it is saved. A failure after one that was saved is logged. Blocks for a sync
 /// of the disk.
-pub(super) fn save_memory(store: &Store, was_saved: bool) -> bool {
+fn save_memory(store: &Store, was_saved: bool) -> bool {
     let saved = store.save_memory();
     if let Err(error) = &saved
         && was_saved
@@ -113,21 +115,50 @@ pub(super) fn save_memory(store: &Store, was_saved: bool) -> bool {
     saved.is_ok()
 }
 
-/// Saves what was seen of the logs, looks whether the database can be written to and whether a doubt has ended, for ever.
-pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
+/// Saves what was seen of the logs, for ever. Apart from everything else: a disk that hangs may hold it for as long as it likes.
+pub(super) async fn keep_memory(store: Store) {
     let mut round = rounds(STORE_INTERVAL);
-    let mut was_in_doubt = store.doubt().is_some();
     let mut is_saved = true;
     loop {
         round.tick().await;
         let saving = store.clone();
-        is_saved = match tokio::task::spawn_blocking(move || save_memory(&saving, is_saved)).await {
-            Ok(is_saved) => is_saved,
+        let mut save = tokio::task::spawn_blocking(move || save_memory(&saving, is_saved));
+        let done = match tokio::time::timeout(SAVE_TIMEOUT, &mut save).await {
+            Ok(done) => done,
             Err(_) => {
-                tracing::error!("the saving of what was seen of the logs ended early");
-                false
+                tracing::error!(
+                    "what was seen of the logs is not saved in high-water.json, since the disk of the data directory does not \
+                     answer: after a restart a loss may go unseen"
+                );
+                let done = save.await;
+                tracing::info!("the disk of the data directory answers again");
+                done
             }
         };
+        is_saved = done.unwrap_or_else(|_| {
+            tracing::error!("the saving of what was seen of the logs ended early");
+            false
+        });
+    }
+}
+
+/// Saves what was seen of the logs once more, before the end of the server, which waits for no disk that hangs.
+pub(super) async fn save_memory_at_end(store: &Store) {
+    let saving = store.clone();
+    let save = tokio::task::spawn_blocking(move || save_memory(&saving, true));
+    if tokio::time::timeout(SAVE_TIMEOUT, save).await.is_err() {
+        tracing::error!(
+            "ending without what was seen last of the logs in high-water.json: the disk of the data directory does not answer"
+        );
+    }
+}
+
+/// Looks whether the database can be written to and whether a doubt has ended, for ever.
+pub(super) async fn mind_store(store: Store, service: Arc<Service>) {
+    let mut round = rounds(STORE_INTERVAL);
+    let mut was_in_doubt = store.doubt().is_some();
+    loop {
+        round.tick().await;
         store.look_for_obstacles().await;
         store.look_at_checkpoints().await;
         let is_in_doubt = store.doubt().is_some();

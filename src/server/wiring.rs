@@ -129,6 +129,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         metrics.show_certificate(&tls);
         background.spawn(tasks::mind_tls(tls, parts.verifier, metrics.clone()));
     }
+    background.spawn(tasks::keep_memory(parts.store.clone()));
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
     spawn_looks(&mut background, &parts.service, watch.audit_interval);
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));

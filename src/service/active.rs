@@ -115,7 +115,13 @@ impl Service {
         let head = found.cursor;
         let revision = match as_of {
             AsOf::Now => head.revision,
-            AsOf::Time(time) => tx.revision_at(namespace, time).await?,
+            AsOf::Time(time) => {
+                let newest = self.store.newest_time(tx, namespace, head.revision).await?;
+                if time > newest {
+                    return Err(Error::invalid("time", "is in the future: what will be in force then is not known"));
+                }
+                tx.revision_at(namespace, time).await?
+            }
             AsOf::Revision(revision) if (0..=head.revision).contains(&revision) => revision,
             AsOf::Revision(revision) => {
                 let message = format!("revision {revision} is not in 0 to {}, the head", head.revision);

@@ -35,7 +35,7 @@ impl Service {
         let (policy, version) = self.resolve(tx, &request.version).await?;
         let mut approvals = self.approvals(tx, &version).await?;
         let importer = importer_of(tx, &version).await?;
-        let (approver, now, revision) = (context.actor(), context.now, write.tx.head().next().revision);
+        let (approver, now, revision) = (context.actor(), write.time(), write.tx.head().next().revision);
         let facts = ApproveFacts {
             policy: &policy,
             version: &version,

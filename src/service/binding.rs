@@ -40,7 +40,7 @@ impl Service {
         }
         let name = BindingName { namespace: request.namespace.clone(), id: uuid::Uuid::now_v7().to_string() };
         let (role, member) = (request.role, request.member);
-        let binding = RoleBinding { name, role, member, creator: context.actor(), create_time: context.now };
+        let binding = RoleBinding { name, role, member, creator: context.actor(), create_time: write.time() };
         write.tx.insert_binding(&binding).await?;
         bindings.push(binding.clone());
         self.changed(write, EventKind::CreateRoleBinding, request.reason, binding, bindings).await

@@ -22,7 +22,10 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let policy = write.tx.read().policy(&request.policy).await?;
-        let pointer = lifecycle::deactivate(&policy, request.expected_active)?;
+        let pointer = match lifecycle::deactivate(&policy, request.expected_active) {
+            Ok(pointer) => pointer,
+            Err(refusal) => return Err(self.with_who_moved(write.tx.read(), &[policy], refusal).await),
+        };
         let change = Change {
             reason: request.reason,
             pointers: vec![pointer],

@@ -59,7 +59,7 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        let (policy, made) = self.policy_for(&mut write, context, &request).await?;
+        let (policy, made) = self.policy_for(&mut write, &request).await?;
         let tx = write.tx.read();
         let open = tx.open_versions(&policy.name).await?;
         let label_holder = match &request.label {
@@ -121,11 +121,11 @@ impl Service {
     }
 
     /// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.
-    async fn policy_for(&self, write: &mut Write<'_>, context: &Context, request: &Draft) -> Result<(Policy, bool)> {
+    async fn policy_for(&self, write: &mut Write<'_>, request: &Draft) -> Result<(Policy, bool)> {
         match write.tx.read().policy(&request.policy).await {
             Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
                 let kind = PolicyKind::of_content_type(&request.content_type);
-                let policy = Policy::new(request.policy.clone(), kind, context.now);
+                let policy = Policy::new(request.policy.clone(), kind, write.time());
                 self.insert_policy(&mut write.tx, &policy).await?;
                 Ok((policy, true))
             }
@@ -160,7 +160,7 @@ impl Service {
             publisher: String::new(),
             manifest: String::new(),
             edits: 1,
-            create_time: context.now,
+            create_time: write.time(),
             stage_time: None,
             publish_time: None,
             origin_manifests: Vec::new(),

@@ -9,7 +9,6 @@ use crate::domain::Result;
 use crate::domain::digest::ActiveSetRoot;
 use crate::domain::event::{EventKind, Payload};
 use crate::domain::name::NamespaceId;
-use crate::domain::time::Micros;
 use crate::store::{Epochs, LogState, Store};
 use crate::watch::Verify as _;
 
@@ -21,8 +20,6 @@ const ACTOR: &str = "local:operator";
 pub struct Bump {
     /// Also when nothing speaks for a loss.
     pub force: bool,
-    /// The time of its events.
-    pub now: Micros,
 }
 
 /// What a bump did.
@@ -59,23 +56,16 @@ pub async fn bump_epoch(store: &Store, signer: &Signer, bump: Bump) -> Result<Bu
     store.begin_bump(epoch, &incarnation).await?;
     let reason = doubt.unwrap_or_else(|| "asked for by the operator".to_owned());
     // First the log that names the namespaces: those made from here on begin in the new epoch.
-    let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason, bump.now).await?);
+    let mut logs = usize::from(raise(store, signer, &NamespaceId::system(), epoch, &reason).await?);
     for namespace in store.epochs().await?.heads.into_keys() {
-        logs += usize::from(raise(store, signer, &namespace, epoch, &reason, bump.now).await?);
+        logs += usize::from(raise(store, signer, &namespace, epoch, &reason).await?);
     }
     store.end_bump(&incarnation).await?;
     Ok(Bumped::Raised { epoch, logs })
 }
 
 /// Raises one log; answers whether it was below.
-async fn raise(
-    store: &Store,
-    signer: &Signer,
-    namespace: &NamespaceId,
-    epoch: i64,
-    reason: &str,
-    now: Micros,
-) -> Result<bool> {
+async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i64, reason: &str) -> Result<bool> {
     let mut tx = store.begin_in_doubt(namespace).await?;
     let head = tx.head();
     if head.cursor.epoch >= epoch {
@@ -95,7 +85,7 @@ async fn raise(
         epoch: cursor.epoch,
         revision: cursor.revision,
         kind: EventKind::BumpEpoch,
-        time: now,
+        time: tx.time(),
         actor: ACTOR.to_owned(),
         request_id: String::new(),
         reason: reason.to_owned(),
@@ -112,7 +102,7 @@ async fn raise(
         rows: Vec::new(),
         imported: Vec::new(),
     };
-    tx.raise_epoch(&sealed(signer, head, &payload, String::new())?, now).await?;
+    tx.raise_epoch(&sealed(signer, head, &payload, String::new())?).await?;
     tx.commit(|| {}).await?;
     Ok(true)
 }

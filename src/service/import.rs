@@ -89,7 +89,7 @@ impl Service {
         let taken = Taken { imports: &mut imports, log: log.as_deref(), change: &mut change };
         take(self, context, &mut write, request.items, taken).await?;
         if let Some(first) = imports.first_mut() {
-            (first.items, first.update_time) = (first.items.saturating_add(count), context.now);
+            (first.items, first.update_time) = (first.items.saturating_add(count), write.time());
         }
         if request.is_last {
             let Some(log) = &log else { return Err(refused("the last part came before all events")) };
@@ -168,8 +168,8 @@ async fn begin(context: &Context, write: &mut Write<'_>, request: &ImportNamespa
         items: 0,
         is_finished: false,
         importer: context.actor(),
-        create_time: context.now,
-        update_time: context.now,
+        create_time: write.time(),
+        update_time: write.time(),
     };
     // Before its events, which refer to it.
     write.tx.put_import(&import).await?;

@@ -68,7 +68,7 @@ pub(super) async fn take(
             Item::Row(bytes) => {
                 let log = whole(log)?;
                 let row = proven(log, &bytes)?;
-                take_row(service, context, write, (imports, &mut *change), row).await?;
+                take_row(service, write, (imports, &mut *change), row).await?;
             }
             Item::Version { row: bytes, manifest, content } => {
                 let log = whole(log)?;
@@ -115,7 +115,6 @@ fn prove_events(import: &mut Import, events: &[Event]) -> Result<()> {
 
 async fn take_row(
     service: &Service,
-    context: &Context,
     write: &mut Write<'_>,
     (imports, change): (&mut Vec<Import>, &mut Change),
     row: ForeignRow,
@@ -124,7 +123,7 @@ async fn take_row(
         ForeignRow::Policy(policy) => take_policy(service, write, policy, change).await,
         ForeignRow::Report { policy, number, report } => take_report(write, policy, number, report).await,
         ForeignRow::Import(_, import) => {
-            let import = further(context, imports, *import)?;
+            let import = further(write.time(), imports, *import)?;
             write.tx.put_import(&import).await?;
             imports.push(import);
             imports.sort_by_key(|import| import.position);
@@ -161,14 +160,17 @@ async fn take_report(write: &Write<'_>, policy: PolicyName, number: i64, report:
     }
     check_times(&[Some(report.time)])?;
     match write.tx.read().report(&name, number).await {
-        Err(error) if error.reason == Reason::ReportNotFound => write.tx.put_report(&name, number, &report).await,
+        // By which rules it was checked is for this store to say.
+        Err(error) if error.reason == Reason::ReportNotFound => {
+            write.tx.put_report(&name, number, &Report { rules: String::new(), ..report }).await
+        }
         Err(error) => Err(error),
         Ok(_) => Err(refused(format!("the report of {} is there twice", name.version(number)))),
     }
 }
 
 /// A history that the source had imported itself: here it is one further away.
-fn further(context: &Context, imports: &[Import], import: Import) -> Result<Import> {
+fn further(now: Micros, imports: &[Import], import: Import) -> Result<Import> {
     let position = import.position.checked_add(1).filter(|position| (2..=IMPORT_POSITIONS_MAX).contains(position));
     let position = position.ok_or_else(|| refused("it came through more stores than one history can"))?;
     if imports.iter().any(|known| known.position == position) {
@@ -179,7 +181,7 @@ fn further(context: &Context, imports: &[Import], import: Import) -> Result<Impo
     }
     trust_of(&import.source)?;
     check_times(&[Some(import.create_time)])?;
-    let (reached, update_time) = (Head::EMPTY, context.now);
+    let (reached, update_time) = (Head::EMPTY, now);
     Ok(Import { position, reached, items: 0, is_finished: false, update_time, ..import })
 }
 
@@ -221,7 +223,7 @@ async fn take_version(
         version.origin_manifests.insert(0, manifest);
         // What is not done is not signed either: the signature would outlive the question.
         if !context.delivery.validate_only {
-            version.manifest = service.signer.imported_manifest(&version, origin, context.now)?;
+            version.manifest = service.signer.imported_manifest(&version, origin, write.time())?;
         }
     }
     service.admit_version(&write.tx, &version)?;

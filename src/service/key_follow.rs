@@ -175,7 +175,7 @@ impl Service {
         if view.ring().is_empty() {
             let reason = "the first key of the store".to_owned();
             let mut change = Change { reason, ..Change::new(EventKind::ActivateSigningKey, None) };
-            let (write, changed) = change_key(write, &self.signer, &view, &mut change, introduced(&key), now).await?;
+            let (write, changed) = change_key(write, &self.signer, &view, &mut change, introduced(&key)).await?;
             write.finish(changed).await?;
         }
         self.follow_keys(now).await

@@ -115,8 +115,7 @@ impl Service {
             return Err(Error::new(Reason::ConcurrentChange, "somebody else prepared this key; try again"));
         }
         let mut change = Change::new(EventKind::PrepareSigningKey, None);
-        let (write, changed) =
-            change_key(write, &self.signer, &view, &mut change, introduced(&key), context.now).await?;
+        let (write, changed) = change_key(write, &self.signer, &view, &mut change, introduced(&key)).await?;
         let changed = write.finish(changed).await?;
         self.follow_keys(context.now).await?;
         Ok(changed)
@@ -153,7 +152,7 @@ impl Service {
         check(&view)?;
         let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::ActivateSigningKey, None) };
         let known = KeyChange::of(&request.key_id);
-        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known, context.now).await?;
+        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known).await?;
         let changed = write.finish(changed).await?;
         self.follow_keys(context.now).await?;
         Ok(changed)
@@ -167,9 +166,8 @@ pub(super) async fn change_key<'a>(
     view: &KeyView,
     change: &mut Change,
     key: KeyChange,
-    now: Micros,
 ) -> Result<(Box<Write<'a>>, KeyChanged)> {
-    let next = write.tx.head().next();
+    let (next, now) = (write.tx.head().next(), write.time());
     let revision = next.revision;
     let mut ring = view.ring().clone();
     ring.take(change.kind, &key, now, revision)?;

@@ -49,7 +49,7 @@ impl Service {
         if write.tx.read().find_namespace(&request.namespace).await?.is_some() {
             return Err(Error::new(Reason::NamespaceExists, format!("{name} exists already")).about(name));
         }
-        write.tx.insert_namespace(&request.namespace, &request.description, request.quotas, context.now).await?;
+        write.tx.insert_namespace(&request.namespace, &request.description, request.quotas, write.time()).await?;
         let namespace = write.tx.read().namespace(&request.namespace).await?;
         let recorded = write.record(change(EventKind::CreateNamespace, &namespace)).await?;
         let done = write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await?;

@@ -96,7 +96,7 @@ impl Service {
         let policy = Policy {
             description: request.description,
             settings: request.settings,
-            ..Policy::new(request.policy, request.kind, context.now)
+            ..Policy::new(request.policy, request.kind, write.time())
         };
         self.insert_policy(&mut write.tx, &policy).await?;
         let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
@@ -128,7 +128,7 @@ impl Service {
             self.lowered_approvals.alarm(context, &policy, required_before);
         }
         policy.edits += 1;
-        policy.update_time = context.now;
+        policy.update_time = write.time();
         write.tx.update_policy(&policy).await?;
         let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
         write.finish(PolicyChanged { policy, revision: recorded.revision() }).await

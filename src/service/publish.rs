@@ -15,24 +15,22 @@ use crate::domain::lifecycle::{self, Grounds, PublishFacts};
 use crate::domain::outcome::Published;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
+use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
 
-/// A version as it is once published.
-pub(super) fn signed(signer: &Signer, context: &Context, version: Version) -> Result<Version> {
+/// A version as it is once published, at the time of the event.
+pub(super) fn signed(signer: &Signer, context: &Context, version: Version, time: Micros) -> Result<Version> {
     let publisher = context.actor();
     // What is not published is not signed either: the signature would outlive the question.
-    let manifest = if context.delivery.validate_only {
-        String::new()
-    } else {
-        signer.manifest(&version, &publisher, context.now)?
-    };
+    let manifest =
+        if context.delivery.validate_only { String::new() } else { signer.manifest(&version, &publisher, time)? };
     Ok(Version {
         state: VersionState::Published,
         publisher,
         manifest,
         edits: version.edits + 1,
-        stage_time: version.stage_time.or(Some(context.now)),
-        publish_time: Some(context.now),
+        stage_time: version.stage_time.or(Some(time)),
+        publish_time: Some(time),
         ..version
     })
 }
@@ -91,8 +89,8 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
-        let grounds = self.grounds(context, &write, (&policy, &version), &request, &report).await?;
-        let version = signed(&self.signer, context, version)?;
+        let grounds = self.grounds(&write, (&policy, &version), &request, &report).await?;
+        let version = signed(&self.signer, context, version, write.time())?;
         write.tx.update_version(&version).await?;
         write.tx.put_report(name, version.number, &report).await?;
         let mut change = Change {
@@ -121,7 +119,6 @@ impl Service {
     /// What the publication rests on, decided on the approvals as they are under the lock.
     async fn grounds(
         &self,
-        context: &Context,
         write: &Write<'_>,
         (policy, version): (&Policy, &Version),
         request: &Publish,
@@ -132,7 +129,7 @@ impl Service {
         } else {
             Vec::new()
         };
-        let facts = PublishFacts { policy, version, approvals: &approvals, now: context.now };
+        let facts = PublishFacts { policy, version, approvals: &approvals, now: write.time() };
         lifecycle::publish(facts, request.etag.as_ref(), report, request.break_glass)
     }
 

@@ -72,7 +72,7 @@ impl Service {
         view.ring().check_revoke(&request.key_id)?;
         let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
         let known = KeyChange::of(&request.key_id);
-        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known, context.now).await?;
+        let (write, changed) = change_key(write, &self.signer, &view, &mut change, known).await?;
         let KeyChanged { key, revision } = changed;
         let answer = KeyRevoked { key, revision, versions, version_count, remaining_count: version_count };
         let answer = write.finish(answer).await?;

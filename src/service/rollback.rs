@@ -1,6 +1,7 @@
 //! Rollback: forward in the log, back in content. Nothing is destroyed, and a rollback can be rolled back.
 
-use super::check::{Occasion, Subject};
+use super::activate::check_unmoved;
+use super::check::Subject;
 use super::draft::state_change;
 use super::publish::signed;
 use super::write::{Begun, Write};
@@ -20,7 +21,7 @@ impl Service {
     /// Puts an older version in force, at a new revision.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `VALIDATION_FAILED`,
+    /// `PERMISSION_DENIED`, `NO_PREVIOUS_VERSION`, `VERSION_NOT_FOUND`, `VERSION_NOT_PUBLISHED`, `ALREADY_ACTIVE`, `EXPECTED_ACTIVE_MISMATCH`, `VALIDATION_FAILED`,
     /// `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
@@ -39,14 +40,16 @@ impl Service {
             return Ok(answer);
         }
         let policy = tx.policy(&request.policy).await?;
-        let number = target(&tx, &policy, request.version).await?;
+        self.check_where_seen(&tx, &policy, &request).await?;
+        let number = if request.version > 0 { request.version } else { self.version_before(&tx, &policy).await? };
         let version = tx.version(&request.policy, number).await?;
         let subject = self.subject_of(&tx, policy, version).await?;
+        let kept = tx.reports_named(&request.policy.namespace, &[(&request.policy.policy, number)]).await?;
         drop(tx);
         let (subject, report) = if request.skip_validation {
             (subject, None)
         } else {
-            let (subject, report) = self.check(subject, Occasion::Again, context.now).await?;
+            let (subject, report) = self.check_again(subject, kept.into_values().next(), context.now).await?;
             (subject, Some(report))
         };
 
@@ -54,9 +57,13 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
+        if let Some(since) = request.unmoved_since {
+            check_unmoved(write.tx.read(), &request.policy.namespace, write.tx.head(), since).await?;
+        }
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
+        self.check_where_seen(write.tx.read(), &policy, &request).await?;
         // "The one before" may be another by now: then the checks were run on the wrong one.
-        if target(write.tx.read(), &policy, request.version).await? != version.number {
+        if request.version == 0 && policy.active_revision != subject.policy.active_revision {
             return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
         }
         let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
@@ -64,7 +71,7 @@ impl Service {
         let approvals = if request.copy_forward {
             Vec::new()
         } else {
-            self.reviewed(write.tx.read(), &policy, &version, context.now).await?
+            self.reviewed(write.tx.read(), &policy, &version, write.time()).await?
         };
         let mut change = Change {
             reason: request.reason.clone(),
@@ -82,7 +89,17 @@ impl Service {
             version
         };
         let (activation, recorded) = write.record_activation(change).await?;
-        write.finish(RolledBack { version, activation, revision: recorded.revision(), report }).await
+        write
+            .finish(RolledBack { version, activation, revision: recorded.revision(), report, warnings: Vec::new() })
+            .await
+    }
+
+    /// The pointer must be where the caller saw it.
+    async fn check_where_seen(&self, tx: &ReadTx, policy: &Policy, request: &Rollback) -> Result<()> {
+        match lifecycle::check_expected(policy, request.expected_active) {
+            Err(refusal) => Err(self.with_who_moved(tx, std::slice::from_ref(policy), refusal).await),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Version n + 1 from older content, published.
@@ -107,13 +124,13 @@ impl Service {
             source_version: source.number,
             author: context.actor(),
             edits: 0,
-            create_time: context.now,
-            stage_time: Some(context.now),
+            create_time: write.time(),
+            stage_time: Some(write.time()),
             // It is published here, whatever its source is.
             origin_manifests: Vec::new(),
             ..source.clone()
         };
-        let copy = signed(&self.signer, context, copy)?;
+        let copy = signed(&self.signer, context, copy, write.time())?;
         self.admit_version(&write.tx, &copy)?;
         write.tx.insert_version(&copy).await?;
         write.tx.set_latest_version(&policy.name, number).await?;
@@ -122,15 +139,4 @@ impl Service {
         }
         Ok(copy)
     }
-}
-
-/// The version named, or the one that was active before.
-async fn target(tx: &ReadTx, policy: &Policy, named: i64) -> Result<i64> {
-    if named > 0 {
-        return Ok(named);
-    }
-    tx.previous_active(&policy.name, policy.active_version).await?.ok_or_else(|| {
-        let message = format!("{} had no other version active before; name the version", policy.name);
-        Error::new(Reason::NoPreviousVersion, message).about(&policy.name)
-    })
 }

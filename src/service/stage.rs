@@ -42,8 +42,12 @@ impl Service {
         if lifecycle::stage(&version, request.etag.as_ref(), &report)? == StageDecision::AlreadyStaged {
             return write.finish(Staged { version, report, revision: 0 }).await;
         }
-        let version =
-            Version { state: VersionState::Staged, edits: version.edits + 1, stage_time: Some(context.now), ..version };
+        let version = Version {
+            state: VersionState::Staged,
+            edits: version.edits + 1,
+            stage_time: Some(write.time()),
+            ..version
+        };
         write.tx.update_version(&version).await?;
         write.tx.put_report(name, version.number, &report).await?;
         let change =

@@ -45,7 +45,7 @@ impl Service {
             )
             .with("limit", REVOCATIONS_MAX));
         }
-        let revocation = Revocation::at(&request.ended, context.now);
+        let revocation = Revocation::at(&request.ended, context.now.max(write.time()));
         write.tx.put_revocation(&revocation).await?;
         let revision = write.record(change(&request, &revocation)).await?.revision();
         let answer = write.finish(revision).await?;

@@ -11,6 +11,7 @@ use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload, RowChange};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Activated;
+use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::{digest_of, event_hash};
 use crate::store::{IdempotencyKey, KeptAnswer, ReadTx, WriteTx};
@@ -163,6 +164,11 @@ fn may_interrupt_import(kind: EventKind) -> bool {
 }
 
 impl Write<'_> {
+    /// The time of the event of this write: that of all it writes.
+    pub(super) fn time(&self) -> Micros {
+        self.tx.time()
+    }
+
     /// The namespace that is locked.
     pub(super) fn namespace(&self) -> &NamespaceId {
         &self.namespace
@@ -177,7 +183,7 @@ impl Write<'_> {
             return Err(Error::new(Reason::ImportUnfinished, message).about(name));
         }
         let (service, signer) = (self.call.service, &self.call.service.signer);
-        let (head, now, actor) = (self.tx.head(), context.now, context.actor());
+        let (head, now, actor) = (self.tx.head(), self.time(), context.actor());
         if change.kind != EventKind::Resign {
             // Whoever signs again proves each version by the event that published it, and goes on without those that are not.
             service.check_read(&self.tx).await?;

@@ -10,13 +10,13 @@ use std::time::Duration;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, QueryResult, Statement};
-use tokio::time::Instant;
 
 use super::connect::{Database, Pools, Store};
 use super::connection_guard::LastFailure;
 use super::error::{Failure, StoreError, classify, classify_sqlx, code_of};
 use super::guard::text;
 use super::health::Health;
+use super::log_clock::Clocks;
 use super::migrate;
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Head};
@@ -210,12 +210,20 @@ impl DatabaseCopy {
         self.rows(page).await?.iter().map(|row| Ok((column(row, 0)?, column(row, 1)?))).collect()
     }
 
-    /// The same database as a store whose writes fail. `clock` is monotonic.
+    /// The same database as a store whose writes fail.
     #[must_use]
-    pub fn store(&self, tags: Arc<dyn RowTag>, clock: fn() -> Instant) -> Store {
+    pub fn store(&self, tags: Arc<dyn RowTag>, clocks: Clocks) -> Store {
         let pools = Pools { writer: self.connections.clone(), reader: self.connections.clone() };
-        let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
-        Store::over(Database::Sqlite { path: self.path.clone() }, pools, None, tags, health, Arc::default())
+        let health = Arc::new(Health::new(Arc::new(LastFailure::new(clocks.monotonic))));
+        Store::over(
+            Database::Sqlite { path: self.path.clone() },
+            pools,
+            None,
+            tags,
+            health,
+            Arc::default(),
+            clocks.wall,
+        )
     }
 
     /// Closes it.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::{ConnectOptions, DatabaseConnection, DbBackend, DbErr, RuntimeErr};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use super::bounded::{Bounded, within};
 use super::connection_guard::{LastFailure, guard_postgres};
@@ -16,6 +15,7 @@ use super::error::StoreError;
 use super::files::OpenedFiles;
 use super::health::Health;
 use super::incarnation::{INCARNATION, verified};
+use super::log_clock::{Clocks, LogClock};
 use super::memory::{Memory, RememberedStore};
 use super::meta::store_id;
 use super::obstacle::Obstacles;
@@ -27,6 +27,7 @@ use super::sqlite_file::{flush_log, has_content, make_private};
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
 use crate::domain::tag::RowTag;
+use crate::domain::time::Micros;
 
 /// Connections to PostgreSQL that write: each holds one from lock to commit. Apart from those that read, so that writers
 /// that wait for a namespace don't starve reads. With the listener and a probe a replica takes 26 connections at most:
@@ -68,6 +69,7 @@ pub(super) struct Inner {
     pub(super) health: Arc<Health>,
     pub(super) doubt: Arc<Doubt>,
     pub(super) memory: Memory,
+    pub(super) clock: LogClock,
     /// The files of a SQLite database that is open to writes.
     pub(super) files: Option<Arc<OpenedFiles>>,
     tags: Arc<dyn RowTag>,
@@ -98,7 +100,7 @@ impl Pools {
 
 impl Database {
     /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (G1), or that does not hold
-    /// the store that is `remembered` (G1b). `tags` prove rows; `clock` is monotonic, and measures the age of connections.
+    /// the store that is `remembered` (G1b). `tags` prove rows.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.
@@ -107,10 +109,10 @@ impl Database {
         migrate: bool,
         remembered: Option<&RememberedStore>,
         tags: Arc<dyn RowTag>,
-        clock: fn() -> Instant,
+        clocks: Clocks,
     ) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
-        let health = Arc::new(Health::new(Arc::new(LastFailure::new(clock))));
+        let health = Arc::new(Health::new(Arc::new(LastFailure::new(clocks.monotonic))));
         let pools = self.connect_to(remembered, &health.failures).await?;
         self.refuse_poolers().await?;
         // First, so that a database that is refused stays as it was.
@@ -129,7 +131,7 @@ impl Database {
                 (connect_postgres(url, &doubt, &health).await?, None)
             }
         };
-        let store = Store::over(self.clone(), pools, files, tags, health, doubt);
+        let store = Store::over(self.clone(), pools, files, tags, health, doubt, clocks.wall);
         if let Some(incarnation) = store.incarnation().await? {
             store.keep(INCARNATION, &incarnation).await?;
         }
@@ -140,12 +142,8 @@ impl Database {
     ///
     /// # Errors
     /// As `open`.
-    pub async fn migrate(
-        &self,
-        remembered: Option<&RememberedStore>,
-        clock: fn() -> Instant,
-    ) -> Result<(), StoreError> {
-        let pools = self.connect_to(remembered, &Arc::new(LastFailure::new(clock))).await?;
+    pub async fn migrate(&self, remembered: Option<&RememberedStore>, clocks: Clocks) -> Result<(), StoreError> {
+        let pools = self.connect_to(remembered, &Arc::new(LastFailure::new(clocks.monotonic))).await?;
         self.refuse_poolers().await?;
         check_remembered(&pools, remembered).await?;
         guard::check_durable(&pools).await?;
@@ -292,9 +290,11 @@ impl Store {
         tags: Arc<dyn RowTag>,
         health: Arc<Health>,
         doubt: Arc<Doubt>,
+        wall: fn() -> Micros,
     ) -> Self {
         let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
-        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, files, tags, committed }) }
+        let clock = LogClock::new(wall);
+        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, clock, files, tags, committed }) }
     }
 
     /// Whether nothing else can write: then what this process committed is all there is.

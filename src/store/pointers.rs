@@ -220,16 +220,13 @@ impl ReadTx {
         Ok(moved.is_some())
     }
 
-    /// The version that was active before the pointer came to where it is, if there was one.
-    pub async fn previous_active(&self, policy: &PolicyName, active_version: i64) -> Result<Option<i64>> {
-        let newest = pointers_of(policy)
-            .filter(Column::Version.ne(active_version))
-            .filter(Column::Version.ne(0))
-            .order_by_desc(Column::Revision)
-            .one(&self.tx)
-            .await
-            .map_err(failed)?;
-        Ok(newest.map(|row| row.version))
+    /// The revisions that moved a pointer last, in the order of the log, at most `limit`.
+    pub async fn newest_moves(&self, policy: &PolicyName, limit: u64) -> Result<Vec<i64>> {
+        let newest =
+            pointers_of(policy).select_only().column(Column::Revision).order_by_desc(Column::Revision).limit(limit);
+        let mut revisions: Vec<i64> = newest.into_tuple().all(&self.tx).await.map_err(failed)?;
+        revisions.reverse();
+        Ok(revisions)
     }
 
     /// The bundles that pointers point to. Pointers to nowhere are left out.

@@ -1,13 +1,16 @@
 //! Validation reports: the newest of each version.
 
-use sea_orm::EntityTrait as _;
+use std::collections::BTreeMap;
 
-use super::entity::reports::{Entity, Model};
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _};
+
+use super::entity::reports::{Column, Entity, Model};
 use super::error::failed;
 use super::rows;
 use super::tagged::Proven;
 use super::transaction::{ReadTx, WriteTx};
-use crate::domain::name::PolicyName;
+use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::report::Report;
 use crate::domain::{Error, Reason, Result};
 
@@ -24,6 +27,29 @@ impl ReadTx {
         })?;
         let Proven(row) = self.proven::<Entity>(row)?;
         rows::json("report", &row.body)
+    }
+}
+
+impl ReadTx {
+    /// The newest reports of some versions of a namespace, by policy and number; none for those whose checks never ran.
+    pub async fn reports_named(
+        &self,
+        namespace: &NamespaceId,
+        versions: &[(&PolicyId, i64)],
+    ) -> Result<BTreeMap<(PolicyId, i64), Report>> {
+        let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Number)]);
+        // SQLite finds no index for the pairs alone; the policies by themselves narrow it down first.
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(versions.iter().map(|(policy, _)| policy.as_str())))
+            .filter(key.in_tuples(versions.iter().map(|(policy, number)| (policy.as_str(), *number))));
+        let mut found = BTreeMap::new();
+        for row in query.all(&self.tx).await.map_err(failed)? {
+            let Proven(row) = self.proven::<Entity>(row)?;
+            let policy = rows::policy_name(namespace.as_str(), &row.policy)?.policy;
+            found.insert((policy, row.number), rows::json("report", &row.body)?);
+        }
+        Ok(found)
     }
 }
 

@@ -44,6 +44,8 @@ pub struct WriteTx {
     store: Store,
     namespace: NamespaceId,
     head: Head,
+    /// The time of the event of this write.
+    time: Micros,
     access_revision: i64,
     is_importing: bool,
     /// The row of the namespace, as locked.
@@ -116,11 +118,12 @@ impl Store {
         let head = rows::head(&row)?;
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
+        let time = self.time_of_next(&tx, namespace, head.cursor.revision).await?;
         let (access_revision, usage) = (row.access_revision, rows::usage(&row));
         let is_importing = row.importing != 0;
         let read = ReadTx { tx, tags: self.tags(), ledger: Ledger::of_write() };
         let (store, namespace) = (self.clone(), namespace.clone());
-        Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, row, usage })
+        Ok(WriteTx { read, store, namespace, head, time, access_revision, is_importing, row, usage })
     }
 
     /// Commits a transaction, sees by `confirmation` that another connection finds what it wrote, durable, then runs `after`. A
@@ -250,6 +253,12 @@ impl WriteTx {
         self.head
     }
 
+    /// The time of the event of this write, by the clock of the store and never before the event before (DESIGN rule 11).
+    #[must_use]
+    pub fn time(&self) -> Micros {
+        self.time
+    }
+
     /// The last revision that changed a role binding of this log, what this write did included.
     #[must_use]
     pub fn access_revision(&self) -> i64 {
@@ -297,7 +306,7 @@ impl WriteTx {
         if event.cursor != self.head.next() {
             return Err(Error::internal("an event was made for another place of the log"));
         }
-        self.add(event, payload.policy.as_ref(), payload.time).await?;
+        self.add(event, payload.policy.as_ref()).await?;
         if !payload.changes.is_empty() {
             self.move_pointers(event.cursor.revision, &payload.changes).await?;
         }
@@ -308,16 +317,16 @@ impl WriteTx {
     ///
     /// # Errors
     /// `INTERNAL` when the event does not stand at the next revision of a higher epoch with the head's hash.
-    pub async fn raise_epoch(&mut self, event: &Event, time: Micros) -> Result<()> {
+    pub async fn raise_epoch(&mut self, event: &Event) -> Result<()> {
         let is_raised = event.cursor.epoch > self.head.cursor.epoch;
         if !is_raised || event.cursor != self.head.next_epoch(event.cursor.epoch) {
             return Err(Error::internal("an epoch was raised at another place of the log"));
         }
-        self.add(event, None, time).await
+        self.add(event, None).await
     }
 
     /// Adds the event and moves the head.
-    async fn add(&mut self, event: &Event, policy: Option<&PolicyId>, time: Micros) -> Result<()> {
+    async fn add(&mut self, event: &Event, policy: Option<&PolicyId>) -> Result<()> {
         if event.prev_hash != self.head.hash || event.namespace != self.namespace {
             return Err(Error::internal("an event was made for another log"));
         }
@@ -326,7 +335,7 @@ impl WriteTx {
             revision: event.cursor.revision,
             epoch: event.cursor.epoch,
             policy: policy.map(ToString::to_string),
-            time: time.0,
+            time: self.time.0,
             payload: event.payload.clone(),
             prev_hash: event.prev_hash.to_vec(),
             hash: event.hash.to_vec(),

@@ -74,7 +74,25 @@ on_both_databases! {
         assert_eq!(bare.kind(), Opaque);
     }
 
-    /// Only what the mask names changes; an empty mask takes all; every field has a path of its own.
+    /// Without a mask, what is not populated stays as it is (AIP-134).
+    async fn without_a_mask_nothing_is_reset(hub: Hub) {
+        let client = hub.client().await;
+        create(&client, "p", Yaml, all_settings()).await;
+        let given = pb::Policy { name: policy("p"), description: "new".to_owned(), ..Default::default() };
+        let now = update(&client, given, &[]).await.expect("an update").policy.expect("a policy");
+        assert_eq!((now.description.as_str(), now.settings), ("new", Some(all_settings())));
+        let settings = pb::PolicySettings { max_open_drafts: 5, ..Default::default() };
+        let given = pb::Policy { name: policy("p"), settings: Some(settings), ..Default::default() };
+        let now = update(&client, given, &[]).await.expect("an update").policy.expect("a policy");
+        let expected = pb::PolicySettings { max_open_drafts: 5, ..all_settings() };
+        assert_eq!((now.description.as_str(), now.settings), ("new", Some(expected)));
+        // What was read is sent back as it is.
+        let at = get(&client, "p").await;
+        let now = update(&client, at.clone(), &[]).await.expect("an update").policy.expect("a policy");
+        assert_eq!((now.description, now.settings), (at.description, at.settings));
+    }
+
+    /// Only what the mask names changes; `*` takes all; every field has a path of its own.
     async fn a_mask_takes_what_it_names(hub: Hub) {
         let client = hub.client().await;
         let before = create(&client, "p", Yaml, pb::PolicySettings::default()).await;
@@ -107,11 +125,12 @@ on_both_databases! {
         let now = update(&client, new(), &["description"]).await.expect("an update").policy.expect("a policy");
         assert_eq!((now.description.as_str(), now.kind()), ("new", Yaml), "a kind is for ever");
         let emptied = pb::Policy { name: policy("p"), ..Default::default() };
-        let now = update(&client, emptied, &[]).await.expect("an update").policy.expect("a policy");
+        refused_fields(update(&client, emptied.clone(), &[]).await, &["update_mask"]);
+        let now = update(&client, emptied, &["*"]).await.expect("an update").policy.expect("a policy");
         assert_eq!((now.description.as_str(), &now.settings), ("", &Some(pb::PolicySettings::default())));
         assert_eq!((now.create_time, get(&client, "p").await), (before.create_time, now));
         let at = head(&client).await;
-        for path in ["kind", "settings.nothing", "name", ""] {
+        for path in ["kind", "settings.nothing", "name", "", "*"] {
             refused_fields(update(&client, new(), &["description", path]).await, &["update_mask"]);
         }
         assert_eq!((head(&client).await, get(&client, "p").await.description), (at, String::new()));

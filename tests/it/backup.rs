@@ -188,3 +188,45 @@ async fn postgresql_is_told_of_its_own_ways() {
     }
     assert_eq!(names(dir.path()), Vec::<String>::new());
 }
+
+/// `--force` replaces a former backup, and nothing else: neither a key nor what was seen, nor a device.
+#[tokio::test(flavor = "multi_thread")]
+async fn force_replaces_a_former_backup_alone() {
+    let hub = Hub::start_with(Database::Sqlite, QUIET).await;
+    release(&hub.client().await, "p", "a: 1").await;
+    let data = hub.data_dir();
+    let file = hub.dir.path().join("once.backup");
+    document(on(&data, "backup", &file, &[]));
+    document(on(&data, "backup", &file, &["--force"]));
+    let device = hub.dir.path().join("device");
+    assert!(Command::new("mkfifo").arg(&device).status().expect("mkfifo runs").success());
+    let link = hub.dir.path().join("link");
+    std::os::unix::fs::symlink(&file, &link).expect("a link");
+    for name in ["keys/seal.pem", "high-water.json", "admin.token", "server.lock"] {
+        let before = std::fs::read(data.join(name)).expect("a file");
+        fails(on(&data, "backup", &data.join(name), &["--force"]), "replaces a former backup alone");
+        assert_eq!(std::fs::read(data.join(name)).expect("a file"), before, "{name}");
+    }
+    for other in [device, link] {
+        fails(on(&data, "backup", &other, &["--force"]), "replaces a former backup alone");
+    }
+}
+
+/// A database that lacks what its server has seen is no source of a backup that replaces a better one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_lost_its_tail_is_not_backed_up_unsaid() {
+    let mut hub = Hub::start_with(Database::Sqlite, QUIET).await;
+    let client = hub.client().await;
+    release(&client, "p", "a: 1").await;
+    let (data, good) = (hub.data_dir(), hub.dir.path().join("good.backup"));
+    document(on(&data, "backup", &good, &[]));
+    release(&client, "p", "a: 2").await;
+    hub.signal("TERM");
+    hub.ended().await;
+    std::fs::copy(&good, data.join("policyhub.db")).expect("an older copy");
+    let file = hub.dir.path().join("next.backup");
+    fails(on(&data, "backup", &file, &[]), "lacks what its server has seen");
+    assert!(!file.exists());
+    document(on(&data, "backup", &file, &["--accept-findings"]));
+    assert_eq!(names(hub.dir.path()).iter().filter(|name| name.contains(".seen")).count(), 0);
+}

@@ -295,3 +295,19 @@ async fn checkpoints_that_fail_are_told_and_bounded() {
     let hub = hub.restart().await;
     check(&hub.client().await, &acknowledged).await;
 }
+
+/// A disk of the data directory that hangs: it is said that nothing is remembered any more, and the server ends all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hanging_save_of_what_was_seen_is_said_and_holds_no_end_up() {
+    let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
+    let client = hub.client().await;
+    try_draft(&client, "a: 1").await.expect("a draft");
+    disk.fail_all(&[Operation::Sync], HANGS, &["high-water.json.new"]);
+    try_draft(&client, "a: 2").await.expect("the database has a disk of its own");
+    let said = || hub.log.lock().expect("the log").contains("is not saved in high-water.json");
+    until("it is said", said).await;
+    try_draft(&client, "a: 3").await.expect("all else goes on");
+    hub.signal("TERM");
+    assert!(hub.ended().await.success(), "it ends although the disk hangs");
+    assert!(hub.log.lock().expect("the log").contains("ending without what was seen last of the logs"));
+}

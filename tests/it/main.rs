@@ -14,6 +14,8 @@ mod access;
 #[cfg(test)]
 mod activate;
 #[cfg(test)]
+mod activate_checks;
+#[cfg(test)]
 mod active;
 #[cfg(test)]
 mod active_list;
@@ -85,6 +87,8 @@ mod epochs;
 mod epochs_watch;
 #[cfg(test)]
 mod etags;
+#[cfg(test)]
+mod event_times;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

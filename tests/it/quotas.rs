@@ -104,8 +104,14 @@ on_both_databases! {
             assert_eq!(now.quotas, Some(expected), "{path}");
             assert_eq!(now.description, "made at the first start", "{path}");
         }
-        let now = update(&client, NAMESPACE, none, &[]).await.expect("an update");
-        assert_eq!((now.quotas, now.description.as_str()), (Some(none), ""), "an empty mask takes all");
+        let one = pb::NamespaceQuotas { max_policies: 9, ..none };
+        let now = update(&client, NAMESPACE, one, &[]).await.expect("an update");
+        let kept = pb::NamespaceQuotas { max_policies: 9, ..all };
+        let told = (now.quotas, now.description.as_str());
+        assert_eq!(told, (Some(kept), "made at the first start"), "without a mask what is not populated stays");
+        refused_fields(update(&client, NAMESPACE, none, &[]).await, &["update_mask"]);
+        let now = update(&client, NAMESPACE, none, &["*"]).await.expect("an update");
+        assert_eq!((now.quotas, now.description.as_str()), (Some(none), ""), "the mask * takes all");
         let last = events(&client, "namespaces/system", 0).await.pop().expect("an event");
         let payload: serde_json::Value = serde_json::from_slice(&last.payload).expect("JSON");
         assert_eq!(payload["settings"]["quotas"]["max_policies"], 0, "{payload}");

@@ -3,6 +3,7 @@
 use policyhub::client::pb::VersionState::Published;
 use policyhub::client::signing::{verify_bundle, verify_statement};
 use policyhub::client::{Client, pb};
+use time::format_description::well_known::Rfc3339;
 use tonic::Code;
 
 use crate::harness::calls::{
@@ -51,29 +52,91 @@ on_both_databases! {
         assert_eq!(answer.activation.expect("a summary").statement, event.statement);
     }
 
-    /// Version 0 is the one that was active before; a rollback can itself be rolled back.
-    async fn version_zero_is_the_one_before(hub: Hub) {
+    /// Version 0 is the newest that was active before and that nobody rolled back from: two rollbacks never put back in force
+    /// what the first one left.
+    async fn version_zero_never_returns_to_what_was_left(hub: Hub) {
         let client = hub.client().await;
         for content in ["a: 1", "a: 2", "a: 3"] {
             release(&client, "p", content).await;
         }
-        let mut seen = Vec::new();
-        for _ in 0..4 {
+        for expected in [2, 1] {
             back(&client, 0).await;
-            seen.push(active(&client, "p").await);
+            assert_eq!(active(&client, "p").await, expected);
         }
-        assert_eq!(seen, [2, 3, 2, 3], "each undoes the one before");
-        back(&client, 1).await;
+        let nothing = client.rollback(rollback_request("p", 0)).await;
+        refused(nothing, Code::FailedPrecondition, "NO_PREVIOUS_VERSION");
+        activate(&client, "p", 3).await;
         back(&client, 0).await;
-        assert_eq!(active(&client, "p").await, 3);
+        assert_eq!(active(&client, "p").await, 1, "3 was activated on top of 1; 2 was rolled back from");
         deactivate(&client, "p").await;
         let answer = back(&client, 0).await;
         assert_eq!(answer.activation.expect("a summary").changes[0].previous_version, 0);
-        assert_eq!(active(&client, "p").await, 3, "before nothing was active, 3 was");
+        assert_eq!(active(&client, "p").await, 1, "before nothing was active, 1 was");
+        activate(&client, "p", 2).await;
         deactivate(&client, "p").await;
-        activate(&client, "p", 1).await;
+        activate(&client, "p", 3).await;
         back(&client, 0).await;
-        assert_eq!(active(&client, "p").await, 3, "a pause is no version");
+        assert_eq!(active(&client, "p").await, 2, "a pause is no version");
+        client.rollback(copy_forward(0)).await.expect("a rollback");
+        assert_eq!(active(&client, "p").await, 4, "a copy of 1");
+        let nothing = client.rollback(rollback_request("p", 0)).await;
+        refused(nothing, Code::FailedPrecondition, "NO_PREVIOUS_VERSION");
+    }
+
+    /// The second of two operators is refused, and told who was faster, how, and when; by `unmoved_since` too.
+    async fn a_second_operator_is_told_who_was_faster(hub: Hub) {
+        let client = hub.client().await;
+        for content in ["a: 1", "a: 2", "a: 3"] {
+            release(&client, "p", content).await;
+        }
+        let seen = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
+        let seen = seen.expect("active").cursor;
+        let asked = || pb::RollbackRequest { expected_active: Some(3), ..rollback_request("p", 0) };
+        let first = client.rollback(asked()).await.expect("a rollback");
+        let moved = events(&client, NAMESPACE, first.revision - 1).await.pop().expect("an event");
+        let error = refused(client.rollback(asked()).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        let told = ["current_active", "moved_by", "moved_kind", "moved_revision"].map(|key| error.metadata[key].clone());
+        assert_eq!(told, ["2".to_owned(), moved.actor.clone(), "ROLLBACK".to_owned(), first.revision.to_string()]);
+        let time = moved.time.expect("a time");
+        let shown = time::OffsetDateTime::parse(&error.metadata["moved_time"], &Rfc3339).expect("a time");
+        assert_eq!(shown.unix_timestamp(), time.seconds);
+        assert!(error.message.contains(&moved.actor) && error.message.contains("ROLLBACK"), "{}", error.message);
+        assert_eq!(active(&client, "p").await, 2, "one rollback");
+        let since = pb::RollbackRequest { unmoved_since: seen, ..rollback_request("p", 1) };
+        refused(client.rollback(since).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        // The same is said to whoever activates and deactivates.
+        let target = pb::ActivateTarget { policy: "p".to_owned(), version: 3, expected_active: Some(3) };
+        let again = pb::ActivateRequest {
+            parent: NAMESPACE.to_owned(),
+            targets: vec![target],
+            reason: "again".to_owned(),
+            ..Default::default()
+        };
+        let error = refused(client.activate(again).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        assert_eq!(error.metadata["moved_kind"], "ROLLBACK");
+        let removal = pb::DeactivateRequest {
+            name: policy("p"),
+            expected_active: Some(3),
+            reason: "away".to_owned(),
+            ..Default::default()
+        };
+        let error = refused(client.deactivate(removal).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        assert_eq!(error.metadata["moved_by"], moved.actor);
+    }
+
+    /// Ten operators at once: one rollback, and nine who are told.
+    async fn of_many_operators_one_rolls_back(hub: Hub) {
+        let client = hub.client().await;
+        for content in ["a: 1", "a: 2", "a: 3"] {
+            release(&client, "p", content).await;
+        }
+        let asked = || pb::RollbackRequest { expected_active: Some(3), ..rollback_request("p", 0) };
+        let all = futures_util::future::join_all((0..10).map(|_| client.rollback(asked()))).await;
+        let (done, refusals): (Vec<_>, Vec<_>) = all.into_iter().partition(Result::is_ok);
+        assert_eq!((done.len(), active(&client, "p").await), (1, 2));
+        for refusal in refusals {
+            refused(refusal, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
+        }
     }
 
     /// COPY_FORWARD makes version n + 1 of the older bytes, signed and active, in one event.

@@ -1,7 +1,7 @@
 //! Requests of `AdminService`.
 
 use super::both::both;
-use super::fields::{count, etag, namespace};
+use super::fields::{count, etag, namespace, update_paths};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::audit::Finding;
@@ -29,18 +29,26 @@ pub fn create_namespace(request: pb::CreateNamespaceRequest) -> Result<CreateNam
     Ok(CreateNamespace { namespace, description: given.description, quotas })
 }
 
-/// UpdateNamespace. Paths of the mask: `description`, `quotas`, `quotas.{field}`; an empty mask takes all.
+/// UpdateNamespace. Paths of the mask: `description`, `quotas`, `quotas.{field}`; `*` for all, none for those that are
+/// populated (AIP-134).
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn update_namespace(request: pb::UpdateNamespaceRequest) -> Result<UpdateNamespace> {
     let given = request.namespace.ok_or_else(|| Error::invalid("namespace", "is required"))?;
     let named = both(namespace("namespace.name", &given.name), etag(&given.etag));
-    let ((namespace, etag), new) = both(named, quotas(given.quotas.unwrap_or_default()))?;
-    let mut paths: Vec<String> = request.update_mask.unwrap_or_default().paths;
-    if paths.is_empty() {
-        paths = vec!["description".to_owned(), "quotas".to_owned()];
-    }
+    let from = given.quotas.unwrap_or_default();
+    let populated = [
+        ("description", !given.description.is_empty()),
+        ("quotas.max_policies", from.max_policies != 0),
+        ("quotas.max_versions", from.max_versions != 0),
+        ("quotas.max_content_bytes", from.max_content_bytes != 0),
+        ("quotas.max_streams", from.max_streams != 0),
+        ("quotas.writes_per_second", from.writes_per_second != 0),
+        ("quotas.reads_per_second", from.reads_per_second != 0),
+    ];
+    let paths = update_paths(request.update_mask, &["description", "quotas"], &populated)?;
+    let ((namespace, etag), new) = both(named, quotas(from))?;
     let mut update = UpdateNamespace { namespace, description: None, quotas: QuotasPatch::default(), etag };
     for path in paths {
         let patch = &mut update.quotas;

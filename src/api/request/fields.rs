@@ -77,3 +77,29 @@ pub(super) fn etag(text: &str) -> Result<Option<Etag>> {
 pub(super) fn count(field: &str, value: i32) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::invalid(field, "must not be negative"))
 }
+
+/// The paths that an update takes (AIP-134): those of its mask; `*` for `all`; without a mask those that are populated, each
+/// with whether it is.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it would change nothing.
+pub(super) fn update_paths(
+    mask: Option<prost_types::FieldMask>,
+    all: &[&str],
+    populated: &[(&str, bool)],
+) -> Result<Vec<String>> {
+    let paths = mask.unwrap_or_default().paths;
+    if paths == ["*"] {
+        return Ok(all.iter().map(ToString::to_string).collect());
+    }
+    if !paths.is_empty() {
+        return Ok(paths);
+    }
+    let paths: Vec<String> =
+        populated.iter().filter(|(_, is_populated)| *is_populated).map(|(path, _)| (*path).to_owned()).collect();
+    if paths.is_empty() {
+        let nothing = "is empty and no field is populated: name the fields to change, or \"*\" for all of them";
+        return Err(Error::invalid("update_mask", nothing));
+    }
+    Ok(paths)
+}

@@ -1,7 +1,7 @@
 //! The mutations of `PolicyService`.
 
 use super::both::{all, at_most, both};
-use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version};
+use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version, update_paths};
 use super::sync::position;
 use crate::api::pb;
 use crate::domain::command::{
@@ -73,18 +73,26 @@ pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
     Ok(CreatePolicy { policy, kind, description: given.description, settings })
 }
 
-/// UpdatePolicy. Paths of the mask: `description`, `settings`, `settings.{field}`; an empty mask takes all.
+/// UpdatePolicy. Paths of the mask: `description`, `settings`, `settings.{field}`; `*` for all, none for those that are
+/// populated (AIP-134).
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
     let given = request.policy.ok_or_else(|| Error::invalid("policy", "is required"))?;
     let named = both(policy("policy.name", &given.name), etag(&given.etag));
-    let ((policy, etag), new) = both(named, settings(given.settings.unwrap_or_default()))?;
-    let mut paths: Vec<String> = request.update_mask.unwrap_or_default().paths;
-    if paths.is_empty() {
-        paths = vec!["description".to_owned(), "settings".to_owned()];
-    }
+    let from = given.settings.unwrap_or_default();
+    let populated = [
+        ("description", !given.description.is_empty()),
+        ("settings.max_open_drafts", from.max_open_drafts != 0),
+        ("settings.json_schema", !from.json_schema.is_empty()),
+        ("settings.allow_backport", from.allow_backport),
+        ("settings.bump_rule", from.bump_rule != 0),
+        ("settings.allow_draft_fallback", from.allow_draft_fallback),
+        ("settings.required_approvals", from.required_approvals != 0),
+    ];
+    let paths = update_paths(request.update_mask, &["description", "settings"], &populated)?;
+    let ((policy, etag), new) = both(named, settings(from))?;
     let mut update = UpdatePolicy { policy, description: None, settings: SettingsPatch::default(), etag };
     for path in paths {
         let patch = &mut update.settings;
@@ -205,7 +213,8 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
     };
     let targets = all(request.targets.into_iter().enumerate().map(target))?;
     let unmoved_since = position("unmoved_since", request.unmoved_since)?;
-    Ok(Activate { namespace, targets, reason: request.reason, unmoved_since })
+    let pb::ActivateRequest { reason, skip_validation, .. } = request;
+    Ok(Activate { namespace, targets, reason, unmoved_since, skip_validation })
 }
 
 /// Rollback.
@@ -218,12 +227,16 @@ pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
         Ok(pb::RollbackMode::CopyForward) => true,
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
+    let (policy, unmoved_since) =
+        both(policy("name", &request.name), position("unmoved_since", request.unmoved_since))?;
     Ok(Rollback {
-        policy: policy("name", &request.name)?,
+        policy,
         version: request.version,
         copy_forward,
         reason: request.reason,
         skip_validation: request.skip_validation,
+        expected_active: request.expected_active,
+        unmoved_since,
     })
 }
 

@@ -125,8 +125,7 @@ impl Activator<'_> {
             targets,
             reason: self.reason.to_owned(),
             request_id: request_id(self.commit, &call),
-            validate_only: false,
-            unmoved_since: None,
+            ..Default::default()
         };
         let response = self.client.activate(request).await?;
         Ok(Some(Activated { revision: response.revision, targets: moved }))

@@ -173,7 +173,11 @@ pub fn point(policy: &Policy, version: &Version) -> Result<PointerChange> {
     })
 }
 
-fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
+/// A pointer must be where the caller saw it, if they say where.
+///
+/// # Errors
+/// `EXPECTED_ACTIVE_MISMATCH`.
+pub fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
     match expected {
         Some(expected) if expected != policy.active_version => Err(Error::new(
             Reason::ExpectedActiveMismatch,
@@ -199,7 +203,13 @@ mod tests {
         let target = |index| command::Target { policy: policy(index), version, expected_active: None };
         let namespace = policy_name(0).namespace;
         let targets = (0..targets).map(target).collect();
-        command::Activate { namespace, targets, reason: "because".to_owned(), unmoved_since: None }
+        command::Activate {
+            namespace,
+            targets,
+            reason: "because".to_owned(),
+            unmoved_since: None,
+            skip_validation: false,
+        }
     }
 
     #[test]

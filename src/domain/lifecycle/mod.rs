@@ -5,6 +5,7 @@
 mod activate;
 mod approve;
 mod draft;
+mod pointer_stack;
 mod publish;
 mod replay;
 
@@ -12,11 +13,13 @@ mod replay;
 mod model;
 
 pub use activate::{
-    TargetFacts, activate, check_activate, check_reason, check_unmoved, deactivate, no_active, point, rollback,
+    TargetFacts, activate, check_activate, check_expected, check_reason, check_unmoved, deactivate, no_active, point,
+    rollback,
 };
 pub use approve::{ApproveFacts, Review, approve, check_copy, counting, reject, reviewed};
 pub use draft::{DraftDecision, DraftFacts, abandon, draft, resolve_open};
-pub use publish::{Grounds, PublishFacts, StageDecision, check_stageable, publish, stage};
+pub use pointer_stack::{PointerMove, rollback_target};
+pub use publish::{Grounds, PublishFacts, StageDecision, check_report, check_stageable, publish, stage};
 pub use replay::Replay;
 
 use super::error::{Error, Reason, Result};

@@ -78,7 +78,10 @@ pub fn publish(facts: PublishFacts<'_>, etag: Option<&Etag>, report: &Report, br
 
 /// A version whose checks failed goes nowhere. The message and metadata are those of the first failure, the violations
 /// those of all of them, up to `VIOLATIONS_MAX_BYTES`; the report has every one.
-pub(super) fn check_report(version: &Version, report: &Report) -> Result<()> {
+///
+/// # Errors
+/// `VALIDATION_FAILED`.
+pub fn check_report(version: &Version, report: &Report) -> Result<()> {
     let Some(failure) = report.first_failure() else { return Ok(()) };
     let name = version.name();
     let place = line_and_column(failure).map(|place| format!(" at {place}")).unwrap_or_default();
@@ -144,7 +147,7 @@ mod tests {
 
     fn refusal(checks: Vec<Check>) -> Error {
         let version = new_version(policy_name(0), 1, None, digest(0));
-        let report = Report { digest: version.digest.clone(), checks, time: Micros(0) };
+        let report = Report { digest: version.digest.clone(), rules: String::new(), checks, time: Micros(0) };
         check_report(&version, &report).unwrap_err()
     }
 

@@ -346,7 +346,7 @@ fn about(payload: &Payload) -> Result<&PolicyId> {
 
 /// A report of checks that found nothing: no event carries another.
 fn passed(version: &Version) -> Report {
-    Report { digest: version.digest.clone(), checks: Vec::new(), time: version.create_time }
+    Report { digest: version.digest.clone(), rules: String::new(), checks: Vec::new(), time: version.create_time }
 }
 
 fn unmoved(payload: &Payload) -> Result<()> {

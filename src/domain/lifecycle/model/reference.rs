@@ -15,6 +15,8 @@ const WAITS: u32 = 3;
 pub(super) struct Reference {
     pub(super) lines: Vec<Line>,
     given: Vec<Vec<Given>>,
+    /// Of each policy, the versions that a rollback may return to, the newest last.
+    returns: Vec<Vec<i64>>,
     waited: u32,
 }
 
@@ -47,7 +49,7 @@ fn is_open(state: VersionState) -> bool {
 impl Reference {
     pub(super) fn new() -> Self {
         let given = (0..POLICIES).map(|_| Vec::new()).collect();
-        Self { lines: vec![Line::default(); POLICIES], given, waited: 0 }
+        Self { lines: vec![Line::default(); POLICIES], given, returns: vec![Vec::new(); POLICIES], waited: 0 }
     }
 
     pub(super) fn apply(&mut self, operation: &Operation) -> Outcome {
@@ -105,8 +107,9 @@ impl Reference {
             Operation::Activate { targets, reasoned } => self.activate(&targets, reasoned),
             Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
                 needs_reason(reasoned)?;
-                let source = self.lines[policy].rollback_target(version, skip_validation)?;
+                let source = self.lines[policy].rollback_target(version, skip_validation, self.before(policy))?;
                 let version = if copy_forward { self.lines[policy].copy(source)? } else { source };
+                self.leave(policy, source);
                 written(version, vec![self.point(policy, version)])
             }
             Operation::Deactivate { policy, expected_active, reasoned } => {
@@ -154,7 +157,27 @@ impl Reference {
         };
         line.history.push(version);
         line.pointer = version;
+        if version != 0 {
+            self.returns[policy].retain(|other| *other != version);
+            self.returns[policy].push(version);
+        }
         moved
+    }
+
+    /// What is left to return to.
+    fn before(&self, policy: usize) -> Option<i64> {
+        self.returns[policy].iter().rev().find(|version| **version != self.lines[policy].pointer).copied()
+    }
+
+    /// Everything from the version returned to upwards is not returned to again; without it, what was in force is not.
+    fn leave(&mut self, policy: usize, target: i64) {
+        let pointer = self.lines[policy].pointer;
+        let returns = &mut self.returns[policy];
+        if returns.contains(&target) {
+            while returns.pop().is_some_and(|left| left != target) {}
+        } else {
+            returns.retain(|other| *other != pointer);
+        }
     }
 }
 
@@ -326,11 +349,10 @@ impl Line {
         refuse(Reason::VersionNotPublished, &[("state", row.state.as_str().to_owned())])
     }
 
-    fn rollback_target(&self, named: i64, skip_validation: bool) -> Outcome<i64> {
-        let before = self.history.iter().rev().find(|version| **version != 0 && **version != self.pointer);
+    fn rollback_target(&self, named: i64, skip_validation: bool, before: Option<i64>) -> Outcome<i64> {
         let version = match (named, before) {
             (0, None) => return refuse(Reason::NoPreviousVersion, &[]),
-            (0, Some(before)) => *before,
+            (0, Some(before)) => before,
             (named, _) => named,
         };
         self.is_published(version)?;

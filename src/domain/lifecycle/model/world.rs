@@ -18,7 +18,8 @@ use super::super::super::report::{Check, CheckResult, Report};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
 use super::super::{
-    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, Grounds, PublishFacts, StageDecision, TargetFacts,
+    self as lifecycle, ApproveFacts, DraftDecision, DraftFacts, Grounds, PointerMove, PublishFacts, StageDecision,
+    TargetFacts,
 };
 use super::fixtures::{
     content_of, digest, index_of, namespace, new_policy, new_version, person, policy_name, published, version_name,
@@ -39,6 +40,16 @@ pub(super) struct Shelf {
     pub(super) versions: BTreeMap<i64, Version>,
     /// By version and approver, as the table has them.
     approvals: BTreeMap<(i64, String), Approval>,
+    /// What moved its pointer, and how.
+    moves: Vec<PointerMove>,
+}
+
+/// How a pointer moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Activated,
+    RolledBack,
+    Copied,
 }
 
 /// A namespace. `revision` counts accepted changes.
@@ -93,7 +104,7 @@ impl Shelf {
             check("content", content_passes),
             check("label", label_passes),
         ];
-        Report { digest: version.digest.clone(), checks, time: Micros(0) }
+        Report { digest: version.digest.clone(), rules: String::new(), checks, time: Micros(0) }
     }
 
     fn insert(&mut self, version: Version) {
@@ -109,7 +120,10 @@ impl Shelf {
 
 impl World {
     pub(super) fn new() -> Self {
-        let shelf = |index| Shelf { policy: new_policy(index), versions: BTreeMap::new(), approvals: BTreeMap::new() };
+        let shelf = |index| {
+            let (versions, approvals, moves) = Default::default();
+            Shelf { policy: new_policy(index), versions, approvals, moves }
+        };
         Self { shelves: (0..POLICIES).map(shelf).collect(), pointer_log: Vec::new(), revision: 0, now: Micros(0) }
     }
 
@@ -195,7 +209,7 @@ impl World {
             Operation::Deactivate { policy, expected_active, reasoned } => {
                 lifecycle::check_reason(&reason(reasoned))?;
                 let change = lifecycle::deactivate(&self.shelves[policy].policy, expected_active)?;
-                Answer { wrote: true, moved: self.record(vec![change]), ..Answer::default() }
+                Answer { wrote: true, moved: self.record(vec![change], How::Activated), ..Answer::default() }
             }
         };
         self.revision += i64::from(answer.wrote);
@@ -304,7 +318,7 @@ impl World {
         let number = version.number;
         shelf.update(version);
         let grounds = needs_some.then_some(Rests { approvers: approvers(&approvals), broke_glass });
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes), grounds })
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Activated), grounds })
     }
 
     fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
@@ -314,7 +328,8 @@ impl World {
             expected_active: aim.expected_active,
         };
         let targets: Vec<command::Target> = aims.iter().map(target).collect();
-        let request = command::Activate { namespace: namespace(), targets, reason, unmoved_since: None };
+        let request =
+            command::Activate { namespace: namespace(), targets, reason, unmoved_since: None, skip_validation: false };
         lifecycle::check_activate(&request)?;
         let facts = |aim: &Aim| {
             let shelf = &self.shelves[aim.policy];
@@ -323,24 +338,24 @@ impl World {
         };
         let facts = aims.iter().map(facts).collect::<Result<Vec<_>>>()?;
         let changes = lifecycle::activate(&request.targets, &facts)?;
-        Ok(Answer { wrote: true, moved: self.record(changes), ..Answer::default() })
+        Ok(Answer { wrote: true, moved: self.record(changes, How::Activated), ..Answer::default() })
     }
 
     fn rollback(&mut self, policy: usize, named: i64, copy_forward: bool, skip_validation: bool) -> Result<Answer> {
         let shelf = &self.shelves[policy];
-        let active = shelf.policy.active_version;
-        let before = || self.moves_of(policy).rev().map(|change| change.version);
         let number = match named {
-            0 => before()
-                .find(|version| *version != 0 && *version != active)
-                .ok_or_else(|| Error::new(Reason::NoPreviousVersion, "nothing before"))?,
+            0 => {
+                let source_of = |copy| shelf.versions.get(&copy).map_or(0, |version| version.source_version);
+                lifecycle::rollback_target(&shelf.moves, source_of)
+                    .ok_or_else(|| Error::new(Reason::NoPreviousVersion, "nothing before"))?
+            }
             named => named,
         };
         let version = shelf.version(number)?.clone();
         let report = (!skip_validation).then(|| shelf.report(&version, None));
         let change = lifecycle::rollback(&shelf.policy, &version, report.as_ref())?;
         if !copy_forward {
-            let moved = self.record(vec![change]);
+            let moved = self.record(vec![change], How::RolledBack);
             return Ok(Answer { version: Some(number), wrote: true, moved, ..Answer::default() });
         }
         lifecycle::check_copy(&shelf.policy, &version)?;
@@ -355,14 +370,20 @@ impl World {
         let (number, copy) = (copy.number, published(copy));
         let changes = point_to(&shelf.policy, &copy)?;
         self.shelves[policy].insert(copy);
-        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes), ..Answer::default() })
+        Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Copied), ..Answer::default() })
     }
 
-    fn record(&mut self, changes: Vec<PointerChange>) -> Vec<Moved> {
+    fn record(&mut self, changes: Vec<PointerChange>, how: How) -> Vec<Moved> {
         let mut moved = Vec::new();
         for change in changes {
             let policy = (0..POLICIES).find(|index| policy_name(*index).policy == change.policy).unwrap();
             self.shelves[policy].policy.active_version = change.version;
+            self.shelves[policy].moves.push(PointerMove {
+                version: change.version,
+                previous: change.previous,
+                is_rollback: how != How::Activated,
+                is_copy: how == How::Copied,
+            });
             let content = change.digest.as_ref().map(content_of);
             moved.push(Moved { policy, version: change.version, content, previous: change.previous });
             self.pointer_log.push(change);

@@ -1,0 +1,103 @@
+//! What is put in force satisfies the rules of today, whoever asks and by whatever call (DESIGN §3).
+
+use policyhub::client::{Client, pb};
+use tonic::Code;
+
+use crate::harness::callers::{caller, grant};
+use crate::harness::calls::{
+    NAMESPACE, activate, active, events, head, publish, refused, refused_fields, set, version,
+};
+use crate::harness::on_both_databases;
+
+const STRICT: &str = r#"{"required":["owner"]}"#;
+
+async fn require_owner(client: &Client, id: &str, schema: &str) {
+    set(client, id, pb::PolicySettings { json_schema: schema.to_owned(), ..Default::default() }).await;
+}
+
+fn request(targets: &[(&str, i64)]) -> pb::ActivateRequest {
+    let target = |(policy, version): &(&str, i64)| pb::ActivateTarget {
+        policy: (*policy).to_owned(),
+        version: *version,
+        expected_active: None,
+    };
+    pb::ActivateRequest {
+        parent: NAMESPACE.to_owned(),
+        targets: targets.iter().map(target).collect(),
+        reason: "new season".to_owned(),
+        ..Default::default()
+    }
+}
+
+async fn report_time(client: &Client, id: &str, number: i64) -> prost_types::Timestamp {
+    let request = pb::GetValidationReportRequest { name: version(id, number) };
+    let report = client.get_validation_report(request).await.expect("a report").report.expect("a report");
+    assert!(report.passed, "{report:?}");
+    report.create_time.expect("a time")
+}
+
+on_both_databases! {
+    /// A schema that became stricter stops an activation of what was published before, alone or among others; nothing moves.
+    async fn a_schema_that_tightened_refuses(hub: Hub) {
+        let client = hub.client().await;
+        for (id, content) in [("p", "a: 1"), ("p", "owner: me"), ("q", "a: 1")] {
+            publish(&client, id, content).await;
+        }
+        activate(&client, "p", 2).await;
+        require_owner(&client, "p", STRICT).await;
+        let at = head(&client).await;
+        let one = request(&[("p", 1)]);
+        let rehearsal = pb::ActivateRequest { validate_only: true, ..one.clone() };
+        for request in [one, rehearsal, request(&[("q", 1), ("p", 1)])] {
+            let error = refused(client.activate(request).await, Code::FailedPrecondition, "VALIDATION_FAILED");
+            assert_eq!(error.metadata["check"], "json-schema");
+            assert!(error.message.contains("owner") && error.resource == version("p", 1), "{error:?}");
+        }
+        assert_eq!((head(&client).await, active(&client, "p").await, active(&client, "q").await), (at, 2, 0));
+        activate(&client, "q", 1).await;
+        activate(&client, "p", 2).await;
+    }
+
+    /// Only who may administer passes the checks by, with a reason, and the event's signed payload says that it was.
+    async fn skipping_the_checks_is_on_record(hub: Hub) {
+        let client = hub.client().await;
+        publish(&client, "p", "a: 1").await;
+        require_owner(&client, "p", STRICT).await;
+        grant(&client, "act", pb::Role::Activator, NAMESPACE).await;
+        let skipping = pb::ActivateRequest { skip_validation: true, ..request(&[("p", 1)]) };
+        let activator = caller(&hub, "act").await;
+        refused(activator.activate(skipping.clone()).await, Code::PermissionDenied, "PERMISSION_DENIED");
+        refused(activator.activate(request(&[("p", 1)])).await, Code::FailedPrecondition, "VALIDATION_FAILED");
+        let silent = pb::ActivateRequest { reason: String::new(), ..skipping.clone() };
+        refused_fields(client.activate(silent).await, &["reason"]);
+        let done = client.activate(skipping).await.expect("an activation");
+        let event = events(&client, NAMESPACE, done.revision - 1).await.pop().expect("an event");
+        let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
+        assert_eq!(payload["skipped_validation"], true);
+        assert_eq!(active(&client, "p").await, 1);
+    }
+
+    /// While the rules are those of the report, nothing is checked again; once they changed, it is, and that report is kept.
+    async fn a_report_of_todays_rules_is_taken_as_it_is(hub: Hub) {
+        let client = hub.client().await;
+        publish(&client, "p", "owner: me").await;
+        publish(&client, "p", "owner: you").await;
+        let published = report_time(&client, "p", 1).await;
+        for number in [1, 2, 1] {
+            activate(&client, "p", number).await;
+        }
+        assert_eq!(report_time(&client, "p", 1).await, published, "the same rules");
+        require_owner(&client, "p", STRICT).await;
+        activate(&client, "p", 2).await;
+        activate(&client, "p", 1).await;
+        let checked = report_time(&client, "p", 1).await;
+        assert_ne!(checked, published, "other rules");
+        client.rollback(crate::harness::calls::rollback_request("p", 2)).await.expect("a rollback");
+        activate(&client, "p", 1).await;
+        assert_eq!(report_time(&client, "p", 1).await, checked, "the same rules again");
+        // What concerns no content leaves the rules as they are.
+        set(&client, "p", pb::PolicySettings { json_schema: STRICT.to_owned(), required_approvals: 1, ..Default::default() }).await;
+        activate(&client, "p", 1).await;
+        assert_eq!(report_time(&client, "p", 1).await, checked);
+    }
+}
