@@ -15,6 +15,7 @@ mod m20261122_000004_imports;
 mod m20261123_000005_members;
 mod m20261123_000006_row_changes;
 mod m20261123_000007_subscriber_owners;
+mod m20261123_000008_rejections;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000005_members::Migration),
             Box::new(m20261123_000006_row_changes::Migration),
             Box::new(m20261123_000007_subscriber_owners::Migration),
+            Box::new(m20261123_000008_rejections::Migration),
         ]
     }
 }

@@ -118,6 +118,10 @@ pub struct Standing {
     pub reason: String,
     /// What it ran with, by the report of the newest place.
     pub digest: Option<Digest>,
+    /// The newest place it ever rejected, also once it applied something newer.
+    pub refused: Cursor,
+    /// Why.
+    pub refusal: String,
 }
 
 impl Standing {
@@ -127,7 +131,14 @@ impl Standing {
         let digest = Some(report.digest);
         match report.verdict {
             Verdict::Applied => Self { applied: report.cursor, applied_matches: matches, digest, ..Self::default() },
-            Verdict::Rejected { reason } => Self { rejected: report.cursor, reason, digest, ..Self::default() },
+            Verdict::Rejected { reason } => Self {
+                rejected: report.cursor,
+                reason: reason.clone(),
+                digest,
+                refused: report.cursor,
+                refusal: reason,
+                ..Self::default()
+            },
         }
     }
 
@@ -154,7 +165,11 @@ impl Standing {
             (self.applied, self.applied_matches)
         };
         let stands = rejected >= applied;
+        let (refused, refusal) =
+            if later.refused >= self.refused { (later.refused, later.refusal) } else { (self.refused, self.refusal) };
         Self {
+            refused,
+            refusal,
             applied,
             applied_matches,
             rejected: if stands { rejected } else { Cursor::NONE },

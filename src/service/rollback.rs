@@ -10,6 +10,7 @@ use crate::domain::access::Permission;
 use crate::domain::command::Rollback;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
+use crate::domain::name::PolicyName;
 use crate::domain::outcome::RolledBack;
 use crate::domain::policy::Policy;
 use crate::domain::report::Report;
@@ -44,6 +45,7 @@ impl Service {
         let number = if request.version > 0 { request.version } else { self.version_before(&tx, &policy).await? };
         let version = tx.version(&request.policy, number).await?;
         let subject = self.subject_of(&tx, policy, version).await?;
+        let warnings = rejections(&tx, &request.policy, number).await?;
         let kept = tx.reports_named(&request.policy.namespace, &[(&request.policy.policy, number)]).await?;
         drop(tx);
         let (subject, report) = if request.skip_validation {
@@ -89,9 +91,7 @@ impl Service {
             version
         };
         let (activation, recorded) = write.record_activation(change).await?;
-        write
-            .finish(RolledBack { version, activation, revision: recorded.revision(), report, warnings: Vec::new() })
-            .await
+        write.finish(RolledBack { version, activation, revision: recorded.revision(), report, warnings }).await
     }
 
     /// The pointer must be where the caller saw it.
@@ -139,4 +139,14 @@ impl Service {
         }
         Ok(copy)
     }
+}
+
+/// What subscribers said of a version when it was put in force before.
+async fn rejections(tx: &ReadTx, policy: &PolicyName, number: i64) -> Result<Vec<String>> {
+    let found = tx.rejections(policy, number).await?;
+    let said = found.map(|(count, first, why)| {
+        let who = if count == 1 { first } else { format!("{count} subscribers, {first} among them,") };
+        format!("{who} rejected an activation of {}: {why}", policy.version(number))
+    });
+    Ok(said.into_iter().collect())
 }

@@ -189,6 +189,8 @@ pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
             rejected: Cursor { epoch: row.rejected_epoch, revision: row.rejected_revision },
             reason: row.reason,
             digest: digest.map_err(unreadable("digest"))?,
+            refused: Cursor { epoch: row.refused_epoch, revision: row.refused_revision },
+            refusal: row.refused_reason,
         },
         last_seen: Micros(row.last_seen_time),
         lease_end: Micros(row.lease_end_time),

@@ -24,11 +24,11 @@ use crate::domain::limits::{
     LEASE_TTL_SECONDS, SUBSCRIBER_GONE_SECONDS, SUBSCRIBER_ID_KEPT_SECONDS, SUBSCRIBER_OFFLINE_TTL_SECONDS,
     SUBSCRIBERS_OFFLINE_PER_PRINCIPAL_MAX,
 };
-use crate::domain::name::NamespaceId;
+use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberClaim, SubscriberId};
 use crate::domain::time::Micros;
 
-/// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 15.
+/// Rows of one statement. PostgreSQL takes 65,535 parameters, SQLite 32,766; a row has 18.
 pub const ROWS_PER_STATEMENT: usize = 500;
 
 const GONE_MICROS: i64 = SUBSCRIBER_GONE_SECONDS * 1_000_000;
@@ -54,6 +54,12 @@ pub struct Reported {
 /// Microseconds since the Unix epoch, at the moment of the question and not of its transaction.
 const DATABASE_TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
+/// Of the subscribers whose newest rejection was of an activation that moved $2 to version $3: their number, the first, and why.
+const REJECTIONS: &str = "SELECT count(*) OVER (), s.id, s.refused_reason FROM pointer_changes p \
+     JOIN events e ON e.namespace = p.namespace AND e.revision = p.revision \
+     JOIN subscribers s ON s.namespace = p.namespace AND s.refused_revision = p.revision AND s.refused_epoch = e.epoch \
+     WHERE p.namespace = $1 AND p.policy = $2 AND p.version = $3 ORDER BY s.id LIMIT 1";
+
 // `Standing::then` in SQL: the row first, what is written now later. A test compares the two.
 const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)";
 const APPLIED_NOW: &str = "(excluded.applied_epoch, excluded.applied_revision)";
@@ -72,6 +78,11 @@ fn if_rejected_stands(column: &str, none: &str) -> SimpleExpr {
         "CASE WHEN {REJECTED_NOW} >= {REJECTED} AND {REJECTED_NOW} >= {APPLIED} THEN excluded.{column} \
          WHEN {REJECTED_NOW} < {REJECTED} AND {REJECTED} > {APPLIED_NOW} THEN subscribers.{column} ELSE {none} END"
     ))
+}
+
+fn if_refusal_is_newer(column: &str) -> SimpleExpr {
+    let newer = "(excluded.refused_epoch, excluded.refused_revision) >= (subscribers.refused_epoch, subscribers.refused_revision)";
+    Expr::cust(format!("CASE WHEN {newer} THEN excluded.{column} ELSE subscribers.{column} END"))
 }
 
 fn if_place_is_newer(column: &str) -> SimpleExpr {
@@ -100,6 +111,9 @@ fn row(claim: &SubscriberClaim, profile: &Profile, standing: &Standing) -> Resul
         rejected_revision: standing.rejected.revision,
         reason: standing.reason.clone(),
         digest: standing.digest.as_ref().map(ToString::to_string).unwrap_or_default(),
+        refused_epoch: standing.refused.epoch,
+        refused_revision: standing.refused.revision,
+        refused_reason: standing.refusal.clone(),
     })
 }
 
@@ -180,6 +194,9 @@ impl Store {
             .value(Column::RejectedRevision, if_rejected_stands("rejected_revision", "0"))
             .value(Column::Reason, if_rejected_stands("reason", "''"))
             .value(Column::Digest, if_place_is_newer("digest"))
+            .value(Column::RefusedEpoch, if_refusal_is_newer("refused_epoch"))
+            .value(Column::RefusedRevision, if_refusal_is_newer("refused_revision"))
+            .value(Column::RefusedReason, if_refusal_is_newer("refused_reason"))
             .action_and_where(Expr::cust(IS_OWN))
             .to_owned();
         let claims: Vec<&SubscriberClaim> = reported.iter().map(|each| &each.claim).collect();
@@ -304,6 +321,16 @@ impl ReadTx {
     /// Some subscribers, in order of their ids. At most `ROWS_PER_STATEMENT`.
     pub async fn subscribers_named(&self, namespace: &NamespaceId, ids: &[SubscriberId]) -> Result<Vec<Subscriber>> {
         self.subscribers_of(of(namespace).filter(Column::Id.is_in(ids.iter().map(SubscriberId::as_str)))).await
+    }
+
+    /// The newest rejections of activations that put a version in force: how many subscribers said one, and the first by id with
+    /// its reason.
+    pub async fn rejections(&self, policy: &PolicyName, version: i64) -> Result<Option<(i64, String, String)>> {
+        let values = [policy.namespace.as_str().into(), policy.policy.as_str().into(), version.into()];
+        let backend = self.tx.get_database_backend();
+        let row = self.tx.query_one_raw(Statement::from_sql_and_values(backend, REJECTIONS, values)).await;
+        let Some(row) = row.map_err(failed)? else { return Ok(None) };
+        row.try_get_many_by_index().map(Some).map_err(failed)
     }
 
     /// Every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of their ids, without

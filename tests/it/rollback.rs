@@ -11,6 +11,7 @@ use crate::harness::calls::{
     release, rollback_request, set, trust,
 };
 use crate::harness::on_both_databases;
+use crate::harness::subscribing::{at as place, eventually};
 
 const STRICT: &str = r#"{"required":["owner"]}"#;
 
@@ -122,6 +123,41 @@ on_both_databases! {
         };
         let error = refused(client.deactivate(removal).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         assert_eq!(error.metadata["moved_by"], moved.actor);
+    }
+
+    /// What subscribers rejected when it was put in force before is said in the answer, also once they run with something else.
+    async fn a_target_that_was_rejected_is_named(hub: Hub) {
+        let client = hub.client().await;
+        let mut at = Vec::new();
+        for content in ["a: 1", "a: 2", "a: 3"] {
+            release(&client, "p", content).await;
+            at.push(head(&client).await);
+        }
+        let say = async |id: &str, revision: i64, status: pb::ApplyStatus, reason: &str| {
+            let request = pb::ReportStatusRequest {
+                parent: NAMESPACE.to_owned(),
+                subscriber_id: id.to_owned(),
+                cursor: Some(place(revision)),
+                digest: format!("sha256:{}", "0".repeat(64)),
+                status: status.into(),
+                reason: reason.to_owned(),
+            };
+            client.report_status(request).await.expect("a report");
+        };
+        let rehearsed = async |version: i64| {
+            let request = pb::RollbackRequest { validate_only: true, ..rollback_request("p", version) };
+            client.rollback(request).await.expect("an answer").warnings
+        };
+        assert_eq!(rehearsed(2).await, Vec::<String>::new());
+        say("shop", at[1], pb::ApplyStatus::Rejected, "no such field").await;
+        eventually("it is named", async || rehearsed(2).await.iter().any(|warning| warning.contains("shop rejected"))).await;
+        say("bank", at[1], pb::ApplyStatus::Rejected, "unknown region").await;
+        say("bank", at[2], pb::ApplyStatus::Applied, "").await;
+        eventually("both are", async || rehearsed(2).await.iter().any(|warning| warning.contains("2 subscribers, bank"))).await;
+        let said = rehearsed(2).await;
+        assert!(said[0].contains("unknown region") && said[0].contains("versions/2"), "{said:?}");
+        assert_eq!(rehearsed(1).await, Vec::<String>::new(), "nobody rejected version 1");
+        assert_eq!(back(&client, 2).await.warnings, said, "it is put in force all the same");
     }
 
     /// Ten operators at once: one rollback, and nine who are told.

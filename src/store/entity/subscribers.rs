@@ -27,6 +27,9 @@ pub struct Model {
     pub reason: String,
     pub digest: String,
     pub owner: String,
+    pub refused_epoch: i64,
+    pub refused_revision: i64,
+    pub refused_reason: String,
 }
 
 /// Joins are written where they are needed.
