@@ -44,7 +44,6 @@ pub struct WriteTx {
     store: Store,
     namespace: NamespaceId,
     head: Head,
-    /// The time of the event of this write.
     time: Micros,
     access_revision: i64,
     is_importing: bool,
@@ -119,10 +118,9 @@ impl Store {
         #[cfg(feature = "planted-defects")]
         let head = from_sequence(head);
         let time = self.time_of_next(&tx, namespace, head.cursor.revision).await?;
-        let (access_revision, usage) = (row.access_revision, rows::usage(&row));
-        let is_importing = row.importing != 0;
-        let read = ReadTx { tx, tags: self.tags(), ledger: Ledger::of_write() };
+        let (access_revision, usage, is_importing) = (row.access_revision, rows::usage(&row), row.importing != 0);
         let (store, namespace) = (self.clone(), namespace.clone());
+        let read = ReadTx { tx, tags: self.tags(), ledger: Ledger::of_write() };
         Ok(WriteTx { read, store, namespace, head, time, access_revision, is_importing, row, usage })
     }
 

@@ -45,7 +45,7 @@ pub(super) struct Shelf {
 }
 
 /// How a pointer moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq)]
 enum How {
     Activated,
     RolledBack,
@@ -120,11 +120,10 @@ impl Shelf {
 
 impl World {
     pub(super) fn new() -> Self {
-        let shelf = |index| {
-            let (versions, approvals, moves) = Default::default();
-            Shelf { policy: new_policy(index), versions, approvals, moves }
-        };
-        Self { shelves: (0..POLICIES).map(shelf).collect(), pointer_log: Vec::new(), revision: 0, now: Micros(0) }
+        let (versions, approvals, moves) = Default::default();
+        let empty = Shelf { policy: new_policy(0), versions, approvals, moves };
+        let shelves = (0..POLICIES).map(|index| Shelf { policy: new_policy(index), ..empty.clone() }).collect();
+        Self { shelves, pointer_log: Vec::new(), revision: 0, now: Micros(0) }
     }
 
     /// What the reference can be compared with.
