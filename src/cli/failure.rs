@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use super::next::with_namespace;
 use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
 use crate::client::{ClientError, Code, Refusal, WatchError};
+use crate::domain::causes::causes;
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +34,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// The whole text of an error.
 #[must_use]
 pub fn explain(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {error:#}");
+    let mut text = format!("error: {}", causes(error.as_ref()));
     let call = error.chain().find_map(call_of);
     if let Some(call) = call {
         for violation in &call.violations {
@@ -261,6 +262,14 @@ mod tests {
             assert!(!command.has_subcommands(), "{line} is no whole command");
         }
         assert!(count > 20, "{count}");
+    }
+
+    #[test]
+    fn a_cause_that_an_error_repeats_is_said_once() {
+        let refusal = Refusal::Malformed("no cursor");
+        let error = anyhow::Error::from(WatchError::Refused { refusal, place: None }).context("watch ended");
+        let text = explain(&error);
+        assert!(text.starts_with("error: watch ended: message is malformed: no cursor\nnext: keep"), "{text}");
     }
 
     #[test]

@@ -26,9 +26,9 @@ use super::postgres_session::LOCK_TIMEOUT;
 /// (`postgres_session.rs`), so that a database that answers "not now" is told from one that does not answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
 
-/// How long a call that got no connection waits for a probe to say why: the pause between two probes, and what one takes at a
-/// database that refuses it. Longer: together with the wait for the connection more than the 3 s of G17. Shorter: the cause is
-/// not told.
+/// How long a call that got no connection waits for a probe to say why, or for a call that has one to give up its lock: the pause
+/// between two probes, and what one takes at a database that refuses it. Longer: together with the wait for the connection more
+/// than the 3 s of G17. Shorter: the cause is not told.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The most that a pause of the scheduler counts of a timeout: a process that got no CPU must not conclude that its database is
@@ -91,9 +91,10 @@ impl<C> Bounded<C> {
         answer
     }
 
-    /// Does the same. When no connection was free, the error is what a new one was refused for.
+    /// Does the same. When no connection was free, the error is what a new one was refused for, or what those in use waited for.
     async fn answer_or_cause<T>(&self, statement: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.health.asked();
+        let causes = self.health.causes.watch();
         let (answer, waited) = counted(STATEMENT_TIMEOUT, statement).await;
         one_wait::add(waited);
         let Some(answer) = answer else {
@@ -102,14 +103,15 @@ impl<C> Bounded<C> {
         };
         let Err(error) = answer else { return answer };
         note_disk(&self.health, &error);
+        self.health.causes.note_lock_timeout(&error);
         let failure = classify(&error);
         // Before the failure is told: the probe that it brings about counts.
-        let cause = self.health.cause_from_now_on();
+        let begun = self.health.causes.begun();
         self.health.failed(failure);
         if failure != Failure::NoConnection {
             return Err(error);
         }
-        Err(within(CAUSE_TIMEOUT, cause).await.flatten().unwrap_or(error))
+        Err(within(CAUSE_TIMEOUT, causes.cause(begun)).await.flatten().unwrap_or(error))
     }
 }
 

@@ -113,7 +113,9 @@ impl Database {
     ) -> Result<Store, StoreError> {
         // Without the timeouts of calls: a migration takes the time it needs, and waits for another one.
         let health = Arc::new(Health::new(Arc::new(LastFailure::new(clocks.monotonic))));
-        let pools = self.connect_to(remembered, &health.failures).await?;
+        self.check_not_gone(remembered)?;
+        let lock = if migrate { migrate::lock(self).await? } else { None };
+        let pools = self.connect(&health.failures).await?;
         self.refuse_poolers().await?;
         // First, so that a database that is refused stays as it was.
         check_remembered(&pools, remembered).await?;
@@ -123,6 +125,7 @@ impl Database {
         } else {
             migrate::check(&pools).await?;
         }
+        drop(lock);
         let doubt = Arc::<Doubt>::default();
         let (pools, files) = match self {
             Self::Sqlite { path } => (pools, Some(Arc::new(OpenedFiles::open(path).await?))),
@@ -143,7 +146,10 @@ impl Database {
     /// # Errors
     /// As `open`.
     pub async fn migrate(&self, remembered: Option<&RememberedStore>, clocks: Clocks) -> Result<(), StoreError> {
-        let pools = self.connect_to(remembered, &Arc::new(LastFailure::new(clocks.monotonic))).await?;
+        self.check_not_gone(remembered)?;
+        // Up to the end of its connections: the last one to a file empties its log, which keeps new ones away.
+        let _lock = migrate::lock(self).await?;
+        let pools = self.connect(&Arc::new(LastFailure::new(clocks.monotonic))).await?;
         self.refuse_poolers().await?;
         check_remembered(&pools, remembered).await?;
         guard::check_durable(&pools).await?;
@@ -163,18 +169,14 @@ impl Database {
         }
     }
 
-    /// Connects. A database that was here before and is not any more is refused before anything is made in its place.
-    async fn connect_to(
-        &self,
-        remembered: Option<&RememberedStore>,
-        failures: &Arc<LastFailure>,
-    ) -> Result<Pools, StoreError> {
+    /// Refuses a database that was here before and is not any more, before anything is made in its place.
+    fn check_not_gone(&self, remembered: Option<&RememberedStore>) -> Result<(), StoreError> {
         if let (Self::Sqlite { path }, Some(remembered)) = (self, remembered)
             && !has_content(path)?
         {
             return Err(remembered.refuse(format!("the database {} is absent or empty", path.display())));
         }
-        self.connect(failures).await
+        Ok(())
     }
 
     async fn connect(&self, failures: &Arc<LastFailure>) -> Result<Pools, StoreError> {

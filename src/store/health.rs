@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _};
 use sea_orm::{DbErr, RuntimeErr};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::bounded::within;
 use super::connect::{Database, Store, postgres_options};
+use super::connection_causes::ConnectionCauses;
 use super::connection_guard::LastFailure;
 use super::error::{Failure, code_of};
 use super::file_health::FileProbe;
@@ -45,10 +46,8 @@ pub(super) struct Health {
     /// Why it can't be written to, although it answers.
     pub(super) obstacles: Arc<Obstacles>,
     suspected: Notify,
-    /// Probes begun.
-    probes: AtomicU64,
-    /// The last probe that ended.
-    probed: watch::Sender<Probed>,
+    /// Why a call gets no connection.
+    pub(super) causes: ConnectionCauses,
     /// Statements begun, and BEGINs; what probes ask is not among them.
     statements: AtomicU64,
     /// COMMITs that have begun and not ended, by a number, and when each began.
@@ -88,8 +87,7 @@ impl Health {
             failures,
             obstacles: Arc::default(),
             suspected: Notify::new(),
-            probes: AtomicU64::new(0),
-            probed: watch::Sender::default(),
+            causes: ConnectionCauses::default(),
             statements: AtomicU64::new(0),
             commits: Mutex::default(),
             file_probe: tokio::sync::Mutex::default(),
@@ -163,26 +161,7 @@ impl Health {
     }
 }
 
-/// A probe that ended.
-#[derive(Debug, Default)]
-struct Probed {
-    /// Its number; they are numbered from 1 in the order in which they begin.
-    number: u64,
-    /// What the database refused it for, if it did.
-    refused_for: Option<DbErr>,
-}
-
 impl Health {
-    /// Answers what the database refuses new connections for now, if it does. Waits for a probe that begins after this call: what
-    /// an older one found may be over, and says nothing about a failure after it.
-    pub(super) fn cause_from_now_on(&self) -> impl Future<Output = Option<DbErr>> + use<> {
-        let (begun, mut probed) = (self.probes.load(Ordering::SeqCst), self.probed.subscribe());
-        async move {
-            let newer = probed.wait_for(|probe| probe.number > begun).await;
-            newer.ok().and_then(|probe| probe.refused_for.clone())
-        }
-    }
-
     /// What keeps every connection away, as the last probe heard it; nothing while the database answers. Somebody new may be
     /// refused then all the same (`Probe::KeepsOld`).
     fn named_cause(&self) -> Option<Obstacle> {
@@ -192,18 +171,7 @@ impl Health {
         if let Some(cause) = &*self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) {
             return Some(cause.clone());
         }
-        let probed = self.probed.borrow();
-        probed.refused_for.as_ref().and_then(code_of).and_then(|code| refusal::named(&code))
-    }
-
-    /// A probe begins; answers its number.
-    fn begin_probe(&self) -> u64 {
-        self.probes.fetch_add(1, Ordering::SeqCst) + 1
-    }
-
-    /// A probe ended.
-    fn end_probe(&self, number: u64, refused_for: Option<DbErr>) {
-        self.probed.send_replace(Probed { number, refused_for });
+        self.causes.last_refusal().as_ref().and_then(code_of).and_then(|code| refusal::named(&code))
     }
 }
 
@@ -320,12 +288,12 @@ impl Store {
 
     async fn probe(&self) -> Probe {
         let health = &self.inner.health;
-        let number = health.begin_probe();
+        let number = health.causes.begin_probe();
         let answers = match &self.inner.database {
             Database::Postgres { url } => match within(PROBE_TIMEOUT, probe_postgres(url, &health.own_store)).await {
                 Some(Err(error)) if is_refusal(&error) => {
                     let is_standby = refusal::is_standby(&error);
-                    health.end_probe(number, Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
+                    health.causes.end_probe(number, Some(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)))));
                     let keeps_old = !is_standby && self.pools_answer().await;
                     return if keeps_old { Probe::KeepsOld } else { Probe::Away };
                 }
@@ -333,7 +301,7 @@ impl Store {
             },
             Database::Sqlite { path } => self.probe_file(path).await && self.is_whole(path).await,
         };
-        health.end_probe(number, None);
+        health.causes.end_probe(number, None);
         if answers { Probe::Answers } else { Probe::Away }
     }
 }
@@ -352,42 +320,4 @@ async fn probe_postgres(url: &str, own_store: &OwnStore) -> std::result::Result<
 /// still serve those it has. One that starts or stops (57P) is away.
 fn is_refusal(error: &sqlx::Error) -> bool {
     refusal::code_of(error).is_some_and(|code| !code.starts_with("57P"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limit() -> DbErr {
-        DbErr::Conn(RuntimeErr::Internal("no room".to_owned()))
-    }
-
-    #[tokio::test]
-    async fn a_cause_is_taken_from_a_probe_that_began_after_the_failure() {
-        let health = Health::new(Arc::new(LastFailure::new(tokio::time::Instant::now)));
-        let first = health.begin_probe();
-        health.end_probe(first, Some(limit()));
-        let running = health.begin_probe();
-        // A failure while a probe runs, and after one that was refused.
-        let mut cause = std::pin::pin!(health.cause_from_now_on());
-        assert!(answer_now(cause.as_mut()).is_none(), "what a probe found before the failure");
-        health.end_probe(running, Some(limit()));
-        assert!(answer_now(cause.as_mut()).is_none(), "what a probe found that began before the failure");
-        let next = health.begin_probe();
-        health.end_probe(next, None);
-        assert_eq!(answer_now(cause.as_mut()), Some(None), "nobody is refused any more");
-        let mut cause = std::pin::pin!(health.cause_from_now_on());
-        let next = health.begin_probe();
-        health.end_probe(next, Some(limit()));
-        assert_eq!(answer_now(cause.as_mut()), Some(Some(limit())));
-    }
-
-    /// What a future answers without waiting.
-    fn answer_now<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match future.poll(&mut context) {
-            std::task::Poll::Ready(output) => Some(output),
-            std::task::Poll::Pending => None,
-        }
-    }
 }

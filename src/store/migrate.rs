@@ -1,7 +1,7 @@
 //! Migrations, one migrator at a time.
 //!
 //! sea-orm-migration takes no lock: two starting at once would both create the tables. PostgreSQL: an advisory lock held
-//! by a transaction beside the migration. SQLite: a lock on a file beside the database.
+//! by a transaction beside the migration. SQLite: a lock on a file beside the database, taken before that is opened.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -28,7 +28,21 @@ pub fn migration_lock(database: &Path) -> PathBuf {
     database.with_extension("migrate.lock")
 }
 
-/// Brings the schema up to this binary's.
+/// Waits until nobody else migrates, restores or bumps a SQLite file, and keeps them away until the answer is dropped. Taken before
+/// the first connection: the one that changes a new file to WAL is refused at once, and does not wait, while another one does
+/// the same.
+pub(super) async fn lock(database: &Database) -> Result<Option<File>, StoreError> {
+    let Database::Sqlite { path } = database else { return Ok(None) };
+    let path = migration_lock(path);
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+        file.lock().map(|()| file)
+    });
+    let locked = locked.await.map_err(std::io::Error::other).flatten();
+    locked.map(Some).map_err(StoreError::MigrateLock)
+}
+
+/// Brings the schema up to this binary's. A SQLite file is locked by [`lock`].
 #[expect(clippy::disallowed_methods, reason = "a transaction that only holds the lock")]
 pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreError> {
     match database {
@@ -41,20 +55,7 @@ pub(super) async fn up(database: &Database, pools: &Pools) -> Result<(), StoreEr
             run_postgres(&pools.writer).await?;
             lock.commit().await.map_err(StoreError::Migrate)
         }
-        Database::Sqlite { path } => {
-            let path = migration_lock(path);
-            let lock = tokio::task::spawn_blocking(move || {
-                let file = File::options().create(true).truncate(false).write(true).open(path)?;
-                file.lock().map(|()| file)
-            })
-            .await
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(StoreError::MigrateLock)?;
-            run(&pools.writer).await?;
-            drop(lock);
-            Ok(())
-        }
+        Database::Sqlite { .. } => run(&pools.writer).await,
     }
 }
 

@@ -9,6 +9,7 @@ mod backup;
 mod bindings;
 mod bounded;
 mod connect;
+mod connection_causes;
 mod connection_guard;
 mod contents;
 mod disk_space;

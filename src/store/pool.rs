@@ -7,7 +7,7 @@ use std::time::Duration;
 use sea_orm::{ConnectOptions, DatabaseConnection};
 
 use super::connection_guard::{LastFailure, guard_sqlite};
-use super::error::{StoreError, is_disk_full};
+use super::error::{Failure, StoreError, classify, is_disk_full};
 use super::sqlite_file::sqlite_options;
 
 /// Readers of a SQLite file. WAL lets them go on while the writer writes.
@@ -15,7 +15,13 @@ pub(super) const SQLITE_READERS_MAX: u32 = 4;
 /// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
 
-/// Makes the connections to a SQLite file.
+/// How often a SQLite file that somebody else has locked is tried again, and the pause before each. Together as long as SQLite
+/// itself waits for a lock. Longer: a start beside somebody who keeps the file says so later.
+const LOCKED_TRIES: u32 = 40;
+const LOCKED_PAUSE: Duration = Duration::from_millis(50);
+
+/// Makes the connections to a SQLite file. It is tried again while somebody else has the file locked: SQLite does not wait for a
+/// lock when it changes a file to WAL (a new one, or a backup that was restored), since it reads it already.
 ///
 /// # Errors
 /// `StoreError::DiskFull` when there is no room for what SQLite makes beside it.
@@ -35,6 +41,14 @@ pub(super) async fn connect_sqlite(
             sqlite_options(&file).disable_statement_logging()
         })
         .map_sqlx_sqlite_pool_opts(move |pool| guard_sqlite(pool, &failures));
+    for _ in 0..LOCKED_TRIES {
+        match connect(options.clone()).await {
+            Err(StoreError::Connect(error)) if classify(&error) == Failure::Busy => {
+                tokio::time::sleep(LOCKED_PAUSE).await
+            }
+            made => return made.map_err(|error| named(path, error)),
+        }
+    }
     connect(options).await.map_err(|error| named(path, error))
 }
 

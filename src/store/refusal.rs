@@ -1,6 +1,8 @@
 //! What the database says by its code when it is there and does not serve us, in the product's words.
 
 use sea_orm::sqlx::Error;
+use sea_orm::sqlx::error::DatabaseError;
+use sea_orm::sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use super::obstacle::Obstacle;
 use crate::domain::Reason;
@@ -24,6 +26,10 @@ pub(super) fn named(code: &str) -> Option<Obstacle> {
         "25006" => (Reason::DatabaseReadOnly, "the database is read-only, or became a standby"),
         "28P01" => (Reason::DatabaseAccessDenied, "the database does not take the password of the server's role"),
         "28000" => (Reason::DatabaseAccessDenied, "the database does not let the server's role in"),
+        NO_CONNECTIONS => (
+            Reason::DatabaseAccessDenied,
+            "the server's database takes no connections (ALLOW_CONNECTIONS is false, or it is being dropped)",
+        ),
         "3D000" => (Reason::DatabaseAccessDenied, "the server's database does not exist"),
         "42501" => (Reason::DatabaseAccessDenied, "the server's role lacks a right in the database"),
         code if is_disk_full(code) => return Some(Obstacle::disk_full()),
@@ -62,6 +68,16 @@ pub(super) fn another_store() -> Error {
     Error::Protocol(ANOTHER_STORE.to_owned())
 }
 
+/// What stands for the SQLSTATE of a database that lets nobody in. PostgreSQL's own, 55000, is that of statements at the wrong time
+/// too.
+const NO_CONNECTIONS: &str = "no connections";
+
+/// Whether PostgreSQL said it instead of a connection.
+fn is_about_no_connections(answer: &dyn DatabaseError, code: &str) -> bool {
+    let severity = answer.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+    code == "55000" && severity == Some(PgSeverity::Fatal)
+}
+
 /// Whether a connection was refused because it led to a standby.
 pub(super) fn is_standby(error: &Error) -> bool {
     matches!(error, Error::Protocol(text) if text == STANDBY)
@@ -75,7 +91,9 @@ pub(super) fn code_of(error: &Error) -> Option<String> {
     {
         return Some(code.to_owned());
     }
-    Some(error.as_database_error()?.code()?.into_owned())
+    let answer = error.as_database_error()?;
+    let code = answer.code()?;
+    Some(if is_about_no_connections(answer, &code) { NO_CONNECTIONS.to_owned() } else { code.into_owned() })
 }
 
 /// Whether it says that nobody of this server may come in, or nobody more.

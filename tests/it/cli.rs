@@ -122,3 +122,47 @@ async fn es256_signs_what_the_watch_verifies() {
     assert!(watched.status.success(), "{}", String::from_utf8_lossy(&watched.stderr));
     assert!(String::from_utf8_lossy(&watched.stdout).contains("policies/p/versions/1"));
 }
+
+#[tokio::test]
+async fn a_version_that_can_move_is_answered_with_what_to_write_instead() {
+    let hub = Hub::start(Database::Sqlite).await;
+    json(&hub, &["draft", "x", "-", "--content-type", "application/yaml", "--create"], "a: 1");
+    for arguments in [["publish", "x@latest"], ["publish", "x@active"], ["stage", "x@latest"], ["abandon", "x@latest"]]
+    {
+        let refused = run(&hub, &arguments, "");
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        let next = "\nnext: name it as POLICY@N or POLICY@vLABEL: `policyhub history POLICY` lists them\n";
+        assert!(said.contains("(INVALID_ARGUMENT)") && said.ends_with(next), "{arguments:?}: {said}");
+    }
+    assert_eq!(json(&hub, &["history", "x"], "")["versions"][0]["state"], "VERSION_STATE_DRAFT");
+}
+
+#[test]
+fn what_the_system_said_stands_in_a_message_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (none, data) = (path("none"), path("data"));
+    let closed = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        format!("http://{}", listener.local_addr().expect("an address"))
+    };
+    for arguments in [
+        &["serve", "--data-dir", &data, "--config", &none][..],
+        &["serve", "--data-dir", &data, "--tls-cert", &none, "--tls-key", &none],
+        &["serve", "--data-dir", "/proc/none"],
+        &["migrate", "--database-url", "sqlite:///proc/none/policyhub.db"],
+        &["token", "issue", "--subject", "ci", "--ttl", "1h", "--data-dir", &none],
+        &["verify", "--log", "--from", &none],
+        &["verify", "--jwks", &none, "--manifest", &none, "--content", &none],
+        &["agent", "--once", "--dir", "/proc/none", "--server", &closed],
+        &["agent", "--once", "--dir", &data, "--jwks", &none, "--server", &closed],
+        &["keys", "list", "--server", &closed],
+        &["keys", "list", "--server", &closed, "--token-file", &none],
+    ] {
+        let output = crate::harness::hub::binary().args(arguments).output().expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert_eq!(said.matches("(os error ").count(), 1, "{arguments:?}: {said}");
+    }
+}

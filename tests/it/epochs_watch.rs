@@ -9,7 +9,7 @@ use policyhub::client::pb;
 use policyhub::client::pb::watch_active_response::Message;
 use tonic::Code;
 
-use crate::epochs::{bumped, writes_go_on};
+use crate::epochs::{bumped, is_in_doubt, writes_go_on};
 use crate::harness::calls::{activate, publish, refused, release};
 use crate::harness::proxy::Proxy;
 use crate::harness::subscribing::eventually;
@@ -27,7 +27,7 @@ fn lose_the_last_activation(hub: &Hub) {
         if hub.database_url.starts_with("sqlite") {
             hub.tamper(&format!("DROP TRIGGER {table}_refuse_delete"));
         } else {
-            hub.tamper(&format!("ALTER TABLE {table} DISABLE TRIGGER USER"));
+            hub.tamper(&format!("DROP TRIGGER {table}_refuse_delete ON {table}"));
         }
     }
     hub.tamper(&format!("DELETE FROM pointer_changes WHERE namespace = 'default' AND revision = {NEWEST}"));
@@ -40,6 +40,21 @@ fn lose_the_last_activation(hub: &Hub) {
         "UPDATE namespaces SET head_revision = {NEWEST}, head_hash = (SELECT hash FROM events WHERE namespace = 'default' \
          AND revision = {NEWEST}) WHERE id = 'default'"
     ));
+}
+
+/// Raises the epoch by the command, which logs no error.
+fn bump_quietly(hub: &Hub, flags: &[&str]) {
+    let mut command = hub.cli();
+    command.args(["epoch", "bump"]).args(flags).args(["--database-url", &hub.database_url, "--keys-dir"]);
+    let bump = command.arg(hub.data_dir().join("keys")).output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&bump.stderr).into_owned();
+    assert!(bump.status.success() && !said.contains("ERROR"), "{said}");
+}
+
+/// The errors that a server has logged.
+fn errors(hub: &Hub) -> Vec<String> {
+    let log = hub.log.lock().expect("the log").clone();
+    log.lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect()
 }
 
 fn port(address: &str) -> u16 {
@@ -175,5 +190,30 @@ on_both_databases! {
         assert_eq!((cursor.epoch, cursor.revision), (2, lost));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock");
         assert!(!watch.set().is_stale(now.as_secs().try_into().expect("a time")), "its checkpoint has expired");
+    }
+
+    /// The doubt is an error that the server has logged. That it is ended is none, neither there nor of the command.
+    async fn a_raise_logs_no_error(hub: Hub) {
+        let mut hub = hub;
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        publish(&client, "p", "a: 2").await;
+        activate(&client, "p", 2).await;
+        hub.signal("TERM");
+        assert!(hub.ended().await.success(), "the server must end in order");
+        lose_the_last_activation(&hub);
+        let hub = hub.restart().await;
+        let client = hub.client().await;
+        is_in_doubt(&hub, &client, "was seen").await;
+        let before = errors(&hub);
+        for (flags, epoch) in [(&["--accept-loss"][..], 2), (RAISED, 3)] {
+            let mut watch = open(&client).await;
+            bump_quietly(&hub, flags);
+            while watch.set().cursor().is_none_or(|cursor| cursor.epoch < epoch) {
+                watching::next(&mut watch).await;
+            }
+            writes_go_on(&client, "q").await;
+            assert_eq!(errors(&hub), before, "a raise to epoch {epoch}");
+        }
     }
 }

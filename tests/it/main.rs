@@ -175,6 +175,7 @@ mod reflection;
 mod release;
 #[cfg(test)]
 mod restore;
+#[cfg(test)]
 mod restore_failed;
 #[cfg(test)]
 mod revocation;

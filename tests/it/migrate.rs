@@ -1,17 +1,43 @@
 //! Migrating: alone, again, and by several processes at once.
 
-use std::process::{Child, Stdio};
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use crate::harness::calls::{active, release};
+use crate::harness::disk_error::{FailingDisk, HANGS, Operation};
 use crate::harness::hub::binary;
+use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
 use crate::harness::{Database, Hub, on_both_databases};
 
 fn migrate(url: &str) -> Child {
-    let mut command = binary();
+    migrate_in(binary(), url)
+}
+
+fn migrate_in(mut command: Command, url: &str) -> Child {
     command.args(["migrate", "--database-url", url]);
     command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs")
+}
+
+/// Whether a process has a file of this name open.
+fn has_open(process: &Child, name: &str) -> bool {
+    let Ok(open) = fs::read_dir(format!("/proc/{}/fd", process.id())) else { return false };
+    open.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.ends_with(name)))
+}
+
+/// A process that is about to write to a SQLite database, until its stdin is closed.
+fn hold(database: &Path) -> Child {
+    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1]);c.execute('begin immediate')\nprint(1,flush=True);sys.stdin.read()";
+    let mut command = Command::new("python3");
+    command.args(["-c", script]).arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut holder = command.spawn().expect("python3 runs");
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "1\n", "it has its lock");
+    holder
 }
 
 fn succeeds(child: Child) {
@@ -90,4 +116,50 @@ async fn two_servers_begin_a_database_at_once() {
         works(&one).await;
         assert_eq!(active(&other.client().await, "p").await, 1);
     }
+}
+
+/// Who changes a new file to WAL holds it, and SQLite does not let the next one wait: that one waits before it opens the file.
+#[tokio::test]
+async fn a_file_that_somebody_else_is_making_is_not_opened() {
+    let (dir, url) = new_database(Database::Sqlite);
+    let disk = FailingDisk::new(dir.path());
+    disk.fail(Operation::Write, 1, 0, HANGS, &["/policyhub.db"]);
+    let mut first = binary();
+    first.envs(disk.environment());
+    let first = migrate_in(first, &url);
+    until("the first one writes", || disk.failures() > 0).await;
+    let mut second = migrate(&url);
+    until("the second one waits, or has ended", || {
+        has_open(&second, "policyhub.migrate.lock") || second.try_wait().expect("a child").is_some()
+    })
+    .await;
+    disk.heal();
+    succeeds(first);
+    succeeds(second);
+    works(&Hub::start_on(dir, url, &["--migrate=false"]).await).await;
+}
+
+/// A backup that was restored is no file with a write-ahead log yet: somebody who has it locked for a moment is waited for.
+#[tokio::test]
+async fn a_file_without_a_write_ahead_log_that_somebody_holds_is_waited_for() {
+    let (dir, url) = new_database(Database::Sqlite);
+    succeeds(migrate(&url));
+    let (database, disk) = (dir.path().join("data/policyhub.db"), FailingDisk::new(dir.path()));
+    let change =
+        "import sqlite3,sys;print(sqlite3.connect(sys.argv[1]).execute('pragma journal_mode=delete').fetchall())";
+    let changed = Command::new("python3").args(["-c", change]).arg(&database).output().expect("python3 runs");
+    assert_eq!(String::from_utf8_lossy(&changed.stdout), "[('delete',)]\n");
+    let mut holder = hold(&database);
+    // First the file is made when it is absent; then it is opened, and found locked; then it is opened again.
+    disk.fail(Operation::Open, 3, 0, HANGS, &["/policyhub.db"]);
+    let mut command = binary();
+    command.envs(disk.environment());
+    let mut waiting = migrate_in(command, &url);
+    until("it tries again, or has ended", || disk.failures() > 0 || waiting.try_wait().expect("a child").is_some())
+        .await;
+    drop(holder.stdin.take());
+    assert!(holder.wait().expect("an end").success());
+    disk.heal();
+    succeeds(waiting);
+    works(&Hub::start_on(dir, url, &["--migrate=false"]).await).await;
 }

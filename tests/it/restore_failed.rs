@@ -5,6 +5,8 @@ use std::fs;
 use crate::epochs::bumped;
 use crate::harness::copies::{document, fails, heads, names, on, run, with_suffix};
 use crate::harness::disk_error::{EIO, FailingDisk, Operation};
+use crate::harness::hub::binary;
+use crate::harness::{Database, Hub};
 use crate::restore::{Older, older};
 
 /// A disk that fails is no damaged database: nothing is put aside for it.
@@ -67,6 +69,77 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
     line.envs(disk.environment());
     fails(line, "the backup was made and checked");
     assert!(directory.join("b").exists());
+}
+
+/// The rename is the step that counts: when it fails, all that belongs to the old database is there.
+#[tokio::test]
+async fn a_rename_that_fails_leaves_the_old_database() {
+    let Older { hub, file, database, old_heads } = older().await;
+    let disk = FailingDisk::new(hub.dir.path());
+    let line = || {
+        let mut line = on(&hub.data_dir(), "restore", &file, &[]);
+        line.envs(disk.environment());
+        line
+    };
+    let nothing_is_restored = || {
+        let failures = disk.failures();
+        disk.fail(Operation::Rename, 1, 0, EIO, &["/policyhub.db"]);
+        let (code, said) = run(line());
+        assert!(disk.failures() > failures, "the failure struck");
+        assert!(code == 1 && said.contains("nothing was restored: failed to replace"), "{said}");
+        assert_eq!(said.matches("(os error").count(), 1, "{said}");
+        let left = names(&hub.data_dir());
+        assert!(!left.iter().any(|name| name.contains(".restoring") || name == "unwitnessed.json"), "{left:?}");
+        disk.heal();
+    };
+    let before = heads(&database);
+    nothing_is_restored();
+    assert_eq!(heads(&database), before);
+    // One that SQLite can't read has lost its name by then.
+    let damaged = b"no database at all, ".repeat(1000);
+    fs::write(&database, &damaged).expect("written");
+    nothing_is_restored();
+    assert_eq!(fs::read(&database).ok(), Some(damaged));
+    document(line());
+    assert_eq!(heads(&database), old_heads);
+}
+
+/// What was seen of another store keeps every server from the restored database: it is said when it can't be moved away.
+#[tokio::test]
+async fn what_was_seen_of_another_store_is_in_the_way_when_it_stays() {
+    let Older { hub: _hub, file, old_heads, .. } = older().await;
+    let mut other = Hub::start(Database::Sqlite).await;
+    other.kill().await;
+    let (disk, data) = (FailingDisk::new(other.dir.path()), other.data_dir());
+    let (database, high_water) = (data.join("policyhub.db"), data.join("high-water.json"));
+    let seen = r#"{"store":"x","heads":{}}"#;
+    fs::write(&high_water, seen).expect("written");
+    let line = || {
+        let mut line = on(&data, "restore", &file, &["--force"]);
+        line.envs(disk.environment());
+        line
+    };
+    disk.fail(Operation::Rename, 1, 0, EIO, &["/high-water.json.replaced-1"]);
+    let (code, said) = run(line());
+    assert_eq!(code, 1, "{said}");
+    let kept = with_suffix(&database, ".replaced-1").display().to_string();
+    for words in [
+        &format!("the backup is in place of the database (the old one is {kept}), but {}", high_water.display()),
+        "tells of another store and could not be moved away: no server starts until it is; rename it, or run this again",
+    ] {
+        assert!(said.contains(words), "{words:?}: {said}");
+    }
+    assert!(!said.contains("nothing was restored") && said.matches("(os error").count() == 1, "{said}");
+    assert_eq!((heads(&database), fs::read_to_string(&high_water).expect("it is there")), (old_heads, seen.to_owned()));
+    let mut serve = binary();
+    serve.args(["serve", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", "--data-dir"]).arg(&data);
+    fails(serve, "remembers store x");
+    // As it says.
+    disk.heal();
+    let restored = document(line());
+    let kept = restored["high_water_kept_as"].as_str().expect("a name");
+    assert_eq!(fs::read_to_string(kept).expect("kept"), seen);
+    assert!(!high_water.exists(), "nothing is in the way any more");
 }
 
 /// What the old database knows of its logs is on the disk before that database is touched, or nothing is restored: otherwise a

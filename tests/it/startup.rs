@@ -147,9 +147,19 @@ async fn a_password_is_not_repeated() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         listener.local_addr().expect("an address").port()
     };
-    let url = format!("postgres://hub:hunter2@127.0.0.1:{closed}/x");
-    let said = refused(&data, &["--database-url", &url], &["failed to reach the database"]);
-    assert!(!said.contains("hunter2"), "{said}");
+    // However it is written, and however much is logged.
+    for url in [
+        format!("postgres://hub:hunter2@127.0.0.1:{closed}/x"),
+        format!("postgres://hub:%68unter2@127.0.0.1:{closed}/x"),
+        format!("postgres://hub@127.0.0.1:{closed}/x?password=hunter2"),
+        format!("postgres://hub@127.0.0.1:{closed}/x?options[a.b]=hunter2"),
+    ] {
+        for level in ["info", "trace"] {
+            let arguments = ["--database-url", &url, "--log-level", level];
+            let said = refused(&data, &arguments, &["failed to reach the database"]);
+            assert!(!said.contains("hunter2") && !said.contains("%68unter2"), "{said}");
+        }
+    }
     // Nor a part of the URL that the driver does not know, and would log.
     for (secret, says) in [
         ("?sslpassword=hunter2", "sslpassword"),

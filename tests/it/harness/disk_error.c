@@ -5,7 +5,7 @@
 
        OPERATION FIRST COUNT ERRNO SUFFIX
 
-   OPERATION is read, write, short, sync, truncate or open; SUFFIX is how the path of the file ends. Calls that match are numbered
+   OPERATION is read, write, short, sync, truncate, open or rename; SUFFIX is how the path of the file ends, the new one of a rename. Calls that match are numbered
    from 1 since the control file changed; those from FIRST on fail with ERRNO, COUNT of them, 0 for all. `short` writes half
    and fails from the next call on. With ERRNO 0 a call waits until no rule wants that any more, and then works. Every failure adds a line to the file DISK_ERROR_CONTROL with ".failed" after its name. */
 #define _GNU_SOURCE
@@ -194,4 +194,13 @@ int open64(const char *file, int flags, ...) {
     mode_t mode = mode_of(flags, rest);
     va_end(rest);
     return opened("open64", file, flags, mode);
+}
+
+int rename(const char *from, const char *to) {
+    int half = 0, error = error_of("rename", to, &half);
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    return REAL(int (*)(const char *, const char *), "rename")(from, to);
 }

@@ -33,6 +33,8 @@ pub enum Operation {
     Truncate,
     /// An open.
     Open,
+    /// A rename, by the new path.
+    Rename,
 }
 
 /// The disk under one process.
@@ -132,5 +134,6 @@ fn word(operation: Operation) -> &'static str {
         Operation::Sync => "sync",
         Operation::Truncate => "truncate",
         Operation::Open => "open",
+        Operation::Rename => "rename",
     }
 }

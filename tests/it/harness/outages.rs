@@ -22,7 +22,7 @@ const DATABASE_UP: &str = "policyhub_database_up";
 const HEARTBEATS: usize = 3;
 
 /// Looks again and again until something holds.
-pub async fn until(what: &str, condition: impl Fn() -> bool) {
+pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -55,9 +55,9 @@ impl PostgresScene {
         while self.sql(&format!("SHOW {setting}")) != value {}
     }
 
-    /// Ends every connection of the server's role.
+    /// Ends every connection of the server's role, and waits for their end.
     pub fn end_connections(&self) {
-        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename =";
+        let end = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename =";
         self.cluster.psql("postgres", &format!("{end} '{ROLE}'"));
     }
 

@@ -12,6 +12,10 @@ use crate::outage::raw;
 
 /// Writers that wait for the same lock.
 const WRITERS: usize = 3;
+/// Writers of whom half find no connection: a server has 12 for writes.
+const TOO_MANY_WRITERS: usize = 24;
+/// Calls that begin one after the other while the server finds out what is wrong.
+const FIRST_CALLS: usize = 20;
 /// A transaction waits for 2.4 s in all, and PostgreSQL may be late. Each lock for itself could take 2 s.
 const WAITS_MAX_SECONDS: f64 = 3.5;
 
@@ -101,6 +105,49 @@ async fn several_who_wait_for_one_namespace() {
     scene.until_written().await;
 }
 
+/// Who finds no connection waits for the same lock as those who have one.
+#[tokio::test(flavor = "multi_thread")]
+async fn more_writers_than_connections_wait_for_one_namespace() {
+    let scene = PostgresScene::start(&[]).await;
+    scene.until_written().await;
+    let lock = scene.cluster.hold(&scene.name, "default");
+    let mut writes = tokio::task::JoinSet::new();
+    for _ in 0..TOO_MANY_WRITERS {
+        let mut bare = raw(&scene.hub).await;
+        writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
+    }
+    let refused = writes.join_all().await.into_iter().map(|write| ClientError::from(write.expect_err("locked")).reason);
+    assert_eq!(refused.collect::<Vec<_>>(), ["LOCK_TIMEOUT"; TOO_MANY_WRITERS]);
+    scene.cluster.release(&scene.name, lock);
+    scene.until_written().await;
+}
+
+/// Who is refused by name hears it, also who comes before the server knows what is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_calls_hear_the_reason_too() {
+    let scene = PostgresScene::start(&[]).await;
+    let database = |is_allowed: bool| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {is_allowed}", scene.name);
+    let role = |change: &str| format!("ALTER ROLE {ROLE} {change}");
+    for (broken, healed) in [(role("NOLOGIN"), role("LOGIN")), (database(false), database(true))] {
+        scene.until_written().await;
+        scene.cluster.psql("postgres", &broken);
+        scene.end_connections();
+        let mut writes = tokio::task::JoinSet::new();
+        for _ in 0..FIRST_CALLS {
+            let mut bare = raw(&scene.hub).await;
+            writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
+            // Some of them while it looks, and some when it knows.
+            scene.cluster.psql("postgres", "SELECT 1");
+        }
+        for write in writes.join_all().await {
+            let error = ClientError::from(write.expect_err("no connection"));
+            assert_eq!(error.reason, "DATABASE_ACCESS_DENIED", "{broken}: {error:?}");
+        }
+        scene.cluster.psql("postgres", &healed);
+    }
+    scene.until_written().await;
+}
+
 /// Breaks something, and sees the reason and that it heals.
 async fn named(scene: &PostgresScene, reason: &str, ready: &str, broken: impl Fn(), healed: impl Fn()) {
     scene.until_written().await;
@@ -182,6 +229,18 @@ async fn a_search_path_that_hides_the_tables() {
         || role("RESET search_path"),
     )
     .await;
+}
+
+/// Not even a superuser gets in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_connections() {
+    let scene = PostgresScene::start(&[]).await;
+    let allow = |is_allowed: bool| {
+        let change = format!("ALTER DATABASE {} ALLOW_CONNECTIONS {is_allowed}", scene.name);
+        scene.cluster.psql("postgres", &change);
+        scene.end_connections();
+    };
+    named(&scene, "DATABASE_ACCESS_DENIED", "takes no connections", || allow(false), || allow(true)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
