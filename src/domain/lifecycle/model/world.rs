@@ -40,7 +40,6 @@ pub(super) struct Shelf {
     pub(super) versions: BTreeMap<i64, Version>,
     /// By version and approver, as the table has them.
     approvals: BTreeMap<(i64, String), Approval>,
-    /// What moved its pointer, and how.
     moves: Vec<PointerMove>,
 }
 
