@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Mutation;
-use super::names::{policy_id, policy_name};
+use super::names::{NamedVersion, policy_id, policy_name};
 use super::session::Session;
 use super::{content, next, text};
 use crate::client::name::PolicyId;
@@ -35,15 +35,19 @@ pub struct Arguments {
     /// Make the policy when it is absent
     #[arg(long)]
     create: bool,
-    /// Number of the version you started from
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    base_version: i64,
+    /// The version you started from: N, vLABEL, POLICY/vLABEL, active or latest
+    #[arg(long, value_name = "VERSION")]
+    base_version: Option<NamedVersion>,
     #[command(flatten)]
     mutation: Mutation,
 }
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let base_version = match &arguments.base_version {
+        Some(base) => base.of(&arguments.policy)?.number(&session.client, &session.namespace).await?,
+        None => 0,
+    };
     let request_id = arguments.mutation.request_id();
     let request = pb::DraftRequest {
         parent: policy_name(&session.namespace, &arguments.policy),
@@ -51,7 +55,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         content_type: arguments.content_type.unwrap_or_else(|| content::type_of(&arguments.file).to_owned()),
         label: arguments.label.unwrap_or_default(),
         change_note: arguments.note.unwrap_or_default(),
-        base_version: arguments.base_version,
+        base_version,
         request_id: request_id.clone(),
         allow_missing: arguments.create,
         validate_only: arguments.mutation.validate_only,

@@ -4,11 +4,12 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Mutation;
-use super::names::{policy_id, policy_name};
+use super::names::{NamedVersion, policy_id, policy_name};
 use super::session::Session;
 use super::{next, text};
 use crate::client::name::PolicyId;
 use crate::client::pb;
+use crate::client::pb::activate_target::To;
 
 /// Put an older version back in force
 #[derive(Debug, Args)]
@@ -17,9 +18,9 @@ pub struct Arguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
-    /// Number of a published version [default: the one that was active before]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    to: i64,
+    /// A published version: N, vLABEL or POLICY/vLABEL [default: the one that was active before]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<NamedVersion>,
     /// Why
     #[arg(long)]
     reason: String,
@@ -37,9 +38,19 @@ pub struct Arguments {
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let mode = if arguments.copy_forward { pb::RollbackMode::CopyForward } else { pb::RollbackMode::Pointer };
+    let to = match &arguments.to {
+        Some(to) => to.of(&arguments.policy)?.destination(&session.client, &session.namespace).await?,
+        None => To::Version(0),
+    };
+    let (version, label) = match to {
+        To::Label(label) => (0, label),
+        To::Version(number) => (number, String::new()),
+        To::None(()) => (0, String::new()),
+    };
     let request = pb::RollbackRequest {
         name: policy_name(&session.namespace, &arguments.policy),
-        version: arguments.to,
+        version,
+        label,
         mode: mode.into(),
         reason: arguments.reason,
         skip_validation: arguments.skip_validation,

@@ -162,11 +162,20 @@ mod requests {
         pub break_glass: bool,
     }
 
+    /// Where a pointer shall go.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+    pub enum PointerTarget {
+        /// Of a version; anything below 1 is refused.
+        Number(i64),
+        Label(Label),
+        /// No version any more.
+        None,
+    }
+
     #[derive(Debug, Clone, Serialize)]
     pub struct Target {
         pub policy: PolicyId,
-        /// 0: none any more.
-        pub version: i64,
+        pub to: PointerTarget,
         pub expected_active: Option<i64>,
     }
 
@@ -183,8 +192,10 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Rollback {
         pub policy: PolicyName,
-        /// 0: the one before.
+        /// 0: the labelled one, or else the one before.
         pub version: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub label: Option<Label>,
         pub copy_forward: bool,
         pub reason: String,
         pub skip_validation: bool,

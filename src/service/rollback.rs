@@ -39,7 +39,7 @@ impl Service {
             return Ok(answer);
         }
         let policy = tx.policy(&request.policy).await?;
-        let number = target(&tx, &policy, request.version).await?;
+        let number = target(&tx, &policy, &request).await?;
         let version = tx.version(&request.policy, number).await?;
         let subject = self.subject_of(&tx, policy, version).await?;
         drop(tx);
@@ -56,7 +56,7 @@ impl Service {
         };
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
         // "The one before" may be another by now: then the checks were run on the wrong one.
-        if target(write.tx.read(), &policy, request.version).await? != version.number {
+        if target(write.tx.read(), &policy, &request).await? != version.number {
             return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
         }
         let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
@@ -125,9 +125,12 @@ impl Service {
 }
 
 /// The version named, or the one that was active before.
-async fn target(tx: &ReadTx, policy: &Policy, named: i64) -> Result<i64> {
-    if named > 0 {
-        return Ok(named);
+async fn target(tx: &ReadTx, policy: &Policy, request: &Rollback) -> Result<i64> {
+    if request.version > 0 {
+        return Ok(request.version);
+    }
+    if let Some(label) = &request.label {
+        return Ok(tx.labelled(&policy.name, label).await?.number);
     }
     tx.previous_active(&policy.name, policy.active_version).await?.ok_or_else(|| {
         let message = format!("{} had no other version active before; name the version", policy.name);

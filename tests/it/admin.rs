@@ -1,6 +1,7 @@
 //! Policies and namespaces: made, read, changed by mask, listed by page.
 
 use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, ClientError, pb};
 use prost_types::FieldMask;
 use tonic::Code;
@@ -232,7 +233,7 @@ on_both_databases! {
         let drafted = client.draft(there).await.expect("a draft");
         assert_eq!((drafted.version.expect("a version").version, drafted.revision), (1, 1), "numbers of its own");
         assert_eq!(events(&client, "namespaces/team", 0).await.len(), 1);
-        let target = pb::ActivateTarget { policy: policy("p"), version: 1, expected_active: None };
+        let target = pb::ActivateTarget { policy: policy("p"), to: Some(To::Version(1)), expected_active: None };
         let across = pb::ActivateRequest {
             parent: "namespaces/team".to_owned(),
             targets: vec![target],

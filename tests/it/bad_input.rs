@@ -3,6 +3,7 @@
 //! `refused` and `refused_fields` of the harness assert for every refusal that it is never INTERNAL or UNKNOWN.
 
 use policyhub::client::pb::PolicyKind::{Json, Yaml};
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{CONTENT_MAX_BYTES, pb};
 use prost_types::FieldMask;
 use tonic::Code;
@@ -105,7 +106,7 @@ on_both_databases! {
     async fn malformed_words_name_their_field(hub: Hub) {
         let client = hub.client().await;
         let long = "p".repeat(64);
-        for id in ["", "P", "-p", "p-", "p_q", "p q", "é", "p/q", "../p", "p\n", long.as_str()] {
+        for id in ["", "P", "-p", "p-", "_p", "p_", "p q", "é", "p/q", "../p", "p\n", long.as_str()] {
             let draft = pb::DraftRequest { parent: policy(id), ..draft_request("p", "a: 1") };
             refused_fields(client.draft(draft).await, &["parent"]);
             refused_fields(client.get_policy(pb::GetPolicyRequest { name: policy(id) }).await, &["name"]);
@@ -157,7 +158,7 @@ on_both_databases! {
     /// All that is wrong with a request is said at once.
     async fn all_violations_come_at_once(hub: Hub) {
         let client = hub.client().await;
-        let target = |version: i64| pb::ActivateTarget { policy: "p".to_owned(), version, expected_active: None };
+        let target = |version: i64| pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(version)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![target(0)],
@@ -211,7 +212,7 @@ on_both_databases! {
         let error = refused(try_activate(&client, "p", 3, Some(9)).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         assert_eq!((error.metadata["expected_active"].as_str(), error.metadata["current_active"].as_str()), ("9", "0"));
         let duplicate =
-            |policy: &str| pb::ActivateTarget { policy: policy.to_owned(), version: 3, expected_active: None };
+            |policy: &str| pb::ActivateTarget { policy: policy.to_owned(), to: Some(To::Version(3)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![duplicate("p"), duplicate(&policy("p"))],
@@ -230,7 +231,7 @@ on_both_databases! {
         release(&client, "p", "a: 2").await;
         draft(&client, "p", "a: 3").await;
         let at = head(&client).await;
-        let target = pb::ActivateTarget { policy: "p".to_owned(), version: 1, expected_active: None };
+        let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(1)), expected_active: None };
         for (bad, required) in [("", true), (" \n\t", true), ("x".repeat(4097).as_str(), false)] {
             let reason = bad.to_owned();
             let request = pb::ActivateRequest {
@@ -262,7 +263,7 @@ on_both_databases! {
         let client = hub.client().await;
         let targets = (0..100).map(|index| pb::ActivateTarget {
             policy: format!("{}-{index}", "p".repeat(58)),
-            version: 0,
+            to: None,
             expected_active: None,
         });
         let request = pb::ActivateRequest {

@@ -142,6 +142,8 @@ mod mtls;
 #[cfg(test)]
 mod mtls_renewed;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod notify;
 #[cfg(test)]
 mod oidc;

@@ -4,9 +4,10 @@ use super::both::{all, at_most, both};
 use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version};
 use super::sync::position;
 use crate::api::pb;
+use crate::api::pb::activate_target::To;
 use crate::domain::command::{
-    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, Publish, RejectVersion, Rollback,
-    SettingsPatch, Stage, Target, UpdatePolicy,
+    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, RejectVersion,
+    Rollback, SettingsPatch, Stage, Target, UpdatePolicy,
 };
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
@@ -201,7 +202,16 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
     at_most("targets", &request.targets, ACTIVATION_TARGETS_MAX)?;
     let target = |(index, from): (usize, pb::ActivateTarget)| {
         let policy = PolicyId::parse_within(&format!("targets[{index}].policy"), &namespace, &from.policy)?;
-        Ok(Target { policy, version: from.version, expected_active: from.expected_active })
+        let to = match from.to {
+            Some(To::Version(number)) => PointerTarget::Number(number),
+            Some(To::Label(text)) => {
+                PointerTarget::Label(policy.parse_label(&format!("targets[{index}].label"), &text)?)
+            }
+            Some(To::None(())) => PointerTarget::None,
+            // No version has this number: it is refused with all that is wrong.
+            None => PointerTarget::Number(0),
+        };
+        Ok(Target { policy, to, expected_active: from.expected_active })
     };
     let targets = all(request.targets.into_iter().enumerate().map(target))?;
     let unmoved_since = position("unmoved_since", request.unmoved_since)?;
@@ -218,9 +228,15 @@ pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
         Ok(pb::RollbackMode::CopyForward) => true,
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
+    let policy = policy("name", &request.name)?;
+    let label = (!request.label.is_empty()).then(|| policy.policy.parse_label("label", &request.label)).transpose()?;
+    if label.is_some() && request.version != 0 {
+        return Err(Error::invalid("label", "can't be given with a version"));
+    }
     Ok(Rollback {
-        policy: policy("name", &request.name)?,
+        policy,
         version: request.version,
+        label,
         copy_forward,
         reason: request.reason,
         skip_validation: request.skip_validation,

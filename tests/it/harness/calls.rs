@@ -1,5 +1,6 @@
 //! The calls most tests make, in one line each.
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::{KeySet, PublicKey};
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
@@ -52,7 +53,7 @@ pub async fn try_activate(
     version: i64,
     expected: Option<i64>,
 ) -> Result<pb::ActivateResponse, ClientError> {
-    let target = pb::ActivateTarget { policy: policy(id), version, expected_active: expected };
+    let target = pb::ActivateTarget { policy: policy(id), to: Some(To::Version(version)), expected_active: expected };
     let request = pb::ActivateRequest {
         parent: NAMESPACE.to_owned(),
         targets: vec![target],

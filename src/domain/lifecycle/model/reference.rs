@@ -125,9 +125,6 @@ impl Reference {
         if targets.is_empty() {
             return refuse(Reason::InvalidArgument, &[]);
         }
-        if targets.iter().any(|aim| aim.version == 0 && aim.expected_active.is_none_or(|expected| expected == 0)) {
-            return refuse(Reason::InvalidArgument, &[]);
-        }
         if (1..targets.len()).any(|later| targets[..later].iter().any(|aim| aim.policy == targets[later].policy)) {
             return refuse(Reason::DuplicateTarget, &[]);
         }
@@ -138,6 +135,8 @@ impl Reference {
             self.lines[aim.policy].expect(aim.expected_active)?;
             if aim.version != 0 {
                 self.lines[aim.policy].is_published(aim.version)?;
+            } else if self.lines[aim.policy].pointer == 0 {
+                return refuse(Reason::NoActiveVersion, &[]);
             }
         }
         let moved = targets.iter().map(|aim| self.point(aim.policy, aim.version)).collect();

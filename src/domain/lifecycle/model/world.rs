@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::super::super::approval::Approval;
-use super::super::super::command;
+use super::super::super::command::{self, PointerTarget};
 use super::super::super::error::{Error, Reason, Result};
 use super::super::super::etag::Etag;
 use super::super::super::event::PointerChange;
@@ -310,7 +310,7 @@ impl World {
     fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
         let target = |aim: &Aim| command::Target {
             policy: policy_name(aim.policy).policy,
-            version: aim.version,
+            to: if aim.version == 0 { PointerTarget::None } else { PointerTarget::Number(aim.version) },
             expected_active: aim.expected_active,
         };
         let targets: Vec<command::Target> = aims.iter().map(target).collect();
@@ -376,6 +376,7 @@ fn approvers(approvals: &[Approval]) -> Vec<usize> {
 }
 
 fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
-    let target = command::Target { policy: policy.name.policy.clone(), version: version.number, expected_active: None };
+    let to = PointerTarget::Number(version.number);
+    let target = command::Target { policy: policy.name.policy.clone(), to, expected_active: None };
     lifecycle::activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }
