@@ -2,12 +2,27 @@
 //!
 //! A value, never a clock: whoever needs the time is given it. It decides expiry and display, never order.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Microseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Micros(pub i64);
+
+impl fmt::Display for Micros {
+    /// Writes the second as RFC 3339, in UTC; a time that has no such text as its number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = OffsetDateTime::from_unix_timestamp(self.seconds()).ok();
+        match time.and_then(|time| time.format(&Rfc3339).ok()) {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{} microseconds", self.0),
+        }
+    }
+}
 
 impl Micros {
     /// Whole seconds since the Unix epoch, as JWS claims carry them (RFC 7519 NumericDate).

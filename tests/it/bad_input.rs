@@ -9,8 +9,8 @@ use prost_types::FieldMask;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, abandon, activate, create, draft, draft_request, get_version, head, policy, publish, publish_request,
-    refusal, refused, refused_fields, release, rollback_request, try_activate, version,
+    NAMESPACE, abandon, activate, create, draft, draft_of_its_kind, draft_request, get_version, head, policy, publish,
+    publish_request, refusal, refused, refused_fields, release, rollback_request, try_activate, version,
 };
 use crate::harness::on_both_databases;
 
@@ -24,7 +24,7 @@ on_both_databases! {
             ("twice", Yaml, "a: 1\nb: 2\na: 3\n", "3", "1"),
         ] {
             create(&client, id, kind, pb::PolicySettings::default()).await;
-            draft(&client, id, content).await;
+            client.draft(draft_of_its_kind(id, content)).await.expect("a draft");
             let at = head(&client).await;
             let stage = pb::StageRequest { name: version(id, 1), ..Default::default() };
             for answer in
@@ -48,7 +48,7 @@ on_both_databases! {
     async fn content_has_a_size(hub: Hub) {
         let client = hub.client().await;
         let of =
-            |size: usize| pb::DraftRequest { content_type: String::new(), ..draft_request("p", &"x".repeat(size)) };
+            |size: usize| pb::DraftRequest { content_type: "text/plain".to_owned(), ..draft_request("p", &"x".repeat(size)) };
         refused(client.draft(of(0)).await, Code::InvalidArgument, "CONTENT_EMPTY");
         let error =
             refused(client.draft(of(CONTENT_MAX_BYTES + 1)).await, Code::ResourceExhausted, "CONTENT_TOO_LARGE");
@@ -281,7 +281,7 @@ on_both_databases! {
         let keys: String = (0..2_000).map(|index| format!("\"key {index}\": 1,\n")).collect();
         let strict = r#"{"additionalProperties":false}"#;
         create(&client, "q", Json, pb::PolicySettings { json_schema: strict.to_owned(), ..Default::default() }).await;
-        draft(&client, "q", &format!("{{{keys}\"z\": 1}}")).await;
+        client.draft(draft_of_its_kind("q", &format!("{{{keys}\"z\": 1}}"))).await.expect("a draft");
         let stage = pb::StageRequest { name: policy("q"), ..Default::default() };
         refused(client.stage(stage).await, Code::FailedPrecondition, "VALIDATION_FAILED");
         let deep = format!("{{\"{}\": 1, x}}", "\u{e9}".repeat(100_000));

@@ -38,6 +38,8 @@ mod approval_tamper;
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+mod asking;
+#[cfg(test)]
 mod audit;
 #[cfg(test)]
 mod audit_cli;
@@ -129,6 +131,8 @@ mod keys_files;
 mod keys_followed;
 #[cfg(test)]
 mod keys_rotation;
+#[cfg(test)]
+mod kinds;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]

@@ -17,14 +17,16 @@ use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
 use crate::domain::{Error, Result};
 
-fn kind(value: i32) -> Result<PolicyKind> {
+/// A kind; none when it is not given.
+fn kind(field: &str, value: i32) -> Result<Option<PolicyKind>> {
     match pb::PolicyKind::try_from(value) {
-        Ok(pb::PolicyKind::Json) => Ok(PolicyKind::Json),
-        Ok(pb::PolicyKind::Yaml) => Ok(PolicyKind::Yaml),
-        Ok(pb::PolicyKind::Cedar) => Ok(PolicyKind::Cedar),
-        Ok(pb::PolicyKind::Rego) => Ok(PolicyKind::Rego),
-        Ok(pb::PolicyKind::Opaque | pb::PolicyKind::Unspecified) => Ok(PolicyKind::Opaque),
-        Err(_) => Err(Error::invalid("policy.kind", "is not a kind this server knows")),
+        Ok(pb::PolicyKind::Unspecified) => Ok(None),
+        Ok(pb::PolicyKind::Json) => Ok(Some(PolicyKind::Json)),
+        Ok(pb::PolicyKind::Yaml) => Ok(Some(PolicyKind::Yaml)),
+        Ok(pb::PolicyKind::Cedar) => Ok(Some(PolicyKind::Cedar)),
+        Ok(pb::PolicyKind::Rego) => Ok(Some(PolicyKind::Rego)),
+        Ok(pb::PolicyKind::Opaque) => Ok(Some(PolicyKind::Opaque)),
+        Err(_) => Err(Error::invalid(field, "is not a kind this server knows")),
     }
 }
 
@@ -58,6 +60,7 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
         bump_rule,
         allow_draft_fallback: from.allow_draft_fallback,
         required_approvals,
+        require_change_note: from.require_change_note,
     })
 }
 
@@ -68,13 +71,14 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
 pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
     let given = request.policy.unwrap_or_default();
     let name = both(namespace("parent", &request.parent), PolicyId::parse("policy_id", &request.policy_id));
-    let decided = both(kind(given.kind), settings(given.settings.unwrap_or_default()));
+    let decided = both(kind("policy.kind", given.kind), settings(given.settings.unwrap_or_default()));
     let ((namespace, policy), (kind, settings)) = both(name, decided)?;
     let policy = PolicyName { namespace, policy };
+    let kind = kind.unwrap_or(PolicyKind::Opaque);
     Ok(CreatePolicy { policy, kind, description: given.description, settings })
 }
 
-/// UpdatePolicy. Paths of the mask: `description`, `settings`, `settings.{field}`; an empty mask takes all.
+/// UpdatePolicy. Paths of the mask: `kind`, `description`, `settings`, `settings.{field}`; an empty mask takes all.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -86,10 +90,14 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
     if paths.is_empty() {
         paths = vec!["description".to_owned(), "settings".to_owned()];
     }
-    let mut update = UpdatePolicy { policy, description: None, settings: SettingsPatch::default(), etag };
+    let mut update = UpdatePolicy { policy, kind: None, description: None, settings: SettingsPatch::default(), etag };
     for path in paths {
         let patch = &mut update.settings;
         match path.as_str() {
+            "kind" => {
+                update.kind =
+                    Some(kind("policy.kind", given.kind)?.ok_or_else(|| Error::invalid("policy.kind", "is required"))?)
+            }
             "description" => update.description = Some(given.description.clone()),
             "settings" => {
                 *patch = SettingsPatch {
@@ -99,6 +107,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
                     bump_rule: Some(new.bump_rule),
                     allow_draft_fallback: Some(new.allow_draft_fallback),
                     required_approvals: Some(new.required_approvals),
+                    require_change_note: Some(new.require_change_note),
                 }
             }
             "settings.max_open_drafts" => patch.max_open_drafts = Some(new.max_open_drafts),
@@ -107,6 +116,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
             "settings.bump_rule" => patch.bump_rule = Some(new.bump_rule),
             "settings.allow_draft_fallback" => patch.allow_draft_fallback = Some(new.allow_draft_fallback),
             "settings.required_approvals" => patch.required_approvals = Some(new.required_approvals),
+            "settings.require_change_note" => patch.require_change_note = Some(new.require_change_note),
             other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
         }
     }
@@ -129,7 +139,8 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
     at_most("requires", &request.requires, REQUIRES_MAX)?;
     let requires = all(request.requires.into_iter().enumerate().map(requirement));
-    let (policy, (label, requires)) = both(policy("parent", &request.parent), both(label, requires))?;
+    let told = both(kind("kind", request.kind), both(label, requires));
+    let (policy, (kind, (label, requires))) = both(policy("parent", &request.parent), told)?;
     Ok(Draft {
         policy,
         content: request.content,
@@ -139,6 +150,8 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
         requires,
         base_version: request.base_version,
         allow_missing: request.allow_missing,
+        kind,
+        supersede_staged: request.supersede_staged,
     })
 }
 

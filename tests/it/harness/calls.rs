@@ -29,6 +29,11 @@ pub fn draft_request(id: &str, content: &str) -> pb::DraftRequest {
     }
 }
 
+/// A draft of whatever kind its policy has, which is there.
+pub fn draft_of_its_kind(id: &str, content: &str) -> pb::DraftRequest {
+    pb::DraftRequest { content_type: String::new(), ..draft_request(id, content) }
+}
+
 /// Drafts; answers the version.
 pub async fn draft(client: &Client, id: &str, content: &str) -> pb::Version {
     client.draft(draft_request(id, content)).await.expect("a draft").version.expect("a version")

@@ -70,8 +70,8 @@ impl Reference {
                 self.given[policy].clear();
                 Ok(Answer { wrote: true, ..Answer::default() })
             }
-            Operation::Draft { policy, label, content, base, author } => {
-                self.lines[policy].draft(label, content, base, author)
+            Operation::Draft { policy, label, content, base, author, supersede_staged } => {
+                self.lines[policy].draft(label, content, base, author, supersede_staged)
             }
             Operation::Abandon { policy, version, etag } => {
                 let line = &mut self.lines[policy];
@@ -176,7 +176,14 @@ impl Line {
         row.etag += 1;
     }
 
-    fn draft(&mut self, label: Option<usize>, content: u8, base: i64, author: usize) -> Outcome {
+    fn draft(
+        &mut self,
+        label: Option<usize>,
+        content: u8,
+        base: i64,
+        author: usize,
+        supersede_staged: bool,
+    ) -> Outcome {
         let one_draft = self.settings.max_open_drafts == 1;
         let holder = self
             .rows
@@ -199,6 +206,11 @@ impl Line {
         }
         if base != 0 {
             self.row(base)?;
+        }
+        let staged = self.rows.iter().find(|(_, row)| row.state == Staged);
+        if let Some((number, _)) = staged.filter(|_| one_draft && !supersede_staged) {
+            let details = [("version", number.to_string()), ("staged_by", String::new())];
+            return refuse(Reason::VersionStaged, &details);
         }
         let limit = self.settings.max_open_drafts as usize;
         if limit > 1 && self.open().len() >= limit {

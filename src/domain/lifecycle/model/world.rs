@@ -161,8 +161,8 @@ impl World {
                 changed.required_approvals = settings.required_approvals;
                 Answer { wrote: true, ..Answer::default() }
             }
-            Operation::Draft { policy, label, content, base, author } => {
-                self.draft(policy, label, (content, author), base)?
+            Operation::Draft { policy, label, content, base, author, supersede_staged } => {
+                self.draft(policy, label, (content, author), base, supersede_staged)?
             }
             Operation::Abandon { policy, version, etag } => {
                 let version = self.shelves[policy].version(version)?.clone();
@@ -234,6 +234,7 @@ impl World {
         label: Option<usize>,
         (content, author): (u8, usize),
         base_version: i64,
+        supersede_staged: bool,
     ) -> Result<Answer> {
         let shelf = &mut self.shelves[policy];
         let label = label.map(super::fixtures::label);
@@ -246,6 +247,8 @@ impl World {
             requires: Vec::new(),
             base_version,
             allow_missing: false,
+            kind: None,
+            supersede_staged,
         };
         let open = shelf.open();
         let mut live = shelf
@@ -254,7 +257,7 @@ impl World {
             .filter(|version| version.state.is_open() || version.state == VersionState::Published);
         let holder = label.as_ref().and_then(|label| live.find(|version| version.label.as_ref() == Some(label)));
         let base_exists = base_version == 0 || shelf.versions.contains_key(&base_version);
-        let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists };
+        let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists, stager: "" };
         let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
             DraftDecision::Existing => {
                 let version = holder.map(|version| version.number);
