@@ -117,7 +117,7 @@ pub async fn publish(client: &Client, namespace: &str, policy: &str, content: Ve
 fn activate_request(namespace: &str, targets: &[(String, i64)]) -> pb::ActivateRequest {
     let targets = targets.iter().map(|(policy, version)| pb::ActivateTarget {
         policy: format!("namespaces/{namespace}/policies/{policy}"),
-        version: *version,
+        to: Some(pb::activate_target::To::Version(*version)),
         expected_active: None,
     });
     pb::ActivateRequest {

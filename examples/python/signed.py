@@ -107,7 +107,7 @@ def whole(least):
     return lambda value: type(value) is int and least <= value < 1 << 63
 
 
-ID, DIGEST, HASH = text("[a-z]([a-z0-9-]{0,61}[a-z0-9])?"), text("sha256:[0-9a-f]{64}"), text("[0-9a-f]{64}")
+ID, DIGEST, HASH = text("[a-z]([a-z0-9_-]{0,61}[a-z0-9])?"), text("sha256:[0-9a-f]{64}"), text("[0-9a-f]{64}")
 TIME = whole(-1 << 63)
 OWNER = {"store": text(), "namespace": ID, "iat": TIME}
 PLACE = {"epoch": whole(0), "revision": whole(0)}

@@ -58,6 +58,8 @@ pub fn code(reason: Reason) -> Code {
         | Reason::AlreadyActive
         | Reason::NoOpenDraft
         | Reason::SeveralOpenDrafts
+        | Reason::KindFixed
+        | Reason::VersionStaged
         | Reason::VersionNotOpen
         | Reason::VersionNotStaged
         | Reason::VersionNotPublished

@@ -29,6 +29,8 @@ pub struct Input<'a> {
     pub kind: PolicyKind,
     /// The version's exact bytes.
     pub content: &'a [u8],
+    /// Their media type, when it must be one of the kind: the kind may have changed since the draft.
+    pub content_type: Option<&'a str>,
     /// Their digest, taken over into the report.
     pub digest: &'a Digest,
     /// The version's label, if any.
@@ -58,7 +60,7 @@ pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
     let parsed = if limits.result == CheckResult::Failed {
         Parsed::skipped("not parsed: the content is outside the limits")
     } else {
-        parsed(input.kind, input.content)
+        parsed(input)
     };
     let (schema_skipped, asked) = match schema_check(input, parsed.document) {
         Ok(check) => (None, Some(check)),
@@ -113,8 +115,12 @@ impl Parsed {
     }
 }
 
-fn parsed(kind: PolicyKind, content: &[u8]) -> Parsed {
-    match parse(kind, content) {
+fn parsed(input: &Input<'_>) -> Parsed {
+    if let Err(error) = input.kind.check_content_type(input.content_type.unwrap_or_default()) {
+        let check = Check::new(PARSE, CheckResult::Failed, format!("{}; draft it again", error.message));
+        return Parsed { check, document: None };
+    }
+    match parse(input.kind, input.content) {
         Ok(None) => Parsed::skipped("OPAQUE content is not parsed"),
         Ok(document) => Parsed { check: Check::new(PARSE, CheckResult::Passed, "one well-formed document"), document },
         Err(ParseFailure { message, line, column, pointer }) => Parsed {
@@ -206,8 +212,15 @@ mod tests {
         let digest = Digest::from_sha256(&[7; 32]);
         let label = label.map(|text| Label::parse("label", text).unwrap());
         let published = labels(published);
-        let input =
-            Input { kind, content, digest: &digest, label: label.as_ref(), settings, published_labels: &published };
+        let input = Input {
+            kind,
+            content,
+            content_type: None,
+            digest: &digest,
+            label: label.as_ref(),
+            settings,
+            published_labels: &published,
+        };
         let (started, asked) = start(&input);
         started.report(asked.map(|check| SchemaOutcome::Answered(check.answer())), Micros(42))
     }
@@ -270,6 +283,25 @@ mod tests {
     }
 
     #[test]
+    fn content_of_another_type_than_the_kind_fails() {
+        let (digest, settings) = (Digest::from_sha256(&[7; 32]), PolicySettings::default());
+        for (content_type, result) in [(None, Passed), (Some("text/yaml"), Passed), (Some("text/plain"), Failed)] {
+            let kind = PolicyKind::Yaml;
+            let input = Input {
+                kind,
+                content: b"a: 1",
+                content_type,
+                digest: &digest,
+                label: None,
+                settings: &settings,
+                published_labels: &[],
+            };
+            let report = start(&input).0.report(None, Micros(42));
+            assert_eq!(report.checks[1].result, result, "{content_type:?}");
+        }
+    }
+
+    #[test]
     fn every_schema_error_is_a_check_up_to_a_bound() {
         let settings =
             PolicySettings { json_schema: r#"{"items":{"type":"string"}}"#.to_owned(), ..Default::default() };
@@ -298,6 +330,7 @@ mod tests {
         let input = Input {
             kind: PolicyKind::Json,
             content: b"null",
+            content_type: None,
             digest: &digest,
             label,
             settings: &settings,

@@ -13,7 +13,7 @@ use crate::client::pb;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub abandon pricing@4 --reason 'replaced by another idea'")]
 pub struct Arguments {
-    /// POLICY@N or POLICY@vLABEL
+    /// POLICY@N, POLICY@vLABEL or POLICY/vLABEL
     target: VersionTarget,
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]

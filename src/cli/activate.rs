@@ -8,11 +8,11 @@ use clap::Args;
 use super::activate_set;
 use super::args::Mutation;
 use super::failure::Usage;
-use super::names::{VersionTarget, policy_id};
+use super::names::{NamedVersion, VersionTarget, policy_id};
 use super::output::say;
 use super::session::Session;
 use super::{next, text};
-use crate::client::name::PolicyId;
+use crate::client::name::{PolicyId, VersionRef};
 use crate::client::pb;
 
 /// Put published versions in force, all or none
@@ -23,7 +23,7 @@ use crate::client::pb;
                   `policyhub active --format active-releases` writes such a file."
 )]
 pub struct Arguments {
-    /// POLICY@N, POLICY@vLABEL or POLICY@latest, each policy once
+    /// POLICY@N, POLICY@vLABEL, POLICY/vLABEL or POLICY@latest, each policy once
     #[arg(required_unless_present = "from", value_name = "POLICY@VERSION")]
     targets: Vec<VersionTarget>,
     /// Make the active set exactly that of a file, {"POLICY": "LABEL"}: policies not in it are deactivated; - reads stdin
@@ -32,9 +32,9 @@ pub struct Arguments {
     /// Why
     #[arg(long)]
     pub(super) reason: String,
-    /// Fail unless this version is active now; 0: unless none is
+    /// Fail unless this version is active now, by number or vLABEL; 0: unless none is
     #[arg(long, value_name = "POLICY=N", value_parser = expected)]
-    expected: Vec<(PolicyId, i64)>,
+    expected: Vec<(PolicyId, Option<VersionTarget>)>,
     /// Do not run today's checks on the versions; for admins
     #[arg(long)]
     pub(super) skip_validation: bool,
@@ -42,10 +42,18 @@ pub struct Arguments {
     pub(super) mutation: Mutation,
 }
 
-fn expected(text: &str) -> Result<(PolicyId, i64), String> {
-    let (policy, number) = text.split_once('=').ok_or("must be POLICY=N")?;
-    let number: u32 = number.parse().map_err(|_| "N must be the number of a version, or 0".to_owned())?;
-    Ok((policy_id(policy)?, i64::from(number)))
+/// What must be active; no version for 0.
+fn expected(text: &str) -> Result<(PolicyId, Option<VersionTarget>), String> {
+    let (policy, version) = text.split_once('=').ok_or("must be POLICY=N")?;
+    let policy = policy_id(policy)?;
+    if version == "0" {
+        return Ok((policy, None));
+    }
+    let version = version.parse::<NamedVersion>()?.of(&policy).map_err(|Usage(why)| why)?;
+    match version.version {
+        VersionRef::Number(_) | VersionRef::Label(_) => Ok((policy, Some(version))),
+        VersionRef::Active | VersionRef::Latest => Err("N must be the number or label of a version, or 0".to_owned()),
+    }
 }
 
 impl Arguments {
@@ -59,18 +67,22 @@ impl Arguments {
     }
 }
 
-/// Runs it. Labels and pointers are resolved first: what is activated is always a number.
+/// Runs it. What is expected and what `latest` means is resolved first.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.from {
         return activate_set::run(session, file, &arguments).await;
     }
     let mut targets = Vec::with_capacity(arguments.targets.len());
     for target in &arguments.targets {
-        let expected = arguments.expected.iter().find(|(policy, _)| policy == &target.policy);
+        let expected_active = match arguments.expected.iter().find(|(policy, _)| policy == &target.policy) {
+            Some((_, Some(version))) => Some(version.number(&session.client, &session.namespace).await?),
+            Some((_, None)) => Some(0),
+            None => None,
+        };
         targets.push(pb::ActivateTarget {
             policy: target.policy.to_string(),
-            version: target.number(&session.client, &session.namespace).await?,
-            expected_active: expected.map(|(_, number)| *number),
+            to: Some(target.destination(&session.client, &session.namespace).await?),
+            expected_active,
         });
     }
     let request_id = arguments.mutation.request_id();

@@ -19,6 +19,7 @@ use super::releases::{self, Releases, listed};
 use super::session::Session;
 use super::text::{self, Release};
 use crate::client::name::{PolicyId, VersionRef};
+use crate::client::pb::activate_target::To;
 use crate::client::{ACTIVATION_TARGETS_MAX, ClientError, pb};
 
 /// Versions asked for at once.
@@ -159,12 +160,9 @@ fn moves(difference: &Difference, found: Vec<Release>, mut active: BTreeMap<Poli
 }
 
 fn target(each: &Move) -> pb::ActivateTarget {
-    let number = |release: &Option<Release>| release.as_ref().map_or(0, |release| release.version);
-    pb::ActivateTarget {
-        policy: each.policy.to_string(),
-        version: number(&each.to),
-        expected_active: Some(number(&each.from)),
-    }
+    let to = each.to.as_ref().map_or(To::None(()), |release| To::Version(release.version));
+    let from = each.from.as_ref().map_or(0, |release| release.version);
+    pb::ActivateTarget { policy: each.policy.to_string(), to: Some(to), expected_active: Some(from) }
 }
 
 /// `pricing  1.4.0 -> 1.5.0`, one line each, and what stays as it is.
@@ -230,9 +228,12 @@ mod tests {
             shown(&moves, difference.unchanged, Look::PLAIN),
             "gone     1.0.0 -> -\nnew      -     -> 2.0.0\npricing  1.4.0 -> 1.5.0\n3 to change, 2 as they are\n"
         );
-        let targets: Vec<(i64, Option<i64>)> =
-            moves.iter().map(target).map(|each| (each.version, each.expected_active)).collect();
-        assert_eq!(targets, [(0, Some(1)), (1, Some(0)), (5, Some(4))]);
+        let targets: Vec<(Option<To>, Option<i64>)> =
+            moves.iter().map(target).map(|each| (each.to, each.expected_active)).collect();
+        assert_eq!(
+            targets,
+            [(Some(To::None(())), Some(1)), (Some(To::Version(1)), Some(0)), (Some(To::Version(5)), Some(4))]
+        );
         assert_eq!(
             as_json(&moves, 2)["changes"][0],
             json!({ "policy": "gone", "from": { "version": 1, "label": "1.0.0" }, "to": null })

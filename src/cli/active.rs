@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::active_folder::Folder;
+use super::active_moves;
 use super::active_pages;
 use super::keys;
 use super::names::{policy_id, policy_name};
@@ -22,7 +23,7 @@ use crate::client::signing::KeySet;
 use crate::client::watch::now_seconds;
 use crate::client::{ListedOptions, ListedSet, StoreState, verify_saved};
 
-/// What is in force, now or as it was
+/// What is in force, now or as it was; of the past also who put it in force, and when
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  policyhub active --jwks keys.json --save out\n  \
                   policyhub active pricing --at-time 2026-01-02T03:04:05Z --save out\n  \
@@ -60,12 +61,16 @@ enum FileFormat {
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let is_past = arguments.at_revision.is_some() || arguments.at_time.is_some();
+    let is_past = is_past(&arguments);
     match &arguments.policy {
         // Of the past there is no checkpoint: the statement of the activation says most.
         Some(policy) if arguments.jwks.is_none() || is_past => one(session, &arguments, policy).await,
         _ => set(session, &arguments).await,
     }
+}
+
+fn is_past(arguments: &Arguments) -> bool {
+    arguments.at_revision.is_some() || arguments.at_time.is_some()
 }
 
 /// One policy, with the statement of its activation.
@@ -93,6 +98,11 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
     }
     say(&told);
     say_how_the_store_is(response.degraded, response.in_doubt);
+    if is_past(arguments) {
+        let bundles = response.active.as_slice();
+        let moves = active_moves::read(session, bundles).await;
+        return active_moves::print(session, &response, bundles, &moves, (HEADER, rows(bundles)));
+    }
     session.output.print(&response, |response| table(response.active.as_slice()))
 }
 
@@ -162,6 +172,11 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.format == Some(FileFormat::ActiveReleases) {
         return write_stdout(releases::write(&releases::of_active(&response.bundles)?).as_bytes());
     }
+    if is_past {
+        let moves = active_moves::read(session, &response.bundles).await;
+        let shown = (HEADER, rows(&response.bundles));
+        return active_moves::print(session, &response, &response.bundles, &moves, shown);
+    }
     session.output.print(&response, |response| table(&response.bundles))
 }
 
@@ -175,8 +190,14 @@ fn say_saved(directory: &Path, count: usize) {
     say(&format!("bundles saved to {}: {count}", directory.display()));
 }
 
+const HEADER: &[&str] = &["POLICY", "VERSION", "LABEL", "DIGEST", "SINCE REVISION"];
+
 fn table(bundles: &[pb::ActiveBundle]) -> String {
-    let rows: Vec<Vec<String>> = bundles
+    text::table(HEADER, &rows(bundles))
+}
+
+fn rows(bundles: &[pb::ActiveBundle]) -> Vec<Vec<String>> {
+    bundles
         .iter()
         .map(|active| {
             let bundle = active.bundle.clone().unwrap_or_default();
@@ -188,8 +209,7 @@ fn table(bundles: &[pb::ActiveBundle]) -> String {
                 active.activation.map_or_else(|| "preview".to_owned(), |activation| activation.revision.to_string()),
             ]
         })
-        .collect();
-    text::table(&["POLICY", "VERSION", "LABEL", "DIGEST", "SINCE REVISION"], &rows)
+        .collect()
 }
 
 /// Writes one bundle below `directory`. The name comes from the server: only a well-formed id becomes a path.

@@ -14,7 +14,7 @@ use crate::client::pb;
 #[command(after_help = "Example:\n  policyhub approve pricing@3 --digest sha256:4cc4… --reason 'read and tried'\n\n\
                   `policyhub show pricing@3` prints the content and its digest.")]
 pub struct Arguments {
-    /// POLICY@N or POLICY@vLABEL
+    /// POLICY@N, POLICY@vLABEL or POLICY/vLABEL
     target: VersionTarget,
     /// The digest of what you reviewed, sha256:…
     #[arg(long)]

@@ -3,10 +3,11 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use super::failure::Usage;
 use super::look::{self, Look};
-use super::names::{policy_id, version_name, version_ref};
+use super::names::{NamedVersion, policy_id};
 use super::session::Session;
-use crate::client::name::{PolicyId, VersionRef};
+use crate::client::name::PolicyId;
 use crate::client::pb;
 
 /// What changed between two versions
@@ -16,18 +17,16 @@ pub struct Arguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
-    /// The older version: N, vLABEL, active or latest
-    #[arg(value_parser = version_ref)]
-    from: VersionRef,
+    /// The older version: N, vLABEL, POLICY/vLABEL, active or latest
+    from: NamedVersion,
     /// The newer version
-    #[arg(value_parser = version_ref)]
-    to: VersionRef,
+    to: NamedVersion,
 }
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let name = |version| version_name(&session.namespace, &arguments.policy, version);
-    let request = pb::DiffVersionsRequest { from: name(&arguments.from), to: name(&arguments.to) };
+    let name = |version: &NamedVersion| Ok::<_, Usage>(version.of(&arguments.policy)?.name(&session.namespace));
+    let request = pb::DiffVersionsRequest { from: name(&arguments.from)?, to: name(&arguments.to)? };
     let response = session.client.diff_versions(request).await;
     let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;
     session.output.print(&response, |response| text(response, Look::stdout()))

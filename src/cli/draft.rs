@@ -6,7 +6,10 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Mutation;
-use super::names::{policy_id, policy_name};
+use super::bump::{BumpPart, next_label};
+use super::failure::Usage;
+use super::names::{NamedVersion, policy_id, policy_name};
+use super::policy::Kind;
 use super::session::Session;
 use super::{content, next, text};
 use crate::client::name::PolicyId;
@@ -26,35 +29,73 @@ pub struct Arguments {
     /// SemVer of the version
     #[arg(long)]
     label: Option<String>,
+    /// Give the label after the highest published one; with none published, 1.0.0 for major and 0.1.0 else
+    #[arg(long, value_enum, value_name = "PART", conflicts_with = "label")]
+    bump: Option<BumpPart>,
     /// What changed and why
     #[arg(long)]
     note: Option<String>,
     /// Media type [default: by the file's name, else that of the policy's kind]
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
-    /// Make the policy when it is absent
+    /// Make the policy when it is absent, of --kind, else of the kind of the media type
     #[arg(long)]
     create: bool,
-    /// Number of the version you started from
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    base_version: i64,
+    /// The language of the policy: one that is there must have it, --create makes one of it
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// The version you started from: N, vLABEL, POLICY/vLABEL, active or latest
+    #[arg(long, value_name = "VERSION")]
+    base_version: Option<NamedVersion>,
+    /// End the open version also when it is staged, in a policy that has one draft at a time
+    #[arg(long)]
+    supersede_staged: bool,
     #[command(flatten)]
     mutation: Mutation,
 }
 
+impl Arguments {
+    /// The media type given, else that of the file's name; empty when neither tells, and then the kind decides.
+    fn content_type(&self) -> String {
+        self.content_type.clone().unwrap_or_else(|| content::type_of(&self.file).to_owned())
+    }
+
+    /// What can be refused before a server is asked: a policy that would be made without anybody saying of what kind.
+    pub fn check(&self) -> Result<(), Usage> {
+        if self.create && self.kind.is_none() && self.content_type().is_empty() {
+            return Err(Usage(
+                "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \
+                 for bytes that are not checked, or --content-type TYPE"
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let base_version = match &arguments.base_version {
+        Some(base) => base.of(&arguments.policy)?.number(&session.client, &session.namespace).await?,
+        None => 0,
+    };
+    let label = match arguments.bump {
+        Some(part) => next_label(session, &arguments.policy, part).await?.to_string(),
+        None => arguments.label.clone().unwrap_or_default(),
+    };
     let request_id = arguments.mutation.request_id();
     let request = pb::DraftRequest {
         parent: policy_name(&session.namespace, &arguments.policy),
         content: content::read(&arguments.file)?.into(),
-        content_type: arguments.content_type.unwrap_or_else(|| content::type_of(&arguments.file).to_owned()),
-        label: arguments.label.unwrap_or_default(),
+        content_type: arguments.content_type(),
+        label,
         change_note: arguments.note.unwrap_or_default(),
-        base_version: arguments.base_version,
+        base_version,
         request_id: request_id.clone(),
         allow_missing: arguments.create,
+        kind: arguments.kind.map_or(pb::PolicyKind::Unspecified, Into::into).into(),
         validate_only: arguments.mutation.validate_only,
+        supersede_staged: arguments.supersede_staged,
         ..Default::default()
     };
     let response = session.client.draft(request).await;

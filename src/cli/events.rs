@@ -12,11 +12,27 @@ use crate::client::pb;
 
 /// The log of a namespace: every accepted change
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub events pricing --newest --limit 10")]
+#[command(after_help = "Examples:\n  policyhub events pricing --newest --limit 10\n  \
+                  policyhub events --kind activate --kind rollback --since 2026-01-02T03:04:05Z --actor local:ci")]
 pub struct Arguments {
     /// Id of a policy: only what is about it
-    #[arg(value_parser = policy_id)]
+    #[arg(value_parser = policy_id, value_name = "POLICY")]
+    about: Option<PolicyId>,
+    /// The same as POLICY
+    #[arg(long, value_parser = policy_id, value_name = "POLICY", conflicts_with = "about")]
     policy: Option<PolicyId>,
+    /// Only what happened at or after this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = text::parse_time)]
+    since: Option<prost_types::Timestamp>,
+    /// Only what happened before this time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = text::parse_time)]
+    until: Option<prost_types::Timestamp>,
+    /// Only what this principal did, written as WHO shows it
+    #[arg(long, value_name = "WHO")]
+    actor: Option<String>,
+    /// Only events of this kind, such as activate or create-policy; may be given again
+    #[arg(long, value_name = "KIND", value_parser = event_kind)]
+    kind: Vec<pb::EventKind>,
     /// Only what came after this revision
     #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
     after: i64,
@@ -28,13 +44,21 @@ pub struct Arguments {
     newest: bool,
     /// The history that was imported instead; 2: what that store had imported before
     #[arg(long, value_name = "POSITION", num_args = 0..=1, default_value_t = 0, default_missing_value = "1",
-          hide_default_value = true, conflicts_with = "policy")]
+          hide_default_value = true, conflicts_with_all = ["about", "policy", "since", "until", "actor", "kind"])]
     imported: i64,
+}
+
+/// Takes the kind of an event in any case, with dashes or underscores.
+fn event_kind(text: &str) -> Result<pb::EventKind, String> {
+    let word = text.to_ascii_uppercase().replace('-', "_");
+    let kind = pb::EventKind::from_str_name(&format!("EVENT_KIND_{word}"));
+    kind.filter(|kind| *kind != pb::EventKind::Unspecified)
+        .ok_or_else(|| "must be a kind of event as KIND shows it, such as activate or CREATE_POLICY".to_owned())
 }
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let parent = match &arguments.policy {
+    let parent = match arguments.policy.as_ref().or(arguments.about.as_ref()) {
         Some(policy) => policy_name(&session.namespace, policy),
         None => session.namespace.name(),
     };
@@ -45,7 +69,10 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             page_token,
             after_revision: arguments.after,
             newest_first: arguments.newest,
-            start_time: None,
+            start_time: arguments.since,
+            end_time: arguments.until,
+            actor: arguments.actor.clone().unwrap_or_default(),
+            kinds: arguments.kind.iter().map(|kind| i32::from(*kind)).collect(),
             import_position: arguments.imported,
         };
         let page = session.client.list_events(request).await?;

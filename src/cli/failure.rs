@@ -88,8 +88,12 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "NO_PREVIOUS_VERSION" => "name the version: `policyhub rollback POLICY --to N --reason …`",
         "NO_OPEN_DRAFT" => "write one first: `policyhub draft POLICY FILE`",
         "SEVERAL_OPEN_DRAFTS" => "name the version: POLICY@N; see `policyhub history POLICY`",
+        "KIND_FIXED" => "make another policy: `policyhub policy create … --kind …`",
         "TOO_MANY_OPEN_DRAFTS" => "publish or abandon an open one first",
-        "VERSION_NOT_OPEN" => "write a new draft: versions that ended never change",
+        "VERSION_STAGED" => {
+            "`policyhub publish POLICY@N` or `policyhub abandon POLICY@N`, or draft with --supersede-staged"
+        }
+        "VERSION_NOT_OPEN" => closed(error),
         "VERSION_NOT_PUBLISHED" => unpublished(error),
         "VALIDATION_FAILED" => "see what failed with `policyhub report POLICY@N`, then write a new draft",
         "APPROVALS_MISSING" => "ask for them: `policyhub approve POLICY@N --digest …`",
@@ -121,6 +125,14 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "" => return unreached(error),
         _ => return None,
     })
+}
+
+/// What is published is done; what ended is over.
+fn closed(error: &ClientError) -> &'static str {
+    match error.metadata.get("state").map(String::as_str) {
+        Some("PUBLISHED") => "put it in force with `policyhub activate POLICY@N --reason …`, or write a new draft",
+        _ => "write a new draft: versions that ended never change",
+    }
 }
 
 /// Only what is open can become published.

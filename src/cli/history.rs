@@ -140,10 +140,14 @@ fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> 
     ]
 }
 
-/// The state, and whether another store published it.
+/// The state, and where its content is from: another store, or an older version.
 fn state(version: &pb::Version) -> String {
-    let imported = if version.origin_manifests.is_empty() { "" } else { " (imported)" };
-    format!("{}{imported}", text::state(version.state))
+    let state = text::state(version.state);
+    match version.source_version {
+        _ if !version.origin_manifests.is_empty() => format!("{state} (imported)"),
+        0 => state.to_owned(),
+        source => format!("{state} (copy of {source})"),
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +252,13 @@ mod tests {
             let event = pb::Event { changes, versions, ..event(kind, "bob", "") };
             assert_eq!(done(&version, &event).as_deref(), word, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn a_copy_names_its_source() {
+        let copy = pb::Version { source_version: 1, ..version(3, pb::VersionState::Published, true) };
+        assert_eq!(state(&copy), "PUBLISHED (copy of 1)");
+        assert_eq!(state(&version(3, pb::VersionState::Draft, false)), "DRAFT");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! How versions are written on the command line: `POLICY@3`, `POLICY@v1.2.0`, `POLICY@active`, `POLICY@latest`.
+//! How versions are written on the command line: `POLICY@3`, `POLICY@v1.2.0`, `POLICY@active`, `POLICY@latest`, and the tag
+//! `POLICY/v1.2.0` as git has it.
 //!
 //! Parsed before anything is sent: a name that can't be one is a usage error.
 
@@ -7,7 +8,9 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 
+use super::failure::Usage;
 use crate::client::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
+use crate::client::pb::activate_target::To;
 use crate::client::{Client, Cursor, pb};
 
 /// A policy, perhaps with one of its versions.
@@ -26,6 +29,29 @@ pub struct VersionTarget {
     pub policy: PolicyId,
     /// The version.
     pub version: VersionRef,
+}
+
+/// A version of a policy that is named beside it: `3`, `v1.2.0`, `active`, `latest`, or a tag of the same policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedVersion {
+    /// The policy of a tag.
+    policy: Option<PolicyId>,
+    version: VersionRef,
+}
+
+impl NamedVersion {
+    /// The version, of this policy.
+    ///
+    /// # Errors
+    /// A tag of another policy.
+    pub fn of(&self, policy: &PolicyId) -> Result<VersionTarget, Usage> {
+        match &self.policy {
+            Some(other) if other != policy => {
+                Err(Usage(format!("{other}/{} is a version of {other}, not of {policy}", self.version)))
+            }
+            _ => Ok(VersionTarget { policy: policy.clone(), version: self.version.clone() }),
+        }
+    }
 }
 
 impl Target {
@@ -54,6 +80,14 @@ impl VersionTarget {
         let request = pb::GetVersionRequest { name: self.name(namespace), view: pb::VersionView::Basic.into() };
         let response = client.get_version(request).await.with_context(|| format!("failed to find {self}"))?;
         Ok(response.version.unwrap_or_default().version)
+    }
+
+    /// Where a pointer goes that is moved to it: the server finds a label itself.
+    pub async fn destination(&self, client: &Client, namespace: &NamespaceId) -> anyhow::Result<To> {
+        match &self.version {
+            VersionRef::Label(label) => Ok(To::Label(label.to_string())),
+            _ => Ok(To::Version(self.number(client, namespace).await?)),
+        }
     }
 }
 
@@ -85,9 +119,16 @@ pub fn policy_id(text: &str) -> Result<PolicyId, String> {
     PolicyId::parse("policy", text).map_err(|error| error.message)
 }
 
-/// Takes a version: `3`, `v1.2.0`, `active`, `latest`.
-pub fn version_ref(text: &str) -> Result<VersionRef, String> {
+fn version_ref(text: &str) -> Result<VersionRef, String> {
     VersionRef::parse("version", text).map_err(|error| error.message)
+}
+
+/// Takes the tag of a version: `pricing/v1.2.0`. A number or a pointer is no tag.
+fn tag(policy: &str, version: &str) -> Result<(PolicyId, VersionRef), String> {
+    match (policy_id(policy)?, version_ref(version)?) {
+        (policy, version @ VersionRef::Label(_)) => Ok((policy, version)),
+        (policy, version) => Err(format!("must be {policy}@{version}, or a tag such as {policy}/v1.2.0")),
+    }
 }
 
 /// The last part of a name, which is what people call it.
@@ -105,9 +146,26 @@ pub fn policy_of(name: &str) -> &str {
 impl FromStr for Target {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('@') {
-            Some((policy, version)) => Ok(Self { policy: policy_id(policy)?, version: Some(version_ref(version)?) }),
+        if let Some((policy, version)) = text.split_once('@') {
+            return Ok(Self { policy: policy_id(policy)?, version: Some(version_ref(version)?) });
+        }
+        match text.split_once('/') {
+            Some((policy, version)) => {
+                tag(policy, version).map(|(policy, version)| Self { policy, version: Some(version) })
+            }
             None => Ok(Self { policy: policy_id(text)?, version: None }),
+        }
+    }
+}
+
+impl FromStr for NamedVersion {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((policy, version)) => {
+                tag(policy, version).map(|(policy, version)| Self { policy: Some(policy), version })
+            }
+            None => Ok(Self { policy: None, version: version_ref(text)? }),
         }
     }
 }
@@ -148,16 +206,42 @@ mod tests {
             ("pricing@3", "namespaces/team/policies/pricing/versions/3"),
             ("pricing@v1.2.0", "namespaces/team/policies/pricing/versions/v1.2.0"),
             ("pricing@active", "namespaces/team/policies/pricing/versions/active"),
+            ("project_discovery@v1.2.0", "namespaces/team/policies/project_discovery/versions/v1.2.0"),
         ] {
             let target: Target = text.parse().expect(text);
             assert_eq!(target.name(&namespace), name);
             assert_eq!(target.to_string(), text);
         }
+        let tag: Target = "pricing/v1.2.0".parse().expect("a tag");
+        assert_eq!(tag.to_string(), "pricing@v1.2.0");
+    }
+
+    #[test]
+    fn a_tag_beside_a_policy_is_one_of_it() {
+        let policy = policy_id("pricing").expect("an id");
+        for (text, version) in [("3", "3"), ("v1.2.0", "v1.2.0"), ("active", "active"), ("pricing/v1.2.0", "v1.2.0")] {
+            let named: NamedVersion = text.parse().expect(text);
+            assert_eq!(named.of(&policy).expect(text).to_string(), format!("pricing@{version}"));
+        }
+        let other: NamedVersion = "limits/v1.2.0".parse().expect("a tag");
+        assert_eq!(other.of(&policy).expect_err("another").0, "limits/v1.2.0 is a version of limits, not of pricing");
     }
 
     #[test]
     fn names_that_can_not_be_are_refused() {
-        for text in ["", "@3", "pricing@", "pricing@3@4", "Pricing", "pricing@1.2.0", "a/b"] {
+        for text in [
+            "",
+            "@3",
+            "pricing@",
+            "pricing@3@4",
+            "Pricing",
+            "pricing@1.2.0",
+            "a/b",
+            "a/3",
+            "a/latest",
+            "a/v1.0.0@3",
+            "a/v1",
+        ] {
             assert!(text.parse::<Target>().is_err(), "{text:?}");
         }
         assert!("pricing".parse::<VersionTarget>().is_err_and(|error| error.contains("pricing@3")));

@@ -22,7 +22,7 @@ pub enum Commands {
     List(List),
     /// One policy, with its active pointer
     Show(Show),
-    /// Change the description or settings of a policy
+    /// Change the description, settings or kind of a policy
     Update(Update),
 }
 
@@ -33,7 +33,7 @@ pub struct Create {
     /// Its id
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
-    /// The language of its versions; fixed from then on
+    /// The language of its versions; fixed once one is published
     #[arg(long, value_enum, default_value = "opaque")]
     kind: Kind,
     /// Shown to people
@@ -63,13 +63,16 @@ pub struct Show {
     policy: PolicyId,
 }
 
-/// Change the description or settings of a policy
+/// Change the description, settings or kind of a policy
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub policy update pricing --max-open-drafts 1 --bump-rule next")]
 pub struct Update {
     /// Its id
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
+    /// The language of its versions, while none is published
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
     /// Shown to people
     #[arg(long)]
     description: Option<String>,
@@ -89,12 +92,30 @@ pub enum Kind {
     Json,
     /// One YAML document
     Yaml,
-    /// A Cedar policy set
+    /// A Cedar policy set: not in this version, use opaque
     Cedar,
-    /// A Rego module
+    /// A Rego module: not in this version, use opaque
     Rego,
     /// Any bytes
     Opaque,
+}
+
+impl From<Kind> for pb::PolicyKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Json => Self::Json,
+            Kind::Yaml => Self::Yaml,
+            Kind::Cedar => Self::Cedar,
+            Kind::Rego => Self::Rego,
+            Kind::Opaque => Self::Opaque,
+        }
+    }
+}
+
+impl Update {
+    fn is_empty(&self) -> bool {
+        self.kind.is_none() && self.description.is_none() && self.settings.is_empty()
+    }
 }
 
 impl Commands {
@@ -102,8 +123,8 @@ impl Commands {
     pub fn check(&self) -> Result<(), Usage> {
         match self {
             // An empty mask would mean "all of them", and reset what was not given.
-            Self::Update(update) if update.description.is_none() && update.settings.is_empty() => {
-                Err(Usage("nothing to change: give --description or a setting".to_owned()))
+            Self::Update(update) if update.is_empty() => {
+                Err(Usage("nothing to change: give --kind, --description or a setting".to_owned()))
             }
             _ => Ok(()),
         }
@@ -121,16 +142,9 @@ pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
 }
 
 async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
-    let kind = match arguments.kind {
-        Kind::Json => pb::PolicyKind::Json,
-        Kind::Yaml => pb::PolicyKind::Yaml,
-        Kind::Cedar => pb::PolicyKind::Cedar,
-        Kind::Rego => pb::PolicyKind::Rego,
-        Kind::Opaque => pb::PolicyKind::Opaque,
-    };
     let (settings, _) = arguments.settings.read()?;
     let policy = pb::Policy {
-        kind: kind.into(),
+        kind: pb::PolicyKind::from(arguments.kind).into(),
         description: arguments.description,
         settings: Some(settings),
         ..Default::default()
@@ -172,8 +186,12 @@ async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
     if arguments.description.is_some() {
         paths.push("description".to_owned());
     }
+    if arguments.kind.is_some() {
+        paths.push("kind".to_owned());
+    }
     let policy = pb::Policy {
         name: policy_name(&session.namespace, &arguments.policy),
+        kind: arguments.kind.map_or(pb::PolicyKind::Unspecified, Into::into).into(),
         description: arguments.description.unwrap_or_default(),
         settings: Some(settings),
         etag: arguments.etag,

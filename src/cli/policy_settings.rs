@@ -10,7 +10,7 @@ use crate::client::pb;
 /// What an owner decides. A flag that is not given changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 pub struct SettingsFlags {
-    /// Open drafts at once; 0: no limit, 1: a new draft replaces the open one
+    /// Open drafts at once; 0: no limit, 1: a new draft replaces the open one unless it is staged
     #[arg(long, value_name = "N")]
     max_open_drafts: Option<u16>,
     /// File with a JSON Schema that content must satisfy
@@ -31,6 +31,9 @@ pub struct SettingsFlags {
     /// Approvals that publishing needs
     #[arg(long, value_name = "N")]
     required_approvals: Option<u16>,
+    /// Whether a draft needs a note that says what changed
+    #[arg(long, value_name = "BOOL")]
+    require_change_note: Option<bool>,
 }
 
 /// How a label must follow the highest published one.
@@ -87,6 +90,10 @@ impl SettingsFlags {
         if let Some(number) = self.required_approvals {
             settings.required_approvals = i32::from(number);
             given("required_approvals");
+        }
+        if let Some(required) = self.require_change_note {
+            settings.require_change_note = required;
+            given("require_change_note");
         }
         Ok((settings, paths))
     }

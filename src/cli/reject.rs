@@ -16,7 +16,7 @@ use crate::client::pb;
                   `policyhub show pricing@3` prints the content and its digest."
 )]
 pub struct Arguments {
-    /// POLICY@N or POLICY@vLABEL
+    /// POLICY@N, POLICY@vLABEL or POLICY/vLABEL
     target: VersionTarget,
     /// The digest of what you reviewed, sha256:…
     #[arg(long)]

@@ -1,5 +1,5 @@
 //! An active set as a file that lives in version control: a JSON object from the id of each policy to what is active,
-//! `"1.5.0"` for a label, `3` for the number of a version that has none.
+//! `"1.5.0"` for a label (`"v1.5.0"` and the tag `"pricing/v1.5.0"` are read too), `3` for the number of a version that has none.
 //!
 //! Invariant: one set has one text: sorted, a policy a line, with a newline at the end. Reading takes nothing twice and
 //! tells everything that is wrong at once.
@@ -61,7 +61,7 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Releases> {
         match PolicyId::parse("policy", &policy) {
             Err(error) => wrong.push(format!("{shown:?}: {}", error.message)),
             Ok(policy) if releases.contains_key(&policy) => wrong.push(format!("{shown}: is named twice")),
-            Ok(policy) => match release(&value) {
+            Ok(policy) => match release(&policy, &value) {
                 None => wrong.push(format!("{shown}: must be a label such as \"1.5.0\", or the number of a version")),
                 Some(release) => drop(releases.insert(policy, release)),
             },
@@ -71,9 +71,9 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Releases> {
     Ok(releases)
 }
 
-fn release(value: &Value) -> Option<VersionRef> {
+fn release(policy: &PolicyId, value: &Value) -> Option<VersionRef> {
     match value {
-        Value::String(label) => VersionRef::parse("label", &format!("v{label}")).ok(),
+        Value::String(label) => policy.parse_label("label", label).ok().map(VersionRef::Label),
         Value::Number(number) => number.as_i64().filter(|number| *number > 0).map(VersionRef::Number),
         _ => None,
     }
@@ -159,11 +159,14 @@ mod tests {
         assert_eq!(wanted, ["a@v2.0.0-rc.1+build.7", "limits@3", "pricing@v1.5.0"]);
         assert_eq!(write(&BTreeMap::new()), "{}\n");
         assert_eq!(parse(b" {} ").expect("nothing"), Releases::new());
+        let read = parse(br#"{"a": "v1.0.0", "b": "b/v1.0.0"}"#).expect("as they are written elsewhere");
+        assert!(read.values().all(|version| version.to_string() == "v1.0.0"), "{read:?}");
+        assert!(parse(br#"{"a": "b/v1.0.0"}"#).is_err(), "a tag of another policy");
     }
 
     #[test]
     fn everything_wrong_is_told_at_once() {
-        let text = br#"{"a": "1.0.0", "B": 1, "c": "x", "d": 0, "e": 1.5, "f": null, "g": "v1.0.0", "a": "1.0.0",
+        let text = br#"{"a": "1.0.0", "B": 1, "c": "x", "d": 0, "e": 1.5, "f": null, "g": "vv1.0.0", "a": "1.0.0",
             "h": -1, "i": 9223372036854775808, "j": {"k": 1}, "l\u001b[2J": 1, "m": "latest"}"#;
         let error = parse(text).expect_err("refused").to_string();
         let told: Vec<&str> = error.lines().skip(1).map(|line| line.trim().split(':').next().unwrap_or("")).collect();

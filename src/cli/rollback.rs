@@ -6,12 +6,13 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Mutation;
-use super::names::{policy_id, policy_name};
+use super::names::{NamedVersion, policy_id, policy_name};
 use super::output::say;
 use super::session::Session;
 use super::{confirm, next, text};
 use crate::client::name::PolicyId;
 use crate::client::pb;
+use crate::client::pb::activate_target::To;
 
 /// Put an older version back in force
 #[derive(Debug, Args)]
@@ -22,9 +23,9 @@ pub struct Arguments {
     /// Id of the policy
     #[arg(value_parser = policy_id)]
     policy: PolicyId,
-    /// Number of a published version [default: the newest that was active before and that nobody rolled back from]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    to: i64,
+    /// A published version: N, vLABEL or POLICY/vLABEL [default: the newest that was active before and that nobody rolled back from]
+    #[arg(long, value_name = "VERSION")]
+    to: Option<NamedVersion>,
     /// Fail unless this version is active now; 0: unless none is
     #[arg(long, value_name = "N")]
     expected: Option<i64>,
@@ -48,9 +49,19 @@ pub struct Arguments {
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let mode = if arguments.copy_forward { pb::RollbackMode::CopyForward } else { pb::RollbackMode::Pointer };
+    let to = match &arguments.to {
+        Some(to) => to.of(&arguments.policy)?.destination(&session.client, &session.namespace).await?,
+        None => To::Version(0),
+    };
+    let (version, label) = match to {
+        To::Label(label) => (0, label),
+        To::Version(number) => (number, String::new()),
+        To::None(()) => (0, String::new()),
+    };
     let mut request = pb::RollbackRequest {
         name: policy_name(&session.namespace, &arguments.policy),
-        version: arguments.to,
+        version,
+        label,
         mode: mode.into(),
         reason: arguments.reason.clone(),
         skip_validation: arguments.skip_validation,
@@ -59,7 +70,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         expected_active: arguments.expected,
         unmoved_since: None,
     };
-    let is_settled = arguments.to > 0 && arguments.expected.is_some();
+    let is_settled = arguments.to.is_some() && arguments.expected.is_some();
     // Whoever chose the id repeats the same request after a lost answer, and the pointer has moved by then.
     let is_shown_first = !(is_settled || arguments.mutation.has_request_id() || request.validate_only);
     if is_shown_first {
@@ -71,11 +82,11 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         if !goes_on(&planned, arguments.yes)? {
             anyhow::bail!("nothing was changed");
         }
-        (request.version, request.expected_active) = (to, Some(from));
+        (request.version, request.label, request.expected_active) = (to, String::new(), Some(from));
     }
     let settled = match request.expected_active {
-        Some(from) => format!(" from {} (--to {} --expected {from})", shown(from), request.version),
-        None => String::new(),
+        Some(from) if is_shown_first => format!(" from {} (--to {} --expected {from})", shown(from), request.version),
+        _ => String::new(),
     };
     let response = session.client.rollback(request).await;
     let response = response.with_context(|| format!("failed to roll back {}{settled}", arguments.policy))?;

@@ -92,6 +92,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
 fn check(command: &Command) -> Result<(), Usage> {
     match command {
         Command::Activate(arguments) => arguments.check(),
+        Command::Draft(arguments) => arguments.check(),
         Command::Namespace(command) => command.check(),
         Command::Policy(command) => command.check(),
         _ => Ok(()),

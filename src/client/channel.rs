@@ -61,7 +61,8 @@ pub type Transport = InterceptedService<Guarded, Bearer>;
 /// # use policyhub::client::{Client, ClientError, new_request_id, pb};
 /// # async fn release(token: String) -> Result<i64, ClientError> {
 /// let client = Client::connect("http://127.0.0.1:7070", Some(token), None).await?;
-/// let target = pb::ActivateTarget { policy: "pricing".to_owned(), version: 3, expected_active: None };
+/// let to = pb::activate_target::To::Label("1.5.0".to_owned());
+/// let target = pb::ActivateTarget { policy: "pricing".to_owned(), to: Some(to), expected_active: None };
 /// let request = pb::ActivateRequest {
 ///     parent: "namespaces/default".to_owned(),
 ///     targets: vec![target],

@@ -11,8 +11,9 @@ use super::access::Role;
 use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
+use super::error::{Error, Result};
 use super::etag::Etag;
-use super::event::{Cursor, Position};
+use super::event::{Cursor, EventKind, Payload, Position};
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
@@ -101,11 +102,13 @@ mod requests {
         pub bump_rule: Option<crate::domain::policy::BumpRule>,
         pub allow_draft_fallback: Option<bool>,
         pub required_approvals: Option<u32>,
+        pub require_change_note: Option<bool>,
     }
 
     #[derive(Debug, Clone, Serialize)]
     pub struct UpdatePolicy {
         pub policy: PolicyName,
+        pub kind: Option<PolicyKind>,
         pub description: Option<String>,
         pub settings: SettingsPatch,
         pub etag: Option<Etag>,
@@ -123,6 +126,29 @@ mod requests {
         pub requires: Vec<Requirement>,
         pub base_version: i64,
         pub allow_missing: bool,
+        /// Of the policy, which must have it or is made with it; none: that of the content type.
+        pub kind: Option<PolicyKind>,
+        /// With `max_open_drafts` 1, ends a version that is staged, too.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub supersede_staged: bool,
+    }
+
+    impl Draft {
+        /// The kind of the policy that is made for it: said, or that of its content type. Bytes of no known kind are not called
+        /// OPAQUE by a caller's silence.
+        ///
+        /// # Errors
+        /// `INVALID_ARGUMENT` when the request says nothing, `UNIMPLEMENTED`.
+        pub fn kind_to_make(&self) -> Result<PolicyKind> {
+            if self.kind.is_none() && self.content_type.is_empty() {
+                let rule = "is required to make the policy, or kind is: application/yaml, application/json, or kind \
+                            OPAQUE for bytes that are not checked";
+                return Err(Error::invalid("content_type", rule));
+            }
+            let kind = self.kind.unwrap_or_else(|| PolicyKind::of_content_type(&self.content_type));
+            kind.check_has_parser()?;
+            Ok(kind)
+        }
     }
 
     #[derive(Debug, Clone, Serialize)]
@@ -162,11 +188,20 @@ mod requests {
         pub break_glass: bool,
     }
 
+    /// Where a pointer shall go.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+    pub enum PointerTarget {
+        /// Of a version; anything below 1 is refused.
+        Number(i64),
+        Label(Label),
+        /// No version any more.
+        None,
+    }
+
     #[derive(Debug, Clone, Serialize)]
     pub struct Target {
         pub policy: PolicyId,
-        /// 0: none any more.
-        pub version: i64,
+        pub to: PointerTarget,
         pub expected_active: Option<i64>,
     }
 
@@ -184,8 +219,10 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Rollback {
         pub policy: PolicyName,
-        /// 0: the one before.
+        /// 0: the labelled one, or else the one before.
         pub version: i64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub label: Option<Label>,
         pub copy_forward: bool,
         pub reason: String,
         pub skip_validation: bool,
@@ -308,6 +345,21 @@ pub struct EventFilter {
     pub newest_first: bool,
     /// Only events at or after this time.
     pub start_time: Option<Micros>,
+    /// Only events before this time.
+    pub end_time: Option<Micros>,
+    /// Only events of this actor. The database does not know it, nor the kind.
+    pub actor: Option<String>,
+    /// Only events of these kinds; empty: all.
+    pub kinds: Vec<EventKind>,
+}
+
+impl EventFilter {
+    /// Whether an event is left out for what only its payload says.
+    #[must_use]
+    pub fn leaves_out(&self, payload: &Payload) -> bool {
+        let is_other_actor = self.actor.as_ref().is_some_and(|actor| actor != &payload.actor);
+        is_other_actor || !(self.kinds.is_empty() || self.kinds.contains(&payload.kind))
+    }
 }
 
 /// Opens a watch.

@@ -52,6 +52,36 @@ pub enum EventKind {
     ThawNamespace,
 }
 
+impl EventKind {
+    /// Every kind, in the order of the enum.
+    pub const ALL: &[Self] = &[
+        Self::CreateNamespace,
+        Self::UpdateNamespace,
+        Self::CreatePolicy,
+        Self::UpdatePolicy,
+        Self::Draft,
+        Self::AbandonDraft,
+        Self::Stage,
+        Self::Publish,
+        Self::Activate,
+        Self::Rollback,
+        Self::Deactivate,
+        Self::BumpEpoch,
+        Self::CreateRoleBinding,
+        Self::DeleteRoleBinding,
+        Self::ApproveVersion,
+        Self::RejectVersion,
+        Self::BreakGlass,
+        Self::PrepareSigningKey,
+        Self::ActivateSigningKey,
+        Self::RevokeSigningKey,
+        Self::Resign,
+        Self::RevokeToken,
+        Self::ImportNamespace,
+        Self::ThawNamespace,
+    ];
+}
+
 /// One pointer moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointerChange {

@@ -12,7 +12,41 @@ use super::limits::LABEL_MAX_CHARS;
 #[serde(transparent)]
 pub struct Label(semver::Version);
 
+/// A part of a label that is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelPart {
+    /// Something that was relied on is no longer so.
+    Major,
+    /// Something new.
+    Minor,
+    /// A correction.
+    Patch,
+}
+
 impl Label {
+    /// Gives the first label of a policy: 1.0.0 for a major one, else 0.1.0.
+    #[must_use]
+    pub fn first(part: LabelPart) -> Self {
+        Self(if part == LabelPart::Major { semver::Version::new(1, 0, 0) } else { semver::Version::new(0, 1, 0) })
+    }
+
+    /// Gives the label after this one; none when there is none. A pre-release ends with the release that it announces, when
+    /// that is large enough: a patch after 2.0.0-rc.1 is 2.0.0, and so is a major one.
+    #[must_use]
+    pub fn bumped(&self, part: LabelPart) -> Option<Self> {
+        let semver::Version { major, minor, patch, ref pre, .. } = self.0;
+        let is_announced = !pre.is_empty();
+        let (major, minor, patch) = match part {
+            LabelPart::Major if is_announced && minor == 0 && patch == 0 => (major, 0, 0),
+            LabelPart::Major => (major.checked_add(1)?, 0, 0),
+            LabelPart::Minor if is_announced && patch == 0 => (major, minor, 0),
+            LabelPart::Minor => (major, minor.checked_add(1)?, 0),
+            LabelPart::Patch if is_announced => (major, minor, patch),
+            LabelPart::Patch => (major, minor, patch.checked_add(1)?),
+        };
+        Some(Self(semver::Version::new(major, minor, patch)))
+    }
+
     /// Takes a SemVer, with or without a leading `v`; `field` is named in the error.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
         let bare = text.strip_prefix('v').unwrap_or(text);
@@ -62,6 +96,27 @@ mod tests {
         assert!(label("1.10.0").is_higher_than(&label("1.9.0")));
         assert!(label("1.0.0").is_higher_than(&label("1.0.0-preview")));
         assert!(!label("1.0.0+b").is_higher_than(&label("1.0.0+a")));
+    }
+
+    #[test]
+    fn a_bump_is_the_next_label() {
+        use LabelPart::{Major, Minor, Patch};
+        for (from, bump, to) in [
+            ("1.4.2", Patch, Some("1.4.3")),
+            ("1.4.2", Minor, Some("1.5.0")),
+            ("1.4.2+build", Major, Some("2.0.0")),
+            ("2.0.0-rc.1", Major, Some("2.0.0")),
+            ("2.0.0-rc.1", Patch, Some("2.0.0")),
+            ("2.1.0-rc.1", Minor, Some("2.1.0")),
+            ("2.1.0-rc.1", Major, Some("3.0.0")),
+            ("2.1.1-rc.1", Minor, Some("2.2.0")),
+            ("0.18446744073709551615.0", Minor, None),
+        ] {
+            let bumped = label(from).bumped(bump);
+            assert!(bumped.as_ref().is_none_or(|bumped| bumped.is_higher_than(&label(from))), "{from}");
+            assert_eq!(bumped.map(|bumped| bumped.to_string()).as_deref(), to, "{from} {bump:?}");
+        }
+        assert_eq!([Major, Minor, Patch].map(|bump| Label::first(bump).to_string()), ["1.0.0", "0.1.0", "0.1.0"]);
     }
 
     #[test]

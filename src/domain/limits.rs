@@ -120,6 +120,9 @@ pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
 pub const TOKEN_GROUPS_MAX: usize = 200;
 /// Most revocations that are remembered at once: each replica holds them in memory.
 pub const REVOCATIONS_MAX: u64 = 100_000;
+/// Events that one ListEvents looks through for those of an actor or a kind: each is verified. More: a call may take longer than
+/// its caller waits. Fewer: more calls for what is rare.
+pub const EVENTS_SCANNED_MAX: usize = 5_000;
 /// Findings that the answer to a check of a log names; the others are counted.
 pub const FINDINGS_MAX: usize = 100;
 /// Findings that the check of a log keeps, and the most that one thaw accepts. More: the event that accepts them, which has a

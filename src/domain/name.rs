@@ -13,7 +13,7 @@ use super::limits::ID_MAX_CHARS;
 /// The namespace of changes that belong to no tenant.
 pub const SYSTEM_NAMESPACE: &str = "system";
 
-/// Id of a namespace: `^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`.
+/// Id of a namespace: `^[a-z]([a-z0-9_-]{0,61}[a-z0-9])?$`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NamespaceId(String);
@@ -59,8 +59,8 @@ fn is_id(text: &str) -> bool {
     let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
     bytes.len() <= ID_MAX_CHARS
         && first.is_ascii_lowercase()
-        && *last != b'-'
-        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'-')
+        && !b"_-".contains(last)
+        && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(byte))
 }
 
 /// Whether a text can be an id that somebody else gives out: 1 to `max_chars` printable ASCII characters without spaces.
@@ -72,7 +72,7 @@ pub fn is_foreign_id(text: &str, max_chars: usize) -> bool {
 /// What is said of a version that is named by what may be another one by the time it is done.
 pub const INEXACT_VERSION: &str = "must name the version by its number or label";
 
-const ID_RULE: &str = "must match ^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$";
+const ID_RULE: &str = "must match ^[a-z]([a-z0-9_-]{0,61}[a-z0-9])?$";
 
 impl NamespaceId {
     /// Takes an id; `field` is named in the error.
@@ -160,10 +160,31 @@ impl PolicyName {
         }
     }
 
+    /// The error for a version that is not there; `version` is as it was asked for.
+    #[must_use]
+    pub fn version_not_found(&self, version: impl fmt::Display) -> Error {
+        let name = format!("{self}/versions/{version}");
+        Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
+    }
+
     /// The name of one of its versions.
     #[must_use]
     pub fn version(&self, number: i64) -> String {
         format!("{self}/versions/{number}")
+    }
+}
+
+impl PolicyId {
+    /// Takes a label of this policy: `1.5.0`, `v1.5.0`, or the tag `{policy}/v1.5.0`.
+    pub fn parse_label(&self, field: &str, text: &str) -> Result<Label> {
+        let Some((policy, version)) = text.split_once('/') else { return Label::parse(field, text) };
+        if policy != self.0 {
+            return Err(Error::invalid(field, format!("must be a label, or a tag of this policy: {self}/v{{label}}")));
+        }
+        match VersionRef::parse(field, version)? {
+            VersionRef::Label(label) => Ok(label),
+            _ => Err(Error::invalid(field, format!("must have a label after its slash: {self}/v{{label}}"))),
+        }
     }
 }
 
@@ -247,11 +268,11 @@ mod tests {
     #[test]
     fn ids_follow_the_grammar() {
         let longest = "a".repeat(63);
-        for good in ["a", "a1", "a-b", "z9", longest.as_str()] {
+        for good in ["a", "a1", "a-b", "a_b", "a_-_b", "z9", longest.as_str()] {
             assert!(is_id(good), "{good} must be an id");
         }
         let too_long = "a".repeat(64);
-        for bad in ["", "1a", "-a", "a-", "A", "a_b", "a/b", "ä", "a b", "a\n", too_long.as_str()] {
+        for bad in ["", "1a", "-a", "a-", "_a", "a_", "A", "a/b", "ä", "a b", "a\n", too_long.as_str()] {
             assert!(!is_id(bad), "{bad:?} must not be an id");
         }
     }

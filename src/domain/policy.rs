@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::error::{Error, Reason, Result};
 use super::etag::Etag;
 use super::name::{PolicyId, PolicyName};
 use super::time::Micros;
@@ -49,6 +50,9 @@ pub struct PolicySettings {
     pub allow_draft_fallback: bool,
     /// Approvals that Publish needs.
     pub required_approvals: u32,
+    /// Whether a draft must say what changed and why. Left out when it is not so: settings from before have the same text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_change_note: bool,
 }
 
 /// A named line of versions.
@@ -160,6 +164,59 @@ impl PolicyKind {
             other if other.ends_with("+yaml") => Self::Yaml,
             _ => Self::Opaque,
         }
+    }
+
+    /// The word for it, as in the log.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "JSON",
+            Self::Yaml => "YAML",
+            Self::Cedar => "CEDAR",
+            Self::Rego => "REGO",
+            Self::Opaque => "OPAQUE",
+        }
+    }
+
+    /// Refuses a kind whose versions could be drafted and never staged.
+    ///
+    /// # Errors
+    /// `UNIMPLEMENTED`, with what works instead.
+    pub fn check_has_parser(self) -> Result<()> {
+        if !matches!(self, Self::Cedar | Self::Rego) {
+            return Ok(());
+        }
+        let (kind, content_type) = (self.as_str(), self.content_type());
+        let message = format!(
+            "this version has no parser for {kind}: make the policy OPAQUE and draft with content_type {content_type}; \
+             its bytes are kept, signed and served, and not checked"
+        );
+        Err(Error::new(Reason::Unimplemented, message).with("kind", kind))
+    }
+
+    /// Refuses a media type of another language. OPAQUE content may have any.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`, with both.
+    pub fn check_content_type(self, content_type: &str) -> Result<()> {
+        if self == Self::Opaque || content_type.is_empty() || Self::of_content_type(content_type) == self {
+            return Ok(());
+        }
+        let (kind, own) = (self.as_str(), self.content_type());
+        let rule = format!("{content_type:?} is no type of a {kind} policy: send {own}, or leave it empty");
+        Err(Error::invalid("content_type", rule))
+    }
+
+    /// Refuses a JSON Schema that nothing would enforce.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn check_json_schema(self, schema: &str) -> Result<()> {
+        if schema.is_empty() || matches!(self, Self::Json | Self::Yaml) {
+            return Ok(());
+        }
+        let rule = format!("is enforced on JSON and YAML alone, and the policy is {}", self.as_str());
+        Err(Error::invalid("policy.settings.json_schema", rule))
     }
 
     /// The media type of content whose author gave none.

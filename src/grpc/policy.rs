@@ -3,10 +3,11 @@
 use tonic::{Request, Response, Status};
 
 use super::handler::Handler;
+use crate::api::page::PageEnd;
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::service::VersionWithContent;
+use crate::service::{EventPage, VersionWithContent};
 
 /// The handlers.
 #[derive(Debug, Clone)]
@@ -190,11 +191,11 @@ impl PolicyService for PolicyHandler {
             service.list_events(namespace, &asked.page, &asked.filter).await
         };
         let written = if position > 0 { response::imported_event } else { response::event };
-        let (events, next_page_token) = asked.list.answer(
-            found.map_err(status)?,
-            |(event, _)| event.cursor.revision.to_string(),
-            |(event, payload)| written(event, payload),
-        );
+        let EventPage { listed, reached } = found.map_err(status)?;
+        let end = PageEnd::at(reached.map(|revision| revision.to_string()), listed.is_last);
+        let events = listed.items.into_iter();
+        let events = events.map(|(event, payload)| (event.cursor.revision.to_string(), written(event, payload)));
+        let (events, next_page_token) = asked.list.fill(events, end);
         Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
     }
 }

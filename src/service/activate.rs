@@ -7,7 +7,7 @@ use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::Permission;
 use crate::domain::approval::Approval;
-use crate::domain::command::{Activate, Target};
+use crate::domain::command::{Activate, PointerTarget, Target};
 use crate::domain::event::{Change, Cursor, EventKind, Fingerprint, Head, PointerChange, Position};
 use crate::domain::lifecycle::{self, TargetFacts};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -158,12 +158,20 @@ pub(super) async fn check_unmoved(tx: &ReadTx, namespace: &NamespaceId, head: He
     lifecycle::check_unmoved(since, found, moved, head.cursor)
 }
 
-/// All policies and all versions of the targets: two queries, however many there are.
+/// All policies and all versions of the targets: three queries at most, however many there are.
 async fn read_targets(tx: &ReadTx, namespace: &NamespaceId, targets: &[Target]) -> Result<(Vec<Policy>, Vec<Version>)> {
     let ids: Vec<&PolicyId> = targets.iter().map(|target| &target.policy).collect();
-    let moves = targets.iter().filter(|target| target.version != 0);
-    let numbers: Vec<(&PolicyId, i64)> = moves.map(|target| (&target.policy, target.version)).collect();
-    Ok((tx.policies_named(namespace, &ids).await?, tx.versions_named(namespace, &numbers).await?))
+    let (mut numbers, mut labels) = (Vec::new(), Vec::new());
+    for Target { policy, to, .. } in targets {
+        match to {
+            PointerTarget::Number(number) => numbers.push((policy, *number)),
+            PointerTarget::Label(label) => labels.push((policy, label)),
+            PointerTarget::None => {}
+        }
+    }
+    let mut versions = tx.versions_named(namespace, &numbers).await?;
+    versions.extend(tx.versions_labelled(namespace, &labels).await?);
+    Ok((tx.policies_named(namespace, &ids).await?, versions))
 }
 
 fn facts<'a>(request: &Activate, policies: &'a [Policy], versions: &'a [Version]) -> Result<Vec<TargetFacts<'a>>> {
@@ -173,15 +181,17 @@ fn facts<'a>(request: &Activate, policies: &'a [Policy], versions: &'a [Version]
             .iter()
             .find(|policy| policy.name == name)
             .ok_or_else(|| Error::new(Reason::PolicyNotFound, format!("{name} does not exist")).about(&name))?;
-        if target.version == 0 {
-            return Ok(TargetFacts { policy, version: None });
-        }
-        let version = versions.iter().find(|version| version.policy == name && version.number == target.version);
-        let version = version.ok_or_else(|| {
-            let name = name.version(target.version);
-            Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
-        })?;
-        Ok(TargetFacts { policy, version: Some(version) })
+        let mut own = versions.iter().filter(|version| version.policy == name);
+        let found = match &target.to {
+            PointerTarget::None => return Ok(TargetFacts { policy, version: None }),
+            PointerTarget::Number(number) => {
+                own.find(|version| version.number == *number).ok_or_else(|| name.version_not_found(number))
+            }
+            PointerTarget::Label(label) => own
+                .find(|version| version.label.as_ref() == Some(label))
+                .ok_or_else(|| name.version_not_found(format_args!("v{label}"))),
+        };
+        Ok(TargetFacts { policy, version: Some(found?) })
     };
     request.targets.iter().map(find).collect()
 }

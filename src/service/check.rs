@@ -37,14 +37,16 @@ pub(super) struct Subject {
 impl Subject {
     /// Runs what is bounded by us; what is left is asked of the schema.
     fn start(&self, occasion: Occasion) -> (Started, Option<SchemaCheck>) {
-        let label = match occasion {
-            Occasion::First => self.bundle.version.label.as_ref(),
-            Occasion::Again => None,
+        let version = &self.bundle.version;
+        let (label, content_type) = match occasion {
+            Occasion::First => (version.label.as_ref(), Some(version.content_type.as_str())),
+            Occasion::Again => (None, None),
         };
         let input = checks::Input {
             kind: self.policy.kind,
             content: &self.bundle.content,
-            digest: &self.bundle.version.digest,
+            content_type,
+            digest: &version.digest,
             label,
             settings: &self.policy.settings,
             published_labels: &self.published_labels,

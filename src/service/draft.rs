@@ -2,16 +2,21 @@
 
 use super::write::{Begun, Write};
 use super::{Context, Service};
-use crate::domain::command::{AbandonDraft, Draft};
+use crate::domain::command::{AbandonDraft, Draft, EventFilter, Page};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
 use crate::domain::lifecycle::{self, DraftDecision, DraftFacts};
 use crate::domain::limits::CONTENT_TYPE_MAX_CHARS;
 use crate::domain::outcome::VersionChanged;
-use crate::domain::policy::{Policy, PolicyKind};
+use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::signing::digest_of;
+use crate::store::ReadTx;
+use crate::watch::Verify as _;
+
+/// Events of a policy that are looked through, newest first, for who staged a version. More: a refusal takes longer under the lock.
+const STAGE_EVENTS_READ_MAX: u32 = 100;
 
 /// What an event says of a version that changed its state.
 pub(super) fn state_change(version: &Version) -> VersionChange {
@@ -68,7 +73,17 @@ impl Service {
         };
         let base_exists =
             request.base_version <= 0 || tx.find_version(&policy.name, request.base_version).await?.is_some();
-        let facts = DraftFacts { policy: &policy, open: &open, label_holder: label_holder.as_ref(), base_exists };
+        let stager = match DraftFacts::staged(&policy, &open, &request).and_then(|index| open.get(index)) {
+            Some(staged) => self.stager_of(tx, staged).await?,
+            None => String::new(),
+        };
+        let facts = DraftFacts {
+            policy: &policy,
+            open: &open,
+            label_holder: label_holder.as_ref(),
+            base_exists,
+            stager: &stager,
+        };
         let decision = lifecycle::draft(facts, &request, &digest)?;
         let (number, superseded) = match (decision, label_holder) {
             (DraftDecision::Existing, Some(version)) => {
@@ -93,6 +108,21 @@ impl Service {
         change.reason.clone_from(&version.change_note);
         let recorded = write.record(change).await?;
         write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
+    }
+
+    /// Who staged a version, as the newest events of its policy tell it; empty when it is longer ago than those.
+    async fn stager_of(&self, tx: &ReadTx, staged: &Version) -> Result<String> {
+        let policy = &staged.policy;
+        let filter = EventFilter { policy: Some(policy.policy.clone()), newest_first: true, ..EventFilter::default() };
+        let page = Page { size: STAGE_EVENTS_READ_MAX, after: None };
+        for event in tx.events(&policy.namespace, &page, &filter).await? {
+            let payload = self.signer.event(&event)?;
+            let is_of_it = |change: &VersionChange| change.version == staged.number && change.policy == policy.policy;
+            if payload.kind == EventKind::Stage && payload.versions.iter().any(is_of_it) {
+                return Ok(payload.actor);
+            }
+        }
+        Ok(String::new())
     }
 
     /// Ends a draft.
@@ -124,7 +154,7 @@ impl Service {
     async fn policy_for(&self, write: &mut Write<'_>, request: &Draft) -> Result<(Policy, bool)> {
         match write.tx.read().policy(&request.policy).await {
             Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
-                let kind = PolicyKind::of_content_type(&request.content_type);
+                let kind = request.kind_to_make()?;
                 let policy = Policy::new(request.policy.clone(), kind, write.time());
                 self.insert_policy(&mut write.tx, &policy).await?;
                 Ok((policy, true))

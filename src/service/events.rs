@@ -5,6 +5,7 @@ use super::page_reader::PageReader;
 use crate::domain::Result;
 use crate::domain::command::{EventFilter, Listed, Page};
 use crate::domain::event::{Event, Payload};
+use crate::domain::limits::EVENTS_SCANNED_MAX;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::watch::Verify as _;
 
@@ -18,7 +19,7 @@ impl Service {
         namespace: &NamespaceId,
         page: &Page<i64>,
         filter: &EventFilter,
-    ) -> Result<Listed<(Event, Payload)>> {
+    ) -> Result<EventPage> {
         let tx = self.store.read().await?;
         match &filter.policy {
             Some(policy) => {
@@ -28,14 +29,26 @@ impl Service {
                 tx.namespace(namespace).await?;
             }
         }
-        let mut reader = PageReader::new(page);
+        let is_search = filter.actor.is_some() || !filter.kinds.is_empty();
+        let mut reader =
+            if is_search { PageReader::searching(page, EVENTS_SCANNED_MAX) } else { PageReader::new(page) };
         while let Some(asked) = reader.next() {
             let found = tx.events(namespace, &asked, filter).await?.into_iter();
             let proven = found.map(|event| self.signer.event(&event).map(|payload| (event, payload)));
-            reader.add(&asked, proven.collect::<Result<_>>()?, measure);
+            let is_wanted = |(_, payload): &(Event, Payload)| !filter.leaves_out(payload);
+            reader.add_wanted(&asked, proven.collect::<Result<_>>()?, measure, is_wanted);
         }
-        Ok(reader.done())
+        Ok(EventPage { reached: reader.reached(), listed: reader.done() })
     }
+}
+
+/// A page of a log, and how far the log was looked through for it: beyond the last event of the page when what followed is left out.
+#[derive(Debug)]
+pub struct EventPage {
+    /// The events.
+    pub listed: Listed<(Event, Payload)>,
+    /// The revision of the last one looked at.
+    pub reached: Option<i64>,
 }
 
 /// Where an event stands, and roughly its size in an answer: its payload says everything, and the fields beside say it again.

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::Service;
-use super::events::measure;
+use super::events::{EventPage, measure};
 use super::import::refused;
 use super::page_reader::PageReader;
-use crate::domain::command::{EventFilter, Listed, Page};
-use crate::domain::event::{Event, Payload};
+use crate::domain::command::{EventFilter, Page};
+use crate::domain::event::Event;
 use crate::domain::import::{Import, Source};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -106,7 +106,7 @@ impl Service {
         position: i64,
         page: &Page<i64>,
         filter: &EventFilter,
-    ) -> Result<Listed<(Event, Payload)>> {
+    ) -> Result<EventPage> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
         let imports = tx.imports(namespace).await?;
@@ -126,7 +126,7 @@ impl Service {
             let found = tx.imported_events(namespace, &import, &asked, filter).await?.into_iter();
             reader.add(&asked, found.map(prove).collect::<Result<_>>()?, measure);
         }
-        Ok(reader.done())
+        Ok(EventPage { reached: reader.reached(), listed: reader.done() })
     }
 }
 

@@ -60,6 +60,7 @@ pub use bootstrap::{FIRST_ADMIN, Readiness};
 pub use context::Context;
 pub use convergence::Converged;
 pub use epoch::{Bump, Bumped, bump_epoch};
+pub use events::EventPage;
 pub use export::{RowWithContent, RowsPage};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use meters::StreamPlace;

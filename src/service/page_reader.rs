@@ -12,30 +12,66 @@ pub(super) struct PageReader<K, T> {
     items: Vec<T>,
     bytes: usize,
     is_last: bool,
+    /// How many items may still be looked at, when only some of them are wanted.
+    left: Option<usize>,
 }
 
 impl<K: Clone, T> PageReader<K, T> {
     pub fn new(page: &Page<K>) -> Self {
-        Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false }
+        Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false, left: None }
+    }
+
+    /// A page of items that are searched for: at most `scanned_max` are looked at.
+    pub fn searching(page: &Page<K>, scanned_max: usize) -> Self {
+        Self { left: Some(scanned_max), ..Self::new(page) }
     }
 
     /// Returns what to read next; none when the page is full, or the list ended.
     pub fn next(&self) -> Option<Page<K>> {
         let read = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
-        let size = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
+        let room = self.page.size.saturating_sub(read).min(ITEMS_PER_QUERY);
+        let size = match self.left {
+            // Few of what is read may be wanted.
+            Some(left) if room > 0 => u32::try_from(left).unwrap_or(u32::MAX).min(ITEMS_PER_QUERY),
+            _ => room,
+        };
         let is_over = self.is_last || size == 0 || self.bytes > MESSAGE_MAX_BYTES;
         (!is_over).then(|| Page { size, after: self.page.after.clone() })
     }
 
     /// Adds what was read of `asked`; `measure` returns the key of an item and, roughly, its size in bytes.
     pub fn add(&mut self, asked: &Page<K>, found: Vec<T>, measure: impl Fn(&T) -> (K, usize)) {
+        self.add_wanted(asked, found, measure, |_| true);
+    }
+
+    /// Adds those that are wanted of what was read of `asked`.
+    pub fn add_wanted(
+        &mut self,
+        asked: &Page<K>,
+        found: Vec<T>,
+        measure: impl Fn(&T) -> (K, usize),
+        is_wanted: impl Fn(&T) -> bool,
+    ) {
         self.is_last = found.len() < asked.size as usize;
+        self.left = self.left.map(|left| left.saturating_sub(found.len()));
         for item in found {
+            if self.items.len() >= self.page.size as usize {
+                // What was read beyond a full page is read again for the next one.
+                self.is_last = false;
+                return;
+            }
             let (key, bytes) = measure(&item);
             self.page.after = Some(key);
-            self.bytes = self.bytes.saturating_add(bytes);
-            self.items.push(item);
+            if is_wanted(&item) {
+                self.bytes = self.bytes.saturating_add(bytes);
+                self.items.push(item);
+            }
         }
+    }
+
+    /// Where the page ended: the key of the last item that was looked at, whether it was taken or not.
+    pub fn reached(&self) -> Option<K> {
+        self.page.after.clone()
     }
 
     pub fn done(self) -> Listed<T> {
@@ -60,6 +96,25 @@ mod tests {
         let Listed { items, is_last } = reader.done();
         assert!(items.iter().copied().eq(0..u32::try_from(items.len()).unwrap()), "in order, each once");
         (items.len(), statements, is_last)
+    }
+
+    #[test]
+    fn a_search_ends_at_its_bound_and_goes_on_from_there() {
+        let search = |size: u32, after: Option<u32>, scanned_max: usize| {
+            let mut reader = PageReader::searching(&Page { size, after }, scanned_max);
+            while let Some(asked) = reader.next() {
+                let from = asked.after.map_or(0, |after: u32| after + 1);
+                let found: Vec<u32> = (from..1_000.min(from + asked.size)).collect();
+                reader.add_wanted(&asked, found, |item| (*item, 1), |item| item % 150 == 0);
+            }
+            (reader.reached(), reader.done())
+        };
+        let listed = |items: &[u32], is_last| Listed { items: items.to_vec(), is_last };
+        assert_eq!(search(50, None, 250), (Some(249), listed(&[0, 150], false)), "the bound");
+        assert_eq!(search(50, Some(249), 250), (Some(499), listed(&[300, 450], false)));
+        assert_eq!(search(50, Some(949), 250), (Some(999), listed(&[], true)), "the end of the list");
+        assert_eq!(search(2, None, 1_000), (Some(150), listed(&[0, 150], false)), "a full page");
+        assert_eq!(search(2, Some(150), 1_000), (Some(450), listed(&[300, 450], false)));
     }
 
     #[test]

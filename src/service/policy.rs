@@ -6,15 +6,16 @@ use super::namespace::check_description;
 use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy};
+use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy, VersionFilter};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::PolicyChanged;
-use crate::domain::policy::{Policy, PolicySettings};
+use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
+use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
-use crate::store::WriteTx;
+use crate::store::{ReadTx, WriteTx};
 
 fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
     let settings = serde_json::json!({
@@ -31,15 +32,37 @@ fn patch(settings: &mut PolicySettings, patch: SettingsPatch) {
         bump_rule,
         allow_draft_fallback,
         required_approvals,
+        require_change_note,
     } = patch;
     settings.max_open_drafts = max_open_drafts.unwrap_or(settings.max_open_drafts);
     settings.allow_backport = allow_backport.unwrap_or(settings.allow_backport);
     settings.bump_rule = bump_rule.unwrap_or(settings.bump_rule);
     settings.allow_draft_fallback = allow_draft_fallback.unwrap_or(settings.allow_draft_fallback);
     settings.required_approvals = required_approvals.unwrap_or(settings.required_approvals);
+    settings.require_change_note = require_change_note.unwrap_or(settings.require_change_note);
     if let Some(schema) = json_schema {
         settings.json_schema = schema;
     }
+}
+
+/// The kind of a policy changes only while nothing of it is published: what was published is of the kind it was checked as.
+async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Result<()> {
+    if kind == policy.kind {
+        return Ok(());
+    }
+    kind.check_has_parser()?;
+    let page = Page { size: 1, after: None };
+    let filter = VersionFilter { states: vec![VersionState::Published] };
+    let Some(published) = tx.versions(&policy.name, &page, &filter).await?.pop() else { return Ok(()) };
+    let message = format!(
+        "{} is {} for ever: version {} is published; make another policy of kind {}",
+        policy.name,
+        policy.kind.as_str(),
+        published.number,
+        kind.as_str()
+    );
+    let error = Error::new(Reason::KindFixed, message).with("kind", policy.kind.as_str());
+    Err(error.with("version", published.number).about(&policy.name))
 }
 
 /// Requirements of approvals that were lowered.
@@ -80,9 +103,11 @@ impl Service {
     /// Makes a policy.
     ///
     /// # Errors
-    /// `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
+    /// `UNIMPLEMENTED`, `POLICY_EXISTS`, `NAMESPACE_NOT_FOUND`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn create_policy(&self, context: &Context, request: CreatePolicy) -> Result<PolicyChanged> {
         check_description(&request.description)?;
+        request.kind.check_has_parser()?;
+        request.kind.check_json_schema(&request.settings.json_schema)?;
         self.check_schema(&request.policy.namespace, &request.settings.json_schema).await?;
         let call = self.call(context, "CreatePolicy", &request)?;
         let mut write = match call.begin(&request.policy.namespace).await? {
@@ -106,7 +131,7 @@ impl Service {
     /// Changes a policy.
     ///
     /// # Errors
-    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
+    /// `POLICY_NOT_FOUND`, `ETAG_MISMATCH`, `KIND_FIXED`, `UNIMPLEMENTED`, `INVALID_SCHEMA`, `CHECKS_UNAVAILABLE`, `LIMIT_EXCEEDED`, `INVALID_ARGUMENT`.
     pub async fn update_policy(&self, context: &Context, request: UpdatePolicy) -> Result<PolicyChanged> {
         if let Some(schema) = &request.settings.json_schema {
             self.check_schema(&request.policy.namespace, schema).await?;
@@ -122,8 +147,13 @@ impl Service {
             check_description(&description)?;
             policy.description = description;
         }
+        if let Some(kind) = request.kind {
+            check_kind_change(write.tx.read(), &policy, kind).await?;
+            policy.kind = kind;
+        }
         let required_before = policy.settings.required_approvals;
         patch(&mut policy.settings, request.settings);
+        policy.kind.check_json_schema(&policy.settings.json_schema)?;
         if policy.settings.required_approvals < required_before && !context.delivery.validate_only {
             self.lowered_approvals.alarm(context, &policy, required_before);
         }

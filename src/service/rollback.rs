@@ -42,7 +42,11 @@ impl Service {
         }
         let policy = tx.policy(&request.policy).await?;
         self.check_where_seen(&tx, &policy, &request).await?;
-        let number = if request.version > 0 { request.version } else { self.version_before(&tx, &policy).await? };
+        let number = match (&request.label, request.version) {
+            (Some(label), _) => tx.labelled(&policy.name, label).await?.number,
+            (None, 0) => self.version_before(&tx, &policy).await?,
+            (None, number) => number,
+        };
         let version = tx.version(&request.policy, number).await?;
         let subject = self.subject_of(&tx, policy, version).await?;
         let warnings = rejections(&tx, &request.policy, number).await?;
@@ -65,7 +69,8 @@ impl Service {
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
         self.check_where_seen(write.tx.read(), &policy, &request).await?;
         // "The one before" may be another by now: then the checks were run on the wrong one.
-        if request.version == 0 && policy.active_revision != subject.policy.active_revision {
+        let is_named = request.version != 0 || request.label.is_some();
+        if !is_named && policy.active_revision != subject.policy.active_revision {
             return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
         }
         let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;

@@ -106,6 +106,9 @@ impl ReadTx {
         if let Some(start) = filter.start_time {
             query = query.filter(Column::Time.gte(start.0));
         }
+        if let Some(end) = filter.end_time {
+            query = query.filter(Column::Time.lt(end.0));
+        }
         if let Some(policy) = &filter.policy {
             // An activation of several policies is about each of them. A union, so that each half uses its index.
             let mut about = Entity::find()

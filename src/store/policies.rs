@@ -85,11 +85,11 @@ impl WriteTx {
         self.insert_row::<Entity>(row(policy)?).await
     }
 
-    /// Changes description and settings.
+    /// Changes kind, description and settings.
     pub async fn update_policy(&self, policy: &Policy) -> Result<()> {
-        let Model { description, settings, etag, update_time, .. } = row(policy)?;
-        let columns = [Column::Description, Column::Settings, Column::Etag, Column::UpdateTime];
-        let change = |row: &mut Model| *row = Model { description, settings, etag, update_time, ..row.clone() };
+        let Model { kind, description, settings, etag, update_time, .. } = row(policy)?;
+        let columns = [Column::Kind, Column::Description, Column::Settings, Column::Etag, Column::UpdateTime];
+        let change = |row: &mut Model| *row = Model { kind, description, settings, etag, update_time, ..row.clone() };
         self.change_row::<Entity>(key(&policy.name.namespace, &policy.name.policy), &columns, change).await
     }
 

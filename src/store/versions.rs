@@ -14,7 +14,10 @@ use crate::domain::command::{Page, VersionFilter};
 use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Reason, Result};
+use crate::domain::{Error, Result};
+
+/// The states in which a version holds its label.
+const LIVE: [VersionState; 3] = [VersionState::Draft, VersionState::Staged, VersionState::Published];
 
 fn of(policy: &PolicyName) -> Select<Entity> {
     Entity::find()
@@ -24,12 +27,6 @@ fn of(policy: &PolicyName) -> Select<Entity> {
 
 fn in_states(query: Select<Entity>, states: &[VersionState]) -> Select<Entity> {
     query.filter(Column::State.is_in(states.iter().map(|state| state.as_str())))
-}
-
-/// The error for a version that is not there.
-fn version_not_found(policy: &PolicyName, version: impl std::fmt::Display) -> Error {
-    let name = format!("{policy}/versions/{version}");
-    Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
 }
 
 impl ReadTx {
@@ -44,7 +41,7 @@ impl ReadTx {
     /// `VERSION_NOT_FOUND`.
     pub async fn version(&self, policy: &PolicyName, number: i64) -> Result<Version> {
         let found = self.find_version(policy, number).await?;
-        found.ok_or_else(|| version_not_found(policy, number))
+        found.ok_or_else(|| policy.version_not_found(number))
     }
 
     /// A version by number, if it is there.
@@ -60,13 +57,12 @@ impl ReadTx {
     /// `VERSION_NOT_FOUND`.
     pub async fn labelled(&self, policy: &PolicyName, label: &Label) -> Result<Version> {
         let found = self.find_labelled(policy, label).await?;
-        found.ok_or_else(|| version_not_found(policy, format!("v{label}")))
+        found.ok_or_else(|| policy.version_not_found(format_args!("v{label}")))
     }
 
     /// The live version that holds a label, if there is one.
     pub async fn find_labelled(&self, policy: &PolicyName, label: &Label) -> Result<Option<Version>> {
-        let live = [VersionState::Draft, VersionState::Staged, VersionState::Published];
-        let query = in_states(of(policy).filter(Column::Label.eq(label.to_string())), &live);
+        let query = in_states(of(policy).filter(Column::Label.eq(label.to_string())), &LIVE);
         Ok(self.versions_of(query).await?.pop())
     }
 
@@ -103,6 +99,23 @@ impl ReadTx {
             .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
             .filter(key.in_tuples(targets.iter().map(|(policy, number)| (policy.as_str(), *number))));
         self.versions_of(query).await
+    }
+
+    /// The live versions that hold labels which targets of one activation name, in one query. What is not there is left out.
+    pub async fn versions_labelled(
+        &self,
+        namespace: &NamespaceId,
+        targets: &[(&PolicyId, &Label)],
+    ) -> Result<Vec<Version>> {
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Label)]);
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
+            .filter(key.in_tuples(targets.iter().map(|(policy, label)| (policy.as_str(), label.to_string()))));
+        self.versions_of(in_states(query, &LIVE)).await
     }
 
     /// A page of versions, newest first.

@@ -57,7 +57,7 @@ impl Write {
             Intent::Activate { targets } => {
                 let target = |(id, version, expected): &(String, i64, Option<i64>)| pb::ActivateTarget {
                     policy: format!("{namespace}/policies/{id}"),
-                    version: *version,
+                    to: Some(pb::activate_target::To::Version(*version)),
                     expected_active: *expected,
                 };
                 let (parent, targets) = (namespace.clone(), targets.iter().map(target).collect());

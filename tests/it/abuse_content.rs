@@ -11,8 +11,8 @@ use tonic::Code;
 
 use crate::abuse::{resident_kib, unharmed};
 use crate::harness::calls::{
-    NAMESPACE, create, draft, draft_request, policy, publish_request, refusal, release, rollback_request, try_activate,
-    version,
+    NAMESPACE, create, draft, draft_of_its_kind, draft_request, policy, publish_request, refusal, release,
+    rollback_request, try_activate, version,
 };
 use crate::harness::on_both_databases;
 use crate::harness::watching::DEADLINE;
@@ -240,7 +240,7 @@ on_both_databases! {
         for (at, (name, kind, content, passes)) in [json_contents(), yaml_contents()].concat().into_iter().enumerate() {
             let id = format!("p-{at}");
             create(&client, &id, kind, pb::PolicySettings::default()).await;
-            let request = pb::DraftRequest { content: content.into(), ..draft_request(&id, "") };
+            let request = pb::DraftRequest { content: content.into(), ..draft_of_its_kind(&id, "") };
             ends(name, client.draft(request)).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             let stage = pb::StageRequest { name: version(&id, 1), ..Default::default() };
             let staged = ends(name, client.stage(stage)).await;
@@ -272,7 +272,7 @@ on_both_databases! {
                 assert_eq!((error.code, error.reason.as_str()), (Code::InvalidArgument, "INVALID_SCHEMA"), "{name}: {error:?}");
                 continue;
             }
-            let request = pb::DraftRequest { content: content.into(), ..draft_request(&id, "") };
+            let request = pb::DraftRequest { content: content.into(), ..draft_of_its_kind(&id, "") };
             client.draft(request).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             if let Err(error) = ends(name, client.publish(publish_request(&id, 1))).await {
                 let error = refusal::<()>(Err(error));
@@ -293,7 +293,7 @@ on_both_databases! {
             let id = format!("p-{at}");
             create(&client, &id, kind, pb::PolicySettings::default()).await;
             for content in [from, to] {
-                let request = pb::DraftRequest { content: content.into(), ..draft_request(&id, "") };
+                let request = pb::DraftRequest { content: content.into(), ..draft_of_its_kind(&id, "") };
                 client.draft(request).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             }
             let request = pb::DiffVersionsRequest { from: version(&id, 1), to: version(&id, 2) };

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::verify_statement;
 use policyhub::client::{Client, ClientError, pb};
 use tokio::sync::Barrier;
@@ -22,7 +23,7 @@ const RIVALS: usize = 48;
 fn request(targets: &[(&str, i64, Option<i64>)]) -> pb::ActivateRequest {
     let target = |(policy, version, expected_active): &(&str, i64, Option<i64>)| pb::ActivateTarget {
         policy: (*policy).to_owned(),
-        version: *version,
+        to: Some(if *version == 0 { To::None(()) } else { To::Version(*version) }),
         expected_active: *expected_active,
     };
     pb::ActivateRequest {
@@ -94,7 +95,7 @@ on_both_databases! {
         }
     }
 
-    /// Moves and removals are one event. A removal names what it removes, and takes part in all or none.
+    /// Moves and removals are one event. A removal says that it is one, and takes part in all or none.
     async fn pointers_move_and_go_in_one_event(hub: Hub) {
         let client = hub.client().await;
         three(&client).await;
@@ -110,9 +111,12 @@ on_both_databases! {
         ] {
             refused(client.activate(bad).await, Code::Aborted, reason);
         }
-        for bad in [("b", 0, None), ("b", 0, Some(0)), ("b", -1, Some(1))] {
-            refused_fields(client.activate(request(&[("a", 2, None), bad])).await, &["targets[1].version"]);
+        for bad in [None, Some(To::Version(0)), Some(To::Version(-1))] {
+            let mut request = request(&[("a", 2, None), ("b", 1, Some(1))]);
+            request.targets[1].to = bad;
+            refused_fields(client.activate(request).await, &["targets[1].version"]);
         }
+        refused(client.activate(request(&[("c", 0, None)])).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         assert_eq!((head(&client).await, pointers(&client).await), (at, [1, 1, 0]));
         let answer = client.activate(request(&[("b", 0, Some(1)), ("a", 2, Some(1)), ("c", 1, Some(0))])).await;
         let summary = answer.expect("an activation").activation.expect("a summary");
@@ -271,7 +275,7 @@ on_both_databases! {
         let client = hub.client().await;
         refused_fields(client.activate(request(&[])).await, &["targets"]);
         refused_fields(
-            client.activate(request(&[("a", 0, None), ("b", 1, None), ("c", -1, None)])).await,
+            client.activate(request(&[("a", -2, None), ("b", 1, None), ("c", -1, None)])).await,
             &["targets[0].version", "targets[2].version"],
         );
         let ids: Vec<String> = (0..101).map(|index| format!("p{index}")).collect();

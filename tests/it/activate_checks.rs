@@ -1,5 +1,6 @@
 //! What is put in force satisfies the rules of today, whoever asks and by whatever call (DESIGN §3).
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
@@ -18,7 +19,7 @@ async fn require_owner(client: &Client, id: &str, schema: &str) {
 fn request(targets: &[(&str, i64)]) -> pb::ActivateRequest {
     let target = |(policy, version): &(&str, i64)| pb::ActivateTarget {
         policy: (*policy).to_owned(),
-        version: *version,
+        to: Some(To::Version(*version)),
         expected_active: None,
     };
     pb::ActivateRequest {

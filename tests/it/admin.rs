@@ -1,6 +1,7 @@
 //! Policies and namespaces: made, read, changed by mask, listed by page.
 
 use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, ClientError, pb};
 use prost_types::FieldMask;
 use tonic::Code;
@@ -18,6 +19,7 @@ fn all_settings() -> pb::PolicySettings {
         bump_rule: pb::BumpRule::Next.into(),
         allow_draft_fallback: true,
         required_approvals: 2,
+        require_change_note: true,
     }
 }
 
@@ -115,6 +117,7 @@ on_both_databases! {
             ("bump_rule", |to, from| to.bump_rule = from.bump_rule),
             ("allow_draft_fallback", |to, from| to.allow_draft_fallback = from.allow_draft_fallback),
             ("required_approvals", |to, from| to.required_approvals = from.required_approvals),
+            ("require_change_note", |to, from| to.require_change_note = from.require_change_note),
         ] {
             take(&mut expected, all_settings());
             let answer = update(&client, new(), &[&format!("settings.{path}")]).await.expect("an update");
@@ -123,14 +126,14 @@ on_both_databases! {
             assert_eq!(answer.revision, head(&client).await);
         }
         let now = update(&client, new(), &["description"]).await.expect("an update").policy.expect("a policy");
-        assert_eq!((now.description.as_str(), now.kind()), ("new", Yaml), "a kind is for ever");
+        assert_eq!((now.description.as_str(), now.kind()), ("new", Yaml), "the mask does not name the kind");
         let emptied = pb::Policy { name: policy("p"), ..Default::default() };
         refused_fields(update(&client, emptied.clone(), &[]).await, &["update_mask"]);
         let now = update(&client, emptied, &["*"]).await.expect("an update").policy.expect("a policy");
         assert_eq!((now.description.as_str(), &now.settings), ("", &Some(pb::PolicySettings::default())));
         assert_eq!((now.create_time, get(&client, "p").await), (before.create_time, now));
         let at = head(&client).await;
-        for path in ["kind", "settings.nothing", "name", "", "*"] {
+        for path in ["create_time", "settings.nothing", "name", "", "*"] {
             refused_fields(update(&client, new(), &["description", path]).await, &["update_mask"]);
         }
         assert_eq!((head(&client).await, get(&client, "p").await.description), (at, String::new()));
@@ -173,7 +176,7 @@ on_both_databases! {
             let request = pb::CreatePolicyRequest {
                 parent: NAMESPACE.to_owned(),
                 policy_id: "q".to_owned(),
-                policy: Some(pb::Policy { settings: Some(settings), ..Default::default() }),
+                policy: Some(pb::Policy { kind: Yaml.into(), settings: Some(settings), ..Default::default() }),
                 ..Default::default()
             };
             refused(client.create_policy(request).await, Code::InvalidArgument, "INVALID_SCHEMA");
@@ -251,7 +254,7 @@ on_both_databases! {
         let drafted = client.draft(there).await.expect("a draft");
         assert_eq!((drafted.version.expect("a version").version, drafted.revision), (1, 1), "numbers of its own");
         assert_eq!(events(&client, "namespaces/team", 0).await.len(), 1);
-        let target = pb::ActivateTarget { policy: policy("p"), version: 1, expected_active: None };
+        let target = pb::ActivateTarget { policy: policy("p"), to: Some(To::Version(1)), expected_active: None };
         let across = pb::ActivateRequest {
             parent: "namespaces/team".to_owned(),
             targets: vec![target],

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{ClientError, pb};
 use tonic::Code;
@@ -87,7 +88,7 @@ async fn every_use_is_refused(client: &policyhub::client::Client, lost: pb::Curs
     let convergence =
         pb::GetConvergenceRequest { parent: NAMESPACE.to_owned(), cursor: Some(lost), ..Default::default() };
     refused(client.get_convergence(convergence).await, Code::OutOfRange, "RESUME_POINT_GONE");
-    let targets = vec![pb::ActivateTarget { policy: held.to_owned(), version: 1, ..Default::default() }];
+    let targets = vec![pb::ActivateTarget { policy: held.to_owned(), to: Some(To::Version(1)), ..Default::default() }];
     let activate = pb::ActivateRequest {
         parent: NAMESPACE.to_owned(),
         targets,

@@ -1,5 +1,6 @@
 //! VerifyLog: what no read can see is found, one namespace's trouble stays its own, and nobody has to ask.
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
@@ -139,7 +140,7 @@ on_both_databases! {
         // And who remembers more of the log refuses it at once.
         let again = client.activate(pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
-            targets: vec![pb::ActivateTarget { policy: policy("p"), version: 1, expected_active: None }],
+            targets: vec![pb::ActivateTarget { policy: policy("p"), to: Some(To::Version(1)), expected_active: None }],
             reason: "a test".to_owned(),
             ..Default::default()
         });

@@ -3,13 +3,14 @@
 //! `refused` and `refused_fields` of the harness assert for every refusal that it is never INTERNAL or UNKNOWN.
 
 use policyhub::client::pb::PolicyKind::{Json, Yaml};
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{CONTENT_MAX_BYTES, pb};
 use prost_types::FieldMask;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, abandon, activate, create, draft, draft_request, get_version, head, policy, publish, publish_request,
-    refusal, refused, refused_fields, release, rollback_request, try_activate, version,
+    NAMESPACE, abandon, activate, create, draft, draft_of_its_kind, draft_request, get_version, head, policy, publish,
+    publish_request, refusal, refused, refused_fields, release, rollback_request, try_activate, version,
 };
 use crate::harness::on_both_databases;
 
@@ -23,7 +24,7 @@ on_both_databases! {
             ("twice", Yaml, "a: 1\nb: 2\na: 3\n", "3", "1"),
         ] {
             create(&client, id, kind, pb::PolicySettings::default()).await;
-            draft(&client, id, content).await;
+            client.draft(draft_of_its_kind(id, content)).await.expect("a draft");
             let at = head(&client).await;
             let stage = pb::StageRequest { name: version(id, 1), ..Default::default() };
             for answer in
@@ -47,7 +48,7 @@ on_both_databases! {
     async fn content_has_a_size(hub: Hub) {
         let client = hub.client().await;
         let of =
-            |size: usize| pb::DraftRequest { content_type: String::new(), ..draft_request("p", &"x".repeat(size)) };
+            |size: usize| pb::DraftRequest { content_type: "text/plain".to_owned(), ..draft_request("p", &"x".repeat(size)) };
         refused(client.draft(of(0)).await, Code::InvalidArgument, "CONTENT_EMPTY");
         let error =
             refused(client.draft(of(CONTENT_MAX_BYTES + 1)).await, Code::ResourceExhausted, "CONTENT_TOO_LARGE");
@@ -105,7 +106,7 @@ on_both_databases! {
     async fn malformed_words_name_their_field(hub: Hub) {
         let client = hub.client().await;
         let long = "p".repeat(64);
-        for id in ["", "P", "-p", "p-", "p_q", "p q", "é", "p/q", "../p", "p\n", long.as_str()] {
+        for id in ["", "P", "-p", "p-", "_p", "p_", "p q", "é", "p/q", "../p", "p\n", long.as_str()] {
             let draft = pb::DraftRequest { parent: policy(id), ..draft_request("p", "a: 1") };
             refused_fields(client.draft(draft).await, &["parent"]);
             refused_fields(client.get_policy(pb::GetPolicyRequest { name: policy(id) }).await, &["name"]);
@@ -157,7 +158,7 @@ on_both_databases! {
     /// All that is wrong with a request is said at once.
     async fn all_violations_come_at_once(hub: Hub) {
         let client = hub.client().await;
-        let target = |version: i64| pb::ActivateTarget { policy: "p".to_owned(), version, expected_active: None };
+        let target = |version: i64| pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(version)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![target(0)],
@@ -211,7 +212,7 @@ on_both_databases! {
         let error = refused(try_activate(&client, "p", 3, Some(9)).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         assert_eq!((error.metadata["expected_active"].as_str(), error.metadata["current_active"].as_str()), ("9", "0"));
         let duplicate =
-            |policy: &str| pb::ActivateTarget { policy: policy.to_owned(), version: 3, expected_active: None };
+            |policy: &str| pb::ActivateTarget { policy: policy.to_owned(), to: Some(To::Version(3)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![duplicate("p"), duplicate(&policy("p"))],
@@ -230,7 +231,7 @@ on_both_databases! {
         release(&client, "p", "a: 2").await;
         draft(&client, "p", "a: 3").await;
         let at = head(&client).await;
-        let target = pb::ActivateTarget { policy: "p".to_owned(), version: 1, expected_active: None };
+        let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(1)), expected_active: None };
         for (bad, required) in [("", true), (" \n\t", true), ("x".repeat(4097).as_str(), false)] {
             let reason = bad.to_owned();
             let request = pb::ActivateRequest {
@@ -262,7 +263,7 @@ on_both_databases! {
         let client = hub.client().await;
         let targets = (0..100).map(|index| pb::ActivateTarget {
             policy: format!("{}-{index}", "p".repeat(58)),
-            version: 0,
+            to: None,
             expected_active: None,
         });
         let request = pb::ActivateRequest {
@@ -280,7 +281,7 @@ on_both_databases! {
         let keys: String = (0..2_000).map(|index| format!("\"key {index}\": 1,\n")).collect();
         let strict = r#"{"additionalProperties":false}"#;
         create(&client, "q", Json, pb::PolicySettings { json_schema: strict.to_owned(), ..Default::default() }).await;
-        draft(&client, "q", &format!("{{{keys}\"z\": 1}}")).await;
+        client.draft(draft_of_its_kind("q", &format!("{{{keys}\"z\": 1}}"))).await.expect("a draft");
         let stage = pb::StageRequest { name: policy("q"), ..Default::default() };
         refused(client.stage(stage).await, Code::FailedPrecondition, "VALIDATION_FAILED");
         let deep = format!("{{\"{}\": 1, x}}", "\u{e9}".repeat(100_000));

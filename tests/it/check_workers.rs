@@ -7,7 +7,7 @@ use policyhub::client::pb::PolicyKind::Json;
 use policyhub::client::{CONTENT_MAX_BYTES, Client, ClientError, pb};
 use tonic::Code;
 
-use crate::harness::calls::{create, draft_request, policy, refused, version};
+use crate::harness::calls::{create, draft_of_its_kind, policy, refused, version};
 use crate::harness::http::get;
 use crate::harness::hub::BINARY;
 use crate::harness::metrics::{counted, text};
@@ -47,7 +47,7 @@ fn costly_schema() -> String {
 
 async fn drafted(client: &Client, id: &str, schema: &str, content: &str) {
     create(client, id, Json, with_schema(schema)).await;
-    let request = draft_request(id, content);
+    let request = draft_of_its_kind(id, content);
     client.draft(request).await.expect("a draft");
 }
 

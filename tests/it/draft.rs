@@ -1,15 +1,16 @@
 //! Draft and AbandonDraft: what a draft keeps, what ends it, and what labels and limits do to it.
 
 use policyhub::client::pb::PolicyKind::{Json, Opaque, Yaml};
-use policyhub::client::pb::VersionState::{Abandoned, Draft, Published, Superseded};
+use policyhub::client::pb::VersionState::{Abandoned, Draft, Published, Staged, Superseded};
 use policyhub::client::signing::digest_of;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
     NAMESPACE, abandon, active, create, draft, draft_request, events, get, get_version, head, policy, publish,
-    publish_request, reason, refused, set, version,
+    publish_request, reason, refused, refused_fields, set, version,
 };
+use crate::harness::reviews::{approve, person};
 use crate::harness::{on_both_databases, watching};
 
 fn limited(max_open_drafts: i32) -> pb::PolicySettings {
@@ -68,7 +69,8 @@ on_both_databases! {
         draft(&client, "p", "a: 1").await;
         let request = pb::StageRequest { name: version("p", 1), ..Default::default() };
         client.stage(request).await.expect("a stage");
-        draft(&client, "p", "a: 2").await;
+        let request = pb::DraftRequest { supersede_staged: true, ..draft_request("p", "a: 2") };
+        client.draft(request).await.expect("a draft");
         draft(&client, "p", "a: 3").await;
         for (number, state, content) in [(1, Superseded, "a: 1"), (2, Superseded, "a: 2"), (3, Draft, "a: 3")] {
             let kept = get_version(&client, "p", number).await;
@@ -83,6 +85,53 @@ on_both_databases! {
         client.publish(publish_request("p", 3)).await.expect("a publication");
         draft(&client, "p", "a: 4").await;
         assert_eq!(get_version(&client, "p", 3).await.state(), Published, "what is published is not superseded");
+    }
+
+    /// A staged version is not ended in silence: who staged it is named, and its approvals stay, until somebody says so.
+    async fn a_staged_version_stays_until_somebody_says_so(hub: Hub) {
+        let client = hub.client().await;
+        let settings = pb::PolicySettings { required_approvals: 1, ..limited(1) };
+        create(&client, "p", Yaml, settings).await;
+        let first = try_label(&client, "p", "1.0.0", "a: 1").await;
+        let staged = client.stage(pb::StageRequest { name: version("p", first.0), ..Default::default() }).await;
+        let staged = staged.expect("a stage").version.expect("a version");
+        approve(&person(&hub, "rita").await, &staged).await.expect("an approval");
+        let at = head(&client).await;
+        let renamed = labelled("p", "1.0.0", "a: 2");
+        for request in [draft_request("p", "a: 2"), renamed.clone()] {
+            let error = refused(client.draft(request).await, Code::FailedPrecondition, "VERSION_STAGED");
+            let told = ["version", "staged_by", "stage_time"].map(|key| error.metadata[key].clone());
+            assert_eq!(told[..2], ["1".to_owned(), "local:admin".to_owned()], "{error:?}");
+            assert!(told[2].ends_with('Z') && error.message.contains(&told[2]), "{error}");
+            assert!(error.message.contains("staged by local:admin") && error.message.contains("supersede_staged"), "{error}");
+        }
+        assert_eq!(try_label(&client, "p", "1.0.0", "a: 1").await, (1, 0), "the same label and bytes are that version");
+        let kept = get_version(&client, "p", 1).await;
+        assert_eq!((kept.state(), kept.approvals.len(), head(&client).await), (Staged, 1, at));
+        let forced = pb::DraftRequest { supersede_staged: true, ..renamed };
+        assert_eq!(client.draft(forced).await.expect("a draft").version.expect("a version").version, 2);
+        assert_eq!(get_version(&client, "p", 1).await.state(), Superseded);
+        draft(&client, "p", "a: 3").await;
+        assert_eq!(get_version(&client, "p", 2).await.state(), Superseded, "a draft that nobody staged gives way");
+    }
+
+    /// require_change_note: a draft says what changed, in words; what was drafted before and the log stay good.
+    async fn a_policy_may_require_a_note(hub: Hub) {
+        let client = hub.client().await;
+        draft(&client, "p", "a: 1").await;
+        set(&client, "p", pb::PolicySettings { require_change_note: true, ..Default::default() }).await;
+        let at = head(&client).await;
+        let noted = |note: &str| pb::DraftRequest { change_note: note.to_owned(), ..draft_request("p", "a: 2") };
+        for note in ["", " \n"] {
+            refused_fields(client.draft(noted(note)).await, &["change_note"]);
+        }
+        assert_eq!(head(&client).await, at);
+        client.draft(noted("raise the cap")).await.expect("a draft");
+        client.publish(publish_request("p", 1)).await.expect("it was drafted before");
+        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 }).await;
+        assert!(log.expect("a verdict").valid, "the whole log holds");
+        set(&client, "p", pb::PolicySettings::default()).await;
+        draft(&client, "p", "a: 3").await;
     }
 
     /// max_open_drafts above 1 refuses; 0 does not limit; ended drafts do not count.
@@ -142,7 +191,7 @@ on_both_databases! {
         for (id, content_type, kind, kept) in [
             ("a", "application/yaml", Yaml, "application/yaml"),
             ("b", "application/vnd.x+json; charset=utf-8", Json, "application/vnd.x+json; charset=utf-8"),
-            ("c", "", Opaque, "application/octet-stream"),
+            ("c", "text/plain", Opaque, "text/plain"),
         ] {
             let request = pb::DraftRequest { content_type: content_type.to_owned(), ..draft_request(id, "{}") };
             let drafted = client.draft(request).await.expect("a draft").version.expect("a version");

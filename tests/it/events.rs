@@ -1,5 +1,6 @@
 //! The log: gap-free, chained, sealed, and read back in any order, from any place.
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::{digest_of, sha256, verify_seal, verify_statement};
 use policyhub::client::{Client, pb};
 use tokio::task::JoinSet;
@@ -154,7 +155,7 @@ on_both_databases! {
         for id in ["a", "b", "c"] {
             publish(&client, id, "n: 1").await;
         }
-        let target = |id: &str| pb::ActivateTarget { policy: id.to_owned(), version: 1, expected_active: None };
+        let target = |id: &str| pb::ActivateTarget { policy: id.to_owned(), to: Some(To::Version(1)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![target("a"), target("b")],

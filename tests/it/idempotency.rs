@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, ClientError, pb};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -80,7 +81,7 @@ on_both_databases! {
         let other = pb::AbandonDraftRequest { etag: "1".to_owned(), ..request.clone() };
         once(&client, NAMESPACE, request, other, async |c: Client, r| c.abandon_draft(r).await, |a| a.revision).await;
 
-        let target = pb::ActivateTarget { policy: "p".to_owned(), version: 1, expected_active: Some(0) };
+        let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(1)), expected_active: Some(0) };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![target.clone()],
@@ -164,7 +165,7 @@ on_both_databases! {
         assert_eq!(client.draft(request).await.expect("a draft"), first);
         client.draft(rehearsal).await.expect("a rehearsal is no second use");
 
-        let target = pb::ActivateTarget { policy: "p".to_owned(), version: 2, expected_active: None };
+        let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(2)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![target],
@@ -198,7 +199,7 @@ on_both_databases! {
                 let request = pb::PublishRequest { name: policy("q"), request_id: id(), ..Default::default() };
                 let published = client.publish(request).await.expect("a publication");
                 barrier.wait().await;
-                let target = pb::ActivateTarget { policy: "p".to_owned(), version: 1, expected_active: Some(0) };
+                let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(1)), expected_active: Some(0) };
                 let request = pb::ActivateRequest {
                     parent: NAMESPACE.to_owned(),
                     targets: vec![target],

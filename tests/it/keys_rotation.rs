@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::jws::named_key;
 use policyhub::client::watch::Watch;
 use policyhub::client::{Change, Client, pb};
@@ -30,7 +31,7 @@ async fn writer(client: Client, number: usize, ends: Arc<AtomicBool>) -> usize {
         }
         let target = pb::ActivateTarget {
             policy: calls::policy(&id(number)),
-            version: 1 + (round % 2) as i64,
+            to: Some(To::Version(1 + (round % 2) as i64)),
             expected_active: None,
         };
         let request = pb::ActivateRequest {

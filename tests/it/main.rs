@@ -40,6 +40,8 @@ mod approval_tamper;
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+mod asking;
+#[cfg(test)]
 mod audit;
 #[cfg(test)]
 mod audit_cli;
@@ -134,6 +136,8 @@ mod keys_followed;
 #[cfg(test)]
 mod keys_rotation;
 #[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod lost_files;
@@ -145,6 +149,8 @@ mod migrate;
 mod mtls;
 #[cfg(test)]
 mod mtls_renewed;
+#[cfg(test)]
+mod names;
 #[cfg(test)]
 mod notify;
 #[cfg(test)]

@@ -133,7 +133,7 @@ on_both_databases! {
         refused(lead.diff_versions(request).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let request = pb::DiffVersionsRequest { from: version("p", 1), to: own };
         refused(lead.diff_versions(request).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        let target = pb::ActivateTarget { policy: format!("{NAMESPACE}/policies/p"), version: 1, expected_active: None };
+        let target = pb::ActivateTarget { policy: format!("{NAMESPACE}/policies/p"), to: Some(pb::activate_target::To::Version(1)), expected_active: None };
         let request = pb::ActivateRequest {
             parent: "namespaces/team".to_owned(),
             targets: vec![target],

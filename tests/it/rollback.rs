@@ -1,6 +1,7 @@
 //! Rollback: forward in the log, back in content; what is checked, what is recorded, what is refused.
 
 use policyhub::client::pb::VersionState::Published;
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::{verify_bundle, verify_statement};
 use policyhub::client::{Client, pb};
 use time::format_description::well_known::Rfc3339;
@@ -106,7 +107,7 @@ on_both_databases! {
         let since = pb::RollbackRequest { unmoved_since: seen, ..rollback_request("p", 1) };
         refused(client.rollback(since).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         // The same is said to whoever activates and deactivates.
-        let target = pb::ActivateTarget { policy: "p".to_owned(), version: 3, expected_active: Some(3) };
+        let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(3)), expected_active: Some(3) };
         let again = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: vec![target],

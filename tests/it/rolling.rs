@@ -4,6 +4,7 @@
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{Client, ClientError, Code, pb};
 use tokio::sync::watch as latest;
@@ -138,7 +139,11 @@ async fn write(fleet: Fleet, done: latest::Receiver<bool>) -> (usize, Vec<String
             let version = 1 + (round % 2) as i64;
             let request = pb::ActivateRequest {
                 parent: NAMESPACE.to_owned(),
-                targets: vec![pb::ActivateTarget { policy: policy("p"), version, expected_active: None }],
+                targets: vec![pb::ActivateTarget {
+                    policy: policy("p"),
+                    to: Some(To::Version(version)),
+                    expected_active: None,
+                }],
                 reason: "a test".to_owned(),
                 request_id: format!("rolling-{round}"),
                 ..Default::default()

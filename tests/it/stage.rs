@@ -7,7 +7,8 @@ use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    abandon, create, draft, draft_request, get_version, head, policy, publish_request, reason, refused, set, version,
+    abandon, create, draft, draft_of_its_kind, draft_request, get_version, head, policy, publish_request, reason,
+    refused, set, version,
 };
 use crate::harness::on_both_databases;
 
@@ -55,7 +56,8 @@ on_both_databases! {
     async fn a_failed_check_leaves_a_draft(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", Json, with_schema(SCHEMA)).await;
-        let drafted = draft(&client, "p", r#"{"a": "text"}"#).await;
+        let drafted = client.draft(draft_of_its_kind("p", r#"{"a": "text"}"#)).await.expect("a draft");
+        let drafted = drafted.version.expect("a version");
         let at = head(&client).await;
         let request = pb::GetValidationReportRequest { name: version("p", 1) };
         refused(client.get_validation_report(request).await, Code::NotFound, "REPORT_NOT_FOUND");
@@ -126,7 +128,8 @@ on_both_databases! {
             ("yaml", "a: 1\n---\nb: 2", false),
             ("yaml", "a: &x [1]\nb: *x", true),
         ] {
-            let drafted = draft(&client, id, content).await;
+            let drafted = client.draft(draft_of_its_kind(id, content)).await.expect("a draft");
+            let drafted = drafted.version.expect("a version");
             match stage(&client, drafted.name).await {
                 Ok(_) => assert!(sound, "{content}"),
                 Err(error) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use policyhub::client::name::PolicyId;
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::signing::{ActiveLeaf, ActiveSetTree, verify_checkpoint};
 use policyhub::client::{ActiveSetOptions, Change, Cursor, WatchOptions, pb, watch};
@@ -125,7 +126,7 @@ on_both_databases! {
         }
         let mut watch = open(&client).await;
         change(&mut watch).await;
-        let targets = ids.iter().map(|id| pb::ActivateTarget { policy: policy(id), version: 1, ..Default::default() });
+        let targets = ids.iter().map(|id| pb::ActivateTarget { policy: policy(id), to: Some(To::Version(1)), ..Default::default() });
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: targets.collect(),
@@ -153,7 +154,7 @@ on_both_databases! {
             change(&mut watch).await;
             watches.push((filter, watch));
         }
-        let targets = ids.map(|id| pb::ActivateTarget { policy: policy(id), version: 1, ..Default::default() });
+        let targets = ids.map(|id| pb::ActivateTarget { policy: policy(id), to: Some(To::Version(1)), ..Default::default() });
         let request = pb::ActivateRequest {
             parent: NAMESPACE.to_owned(),
             targets: targets.to_vec(),
@@ -224,7 +225,7 @@ on_both_databases! {
         assert_eq!(activation(&mut watch).await.1, ["later@1"]);
         let both = ["mine", "other"].map(|id| pb::ActivateTarget {
             policy: policy(id),
-            version: 1,
+            to: Some(To::Version(1)),
             ..Default::default()
         });
         let request = pb::ActivateRequest {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::watch::Watch;
 use policyhub::client::{Client, Cursor, WatchOptions, pb, watch};
 use tempfile::TempDir;
@@ -27,7 +28,7 @@ async fn writer(client: Client, writer: usize, done: Arc<latest::Sender<usize>>)
         let request_id = format!("{writer}-{round}");
         let target = pb::ActivateTarget {
             policy: calls::policy(&id(writer)),
-            version: 1 + (round % 2) as i64,
+            to: Some(To::Version(1 + (round % 2) as i64)),
             expected_active: None,
         };
         let request = pb::ActivateRequest {

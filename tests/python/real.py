@@ -1,7 +1,7 @@
 """The real hub, over TLS, against examples/python: what it prints is what `policyhub watch` hears, line by line.
 
 The hub ends and comes back in the middle: the example must go on by itself, and miss nothing. Two of each run: one wants every
-policy, the other `b` alone.
+policy, the other `b_b` alone.
 """
 
 import base64
@@ -25,17 +25,17 @@ PATIENCE_SECONDS = 30
 EXPECTED = """\
 SNAPSHOT 1:0 nothing is active
 ACTIVATE 1:3 by local:admin: a -> 1 1.0.0 sha256:{a1}
-ACTIVATE 1:6 by local:admin: b -> 1 sha256:{b1}
-ACTIVATE 1:11 by local:admin: a -> 2 2.0.0 sha256:{a2}, b -> 2 sha256:{b2}
+ACTIVATE 1:6 by local:admin: b_b -> 1 sha256:{b1}
+ACTIVATE 1:11 by local:admin: a -> 2 2.0.0 sha256:{a2}, b_b -> 2 sha256:{b2}
 ROLLBACK 1:12 by local:admin: a -> 1 1.0.0 sha256:{a1}
-DEACTIVATE 1:13 by local:admin: b -> none
+DEACTIVATE 1:13 by local:admin: b_b -> none
 ACTIVATE 1:14 by local:admin: a -> 2 2.0.0 sha256:{a2}
 """
-FILTER, EXPECTED_OF_FILTER = "b", """\
+FILTER, EXPECTED_OF_FILTER = "b_b", """\
 SNAPSHOT 1:0 nothing is active
-ACTIVATE 1:6 by local:admin: b -> 1 sha256:{b1}
-ACTIVATE 1:11 by local:admin: b -> 2 sha256:{b2}
-DEACTIVATE 1:13 by local:admin: b -> none
+ACTIVATE 1:6 by local:admin: b_b -> 1 sha256:{b1}
+ACTIVATE 1:11 by local:admin: b_b -> 2 sha256:{b2}
+DEACTIVATE 1:13 by local:admin: b_b -> none
 """
 
 
@@ -179,16 +179,16 @@ def walk(scene):
         scene.until(f"{log}: a snapshot", lambda log=log: scene.lines(log), process)
     digests = {"a1": publish(scene, "a", 1, "--label", "1.0.0")}
     scene.run("activate", "a@1", "--reason", "go")
-    digests["b1"] = publish(scene, "b", 1)
-    scene.run("activate", "b@1", "--reason", "go")
-    digests |= {"a2": publish(scene, "a", 2, "--label", "2.0.0"), "b2": publish(scene, "b", 2)}
-    scene.run("activate", "a@2", "b@2", "--reason", "both")
+    digests["b1"] = publish(scene, "b_b", 1)
+    scene.run("activate", "b_b@1", "--reason", "go")
+    digests |= {"a2": publish(scene, "a", 2, "--label", "2.0.0"), "b2": publish(scene, "b_b", 2)}
+    scene.run("activate", "a@2", "b_b@2", "--reason", "both")
     scene.run("rollback", "a", "--reason", "back")
     scene.until("the hub's first half", lambda: len(scene.lines("other")) == 5, other)
     hub.send_signal(signal.SIGTERM)
     expect(hub.wait(PATIENCE_SECONDS) == 0, "the hub did not end in order")
     scene.serve(address)
-    scene.run("deactivate", "b", "--reason", "enough")
+    scene.run("deactivate", "b_b", "--reason", "enough")
     scene.run("activate", "a@2", "--reason", "again")
     # Both have to find back by themselves.
     for ended in (other, other_of_filter):

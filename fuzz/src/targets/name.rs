@@ -12,7 +12,7 @@ pub fn check(input: &[u8]) {
     if let Ok(id) = NamespaceId::parse("f", text) {
         assert_eq!(id.as_str(), text);
         assert_eq!(NamespaceId::parse_name("f", &id.name()).ok(), Some(id.clone()));
-        assert!(text.len() <= ID_MAX_CHARS && !text.contains(['/', '.', '_', ' ']) && text.is_ascii());
+        assert!(text.len() <= ID_MAX_CHARS && !text.contains(['/', '.', '@', ' ']) && text.is_ascii());
         assert_eq!(PolicyId::parse_within("f", &id, text).ok().as_ref().map(PolicyId::as_str), Some(text));
     }
     if let Ok(id) = NamespaceId::parse_name("f", text) {
@@ -47,6 +47,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         "default",
         "namespaces/default",
         "namespaces/default/policies/checkout-limits",
+        "namespaces/a_b/policies/project_discovery",
         "namespaces/default/policies/p/versions/17",
         "namespaces/default/policies/p/versions/active",
         "namespaces/default/policies/p/versions/latest",

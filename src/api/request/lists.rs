@@ -2,8 +2,10 @@
 
 use super::fields::{namespace, policy};
 use crate::api::page::List;
+use crate::api::response::event_kind;
 use crate::api::{pb, time};
 use crate::domain::command::{EventFilter, Page, VersionFilter};
+use crate::domain::event::EventKind;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::version::VersionState;
@@ -77,6 +79,19 @@ pub struct EventList {
     pub import_position: i64,
 }
 
+/// The kinds asked for, each once.
+fn event_kinds(values: &[i32]) -> Result<Vec<EventKind>> {
+    let mut kinds = Vec::new();
+    for value in values {
+        let known = EventKind::ALL.iter().find(|kind| event_kind(**kind) as i32 == *value);
+        let kind = known.ok_or_else(|| Error::invalid("kinds", "holds no kind of an event"))?;
+        if !kinds.contains(kind) {
+            kinds.push(*kind);
+        }
+    }
+    Ok(kinds)
+}
+
 /// ListEvents, of a namespace or of a policy.
 ///
 /// # Errors
@@ -95,11 +110,17 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
     if request.import_position < 0 {
         return Err(Error::invalid("import_position", "must not be negative"));
     }
-    if request.import_position > 0 && (policy.is_some() || start_time.is_some()) {
-        return Err(Error::invalid("import_position", "can't be given with a policy or a start_time"));
+    let end_time = request.end_time.map(|until| time::micros("end_time", until)).transpose()?;
+    let kinds = event_kinds(&request.kinds)?;
+    let actor = (!request.actor.is_empty()).then(|| request.actor.clone());
+    let is_filtered =
+        policy.is_some() || start_time.is_some() || end_time.is_some() || actor.is_some() || !kinds.is_empty();
+    if request.import_position > 0 && is_filtered {
+        let rule = "can't be given with a policy, a start_time, an end_time, an actor or kinds";
+        return Err(Error::invalid("import_position", rule));
     }
-    let filter =
-        EventFilter { policy, after_revision: request.after_revision, newest_first: request.newest_first, start_time };
+    let pb::ListEventsRequest { after_revision, newest_first, .. } = *request;
+    let filter = EventFilter { policy, after_revision, newest_first, start_time, end_time, actor, kinds };
     let list = List::new(["ListEvents", &request.parent, &format!("{} {filter:?}", request.import_position)]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     Ok(EventList { namespace, list, page, filter, import_position: request.import_position })

@@ -4,9 +4,10 @@ use super::both::{all, at_most, both};
 use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version, update_paths};
 use super::sync::position;
 use crate::api::pb;
+use crate::api::pb::activate_target::To;
 use crate::domain::command::{
-    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, Publish, RejectVersion, Rollback,
-    SettingsPatch, Stage, Target, UpdatePolicy,
+    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, RejectVersion,
+    Rollback, SettingsPatch, Stage, Target, UpdatePolicy,
 };
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
@@ -16,14 +17,16 @@ use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
 use crate::domain::{Error, Result};
 
-fn kind(value: i32) -> Result<PolicyKind> {
+/// A kind; none when it is not given.
+fn kind(field: &str, value: i32) -> Result<Option<PolicyKind>> {
     match pb::PolicyKind::try_from(value) {
-        Ok(pb::PolicyKind::Json) => Ok(PolicyKind::Json),
-        Ok(pb::PolicyKind::Yaml) => Ok(PolicyKind::Yaml),
-        Ok(pb::PolicyKind::Cedar) => Ok(PolicyKind::Cedar),
-        Ok(pb::PolicyKind::Rego) => Ok(PolicyKind::Rego),
-        Ok(pb::PolicyKind::Opaque | pb::PolicyKind::Unspecified) => Ok(PolicyKind::Opaque),
-        Err(_) => Err(Error::invalid("policy.kind", "is not a kind this server knows")),
+        Ok(pb::PolicyKind::Unspecified) => Ok(None),
+        Ok(pb::PolicyKind::Json) => Ok(Some(PolicyKind::Json)),
+        Ok(pb::PolicyKind::Yaml) => Ok(Some(PolicyKind::Yaml)),
+        Ok(pb::PolicyKind::Cedar) => Ok(Some(PolicyKind::Cedar)),
+        Ok(pb::PolicyKind::Rego) => Ok(Some(PolicyKind::Rego)),
+        Ok(pb::PolicyKind::Opaque) => Ok(Some(PolicyKind::Opaque)),
+        Err(_) => Err(Error::invalid(field, "is not a kind this server knows")),
     }
 }
 
@@ -57,6 +60,7 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
         bump_rule,
         allow_draft_fallback: from.allow_draft_fallback,
         required_approvals,
+        require_change_note: from.require_change_note,
     })
 }
 
@@ -67,13 +71,14 @@ fn settings(from: pb::PolicySettings) -> Result<PolicySettings> {
 pub fn create_policy(request: pb::CreatePolicyRequest) -> Result<CreatePolicy> {
     let given = request.policy.unwrap_or_default();
     let name = both(namespace("parent", &request.parent), PolicyId::parse("policy_id", &request.policy_id));
-    let decided = both(kind(given.kind), settings(given.settings.unwrap_or_default()));
+    let decided = both(kind("policy.kind", given.kind), settings(given.settings.unwrap_or_default()));
     let ((namespace, policy), (kind, settings)) = both(name, decided)?;
     let policy = PolicyName { namespace, policy };
+    let kind = kind.unwrap_or(PolicyKind::Opaque);
     Ok(CreatePolicy { policy, kind, description: given.description, settings })
 }
 
-/// UpdatePolicy. Paths of the mask: `description`, `settings`, `settings.{field}`; `*` for all, none for those that are
+/// UpdatePolicy. Paths of the mask: `kind`, `description`, `settings`, `settings.{field}`; `*` for all, none for those that are
 /// populated (AIP-134).
 ///
 /// # Errors
@@ -83,6 +88,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
     let named = both(policy("policy.name", &given.name), etag(&given.etag));
     let from = given.settings.unwrap_or_default();
     let populated = [
+        ("kind", given.kind != 0),
         ("description", !given.description.is_empty()),
         ("settings.max_open_drafts", from.max_open_drafts != 0),
         ("settings.json_schema", !from.json_schema.is_empty()),
@@ -90,13 +96,20 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
         ("settings.bump_rule", from.bump_rule != 0),
         ("settings.allow_draft_fallback", from.allow_draft_fallback),
         ("settings.required_approvals", from.required_approvals != 0),
+        ("settings.require_change_note", from.require_change_note),
     ];
-    let paths = update_paths(request.update_mask, &["description", "settings"], &populated)?;
+    let all: &[&str] =
+        if given.kind == 0 { &["description", "settings"] } else { &["kind", "description", "settings"] };
+    let paths = update_paths(request.update_mask, all, &populated)?;
     let ((policy, etag), new) = both(named, settings(from))?;
-    let mut update = UpdatePolicy { policy, description: None, settings: SettingsPatch::default(), etag };
+    let mut update = UpdatePolicy { policy, kind: None, description: None, settings: SettingsPatch::default(), etag };
     for path in paths {
         let patch = &mut update.settings;
         match path.as_str() {
+            "kind" => {
+                update.kind =
+                    Some(kind("policy.kind", given.kind)?.ok_or_else(|| Error::invalid("policy.kind", "is required"))?)
+            }
             "description" => update.description = Some(given.description.clone()),
             "settings" => {
                 *patch = SettingsPatch {
@@ -106,6 +119,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
                     bump_rule: Some(new.bump_rule),
                     allow_draft_fallback: Some(new.allow_draft_fallback),
                     required_approvals: Some(new.required_approvals),
+                    require_change_note: Some(new.require_change_note),
                 }
             }
             "settings.max_open_drafts" => patch.max_open_drafts = Some(new.max_open_drafts),
@@ -114,6 +128,7 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
             "settings.bump_rule" => patch.bump_rule = Some(new.bump_rule),
             "settings.allow_draft_fallback" => patch.allow_draft_fallback = Some(new.allow_draft_fallback),
             "settings.required_approvals" => patch.required_approvals = Some(new.required_approvals),
+            "settings.require_change_note" => patch.require_change_note = Some(new.require_change_note),
             other => return Err(Error::invalid("update_mask", format!("path {other:?} can't be changed"))),
         }
     }
@@ -136,7 +151,8 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
     at_most("requires", &request.requires, REQUIRES_MAX)?;
     let requires = all(request.requires.into_iter().enumerate().map(requirement));
-    let (policy, (label, requires)) = both(policy("parent", &request.parent), both(label, requires))?;
+    let told = both(kind("kind", request.kind), both(label, requires));
+    let (policy, (kind, (label, requires))) = both(policy("parent", &request.parent), told)?;
     Ok(Draft {
         policy,
         content: request.content,
@@ -146,6 +162,8 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
         requires,
         base_version: request.base_version,
         allow_missing: request.allow_missing,
+        kind,
+        supersede_staged: request.supersede_staged,
     })
 }
 
@@ -209,7 +227,16 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
     at_most("targets", &request.targets, ACTIVATION_TARGETS_MAX)?;
     let target = |(index, from): (usize, pb::ActivateTarget)| {
         let policy = PolicyId::parse_within(&format!("targets[{index}].policy"), &namespace, &from.policy)?;
-        Ok(Target { policy, version: from.version, expected_active: from.expected_active })
+        let to = match from.to {
+            Some(To::Version(number)) => PointerTarget::Number(number),
+            Some(To::Label(text)) => {
+                PointerTarget::Label(policy.parse_label(&format!("targets[{index}].label"), &text)?)
+            }
+            Some(To::None(())) => PointerTarget::None,
+            // No version has this number: it is refused with all that is wrong.
+            None => PointerTarget::Number(0),
+        };
+        Ok(Target { policy, to, expected_active: from.expected_active })
     };
     let targets = all(request.targets.into_iter().enumerate().map(target))?;
     let unmoved_since = position("unmoved_since", request.unmoved_since)?;
@@ -229,9 +256,14 @@ pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
     };
     let (policy, unmoved_since) =
         both(policy("name", &request.name), position("unmoved_since", request.unmoved_since))?;
+    let label = (!request.label.is_empty()).then(|| policy.policy.parse_label("label", &request.label)).transpose()?;
+    if label.is_some() && request.version != 0 {
+        return Err(Error::invalid("label", "can't be given with a version"));
+    }
     Ok(Rollback {
         policy,
         version: request.version,
+        label,
         copy_forward,
         reason: request.reason,
         skip_validation: request.skip_validation,

@@ -7,7 +7,9 @@ use crate::domain::event::{Event, EventKind, Payload, PointerChange};
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::domain::outcome::Activated;
 
-fn kind(from: EventKind) -> pb::EventKind {
+/// The kind of an event.
+#[must_use]
+pub fn event_kind(from: EventKind) -> pb::EventKind {
     match from {
         EventKind::CreateNamespace => pb::EventKind::CreateNamespace,
         EventKind::UpdateNamespace => pb::EventKind::UpdateNamespace,
@@ -53,7 +55,7 @@ pub fn event(from: Event, payload: Payload) -> pb::Event {
     pb::Event {
         namespace: namespace.name(),
         cursor: Some(cursor(from.cursor)),
-        kind: kind(payload.kind).into(),
+        kind: event_kind(payload.kind).into(),
         time: Some(timestamp(payload.time)),
         actor: payload.actor,
         reason: payload.reason,

@@ -15,7 +15,7 @@ pub use active::{
 };
 pub use audit::verdict;
 pub use binding::role_binding;
-pub use event::{activation_summary, event, imported_event};
+pub use event::{activation_summary, event, event_kind, imported_event};
 pub use import::{imported, namespace_import};
 pub use policy::{namespace, policy};
 pub use subscriber::{convergence, run, subscriber};

@@ -62,6 +62,7 @@ pub fn policy(from: Policy) -> pb::Policy {
             bump_rule: bump_rule.into(),
             allow_draft_fallback: from.settings.allow_draft_fallback,
             required_approvals: count(from.settings.required_approvals),
+            require_change_note: from.settings.require_change_note,
         }),
         active_version: from.active_version,
         active_revision: from.active_revision,

@@ -12,6 +12,7 @@ use super::outcome::Activated;
 use super::state::{Activation, Delivered};
 use crate::cli::names::{policy_name, version_name};
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
+use crate::client::pb::activate_target::To;
 use crate::client::{Client, ClientError, pb};
 use crate::domain::label::Label;
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
@@ -112,7 +113,7 @@ impl Activator<'_> {
             call.push_str(&format!(" {key} after {in_force}"));
             targets.push(pb::ActivateTarget {
                 policy: policy.to_string(),
-                version: *number,
+                to: Some(To::Version(*number)),
                 expected_active: Some(in_force),
             });
             moved.push((key.clone(), *number));

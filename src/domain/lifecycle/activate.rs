@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::super::command;
+use super::super::command::{self, PointerTarget};
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::event::{Cursor, Fingerprint, PointerChange, Position};
 use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
@@ -47,9 +47,10 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
     let mut seen = BTreeSet::new();
     let mut twice = None;
     for (index, target) in request.targets.iter().enumerate() {
-        if let Some(description) = misfit(target) {
+        if matches!(target.to, PointerTarget::Number(..=0)) {
             let field = format!("targets[{index}].version");
-            violations.push(FieldViolation { field, description: description.to_owned() });
+            let description = "must be a number from 1; or give a label, or none to remove the pointer".to_owned();
+            violations.push(FieldViolation { field, description });
         }
         if !seen.insert(&target.policy) {
             let message = format!("targets[{index}] names policy {} a second time", target.policy);
@@ -60,15 +61,6 @@ pub fn check_activate(request: &command::Activate) -> Result<()> {
         _ if !violations.is_empty() => Err(Error::invalid_fields(violations)),
         Some(error) => Err(error),
         None => Ok(()),
-    }
-}
-
-/// Why a target can't be. Zero is also what a caller sends who forgot the number, so a removal says what it removes.
-fn misfit(target: &command::Target) -> Option<&'static str> {
-    match (target.version, target.expected_active) {
-        (1.., _) | (0, Some(1..)) => None,
-        (0, _) => Some("must be a number from 1; to remove the pointer, expected_active must say what is active"),
-        _ => Some("must be a number from 1, or 0"),
     }
 }
 
@@ -195,12 +187,14 @@ pub fn check_expected(policy: &Policy, expected: Option<i64>) -> Result<()> {
 mod tests {
     use super::super::model::policy_name;
     use super::*;
+    use crate::domain::label::Label;
     use crate::domain::limits::NOTE_MAX_BYTES;
     use crate::domain::name::PolicyId;
 
-    fn request(targets: usize, version: i64) -> command::Activate {
+    fn request(targets: usize, number: i64) -> command::Activate {
         let policy = |index| PolicyId::parse("policy", &format!("p{index}")).unwrap();
-        let target = |index| command::Target { policy: policy(index), version, expected_active: None };
+        let target =
+            |index| command::Target { policy: policy(index), to: PointerTarget::Number(number), expected_active: None };
         let namespace = policy_name(0).namespace;
         let targets = (0..targets).map(target).collect();
         command::Activate {
@@ -234,19 +228,18 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_says_what_it_removes() {
-        for (version, expected_active, taken) in [
-            (1, None, true),
-            (1, Some(0), true),
-            (0, Some(1), true),
-            (0, Some(0), false),
-            (0, Some(-1), false),
-            (0, None, false),
-            (-1, Some(1), false),
+    fn a_removal_is_said_and_no_number_means_it() {
+        let label = Label::parse("label", "1.0.0").unwrap();
+        for (to, taken) in [
+            (PointerTarget::Number(1), true),
+            (PointerTarget::Label(label), true),
+            (PointerTarget::None, true),
+            (PointerTarget::Number(0), false),
+            (PointerTarget::Number(-1), false),
         ] {
-            let mut request = request(1, version);
-            request.targets[0].expected_active = expected_active;
-            assert_eq!(check_activate(&request).is_ok(), taken, "{version} with {expected_active:?}");
+            let mut request = request(1, 1);
+            request.targets[0].to = to.clone();
+            assert_eq!(check_activate(&request).is_ok(), taken, "{to:?}");
         }
     }
 

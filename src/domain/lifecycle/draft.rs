@@ -5,7 +5,7 @@ use super::super::digest::Digest;
 use super::super::error::{Error, Reason, Result};
 use super::super::etag::Etag;
 use super::super::policy::Policy;
-use super::super::version::Version;
+use super::super::version::{Version, VersionState};
 use super::{check_etag, check_note, check_open};
 
 /// What a draft is decided on.
@@ -19,6 +19,17 @@ pub struct DraftFacts<'a> {
     pub label_holder: Option<&'a Version>,
     /// Whether the base version exists; true when none is named.
     pub base_exists: bool,
+    /// Who staged the open version that the draft would end; empty when nobody knows.
+    pub stager: &'a str,
+}
+
+impl DraftFacts<'_> {
+    /// The staged version that a new draft would end without a word: somebody checked it, and may have had it approved.
+    #[must_use]
+    pub fn staged(policy: &Policy, open: &[Version], request: &command::Draft) -> Option<usize> {
+        let ends_it = policy.settings.max_open_drafts == 1 && !request.supersede_staged;
+        open.iter().position(|version| ends_it && version.state == VersionState::Staged)
+    }
 }
 
 /// What happens.
@@ -38,10 +49,10 @@ pub enum DraftDecision {
 /// Decides a draft.
 ///
 /// # Errors
-/// `LABEL_CONTENT_CONFLICT`, `TOO_MANY_OPEN_DRAFTS`, `VERSION_NOT_FOUND` for the base, `INVALID_ARGUMENT`.
+/// `LABEL_CONTENT_CONFLICT`, `TOO_MANY_OPEN_DRAFTS`, `VERSION_STAGED`, `VERSION_NOT_FOUND` for the base, `INVALID_ARGUMENT`.
 pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -> Result<DraftDecision> {
-    check_request(request)?;
     let policy = facts.policy;
+    check_request(policy, request)?;
     let takes_over = policy.settings.max_open_drafts == 1;
     if let Some(holder) = facts.label_holder {
         if &holder.digest == digest {
@@ -54,6 +65,9 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     if !facts.base_exists {
         let base = policy.name.version(request.base_version);
         return Err(Error::new(Reason::VersionNotFound, format!("base version {base} does not exist")).about(base));
+    }
+    if let Some(staged) = DraftFacts::staged(policy, facts.open, request).and_then(|index| facts.open.get(index)) {
+        return Err(staged_stays(staged, facts.stager));
     }
     let superseded = if takes_over { facts.open.iter().map(|version| version.number).collect() } else { Vec::new() };
     let limit = policy.settings.max_open_drafts as usize;
@@ -68,12 +82,37 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     Ok(DraftDecision::New { number: policy.latest_version + 1, superseded })
 }
 
-fn check_request(request: &command::Draft) -> Result<()> {
+fn check_request(policy: &Policy, request: &command::Draft) -> Result<()> {
     check_note("change_note", &request.change_note)?;
+    if policy.settings.require_change_note && request.change_note.trim().is_empty() {
+        return Err(Error::invalid("change_note", "is required by the policy: say what changed and why"));
+    }
+    if let Some(kind) = request.kind.filter(|kind| *kind != policy.kind) {
+        return Err(Error::invalid(
+            "kind",
+            format!("is {}, and the policy is {}", kind.as_str(), policy.kind.as_str()),
+        ));
+    }
+    policy.kind.check_content_type(&request.content_type)?;
     if request.base_version < 0 {
         return Err(Error::invalid("base_version", "must not be negative"));
     }
     Ok(())
+}
+
+fn staged_stays(staged: &Version, stager: &str) -> Error {
+    let who = if stager.is_empty() { String::new() } else { format!(" by {stager}") };
+    let when = staged.stage_time.map(|time| format!(" at {time}")).unwrap_or_default();
+    let message = format!(
+        "{} was staged{who}{when}, and the policy has one draft at a time: publish or abandon it, or give supersede_staged \
+         to end it",
+        staged.name()
+    );
+    Error::new(Reason::VersionStaged, message)
+        .with("version", staged.number)
+        .with("staged_by", stager)
+        .with("stage_time", staged.stage_time.map(|time| time.to_string()).unwrap_or_default())
+        .about(staged.name())
 }
 
 fn label_conflict(holder: &Version, digest: &Digest) -> Error {
@@ -126,6 +165,7 @@ mod tests {
     use super::super::model::{digest, new_policy, policy_name};
     use super::*;
     use crate::domain::limits::NOTE_MAX_BYTES;
+    use crate::domain::policy::PolicyKind;
 
     fn request(note_bytes: usize, base_version: i64) -> command::Draft {
         command::Draft {
@@ -137,13 +177,35 @@ mod tests {
             requires: Vec::new(),
             base_version,
             allow_missing: false,
+            kind: None,
+            supersede_staged: false,
+        }
+    }
+
+    #[test]
+    fn a_draft_is_of_the_kind_of_its_policy() {
+        for (kind, content_type, said, field) in [
+            (PolicyKind::Json, "", None, None),
+            (PolicyKind::Json, "application/vnd.x+json; charset=utf-8", Some(PolicyKind::Json), None),
+            (PolicyKind::Json, "application/yaml", None, Some("content_type")),
+            (PolicyKind::Yaml, "text/plain", None, Some("content_type")),
+            (PolicyKind::Yaml, "text/yaml", Some(PolicyKind::Json), Some("kind")),
+            (PolicyKind::Opaque, "application/vnd.cedar", None, None),
+            (PolicyKind::Opaque, "application/json", Some(PolicyKind::Opaque), None),
+        ] {
+            let policy = Policy { kind, ..new_policy(0) };
+            let facts = DraftFacts { policy: &policy, open: &[], label_holder: None, base_exists: true, stager: "" };
+            let request = command::Draft { content_type: content_type.to_owned(), kind: said, ..request(0, 0) };
+            let error = draft(facts, &request, &digest(0)).err();
+            let named = error.as_ref().map(|error| error.violations[0].field.as_str());
+            assert_eq!(named, field, "{kind:?} {content_type}");
         }
     }
 
     #[test]
     fn a_request_is_bounded() {
         let policy = new_policy(0);
-        let facts = DraftFacts { policy: &policy, open: &[], label_holder: None, base_exists: true };
+        let facts = DraftFacts { policy: &policy, open: &[], label_holder: None, base_exists: true, stager: "" };
         let refused = |request: command::Draft| {
             let error = draft(facts, &request, &digest(0)).err()?;
             assert_eq!(error.reason, Reason::InvalidArgument, "{error}");

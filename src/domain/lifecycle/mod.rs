@@ -58,14 +58,14 @@ fn check_open(version: &Version) -> Result<()> {
     if version.state.is_open() {
         return Ok(());
     }
-    let hint = match version.state {
-        VersionState::Published => "a published version never changes; draft a new one",
-        _ => "draft a new version",
+    let (name, state) = (version.name(), version.state.as_str());
+    let message = match version.state {
+        VersionState::Published => {
+            format!(
+                "{name} is published already, and what is published never changes: activate it, or draft a new version"
+            )
+        }
+        _ => format!("{name} is {state}, not DRAFT or STAGED: draft a new version"),
     };
-    Err(Error::new(
-        Reason::VersionNotOpen,
-        format!("{} is {}, not DRAFT or STAGED: {hint}", version.name(), version.state.as_str()),
-    )
-    .with("state", version.state.as_str())
-    .about(version.name()))
+    Err(Error::new(Reason::VersionNotOpen, message).with("state", state).about(name))
 }

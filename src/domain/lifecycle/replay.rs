@@ -142,8 +142,10 @@ impl Replay {
             return Ok(());
         }
         let open: Vec<Version> = line.versions.values().filter(|version| version.state.is_open()).cloned().collect();
-        let facts = DraftFacts { policy: &line.policy, open: &open, label_holder: None, base_exists: true };
-        let DraftDecision::New { number, superseded } = draft(facts, &draft_of(&line.policy), &new.digest)? else {
+        let facts = DraftFacts { policy: &line.policy, open: &open, label_holder: None, base_exists: true, stager: "" };
+        let DraftDecision::New { number, superseded } =
+            draft(facts, &draft_of(&line.policy, &payload.reason), &new.digest)?
+        else {
             return Err(broken("it drafts what there is"));
         };
         let is_end = |change: &VersionChange| change.policy == *policy && change.state == VersionState::Superseded;
@@ -366,16 +368,19 @@ fn is_decided(moved: &PointerChange, decided: &PointerChange) -> Result<()> {
     Err(broken(format!("it points {policy} to {version}, which the log does not allow")))
 }
 
-fn draft_of(policy: &Policy) -> command::Draft {
+/// A draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
+fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
     command::Draft {
         policy: policy.name.clone(),
         content: bytes::Bytes::new(),
         content_type: String::new(),
         label: None,
-        change_note: String::new(),
+        change_note: change_note.to_owned(),
         requires: Vec::new(),
         base_version: 0,
         allow_missing: false,
+        kind: None,
+        supersede_staged: true,
     }
 }
 

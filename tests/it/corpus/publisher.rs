@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};
 
 use super::history::{Entry, History};
@@ -130,7 +131,8 @@ async fn publish(client: &Client, entry: &Entry, drafted: pb::Version) {
 async fn activate(client: &Client, entry: &Entry) -> i64 {
     // The version before it in the history is active, and nothing else.
     let expected_active = Some(entry.number - 1);
-    let target = pb::ActivateTarget { policy: policy(&entry.policy), version: entry.number, expected_active };
+    let target =
+        pb::ActivateTarget { policy: policy(&entry.policy), to: Some(To::Version(entry.number)), expected_active };
     let request = pb::ActivateRequest {
         parent: NAMESPACE.to_owned(),
         targets: vec![target],

@@ -1,5 +1,6 @@
 //! The calls most tests make, in one line each.
 
+use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::{KeySet, PublicKey};
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
@@ -28,6 +29,11 @@ pub fn draft_request(id: &str, content: &str) -> pb::DraftRequest {
     }
 }
 
+/// A draft of whatever kind its policy has, which is there.
+pub fn draft_of_its_kind(id: &str, content: &str) -> pb::DraftRequest {
+    pb::DraftRequest { content_type: String::new(), ..draft_request(id, content) }
+}
+
 /// Drafts; answers the version.
 pub async fn draft(client: &Client, id: &str, content: &str) -> pb::Version {
     client.draft(draft_request(id, content)).await.expect("a draft").version.expect("a version")
@@ -52,7 +58,7 @@ pub async fn try_activate(
     version: i64,
     expected: Option<i64>,
 ) -> Result<pb::ActivateResponse, ClientError> {
-    let target = pb::ActivateTarget { policy: policy(id), version, expected_active: expected };
+    let target = pb::ActivateTarget { policy: policy(id), to: Some(To::Version(version)), expected_active: expected };
     let request = pb::ActivateRequest {
         parent: NAMESPACE.to_owned(),
         targets: vec![target],

@@ -28,7 +28,7 @@ async fn a_release_is_told_as_text_json_and_markdown() {
         "release of {short} into default: partial\n\
          2 published, 2 failed, 1 held back\n\
          note: every version folder counts as changed: there is no .state/baseline.sha yet\n\
-         failed policies/<img src=x>|`a`](http: ## x/v1.0.0: policy id must match ^[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?$\n\
+         failed policies/<img src=x>|`a`](http: ## x/v1.0.0: policy id must match ^[a-z]([a-z0-9_-]{{0,61}}[a-z0-9])?$\n\
          failed pricing@v1.1.0: policy-definition does not parse at line 1: unclosed bracket '['\n\
          held back pricing@v1.2.0: pricing@v1.1.0 comes first, and is not delivered\n\
          activated limits@v1.0.0, pricing@v1.0.0 at revision 5\n\
@@ -48,7 +48,7 @@ async fn a_release_is_told_as_text_json_and_markdown() {
          Commit `{short}` into namespace `default`: 2 published, 2 failed, 1 held back. Baseline stays at the beginning.\n\n\
          | version | number | outcome | why |\n|---|---|---|---|\n\
          | policies/\\<img src\\=x\\>\\|\\`a\\`\\](http\\: \\#\\# x/v1\\.0\\.0 |  | failed | policy id must match \
-         \\^\\[a-z\\](\\[a-z0-9-\\]\\{{0,61\\}}\\[a-z0-9\\])\\?\\$ |\n\
+         \\^\\[a-z\\](\\[a-z0-9\\_-\\]\\{{0,61\\}}\\[a-z0-9\\])\\?\\$ |\n\
          | pricing\\@v1\\.1\\.0 |  | failed | policy-definition does not parse at line 1\\: unclosed bracket '\\[' |\n\
          | pricing\\@v1\\.2\\.0 |  | held back | pricing\\@v1\\.1\\.0 comes first, and is not delivered |\n\
          | limits\\@v1\\.0\\.0 | 1 | published |  |\n\

@@ -116,7 +116,7 @@ impl Recorded {
 async fn activate(client: &Client, parent: &str, targets: &[(&str, i64)]) {
     let target = |(policy, version): &(&str, i64)| pb::ActivateTarget {
         policy: format!("{parent}/policies/{policy}"),
-        version: *version,
+        to: Some(pb::activate_target::To::Version(*version)),
         expected_active: None,
     };
     let request = pb::ActivateRequest {

@@ -50,7 +50,7 @@ pub(super) struct Aim {
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Settings { policy: usize, settings: Settings },
-    Draft { policy: usize, label: Option<usize>, content: u8, base: i64, author: usize },
+    Draft { policy: usize, label: Option<usize>, content: u8, base: i64, author: usize, supersede_staged: bool },
     Abandon { policy: usize, version: i64, etag: Option<i64> },
     Stage { policy: usize, version: Option<i64>, etag: Option<i64> },
     Approve { policy: usize, version: i64, reviewed: Option<u8>, approver: usize },
@@ -251,8 +251,10 @@ pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let older = prop_oneof![1 => Just(0i64), 1 => number()];
     prop_oneof![
         2 => (policy(), settings()).prop_map(|(policy, settings)| Operation::Settings { policy, settings }),
-        8 => (policy(), weighted(0.4, 0..LABELS.len()), content, base, person()).prop_map(
-            |(policy, label, content, base, author)| Operation::Draft { policy, label, content, base, author }
+        8 => (policy(), weighted(0.4, 0..LABELS.len()), content, base, person(), any::<bool>()).prop_map(
+            |(policy, label, content, base, author, supersede_staged)| {
+                Operation::Draft { policy, label, content, base, author, supersede_staged }
+            }
         ),
         14 => (policy(), aimed(), reviewed(), person()).prop_map(
             |(policy, version, reviewed, approver)| Operation::Approve { policy, version, reviewed, approver }

@@ -72,8 +72,8 @@ impl Reference {
                 self.given[policy].clear();
                 Ok(Answer { wrote: true, ..Answer::default() })
             }
-            Operation::Draft { policy, label, content, base, author } => {
-                self.lines[policy].draft(label, content, base, author)
+            Operation::Draft { policy, label, content, base, author, supersede_staged } => {
+                self.lines[policy].draft(label, content, base, author, supersede_staged)
             }
             Operation::Abandon { policy, version, etag } => {
                 let line = &mut self.lines[policy];
@@ -128,9 +128,6 @@ impl Reference {
         if targets.is_empty() {
             return refuse(Reason::InvalidArgument, &[]);
         }
-        if targets.iter().any(|aim| aim.version == 0 && aim.expected_active.is_none_or(|expected| expected == 0)) {
-            return refuse(Reason::InvalidArgument, &[]);
-        }
         if (1..targets.len()).any(|later| targets[..later].iter().any(|aim| aim.policy == targets[later].policy)) {
             return refuse(Reason::DuplicateTarget, &[]);
         }
@@ -141,6 +138,8 @@ impl Reference {
             self.lines[aim.policy].expect(aim.expected_active)?;
             if aim.version != 0 {
                 self.lines[aim.policy].is_published(aim.version)?;
+            } else if self.lines[aim.policy].pointer == 0 {
+                return refuse(Reason::NoActiveVersion, &[]);
             }
         }
         let moved = targets.iter().map(|aim| self.point(aim.policy, aim.version)).collect();
@@ -200,7 +199,14 @@ impl Line {
         row.etag += 1;
     }
 
-    fn draft(&mut self, label: Option<usize>, content: u8, base: i64, author: usize) -> Outcome {
+    fn draft(
+        &mut self,
+        label: Option<usize>,
+        content: u8,
+        base: i64,
+        author: usize,
+        supersede_staged: bool,
+    ) -> Outcome {
         let one_draft = self.settings.max_open_drafts == 1;
         let holder = self
             .rows
@@ -223,6 +229,11 @@ impl Line {
         }
         if base != 0 {
             self.row(base)?;
+        }
+        let staged = self.rows.iter().find(|(_, row)| row.state == Staged);
+        if let Some((number, _)) = staged.filter(|_| one_draft && !supersede_staged) {
+            let details = [("version", number.to_string()), ("staged_by", String::new())];
+            return refuse(Reason::VersionStaged, &details);
         }
         let limit = self.settings.max_open_drafts as usize;
         if limit > 1 && self.open().len() >= limit {

@@ -11,7 +11,11 @@ fn settle(world: &mut World, operation: Operation) -> Option<i64> {
 }
 
 fn draft(world: &mut World) -> i64 {
-    settle(world, Operation::Draft { policy: POLICY, label: None, content: 0, base: 0, author: 0 }).unwrap()
+    settle(
+        world,
+        Operation::Draft { policy: POLICY, label: None, content: 0, base: 0, author: 0, supersede_staged: false },
+    )
+    .unwrap()
 }
 
 fn publish(world: &mut World, version: i64, activate: bool) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::super::super::approval::Approval;
-use super::super::super::command;
+use super::super::super::command::{self, PointerTarget};
 use super::super::super::error::{Error, Reason, Result};
 use super::super::super::etag::Etag;
 use super::super::super::event::PointerChange;
@@ -173,8 +173,8 @@ impl World {
                 changed.required_approvals = settings.required_approvals;
                 Answer { wrote: true, ..Answer::default() }
             }
-            Operation::Draft { policy, label, content, base, author } => {
-                self.draft(policy, label, (content, author), base)?
+            Operation::Draft { policy, label, content, base, author, supersede_staged } => {
+                self.draft(policy, label, (content, author), base, supersede_staged)?
             }
             Operation::Abandon { policy, version, etag } => {
                 let version = self.shelves[policy].version(version)?.clone();
@@ -246,6 +246,7 @@ impl World {
         label: Option<usize>,
         (content, author): (u8, usize),
         base_version: i64,
+        supersede_staged: bool,
     ) -> Result<Answer> {
         let shelf = &mut self.shelves[policy];
         let label = label.map(super::fixtures::label);
@@ -258,6 +259,8 @@ impl World {
             requires: Vec::new(),
             base_version,
             allow_missing: false,
+            kind: None,
+            supersede_staged,
         };
         let open = shelf.open();
         let mut live = shelf
@@ -266,7 +269,7 @@ impl World {
             .filter(|version| version.state.is_open() || version.state == VersionState::Published);
         let holder = label.as_ref().and_then(|label| live.find(|version| version.label.as_ref() == Some(label)));
         let base_exists = base_version == 0 || shelf.versions.contains_key(&base_version);
-        let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists };
+        let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists, stager: "" };
         let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
             DraftDecision::Existing => {
                 let version = holder.map(|version| version.number);
@@ -322,7 +325,7 @@ impl World {
     fn activate(&mut self, aims: &[Aim], reason: String) -> Result<Answer> {
         let target = |aim: &Aim| command::Target {
             policy: policy_name(aim.policy).policy,
-            version: aim.version,
+            to: if aim.version == 0 { PointerTarget::None } else { PointerTarget::Number(aim.version) },
             expected_active: aim.expected_active,
         };
         let targets: Vec<command::Target> = aims.iter().map(target).collect();
@@ -395,6 +398,7 @@ fn approvers(approvals: &[Approval]) -> Vec<usize> {
 }
 
 fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
-    let target = command::Target { policy: policy.name.policy.clone(), version: version.number, expected_active: None };
+    let to = PointerTarget::Number(version.number);
+    let target = command::Target { policy: policy.name.policy.clone(), to, expected_active: None };
     lifecycle::activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }

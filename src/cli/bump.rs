@@ -1,0 +1,49 @@
+//! The label that `policyhub draft --bump` gives: the one after the highest that is published.
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+
+use super::names::policy_name;
+use super::pages;
+use super::session::Session;
+use crate::client::name::PolicyId;
+use crate::client::{ClientError, pb};
+use crate::domain::label::{Label, LabelPart};
+
+/// Which part of the label is raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BumpPart {
+    /// Something that was relied on is no longer so
+    Major,
+    /// Something new
+    Minor,
+    /// A correction
+    Patch,
+}
+
+/// The label after the highest published one of a policy; the first one when none is published, or the policy is not there yet.
+pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) -> anyhow::Result<Label> {
+    let part = match part {
+        BumpPart::Major => LabelPart::Major,
+        BumpPart::Minor => LabelPart::Minor,
+        BumpPart::Patch => LabelPart::Patch,
+    };
+    let parent = policy_name(&session.namespace, policy);
+    let read = pages::collect(usize::MAX, async |page_token, page_size| {
+        let states = vec![pb::VersionState::Published.into()];
+        let request =
+            pb::ListVersionsRequest { parent: parent.clone(), page_size, page_token, states, ..Default::default() };
+        let page = session.client.list_versions(request).await?;
+        Ok((page.versions.into_iter().map(|version| version.label).collect(), page.next_page_token))
+    });
+    let labels: Vec<String> = match read.await {
+        Ok((labels, _)) => labels,
+        Err(ClientError { reason, .. }) if reason == "POLICY_NOT_FOUND" => Vec::new(),
+        Err(error) => return Err(error).with_context(|| format!("failed to list the versions of {policy}")),
+    };
+    let labels = labels.iter().filter_map(|label| Label::parse("label", label).ok());
+    match labels.reduce(|highest, label| if label.is_higher_than(&highest) { label } else { highest }) {
+        Some(highest) => highest.bumped(part).with_context(|| format!("nothing comes after label {highest}")),
+        None => Ok(Label::first(part)),
+    }
+}
