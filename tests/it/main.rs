@@ -226,3 +226,5 @@ mod watch_many;
 mod watch_resume;
 #[cfg(test)]
 mod watcher;
+#[cfg(test)]
+mod yaml_streams;

@@ -123,7 +123,8 @@ on_both_databases! {
             ("yaml", "a: 9007199254740991", true),
             ("yaml", "a: 9007199254740992", false),
             ("yaml", "a: 1\n'a': 2", false),
-            ("yaml", "a: 1\n---\nb: 2", false),
+            ("yaml", "a: 1\n---\na: 2", true),
+            ("yaml", "a: 1\n---\n---\nb: 2", false),
             ("yaml", "a: &x [1]\nb: *x", true),
         ] {
             let drafted = draft(&client, id, content).await;
