@@ -1,4 +1,5 @@
-//! Contents as documents: from exact bytes to one JSON value, or to the place where they stop being one.
+//! Contents as documents: from exact bytes to one JSON value, or to the place where they stop being one. A stream of several YAML
+//! documents is one content, and its value the list of them.
 //!
 //! Nothing is repaired: content that two readers could take differently is refused, and the author told where.
 
@@ -15,8 +16,25 @@ const MESSAGE_MAX_CHARS: usize = 400;
 /// A parsed content.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Document {
-    /// What it says, in the data model of JSON (RFC 8259).
+    /// What it says, in the data model of JSON (RFC 8259). Of a stream: the list of its documents, so that a JSON Pointer begins with
+    /// the index of one, from 0.
     pub value: Value,
+    /// How many documents it is, when it is a stream of several.
+    pub stream: Option<usize>,
+}
+
+impl Document {
+    fn one(value: Value) -> Self {
+        Self { value, stream: None }
+    }
+
+    /// Of documents, at least one.
+    fn of(mut documents: Vec<Value>) -> Self {
+        match documents.len() {
+            1 => Self::one(documents.swap_remove(0)),
+            count => Self { value: Value::Array(documents), stream: Some(count) },
+        }
+    }
 }
 
 /// Why and where a content can't be parsed.
@@ -42,16 +60,16 @@ impl ParseFailure {
 /// Parses content as its kind. `None`: the kind has nothing to parse (OPAQUE).
 ///
 /// # Errors
-/// Content that is not one document of its kind, and every CEDAR or REGO content: this version has no parser for them.
+/// Content that is no document of its kind, and every CEDAR or REGO content: this version has no parser for them.
 pub fn parse(kind: PolicyKind, content: &[u8]) -> Result<Option<Document>, ParseFailure> {
-    let value = match kind {
-        PolicyKind::Json => json::parse(text(content)?)?,
-        PolicyKind::Yaml => yaml::parse(text(content)?)?,
+    let document = match kind {
+        PolicyKind::Json => Document::one(json::parse(text(content)?)?),
+        PolicyKind::Yaml => Document::of(yaml::parse(text(content)?)?),
         PolicyKind::Cedar => return Err(no_parser("CEDAR")),
         PolicyKind::Rego => return Err(no_parser("REGO")),
         PolicyKind::Opaque => return Ok(None),
     };
-    Ok(Some(Document { value }))
+    Ok(Some(document))
 }
 
 fn no_parser(kind: &str) -> ParseFailure {

@@ -16,6 +16,7 @@ pub mod worker_messages;
 mod yaml;
 mod yaml_anchors;
 mod yaml_scalar;
+mod yaml_stream;
 
 pub use check_limit::{
     CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES,

@@ -4,6 +4,8 @@
 //! the content, it ends with a report. Each id occurs at least once; a check that does not apply says why. A check that needs
 //! what an earlier one refused is skipped, so one fault is one failure.
 
+use serde_json::Value;
+
 use super::document::{Document, ParseFailure, parse};
 use super::schema::SCHEMA_ERRORS_MAX;
 use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
@@ -122,7 +124,12 @@ fn parsed(input: &Input<'_>) -> Parsed {
     }
     match parse(input.kind, input.content) {
         Ok(None) => Parsed::skipped("OPAQUE content is not parsed"),
-        Ok(document) => Parsed { check: Check::new(PARSE, CheckResult::Passed, "one well-formed document"), document },
+        Ok(document) => {
+            let several = document.as_ref().and_then(|document| document.stream);
+            let said =
+                several.map_or("one well-formed document".to_owned(), |count| format!("{count} well-formed documents"));
+            Parsed { check: Check::new(PARSE, CheckResult::Passed, said), document }
+        }
         Err(ParseFailure { message, line, column, pointer }) => Parsed {
             check: Check::new(PARSE, CheckResult::Failed, message).at_pointer(pointer).at_place(line, column),
             document: None,
@@ -138,8 +145,11 @@ fn schema_check(input: &Input<'_>, document: Option<Document>) -> Result<SchemaC
     if !matches!(input.kind, PolicyKind::Json | PolicyKind::Yaml) {
         return Err("JSON Schema applies to JSON and YAML alone");
     }
-    let Document { value } = document.ok_or("not validated: the content does not parse")?;
-    Ok(SchemaCheck { schema: input.settings.json_schema.clone(), task: SchemaTask::Validate(value) })
+    let task = match document.ok_or("not validated: the content does not parse")? {
+        Document { value: Value::Array(documents), stream: Some(_) } => SchemaTask::ValidateEach(documents),
+        Document { value, .. } => SchemaTask::Validate(value),
+    };
+    Ok(SchemaCheck { schema: input.settings.json_schema.clone(), task })
 }
 
 fn schema_findings(outcome: SchemaOutcome) -> Vec<Check> {

@@ -57,6 +57,20 @@ impl Schema {
         };
         self.0.iter_errors(value).take(SCHEMA_ERRORS_MAX).map(describe).collect()
     }
+
+    /// The same of each document of a stream: pointers begin with its index. The first `SCHEMA_ERRORS_MAX` in all.
+    #[must_use]
+    pub fn errors_of_each(&self, documents: &[Value]) -> Vec<(String, String)> {
+        let each = documents.iter().enumerate();
+        let found = each.flat_map(|(index, document)| {
+            let describe = move |error: jsonschema::ValidationError<'_>| {
+                let pointer = format!("/{index}{}", error.instance_path().as_str());
+                (bounded(&pointer), shortened(&format!("document {}: {error}", index + 1)))
+            };
+            self.0.iter_errors(document).map(describe)
+        });
+        found.take(SCHEMA_ERRORS_MAX).collect()
+    }
 }
 
 fn bounded(pointer: &str) -> String {
@@ -97,6 +111,17 @@ mod tests {
         pointers.sort();
         assert_eq!(pointers, ["/a~1b/1", "/n"]);
         assert_eq!(schema.errors(&json!({})), [(String::new(), "\"n\" is a required property".to_owned())]);
+    }
+
+    #[test]
+    fn each_document_of_a_stream_is_validated() {
+        let schema = compile_schema(r#"{"type":"object","properties":{"n":{"minimum":1}}}"#).unwrap();
+        let documents = [json!({"n": 1}), json!({"n": 0}), json!([])];
+        let found = schema.errors_of_each(&documents);
+        let pointers: Vec<&str> = found.iter().map(|(pointer, _)| pointer.as_str()).collect();
+        assert_eq!(pointers, ["/1/n", "/2"]);
+        assert!(found[0].1.starts_with("document 2: 0 is less than"), "{found:?}");
+        assert_eq!(schema.errors_of_each(&vec![json!(1); 30]).len(), SCHEMA_ERRORS_MAX);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum SchemaTask {
     Compile,
     /// What in this document breaks it.
     Validate(Value),
+    /// What in any of these documents breaks it. A pointer begins with the index of the document, from 0.
+    ValidateEach(Vec<Value>),
 }
 
 /// What a schema says.
@@ -52,6 +54,7 @@ impl SchemaCheck {
             (Err(why), _) => SchemaAnswer::Unusable(why),
             (Ok(_), SchemaTask::Compile) => SchemaAnswer::Errors(Vec::new()),
             (Ok(schema), SchemaTask::Validate(document)) => SchemaAnswer::Errors(schema.errors(document)),
+            (Ok(schema), SchemaTask::ValidateEach(documents)) => SchemaAnswer::Errors(schema.errors_of_each(documents)),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! YAML 1.2.2 by granit-parser's events, built without recursion under the rules of `strict`.
 //!
-//! Exactly one document. Keys become their text as written (`1: a` has the key "1"); lists and maps as keys, merge
+//! One document, or a stream of several (YAML 1.2.2 §9.2), of which none may be empty. Keys become their text as written (`1: a` has the key "1"); lists and maps as keys, merge
 //! keys (`<<`, YAML 1.1), tags outside the core schema and a `%YAML` other than 1.2 are refused, since readers differ
 //! on them. Aliases are expanded within a budget, and never into themselves.
 
@@ -11,19 +11,23 @@ use serde_json::{Map, Value};
 
 use super::document::{ParseFailure, count, push_token};
 use super::yaml_anchors::Anchors;
+use super::yaml_stream::begins_another;
 use super::{strict, yaml_scalar};
 
-/// Parses one YAML document.
-pub(super) fn parse(text: &str) -> Result<Value, ParseFailure> {
+/// Parses the documents of a text, at least one.
+pub(super) fn parse(text: &str) -> Result<Vec<Value>, ParseFailure> {
     let mut builder = Builder::default();
     for next in Parser::new_from_str(text) {
         let (found, at) = match next {
             Ok((event, span)) => (builder.take(written(event, span)), span.start),
             Err(error) => (Err(refusal(&error)), *error.marker()),
         };
-        found.map_err(|message| builder.failure(&message, at))?;
+        found.map_err(|message| builder.failure(text, &message, at))?;
     }
-    builder.root.take().ok_or_else(|| ParseFailure::new("empty document", 1, 1, String::new()))
+    if builder.documents.is_empty() {
+        return Err(ParseFailure::new("empty document", 1, 1, String::new()));
+    }
+    Ok(builder.documents)
 }
 
 /// The parser reads ahead, so hostile nesting meets its limit before it meets ours.
@@ -46,11 +50,15 @@ fn written(event: Event<'_>, span: Span) -> Event<'_> {
 
 type TagOf<'a> = Option<Cow<'a, Tag>>;
 
-/// A document on its way from events to a value.
+/// Documents on their way from events to values.
 #[derive(Default)]
 struct Builder {
+    /// Those that have ended.
+    documents: Vec<Value>,
+    /// The value of the one that has begun, once it is whole.
     root: Option<Value>,
-    documents: usize,
+    /// How many have begun.
+    begun: usize,
     open: Vec<Open>,
     anchors: Anchors,
 }
@@ -70,10 +78,8 @@ impl Builder {
     fn take(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
             Event::DocumentStart(_, version) => {
-                self.documents += 1;
-                if self.documents > 1 {
-                    return Err("more than one document".to_owned());
-                }
+                self.begun += 1;
+                self.anchors.forget();
                 match version {
                     Some(version) if (version.major, version.minor) != (1, 2) => {
                         Err(format!("%YAML {}.{}: only 1.2 is taken", version.major, version.minor))
@@ -86,6 +92,10 @@ impl Builder {
             Event::MappingStart(_, anchor, tag) => self.begin("map", Items::Map(Map::new(), None), anchor, &tag),
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(anchor) => self.alias(anchor),
+            Event::DocumentEnd => {
+                self.documents.extend(self.root.take());
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -185,8 +195,15 @@ impl Builder {
         }
     }
 
-    fn failure(&self, message: &str, at: Marker) -> ParseFailure {
+    /// What is wrong, and where. Of one document among several, both say which.
+    fn failure(&self, text: &str, message: &str, at: Marker) -> ParseFailure {
         let mut pointer = String::new();
+        let is_stream = self.begun > 1 || begins_another(text, at.line());
+        let index = self.documents.len();
+        let message = if is_stream { format!("document {}: {message}", index + 1) } else { message.to_owned() };
+        if is_stream {
+            push_token(&mut pointer, &index.to_string());
+        }
         for open in &self.open {
             let fits = match &open.items {
                 Items::List(list) => push_token(&mut pointer, &list.len().to_string()),
@@ -197,7 +214,7 @@ impl Builder {
                 break;
             }
         }
-        ParseFailure::new(message, count(at.line()), count(at.col() + 1), pointer)
+        ParseFailure::new(&message, count(at.line()), count(at.col() + 1), pointer)
     }
 }
 
@@ -217,6 +234,13 @@ mod tests {
 
     use super::*;
     use crate::domain::policy::PolicyKind;
+
+    /// The one document of a text.
+    fn parse(text: &str) -> Result<Value, ParseFailure> {
+        let mut documents = super::parse(text)?;
+        assert_eq!(documents.len(), 1, "{text}");
+        Ok(documents.remove(0))
+    }
 
     fn refused(text: &str) -> (String, u32, u32, String) {
         let failure = parse(text).unwrap_err();
@@ -270,8 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn one_document_and_only_yaml_1_2() {
-        assert_eq!(refused("a: 1\n---\nb: 2\n").0, "more than one document");
+    fn a_document_is_not_empty_and_only_yaml_1_2() {
         for text in ["---\n", "# nothing\n", "---\n...\n", "# a\n---\n# b\n", "\u{feff}"] {
             assert_eq!(message(text), "empty document", "{text:?}");
         }
@@ -333,7 +356,7 @@ mod tests {
 
         #[test]
         fn any_syntax_ends_with_a_sound_value(text in "[-a1\\[\\]{}:,?&*!|>'\"%#@~<. \t\n\\\\]{0,60}") {
-            if let Ok(value) = parse(&text) {
+            for value in super::parse(&text).unwrap_or_default() {
                 prop_assert!(levels(&value) <= 64);
             }
         }

@@ -21,6 +21,11 @@ pub(super) struct Anchors {
 }
 
 impl Anchors {
+    /// Ends what anchors name, as the end of a document does. What was repeated stays counted: it was kept.
+    pub(super) fn forget(&mut self) {
+        self.values.clear();
+    }
+
     /// Keeps the value that an anchor names; 0: no anchor.
     pub(super) fn remember(&mut self, anchor: usize, value: &Value) -> Result<(), String> {
         if anchor == 0 {
@@ -80,7 +85,13 @@ impl Size {
 mod tests {
     use serde_json::json;
 
-    use crate::checks::yaml::parse;
+    use crate::checks::document::ParseFailure;
+    use crate::checks::yaml;
+
+    /// The first document of a text.
+    fn parse(text: &str) -> Result<serde_json::Value, ParseFailure> {
+        yaml::parse(text).map(|mut documents| documents.remove(0))
+    }
 
     fn message(text: &str) -> String {
         parse(text).unwrap_err().message
@@ -96,6 +107,8 @@ mod tests {
         assert!(message(&long).starts_with("anchors and aliases repeat"));
         assert_eq!(message("a: &x [*x]\n"), "alias to a value that holds it");
         assert_eq!(message("- &a [1]\n- {*a : 1}\n"), "alias as a key must name text");
+        let stream = "--- [&a xxxxxxxxxxxxxxxxxxxx, *a]\n".repeat(60_000);
+        assert!(message(&stream).contains("anchors and aliases repeat"), "the budget is that of the whole content");
     }
 
     #[test]

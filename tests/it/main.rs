@@ -237,3 +237,5 @@ mod watch_many;
 mod watch_resume;
 #[cfg(test)]
 mod watcher;
+#[cfg(test)]
+mod yaml_streams;

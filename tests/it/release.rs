@@ -4,7 +4,10 @@
 mod activation;
 mod folders;
 mod history;
+mod independence;
+mod job;
 mod kills;
+mod migrated;
 mod repository;
 mod server;
 mod told;

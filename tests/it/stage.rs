@@ -125,7 +125,8 @@ on_both_databases! {
             ("yaml", "a: 9007199254740991", true),
             ("yaml", "a: 9007199254740992", false),
             ("yaml", "a: 1\n'a': 2", false),
-            ("yaml", "a: 1\n---\nb: 2", false),
+            ("yaml", "a: 1\n---\na: 2", true),
+            ("yaml", "a: 1\n---\n---\nb: 2", false),
             ("yaml", "a: &x [1]\nb: *x", true),
         ] {
             let drafted = client.draft(draft_of_its_kind(id, content)).await.expect("a draft");

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::deliver::request_id;
+use super::delivered_file::{Activation, Delivered, Entry};
 use super::folder::Key;
 use super::git::Commit;
 use super::outcome::Activated;
-use super::state::{Activation, Delivered};
+use super::request_ids::RequestIds;
 use crate::cli::names::{policy_name, version_name};
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::pb::activate_target::To;
@@ -17,8 +17,13 @@ use crate::client::{Client, ClientError, pb};
 use crate::domain::label::Label;
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 
+/// Looks at the pointers after somebody else was faster.
+const ATTEMPTS_MAX: usize = 4;
 /// Events asked for at once, newest first: as a rule it is among the first few.
 const EVENTS_PER_PAGE: i32 = 100;
+
+/// What the answer says when a pointer moved meanwhile.
+const CONFLICTS: &[&str] = &["EXPECTED_ACTIVE_MISMATCH", "ALREADY_ACTIVE", "CONCURRENT_CHANGE"];
 
 /// Asks for pointers, and moves them.
 #[derive(Debug)]
@@ -26,6 +31,7 @@ pub struct Activator<'a> {
     pub client: &'a Client,
     pub namespace: &'a NamespaceId,
     pub commit: &'a Commit,
+    pub ids: &'a RequestIds,
     pub reason: &'a str,
 }
 
@@ -62,7 +68,7 @@ pub fn highest_pending(delivered: &Delivered) -> BTreeMap<PolicyId, (Key, i64)> 
 pub fn settled(delivered: &Delivered, is_done: impl Fn(&Key) -> bool) -> Delivered {
     let pending = delivered.iter().filter(|(_, entry)| entry.activation.is_some());
     let done = pending.filter(|(name, _)| Key::parse_written(name).is_some_and(|key| is_done(&key)));
-    done.map(|(name, entry)| (name.clone(), super::state::Entry { activation: None, ..entry.clone() })).collect()
+    done.map(|(name, entry)| (name.clone(), Entry { activation: None, ..entry.clone() })).collect()
 }
 
 impl Activator<'_> {
@@ -91,8 +97,27 @@ impl Activator<'_> {
         }
     }
 
-    /// Puts versions in force; none when none is higher than what is. What is not is named in `notes`.
+    /// Puts versions in force; none when none is higher than what is, also because another release was faster. What is not is named
+    /// in `notes`.
     pub async fn activate(
+        &self,
+        highest: &BTreeMap<PolicyId, (Key, i64)>,
+        notes: &mut Vec<String>,
+    ) -> Result<Option<Activated>, ClientError> {
+        for left in (0..ATTEMPTS_MAX).rev() {
+            let mut said = Vec::new();
+            match self.attempt(highest, &mut said).await {
+                Err(error) if left > 0 && CONFLICTS.contains(&error.reason.as_str()) => {}
+                ended => {
+                    notes.extend(said);
+                    return ended;
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn attempt(
         &self,
         highest: &BTreeMap<PolicyId, (Key, i64)>,
         notes: &mut Vec<String>,
@@ -125,7 +150,7 @@ impl Activator<'_> {
             parent: self.namespace.name(),
             targets,
             reason: self.reason.to_owned(),
-            request_id: request_id(self.commit, &call),
+            request_id: self.ids.of(&call),
             ..Default::default()
         };
         let response = self.client.activate(request).await?;
@@ -153,13 +178,12 @@ impl Activator<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state::Entry;
     use super::*;
     use crate::domain::digest::Digest;
 
     fn entry(version: i64, activation: Option<Activation>) -> Entry {
         let (commit, tree) = ("a".repeat(40), "b".repeat(40));
-        Entry { version, digest: Digest::from_sha256(&[0; 32]), commit, tree, activation }
+        Entry { version, digest: Digest::from_sha256(&[0; 32]), commit, tree, time: String::new(), activation }
     }
 
     #[test]

@@ -4,25 +4,24 @@
 //! the one that is there, and a request has one effect under its id. So it does not matter where the run before was
 //! killed, or who else releases.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::folder::Key;
 use super::git::Commit;
-use super::inspect::{Found, Inspector, Sound, is_unreached};
+use super::inspect::{Found, Inspected, Inspector, Sound, is_unreached};
+use super::label_order::{self, Order};
 use super::outcome::{Outcome, Told};
+use super::request_ids::RequestIds;
 use crate::cli::names::{policy_name, version_name};
 use crate::cli::text;
-use crate::client::name::{NamespaceId, VersionRef};
-use crate::client::signing::sha256;
-use crate::client::{ClientError, hex, pb};
+use crate::client::name::{NamespaceId, PolicyId, VersionRef};
+use crate::client::{ClientError, pb};
 use crate::domain::digest::Digest;
 
 /// Looks at what the server holds after somebody else was faster.
 const ATTEMPTS_MAX: usize = 4;
-/// Digits of an id that tell the calls of one commit apart.
-const CALL_DIGITS: usize = 16;
-/// Digits of the commit in an id: with the others within the 64 characters that an id may have.
-const COMMIT_DIGITS: usize = 40;
 /// What begins the note of a version that a release wrote.
 const NOTE: &str = "released from git commit ";
 /// What the answer to a call says when something moved meanwhile.
@@ -40,9 +39,34 @@ const CONFLICTS: &[&str] = &[
 pub struct Deliverer<'a> {
     pub inspector: &'a Inspector<'a>,
     pub commit: &'a Commit,
+    pub ids: &'a RequestIds,
     pub dry_run: bool,
+    /// Whether a policy that wants rising labels is changed when one is too low.
+    pub allow_backport: bool,
     /// A server that is gone is not tried with every version in turn.
     pub is_gone: AtomicBool,
+    /// Policies that take lower labels from now on, each with the version that needed it.
+    pub allowed: Mutex<BTreeMap<PolicyId, Key>>,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+struct Attempt {
+    outcome: Outcome,
+    /// The number that it is about; 0: none.
+    number: i64,
+    /// What the server has published.
+    version: Option<pb::Version>,
+}
+
+impl Attempt {
+    fn of(outcome: Outcome) -> Self {
+        Self { outcome, number: 0, version: None }
+    }
+
+    fn published(outcome: Outcome, version: pb::Version) -> Self {
+        Self { outcome, number: version.version, version: Some(version) }
+    }
 }
 
 /// What there is to do with a version.
@@ -75,125 +99,201 @@ pub fn is_released(version: &pb::Version) -> bool {
     version.change_note.strip_prefix(NOTE).is_some_and(|commit| Commit::parse(commit).is_some())
 }
 
-/// The id of one call of a release: the commit, and what tells this call from the others of the commit. The name is a full
-/// one: the same commit may be released into several namespaces.
-pub fn request_id(commit: &Commit, call: &str) -> String {
-    let commit = commit.as_str().get(..COMMIT_DIGITS).unwrap_or_default();
-    let call = hex(&sha256(&[call.as_bytes()]));
-    format!("{commit}-{}", call.get(..CALL_DIGITS).unwrap_or_default())
-}
-
 /// The full name of a version by its label.
 pub fn name_of(namespace: &NamespaceId, key: &Key) -> String {
     version_name(namespace, &key.policy, &VersionRef::Label(key.label.clone()))
 }
 
 impl Deliverer<'_> {
-    /// Delivers a version.
-    pub async fn deliver(&self, sound: &mut Sound) -> (Told, Option<pb::Version>) {
+    /// Delivers a version; answers it when the server has it.
+    pub async fn deliver(&self, one: &mut Inspected) -> (Told, Option<pb::Version>) {
+        let mut found = std::mem::replace(&mut one.found, Found::Unknown);
+        let (key, sound) = match &one.sound {
+            Ok(sound) => (&one.key, sound),
+            Err(fault) => {
+                self.end_left(&found).await;
+                return (Told::at_fault(self.inspector.git.top(), &one.key, fault), None);
+            }
+        };
         if self.is_gone.load(Ordering::Relaxed) {
-            return (Told::held(&sound.key, "the server can't be reached"), None);
+            return (Told::held(key, "the server can't be reached"), None);
         }
-        let mut found = std::mem::replace(&mut sound.found, Found::Unknown);
+        let told = |attempt: Attempt| {
+            let path = sound.files.path(self.inspector.git.top(), key);
+            let told = Told { version: attempt.number, ..Told::of(key, attempt.outcome) };
+            (told.in_file(path), attempt.version)
+        };
         for left in (0..ATTEMPTS_MAX).rev() {
-            match self.attempt(sound, found).await {
-                Ok((outcome, version)) => {
-                    let number = version.as_ref().map_or(0, |version| version.version);
-                    return (Told { name: sound.key.to_string(), version: number, outcome }, version);
-                }
+            match self.attempt(key, sound, found).await {
+                Ok(attempt) => return told(attempt),
                 Err(error) if left > 0 && CONFLICTS.contains(&error.reason.as_str()) => {
-                    found = self.inspector.look(&sound.key).await;
+                    if let Some(version) = published_holder(&error) {
+                        return told(Attempt::published(Outcome::Present, version));
+                    }
+                    found = self.inspector.look(key).await;
                 }
                 Err(error) => {
                     self.is_gone.fetch_or(is_unreached(&error), Ordering::Relaxed);
-                    return (Told { name: sound.key.to_string(), version: 0, outcome: failed(&error) }, None);
+                    return told(Attempt::of(failed(&error)));
                 }
             }
         }
-        (Told::failed(&sound.key, "somebody else changes it all the time"), None)
+        told(Attempt::of(Outcome::failed("somebody else changes it all the time")))
     }
 
-    async fn attempt(&self, sound: &Sound, found: Found) -> Result<(Outcome, Option<pb::Version>), ClientError> {
+    async fn attempt(&self, key: &Key, sound: &Sound, found: Found) -> Result<Attempt, ClientError> {
         match step(found, &sound.definition.digest) {
-            Step::Present(version) => Ok((Outcome::Present, Some(version))),
-            Step::Taken(version) => Ok((taken(&sound.key, &version), None)),
-            Step::Publish(version) => self.publish(sound, version).await,
-            Step::Replace(_) if self.dry_run => Ok((Outcome::Rehearsed, None)),
+            Step::Present(version) => Ok(Attempt::published(Outcome::Present, version)),
+            Step::Taken(version) => Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) }),
+            Step::Publish(version) => self.publish(key, version).await,
+            Step::Replace(_) if self.dry_run => Ok(Attempt::of(Outcome::Rehearsed)),
             Step::Replace(version) => {
-                self.abandon(version).await?;
-                self.draft_and_publish(sound).await
+                self.abandon(&version, &format!("its folder changed in git commit {}", self.commit.as_str())).await?;
+                self.draft_and_publish(key, sound).await
             }
-            Step::Draft => self.draft_and_publish(sound).await,
+            Step::Draft => self.draft_and_publish(key, sound).await,
         }
     }
 
-    async fn draft_and_publish(&self, sound: &Sound) -> Result<(Outcome, Option<pb::Version>), ClientError> {
+    async fn draft_and_publish(&self, key: &Key, sound: &Sound) -> Result<Attempt, ClientError> {
+        if let Some(attempt) = self.check_order(key).await {
+            return Ok(attempt);
+        }
         let (git, files) = (self.inspector.git.clone(), sound.files.clone());
         let read = tokio::task::spawn_blocking(move || git.blobs([files.ids()[1]])).await;
         let content = match read.map_err(anyhow::Error::from).flatten() {
             Ok([content]) => content,
-            Err(error) => return Ok((Outcome::Failed { reason: String::new(), error: format!("{error:#}") }, None)),
+            Err(error) => return Ok(Attempt::of(Outcome::failed(format!("{error:#}")))),
         };
         let namespace = self.inspector.namespace;
         let request = pb::DraftRequest {
-            parent: policy_name(namespace, &sound.key.policy),
+            parent: policy_name(namespace, &key.policy),
             content: content.into(),
             content_type: sound.definition.content_type.to_owned(),
-            label: sound.key.label.to_string(),
+            label: key.label.to_string(),
             change_note: format!("{NOTE}{}", self.commit.as_str()),
-            request_id: request_id(self.commit, &name_of(namespace, &sound.key)),
+            request_id: self.ids.of(&name_of(namespace, key)),
             allow_missing: true,
             validate_only: self.dry_run,
             ..Default::default()
         };
         let version = self.inspector.client.draft(request).await?.version.unwrap_or_default();
-        if version.state == i32::from(pb::VersionState::Published) {
-            return Ok((Outcome::Present, Some(version)));
+        if version.state() == pb::VersionState::Published {
+            return Ok(Attempt::published(Outcome::Present, version));
         }
-        if self.dry_run { Ok((Outcome::Rehearsed, None)) } else { self.publish(sound, version).await }
+        if self.dry_run { Ok(Attempt::of(Outcome::Rehearsed)) } else { self.publish(key, version).await }
     }
 
-    async fn publish(
-        &self,
-        sound: &Sound,
-        version: pb::Version,
-    ) -> Result<(Outcome, Option<pb::Version>), ClientError> {
-        let id = request_id(self.commit, &name_of(self.inspector.namespace, &sound.key));
+    /// Asks where a label stands before a number is used up for it, and lets it be lower where that is wanted. An answer is one of
+    /// a version that is not drafted.
+    async fn check_order(&self, key: &Key) -> Option<Attempt> {
+        let (client, namespace) = (self.inspector.client, self.inspector.namespace);
+        match label_order::ask(client, namespace, key).await {
+            Order::Free => None,
+            Order::Taken => {
+                let found = self.inspector.look(key).await;
+                found.published().map(|version| Attempt::published(Outcome::Present, version.clone()))
+            }
+            Order::Lower(highest) if !self.allow_backport => {
+                Some(Attempt::of(Outcome::failed(label_order::remedy(key, &highest.to_string()))))
+            }
+            Order::Lower(_) => {
+                if !self.dry_run {
+                    let call = format!("{} allow_backport", policy_name(namespace, &key.policy));
+                    if let Err(error) = label_order::allow(client, namespace, key, self.ids.of(&call)).await {
+                        return Some(Attempt::of(Outcome::Failed {
+                            error: text::line(&format!("failed to set allow_backport of {}: {error}", key.policy)),
+                            reason: error.reason,
+                        }));
+                    }
+                }
+                let mut allowed = self.allowed.lock().unwrap_or_else(PoisonError::into_inner);
+                allowed.entry(key.policy.clone()).or_insert_with(|| key.clone());
+                None
+            }
+        }
+    }
+
+    async fn publish(&self, key: &Key, version: pb::Version) -> Result<Attempt, ClientError> {
         let request = pb::PublishRequest {
             name: version.name.clone(),
             etag: version.etag.clone(),
-            request_id: id.clone(),
+            request_id: self.ids.of(&version.name),
             validate_only: self.dry_run,
             ..Default::default()
         };
-        match self.inspector.client.publish(request).await {
-            Ok(_) if self.dry_run => Ok((Outcome::Rehearsed, None)),
-            Ok(response) => Ok((Outcome::Published, response.version)),
-            Err(error) if error.reason == "APPROVALS_MISSING" && !self.dry_run => {
-                // Only what is staged can be approved.
-                let name = version.name.clone();
-                let request = pb::StageRequest { name, request_id: id, ..Default::default() };
-                self.inspector.client.stage(request).await?;
-                Ok((awaiting(&error, &sound.key, &version), None))
+        let error = match self.inspector.client.publish(request).await {
+            Ok(_) if self.dry_run => return Ok(Attempt::of(Outcome::Rehearsed)),
+            Ok(response) => {
+                return Ok(Attempt::published(Outcome::Published, response.version.unwrap_or_default()));
             }
-            Err(error) => Err(error),
+            Err(error) => error,
+        };
+        let number = version.version;
+        if self.dry_run || CONFLICTS.contains(&error.reason.as_str()) || is_unreached(&error) || !error.is_terminal() {
+            return Err(error);
+        }
+        if error.reason == "APPROVALS_MISSING" {
+            // Only what is staged can be approved.
+            let (name, request_id) = (version.name.clone(), self.ids.of(&version.name));
+            self.inspector.client.stage(pb::StageRequest { name, request_id, ..Default::default() }).await?;
+            return Ok(Attempt { number, ..Attempt::of(awaiting(&error, key, &version)) });
+        }
+        if is_released(&version) {
+            // Nobody else ends what a release began. What fails again here is ended by the next release.
+            let _ = self.abandon(&version, &format!("it can't be published: {}", error.reason)).await;
+        }
+        Ok(Attempt { number, ..Attempt::of(refused(&error, key, &version)) })
+    }
+
+    /// Ends the draft that a release left of a version whose folder is broken by now.
+    async fn end_left(&self, found: &Found) {
+        let Found::Version(version) = found else { return };
+        let is_open = matches!(version.state(), pb::VersionState::Draft | pb::VersionState::Staged);
+        if !self.dry_run && is_open && is_released(version) {
+            let reason = format!("its folder is broken in git commit {}", self.commit.as_str());
+            // Else the next release ends it.
+            let _ = self.abandon(version, &reason).await;
         }
     }
 
-    async fn abandon(&self, version: pb::Version) -> Result<(), ClientError> {
+    async fn abandon(&self, version: &pb::Version, reason: &str) -> Result<(), ClientError> {
         let request = pb::AbandonDraftRequest {
-            request_id: request_id(self.commit, &version.name),
-            name: version.name,
-            etag: version.etag,
-            reason: format!("its folder changed in git commit {}", self.commit.as_str()),
+            request_id: self.ids.of(&version.name),
+            name: version.name.clone(),
+            etag: version.etag.clone(),
+            reason: reason.to_owned(),
             validate_only: false,
         };
         self.inspector.client.abandon_draft(request).await.map(|_| ())
     }
 }
 
+/// The published version that holds a label, as the server names it when it refuses a draft of other content.
+fn published_holder(error: &ClientError) -> Option<pb::Version> {
+    let said = |name: &str| error.metadata.get(name).map(String::as_str);
+    if error.reason != "LABEL_CONTENT_CONFLICT" || said("state") != Some("PUBLISHED") {
+        return None;
+    }
+    let number = said("version")?.parse().ok()?;
+    let digest = said("existing_digest")?.to_owned();
+    Some(pb::Version { version: number, digest, state: pb::VersionState::Published.into(), ..Default::default() })
+}
+
 fn failed(error: &ClientError) -> Outcome {
     Outcome::Failed { reason: error.reason.clone(), error: text::line(&error.to_string()) }
+}
+
+/// What a refusal says, and where to read more.
+fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
+    let (policy, number) = (&key.policy, version.version);
+    let next = match (error.reason.as_str(), error.metadata.get("check").map(String::as_str)) {
+        ("VALIDATION_FAILED", Some("label")) => "; a label that is too low needs --allow-backport".to_owned(),
+        ("VALIDATION_FAILED", _) => format!("; all of it: `policyhub report {policy}@{number}`"),
+        _ => String::new(),
+    };
+    let Outcome::Failed { reason, error } = failed(error) else { return failed(error) };
+    Outcome::Failed { reason, error: format!("{error}{next}") }
 }
 
 fn awaiting(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
@@ -218,10 +318,6 @@ mod tests {
 
     fn digest(byte: u8) -> Digest {
         Digest::from_sha256(&[byte; 32])
-    }
-
-    fn commit() -> Commit {
-        Commit::parse(&"a".repeat(40)).expect("a commit")
     }
 
     #[test]
@@ -249,14 +345,5 @@ mod tests {
         }
         assert_eq!(step(Found::Nothing, &digest(1)), Step::Draft);
         assert_eq!(step(Found::Unknown, &digest(1)), Step::Draft, "a question that fails stops nothing");
-    }
-
-    #[test]
-    fn each_call_of_a_commit_has_an_id_of_its_own() {
-        let long = Commit::parse(&"a".repeat(64)).expect("a commit");
-        let one = request_id(&commit(), "namespaces/n/policies/p/versions/v1.0.0");
-        assert_eq!(one, format!("{}-{}", "a".repeat(40), "90895e01f4b92389"));
-        assert_eq!(request_id(&long, "namespaces/n/policies/p/versions/v1.0.0"), one, "64 characters are the limit");
-        assert_ne!(request_id(&commit(), "namespaces/m/policies/p/versions/v1.0.0"), one);
     }
 }

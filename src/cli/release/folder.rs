@@ -1,4 +1,4 @@
-//! One version folder of a repository: `policies/<policy>/v<semver>/` with `metadata.json` and one `policy-definition.*`.
+//! One version folder of a repository: `<policy>/v<semver>/` with `metadata.json` and one `policy-definition.*`.
 //!
 //! Boundary: pure; what git lists and what the files hold come as arguments. All of it is hostile until it has passed.
 //! Errors are lower-case fragments for the author.
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::git::POLICIES;
+use super::fault::Fault;
 use crate::checks;
 use crate::cli::content::type_of;
 use crate::cli::text;
@@ -23,7 +23,9 @@ use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 
 const METADATA: &str = "metadata.json";
 const DEFINITION: &str = "policy-definition";
-const EXTENSIONS: &[&str] = &["yaml", "json", "cedar", "rego"];
+const EXTENSIONS: &[&str] = &["yaml", "yml", "json", "cedar", "rego"];
+/// What some editors put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What something in a tree of git is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +43,7 @@ pub struct Entry {
     /// The name of the object.
     pub id: String,
     pub size: u64,
-    /// From the top of the repository.
+    /// From the folder of the policies.
     pub path: Vec<u8>,
 }
 
@@ -57,6 +59,8 @@ pub struct Key {
 pub struct Files {
     metadata_id: String,
     definition_id: String,
+    /// What the file of the definition is called.
+    pub definition_name: String,
     /// Bytes of the definition.
     pub size: u64,
     content_type: &'static str,
@@ -96,6 +100,11 @@ impl Key {
         Self::parse(policy, version).ok()
     }
 
+    /// The folder, from the top of the repository; `top` is where the policies lie.
+    pub fn path(&self, top: &str) -> String {
+        format!("{top}/{}/v{}", self.policy, self.label)
+    }
+
     /// By policy, then by SemVer precedence; what only builds tell apart, by their text.
     pub fn order(&self, other: &Self) -> Ordering {
         let by_text = || self.label.to_string().cmp(&other.label.to_string());
@@ -120,21 +129,23 @@ fn said(error: &Error) -> String {
     error.violations.first().map_or_else(|| error.message.clone(), |violation| violation.description.clone())
 }
 
-/// The version folder that a path lies in, or is: its two names.
+/// The version folder that a path lies in, or is: its two names. A version's begins with v and a digit; whatever else lies in the
+/// folder of a policy is its author's.
 pub fn folder_of(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut parts = path.split(|byte| *byte == b'/');
-    let (top, policy, version) = (parts.next()?, parts.next()?, parts.next()?);
-    (top == POLICIES.as_bytes() && version.starts_with(b"v")).then_some((policy, version))
+    let (policy, version) = (parts.next()?, parts.next()?);
+    matches!(version, [b'v', b'0'..=b'9', ..]).then_some((policy, version))
 }
 
-/// The files of a version, among everything below its folder. `prefix` is the folder's path with a slash at its end.
+/// The files of a version, among everything below its folder. `prefix` is the folder's path with a slash at its end; `top` is
+/// where the policies lie.
 ///
 /// # Errors
 /// What is wrong with them.
-pub fn files(prefix: &[u8], entries: &[&Entry]) -> Result<Files, String> {
+pub fn files(top: &str, prefix: &[u8], entries: &[&Entry]) -> Result<Files, Fault> {
     if let Some(odd) = entries.iter().find(|entry| matches!(entry.kind, Kind::Link | Kind::Submodule)) {
         let what = if odd.kind == Kind::Link { "symbolic link" } else { "submodule" };
-        return Err(format!("{} is a {what}: neither is followed", shown(&odd.path)));
+        return Err(format!("{} is a {what}: neither is followed", shown(top, &odd.path)).into());
     }
     let here = entries.iter().filter(|entry| entry.kind == Kind::File).filter_map(|entry| {
         let name = std::str::from_utf8(entry.path.strip_prefix(prefix)?).ok()?;
@@ -151,26 +162,31 @@ pub fn files(prefix: &[u8], entries: &[&Entry]) -> Result<Files, String> {
     let metadata = metadata.ok_or_else(|| format!("{METADATA} is missing"))?;
     let (name, definition) = match definitions.as_slice() {
         [one] => *one,
-        [] => return Err(format!("{DEFINITION}.yaml, .json, .cedar or .rego is missing")),
-        [(first, _), (second, _), ..] => return Err(format!("both {first} and {second} are there: one must go")),
+        [] => return Err(format!("{DEFINITION}.yaml, .yml, .json, .cedar or .rego is missing").into()),
+        [(first, _), (second, _), ..] => {
+            return Err(Fault::of(second, 0, format!("both {first} and {second} are there: one must go")));
+        }
     };
     bounded(METADATA, metadata.size, RELEASE_METADATA_MAX_BYTES)?;
     bounded(name, definition.size, CONTENT_MAX_BYTES)?;
     Ok(Files {
         metadata_id: metadata.id.clone(),
         definition_id: definition.id.clone(),
+        definition_name: name.to_owned(),
         size: definition.size,
         content_type: type_of(Path::new(name)),
     })
 }
 
-fn bounded(name: &str, size: u64, limit: usize) -> Result<(), String> {
-    if size > limit as u64 { Err(format!("{name} has {size} bytes, over {limit}")) } else { Ok(()) }
+fn bounded(name: &str, size: u64, limit: usize) -> Result<(), Fault> {
+    let fault = || Fault::of(name, 0, format!("{name} has {size} bytes, over {limit}"));
+    if size > limit as u64 { Err(fault()) } else { Ok(()) }
 }
 
-/// A path as people may see it, whatever is in it.
-pub fn shown(path: &[u8]) -> String {
-    text::line(&String::from_utf8_lossy(path))
+/// A path as people may see it, whatever is in it: from the top of the repository.
+pub fn shown(top: &str, path: &[u8]) -> String {
+    let gap = if path.is_empty() { "" } else { "/" };
+    text::line(&format!("{top}{gap}{}", String::from_utf8_lossy(path)))
 }
 
 impl Files {
@@ -179,19 +195,29 @@ impl Files {
         [&self.metadata_id, &self.definition_id]
     }
 
+    /// The file of the definition, from the top of the repository.
+    pub fn path(&self, top: &str, key: &Key) -> String {
+        format!("{}/{}", key.path(top), self.definition_name)
+    }
+
     /// What is to be delivered, when the files say what their folder says.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn read(&self, key: &Key, metadata: &[u8], definition: &[u8]) -> Result<Definition, String> {
-        let said: Metadata = serde_json::from_slice(metadata).map_err(|error| format!("{METADATA}: {error}"))?;
+    pub fn read(&self, key: &Key, metadata: &[u8], definition: &[u8]) -> Result<Definition, Fault> {
+        let in_metadata = |line: usize, why: String| Fault::of(METADATA, u32::try_from(line).unwrap_or(0), why);
+        let metadata = metadata.strip_prefix(BYTE_ORDER_MARK).unwrap_or(metadata);
+        let said: Metadata = serde_json::from_slice(metadata)
+            .map_err(|error| in_metadata(error.line(), format!("{METADATA}: {error}")))?;
         if said.name != key.policy.as_str() {
             let name = text::line(&said.name);
-            return Err(format!("{METADATA} names policy {name:?}, its folder {:?}", key.policy.as_str()));
+            let why = format!("{METADATA} names policy {name:?}, its folder {:?}", key.policy.as_str());
+            return Err(in_metadata(0, why));
         }
         if said.version != key.label.to_string() {
             let version = text::line(&said.version);
-            return Err(format!("{METADATA} names version {version:?}, its folder {:?}", key.label.to_string()));
+            let why = format!("{METADATA} names version {version:?}, its folder {:?}", key.label.to_string());
+            return Err(in_metadata(0, why));
         }
         let kind = PolicyKind::of_content_type(self.content_type);
         // Languages whose parsers the server has and this program may not are the server's to judge.
@@ -199,7 +225,8 @@ impl Files {
             && let Err(failure) = checks::parse(kind, definition)
         {
             let place = if failure.line == 0 { String::new() } else { format!(" at line {}", failure.line) };
-            return Err(format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message)));
+            let why = format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message));
+            return Err(Fault::of(&self.definition_name, failure.line, why));
         }
         Ok(Definition { digest: digest_of(definition), content_type: self.content_type })
     }
@@ -224,10 +251,10 @@ mod tests {
     #[test]
     fn a_path_lies_in_a_version_folder_or_not() {
         let of = |path: &'static str| folder_of(path.as_bytes()).map(|(policy, version)| [policy, version]);
-        for path in ["policies/p/v1", "policies/p/v1/metadata.json", "policies/p/v1/a/b"] {
+        for path in ["p/v1", "p/v1/metadata.json", "p/v1/a/b"] {
             assert_eq!(of(path), Some([&b"p"[..], b"v1"]), "{path}");
         }
-        for path in ["policies", "policies/p", "policies/p/README", "other/p/v1/x", "a/policies/p/v1", ""] {
+        for path in ["p", "p/README", "p/vendor/v1/x", "p/values.yaml", "p/vv1.0.0", "p/v", "p/V1/x", ""] {
             assert_eq!(of(path), None, "{path}");
         }
     }

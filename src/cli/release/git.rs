@@ -14,13 +14,17 @@ use super::folder::{Entry, Kind};
 const OUTPUT_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// How much of git's own words goes into an error.
 const ERROR_MAX_BYTES: u64 = 2 * 1024;
-/// Where policies lie.
+/// Where policies lie, unless somebody says otherwise.
 pub const POLICIES: &str = "policies";
+/// Where a release keeps what it delivered.
+pub const STATE: &str = ".state";
 
 /// A repository with a working tree.
 #[derive(Debug, Clone)]
 pub struct Git {
     root: PathBuf,
+    /// The folder of the policies, from the root, with `/` between its parts and none at its ends.
+    top: String,
 }
 
 /// The id of a commit, as git writes it in full.
@@ -46,16 +50,26 @@ impl Commit {
 }
 
 impl Git {
-    /// The repository that a directory lies in.
+    /// The repository that a directory lies in, with its policies in `top`.
     ///
     /// # Errors
     /// No git, no repository, or one without a working tree.
-    pub fn open(directory: &Path) -> anyhow::Result<Self> {
-        let started = Self { root: directory.to_owned() };
+    pub fn open(directory: &Path, top: &str) -> anyhow::Result<Self> {
+        let started = Self { root: directory.to_owned(), top: top.to_owned() };
         let root = started
             .line(&["rev-parse", "--show-toplevel"])
             .with_context(|| format!("{} is not in the working tree of a git repository", directory.display()))?;
-        Ok(Self { root: PathBuf::from(root) })
+        Ok(Self { root: PathBuf::from(root), ..started })
+    }
+
+    /// The folder of the policies, from the top of the working tree.
+    pub fn top(&self) -> &str {
+        &self.top
+    }
+
+    /// Where `.state` lies, from the top of the working tree: each folder of policies has its own.
+    pub fn state_path(&self) -> String {
+        if self.top == POLICIES { STATE.to_owned() } else { format!("{}/{STATE}", self.top) }
     }
 
     /// The top of the working tree.
@@ -90,17 +104,32 @@ impl Git {
         self.holds(&["merge-base", "--is-ancestor", earlier.as_str(), later.as_str()])
     }
 
-    /// The paths of policies that two commits have different.
+    /// The paths of policies that two commits have different, from the folder of the policies.
     pub fn changed(&self, from: &Commit, to: &Commit) -> anyhow::Result<Vec<Vec<u8>>> {
         let (from, to) = (from.as_str(), to.as_str());
-        let listed = self.read(&["diff-tree", "-r", "-z", "--name-only", "--no-renames", from, to, "--", POLICIES])?;
-        Ok(records(&listed).map(<[u8]>::to_vec).collect())
+        let listed = self.read(&["diff-tree", "-r", "-z", "--name-only", "--no-renames", from, to, "--", &self.top])?;
+        let own = [STATE.as_bytes(), b"/"].concat();
+        let paths = records(&listed).filter_map(|path| self.below(path));
+        Ok(paths.filter(|path| !path.starts_with(&own)).map(<[u8]>::to_vec).collect())
     }
 
-    /// Everything below the policies of a commit.
+    /// Everything below the folder of the policies; that folder too, by an empty path.
     pub fn tree(&self, commit: &Commit) -> anyhow::Result<Vec<Entry>> {
-        let listed = self.read(&["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit.as_str(), "--", POLICIES])?;
-        records(&listed).map(|record| entry(record).context("git lists a tree in an unknown way")).collect()
+        let listed =
+            self.read(&["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", commit.as_str(), "--", &self.top])?;
+        let entries = records(&listed).map(|record| entry(record).context("git lists a tree in an unknown way"));
+        // Of the folders above it git tells too.
+        let below = |entry: Entry| Some(Entry { path: self.below(&entry.path)?.to_vec(), ..entry });
+        entries.filter_map(|entry| entry.map(below).transpose()).collect()
+    }
+
+    /// A path from the folder of the policies; none outside of it.
+    fn below<'a>(&self, path: &'a [u8]) -> Option<&'a [u8]> {
+        match path.strip_prefix(self.top.as_bytes())? {
+            [] => Some(&[]),
+            [b'/', rest @ ..] => Some(rest),
+            _ => None,
+        }
     }
 
     /// Some blobs, in their order. The caller bounds their sizes.
@@ -122,7 +151,7 @@ impl Git {
         Ok(contents)
     }
 
-    /// Commits these files as they are, and nothing else; whether there was anything to commit.
+    /// Commits these files as they are, gone ones too, and nothing else; whether there was anything to commit.
     pub fn commit(&self, paths: &[&str], message: &str) -> anyhow::Result<bool> {
         // Also where a repository ignores what begins with a dot.
         self.read(&[&["add", "--force", "--"], paths].concat())?;
@@ -131,6 +160,17 @@ impl Git {
         }
         self.read(&[&["commit", "--quiet", "--message", message, "--only", "--"], paths].concat())?;
         Ok(true)
+    }
+
+    /// Runs a command that must succeed, with this as its input.
+    pub(super) fn feed(&self, arguments: &[&str], input: &[u8]) -> anyhow::Result<()> {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+        let mut asked = child.stdin.take().context("git has no stdin")?;
+        let written = asked.write_all(input);
+        drop(asked);
+        let verb = arguments.first().copied().unwrap_or_default();
+        ensure!(child.wait()?.success(), "git {verb} failed");
+        Ok(written?)
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -143,7 +183,7 @@ impl Git {
     }
 
     /// The output of a command that must succeed.
-    fn read(&self, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
+    pub(super) fn read(&self, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
         let (output, code, words) = self.output(arguments)?;
         let verb = arguments.first().copied().unwrap_or_default();
         ensure!(code == Some(0), "git {verb} failed: {words}");
@@ -151,13 +191,13 @@ impl Git {
     }
 
     /// The one line of a command that must succeed.
-    fn line(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    pub(super) fn line(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = String::from_utf8(self.read(arguments)?).context("git answers with a name that is not UTF-8")?;
         Ok(output.strip_suffix('\n').unwrap_or(&output).to_owned())
     }
 
     /// The answer of a command that says yes by 0, and no by 1 or, of an object that is not there, 128.
-    fn holds(&self, arguments: &[&str]) -> anyhow::Result<bool> {
+    pub(super) fn holds(&self, arguments: &[&str]) -> anyhow::Result<bool> {
         match self.output(arguments)? {
             (_, Some(0), _) => Ok(true),
             (_, Some(1 | 128), _) => Ok(false),

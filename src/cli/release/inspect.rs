@@ -1,29 +1,37 @@
-//! What a version folder holds, and whether the server has it: before anything is published.
+//! What the server has of a version, and what its folder holds: before anything is published.
 //!
-//! Boundary: reads alone. A question that fails stops nothing: drafting the same content under the same label again
-//! answers what is there.
+//! Boundary: reads alone. The server is asked first, so that a version which it has is known as such whatever its folder holds
+//! today. A question that fails stops nothing: drafting the same content under the same label again answers what is there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::stream::{self, StreamExt as _};
 
+use super::fault::Fault;
 use super::folder::{Definition, Files, Key};
 use super::git::Git;
 use super::plan::Candidate;
 use crate::cli::names::version_name;
-use crate::cli::progress::Progress;
 use crate::client::name::{NamespaceId, VersionRef};
 use crate::client::{Client, ClientError, Code, pb};
 
-/// A version that the repository holds in order.
+/// A version folder that was looked at.
 #[derive(Debug)]
-pub struct Sound {
+pub struct Inspected {
     pub key: Key,
+    /// What git calls the folder.
     pub tree: String,
-    pub files: Files,
-    pub definition: Definition,
     /// The live version of its label, when the server could be asked.
     pub found: Found,
+    /// What is to be delivered, or what is wrong with the folder.
+    pub sound: Result<Sound, Fault>,
+}
+
+/// A folder that is in order.
+#[derive(Debug)]
+pub struct Sound {
+    pub files: Files,
+    pub definition: Definition,
 }
 
 /// What the server said of a label: its live version, none, or nothing.
@@ -49,36 +57,49 @@ pub fn is_unreached(error: &ClientError) -> bool {
     error.reason.is_empty() && matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown)
 }
 
+impl Found {
+    /// The version, when it is published.
+    pub fn published(&self) -> Option<&pb::Version> {
+        match self {
+            Self::Version(version) if version.state() == pb::VersionState::Published => Some(version),
+            _ => None,
+        }
+    }
+}
+
 impl Inspector<'_> {
-    /// All of a lane, in its order: what is sound, or what is wrong.
-    pub async fn lanes(
-        &self,
-        lanes: Vec<Vec<Candidate>>,
-        jobs: usize,
-        progress: &Progress,
-    ) -> Vec<Vec<(Key, Result<Sound, String>)>> {
+    /// All lanes, each in its order. `looked` is called after each version.
+    pub async fn lanes(&self, lanes: Vec<Vec<Candidate>>, jobs: usize, looked: impl Fn()) -> Vec<Vec<Inspected>> {
+        let looked = &looked;
         let inspected = stream::iter(lanes).map(async |lane| {
-            let mut sound = Vec::with_capacity(lane.len());
+            let mut all = Vec::with_capacity(lane.len());
             for candidate in lane {
-                sound.push((candidate.key.clone(), self.inspect(candidate).await));
-                progress.advance(1);
+                all.push(self.inspect(candidate).await);
+                looked();
             }
-            sound
+            all
         });
         // In order, so that what is said does not depend on who was faster.
         inspected.buffered(jobs).collect().await
     }
 
-    async fn inspect(&self, candidate: Candidate) -> Result<Sound, String> {
+    async fn inspect(&self, candidate: Candidate) -> Inspected {
         let Candidate { key, tree, files } = candidate;
-        let files = files?;
+        let found = if self.is_silent.load(Ordering::Relaxed) { Found::Unknown } else { self.look(&key).await };
+        let sound = match files {
+            Ok(files) => self.read(&key, files).await,
+            Err(error) => Err(error),
+        };
+        Inspected { key, tree, found, sound }
+    }
+
+    async fn read(&self, key: &Key, files: Files) -> Result<Sound, Fault> {
         let (git, reading) = (self.git.clone(), files.clone());
         let read = tokio::task::spawn_blocking(move || git.blobs(reading.ids())).await;
         let read = read.map_err(|error| error.to_string())?;
         let [metadata, content] = read.map_err(|error| format!("{error:#}"))?;
-        let definition = files.read(&key, &metadata, &content)?;
-        let found = if self.is_silent.load(Ordering::Relaxed) { Found::Unknown } else { self.look(&key).await };
-        Ok(Sound { key, tree, files, definition, found })
+        let definition = files.read(key, &metadata, &content)?;
+        Ok(Sound { files, definition })
     }
 
     /// Asks for the live version of a label.

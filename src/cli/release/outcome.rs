@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 
 use super::baseline::Baseline;
+use super::fault::Fault;
 use super::folder::Key;
 use super::git::Commit;
 use crate::client::name::NamespaceId;
@@ -48,6 +49,10 @@ pub struct Told {
     /// The server's number; 0: none.
     pub version: i64,
     pub outcome: Outcome,
+    /// The file that it is about, from the top of the repository.
+    pub file: String,
+    /// Where in that file, from 1; 0 without a place.
+    pub line: u32,
 }
 
 /// What was put in force.
@@ -98,6 +103,11 @@ impl Status {
 }
 
 impl Outcome {
+    /// A failure that the server did not tell of.
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self::Failed { reason: String::new(), error: error.into() }
+    }
+
     /// The word for scripts.
     pub fn word(&self) -> &'static str {
         match self {
@@ -120,15 +130,26 @@ impl Outcome {
 }
 
 impl Told {
-    /// A failure that the server did not tell of.
-    pub fn failed(name: impl ToString, error: impl Into<String>) -> Self {
-        let outcome = Outcome::Failed { reason: String::new(), error: error.into() };
-        Self { name: name.to_string(), version: 0, outcome }
+    /// An outcome without a number, of no file.
+    pub fn of(name: impl ToString, outcome: Outcome) -> Self {
+        Self { name: name.to_string(), version: 0, outcome, file: String::new(), line: 0 }
+    }
+
+    /// What is wrong with the folder of a version.
+    pub fn at_fault(top: &str, key: &Key, fault: &Fault) -> Self {
+        let gap = if fault.file.is_empty() { "" } else { "/" };
+        let file = format!("{}{gap}{}", key.path(top), fault.file);
+        Self { line: fault.line, ..Self::of(key, Outcome::failed(&fault.why)).in_file(file) }
     }
 
     /// Something that was not tried.
     pub fn held(name: impl ToString, why: impl Into<String>) -> Self {
-        Self { name: name.to_string(), version: 0, outcome: Outcome::Held(why.into()) }
+        Self::of(name, Outcome::Held(why.into()))
+    }
+
+    /// The same, of a file.
+    pub fn in_file(self, file: String) -> Self {
+        Self { file, ..self }
     }
 
     /// Whether the next release must come back to it.
@@ -179,7 +200,7 @@ impl Report {
             let reason = if let Outcome::Failed { reason, .. } = &told.outcome { reason } else { "" };
             json!({
                 "name": told.name, "version": told.version, "outcome": told.outcome.word(),
-                "reason": reason, "error": told.outcome.why(),
+                "reason": reason, "error": told.outcome.why(), "file": told.file, "line": told.line,
             })
         });
         json!({

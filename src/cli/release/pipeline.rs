@@ -4,21 +4,23 @@
 //! found on the server by the next run.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt as _};
 
 use super::activation::{Activator, highest_pending, refusal, settled};
 use super::arguments::Arguments;
 use super::deliver::{Deliverer, is_released};
+use super::delivered_file::{Activation, Delivered, Entry};
 use super::folder::Key;
 use super::git::Git;
-use super::inspect::{Found, Inspector, Sound};
+use super::inspect::{Inspected, Inspector};
 use super::outcome::{Activated, Outcome, Report, Told};
 use super::plan::Candidate;
-use super::state::{Activation, Delivered, Entry, State};
-use crate::cli::progress::Progress;
+use super::request_ids::RequestIds;
+use super::state::State;
+use super::steps::Steps;
 use crate::cli::session::Session;
 use crate::cli::text;
 use crate::client::name::PolicyId;
@@ -28,8 +30,8 @@ use crate::domain::digest::Digest;
 /// Deliveries after which they are written down. More: more is asked again after a kill.
 const RECORD_AFTER: usize = 16;
 
-/// Versions of one policy, in order: sound ones, and what is wrong with the others.
-type Lane = Vec<(Key, Result<Sound, String>)>;
+/// Versions of one policy, in order.
+type Lane = Vec<Inspected>;
 
 /// One release.
 pub struct Pipeline<'a> {
@@ -56,7 +58,8 @@ impl Pipeline<'_> {
         let commit = self.report.commit.clone();
         let reason =
             self.arguments.reason.clone().unwrap_or_else(|| format!("release of git commit {}", commit.as_str()));
-        let activator = Activator { client, namespace, commit: &commit, reason: &reason };
+        let ids = RequestIds::new(&commit);
+        let activator = Activator { client, namespace, commit: &commit, ids: &ids, reason: &reason };
         let mut waiting = BTreeMap::new();
         if self.arguments.activate {
             match self.settle(&activator).await {
@@ -71,29 +74,35 @@ impl Pipeline<'_> {
         }
         let inspector = Inspector { git, client, namespace, is_silent: AtomicBool::new(false) };
         let jobs = usize::from(self.arguments.jobs);
-        let progress = Progress::of(lanes.iter().map(Vec::len).sum::<usize>() as u64, "checking");
-        let lanes = inspector.lanes(lanes, jobs, &progress).await;
-        drop(progress);
+        let steps = Steps::of(lanes.iter().map(Vec::len).sum::<usize>(), "checking", "checked");
+        let lanes = inspector.lanes(lanes, jobs, || steps.advance()).await;
+        drop(steps);
         let lanes = self.mark_present(lanes, &activator).await;
         if self.arguments.activate
             && let Some(refused) = refusal(&sizes(waiting, &lanes))
         {
             self.report.problems.push(refused);
-            for (key, sound) in lanes.into_iter().flatten() {
-                self.report.told.push(match sound {
-                    Ok(_) => Told::held(key, "nothing of this release was published"),
-                    Err(error) => Told::failed(key, error),
-                });
-            }
+            let top = git.top();
+            self.report.told.extend(lanes.iter().flatten().map(|one| match &one.sound {
+                Ok(_) => Told::held(&one.key, "nothing of this release was published"),
+                Err(fault) => Told::at_fault(top, &one.key, fault),
+            }));
             return;
         }
         let deliverer = Deliverer {
             inspector: &inspector,
             commit: &commit,
+            ids: &ids,
             dry_run: self.arguments.dry_run,
+            allow_backport: self.arguments.allow_backport,
             is_gone: AtomicBool::new(false),
+            allowed: Mutex::default(),
         };
         self.publish(lanes, &deliverer, &activator).await;
+        let allowed = deliverer.allowed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let was = if self.arguments.dry_run { "would be" } else { "was" };
+        let notes = allowed.iter().map(|(policy, key)| format!("allow_backport of {policy} {was} set, for {key}"));
+        self.report.notes.extend(notes);
         if self.arguments.activate {
             self.activate(&activator).await;
         }
@@ -129,21 +138,14 @@ impl Pipeline<'_> {
         let mut entries = Delivered::new();
         for lane in lanes {
             let mut rest = Lane::new();
-            for (key, sound) in lane {
-                let published = sound.as_ref().ok().and_then(|sound| match &sound.found {
-                    Found::Version(version) if version.state == i32::from(pb::VersionState::Published) => {
-                        Some(version.clone())
-                    }
-                    _ => None,
-                });
-                match (sound, published) {
-                    (Ok(sound), Some(version)) => {
-                        let told = Told { name: key.to_string(), version: version.version, outcome: Outcome::Present };
-                        let noted = self.noted(&sound, told, Some(&version), activator).await;
-                        self.take(noted, &mut entries);
-                    }
-                    (sound, _) => rest.push((key, sound)),
-                }
+            for one in lane {
+                let Some(version) = one.found.published().cloned() else {
+                    rest.push(one);
+                    continue;
+                };
+                let told = Told { version: version.version, ..Told::of(&one.key, Outcome::Present) };
+                let noted = self.noted(&one, told, Some(&version), activator).await;
+                self.take(noted, &mut entries);
             }
             if !rest.is_empty() {
                 left.push(rest);
@@ -153,26 +155,22 @@ impl Pipeline<'_> {
         left
     }
 
-    /// Publishes lanes side by side, each in its order. What is not delivered holds back what comes after it: a label must
-    /// be higher than those that are published.
+    /// Publishes lanes side by side, each in its order. Versions are independent: what is not delivered holds nothing back.
     async fn publish(&mut self, lanes: Vec<Lane>, deliverer: &Deliverer<'_>, activator: &Activator<'_>) {
-        let progress = Progress::of(lanes.iter().map(Vec::len).sum::<usize>() as u64, "publishing");
+        let (doing, done) = if self.arguments.dry_run { ("rehearsing", "rehearsed") } else { ("publishing", "tried") };
+        let steps = Steps::of(lanes.iter().map(Vec::len).sum::<usize>(), doing, done);
         let jobs = usize::from(self.arguments.jobs);
         let mut finished = Vec::new();
         let mut entries = Delivered::new();
         {
-            let this = &self;
-            let progress = &progress;
+            let (this, steps) = (&self, &steps);
             let mut work = stream::iter(lanes)
                 .map(|lane| async move {
-                    let (mut noted, mut before): (Vec<Noted>, Option<Key>) = (Vec::new(), None);
-                    for (key, sound) in lane {
-                        let one = this.one((&key, sound), before.as_ref(), deliverer, activator).await;
-                        say_of(&one.told, progress);
-                        if one.told.is_left() && before.is_none() {
-                            before = Some(key);
-                        }
-                        noted.push(one);
+                    let mut noted: Vec<Noted> = Vec::with_capacity(lane.len());
+                    for mut one in lane {
+                        let (told, version) = deliverer.deliver(&mut one).await;
+                        steps.advance();
+                        noted.push(this.noted(&one, told, version.as_ref(), activator).await);
                     }
                     noted
                 })
@@ -188,6 +186,7 @@ impl Pipeline<'_> {
                 }
             }
         }
+        drop(steps);
         let mut entries = Delivered::new();
         for noted in finished {
             self.take(noted, &mut entries);
@@ -195,61 +194,53 @@ impl Pipeline<'_> {
         self.record(entries);
     }
 
-    async fn one(
-        &self,
-        (key, sound): (&Key, Result<Sound, String>),
-        before: Option<&Key>,
-        deliverer: &Deliverer<'_>,
-        activator: &Activator<'_>,
-    ) -> Noted {
-        let alone = |told| Noted { told, entry: None, warning: None };
-        match (before, sound) {
-            (Some(before), _) => alone(Told::held(key, format!("{before} comes first, and is not delivered"))),
-            (None, Err(error)) => alone(Told::failed(key, error)),
-            (None, Ok(mut sound)) => {
-                let (told, version) = deliverer.deliver(&mut sound).await;
-                self.noted(&sound, told, version.as_ref(), activator).await
-            }
-        }
-    }
-
     /// What is to be known of a version that the server has.
     async fn noted(
         &self,
-        sound: &Sound,
+        one: &Inspected,
         told: Told,
         version: Option<&pb::Version>,
         activator: &Activator<'_>,
     ) -> Noted {
         let Some(version) = version else { return Noted { told, entry: None, warning: None } };
-        let digest = Digest::parse("digest", &version.digest).unwrap_or_else(|_| sound.definition.digest.clone());
-        let differs = digest != sound.definition.digest;
-        let warning = differs.then(|| {
-            let (key, number, here) = (&sound.key, version.version, &sound.definition.digest);
-            format!("{key} is delivered with other content: version {number} has {digest}, git has {here}")
-        });
+        let Ok(digest) = Digest::parse("digest", &version.digest) else {
+            let told = Told { outcome: Outcome::failed("the server names a version without a digest"), ..told };
+            return Noted { told, entry: None, warning: None };
+        };
+        let (key, number) = (&one.key, version.version);
+        let warning = match &one.sound {
+            Err(fault) => {
+                Some(format!("{key} is delivered as version {number}, and its folder is broken today: {fault}"))
+            }
+            Ok(sound) if sound.definition.digest != digest => Some(format!(
+                "{key} is delivered with other content: version {number} has {digest}, git has {}",
+                sound.definition.digest
+            )),
+            Ok(_) => None,
+        };
         let is_ours = match told.outcome {
             Outcome::Published => true,
-            Outcome::Present => !differs && is_released(version),
+            Outcome::Present => warning.is_none() && is_released(version),
             _ => false,
         };
         let mut waits = false;
         // Asked of every one: it may have been published by a run that was killed before it could activate it; or long ago,
         // and in force since, or once, and somebody rolled back.
         if self.arguments.activate && is_ours {
-            match activator.was_in_force(&sound.key.policy, version.version).await {
+            match activator.was_in_force(&key.policy, number).await {
                 Ok(was) => waits = !was,
                 Err(error) => {
                     let error = text::line(&format!("failed to ask whether it was in force: {error}"));
-                    return Noted { told: Told::failed(&sound.key, error), entry: None, warning };
+                    return Noted { told: Told { outcome: Outcome::failed(error), ..told }, entry: None, warning };
                 }
             }
         }
         let entry = Entry {
-            version: version.version,
+            version: number,
             digest,
             commit: activator.commit.as_str().to_owned(),
-            tree: sound.tree.clone(),
+            tree: one.tree.clone(),
+            time: published_at(version),
             activation: waits.then_some(Activation::Pending),
         };
         Noted { told, entry: Some(entry), warning }
@@ -299,19 +290,12 @@ impl Pipeline<'_> {
 
 /// Bytes of what one activation would carry: of what waits, and of the highest of each lane.
 fn sizes(mut sizes: BTreeMap<PolicyId, u64>, lanes: &[Lane]) -> BTreeMap<PolicyId, u64> {
-    let sound = lanes.iter().flatten().filter_map(|(key, sound)| Some((key, sound.as_ref().ok()?)));
+    let sound = lanes.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
     sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.files.size)));
     sizes
 }
 
-/// A line for people as it happens; on a terminal there is a bar, and only what went wrong is said.
-fn say_of(told: &Told, progress: &Progress) {
-    progress.advance(1);
-    let (what, name, why) = (told.outcome.word(), &told.name, told.outcome.why());
-    if told.is_left() {
-        progress.say(&format!("{what} {name}: {why}"));
-    } else if !std::io::stderr().is_terminal() {
-        let number = if told.version == 0 { String::new() } else { format!(" as version {}", told.version) };
-        progress.say(&format!("{what} {name}{number}"));
-    }
+/// When the server published a version; empty when it does not say.
+fn published_at(version: &pb::Version) -> String {
+    version.publish_time.as_ref().map(|time| text::time(Some(time))).unwrap_or_default()
 }

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::delivered_file::Delivered;
+use super::fault::Fault;
 use super::folder::{Entry, Files, Key, Kind, files, folder_of, shown};
-use super::git::POLICIES;
-use super::state::Delivered;
 use crate::client::name::PolicyId;
 
 /// Where changes are looked for from.
@@ -35,7 +35,7 @@ pub struct Candidate {
     /// What git calls the folder.
     pub tree: String,
     /// Its files, or what is wrong with them.
-    pub files: Result<Files, String>,
+    pub files: Result<Files, Fault>,
 }
 
 /// What there is to do.
@@ -53,8 +53,8 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
-/// Decides it.
-pub fn plan(changes: &Changes, tree: &[Entry], delivered: &Delivered) -> Plan {
+/// Decides it. `top` is where the policies lie; all paths are from there.
+pub fn plan(top: &str, changes: &Changes, tree: &[Entry], delivered: &Delivered) -> Plan {
     let mut plan = Plan::default();
     let mut there: BTreeMap<Vec<u8>, Vec<&Entry>> = BTreeMap::new();
     for entry in tree {
@@ -62,17 +62,24 @@ pub fn plan(changes: &Changes, tree: &[Entry], delivered: &Delivered) -> Plan {
             there.entry(folder).or_default().push(entry);
         } else if leads_away(entry) && changes.has(&entry.path) {
             let reason = "is a symbolic link or a submodule: neither is followed".to_owned();
-            plan.refused.push((shown(&entry.path), reason));
+            plan.refused.push((shown(top, &entry.path), reason));
         }
     }
     let changed: BTreeSet<Vec<u8>> = match changes {
         Changes::All => there.keys().cloned().collect(),
-        Changes::Of(paths) => paths.iter().filter_map(|path| folder_of(path).map(prefix)).collect(),
+        Changes::Of(paths) => {
+            let folders = paths.iter().filter_map(|path| Some((path, prefix(folder_of(path)?))));
+            // What is only a file, beside the folders of the versions, is none of them, and none that was removed.
+            folders
+                .filter(|(path, folder)| is_inside(path) || there.contains_key(folder))
+                .map(|(_, folder)| folder)
+                .collect()
+        }
     };
     for folder in changed {
         match there.get(&folder) {
-            Some(entries) => plan.take(&folder, entries, delivered),
-            None => plan.notes.push(format!("{} was removed: that delivers nothing", shown(trimmed(&folder)))),
+            Some(entries) => plan.take(top, &folder, entries, delivered),
+            None => plan.notes.push(format!("{} was removed: that delivers nothing", shown(top, trimmed(&folder)))),
         }
     }
     for lane in plan.lanes.values_mut() {
@@ -83,17 +90,22 @@ pub fn plan(changes: &Changes, tree: &[Entry], delivered: &Delivered) -> Plan {
 
 /// The version folder that a thing is, or lies in. A file beside such folders is none of them.
 fn folder(entry: &Entry) -> Option<Vec<u8>> {
-    let is_inside = entry.path.split(|byte| *byte == b'/').count() > 3;
     let names = folder_of(&entry.path)?;
-    (is_inside || entry.kind != Kind::File).then(|| prefix(names))
+    (is_inside(&entry.path) || entry.kind != Kind::File).then(|| prefix(names))
 }
 
+/// Whether a path lies below the folder of a version, if it is in one at all.
+fn is_inside(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').count() > 2
+}
+
+/// Whether a thing stands where the folder of a policy, or of all of them, would, and leads elsewhere.
 fn leads_away(entry: &Entry) -> bool {
-    matches!(entry.kind, Kind::Link | Kind::Submodule)
+    matches!(entry.kind, Kind::Link | Kind::Submodule) && !entry.path.contains(&b'/')
 }
 
 fn prefix((policy, version): (&[u8], &[u8])) -> Vec<u8> {
-    [POLICIES.as_bytes(), b"/", policy, b"/", version, b"/"].concat()
+    [policy, b"/", version, b"/"].concat()
 }
 
 fn trimmed(folder: &[u8]) -> &[u8] {
@@ -101,10 +113,10 @@ fn trimmed(folder: &[u8]) -> &[u8] {
 }
 
 impl Plan {
-    fn take(&mut self, folder: &[u8], entries: &[&Entry], delivered: &Delivered) {
+    fn take(&mut self, top: &str, folder: &[u8], entries: &[&Entry], delivered: &Delivered) {
         let key = match key(folder) {
             Ok(key) => key,
-            Err(reason) => return self.refused.push((shown(trimmed(folder)), reason)),
+            Err(reason) => return self.refused.push((shown(top, trimmed(folder)), reason)),
         };
         let itself = entries.iter().find(|entry| entry.path == trimmed(folder));
         let tree = itself.map(|entry| entry.id.clone()).unwrap_or_default();
@@ -119,7 +131,7 @@ impl Plan {
             }
             return;
         }
-        let files = files(folder, entries);
+        let files = files(top, folder, entries);
         self.lanes.entry(key.policy.clone()).or_default().push(Candidate { key, tree, files });
     }
 }
@@ -132,7 +144,7 @@ fn key(folder: &[u8]) -> Result<Key, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::state;
+    use super::super::delivered_file;
     use super::*;
     use crate::domain::digest::Digest;
 
@@ -146,33 +158,41 @@ mod tests {
         vec![entry(Kind::Directory, folder), file("metadata.json"), file("policy-definition.yaml")]
     }
 
-    fn delivered(tree: &str) -> state::Entry {
+    fn delivered(tree: &str) -> delivered_file::Entry {
         let (digest, commit) = (Digest::from_sha256(&[0; 32]), "a".repeat(40));
-        state::Entry { version: 1, digest, commit, tree: tree.to_owned(), activation: None }
+        delivered_file::Entry {
+            version: 1,
+            digest,
+            commit,
+            tree: tree.to_owned(),
+            time: String::new(),
+            activation: None,
+        }
     }
 
     #[test]
     fn what_changed_and_is_not_delivered_is_planned() {
-        let folders = ["policies/p/v1.10.0", "policies/p/v1.9.0", "policies/q/v1.0.0", "policies/q/v2.0.0"];
+        let folders = ["p/v1.10.0", "p/v1.9.0", "q/v1.0.0", "q/v2.0.0"];
         let mut tree: Vec<Entry> = folders.iter().flat_map(|folder| version(folder)).collect();
-        tree.push(entry(Kind::Link, "policies/linked"));
-        let known: Delivered = [
-            ("q@v1.0.0".to_owned(), delivered("another")),
-            ("q@v2.0.0".to_owned(), delivered("tree of policies/q/v2.0.0")),
-        ]
-        .into();
+        tree.push(entry(Kind::Link, "linked"));
+        tree.push(entry(Kind::Submodule, "p/vendor"));
+        tree.push(entry(Kind::File, "p/v1.md"));
+        let known: Delivered =
+            [("q@v1.0.0".to_owned(), delivered("another")), ("q@v2.0.0".to_owned(), delivered("tree of q/v2.0.0"))]
+                .into();
         let names = |plan: &Plan| -> Vec<String> {
             plan.lanes.values().flatten().map(|candidate| candidate.key.to_string()).collect()
         };
-        let all = plan(&Changes::All, &tree, &known);
+        let all = plan("policies", &Changes::All, &tree, &known);
         assert_eq!((names(&all), all.delivered_before), (vec!["p@v1.9.0".to_owned(), "p@v1.10.0".to_owned()], 2));
         assert!(all.warnings.len() == 1 && all.warnings[0].starts_with("q@v1.0.0 was changed"), "{:?}", all.warnings);
         assert_eq!(all.refused.len(), 1, "{:?}", all.refused);
 
-        let paths = ["policies/p/v1.9.0/README.md", "policies/r/v1.0.0/metadata.json", "policies/p/notes", "other"];
-        let some = plan(&Changes::Of(paths.map(|path| path.as_bytes().to_vec()).to_vec()), &tree, &known);
+        let paths = ["p/v1.9.0/README.md", "r/v1.0.0/metadata.json", "p/notes", "p/values.yaml", "p/v1.md", "other"];
+        let some = plan("policies", &Changes::Of(paths.map(|path| path.as_bytes().to_vec()).to_vec()), &tree, &known);
         assert_eq!((names(&some), some.notes.len()), (vec!["p@v1.9.0".to_owned()], 1));
         assert!(some.warnings.is_empty() && some.refused.is_empty() && some.delivered_before == 0);
-        assert!(plan(&Changes::Of(Vec::new()), &tree, &known).lanes.is_empty());
+        assert!(plan("policies", &Changes::Of(Vec::new()), &tree, &known).lanes.is_empty());
+        assert_eq!(some.notes, ["policies/r/v1.0.0 was removed: that delivers nothing"]);
     }
 }

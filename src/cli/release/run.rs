@@ -6,49 +6,40 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use super::activation::highest_pending;
 use super::arguments::Arguments;
 use super::baseline::Baseline;
-use super::git::{Commit, Git};
-use super::outcome::{Report, Status, Told};
+use super::delivered_file::{Delivered, Written};
+use super::git::{Commit, Git, POLICIES};
+use super::outcome::{Outcome, Report, Status, Told};
 use super::pipeline::Pipeline;
-use super::plan::{Candidate, Changes, plan};
-use super::state::{self, Delivered, State};
-use super::{markdown, summary};
+use super::plan::{Candidate, Changes, Plan, plan};
+use super::state::State;
+use super::{github, keep, markdown, summary};
 use crate::cli::args::Global;
 use crate::cli::failure::Partial;
-use crate::cli::output::{Format, print_json, write_stdout};
+use crate::cli::output::{Format, print_json, say, write_stdout};
 use crate::cli::session::Session;
 use crate::cli::text;
 
 /// Runs it.
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
-    let git = Git::open(&arguments.repository)?;
+    let git = Git::open(&arguments.repository, &arguments.path)?;
     let commit = git.head()?;
     let state = State::of(&git, &global.namespace)?;
-    let delivered = state.delivered()?;
-    let baseline = Baseline::find(&git, &state, &commit)?;
-    let changes = baseline.changes(&git, &commit)?;
-    let plan = plan(&changes, &git.tree(&commit)?, &delivered);
-    let mut report = Report {
-        namespace: global.namespace.clone(),
-        dry_run: arguments.dry_run,
-        moved: false,
-        delivered_before: plan.delivered_before,
-        told: plan.refused.iter().map(|(name, why)| Told::failed(name, why)).collect(),
-        activated: None,
-        problems: Vec::new(),
-        warnings: plan.warnings,
-        notes: plan.notes,
-        commit,
-        baseline,
+    let (delivered, migrated) = delivered(&state, arguments.dry_run)?;
+    let baseline = match &migrated {
+        Some(_) => Baseline { from: None, why: Some("delivered.json had the form of another tool".to_owned()) },
+        None => Baseline::find(&git, &state, &commit)?,
     };
-    if let Some(why) = &report.baseline.why {
-        report.notes.insert(0, format!("every version folder counts as changed: {why}"));
-    }
-    let lanes: Vec<Vec<Candidate>> = plan.lanes.into_values().collect();
+    let changes = baseline.changes(&git, &commit)?;
+    let tree = git.tree(&commit)?;
+    ensure!(git.top() == POLICIES || !tree.is_empty(), "{} has no folder {:?}", commit.short(), git.top());
+    let plan = plan(git.top(), &changes, &tree, &delivered);
+    let (mut report, lanes) = begin(global, &arguments, (commit, baseline), plan);
+    report.notes.extend(migrated);
     let waits = !highest_pending(&delivered).is_empty();
     if waits && !arguments.activate {
         report.notes.push("some published versions wait for a release with --activate".to_owned());
@@ -59,7 +50,50 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     report.told.sort_by(|one, other| one.name.cmp(&other.name));
     let has_changes = changes != Changes::Of(Vec::new());
     finish(&arguments, (&git, &state), has_changes, &mut report);
-    tell(global.output, arguments.summary.as_deref(), &report)
+    tell(global.output, &arguments, &report)
+}
+
+/// What was delivered before; and a note, when that was written by another tool and is migrated.
+fn delivered(state: &State, dry_run: bool) -> anyhow::Result<(Delivered, Option<String>)> {
+    let Written { versions, foreign } = state.delivered()?;
+    let Some(count) = foreign else { return Ok((versions, None)) };
+    if !dry_run {
+        state.migrate()?;
+    }
+    let done = if dry_run { "would be" } else { "was" };
+    let note = format!(
+        "delivered.json had the form of another tool, and named {count} deliveries: it {done} migrated; the server is asked for each \
+         version, since those were made to another one"
+    );
+    Ok((versions, Some(note)))
+}
+
+/// The report before anything is delivered, and what is to be.
+fn begin(
+    global: &Global,
+    arguments: &Arguments,
+    (commit, baseline): (Commit, Baseline),
+    plan: Plan,
+) -> (Report, Vec<Vec<Candidate>>) {
+    let refused = plan.refused.iter();
+    let refused = refused.map(|(path, why)| Told::of(path, Outcome::failed(why)).in_file(path.clone()));
+    let mut report = Report {
+        namespace: global.namespace.clone(),
+        dry_run: arguments.dry_run,
+        moved: false,
+        delivered_before: plan.delivered_before,
+        told: refused.collect(),
+        activated: None,
+        problems: Vec::new(),
+        warnings: plan.warnings,
+        notes: plan.notes,
+        commit,
+        baseline,
+    };
+    if let Some(why) = &report.baseline.why {
+        report.notes.insert(0, format!("every version folder counts as changed: {why}"));
+    }
+    (report, plan.lanes.into_values().collect())
 }
 
 /// What needs a server. Without one, everything is kept for the next release.
@@ -82,7 +116,7 @@ async fn deliver(
     }
 }
 
-/// Moves the baseline when nothing is left, and commits `.state` when that is asked for.
+/// Moves the baseline when nothing is left, and keeps `.state` in git when that is asked for.
 fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool, report: &mut Report) {
     if arguments.dry_run {
         return;
@@ -94,31 +128,23 @@ fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool
             Err(error) => report.problems.push(format!("{error:#}")),
         }
     }
-    if arguments.commit
-        && let Err(error) = commit(git, &report.commit)
-    {
-        report.problems.push(format!("failed to commit .state, which is as it should be: {error:#}"));
+    if let Err(error) = keep::keep(arguments, git, state, report) {
+        report.problems.push(format!("{error:#}"));
     }
 }
 
-fn commit(git: &Git, released: &Commit) -> anyhow::Result<()> {
-    let there: Vec<&str> = state::FILES.into_iter().filter(|name| git.root().join(name).exists()).collect();
-    if !there.is_empty() {
-        git.commit(&there, &format!("Record the release of {}", released.short()))?;
-    }
-    Ok(())
-}
-
-fn tell(format: Format, file: Option<&Path>, report: &Report) -> anyhow::Result<()> {
+fn tell(format: Format, arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
     match format {
-        Format::Text => write_stdout(summary::text(report).as_bytes())?,
-        Format::Json => print_json(&report.to_json())?,
+        Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
+        Format::Json => {
+            print_json(&report.to_json())?;
+            // stdout is the document's, and GitHub reads both.
+            let failed = report.told.iter().filter(|told| arguments.annotate && told.is_left());
+            failed.for_each(|told| say(&github::annotation(told)));
+        }
     }
-    if let Some(path) = file {
-        let appended = OpenOptions::new().create(true).append(true).open(path);
-        let appended = appended.and_then(|mut file| file.write_all(markdown::section(report).as_bytes()));
-        appended.with_context(|| format!("failed to write the summary to {}", path.display()))?;
-    }
+    append(arguments.summary.as_deref(), &markdown::section(report))?;
+    append(arguments.outputs.as_deref(), &github::outputs(report))?;
     match report.status() {
         Status::Success => Ok(()),
         Status::Partial => {
@@ -126,4 +152,11 @@ fn tell(format: Format, file: Option<&Path>, report: &Report) -> anyhow::Result<
         }
         Status::Failed => Err(anyhow::anyhow!("the release failed: everything is kept for the next one")),
     }
+}
+
+fn append(file: Option<&Path>, text: &str) -> anyhow::Result<()> {
+    let Some(path) = file else { return Ok(()) };
+    let appended = OpenOptions::new().create(true).append(true).open(path);
+    let appended = appended.and_then(|mut file| file.write_all(text.as_bytes()));
+    appended.with_context(|| format!("failed to write to {}", path.display()))
 }

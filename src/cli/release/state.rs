@@ -4,72 +4,29 @@
 //! disk at that moment: two releases at once lose nothing of each other's. The lock lies in git's own directory, and goes
 //! with its process.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail, ensure};
-use serde::{Deserialize, Serialize};
+use anyhow::{Context as _, ensure};
 
-use super::folder::Key;
+use super::delivered_file::{Delivered, Written, merged, parse, to_bytes};
 use super::git::{Commit, Git};
 use crate::client::durable::replace_file;
 use crate::client::name::NamespaceId;
-use crate::domain::digest::Digest;
 use crate::domain::limits::RELEASE_STATE_MAX_BYTES;
 
-const DIRECTORY: &str = ".state";
 const BASELINE: &str = "baseline.sha";
 const DELIVERED: &str = "delivered.json";
 const LOCK: &str = "policyhub-release.lock";
-/// What git is asked to commit.
-pub const FILES: [&str; 2] = [".state/baseline.sha", ".state/delivered.json"];
-/// Of `delivered.json`, as this program writes it.
-const FORMAT: u32 = 1;
 /// Longest baseline that is looked at: an id, and a line's end.
 const BASELINE_MAX_BYTES: u64 = 128;
-
-/// A version that was delivered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    /// The number that the server gave.
-    pub version: i64,
-    /// Of the content that the server has.
-    pub digest: Digest,
-    /// The commit whose release noted it.
-    pub commit: String,
-    /// What git called the folder then: a changed folder has another name.
-    pub tree: String,
-    /// That it is published and has still to be put in force.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub activation: Option<Activation>,
-}
-
-/// How far the activation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Activation {
-    Pending,
-}
-
-/// `delivered.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    format: u32,
-    namespace: NamespaceId,
-    versions: BTreeMap<String, Entry>,
-}
-
-/// The versions that were delivered, by `policy@vlabel`.
-pub type Delivered = BTreeMap<String, Entry>;
 
 /// `.state` of a repository.
 #[derive(Debug)]
 pub struct State {
     directory: PathBuf,
+    files: [String; 2],
     lock: PathBuf,
     namespace: NamespaceId,
 }
@@ -80,13 +37,21 @@ impl State {
     /// # Errors
     /// A `.state` that leads elsewhere.
     pub fn of(git: &Git, namespace: &NamespaceId) -> anyhow::Result<Self> {
-        let directory = git.root().join(DIRECTORY);
+        let path = git.state_path();
+        let directory = git.root().join(&path);
         // What a repository holds may come from anybody: nothing is read or written where a link leads.
-        for path in [directory.clone(), directory.join(BASELINE), directory.join(DELIVERED)] {
+        let above = directory.ancestors().take_while(|above| *above != git.root()).map(Path::to_owned);
+        for path in above.chain([directory.join(BASELINE), directory.join(DELIVERED)]) {
             let is_link = fs::symlink_metadata(&path).is_ok_and(|found| found.is_symlink());
             ensure!(!is_link, "{} is a symbolic link: it is not followed", path.display());
         }
-        Ok(Self { directory, lock: git.private_directory()?.join(LOCK), namespace: namespace.clone() })
+        let files = [BASELINE, DELIVERED].map(|name| format!("{path}/{name}"));
+        Ok(Self { directory, files, lock: git.private_directory()?.join(LOCK), namespace: namespace.clone() })
+    }
+
+    /// What git is asked to commit, from the top of the working tree: baseline, and what was delivered.
+    pub fn files(&self) -> &[String; 2] {
+        &self.files
     }
 
     /// What stands in `baseline.sha`, or its beginning; none without one.
@@ -99,28 +64,12 @@ impl State {
     ///
     /// # Errors
     /// A file that can't be read, or is that of another namespace.
-    pub fn delivered(&self) -> anyhow::Result<Delivered> {
+    pub fn delivered(&self) -> anyhow::Result<Written> {
         let path = self.directory.join(DELIVERED);
-        let Some(bytes) = read(&path, RELEASE_STATE_MAX_BYTES + 1)? else { return Ok(Delivered::new()) };
+        let Some(bytes) = read(&path, RELEASE_STATE_MAX_BYTES + 1)? else { return Ok(Written::default()) };
         let is_small = bytes.len() as u64 <= RELEASE_STATE_MAX_BYTES;
         ensure!(is_small, "{} is over {RELEASE_STATE_MAX_BYTES} bytes", path.display());
-        let document: Document = serde_json::from_slice(&bytes).with_context(|| {
-            let path = path.display();
-            format!("{path} can't be read; restore it from git, or remove it: then the server is asked for everything")
-        })?;
-        let Document { format, namespace, versions } = document;
-        ensure!(format == FORMAT, "{} has format {format}; this program knows {FORMAT}", path.display());
-        if namespace != self.namespace {
-            bail!(
-                "{} is that of namespace {namespace}, not {}: one repository, one namespace",
-                path.display(),
-                self.namespace
-            );
-        }
-        if let Some(odd) = versions.keys().find(|key| Key::parse_written(key).is_none()) {
-            bail!("{} names {odd:?}, which is no version", path.display());
-        }
-        Ok(versions)
+        parse(&bytes, &self.namespace).with_context(|| format!("failed to read {}", path.display()))
     }
 
     /// Adds to what was delivered, over what it says of the same versions.
@@ -129,16 +78,52 @@ impl State {
             return Ok(());
         }
         let _lock = self.locked()?;
-        let before = self.delivered()?;
+        let before = self.delivered()?.versions;
         let mut versions = before.clone();
         versions.extend(more);
-        if versions == before {
-            return Ok(());
+        if versions == before { Ok(()) } else { self.write(versions) }
+    }
+
+    /// Writes a file of another form in that of this program. What it names is not taken over: the server says what it has. Nor is
+    /// the baseline: what lies before it may be unknown to the server.
+    pub fn migrate(&self) -> anyhow::Result<()> {
+        let _lock = self.locked()?;
+        let Written { foreign: Some(_), versions } = self.delivered()? else { return Ok(()) };
+        // First: a run that is killed between the two migrates again, and from the beginning.
+        let path = self.directory.join(BASELINE);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("failed to remove {}", path.display()))
+            }
+            _ => self.write(versions),
         }
-        let document = Document { format: FORMAT, namespace: self.namespace.clone(), versions };
-        let mut bytes = serde_json::to_vec_pretty(&document)?;
-        bytes.push(b'\n');
-        self.replace(DELIVERED, &bytes)
+    }
+
+    /// Writes what two releases at once wrote, ours and theirs: both deliveries, and the later baseline.
+    pub fn merge(
+        &self,
+        git: &Git,
+        baselines: [Option<Commit>; 2],
+        delivered: [Option<Vec<u8>>; 2],
+    ) -> anyhow::Result<()> {
+        let read = |bytes: Option<Vec<u8>>| -> anyhow::Result<Delivered> {
+            let Some(bytes) = bytes else { return Ok(Delivered::new()) };
+            Ok(parse(&bytes, &self.namespace).context("failed to read a delivered.json that is to be merged")?.versions)
+        };
+        let [ours, theirs] = delivered;
+        let _lock = self.locked()?;
+        self.write(merged(read(theirs)?, read(ours)?))?;
+        // Of two that are no line, either is right: what changed since then is looked at again.
+        let baseline = match baselines {
+            [Some(ours), Some(theirs)] if git.is_ancestor(&ours, &theirs)? => theirs,
+            [Some(one), _] | [None, Some(one)] => one,
+            [None, None] => return Ok(()),
+        };
+        self.replace(BASELINE, format!("{}\n", baseline.as_str()).as_bytes())
+    }
+
+    fn write(&self, versions: Delivered) -> anyhow::Result<()> {
+        self.replace(DELIVERED, &to_bytes(&self.namespace, versions)?)
     }
 
     /// Moves the baseline, unless another release has moved it further already.

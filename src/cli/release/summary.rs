@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 
+use super::github;
 use super::outcome::{Activated, Outcome, Report, Told};
 
 /// Lines of one kind at most; `--output json` has all.
 pub const NAMED_MAX: usize = 20;
 
-/// The whole text.
-pub fn text(report: &Report) -> String {
+/// The whole text. With `annotate`, failures are said as GitHub wants to hear them.
+pub fn text(report: &Report, annotate: bool) -> String {
     let mut text = format!(
         "release of {} into {}: {}{}\n",
         report.commit.short(),
@@ -27,7 +28,11 @@ pub fn text(report: &Report) -> String {
     }
     let (shown, more) = left(report);
     for told in shown {
-        let _ = writeln!(text, "{} {}: {}", told.outcome.word(), told.name, told.outcome.why());
+        let _ = if annotate {
+            writeln!(text, "{}", github::annotation(told))
+        } else {
+            writeln!(text, "{} {}: {}", told.outcome.word(), told.name, told.outcome.why())
+        };
     }
     if more > 0 {
         let _ = writeln!(text, "and {more} more: --output json names them all");

@@ -123,6 +123,7 @@ fn label_conflict(holder: &Version, digest: &Digest) -> Error {
     )
     .with("label", label)
     .with("version", holder.number)
+    .with("state", holder.state.as_str())
     .with("existing_digest", &holder.digest)
     .with("given_digest", digest)
     .about(holder.name())

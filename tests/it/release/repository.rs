@@ -24,7 +24,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn of(output: &Output) -> Self {
+    pub fn of(output: &Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         let code = output.status.code().expect("a code");
         Self { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
@@ -59,6 +59,11 @@ impl Ended {
     }
 }
 
+/// Without what a job on GitHub has in its environment, also when the tests are one.
+pub fn away_from_github(command: &mut Command) -> &mut Command {
+    command.env_remove("GITHUB_STEP_SUMMARY").env_remove("GITHUB_OUTPUT").env_remove("GITHUB_ACTIONS")
+}
+
 impl Repository {
     /// An empty one.
     pub fn new() -> Self {
@@ -81,6 +86,17 @@ impl Repository {
         let clone = Self { _directory: directory, path };
         clone.be_somebody();
         clone
+    }
+
+    /// A repository that others push to, and its one clone.
+    pub fn with_remote() -> (TempDir, Self) {
+        let remote = tempfile::tempdir().expect("a directory");
+        let mut init = Command::new("git");
+        init.args(["init", "--quiet", "--bare", "--initial-branch=main"]).arg(remote.path());
+        assert!(init.status().expect("git runs").success());
+        let repository = Self::new();
+        repository.git(&["remote", "add", "origin", &remote.path().display().to_string()]);
+        (remote, repository)
     }
 
     fn be_somebody(&self) {
@@ -140,7 +156,7 @@ impl Repository {
     }
 
     fn on(&self, mut command: Command, arguments: &[&str]) -> Command {
-        command.env_remove("GITHUB_STEP_SUMMARY").current_dir(&self.path).stdin(Stdio::null());
+        away_from_github(&mut command).current_dir(&self.path).stdin(Stdio::null());
         command.args(["release", "--output", "json"]).args(arguments);
         command
     }
@@ -152,7 +168,7 @@ impl Repository {
 
     /// Releases with another `--output`, or without a server.
     pub fn run(&self, mut command: Command, arguments: &[&str]) -> Ended {
-        command.env_remove("GITHUB_STEP_SUMMARY").current_dir(&self.path).stdin(Stdio::null());
+        away_from_github(&mut command).current_dir(&self.path).stdin(Stdio::null());
         Ended::of(&command.arg("release").args(arguments).output().expect("it runs"))
     }
 

@@ -222,6 +222,7 @@ impl Line {
                     ("existing_digest", digest(row.content)),
                     ("given_digest", digest(content)),
                     ("label", LABELS[label.unwrap()].to_owned()),
+                    ("state", row.state.as_str().to_owned()),
                     ("version", number.to_string()),
                 ];
                 return refuse(Reason::LabelContentConflict, &details);

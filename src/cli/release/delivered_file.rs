@@ -1,0 +1,161 @@
+//! What `delivered.json` says: in this program's form, or in one of the forms of the tool that people come from.
+//!
+//! Boundary: pure, bytes to values and back; where the file lies and who writes it is `state`.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::folder::Key;
+use crate::client::name::NamespaceId;
+use crate::domain::digest::Digest;
+
+/// Of `delivered.json`, as this program writes it.
+const FORMAT: u32 = 1;
+/// What to do with a file that can't be read.
+const REMEDY: &str = "it can't be read; restore it from git, or remove it: then the server is asked for everything";
+
+/// A version that was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// The number that the server gave.
+    pub version: i64,
+    /// Of the content that the server has.
+    pub digest: Digest,
+    /// The commit whose release noted it.
+    pub commit: String,
+    /// What git called the folder then: a changed folder has another name.
+    pub tree: String,
+    /// When the server published it, by RFC 3339; empty when it was written before that was noted.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub time: String,
+    /// That it is published and has still to be put in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<Activation>,
+}
+
+/// How far the activation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activation {
+    Pending,
+}
+
+/// `delivered.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    format: u32,
+    namespace: NamespaceId,
+    versions: BTreeMap<String, Entry>,
+}
+
+/// The form of the tool that people come from. What its deliveries say besides their names is not looked at: they were made
+/// to another server.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Foreign {
+    #[serde(rename = "_metadata")]
+    _metadata: Option<Value>,
+    #[serde(default)]
+    deliveries: BTreeMap<String, Value>,
+}
+
+/// The versions that were delivered, by `policy@vlabel`.
+pub type Delivered = BTreeMap<String, Entry>;
+
+/// What a file says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The versions that were delivered to this server.
+    pub versions: Delivered,
+    /// How many deliveries it names, when it has the form of the tool that people come from.
+    pub foreign: Option<usize>,
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// A text that is none of the forms, and a file of another namespace.
+pub fn parse(bytes: &[u8], namespace: &NamespaceId) -> anyhow::Result<Written> {
+    if let Ok(Foreign { deliveries, .. }) = serde_json::from_slice(bytes) {
+        return Ok(Written { versions: Delivered::new(), foreign: Some(deliveries.len()) });
+    }
+    let document: Document = serde_json::from_slice(bytes).context(REMEDY)?;
+    ensure!(document.format == FORMAT, "it has format {}; this program knows {FORMAT}", document.format);
+    if document.namespace != *namespace {
+        bail!("it is that of namespace {}, not {namespace}: one folder of policies, one namespace", document.namespace);
+    }
+    if let Some(odd) = document.versions.keys().find(|key| Key::parse_written(key).is_none()) {
+        bail!("it names {odd:?}, which is no version");
+    }
+    Ok(Written { versions: document.versions, foreign: None })
+}
+
+/// The bytes of a file, sorted, so that its differences are small.
+pub fn to_bytes(namespace: &NamespaceId, versions: Delivered) -> anyhow::Result<Vec<u8>> {
+    let document = Document { format: FORMAT, namespace: namespace.clone(), versions };
+    let mut bytes = serde_json::to_vec_pretty(&document)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Both of two files that releases wrote at once.
+pub fn merged(one: Delivered, other: Delivered) -> Delivered {
+    let mut all = one;
+    for (name, entry) in other {
+        match all.get(&name) {
+            // What one of them activated waits for nothing more.
+            Some(there) if there.activation.is_none() => {}
+            _ => _ = all.insert(name, entry),
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespace() -> NamespaceId {
+        NamespaceId::parse("namespace", "default").expect("an id")
+    }
+
+    #[test]
+    fn the_forms_of_the_other_tool_are_read_and_nothing_else_is() {
+        let foreign = |text: &str| parse(text.as_bytes(), &namespace()).map(|written| written.foreign).ok();
+        assert_eq!(foreign("{}"), Some(Some(0)));
+        assert_eq!(foreign(r#"{"_metadata": {"version": 1}, "deliveries": {}}"#), Some(Some(0)));
+        assert_eq!(foreign(r#"{"_metadata": {}, "deliveries": {"p/v1.0.0": {"at": "x"}, "q": 1}}"#), Some(Some(2)));
+        for text in
+            ["", "[]", "null", r#"{"deliveries": []}"#, r#"{"deliveries": {}, "format": 1}"#, r#"{"versions": {}}"#]
+        {
+            assert_eq!(foreign(text), None, "{text}");
+        }
+        let own = to_bytes(&namespace(), Delivered::new()).expect("bytes");
+        assert_eq!(parse(&own, &namespace()).expect("its own"), Written::default());
+    }
+
+    #[test]
+    fn two_files_become_one() {
+        let entry = |version, activation| Entry {
+            version,
+            digest: Digest::from_sha256(&[0; 32]),
+            commit: String::new(),
+            tree: String::new(),
+            time: String::new(),
+            activation,
+        };
+        let (waits, done) = (Some(Activation::Pending), None);
+        let of = |entries: &[(&str, Entry)]| -> Delivered {
+            entries.iter().map(|(name, entry)| ((*name).to_owned(), entry.clone())).collect()
+        };
+        let one = of(&[("a", entry(1, waits)), ("b", entry(2, done)), ("c", entry(3, waits))]);
+        let other = of(&[("a", entry(1, done)), ("b", entry(2, waits)), ("d", entry(4, done))]);
+        let all = of(&[("a", entry(1, done)), ("b", entry(2, done)), ("c", entry(3, waits)), ("d", entry(4, done))]);
+        assert_eq!(merged(one, other), all);
+    }
+}

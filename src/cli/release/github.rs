@@ -1,0 +1,62 @@
+//! What a job on GitHub is told: annotations of files, and values for later steps.
+//!
+//! Invariant: words from outside stay words. What begins a command of a workflow, or ends a line, is escaped.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+
+use super::outcome::{Outcome, Report, Told};
+use crate::cli::text;
+
+/// A failure as a command of a workflow, without a line's end.
+pub fn annotation(told: &Told) -> String {
+    let mut line = "::error ".to_owned();
+    if !told.file.is_empty() {
+        let _ = write!(line, "file={},", property(&told.file));
+    }
+    if told.line > 0 {
+        let _ = write!(line, "line={},", told.line);
+    }
+    let _ = write!(line, "title={}::{}", property(&told.name), data(told.outcome.why()));
+    line
+}
+
+/// Values for later steps of the job, a line each.
+pub fn outputs(report: &Report) -> String {
+    let counts = report.counts();
+    let published = report.told.iter().filter(|told| told.outcome == Outcome::Published);
+    let names: Vec<&str> = published.map(|told| told.name.as_str()).collect();
+    let revision = report.activated.as_ref().map_or(0, |activated| activated.revision);
+    format!(
+        "status={}\ncommit={}\npublished={}\nfailed={}\nrevision={revision}\nversions={}\n",
+        report.status().word(),
+        report.commit.as_str(),
+        counts.published,
+        counts.failed + counts.held,
+        json!(names),
+    )
+}
+
+fn data(words: &str) -> String {
+    text::line(&words.replace('%', "%25"))
+}
+
+fn property(words: &str) -> String {
+    data(words).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wrote_begins_no_command() {
+        let told = Told::of("p,line=9::\n::error", Outcome::failed("100%\r\n::stop-commands::x"));
+        let told = Told { line: 3, ..told.in_file("a:b,c%0A.json".to_owned()) };
+        let expected =
+            "::error file=a%3Ab%2Cc%250A.json,line=3,title=p%2Cline=9%3A%3A %3A%3Aerror::100%25  ::stop-commands::x";
+        assert_eq!(annotation(&told), expected);
+        assert_eq!(annotation(&Told::of("p@v1.0.0", Outcome::failed("bad"))), "::error title=p@v1.0.0::bad");
+    }
+}

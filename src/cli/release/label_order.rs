@@ -1,0 +1,105 @@
+//! Whether a label may follow those that are published, asked before anything is drafted: a draft that can't be published would
+//! use up a number.
+//!
+//! Boundary: the rule is the server's. Where it can't be asked, the draft goes on, and the server decides.
+
+use super::folder::Key;
+use crate::cli::names::policy_name;
+use crate::cli::pages::collect;
+use crate::client::name::NamespaceId;
+use crate::client::{Client, ClientError, pb};
+use crate::domain::label::Label;
+
+/// What the labels of a policy say of one more.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Order {
+    /// It may follow, as far as is known.
+    Free,
+    /// It is published by now.
+    Taken,
+    /// It is not higher than this one, and the policy wants it to be.
+    Lower(Label),
+}
+
+/// The setting that lets a label be lower.
+const SETTING: &str = "settings.allow_backport";
+
+/// What is wrong with a label that is too low, and what to do.
+pub fn remedy(key: &Key, highest: &str) -> String {
+    let (policy, label) = (&key.policy, &key.label);
+    format!(
+        "label {label} is not higher than {highest}, the highest published label: release with --allow-backport, or allow it with \
+         `policyhub policy update {policy} --allow-backport true` (allow_backport)"
+    )
+}
+
+fn decide(label: &Label, published: &[Label]) -> Order {
+    if published.contains(label) {
+        return Order::Taken;
+    }
+    let highest = published.iter().reduce(|one, other| if other.is_higher_than(one) { other } else { one });
+    match highest {
+        Some(highest) if !label.is_higher_than(highest) => Order::Lower(highest.clone()),
+        _ => Order::Free,
+    }
+}
+
+/// Asks where a label stands among those that are published.
+pub async fn ask(client: &Client, namespace: &NamespaceId, key: &Key) -> Order {
+    let Ok(published) = published(client, namespace, key).await else { return Order::Free };
+    let order = decide(&key.label, &published);
+    let Order::Lower(_) = &order else { return order };
+    let name = policy_name(namespace, &key.policy);
+    let policy = client.get_policy(pb::GetPolicyRequest { name }).await.ok().and_then(|response| response.policy);
+    match policy.and_then(|policy| policy.settings) {
+        Some(settings) if !settings.allow_backport => order,
+        _ => Order::Free,
+    }
+}
+
+async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Result<Vec<Label>, ClientError> {
+    let parent = policy_name(namespace, &key.policy);
+    let (versions, _) = collect(usize::MAX, async |page_token, page_size| {
+        let (parent, states) = (parent.clone(), vec![pb::VersionState::Published.into()]);
+        let request = pb::ListVersionsRequest { parent, page_size, page_token, states, ..Default::default() };
+        client.list_versions(request).await.map(|response| (response.versions, response.next_page_token))
+    })
+    .await?;
+    Ok(versions.iter().filter_map(|version| Label::parse("label", &version.label).ok()).collect())
+}
+
+/// Lets the labels of a policy be lower than those that are published.
+pub async fn allow(client: &Client, namespace: &NamespaceId, key: &Key, request_id: String) -> Result<(), ClientError> {
+    let settings = pb::PolicySettings { allow_backport: true, ..Default::default() };
+    let name = policy_name(namespace, &key.policy);
+    let request = pb::UpdatePolicyRequest {
+        policy: Some(pb::Policy { name, settings: Some(settings), ..Default::default() }),
+        update_mask: Some(prost_types::FieldMask { paths: vec![SETTING.to_owned()] }),
+        request_id,
+        validate_only: false,
+    };
+    client.update_policy(request).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_follows_those_that_are_published_or_not() {
+        let label = |text: &str| Label::parse("label", text).expect("a label");
+        let published = [label("1.9.0"), label("1.10.0"), label("0.1.0")];
+        let lower = || Order::Lower(label("1.10.0"));
+        for (text, order) in [
+            ("1.11.0", Order::Free),
+            ("2.0.0-rc.1", Order::Free),
+            ("1.9.0", Order::Taken),
+            ("1.9.1", lower()),
+            ("1.10.0-rc.1", lower()),
+            ("1.10.0+build", lower()),
+        ] {
+            assert_eq!(decide(&label(text), &published), order, "{text}");
+        }
+        assert_eq!(decide(&label("0.0.1"), &[]), Order::Free);
+    }
+}

@@ -1,0 +1,59 @@
+//! How far a release is: a bar where somebody looks, and lines where nobody does, so that a job is never silent for long.
+
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::cli::progress::Progress;
+
+/// Lines of one step of a release at most, besides the one that begins it.
+const LINES_MAX: usize = 20;
+
+/// One step of a release, over all of its versions.
+pub struct Steps {
+    bar: Progress,
+    total: usize,
+    finished: AtomicUsize,
+    done: &'static str,
+    is_told: bool,
+}
+
+impl Steps {
+    /// Begins a step: "checking" is what it does, "checked" what it did.
+    pub fn of(total: usize, doing: &'static str, done: &'static str) -> Self {
+        let is_told = total > 0 && !std::io::stderr().is_terminal();
+        let steps =
+            Self { bar: Progress::of(total as u64, doing), total, finished: AtomicUsize::new(0), done, is_told };
+        if is_told {
+            steps.bar.say(&format!("{doing} {total} versions"));
+        }
+        steps
+    }
+
+    /// One more version is through.
+    pub fn advance(&self) {
+        self.bar.advance(1);
+        let finished = self.finished.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.is_told && is_due(finished, self.total) {
+            self.bar.say(&format!("{} {finished} of {}", self.done, self.total));
+        }
+    }
+}
+
+/// Whether a line is due: evenly, and at the end.
+fn is_due(finished: usize, total: usize) -> bool {
+    finished == total || finished.is_multiple_of(total.div_ceil(LINES_MAX).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_few_and_the_last_one_is_said() {
+        for total in [1, 2, 19, 20, 21, 39, 41, 1_469] {
+            let due = (1..=total).filter(|finished| is_due(*finished, total)).count();
+            assert!((1..=LINES_MAX + 1).contains(&due) && is_due(total, total), "{due} of {total}");
+        }
+        assert_eq!((1..=100).filter(|finished| is_due(*finished, 100)).collect::<Vec<_>>()[..2], [5, 10]);
+    }
+}
