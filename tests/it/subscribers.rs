@@ -205,6 +205,11 @@ on_both_databases! {
         let _stream = subscribe(&client, "s").await;
         assert!(client.report_status(applied(&client, "s", first).await).await.expect("taken").stored);
         assert!(!client.report_status(applied(&client, "s", second).await).await.expect("taken").stored, "too soon");
+        let rejection = rejected(&client, "s", second, "no such field").await;
+        assert!(client.report_status(rejection).await.expect("taken").stored, "a rejection waits for nothing");
+        let said = subscriber(&client, "s").await;
+        assert_eq!((said.rejected, said.reason.as_str()), (Some(at(second)), "no such field"));
+        assert!(!client.report_status(applied(&client, "s", second).await).await.expect("taken").stored, "too soon");
         let hub = hub.restart_in_order().await;
         let said = subscriber(&hub.client().await, "s").await;
         assert_eq!((said.applied, said.online), (Some(at(second)), true), "told to come back, its lease holds");

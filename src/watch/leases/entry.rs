@@ -2,6 +2,7 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::domain::event::Cursor;
 use crate::domain::subscriber::{Profile, Standing};
 
 /// Rounds between two writes of one kind about one subscriber, unless its streams begin or end. With the rounds of
@@ -29,6 +30,8 @@ pub(super) struct Entry {
     pub written: u64,
     /// The round in which reports were written last.
     pub reported: Option<u64>,
+    /// The newest rejection that is in the database.
+    pub rejected: Cursor,
     /// Tells those who hold it that the database refused the claim.
     pub refusal: CancellationToken,
     /// The round in which it did.
@@ -62,9 +65,11 @@ impl Entry {
         }
     }
 
-    /// Whether there are reports to write in this round; in the last one there is no later.
+    /// Whether there are reports to write in this round; in the last one there is no later. A new rejection waits for no round:
+    /// whoever rolled out wants to know at once.
     pub fn report_due(&self, round: u64, last: bool) -> bool {
-        self.words > self.written && (last || self.reported.is_none_or(|then| is_long_ago(then, round)))
+        let is_urgent = self.said.rejected > self.rejected;
+        self.words > self.written && (last || is_urgent || self.reported.is_none_or(|then| is_long_ago(then, round)))
     }
 
     /// Whether nothing would be lost with it, the pace of its reports neither.
@@ -98,9 +103,10 @@ impl Entry {
         }
     }
 
-    /// Reports up to one are in the database.
-    pub fn wrote(&mut self, words: u64, round: u64) {
+    /// Reports up to one are in the database, the newest rejection among them.
+    pub fn wrote(&mut self, words: u64, rejected: Cursor, round: u64) {
         self.written = self.written.max(words);
+        self.rejected = self.rejected.max(rejected);
         self.reported = Some(round);
         if self.written == self.words {
             self.said = Standing::default();
@@ -161,18 +167,24 @@ mod tests {
     fn reports_are_paced_and_nothing_is_forgotten_before_it_is_written() {
         let mut entry = Entry { words: 1, ..Entry::default() };
         assert!(entry.report_due(1, false) && !entry.is_idle(1));
-        entry.wrote(1, 1);
+        entry.wrote(1, Cursor::NONE, 1);
         assert!(!entry.report_due(1, true) && !entry.is_idle(6) && entry.is_idle(7));
         entry.words = 3;
         assert!(!entry.report_due(6, false) && entry.report_due(6, true) && entry.report_due(7, false));
         entry.said.reason = "kept".to_owned();
         // One more came while these were being written.
-        entry.wrote(2, 7);
+        entry.wrote(2, Cursor::NONE, 7);
         assert_eq!(
             (entry.said.reason.as_str(), entry.report_due(8, false), entry.report_due(13, false)),
             ("kept", false, true)
         );
-        entry.wrote(3, 13);
+        entry.wrote(3, Cursor::NONE, 13);
         assert_eq!(entry.said, Standing::default());
+        // A rejection is due at once, and once.
+        let place = Cursor { epoch: 1, revision: 5 };
+        (entry.words, entry.said.rejected) = (5, place);
+        assert!(entry.report_due(14, false));
+        entry.wrote(4, place, 14);
+        assert!(!entry.report_due(14, false) && entry.report_due(14, true), "what else was said waits");
     }
 }

@@ -135,8 +135,9 @@ impl Leases {
         for batch in work.report.chunks(ROWS_PER_STATEMENT) {
             let rows: Vec<Reported> = batch.iter().map(|(reported, _)| reported.clone()).collect();
             let refused = self.store.report(&rows, now).await?;
-            let written = batch.iter().map(|(row, words)| (&row.claim, *words));
-            self.mark_written(written, &refused, work.round, |entry, words| entry.wrote(words, work.round));
+            let written = batch.iter().map(|(row, words)| (&row.claim, (*words, row.standing.rejected)));
+            let wrote = |entry: &mut Entry, (words, rejected)| entry.wrote(words, rejected, work.round);
+            self.mark_written(written, &refused, work.round, wrote);
         }
         for batch in work.renew.chunks(ROWS_PER_STATEMENT) {
             let all = self.store.renew(batch, now).await?;
