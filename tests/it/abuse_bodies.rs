@@ -11,16 +11,18 @@ use crate::harness::{Hub, on_both_databases};
 const IN_FLIGHT: &str = "policyhub_in_flight_bytes{of=\"requests\"}";
 const GIVEN_UP: &str = "policyhub_in_flight_given_up_total{of=\"requests\"}";
 /// Callers of one tenant, and the half-sent Drafts of each: by what they claim, all memory and more.
-const CALLERS: usize = 12;
+const DRAFTING_CALLERS: usize = 12;
 const DRAFTS: u32 = 7;
-/// Half-sent calls of one connection whose bytes fit into its window.
-const BODIES: u32 = 15;
+/// Callers, and the half-sent calls of each of their two connections: as many as fit into the window of a connection and into the
+/// share of a caller.
+const SENDING_CALLERS: usize = 18;
+const BODIES: u32 = 11;
 const BODY_BYTES: usize = 60_000;
 
 /// Tokens of callers with a role in the namespace.
-async fn callers(hub: &Hub, admin: &Client, role: pb::Role) -> Vec<String> {
+async fn callers(hub: &Hub, admin: &Client, role: pb::Role, count: usize) -> Vec<String> {
     let mut tokens = Vec::new();
-    for number in 0..CALLERS {
+    for number in 0..count {
         let subject = format!("caller{number}");
         grant(admin, &subject, role, NAMESPACE).await;
         tokens.push(issue(hub, &["--subject", &subject, "--ttl", "1h"]));
@@ -51,7 +53,7 @@ on_both_databases! {
     async fn announced_drafts_stop_nobody(hub: Hub) {
         let admin = hub.client().await;
         draft(&admin, "p", "a: 1").await;
-        let tokens = callers(&hub, &admin, pb::Role::Author).await;
+        let tokens = callers(&hub, &admin, pb::Role::Author, DRAFTING_CALLERS).await;
         let mut peers = Vec::new();
         for token in &tokens {
             let path = "/policyhub.v1.PolicyService/Draft";
@@ -78,14 +80,14 @@ on_both_databases! {
     /// What was sent and does not come on gives way as soon as another one needs its memory.
     async fn bodies_that_stopped_give_way(hub: Hub) {
         let admin = hub.client().await;
-        let tokens = callers(&hub, &admin, pb::Role::Viewer).await;
+        let tokens = callers(&hub, &admin, pb::Role::Viewer, SENDING_CALLERS).await;
         let mut peers = Vec::new();
         for token in tokens.iter().chain(&tokens) {
             let path = "/policyhub.v1.PolicyService/GetPolicy";
             peers.push(half_sent(&hub, token, path, BODIES, BODY_BYTES + 5, &vec![0; BODY_BYTES]).await);
         }
         let held = metric(&hub.http, IN_FLIGHT).expect("a metric");
-        assert!(held > 16.0 * 1024.0 * 1024.0, "{held} bytes are held");
+        assert!(held > 20.0 * 1024.0 * 1024.0, "{held} bytes are held");
         draft(&admin, "q", &format!("a: {}", "x".repeat(1_000_000))).await;
         assert!(metric(&hub.http, GIVEN_UP).is_some_and(|ended| ended >= 1.0), "nobody gave way");
     }
