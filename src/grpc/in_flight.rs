@@ -1,148 +1,272 @@
-//! The memory that all requests in flight may take together, and how much of it one caller may have.
+//! The memory that all requests in flight may take together, and how much of it one caller may have; and the same of answers.
 //!
-//! Invariants: memory is given in the order in which it was asked for; a caller waits for its own share before it waits for
-//! the others', so those who fill their share keep nobody else waiting.
+//! A call asks for a part of its caller's share first, by what it may come to, and for memory by what is there of it: what is
+//! only announced keeps nobody else waiting. Who may have how much is decided in [`super::memory_budget`].
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::domain::limits::{IMPORT_REQUEST_MAX_BYTES, MESSAGE_DECODED_PER_BYTE_MAX, REQUEST_DECODED_EXTRA_MAX_BYTES};
+use super::memory_budget::{Ask, Asked, MemoryBudget, Sizes};
+use crate::domain::limits::{
+    IMPORT_REQUEST_MAX_BYTES, MESSAGE_DECODED_PER_BYTE_MAX, MESSAGE_MAX_BYTES, REQUEST_DECODED_EXTRA_MAX_BYTES,
+};
 use crate::domain::{Error, Reason, Result};
 
-/// Requests that wait for memory at once, those that wait for a share not among them. More: callers wait who could ask
-/// another replica.
-const WAITING_MAX_REQUESTS: usize = 1_024;
+/// Calls that wait for memory at once, those that wait for a share not among them. More: callers wait who could ask another
+/// replica.
+const WAITING_MAX_CALLS: usize = 1_024;
 /// Requests of one caller that wait for its share.
-const SHARE_WAITING_MAX_REQUESTS: usize = 64;
-/// How long a request waits for memory: less than its body may take, so that a caller is told what it waited for.
+const REQUEST_SHARE_WAITING_MAX: usize = 64;
+/// Calls of one caller that wait for its share of the answers. Each has its request in memory, and nothing else.
+const ANSWER_SHARE_WAITING_MAX: usize = 512;
+/// How long a call waits for memory: less than its body may take, so that a caller is told what it waited for.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// When a caller may try again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// One caller has an eighth of the memory at most, but always room for the largest request.
+/// One caller has an eighth of the memory at most, but always room for the largest call.
 const SHARES: u64 = 8;
 /// The largest request there is, and what it may decode to.
 const LARGEST_REQUEST_BYTES: u64 =
     (1 + MESSAGE_DECODED_PER_BYTE_MAX) * IMPORT_REQUEST_MAX_BYTES as u64 + REQUEST_DECODED_EXTRA_MAX_BYTES;
+/// The largest answer there is, as it was read and as it is written.
+pub(super) const LARGEST_ANSWER_BYTES: u64 = 2 * MESSAGE_MAX_BYTES as u64;
 /// The least that a server can be given: room for the largest requests of two callers.
 pub const IN_FLIGHT_MIN_BYTES: u64 = 32 * 1024 * 1024;
-/// The most: permits are counted in 32 bits.
+/// The most.
 pub const IN_FLIGHT_MAX_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 const _: () = assert!(2 * LARGEST_REQUEST_BYTES <= IN_FLIGHT_MIN_BYTES);
 
-/// The budget. Clones are the same one.
-#[derive(Debug, Clone)]
-pub struct InFlight(Arc<Budget>);
-
-#[derive(Debug)]
-struct Budget {
-    bytes: Arc<Semaphore>,
-    waiting: Semaphore,
-    share_bytes: u64,
-    /// Of the callers who have requests in flight.
-    shares: Mutex<HashMap<String, Arc<Share>>>,
+/// What is counted of a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InFlightCounts {
+    /// Bytes that are reserved now.
+    pub used_bytes: u64,
+    /// Calls that were refused so far.
+    pub refusals: u64,
+    /// Bodies and answers that were ended so far since they did not come on.
+    pub given_up: u64,
 }
 
+/// The budget. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct InFlight(Arc<Shared>);
+
 #[derive(Debug)]
-struct Share {
-    bytes: Arc<Semaphore>,
-    waiting: Semaphore,
+struct Shared {
+    /// What it is of, for those who are refused.
+    what: &'static str,
+    largest_bytes: u64,
+    budget: Mutex<MemoryBudget>,
+    /// How many asks wait for memory.
+    memory_waits: watch::Sender<usize>,
+    refusals: AtomicU64,
+    given_up: AtomicU64,
 }
 
 /// Memory that is reserved until this is dropped.
 #[derive(Debug)]
 pub struct Reserved {
-    _own: OwnedSemaphorePermit,
-    _all: OwnedSemaphorePermit,
-    // Last: what it holds is given back first.
-    _share: Held,
-}
-
-/// A share that is in use.
-#[derive(Debug)]
-struct Held {
-    budget: InFlight,
+    in_flight: InFlight,
     caller: String,
-    share: Arc<Share>,
+    share_bytes: u64,
+    memory_bytes: u64,
 }
 
 impl InFlight {
-    /// A budget of so many bytes.
+    /// A budget of so many bytes for requests.
     #[must_use]
-    pub fn new(bytes: u64) -> Self {
-        let bytes = bytes.clamp(IN_FLIGHT_MIN_BYTES, IN_FLIGHT_MAX_BYTES);
-        Self(Arc::new(Budget {
-            bytes: Arc::new(Semaphore::new(usize::try_from(bytes).unwrap_or(Semaphore::MAX_PERMITS))),
-            waiting: Semaphore::new(WAITING_MAX_REQUESTS),
-            share_bytes: (bytes / SHARES).max(LARGEST_REQUEST_BYTES),
-            shares: Mutex::default(),
+    pub fn of_requests(bytes: u64) -> Self {
+        Self::new("requests", bytes, LARGEST_REQUEST_BYTES, REQUEST_SHARE_WAITING_MAX)
+    }
+
+    /// A budget of so many bytes for answers.
+    #[must_use]
+    pub fn of_answers(bytes: u64) -> Self {
+        Self::new("answers", bytes, LARGEST_ANSWER_BYTES, ANSWER_SHARE_WAITING_MAX)
+    }
+
+    fn new(what: &'static str, bytes: u64, largest_bytes: u64, share_waiting_max: usize) -> Self {
+        let total_bytes = bytes.clamp(IN_FLIGHT_MIN_BYTES, IN_FLIGHT_MAX_BYTES);
+        let share_bytes = (total_bytes / SHARES).max(largest_bytes);
+        let sizes = Sizes { total_bytes, share_bytes, waiting_max: WAITING_MAX_CALLS, share_waiting_max };
+        Self(Arc::new(Shared {
+            what,
+            largest_bytes,
+            budget: Mutex::new(MemoryBudget::new(sizes)),
+            memory_waits: watch::Sender::default(),
+            refusals: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
         }))
     }
 
-    fn shares(&self) -> MutexGuard<'_, HashMap<String, Arc<Share>>> {
-        self.0.shares.lock().unwrap_or_else(PoisonError::into_inner)
+    fn budget(&self) -> MutexGuard<'_, MemoryBudget> {
+        self.0.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn share(&self, caller: &str) -> Held {
-        let new = || {
-            let bytes = usize::try_from(self.0.share_bytes).unwrap_or(Semaphore::MAX_PERMITS);
-            Arc::new(Share {
-                bytes: Arc::new(Semaphore::new(bytes)),
-                waiting: Semaphore::new(SHARE_WAITING_MAX_REQUESTS),
-            })
-        };
-        let share = Arc::clone(self.shares().entry(caller.to_owned()).or_insert_with(new));
-        Held { budget: self.clone(), caller: caller.to_owned(), share }
+    /// Changes the budget, and tells whether somebody waits for memory.
+    fn change<T>(&self, change: impl FnOnce(&mut MemoryBudget) -> T) -> T {
+        let mut budget = self.budget();
+        let changed = change(&mut budget);
+        let waits = budget.memory_waits();
+        self.0.memory_waits.send_if_modified(|seen| std::mem::replace(seen, waits) != waits);
+        changed
     }
 
-    /// Reserves memory for a request of a caller, and waits for it.
+    /// Reserves a part of a caller's share, for a call that may come to so many bytes, and waits for it. Memory is asked for as
+    /// it is needed.
     ///
     /// # Errors
     /// `REQUEST_BUDGET_EXHAUSTED` when too many wait already, or it takes too long.
+    pub async fn claim(&self, caller: &str, bytes: u64) -> Result<Reserved> {
+        // No call is larger; were one, it would wait for ever.
+        let bytes = bytes.min(self.0.largest_bytes);
+        if !self.wait(caller, Ask::Share, bytes).await {
+            return Err(self.exhausted(caller, "the caller has"));
+        }
+        Ok(Reserved { in_flight: self.clone(), caller: caller.to_owned(), share_bytes: bytes, memory_bytes: 0 })
+    }
+
+    /// Reserves memory for a call that has come to so many bytes, and waits for it.
+    ///
+    /// # Errors
+    /// As `claim`.
     pub async fn reserve(&self, caller: &str, bytes: u64) -> Result<Reserved> {
-        // No request is larger; were one, it would wait for ever.
-        let bytes = u32::try_from(bytes.min(LARGEST_REQUEST_BYTES)).unwrap_or(u32::MAX);
-        let held = self.share(caller);
-        let own = wait(&held.share.bytes, &held.share.waiting, bytes).await;
-        let own = own.ok_or_else(|| exhausted(caller, "the caller has as much in flight as one caller may"))?;
-        let all = wait(&self.0.bytes, &self.0.waiting, bytes).await;
-        let all = all.ok_or_else(|| exhausted("server", "the server has as much in flight as it may"))?;
-        Ok(Reserved { _own: own, _all: all, _share: held })
+        let mut reserved = self.claim(caller, bytes).await?;
+        reserved.grow_to(bytes).await?;
+        Ok(reserved)
+    }
+
+    /// Waits until somebody waits for memory.
+    pub async fn contended(&self) {
+        // The sender lives as long as this.
+        let _ = self.0.memory_waits.subscribe().wait_for(|waits| *waits > 0).await;
+    }
+
+    /// Counts a body or an answer that was ended since it did not come on.
+    pub(super) fn count_given_up(&self) {
+        self.0.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes that nobody reserved.
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
-        u64::try_from(self.0.bytes.available_permits()).unwrap_or(u64::MAX)
+        self.budget().free_bytes()
+    }
+
+    /// What is counted of it.
+    #[must_use]
+    pub fn counts(&self) -> InFlightCounts {
+        InFlightCounts {
+            used_bytes: self.budget().used_bytes(),
+            refusals: self.0.refusals.load(Ordering::Relaxed),
+            given_up: self.0.given_up.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks, and waits; whether it was granted.
+    async fn wait(&self, caller: &str, ask: Ask, bytes: u64) -> bool {
+        let mut ticket = match self.change(|budget| budget.ask(caller, ask, bytes)) {
+            Asked::Granted => return true,
+            Asked::TooMany => return false,
+            Asked::Waits(ticket) => ticket,
+        };
+        let mut waits = Waits { in_flight: self, number: ticket.number, caller, ask, bytes, has_ended: false };
+        waits.has_ended = matches!(timeout(WAIT_MAX, &mut ticket.granted).await, Ok(Ok(())));
+        waits.has_ended
+    }
+
+    /// Refuses a call of a caller for which there is no memory.
+    pub(super) fn exhausted(&self, subject: &str, who_has: &str) -> Error {
+        self.0.refusals.fetch_add(1, Ordering::Relaxed);
+        let what = self.0.what;
+        let message = format!("{who_has} as many bytes of {what} in flight as it may: try again later");
+        let error = Error::new(Reason::RequestBudgetExhausted, message).with("subject", subject);
+        Error { retry_after: Some(RETRY_AFTER), ..error }
+    }
+
+    /// Ends a request that did not come on while others waited for its memory.
+    pub(super) fn gave_way(&self) -> Error {
+        self.count_given_up();
+        let message = "the request was not sent on while others waited for its memory: send it again, without a pause";
+        let error = Error::new(Reason::RequestBudgetExhausted, message).with("subject", "server");
+        Error { retry_after: Some(RETRY_AFTER), ..error }
     }
 }
 
-impl Drop for Held {
+/// An ask that waits. Dropped before it has ended, it leaves nothing behind.
+struct Waits<'a> {
+    in_flight: &'a InFlight,
+    number: u64,
+    caller: &'a str,
+    ask: Ask,
+    bytes: u64,
+    has_ended: bool,
+}
+
+impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let mut shares = self.budget.shares();
-        // That of the map and this one: nobody else can take it while the lock is held.
-        if Arc::strong_count(&self.share) == 2 {
-            shares.remove(&self.caller);
+        if !self.has_ended {
+            self.in_flight.change(|budget| budget.cancel(self.number, self.caller, self.ask, self.bytes));
         }
     }
 }
 
-/// Takes permits, at once or after those who asked before; none when too many wait, or for too long.
-async fn wait(bytes: &Arc<Semaphore>, waiting: &Semaphore, count: u32) -> Option<OwnedSemaphorePermit> {
-    if let Ok(permit) = Arc::clone(bytes).try_acquire_many_owned(count) {
-        return Some(permit);
+impl Reserved {
+    /// Reserves memory for what has come to so many bytes by now, no more than was claimed, and waits for it.
+    ///
+    /// # Errors
+    /// As `InFlight::claim`.
+    pub async fn grow_to(&mut self, bytes: u64) -> Result<()> {
+        let more = bytes.min(self.share_bytes).saturating_sub(self.memory_bytes);
+        if more > 0 && !self.in_flight.wait(&self.caller, Ask::Memory, more).await {
+            return Err(self.in_flight.exhausted("server", "the server has"));
+        }
+        self.memory_bytes += more;
+        Ok(())
     }
-    let _waits = waiting.try_acquire().ok()?;
-    timeout(WAIT_MAX, Arc::clone(bytes).acquire_many_owned(count)).await.ok()?.ok()
+
+    /// Makes it exactly so many bytes: gives back what is more, or takes what is missing, if that is free now.
+    ///
+    /// # Errors
+    /// As `InFlight::claim`.
+    pub(super) fn resize(&mut self, bytes: u64) -> Result<()> {
+        if bytes > self.memory_bytes {
+            let more = bytes - self.memory_bytes;
+            if !self.in_flight.change(|budget| budget.ask_now(&self.caller, more)) {
+                return Err(self.in_flight.exhausted("server", "the server or the caller has"));
+            }
+            self.memory_bytes += more;
+            self.share_bytes += more;
+            return Ok(());
+        }
+        self.give_back(self.share_bytes.saturating_sub(bytes), self.memory_bytes - bytes);
+        Ok(())
+    }
+
+    fn give_back(&mut self, share_bytes: u64, memory_bytes: u64) {
+        self.share_bytes -= share_bytes;
+        self.memory_bytes -= memory_bytes;
+        self.in_flight.change(|budget| {
+            budget.give_back(&self.caller, Ask::Share, share_bytes);
+            budget.give_back(&self.caller, Ask::Memory, memory_bytes);
+        });
+    }
+
+    /// The budget it is of.
+    pub(super) fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
 }
 
-fn exhausted(subject: &str, why: &str) -> Error {
-    let error = Error::new(Reason::RequestBudgetExhausted, format!("{why}: try again later")).with("subject", subject);
-    Error { retry_after: Some(RETRY_AFTER), ..error }
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        self.give_back(self.share_bytes, self.memory_bytes);
+    }
 }
 
 #[cfg(test)]
@@ -155,25 +279,28 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_reserved_is_given_back_and_nobody_is_remembered() {
-        let budget = InFlight::new(IN_FLIGHT_MIN_BYTES);
+        let budget = InFlight::of_requests(IN_FLIGHT_MIN_BYTES);
         let one = budget.reserve("ann", MIB).await.expect("room");
-        let two = budget.reserve("ann", MIB).await.expect("room");
+        let mut two = budget.reserve("ann", MIB).await.expect("room");
         assert_eq!(budget.free_bytes(), IN_FLIGHT_MIN_BYTES - 2 * MIB);
         drop(one);
-        assert_eq!(budget.shares().len(), 1);
+        two.resize(MIB / 2).expect("less");
+        assert_eq!((budget.counts().used_bytes, budget.budget().callers()), (MIB / 2, 1));
+        two.resize(2 * MIB).expect("room for more");
+        assert_eq!(budget.counts().used_bytes, 2 * MIB);
         drop(two);
-        assert_eq!((budget.free_bytes(), budget.shares().len()), (IN_FLIGHT_MIN_BYTES, 0));
+        assert_eq!((budget.free_bytes(), budget.budget().callers()), (IN_FLIGHT_MIN_BYTES, 0));
     }
 
     /// One caller fills its share: its next request waits, and those of others don't.
     #[tokio::test]
     async fn a_full_share_keeps_nobody_else_waiting() {
-        let budget = InFlight::new(256 * MIB);
+        let budget = InFlight::of_requests(256 * MIB);
         let mut held = Vec::new();
         for _ in 0..32 {
             held.push(budget.reserve("ann", MIB).await.expect("room in the share"));
         }
-        let mut waits: Vec<_> = (0..SHARE_WAITING_MAX_REQUESTS).map(|_| Box::pin(budget.reserve("ann", MIB))).collect();
+        let mut waits: Vec<_> = (0..REQUEST_SHARE_WAITING_MAX).map(|_| Box::pin(budget.reserve("ann", MIB))).collect();
         assert!(waits.iter_mut().all(|wait| wait.now_or_never().is_none()), "the share is full");
         let refused = budget.reserve("ann", 1).await.expect_err("too many wait");
         assert_eq!((refused.reason, refused.metadata["subject"].as_str()), (Reason::RequestBudgetExhausted, "ann"));
@@ -182,27 +309,34 @@ mod tests {
         }
     }
 
-    /// Whoever asked first is served first, however much it asked for.
+    /// What a call only announces takes of its caller's share, and of nobody else's memory.
     #[tokio::test]
-    async fn memory_is_given_in_order() {
-        let budget = InFlight::new(IN_FLIGHT_MIN_BYTES);
-        let (first, second) = (budget.reserve("a", 13 * MIB).await, budget.reserve("b", 13 * MIB).await);
-        let mut large = Box::pin(budget.reserve("c", 8 * MIB));
-        assert!(large.as_mut().now_or_never().is_none(), "6 MiB are left");
-        let mut small = Box::pin(budget.reserve("d", MIB));
-        assert!(small.as_mut().now_or_never().is_none(), "it came later");
-        drop(first);
-        assert!(large.as_mut().now_or_never().is_some_and(|got| got.is_ok()));
-        assert!(small.as_mut().now_or_never().is_some_and(|got| got.is_ok()));
-        drop(second);
+    async fn what_is_announced_takes_no_memory() {
+        let budget = InFlight::of_requests(256 * MIB);
+        let mut held = Vec::new();
+        for number in 0..12 {
+            for _ in 0..8 {
+                held.push(budget.claim(&format!("caller{number}"), 4 * MIB).await.expect("room in the share"));
+            }
+        }
+        assert_eq!(budget.free_bytes(), 256 * MIB);
+        held[0].grow_to(3 * MIB).await.expect("room");
+        held[0].grow_to(5 * MIB).await.expect("no more than was claimed");
+        assert_eq!(budget.free_bytes(), 252 * MIB);
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_ever() {
-        let budget = InFlight::new(IN_FLIGHT_MIN_BYTES);
-        let _held = (budget.reserve("a", 13 * MIB).await, budget.reserve("b", 13 * MIB).await);
-        let refused = budget.reserve("c", 8 * MIB).await.expect_err("no room within the time");
+        let budget = InFlight::of_requests(IN_FLIGHT_MIN_BYTES);
+        let mut contended = Box::pin(budget.contended());
+        let _held = (budget.reserve("a", 13 * MIB).await, budget.reserve("b", 8 * MIB).await);
+        assert!(contended.as_mut().now_or_never().is_none());
+        let mut waits = Box::pin(budget.reserve("c", 8 * MIB));
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert!(contended.now_or_never().is_some(), "somebody waits");
+        let refused = waits.await.expect_err("no room within the time");
         assert_eq!((refused.reason, refused.retry_after), (Reason::RequestBudgetExhausted, Some(RETRY_AFTER)));
-        assert_eq!(budget.shares().len(), 2);
+        assert_eq!(budget.counts(), InFlightCounts { used_bytes: 21 * MIB, refusals: 1, given_up: 0 });
+        assert!(budget.contended().now_or_never().is_none(), "nobody waits any more");
     }
 }

@@ -4,6 +4,7 @@
 
 mod admin;
 pub mod admit;
+pub mod answers;
 mod archives;
 pub mod authenticate;
 mod authority;
@@ -16,6 +17,7 @@ pub mod frames;
 mod handler;
 pub mod in_flight;
 pub mod jitter;
+mod memory_budget;
 pub mod open_streams;
 mod policy;
 mod reconnect_delay;

@@ -1,20 +1,22 @@
 //! The body of a request: how large it may be, how long it may take, and how much memory all of them may take together.
 //!
-//! It is read here, before the generated service decodes it, so that a call which is never sent whole ends, and memory is
-//! reserved before it is used. Only callers who were admitted come here ([`super::admit`]).
+//! It is read here, before the generated service decodes it, so that a call which is never sent whole ends, memory is reserved
+//! before it is used, and what does not come on gives way to others. Only callers who were admitted come here ([`super::admit`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body as _;
+use http_body::{Body as _, Frame};
+use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::in_flight::{InFlight, Reserved};
-use super::whole_body::WholeBody;
+use super::whole_body::{CHUNK_BYTES, WholeBody};
 use crate::api::status::status;
 use crate::api::wire_scan::worst_case_bytes;
 use crate::domain::limits::{
@@ -36,6 +38,11 @@ const HEALTH_REQUEST_MAX_BYTES: usize = 1024;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the body of a request may take whose method takes megabytes.
 const BULK_BODY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A body that came no further than this for so long gives way to others that wait for its memory. Longer: they wait longer.
+/// Shorter: slow links fail when the server is full.
+const STALL_TIMEOUT: Duration = Duration::from_secs(1);
+const STALL_MIN_BYTES: usize = 16 * 1024;
 
 /// Reads the bodies of requests.
 #[derive(Debug, Clone)]
@@ -129,11 +136,9 @@ where
         Box::pin(async move {
             let (parts, body) = request.into_parts();
             let caller = parts.extensions.get::<Caller>().map(|caller| caller.principal.actor()).unwrap_or_default();
-            let reading = read(body, bounds, |length| {
-                let extra = if length == 0 { 0 } else { REQUEST_DECODED_EXTRA_MAX_BYTES };
-                in_flight.reserve(&caller, worst_case_bytes(parts.uri.path(), length, extra))
-            });
-            match tokio::time::timeout(bounds.timeout, reading).await {
+            let arriving =
+                Arriving { path: parts.uri.path(), caller: &caller, bounds, in_flight: &in_flight, reserved: None };
+            match tokio::time::timeout(bounds.timeout, arriving.read(body)).await {
                 Ok(Ok((whole, reserved))) => {
                     let answer = inner.call(Request::from_parts(parts, Body::new(whole))).await;
                     drop(reserved);
@@ -157,37 +162,102 @@ fn too_large(max_bytes: usize) -> Error {
     Error::new(Reason::MessageTooLarge, message).with("limit_bytes", max_bytes)
 }
 
-/// Reads a body to its end. Once the length is known that its message claims, and before more is read, memory is reserved.
-async fn read<F>(
-    mut body: Body,
+/// A body that is being read.
+struct Arriving<'a> {
+    path: &'a str,
+    caller: &'a str,
     bounds: BodyBounds,
-    reserve: impl Fn(u64) -> F,
-) -> Result<(WholeBody, Option<Reserved>)>
-where
-    F: Future<Output = Result<Reserved>>,
-{
-    let (mut whole, mut reserved) = (WholeBody::default(), None);
-    let (mut prefix, mut max_bytes) = (Prefix::default(), MESSAGE_PREFIX_BYTES + bounds.max_bytes);
-    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        let frame = frame.map_err(|error| broken(&error))?;
-        // Trailers of a request say nothing.
-        let Ok(data) = frame.into_data() else { continue };
-        if let Some(claimed) = prefix.claim(&data).filter(|_| reserved.is_none()) {
-            if claimed > bounds.max_bytes {
-                return Err(too_large(bounds.max_bytes));
+    in_flight: &'a InFlight,
+    reserved: Option<Reserved>,
+}
+
+impl Arriving<'_> {
+    /// Reads a body to its end. Its caller's share is claimed once the length is known that its message claims; memory is
+    /// reserved for what came, and for what it may decode to once it is whole.
+    async fn read(mut self, mut body: Body) -> Result<(WholeBody, Option<Reserved>)> {
+        let (mut whole, mut prefix) = (WholeBody::default(), Prefix::default());
+        let mut max_bytes = MESSAGE_PREFIX_BYTES + self.bounds.max_bytes;
+        let mut pace = Pace::new();
+        while let Some(frame) = self.next(&mut body, &mut pace).await? {
+            // Trailers of a request say nothing.
+            let Ok(data) = frame.into_data() else { continue };
+            if let Some(claimed) = prefix.claim(&data).filter(|_| self.reserved.is_none()) {
+                if claimed > self.bounds.max_bytes {
+                    return Err(too_large(self.bounds.max_bytes));
+                }
+                // What comes behind the message is refused by what reads it, and must not be more than that.
+                max_bytes = MESSAGE_PREFIX_BYTES + self.bounds.max_bytes.min(claimed + REQUEST_MAX_BYTES);
+                if self.bounds.is_reserved {
+                    self.reserved = Some(self.in_flight.claim(self.caller, self.worst_case(claimed)).await?);
+                }
             }
-            // What comes behind the message is refused by what reads it, and must not be more than that.
-            max_bytes = MESSAGE_PREFIX_BYTES + bounds.max_bytes.min(claimed + REQUEST_MAX_BYTES);
-            if bounds.is_reserved {
-                reserved = Some(reserve(u64::try_from(claimed).unwrap_or(u64::MAX)).await?);
+            if whole.len() + data.len() > max_bytes {
+                return Err(too_large(self.bounds.max_bytes));
             }
+            if let Some(reserved) = &mut self.reserved {
+                // By chunks, as they are allocated.
+                reserved.grow_to(size((whole.len() + data.len()).next_multiple_of(CHUNK_BYTES))).await?;
+            }
+            pace.came(data.len());
+            whole.push(&data);
         }
-        if whole.len() + data.len() > max_bytes {
-            return Err(too_large(bounds.max_bytes));
+        let worst_case = self.worst_case(whole.len());
+        if let Some(reserved) = &mut self.reserved {
+            reserved.grow_to(worst_case).await?;
         }
-        whole.push(&data);
+        Ok((whole, self.reserved))
     }
-    Ok((whole, reserved))
+
+    /// The next frame; or the end of a body that does not come on, once others wait for its memory.
+    async fn next(&self, body: &mut Body, pace: &mut Pace) -> Result<Option<Frame<Bytes>>> {
+        let next = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
+        let stalled = async {
+            pace.stalled().await;
+            match &self.reserved {
+                Some(_) => self.in_flight.contended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            frame = next => frame.transpose().map_err(|error| broken(&error)),
+            () = stalled => Err(self.in_flight.gave_way()),
+        }
+    }
+
+    fn worst_case(&self, length: usize) -> u64 {
+        let extra = if length == 0 { 0 } else { REQUEST_DECODED_EXTRA_MAX_BYTES };
+        worst_case_bytes(self.path, size(length), extra)
+    }
+}
+
+fn size(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// Whether a body comes on.
+struct Pace {
+    /// Since it last came on.
+    came: usize,
+    stalled: Pin<Box<Sleep>>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { came: 0, stalled: Box::pin(tokio::time::sleep(STALL_TIMEOUT)) }
+    }
+
+    fn came(&mut self, bytes: usize) {
+        self.came += bytes;
+        if self.came >= STALL_MIN_BYTES {
+            *self = Self::new();
+        }
+    }
+
+    /// Waits until it has not come on for long.
+    async fn stalled(&mut self) {
+        self.stalled.as_mut().await;
+    }
 }
 
 /// The client reset the stream, or its connection is gone: mostly nobody reads this.
@@ -219,9 +289,6 @@ impl Prefix {
 mod tests {
     use std::convert::Infallible;
 
-    use bytes::Bytes;
-    use http_body::Frame;
-
     use super::*;
     use crate::grpc::in_flight::IN_FLIGHT_MIN_BYTES;
 
@@ -249,7 +316,7 @@ mod tests {
 
     #[test]
     fn each_method_has_its_bounds() {
-        let layer = RequestBodyLayer::new(1_000, InFlight::new(IN_FLIGHT_MIN_BYTES));
+        let layer = RequestBodyLayer::new(1_000, InFlight::of_requests(IN_FLIGHT_MIN_BYTES));
         let bounds = |path: &str| layer.bounds(path).map(|bounds| (bounds.max_bytes, bounds.timeout.as_secs()));
         assert_eq!(bounds("/policyhub.v1.PolicyService/Draft"), Some((1_000 + REQUEST_MAX_BYTES, 60)));
         assert_eq!(bounds("/policyhub.v1.AdminService/ImportNamespace"), Some((IMPORT_REQUEST_MAX_BYTES, 60)));
@@ -266,7 +333,7 @@ mod tests {
     /// A client that stops in the middle is answered when its time is over, and what was reserved for it is free again.
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stays_half_is_answered() {
-        let in_flight = InFlight::new(IN_FLIGHT_MIN_BYTES);
+        let in_flight = InFlight::of_requests(IN_FLIGHT_MIN_BYTES);
         let never = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
         let mut service = RequestBodyLayer::new(1_000, in_flight.clone()).layer(never);
         for (path, timeout) in [
@@ -282,5 +349,23 @@ mod tests {
             assert_eq!((answer.headers()["grpc-status"].as_bytes(), began.elapsed()), (&b"4"[..], timeout), "{path}");
             assert_eq!(in_flight.free_bytes(), IN_FLIGHT_MIN_BYTES);
         }
+    }
+
+    /// A body that stopped holds its memory while nobody wants it, and gives way once somebody does.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stopped_gives_way() {
+        let in_flight = InFlight::of_requests(IN_FLIGHT_MIN_BYTES);
+        let never = tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+        let mut service = RequestBodyLayer::new(1_000, in_flight.clone()).layer(never);
+        let body = Body::new(Half(Some(Bytes::from_static(&[0, 0, 64, 0, 0, 1]))));
+        let request = Request::builder().uri("/policyhub.v1.AdminService/ImportNamespace").body(body);
+        let mut answer = Box::pin(service.call(request.expect("a request")));
+        assert!(tokio::time::timeout(10 * STALL_TIMEOUT, &mut answer).await.is_err(), "nobody waits");
+        assert_eq!(in_flight.counts().used_bytes, 64 * 1024, "for what came, and not for what is to come");
+        let _held = in_flight.reserve("a", 13 * 1024 * 1024).await;
+        let other = in_flight.reserve("b", 12 * 1024 * 1024);
+        let (answer, _) = tokio::join!(answer, async { tokio::time::timeout(STALL_TIMEOUT, other).await });
+        assert_eq!(answer.expect("an answer").headers()["grpc-status"], "8");
+        assert_eq!((in_flight.counts().used_bytes, in_flight.counts().given_up), (13 * 1024 * 1024, 1));
     }
 }

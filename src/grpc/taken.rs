@@ -20,7 +20,13 @@ struct Pieces {
     handed: AtomicU64,
     /// Whether the last one handed over is still waiting for room.
     waiting: AtomicBool,
+    /// Whether they are of an answer, which has less time than a watch.
+    is_answer: AtomicBool,
 }
+
+/// How long the peer of an answer may take nothing of it. Each piece has 64 KiB, so who takes less than 6 KiB/s is slower.
+/// Longer: answers that nobody reads are in memory longer. Shorter: slow links fail.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
     static PIECES: Arc<Pieces>;
@@ -70,6 +76,16 @@ impl<B: Body + Unpin> Body for Taken<B> {
     }
 }
 
+/// Says that the body that is asked now is that of an answer.
+pub(super) fn is_of_answer() {
+    let _ = PIECES.try_with(|pieces| pieces.is_answer.store(true, Ordering::Relaxed));
+}
+
+/// Says that the last piece of the body that is asked now is not on the wire yet.
+pub(super) fn waits_still() {
+    let _ = PIECES.try_with(|pieces| pieces.waiting.store(true, Ordering::Relaxed));
+}
+
 /// A stream of a connection, given up when its peer takes nothing of it for `patience`.
 pub struct Patient<F> {
     /// None once it has ended.
@@ -103,9 +119,11 @@ impl<F: Future<Output = ()>> Future for Patient<F> {
             return Poll::Pending;
         }
         let piece = this.pieces.handed.load(Ordering::Relaxed);
+        let is_answer = this.pieces.is_answer.load(Ordering::Relaxed);
+        let patience = if is_answer { this.patience.min(ANSWER_PATIENCE) } else { this.patience };
         let (_, sleep) = match &mut this.waiting {
             Some(waiting) if waiting.0 == piece => waiting,
-            waiting => waiting.insert((piece, Box::pin(tokio::time::sleep(this.patience)))),
+            waiting => waiting.insert((piece, Box::pin(tokio::time::sleep(patience)))),
         };
         if sleep.as_mut().poll(context).is_pending() {
             return Poll::Pending;

@@ -11,7 +11,7 @@ use http_body::{Frame, SizeHint};
 use tonic::Status;
 
 /// What is allocated, and freed, at once.
-const CHUNK_BYTES: usize = 64 * 1024;
+pub(super) const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The body.
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! Metrics, in the Prometheus text format at `/metrics`.
 
+mod in_flight;
+
 use std::sync::Arc;
 use std::time::Duration;
 

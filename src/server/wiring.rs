@@ -37,6 +37,7 @@ use crate::domain::event::Cursor;
 use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
 use crate::domain::{Error, Reason};
 use crate::grpc::admit::AdmitLayer;
+use crate::grpc::answers::AnswersLayer;
 use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::database_wait::DatabaseWaitLayer;
 use crate::grpc::deadline::DeadlineLayer;
@@ -100,7 +101,8 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
-    let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), &listen);
+    let budgets = budgets(&listen, &metrics);
+    let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), budgets);
     let listener = Listener {
         socket: parts.grpc,
         tls: parts.tls.clone(),
@@ -171,13 +173,21 @@ async fn tell(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
+/// The memory of requests and of answers, each with a budget of its own.
+fn budgets(listen: &ListenConfig, metrics: &Metrics) -> (RequestBodyLayer, AnswersLayer) {
+    let requests = InFlight::of_requests(listen.max_in_flight_bytes);
+    let answers = InFlight::of_answers(listen.max_in_flight_bytes);
+    metrics.observe_in_flight(&requests, &answers);
+    (RequestBodyLayer::new(listen.max_content_bytes, requests), AnswersLayer::new(answers))
+}
+
 /// Every call passes these, in this order.
 fn layered(
     routes: Routes,
     observe: ObserveLayer,
     verifier: Arc<Verifier>,
     service: Arc<Service>,
-    listen: &ListenConfig,
+    (requests, answers): (RequestBodyLayer, AnswersLayer),
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
@@ -189,7 +199,8 @@ fn layered(
         .layer(MapResponseLayer::new(transport_errors::rewrite::<Body>))
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .layer(AdmitLayer::new(service, clock::now))
-        .layer(RequestBodyLayer::new(listen.max_content_bytes, InFlight::new(listen.max_in_flight_bytes)))
+        .layer(requests)
+        .layer(answers)
         .layer(OpenStreamsLayer::default());
     BoxCloneSyncService::new(calls.service(routes.prepare()))
 }

@@ -6,6 +6,10 @@
 #[cfg(test)]
 mod abuse;
 #[cfg(test)]
+mod abuse_answers;
+#[cfg(test)]
+mod abuse_bodies;
+#[cfg(test)]
 mod abuse_content;
 #[cfg(test)]
 mod abuse_memory;

@@ -133,7 +133,7 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_MAX_CONTENT_BYTES", value_name = "BYTES")]
     pub max_content_bytes: Option<usize>,
 
-    /// Memory of all requests in flight, 33554432 to 2147483648 [default: 268435456]
+    /// Memory of all requests in flight, and as much again of all answers, 33554432 to 2147483648 [default: 268435456]
     #[arg(long, env = "POLICYHUB_MAX_IN_FLIGHT_BYTES", value_name = "BYTES")]
     pub max_in_flight_bytes: Option<u64>,
 

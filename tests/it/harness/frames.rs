@@ -85,8 +85,17 @@ impl Peer {
         Self::begin(Self { stream: socket.connect(address).await.expect("a connection") }).await
     }
 
-    async fn begin(mut peer: Self) -> Self {
-        let window = [&[0, 4], WINDOW_MAX.to_be_bytes().as_slice()].concat();
+    /// A connection that takes nothing of its streams until it says so.
+    pub async fn connect_without_window(address: &str) -> Self {
+        Self::begin_with(Self::silent(address).await, 0).await
+    }
+
+    async fn begin(peer: Self) -> Self {
+        Self::begin_with(peer, WINDOW_MAX).await
+    }
+
+    async fn begin_with(mut peer: Self, stream_window: u32) -> Self {
+        let window = [&[0, 4], stream_window.to_be_bytes().as_slice()].concat();
         let opening = [PREFACE, &Frame::bytes(SETTINGS, 0, 0, &window)].concat();
         // A server that refuses the connection may be gone already.
         let _ = peer.stream.write_all(&opening).await;

@@ -1,0 +1,316 @@
+//! The answers of calls: how much memory all of them may take together, and how long one may wait for its reader.
+//!
+//! Memory is reserved before a call is handled, for the largest answer of its method, and given back once the last byte of its
+//! answer is on the wire. Watches have their own rule: a stream is a cursor, not a queue (`super::watch_stream`).
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+use super::in_flight::{InFlight, LARGEST_ANSWER_BYTES, Reserved};
+use super::taken;
+use crate::api::status::status;
+use crate::domain::Result;
+use crate::domain::access::Rpc;
+use crate::domain::limits::{SCHEMA_MAX_BYTES, STATEMENT_MAX_BYTES};
+use crate::domain::principal::Caller;
+
+/// Bytes handed to the connection at once, as of a watch.
+const SLICE_MAX_BYTES: usize = 64 * 1024;
+/// The largest answer whose end is sent with it. The end of a larger one waits until the rest is on the wire, so that it is known
+/// whether anybody takes it. Larger: so much is in memory for each answer that nobody takes, for as long as its connection lives.
+/// Smaller: most answers take one more write.
+const AT_ONCE_MAX_BYTES: usize = 4 * 1024;
+/// The largest answer with one policy, or with findings, as it was read and as it is written.
+const POLICY_ANSWER_MAX_BYTES: u64 = 2 * (SCHEMA_MAX_BYTES as u64 + STATEMENT_MAX_BYTES as u64);
+/// The largest of all others: the summary of an activation with its statement.
+const SMALL_ANSWER_MAX_BYTES: u64 = 2 * STATEMENT_MAX_BYTES as u64;
+/// Of calls that wait for what others do, for minutes: what they hold meanwhile. More is taken when there is an answer.
+const WAITING_CALL_BYTES: u64 = 16 * 1024;
+
+/// What is reserved before a call is handled; none for streams.
+fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
+    Some(match rpc {
+        Rpc::WatchActive => return None,
+        Rpc::ListPolicies
+        | Rpc::GetVersion
+        | Rpc::ListVersions
+        | Rpc::DiffVersions
+        | Rpc::ListEvents
+        | Rpc::GetActive
+        | Rpc::ListActive
+        | Rpc::ListSubscribers
+        | Rpc::ListNamespaces
+        | Rpc::ListRoleBindings
+        | Rpc::ListSigningKeys
+        | Rpc::ExportRows => LARGEST_ANSWER_BYTES,
+        Rpc::CreatePolicy
+        | Rpc::GetPolicy
+        | Rpc::UpdatePolicy
+        | Rpc::Stage
+        | Rpc::Rollback
+        | Rpc::GetValidationReport
+        | Rpc::VerifyLog
+        | Rpc::RevokeSigningKey => POLICY_ANSWER_MAX_BYTES,
+        Rpc::GetConvergence => WAITING_CALL_BYTES,
+        Rpc::Draft
+        | Rpc::AbandonDraft
+        | Rpc::Publish
+        | Rpc::Activate
+        | Rpc::Deactivate
+        | Rpc::ApproveVersion
+        | Rpc::RejectVersion
+        | Rpc::ReportStatus
+        | Rpc::RecordRun
+        | Rpc::GetRun
+        | Rpc::CreateNamespace
+        | Rpc::GetNamespace
+        | Rpc::UpdateNamespace
+        | Rpc::CreateRoleBinding
+        | Rpc::DeleteRoleBinding
+        | Rpc::PrepareSigningKey
+        | Rpc::ActivateSigningKey
+        | Rpc::RevokeToken
+        | Rpc::ThawNamespace
+        | Rpc::ImportNamespace => SMALL_ANSWER_MAX_BYTES,
+    })
+}
+
+/// Bounds the memory of answers.
+#[derive(Debug, Clone)]
+pub struct AnswersLayer {
+    in_flight: InFlight,
+}
+
+impl AnswersLayer {
+    /// A layer with a budget for all answers.
+    #[must_use]
+    pub fn new(in_flight: InFlight) -> Self {
+        Self { in_flight }
+    }
+}
+
+impl<S> Layer<S> for AnswersLayer {
+    type Service = Answers<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Answers { inner, in_flight: self.in_flight.clone() }
+    }
+}
+
+/// The service behind the layer.
+#[derive(Debug, Clone)]
+pub struct Answers<S> {
+    inner: S,
+    in_flight: InFlight,
+}
+
+impl<S> Service<Request<Body>> for Answers<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // The authentication layer put both there. Without them it is a method that takes no credential, whose answer is small.
+        let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
+        let called = called.and_then(|(caller, rpc)| Some((caller.principal.actor(), largest_answer_bytes(*rpc)?)));
+        let Some((caller, largest_bytes)) = called else { return Box::pin(self.inner.call(request)) };
+        // The one that was found ready goes with the call.
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let in_flight = self.in_flight.clone();
+        Box::pin(async move {
+            let reserved = match in_flight.reserve(&caller, largest_bytes).await {
+                Ok(reserved) => reserved,
+                Err(error) => return Ok(status(error).into_http()),
+            };
+            let (parts, body) = inner.call(request).await?.into_parts();
+            Ok(match written(body, reserved).await {
+                Ok(answer) => Response::from_parts(parts, Body::new(answer)),
+                Err(status) => status.into_http(),
+            })
+        })
+    }
+}
+
+/// An answer as it goes on the wire, with as much memory reserved as it takes.
+async fn written(mut body: Body, mut reserved: Reserved) -> Result<Answer, Status> {
+    let (mut bytes, mut trailers) = (Bytes::new(), None);
+    while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        match frame?.into_data() {
+            Ok(data) if bytes.is_empty() => bytes = data,
+            Ok(data) => {
+                let mut more = BytesMut::from(bytes);
+                more.extend_from_slice(&data);
+                bytes = more.freeze();
+            }
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    // With it goes the message that it was written from.
+    drop(body);
+    reserved.resize(u64::try_from(bytes.len()).unwrap_or(u64::MAX)).map_err(status)?;
+    let sent = Arc::<Sent>::default();
+    let (in_flight, length) = (reserved.in_flight().clone(), bytes.len());
+    let rest = match length {
+        0 => Bytes::new(),
+        _ => Bytes::from_owner(Held { bytes, _reserved: reserved, sent: Arc::clone(&sent) }),
+    };
+    Ok(Answer { rest, length, trailers, sent, in_flight })
+}
+
+/// The bytes of an answer. Dropped once the last of them is on the wire, or its stream has ended.
+struct Held {
+    bytes: Bytes,
+    _reserved: Reserved,
+    sent: Arc<Sent>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.sent.is_done.store(true, Ordering::Release);
+        self.sent.waker.wake();
+    }
+}
+
+/// Whether all of an answer is on the wire.
+#[derive(Debug, Default)]
+struct Sent {
+    is_done: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Sent {
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        self.waker.register(context.waker());
+        if self.is_done.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The body of an answer.
+struct Answer {
+    rest: Bytes,
+    length: usize,
+    trailers: Option<HeaderMap>,
+    sent: Arc<Sent>,
+    in_flight: InFlight,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        taken::is_of_answer();
+        if !self.rest.is_empty() {
+            let length = self.rest.len().min(SLICE_MAX_BYTES);
+            let slice = self.rest.split_to(length);
+            if self.rest.is_empty() {
+                // What is empty may hold all of it still.
+                self.rest = Bytes::new();
+            }
+            return Poll::Ready(Some(Ok(Frame::data(slice))));
+        }
+        if self.length > AT_ONCE_MAX_BYTES && self.sent.poll(context).is_pending() {
+            taken::waits_still();
+            return Poll::Pending;
+        }
+        Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.trailers.is_none()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if taken::is_given_up() {
+            self.in_flight.count_given_up();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::in_flight::IN_FLIGHT_MIN_BYTES;
+
+    /// What tonic makes of a message.
+    struct Encoded(Vec<Frame<Bytes>>);
+
+    impl http_body::Body for Encoded {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.0.pop().map(Ok))
+        }
+    }
+
+    fn next(answer: &mut Answer) -> Poll<Option<Frame<Bytes>>> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let polled = http_body::Body::poll_frame(Pin::new(answer), &mut context);
+        polled.map(|frame| frame.map(|frame| frame.expect("no error")))
+    }
+
+    async fn answer(in_flight: &InFlight, length: usize) -> Answer {
+        let frames = vec![Frame::trailers(HeaderMap::new()), Frame::data(Bytes::from(vec![7; length]))];
+        let body = Body::new(Encoded(frames));
+        let reserved = in_flight.reserve("ann", LARGEST_ANSWER_BYTES).await.expect("room");
+        written(body, reserved).await.expect("an answer")
+    }
+
+    /// What is reserved is what the answer takes, until the last piece of it is gone; the end waits for that.
+    #[tokio::test]
+    async fn an_answer_counts_until_it_is_gone() {
+        let in_flight = InFlight::of_answers(IN_FLIGHT_MIN_BYTES);
+        let mut answer = answer(&in_flight, SLICE_MAX_BYTES + 5).await;
+        assert_eq!(in_flight.counts().used_bytes, u64::try_from(SLICE_MAX_BYTES + 5).expect("small"));
+        let (one, two) = (next(&mut answer), next(&mut answer));
+        assert!(next(&mut answer).is_pending(), "the end comes last");
+        drop(one);
+        assert!(next(&mut answer).is_pending());
+        assert_ne!(in_flight.counts().used_bytes, 0);
+        let Poll::Ready(Some(last)) = two else { panic!("a frame") };
+        assert_eq!(last.into_data().expect("data"), vec![7; 5]);
+        assert_eq!(in_flight.counts().used_bytes, 0);
+        assert!(matches!(next(&mut answer), Poll::Ready(Some(frame)) if frame.is_trailers()));
+        assert!(matches!(next(&mut answer), Poll::Ready(None)) && answer.is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn a_small_answer_ends_at_once() {
+        let in_flight = InFlight::of_answers(IN_FLIGHT_MIN_BYTES);
+        let mut answer = answer(&in_flight, AT_ONCE_MAX_BYTES).await;
+        let held = next(&mut answer);
+        assert!(matches!(next(&mut answer), Poll::Ready(Some(frame)) if frame.is_trailers()));
+        assert_eq!(in_flight.counts().used_bytes, u64::try_from(AT_ONCE_MAX_BYTES).expect("small"));
+        drop(held);
+        assert_eq!(in_flight.counts().used_bytes, 0);
+    }
+}
