@@ -34,6 +34,7 @@ mod meters;
 mod namespace;
 mod page_reader;
 mod place;
+mod pointer_past;
 mod policy;
 mod publish;
 mod query;

@@ -18,6 +18,7 @@ use super::health::COMMIT_ANSWER_TIMEOUT;
 use super::row_changes::{Ledger, decides};
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
+use super::version_list::ClosedVersions;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -30,8 +31,9 @@ use crate::domain::{Error, Reason, Result};
 #[derive(Debug)]
 pub struct ReadTx {
     pub(super) tx: Tx,
-    tags: Arc<dyn RowTag>,
-    ledger: Ledger,
+    pub(super) tags: Arc<dyn RowTag>,
+    pub(super) closed: Arc<ClosedVersions>,
+    pub(super) ledger: Ledger,
 }
 
 /// The transaction under both.
@@ -70,7 +72,7 @@ impl Store {
             TransactionOptions::default()
         };
         let tx = self.reader()?.begin(options).await.map_err(failed)?;
-        Ok(ReadTx { tx, tags: self.tags(), ledger: Ledger::of_view() })
+        Ok(ReadTx { tx, tags: self.tags(), closed: self.closed_versions(), ledger: Ledger::of_view() })
     }
 
     /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
@@ -118,7 +120,7 @@ impl Store {
         let head = from_sequence(head);
         let (access_revision, usage) = (row.access_revision, rows::usage(&row));
         let is_importing = row.importing != 0;
-        let read = ReadTx { tx, tags: self.tags(), ledger: Ledger::of_write() };
+        let read = ReadTx { tx, tags: self.tags(), closed: self.closed_versions(), ledger: Ledger::of_write() };
         let (store, namespace) = (self.clone(), namespace.clone());
         Ok(WriteTx { read, store, namespace, head, access_revision, is_importing, row, usage })
     }
