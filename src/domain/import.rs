@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::digest::hex;
+use super::error::{Error, Reason};
 use super::event::{Event, Head};
 use super::name::NamespaceId;
 use super::time::Micros;
@@ -94,6 +95,14 @@ pub struct Imported {
     pub is_finished: bool,
     /// The event of this store that says so; 0: nothing was written.
     pub revision: i64,
+}
+
+/// The refusal of what must wait until an import into a namespace is finished.
+#[must_use]
+pub fn unfinished(namespace: &NamespaceId) -> Error {
+    let name = namespace.name();
+    let message = format!("an import into {name} is not finished; finish it first");
+    Error::new(Reason::ImportUnfinished, message).about(name)
 }
 
 impl Source {

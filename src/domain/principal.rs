@@ -106,6 +106,20 @@ pub fn imported_identity(store: &str, identity: &str) -> String {
     if identity.is_empty() { String::new() } else { format!("{IMPORTED_PREFIX}{store}/{identity}") }
 }
 
+/// Who that is in a store that had exported it: what came back through imports, the name there once more. Any other name stays
+/// what it is.
+#[must_use]
+pub fn identity_in<'a>(store: &str, identity: &'a str) -> &'a str {
+    let (mut found, mut rest) = (identity, identity);
+    while let Some((from, inner)) = rest.strip_prefix(IMPORTED_PREFIX).and_then(|rest| rest.split_once('/')) {
+        if from == store {
+            found = inner;
+        }
+        rest = inner;
+    }
+    found
+}
+
 /// Whether a name is one of another store.
 #[must_use]
 pub fn is_imported_identity(identity: &str) -> bool {
@@ -115,6 +129,17 @@ pub fn is_imported_identity(identity: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_comes_back_is_who_left() {
+        let who = |identity| identity_in("here", identity);
+        assert_eq!(who("local:ann"), "local:ann");
+        assert_eq!(who("imported/here/local:ann"), "local:ann");
+        assert_eq!(who("imported/there/imported/here/local:ann"), "local:ann");
+        assert_eq!(who("imported/there/local:ann"), "imported/there/local:ann");
+        assert_eq!(who("imported/here/imported/there/local:ann"), "imported/there/local:ann");
+        assert_eq!(who("imported/heretic/local:ann"), "imported/heretic/local:ann");
+    }
 
     #[test]
     fn the_actor_names_issuer_and_subject() {

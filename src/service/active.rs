@@ -7,8 +7,9 @@ use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::command::{AsOf, GetActive};
 use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::lifecycle;
-use crate::domain::name::{NamespaceId, PolicyName};
+use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
+use crate::domain::policy::Policy;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 use crate::store::ReadTx;
@@ -60,7 +61,7 @@ impl Service {
         let tx = self.store.read().await?;
         let (at, found) = self.place(&tx, namespace, query.as_of).await?;
         read.check_reaches(namespace, found.cursor);
-        let active = self.active_policy(context, &tx, &query.policy, at.cursor, query.as_of).await?;
+        let active = self.active_policy(context, &tx, &found, query, at.cursor).await?;
         if query.as_of == AsOf::Now {
             // The past is shown as it was: what it was signed with proves who said it, whatever became of the key.
             self.signer.trusted(&mut active.tokens())?;
@@ -73,27 +74,29 @@ impl Service {
         &self,
         context: &Context,
         tx: &ReadTx,
-        name: &PolicyName,
+        found: &Namespace,
+        query: &GetActive,
         cursor: Cursor,
-        as_of: AsOf,
     ) -> Result<ActiveBundle> {
+        let GetActive { policy: name, as_of, .. } = query;
         let policy = tx.policy(name).await?;
-        let row = tx.active_at(name, cursor.revision).await?;
-        if as_of == AsOf::Now && row.as_ref().map_or(0, |row| row.version.number) != policy.active_version {
+        let row = self.in_force_at(tx, found, name, cursor).await?;
+        if *as_of == AsOf::Now && row.as_ref().map_or(0, |row| row.version.number) != policy.active_version {
             return Err(Error::data_loss(format!("{name}: its pointer is not where the log put it")));
         }
         match row {
             Some(row) => self.signer.active_bundle(row),
-            None if as_of == AsOf::Now && policy.settings.allow_draft_fallback => {
-                self.newest_draft(context, tx, name).await
+            None if *as_of == AsOf::Now && policy.settings.allow_draft_fallback => {
+                self.newest_draft(context, tx, &policy).await
             }
             None => Err(lifecycle::no_active(name)),
         }
     }
 
     /// The newest open draft, signed as a preview and never as a bundle (rule 10).
-    async fn newest_draft(&self, context: &Context, tx: &ReadTx, name: &PolicyName) -> Result<ActiveBundle> {
-        let mut version = tx.open_versions(name).await?.pop().ok_or_else(|| lifecycle::no_active(name))?;
+    async fn newest_draft(&self, context: &Context, tx: &ReadTx, policy: &Policy) -> Result<ActiveBundle> {
+        let open = tx.version_list(policy).await?.open;
+        let mut version = open.into_iter().next_back().ok_or_else(|| lifecycle::no_active(&policy.name))?;
         let content = self.content_of(tx, &version).await?;
         version.manifest = self.signer.preview(&version, &context.actor(), context.now)?;
         Ok(ActiveBundle {

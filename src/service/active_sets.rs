@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Signer;
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::digest::ActiveSetRoot;
-use crate::domain::event::{Cursor, Head, PointerChange};
+use crate::domain::event::{Cursor, Event, Head, Payload, PointerChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::{Error, Result};
 use crate::signing::{ActiveLeaf, ActiveSetTree};
@@ -102,12 +102,30 @@ impl ActiveSets {
                 return Ok(ActiveSet { head, tree });
             }
         }
+        Self::whole(tx, namespace, head, sealed).await
+    }
+
+    /// The set right after an older event, which is proven.
+    ///
+    /// # Errors
+    /// `DATA_LOSS` when the pointers do not make the root that the event names.
+    pub(super) async fn at_event(tx: &ReadTx, event: &Event, payload: &Payload) -> Result<ActiveSet> {
+        Self::whole(tx, &event.namespace, event.head(), payload.active_set_root).await
+    }
+
+    async fn whole(
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        head: Head,
+        sealed: Option<ActiveSetRoot>,
+    ) -> Result<ActiveSet> {
+        let revision = head.cursor.revision;
         let tree = tree_of(&tx_entries(tx, namespace, 0, revision).await?);
         // An event that was written before events carried a root says nothing; the next one does.
         if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
             return Ok(ActiveSet { head, tree });
         }
-        Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that its newest event names")))
+        Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that event {revision} names")))
     }
 }
 

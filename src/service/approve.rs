@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use super::draft::state_change;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::Result;
 use crate::domain::approval::Approval;
 use crate::domain::command::{ApproveVersion, RejectVersion};
 use crate::domain::event::{Change, EventKind};
@@ -16,6 +15,7 @@ use crate::domain::outcome::{Approved, VersionChanged};
 use crate::domain::policy::Policy;
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Result};
 use crate::store::ReadTx;
 
 impl Service {
@@ -41,6 +41,7 @@ impl Service {
             version: &version,
             approvals: &approvals,
             importer: importer.as_deref(),
+            store: self.signer.store(),
             approver: &approver,
             now,
             revision,
@@ -110,7 +111,7 @@ impl Service {
             return Ok(Vec::new());
         }
         let approvals = self.approvals(tx, version).await?;
-        let was_active = tx.was_active(&version.policy, version.number).await?;
+        let was_active = self.was_active(tx, &version.policy, version.number).await?;
         let counted = lifecycle::reviewed(policy, version, Review { approvals: &approvals, was_active, now })?;
         Ok(counted.iter().map(Approval::for_log).collect())
     }
@@ -138,10 +139,15 @@ impl Service {
 }
 
 /// Who imported a version: the same for every part of an import. None for a version that was made here.
+///
+/// # Errors
+/// `DATA_LOSS` when the import is not there: its importer would be anybody.
 async fn importer_of(tx: &ReadTx, version: &Version) -> Result<Option<String>> {
     if !version.came_by_import() {
         return Ok(None);
     }
     let imports = tx.imports(&version.policy.namespace).await?;
-    Ok(imports.into_iter().find(|import| import.position == FIRST_POSITION).map(|import| import.importer))
+    let import = imports.into_iter().find(|import| import.position == FIRST_POSITION);
+    let missing = || Error::data_loss(format!("{}: the import that brought it is not there", version.name()));
+    Ok(Some(import.ok_or_else(missing)?.importer))
 }

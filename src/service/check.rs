@@ -64,7 +64,7 @@ impl Subject {
         let version_now = tx.version(&self.policy.name, version.number).await?;
         let labels_hold = version.label.is_none()
             || (self.policy.settings.allow_backport && self.policy.settings.bump_rule == BumpRule::Any)
-            || tx.published_labels(&self.policy.name).await? == self.published_labels;
+            || tx.version_list(&policy_now).await?.published_labels == self.published_labels;
         if policy_now.edits == self.policy.edits && version_now.edits == version.edits && labels_hold {
             return Ok((policy_now, version_now));
         }
@@ -99,8 +99,8 @@ impl Service {
             }
             PolicyOrVersion::Policy(name) => {
                 let policy = tx.policy(name).await?;
-                let open = tx.open_versions(name).await?;
-                let version = lifecycle::resolve_open(&policy, &open)?.clone();
+                let list = tx.version_list(&policy).await?;
+                let version = lifecycle::resolve_open(&policy, &list.open)?.clone();
                 self.subject_of(tx, policy, version).await
             }
         }
@@ -109,7 +109,7 @@ impl Service {
     /// All that the checks of a version need.
     pub(super) async fn subject_of(&self, tx: &ReadTx, policy: Policy, version: Version) -> Result<Subject> {
         let content = self.content_of(tx, &version).await?;
-        let published_labels = tx.published_labels(&policy.name).await?;
+        let published_labels = tx.version_list(&policy).await?.published_labels;
         Ok(Subject { policy, bundle: Bundle { version, content }, published_labels })
     }
 

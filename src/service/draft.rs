@@ -5,14 +5,16 @@ use super::{Context, Service};
 use crate::domain::command::{AbandonDraft, Draft, EventFilter, Page};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
+use crate::domain::label::Label;
 use crate::domain::lifecycle::{self, DraftDecision, DraftFacts};
 use crate::domain::limits::CONTENT_TYPE_MAX_CHARS;
+use crate::domain::name::PolicyName;
 use crate::domain::outcome::VersionChanged;
 use crate::domain::policy::Policy;
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::signing::digest_of;
-use crate::store::ReadTx;
+use crate::store::{ReadTx, VersionList};
 use crate::watch::Verify as _;
 
 /// Events of a policy that are looked through, newest first, for who staged a version. More: a refusal takes longer under the lock.
@@ -26,6 +28,16 @@ pub(super) fn state_change(version: &Version) -> VersionChange {
         state: version.state,
         digest: version.digest.clone(),
     }
+}
+
+/// The live version that holds a label, among those that are listed.
+async fn label_holder(tx: &ReadTx, policy: &PolicyName, list: &VersionList, label: &Label) -> Result<Option<Version>> {
+    let found = tx.find_labelled(policy, label).await?;
+    let is_open = list.open.iter().any(|version| version.label.as_ref() == Some(label));
+    if found.is_none() && (is_open || list.published_labels.contains(label)) {
+        return Err(Error::data_loss(format!("{policy}: the version with label {label} is not found by it")));
+    }
+    Ok(found)
 }
 
 impl Service {
@@ -66,11 +78,12 @@ impl Service {
         };
         let (policy, made) = self.policy_for(&mut write, &request).await?;
         let tx = write.tx.read();
-        let open = tx.open_versions(&policy.name).await?;
+        let list = tx.version_list(&policy).await?;
         let label_holder = match &request.label {
-            Some(label) => tx.find_labelled(&policy.name, label).await?,
+            Some(label) => label_holder(tx, &policy.name, &list, label).await?,
             None => None,
         };
+        let open = list.open;
         let base_exists =
             request.base_version <= 0 || tx.find_version(&policy.name, request.base_version).await?.is_some();
         let stager = match DraftFacts::staged(&policy, &open, &request).and_then(|index| open.get(index)) {

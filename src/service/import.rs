@@ -4,7 +4,6 @@
 //! manifests. Invariant: events of another store go to `imported_events`, and nothing that comes in is in force.
 
 use super::import_items::{Taken, take};
-use super::import_log::trust_of;
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::event::{Change, EventKind, Head};
@@ -57,7 +56,7 @@ impl Service {
         if request.items.len() > IMPORT_ITEMS_MAX {
             return Err(Error::invalid("items", format!("are over {IMPORT_ITEMS_MAX}")));
         }
-        trust_of(&request.source)?;
+        self.check_source(&request.source)?;
         self.check_schemas(&request.namespace, &request.items).await?;
         let has_rows = request.items.iter().any(|item| !matches!(item, Item::Event(..)));
         let log = match has_rows || request.is_last {
@@ -70,6 +69,7 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let mut imports = write.tx.read().imports(&request.namespace).await?;
+        write.check_importing(&imports)?;
         let begins = imports.is_empty();
         match imports.first() {
             None => imports.push(begin(context, &mut write, &request).await?),
@@ -195,6 +195,9 @@ async fn finish(write: &mut Write<'_>, namespace: &NamespaceId, imports: &mut [I
         if count != named {
             return Err(refused(format!("{named} {table} are named by its log, and {count} came")));
         }
+    }
+    if let Some((policy, latest)) = write.tx.read().policy_with_gaps(namespace).await? {
+        return Err(refused(format!("{policy}: the versions that came are not those from 1 to {latest}")));
     }
     for import in imports {
         import.is_finished = true;

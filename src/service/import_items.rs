@@ -123,6 +123,7 @@ async fn take_row(
         ForeignRow::Policy(policy) => take_policy(service, write, policy, change).await,
         ForeignRow::Report { policy, number, report } => take_report(write, policy, number, report).await,
         ForeignRow::Import(_, import) => {
+            service.check_source(&import.source)?;
             let import = further(write.time(), imports, *import)?;
             write.tx.put_import(&import).await?;
             imports.push(import);
@@ -179,7 +180,6 @@ fn further(now: Micros, imports: &[Import], import: Import) -> Result<Import> {
     if !import.is_finished {
         return Err(refused("the source had not finished its own import"));
     }
-    trust_of(&import.source)?;
     check_times(&[Some(import.create_time)])?;
     let (reached, update_time) = (Head::EMPTY, now);
     Ok(Import { position, reached, items: 0, is_finished: false, update_time, ..import })

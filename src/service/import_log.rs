@@ -75,6 +75,25 @@ pub(super) fn trust_of(source: &Source) -> Result<Trust> {
 }
 
 impl Service {
+    /// A source must be readable, and one that says it is this store must have no keys but ours: the id of a store is public, and
+    /// what is imported is signed with it.
+    ///
+    /// # Errors
+    /// `IMPORT_REFUSED`.
+    pub(super) fn check_source(&self, source: &Source) -> Result<()> {
+        let (claimed, own) = (trust_of(source)?, self.signer.trust());
+        if claimed.store != own.store {
+            return Ok(());
+        }
+        for (claimed, own) in [(&claimed.keys, &own.keys), (&claimed.seal_keys, &own.seal_keys)] {
+            if let Some(other) = claimed.keys().find(|key| own.get(key.key_id()) != Some(*key)) {
+                let key_id = other.key_id();
+                return Err(refused(format!("the source names this store, which has no key {key_id}")));
+            }
+        }
+        Ok(())
+    }
+
     /// The whole log of a source whose events are all here; none before that.
     pub(super) async fn source_log(&self, namespace: &NamespaceId, source: &Source) -> Result<Option<Arc<LogCheck>>> {
         let turn = self.sources.turn.acquire().await;

@@ -35,6 +35,7 @@ mod namespace;
 mod page_reader;
 mod place;
 mod pointer_history;
+mod pointer_past;
 mod policy;
 mod publish;
 mod query;

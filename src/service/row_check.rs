@@ -1,8 +1,9 @@
 //! The rows that a decision read, against the events that named them last.
 //!
-//! The tag of a row shows who wrote it, not when: an older row that is put back has its genuine tag. Invariant: an event is
-//! only written, and an answer without one only given, when each row that the decision read is what the newest event about it
-//! wrote. What this server wrote or verified itself it remembers, so that most decisions verify no event again.
+//! The tag of a row shows who wrote it, not when: an older row that is put back has its genuine tag, and a row that is taken away
+//! has none. Invariant: an event is only written, and an answer without one only given, when each row that the decision read, or
+//! found absent, is what the newest event about it wrote. What this server wrote or verified itself it remembers, so that most
+//! decisions verify no event again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,9 @@ use crate::watch::Verify as _;
 
 /// Rows that are remembered, some 200 bytes each. When there are more, all are forgotten, and their events read again.
 const KNOWN_MAX_ROWS: usize = 200_000;
+
+/// Where no event stands: the place of a row that no event of its log names.
+const NOWHERE: i64 = 0;
 
 /// What this server knows of rows, by log, table and key: the newest event about each, and what it wrote.
 #[derive(Debug, Default)]
@@ -56,10 +60,10 @@ impl KnownRows {
 }
 
 impl Service {
-    /// Compares the rows that a write read so far.
+    /// Compares the rows that a write read, or found absent, so far.
     ///
     /// # Errors
-    /// `DATA_LOSS` when one is not what the newest event about it wrote.
+    /// `DATA_LOSS` when one is not what the newest event about it wrote, or is absent and none removed it.
     pub(super) async fn check_read(&self, tx: &WriteTx) -> Result<()> {
         let (epoch, is_alone) = (tx.head().cursor.epoch, self.store.is_sole_writer());
         // Nobody else writes: what it knows is the newest. With several replicas only the index knows that.
@@ -72,7 +76,7 @@ impl Service {
             return Ok(());
         }
         let revisions = tx.read().naming_revisions(&read).await?;
-        let mut unknown = Vec::new();
+        let (mut unknown, mut absent) = (Vec::new(), Vec::new());
         for (log, row) in read {
             let revision = revisions.get(&(log.to_string(), row.table.clone(), row.key.clone())).copied();
             match (self.known_rows.get(&log, &row, epoch), revision) {
@@ -84,7 +88,9 @@ impl Service {
                         ));
                     }
                 }
-                (Some(known), revision) if revision.is_none_or(|revision| revision < known.at.revision) => {
+                (Some(known), revision)
+                    if known.at.revision > NOWHERE && revision.is_none_or(|revision| revision < known.at.revision) =>
+                {
                     let newer = known.at.revision;
                     return Err(older(
                         &row,
@@ -93,10 +99,18 @@ impl Service {
                 }
                 (_, Some(revision)) => unknown.push((log, row, revision)),
                 (_, None) if is_from_the_start(&row) => {}
+                (_, None) if row.digest.is_none() => absent.push((log, row)),
                 (_, None) => return Err(older(&row, "no event wrote it")),
             }
         }
-        self.check_events(tx, unknown).await
+        self.check_events(tx, unknown).await?;
+        if is_alone {
+            // What no event names is known too, until this server writes it.
+            for (log, row) in absent {
+                self.known_rows.learn(&log, Cursor { epoch, revision: NOWHERE }, [row]);
+            }
+        }
+        Ok(())
     }
 
     /// Compares rows with the events that the index leads to, and remembers them.

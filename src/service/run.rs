@@ -6,6 +6,7 @@ use super::{Context, Service};
 use crate::domain::event::Cursor;
 use crate::domain::lifecycle;
 use crate::domain::name::{NamespaceId, PolicyName};
+use crate::domain::outcome::Namespace;
 use crate::domain::run::{RecordRun, Run, RunId};
 use crate::domain::{Error, Reason, Result};
 use crate::store::ReadTx;
@@ -38,7 +39,7 @@ impl Service {
         tx.policy(&request.policy).await?;
         // Nothing is in force before the first event.
         let cursor = event.map(|(event, _)| event.cursor).ok_or_else(|| lifecycle::no_active(&request.policy))?;
-        let run = self.run_at(&tx, request.id.clone(), &request.policy, cursor).await?;
+        let run = self.run_at(&tx, &found, request.id.clone(), &request.policy, cursor).await?;
         let run = Run { recorder: context.actor(), create_time: context.now, ..run };
         drop(tx);
         let kept = call.kept(&run)?;
@@ -57,9 +58,9 @@ impl Service {
     /// # Errors
     /// `RUN_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `DATA_LOSS` when the log says something else.
     pub async fn get_run(&self, namespace: &NamespaceId, id: &RunId) -> Result<Run> {
-        let (tx, _) = self.look(namespace).await?;
+        let (tx, found) = self.look(namespace).await?;
         let recorded = tx.run(namespace, id).await?.ok_or_else(|| run_not_found(namespace, id))?;
-        let proven = self.run_at(&tx, recorded.id.clone(), &recorded.policy, recorded.cursor).await;
+        let proven = self.run_at(&tx, &found, recorded.id.clone(), &recorded.policy, recorded.cursor).await;
         let same = |proven: &Run| {
             (proven.version, &proven.digest, proven.active_revision)
                 == (recorded.version, &recorded.digest, recorded.active_revision)
@@ -74,8 +75,15 @@ impl Service {
     }
 
     /// What a run at a place of the log ran under, proven.
-    async fn run_at(&self, tx: &ReadTx, id: RunId, policy: &PolicyName, cursor: Cursor) -> Result<Run> {
-        let row = tx.active_at(policy, cursor.revision).await?.ok_or_else(|| lifecycle::no_active(policy))?;
+    async fn run_at(
+        &self,
+        tx: &ReadTx,
+        found: &Namespace,
+        id: RunId,
+        policy: &PolicyName,
+        cursor: Cursor,
+    ) -> Result<Run> {
+        let row = self.in_force_at(tx, found, policy, cursor).await?.ok_or_else(|| lifecycle::no_active(policy))?;
         let active = self.signer.active_bundle(row)?;
         let version = &active.bundle.version;
         Ok(Run {

@@ -9,6 +9,7 @@ use super::active_sets::ActiveSet;
 use super::{Context, Service, Signer};
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload, RowChange};
+use crate::domain::import::{Import, unfinished};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Activated;
 use crate::domain::time::Micros;
@@ -174,13 +175,34 @@ impl Write<'_> {
         &self.namespace
     }
 
+    /// The row of the namespace must say what its imports say of one that is not finished: whoever can change it could end or
+    /// begin an import by it.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`.
+    pub(super) fn check_importing(&self, imports: &[Import]) -> Result<bool> {
+        let is_unfinished = imports.iter().any(|import| !import.is_finished);
+        if is_unfinished == self.tx.is_importing() {
+            return Ok(is_unfinished);
+        }
+        let namespace = &self.namespace;
+        Err(Error::data_loss(format!("{namespace}: its row and its imports differ about one that is not finished")))
+    }
+
+    /// Until an import is finished nothing else brings policies and versions.
+    async fn check_no_import(&self) -> Result<()> {
+        let imports = self.tx.read().imports(&self.namespace).await?;
+        if imports.is_empty() {
+            self.tx.note_no_import();
+        }
+        if self.check_importing(&imports)? { Err(unfinished(&self.namespace)) } else { Ok(()) }
+    }
+
     /// Signs, chains and appends the event of this write.
     pub(super) async fn record(&mut self, change: Change) -> Result<Recorded> {
         let context = self.call.context;
-        if self.tx.is_importing() && !may_interrupt_import(change.kind) {
-            let name = self.namespace.name();
-            let message = format!("an import into {name} is not finished; finish it first");
-            return Err(Error::new(Reason::ImportUnfinished, message).about(name));
+        if !may_interrupt_import(change.kind) && !self.namespace.is_system() {
+            self.check_no_import().await?;
         }
         let (service, signer) = (self.call.service, &self.call.service.signer);
         let (head, now, actor) = (self.tx.head(), self.time(), context.actor());

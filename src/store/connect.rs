@@ -24,6 +24,7 @@ use super::pooler::refuse_transaction_mode;
 use super::postgres_session::{Bounds, prepare, without_startup_parameters};
 use super::postgres_tls::warn_unverified;
 use super::sqlite_file::{flush_log, has_content, make_private};
+use super::version_list::ClosedVersions;
 use super::{guard, migrate};
 use crate::domain::Result as Answer;
 use crate::domain::tag::RowTag;
@@ -70,6 +71,7 @@ pub(super) struct Inner {
     pub(super) doubt: Arc<Doubt>,
     pub(super) memory: Memory,
     pub(super) clock: LogClock,
+    closed_versions: Arc<ClosedVersions>,
     /// The files of a SQLite database that is open to writes.
     pub(super) files: Option<Arc<OpenedFiles>>,
     tags: Arc<dyn RowTag>,
@@ -295,14 +297,20 @@ impl Store {
         wall: fn() -> Micros,
     ) -> Self {
         let (pools, memory, committed) = (RwLock::new(pools), Memory::default(), Notify::new());
-        let clock = LogClock::new(wall);
-        Self { inner: Arc::new(Inner { database, pools, health, doubt, memory, clock, files, tags, committed }) }
+        let (clock, closed_versions) = (LogClock::new(wall), Arc::default());
+        let inner = Inner { database, pools, health, doubt, memory, clock, closed_versions, files, tags, committed };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Whether nothing else can write: then what this process committed is all there is.
     #[must_use]
     pub fn is_sole_writer(&self) -> bool {
         !self.is_postgres()
+    }
+
+    /// What was proven of closed versions.
+    pub(super) fn closed_versions(&self) -> Arc<ClosedVersions> {
+        Arc::clone(&self.inner.closed_versions)
     }
 
     /// Whether it is PostgreSQL.

@@ -3,8 +3,9 @@
 //! Invariant: an event of another store is in `imported_events` alone; nothing that reads the log of this store sees it.
 
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, QueryTrait as _, sea_query::ExprTrait as _,
+    ActiveValue::Set, ColumnTrait as _, ConnectionTrait as _, EntityName as _, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Statement,
+    sea_query::ExprTrait as _,
 };
 
 use super::entity::{events, imported_events, imports, namespaces, policies, reports, versions};
@@ -14,8 +15,8 @@ use super::tagged::Proven;
 use super::transaction::{ReadTx, WriteTx, update_one};
 use crate::domain::command::{EventFilter, Page};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Cursor, Event, Head};
-use crate::domain::import::{Import, Source};
+use crate::domain::event::{Cursor, Event, Head, RowChange};
+use crate::domain::import::{FIRST_POSITION, Import, Source};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
@@ -24,6 +25,10 @@ use crate::domain::{Error, Result};
 /// Words of `imports.state`.
 const OPEN: &str = "OPEN";
 const DONE: &str = "DONE";
+
+/// A policy of a namespace that has not as many versions as its highest number says.
+const GAPS: &str = "SELECT p.id, p.latest_version FROM policies p WHERE p.namespace = $1 AND p.latest_version <> \
+     (SELECT COUNT(*) FROM versions v WHERE v.namespace = p.namespace AND v.policy = p.id) LIMIT 1";
 
 /// What an import brought, counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +183,14 @@ impl ReadTx {
         query.into_tuple().one(&self.tx).await.map_err(failed)
     }
 
+    /// A policy whose versions are not those from 1 to its highest number, which is answered too. Each number is one of those.
+    pub async fn policy_with_gaps(&self, namespace: &NamespaceId) -> Result<Option<(String, i64)>> {
+        let values = [namespace.as_str().into()];
+        let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), GAPS, values);
+        let row = self.tx.query_one_raw(statement).await.map_err(failed)?;
+        row.map(|row| row.try_get_many_by_index().map_err(failed)).transpose()
+    }
+
     /// What is there of what imports bring.
     pub async fn imported_counts(&self, namespace: &NamespaceId) -> Result<ImportedCounts> {
         use {policies::Column as P, reports::Column as R, versions::Column as V};
@@ -208,6 +221,12 @@ impl ReadTx {
 }
 
 impl WriteTx {
+    /// Notes that the namespace has no import: the log must know none either.
+    pub fn note_no_import(&self) {
+        let (table, key) = (imports::Entity.table_name().to_owned(), FIRST_POSITION.to_string());
+        self.note_absent(&RowChange { table, key, digest: None });
+    }
+
     /// Says how far an import is.
     pub async fn put_import(&self, import: &Import) -> Result<()> {
         self.put_row::<imports::Entity>(import_row(self.namespace().as_str(), import)).await

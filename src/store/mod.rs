@@ -58,6 +58,7 @@ mod subscribers;
 mod tagged;
 mod transaction;
 mod unwitnessed;
+mod version_list;
 mod versions;
 
 pub use approvals::ApprovalRow;
@@ -82,3 +83,4 @@ pub use row_changes::{LoggedRow, decides};
 pub use subscribers::{Announced, ROWS_PER_STATEMENT, Reported};
 pub use transaction::{ReadTx, WriteTx};
 pub use unwitnessed::UnwitnessedRestore;
+pub use version_list::VersionList;

@@ -211,13 +211,16 @@ impl ReadTx {
         Ok(self.resolve(&policy.namespace, newest.into_iter().collect()).await?.pop())
     }
 
-    /// Whether a version was in force at some time.
-    ///
-    /// # Errors
-    /// `DATABASE_UNAVAILABLE`.
-    pub async fn was_active(&self, policy: &PolicyName, version: i64) -> Result<bool> {
-        let moved = pointers_of(policy).filter(Column::Version.eq(version)).one(&self.tx).await.map_err(failed)?;
-        Ok(moved.is_some())
+    /// The last revision at which the pointer moved to a version, as the history says it; none: it never did.
+    pub async fn moved_to(&self, policy: &PolicyName, version: i64) -> Result<Option<i64>> {
+        let newest = pointers_of(policy).filter(Column::Version.eq(version)).order_by_desc(Column::Revision);
+        Ok(newest.one(&self.tx).await.map_err(failed)?.map(|row| row.revision))
+    }
+
+    /// Whether the pointer moved after a revision, as the history says it.
+    pub async fn moved_since(&self, policy: &PolicyName, revision: i64) -> Result<bool> {
+        let later = pointers_of(policy).filter(Column::Revision.gt(revision)).one(&self.tx).await;
+        Ok(later.map_err(failed)?.is_some())
     }
 
     /// The revisions that moved a pointer last, in the order of the log, at most `limit`.

@@ -19,6 +19,8 @@ use crate::domain::name::NamespaceId;
 /// The tables whose rows decide. The others are proven otherwise: role bindings by the digest of all of them, keys by the log
 /// of `system`, manifests by their signatures; a report may be written without an event.
 const DECIDING: [&str; 5] = ["approvals", "imports", NAMESPACES, "policies", "versions"];
+/// The table whose rows a policy counts: a proven policy row says which numbers were never used.
+const COUNTED: &str = "versions";
 /// The table whose rows are named in the log of `system`.
 const NAMESPACES: &str = "namespaces";
 /// Keys asked for in one statement. SQLite takes 32,766 parameters.
@@ -27,7 +29,7 @@ const KEYS_PER_QUERY: usize = 500;
 /// A row by its table and its key.
 type Key = (String, String);
 
-/// What a write read and wrote. That of a view stays empty: its rows decide nothing.
+/// What a write read, or found absent, and wrote. That of a view stays empty: its rows decide nothing.
 #[derive(Debug)]
 pub(super) struct Ledger {
     is_of_write: bool,
@@ -67,6 +69,11 @@ impl Ledger {
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a row was written that no event names yet.
+    pub(super) fn has_written(&self) -> bool {
+        !self.rows().written.is_empty()
     }
 
     /// Notes a row that was read, unless this write wrote it.
@@ -114,6 +121,14 @@ impl ReadTx {
 }
 
 impl WriteTx {
+    /// Notes that a row is added which was not read before: the log must know none, or have removed it last. Otherwise somebody
+    /// took it away, and what it said would be said anew.
+    pub(super) fn note_absent(&self, row: &RowChange) {
+        if decides(&row.table) && row.table != COUNTED {
+            self.ledger().note_read(RowChange { digest: None, ..row.clone() });
+        }
+    }
+
     /// Notes a row for the event of this write.
     pub(super) fn note(&self, row: RowChange) {
         self.ledger().rows().written.insert(key_of(&row), row);
@@ -125,7 +140,7 @@ impl WriteTx {
         std::mem::take(&mut self.ledger().rows().written).into_values().collect()
     }
 
-    /// The rows that were read since the last time and decide, each with the log that names it.
+    /// The rows that were read, or found absent, since the last time and decide, each with the log that names it.
     #[must_use]
     pub fn take_read(&self) -> Vec<LoggedRow> {
         let read = std::mem::take(&mut self.ledger().rows().read);

@@ -104,7 +104,9 @@ impl WriteTx {
         E::Model: IntoActiveModel<E::ActiveModel>,
     {
         let row = tagged::<E>(self.tags(), row)?;
-        self.note(named::<E>(self.tags(), &row)?);
+        let named = named::<E>(self.tags(), &row)?;
+        self.note_absent(&named);
+        self.note(named);
         E::insert(row.into_active_model()).exec_without_returning(self.tx()).await.map_err(failed)?;
         Ok(())
     }
@@ -115,7 +117,9 @@ impl WriteTx {
         E::Model: IntoActiveModel<E::ActiveModel>,
     {
         let row = tagged::<E>(self.tags(), row)?;
-        self.note(named::<E>(self.tags(), &row)?);
+        let named = named::<E>(self.tags(), &row)?;
+        self.note_absent(&named);
+        self.note(named);
         let key: Vec<E::Column> = E::PrimaryKey::iter().map(|part| part.into_column()).collect();
         let is_key = |column: &E::Column| key.iter().any(|part| part.as_str() == column.as_str());
         let others = E::Column::iter().filter(|column| !is_key(column));

@@ -18,6 +18,7 @@ use super::health::COMMIT_ANSWER_TIMEOUT;
 use super::row_changes::{Ledger, decides};
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
+use super::version_list::ClosedVersions;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -30,8 +31,9 @@ use crate::domain::{Error, Reason, Result};
 #[derive(Debug)]
 pub struct ReadTx {
     pub(super) tx: Tx,
-    tags: Arc<dyn RowTag>,
-    ledger: Ledger,
+    pub(super) tags: Arc<dyn RowTag>,
+    pub(super) closed: Arc<ClosedVersions>,
+    pub(super) ledger: Ledger,
 }
 
 /// The transaction under both.
@@ -71,7 +73,7 @@ impl Store {
             TransactionOptions::default()
         };
         let tx = self.reader()?.begin(options).await.map_err(failed)?;
-        Ok(ReadTx { tx, tags: self.tags(), ledger: Ledger::of_view() })
+        Ok(ReadTx { tx, tags: self.tags(), closed: self.closed_versions(), ledger: Ledger::of_view() })
     }
 
     /// Opens a write and locks the namespace: from here to the commit, nobody else changes it.
@@ -120,7 +122,7 @@ impl Store {
         let time = self.time_of_next(&tx, namespace, head.cursor.revision).await?;
         let (access_revision, usage, is_importing) = (row.access_revision, rows::usage(&row), row.importing != 0);
         let (store, namespace) = (self.clone(), namespace.clone());
-        let read = ReadTx { tx, tags: self.tags(), ledger: Ledger::of_write() };
+        let read = ReadTx { tx, tags: self.tags(), closed: self.closed_versions(), ledger: Ledger::of_write() };
         Ok(WriteTx { read, store, namespace, head, time, access_revision, is_importing, row, usage })
     }
 

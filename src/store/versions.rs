@@ -66,30 +66,6 @@ impl ReadTx {
         Ok(self.versions_of(query).await?.pop())
     }
 
-    /// Drafts and staged versions, in order of their numbers.
-    pub async fn open_versions(&self, policy: &PolicyName) -> Result<Vec<Version>> {
-        let open = [VersionState::Draft, VersionState::Staged];
-        self.versions_of(in_states(of(policy), &open).order_by_asc(Column::Number)).await
-    }
-
-    /// The labels of the published versions.
-    pub async fn published_labels(&self, policy: &PolicyName) -> Result<Vec<Label>> {
-        let query = in_states(of(policy).filter(Column::Label.is_not_null()), &[VersionState::Published]);
-        let labels: Vec<Option<String>> = query
-            .order_by_asc(Column::Number)
-            .select_only()
-            .column(Column::Label)
-            .into_tuple()
-            .all(&self.tx)
-            .await
-            .map_err(failed)?;
-        labels
-            .into_iter()
-            .flatten()
-            .map(|label| Label::parse("label", &label).map_err(|error| Error::data_loss(error.message)))
-            .collect()
-    }
-
     /// The versions that targets of one activation name, in one query. What is not there is left out.
     pub async fn versions_named(&self, namespace: &NamespaceId, targets: &[(&PolicyId, i64)]) -> Result<Vec<Version>> {
         let key = Expr::tuple([Expr::col(Column::Policy), Expr::col(Column::Number)]);

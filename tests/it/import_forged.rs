@@ -7,9 +7,9 @@ use policyhub::client::{Client, pb};
 use policyhub::domain::row::{Cell, Row, RowBytes};
 use tonic::Code;
 
-use crate::harness::archives::{make, verified};
-use crate::harness::calls::{publish, refusal};
-use crate::harness::on_both_databases;
+use crate::harness::archives::{self, export, make, parts, verified};
+use crate::harness::calls::{publish, refusal, refused, trust};
+use crate::harness::{Hub, on_both_databases};
 
 const SPACE: &str = "forged";
 
@@ -24,13 +24,18 @@ fn private() -> PrivateKey {
 }
 
 fn forge(rows: &[Vec<u8>]) -> Source {
+    forge_as(SPACE, rows)
+}
+
+/// The same, of a store that says it is `store`.
+fn forge_as(store: &str, rows: &[Vec<u8>]) -> Source {
     let (key, seal_key) = (private(), private());
     let named = rows.iter().filter_map(|bytes| {
         let row = Row::read(bytes)?;
         Some(serde_json::json!({"table": row.table, "key": row.key()?, "digest": digest_of(bytes)}))
     });
     let payload = serde_json::json!({
-        "store": SPACE, "namespace": SPACE, "epoch": 1, "revision": 1, "kind": "UPDATE_NAMESPACE", "time": 1, "actor": "me",
+        "store": store, "namespace": SPACE, "epoch": 1, "revision": 1, "kind": "UPDATE_NAMESPACE", "time": 1, "actor": "me",
         "rows": named.collect::<Vec<_>>(),
     });
     let payload = serde_json::to_vec(&payload).expect("JSON");
@@ -47,7 +52,7 @@ fn forge(rows: &[Vec<u8>]) -> Source {
     };
     let jwks = |key: &PrivateKey| KeySet::from_keys(vec![key.public().clone()]).to_jwks().to_string();
     let source = pb::ImportSource {
-        store: SPACE.to_owned(),
+        store: store.to_owned(),
         namespace: format!("namespaces/{SPACE}"),
         head: event.cursor,
         head_hash: event.hash.clone(),
@@ -134,6 +139,17 @@ async fn send(
     let state = client.import_namespace(request.clone()).await?;
     let items = vec![pb::ImportItem { item: Some(item) }];
     client.import_namespace(pb::ImportNamespaceRequest { offset: state.items, items, ..request }).await
+}
+
+/// Ends an import after this many items.
+async fn end(
+    client: &Client,
+    forged: &Source,
+    offset: i64,
+) -> Result<pb::ImportNamespaceResponse, policyhub::client::ClientError> {
+    let (name, source) = (format!("namespaces/{SPACE}"), Some(forged.source.clone()));
+    let last = pb::ImportNamespaceRequest { name, source, offset, last: true, ..Default::default() };
+    client.import_namespace(last).await
 }
 
 fn as_version(row: &[u8], manifest: &str, content: &'static [u8]) -> Item {
@@ -289,5 +305,40 @@ on_both_databases! {
         }
         assert!(refused > 200, "{refused}");
         verified(&client, "namespaces/forged").await;
+    }
+}
+
+on_both_databases! {
+    /// The id of a store is public: who makes a log in its name signs it with other keys.
+    async fn who_claims_to_be_this_store_must_have_its_keys(database: Database) {
+        let (a, b) = (Hub::start(database).await, Hub::start(database).await);
+        let (here, there) = (a.client().await, b.client().await);
+        let forged = forge_as(&trust(&here).await.store, &[]);
+        for client in [&here, &there] {
+            make(client, SPACE).await;
+        }
+        let event = || Item::Event(forged.event.clone());
+        let error = refused(send(&here, &forged, event()).await, Code::InvalidArgument, "IMPORT_REFUSED");
+        assert!(error.message.contains("names this store"), "{error:?}");
+
+        // Elsewhere nobody knows: it comes back as a history that the other store had imported.
+        send(&there, &forged, event()).await.expect("a log of some store");
+        assert!(end(&there, &forged, 1).await.expect("all of it").finished);
+        let parts = parts(&export(&b, SPACE, "b.jsonl"), &make(&here, "back").await);
+        let error = refused(archives::send(&here, &parts).await, Code::InvalidArgument, "IMPORT_REFUSED");
+        assert!(error.message.contains("names this store"), "{error:?}");
+    }
+
+    /// A server numbers versions from 1 and deletes none: a log that leaves numbers out is not of one.
+    async fn numbers_are_not_left_out(database: Database) {
+        let hub = Hub::start(database).await;
+        let client = hub.client().await;
+        make(&client, SPACE).await;
+        let good = row("policies", &policy("good"), None);
+        let forged = forge(std::slice::from_ref(&good));
+        send(&client, &forged, Item::Event(forged.event.clone())).await.expect("the log holds");
+        send(&client, &forged, Item::Row(good.into())).await.expect("a policy");
+        let error = refused(end(&client, &forged, 2).await, Code::InvalidArgument, "IMPORT_REFUSED");
+        assert!(error.message.contains("good") && error.message.contains('9'), "{error:?}");
     }
 }

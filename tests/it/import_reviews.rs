@@ -5,7 +5,7 @@ use policyhub::client::signing::verify_bundle;
 use policyhub::client::{ClientError, pb};
 use tonic::Code;
 
-use crate::harness::archives::{export, run, send, single_parts, verified};
+use crate::harness::archives::{export, make, parts, run, send, single_parts, verified};
 use crate::harness::calls::{
     NAMESPACE, activate, active, deactivate, get_version, publish_request, refused, rollback_request, trust,
     try_activate,
@@ -95,5 +95,24 @@ on_both_databases! {
         let file = export(&b, "default", "b.jsonl").display().to_string();
         let (code, text, errors) = run(crate::harness::hub::binary(), &["verify", "--log", "--from", &file]);
         assert_eq!(code, 0, "{text}{errors}");
+    }
+    /// Whoever wrote a version does not approve a copy of it that came back into another namespace of the same store.
+    async fn an_author_does_not_approve_what_comes_back(database: Database) {
+        let hub = Hub::start(database).await;
+        let [admin, ann, bob, eve] = people(&hub, ["admin", "ann", "bob", "eve"]).await;
+        reviewed_policy(&admin, "p", 1).await;
+        let reviewed = staged(&ann, "p", "a: 1").await;
+        approve(&bob, &reviewed).await.expect("an approval");
+        ann.publish(publish_request("p", reviewed.version)).await.expect("a publication");
+        let copy = make(&admin, "copy").await;
+        send(&eve, &parts(&export(&hub, "default", "a.jsonl"), &copy)).await.expect("an import");
+        let name = format!("{copy}/policies/p/versions/1");
+        let request = pb::GetVersionRequest { name, ..Default::default() };
+        let imported = ann.get_version(request).await.expect("a version").version.expect("a version");
+        assert_eq!(imported.author, format!("imported/{}/local:ann", trust(&admin).await.store));
+        refused(approve(&ann, &imported).await, Code::FailedPrecondition, "SELF_APPROVAL");
+        refused(approve(&eve, &imported).await, Code::FailedPrecondition, "SELF_APPROVAL");
+        approve(&bob, &imported).await.expect("an approval of somebody else");
+        verified(&admin, &copy).await;
     }
 }

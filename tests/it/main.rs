@@ -210,6 +210,10 @@ mod subscribers;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]
+mod tamper_hidden_history;
+#[cfg(test)]
+mod tamper_hidden_rows;
+#[cfg(test)]
 mod tamper_older_rows;
 #[cfg(test)]
 mod tamper_rows;

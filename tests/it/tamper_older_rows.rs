@@ -10,15 +10,15 @@ use crate::harness::{Hub, on_both_databases};
 use crate::tamper_rows::{edit, is_sqlite, keep as drop_triggers};
 
 /// Background checks off: what is found here is found by who asks.
-const QUIET: &[&str] = &["--audit-interval-ms", "0"];
+pub const QUIET: &[&str] = &["--audit-interval-ms", "0"];
 
 /// Keeps the rows of a table as they are now, under a name.
-fn keep(hub: &Hub, name: &str, table: &str) {
+pub fn keep(hub: &Hub, name: &str, table: &str) {
     edit(hub, &format!("CREATE TABLE {name} AS SELECT * FROM {table}"));
 }
 
 /// Puts the rows of a table back that were kept under a name.
-fn put_back(hub: &Hub, name: &str, table: &str) {
+pub fn put_back(hub: &Hub, name: &str, table: &str) {
     let separator = if is_sqlite(hub) { ";;" } else { ";" };
     edit(hub, &format!("DELETE FROM {table}{separator}INSERT INTO {table} SELECT * FROM {name}"));
 }
@@ -35,7 +35,7 @@ fn turn_back_index(hub: &Hub, table: &str, key: &str, revision: i64) {
 }
 
 /// What VerifyLog finds, each as the event it is about and the message.
-async fn findings(client: &Client) -> Vec<(i64, String)> {
+pub async fn findings(client: &Client) -> Vec<(i64, String)> {
     let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
     let found = client.verify_log(request).await.expect("a verdict");
     assert_eq!(found.valid, found.findings.is_empty());

@@ -11,6 +11,7 @@ use super::super::digest::Digest;
 use super::super::error::{Error, Reason, Result};
 use super::super::limits::{APPROVAL_TTL_SECONDS, APPROVALS_PER_VERSION_MAX};
 use super::super::policy::Policy;
+use super::super::principal::identity_in;
 use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
 use super::check_open;
@@ -26,6 +27,8 @@ pub struct ApproveFacts<'a> {
     pub approvals: &'a [Approval],
     /// Who brought the version from another store; none: it was made here.
     pub importer: Option<&'a str>,
+    /// Id of this store: its people's versions may come back through an import.
+    pub store: &'a str,
     /// Who approves.
     pub approver: &'a str,
     /// When it expires is counted from here.
@@ -39,7 +42,7 @@ pub struct ApproveFacts<'a> {
 /// # Errors
 /// `VERSION_NOT_OPEN`, `VERSION_NOT_STAGED`, `DIGEST_MISMATCH`, `SELF_APPROVAL`, `LIMIT_EXCEEDED`.
 pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Result<Approval> {
-    let ApproveFacts { policy, version, approvals, importer, approver, now, revision } = facts;
+    let ApproveFacts { policy, version, approvals, importer, store, approver, now, revision } = facts;
     if !version.is_imported() {
         check_open(version)?;
     }
@@ -50,7 +53,7 @@ pub fn approve(facts: ApproveFacts<'_>, request: &command::ApproveVersion) -> Re
             .about(version.name()));
     }
     check_digest(version, &request.digest)?;
-    if approver == version.author {
+    if approver == identity_in(store, &version.author) {
         let message = format!("{approver} wrote {}; somebody else must approve it", version.name());
         return Err(Error::new(Reason::SelfApproval, message).with("author", approver).about(version.name()));
     }
@@ -195,7 +198,16 @@ mod tests {
 
     fn given(approver: &str, now: Micros, before: &[Approval]) -> Result<Approval> {
         let (policy, version) = (&new_policy(0), &staged());
-        let facts = ApproveFacts { policy, version, approvals: before, importer: None, approver, now, revision: 7 };
+        let facts = ApproveFacts {
+            policy,
+            version,
+            approvals: before,
+            importer: None,
+            store: "here",
+            approver,
+            now,
+            revision: 7,
+        };
         approve(facts, &request(1))
     }
 
@@ -204,8 +216,16 @@ mod tests {
         let (policy, version) = (&new_policy(0), &staged());
         let by = |approver| {
             let importer = Some("local:ann");
-            let facts =
-                ApproveFacts { policy, version, approvals: &[], importer, approver, now: Micros(0), revision: 7 };
+            let facts = ApproveFacts {
+                policy,
+                version,
+                approvals: &[],
+                importer,
+                store: "here",
+                approver,
+                now: Micros(0),
+                revision: 7,
+            };
             approve(facts, &request(1)).map_err(|error| error.reason)
         };
         assert_eq!(by("local:ann"), Err(Reason::SelfApproval));

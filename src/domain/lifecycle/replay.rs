@@ -131,6 +131,7 @@ impl Replay {
         let policy = about(payload)?;
         let fresh;
         let line = match self.lines.get(policy) {
+            Some(_) if payload.settings.is_some() => return Err(broken("it makes a policy that there is")),
             Some(line) => line,
             None if payload.settings.is_some() => {
                 fresh = Line::new(payload, policy);
@@ -173,6 +174,7 @@ impl Replay {
             approvals: &approvals,
             // The author, as this log knows it.
             importer: None,
+            store: &payload.store,
             approver: &payload.actor,
             now: payload.time,
             revision: payload.revision,

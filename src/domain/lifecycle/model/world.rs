@@ -231,6 +231,7 @@ impl World {
             version,
             approvals: &shelf.approvals_of(number),
             importer: None,
+            store: "here",
             approver: &approver,
             now: self.now,
             revision: self.revision + 1,
