@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from refused import Contradicted, Refused, require
 from set_root import active_set_root, verify_set_proof
-from signed import ID, digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
+from signed import CLOCK_SKEW_MAX_SECONDS, ID, digest, read_checkpoint, read_manifest, read_statement, why_not_fresh
 
 # The limits of the server: parts that come for ever fill no memory.
 POLICIES_MAX, ACTIVATION_CHANGES_MAX = 10_000, 100
@@ -80,11 +80,17 @@ class ActiveSet:
         self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
         self.fingerprint = 0  # of the event at `place`, sent back with it: after an activation the server's word; 0: not known
         self.unproven = ""  # why the newest checkpoint does not prove that nothing is newer
-        self._root = active_set_root({})
+        self._root, self._refused_store = active_set_root({}), None
         self.begin_stream()
 
     def begin_stream(self):
-        """Drops the parts of an unfinished snapshot or activation."""
+        """Drops what an unfinished or refused stream left. While nothing is held, that a document of another store was copied
+        to it does not make this a set of that store."""
+        self._drop_parts()
+        if self.place is None:
+            self._refused_store, self.store = self.store or self._refused_store, None
+
+    def _drop_parts(self):
         self._parts, self._changes = {}, {}
 
     def digest(self):
@@ -120,7 +126,7 @@ class ActiveSet:
 
     def _snapshot(self, part, now):
         parts = self._parts
-        self.begin_stream()  # a snapshot begins anew whatever else was on its way
+        self._drop_parts()  # a snapshot begins anew whatever else was on its way
         for active in part.bundles:
             require(not active.preview, "a preview is not in force")
             require(active.HasField("activation"), "activation of a bundle is absent")
@@ -224,7 +230,9 @@ class ActiveSet:
 
     def _signed_place(self, message, document):
         """The place of a message as it is signed: not before any that was verified, and from here on the newest of them."""
-        place, newest = place_of(document), self.newest_verified
+        # What was refused before anything was held counts for its own store alone.
+        is_other = self.place is None and self._refused_store not in (None, self.store)
+        place, newest = place_of(document), NOWHERE if is_other else self.newest_verified
         check_place(message, place)
         require(place >= newest, f"place {place[0]}:{place[1]} is before {newest[0]}:{newest[1]}")
         self.newest_verified = place
@@ -243,6 +251,8 @@ class ActiveSet:
         self.unproven = why_not_fresh(checkpoint, now)
         if not self.unproven:
             self.fresh_until = max(self.fresh_until, checkpoint["exp"])
+        elif checkpoint["iat"] - now > CLOCK_SKEW_MAX_SECONDS:
+            self.fresh_until = 0  # by a clock that was set back an earlier checkpoint would seem good for longer
 
     def _owned(self, payload):
         """Rule 1: what is signed for this namespace, and by the store of the first document that verified."""

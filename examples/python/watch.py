@@ -8,6 +8,7 @@ place in memory: it comes back after every end of a stream, and misses nothing. 
 
 import argparse
 import asyncio
+import functools
 import os
 import pathlib
 import random
@@ -23,6 +24,7 @@ from policyhub.v1 import event_pb2
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
 from signed import Refused, read_keys
+from wire_scan import read_message
 
 # A stream that is silent for so many of its heartbeats is dead; within these bounds, whatever the server says of them.
 HEARTBEATS_MISSED, SILENCE_MIN_SECONDS, SILENCE_MAX_SECONDS = 3, 3, 30
@@ -60,6 +62,16 @@ def open_channel(options):
         authority = options.ca_cert.read_bytes() if options.ca_cert else None
         return grpc.aio.secure_channel(server.netloc, grpc.ssl_channel_credentials(authority), limits)
     return grpc.aio.insecure_channel(server.netloc, limits)
+
+
+def stub_of(channel):
+    """The calls of a subscriber. What a stream brings is scanned before it is decoded."""
+    stub = rpc.SyncServiceStub(channel)
+    stub.WatchActive = channel.unary_stream(
+        "/policyhub.v1.SyncService/WatchActive", request_serializer=pb.WatchActiveRequest.SerializeToString,
+        response_deserializer=functools.partial(read_message, pb.WatchActiveResponse),
+    )  # fmt: skip
+    return stub
 
 
 def credentials(options):
@@ -191,7 +203,7 @@ async def watch(options, held, file=None):
         asked, began = 0, time.monotonic()
         try:
             async with open_channel(options) as channel:
-                asked = await read_stream(rpc.SyncServiceStub(channel), options, held, resume, file) or 0
+                asked = await read_stream(stub_of(channel), options, held, resume, file) or 0
             resume = held.place
         except Refused as refusal:
             # A lie, or a gap: a whole snapshot heals both, and it may not go back either.
@@ -200,6 +212,10 @@ async def watch(options, held, file=None):
         except grpc.aio.AioRpcError as error:
             say(f"stream ended: {error.code().name} {error.details()}")
             resume = None if error.code() is grpc.StatusCode.OUT_OF_RANGE else held.place
+        except OSError as error:
+            # A token or an authority that is being replaced: it is read again for the next stream.
+            say(f"no stream: {error}")
+            resume = held.place
         short_streams = 0 if time.monotonic() - began > BACKOFF_MAX_SECONDS else short_streams + 1
         warn_when_stale(held)
         if not is_done(options, held):
@@ -228,6 +244,7 @@ def parse(arguments):
 
 async def main():
     options = parse(sys.argv[1:])
+    credentials(options)  # a file that is not there at the start is a mistake, and ends it
     file = KeyFile(options.jwks, options.pin_strict)
     held = ActiveSet(options.namespace, file.keys, options.policy, file.pinned())
     task = asyncio.ensure_future(watch(options, held, file))

@@ -162,7 +162,10 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
             "verified and whole; something newer may be in force: the checkpoint has expired, or clocks differ"
                 .to_owned()
         }
-        Some(_) => "verified: whole, and the newest".to_owned(),
+        Some(_) => match &arguments.policy {
+            Some(policy) => format!("verified: {policy} is in force, and it is the newest"),
+            None => "verified: whole, and the newest".to_owned(),
+        },
     });
     if let Some(folder) = folder {
         let count = folder.finish(&response)?;

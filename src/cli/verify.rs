@@ -1,5 +1,6 @@
 //! `policyhub verify`: saved files, offline, without a server and a token; or with `--log` a whole log.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,27 +10,34 @@ use serde_json::json;
 use super::content;
 use super::failure::Usage;
 use super::keys;
+use super::names::policy_id;
 use super::output::{Format, print_json, write_stdout};
 use super::text;
 use super::verify_log::head;
-use crate::client::name::NamespaceId;
+use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::KeySet;
 use crate::client::watch::now_seconds;
 use crate::client::{Cursor, Head, SavedVerdict, verify_saved, verify_set};
 
 /// Verify saved files without a server, or the log of a namespace
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  policyhub verify out --jwks keys.json\n  \
+#[command(
+    after_help = "Examples:\n  policyhub verify out --jwks keys.json\n  policyhub verify one --jwks keys.json --policies pricing\n  \
                         policyhub verify --jwks keys.json --manifest out/pricing/manifest.jws \\\n    \
                         --content out/pricing/content --statement out/pricing/statement.jws\n  \
                         policyhub verify --log team-a --jwks keys.json --seal-jwks seals.json\n  \
-                        policyhub verify --log --from team-a.jsonl")]
+                        policyhub verify --log --from team-a.jsonl"
+)]
 pub struct Arguments {
     #[command(flatten)]
     log: LogArguments,
     /// A folder that `policyhub active --save` wrote: every bundle, and that they are all that was in force
     #[arg(value_name = "DIR", conflicts_with_all = ["log", "manifest", "content", "statement"])]
     folder: Option<PathBuf>,
+    /// The policies that DIR must hold, as `policyhub active POLICY --save` was asked for them [default: all of the namespace, so
+    /// that a part of a saved set is none]
+    #[arg(long, value_name = "ID,…", value_delimiter = ',', requires = "folder", value_parser = policy_id)]
+    policies: Vec<PolicyId>,
     /// The manifest, compact JWS
     #[arg(long, value_name = "FILE", required_unless_present_any = ["log", "folder"])]
     manifest: Option<PathBuf>,
@@ -72,7 +80,8 @@ impl Arguments {
 /// Runs it on saved files.
 pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
     if let Some((folder, jwks)) = arguments.folder.as_deref().zip(arguments.log.jwks.as_deref()) {
-        return run_on_set(output, folder, &keys::read_jwks(jwks)?);
+        let wanted = arguments.policies.iter().cloned().collect();
+        return run_on_set(output, folder, &keys::read_jwks(jwks)?, &wanted);
     }
     let given = arguments.log.jwks.as_deref().zip(arguments.manifest.as_deref()).zip(arguments.content.as_deref());
     let Some(((jwks, manifest), content)) = given else {
@@ -108,9 +117,10 @@ pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// Verifies a saved set as a whole.
-fn run_on_set(output: Format, folder: &Path, keys: &KeySet) -> anyhow::Result<()> {
+fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<PolicyId>) -> anyhow::Result<()> {
     let now = now_seconds();
-    let verdict = verify_set(folder, keys, now).with_context(|| format!("failed to read {}", folder.display()))?;
+    let verdict =
+        verify_set(folder, keys, wanted, now).with_context(|| format!("failed to read {}", folder.display()))?;
     let SavedVerdict { namespace, cursor, count, proven_until_seconds: until, findings, .. } = &verdict;
     let until_text = text::time(Some(&prost_types::Timestamp { seconds: *until, nanos: 0 }));
     if output == Format::Json {
@@ -127,9 +137,17 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet) -> anyhow::Result<()
     } else if findings.is_empty() {
         let Cursor { epoch, revision } = cursor;
         let expired = if now >= *until { " (expired: something newer may be in force by now)" } else { "" };
-        let line =
-            format!("verified {count} policies of {namespace} at {epoch}:{revision}, whole, proven the newest until");
-        write_stdout(format!("{line} {until_text}{expired}\n").as_bytes())?;
+        // Never "whole" of a part: nothing is said of the others.
+        let what = if wanted.is_empty() {
+            format!("verified {count} policies of {namespace} at {epoch}:{revision}, whole, proven the newest until")
+        } else {
+            let ids: Vec<&str> = wanted.iter().map(PolicyId::as_str).collect();
+            let asked = ids.join(", ");
+            format!(
+                "verified {count} policies of {namespace} at {epoch}:{revision}, all in force of {asked}, proven the newest until"
+            )
+        };
+        write_stdout(format!("{what} {until_text}{expired}\n").as_bytes())?;
     } else {
         let lines: String = findings.iter().map(|finding| format!("{}\n", text::line(finding))).collect();
         write_stdout(lines.as_bytes())?;

@@ -124,6 +124,10 @@ pub struct ActiveSet {
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
     newest_verified: Cursor,
+    /// Whether the store was known before the first message.
+    knows_store: bool,
+    /// The store that a stream named before it was refused, while nothing is held: the next stream may be of another one.
+    refused_store: Option<String>,
     /// Which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
     event: Option<Fingerprint>,
     /// What proves `policies`; none while they are not all that was asked for.
@@ -145,6 +149,7 @@ impl ActiveSet {
     #[must_use]
     pub fn new(namespace: NamespaceId, keys: KeySet, options: ActiveSetOptions) -> Self {
         let ActiveSetOptions { policies, metadata_only, latest, store } = options;
+        let knows_store = store.is_some();
         Self {
             trust: Trust { namespace, keys, store, metadata_only, clock_ahead_seconds: None },
             followed: None,
@@ -152,6 +157,8 @@ impl ActiveSet {
             latest,
             cursor: None,
             newest_verified: Cursor::default(),
+            knows_store,
+            refused_store: None,
             event: None,
             evidence: None,
             policies: Policies::new(),
@@ -169,12 +176,6 @@ impl ActiveSet {
     pub fn resume_at(mut self, cursor: Cursor) -> Self {
         (self.cursor, self.only_tells) = (Some(cursor), true);
         self
-    }
-
-    /// A new stream begins: parts of an unfinished snapshot are dropped, a refusal of the old stream is over.
-    pub fn begin_stream(&mut self) {
-        self.collected = Collected::default();
-        self.refused = false;
     }
 
     /// The place held: the resume point. None before a snapshot.
@@ -223,6 +224,9 @@ impl ActiveSet {
             None => Ok(Change::Unknown),
         };
         self.refused = outcome.is_err();
+        if outcome.is_ok() {
+            self.drop_keys_of_other_store();
+        }
         outcome
     }
 
@@ -377,6 +381,9 @@ impl ActiveSet {
         // One that has expired is old news, not a forgery: the server lost its database. What is held stands.
         if is_newest {
             self.fresh_until_seconds = self.fresh_until_seconds.max(checkpoint.exp);
+        } else if self.trust.clock_ahead_seconds.is_some() {
+            // By a clock that was set back, an earlier checkpoint would seem good for as much longer.
+            self.fresh_until_seconds = 0;
         }
         (self.cursor, self.event) = (Some(at.cursor), at.event);
         Ok(Change::Alive { cursor: at.cursor, is_newest })

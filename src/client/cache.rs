@@ -1,7 +1,7 @@
 //! The last known good set of a runtime on its disk, and the newest place it verified.
 //!
-//! A directory: `active.json` (what is in force, with every proof), `contents/` (by digest), `mark.json` (the newest place),
-//! `pins.json` (pinned keys and key statements), `lock`. Invariant: `active.json` is replaced whole, after every content it names; what is read back is not believed but
+//! A directory: `active.json` (what is in force, with every proof), `contents/` (by digest), `mark.json` (the store and the
+//! newest place), `pins.json` (pinned keys and key statements), `lock`. Invariant: `active.json` is replaced whole, after every content it names; what is read back is not believed but
 //! verified by the set it is given to.
 
 use std::collections::BTreeSet;
@@ -91,9 +91,12 @@ pub(super) struct SavedSet<'a> {
     pub keys: &'a KeySet,
 }
 
-/// The newest place that was verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The newest place that was verified, and of which store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Mark {
+    /// The store it is of. It outlives the set: another store is refused though the set can't be used any more.
+    #[serde(default)]
+    pub store: Option<String>,
     /// The place.
     pub newest: Cursor,
     /// Which event the server said stands there; 0: not known.
@@ -146,8 +149,8 @@ impl Cache {
     }
 
     /// Says what the newest place is.
-    pub fn set_mark(&self, mark: Mark) -> io::Result<()> {
-        replace_file(&self.root.join("mark.json"), &serde_json::to_vec(&mark)?)
+    pub fn set_mark(&self, mark: &Mark) -> io::Result<()> {
+        replace_file(&self.root.join("mark.json"), &serde_json::to_vec(mark)?)
     }
 
     /// What was saved, as a server would send it.
@@ -230,8 +233,9 @@ impl Cache {
 }
 
 impl Mark {
-    pub fn new(Position { cursor, event }: Position, same_set: bool) -> Self {
-        Self { newest: cursor, fingerprint: event.map(Fingerprint::number).unwrap_or_default(), same_set }
+    pub fn new(store: Option<&str>, Position { cursor, event }: Position, same_set: bool) -> Self {
+        let store = store.map(str::to_owned);
+        Self { store, newest: cursor, fingerprint: event.map(Fingerprint::number).unwrap_or_default(), same_set }
     }
 
     /// The newest place, and the event there.

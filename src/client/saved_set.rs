@@ -151,11 +151,18 @@ impl SetWriter {
     }
 }
 
-/// Verifies a folder that [`SetWriter`] wrote: each bundle, the checkpoint, and that they are exactly what it proves.
+/// Verifies a folder that [`SetWriter`] wrote: each bundle, the checkpoint, and that they are exactly what it proves. `wanted`:
+/// the policies that it must be a set of; empty: all of the namespace. Whoever has the folder can make a part of a whole set,
+/// and what proves the part, without any key: so a part is what is wanted, or a finding.
 ///
 /// # Errors
 /// When there is no saved set, or it can't be read at all.
-pub fn verify_set(root: &Path, keys: &KeySet, now_seconds: i64) -> io::Result<SavedVerdict> {
+pub fn verify_set(
+    root: &Path,
+    keys: &KeySet,
+    wanted: &BTreeSet<PolicyId>,
+    now_seconds: i64,
+) -> io::Result<SavedVerdict> {
     let text = read_bounded(&root.join(SET_FILE), SET_FILE_MAX_BYTES)?;
     let file: SavedFile = serde_json::from_slice(&text)?;
     if file.format != FORMAT {
@@ -170,6 +177,7 @@ pub fn verify_set(root: &Path, keys: &KeySet, now_seconds: i64) -> io::Result<Sa
         proven_until_seconds: checkpoint.map_or(0, |checkpoint| checkpoint.exp),
         findings: strangers(root, &file.active)?,
     };
+    verdict.findings.extend(other_choice(&file, wanted));
     let options = ListedOptions { policies: file.policies.clone(), has_content: true, is_past: false };
     let mut set = ListedSet::new(file.namespace.clone(), keys.clone(), options);
     for saved in &file.active {
@@ -200,17 +208,48 @@ pub fn verify_set(root: &Path, keys: &KeySet, now_seconds: i64) -> io::Result<Sa
     Ok(verdict)
 }
 
+/// Whether a folder is a set of other policies than those wanted, or of a choice that nothing is in force of.
+fn other_choice(file: &SavedFile, wanted: &BTreeSet<PolicyId>) -> Option<String> {
+    let listed = |policies: &BTreeSet<PolicyId>| {
+        let ids: Vec<&str> = policies.iter().map(PolicyId::as_str).collect();
+        if ids.is_empty() { "all policies".to_owned() } else { ids.join(", ") }
+    };
+    if file.policies != *wanted {
+        let (found, wanted) = (listed(&file.policies), listed(wanted));
+        return Some(format!("it is a set of {found}, not of {wanted}: nothing is proven of any other policy"));
+    }
+    let is_of_nothing = !file.policies.is_empty() && file.active.is_empty();
+    is_of_nothing.then(|| format!("it is a set of {}, of which nothing is in force", listed(&file.policies)))
+}
+
 /// What is in the folder and belongs to no policy of the set.
 fn strangers(root: &Path, active: &[SavedBundle]) -> io::Result<Vec<String>> {
     let mut findings = Vec::new();
     for entry in fs::read_dir(root)? {
         let name = entry?.file_name();
-        let is_known = name == SET_FILE || active.iter().any(|saved| name == saved.policy.as_str());
-        if !is_known {
+        if let Some(saved) = active.iter().find(|saved| name == saved.policy.as_str()) {
+            findings.extend(strangers_beside(root, saved)?);
+        } else if name != SET_FILE {
             findings.push(format!("{}: is not part of the set", name.display()));
         }
     }
     findings.sort();
+    Ok(findings)
+}
+
+/// What is in the folder of a policy beside its two files. What is no folder is found when the files are read.
+fn strangers_beside(root: &Path, saved: &SavedBundle) -> io::Result<Vec<String>> {
+    let folder = root.join(saved.policy.as_str());
+    let mut findings = Vec::new();
+    if !folder.is_dir() {
+        return Ok(findings);
+    }
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        if name != CONTENT_FILE && name != MANIFEST_FILE {
+            findings.push(format!("{}/{}: is not part of the set", saved.policy, name.display()));
+        }
+    }
     Ok(findings)
 }
 

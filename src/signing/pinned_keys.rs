@@ -66,9 +66,10 @@ impl PinnedKeys {
         Self { pins, ..Self::default() }
     }
 
-    /// Goes on from what was saved. When the file has other keys by now, it wins as in [`Self::replace`].
+    /// Goes on from what was saved. When the file has other keys by now, it wins as in [`Self::replace`]. `store`: as in
+    /// [`Self::take`].
     #[must_use]
-    pub fn restore(pins: KeySet, saved: SavedPins) -> Self {
+    pub fn restore(pins: KeySet, saved: SavedPins, store: Option<&str>) -> Self {
         let SavedPins { pins: before, dropped, revoked, statements } = saved;
         let is_same = ids(&pins) == before;
         let mut keys = Self { pins, dropped, ..Self::default() };
@@ -79,7 +80,7 @@ impl PinnedKeys {
         for statement in statements {
             // One that is damaged takes the rest with it: the server sends them all again. The first one was seen to name the pins,
             // and may have given way to a later one by the same key since, which need not.
-            if keys.take_unless(&statement, None, |_, _| None).is_err() {
+            if keys.take_unless(&statement, store, |_, _| None).is_err() {
                 break;
             }
         }
@@ -118,6 +119,16 @@ impl PinnedKeys {
         let (dropped, revoked) = (std::mem::take(&mut self.dropped), std::mem::take(&mut self.revoked));
         *self = Self { pins, dropped, ..Self::default() };
         self.drop_but_pins(before.into_iter().chain(revoked));
+    }
+
+    /// Drops what was taken of another store than this one, also whom it revoked. True: there was something.
+    pub fn drop_other_store(&mut self, store: &str) -> bool {
+        let is_other = self.newest.as_ref().is_some_and(|newest| newest.store != store);
+        if is_other {
+            let (pins, dropped) = (std::mem::take(&mut self.pins), std::mem::take(&mut self.dropped));
+            *self = Self { pins, dropped, ..Self::default() };
+        }
+        is_other
     }
 
     fn drop_but_pins(&mut self, before: impl Iterator<Item = String>) {

@@ -5,15 +5,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use policyhub::client::name::PolicyId;
 use policyhub::client::pb;
 use policyhub::client::signing::TYP_CHECKPOINT;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::calls::{activate, publish, release};
 use crate::harness::hub::{Hub, binary};
 use crate::harness::liar::Liar;
 use crate::harness::on_both_databases;
-use crate::harness::signer::{cursor, versions};
+use crate::harness::signer::{cursor, tree, versions};
 
 fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = command.args(arguments).output().expect("it runs");
@@ -36,7 +39,11 @@ fn keys_file(hub: &Hub) -> String {
 
 /// Verifies a folder. The exit code, and all that was printed.
 fn verify(folder: &Path, keys: &str) -> (i32, String) {
-    let (code, said, errors) = run(binary(), &["verify", &text(folder), "--jwks", keys]);
+    verify_with(folder, keys, &[])
+}
+
+fn verify_with(folder: &Path, keys: &str, arguments: &[&str]) -> (i32, String) {
+    let (code, said, errors) = run(binary(), &[&["verify", &text(folder), "--jwks", keys], arguments].concat());
     (code, said + &errors)
 }
 
@@ -58,7 +65,8 @@ on_both_databases! {
         assert!(code == 0 && said.starts_with("verified 2 policies of default at 1:"), "{said}");
 
         type Change = fn(&Path);
-        let changes: [(&str, Change); 6] = [
+        let changes: [(&str, Change); 7] = [
+            ("p/notes: is not part of the set", |out| fs::write(out.join("p/notes"), "").expect("written")),
             ("p: content is missing", |out| fs::remove_file(out.join("p/content")).expect("removed")),
             ("p: content of p is not the signed one", |out| fs::write(out.join("p/content"), "a: 2").expect("written")),
             ("q: manifest.jws is missing", |out| fs::remove_file(out.join("q/manifest.jws")).expect("removed")),
@@ -97,9 +105,14 @@ on_both_databases! {
         let path = |name: &str| hub.dir.path().join(name);
         let (code, table, errors) =
             run(hub.cli(), &["active", "p", "--jwks", &keys, "--save", &text(&path("one"))]);
-        assert!(code == 0 && errors.contains("verified: whole, and the newest"), "{errors}");
+        assert!(code == 0 && errors.contains("verified: p is in force, and it is the newest"), "{errors}");
         assert!(table.contains("p ") && !table.contains("q "), "{table}");
-        assert_eq!(verify(&path("one"), &keys).0, 0);
+        let (code, said) = verify_with(&path("one"), &keys, &["--policies", "p"]);
+        assert!(code == 0 && said.contains("all in force of p, proven the newest") && !said.contains("whole"), "{said}");
+        for (wanted, finding) in [(&[][..], "it is a set of p, not of all policies"), (&["--policies", "p,q"], "not of p, q")] {
+            let (code, said) = verify_with(&path("one"), &keys, wanted);
+            assert!(code == 1 && said.contains(finding), "{said}");
+        }
         let (code, _, errors) = run(hub.cli(), &["active", "later", "--jwks", &keys]);
         assert!(code == 1 && errors.contains("later is not active"), "{errors}");
 
@@ -210,4 +223,43 @@ async fn a_checkpoint_that_expired_says_until_when() {
     assert!(code == 0 && said.contains("something newer may be in force"), "{said}");
     let (code, said) = verify(&scene.path("out"), &text(&scene.path("keys.json")));
     assert!(code == 0 && said.contains("whole, proven the newest until 20") && said.contains("(expired"), "{said}");
+}
+
+/// Cuts a saved set down to one policy, as anybody can who has the folder: what proves a part is made of the whole without a key.
+fn cut_down(out: &Path, kept: &str) {
+    let id = PolicyId::parse("policy", kept).expect("an id");
+    let mut set: Value = serde_json::from_slice(&fs::read(out.join("set.json")).expect("a set")).expect("JSON");
+    for saved in set["active"].as_array().expect("a list") {
+        let policy = saved["policy"].as_str().expect("an id");
+        if policy != kept {
+            fs::remove_dir_all(out.join(policy)).expect("removed");
+        }
+    }
+    set["active"].as_array_mut().expect("a list").retain(|saved| saved["policy"] == kept);
+    set["policies"] = json!([kept]);
+    set["set_proof"] = json!(STANDARD.encode(tree(&versions(10), 10).prove(&[id].into())));
+    fs::write(out.join("set.json"), set.to_string()).expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_of_a_saved_set_is_not_the_set() {
+    let scene = Scene::new().await;
+    let (out, keys) = (scene.path("out"), text(&scene.path("keys.json")));
+    let whole = || {
+        let (code, said) = scene.save(&[page(&scene.liar, 10)]);
+        assert_eq!(code, 0, "{said}");
+    };
+    whole();
+    cut_down(&out, "b");
+    let (code, said) = verify(&out, &keys);
+    assert!(code == 1 && said.contains("it is a set of b, not of all policies"), "{said}");
+    let (code, said) = verify_with(&out, &keys, &["--policies", "b"]);
+    assert!(code == 0 && said.contains("all in force of b") && !said.contains("whole"), "{said}");
+    whole();
+    assert_eq!(verify(&out, &keys).0, 0);
+    cut_down(&out, "nothing");
+    for wanted in [&[][..], &["--policies", "nothing"]] {
+        let (code, said) = verify_with(&out, &keys, wanted);
+        assert!(code == 1 && said.contains("it is a set of nothing, "), "{said}");
+    }
 }

@@ -4,7 +4,10 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::harness::calls::{activate, head, publish};
+use serde_json::{Value, json};
+
+use crate::harness::agents::{self, Agent, folder, is, status};
+use crate::harness::calls::{activate, head, publish, release};
 use crate::harness::postgres::Cluster;
 use crate::harness::postgres_scene::{PostgresScene, ROLE};
 use crate::harness::subscribing::{at, convergence, counts, eventually, subscribe};
@@ -48,6 +51,29 @@ on_both_databases! {
 
 on_both_databases! {
     with LIVELY;
+
+    /// Its clock is set back: what an earlier checkpoint proved for minutes would seem proven for as much longer.
+    async fn an_agent_whose_clock_is_set_back_is_stale(hub: Hub) {
+        let client = hub.client().await;
+        release(&client, "p", "a: 1").await;
+        clock::build(hub.dir.path());
+        let folder = folder(&hub);
+        let mut command = agents::command(&hub, &folder, &[]);
+        clock::preload(hub.dir.path(), &mut command);
+        let agent = Agent::spawn(command);
+        is(&folder, "READY").await;
+        for _ in 0..2 {
+            clock::shift(hub.dir.path(), -HOUR);
+            is(&folder, "STALE").await;
+            let said = status(&folder);
+            let problem = said["problem"].as_str().expect("a problem");
+            assert!(problem.contains("nothing proves that what is held is the newest"), "{said}");
+            assert_eq!((&said["connected"], &said["fresh_until"]), (&json!(true), &Value::Null), "{said}");
+            clock::shift(hub.dir.path(), 0);
+            is(&folder, "READY").await;
+        }
+        agent.end("TERM").await;
+    }
 
     /// A replica that was killed while the clock was ahead wrote it, and nobody renews it: it holds for 30 s like any other.
     async fn a_lease_that_a_clock_wrote_which_was_ahead_lapses(hub: Hub) {

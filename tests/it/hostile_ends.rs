@@ -8,13 +8,15 @@ use policyhub::client::State;
 use policyhub::client::pb::WatchActiveResponse;
 use policyhub::client::pb::watch_active_response::Message as Said;
 use policyhub::client::pb::{self, Snapshot};
+use policyhub::client::signing::TYP_CHECKPOINT;
 use prost::Message as _;
+use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::harness::liar::{Act, CODES, Liar, frame, keys_of, said, say, trailers};
 use crate::harness::rig::{Clock, Rig};
-use crate::harness::signer::{Signer, cursor};
+use crate::harness::signer::{Signer, cursor, versions, with};
 
 /// Longest text that a status shows of what came from outside.
 const SHOWN_MAX_CHARS: usize = 4_096;
@@ -248,7 +250,17 @@ fn beginnings(liar: &Liar) -> Vec<(&'static str, State, &'static str, Vec<Act>)>
     let signer = &liar.signer;
     let mut tampered = signer.snapshot(6);
     tampered.bundles[0].bundle.as_mut().expect("a bundle").content = "{}".into();
+    // Of another store that signs with the same key, and is farther on.
+    let other = json!({ "store": "store-2" });
+    let bundle = signer.bundle_with("a", 1, &with(signer.manifest("a", 1), &other));
+    let bundle = pb::ActiveBundle { bundle: Some(bundle), activation: cursor((1, 4)), ..Default::default() };
+    let alone = Snapshot { bundles: vec![bundle], checkpoint: String::new(), ..signer.snapshot(6) };
+    let checkpoint = with(signer.checkpoint((1, 99), &versions(6), 0, 900), &other);
+    let checkpoint = signer.token(TYP_CHECKPOINT, &checkpoint);
+    let half = Snapshot { checkpoint, cursor: cursor((1, 99)), ..alone.clone() };
     vec![
+        ("a bundle of another store first", State::Rejected, "does not verify", vec![said(Said::Snapshot(alone))]),
+        ("half a set of another store first", State::Diverged, "active set is not", vec![said(Said::Snapshot(half))]),
         (
             "an activation first",
             State::Rejected,
@@ -293,7 +305,7 @@ async fn bad_beginnings() {
         rig.holds(0);
         rig.converges(name).await;
     }
-    assert_eq!(count, 7);
+    assert_eq!(count, 9);
 }
 
 /// Answers to whoever asks for keys, when a stranger signs.

@@ -36,6 +36,8 @@ mod agent_kills;
 #[cfg(test)]
 mod another_event;
 #[cfg(test)]
+mod another_store;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod approval_races;

@@ -75,7 +75,7 @@ fn each_statement_is_taken_or_refused_as_the_vectors_say() {
             );
             let saved: SavedPins =
                 serde_json::from_value(serde_json::to_value(restarted.saved()).expect("JSON")).expect("what was saved");
-            restarted = PinnedKeys::restore(pins(case), saved);
+            restarted = PinnedKeys::restore(pins(case), saved, None);
             becomes(&mut restarted, step, case.store.as_deref());
         }
         assert_eq!(trusted(&keys), case.trusted, "{}", case.name);
@@ -121,10 +121,13 @@ fn a_file_that_changes_wins() {
     assert_eq!(keys.take(replayed, None), Ok(true));
     assert!(keys.trusted().get(&old_id).is_none());
     let saved = keys.saved();
-    assert!(PinnedKeys::restore(new.clone(), saved.clone()).trusted().get(&old_id).is_none(), "nor after a restart");
+    assert!(
+        PinnedKeys::restore(new.clone(), saved.clone(), None).trusted().get(&old_id).is_none(),
+        "nor after a restart"
+    );
 
     // While the process was away the file got the old key again: the operator says so, and it counts.
-    let back = PinnedKeys::restore(old.clone(), saved);
+    let back = PinnedKeys::restore(old.clone(), saved, None);
     assert!(back.trusted().get(&old_id).is_some() && back.newest().is_none());
     // A revocation by a statement ends with the file that wins over it.
     let both = KeySet::from_keys(old.keys().chain(new.keys()).cloned().collect());

@@ -46,6 +46,7 @@ def main():
         )  # fmt: skip
         sys.path[:0] = [str(stubs), str(ROOT / "examples" / "python"), str(ROOT / "tests" / "vectors")]
         import addresses
+        import bounds
         import drill
         import hostile
         import lies_random
@@ -56,6 +57,7 @@ def main():
             by_chance, taken = lies_random.check(hostile.expect)
             print(f"python: {by_chance} messages by chance did no harm ({taken} were true enough to be taken)")
             return
+        bounds.check(hostile.expect)
         lies = asyncio.run(hostile.check())
         vectors = asyncio.run(streams.check())
         by_chance, taken = lies_random.check(hostile.expect)

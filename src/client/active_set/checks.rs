@@ -87,7 +87,10 @@ impl ActiveSet {
 
     /// A place may not be before the one held, nor before any that was verified.
     pub(super) fn check_not_before(&self, found: Cursor) -> Result<(), Refusal> {
-        let held = self.cursor.unwrap_or_default().max(self.newest_verified);
+        // What was refused before anything was held counts for its own store alone.
+        let is_other = self.cursor.is_none() && self.refused_store.is_some() && self.refused_store != self.trust.store;
+        let newest = if is_other { Cursor::default() } else { self.newest_verified };
+        let held = self.cursor.unwrap_or_default().max(newest);
         if found < held { Err(Refusal::NotNewer { found, held }) } else { Ok(()) }
     }
 

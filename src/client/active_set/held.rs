@@ -11,7 +11,7 @@ use crate::api::pb;
 use crate::client::bundle::ActivePolicy;
 use crate::client::evidence::{Document, Evidence};
 use crate::client::refusal::Refusal;
-use crate::client::snapshot::whole;
+use crate::client::snapshot::{Collected, whole};
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::PolicyId;
 use crate::signing::KeySet;
@@ -56,6 +56,22 @@ impl ActiveSet {
     #[must_use]
     pub fn resume_point(&self) -> Option<Cursor> {
         self.cursor.filter(|_| self.whole)
+    }
+
+    /// A new stream begins: parts of an unfinished snapshot are dropped, a refusal of the old stream is over.
+    pub fn begin_stream(&mut self) {
+        self.collected = Collected::default();
+        self.refused = false;
+        if self.cursor.is_none() && !self.knows_store {
+            // A document that was refused, and may have been copied from another store, does not say whose set this is.
+            self.refused_store = self.trust.store.take().or(self.refused_store.take());
+        }
+    }
+
+    /// Remembers whose documents were taken before a restart: those of another store are refused from here on.
+    pub fn remember_store(&mut self, store: String) {
+        self.trust.store.get_or_insert(store);
+        self.knows_store = true;
     }
 
     /// Whose documents it takes: known once one verified.

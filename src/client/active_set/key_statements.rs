@@ -26,7 +26,7 @@ impl ActiveSet {
     /// Goes on from key statements that were saved, unless the pinned keys are others by now: those win.
     pub fn restore_pins(&mut self, saved: SavedPins) {
         if let Some(followed) = &mut self.followed {
-            followed.keys = PinnedKeys::restore(self.trust.keys.clone(), saved);
+            followed.keys = PinnedKeys::restore(self.trust.keys.clone(), saved, self.trust.store.as_deref());
             followed.unsaved = true;
             self.trust.keys = followed.keys.trusted();
         }
@@ -38,6 +38,17 @@ impl ActiveSet {
         followed.keys.replace(pins);
         followed.unsaved = true;
         self.trust.keys = followed.keys.trusted();
+    }
+
+    /// Drops the key statements of another store than the one whose documents are taken: they came before it was known.
+    pub(super) fn drop_keys_of_other_store(&mut self) {
+        if self.cursor.is_some()
+            && let (Some(followed), Some(store)) = (&mut self.followed, self.trust.store.as_deref())
+            && followed.keys.drop_other_store(store)
+        {
+            followed.unsaved = true;
+            self.trust.keys = followed.keys.trusted();
+        }
     }
 
     /// What to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].

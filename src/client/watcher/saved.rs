@@ -13,11 +13,16 @@ impl Watcher {
     /// Takes up what the directory holds, if it has one.
     pub(super) fn take_up_saved(&mut self) -> io::Result<()> {
         let Some(cache) = &self.cache else { return Ok(()) };
-        let pins = cache.pins();
-        let mark = cache.mark();
-        // First: what is in force may be signed by a key that a statement brought.
+        let (pins, mark, saved) = (cache.pins(), cache.mark(), cache.saved());
+        // First: nothing of another store is believed, a key statement neither, and also when the set can't be used.
+        let of_mark = mark.as_ref().ok().and_then(|mark| mark.as_ref()?.store.clone());
+        let of_set = saved.as_ref().ok().and_then(Option::as_ref).filter(|saved| saved.namespace == self.namespace);
+        if let Some(store) = of_mark.or_else(|| of_set.map(|saved| saved.store.clone())) {
+            self.set.remember_store(store);
+        }
+        // Then: what is in force may be signed by a key that a statement brought.
         let pins = pins.map(|pins| pins.into_iter().for_each(|pins| self.set.restore_pins(pins)));
-        let problem = match cache.saved() {
+        let problem = match saved {
             Ok(None) => None,
             Ok(Some(saved)) => self.restore(saved).err(),
             Err(error) => Some(error.to_string()),
@@ -126,14 +131,14 @@ impl Watcher {
     /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
     pub(super) fn save_mark(&mut self) {
         let (Some(cache), Some(held)) = (&self.cache, self.set.position()) else { return };
-        let newest = self.set.newest_verified();
+        let (newest, store) = (self.set.newest_verified(), self.set.store());
         let mark = if newest > held.cursor {
             // Of a message that was refused: its set is not known, and nothing older is.
-            Mark::new(newest.into(), false)
+            Mark::new(store, newest.into(), false)
         } else {
             let is_same = self.rejected.is_none() && !self.unsaved && self.waiting.is_empty() && self.offered.is_none();
-            Mark::new(held, is_same)
+            Mark::new(store, held, is_same)
         };
-        let _ = cache.set_mark(mark);
+        let _ = cache.set_mark(&mark);
     }
 }
