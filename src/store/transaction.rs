@@ -138,8 +138,7 @@ impl Store {
         confirmation: impl Future<Output = std::result::Result<Confirmation, DbErr>> + Send + 'static,
         after: impl FnOnce() + Send + 'static,
     ) -> Result<()> {
-        let health = Arc::clone(&self.inner.health);
-        let store = self.clone();
+        let (health, store) = (Arc::clone(&self.inner.health), self.clone());
         let commit = tokio::spawn(async move {
             let _running = health.commit_begins();
             tx.commit().await.map_err(|error| commit_refused(&error))?;
@@ -390,8 +389,7 @@ impl WriteTx {
             return Err(Error::internal("a row was written that no event names"));
         }
         let Self { read, store, namespace, head, .. } = self;
-        let inner = Arc::clone(&store.inner);
-        let confirmation = store.clone().confirm_event(namespace.clone(), head);
+        let (inner, confirmation) = (Arc::clone(&store.inner), store.clone().confirm_event(namespace.clone(), head));
         let noted = move || {
             inner.memory.note(&namespace, head);
             inner.committed.notify_one();
