@@ -14,10 +14,9 @@ use super::{
     abandon, activate, active, agent, approve, backup, convergence, deactivate, diff, draft, epoch, events, export,
     history, import, keys,
 };
-use super::{completions, man};
 use super::{
-    namespace, policy, publish, reject, release, report, restore, role, rollback, runs, server_commands, show, stage,
-    subscribers, token, verify, watch,
+    completions, man, namespace, policy, publish, reject, release, report, restore, role, rollback, runs,
+    server_commands, show, stage, subscribers, token, verify, watch,
 };
 use crate::client::name::NamespaceId;
 use crate::client::new_request_id;
@@ -172,7 +171,6 @@ pub struct Mutation {
 
 impl RequestId {
     /// The id given, or a new one.
-    #[must_use]
     pub fn given_or_new(&self) -> String {
         self.request_id.clone().unwrap_or_else(new_request_id)
     }
@@ -180,7 +178,6 @@ impl RequestId {
 
 impl Mutation {
     /// Whether the caller chose the id.
-    #[must_use]
     pub fn has_request_id(&self) -> bool {
         self.request_id.request_id.is_some()
     }

@@ -2,12 +2,16 @@
 //!
 //! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
 
+use super::super::super::command::{PointerTarget, Target};
 use super::super::super::digest::Digest;
+use super::super::super::error::Result;
+use super::super::super::event::PointerChange;
 use super::super::super::label::Label;
 use super::super::super::name::{NamespaceId, PolicyId, PolicyName, VersionName, VersionRef};
 use super::super::super::policy::{Policy, PolicyKind};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
+use super::super::{TargetFacts, activate};
 use super::operation::{CONTENTS, LABELS, PEOPLE};
 
 pub(super) fn namespace() -> NamespaceId {
@@ -83,4 +87,11 @@ pub(super) fn published(version: Version) -> Version {
         origin_manifests: Vec::new(),
         ..version
     }
+}
+
+/// A pointer that moves to a version, as an activation of it alone decides.
+pub(super) fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
+    let to = PointerTarget::Number(version.number);
+    let target = Target { policy: policy.name.policy.clone(), to, expected_active: None };
+    activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }

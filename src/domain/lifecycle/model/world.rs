@@ -22,7 +22,8 @@ use super::super::{
     TargetFacts,
 };
 use super::fixtures::{
-    content_of, digest, index_of, namespace, new_policy, new_version, person, policy_name, published, version_name,
+    content_of, digest, index_of, namespace, new_policy, new_version, person, point_to, policy_name, published,
+    version_name,
 };
 use super::operation::{
     Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Rests, Row, Settings,
@@ -396,10 +397,4 @@ impl World {
 
 fn approvers(approvals: &[Approval]) -> Vec<usize> {
     approvals.iter().map(|approval| index_of(&approval.approver)).collect()
-}
-
-fn point_to(policy: &Policy, version: &Version) -> Result<Vec<PointerChange>> {
-    let to = PointerTarget::Number(version.number);
-    let target = command::Target { policy: policy.name.policy.clone(), to, expected_active: None };
-    lifecycle::activate(&[target], &[TargetFacts { policy, version: Some(version) }])
 }
