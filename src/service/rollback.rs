@@ -63,11 +63,8 @@ impl Service {
             Begun::Replayed(answer) => return Ok(answer),
             Begun::Fresh(write) => write,
         };
-        if let Some(since) = request.unmoved_since {
-            check_unmoved(write.tx.read(), &request.policy.namespace, write.tx.head(), since).await?;
-        }
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
-        self.check_where_seen(write.tx.read(), &policy, &request).await?;
+        self.check_unmoved_under_lock(&write, &policy, &request).await?;
         // "The one before" may be another by now: then the checks were run on the wrong one.
         let is_named = request.version != 0 || request.label.is_some();
         if !is_named && policy.active_revision != subject.policy.active_revision {
@@ -97,6 +94,14 @@ impl Service {
         };
         let (activation, recorded) = write.record_activation(change).await?;
         write.finish(RolledBack { version, activation, revision: recorded.revision(), report, warnings }).await
+    }
+
+    /// Nothing may have moved that the caller looked at.
+    async fn check_unmoved_under_lock(&self, write: &Write<'_>, policy: &Policy, request: &Rollback) -> Result<()> {
+        if let Some(since) = request.unmoved_since {
+            check_unmoved(write.tx.read(), &request.policy.namespace, write.tx.head(), since).await?;
+        }
+        self.check_where_seen(write.tx.read(), policy, request).await
     }
 
     /// The pointer must be where the caller saw it.

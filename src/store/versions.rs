@@ -10,11 +10,11 @@ use super::error::failed;
 use super::manifests::with_newest_manifest;
 use super::rows;
 use super::transaction::{ReadTx, WriteTx};
+use crate::domain::Result;
 use crate::domain::command::{Page, VersionFilter};
 use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::version::{Version, VersionState};
-use crate::domain::{Error, Result};
 
 /// The states in which a version holds its label.
 const LIVE: [VersionState; 3] = [VersionState::Draft, VersionState::Staged, VersionState::Published];
