@@ -33,7 +33,8 @@ async fn imported(hub: &Hub, [admin, ann, bob, eve]: [&Client; 4]) -> pb::Versio
 }
 
 async fn try_activate(client: &Client) -> Result<pb::ActivateResponse, ClientError> {
-    let target = pb::ActivateTarget { policy: COPIED.to_owned(), version: 1, expected_active: None };
+    let to = Some(pb::activate_target::To::Version(1));
+    let target = pb::ActivateTarget { policy: COPIED.to_owned(), to, expected_active: None };
     let request = pb::ActivateRequest {
         parent: COPY.to_owned(),
         targets: vec![target],
