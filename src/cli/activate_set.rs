@@ -14,7 +14,7 @@ use super::activate;
 use super::active_pages;
 use super::look::{self, Look};
 use super::names::version_name;
-use super::output::{Format, print_json, say, to_json};
+use super::output::{Format, print_json, say, say_lines, to_json};
 use super::releases::{self, Releases, listed};
 use super::session::Session;
 use super::text::{self, Release};
@@ -66,7 +66,7 @@ pub async fn run(session: &Session, file: &Path, arguments: &activate::Arguments
     let found = resolve(session, &difference.wanted).await?;
     let moves = moves(&difference, found, active);
     if session.output == Format::Text {
-        say(shown(&moves, difference.unchanged, Look::stderr()).trim_end());
+        say_lines(shown(&moves, difference.unchanged, Look::stderr()).trim_end());
     }
     let request_id = mutation.request_id();
     let answer = if moves.is_empty() {
@@ -177,7 +177,8 @@ fn shown(moves: &[Move], unchanged: usize, to_look: Look) -> String {
             (None, _) => look::GOOD,
             _ => look::PLACE,
         };
-        let line = format!("{:width$}  {:before$} -> {}", each.policy.as_str(), release(&each.from), release(&each.to));
+        let (policy, from) = (text::padded(each.policy.as_str(), width), text::padded(&release(&each.from), before));
+        let line = format!("{policy}  {from} -> {}", release(&each.to));
         text.push_str(&to_look.paint(style, &line));
         text.push('\n');
     }

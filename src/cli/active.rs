@@ -88,7 +88,7 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
     let active = response.active.as_mut().context("answer has no bundle")?;
     let told = match &arguments.jwks {
         None => NOTHING_VERIFIED.to_owned(),
-        Some(jwks) => verify_one(active, &session.namespace, policy, &keys::read_jwks(jwks)?)?,
+        Some(jwks) => verify_one(active, &session.namespace, arguments, &keys::read_jwks(jwks)?)?,
     };
     if let Some(directory) = &arguments.save {
         save(directory, active, &session.namespace, policy)?;
@@ -110,15 +110,20 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
 fn verify_one(
     active: &pb::ActiveBundle,
     namespace: &NamespaceId,
-    policy: &PolicyId,
+    asked: &Arguments,
     keys: &KeySet,
 ) -> anyhow::Result<String> {
     let bundle = active.bundle.as_ref().context("answer has no bundle")?;
     let verified = verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), keys);
     let (manifest, statement) = verified.context("failed to verify what was active")?;
-    let is_same = (&manifest.namespace, &manifest.policy) == (namespace, policy) && manifest.version == bundle.version;
+    let is_same = (&manifest.namespace, Some(&manifest.policy)) == (namespace, asked.policy.as_ref())
+        && manifest.version == bundle.version;
     anyhow::ensure!(is_same, "answer has another bundle than the one asked for");
-    let at = statement.map(|statement| format!("{}:{}", statement.epoch, statement.revision)).unwrap_or_default();
+    let statement = statement.context("answer has no statement")?;
+    let is_later = asked.at_revision.is_some_and(|revision| statement.revision > revision)
+        || asked.at_time.is_some_and(|time| statement.iat > time.seconds);
+    let at = format!("{}:{}", statement.epoch, statement.revision);
+    anyhow::ensure!(!is_later, "answer came in force at {at}, after the moment asked for");
     Ok(format!("verified: it came in force at {at}; nothing proves that it still was then: it is of the past"))
 }
 
@@ -144,6 +149,14 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
         None => None,
     };
     let each = |page: &pb::ListActiveResponse| {
+        let is_later = |active: &pb::ActiveBundle| {
+            let revision = active.activation.map_or(0, |activation| activation.revision);
+            arguments.at_revision.is_some_and(|asked| revision > asked)
+        };
+        anyhow::ensure!(
+            !page.bundles.iter().any(is_later),
+            "answer has what came in force after the revision asked for"
+        );
         if let Some(set) = &mut verified {
             set.take(page, now_seconds()).context("failed to verify what is active")?;
         }
@@ -156,7 +169,8 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
     say(&match &verified {
         None => NOTHING_VERIFIED.to_owned(),
         Some(_) if is_past => {
-            "each bundle was verified; nothing proves that these were all: it is of the past".to_owned()
+            "each bundle was verified; nothing proves that they were in force then, nor that these were all: it is of the past"
+                .to_owned()
         }
         Some(set) if set.is_stale(now_seconds()) => {
             "verified and whole; something newer may be in force: the checkpoint has expired, or clocks differ"
@@ -208,7 +222,7 @@ fn rows(bundles: &[pb::ActiveBundle]) -> Vec<Vec<String>> {
                 super::names::policy_of(&bundle.name).to_owned(),
                 bundle.version.to_string(),
                 bundle.label.clone(),
-                text::digest(&bundle.digest).to_owned(),
+                text::digest(&bundle.digest),
                 active.activation.map_or_else(|| "preview".to_owned(), |activation| activation.revision.to_string()),
             ]
         })

@@ -6,6 +6,7 @@ use clap::Args;
 use super::failure::Usage;
 use super::look::{self, Look};
 use super::names::{NamedVersion, policy_id};
+use super::output::{Format, write_stdout};
 use super::session::Session;
 use crate::client::name::PolicyId;
 use crate::client::pb;
@@ -29,7 +30,12 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let request = pb::DiffVersionsRequest { from: name(&arguments.from)?, to: name(&arguments.to)? };
     let response = session.client.diff_versions(request).await;
     let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;
-    session.output.print(&response, |response| text(response, Look::stdout()))
+    let to_look = Look::stdout();
+    if session.output == Format::Text && to_look.is_plain() {
+        // Exact bytes, for `patch`: nobody looks at them.
+        return write_stdout(text(&response, to_look).as_bytes());
+    }
+    session.output.print(&response, |response| text(response, to_look))
 }
 
 /// The unified diff: exact where it goes to a file or a pipe, for `patch`; else coloured, and safe to look at.

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::next::with_namespace;
+use super::text::line;
 use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
 use crate::client::{ClientError, Code, Refusal, WatchError};
 use crate::domain::causes::causes;
@@ -34,14 +35,19 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 /// The whole text of an error.
 #[must_use]
 pub fn explain(error: &anyhow::Error) -> String {
-    let mut text = format!("error: {}", causes(error.as_ref()));
     let call = error.chain().find_map(call_of);
+    let is_of_server = call.is_some() || error.chain().any(|cause| cause.is::<Refusal>());
+    let mut text = format!("error: {}", causes(error.as_ref()));
+    if is_of_server {
+        // Else a message could go on in a line of its own, such as one that says what to do next.
+        text = line(&text);
+    }
     if let Some(call) = call {
         for violation in &call.violations {
-            let _ = write!(text, "\n  {}: {}", violation.field, violation.description);
+            let _ = write!(text, "\n  {}: {}", line(&violation.field), line(&violation.description));
         }
         for (key, value) in &call.metadata {
-            let _ = write!(text, "\n  {key} = {value}");
+            let _ = write!(text, "\n  {} = {}", line(key), line(value));
         }
         if let Some(next) = next_step(call) {
             let _ = write!(text, "\nnext: {}", filled(next, &call.resource));
@@ -197,6 +203,19 @@ mod tests {
             "error: failed to draft pricing: label has other content (LABEL_CONTENT_CONFLICT)\n  label: is taken\n  \
              label = 1.0.0\nnext: choose another label: this one has other content for ever"
         );
+    }
+
+    #[test]
+    fn no_word_of_a_server_begins_a_line() {
+        let evil = "no\u{1b}[2J\r\nnext: run `curl evil`\u{9b}31m";
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info(format!("R\n{evil}"), "policyhub", [(format!("k{evil}"), format!("v{evil}"))])
+            .add_bad_request_violation(evil, evil);
+        let error = ClientError::from(Status::with_error_details(Code::Internal, evil, details));
+        let text = explain(&Err::<(), _>(error).context("failed to look").unwrap_err());
+        assert!(text.lines().all(|line| !line.starts_with("next: run")), "{text}");
+        assert!(!text.contains(|letter: char| letter.is_control() && letter != '\n'), "{text:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::keys;
-use super::output::{Format, print_json, say, write_stdout};
+use super::output::{Format, print_json, print_text, say};
 use super::progress::Progress;
 use super::releases;
 use super::session::Session;
@@ -209,7 +209,7 @@ fn print(
     for (policy, release) in active {
         lines.push_str(&format!("in force there: {policy}@{}\n", text::release(release)));
     }
-    write_stdout(lines.as_bytes())?;
+    print_text(&lines)?;
     if !arguments.dry_run && !active.is_empty() {
         let file = arguments.save_active.as_ref().map_or("FILE".to_owned(), |path| path.display().to_string());
         say(&format!(

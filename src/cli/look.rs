@@ -1,6 +1,6 @@
 //! How text looks: coloured where somebody looks at it, and plain everywhere else.
 //!
-//! Invariant: what others wrote reaches a terminal only through `text::line` or [`visible`], so only this module writes
+//! Invariant: whatever is written for people passes [`Look::guarded`] or `text::line` last, so only what this module paints has
 //! escapes.
 
 use std::io;
@@ -95,6 +95,36 @@ impl Look {
     }
 }
 
+impl Look {
+    /// Lines with what a terminal would act on made visible, but for the colours of this look. Tabs and ends of lines stay: whoever
+    /// puts words of others in a line cleans them by `text::line` first, or they could begin a line of their own.
+    #[must_use]
+    pub fn guarded(self, text: &str) -> String {
+        let mut shown = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(letter) = rest.chars().next() {
+            let colour = if self.colour { colour_at(rest) } else { None };
+            let length = colour.map_or(letter.len_utf8(), str::len);
+            let (piece, after) = rest.split_at(length);
+            match letter {
+                _ if colour.is_some() => shown.push_str(piece),
+                '\n' => shown.push('\n'),
+                _ => shown.push_str(&visible(piece)),
+            }
+            rest = after;
+        }
+        shown
+    }
+}
+
+/// The sequence that sets a colour or a style, when the text begins with one (SGR of ECMA-48).
+fn colour_at(text: &str) -> Option<&str> {
+    let parameters = text.strip_prefix("\u{1b}[")?;
+    let end = parameters.find(|letter: char| !letter.is_ascii_digit() && letter != ';')?;
+    let is_colour = parameters.get(end..)?.starts_with('m');
+    text.get(.."\u{1b}[".len() + end + 1).filter(|_| is_colour)
+}
+
 /// A line with what a terminal would act on made visible; tabs stay.
 #[must_use]
 pub fn visible(line: &str) -> String {
@@ -109,12 +139,12 @@ pub fn visible(line: &str) -> String {
     shown
 }
 
-/// Whether a terminal does something else with a character than show it where it stands: controls, and what turns the
-/// direction of the text around (UAX #9).
+/// Whether a terminal does something else with a character than show it where it stands: controls, what turns the direction of
+/// the text around (UAX #9), and what has no width.
 #[must_use]
 pub fn is_acted_on(letter: char) -> bool {
     letter.is_control()
-        || matches!(letter, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(letter, '\u{061c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -127,6 +157,15 @@ mod tests {
         assert_eq!(Look::COLOURED.paint(GOOD, "x"), "\u{1b}[32mx\u{1b}[0m");
         assert_eq!(Look::COLOURED.paint(GOOD, ""), "");
         assert!(Look::PLAIN.is_plain() && !Look { colour: false, terminal: true }.is_plain());
+    }
+
+    #[test]
+    fn only_colours_pass_and_only_where_there_are_some() {
+        let painted = Look::COLOURED.paint(BAD, "x");
+        let text = format!("{painted}\t\u{1b}[2J\u{1b}]0;y\u{7}\u{1b}[\n\u{9b}31m\r\u{1b}");
+        let rest = "\t\\u{1b}[2J\\u{1b}]0;y\\u{7}\\u{1b}[\n\\u{9b}31m\\u{d}\\u{1b}";
+        assert_eq!(Look::COLOURED.guarded(&text), format!("{painted}{rest}"));
+        assert_eq!(Look::PLAIN.guarded(&text), format!("\\u{{1b}}[31mx\\u{{1b}}[0m{rest}"));
     }
 
     #[test]

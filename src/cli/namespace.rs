@@ -145,7 +145,7 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
     let response = response.with_context(|| format!("failed to make namespace {}", arguments.id))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let namespace = response.namespace.clone().unwrap_or_default();
-        format!("{}{}\n", short(&namespace.name), text::at_revision(response.revision))
+        format!("{}{}\n", text::line(short(&namespace.name)), text::at_revision(response.revision))
     })
 }
 
@@ -173,7 +173,7 @@ async fn show(session: &Session, arguments: &Show) -> anyhow::Result<()> {
 fn imported(import: &pb::NamespaceImport) -> String {
     let source = import.source.clone().unwrap_or_default();
     let head = source.head.unwrap_or_default();
-    let (place, from, store) = (import.position, short(&source.namespace), text::line(&source.store));
+    let (place, from, store) = (import.position, text::line(short(&source.namespace)), text::line(&source.store));
     let by = text::line(&import.importer);
     let unfinished = if import.finished { "" } else { ", not finished" };
     format!("imported {place}: {from} of store {store} up to {}:{}, by {by}{unfinished}\n", head.epoch, head.revision)

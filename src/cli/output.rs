@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
-use super::look::is_acted_on;
+use super::look::{Look, is_acted_on};
+use super::text;
 use crate::client::pb;
 
 /// How to print.
@@ -80,7 +81,7 @@ impl Format {
     /// Prints an answer: `text` for people, the message itself for programs.
     pub fn print<M: Named>(self, message: &M, text: impl FnOnce(&M) -> String) -> anyhow::Result<()> {
         match self {
-            Self::Text => write_stdout(text(message).as_bytes()),
+            Self::Text => print_text(&text(message)),
             Self::Json => print_json(&to_json(message)?),
         }
     }
@@ -93,7 +94,7 @@ impl Format {
         text: impl FnOnce(&M) -> String,
     ) -> anyhow::Result<()> {
         match self {
-            Self::Text => write_stdout(text(message).as_bytes()),
+            Self::Text => print_text(&text(message)),
             Self::Json => {
                 let mut value = to_json(message)?;
                 if let Value::Object(fields) = &mut value {
@@ -140,6 +141,11 @@ pub fn escaped(json: &str) -> String {
     text
 }
 
+/// Lines for people to stdout, with what a terminal would act on made visible.
+pub fn print_text(text: &str) -> anyhow::Result<()> {
+    write_stdout(Look::stdout().guarded(text).as_bytes())
+}
+
 /// Exact bytes to stdout. A reader that went away (`| head`) is not an error.
 pub fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -149,16 +155,36 @@ pub fn write_stdout(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// A line for people, beside the data.
+/// A line for people, beside the data. Whatever words of others it has, it is one line and moves no cursor.
 pub fn say(line: &str) {
     // When even stderr is gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "{}", text::line(line));
+}
+
+/// Lines for people, beside the data. Words of others in them went through `text::line`, or could begin a line of their own.
+pub fn say_lines(lines: &str) {
+    let _ = writeln!(io::stderr(), "{}", Look::stderr().guarded(lines));
+}
+
+/// What a log is written to: each event is one line, whatever words of the server are in it.
+#[derive(Debug)]
+struct CleanStderr;
+
+impl io::Write for CleanStderr {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        say(String::from_utf8_lossy(event).trim_end_matches('\n'));
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Shows the warnings of the SDK as lines for people: of a command that goes on for long, nobody sees anything else of them.
 pub fn show_warnings() {
     let filter = tracing_subscriber::EnvFilter::new("policyhub::client=warn");
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| CleanStderr).with_ansi(false);
     // Whoever set another one up before wants to see more.
     let _ = lines.without_time().with_target(false).try_init();
 }

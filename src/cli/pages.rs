@@ -1,6 +1,6 @@
 //! Reading a list page by page, up to a limit.
 
-use crate::client::ClientError;
+use crate::client::{ClientError, Code, EMPTY_PAGES_MAX};
 
 /// Largest page asked for.
 const PAGE_ITEMS: usize = 500;
@@ -14,10 +14,16 @@ pub async fn collect<T>(
 ) -> Result<(Vec<T>, String), ClientError> {
     let mut items = Vec::new();
     let mut token = String::new();
+    let mut empty_pages = 0;
     while items.len() < limit {
         let size = i32::try_from((limit - items.len()).min(PAGE_ITEMS)).unwrap_or(i32::MAX);
         let (more, next) = page(token.clone(), size).await?;
+        empty_pages = if more.is_empty() { empty_pages + 1 } else { 0 };
+        if empty_pages > EMPTY_PAGES_MAX && !next.is_empty() {
+            return Err(ClientError::local(Code::Internal, "server answers pages of nothing without end".to_owned()));
+        }
         items.extend(more);
+        items.truncate(limit);
         // A token that comes back would ask for the same page for ever.
         let stuck = next == token;
         token = next;
@@ -46,6 +52,17 @@ mod tests {
         assert_eq!(numbers(9).await, (vec![0, 1, 2, 3, 4], String::new()));
         assert_eq!(numbers(3).await, (vec![0, 1, 2], "3".to_owned()));
         assert_eq!(numbers(0).await, (vec![], String::new()));
+    }
+
+    #[tokio::test]
+    async fn pages_of_nothing_end() {
+        let mut asked = 0;
+        let pages = async |_: String, _| {
+            asked += 1;
+            Ok((Vec::<i32>::new(), asked.to_string()))
+        };
+        let error = collect(9, pages).await.expect_err("no end");
+        assert!(error.to_string().contains("pages of nothing") && asked == EMPTY_PAGES_MAX + 1, "{asked}: {error}");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::content;
+use super::output::escaped;
 use super::text::line;
 use crate::client::name::{PolicyId, VersionRef};
 use crate::client::{ACTIVE_RELEASES_MAX_BYTES, pb};
@@ -28,7 +29,7 @@ pub type Releases = BTreeMap<PolicyId, VersionRef>;
 pub fn write(active: &BTreeMap<PolicyId, super::text::Release>) -> String {
     let mut text = String::from("{");
     for (index, (policy, release)) in active.iter().enumerate() {
-        let value = value(release);
+        let value = escaped(&value(release).to_string());
         text.push_str(if index == 0 { "\n" } else { ",\n" });
         text.push_str(&format!("  \"{policy}\": {value}"));
     }

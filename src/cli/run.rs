@@ -6,7 +6,7 @@ use clap::FromArgMatches as _;
 
 use super::args::{Cli, Command, Global};
 use super::failure::{Usage, exit_code, explain};
-use super::output::say;
+use super::output::{say, say_lines};
 use super::session::Session;
 use super::{
     abandon, activate, active, agent, approve, backup, convergence, deactivate, diff, draft, epoch, events, export,
@@ -55,7 +55,7 @@ fn exit_code_of(done: anyhow::Result<()>) -> u8 {
     match done {
         Ok(()) => 0,
         Err(error) => {
-            say(&explain(&error));
+            say_lines(&explain(&error));
             exit_code(&error)
         }
     }

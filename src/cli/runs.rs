@@ -69,17 +69,18 @@ async fn get(session: &Session, arguments: Get) -> anyhow::Result<()> {
 
 fn line(run: Option<&pb::Run>) -> String {
     let run = run.cloned().unwrap_or_default();
-    format!(
-        "{} {}@{} {} at {}, in force since {}, recorded by {} at {}\n",
-        text::line(&run.run_id),
+    let shown = format!(
+        "{} {}@{} {} at {}, in force since {}, recorded by {} at {}",
+        run.run_id,
         policy_of(&run.version),
         short(&run.version),
         text::digest(&run.digest),
         text::place(run.cursor.as_ref()),
         run.active_revision,
-        text::line(&run.recorder),
+        run.recorder,
         text::time(run.create_time.as_ref())
-    )
+    );
+    text::line(&shown) + "\n"
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::names::{VersionTarget, policy_name};
-use super::output::{Format, say, write_stdout};
+use super::output::{Format, say, say_lines, write_stdout};
 use super::session::Session;
 use super::text;
 use crate::client::pb;
@@ -29,7 +29,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let version = response.version.unwrap_or_default();
     say(&text::version(&version));
     if [pb::VersionState::Draft, pb::VersionState::Staged].contains(&version.state()) {
-        say(&review(session, &version, policy_name(&session.namespace, &arguments.target.policy)).await?);
+        say_lines(&review(session, &version, policy_name(&session.namespace, &arguments.target.policy)).await?);
     }
     write_stdout(&version.content)
 }
@@ -40,5 +40,6 @@ async fn review(session: &Session, version: &pb::Version, policy: String) -> any
     let policy = response.context("failed to read how many approvals it needs")?.policy.unwrap_or_default();
     let required = policy.settings.unwrap_or_default().required_approvals;
     let (given, approvals) = (version.approvals.len(), text::approvals(&version.approvals));
-    Ok(format!("{}\n{given} of {required} approvals\n{approvals}", version.digest).trim_end().to_owned())
+    let digest = text::line(&version.digest);
+    Ok(format!("{digest}\n{given} of {required} approvals\n{approvals}").trim_end().to_owned())
 }

@@ -14,26 +14,34 @@ use crate::client::{Cursor, pb};
 /// Digits of a digest that people compare.
 const DIGEST_SHOWN: usize = "sha256:".len() + 12;
 
-/// A table without borders: each column as wide as its widest cell.
+/// Widest column of a table; what is longer stands out of it.
+const COLUMN_MAX_CHARS: usize = 200;
+
+/// A table without borders: each column as wide as its widest cell, each row one line whatever is in its cells.
 #[must_use]
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
     let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
-    for row in rows {
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
     let mut text = String::new();
     let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
-    for row in std::iter::once(&header).chain(rows) {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:width$}  ");
-        }
-        text.push_str(line.trim_end());
+    for row in std::iter::once(&header).chain(&rows) {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| padded(cell, *width) + "  ");
+        text.push_str(cells.collect::<String>().trim_end());
         text.push('\n');
     }
     text
+}
+
+/// A cell as wide as its column, or as it is when it is wider. Not by the width of a format: a large one panics.
+#[must_use]
+pub fn padded(cell: &str, width: usize) -> String {
+    let missing = width.min(COLUMN_MAX_CHARS).saturating_sub(cell.chars().count());
+    cell.to_owned() + &" ".repeat(missing)
 }
 
 /// A time as RFC 3339 in UTC, to the second; empty when unset.
@@ -91,8 +99,8 @@ pub fn release(release: &Release) -> String {
 
 /// The beginning of a digest.
 #[must_use]
-pub fn digest(digest: &str) -> &str {
-    digest.get(..DIGEST_SHOWN).unwrap_or(digest)
+pub fn digest(digest: &str) -> String {
+    line(digest).chars().take(DIGEST_SHOWN).collect()
 }
 
 /// One line of text, whatever was written: other people's words must not move the cursor or break a column.
@@ -155,7 +163,7 @@ pub fn version(version: &pb::Version) -> String {
         let _ = write!(text, " {}", version.label);
     }
     let _ = write!(text, " {} {}", state(version.state), digest(&version.digest));
-    text
+    line(&text)
 }
 
 /// The place of an event, after what it did; nothing when nothing was changed.
@@ -191,7 +199,7 @@ pub fn moves(activation: &pb::ActivationSummary) -> String {
     let mut text = String::new();
     for change in &activation.changes {
         let (from, to) = (pointer(change.previous_version), pointer(change.version));
-        let _ = write!(text, "{} {from} -> {to}", short(&change.policy));
+        let _ = write!(text, "{} {from} -> {to}", line(short(&change.policy)));
         if !change.digest.is_empty() {
             let _ = write!(text, " {}", digest(&change.digest));
         }
@@ -211,7 +219,7 @@ pub fn report(report: &pb::ValidationReport) -> String {
     for check in &report.checks {
         let result =
             pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
-        let _ = write!(text, "{result} {}", check.id);
+        let _ = write!(text, "{result} {}", line(&check.id));
         if check.line > 0 {
             let _ = write!(text, " at {}:{}", check.line, check.column);
         }
@@ -240,6 +248,18 @@ mod tests {
     fn columns_line_up() {
         let rows = vec![vec!["a".to_owned(), "long cell".to_owned()], vec!["längst".to_owned(), String::new()]];
         assert_eq!(table(&["ID", "NOTE"], &rows), "ID      NOTE\na       long cell\nlängst\n");
+    }
+
+    #[test]
+    fn no_cell_moves_another_or_ends_its_line() {
+        let long = "x".repeat(70_000);
+        let rows = vec![vec![long.clone(), "b".to_owned()], vec!["a\nnext: c\u{1b}[2J".to_owned(), "d".to_owned()]];
+        let text = table(&["ID", "NOTE"], &rows);
+        let [header, first, second] = text.lines().collect::<Vec<_>>()[..] else {
+            panic!("three lines: {}", text.len())
+        };
+        assert_eq!((header.find("NOTE"), first), (Some(COLUMN_MAX_CHARS + 2), format!("{long}  b").as_str()));
+        assert!(second.starts_with("a next: c [2J  ") && second.ends_with(" d"), "{second}");
     }
 
     #[test]

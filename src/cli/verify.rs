@@ -11,7 +11,7 @@ use super::content;
 use super::failure::Usage;
 use super::keys;
 use super::names::policy_id;
-use super::output::{Format, print_json, write_stdout};
+use super::output::{Format, print_json, print_text};
 use super::text;
 use super::verify_log::head;
 use crate::client::name::{NamespaceId, PolicyId};
@@ -113,7 +113,7 @@ pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
     if let Some((epoch, revision)) = place {
         line.push_str(&format!(", in force at {epoch}:{revision}"));
     }
-    write_stdout(format!("{line}\n").as_bytes())
+    print_text(&format!("{line}\n"))
 }
 
 /// Verifies a saved set as a whole.
@@ -147,10 +147,10 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<Po
                 "verified {count} policies of {namespace} at {epoch}:{revision}, all in force of {asked}, proven the newest until"
             )
         };
-        write_stdout(format!("{what} {until_text}{expired}\n").as_bytes())?;
+        print_text(&format!("{what} {until_text}{expired}\n"))?;
     } else {
         let lines: String = findings.iter().map(|finding| format!("{}\n", text::line(finding))).collect();
-        write_stdout(lines.as_bytes())?;
+        print_text(&lines)?;
     }
     anyhow::ensure!(findings.is_empty(), "{} does not verify: {} findings", folder.display(), findings.len());
     Ok(())

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::keys;
-use super::output::{Format, print_json, say, write_stdout};
+use super::output::{Format, print_json, print_text, say};
 use super::progress::Progress;
 use super::session::Session;
 use super::text;
@@ -124,7 +124,7 @@ impl Verdict {
         self.check.settle();
         match output {
             Format::Json => print_json(&self.json())?,
-            Format::Text => write_stdout(self.text().as_bytes())?,
+            Format::Text => print_text(&self.text())?,
         }
         anyhow::ensure!(self.holds(), "the log of {} does not hold", self.namespace);
         Ok(())

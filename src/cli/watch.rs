@@ -9,17 +9,21 @@ use clap::Args;
 use super::keys;
 use super::look::Look;
 use super::names::{place, policy_id};
-use super::output::{Format, print_json, say, show_warnings, to_json, write_stdout};
+use super::output::{Format, print_json, print_text, say, show_warnings, to_json};
 use super::session::Session;
 use super::text;
 use super::watch_text::Teller;
 use crate::client::name::PolicyId;
+use crate::client::pb::watch_active_response::Message;
 use crate::client::watch::{Watch, WatchError};
 use crate::client::watcher::{StoreState, clocks_differ};
 use crate::client::{
     ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, missing_policies, pb,
     trusted_keys, watch, watch_pinned,
 };
+
+/// Longest wait in JSON (`google/protobuf/duration.proto`).
+const WAIT_MAX_SECONDS: i64 = 315_576_000_000;
 
 /// The active set, and every change of it, verified; one line each
 #[derive(Debug, Args)]
@@ -29,7 +33,7 @@ pub struct Arguments {
     /// Ids of policies [default: all of the namespace]
     #[arg(value_name = "POLICY", value_parser = policy_id)]
     policies: Vec<PolicyId>,
-    /// Go on after this place, without a snapshot
+    /// Go on after this place, without a snapshot: each activation is verified, and nothing proves that none is left out
     #[arg(long, value_name = "EPOCH:REVISION", value_parser = place)]
     resume: Option<Cursor>,
     /// Only the newest state: activations in between may be left out
@@ -103,6 +107,13 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let report_as = Some(arguments.subscriber_id).filter(|_| arguments.report);
     let client = session.client.clone();
     warn_of_missing(session, &arguments.policies).await;
+    if let Some(place) = arguments.resume {
+        say(&format!(
+            "going on from {} without the policies there: nothing proves that no activation is left out, and nothing is reported; \
+             without --resume both are",
+            text::at(place)
+        ));
+    }
     let mut printer = Printer {
         session,
         client,
@@ -129,6 +140,21 @@ async fn warn_of_missing(session: &Session, policies: &[PolicyId]) {
 fn may_go_on(error: &ClientError) -> bool {
     let passing = [Reason::TokenInvalid, Reason::TokenExpired, Reason::CertificateInvalid];
     error.may_reconnect() || passing.iter().any(|reason| reason.as_str() == error.reason)
+}
+
+/// The message with waits that JSON can say: a server's odd number ends no watch.
+fn with_waits_of_json(message: &pb::WatchActiveResponse) -> pb::WatchActiveResponse {
+    let mut message = message.clone();
+    let wait = match &mut message.message {
+        Some(Message::Opened(opened)) => opened.heartbeat_interval.as_mut(),
+        Some(Message::Reconnect(reconnect)) => reconnect.backoff.as_mut(),
+        _ => None,
+    };
+    if let Some(wait) = wait {
+        wait.seconds = wait.seconds.clamp(0, WAIT_MAX_SECONDS);
+        wait.nanos = if wait.seconds == WAIT_MAX_SECONDS { 0 } else { wait.nanos.clamp(0, 999_999_999) };
+    }
+    message
 }
 
 /// Prints what a watch says, over any number of streams.
@@ -225,18 +251,22 @@ impl Printer<'_> {
             Format::Text => {
                 let why = self.teller.why(&self.client, &self.session.namespace, change).await;
                 match self.teller.line(change, why.as_deref()) {
-                    Some(line) => write_stdout(format!("{line}\n").as_bytes()),
+                    Some(line) => print_text(&format!("{line}\n")),
                     None => Ok(()),
                 }
             }
-            Format::Json => print_json(&to_json(message)?),
+            Format::Json => print_json(&to_json(&with_waits_of_json(message))?),
         }
     }
 
     /// Says that what the set holds is applied: printing it is all that this command does with it. A server that is away hears
     /// of it with the next message.
     async fn report(&mut self, set: &ActiveSet) -> anyhow::Result<()> {
-        let Some(subscriber_id) = self.report_as.as_ref().filter(|_| !self.is_reported) else { return Ok(()) };
+        // After a resume without the policies nobody knows whether what was printed is all there is: it is not applied.
+        let is_whole = set.resume_point().is_some();
+        let Some(subscriber_id) = self.report_as.as_ref().filter(|_| is_whole && !self.is_reported) else {
+            return Ok(());
+        };
         let request = pb::ReportStatusRequest {
             parent: self.session.namespace.name(),
             subscriber_id: subscriber_id.clone(),

@@ -34,6 +34,9 @@ mod snapshot_tests;
 #[cfg(feature = "server")]
 mod tests;
 
+/// Longest reason of a server that ends a stream; the rest of it is left out.
+const RECONNECT_REASON_MAX_CHARS: usize = 1_000;
+
 /// What a watch was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ActiveSetOptions {
@@ -214,7 +217,7 @@ impl ActiveSet {
             Some(Message::Activation(part)) => self.apply_activation(part),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
             Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
-                reason: reconnect.reason.clone(),
+                reason: reconnect.reason.chars().take(RECONNECT_REASON_MAX_CHARS).collect(),
                 backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
             }),
             Some(Message::Opened(opened)) => Ok(Change::Opened {

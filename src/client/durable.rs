@@ -31,11 +31,15 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Reads a file of at most `limit_bytes`.
+/// Reads a regular file of at most `limit_bytes`.
 ///
 /// # Errors
-/// When the disk does; `InvalidData` for a larger file, of which no more is read.
+/// When the disk does; `InvalidData` for a larger file, of which no more is read, and for what is no file: opening a pipe that
+/// nobody writes to would never end.
 pub fn read_bounded(path: &Path, limit_bytes: u64) -> io::Result<Bytes> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is no regular file", path.display())));
+    }
     let mut bytes = Vec::new();
     File::open(path)?.take(limit_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {

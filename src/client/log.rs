@@ -16,6 +16,25 @@ use crate::signing::chain::LogCheck;
 const PAGE_EVENTS: i32 = 200;
 const PAGE_VERSIONS: i32 = 100;
 
+/// Most pages of nothing, one after the other, that still lead on. An honest server leaves out a few; one that answers them for ever
+/// would keep a reader for ever.
+pub const EMPTY_PAGES_MAX: u32 = 100;
+
+/// Counts pages of nothing.
+#[derive(Debug, Default)]
+struct Pages(u32);
+
+impl Pages {
+    /// The token of the next page; none: this one was the last.
+    fn next(&mut self, is_empty: bool, token: String) -> Result<Option<String>, ReadError> {
+        self.0 = if is_empty { self.0 + 1 } else { 0 };
+        if token.is_empty() {
+            return Ok(None);
+        }
+        if self.0 > EMPTY_PAGES_MAX { Err(ReadError::Endless) } else { Ok(Some(token)) }
+    }
+}
+
 /// A log that could not be read to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -28,6 +47,9 @@ pub enum ReadError {
     /// Somebody wrote while it was read.
     #[error("the namespace changed while it was read")]
     Moved,
+    /// Page follows page, and nothing is in them.
+    #[error("the server answers pages of nothing without end")]
+    Endless,
     /// What was read could not be kept.
     #[error("failed to write")]
     Write(#[from] std::io::Error),
@@ -63,18 +85,20 @@ async fn read_events(
 ) -> Result<(), ReadError> {
     let mut request =
         pb::ListEventsRequest { parent: namespace.name(), page_size: PAGE_EVENTS, ..pb::ListEventsRequest::default() };
+    let mut pages = Pages::default();
     loop {
         let page = client.list_events(request.clone()).await?;
+        let is_empty = page.events.is_empty();
         for each in page.events {
             let each = event(namespace, each).ok_or(ReadError::Event(check.head().cursor.revision))?;
             check.event(&each);
             also(Read::Event(&each))?;
         }
         also(Read::Progress(check.events))?;
-        if page.next_page_token.is_empty() {
-            return Ok(());
+        match pages.next(is_empty, page.next_page_token)? {
+            Some(token) => request.page_token = token,
+            None => return Ok(()),
         }
-        request.page_token = page.next_page_token;
     }
 }
 
@@ -100,8 +124,10 @@ pub async fn read_log(
             states: vec![pb::VersionState::Published.into()],
             ..pb::ListVersionsRequest::default()
         };
+        let mut pages = Pages::default();
         loop {
             let page = client.list_versions(request.clone()).await?;
+            let is_empty = page.versions.is_empty();
             for version in page.versions {
                 // What was published since is not in the log that was read.
                 if published.contains(&(policy.clone(), version.version)) {
@@ -109,10 +135,10 @@ pub async fn read_log(
                     check.manifest(policy, version.version, &version.manifest);
                 }
             }
-            if page.next_page_token.is_empty() {
-                break;
+            match pages.next(is_empty, page.next_page_token)? {
+                Some(token) => request.page_token = token,
+                None => break,
             }
-            request.page_token = page.next_page_token;
         }
     }
     check.end();
@@ -134,8 +160,10 @@ pub async fn read_archive(
     let mut request =
         pb::ExportRowsRequest { parent: namespace.name(), page_size: PAGE_VERSIONS, page_token: String::new() };
     let mut imports = Vec::new();
+    let mut pages = Pages::default();
     loop {
         let page = client.export_rows(request.clone()).await?;
+        let is_empty = page.rows.is_empty();
         let read = page.head.unwrap_or_default();
         // The head of an empty log has the epoch of the store.
         if read.revision != head.revision {
@@ -159,10 +187,10 @@ pub async fn read_archive(
                 None => check.findings.add(0, "", "the server sent a row that can't be read"),
             }
         }
-        if page.next_page_token.is_empty() {
-            break;
+        match pages.next(is_empty, page.next_page_token)? {
+            Some(token) => request.page_token = token,
+            None => break,
         }
-        request.page_token = page.next_page_token;
     }
     for position in imports {
         read_imported(client, namespace, position, &mut also).await?;
@@ -184,17 +212,19 @@ async fn read_imported(
         import_position: position,
         ..pb::ListEventsRequest::default()
     };
+    let mut pages = Pages::default();
     loop {
         let page = client.list_events(request.clone()).await?;
+        let is_empty = page.events.is_empty();
         for each in page.events {
             let source = NamespaceId::parse_name("namespace", &each.namespace).map_err(|_| ReadError::Event(0))?;
             let each = event(&source, each).ok_or(ReadError::Event(0))?;
             also(Read::Imported(position, &each))?;
         }
-        if page.next_page_token.is_empty() {
-            return Ok(());
+        match pages.next(is_empty, page.next_page_token)? {
+            Some(token) => request.page_token = token,
+            None => return Ok(()),
         }
-        request.page_token = page.next_page_token;
     }
 }
 

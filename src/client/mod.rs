@@ -39,7 +39,7 @@ pub use channel::{Client, ClientIdentity};
 pub use error::ClientError;
 pub use keys::{log_keys, seal_keys, trusted_keys};
 pub use listed::{ListedOptions, ListedSet};
-pub use log::{Read, ReadError, read_archive, read_log};
+pub use log::{EMPTY_PAGES_MAX, Read, ReadError, read_archive, read_log};
 pub use missing::missing_policies;
 pub use offline::verify_saved;
 pub use pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};

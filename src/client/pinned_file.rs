@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::time::Instant;
 
+use super::durable;
 use crate::signing::{JWKS_MAX_BYTES, KeySet};
 
 /// Between two looks at the file while nothing asks for a key that it lacks. Longer: a key that was taken out is trusted for
@@ -35,7 +36,7 @@ impl PinnedFile {
     /// # Errors
     /// When it can't be read or holds no key set.
     pub fn open(path: &Path, strict: bool) -> io::Result<Self> {
-        let seen = std::fs::read(path)?;
+        let seen = durable::read_bounded(path, JWKS_MAX_BYTES as u64)?.to_vec();
         let keys = parse(&seen).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;
         Ok(Self { path: path.to_owned(), strict, keys, seen, looked: Instant::now(), problem: None })
     }
@@ -102,6 +103,10 @@ fn parse(bytes: &[u8]) -> Result<KeySet, String> {
 }
 
 async fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    if !tokio::fs::metadata(path).await?.is_file() {
+        // Opening a pipe that nobody writes to would never end.
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
+    }
     let mut bytes = Vec::new();
     let limit = u64::try_from(JWKS_MAX_BYTES).unwrap_or(u64::MAX).saturating_add(1);
     tokio::fs::File::open(path).await?.take(limit).read_to_end(&mut bytes).await?;
@@ -136,6 +141,12 @@ mod tests {
         assert_eq!(file.look(false).await, None, "it is not time yet");
         let second = file.look(true).await.expect("other keys");
         assert!(second != first && file.problem().is_none());
+        std::fs::remove_file(&path).expect("removed");
+        let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo runs");
+        assert!(made.success());
+        assert_eq!(file.look(true).await, None);
+        assert!(file.problem().is_some_and(|problem| problem.contains("no regular file")), "{:?}", file.problem());
+        assert!(PinnedFile::open(&path, false).is_err(), "nobody writes to the pipe");
         assert!(PinnedFile::open(&directory.path().join("absent"), false).is_err());
     }
 }

@@ -158,6 +158,8 @@ pub struct Watcher {
     afresh: bool,
     /// Views were told that nothing proves the set to be the newest.
     was_stale: bool,
+    /// When the log was told last that a key statement was left aside.
+    left_aside: Option<Instant>,
     shown: watch::Sender<Shown>,
 }
 
@@ -233,6 +235,7 @@ impl Watcher {
             pauses: Pauses::new(),
             afresh: false,
             was_stale: true,
+            left_aside: None,
             shown: watch::Sender::new(Shown::default()),
         };
         watcher.take_up_saved()?;

@@ -45,6 +45,9 @@ fn revisions(events: &[pb::Event]) -> Vec<i64> {
     events.iter().map(|event| event.cursor.expect("a cursor").revision).collect()
 }
 
+/// Whether an event belongs into an answer.
+type Belongs = Box<dyn Fn(&pb::Event) -> bool>;
+
 on_both_databases! {
     /// By actor, kind, time and policy, together and alone, in both orders and through pages: what a filter by hand finds.
     async fn the_log_is_filtered(hub: Hub) {
@@ -64,7 +67,7 @@ on_both_databases! {
         let moved = |event: &pb::Event| [Activate, Rollback].contains(&event.kind());
         let kinds = vec![Activate.into(), Rollback.into(), Activate.into()];
         let actor = "local:rita".to_owned();
-        let cases: Vec<(pb::ListEventsRequest, Box<dyn Fn(&pb::Event) -> bool>)> = vec![
+        let cases: Vec<(pb::ListEventsRequest, Belongs)> = vec![
             (pb::ListEventsRequest { actor: actor.clone(), ..ask() }, Box::new(rita_did)),
             (pb::ListEventsRequest { kinds: kinds.clone(), ..ask() }, Box::new(moved)),
             (pb::ListEventsRequest { end_time: middle, ..ask() }, Box::new(is_early)),

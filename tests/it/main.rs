@@ -118,6 +118,8 @@ mod hostile_ends;
 #[cfg(test)]
 mod hostile_whole;
 #[cfg(test)]
+mod hostile_words;
+#[cfg(test)]
 mod idempotency;
 #[cfg(test)]
 mod immutable;

@@ -115,7 +115,9 @@ impl ActiveSet {
                 None => return Err(Refusal::ChangeMissing(change.policy.clone())),
             }
             let held = self.policies.get(&change.policy).map_or(0, |active| active.version);
-            if self.whole && held != change.previous {
+            // Of what was not told since a resume nothing is known.
+            let is_known = self.whole || (held > 0 && !self.latest);
+            if is_known && held != change.previous {
                 return Err(Refusal::NotFollowing { policy: change.policy.clone(), stated: change.previous, held });
             }
             stated.insert((&change.policy, change.version == 0));

@@ -15,6 +15,9 @@ use crate::client::refusal::Refusal;
 use crate::domain::event::{Cursor, Position};
 use crate::signing::VerifyError;
 
+/// Between two lines that say that a key statement was left aside. Shorter: a server fills the log.
+const LEFT_ASIDE_INTERVAL: Duration = Duration::from_secs(60);
+
 impl Watcher {
     /// One message, or one try of a connection.
     pub(super) async fn step(&mut self) {
@@ -222,11 +225,15 @@ impl Watcher {
     }
 
     /// Says in the log what became of a key statement. One that is older than the pinned keys is nothing to talk about.
-    fn note_keys(&self, newest: Option<Cursor>, refused: Option<VerifyError>) {
+    fn note_keys(&mut self, newest: Option<Cursor>, refused: Option<VerifyError>) {
         if let Some(Cursor { epoch, revision }) = newest {
             tracing::info!(epoch, serial = revision, keys = self.set.keys().keys().len(), "took a key statement");
         } else if let Some(error) = refused.filter(|error| !is_of_before(*error)) {
-            tracing::warn!(%error, "left a key statement aside");
+            // A server may send many of them at no cost.
+            if self.left_aside.is_none_or(|said| said.elapsed() >= LEFT_ASIDE_INTERVAL) {
+                self.left_aside = Some(Instant::now());
+                tracing::warn!(%error, "left a key statement aside; others within a minute are not told of");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Once its lies are told, the next stream waits until it may be honest. Ends with the runtime of its test.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -74,6 +74,8 @@ pub struct Told {
     pub always: Option<Vec<Act>>,
     /// Pages of ListActive, one for each call.
     pub listed: VecDeque<pb::ListActiveResponse>,
+    /// Answers to other calls, by the name of the method, each as often as it is asked for.
+    pub answers: HashMap<&'static str, Vec<Act>>,
     /// Answers to reports; without one it takes them.
     pub report: Option<Vec<Act>>,
     /// The answer to whoever asks for keys; without one its own key.
@@ -114,7 +116,10 @@ impl Liar {
         let path = request.uri().path().to_owned();
         let body = axum::body::to_bytes(request.into_body(), 64 * 1024).await.expect("a request");
         let body = body.slice(5..);
+        let method = path.rsplit('/').next().unwrap_or_default();
+        let told = self.told().answers.get(method).cloned();
         let acts = match path.as_str() {
+            _ if told.is_some() => told.unwrap_or_default(),
             "/policyhub.v1.SyncService/WatchActive" => {
                 let request = pb::WatchActiveRequest::decode(body).expect("a request");
                 let mut told = self.told();
