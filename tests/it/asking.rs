@@ -46,7 +46,7 @@ fn revisions(events: &[pb::Event]) -> Vec<i64> {
 }
 
 /// Whether an event belongs into an answer.
-type Belongs = Box<dyn Fn(&pb::Event) -> bool>;
+type Belongs<'a> = Box<dyn Fn(&pb::Event) -> bool + 'a>;
 
 on_both_databases! {
     /// By actor, kind, time and policy, together and alone, in both orders and through pages: what a filter by hand finds.
@@ -67,7 +67,7 @@ on_both_databases! {
         let moved = |event: &pb::Event| [Activate, Rollback].contains(&event.kind());
         let kinds = vec![Activate.into(), Rollback.into(), Activate.into()];
         let actor = "local:rita".to_owned();
-        let cases: Vec<(pb::ListEventsRequest, Belongs)> = vec![
+        let cases: Vec<(pb::ListEventsRequest, Belongs<'_>)> = vec![
             (pb::ListEventsRequest { actor: actor.clone(), ..ask() }, Box::new(rita_did)),
             (pb::ListEventsRequest { kinds: kinds.clone(), ..ask() }, Box::new(moved)),
             (pb::ListEventsRequest { end_time: middle, ..ask() }, Box::new(is_early)),
