@@ -99,7 +99,7 @@ async fn words_of_a_hub_are_words() {
     let progress = |who: &str| pb::PrincipalProgress { principal: format!("{EVIL}{who}"), ..Default::default() };
     scene.answers("ListActive", &pb::ListActiveResponse { bundles: vec![evil_bundle()], ..Default::default() });
     scene.answers("GetActive", &pb::GetActiveResponse { active: Some(evil_bundle()), ..Default::default() });
-    scene.answers("GetRun", &pb::GetRunResponse { run: Some(run), ..Default::default() });
+    scene.answers("GetRun", &pb::GetRunResponse { run: Some(run) });
     scene.answers("ListEvents", &pb::ListEventsResponse { events: vec![event], ..Default::default() });
     scene.answers("ListSubscribers", &pb::ListSubscribersResponse { subscribers, ..Default::default() });
     let convergence = pb::GetConvergenceResponse {
@@ -219,7 +219,7 @@ async fn odd_waits_and_key_statements_without_end_change_nothing() {
     let wait = |seconds, nanos| Some(prost_types::Duration { seconds, nanos });
     let keys = scene.keys();
     for (seconds, nanos) in [(i64::MAX, i32::MAX), (i64::MIN, -5), (0, i32::MIN), (3, 0)] {
-        let opened = pb::Opened { heartbeat_interval: wait(seconds, nanos), ..Default::default() };
+        let opened = pb::Opened { heartbeat_interval: wait(seconds, nanos) };
         let stream = vec![said(Said::Opened(opened)), said(Said::Snapshot(scene.liar.signer.snapshot(10)))];
         scene.liar.told().streams.push_back(stream);
         let (code, out, errors) = scene.run(&["--output", "json", "watch", "--jwks", &keys, "--until-revision", "10"]);
