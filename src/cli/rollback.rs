@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::args::Mutation;
 use super::names::{NamedVersion, policy_id, policy_name};
-use super::output::say;
+use super::output::{Format, say};
 use super::session::Session;
 use super::{confirm, next, text};
 use crate::client::name::PolicyId;
@@ -78,8 +78,8 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let planned = session.client.rollback(rehearsal).await;
         let planned = planned.with_context(|| format!("failed to roll back {}", arguments.policy))?;
         let (from, to) = ends(&planned, arguments.copy_forward);
-        say(&format!("{}: {} → {to}", arguments.policy, shown(from)));
-        if !goes_on(&planned, arguments.yes)? {
+        talk(session, &format!("{}: {} → {to}", arguments.policy, shown(from)));
+        if !goes_on(session, &planned, arguments.yes)? {
             anyhow::bail!("nothing was changed");
         }
         (request.version, request.label, request.expected_active) = (to, String::new(), Some(from));
@@ -91,7 +91,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = session.client.rollback(request).await;
     let response = response.with_context(|| format!("failed to roll back {}{settled}", arguments.policy))?;
     if !is_shown_first {
-        warn(&response);
+        warn(session, &response);
     }
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
@@ -114,16 +114,23 @@ fn shown(version: i64) -> String {
 }
 
 /// Says what speaks against it, and asks whether to go on where somebody is there to answer.
-fn goes_on(planned: &pb::RollbackResponse, yes: bool) -> anyhow::Result<bool> {
-    warn(planned);
+fn goes_on(session: &Session, planned: &pb::RollbackResponse, yes: bool) -> anyhow::Result<bool> {
+    warn(session, planned);
     if planned.warnings.is_empty() || yes || !confirm::can_ask() {
         return Ok(true);
     }
     confirm::ask("Roll back to it all the same?").context("failed to ask")
 }
 
-fn warn(response: &pb::RollbackResponse) {
+fn warn(session: &Session, response: &pb::RollbackResponse) {
     for warning in &response.warnings {
-        say(&format!("warning: {}", text::line(warning)));
+        talk(session, &format!("warning: {}", text::line(warning)));
+    }
+}
+
+/// What people hear; a document has it in its fields.
+fn talk(session: &Session, line: &str) {
+    if session.output == Format::Text {
+        say(line);
     }
 }

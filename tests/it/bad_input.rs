@@ -96,7 +96,7 @@ on_both_databases! {
         let draft = pb::DraftRequest { parent: format!("{parent}/policies/p"), ..draft_request("p", "a: 1") };
         refused(client.draft(draft).await, Code::NotFound, not_found);
         let update = pb::UpdateNamespaceRequest {
-            namespace: Some(pb::Namespace { name: parent, ..Default::default() }),
+            namespace: Some(pb::Namespace { name: parent, description: "d".to_owned(), ..Default::default() }),
             ..Default::default()
         };
         refused(client.update_namespace(update).await, Code::NotFound, not_found);

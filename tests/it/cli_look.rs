@@ -21,7 +21,7 @@ on_both_databases! {
         release(&client, "p", "a: 2").await;
         let from = head(&client).await;
         let (code, text, errors) = run(hub.cli(), &["rollback", "p", "--reason", "too\u{1b}[2J early"]);
-        assert_eq!((code, errors), (0, format!("next: policyhub convergence {}\n", from + 1)), "{text}");
+        assert_eq!((code, errors), (0, format!("p: 2 → 1\nnext: policyhub convergence {}\n", from + 1)), "{text}");
         draft(&client, "p", "a: 3").await;
 
         let (_, text, _) = run(hub.cli(), &["history", "p"]);
