@@ -1,7 +1,7 @@
 //! The memory that all requests in flight may take together, and how much of it one caller may have; and the same of answers.
 //!
 //! A call asks for a part of its caller's share first, by what it may come to, and for memory by what is there of it: what is
-//! only announced keeps nobody else waiting. Who may have how much is decided in [`super::memory_budget`].
+//! only announced keeps nobody else waiting. Who may have how much is decided in `grpc::memory_budget`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
