@@ -157,6 +157,7 @@ impl Sample {
 
     /// Appends an event.
     pub fn write(&mut self, kind: EventKind, versions: Vec<VersionChange>, changes: Vec<PointerChange>) {
+        let makes_policy = kind == EventKind::Draft && versions.iter().any(|change| change.version == 1);
         let cursor = self.head.next();
         let statement = if changes.is_empty() { String::new() } else { self.statement(cursor, &changes) };
         let payload = Payload {
@@ -173,7 +174,7 @@ impl Sample {
             rows: std::mem::take(&mut self.written),
             versions,
             changes,
-            settings: (kind == EventKind::Draft).then(|| serde_json::json!({})),
+            settings: makes_policy.then(|| serde_json::json!({})),
             skipped_validation: false,
             access: None,
             access_revision: 0,
