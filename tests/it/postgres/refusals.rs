@@ -262,10 +262,12 @@ async fn a_password_that_is_wrong_and_a_database_that_is_gone() {
     )
     .await;
     let rename = |from: &str, to: &str| {
-        // Refused as long as somebody is connected.
-        while scene.cluster.try_psql("postgres", &format!("ALTER DATABASE {from} RENAME TO {to}")).is_err() {
-            scene.end_connections();
-        }
+        // Refused as long as somebody is connected, so nobody comes back between the end of the last and the new name.
+        let sql = |statement: String| scene.cluster.psql("postgres", &statement);
+        sql(format!("ALTER DATABASE {from} ALLOW_CONNECTIONS false"));
+        scene.end_connections();
+        sql(format!("ALTER DATABASE {from} RENAME TO {to}"));
+        sql(format!("ALTER DATABASE {to} ALLOW_CONNECTIONS true"));
     };
     named(
         &scene,
