@@ -232,6 +232,7 @@ fn event(event: pb::Event) -> Event {
         request_id: payload["request_id"].as_str().unwrap_or_default().to_owned(),
         moved: moved.collect(),
         versions: event.versions.iter().map(|each| (each.version.clone(), each.digest.clone())).collect(),
+        has_root: !payload["active_set_root"].is_null(),
         payload: event.payload.to_vec(),
         prev_hash: event.prev_hash.to_vec(),
         hash: event.hash.to_vec(),

@@ -66,7 +66,7 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
             let replaced = restore::strike(world, heir, hold, recorder).await;
             return replaced.map_err(|said| recorder.overdue(format!("{}: {said}", step.fault.name()))).is_ok();
         }
-        Fault::PowerCutPostgres => cut_power_of_postgres(world, hold, recorder).await,
+        Fault::PowerCutPostgres => return cut_power_of_postgres(world, hold, recorder).await,
         Fault::KillPostgres | Fault::PausePostgres | Fault::TerminateBackends => on_postgres(world, step).await,
         Fault::Cut(link) => world.link(link).end(Ending::Fin),
         Fault::Reset(link) => world.link(link).end(Ending::Reset),
@@ -174,9 +174,10 @@ async fn on_postgres(world: &mut World, step: &Step) {
     world.postgres_is_down = false;
 }
 
-/// PostgreSQL is killed, and has what it synced when it starts again.
-async fn cut_power_of_postgres(world: &mut World, hold: Duration, recorder: &Recorder) {
-    let Some(postgres) = world.postgres.clone() else { return };
+/// PostgreSQL is killed, and has what it synced when it starts again. Answers whether it lost anything: a moment at which all
+/// was synced is possible, in each schedule is not.
+async fn cut_power_of_postgres(world: &mut World, hold: Duration, recorder: &Recorder) -> bool {
+    let Some(postgres) = world.postgres.clone() else { return false };
     world.postgres_is_down = true;
     let done = tokio::task::spawn_blocking(move || {
         let lost = postgres.cut_power();
@@ -184,11 +185,10 @@ async fn cut_power_of_postgres(world: &mut World, hold: Duration, recorder: &Rec
         postgres.start_again();
         lost
     });
-    match done.await.expect("PostgreSQL is struck") {
-        Ok(files) if files > 0 => {}
-        other => recorder.overdue(format!("the power cut of PostgreSQL was none: {other:?}")),
-    }
+    let lost = done.await.expect("PostgreSQL is struck");
     world.postgres_is_down = false;
+    lost.map_err(|said| recorder.overdue(format!("the power cut of PostgreSQL was none: {said}")))
+        .is_ok_and(|files| files > 0)
 }
 
 async fn lose(world: &World, replica: usize, mode: Mode) -> bool {

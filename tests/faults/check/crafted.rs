@@ -66,7 +66,8 @@ fn log() -> Vec<Event> {
         let drafted = ["a", "b"].get(index).map(|policy| (format!("{policy}/1"), digest(policy, 1)));
         let versions = drafted.into_iter().collect();
         let request_id = format!("id-{revision}");
-        Event { cursor: at(revision), request_id, payload, prev_hash, hash: hash.to_vec(), moved, versions }
+        let (hash, has_root) = (hash.to_vec(), true);
+        Event { cursor: at(revision), request_id, payload, prev_hash, hash, moved, versions, has_root }
     };
     moves.into_iter().enumerate().map(event).collect()
 }

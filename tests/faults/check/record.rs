@@ -211,6 +211,8 @@ pub struct Event {
     pub moved: Vec<Moved>,
     /// Names and digests of the versions it changed.
     pub versions: Vec<(String, String)>,
+    /// Whether it says the root of the active set. Without, which is how an earlier version wrote it, no subscriber takes it.
+    pub has_root: bool,
 }
 
 /// A log that an operator gave up: an older copy took its place.

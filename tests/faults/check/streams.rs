@@ -22,8 +22,10 @@ pub fn place(what: &What) -> Option<Cursor> {
 }
 
 /// Activations strictly increase, nothing names a place before one that was named, and only the first message of mode
-/// ALL is a snapshot, when nothing was resumed.
+/// ALL is a snapshot, when nothing was resumed. A snapshot may also take the place of activations that no subscriber takes:
+/// those of a version before the roots.
 pub fn check_order(history: &History, findings: &mut Findings) {
+    let logs = Logs::of(history);
     for stream in &history.streams {
         let mut at = stream.resume;
         for (index, message) in stream.messages.iter().enumerate() {
@@ -33,7 +35,9 @@ pub fn check_order(history: &History, findings: &mut Findings) {
             findings.check(ordered, || format!("{}: {next:?} came after {at:?}", name(stream)));
             let same_epoch = at.is_none_or(|at| at.epoch == next.epoch);
             if matches!(message, What::Snapshot { .. }) && !stream.latest && same_epoch {
-                findings.check(index == 0 && stream.resume.is_none(), || {
+                let from = at.map_or(0, |at| at.revision);
+                let is_in_place = telling(logs.log(next), stream, from, next.revision).any(|event| !event.has_root);
+                findings.check((index == 0 && stream.resume.is_none()) || is_in_place, || {
                     format!("{}: message {index} is a snapshot", name(stream))
                 });
             }
@@ -84,8 +88,13 @@ pub fn check_complete(history: &History, findings: &mut Findings) {
 
 /// The revisions after `from` and up to `to` that say something to a stream.
 fn between(log: &[Event], stream: &Stream, from: i64, to: i64) -> Vec<i64> {
-    let inside = log.iter().filter(|event| event.cursor.revision > from && event.cursor.revision <= to);
-    inside.filter(|event| told(event, &stream.filter).is_some()).map(|event| event.cursor.revision).collect()
+    telling(log, stream, from, to).map(|event| event.cursor.revision).collect()
+}
+
+/// The events after one revision, up to another, that say something to the filter of a stream.
+fn telling<'a>(log: &'a [Event], stream: &'a Stream, from: i64, to: i64) -> impl Iterator<Item = &'a Event> {
+    let inside = log.iter().filter(move |event| event.cursor.revision > from && event.cursor.revision <= to);
+    inside.filter(|event| told(event, &stream.filter).is_some())
 }
 
 /// Mode ALL: a place that a heartbeat or a reconnect names is in the log, and everything up to it was sent before.
