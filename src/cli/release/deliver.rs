@@ -124,7 +124,7 @@ impl Deliverer<'_> {
             (told.in_file(path), attempt.version)
         };
         for left in (0..ATTEMPTS_MAX).rev() {
-            match self.attempt(key, sound, found).await {
+            match self.attempt(key, sound, found, left).await {
                 Ok(attempt) => return told(attempt),
                 Err(error) if left > 0 && CONFLICTS.contains(&error.reason.as_str()) => {
                     if let Some(version) = published_holder(&error) {
@@ -141,7 +141,7 @@ impl Deliverer<'_> {
         told(Attempt::of(Outcome::failed("somebody else changes it all the time")))
     }
 
-    async fn attempt(&self, key: &Key, sound: &Sound, found: Found) -> Result<Attempt, ClientError> {
+    async fn attempt(&self, key: &Key, sound: &Sound, found: Found, left: usize) -> Result<Attempt, ClientError> {
         match step(found, &sound.definition.digest) {
             Step::Present(version) => Ok(Attempt::published(Outcome::Present, version)),
             Step::Taken(version) => Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) }),
@@ -149,13 +149,13 @@ impl Deliverer<'_> {
             Step::Replace(_) if self.dry_run => Ok(Attempt::of(Outcome::Rehearsed)),
             Step::Replace(version) => {
                 self.abandon(&version, &format!("its folder changed in git commit {}", self.commit.as_str())).await?;
-                self.draft_and_publish(key, sound).await
+                self.draft_and_publish(key, sound, left).await
             }
-            Step::Draft => self.draft_and_publish(key, sound).await,
+            Step::Draft => self.draft_and_publish(key, sound, left).await,
         }
     }
 
-    async fn draft_and_publish(&self, key: &Key, sound: &Sound) -> Result<Attempt, ClientError> {
+    async fn draft_and_publish(&self, key: &Key, sound: &Sound, left: usize) -> Result<Attempt, ClientError> {
         if let Some(attempt) = self.check_order(key).await {
             return Ok(attempt);
         }
@@ -172,7 +172,8 @@ impl Deliverer<'_> {
             content_type: sound.definition.content_type.to_owned(),
             label: key.label.to_string(),
             change_note: format!("{NOTE}{}", self.commit.as_str()),
-            request_id: self.ids.of(&name_of(namespace, key)),
+            // Of this attempt alone: the answer that was kept for the one before names a version that somebody ended since.
+            request_id: self.ids.of(&format!("{} {left}", name_of(namespace, key))),
             allow_missing: true,
             validate_only: self.dry_run,
             ..Default::default()

@@ -76,7 +76,10 @@ fn tag(git: &Git, state: &State, report: &mut Report) -> anyhow::Result<Vec<Stri
     }
     git.feed(&["update-ref", "--stdin"], orders.as_bytes())?;
     if !made.is_empty() {
-        report.notes.push(format!("{} tags were made", made.len()));
+        report.notes.push(match made.len() {
+            1 => "1 tag was made".to_owned(),
+            tags => format!("{tags} tags were made"),
+        });
     }
     Ok(made)
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use policyhub::client::pb;
 
 use super::repository::{Ended, Repository, away_from_github};
-use crate::harness::calls::{create, get_version};
+use crate::harness::calls::{create, get_version, policy};
 use crate::harness::{Database, Hub, on_both_databases};
 
 on_both_databases! {
@@ -101,6 +101,31 @@ on_both_databases! {
         let activations = all.iter().filter(|event| event.kind() == pb::EventKind::Activate).count();
         assert_eq!(activated, activations, "each activation is told by the one that did it");
     }
+
+    async fn a_draft_that_somebody_ended_meanwhile_is_made_again(hub: Hub) {
+        let client = hub.client().await;
+        let repository = Repository::new();
+        let mut ended = 0;
+        // The moment between a draft and its publication is short: until it was met.
+        for number in 0.. {
+            let id = format!("p{number}");
+            repository.version(&id, "1.0.0", "a: 1");
+            repository.commit();
+            let mut command = repository.command(&hub, &[]);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
+            let name = format!("{}/versions/1", policy(&id));
+            while ended == 0 && child.try_wait().expect("a child").is_none() {
+                let abandon = pb::AbandonDraftRequest { name: name.clone(), ..Default::default() };
+                ended += usize::from(client.abandon_draft(abandon).await.is_ok());
+            }
+            let told = Ended::of(&child.wait_with_output().expect("an end"));
+            assert_eq!(told.is(0, "success").outcomes(), [format!("{id}@v1.0.0 published")]);
+            if ended > 0 {
+                assert_eq!(get_version(&client, &id, "2").await.label, "1.0.0");
+                return;
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -121,7 +146,7 @@ async fn what_two_runners_pushed_is_merged_and_tagged() {
     two.git(&["remote", "set-url", "origin", &remote.path().display().to_string()]);
 
     let ended = one.release(&hub, &["--push", "--tag"]);
-    assert_eq!(ended.is(0, "success").lines("notes")[1..], ["1 tags were made"]);
+    assert_eq!(ended.is(0, "success").lines("notes")[1..], ["1 tag was made"]);
     // The other one began with the same commit, and has another version by now.
     two.version("q", "1.0.0", "a: 1");
     let second = two.commit();
