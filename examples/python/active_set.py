@@ -70,11 +70,13 @@ def leaves(policies):
 class ActiveSet:
     """What is in force in a namespace, of the policies asked for; none named: all. A later stream may resume at `place`.
 
-    With `pinned`, the `PinnedKeys` that `keys` came from, it follows the key statements of the store.
+    With `pinned`, the `PinnedKeys` that `keys` came from, it follows the key statements of the store. `store` is the one whose
+    documents count; none: that of the first message that is taken over.
     """
 
-    def __init__(self, namespace, keys, wanted=(), pinned=None):
-        self.namespace, self.keys, self.wanted, self.store = namespace, keys, frozenset(wanted), None
+    def __init__(self, namespace, keys, wanted=(), pinned=None, store=None):
+        self.namespace, self.keys, self.wanted, self.store = namespace, keys, frozenset(wanted), store
+        self._knows_store = store is not None
         self.pinned = pinned
         self.policies, self.place, self.fresh_until = {}, None, 0
         self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
@@ -87,7 +89,7 @@ class ActiveSet:
         """Drops what an unfinished or refused stream left. While nothing is held, that a document of another store was copied
         to it does not make this a set of that store."""
         self._drop_parts()
-        if self.place is None:
+        if self.place is None and not self._knows_store:
             self._refused_store, self.store = self.store or self._refused_store, None
 
     def _drop_parts(self):

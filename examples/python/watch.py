@@ -231,6 +231,7 @@ def parse(arguments):
     parser.add_argument("--token-file", type=pathlib.Path, default=environment("POLICYHUB_TOKEN_FILE"))
     parser.add_argument("--jwks", type=pathlib.Path, required=True, help="the keys to trust, as a JWK Set")
     parser.add_argument("--pin-strict", action="store_true", help="trust the keys of the file alone, and no key statement")
+    parser.add_argument("--store", help="id of the store whose documents count; default: of the first message taken over")
     parser.add_argument("policy", nargs="*", help="ids of policies; none: all of the namespace")
     parser.add_argument("--namespace", default=environment("POLICYHUB_NAMESPACE", "default"))
     parser.add_argument("--subscriber-id", default="", help="stable id of this runtime; empty: anonymous, no reports")
@@ -246,7 +247,7 @@ async def main():
     options = parse(sys.argv[1:])
     credentials(options)  # a file that is not there at the start is a mistake, and ends it
     file = KeyFile(options.jwks, options.pin_strict)
-    held = ActiveSet(options.namespace, file.keys, options.policy, file.pinned())
+    held = ActiveSet(options.namespace, file.keys, options.policy, file.pinned(), options.store)
     task = asyncio.ensure_future(watch(options, held, file))
     for ending in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(ending, task.cancel)

@@ -60,6 +60,10 @@ pub struct Arguments {
     /// Trust the keys of --jwks alone: leave aside the key statements by which a rotation is followed
     #[arg(long, requires = "jwks")]
     pin_strict: bool,
+    /// Take nothing but what this store signed, from the first message on: its id, as `keys list` shows it [default: the store of
+    /// the first message that is taken over]
+    #[arg(long, value_name = "ID")]
+    store: Option<String>,
     /// Stable id of this runtime, shown to operators [default: one made for this folder]
     #[arg(long, value_name = "ID")]
     subscriber_id: Option<String>,
@@ -160,7 +164,8 @@ impl Agent {
             set: ActiveSetOptions {
                 policies: arguments.policies.into_iter().collect(),
                 latest: !arguments.every_activation,
-                ..ActiveSetOptions::default()
+                metadata_only: false,
+                store: arguments.store,
             },
             every_activation: arguments.every_activation,
             subscriber_id,

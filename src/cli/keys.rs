@@ -121,7 +121,8 @@ async fn show(session: &Session, arguments: &List) -> anyhow::Result<()> {
     }
     session.output.print(&response, |response| {
         let rows: Vec<Vec<String>> = response.keys.iter().map(row).collect();
-        text::table(&["KEY", "ALGORITHM", "PURPOSE", "STATE", "SINCE"], &rows)
+        let table = text::table(&["KEY", "ALGORITHM", "PURPOSE", "STATE", "SINCE"], &rows);
+        format!("{table}of store {}\n", text::line(&response.store))
     })
 }
 

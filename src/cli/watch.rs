@@ -51,6 +51,10 @@ pub struct Arguments {
     /// Trust the keys of --jwks alone: leave aside the key statements by which a rotation is followed
     #[arg(long, requires = "jwks")]
     pin_strict: bool,
+    /// Take nothing but what this store signed, from the first message on: its id, as `keys list` shows it [default: the store of
+    /// the first message that is taken over]
+    #[arg(long, value_name = "ID")]
+    store: Option<String>,
     /// Stable id of this runtime, shown to operators
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     subscriber_id: String,
@@ -92,7 +96,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             policies: arguments.policies.iter().cloned().collect(),
             metadata_only: arguments.metadata_only,
             latest: arguments.latest,
-            store,
+            store: arguments.store.or(store),
         },
         resume: arguments.resume,
         subscriber_id: arguments.subscriber_id.clone(),

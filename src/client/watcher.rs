@@ -193,7 +193,7 @@ impl Watcher {
     /// What the directory holds and does not verify is left out; [`Status::problem`] says so.
     ///
     /// # Errors
-    /// The directory can't be made or read, or another process has it.
+    /// The directory can't be made or read, another process has it, or it is of another store than the one asked for.
     pub fn open(options: WatcherOptions) -> io::Result<Self> {
         let WatcherOptions { target, namespace, keys, set, every_activation, subscriber_id, labels, directory } =
             options;

@@ -4,11 +4,13 @@
 use std::fs;
 use std::path::Path;
 
+use policyhub::client::pb;
 use policyhub::client::signing::KeySet;
 use serde_json::Value;
 
 use crate::harness::agents::{Agent, in_force, is, status};
 use crate::harness::calls::release;
+use crate::harness::copies::run;
 use crate::harness::watching::{LIVELY, keys};
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -21,6 +23,11 @@ async fn keys_of_both(one: &Hub, other: &Hub) -> String {
     let path = one.dir.path().join("both.json");
     fs::write(&path, KeySet::from_keys(all).to_jwks().to_string()).expect("written");
     path.display().to_string()
+}
+
+/// The id of a store, as `policyhub keys list` shows it.
+async fn store_of(hub: &Hub) -> String {
+    hub.client().await.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").store
 }
 
 /// What an agent keeps of the watcher.
@@ -88,5 +95,32 @@ on_both_databases! {
             assert!(contents.iter().all(|(_, content)| content == "a: 1"), "{what}: {contents:?}");
             assert_eq!(contents.len(), if after.is_empty() { 2 } else { 1 }, "{what}: {contents:?}");
         }
+    }
+
+    async fn who_names_the_store_takes_no_other_at_first_contact(hub: Hub) {
+        let other = Hub::start_with(Database::Sqlite, LIVELY).await;
+        release(&hub.client().await, "p", "a: 1").await;
+        release(&other.client().await, "p", "a: 66").await;
+        let jwks = keys_of_both(&hub, &other).await;
+        let own = store_of(&hub).await;
+        let folder = hub.dir.path().join("folder");
+        let arguments = ["--jwks", &jwks, "--store", &own];
+        let agent = Agent::start(&other, &folder, &arguments);
+        is(&folder, "DIVERGED").await;
+        agent.end("TERM").await;
+        assert!(in_force(&folder).is_none(), "nothing of another store");
+
+        let agent = Agent::start(&hub, &folder, &arguments);
+        is(&folder, "READY").await;
+        agent.end("TERM").await;
+        let contents = in_force(&folder).expect("a set").contents;
+        assert!(contents.iter().all(|(_, content)| content == "a: 1"), "{contents:?}");
+
+        // What is there is of one store, and another one is asked for.
+        let theirs = store_of(&other).await;
+        let mut command = other.cli();
+        command.args(["agent", "--once", "--jwks", &jwks, "--store", &theirs, "--dir"]).arg(&folder);
+        let (code, said) = run(command);
+        assert!(code == 1 && said.contains("take another directory"), "{code}: {said}");
     }
 }

@@ -260,7 +260,7 @@ async fn keys_are_rotated_from_the_command_line() {
     assert_eq!(signers(&client, "p").await, (prepared.clone(), prepared.clone()));
     let listed = hub.cli().args(["keys", "list"]).output().expect("the command runs");
     let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(text.contains("REVOKED") && text.contains("ES256") && text.lines().count() == 4, "{text}");
+    assert!(text.contains("REVOKED") && text.contains("of store ") && text.lines().count() == 5, "{text}");
     let mut watched = hub.cli().args(["watch", "--until-revision", "3"]).output();
     let wait = async { watched.as_mut().expect("the command runs").status.success() };
     assert!(tokio::time::timeout(DEADLINE, wait).await.expect("an end"));

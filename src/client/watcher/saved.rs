@@ -18,6 +18,11 @@ impl Watcher {
         let of_mark = mark.as_ref().ok().and_then(|mark| mark.as_ref()?.store.clone());
         let of_set = saved.as_ref().ok().and_then(Option::as_ref).filter(|saved| saved.namespace == self.namespace);
         if let Some(store) = of_mark.or_else(|| of_set.map(|saved| saved.store.clone())) {
+            if let Some(wanted) = self.set.store().filter(|wanted| *wanted != store) {
+                let what =
+                    format!("it holds what store {store} signed, and {wanted} is asked for: take another directory");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+            }
             self.set.remember_store(store);
         }
         // Then: what is in force may be signed by a key that a statement brought.
