@@ -1,8 +1,8 @@
 //! YAML 1.2.2 by granit-parser's events, built without recursion under the rules of `strict`.
 //!
-//! One document, or a stream of several (YAML 1.2.2 §9.2), of which none may be empty. Keys become their text as written (`1: a` has the key "1"); lists and maps as keys, merge
-//! keys (`<<`, YAML 1.1), tags outside the core schema and a `%YAML` other than 1.2 are refused, since readers differ
-//! on them. Aliases are expanded within a budget, and never into themselves.
+//! One document, or a stream of several (YAML 1.2.2 §9.2), of which none may be empty. Keys become their text as written
+//! (`1: a` has the key "1"); lists and maps as keys, merge keys (`<<`, YAML 1.1), tags outside the core schema and a `%YAML`
+//! other than 1.2 are refused, since readers differ on them. Aliases are expanded within a budget, and never into themselves.
 
 use std::borrow::Cow;
 

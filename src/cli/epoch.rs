@@ -10,7 +10,11 @@ use super::args::offline;
 use super::failure::Usage;
 use super::output::{Format, print_json, write_stdout};
 use crate::server::config::Settings;
-use crate::server::{EpochState, bump_epoch, epoch_state};
+use crate::server::{BumpDone, EpochState, bump_epoch, epoch_state};
+
+/// After a restore of which nobody knows what it lost.
+const UNWITNESSED: &str = "A backup was restored where nobody could tell whether changes were acknowledged after it: if any may \
+                           have been, run `policyhub epoch bump --accept-loss --force`";
 
 /// What to do with epochs.
 #[derive(Debug, Subcommand)]
@@ -60,11 +64,12 @@ pub async fn run(output: Format, command: Commands) -> anyhow::Result<()> {
                     "say --accept-loss when you have looked into what was lost: see `policyhub epoch show`".to_owned()
                 )
             );
-            let (epoch, logs) = bump_epoch(arguments.settings, arguments.force).await?;
+            let BumpDone { epoch, logs, is_unwitnessed } = bump_epoch(arguments.settings, arguments.force).await?;
             if output == Format::Json {
-                return print_json(&json!({"epoch": epoch, "raised": logs}));
+                return print_json(&json!({"epoch": epoch, "raised": logs, "unwitnessed": is_unwitnessed}));
             }
             let text = match logs {
+                0 if is_unwitnessed => format!("epoch {epoch}: nothing raised. {UNWITNESSED}\n"),
                 0 => format!("epoch {epoch}: nothing to raise, the store is not in doubt\n"),
                 logs => format!("epoch {epoch}: {logs} logs raised\n"),
             };
@@ -83,6 +88,7 @@ fn show(output: Format, state: &EpochState) -> anyhow::Result<()> {
             "heads": heads.collect::<Vec<_>>(),
             "incarnation": state.incarnation,
             "doubt": state.doubt,
+            "unwitnessed": state.is_unwitnessed,
             "unfinished": state.unfinished,
         }));
     }
@@ -99,6 +105,9 @@ fn show(output: Format, state: &EpochState) -> anyhow::Result<()> {
     match &state.doubt {
         Some(doubt) => {
             let _ = writeln!(text, "in doubt: {doubt}");
+        }
+        None if state.is_unwitnessed => {
+            let _ = writeln!(text, "not known to be in doubt. {UNWITNESSED}");
         }
         None => text.push_str("not in doubt\n"),
     }

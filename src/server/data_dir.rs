@@ -52,6 +52,12 @@ pub fn high_water(data_dir: &Path) -> PathBuf {
     data_dir.join("high-water.json")
 }
 
+/// Where a data directory says that nobody could tell what a restore lost, without taking it.
+#[must_use]
+pub fn unwitnessed(data_dir: &Path) -> PathBuf {
+    data_dir.join("unwitnessed.json")
+}
+
 impl DataDir {
     /// Makes the directory when it is absent (mode 0700) and takes it.
     ///
@@ -108,7 +114,7 @@ impl DataDir {
     /// Where it is said that nobody could tell what a restore lost.
     #[must_use]
     pub fn unwitnessed(&self) -> PathBuf {
-        self.path.join("unwitnessed.json")
+        unwitnessed(&self.path)
     }
 
     /// Which namespaces are frozen, and why.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::clock;
 use super::config::{Config, Settings};
-use super::data_dir::high_water;
+use super::data_dir::{high_water, unwitnessed};
 use super::keys::Keys;
 use super::serve::{Maintenance, database, identify, lock_maintenance};
 use super::telemetry::Telemetry;
@@ -26,8 +26,21 @@ pub struct EpochState {
     pub incarnation: String,
     /// Why the store is in doubt, if it is.
     pub doubt: Option<String>,
+    /// The database was restored where nobody could tell whether changes were acknowledged after the backup.
+    pub is_unwitnessed: bool,
     /// The target of a bump that did not end.
     pub unfinished: Option<i64>,
+}
+
+/// What a bump did.
+#[derive(Debug)]
+pub struct BumpDone {
+    /// The epoch in force.
+    pub epoch: i64,
+    /// How many logs were raised: none when the store was not in doubt.
+    pub logs: usize,
+    /// As in `EpochState`, after it.
+    pub is_unwitnessed: bool,
 }
 
 /// Looks at the epochs; changes nothing of the logs.
@@ -37,34 +50,39 @@ pub struct EpochState {
 pub async fn epoch_state(settings: Settings) -> Result<EpochState> {
     let (config, _telemetry) = load(settings)?;
     let _lock = lock_existing(&config, Maintenance::Reads)?;
-    let (store, _) = open(&config).await?;
+    let (store, signer) = open(&config).await?;
     let doubt = store.examine().await?;
+    let is_unwitnessed = store.is_unwitnessed(&unwitnessed(&config.storage.data_dir), signer.store()).await?;
     let epochs = store.epochs().await?;
     store.close().await;
     Ok(EpochState {
         heads: epochs.heads.into_iter().collect(),
         incarnation: epochs.incarnation,
         doubt,
+        is_unwitnessed,
         unfinished: epochs.unfinished,
     })
 }
 
-/// Raises the epoch of every log; answers the epoch in force and how many logs were raised.
+/// Raises the epoch of every log.
 ///
 /// # Errors
 /// As `epoch_state`, and when a write fails: run it again. Refused while a migration, a restore or another bump runs on a SQLite
 /// file.
-pub async fn bump_epoch(settings: Settings, force: bool) -> Result<(i64, usize)> {
+pub async fn bump_epoch(settings: Settings, force: bool) -> Result<BumpDone> {
     let (config, _telemetry) = load(settings)?;
     // Not the locks of a server: one may be running, and goes on.
     let _lock = lock_existing(&config, Maintenance::Changes)?;
     let (store, signer) = open(&config).await?;
     let bumped = crate::service::bump_epoch(&store, &signer, Bump { force }).await;
+    let mark = unwitnessed(&config.storage.data_dir);
+    let is_unwitnessed = store.is_unwitnessed(&mark, signer.store()).await;
     store.close().await;
-    match bumped.context("failed to raise every log; run it again")? {
-        Bumped::Raised { epoch, logs } => Ok((epoch, logs)),
-        Bumped::NotInDoubt { epoch } => Ok((epoch, 0)),
-    }
+    let (epoch, logs) = match bumped.context("failed to raise every log; run it again")? {
+        Bumped::Raised { epoch, logs } => (epoch, logs),
+        Bumped::NotInDoubt { epoch } => (epoch, 0),
+    };
+    Ok(BumpDone { epoch, logs, is_unwitnessed: is_unwitnessed? })
 }
 
 fn load(settings: Settings) -> Result<(Config, Telemetry)> {

@@ -33,7 +33,7 @@ pub use crate::domain::digest::Digest;
 pub use backup::{BackupMade, BackupOptions, CopyProgress, backup};
 pub use backup_check::{CheckedCopy, LogCheckOutcome};
 pub use check_worker::check_worker;
-pub use epoch::{EpochState, bump_epoch, epoch_state};
+pub use epoch::{BumpDone, EpochState, bump_epoch, epoch_state};
 pub use file_size::survive_file_size_limit;
 pub use restore::{HighWaterInTheWay, OldDatabase, RestoreOptions, Restored, restore};
 pub use serve::{migrate, run};

@@ -97,7 +97,7 @@ pub async fn restore(
     let (unfinished, digest) = copy(file, &path, &options, progress)?;
     progress(CopyProgress::Checking);
     let new = check(unfinished.path(), &config).await;
-    let new = new.with_context(|| format!("{} is no backup that can be restored", file.display()))?;
+    let new = new.map_err(|error| blame(error, file, unfinished.path()))?;
     refuse_findings(&new, options.accept_findings)?;
     let old = look_at(&path).await?;
     let high_water = data_dir.high_water();
@@ -200,6 +200,15 @@ fn copy(
     }
     unfinished.flush().with_context(failed)?;
     Ok((unfinished, digest))
+}
+
+/// Says what a failed check failed at: the backup, or the disk that its copy is on.
+fn blame(error: anyhow::Error, backup: &Path, copy: &Path) -> anyhow::Error {
+    let is_of_disk = matches!(error.downcast_ref(), Some(CopyError::Sqlite(_) | CopyError::InUse));
+    error.context(match is_of_disk {
+        true => format!("failed to read {}, the copy of {}", copy.display(), backup.display()),
+        false => format!("{} is no backup that can be restored", backup.display()),
+    })
 }
 
 /// What the database in place says of itself.

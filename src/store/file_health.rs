@@ -121,10 +121,12 @@ impl Store {
         health.wal_bytes.store(bytes, Ordering::Relaxed);
         let fails = health.checkpoints_fail.load(Ordering::Relaxed);
         if bytes <= WAL_CHECKED_BYTES && !fails {
+            health.note_held_wal(false, bytes);
             return;
         }
         match within(CHECKPOINT_TIMEOUT, checkpoint(path)).await {
-            Some(Ok(())) => {
+            Some(Ok(is_held)) => {
+                health.note_held_wal(is_held && bytes > WAL_MAX_BYTES, bytes);
                 if health.checkpoints_fail.swap(false, Ordering::Relaxed) {
                     tracing::warn!("the write-ahead log gets into the database file again");
                 }
@@ -219,14 +221,15 @@ async fn check_file(path: &Path) -> bool {
     check.await.is_ok_and(|found| found == "ok")
 }
 
-/// Moves the write-ahead log into the database file and empties it, as far as nobody reads from it.
-async fn checkpoint(path: &Path) -> Result<(), sqlx::Error> {
+/// Moves the write-ahead log into the database file and empties it, as far as nobody reads from it. Answers whether somebody does,
+/// or writes: then it stays as large as it is.
+async fn checkpoint(path: &Path) -> Result<bool, sqlx::Error> {
     // Without waiting: writers would wait for it meanwhile.
     let options = sqlite_options(path).busy_timeout(Duration::ZERO).disable_statement_logging();
     let mut connection = options.connect().await?;
-    let done = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut connection).await;
+    let done = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await;
     let closed = connection.close().await;
-    done.map(|_| ()).and(closed)
+    done.and_then(|busy| closed.map(|()| busy != 0))
 }
 
 fn probe_options(path: &Path) -> SqliteConnectOptions {

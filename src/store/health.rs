@@ -22,6 +22,7 @@ use super::error::{Failure, code_of};
 use super::file_health::FileProbe;
 use super::incarnation::{OwnStore, prepare_own};
 use super::obstacle::{Obstacle, Obstacles};
+use super::postgres_session::Bounds;
 use super::refusal;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
@@ -60,6 +61,8 @@ pub(super) struct Health {
     pub(super) wal_bytes: AtomicU64,
     /// What is in the write-ahead log can't be moved into the file.
     pub(super) checkpoints_fail: AtomicBool,
+    /// The write-ahead log is very large and can't be emptied while somebody reads.
+    wal_is_held: AtomicBool,
     /// Id of the store that every connection must lead to; none before it is known.
     pub(super) own_store: OwnStore,
 }
@@ -94,6 +97,7 @@ impl Health {
             file_cause: Mutex::default(),
             wal_bytes: AtomicU64::new(0),
             checkpoints_fail: AtomicBool::new(false),
+            wal_is_held: AtomicBool::new(false),
             own_store: OwnStore::default(),
         }
     }
@@ -117,6 +121,19 @@ impl Health {
     /// Remembers why the file can't be written to.
     pub(super) fn note_file_cause(&self, cause: Option<Obstacle>) {
         *self.file_cause.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+
+    /// Says when a reader keeps the write-ahead log from being emptied, and when no longer.
+    pub(super) fn note_held_wal(&self, is_held: bool, wal_bytes: u64) {
+        match (self.wal_is_held.swap(is_held, Ordering::Relaxed), is_held) {
+            (false, true) => tracing::warn!(
+                wal_bytes,
+                "somebody reads the database without an end (a backup that hangs, a shell): its write-ahead log grows with \
+                 every write until then"
+            ),
+            (true, false) => tracing::warn!("the write-ahead log can be emptied again"),
+            _ => {}
+        }
     }
 
     /// A statement begins.
@@ -310,7 +327,7 @@ impl Store {
 async fn probe_postgres(url: &str, own_store: &OwnStore) -> std::result::Result<(), sqlx::Error> {
     let options = postgres_options(url).map_err(|error| sqlx::Error::Protocol(error.to_string()))?;
     let mut connection = options.connect().await?;
-    let prepared = prepare_own(&mut connection, own_store).await;
+    let prepared = prepare_own(&mut connection, own_store, Bounds::Probe).await;
     // It has answered; whether it says goodbye is of no interest.
     let _ = connection.close().await;
     prepared.map(drop)

@@ -42,8 +42,9 @@ impl OwnStore {
 pub(super) async fn prepare_own(
     connection: &mut PgConnection,
     own_store: &OwnStore,
+    bounds: Bounds,
 ) -> Result<Option<Obstacle>, sqlx::Error> {
-    let found = prepare(connection, Bounds::Calls).await?;
+    let found = prepare(connection, bounds).await?;
     if found.as_ref().is_some_and(Obstacle::is_standby) {
         return Err(refusal::standby());
     }
@@ -68,7 +69,7 @@ pub(super) fn verified(
     move |connection, _| {
         let (doubt, obstacles, own_store) = (Arc::clone(&doubt), obstacles.clone(), own_store.clone());
         Box::pin(async move {
-            let found = prepare_own(connection, &own_store).await?;
+            let found = prepare_own(connection, &own_store, Bounds::Calls).await?;
             if let Some(obstacles) = obstacles {
                 obstacles.note(found);
             }

@@ -31,6 +31,9 @@ const TIMEOUTS: [(&str, &str); 7] = [
 const LOCK_TIMEOUT_MILLIS: &str = "2000";
 /// The same, of one lock: `Bounded` shortens it for a call that has waited already.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// What a probe waits for a lock, in milliseconds, as text: less than `PROBE_TIMEOUT`, 1 s. Shorter: a lock that is held for a
+/// moment counts.
+const PROBE_LOCK_TIMEOUT_MILLIS: &str = "500";
 /// Sets `synchronous_commit` for the session, so that neither the default of the role nor a reload of the server's
 /// configuration changes it. `off` becomes `on`; each other value flushes the primary's own log and is the operator's choice.
 const COMMIT_IS_FLUSHED: &str = "set_config('synchronous_commit', CASE current_setting('synchronous_commit') \
@@ -58,6 +61,8 @@ const DURABILITY_COLUMNS: [(&str, &str); 7] = [
 pub(super) enum Bounds {
     /// Those of calls.
     Calls,
+    /// The same, but a lock is waited for shorter than the whole probe may take: it hears that there is one.
+    Probe,
     /// None: a migration takes the time it needs, and waits for another one.
     None,
 }
@@ -78,8 +83,12 @@ pub(super) fn without_startup_parameters(options: PgConnectOptions) -> PgConnect
 pub(super) async fn prepare(connection: &mut PgConnection, bounds: Bounds) -> Result<Option<Obstacle>, Error> {
     let commit = if planted(Defect::PostgresCommitOff) { COMMIT_IS_NOT_FLUSHED } else { COMMIT_IS_FLUSHED };
     let mut set = vec![commit.to_owned()];
-    if bounds == Bounds::Calls {
-        set.extend(TIMEOUTS.iter().map(|(name, value)| format!("set_config('{name}', '{value}', false)")));
+    let set_to = |name: &str, value: &str| format!("set_config('{name}', '{value}', false)");
+    if bounds != Bounds::None {
+        set.extend(TIMEOUTS.iter().map(|(name, value)| set_to(name, value)));
+    }
+    if bounds == Bounds::Probe {
+        set.push(set_to("lock_timeout", PROBE_LOCK_TIMEOUT_MILLIS));
     }
     // Set first, then read: PostgreSQL evaluates the columns in their order.
     let sql = format!("SELECT concat({}), {}", set.join(", "), durability_columns());

@@ -10,7 +10,10 @@ use crate::domain::Reason;
 /// What a SQLSTATE, or a code of SQLite, says about the database or its operator's settings; nothing for a code that speaks of the statement.
 pub(super) fn named(code: &str) -> Option<Obstacle> {
     let (reason, message) = match code {
-        "55P03" => (Reason::LockTimeout, "somebody else holds a lock that this needs"),
+        "55P03" => (
+            Reason::LockTimeout,
+            "somebody else holds a lock that this needs (a COMMIT that waits for its synchronous standby holds its own)",
+        ),
         // A row that several wait for takes two locks, one after the other: the statement ends before the second does.
         "57014" => (
             Reason::LockTimeout,

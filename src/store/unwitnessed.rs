@@ -47,14 +47,22 @@ impl UnwitnessedRestore {
 }
 
 impl Store {
-    /// Says in the log that nobody can tell whether the database lacks changes, while the mark in `file` holds for the store `id`.
+    /// Whether nobody can tell if the database lacks changes: the mark in `file` holds for the store `id`.
     ///
     /// # Errors
     /// `StoreError::HighWater`, `DATABASE_UNAVAILABLE`.
-    pub async fn warn_if_unwitnessed(&self, file: &Path, id: &str) -> Result<(), StoreError> {
-        let Some(mark) = UnwitnessedRestore::read(file)? else { return Ok(()) };
+    pub async fn is_unwitnessed(&self, file: &Path, id: &str) -> Result<bool, StoreError> {
+        let Some(mark) = UnwitnessedRestore::read(file)? else { return Ok(false) };
         let highest: Answer<i64> = self.epochs().await.map(|epochs| epochs.highest);
-        if mark.holds(id, highest?) {
+        Ok(mark.holds(id, highest?))
+    }
+
+    /// Says so in the log.
+    ///
+    /// # Errors
+    /// As `is_unwitnessed`.
+    pub async fn warn_if_unwitnessed(&self, file: &Path, id: &str) -> Result<(), StoreError> {
+        if self.is_unwitnessed(file, id).await? {
             tracing::warn!(
                 mark = %file.display(),
                 "the database was restored where nobody could tell whether changes were acknowledged after the backup: if any may \

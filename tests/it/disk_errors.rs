@@ -7,7 +7,6 @@ use policyhub::client::watch::Watch;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
-use crate::harness::Hub;
 use crate::harness::calls::{draft_request, policy, try_activate};
 use crate::harness::copies::with_suffix;
 use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, HANGS, Operation};
@@ -15,7 +14,9 @@ use crate::harness::http::metric;
 use crate::harness::outages::{
     WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until, until_database_up, until_ready,
 };
+use crate::harness::sqlite_shell::SqliteShell;
 use crate::harness::watching::{self, DEADLINE, LIVELY};
+use crate::harness::{Database, Hub};
 
 /// Drafts after a failure: enough to show that each of them is kept.
 const DRAFTS: usize = 20;
@@ -294,6 +295,32 @@ async fn checkpoints_that_fail_are_told_and_bounded() {
     hub.kill().await;
     let hub = hub.restart().await;
     check(&hub.client().await, &acknowledged).await;
+}
+
+/// A reader that stays, as a backup that hangs, keeps the write-ahead log from being emptied: that is said, and nothing is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_a_reader_holds_is_told() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let client = hub.client().await;
+    try_draft(&client, "a: 1").await.expect("a draft");
+    let database = hub.data_dir().join("policyhub.db");
+    let reader = SqliteShell::reading(&database);
+    let said = |words: &str| hub.log.lock().expect("the log").contains(words);
+    let held = "reads the database without an end";
+    let writes = async {
+        for number in 0.. {
+            if said(held) {
+                return;
+            }
+            let content = format!("number: {number}\ntext: {}", "x".repeat(900_000));
+            try_draft(&client, &content).await.expect("it is written");
+        }
+    };
+    tokio::time::timeout(10 * DEADLINE, writes).await.expect("it is said");
+    assert!(metric(&hub.http, "policyhub_wal_bytes").expect("a size") > 64e6);
+    reader.end();
+    until("it is said to have ended", || said("the write-ahead log can be emptied again")).await;
+    assert!(with_suffix(&database, "-wal").metadata().expect("a log").len() < 1 << 20);
 }
 
 /// A disk of the data directory that hangs: it is said that nothing is remembered any more, and the server ends all the same.

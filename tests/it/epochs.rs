@@ -42,7 +42,7 @@ async fn read_logs(client: &Client, said: &mut Said) {
 }
 
 /// `policyhub epoch …` beside the server: exit code, and what it printed.
-fn epoch(hub: &Hub, arguments: &[&str]) -> (i32, String) {
+pub fn epoch(hub: &Hub, arguments: &[&str]) -> (i32, String) {
     let output = hub
         .cli()
         .args(["epoch"])
@@ -56,7 +56,7 @@ fn epoch(hub: &Hub, arguments: &[&str]) -> (i32, String) {
     (output.status.code().expect("an exit code"), String::from_utf8_lossy(&said).into_owned())
 }
 
-fn json(said: &str) -> serde_json::Value {
+pub fn json(said: &str) -> serde_json::Value {
     serde_json::from_str(said).unwrap_or_else(|error| panic!("{said}: {error}"))
 }
 
@@ -66,7 +66,7 @@ pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
     let arguments: Vec<&str> = ["bump"].iter().chain(flags).copied().collect();
     let (code, said) = epoch(hub, &arguments);
     assert_eq!(code, 0, "{said}");
-    assert_eq!(json(&said), serde_json::json!({"epoch": epoch_now, "raised": raised}));
+    assert_eq!(json(&said), serde_json::json!({"epoch": epoch_now, "raised": raised, "unwitnessed": false}));
 }
 
 /// Read-only, and says so everywhere.

@@ -1,8 +1,6 @@
 //! Migrating: alone, again, and by several processes at once.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
@@ -11,6 +9,7 @@ use crate::harness::disk_error::{FailingDisk, HANGS, Operation};
 use crate::harness::hub::binary;
 use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
+use crate::harness::sqlite_shell::SqliteShell;
 use crate::harness::{Database, Hub, on_both_databases};
 
 fn migrate(url: &str) -> Child {
@@ -26,18 +25,6 @@ fn migrate_in(mut command: Command, url: &str) -> Child {
 fn has_open(process: &Child, name: &str) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{}/fd", process.id())) else { return false };
     open.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.ends_with(name)))
-}
-
-/// A process that is about to write to a SQLite database, until its stdin is closed.
-fn hold(database: &Path) -> Child {
-    let script = "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1]);c.execute('begin immediate')\nprint(1,flush=True);sys.stdin.read()";
-    let mut command = Command::new("python3");
-    command.args(["-c", script]).arg(database).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut holder = command.spawn().expect("python3 runs");
-    let mut line = String::new();
-    BufReader::new(holder.stdout.take().expect("stdout")).read_line(&mut line).expect("a line");
-    assert_eq!(line, "1\n", "it has its lock");
-    holder
 }
 
 fn succeeds(child: Child) {
@@ -149,7 +136,7 @@ async fn a_file_without_a_write_ahead_log_that_somebody_holds_is_waited_for() {
         "import sqlite3,sys;print(sqlite3.connect(sys.argv[1]).execute('pragma journal_mode=delete').fetchall())";
     let changed = Command::new("python3").args(["-c", change]).arg(&database).output().expect("python3 runs");
     assert_eq!(String::from_utf8_lossy(&changed.stdout), "[('delete',)]\n");
-    let mut holder = hold(&database);
+    let holder = SqliteShell::writing(&database);
     // First the file is made when it is absent; then it is opened, and found locked; then it is opened again.
     disk.fail(Operation::Open, 3, 0, HANGS, &["/policyhub.db"]);
     let mut command = binary();
@@ -157,8 +144,7 @@ async fn a_file_without_a_write_ahead_log_that_somebody_holds_is_waited_for() {
     let mut waiting = migrate_in(command, &url);
     until("it tries again, or has ended", || disk.failures() > 0 || waiting.try_wait().expect("a child").is_some())
         .await;
-    drop(holder.stdin.take());
-    assert!(holder.wait().expect("an end").success());
+    holder.end();
     disk.heal();
     succeeds(waiting);
     works(&Hub::start_on(dir, url, &["--migrate=false"]).await).await;

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use crate::agent_kills::killer;
 use crate::backup::copy_keys;
-use crate::epochs::{bumped, is_in_doubt, writes_go_on};
+use crate::epochs::{bumped, epoch, is_in_doubt, json, writes_go_on};
 use crate::harness::calls::{active, draft, release};
 use crate::harness::copies::{backup, document, fails, heads, mode, names, on, run, with_suffix};
 use crate::harness::disk_error::{ENOSPC, FailingDisk, Operation};
+use crate::harness::sqlite_shell::SqliteShell;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
@@ -154,7 +155,12 @@ async fn nobody_vouches_for_it_until_the_epoch_is_raised() {
     assert!(hub.ended().await.success());
     assert!(next(&file).contains("--accept-loss --force"), "after a server ran on it");
     let mut hub = hub.restart().await;
+    for arguments in [&["show"][..], &["bump", "--accept-loss"]] {
+        let (code, said) = epoch(&hub, arguments);
+        assert!(code == 0 && json(&said)["unwitnessed"] == true, "{said}");
+    }
     bumped(&hub, &["--accept-loss", "--force"], 2, 2);
+    assert_eq!(json(&epoch(&hub, &["show"]).1)["unwitnessed"], false);
     let newer = hub.dir.path().join("newer");
     backup(&hub, &newer);
     hub.kill().await;
@@ -231,19 +237,9 @@ async fn another_store_takes_the_place_only_when_told_so() {
     document(on(&other.data_dir(), "restore", &file, &["--force"]));
     assert_eq!(heads(&other.data_dir().join("policyhub.db")), old_heads);
     // A shell or a backup that has the database open is in the way too.
-    let mut shell = std::process::Command::new("python3")
-        .args(["-c", "import sqlite3,sys\nc=sqlite3.connect(sys.argv[1]);c.execute('begin');c.execute('select * from namespaces').fetchall();print(1,flush=True);sys.stdin.read()"])
-        .arg(&database)
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("python3 runs");
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(shell.stdout.take().expect("stdout")), &mut line)
-        .expect("a line");
+    let shell = SqliteShell::reading(&database);
     fails(on(&hub.data_dir(), "restore", &file, &[]), "the database is used by another process");
-    drop(shell.stdin.take());
-    shell.wait().expect("an end");
+    shell.end();
     document(on(&hub.data_dir(), "restore", &file, &[]));
 }
 

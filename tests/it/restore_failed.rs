@@ -71,6 +71,19 @@ async fn a_name_that_was_not_flushed_is_said_to_be_there() {
     assert!(directory.join("b").exists());
 }
 
+/// A disk that does not read the copy back says nothing against the backup.
+#[tokio::test]
+async fn a_copy_that_is_not_read_is_not_blamed_on_the_backup() {
+    let Older { hub, file, .. } = older().await;
+    let disk = FailingDisk::new(hub.dir.path());
+    disk.fail_all(&[Operation::Read], EIO, &[".restoring"]);
+    let mut line = on(&hub.data_dir(), "restore", &file, &[]);
+    line.envs(disk.environment());
+    let (code, said) = run(line);
+    assert!(code == 1 && said.contains("failed to read") && said.contains("the copy of"), "{said}");
+    assert!(!said.contains("no backup that can be restored"), "{said}");
+}
+
 /// The rename is the step that counts: when it fails, all that belongs to the old database is there.
 #[tokio::test]
 async fn a_rename_that_fails_leaves_the_old_database() {

@@ -31,6 +31,7 @@ pub mod raw;
 pub mod reviews;
 pub mod rig;
 pub mod signer;
+pub mod sqlite_shell;
 pub mod subscribing;
 pub mod watching;
 pub mod workers;

@@ -50,6 +50,15 @@ async fn a_lock_of_somebody_else() {
     told_on_the_command_line(&scene, "LOCK_TIMEOUT");
     scene.cluster.release(&scene.name, lock);
     scene.until_written().await;
+
+    // The table that each new connection reads first.
+    let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE store_meta");
+    scene.end_connections();
+    scene.until_refused("LOCK_TIMEOUT").await;
+    scene.until_readyz("somebody else holds a lock").await;
+    scene.cluster.release(&scene.name, lock);
+    scene.until_written().await;
+    scene.until_readyz("ok\n").await;
 }
 
 /// Writers that wait for their namespace, and then for a table: what they wait for in all is bounded, as PostgreSQL counts it.
