@@ -90,6 +90,11 @@ impl Frame {
         self.activation.head()
     }
 
+    /// Whether there is anything in it that a filter wants.
+    pub(super) fn concerns(&self, filter: &Filter) -> bool {
+        self.selection(filter) != 0
+    }
+
     /// Whether a subscriber would take it: its statement has a root, and nothing in it is by a key that was revoked since.
     pub(super) fn is_believed(&self, source: &Source) -> bool {
         let manifests = self.activation.bundles.iter().map(|bundle| bundle.version.manifest.as_str());

@@ -215,8 +215,8 @@ impl Subscription {
                 },
             };
             let source = self.feed.source();
-            if !frame.is_believed(source) {
-                // Nobody would take it: what is in force now takes its place.
+            if frame.concerns(&self.filter) && !frame.is_believed(source) {
+                // The subscriber would not take it: what is in force now takes its place.
                 (self.at, self.page) = (None, None);
                 continue;
             }

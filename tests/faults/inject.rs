@@ -49,7 +49,8 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
         }
         Fault::DrainServer(replica) => drain(world, replica, recorder).await,
         Fault::Upgrade(replica) => {
-            world.servers[replica].runs_from_now_on(server::binary());
+            // The first one migrates the database: from then on none of the earlier version starts again.
+            world.servers.iter_mut().for_each(|server| server.runs_from_now_on(server::binary()));
             drain(world, replica, recorder).await;
         }
         Fault::PowerCut => {

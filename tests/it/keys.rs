@@ -1,8 +1,9 @@
 //! Signing keys: PREPARED → ACTIVE → RETIRED, and REVOKED with what that does to what a key signed.
 
+use policyhub::client::name::PolicyId;
 use policyhub::client::signing::jws::named_key;
 use policyhub::client::signing::{PrivateKey, TYP_BUNDLE, digest_of, jws};
-use policyhub::client::{Change, Client, Cursor, WatchOptions, pb, trusted_keys, watch};
+use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, WatchOptions, pb, trusted_keys, watch};
 use tonic::Code;
 
 use crate::harness::calls::{
@@ -140,6 +141,17 @@ on_both_databases! {
             let mut stream = watch(&client, options).await.expect("a watch");
             let Change::Replaced { policies, .. } = watching::change(&mut stream).await else { panic!("no snapshot") };
             assert_eq!(policies.len(), 2);
+
+            // Who asks for policies that the key signed nothing of gets the log as it is.
+            let policies = [PolicyId::parse("policy", "q").expect("an id")].into();
+            let options = WatchOptions {
+                set: ActiveSetOptions { policies, ..Default::default() },
+                resume: Some(Cursor { epoch: 1, revision: 1 }),
+                ..watching::everything(&client).await
+            };
+            let mut stream = watch(&client, options).await.expect("a watch");
+            let Change::Activated { changed, .. } = watching::change(&mut stream).await else { panic!("no activation") };
+            assert_eq!(changed.len(), 1);
         }
     }
 
