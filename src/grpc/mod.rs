@@ -17,6 +17,7 @@ pub mod frames;
 mod handler;
 pub mod in_flight;
 pub mod jitter;
+pub mod long_reads;
 mod memory_budget;
 pub mod open_streams;
 mod policy;

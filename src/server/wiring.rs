@@ -42,6 +42,7 @@ use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::database_wait::DatabaseWaitLayer;
 use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::in_flight::InFlight;
+use crate::grpc::long_reads::LongReadsLayer;
 use crate::grpc::open_streams::OpenStreamsLayer;
 use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
@@ -101,7 +102,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let routes = if listen.reflection { add_reflection(services)? } else { services };
     let denials = Arc::new(Denials::new(Instant::now()));
     let observe = ObserveLayer::new(metrics.clone(), denials.clone());
-    let budgets = budgets(&listen, &metrics);
+    let budgets = budgets(&listen, &metrics, parts.store.readers_max());
     let service = layered(routes, observe, parts.verifier.clone(), parts.service.clone(), budgets);
     let listener = Listener {
         socket: parts.grpc,
@@ -173,12 +174,17 @@ async fn tell(health: &HealthReporter, status: ServingStatus) {
     }
 }
 
-/// The memory of requests and of answers, each with a budget of its own.
-fn budgets(listen: &ListenConfig, metrics: &Metrics) -> (RequestBodyLayer, AnswersLayer) {
+/// The memory of requests and of answers, each with a budget of its own, and the turns of long reads.
+fn budgets(
+    listen: &ListenConfig,
+    metrics: &Metrics,
+    readers: usize,
+) -> (RequestBodyLayer, LongReadsLayer, AnswersLayer) {
     let requests = InFlight::of_requests(listen.max_in_flight_bytes);
     let answers = InFlight::of_answers(listen.max_in_flight_bytes);
     metrics.observe_in_flight(&requests, &answers);
-    (RequestBodyLayer::new(listen.max_content_bytes, requests), AnswersLayer::new(answers))
+    let requests = RequestBodyLayer::new(listen.max_content_bytes, requests);
+    (requests, LongReadsLayer::new(readers), AnswersLayer::new(answers))
 }
 
 /// Every call passes these, in this order.
@@ -187,7 +193,7 @@ fn layered(
     observe: ObserveLayer,
     verifier: Arc<Verifier>,
     service: Arc<Service>,
-    (requests, answers): (RequestBodyLayer, AnswersLayer),
+    (requests, long_reads, answers): (RequestBodyLayer, LongReadsLayer, AnswersLayer),
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
@@ -200,6 +206,7 @@ fn layered(
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .layer(AdmitLayer::new(service, clock::now))
         .layer(requests)
+        .layer(long_reads)
         .layer(answers)
         .layer(OpenStreamsLayer::default());
     BoxCloneSyncService::new(calls.service(routes.prepare()))

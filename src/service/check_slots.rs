@@ -3,12 +3,9 @@
 //! A slot is held until what runs in it has ended. What is bounded by us runs on a thread, and a caller that gives up leaves it
 //! there until its end; what is not runs in a worker, which ends with its caller (`check_workers`).
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::fair_slots::{FairSlot, FairSlots};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 
@@ -18,28 +15,20 @@ pub(super) const CHECKS_AT_ONCE_MAX: usize = 4;
 const NAMESPACE_CHECKS_MAX: usize = 2;
 /// How long a check waits for its slot. Longer: with the check itself, callers give up before they are told why.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Namespaces from which on those without checks are looked for.
-const SWEEP_MIN_NAMESPACES: usize = 1_024;
 
 /// The slots.
 #[derive(Debug)]
-pub(super) struct CheckSlots {
-    all: Arc<Semaphore>,
-    of_namespaces: Mutex<HashMap<NamespaceId, Weak<Semaphore>>>,
-}
+pub(super) struct CheckSlots(FairSlots<NamespaceId>);
 
 impl Default for CheckSlots {
     fn default() -> Self {
-        Self { all: Arc::new(Semaphore::new(CHECKS_AT_ONCE_MAX)), of_namespaces: Mutex::default() }
+        Self(FairSlots::new(CHECKS_AT_ONCE_MAX, NAMESPACE_CHECKS_MAX))
     }
 }
 
 /// The right to run one check.
 #[derive(Debug)]
-pub(super) struct CheckSlot {
-    _own: OwnedSemaphorePermit,
-    _of_all: OwnedSemaphorePermit,
-}
+pub(super) struct CheckSlot(#[expect(dead_code, reason = "it is held")] FairSlot);
 
 impl CheckSlots {
     /// A slot for a namespace, in the order of asking.
@@ -47,14 +36,8 @@ impl CheckSlots {
     /// # Errors
     /// `LIMIT_EXCEEDED` when none gets free in time.
     pub(super) async fn take(&self, namespace: &NamespaceId) -> Result<CheckSlot> {
-        let taken = async {
-            let own = self.of(namespace).acquire_owned().await;
-            // Only with its own: a namespace that waits for itself keeps no slot from the others.
-            let of_all = Arc::clone(&self.all).acquire_owned().await;
-            own.and_then(|own| Ok(CheckSlot { _own: own, _of_all: of_all? }))
-        };
-        match tokio::time::timeout(SLOT_WAIT_MAX, taken).await {
-            Ok(taken) => taken.map_err(|error| Error::internal(format!("no slots: {error}"))),
+        match tokio::time::timeout(SLOT_WAIT_MAX, self.0.take(namespace)).await {
+            Ok(taken) => taken.map(CheckSlot),
             Err(_) => {
                 let seconds = SLOT_WAIT_MAX.as_secs();
                 let message = format!(
@@ -64,19 +47,6 @@ impl CheckSlots {
                 Err(Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds))
             }
         }
-    }
-
-    fn of(&self, namespace: &NamespaceId) -> Arc<Semaphore> {
-        let mut all = self.of_namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(own) = all.get(namespace).and_then(Weak::upgrade) {
-            return own;
-        }
-        if all.len() >= SWEEP_MIN_NAMESPACES {
-            all.retain(|_, own| own.strong_count() > 0);
-        }
-        let own = Arc::new(Semaphore::new(NAMESPACE_CHECKS_MAX));
-        all.insert(namespace.clone(), Arc::downgrade(&own));
-        own
     }
 }
 
@@ -141,18 +111,10 @@ mod tests {
         calls.spawn(off_thread(slot, work));
         starts.recv().expect("it runs");
         calls.shutdown().await;
-        assert_eq!(slots.all.available_permits(), CHECKS_AT_ONCE_MAX - 1);
+        assert_eq!(slots.0.free(), CHECKS_AT_ONCE_MAX - 1);
         drop(end);
-        let all = u32::try_from(CHECKS_AT_ONCE_MAX).expect("few");
-        let _all = slots.all.acquire_many(all).await.expect("all slots, once it ended");
-    }
-
-    #[tokio::test]
-    async fn namespaces_without_checks_are_forgotten() {
-        let slots = CheckSlots::default();
-        for number in 0..2 * SWEEP_MIN_NAMESPACES {
-            drop(slots.of(&namespace(&format!("n{number}"))));
+        while slots.0.free() < CHECKS_AT_ONCE_MAX {
+            tokio::task::yield_now().await;
         }
-        assert!(slots.of_namespaces.lock().expect("a lock").len() <= SWEEP_MIN_NAMESPACES);
     }
 }

@@ -161,6 +161,7 @@ fn may_interrupt_import(kind: EventKind) -> bool {
             | EventKind::DeleteRoleBinding
             | EventKind::Resign
             | EventKind::BumpEpoch
+            | EventKind::ThawNamespace
     )
 }
 

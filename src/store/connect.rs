@@ -313,6 +313,13 @@ impl Store {
         Arc::clone(&self.inner.closed_versions)
     }
 
+    /// How many connections reads have, at most.
+    #[must_use]
+    pub fn readers_max(&self) -> usize {
+        let readers = if self.is_postgres() { POSTGRES_READERS_MAX } else { SQLITE_READERS_MAX };
+        usize::try_from(readers).unwrap_or(usize::MAX)
+    }
+
     /// Whether it is PostgreSQL.
     #[must_use]
     pub fn is_postgres(&self) -> bool {

@@ -148,6 +148,7 @@ mod kinds;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod long_reads;
 mod lost_files;
 #[cfg(test)]
 mod man_in_the_middle;

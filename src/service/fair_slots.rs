@@ -1,0 +1,94 @@
+//! Slots, fair between those who ask for them: each has a part of them at most.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::domain::{Error, Result};
+
+/// Keys from which on those that hold no slot are looked for.
+const SWEEP_MIN_KEYS: usize = 1_024;
+
+/// The slots.
+#[derive(Debug)]
+pub struct FairSlots<K> {
+    all: Arc<Semaphore>,
+    own_max: usize,
+    of_keys: Mutex<HashMap<K, Weak<Semaphore>>>,
+}
+
+/// One slot, until it is dropped.
+#[derive(Debug)]
+pub struct FairSlot {
+    _own: OwnedSemaphorePermit,
+    _of_all: OwnedSemaphorePermit,
+}
+
+impl<K: Clone + Eq + Hash> FairSlots<K> {
+    /// So many slots, of which one key has `own_max` at most.
+    #[must_use]
+    pub fn new(all_max: usize, own_max: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all_max)), own_max, of_keys: Mutex::default() }
+    }
+
+    /// A slot for a key, in the order of asking. Whoever waits takes no slot from others.
+    ///
+    /// # Errors
+    /// `INTERNAL` when there are no slots any more, which is never.
+    pub async fn take(&self, key: &K) -> Result<FairSlot> {
+        let own = self.of(key).acquire_owned().await;
+        // Only with its own: a key that waits for itself keeps no slot from the others.
+        let of_all = Arc::clone(&self.all).acquire_owned().await;
+        let taken = own.and_then(|own| Ok(FairSlot { _own: own, _of_all: of_all? }));
+        taken.map_err(|error| Error::internal(format!("no slots: {error}")))
+    }
+
+    /// Slots that nobody holds.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        self.all.available_permits()
+    }
+
+    fn of(&self, key: &K) -> Arc<Semaphore> {
+        let mut all = self.of_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = all.get(key).and_then(Weak::upgrade) {
+            return own;
+        }
+        if all.len() >= SWEEP_MIN_KEYS {
+            all.retain(|_, own| own.strong_count() > 0);
+        }
+        let own = Arc::new(Semaphore::new(self.own_max));
+        all.insert(key.clone(), Arc::downgrade(&own));
+        own
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_key_leaves_slots_to_others() {
+        let slots = FairSlots::new(2, 1);
+        let held = slots.take(&"noisy").now_or_never().expect("a slot");
+        assert!(slots.take(&"noisy").now_or_never().is_none(), "it has its part");
+        let other = slots.take(&"other").now_or_never().expect("a slot of the others");
+        assert!(slots.take(&"third").now_or_never().is_none(), "all are taken");
+        drop(held);
+        drop(other);
+        assert!(slots.take(&"noisy").now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn keys_without_slots_are_forgotten() {
+        let slots = FairSlots::new(2, 1);
+        for number in 0..2 * SWEEP_MIN_KEYS {
+            drop(slots.of(&number));
+        }
+        assert!(slots.of_keys.lock().expect("a lock").len() <= SWEEP_MIN_KEYS);
+    }
+}

@@ -1,0 +1,62 @@
+//! Reads that take long: one caller who makes many of them keeps nobody else waiting.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use policyhub::client::{Client, pb};
+use tokio::task::JoinSet;
+
+use crate::harness::callers::{caller, grant};
+use crate::harness::calls::{NAMESPACE, draft, policy, release};
+use crate::harness::on_both_databases;
+
+/// Events of the log that is searched.
+const EVENTS: usize = 300;
+/// Searches at once: several for each connection to the database.
+const SEARCHES: usize = 96;
+/// Reads of the neighbour, one after the other.
+const READS: usize = 20;
+
+/// A look through the whole log for what nobody did.
+async fn search(client: &Client) {
+    let request =
+        pb::ListEventsRequest { parent: NAMESPACE.to_owned(), actor: "local:nobody".to_owned(), ..Default::default() };
+    // Refused or answered: it is the neighbour that counts.
+    let _ = client.list_events(request).await;
+}
+
+on_both_databases! {
+    async fn one_callers_searches_keep_no_other_waiting(hub: Hub) {
+        let admin = hub.client().await;
+        release(&admin, "p", "a: 1").await;
+        for number in 0..EVENTS {
+            draft(&admin, "p", &format!("a: {number}")).await;
+        }
+        grant(&admin, "noisy", pb::Role::Viewer, NAMESPACE).await;
+        let noisy = caller(&hub, "noisy").await;
+        let ends = Arc::new(AtomicBool::new(false));
+        let searched = Arc::new(AtomicUsize::new(0));
+        let mut searches = JoinSet::new();
+        for _ in 0..SEARCHES {
+            let (noisy, ends, searched) = (noisy.clone(), Arc::clone(&ends), Arc::clone(&searched));
+            searches.spawn(async move {
+                while !ends.load(Ordering::Relaxed) {
+                    search(&noisy).await;
+                    searched.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        while searched.load(Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let before = searched.load(Ordering::Relaxed);
+        for _ in 0..READS {
+            admin.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.expect("the neighbour's read");
+        }
+        let meanwhile = searched.load(Ordering::Relaxed) - before;
+        ends.store(true, Ordering::Relaxed);
+        searches.join_all().await;
+        // Behind all of them, each read would wait for a dozen or so.
+        assert!(meanwhile < READS * 5, "{meanwhile} searches ended while {READS} reads were made");
+    }
+}
