@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::time::{Sleep, sleep};
 use tonic::{Request, Status};
 
@@ -35,6 +36,8 @@ pub(super) struct Authority {
     rpc: Rpc,
     scope: String,
     next: Pin<Box<Sleep>>,
+    /// The question that is on its way.
+    asked: Option<BoxFuture<'static, Result<()>>>,
 }
 
 impl Authority {
@@ -50,27 +53,51 @@ impl Authority {
         // Streams that were opened together do not ask together.
         let next = Box::pin(sleep(recheck.interval.mul_f64(fraction())));
         let (_, scope) = request.get_ref().scope();
-        Ok(Self { service, recheck, clock, caller: caller.clone(), rpc: *rpc, scope: scope.to_owned(), next })
+        Ok(Self {
+            service,
+            recheck,
+            clock,
+            caller: caller.clone(),
+            rpc: *rpc,
+            scope: scope.to_owned(),
+            next,
+            asked: None,
+        })
     }
 
-    /// When it is time to ask.
-    pub(super) async fn due(&mut self) {
-        self.next.as_mut().await;
-        self.next = Box::pin(sleep(self.recheck.interval));
+    /// Waits until the caller may not have it any more, and says why: the error that the call would get if it began now. It may
+    /// be dropped and called again: a question that is on its way goes on then, and holds up no message meanwhile.
+    pub(super) async fn lost(&mut self) -> Error {
+        loop {
+            let asked = match &mut self.asked {
+                Some(asked) => asked,
+                None => {
+                    self.next.as_mut().await;
+                    self.next = Box::pin(sleep(self.recheck.interval));
+                    let question = self.question();
+                    self.asked.insert(question)
+                }
+            };
+            let answer = asked.await;
+            self.asked = None;
+            if let Err(error) = answer {
+                return error;
+            }
+        }
     }
 
     /// Whether the caller still may.
-    ///
-    /// # Errors
-    /// Why not: the error that the call would get if it began now.
-    pub(super) async fn check(&self) -> Result<()> {
-        let now = (self.clock)();
-        self.recheck.verifier.recheck(&self.caller, now.seconds())?;
-        match self.service.authorize(&self.caller.principal, self.rpc, ("parent", &self.scope), now).await {
-            Ok(_) => Ok(()),
-            // Who lost it is not known in an outage, and what was granted goes on (G17).
-            Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
-            Err(error) => Err(error),
-        }
+    fn question(&self) -> BoxFuture<'static, Result<()>> {
+        let (service, verifier) = (Arc::clone(&self.service), Arc::clone(&self.recheck.verifier));
+        let (caller, rpc, scope, now) = (self.caller.clone(), self.rpc, self.scope.clone(), (self.clock)());
+        Box::pin(async move {
+            verifier.recheck(&caller, now.seconds())?;
+            match service.authorize(&caller.principal, rpc, ("parent", &scope), now).await {
+                Ok(_) => Ok(()),
+                // Who lost it is not known in an outage, and what was granted goes on (G17).
+                Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use futures_util::Stream;
+use futures_util::{FutureExt as _, Stream};
 use tonic::Status;
 
 use super::authority::Authority;
@@ -78,6 +78,10 @@ impl WatchStream {
                 let delay = settings.longest_delay(connection).mul_f64(fraction());
                 return Ok(framed(&response::reconnect(connection.why().as_str(), delay, subscription.resume_point())));
             }
+            // Also of a stream that never waits.
+            if let Some(error) = authority.lost().now_or_never() {
+                return Err(error);
+            }
             if planted(Defect::HeartbeatAhead) {
                 self.due.extend(subscription.heartbeat()?);
             }
@@ -91,7 +95,7 @@ impl WatchStream {
             tokio::select! {
                 biased;
                 () = connection.ending().cancelled() => {}
-                () = authority.due() => authority.check().await?,
+                error = authority.lost() => return Err(error),
                 error = refused(lease.as_ref()) => return Err(error),
                 () = subscription.moved() => {}
             }

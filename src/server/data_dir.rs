@@ -20,6 +20,9 @@ pub enum DataDirError {
     Taken { path: PathBuf },
 }
 
+/// The lock of a data directory, which is that of the SQLite file with the default name too.
+const LOCK: &str = "policyhub.server.lock";
+
 /// A data directory, taken until this is dropped.
 #[derive(Debug)]
 pub struct DataDir {
@@ -66,13 +69,22 @@ impl DataDir {
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let failed = |error| DataDirError::Io { path: path.to_owned(), error };
         make_private_dir(path).map_err(failed)?;
-        let lock =
-            File::options().create(true).truncate(false).write(true).open(path.join("server.lock")).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(std::fs::TryLockError::WouldBlock) => Err(DataDirError::Taken { path: path.to_owned() }),
             Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
         }
+    }
+
+    /// Whether a file is its own lock, under whatever name of the directory.
+    #[must_use]
+    pub fn is_lock(&self, file: &Path) -> bool {
+        let is_here = |parent: &Path| {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            parent.canonicalize().is_ok_and(|parent| self.path.canonicalize().is_ok_and(|own| own == parent))
+        };
+        file.file_name().is_some_and(|name| name == LOCK) && file.parent().is_some_and(is_here)
     }
 
     /// Where it is.

@@ -12,6 +12,7 @@ mod data_dir;
 mod denials;
 mod epoch;
 mod file_size;
+mod greeting;
 mod https;
 mod issuers;
 mod keys;

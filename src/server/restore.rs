@@ -90,7 +90,7 @@ pub async fn restore(
         make_private_dir(parent).with_context(|| format!("failed to make {}", parent.display()))?;
     }
     let data_dir = DataDir::take(&config.storage.data_dir)?;
-    let _database_lock = lock_file(&database)?;
+    let _database_lock = lock_file(&database, &data_dir)?;
     // Keeps `policyhub migrate` and `policyhub epoch` away.
     let _maintenance_lock = lock_maintenance(&database, Maintenance::Changes)?;
 

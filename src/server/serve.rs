@@ -14,6 +14,7 @@ use super::clock;
 use super::config::{Config, KeysConfig, Settings, StorageConfig};
 use super::core_dumps::forbid_core_dumps;
 use super::data_dir::{DataDir, high_water, make_private_dir};
+use super::greeting::{self, Greeting};
 use super::issuers::Keeper;
 use super::keys::{Keys, algorithm, local_issuer};
 use super::listen::Tls;
@@ -77,7 +78,8 @@ fn plant_defect() -> Result<()> {
 
 /// Everything up to the first call: each step may refuse, with what to do.
 async fn start(config: Config) -> Result<(Parts, Store)> {
-    tracing::info!(config = %config.summary(), "starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::debug!(config = %config.summary(), "the configuration; `policyhub config check` prints it too");
     let data_dir = DataDir::take(&config.storage.data_dir)?;
     let remembered = RememberedStore::read(&data_dir.high_water())?;
     let grpc = bind(config.listen.grpc_addr, "--grpc-addr")?;
@@ -104,7 +106,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     if let (Database::Postgres { .. }, Some(url)) = (&database, &config.storage.listen_url) {
         Database::check_listen_url(url.expose()).await?;
     }
-    let database_lock = lock_file(&database)?;
+    let database_lock = lock_file(&database, &data_dir)?;
     let tags = Arc::new(RowTagKey::derive(&keys.seal)?);
     let store = database.open(config.storage.migrate, remembered.as_ref(), tags, clock::CLOCKS).await?;
     let signer = Arc::new(identify(&store, keys, &config.keys).await?);
@@ -133,6 +135,13 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
     let (grpc_addr, http_addr) = (grpc.local_addr()?, http.local_addr()?);
     write_files(&data_dir, &issuer, (grpc_addr, http_addr))?;
     tracing::info!(%grpc_addr, %http_addr, version = env!("CARGO_PKG_VERSION"), "serving");
+    greeting::show(&Greeting {
+        data_dir: &data_dir,
+        database: &database,
+        grpc_addr,
+        http_addr,
+        has_tls: tls.is_some(),
+    });
 
     let parts = Parts {
         _database_lock: database_lock,
@@ -205,10 +214,14 @@ pub(super) fn database(config: &StorageConfig) -> Result<Database> {
     }
 }
 
-/// Takes a SQLite file for this server alone: reads from memory are as new as its own last write, so no other may write.
-pub(super) fn lock_file(database: &Database) -> Result<Option<File>> {
+/// Takes a SQLite file for this server alone: reads from memory are as new as its own last write, so no other may write. The lock of
+/// the data directory is that of the file in it.
+pub(super) fn lock_file(database: &Database, data_dir: &DataDir) -> Result<Option<File>> {
     let Database::Sqlite { path } = database else { return Ok(None) };
     let path = path.with_extension("server.lock");
+    if data_dir.is_lock(&path) {
+        return Ok(None);
+    }
     let lock = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = lock.with_context(|| format!("failed to open {}", path.display()))?;
     match lock.try_lock() {

@@ -96,9 +96,11 @@ impl Service {
             tracing::error!(%error, detail = error.internal, "failed to look for signing keys");
         }
         let holds = self.signer.check_holds_active();
-        let said = self.following.said_missing.swap(holds.is_err(), Ordering::Relaxed);
+        // A new store has no key that could be missing.
+        let is_missing = holds.is_err() && view.active().is_some();
+        let said = self.following.said_missing.swap(is_missing, Ordering::Relaxed);
         match holds {
-            Err(error) if !said && view.active().is_some() => {
+            Err(error) if is_missing && !said => {
                 tracing::error!(%error, "can't sign: no writes and no checkpoints here")
             }
             Ok(()) if said => tracing::info!("the active signing key is here: signing again"),

@@ -202,7 +202,7 @@ async fn force_replaces_a_former_backup_alone() {
     assert!(Command::new("mkfifo").arg(&device).status().expect("mkfifo runs").success());
     let link = hub.dir.path().join("link");
     std::os::unix::fs::symlink(&file, &link).expect("a link");
-    for name in ["keys/seal.pem", "high-water.json", "admin.token", "server.lock"] {
+    for name in ["keys/seal.pem", "high-water.json", "admin.token", "policyhub.server.lock"] {
         let before = std::fs::read(data.join(name)).expect("a file");
         fails(on(&data, "backup", &data.join(name), &["--force"]), "replaces a former backup alone");
         assert_eq!(std::fs::read(data.join(name)).expect("a file"), before, "{name}");

@@ -86,6 +86,57 @@ async fn a_port_that_is_taken() {
     serves(&data, &["--grpc-addr", &address]);
 }
 
+/// What a server says on a terminal until it serves, of a new data directory.
+fn on_a_terminal(data: &Path, arguments: &str) -> String {
+    let policyhub = binary().get_program().to_string_lossy().into_owned();
+    let serve = format!("exec '{policyhub}' serve --data-dir '{}' {arguments}", data.display());
+    let mut command = std::process::Command::new("script");
+    command.args(["--quiet", "--flush", "--command", &serve, "/dev/null"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut terminal = command.spawn().expect("script, of util-linux");
+    let mut said = String::new();
+    for line in BufReader::new(terminal.stdout.take().expect("stdout")).lines().map_while(Result::ok) {
+        said += line.trim_end();
+        said.push('\n');
+        if line.contains("policyhub help") {
+            break;
+        }
+    }
+    // With its terminal the server ends too.
+    let _ = terminal.kill();
+    let _ = terminal.wait();
+    said
+}
+
+#[tokio::test]
+async fn who_starts_it_on_a_terminal_is_told_where_everything_is() {
+    let (_dir, data) = directory();
+    let said = on_a_terminal(&data, "--grpc-addr 127.0.0.1:0 --http-addr 127.0.0.1:0");
+    let data = data.display().to_string();
+    for words in [
+        &format!("database     SQLite, {data}/policyhub.db"),
+        &format!("admin token  {data}/admin.token"),
+        "gRPC         http://127.0.0.1:",
+        "HTTP         http://127.0.0.1:",
+        &format!("export POLICYHUB_DATA_DIR='{data}'"),
+        "export POLICYHUB_SERVER=http://127.0.0.1:",
+        "policyhub draft my-policy my-policy.yaml --create",
+    ] {
+        assert!(said.contains(words), "{said} does not say {words:?}");
+    }
+    assert!(!said.contains("signing again") && !said.contains("audit_interval_ms"), "{said}");
+    assert!(said.lines().all(|line| line.len() < 160), "{said}");
+}
+
+/// The lock of a data directory is the one of the database in it, and says so.
+#[tokio::test]
+async fn one_lock_file_is_left() {
+    let (_dir, data) = directory();
+    drop(serves(&data, &[]));
+    let names = std::fs::read_dir(&data).expect("a directory").map(|entry| entry.expect("an entry").file_name());
+    let locks = names.filter(|name| name.to_string_lossy().ends_with("server.lock"));
+    assert_eq!(locks.collect::<Vec<_>>(), ["policyhub.server.lock"]);
+}
+
 #[tokio::test]
 async fn a_database_file_of_a_server_that_runs() {
     let hub = Hub::start(Database::Sqlite).await;

@@ -22,7 +22,8 @@ use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::quota::ServerQuotas;
 use crate::grpc::in_flight::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
 
-const DATA_DIR: &str = "./policyhub-data";
+/// Where a server keeps its data when nobody says where.
+pub const DATA_DIR: &str = "./policyhub-data";
 const GRPC_PORT: u16 = 7070;
 const HTTP_PORT: u16 = 7071;
 const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
