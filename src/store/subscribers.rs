@@ -54,11 +54,13 @@ pub struct Reported {
 /// Microseconds since the Unix epoch, at the moment of the question and not of its transaction.
 const DATABASE_TIME: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
 
-/// Of the subscribers whose newest rejection was of an activation that moved $2 to version $3: their number, the first, and why.
+/// Of the subscribers whose newest rejection was of an activation that moved $2 to version $3, and who watch that policy ($4, as the
+/// column has it): their number, the first, and why.
 const REJECTIONS: &str = "SELECT count(*) OVER (), s.id, s.refused_reason FROM pointer_changes p \
      JOIN events e ON e.namespace = p.namespace AND e.revision = p.revision \
      JOIN subscribers s ON s.namespace = p.namespace AND s.refused_revision = p.revision AND s.refused_epoch = e.epoch \
-     WHERE p.namespace = $1 AND p.policy = $2 AND p.version = $3 ORDER BY s.id LIMIT 1";
+     WHERE p.namespace = $1 AND p.policy = $2 AND p.version = $3 AND (s.policies = '[]' OR s.policies LIKE $4 ESCAPE '!') \
+     ORDER BY s.id LIMIT 1";
 
 // `Standing::then` in SQL: the row first, what is written now later. A test compares the two.
 const APPLIED: &str = "(subscribers.applied_epoch, subscribers.applied_revision)";
@@ -68,6 +70,15 @@ const REJECTED_NOW: &str = "(excluded.rejected_epoch, excluded.rejected_revision
 
 /// Whether the row is nobody's yet, or of the principal that it is written for.
 const IS_OWN: &str = "subscribers.owner IN ('', excluded.owner)";
+
+/// Whether what was reported is of a set that the stream shows which is announced: nobody watched before, or it asked for the
+/// same policies. Otherwise a subscriber would count for policies that it did not watch when it reported.
+const IS_SAME_FILTER: &str = "subscribers.holder = '' OR subscribers.policies = excluded.policies";
+
+/// Keeps what was reported, unless the filter is another one.
+fn if_same_filter(column: &str, none: &str) -> SimpleExpr {
+    Expr::cust(format!("CASE WHEN {IS_SAME_FILTER} THEN subscribers.{column} ELSE {none} END"))
+}
 
 fn if_applied_is_newer(column: &str) -> SimpleExpr {
     Expr::cust(format!("CASE WHEN {APPLIED_NOW} >= {APPLIED} THEN excluded.{column} ELSE subscribers.{column} END"))
@@ -142,7 +153,7 @@ fn owned(claims: &[SubscriberClaim]) -> SimpleExpr {
 }
 
 impl Store {
-    /// Writes leases with what their streams say. At most `ROWS_PER_STATEMENT`, each name once. Returns the claims to ids of
+    /// Writes leases with what their streams say. What was reported under another filter is forgotten with it. At most `ROWS_PER_STATEMENT`, each name once. Returns the claims to ids of
     /// others, of which nothing was written.
     pub async fn open_leases(
         &self,
@@ -168,6 +179,16 @@ impl Store {
                 Column::LastSeenTime,
                 Column::Owner,
             ])
+            .value(Column::AppliedEpoch, if_same_filter("applied_epoch", "0"))
+            .value(Column::AppliedRevision, if_same_filter("applied_revision", "0"))
+            .value(Column::AppliedMatches, if_same_filter("applied_matches", "FALSE"))
+            .value(Column::RejectedEpoch, if_same_filter("rejected_epoch", "0"))
+            .value(Column::RejectedRevision, if_same_filter("rejected_revision", "0"))
+            .value(Column::Reason, if_same_filter("reason", "''"))
+            .value(Column::Digest, if_same_filter("digest", "''"))
+            .value(Column::RefusedEpoch, if_same_filter("refused_epoch", "0"))
+            .value(Column::RefusedRevision, if_same_filter("refused_revision", "0"))
+            .value(Column::RefusedReason, if_same_filter("refused_reason", "''"))
             .action_and_where(Expr::cust(IS_OWN))
             .to_owned();
         let claims: Vec<&SubscriberClaim> = announced.iter().map(|each| &each.claim).collect();
@@ -326,7 +347,9 @@ impl ReadTx {
     /// The newest rejections of activations that put a version in force: how many subscribers said one, and the first by id with
     /// its reason.
     pub async fn rejections(&self, policy: &PolicyName, version: i64) -> Result<Option<(i64, String, String)>> {
-        let values = [policy.namespace.as_str().into(), policy.policy.as_str().into(), version.into()];
+        let id = policy.policy.as_str();
+        let watched = format!("%\"{}\"%", id.replace('!', "!!").replace('_', "!_").replace('%', "!%"));
+        let values = [policy.namespace.as_str().into(), id.into(), version.into(), watched.into()];
         let backend = self.tx.get_database_backend();
         let row = self.tx.query_one_raw(Statement::from_sql_and_values(backend, REJECTIONS, values)).await;
         let Some(row) = row.map_err(failed)? else { return Ok(None) };
@@ -334,7 +357,7 @@ impl ReadTx {
     }
 
     /// Every subscriber whose lease holds, or that was seen less than `SUBSCRIBER_GONE_SECONDS` ago, in order of their ids, without
-    /// labels and reasons; and how many are offline.
+    /// labels and reasons; and how many are offline. Those that only reported are not among the former.
     pub async fn recent_subscribers(&self, namespace: &NamespaceId, now: Micros) -> Result<(Vec<Subscriber>, u64)> {
         type Standings = (String, String, String, i64, i64, bool, i64, i64, i64);
         let live: Vec<Standings> = of(namespace)
@@ -342,6 +365,8 @@ impl ReadTx {
                 // A stream that ends in order takes its lease with it.
                 Column::LeaseEndTime.gt(now.0).or(Column::LastSeenTime.gt(now.0.saturating_sub(GONE_MICROS))),
             )
+            // Who reports and never watched asked for no policy: nobody waits for it.
+            .filter(Column::Holder.ne(""))
             .select_only()
             .columns([Column::Id, Column::Owner, Column::Policies, Column::AppliedEpoch, Column::AppliedRevision])
             .columns([Column::AppliedMatches, Column::RejectedEpoch, Column::RejectedRevision, Column::LeaseEndTime])

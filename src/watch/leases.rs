@@ -215,9 +215,7 @@ impl Leases {
     pub fn open(self: &Arc<Self>, claim: SubscriberClaim, profile: Profile) -> Result<Lease> {
         let mut state = self.lock();
         let entry = state.entry(&claim, self.per_principal)?;
-        entry.streams += 1;
-        entry.opened += 1;
-        entry.profile = profile;
+        entry.open(profile);
         let refused = entry.refusal.clone();
         drop(state);
         Ok(Lease { leases: Arc::clone(self), claim, refused, handed_over: false })

@@ -75,6 +75,7 @@ mod clocks;
 mod confusion;
 #[cfg(test)]
 mod convergence;
+mod convergence_filters;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
@@ -116,8 +117,8 @@ mod hostile_endless;
 #[cfg(test)]
 mod hostile_ends;
 #[cfg(test)]
-mod hostile_whole;
 #[cfg(test)]
+mod hostile_whole;
 mod hostile_words;
 #[cfg(test)]
 mod idempotency;

@@ -54,6 +54,17 @@ fn is_long_ago(then: u64, round: u64) -> bool {
 }
 
 impl Entry {
+    /// A stream opens. What was said under another filter is of no policy that this one asks for.
+    pub fn open(&mut self, profile: Profile) {
+        if self.opened > 0 && self.profile.policies != profile.policies {
+            self.said = Standing::default();
+            self.written = self.words;
+        }
+        self.streams += 1;
+        self.opened += 1;
+        self.profile = profile;
+    }
+
     /// What its lease needs in this round.
     pub fn lease_due(&self, round: u64) -> Option<LeaseDue> {
         match (self.streams, self.leased) {
@@ -136,6 +147,21 @@ mod tests {
         assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
         entry.leased = None;
         assert_eq!(entry.lease_due(2), Some(LeaseDue::Announce));
+    }
+
+    #[test]
+    fn another_filter_forgets_what_was_said() {
+        let profile = |id: &str| {
+            let policies = [crate::domain::name::PolicyId::parse("policy", id).expect("an id")].into();
+            Profile { policies, ..Profile::default() }
+        };
+        let mut entry = Entry::default();
+        entry.open(profile("q"));
+        (entry.words, entry.said.applied) = (1, Cursor { epoch: 1, revision: 5 });
+        entry.open(profile("q"));
+        assert_ne!(entry.said, Standing::default(), "the same filter");
+        entry.open(profile("p"));
+        assert_eq!((&entry.said, entry.written, entry.streams), (&Standing::default(), 1, 3));
     }
 
     #[test]
