@@ -1,6 +1,6 @@
 //! ThawNamespace: an admin has looked at what did not hold, and lets a frozen namespace go on.
 
-use super::write::Begun;
+use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::audit::{Finding, LogVerdict};
 use crate::domain::command::ThawNamespace;
@@ -38,6 +38,7 @@ impl Service {
             let message = format!("{} changed while it was checked; try again", namespace.name());
             return Err(Error::new(Reason::ConcurrentChange, message).about(namespace.name()));
         }
+        check_import(&write, namespace, &verdict).await?;
         self.hub.check_pointers(write.tx.read(), namespace, end).await?;
         let change = Change {
             reason: request.reason,
@@ -75,6 +76,21 @@ impl Service {
     pub fn frozen_namespaces(&self) -> Vec<NamespaceId> {
         self.store.all_frozen()
     }
+}
+
+/// While an import is not finished nothing is accepted: its end counts what is there, and does not prove each row again.
+async fn check_import(write: &Write<'_>, namespace: &NamespaceId, verdict: &LogVerdict) -> Result<()> {
+    let imports = write.tx.read().imports(namespace).await?;
+    let count = verdict.findings.count;
+    if !write.check_importing(&imports)? || count == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "{count} findings remain in {}, and an import into it is not finished: put back what they are about, or import into \
+         another namespace",
+        namespace.name()
+    );
+    Err(Error::new(Reason::FindingsRemain, message).with("findings", count).about(namespace.name()))
 }
 
 /// Everything that is found was accepted, and nothing else.

@@ -157,11 +157,11 @@ fn may_interrupt_import(kind: EventKind) -> bool {
     matches!(
         kind,
         EventKind::ImportNamespace
+            | EventKind::ThawNamespace
             | EventKind::CreateRoleBinding
             | EventKind::DeleteRoleBinding
             | EventKind::Resign
             | EventKind::BumpEpoch
-            | EventKind::ThawNamespace
     )
 }
 

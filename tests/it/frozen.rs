@@ -13,7 +13,7 @@ use crate::harness::keys::replicas;
 use crate::harness::metrics::{text, wait_for};
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::{self, LIVELY};
-use crate::harness::{Database, Hub, callers, on_both_databases};
+use crate::harness::{Database, callers, on_both_databases};
 
 /// As a server that looks after its logs by itself.
 const AUDITED: &[&str] = &[LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3], "--audit-interval-ms", "20"];
@@ -101,32 +101,6 @@ on_both_databases! {
         }
         let lines = hub.log.lock().expect("the log").clone();
         assert_eq!(lines.lines().filter(|line| line.contains("a namespace is frozen")).count(), 1, "one line says so");
-    }
-}
-
-mod while_importing {
-    use super::*;
-    use crate::harness::archives::{export, history, send, single_parts, verified};
-
-    on_both_databases! {
-        /// An import stands still in a frozen namespace, goes on after the thaw, and the log of both still proves.
-        async fn an_import_that_was_frozen_goes_on_after_the_thaw(database: Database) {
-            let (a, b) = (Hub::start(database).await, Hub::start_with(database, AUDITED).await);
-            history(&a.client().await).await;
-            let parts = single_parts(&export(&a, "default", "a.jsonl"), NAMESPACE);
-            let (first, rest) = parts.split_at(parts.len() - 2);
-            let to = b.client().await;
-            send(&to, first).await.expect("most of it");
-            b.tamper("UPDATE policies SET description = description || 'x'");
-            wait_for(&b, FROZEN).await;
-            refused(to.import_namespace(rest[0].clone()).await, Code::DataLoss, "DATA_LOSS");
-            b.tamper("UPDATE policies SET description = substr(description, 1, length(description) - 1)");
-            wait_for(&b, "policyhub_audit_findings 0").await;
-            to.thaw_namespace(thaw_request("put back")).await.expect("a thaw beside an import");
-            send(&to, rest).await.expect("the rest of it");
-            verified(&to, NAMESPACE).await;
-            to.draft(draft_request("x", "a: 1")).await.expect("it goes on");
-        }
     }
 }
 

@@ -104,6 +104,7 @@ mod events;
 mod fan_out;
 #[cfg(test)]
 mod frozen;
+mod frozen_import;
 #[cfg(test)]
 mod full_disk;
 #[cfg(test)]
