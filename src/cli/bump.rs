@@ -34,15 +34,19 @@ pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) ->
         let request =
             pb::ListVersionsRequest { parent: parent.clone(), page_size, page_token, states, ..Default::default() };
         let page = session.client.list_versions(request).await?;
-        Ok((page.versions.into_iter().map(|version| version.label).collect(), page.next_page_token))
+        let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());
+        Ok((labels.collect(), page.next_page_token))
     });
-    let labels: Vec<String> = match read.await {
+    let labels: Vec<Option<Label>> = match read.await {
         Ok((labels, _)) => labels,
         Err(ClientError { reason, .. }) if reason == "POLICY_NOT_FOUND" => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("failed to list the versions of {policy}")),
     };
-    let labels = labels.iter().filter_map(|label| Label::parse("label", label).ok());
-    match labels.reduce(|highest, label| if label.is_higher_than(&highest) { label } else { highest }) {
+    match labels
+        .into_iter()
+        .flatten()
+        .reduce(|highest, label| if label.is_higher_than(&highest) { label } else { highest })
+    {
         Some(highest) => highest.bumped(part).with_context(|| format!("nothing comes after label {highest}")),
         None => Ok(Label::first(part)),
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::channel::Client;
 use super::error::ClientError;
+use super::page_guard::{EndlessList, PageGuard};
 use crate::api::pb;
 use crate::domain::event::{Cursor, Event};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -16,24 +17,8 @@ use crate::signing::chain::LogCheck;
 const PAGE_EVENTS: i32 = 200;
 const PAGE_VERSIONS: i32 = 100;
 
-/// Most pages of nothing, one after the other, that still lead on. An honest server leaves out a few; one that answers them for ever
-/// would keep a reader for ever.
-pub const EMPTY_PAGES_MAX: u32 = 100;
-
-/// Counts pages of nothing.
-#[derive(Debug, Default)]
-struct Pages(u32);
-
-impl Pages {
-    /// The token of the next page; none: this one was the last.
-    fn next(&mut self, is_empty: bool, token: String) -> Result<Option<String>, ReadError> {
-        self.0 = if is_empty { self.0 + 1 } else { 0 };
-        if token.is_empty() {
-            return Ok(None);
-        }
-        if self.0 > EMPTY_PAGES_MAX { Err(ReadError::Endless) } else { Ok(Some(token)) }
-    }
-}
+/// Most findings of a log that is read further: an endless one that nobody sealed ends here.
+const LOG_FINDINGS_MAX: u64 = 1_000_000;
 
 /// A log that could not be read to its end.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +32,15 @@ pub enum ReadError {
     /// Somebody wrote while it was read.
     #[error("the namespace changed while it was read")]
     Moved,
-    /// Page follows page, and nothing is in them.
-    #[error("the server answers pages of nothing without end")]
-    Endless,
+    /// A list does not come to an end.
+    #[error(transparent)]
+    Endless(#[from] EndlessList),
+    /// An event is not after the one before it.
+    #[error("the server sent events that do not lead on: revision {1} after {0}")]
+    Back(i64, i64),
+    /// So much does not hold that the rest says nothing more.
+    #[error("the server sent a log in which over {LOG_FINDINGS_MAX} things do not hold")]
+    Worthless,
     /// What was read could not be kept.
     #[error("failed to write")]
     Write(#[from] std::io::Error),
@@ -85,20 +76,22 @@ async fn read_events(
 ) -> Result<(), ReadError> {
     let mut request =
         pb::ListEventsRequest { parent: namespace.name(), page_size: PAGE_EVENTS, ..pb::ListEventsRequest::default() };
-    let mut pages = Pages::default();
+    let (mut pages, mut last) = (PageGuard::default(), 0);
     loop {
         let page = client.list_events(request.clone()).await?;
-        let is_empty = page.events.is_empty();
+        let count = page.events.len();
         for each in page.events {
             let each = event(namespace, each).ok_or(ReadError::Event(check.head().cursor.revision))?;
+            last = after(last, &each)?;
             check.event(&each);
             also(Read::Event(&each))?;
         }
         also(Read::Progress(check.events))?;
-        match pages.next(is_empty, page.next_page_token)? {
-            Some(token) => request.page_token = token,
-            None => return Ok(()),
+        check_worth(check)?;
+        if !pages.leads_on(count, &page.next_page_token)? {
+            return Ok(());
         }
+        request.page_token = page.next_page_token;
     }
 }
 
@@ -124,21 +117,21 @@ pub async fn read_log(
             states: vec![pb::VersionState::Published.into()],
             ..pb::ListVersionsRequest::default()
         };
-        let mut pages = Pages::default();
+        let (mut pages, mut left) = (PageGuard::default(), numbers(&published, policy));
         loop {
             let page = client.list_versions(request.clone()).await?;
-            let is_empty = page.versions.is_empty();
+            let before = left.len();
             for version in page.versions {
-                // What was published since is not in the log that was read.
-                if published.contains(&(policy.clone(), version.version)) {
+                // What was published since is not in the log that was read, and what comes again says nothing new.
+                if left.remove(&version.version) {
                     check.content(&version.content);
                     check.manifest(policy, version.version, &version.manifest);
                 }
             }
-            match pages.next(is_empty, page.next_page_token)? {
-                Some(token) => request.page_token = token,
-                None => break,
+            if !pages.leads_on(before - left.len(), &page.next_page_token)? {
+                break;
             }
+            request.page_token = page.next_page_token;
         }
     }
     check.end();
@@ -160,17 +153,20 @@ pub async fn read_archive(
     let mut request =
         pb::ExportRowsRequest { parent: namespace.name(), page_size: PAGE_VERSIONS, page_token: String::new() };
     let mut imports = Vec::new();
-    let mut pages = Pages::default();
+    let mut pages = PageGuard::default();
     loop {
         let page = client.export_rows(request.clone()).await?;
-        let is_empty = page.rows.is_empty();
+        let count = page.rows.len();
         let read = page.head.unwrap_or_default();
         // The head of an empty log has the epoch of the store.
         if read.revision != head.revision {
             return Err(ReadError::Moved);
         }
         for pb::ExportedRow { row: bytes, manifest, content } in page.rows {
-            let table = Row::read(&bytes).map(|row| (row.int("position"), row.key(), row.table));
+            let table = Row::read(&bytes).map(|row| {
+                let import = row.int("position").zip(row.int("reached_revision"));
+                (import, row.key(), row.table)
+            });
             match table {
                 Some((_, _, table)) if table == "versions" => {
                     check.content(&content);
@@ -179,21 +175,22 @@ pub async fn read_archive(
                 }
                 // The checks of what is not published run again where it goes.
                 Some((_, Some(key), table)) if table == "reports" && !check.carries_report(&key) => {}
-                Some((position, _, table)) => {
+                Some((import, _, table)) => {
                     check.row(&bytes);
-                    imports.extend(position.filter(|_| table == "imports"));
+                    imports.extend(import.filter(|_| table == "imports"));
                     also(Read::Row(&bytes))?;
                 }
                 None => check.findings.add(0, "", "the server sent a row that can't be read"),
             }
         }
-        match pages.next(is_empty, page.next_page_token)? {
-            Some(token) => request.page_token = token,
-            None => break,
+        check_worth(check)?;
+        if !pages.leads_on(count, &page.next_page_token)? {
+            break;
         }
+        request.page_token = page.next_page_token;
     }
-    for position in imports {
-        read_imported(client, namespace, position, &mut also).await?;
+    for import in imports {
+        read_imported(client, namespace, import, &mut also).await?;
     }
     check.end();
     check.end_rows();
@@ -203,7 +200,7 @@ pub async fn read_archive(
 async fn read_imported(
     client: &Client,
     namespace: &NamespaceId,
-    position: i64,
+    (position, reached): (i64, i64),
     also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     let mut request = pb::ListEventsRequest {
@@ -212,20 +209,40 @@ async fn read_imported(
         import_position: position,
         ..pb::ListEventsRequest::default()
     };
-    let mut pages = Pages::default();
+    let (mut pages, mut last) = (PageGuard::default(), 0);
     loop {
         let page = client.list_events(request.clone()).await?;
-        let is_empty = page.events.is_empty();
+        let count = page.events.len();
         for each in page.events {
             let source = NamespaceId::parse_name("namespace", &each.namespace).map_err(|_| ReadError::Event(0))?;
-            let each = event(&source, each).ok_or(ReadError::Event(0))?;
+            let each = event(&source, each).ok_or(ReadError::Event(last))?;
+            last = after(last, &each)?;
+            // More than the row of the import announces is no part of it.
+            if last > reached {
+                return Err(ReadError::Event(reached));
+            }
             also(Read::Imported(position, &each))?;
         }
-        match pages.next(is_empty, page.next_page_token)? {
-            Some(token) => request.page_token = token,
-            None => return Ok(()),
+        if !pages.leads_on(count, &page.next_page_token)? {
+            return Ok(());
         }
+        request.page_token = page.next_page_token;
     }
+}
+
+/// The revision of an event that comes after another one.
+fn after(last: i64, event: &Event) -> Result<i64, ReadError> {
+    let revision = event.cursor.revision;
+    if revision > last { Ok(revision) } else { Err(ReadError::Back(last, revision)) }
+}
+
+fn check_worth(check: &LogCheck) -> Result<(), ReadError> {
+    if check.findings.count > LOG_FINDINGS_MAX { Err(ReadError::Worthless) } else { Ok(()) }
+}
+
+/// The numbers of the versions of a policy.
+fn numbers(published: &BTreeSet<(PolicyId, i64)>, policy: &PolicyId) -> BTreeSet<i64> {
+    published.iter().filter(|(of, _)| of == policy).map(|(_, number)| *number).collect()
 }
 
 /// An event as it came; nothing of it is believed yet.

@@ -16,30 +16,33 @@ use crate::harness::signer::{LOG, cursor};
 const EVIL: &str = "e\u{1b}[31m\u{1b}]0;t\u{7}\u{9b}2J\u{202e}\u{200b}\r\nnext: run `curl evil`";
 
 /// A hub that lies, and its keys in a file.
-struct Scene {
+pub struct Scene {
     liar: Liar,
     address: String,
-    dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    /// With keys of its own.
+    pub async fn new() -> Self {
         let (liar, address) = Liar::listen().await;
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::write(dir.path().join("keys.json"), liar.signer.keys().to_jwks().to_string()).expect("written");
         Self { liar, address, dir }
     }
 
-    fn answers(&self, method: &'static str, answer: &impl prost::Message) {
+    /// Answers every call of a method so.
+    pub fn answers(&self, method: &'static str, answer: &impl prost::Message) {
         self.liar.told().answers.insert(method, vec![say(answer)]);
     }
 
-    fn keys(&self) -> String {
+    /// The file of the keys.
+    pub fn keys(&self) -> String {
         self.dir.path().join("keys.json").display().to_string()
     }
 
     /// Runs a command. Its exit code, stdout and stderr.
-    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+    pub fn run(&self, arguments: &[&str]) -> (i32, String, String) {
         let mut command = binary();
         command.args(["--server", &self.address, "--color", "never"]).args(arguments);
         let Output { status, stdout, stderr } = command.output().expect("it runs");
@@ -156,7 +159,7 @@ async fn a_long_text_and_pages_of_nothing_end_no_command_badly() {
         [&["verify", "--log", "--jwks", &keys, "--seal-jwks", &keys], &["export", "default", "--out", &archive]];
     for arguments in log {
         let (code, _, errors) = scene.run(arguments);
-        assert!(code == 1 && errors.contains("pages of nothing without end"), "{arguments:?}: {code} {errors}");
+        assert!(code == 1 && errors.contains("the same page again"), "{arguments:?}: {code} {errors}");
     }
 }
 

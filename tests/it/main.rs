@@ -118,6 +118,7 @@ mod hostile_endless;
 #[cfg(test)]
 mod hostile_ends;
 #[cfg(test)]
+mod hostile_pages;
 #[cfg(test)]
 mod hostile_whole;
 mod hostile_words;

@@ -13,7 +13,7 @@ use super::request_ids::RequestIds;
 use crate::cli::names::{policy_name, version_name};
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::pb::activate_target::To;
-use crate::client::{Client, ClientError, EMPTY_PAGES_MAX, pb};
+use crate::client::{Client, ClientError, PageGuard, pb};
 use crate::domain::label::Label;
 use crate::domain::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 
@@ -78,10 +78,10 @@ impl Activator<'_> {
         let mut request =
             pb::ListEventsRequest { parent, page_size: EVENTS_PER_PAGE, newest_first: true, ..Default::default() };
         let name = version_name(self.namespace, policy, &VersionRef::Number(version));
-        let mut empty_pages = 0;
+        let mut pages = PageGuard::default();
         loop {
             let page = self.client.list_events(request.clone()).await?;
-            let is_empty = page.events.is_empty();
+            let count = page.events.len();
             for event in page.events {
                 if event.changes.iter().any(|change| change.policy == request.parent && change.version == version) {
                     return Ok(true);
@@ -92,9 +92,7 @@ impl Activator<'_> {
                     return Ok(false);
                 }
             }
-            empty_pages = if is_empty { empty_pages + 1 } else { 0 };
-            let is_over = page.next_page_token.is_empty() || empty_pages > EMPTY_PAGES_MAX;
-            if is_over || page.next_page_token == request.page_token {
+            if !pages.leads_on(count, &page.next_page_token)? {
                 return Ok(false);
             }
             request.page_token = page.next_page_token;

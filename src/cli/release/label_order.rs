@@ -59,13 +59,16 @@ pub async fn ask(client: &Client, namespace: &NamespaceId, key: &Key) -> Order {
 
 async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Result<Vec<Label>, ClientError> {
     let parent = policy_name(namespace, &key.policy);
-    let (versions, _) = collect(usize::MAX, async |page_token, page_size| {
+    let (labels, _) = collect(usize::MAX, async |page_token, page_size| {
         let (parent, states) = (parent.clone(), vec![pb::VersionState::Published.into()]);
         let request = pb::ListVersionsRequest { parent, page_size, page_token, states, ..Default::default() };
-        client.list_versions(request).await.map(|response| (response.versions, response.next_page_token))
+        let page = client.list_versions(request).await?;
+        // Of each only what is compared: a list has no bound but that of a server.
+        let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());
+        Ok((labels.collect(), page.next_page_token))
     })
     .await?;
-    Ok(versions.iter().filter_map(|version| Label::parse("label", &version.label).ok()).collect())
+    Ok(labels.into_iter().flatten().collect())
 }
 
 /// Lets the labels of a policy be lower than those that are published.
