@@ -291,4 +291,70 @@ mod tests {
         assert!(matches!(budget.ask("a", Ask::Share, MIB), Asked::TooMany));
         assert!(is_granted(&budget.ask("b", Ask::Share, MIB)), "it is the share of another");
     }
+
+    #[test]
+    fn one_call_fits_whatever_its_size() {
+        let mut budget = budget();
+        assert!(is_granted(&budget.ask("a", Ask::Share, 40 * MIB)), "it would wait for ever");
+        assert!(matches!(budget.ask("a", Ask::Share, 1), Asked::Waits(_)));
+    }
+
+    /// When callers of more have taken all but the last part, it serves those that have little.
+    #[test]
+    fn the_last_part_is_for_small_calls() {
+        let mut budget = budget();
+        let mut callers = 0;
+        while budget.ask_now(&format!("large{callers}"), SMALL_MAX_BYTES + 1) {
+            callers += 1;
+        }
+        assert!(budget.free_bytes() >= 16 * MIB, "{}", budget.free_bytes());
+        for number in 0..16 * MIB / SMALL_MAX_BYTES {
+            assert!(budget.ask_now(&format!("small{number}"), SMALL_MAX_BYTES), "{number}");
+        }
+    }
+
+    /// Those who wait for memory are so many at most, and are served in the order in which they came.
+    #[test]
+    fn who_came_first_is_served_first() {
+        let mut budget = budget();
+        let mut callers = 0;
+        while budget.ask_now(&format!("holds{callers}"), MIB) {
+            callers += 1;
+        }
+        let mut tickets = Vec::new();
+        for number in 0..8 {
+            let Asked::Waits(ticket) = budget.ask(&format!("waits{number}"), Ask::Memory, 2 * MIB) else {
+                panic!("there is no room for it")
+            };
+            tickets.push(ticket);
+        }
+        assert!(matches!(budget.ask("late", Ask::Memory, 2 * MIB), Asked::TooMany));
+        for held in 0..8 {
+            budget.give_back(&format!("holds{held}"), Ask::Memory, MIB);
+            let granted: Vec<bool> = tickets.iter_mut().map(|ticket| ticket.granted.try_recv().is_ok()).collect();
+            let first = granted.iter().position(|granted| *granted);
+            assert!(first.is_none_or(|first| first == 0), "{granted:?} after {held}");
+            tickets.drain(..granted.iter().filter(|granted| **granted).count());
+        }
+        assert!(tickets.len() < 8, "some were served");
+    }
+
+    /// What is given back goes past an ask that is too large for it.
+    #[test]
+    fn nobody_waits_behind_an_ask_that_is_too_large() {
+        let mut budget = budget();
+        let mut callers = 0;
+        while budget.ask_now(&format!("holds{callers}"), 4 * MIB) {
+            callers += 1;
+        }
+        let Asked::Waits(mut large) = budget.ask("large", Ask::Memory, 32 * MIB) else { panic!("there is no room") };
+        let Asked::Waits(mut later) = budget.ask("later", Ask::Memory, 4 * MIB) else { panic!("there is no room") };
+        let mut held = 0;
+        while later.granted.try_recv().is_err() {
+            budget.give_back(&format!("holds{held}"), Ask::Memory, 4 * MIB);
+            held += 1;
+            assert!(large.granted.try_recv().is_err(), "the large one came first, and has room only later");
+        }
+        assert_eq!(budget.memory_waits(), 1);
+    }
 }
