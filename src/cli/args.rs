@@ -111,7 +111,7 @@ pub enum Command {
     /// Roles: grant, list, revoke
     #[command(subcommand)]
     Role(role::Commands),
-    /// Runs: record, get
+    /// Runs: record, complete, get, list
     #[command(subcommand)]
     Run(runs::Commands),
     /// Signing keys
