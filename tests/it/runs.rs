@@ -212,7 +212,7 @@ async fn runs_by_commands() {
     assert_eq!(run(&["run", "get", "job/7"]), (Some(0), text));
     let (code, text) = run(&["run", "get", "job/7", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
-    assert_eq!((code, &json["run"]["policies"][0]["version"]), (Some(0), &serde_json::Value::from("1")));
+    assert_eq!((code, &json["run"]["policies"][0]["version"]), (Some(0), &serde_json::Value::from(1)));
     assert_eq!(run(&["run", "record", "job/7", "p", "--at", "1:2"]).0, Some(1));
     assert_eq!(run(&["run", "get", "absent"]).0, Some(1));
     // A run of the whole set, ended and listed.
