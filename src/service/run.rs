@@ -27,9 +27,9 @@ impl Service {
     /// Records a run, which belongs to who records it. The same run again answers its recorder what was recorded.
     ///
     /// # Errors
-    /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` for one of another
-    /// event, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `REQUEST_ID_REUSED`, `RUN_NOT_FOUND` for a request that was answered with a run that was
-    /// deleted since.
+    /// `NO_ACTIVE_VERSION`, `RUN_CONFLICT`, `INVALID_ARGUMENT` for a cursor that is no place of the log, `RESUME_POINT_GONE` for
+    /// one of another event, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `REQUEST_ID_REUSED`, `RUN_NOT_FOUND` for a request that was
+    /// answered with a run that was deleted since.
     pub async fn record_run(&self, context: &Context, request: RecordRun) -> Result<Run> {
         let call = self.call(context, "RecordRun", &request)?;
         let RecordRun { namespace, id, policies, cursor } = &request;
