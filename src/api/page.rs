@@ -17,7 +17,7 @@ const TOKEN_MAX_CHARS: usize = 4 * 1024;
 /// What an answer has beside items and token, at most: cursors, times, flags, and an id of a store.
 const PAGE_FIELDS_MAX_BYTES: usize = 1024;
 /// What a field takes in a message beside its value: its number, and its length of up to 2 MiB.
-const FIELD_OVERHEAD_BYTES: usize = 6;
+pub const FIELD_OVERHEAD_BYTES: usize = 6;
 
 /// A list: a hash of its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,7 +111,7 @@ pub enum Command {
     /// Roles: grant, list, revoke
     #[command(subcommand)]
     Role(role::Commands),
-    /// Runs: record, get
+    /// Runs: record, complete, get, list
     #[command(subcommand)]
     Run(runs::Commands),
     /// Signing keys
@@ -266,7 +266,7 @@ mod tests {
         "subscribers --limit 7",
         "convergence 42",
         "convergence 1:42 --wait 30s",
-        "run record job/7 pricing --at 1:42",
+        "run record job/7 pricing limits --at 1:42",
         "run get job/7",
         "verify --jwks k --manifest m --content c --statement s",
         "release",
@@ -366,7 +366,7 @@ mod tests {
             "agent --dir policies --keep 0",
             "convergence",
             "convergence 42 --wait 30",
-            "run record job",
+            "run complete job open",
             "namespace update team-a --max-policies -1",
             "namespace update team-a --reads-per-second 2147483648",
             "keys prepare --algorithm RS256",

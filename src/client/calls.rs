@@ -87,10 +87,12 @@ reads!(sync {
     report_status(ReportStatusRequest) -> ReportStatusResponse, "Tells that an activation was applied or rejected.";
     list_subscribers(ListSubscribersRequest) -> ListSubscribersResponse, "Who watches, and what each one runs.";
     get_run(GetRunRequest) -> GetRunResponse, "A recorded run.";
+    list_runs(ListRunsRequest) -> ListRunsResponse, "A page of runs, newest first.";
 });
 
 mutations!(sync {
-    record_run(RecordRunRequest) -> RecordRunResponse, "Records which version a unit of work started with.";
+    record_run(RecordRunRequest) -> RecordRunResponse, "Records which versions a unit of work started with.";
+    complete_run(CompleteRunRequest) -> CompleteRunResponse, "Says how a run ended.";
 });
 
 reads!(admin {

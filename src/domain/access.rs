@@ -202,7 +202,9 @@ rpcs! {
         ListSubscribers => Needs::InNamespace(Permission::Read), Rate::Read;
         GetConvergence => Needs::InNamespace(Permission::Read), Rate::Read;
         RecordRun => Needs::InNamespace(Permission::Sync), Rate::Write;
+        CompleteRun => Needs::InNamespace(Permission::Sync), Rate::Write;
         GetRun => Needs::InNamespace(Permission::Read), Rate::Read;
+        ListRuns => Needs::InNamespace(Permission::Read), Rate::Read;
     }
     "AdminService" {
         CreateNamespace => Needs::StoreWide(Permission::Administer), Rate::Unmetered;

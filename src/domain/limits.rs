@@ -112,6 +112,16 @@ pub const CONVERGENCE_PRINCIPALS_MAX: usize = 20;
 pub const SUBSCRIBER_GONE_SECONDS: i64 = 10 * 60;
 /// Longest id of a run.
 pub const RUN_ID_MAX_CHARS: usize = 128;
+/// Most policies of a run: those of the largest namespace, which an answer of 2 MiB holds with the longest ids and all else that is
+/// said of each.
+pub const RUN_POLICIES_MAX: usize = 10_000;
+/// Longest message of a run that ended.
+pub const RUN_MESSAGE_MAX_CHARS: usize = 500;
+/// Runs of one outcome that a list of runs counts. More: the count may take longer than a statement may. Fewer: more callers have to
+/// narrow down what they ask for.
+pub const RUNS_COUNTED_MAX: i64 = 50_000;
+/// Counts, each of a version and an outcome, that a list of runs answers beside its page.
+pub const RUN_COUNTS_MAX: usize = 1_000;
 /// How long a `request_id` is remembered: 7 days.
 pub const IDEMPOTENCY_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Longest a token may live from now, and so how long a revocation is remembered: 366 days.

@@ -49,6 +49,9 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::GetActive
         | Rpc::ListActive
         | Rpc::ListSubscribers
+        | Rpc::RecordRun
+        | Rpc::GetRun
+        | Rpc::ListRuns
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
         | Rpc::ListSigningKeys
@@ -70,8 +73,7 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::ApproveVersion
         | Rpc::RejectVersion
         | Rpc::ReportStatus
-        | Rpc::RecordRun
-        | Rpc::GetRun
+        | Rpc::CompleteRun
         | Rpc::CreateNamespace
         | Rpc::GetNamespace
         | Rpc::UpdateNamespace

@@ -23,6 +23,7 @@ pub mod open_streams;
 mod policy;
 mod reconnect_delay;
 pub mod request_body;
+mod runs;
 mod signing_key;
 mod subscribers;
 mod sync;

@@ -1,4 +1,4 @@
-//! What `SyncService` says of subscribers and runs: reports, lists, convergence, records.
+//! What `SyncService` says of subscribers: reports, lists, convergence.
 
 use tonic::{Request, Response, Status};
 
@@ -57,20 +57,6 @@ impl SyncHandler {
             gone_subscribers: named(found.gone, found.now),
             ..response::convergence(found.cursor, &found.counts, found.offline)
         }))
-    }
-
-    pub(super) async fn record(&self, asked: Request<pb::RecordRunRequest>) -> Answer<pb::RecordRunResponse> {
-        let context = self.handler.write(&asked, &asked.get_ref().request_id, false).await?;
-        let command = request::record_run(asked.get_ref()).map_err(status)?;
-        let run = self.handler.service.record_run(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::RecordRunResponse { run: Some(response::run(run)) }))
-    }
-
-    pub(super) async fn run(&self, asked: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
-        self.handler.read(&asked).await?;
-        let (namespace, id) = request::get_run(asked.get_ref()).map_err(status)?;
-        let run = self.handler.service.get_run(&namespace, &id).await.map_err(status)?;
-        Ok(Response::new(pb::GetRunResponse { run: Some(response::run(run)) }))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `SyncService`: GetActive and WatchActive here; reports, subscribers and runs in `subscribers.rs`.
+//! `SyncService`: GetActive and WatchActive here; reports and subscribers in `subscribers.rs`, runs in `runs.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -158,7 +158,15 @@ impl SyncService for SyncHandler {
         self.record(asked).await
     }
 
+    async fn complete_run(&self, asked: Request<pb::CompleteRunRequest>) -> Answer<pb::CompleteRunResponse> {
+        self.complete(asked).await
+    }
+
     async fn get_run(&self, asked: Request<pb::GetRunRequest>) -> Answer<pb::GetRunResponse> {
         self.run(asked).await
+    }
+
+    async fn list_runs(&self, asked: Request<pb::ListRunsRequest>) -> Answer<pb::ListRunsResponse> {
+        self.runs(asked).await
     }
 }

@@ -113,6 +113,21 @@ impl ActiveSets {
         Self::whole(tx, &event.namespace, event.head(), payload.active_set_root).await
     }
 
+    /// The pointers of the set right after an event, which is proven, in byte order of its policies.
+    ///
+    /// # Errors
+    /// As `at_event`.
+    pub(super) async fn entries_at_event(
+        tx: &ReadTx,
+        event: &Event,
+        payload: &Payload,
+    ) -> Result<Vec<(PolicyId, ActiveEntry)>> {
+        let revision = event.cursor.revision;
+        let entries = tx_entries(tx, &event.namespace, 0, revision).await?;
+        check_root(&event.namespace, revision, payload.active_set_root, &tree_of(&entries))?;
+        Ok(entries.into_iter().filter_map(|(policy, entry)| Some((policy, entry?))).collect())
+    }
+
     async fn whole(
         tx: &ReadTx,
         namespace: &NamespaceId,
@@ -121,12 +136,22 @@ impl ActiveSets {
     ) -> Result<ActiveSet> {
         let revision = head.cursor.revision;
         let tree = tree_of(&tx_entries(tx, namespace, 0, revision).await?);
-        // An event that was written before events carried a root says nothing; the next one does.
-        if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
-            return Ok(ActiveSet { head, tree });
-        }
-        Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that event {revision} names")))
+        check_root(namespace, revision, sealed, &tree)?;
+        Ok(ActiveSet { head, tree })
     }
+}
+
+fn check_root(
+    namespace: &NamespaceId,
+    revision: i64,
+    sealed: Option<ActiveSetRoot>,
+    tree: &ActiveSetTree,
+) -> Result<()> {
+    // An event that was written before events carried a root says nothing; the next one does.
+    if sealed.is_none_or(|sealed| sealed == ActiveSetRoot(tree.root())) {
+        return Ok(());
+    }
+    Err(Error::data_loss(format!("{namespace}: its pointers do not make the root that event {revision} names")))
 }
 
 async fn tx_entries(

@@ -7,7 +7,7 @@ use super::Service;
 use super::active_sets::ActiveSets;
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::event::{Cursor, Head};
-use crate::domain::name::PolicyName;
+use crate::domain::name::{PolicyId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::{Error, Result};
 use crate::store::{ActiveRow, ReadTx};
@@ -61,5 +61,27 @@ impl Service {
         });
         set.check_pointed(&[(policy.policy.clone(), entry)])?;
         Ok(row)
+    }
+
+    /// The whole active set right after an event, proven, in byte order of its policies.
+    ///
+    /// # Errors
+    /// As `in_force_at`.
+    pub(super) async fn set_in_force_at(
+        &self,
+        tx: &ReadTx,
+        found: &Namespace,
+        at: Cursor,
+    ) -> Result<Vec<(PolicyId, ActiveEntry)>> {
+        if at.revision == 0 {
+            return Ok(Vec::new());
+        }
+        let event = tx.event(&found.id, at.revision).await?;
+        let payload = if at.revision == found.cursor.revision {
+            self.signer.head(&event, Head { cursor: found.cursor, hash: found.head_hash })?
+        } else {
+            self.signer.event(&event)?
+        };
+        ActiveSets::entries_at_event(tx, &event, &payload).await
     }
 }

@@ -52,6 +52,8 @@ mod revocations;
 mod rights;
 mod row_changes;
 mod rows;
+mod run_list;
+mod run_rows;
 mod runs;
 mod sqlite_file;
 mod subscribers;

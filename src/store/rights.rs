@@ -7,7 +7,7 @@ use super::error::failed;
 use crate::domain::Result;
 
 /// The tables of the schema.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 21] = [
     "approvals",
     "contents",
     "events",
@@ -22,6 +22,8 @@ const TABLES: [&str; 19] = [
     "revoked_tokens",
     "role_bindings",
     "row_changes",
+    "run_ends",
+    "run_policies",
     "runs",
     "signing_keys",
     "store_meta",

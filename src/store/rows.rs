@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::entity::{events, namespaces, policies, runs, subscribers, versions};
+use super::entity::{events, namespaces, policies, subscribers, versions};
 use super::tagged::Proven;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Event, Head};
@@ -12,7 +12,6 @@ use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::Policy;
 use crate::domain::quota::{Quotas, Usage};
-use crate::domain::run::{Run, RunId};
 use crate::domain::subscriber::{Profile, Standing, Subscriber, SubscriberId};
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
@@ -195,33 +194,4 @@ pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
         last_seen: Micros(row.last_seen_time),
         lease_end: Micros(row.lease_end_time),
     })
-}
-
-pub(super) fn run(Proven(row): Proven<runs::Model>) -> Result<Run> {
-    Ok(Run {
-        id: RunId::parse("id", &row.id).map_err(unreadable("run"))?,
-        policy: policy_name(&row.namespace, &row.policy)?,
-        version: row.version,
-        digest: Digest::parse("digest", &row.digest).map_err(unreadable("digest"))?,
-        cursor: Cursor { epoch: row.epoch, revision: row.revision },
-        active_revision: row.active_revision,
-        recorder: row.recorder,
-        create_time: Micros(row.create_time),
-    })
-}
-
-pub(super) fn run_row(run: &Run) -> runs::Model {
-    runs::Model {
-        namespace: run.policy.namespace.to_string(),
-        id: run.id.as_str().to_owned(),
-        policy: run.policy.policy.to_string(),
-        version: run.version,
-        digest: run.digest.to_string(),
-        epoch: run.cursor.epoch,
-        revision: run.cursor.revision,
-        active_revision: run.active_revision,
-        recorder: run.recorder.clone(),
-        create_time: run.create_time.0,
-        tag: Vec::new(),
-    }
 }

@@ -24,6 +24,11 @@ pub(super) trait Tagged: EntityTrait {
     const TAG: Self::Column;
     /// Columns that move without it, because something else proves them.
     const FREE: &'static [Self::Column] = &[];
+
+    /// The table whose name is under its tags: of rows that a migration copied, the one they are from.
+    fn tagged_as() -> String {
+        table::<Self>()
+    }
 }
 
 /// A row whose tag holds.
@@ -76,7 +81,7 @@ fn is_free<E: Tagged>(column: E::Column) -> bool {
 
 /// The bytes under a tag. A column that is NULL is left out: one that a later schema adds changes no tag.
 pub(super) fn bytes_of<E: Tagged>(row: &E::Model) -> Result<Vec<u8>> {
-    let mut bytes = RowBytes::of(&table::<E>())?;
+    let mut bytes = RowBytes::of(&E::tagged_as())?;
     for column in E::Column::iter().filter(|column| !is_free::<E>(*column)) {
         let cell = match row.get(column) {
             Value::Bool(Some(value)) => Cell::Bool(value),

@@ -96,9 +96,16 @@ impl Background {
         if policies.is_empty() {
             return Ok(());
         }
-        let policy = format!("{NAMESPACE}/policies/{}", self.dice.pick(&policies));
+        // Every second run is of the whole active set.
+        let policies = if self.dice.below(2) == 0 { vec![(*self.dice.pick(&policies)).clone()] } else { Vec::new() };
         let run_id = format!("run-{}", self.count);
-        let request = pb::RecordRunRequest { policy, run_id: run_id.clone(), request_id: run_id, ..Default::default() };
+        let request = pb::RecordRunRequest {
+            parent: NAMESPACE.to_owned(),
+            policies,
+            run_id: run_id.clone(),
+            request_id: run_id.clone(),
+            ..Default::default()
+        };
         let answer = tried(caller.sync.clone().record_run(request)).await?.into_inner();
         self.told.extend(answer.run.map(|run| Told::Run(Box::new(run))));
         Ok(())

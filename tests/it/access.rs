@@ -41,7 +41,9 @@ const TABLE: &[(&str, &str)] = &[
     ("ListSubscribers", "viewer author approver publisher activator"),
     ("GetConvergence", "viewer author approver publisher activator"),
     ("RecordRun", "subscriber"),
+    ("CompleteRun", "subscriber"),
     ("GetRun", "viewer author approver publisher activator"),
+    ("ListRuns", "viewer author approver publisher activator"),
     ("CreateNamespace", "store"),
     ("GetNamespace", "viewer author approver publisher activator"),
     ("ListNamespaces", "*"),
@@ -93,7 +95,6 @@ fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
             message.set_field_by_name("from", value(&version));
             message.set_field_by_name("to", value(&version));
         }
-        "RecordRun" => message.set_field_by_name("policy", value(&policy)),
         "Draft" | "ListVersions" => message.set_field_by_name("parent", value(&policy)),
         "GetNamespace" | "ImportNamespace" => message.set_field_by_name("name", value(place)),
         "GetPolicy" | "Rollback" | "Deactivate" => message.set_field_by_name("name", value(&policy)),

@@ -9,9 +9,10 @@ use policyhub::client::{ClientError, pb};
 use tonic::Code;
 
 use crate::epochs::bumped;
-use crate::harness::calls::{NAMESPACE, activate, draft_request, policy, publish, refused};
+use crate::harness::calls::{NAMESPACE, activate, draft_request, publish, refused};
 use crate::harness::http::{get, metric};
 use crate::harness::postgres::Cluster;
+use crate::harness::runs::run_request;
 use crate::harness::watching::{self, DEADLINE, LIVELY};
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -78,12 +79,7 @@ async fn head(client: &policyhub::client::Client) -> pb::Cursor {
 async fn every_use_is_refused(client: &policyhub::client::Client, lost: pb::Cursor, held: &str) {
     refused(first(client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
     refused(report(client, lost).await, Code::OutOfRange, "RESUME_POINT_GONE");
-    let run = pb::RecordRunRequest {
-        policy: policy("p"),
-        run_id: "job-1".to_owned(),
-        cursor: Some(lost),
-        ..Default::default()
-    };
+    let run = run_request("job-1", &["p"], Some(lost));
     refused(client.record_run(run).await, Code::OutOfRange, "RESUME_POINT_GONE");
     let convergence =
         pb::GetConvergenceRequest { parent: NAMESPACE.to_owned(), cursor: Some(lost), ..Default::default() };

@@ -93,16 +93,17 @@ async fn words_of_a_hub_are_words() {
     };
     let run = pb::Run {
         run_id: EVIL.to_owned(),
-        version: EVIL.to_owned(),
-        digest: EVIL.to_owned(),
+        policies: vec![pb::RunPolicy { policy: EVIL.to_owned(), digest: EVIL.to_owned(), ..Default::default() }],
         recorder: EVIL.to_owned(),
+        message: EVIL.to_owned(),
         ..Default::default()
     };
     let subscribers = vec![subscriber(EVIL)];
     let progress = |who: &str| pb::PrincipalProgress { principal: format!("{EVIL}{who}"), ..Default::default() };
     scene.answers("ListActive", &pb::ListActiveResponse { bundles: vec![evil_bundle()], ..Default::default() });
     scene.answers("GetActive", &pb::GetActiveResponse { active: Some(evil_bundle()), ..Default::default() });
-    scene.answers("GetRun", &pb::GetRunResponse { run: Some(run) });
+    scene.answers("GetRun", &pb::GetRunResponse { run: Some(run.clone()) });
+    scene.answers("ListRuns", &pb::ListRunsResponse { runs: vec![run], ..Default::default() });
     scene.answers("ListEvents", &pb::ListEventsResponse { events: vec![event], ..Default::default() });
     scene.answers("ListSubscribers", &pb::ListSubscribersResponse { subscribers, ..Default::default() });
     let convergence = pb::GetConvergenceResponse {
@@ -115,13 +116,14 @@ async fn words_of_a_hub_are_words() {
     };
     scene.answers("GetConvergence", &convergence);
     let keys = scene.keys();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["active"],
         &["active", "p"],
         &["active", "--jwks", &keys],
         &["active", "p", "--jwks", &keys, "--at-revision", "4"],
         &["active", "--format", "active-releases"],
         &["run", "get", "x"],
+        &["run", "list"],
         &["events"],
         &["subscribers"],
         &["convergence", "6"],

@@ -4,7 +4,7 @@ use policyhub::client::Client;
 
 use crate::harness::calls::{draft, publish, release};
 use crate::harness::on_both_databases;
-use crate::harness::{Hub, watching};
+use crate::harness::{Hub, runs, watching};
 
 /// Statements that must fail, each with the word of the refusal.
 const REFUSED: &[&str] = &[
@@ -16,6 +16,14 @@ const REFUSED: &[&str] = &[
     "UPDATE pointer_changes SET version = 1",
     "DELETE FROM pointer_changes",
     "UPDATE runs SET version = version",
+    // A run ends once, and nothing else of it changes then.
+    "UPDATE runs SET outcome = 'SUCCEEDED' WHERE id = 'ended'",
+    "UPDATE runs SET outcome = 'OPEN'",
+    "UPDATE runs SET outcome = 'FAILED', policies = 7 WHERE id = 'r'",
+    "UPDATE run_policies SET version = version",
+    "UPDATE run_policies SET outcome = 'OPEN' WHERE id = 'ended'",
+    "UPDATE run_policies SET outcome = 'FAILED', part = NULL WHERE id = 'r'",
+    "UPDATE run_ends SET message = 'x'",
     "DELETE FROM versions",
     "DELETE FROM versions WHERE state = 'DRAFT'",
     "UPDATE versions SET state = 'DRAFT' WHERE state = 'PUBLISHED'",
@@ -43,9 +51,11 @@ async fn some_history(client: &Client) {
     release(client, "p", "a: 1").await;
     publish(client, "q", "a: 1").await;
     draft(client, "q", "a: 2").await;
-    let policy = crate::harness::calls::policy("p");
-    let run = policyhub::client::pb::RecordRunRequest { policy, run_id: "r".to_owned(), ..Default::default() };
-    client.record_run(run).await.expect("a run");
+    for run_id in ["r", "ended"] {
+        runs::record(client, runs::run_request(run_id, &[], None)).await.expect("a run");
+    }
+    let end = runs::end_request("ended", policyhub::client::pb::RunOutcome::Failed, "");
+    runs::complete(client, end).await.expect("an end");
 }
 
 on_both_databases! {
@@ -60,7 +70,7 @@ on_both_databases! {
             assert!(error.contains("are immutable"), "{sql}: {error}");
         }
         if !hub.database_url.starts_with("sqlite") {
-            let all = [TRUNCATED.join(", "), "reports, runs, approvals, manifests".to_owned()].join(", ");
+            let all = [TRUNCATED.join(", "), "reports, runs, run_policies, run_ends, approvals, manifests".to_owned()].join(", ");
             for tables in TRUNCATED.iter().map(|table| format!("{table} CASCADE")).chain([all]) {
                 let error = hub.try_tamper(&format!("TRUNCATE {tables}")).expect_err(&tables);
                 assert!(error.contains("are immutable"), "{tables}: {error}");

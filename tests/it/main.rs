@@ -204,7 +204,10 @@ mod rollback;
 #[cfg(test)]
 mod rolling;
 #[cfg(test)]
+mod run_lists;
+mod run_sets;
 mod runs;
+mod runs_migrated;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]

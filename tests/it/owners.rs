@@ -7,13 +7,13 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
-use crate::harness::calls::{NAMESPACE, activate, policy, publish, refused, version};
+use crate::harness::calls::{NAMESPACE, activate, publish, refused};
 use crate::harness::hub::binary;
 use crate::harness::subscribing::{
     Stream, applied, at, convergence, counts, eventually, subscribe, subscriber, subscribers, watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY};
-use crate::harness::{Hub, on_both_databases};
+use crate::harness::{Hub, on_both_databases, runs};
 use crate::watch_many::two_servers;
 
 /// Two runtimes that may watch and report.
@@ -59,8 +59,7 @@ async fn watch_is_refused(client: &Client, id: &str) {
 }
 
 async fn record(client: &Client, run_id: &str, cursor: Option<pb::Cursor>) -> Result<pb::Run, ClientError> {
-    let request = pb::RecordRunRequest { policy: policy("p"), run_id: run_id.to_owned(), cursor, ..Default::default() };
-    client.record_run(request).await.map(|answer| answer.run.expect("a run"))
+    runs::record(client, runs::run_request(run_id, &["p"], cursor)).await
 }
 
 on_both_databases! {
@@ -141,13 +140,13 @@ on_both_databases! {
         let first = two_versions(&admin).await;
         activate(&admin, "p", 2).await;
         let planted = record(&sub1, "deploy-42", Some(at(first))).await.expect("a run");
-        assert_eq!((planted.version, planted.recorder.as_str()), (version("p", 1), "local:sub1"));
+        assert_eq!((runs::under(&planted).as_str(), planted.recorder.as_str()), ("p@1", "local:sub1"));
         for cursor in [None, Some(at(first))] {
             let error = refused(record(&prod, "deploy-42", cursor).await, Code::AlreadyExists, "RUN_CONFLICT");
             assert!(!error.message.contains("1:"), "what another one recorded is not told: {error:?}");
         }
         let own = record(&prod, "deploy-43", None).await.expect("a run");
-        assert_eq!(own.version, version("p", 2));
+        assert_eq!(runs::under(&own), "p@2");
         for again in [record(&prod, "deploy-43", None).await, record(&caller(&hub, "prod").await, "deploy-43", None).await] {
             assert_eq!(again.expect("the run"), own);
         }

@@ -1,27 +1,27 @@
 //! Runs: recorded once with the version in force, and provable for ever.
 
-use policyhub::client::{Client, ClientError, pb, verify_saved};
+use policyhub::client::{pb, verify_saved};
 use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release, trust,
-    version,
+    activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release, trust, version,
 };
+use crate::harness::runs::{get_run as get, record, run_request};
 use crate::harness::subscribing::at;
 use crate::harness::{Database, Hub, on_both_databases};
 
+/// A run under one policy.
 fn request(run_id: &str, id: &str, cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
-    pb::RecordRunRequest { policy: policy(id), run_id: run_id.to_owned(), cursor, ..Default::default() }
+    run_request(run_id, &[id], cursor)
 }
 
-async fn record(client: &Client, request: pb::RecordRunRequest) -> Result<pb::Run, ClientError> {
-    client.record_run(request).await.map(|answer| answer.run.expect("a run"))
-}
-
-async fn get(client: &Client, run_id: &str) -> Result<pb::Run, ClientError> {
-    let request = pb::GetRunRequest { parent: NAMESPACE.to_owned(), run_id: run_id.to_owned() };
-    client.get_run(request).await.map(|answer| answer.run.expect("a run"))
+/// Its version, digest, and since when that was in force.
+fn only(run: &pb::Run) -> (i64, &str, i64) {
+    assert_eq!((run.policies.len(), run.policy_count, run.whole_set), (1, 1, false), "{run:?}");
+    let first = run.policies.first().expect("a policy");
+    assert_eq!(first.policy, "p");
+    (first.version, &first.digest, first.active_revision)
 }
 
 on_both_databases! {
@@ -33,8 +33,8 @@ on_both_databases! {
         draft(&client, "other", "x: 1").await;
         let place = head(&client).await;
         let recorded = record(&client, request("job-7", "p", None)).await.expect("a run");
-        assert_eq!((recorded.run_id.as_str(), &recorded.version), ("job-7", &version("p", 1)));
-        assert_eq!((&recorded.digest, recorded.active_revision), (&first.digest, since));
+        assert_eq!((recorded.run_id.as_str(), only(&recorded)), ("job-7", (1, first.digest.as_str(), since)));
+        assert_eq!((recorded.outcome(), recorded.complete_time), (pb::RunOutcome::Open, None));
         assert_eq!((recorded.cursor, recorded.recorder.as_str()), (Some(at(place)), "local:admin"));
         assert!(recorded.create_time.is_some());
         assert_eq!(head(&client).await, place, "a run is no event");
@@ -52,12 +52,12 @@ on_both_databases! {
         let ask = pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() };
         let active = client.get_active(ask).await.expect("a policy").active.expect("a bundle");
         let bundle = active.bundle.expect("a bundle");
-        assert_eq!((&bundle.name, &bundle.digest), (&found.version, &found.digest));
+        assert_eq!((&bundle.name, bundle.digest.as_str()), (&version("p", 1), only(&found).1));
         let keys = trust(&client).await.keys;
         let (manifest, statement) =
             verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), &keys).expect("a proof");
-        assert_eq!((manifest.version, manifest.digest.to_string()), (1, found.digest));
-        assert_eq!(statement.expect("a statement").revision, found.active_revision);
+        assert_eq!((manifest.version, manifest.digest.to_string()), (1, only(&found).1.to_owned()));
+        assert_eq!(statement.expect("a statement").revision, only(&found).2);
     }
 
     async fn a_run_is_recorded_at_the_place_it_names(hub: Hub) {
@@ -75,8 +75,8 @@ on_both_databases! {
             ("3", second, published + 1, second),
         ] {
             let run = record(&client, request(run, "p", Some(at(place)))).await.expect("a run");
-            let found = (run.version, run.cursor, run.active_revision);
-            assert_eq!(found, (version("p", number), Some(at(place)), since));
+            let (version, _, active_revision) = only(&run);
+            assert_eq!((version, run.cursor, active_revision), (number, Some(at(place)), since));
         }
         for place in [None, Some(at(gone)), Some(at(before)), Some(at(0))] {
             let answer = record(&client, request("none", "p", place)).await;
@@ -104,7 +104,7 @@ on_both_databases! {
         let conflicts = [request("job", "q", Some(at(place))), request("job", "q", None), request("job", "p", Some(at(place + 1)))];
         for other in conflicts {
             let error = refused(record(&client, other).await, Code::AlreadyExists, "RUN_CONFLICT");
-            assert_eq!(error.metadata["recorded_policy"], policy("p"));
+            assert_eq!(error.metadata["recorded_for"], policy("p"));
             assert_eq!(error.metadata["recorded_revision"], place.to_string());
         }
         // The same id in another namespace is another run.
@@ -159,14 +159,12 @@ on_both_databases! {
             refused_fields(record(&client, request(bad, "p", None)).await, &["run_id"]);
             refused_fields(get(&client, bad).await, &["run_id"]);
         }
-        refused_fields(record(&client, pb::RecordRunRequest::default()).await, &["policy", "run_id"]);
+        refused_fields(record(&client, pb::RecordRunRequest::default()).await, &["parent", "run_id"]);
         let spaced = pb::RecordRunRequest { request_id: "a b".to_owned(), ..request("job", "p", None) };
         refused_fields(record(&client, spaced).await, &["request_id"]);
         refused(record(&client, request("job", "absent", None)).await, Code::NotFound, "POLICY_NOT_FOUND");
-        let absent = pb::RecordRunRequest {
-            policy: "namespaces/absent/policies/p".to_owned(),
-            ..request("job", "p", None)
-        };
+        refused_fields(record(&client, request("job", "namespaces/absent/policies/p", None)).await, &["policies[0]"]);
+        let absent = pb::RecordRunRequest { parent: "namespaces/absent".to_owned(), ..request("job", "p", None) };
         refused(record(&client, absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let absent = pb::GetRunRequest { parent: "namespaces/absent".to_owned(), run_id: "job".to_owned() };
         refused(client.get_run(absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
@@ -187,8 +185,8 @@ on_both_databases! {
         hub.tamper(&format!("DROP TRIGGER runs_refuse_update{on_runs}"));
         for (forged, back) in [
             ("version = 1", "version = 2"),
-            ("digest = 'sha256:' || substr(digest, 8, 32) || substr(digest, 8, 32)", &format!("digest = '{}'", honest.digest)),
-            ("active_revision = 3", &format!("active_revision = {}", honest.active_revision)),
+            ("digest = 'sha256:' || substr(digest, 8, 32) || substr(digest, 8, 32)", &format!("digest = '{}'", only(&honest).1)),
+            ("active_revision = 3", &format!("active_revision = {}", only(&honest).2)),
             ("revision = 3", &format!("revision = {}", honest.cursor.expect("a cursor").revision)),
             ("epoch = 2", "epoch = 1"),
         ] {
@@ -209,12 +207,29 @@ async fn runs_by_commands() {
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     let (code, text) = run(&["run", "record", "job/7", "p", "--at", "1:3"]);
-    assert!(code == Some(0) && text.starts_with("job/7 p@1 sha256:"), "{text}");
-    assert!(text.contains(" at 1:3, in force since 3, recorded by local:admin at "), "{text}");
+    assert!(code == Some(0) && text.starts_with("job/7 OPEN at 1:3, recorded by local:admin at "), "{text}");
+    assert!(text.contains("\n  p@1 sha256:") && text.ends_with(" in force since 3\n"), "{text}");
     assert_eq!(run(&["run", "get", "job/7"]), (Some(0), text));
     let (code, text) = run(&["run", "get", "job/7", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
-    assert_eq!((code, &json["run"]["version"]), (Some(0), &serde_json::Value::from(version("p", 1))));
+    assert_eq!((code, &json["run"]["policies"][0]["version"]), (Some(0), &serde_json::Value::from(1)));
     assert_eq!(run(&["run", "record", "job/7", "p", "--at", "1:2"]).0, Some(1));
     assert_eq!(run(&["run", "get", "absent"]).0, Some(1));
+    // A run of the whole set, ended and listed.
+    assert_eq!(run(&["run", "record", "job/8"]).0, Some(0));
+    let (code, text) = run(&["run", "complete", "job/8", "failed", "--message", "no space"]);
+    assert!(code == Some(0) && text.starts_with("job/8 FAILED at 1:3, the whole active set, recorded by "), "{text}");
+    assert!(text.contains(": no space\n  p@1 "), "{text}");
+    assert_eq!(run(&["run", "complete", "job/8", "failed", "--message", "no space"]), (Some(0), text));
+    assert_eq!(run(&["run", "complete", "job/8", "succeeded"]).0, Some(1));
+    assert_eq!(run(&["run", "complete", "job/8", "open"]).0, Some(2));
+    let (code, text) = run(&["run", "list", "p@1"]);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!((code, lines.len()), (Some(0), 7), "{text}");
+    assert_eq!((&lines[1][..2], &lines[2][..2]), (&["job/8", "FAILED"][..], &["job/7", "OPEN"][..]), "{text}");
+    assert_eq!(&lines[4..], [["VERSION", "OUTCOME", "RUNS"], ["1", "OPEN", "1"], ["1", "FAILED", "1"]], "{text}");
+    let (code, text) = run(&["run", "list", "--outcome", "open", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
+    assert_eq!((code, &json["runs"][0]["runId"]), (Some(0), &serde_json::Value::from("job/7")));
+    assert_eq!(run(&["run", "list", "absent"]).0, Some(1));
 }

@@ -5,8 +5,11 @@ use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
 use crate::harness::archives::{export, make, parts, send, single_parts};
-use crate::harness::calls::{NAMESPACE, activate, draft_request, head, policy, publish_request, refused, release};
+use crate::harness::calls::{
+    NAMESPACE, activate, draft_request, head, policy, publish_request, refused, release, version,
+};
 use crate::harness::reviews::{approve, people, reviewed_policy, staged};
+use crate::harness::runs::{record, run_request};
 use crate::harness::subscribing::at;
 use crate::harness::{Hub, on_both_databases};
 use crate::tamper_older_rows::{QUIET, findings, keep, put_back};
@@ -54,8 +57,9 @@ async fn active_at(client: &Client, revision: i64, run_id: String) -> [Result<St
     let then = Some(pb::get_active_request::At::Revision(revision));
     let active = client.get_active(pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() }).await;
     let active = active.map(|answer| answer.active.and_then(|active| active.bundle).expect("a bundle").name);
-    let run = pb::RecordRunRequest { policy: policy("p"), run_id, cursor: Some(at(revision)), ..Default::default() };
-    [active, client.record_run(run).await.map(|answer| answer.run.expect("a run").version)]
+    let run = record(client, run_request(&run_id, &["p"], Some(at(revision)))).await;
+    let version_of = |run: pb::Run| version("p", run.policies.first().expect("a policy").version);
+    [active, run.map(version_of)]
 }
 
 on_both_databases! {

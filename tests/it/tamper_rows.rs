@@ -9,6 +9,7 @@ use policyhub::client::{Client, ClientError, pb};
 use prost::Message as _;
 
 use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, policy, publish_request, release, set, version};
+use crate::harness::runs::{complete, end_request, record, run_request};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Hub, on_both_databases};
 
@@ -202,8 +203,9 @@ async fn history(client: &Client) {
     draft(client, "q", "a: 3").await;
     client.publish(publish_request("q", 3)).await.expect("a publication");
     activate(client, "p", 1).await;
-    let run = pb::RecordRunRequest { policy: policy("p"), run_id: "r".to_owned(), ..Default::default() };
-    client.record_run(run).await.expect("a run");
+    record(client, run_request("r", &["p"], None)).await.expect("a run");
+    let end = end_request("r", pb::RunOutcome::Succeeded, "done");
+    complete(client, end).await.expect("an end");
     let update = pb::UpdateNamespaceRequest {
         namespace: Some(pb::Namespace {
             name: NAMESPACE.to_owned(),

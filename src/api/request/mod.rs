@@ -25,7 +25,7 @@ pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, reject_version, rollback,
     stage, update_policy,
 };
-pub use runs::{get_run, record_run};
+pub use runs::{complete_run, get_run, list_runs, record_run, write_run_key};
 pub use scope::Scoped;
 pub use subscribers::{get_convergence, lease, list_subscribers, report_status};
 pub use sync::{get_active, list_active, watch, write_active_key};

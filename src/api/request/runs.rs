@@ -1,21 +1,48 @@
 //! Requests about runs.
 
 use super::both::both;
-use super::fields::{namespace, policy};
-use super::sync::position;
-use crate::api::pb;
-use crate::domain::Result;
-use crate::domain::name::NamespaceId;
-use crate::domain::run::{RecordRun, RunId};
+use super::fields::namespace;
+use super::sync::{filter, position};
+use crate::api::page::List;
+use crate::api::response::run_outcome;
+use crate::api::{pb, time};
+use crate::domain::command::Page;
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::run::{CompleteRun, RecordRun, RunFilter, RunId, RunKey, RunOutcome};
+use crate::domain::time::Micros;
+use crate::domain::{Error, Result};
 
 /// RecordRun.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn record_run(request: &pb::RecordRunRequest) -> Result<RecordRun> {
-    let names = both(policy("policy", &request.policy), RunId::parse("run_id", &request.run_id));
-    let ((policy, id), cursor) = both(names, position("cursor", request.cursor))?;
-    Ok(RecordRun { id, policy, cursor })
+    let within = namespace("parent", &request.parent)
+        .and_then(|namespace| Ok((filter(&namespace, &request.policies)?, namespace)));
+    let names = both(within, RunId::parse("run_id", &request.run_id));
+    let (((policies, namespace), id), cursor) = both(names, position("cursor", request.cursor))?;
+    Ok(RecordRun { namespace, id, policies, cursor })
+}
+
+/// The outcome of a number; none for one that is not known.
+fn outcome(number: i32) -> Option<RunOutcome> {
+    RunOutcome::ALL.into_iter().find(|outcome| run_outcome(*outcome) as i32 == number)
+}
+
+fn ended(number: i32) -> Result<RunOutcome> {
+    let ended = outcome(number).filter(|outcome| *outcome != RunOutcome::Open);
+    ended.ok_or_else(|| Error::invalid("outcome", "must be SUCCEEDED, FAILED or CANCELLED"))
+}
+
+/// CompleteRun.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn complete_run(request: pb::CompleteRunRequest) -> Result<CompleteRun> {
+    let names = both(namespace("parent", &request.parent), RunId::parse("run_id", &request.run_id));
+    let end = both(ended(request.outcome), CompleteRun::check_message(&request.message));
+    let ((namespace, id), (outcome, ())) = both(names, end)?;
+    Ok(CompleteRun { namespace, id, outcome, message: request.message })
 }
 
 /// GetRun.
@@ -24,4 +51,49 @@ pub fn record_run(request: &pb::RecordRunRequest) -> Result<RecordRun> {
 /// `INVALID_ARGUMENT`.
 pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
     both(namespace("parent", &request.parent), RunId::parse("run_id", &request.run_id))
+}
+
+fn version(request: &pb::ListRunsRequest) -> Result<Option<i64>> {
+    match request.version {
+        0 => Ok(None),
+        1.. if request.policy.is_empty() => Err(Error::invalid("version", "can't be given without a policy")),
+        number @ 1.. => Ok(Some(number)),
+        _ => Err(Error::invalid("version", "must not be negative")),
+    }
+}
+
+/// ListRuns.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, Page<RunKey>)> {
+    let namespace = namespace("parent", &request.parent)?;
+    let policy = match request.policy.as_str() {
+        "" => Ok(None),
+        name => PolicyId::parse_within("policy", &namespace, name).map(Some),
+    };
+    let outcome = match request.outcome {
+        0 => Ok(None),
+        number => outcome(number).map(Some).ok_or_else(|| Error::invalid("outcome", "is no outcome of a run")),
+    };
+    let start = request.start_time.map(|from| time::micros("start_time", from)).transpose();
+    let end = request.end_time.map(|until| time::micros("end_time", until)).transpose();
+    let about = both(both(policy, version(request)), outcome);
+    let (((policy, version), outcome), (start_time, end_time)) = both(about, both(start, end))?;
+    let filter = RunFilter { namespace, policy, version, outcome, start_time, end_time };
+    let list = List::new(["ListRuns", &format!("{filter:?}")]);
+    let page = list.page(request.page_size, &request.page_token, run_key)?;
+    Ok((filter, list, page))
+}
+
+/// Reads where a page of runs ended, as [`write_run_key`] wrote it.
+fn run_key(text: &str) -> Option<RunKey> {
+    let (create_time, id) = text.split_once(' ')?;
+    Some(RunKey { create_time: Micros(create_time.parse().ok()?), id: RunId::parse("page_token", id).ok()? })
+}
+
+/// Writes where a page of runs ended.
+#[must_use]
+pub fn write_run_key(key: &RunKey) -> String {
+    format!("{} {}", key.create_time.0, key.id.as_str())
 }

@@ -82,7 +82,8 @@ pub fn write_active_key(key: &ActiveKey) -> String {
     format!("{epoch} {revision} {policy} {checkpoint}")
 }
 
-fn filter(namespace: &NamespaceId, policies: &[String]) -> Result<BTreeSet<PolicyId>> {
+/// Reads which policies are asked for, as names or ids.
+pub(super) fn filter(namespace: &NamespaceId, policies: &[String]) -> Result<BTreeSet<PolicyId>> {
     at_most("policies", policies, WATCH_POLICIES_MAX)?;
     let named = policies.iter().enumerate();
     let policies =

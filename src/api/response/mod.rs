@@ -6,6 +6,7 @@ mod binding;
 mod event;
 mod import;
 mod policy;
+mod run;
 mod subscriber;
 mod version;
 
@@ -18,5 +19,6 @@ pub use binding::role_binding;
 pub use event::{activation_summary, event, event_kind, imported_event};
 pub use import::{imported, namespace_import};
 pub use policy::{namespace, policy};
-pub use subscriber::{convergence, run, subscriber};
+pub use run::{run, run_count, run_outcome};
+pub use subscriber::{convergence, subscriber};
 pub use version::{approvals, report, version, version_with_content};

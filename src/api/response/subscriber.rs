@@ -1,10 +1,9 @@
-//! Subscribers, how far an activation has come, and runs.
+//! Subscribers, and how far an activation has come.
 
 use super::active::cursor;
 use crate::api::{pb, time};
 use crate::domain::convergence::{Convergence, PrincipalProgress};
 use crate::domain::event::Cursor;
-use crate::domain::run::Run;
 use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 
@@ -55,19 +54,5 @@ pub fn convergence(at: Cursor, counts: &Convergence, offline: u64) -> pb::GetCon
         cursor: Some(cursor(at)),
         principals: counts.principals.iter().map(principal_progress).collect(),
         ..Default::default()
-    }
-}
-
-/// A run.
-#[must_use]
-pub fn run(from: Run) -> pb::Run {
-    pb::Run {
-        version: from.policy.version(from.version),
-        run_id: from.id.as_str().to_owned(),
-        digest: from.digest.into(),
-        cursor: Some(cursor(from.cursor)),
-        create_time: Some(time::timestamp(from.create_time)),
-        active_revision: from.active_revision,
-        recorder: from.recorder,
     }
 }

@@ -74,7 +74,18 @@ impl SyncService for Script {
         Err(Status::unimplemented(""))
     }
 
+    async fn complete_run(
+        &self,
+        _: Request<pb::CompleteRunRequest>,
+    ) -> Result<Response<pb::CompleteRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
     async fn get_run(&self, _: Request<pb::GetRunRequest>) -> Result<Response<pb::GetRunResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn list_runs(&self, _: Request<pb::ListRunsRequest>) -> Result<Response<pb::ListRunsResponse>, Status> {
         Err(Status::unimplemented(""))
     }
 }

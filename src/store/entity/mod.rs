@@ -14,6 +14,8 @@ pub mod reports;
 pub mod revoked_tokens;
 pub mod role_bindings;
 pub mod row_changes;
+pub mod run_ends;
+pub mod run_policies;
 pub mod runs;
 pub mod signing_keys;
 pub mod store_meta;

@@ -1,6 +1,7 @@
 //! Table `runs`.
 //!
-//! Units of work of runtimes, each with the version that was in force. Rows never change.
+//! Units of work of runtimes, each with its first policy in byte order and the version that was in force of it. Rows change once:
+//! when the run ends.
 
 use sea_orm::entity::prelude::*;
 
@@ -22,6 +23,11 @@ pub struct Model {
     pub active_revision: i64,
     pub recorder: String,
     pub create_time: i64,
+    /// How many policies there are; NULL: the one above, which was named.
+    pub policies: Option<i64>,
+    /// Whether the whole active set was asked for; NULL: it was not.
+    pub whole_set: Option<bool>,
+    pub outcome: String,
     pub tag: Vec<u8>,
 }
 
@@ -33,4 +39,6 @@ impl ActiveModelBehavior for ActiveModel {}
 
 impl Tagged for Entity {
     const TAG: Column = Column::Tag;
+    // Proven by the row in `run_ends`.
+    const FREE: &'static [Column] = &[Column::Outcome];
 }

@@ -30,6 +30,7 @@ pub mod random;
 pub mod raw;
 pub mod reviews;
 pub mod rig;
+pub mod runs;
 pub mod signer;
 pub mod sqlite_shell;
 pub mod subscribing;

@@ -1,0 +1,47 @@
+//! Table `run_policies`.
+//!
+//! The policies of runs, each with the version that was in force. Rows change once: when the run ends.
+
+use sea_orm::entity::prelude::*;
+
+use crate::store::tagged::Tagged;
+
+/// A row. The columns that `runs` has too are in its order: a tag is over them in the order in which they stand here.
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "run_policies")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub namespace: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub policy: String,
+    pub version: i64,
+    pub digest: String,
+    pub epoch: i64,
+    pub revision: i64,
+    pub active_revision: i64,
+    pub recorder: String,
+    pub create_time: i64,
+    /// Which of the policies of its run, from 0; NULL: the only one, which a trigger copied with its tag. A row with a part can't
+    /// stand for a run.
+    pub part: Option<i64>,
+    pub outcome: String,
+    pub tag: Vec<u8>,
+}
+
+/// Joins are written where they are needed.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+impl Tagged for Entity {
+    const TAG: Column = Column::Tag;
+    // Proven by the row in `run_ends`.
+    const FREE: &'static [Column] = &[Column::Outcome];
+
+    fn tagged_as() -> String {
+        "runs".to_owned()
+    }
+}

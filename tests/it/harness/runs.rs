@@ -1,0 +1,45 @@
+//! Runs, as a runtime records, completes and finds them.
+
+use policyhub::client::{Client, ClientError, pb};
+
+use super::calls::NAMESPACE;
+
+/// A run under some policies; none: the whole active set.
+pub fn run_request(run_id: &str, policies: &[&str], cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
+    pb::RecordRunRequest {
+        parent: NAMESPACE.to_owned(),
+        policies: policies.iter().map(|id| (*id).to_owned()).collect(),
+        run_id: run_id.to_owned(),
+        cursor,
+        ..Default::default()
+    }
+}
+
+pub async fn record(client: &Client, request: pb::RecordRunRequest) -> Result<pb::Run, ClientError> {
+    client.record_run(request).await.map(|answer| answer.run.expect("a run"))
+}
+
+pub async fn get_run(client: &Client, run_id: &str) -> Result<pb::Run, ClientError> {
+    let request = pb::GetRunRequest { parent: NAMESPACE.to_owned(), run_id: run_id.to_owned() };
+    client.get_run(request).await.map(|answer| answer.run.expect("a run"))
+}
+
+pub fn end_request(run_id: &str, outcome: pb::RunOutcome, message: &str) -> pb::CompleteRunRequest {
+    pb::CompleteRunRequest {
+        parent: NAMESPACE.to_owned(),
+        run_id: run_id.to_owned(),
+        outcome: outcome.into(),
+        message: message.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub async fn complete(client: &Client, request: pb::CompleteRunRequest) -> Result<pb::Run, ClientError> {
+    client.complete_run(request).await.map(|answer| answer.run.expect("a run"))
+}
+
+/// The policies of a run, each with its version: `p@1 q@2`.
+pub fn under(run: &pb::Run) -> String {
+    let each = run.policies.iter().map(|each| format!("{}@{}", each.policy, each.version));
+    each.collect::<Vec<_>>().join(" ")
+}
