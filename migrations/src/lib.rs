@@ -16,6 +16,7 @@ mod m20261123_000005_members;
 mod m20261123_000006_row_changes;
 mod m20261123_000007_subscriber_owners;
 mod m20261123_000008_rejections;
+mod m20261124_000010_annotations;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000006_row_changes::Migration),
             Box::new(m20261123_000007_subscriber_owners::Migration),
             Box::new(m20261123_000008_rejections::Migration),
+            Box::new(m20261124_000010_annotations::Migration),
         ]
     }
 }

@@ -20,6 +20,7 @@ mod active_folder;
 mod active_moves;
 mod active_pages;
 mod agent;
+mod annotations;
 mod approve;
 mod backup;
 mod bump;

@@ -29,6 +29,17 @@ pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
 /// Most requirements of a version.
 pub const REQUIRES_MAX: usize = 64;
+/// Most annotations of a version.
+pub const ANNOTATIONS_MAX: usize = 64;
+/// Longest key of an annotation.
+pub const ANNOTATION_KEY_MAX_CHARS: usize = 64;
+/// Largest value of an annotation.
+pub const ANNOTATION_VALUE_MAX_BYTES: usize = 2 * 1024;
+/// Most bytes of all keys and values of a version's annotations. More: each manifest, and so each snapshot of a subscriber, gets larger.
+pub const ANNOTATIONS_MAX_BYTES: usize = 4 * 1024;
+/// Policies that one ListPolicies looks through for those with annotations: the newest published version of each is read. More: a
+/// call may take longer than its caller waits. Fewer: more calls for what is rare.
+pub const POLICIES_SCANNED_MAX: usize = 2_000;
 /// Most approvals of a version that count at once, and the most that a policy may require.
 pub const APPROVALS_PER_VERSION_MAX: usize = 64;
 /// How long an approval counts: 7 days. Shorter: reviewers of a slow release are asked twice. Longer: what nobody remembers

@@ -65,6 +65,7 @@ pub use events::EventPage;
 pub use export::{RowWithContent, RowsPage};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use meters::StreamPlace;
+pub use policy::PolicyPage;
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 

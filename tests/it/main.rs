@@ -34,6 +34,8 @@ mod agent_again;
 #[cfg(test)]
 mod agent_kills;
 #[cfg(test)]
+mod annotations;
+#[cfg(test)]
 mod another_event;
 #[cfg(test)]
 mod another_store;
