@@ -29,6 +29,7 @@ mod confirm;
 mod content;
 mod convergence;
 mod deactivate;
+mod denials;
 mod diff;
 mod draft;
 mod epoch;

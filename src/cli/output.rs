@@ -42,6 +42,7 @@ named!(
     CreateRoleBindingResponse,
     DeleteRoleBindingResponse,
     ListRoleBindingsResponse,
+    ListDenialsResponse,
     CreatePolicyResponse,
     DeactivateResponse,
     DiffVersionsResponse,

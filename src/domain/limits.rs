@@ -149,6 +149,16 @@ pub const IMPORT_ITEMS_MAX: usize = 200;
 pub const IMPORT_POSITIONS_MAX: i64 = 16;
 /// Longest text of a finding: what a hand wrote into a row may be of any length.
 pub const FINDING_MAX_CHARS: usize = 256;
+/// Denials that the record of a namespace keeps, the newest of them, each with a count of equal ones. More: a team of many callers is
+/// remembered for longer. Fewer: a burst of many callers hides what was there before.
+pub const DENIALS_PER_NAMESPACE_MAX: usize = 1_000;
+/// Different denials that one replica holds until they are written, of one namespace and of all of them.
+pub const DENIALS_PENDING_PER_NAMESPACE_MAX: usize = 100;
+/// See `DENIALS_PENDING_PER_NAMESPACE_MAX`.
+pub const DENIALS_PENDING_MAX: usize = 1_000;
+/// Rows of denials that one replica writes at once. With one such write per second it is the most that a flood of refusals makes a
+/// replica write.
+pub const DENIALS_PER_WRITE_MAX: usize = 100;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.
 pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;
 /// Most signing keys that are not revoked: as many as a verifier takes in one key set.

@@ -12,6 +12,7 @@ pub mod causes;
 pub mod command;
 pub mod convergence;
 pub mod defect;
+pub mod denial;
 pub mod digest;
 pub mod error;
 pub mod etag;

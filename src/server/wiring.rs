@@ -210,6 +210,7 @@ fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_inter
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
     background.spawn(tasks::follow_thaws(service.clone()));
+    background.spawn(tasks::write_denials(service.clone()));
     if !audit_interval.is_zero() {
         service.freeze_by_audits();
         background.spawn(tasks::audit(service.clone(), audit_interval));

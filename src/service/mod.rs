@@ -19,6 +19,7 @@ mod check_workers;
 mod context;
 mod convergence;
 mod deactivate;
+mod denials;
 mod draft;
 mod epoch;
 mod events;
@@ -88,6 +89,7 @@ pub struct Service {
     known_rows: Arc<row_check::KnownRows>,
     access: access::Access,
     admitted: admit::Admitted,
+    denials: denials::Denials,
     waits: convergence::Waits,
     check_slots: check_slots::CheckSlots,
     check_workers: check_workers::CheckWorkers,
@@ -115,7 +117,7 @@ impl Service {
         let (places, active_sets, access, admitted) = Default::default();
         let (waits, check_slots, check_workers) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
-        let (lowered_approvals, known_rows) = Default::default();
+        let (lowered_approvals, known_rows, denials) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -127,6 +129,7 @@ impl Service {
             known_rows,
             access,
             admitted,
+            denials,
             waits,
             check_slots,
             check_workers,

@@ -82,6 +82,8 @@ mod corpus;
 #[cfg(test)]
 mod deactivate;
 #[cfg(test)]
+mod denials;
+#[cfg(test)]
 mod denied;
 #[cfg(test)]
 mod disk_errors;

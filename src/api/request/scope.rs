@@ -82,6 +82,7 @@ scoped! {
     GetRunRequest => parent,
     GetNamespaceRequest => name,
     ListRoleBindingsRequest => parent,
+    ListDenialsRequest => parent,
     DeleteRoleBindingRequest => id,
     VerifyLogRequest => parent,
     ThawNamespaceRequest => name,
