@@ -51,7 +51,7 @@ use crate::service::Service;
 use crate::store::Store;
 use crate::watch::{Hub, Leases};
 
-/// How long writing the last reports may take.
+/// How long writing the last reports may take, and the last denials.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names of the services, for health.
 const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.SyncService", "policyhub.v1.AdminService"];
@@ -134,6 +134,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(tasks::keep_memory(parts.store.clone()));
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
     spawn_looks(&mut background, &parts.service, watch.audit_interval);
+    let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(serve_http(parts.http, router, head_timeout));
     if parts.store.is_postgres() && watch.listen_notify {
@@ -153,6 +154,9 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.shutdown().await;
     if tokio::time::timeout(LAST_FLUSH_TIMEOUT, parts.leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
+    }
+    if !matches!(tokio::time::timeout(LAST_FLUSH_TIMEOUT, denying.write_denials()).await, Ok(Ok(_))) {
+        tracing::warn!("who was refused last was not written down in time");
     }
     Ok(())
 }

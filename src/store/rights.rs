@@ -7,9 +7,10 @@ use super::error::failed;
 use crate::domain::Result;
 
 /// The tables of the schema.
-const TABLES: [&str; 19] = [
+const TABLES: [&str; 20] = [
     "approvals",
     "contents",
+    "denials",
     "events",
     "idempotency",
     "imported_events",

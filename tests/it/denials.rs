@@ -145,4 +145,17 @@ on_both_databases! {
         assert_eq!(hub.tamper("SELECT count(*) FROM denials WHERE principal = 'local:ann'"), "1");
         assert_eq!(hub.tamper("SELECT min(last_time) FROM denials"), "101");
     }
+
+    /// What was refused before a restart is there after it, and counts on.
+    async fn the_record_outlives_the_server(hub: Hub) {
+        let admin = hub.client().await;
+        grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;
+        let ann = caller(&hub, "ann").await;
+        refused(try_activate(&ann, "p", 1, None).await, Code::PermissionDenied, "PERMISSION_DENIED");
+        let hub = hub.restart_in_order().await;
+        let (admin, ann) = (hub.client().await, caller(&hub, "ann").await);
+        assert_eq!(recorded(&admin, NAMESPACE).await, [row("ann", ACTIVATE, "activate", 1)]);
+        refused(try_activate(&ann, "p", 1, None).await, Code::PermissionDenied, "PERMISSION_DENIED");
+        assert_eq!(recorded(&admin, NAMESPACE).await, [row("ann", ACTIVATE, "activate", 2)]);
+    }
 }
