@@ -152,13 +152,18 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     draining.cancel();
     grpc.await;
     background.shutdown().await;
-    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, parts.leases.flush(true)).await.is_err() {
+    write_the_last(&parts.leases, &denying).await;
+    Ok(())
+}
+
+/// Writes what subscribers reported last, and who was refused last, as far as there is time.
+async fn write_the_last(leases: &Leases, service: &Service) {
+    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
     }
-    if !matches!(tokio::time::timeout(LAST_FLUSH_TIMEOUT, denying.write_denials()).await, Ok(Ok(_))) {
+    if !matches!(tokio::time::timeout(LAST_FLUSH_TIMEOUT, service.write_denials()).await, Ok(Ok(_))) {
         tracing::warn!("who was refused last was not written down in time");
     }
-    Ok(())
 }
 
 /// Shows every part of the server in its metrics.
