@@ -8,7 +8,9 @@ use super::session::Session;
 use super::text;
 use crate::client::pb;
 
-/// Who was refused what in the namespace, newest first; for admins. `-n system` has calls of which the namespace is not known
+/// Who was refused what in the namespace, for admins
+///
+/// Equal refusals are one row with a count, newest first. `-n system` has calls of which the namespace is not known.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  policyhub denials -n team-a --principal local:ci")]
 pub struct Arguments {
