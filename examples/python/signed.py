@@ -17,6 +17,8 @@ from refused import Refused, require
 # The limits of the server: what it never sends, nobody has to read.
 HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, SIGNATURE_BYTES = 8 * 1024, 64 * 1024, 64
 CONTENT_MAX_BYTES = 1024 * 1024
+ANNOTATIONS_MAX, ANNOTATIONS_MAX_BYTES = 64, 4 * 1024
+ANNOTATION_KEY_MAX_CHARS, ANNOTATION_VALUE_MAX_BYTES = 64, 2 * 1024
 CHECKPOINT_TTL_SECONDS, CLOCK_SKEW_MAX_SECONDS = 15 * 60, 60
 
 BUNDLE, ACTIVATION, CHECKPOINT = (f"policyhub-{name}+jws" for name in ("bundle", "activation", "checkpoint"))
@@ -115,6 +117,22 @@ MANIFEST = OWNER | {
     "policy": ID, "version": whole(1), "digest": DIGEST, "size": whole(0), "content_type": text(),
     "author": text(), "publisher": text(),
 }  # fmt: skip
+KEY = text(f"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{ANNOTATION_KEY_MAX_CHARS - 1}}}")
+VALUE = text(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]*")
+
+
+def size(value):
+    return len(value.encode())
+
+
+def annotations(value):
+    return (
+        isinstance(value, dict) and len(value) <= ANNOTATIONS_MAX and all(KEY(key) for key in value)
+        and all(VALUE(each) and size(each) <= ANNOTATION_VALUE_MAX_BYTES for each in value.values())
+        and sum(size(key) + size(each) for key, each in value.items()) <= ANNOTATIONS_MAX_BYTES
+    )  # fmt: skip
+
+
 CHANGES = lambda value: isinstance(value, list) and all(isinstance(change, dict) for change in value)  # noqa: E731
 STATEMENT = OWNER | PLACE | {
     "revision": whole(1), "kind": text(), "changes": CHANGES, "actor": text(), "reason_digest": DIGEST, "prev": HASH,
@@ -135,6 +153,7 @@ def read_manifest(token, content, keys):
     """The manifest of a bundle whose content is exactly these bytes."""
     manifest = read_signed(token, BUNDLE, MANIFEST, keys)
     require(manifest.get("label") is None or isinstance(manifest["label"], str), "label is no text")
+    require(annotations(manifest.get("annotations", {})), "annotations are no texts within their bounds")
     require(len(content) == manifest["size"] <= CONTENT_MAX_BYTES, "content has not the signed size")
     require(digest(content) == manifest["digest"], "content has not the signed digest")
     return manifest

@@ -17,6 +17,8 @@ mod m20261123_000006_row_changes;
 mod m20261123_000007_subscriber_owners;
 mod m20261123_000008_rejections;
 mod m20261124_000009_run_sets;
+mod m20261124_000010_annotations;
+mod m20261124_000011_denials;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000007_subscriber_owners::Migration),
             Box::new(m20261123_000008_rejections::Migration),
             Box::new(m20261124_000009_run_sets::Migration),
+            Box::new(m20261124_000010_annotations::Migration),
+            Box::new(m20261124_000011_denials::Migration),
         ]
     }
 }

@@ -11,12 +11,9 @@ use clap::{Arg, Args, Parser, Subcommand};
 use super::look::Color;
 use super::output::Format;
 use super::{
-    abandon, activate, active, agent, approve, backup, convergence, deactivate, diff, draft, epoch, events, export,
-    history, import, keys,
-};
-use super::{
-    completions, man, namespace, policy, publish, reject, release, report, restore, role, rollback, runs,
-    server_commands, show, stage, subscribers, token, verify, watch,
+    abandon, activate, active, agent, approve, backup, completions, convergence, deactivate, denials, diff, draft,
+    epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, release, report, restore,
+    role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
 };
 use crate::client::name::NamespaceId;
 use crate::client::new_request_id;
@@ -97,6 +94,7 @@ pub enum Command {
     Watch(watch::Arguments),
     Agent(agent::Arguments),
     Subscribers(subscribers::Arguments),
+    Denials(denials::Arguments),
     Convergence(convergence::Arguments),
     Verify(verify::Arguments),
     Export(export::Arguments),

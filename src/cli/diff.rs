@@ -3,10 +3,11 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use super::annotations;
 use super::failure::Usage;
 use super::look::{self, Look};
 use super::names::{NamedVersion, policy_id};
-use super::output::{Format, write_stdout};
+use super::output::{Format, say, write_stdout};
 use super::session::Session;
 use crate::client::name::PolicyId;
 use crate::client::pb;
@@ -30,6 +31,13 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let request = pb::DiffVersionsRequest { from: name(&arguments.from)?, to: name(&arguments.to)? };
     let response = session.client.diff_versions(request).await;
     let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;
+    if session.output == Format::Text
+        && let (Some(from), Some(to)) = (&response.from, &response.to)
+        && let Some(line) = annotations::difference(&from.annotations, &to.annotations)
+    {
+        // Beside the difference of the contents, which is for `patch`.
+        say(&line);
+    }
     let to_look = Look::stdout();
     if session.output == Format::Text && to_look.is_plain() {
         // Exact bytes, for `patch`: nobody looks at them.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use clap::Args;
 
+use super::annotations::{annotation, once_each};
 use super::args::Mutation;
 use super::bump::{BumpPart, next_label};
 use super::failure::Usage;
@@ -35,6 +36,9 @@ pub struct Arguments {
     /// What changed and why
     #[arg(long)]
     note: Option<String>,
+    /// What to say of the version by name, such as owner=team-a; more than once for more
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
     /// Media type [default: by the file's name, else that of the policy's kind]
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
@@ -90,6 +94,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         content_type: arguments.content_type(),
         label,
         change_note: arguments.note.unwrap_or_default(),
+        annotations: once_each(&arguments.annotations)?,
         base_version,
         request_id: request_id.clone(),
         allow_missing: arguments.create,

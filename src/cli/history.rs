@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use super::annotations;
 use super::look::{self, Look};
 use super::names::{policy_id, policy_name, policy_of, short};
 use super::output::Format;
@@ -69,7 +70,10 @@ async fn newest_events(session: &Session, parent: &str) -> Vec<pb::Event> {
 fn table(response: &pb::ListVersionsResponse, events: &[pb::Event], now_seconds: i64, to_look: Look) -> String {
     let rows: Vec<Vec<String>> =
         response.versions.iter().map(|version| row(version, &last(version, events), now_seconds)).collect();
-    let header = ["", "VERSION", "LABEL", "STATE", "AUTHOR", "WHEN", "AGE", "LAST", "WHY", "NOTE"];
+    let mut header = vec!["", "VERSION", "LABEL", "STATE", "AUTHOR", "WHEN", "AGE", "LAST", "WHY", "NOTE"];
+    if response.versions.iter().any(|version| !version.annotations.is_empty()) {
+        header.push("ANNOTATIONS");
+    }
     let styles = std::iter::once(look::STRONG).chain(response.versions.iter().map(style));
     let table = text::table(&header, &rows);
     table.lines().zip(styles).map(|(line, style)| to_look.paint(style, line) + "\n").collect()
@@ -137,6 +141,7 @@ fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> 
         format!("{} by {}", last.what, text::shortened(last.who, WHO_MAX_CHARS)),
         text::shortened(last.why, WORDS_MAX_CHARS),
         text::shortened(&version.change_note, WORDS_MAX_CHARS),
+        text::shortened(&annotations::cell(&version.annotations), WORDS_MAX_CHARS),
     ]
 }
 
@@ -252,6 +257,19 @@ mod tests {
             let event = pb::Event { changes, versions, ..event(kind, "bob", "") };
             assert_eq!(done(&version, &event).as_deref(), word, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn annotations_have_a_column_where_there_are_some() {
+        let annotations = [("owner".to_owned(), "team-a".to_owned())].into();
+        let versions = vec![
+            pb::Version { annotations, ..version(2, pb::VersionState::Draft, false) },
+            version(1, pb::VersionState::Draft, false),
+        ];
+        let text = table(&pb::ListVersionsResponse { versions, ..Default::default() }, &[], 0, Look::PLAIN);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with("NOTE       ANNOTATIONS") && lines[1].ends_with("  owner=team-a"), "{text}");
+        assert!(lines[2].ends_with("two lines"), "{text}");
     }
 
     #[test]

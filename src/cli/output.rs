@@ -43,6 +43,7 @@ named!(
     CreateRoleBindingResponse,
     DeleteRoleBindingResponse,
     ListRoleBindingsResponse,
+    ListDenialsResponse,
     CreatePolicyResponse,
     DeactivateResponse,
     DiffVersionsResponse,

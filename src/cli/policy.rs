@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::annotations::{annotation, once_each};
 use super::args::Mutation;
 use super::failure::Usage;
 use super::names::{policy_id, policy_name, short};
@@ -47,8 +48,12 @@ pub struct Create {
 
 /// The policies of the namespace
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub policy list -n team-a")]
+#[command(after_help = "Example:\n  policyhub policy list -n team-a --annotation owner=pricing")]
 pub struct List {
+    /// Only those whose newest published version has this annotation, or a list separated by commas with this item; all of them
+    /// when it is given more than once
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
     /// Policies at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
@@ -164,8 +169,10 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
 
 async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let parent = session.namespace.name();
+    let annotations = once_each(&arguments.annotations)?;
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let request = pb::ListPoliciesRequest { parent: parent.clone(), page_size, page_token };
+        let annotations = annotations.clone();
+        let request = pb::ListPoliciesRequest { parent: parent.clone(), page_size, page_token, annotations };
         let page = session.client.list_policies(request).await?;
         Ok((page.policies, page.next_page_token))
     });

@@ -9,8 +9,8 @@ use super::failure::{Usage, exit_code, explain};
 use super::output::{say, say_lines};
 use super::session::Session;
 use super::{
-    abandon, activate, active, agent, approve, backup, convergence, deactivate, diff, draft, epoch, events, export,
-    history, import, keys,
+    abandon, activate, active, agent, approve, backup, convergence, deactivate, denials, diff, draft, epoch, events,
+    export, history, import, keys,
 };
 use super::{completions, man, overview};
 use super::{
@@ -119,6 +119,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         Command::Events(arguments) => events::run(session, arguments).await,
         Command::Watch(arguments) => watch::run(session, arguments).await,
         Command::Subscribers(arguments) => subscribers::run(session, arguments).await,
+        Command::Denials(arguments) => denials::run(session, arguments).await,
         Command::Convergence(arguments) => convergence::run(session, arguments).await,
         Command::Export(arguments) => export::run(session, arguments).await,
         Command::Import(arguments) => import::run(session, arguments).await,

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use super::annotations;
 use super::names::{VersionTarget, policy_name};
 use super::output::{Format, say, say_lines, write_stdout};
 use super::session::Session;
@@ -28,6 +29,9 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     }
     let version = response.version.unwrap_or_default();
     say(&text::version(&version));
+    if !version.annotations.is_empty() {
+        say_lines(annotations::lines(&version.annotations).trim_end());
+    }
     if [pb::VersionState::Draft, pb::VersionState::Staged].contains(&version.state()) {
         say_lines(&review(session, &version, policy_name(&session.namespace, &arguments.target.policy)).await?);
     }

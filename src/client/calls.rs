@@ -99,6 +99,7 @@ reads!(admin {
     get_namespace(GetNamespaceRequest) -> GetNamespaceResponse, "A namespace, with the head of its log.";
     list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse, "All namespaces, in order of their names.";
     list_role_bindings(ListRoleBindingsRequest) -> ListRoleBindingsResponse, "Who has which role.";
+    list_denials(ListDenialsRequest) -> ListDenialsResponse, "Who was refused what.";
     list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse,
         "The public keys that bundles, statements, checkpoints and seals are verified with.";
     export_rows(ExportRowsRequest) -> ExportRowsResponse, "The rows of a namespace, as the bytes its log proves.";

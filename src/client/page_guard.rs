@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn a_list_ends_where_its_server_says() {
-        let token = |page| if page == 5 { String::new() } else { page.to_string() };
+        let token = |page: u64| if page == 5 { String::new() } else { page.to_string() };
         assert_eq!(ends(3, token), (5, Ok(false)));
     }
 

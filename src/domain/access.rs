@@ -221,6 +221,8 @@ rpcs! {
         ActivateSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
         RevokeSigningKey => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
         RevokeToken => Needs::StoreWide(Permission::Administer), Rate::Unmetered;
+        // Who was refused is nothing for those who may only read.
+        ListDenials => Needs::InNamespace(Permission::Administer), Rate::Read;
         VerifyLog => Needs::InNamespace(Permission::Read), Rate::Read;
         ThawNamespace => Needs::InNamespace(Permission::Administer), Rate::Write;
         ExportRows => Needs::InNamespace(Permission::Read), Rate::Read;

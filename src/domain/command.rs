@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::access::Role;
+use super::annotations::Annotations;
 use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
@@ -124,6 +125,8 @@ mod requests {
         pub label: Option<Label>,
         pub change_note: String,
         pub requires: Vec<Requirement>,
+        #[serde(skip_serializing_if = "Annotations::is_empty")]
+        pub annotations: Annotations,
         pub base_version: i64,
         pub allow_missing: bool,
         /// Of the policy, which must have it or is made with it; none: that of the content type.
@@ -332,6 +335,13 @@ pub struct Listed<T> {
 pub struct VersionFilter {
     /// Only these states; empty: all.
     pub states: Vec<VersionState>,
+}
+
+/// Which policies a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PolicyFilter {
+    /// Only those whose newest published version has these; empty: all.
+    pub annotations: Annotations,
 }
 
 /// Which events a list holds.

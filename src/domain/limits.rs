@@ -29,6 +29,17 @@ pub const ACTIVATION_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
 pub const POLICIES_PER_NAMESPACE_MAX: u64 = 10_000;
 /// Most requirements of a version.
 pub const REQUIRES_MAX: usize = 64;
+/// Most annotations of a version.
+pub const ANNOTATIONS_MAX: usize = 64;
+/// Longest key of an annotation.
+pub const ANNOTATION_KEY_MAX_CHARS: usize = 64;
+/// Largest value of an annotation.
+pub const ANNOTATION_VALUE_MAX_BYTES: usize = 2 * 1024;
+/// Most bytes of all keys and values of a version's annotations. More: each manifest, and so each snapshot of a subscriber, gets larger.
+pub const ANNOTATIONS_MAX_BYTES: usize = 4 * 1024;
+/// Policies that one ListPolicies looks through for those with annotations: the newest published version of each is read. More: a
+/// call may take longer than its caller waits. Fewer: more calls for what is rare.
+pub const POLICIES_SCANNED_MAX: usize = 2_000;
 /// Most approvals of a version that count at once, and the most that a policy may require.
 pub const APPROVALS_PER_VERSION_MAX: usize = 64;
 /// How long an approval counts: 7 days. Shorter: reviewers of a slow release are asked twice. Longer: what nobody remembers
@@ -148,6 +159,16 @@ pub const IMPORT_ITEMS_MAX: usize = 200;
 pub const IMPORT_POSITIONS_MAX: i64 = 16;
 /// Longest text of a finding: what a hand wrote into a row may be of any length.
 pub const FINDING_MAX_CHARS: usize = 256;
+/// Denials that the record of a namespace keeps, the newest of them, each with a count of equal ones. More: a team of many callers is
+/// remembered for longer. Fewer: a burst of many callers hides what was there before.
+pub const DENIALS_PER_NAMESPACE_MAX: usize = 1_000;
+/// Different denials that one replica holds until they are written, of one namespace and of all of them.
+pub const DENIALS_PENDING_PER_NAMESPACE_MAX: usize = 100;
+/// See `DENIALS_PENDING_PER_NAMESPACE_MAX`.
+pub const DENIALS_PENDING_MAX: usize = 1_000;
+/// Rows of denials that one replica writes at once. With one such write per second it is the most that a flood of refusals makes a
+/// replica write.
+pub const DENIALS_PER_WRITE_MAX: usize = 100;
 /// Lifetime of a checkpoint. Shorter: clients call a short outage stale. Longer: a frozen stream goes unnoticed longer.
 pub const CHECKPOINT_TTL_SECONDS: i64 = 15 * 60;
 /// Most signing keys that are not revoked: as many as a verifier takes in one key set.

@@ -3,6 +3,7 @@
 //! Pure, synchronous and total. Never sees a clock, I/O, tokio, tonic, sea-orm or ring.
 
 pub mod access;
+pub mod annotations;
 pub mod approval;
 pub mod audit;
 pub mod binding;
@@ -11,6 +12,7 @@ pub mod causes;
 pub mod command;
 pub mod convergence;
 pub mod defect;
+pub mod denial;
 pub mod digest;
 pub mod error;
 pub mod etag;

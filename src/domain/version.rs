@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::annotations::Annotations;
 use super::digest::Digest;
 use super::etag::Etag;
 use super::label::Label;
@@ -79,6 +80,9 @@ pub struct Version {
     /// Manifests of the stores it was imported from, the nearest first. Empty: it was made here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub origin_manifests: Vec<String>,
+    /// What its author said of it by name. They never change, so its etag is not derived from them.
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
 }
 
 impl VersionState {

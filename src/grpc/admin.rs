@@ -95,6 +95,10 @@ impl AdminService for AdminHandler {
         self.bindings(asked).await
     }
 
+    async fn list_denials(&self, asked: Request<pb::ListDenialsRequest>) -> Answer<pb::ListDenialsResponse> {
+        self.denials(asked).await
+    }
+
     async fn delete_role_binding(
         &self,
         asked: Request<pb::DeleteRoleBindingRequest>,

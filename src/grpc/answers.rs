@@ -54,6 +54,7 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::ListRuns
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
+        | Rpc::ListDenials
         | Rpc::ListSigningKeys
         | Rpc::ExportRows => LARGEST_ANSWER_BYTES,
         Rpc::CreatePolicy

@@ -1,4 +1,4 @@
-//! What `AdminService` says of role bindings.
+//! What `AdminService` says of role bindings, and of those who lacked one.
 
 use tonic::{Request, Response, Status};
 
@@ -30,6 +30,14 @@ impl AdminHandler {
         let (role_bindings, next_page_token) =
             list.answer(found, |binding| binding.name.id.clone(), response::role_binding);
         Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))
+    }
+
+    pub(super) async fn denials(&self, asked: Request<pb::ListDenialsRequest>) -> Answer<pb::ListDenialsResponse> {
+        self.0.read(&asked).await?;
+        let (namespace, list, page, filter) = request::list_denials(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_denials(&namespace, &page, &filter).await.map_err(status)?;
+        let (denials, next_page_token) = list.answer(found, |denial| denial.key.id(), response::denial);
+        Ok(Response::new(pb::ListDenialsResponse { denials, next_page_token }))
     }
 
     pub(super) async fn revoke(

@@ -7,7 +7,7 @@ use crate::api::page::PageEnd;
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::service::{EventPage, VersionWithContent};
+use crate::service::{EventPage, PolicyPage, VersionWithContent};
 
 /// The handlers.
 #[derive(Debug, Clone)]
@@ -39,9 +39,13 @@ impl PolicyService for PolicyHandler {
 
     async fn list_policies(&self, asked: Request<pb::ListPoliciesRequest>) -> Answer<pb::ListPoliciesResponse> {
         self.0.read(&asked).await?;
-        let (namespace, list, page) = request::list_policies(asked.get_ref()).map_err(status)?;
-        let found = self.0.service.list_policies(&namespace, &page).await.map_err(status)?;
-        let (policies, next_page_token) = list.answer(found, |policy| policy.name.policy.to_string(), response::policy);
+        let asked = request::list_policies(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_policies(&asked.namespace, &asked.page, &asked.filter).await;
+        let PolicyPage { listed, reached } = found.map_err(status)?;
+        let end = PageEnd::at(reached.map(|policy| policy.to_string()), listed.is_last);
+        let policies = listed.items.into_iter();
+        let policies = policies.map(|policy| (policy.name.policy.to_string(), response::policy(policy)));
+        let (policies, next_page_token) = asked.list.fill(policies, end);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
 

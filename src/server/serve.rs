@@ -89,14 +89,7 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
 
     let keys = Keys::load(&config.keys)?;
     let issuer = local_issuer(&config.keys.keys_dir, &config.keys.token_audience)?;
-    let mut trusted = vec![issuer.trusted()?];
-    let mut keepers = Vec::with_capacity(config.auth.issuers.len());
-    for issuer in &config.auth.issuers {
-        let (keeper, keys) = Keeper::start(issuer, data_dir.path())?;
-        trusted.push((issuer.rules.clone(), keys));
-        keepers.push(keeper);
-    }
-    let verifier = Arc::new(Verifier::new(trusted)?);
+    let (verifier, keepers) = trusted_issuers(&issuer, &config, &data_dir)?;
     let tls = tls.map(|(tls, authorities)| {
         verifier.trust(authorities);
         Arc::new(tls)
@@ -160,6 +153,18 @@ async fn start(config: Config) -> Result<(Parts, Store)> {
         http,
     };
     Ok((parts, store))
+}
+
+/// Whose tokens are believed, and who keeps the keys of issuers elsewhere.
+fn trusted_issuers(local: &LocalIssuer, config: &Config, data_dir: &DataDir) -> Result<(Arc<Verifier>, Vec<Keeper>)> {
+    let mut trusted = vec![local.trusted()?];
+    let mut keepers = Vec::with_capacity(config.auth.issuers.len());
+    for issuer in &config.auth.issuers {
+        let (keeper, keys) = Keeper::start(issuer, data_dir.path())?;
+        trusted.push((issuer.rules.clone(), keys));
+        keepers.push(keeper);
+    }
+    Ok((Arc::new(Verifier::new(trusted)?), keepers))
 }
 
 /// Compares the database with what was seen of the store `id`, here and by the server before.

@@ -35,6 +35,10 @@ const THAWS_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two looks at the files of TLS. Too high: an authority that was taken out is trusted longer.
 const TLS_INTERVAL: Duration = Duration::from_secs(2);
 
+/// Between two writes of refusals, of `limits::DENIALS_PER_WRITE_MAX` rows at most. Too high: a replica that is killed forgets more of
+/// them. Too low: a flood of refusals is a flood of writes.
+const DENIALS_WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Between two looks at the signing keys: one query each. Too high: writes look first, see `limits::KEY_SPREAD_SECONDS`.
 const KEYS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -214,6 +218,21 @@ pub(super) async fn follow_keys(service: Arc<Service>) {
             tracing::error!(%error, detail = error.internal, "failed to follow the signing keys");
         }
         said = failed.map(|error| error.reason);
+    }
+}
+
+/// Adds refusals to the record in the database, for ever.
+pub(super) async fn write_denials(service: Arc<Service>) {
+    let mut round = rounds(DENIALS_WRITE_INTERVAL);
+    loop {
+        round.tick().await;
+        match service.write_denials().await {
+            Ok(0) => {}
+            Ok(left_out) => {
+                tracing::warn!(target: "policyhub::denied", left_out, "denied more than the record has room for")
+            }
+            Err(error) => tracing::debug!(%error, "failed to write down who was refused"),
+        }
     }
 }
 

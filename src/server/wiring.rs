@@ -52,7 +52,7 @@ use crate::service::Service;
 use crate::store::Store;
 use crate::watch::{Hub, Leases};
 
-/// How long writing the last reports may take.
+/// How long writing the last reports may take, and the last denials.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// Names of the services, for health.
 const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.SyncService", "policyhub.v1.AdminService"];
@@ -135,6 +135,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     background.spawn(tasks::keep_memory(parts.store.clone()));
     background.spawn(tasks::mind_store(parts.store.clone(), parts.service.clone()));
     spawn_looks(&mut background, &parts.service, watch.audit_interval);
+    let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
     background.spawn(serve_http(parts.http, router, head_timeout));
     if parts.store.is_postgres() && watch.listen_notify {
@@ -152,10 +153,18 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     draining.cancel();
     grpc.await;
     background.shutdown().await;
-    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, parts.leases.flush(true)).await.is_err() {
+    write_the_last(&parts.leases, &denying).await;
+    Ok(())
+}
+
+/// Writes what subscribers reported last, and who was refused last, as far as there is time.
+async fn write_the_last(leases: &Leases, service: &Service) {
+    if tokio::time::timeout(LAST_FLUSH_TIMEOUT, leases.flush(true)).await.is_err() {
         tracing::warn!("the last reports of subscribers were not written in time");
     }
-    Ok(())
+    if !matches!(tokio::time::timeout(LAST_FLUSH_TIMEOUT, service.write_denials()).await, Ok(Ok(_))) {
+        tracing::warn!("who was refused last was not written down in time");
+    }
 }
 
 /// Shows every part of the server in its metrics.
@@ -217,6 +226,7 @@ fn spawn_looks(background: &mut JoinSet<()>, service: &Arc<Service>, audit_inter
     background.spawn(tasks::follow_quotas(service.clone()));
     background.spawn(tasks::follow_keys(service.clone()));
     background.spawn(tasks::follow_thaws(service.clone()));
+    background.spawn(tasks::write_denials(service.clone()));
     if !audit_interval.is_zero() {
         service.freeze_by_audits();
         background.spawn(tasks::audit(service.clone(), audit_interval));

@@ -82,6 +82,11 @@ impl Access {
         self.remembered().known.get(namespace).cloned()
     }
 
+    /// Whether the bindings of a namespace were proven: it exists.
+    pub(super) fn is_known(&self, namespace: &NamespaceId) -> bool {
+        self.remembered().known.contains_key(namespace)
+    }
+
     /// Reads them again when they are asked for next.
     pub(super) fn forget(&self, namespace: &NamespaceId) {
         let mut all = self.remembered();
@@ -191,6 +196,22 @@ impl Service {
     /// `PERMISSION_DENIED` for a caller who has a role there, but none for this RPC; `NAMESPACE_NOT_FOUND` for one who has
     /// none, whether the namespace is there or not; `INVALID_ARGUMENT` for a name that can be of no namespace.
     pub async fn authorize(
+        &self,
+        principal: &Principal,
+        rpc: Rpc,
+        (field, scope): (&str, &str),
+        now: Micros,
+    ) -> Result<Grants> {
+        let authorized = self.authorize_unnoted(principal, rpc, (field, scope), now).await;
+        if let Err(error) = &authorized {
+            let is_about_store = matches!(rpc.needs(), Needs::StoreWide(_));
+            let namespace = namespace_of(scope).filter(|_| !is_about_store).unwrap_or_else(NamespaceId::system);
+            self.note_denial(&namespace, principal, rpc, error, now);
+        }
+        authorized
+    }
+
+    async fn authorize_unnoted(
         &self,
         principal: &Principal,
         rpc: Rpc,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::check::{Occasion, Subject, is_of_today};
 use super::write::{Begun, Write};
 use super::{Context, Service};
-use crate::domain::access::Permission;
+use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
 use crate::domain::command::{Activate, PointerTarget, Target};
 use crate::domain::event::{Change, Cursor, EventKind, Fingerprint, Head, PointerChange, Position};
@@ -40,7 +40,7 @@ impl Service {
     /// those of `lifecycle::check_activate` and `lifecycle::activate`.
     pub async fn activate(&self, context: &Context, request: Activate) -> Result<Activated> {
         if request.skip_validation {
-            context.require(Permission::Administer)?;
+            self.require(context, &request.namespace, Rpc::Activate, Permission::Administer)?;
         }
         lifecycle::check_activate(&request)?;
         let call = self.call(context, "Activate", &request)?;

@@ -24,6 +24,8 @@ pub(super) struct Admitted(Mutex<HashMap<Vec<String>, Somewhere>>);
 #[derive(Debug)]
 struct Somewhere {
     grants: Grants,
+    /// Where they are, when that is one namespace.
+    only_place: Option<NamespaceId>,
     read: Micros,
     /// How often bindings had been forgotten before they were read.
     forgotten: u64,
@@ -68,7 +70,17 @@ impl Service {
         if somewhere && !everywhere.permit(permission) && self.permits_somewhere(principal, permission, now).await? {
             return Ok(());
         }
-        permitted(everywhere, principal, permission).map(|_| ())
+        let place = if somewhere && everywhere.is_empty() { self.only_place(principal) } else { None };
+        let place = place.unwrap_or_else(NamespaceId::system);
+        let permitted = permitted(everywhere, principal, permission).map(|_| ());
+        permitted.inspect_err(|error| self.note_denial(&place, principal, rpc, error, now))
+    }
+
+    /// The one namespace in which a caller has roles. What a refused call was about stands in its body, which nobody reads: a caller
+    /// of one namespace most likely meant that one.
+    fn only_place(&self, principal: &Principal) -> Option<NamespaceId> {
+        let members: Vec<String> = principal.members().collect();
+        self.admitted.lock().get(&members).and_then(|known| known.only_place.clone())
     }
 
     async fn permits_somewhere(&self, principal: &Principal, permission: Permission, now: Micros) -> Result<bool> {
@@ -78,11 +90,12 @@ impl Service {
         if let Some(permits) = self.admitted.permit(&members, permission, forgotten, now) {
             return Ok(permits);
         }
-        let found: Result<Vec<_>, Error> = self.store.roles_of(&members).await;
-        let grants = found.as_ref().map(|roles| roles.iter().copied().collect::<Grants>()).unwrap_or_default();
+        let found: Result<_, Error> = self.store.roles_of(&members).await;
+        let (roles, only_place) = found.as_ref().ok().cloned().unwrap_or_default();
+        let grants: Grants = roles.into_iter().collect();
         let permits = grants.permit(permission);
         if found.is_ok() {
-            self.admitted.remember(members, Somewhere { grants, read: now, forgotten });
+            self.admitted.remember(members, Somewhere { grants, only_place, read: now, forgotten });
         }
         // In an outage, and when rows were taken away by hand: the roles that were proven last, as in authorization.
         match found {
@@ -103,7 +116,7 @@ mod tests {
     fn what_is_remembered_holds_for_a_second_and_until_bindings_change() {
         let (admitted, members) = (Admitted::default(), vec!["local:ann".to_owned()]);
         let grants: Grants = [Role::Author].into_iter().collect();
-        admitted.remember(members.clone(), Somewhere { grants, read: Micros(5), forgotten: 1 });
+        admitted.remember(members.clone(), Somewhere { grants, only_place: None, read: Micros(5), forgotten: 1 });
         let ask = |permission, forgotten, at| admitted.permit(&members, permission, forgotten, Micros(at));
         assert_eq!(ask(Permission::Author, 1, 5), Some(true));
         assert_eq!(ask(Permission::Publish, 1, 6), Some(false));
@@ -116,7 +129,7 @@ mod tests {
     fn the_memory_is_bounded() {
         let admitted = Admitted::default();
         for number in 0..=ADMITTED_MAX_CALLERS {
-            let somewhere = Somewhere { grants: Grants::default(), read: Micros(0), forgotten: 0 };
+            let somewhere = Somewhere { grants: Grants::default(), only_place: None, read: Micros(0), forgotten: 0 };
             admitted.remember(vec![number.to_string()], somewhere);
             assert!(admitted.lock().len() <= ADMITTED_MAX_CALLERS);
         }

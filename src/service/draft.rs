@@ -207,6 +207,7 @@ impl Service {
             stage_time: None,
             publish_time: None,
             origin_manifests: Vec::new(),
+            annotations: request.annotations,
         };
         self.admit_version(&write.tx, &version)?;
         write.tx.insert_content(&version.digest, &request.content).await?;

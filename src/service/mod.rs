@@ -19,6 +19,7 @@ mod check_workers;
 mod context;
 mod convergence;
 mod deactivate;
+mod denials;
 mod draft;
 mod epoch;
 mod events;
@@ -67,6 +68,7 @@ pub use export::{RowWithContent, RowsPage};
 pub use fair_slots::{FairSlot, FairSlots};
 pub use keys::{KeyInfo, KeyPurpose};
 pub use meters::StreamPlace;
+pub use policy::PolicyPage;
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 
@@ -89,6 +91,7 @@ pub struct Service {
     known_rows: Arc<row_check::KnownRows>,
     access: access::Access,
     admitted: admit::Admitted,
+    denials: denials::Denials,
     waits: convergence::Waits,
     check_slots: check_slots::CheckSlots,
     check_workers: check_workers::CheckWorkers,
@@ -116,7 +119,7 @@ impl Service {
         let (places, active_sets, access, admitted) = Default::default();
         let (waits, check_slots, check_workers) = Default::default();
         let (break_glass, revoking, following, audits, sources) = Default::default();
-        let (lowered_approvals, known_rows) = Default::default();
+        let (lowered_approvals, known_rows, denials) = Default::default();
         let meters = meters::Meters::new(quotas);
         Self {
             store,
@@ -128,6 +131,7 @@ impl Service {
             known_rows,
             access,
             admitted,
+            denials,
             waits,
             check_slots,
             check_workers,

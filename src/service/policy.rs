@@ -1,15 +1,16 @@
 //! Policies: made, changed, read.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::namespace::check_description;
 use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy, VersionFilter};
+use crate::domain::command::{CreatePolicy, Listed, Page, PolicyFilter, SettingsPatch, UpdatePolicy, VersionFilter};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::check_etag;
-use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
+use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, POLICIES_SCANNED_MAX};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::PolicyChanged;
 use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
@@ -63,6 +64,15 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
     );
     let error = Error::new(Reason::KindFixed, message).with("kind", policy.kind.as_str());
     Err(error.with("version", published.number).about(&policy.name))
+}
+
+/// A page of policies, and how far they were looked through for it: beyond the last one of the page when what followed is left out.
+#[derive(Debug)]
+pub struct PolicyPage {
+    /// The policies.
+    pub listed: Listed<Policy>,
+    /// The last one looked at.
+    pub reached: Option<PolicyId>,
 }
 
 /// Requirements of approvals that were lowered.
@@ -176,14 +186,31 @@ impl Service {
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
-    pub async fn list_policies(&self, namespace: &NamespaceId, page: &Page<PolicyId>) -> Result<Listed<Policy>> {
+    pub async fn list_policies(
+        &self,
+        namespace: &NamespaceId,
+        page: &Page<PolicyId>,
+        filter: &PolicyFilter,
+    ) -> Result<PolicyPage> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
-        let mut reader = PageReader::new(page);
+        let wanted = &filter.annotations;
+        let mut reader =
+            if wanted.is_empty() { PageReader::new(page) } else { PageReader::searching(page, POLICIES_SCANNED_MAX) };
         while let Some(asked) = reader.next() {
             let found = tx.policies(namespace, &asked).await?;
-            reader.add(&asked, found, |policy| (policy.name.policy.clone(), policy.settings.json_schema.len()));
+            let newest = if wanted.is_empty() {
+                Vec::new()
+            } else {
+                let ids: Vec<&PolicyId> = found.iter().map(|policy| &policy.name.policy).collect();
+                tx.newest_published(namespace, &ids).await?
+            };
+            let satisfying = newest.into_iter().filter(|version| version.annotations.satisfy(wanted));
+            let satisfying: BTreeSet<PolicyId> = satisfying.map(|version| version.policy.policy).collect();
+            let is_wanted = |policy: &Policy| wanted.is_empty() || satisfying.contains(&policy.name.policy);
+            let measure = |policy: &Policy| (policy.name.policy.clone(), policy.settings.json_schema.len());
+            reader.add_wanted(&asked, found, measure, is_wanted);
         }
-        Ok(reader.done())
+        Ok(PolicyPage { reached: reader.reached(), listed: reader.done() })
     }
 }

@@ -7,9 +7,9 @@ use super::draft::state_change;
 use super::write::{Begun, Write};
 use super::{Context, Service, Signer};
 use crate::domain::Result;
-use crate::domain::access::Permission;
+use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
-use crate::domain::command::Publish;
+use crate::domain::command::{PolicyOrVersion, Publish};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::{self, Grounds, PublishFacts};
 use crate::domain::outcome::Published;
@@ -62,11 +62,15 @@ impl Service {
     /// `PERMISSION_DENIED`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `APPROVALS_MISSING`, `SEVERAL_OPEN_DRAFTS`,
     /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn publish(&self, context: &Context, request: Publish) -> Result<Published> {
+        let namespace = match &request.target {
+            PolicyOrVersion::Policy(policy) => &policy.namespace,
+            PolicyOrVersion::Version(version) => &version.policy.namespace,
+        };
         if request.activate {
-            context.require(Permission::Activate)?;
+            self.require(context, namespace, Rpc::Publish, Permission::Activate)?;
         }
         if request.break_glass {
-            context.require(Permission::Administer)?;
+            self.require(context, namespace, Rpc::Publish, Permission::Administer)?;
         }
         check_request(&request)?;
         let call = self.call(context, "Publish", &request)?;

@@ -6,7 +6,7 @@ use super::draft::state_change;
 use super::publish::signed;
 use super::write::{Begun, Write};
 use super::{Context, Service};
-use crate::domain::access::Permission;
+use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::Rollback;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
@@ -26,10 +26,10 @@ impl Service {
     /// `KEY_STATE_WRONG`, `APPROVALS_MISSING` and `QUOTA_EXCEEDED` for a copy, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn rollback(&self, context: &Context, request: Rollback) -> Result<RolledBack> {
         if request.copy_forward {
-            context.require(Permission::Publish)?;
+            self.require(context, &request.policy.namespace, Rpc::Rollback, Permission::Publish)?;
         }
         if request.skip_validation {
-            context.require(Permission::Administer)?;
+            self.require(context, &request.policy.namespace, Rpc::Rollback, Permission::Administer)?;
         }
         lifecycle::check_reason(&request.reason)?;
         if request.version < 0 {

@@ -135,6 +135,7 @@ impl Signer {
             content_type: version.content_type.clone(),
             author: version.author.clone(),
             publisher: publisher.to_owned(),
+            annotations: version.annotations.clone(),
             iat: now.seconds(),
             origin: None,
         }

@@ -55,6 +55,7 @@ impl Signer {
             && manifest.content_type == version.content_type
             && manifest.author == version.author
             && manifest.publisher == version.publisher
+            && manifest.annotations == version.annotations
             && manifest.origin.as_ref().map(|origin| &origin.manifest) == origin.as_ref();
         if same { Ok(manifest) } else { broken("its row says something else than its manifest".to_owned()) }
     }

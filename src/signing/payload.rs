@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::error::VerifyError;
 use super::object;
+use crate::domain::annotations::Annotations;
 use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex};
 use crate::domain::name::{NamespaceId, PolicyId};
 
@@ -36,6 +37,9 @@ pub struct Manifest {
     pub author: String,
     /// Who published it; for a preview, who asked.
     pub publisher: String,
+    /// What the author said of it by name, in order of the names; absent when that is nothing.
+    #[serde(default, skip_serializing_if = "Annotations::is_empty")]
+    pub annotations: Annotations,
     /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
     /// Where it was imported from; absent when it was made here. Author and publisher are that store's word then.

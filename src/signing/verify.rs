@@ -95,6 +95,7 @@ mod tests {
             content_type: "application/json".to_owned(),
             author: "a".to_owned(),
             publisher: "b".to_owned(),
+            annotations: Default::default(),
             iat: 1,
             origin: None,
         };

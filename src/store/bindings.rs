@@ -45,11 +45,19 @@ impl Store {
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
-    pub async fn roles_of(&self, members: &[String]) -> Result<Vec<Role>> {
+    pub async fn roles_of(&self, members: &[String]) -> Result<(Vec<Role>, Option<NamespaceId>)> {
         let mine = Entity::find().filter(Column::Member.is_in(members));
-        let query = mine.select_only().column(Column::Role).distinct();
-        let words: Vec<String> = query.into_tuple().all(&self.reader()?).await.map_err(failed)?;
-        Ok(words.iter().filter_map(|word| rows::word("role", word).ok()).collect())
+        let query = mine
+            .select_only()
+            .column(Column::Role)
+            .column_as(Column::Namespace.min(), "first_place")
+            .column_as(Column::Namespace.max(), "last_place")
+            .group_by(Column::Role);
+        let found: Vec<(String, String, String)> = query.into_tuple().all(&self.reader()?).await.map_err(failed)?;
+        let first = found.iter().map(|(_, first, _)| first.as_str()).min();
+        let only = first.filter(|first| found.iter().all(|(_, _, last)| last.as_str() == *first));
+        let only = only.and_then(|id| NamespaceId::parse("namespace", id).ok());
+        Ok((found.iter().filter_map(|(word, ..)| rows::word("role", word).ok()).collect(), only))
     }
 }
 

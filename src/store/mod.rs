@@ -12,6 +12,7 @@ mod connect;
 mod connection_causes;
 mod connection_guard;
 mod contents;
+mod denials;
 mod disk_space;
 mod doubt;
 mod driver_words;

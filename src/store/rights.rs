@@ -7,9 +7,10 @@ use super::error::failed;
 use crate::domain::Result;
 
 /// The tables of the schema.
-const TABLES: [&str; 21] = [
+const TABLES: [&str; 22] = [
     "approvals",
     "contents",
+    "denials",
     "events",
     "idempotency",
     "imported_events",

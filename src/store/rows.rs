@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entity::{events, namespaces, policies, subscribers, versions};
 use super::tagged::Proven;
+use crate::domain::annotations::Annotations;
 use crate::domain::digest::{Digest, Hash};
 use crate::domain::event::{Cursor, Event, Head};
 use crate::domain::label::Label;
@@ -134,6 +135,7 @@ pub(super) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
         origin_manifests: row
             .origin_manifests
             .map_or_else(|| Ok(Vec::new()), |text| json("origin_manifests", &text))?,
+        annotations: row.annotations.map_or_else(|| Ok(Annotations::default()), |text| json("annotations", &text))?,
     })
 }
 
@@ -159,6 +161,7 @@ pub(super) fn version_row(version: &Version) -> Result<versions::Model> {
         stage_time: version.stage_time.map(|time| time.0),
         publish_time: version.publish_time.map(|time| time.0),
         origin_manifests: Some(&version.origin_manifests).filter(|all| !all.is_empty()).map(to_json).transpose()?,
+        annotations: Some(&version.annotations).filter(|all| !all.is_empty()).map(to_json).transpose()?,
         tag: Vec::new(),
     })
 }

@@ -19,6 +19,10 @@ use crate::domain::version::{Version, VersionState};
 /// The states in which a version holds its label.
 const LIVE: [VersionState; 3] = [VersionState::Draft, VersionState::Staged, VersionState::Published];
 
+/// Whether a row is the newest published version of its policy. It is searched for from the highest number down.
+const IS_NEWEST_PUBLISHED: &str = "versions.number = (SELECT v.number FROM versions v WHERE v.namespace = versions.namespace \
+     AND v.policy = versions.policy AND v.state = 'PUBLISHED' ORDER BY v.number DESC LIMIT 1)";
+
 fn of(policy: &PolicyName) -> Select<Entity> {
     Entity::find()
         .filter(Column::Namespace.eq(policy.namespace.as_str()))
@@ -92,6 +96,15 @@ impl ReadTx {
             .filter(Column::Policy.is_in(targets.iter().map(|(policy, _)| policy.as_str())))
             .filter(key.in_tuples(targets.iter().map(|(policy, label)| (policy.as_str(), label.to_string()))));
         self.versions_of(in_states(query, &LIVE)).await
+    }
+
+    /// The newest published version of each of these policies that has one, in one query.
+    pub async fn newest_published(&self, namespace: &NamespaceId, policies: &[&PolicyId]) -> Result<Vec<Version>> {
+        let query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .filter(Column::Policy.is_in(policies.iter().map(|policy| policy.as_str())))
+            .filter(Expr::cust(IS_NEWEST_PUBLISHED));
+        self.versions_of(query).await
     }
 
     /// A page of versions, newest first.

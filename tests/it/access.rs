@@ -50,6 +50,7 @@ const TABLE: &[(&str, &str)] = &[
     ("UpdateNamespace", "store"),
     ("CreateRoleBinding", ""),
     ("ListRoleBindings", "viewer author approver publisher activator"),
+    ("ListDenials", ""),
     ("DeleteRoleBinding", ""),
     ("ListSigningKeys", "*"),
     ("PrepareSigningKey", "store"),

@@ -207,6 +207,8 @@ fn bad_versions() -> Vec<(&'static str, Option<Cell>)> {
         ("create_time", Some(Cell::Int(i64::MIN))),
         ("publish_time", Some(Cell::Int(1))),
         ("label", Some(text("not a label"))),
+        ("annotations", Some(text(r#"{"an owner":"team-a"}"#))),
+        ("annotations", Some(text(r#"{"owner":1}"#))),
         ("origin_manifests", Some(text("{}"))),
         ("origin_manifests", Some(text(&format!("[{}\"\"]", "\"\",".repeat(40))))),
     ]

@@ -34,6 +34,8 @@ mod agent_again;
 #[cfg(test)]
 mod agent_kills;
 #[cfg(test)]
+mod annotations;
+#[cfg(test)]
 mod another_event;
 #[cfg(test)]
 mod another_store;
@@ -80,6 +82,8 @@ mod convergence_filters;
 mod corpus;
 #[cfg(test)]
 mod deactivate;
+#[cfg(test)]
+mod denials;
 #[cfg(test)]
 mod denied;
 #[cfg(test)]

@@ -21,6 +21,7 @@ const EXEMPT: &[(&str, &str, &str)] = &[
         "a store of another id or key refuses to start; the incarnation and a bump only put it in doubt",
     ),
     ("seaql_migrations", "*", "a schema that is not this binary's is refused"),
+    ("denials", "*", "a record for people, which changes nothing that is enforced"),
     ("subscribers", "*", "who watches is told by the runtimes and changes nothing that is enforced"),
     ("idempotency", "*", "has a test of its own: an answer is only read again by its own request"),
     ("contents", "digest", "the primary key: content under another digest is no content of any version"),

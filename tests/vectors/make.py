@@ -116,6 +116,11 @@ def manifest(**changes):
     } | changes
 
 
+def annotated(annotations):
+    """A manifest as it is signed of a version with annotations."""
+    return without(manifest(), "iat") | {"annotations": annotations, "iat": NOW}
+
+
 def without(members, name):
     return {key: value for key, value in members.items() if key != name}
 
@@ -169,6 +174,7 @@ def accepted():
     for name, typ, payload in [
         ("bundle", BUNDLE, manifest()),
         ("bundle-without-label", BUNDLE, without(manifest(), "label")),
+        ("bundle-with-annotations", BUNDLE, annotated({"owner": "team-a", "x/display_name": 'zoë "z"\n\tof example'})),
         ("activation", ACTIVATION, statement()),
         ("activation-with-root", ACTIVATION, rooted(set_root([*SETS[1], ("tone", 1, digest(b"kind"))]))),
         ("deactivation", ACTIVATION, statement(kind="DEACTIVATE", changes=gone)),
@@ -284,6 +290,16 @@ def refused():
         ("with-foreign-namespace", compact(manifest(namespace="../other"))), ("with-negative-size", compact(manifest(size=-1))),
     ]:
         payload(f"manifest-{name}", "bundle", BUNDLE, text, "PayloadMalformed", content=CONTENT)
+    twice = compact(annotated({"owner": "a"})).replace(b'{"owner":"a"}', b'{"owner":"a","owner":"b"}')
+    payload("manifest-with-annotation-twice", "bundle", BUNDLE, twice, "PayloadMalformed", content=CONTENT)
+    for name, annotations in [
+        ("as-array", [["owner", "a"]]), ("null", None), ("of-number", {"owner": 1}), ("of-bad-key", {"an owner": "a"}),
+        ("of-empty-key", {"": "a"}), ("of-long-key", {"k" * 65: "a"}), ("of-control", {"owner": "\x1b[2J"}), ("of-c1", {"owner": "\x9b"}),
+        ("of-long-value", {"owner": "v" * 2049}), ("too-many", {str(i): "" for i in range(65)}),
+        ("too-large", {str(i): "v" * 1024 for i in range(4)}),
+    ]:
+        text = compact(annotated(annotations))
+        payload(f"manifest-with-annotations-{name}", "bundle", BUNDLE, text, "PayloadMalformed", content=CONTENT)
     payload("content-changed", "bundle", BUNDLE, good, "DigestMismatch", content=CONTENT.replace("100", "900"))
     payload("content-longer", "bundle", BUNDLE, good, "SizeMismatch", content=CONTENT + " ")
     for name, text in [

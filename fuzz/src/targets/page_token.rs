@@ -29,8 +29,8 @@ pub fn check(input: &[u8]) {
     }
     assert!(other.page(0, &made, key).is_err(), "a token of two lists");
     let parent = "namespaces/default".to_owned();
-    let asked = pb::ListPoliciesRequest { parent, page_size: size, page_token: text.to_owned() };
-    if let Ok((_, _, page)) = request::list_policies(&asked) {
+    let asked = pb::ListPoliciesRequest { parent, page_size: size, page_token: text.to_owned(), ..Default::default() };
+    if let Ok(request::PolicyList { page, .. }) = request::list_policies(&asked) {
         assert!(page.size <= PAGE_MAX_ITEMS);
     }
     let parent = "namespaces/default/policies/p".to_owned();

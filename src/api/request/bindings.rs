@@ -1,11 +1,13 @@
 //! Requests about role bindings.
 
 use super::both::both;
+use super::fields::namespace;
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::access::Role;
-use crate::domain::binding::{BindingName, parse_member, parse_place, place};
+use crate::domain::binding::{ALL_NAMESPACES, BindingName, parse_member, parse_place, place};
 use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
+use crate::domain::denial::DenialFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
@@ -40,6 +42,22 @@ pub fn create_role_binding(request: pb::CreateRoleBindingRequest) -> Result<Crea
 /// `INVALID_ARGUMENT`.
 pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<DeleteRoleBinding> {
     Ok(DeleteRoleBinding { name: BindingName::parse("id", &request.id)?, reason: request.reason })
+}
+
+/// ListDenials.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
+pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, List, Page<String>, DenialFilter)> {
+    let namespace = match request.parent.as_str() {
+        ALL_NAMESPACES => NamespaceId::system(),
+        name => namespace("parent", name)?,
+    };
+    let principal = (!request.principal.is_empty()).then(|| request.principal.clone());
+    let filter = DenialFilter { principal };
+    let list = List::new(["ListDenials", namespace.as_str(), &format!("{filter:?}")]);
+    let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
+    Ok((namespace, list, page, filter))
 }
 
 /// ListRoleBindings.

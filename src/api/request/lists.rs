@@ -1,10 +1,12 @@
 //! The lists of `PolicyService`.
 
+use super::both::both;
 use super::fields::{namespace, policy};
 use crate::api::page::List;
 use crate::api::response::event_kind;
 use crate::api::{pb, time};
-use crate::domain::command::{EventFilter, Page, VersionFilter};
+use crate::domain::annotations::Annotations;
+use crate::domain::command::{EventFilter, Page, PolicyFilter, VersionFilter};
 use crate::domain::event::EventKind;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -15,11 +17,24 @@ use crate::domain::{Error, Result};
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<(NamespaceId, List, Page<PolicyId>)> {
-    let namespace = namespace("parent", &request.parent)?;
-    let list = List::new(["ListPolicies", &request.parent]);
+pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
+    let entries = request.annotations.iter().map(|(key, value)| (key.clone(), value.clone()));
+    let (namespace, annotations) =
+        both(namespace("parent", &request.parent), Annotations::new("annotations", entries))?;
+    let filter = PolicyFilter { annotations };
+    let list = List::new(["ListPolicies", &request.parent, &format!("{filter:?}")]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
-    Ok((namespace, list, page))
+    Ok(PolicyList { namespace, list, page, filter })
+}
+
+/// A list of policies.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the parts of ListPoliciesRequest")]
+pub struct PolicyList {
+    pub namespace: NamespaceId,
+    pub list: List,
+    pub page: Page<PolicyId>,
+    pub filter: PolicyFilter,
 }
 
 /// A list of versions.

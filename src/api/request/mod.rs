@@ -17,10 +17,10 @@ pub use admin::{
     activate_key, create_namespace, list_namespaces, prepare_key, revoke_key, revoke_token, thaw_namespace,
     update_namespace, verify_log,
 };
-pub use bindings::{create_role_binding, delete_role_binding, list_role_bindings};
+pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
 pub use fields::{delivery, namespace, policy, version};
 pub use imports::{export_rows, import_namespace};
-pub use lists::{EventList, VersionList, list_events, list_policies, list_versions};
+pub use lists::{EventList, PolicyList, VersionList, list_events, list_policies, list_versions};
 pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, reject_version, rollback,
     stage, update_policy,

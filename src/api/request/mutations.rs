@@ -5,6 +5,7 @@ use super::fields::{count, etag, exact_version, namespace, policy, policy_or_ver
 use super::sync::position;
 use crate::api::pb;
 use crate::api::pb::activate_target::To;
+use crate::domain::annotations::Annotations;
 use crate::domain::command::{
     AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, RejectVersion,
     Rollback, SettingsPatch, Stage, Target, UpdatePolicy,
@@ -151,8 +152,9 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
     at_most("requires", &request.requires, REQUIRES_MAX)?;
     let requires = all(request.requires.into_iter().enumerate().map(requirement));
-    let told = both(kind("kind", request.kind), both(label, requires));
-    let (policy, (kind, (label, requires))) = both(policy("parent", &request.parent), told)?;
+    let annotations = Annotations::new("annotations", request.annotations);
+    let told = both(both(kind("kind", request.kind), annotations), both(label, requires));
+    let (policy, ((kind, annotations), (label, requires))) = both(policy("parent", &request.parent), told)?;
     Ok(Draft {
         policy,
         content: request.content,
@@ -160,6 +162,7 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
         label,
         change_note: request.change_note,
         requires,
+        annotations,
         base_version: request.base_version,
         allow_missing: request.allow_missing,
         kind,

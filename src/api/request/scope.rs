@@ -84,6 +84,7 @@ scoped! {
     ListRunsRequest => parent,
     GetNamespaceRequest => name,
     ListRoleBindingsRequest => parent,
+    ListDenialsRequest => parent,
     DeleteRoleBindingRequest => id,
     VerifyLogRequest => parent,
     ThawNamespaceRequest => name,

@@ -3,6 +3,7 @@
 mod active;
 mod audit;
 mod binding;
+mod denial;
 mod event;
 mod import;
 mod policy;
@@ -16,6 +17,7 @@ pub use active::{
 };
 pub use audit::verdict;
 pub use binding::role_binding;
+pub use denial::denial;
 pub use event::{activation_summary, event, event_kind, imported_event};
 pub use import::{imported, namespace_import};
 pub use policy::{namespace, policy};

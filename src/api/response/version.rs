@@ -1,5 +1,7 @@
 //! Versions and their reports.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
 use crate::api::pb;
@@ -53,6 +55,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         stage_time: from.stage_time.map(timestamp),
         publish_time: from.publish_time.map(timestamp),
         origin_manifests: from.origin_manifests,
+        annotations: BTreeMap::from(from.annotations).into_iter().collect(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::cli::names::{policy_name, version_name};
 use crate::cli::text;
 use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::{ClientError, pb};
+use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 
 /// Looks at what the server holds after somebody else was faster.
@@ -81,17 +82,25 @@ enum Step {
     Taken(pb::Version),
 }
 
-fn step(found: Found, digest: &Digest) -> Step {
+fn step(found: Found, digest: &Digest, annotations: &Annotations) -> Step {
     let Found::Version(version) = found else { return Step::Draft };
     if version.state == i32::from(pb::VersionState::Published) {
         Step::Present(*version)
-    } else if version.digest == digest.as_str() {
-        Step::Publish(*version)
     } else if is_released(&version) {
-        Step::Replace(*version)
+        let is_same = version.digest == digest.as_str() && says(&version, annotations);
+        if is_same { Step::Publish(*version) } else { Step::Replace(*version) }
+    } else if version.digest == digest.as_str() {
+        // Somebody drafted it by hand: what they said of it stands.
+        Step::Publish(*version)
     } else {
         Step::Taken(*version)
     }
+}
+
+/// Whether a version has exactly these annotations.
+fn says(version: &pb::Version, annotations: &Annotations) -> bool {
+    version.annotations.len() == annotations.iter().count()
+        && annotations.iter().all(|(key, value)| version.annotations.get(key).is_some_and(|other| other == value))
 }
 
 /// Whether a release wrote a version.
@@ -142,7 +151,7 @@ impl Deliverer<'_> {
     }
 
     async fn attempt(&self, key: &Key, sound: &Sound, found: Found, left: usize) -> Result<Attempt, ClientError> {
-        match step(found, &sound.definition.digest) {
+        match step(found, &sound.definition.digest, &sound.definition.annotations) {
             Step::Present(version) => Ok(Attempt::published(Outcome::Present, version)),
             Step::Taken(version) => Ok(Attempt { number: version.version, ..Attempt::of(taken(key, &version)) }),
             Step::Publish(version) => self.publish(key, version).await,
@@ -172,6 +181,7 @@ impl Deliverer<'_> {
             content_type: sound.definition.content_type.to_owned(),
             label: key.label.to_string(),
             change_note: format!("{NOTE}{}", self.commit.as_str()),
+            annotations: BTreeMap::from(sound.definition.annotations.clone()).into_iter().collect(),
             // Of this attempt alone: the answer that was kept for the one before names a version that somebody ended since.
             request_id: self.ids.of(&format!("{} {left}", name_of(namespace, key))),
             allow_missing: true,
@@ -330,7 +340,8 @@ mod tests {
             ..Default::default()
         };
         let (ours, theirs) = (format!("{NOTE}{}", "b".repeat(40)), "released from git commit of mine");
-        let next = |version: &pb::Version| step(Found::Version(Box::new(version.clone())), &digest(1));
+        let none = Annotations::default();
+        let next = |version: &pb::Version| step(Found::Version(Box::new(version.clone())), &digest(1), &none);
         for state in [pb::VersionState::Draft, pb::VersionState::Staged] {
             for note in [ours.as_str(), theirs] {
                 let same = found(state, &digest(1), note);
@@ -344,7 +355,13 @@ mod tests {
             let published = found(pb::VersionState::Published, &digest(content), theirs);
             assert_eq!(next(&published), Step::Present(published.clone()));
         }
-        assert_eq!(step(Found::Nothing, &digest(1)), Step::Draft);
-        assert_eq!(step(Found::Unknown, &digest(1)), Step::Draft, "a question that fails stops nothing");
+        assert_eq!(step(Found::Nothing, &digest(1), &none), Step::Draft);
+        assert_eq!(step(Found::Unknown, &digest(1), &none), Step::Draft, "a question that fails stops nothing");
+        let annotations = [("owner".to_owned(), "a".to_owned())].into();
+        let annotated = |note| pb::Version { annotations, ..found(pb::VersionState::Draft, &digest(1), note) };
+        let left = annotated(&ours);
+        assert_eq!(next(&left), Step::Replace(left.clone()), "metadata.json says something else by now");
+        let written = pb::Version { change_note: theirs.to_owned(), ..left };
+        assert_eq!(next(&written), Step::Publish(written.clone()));
     }
 }

@@ -4,6 +4,7 @@
 //! Errors are lower-case fragments for the author.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
@@ -17,6 +18,7 @@ use crate::client::name::{PolicyId, VersionRef};
 use crate::client::signing::digest_of;
 use crate::client::{CONTENT_MAX_BYTES, PolicyKind};
 use crate::domain::Error;
+use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
@@ -24,6 +26,8 @@ use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 const METADATA: &str = "metadata.json";
 const DEFINITION: &str = "policy-definition";
 const EXTENSIONS: &[&str] = &["yaml", "yml", "json", "cedar", "rego"];
+/// Characters of a name in `metadata.json` that a message shows.
+const KEY_SHOWN_CHARS: usize = 64;
 /// What some editors put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -71,13 +75,19 @@ pub struct Files {
 pub struct Definition {
     pub digest: Digest,
     pub content_type: &'static str,
+    /// What `metadata.json` says beside name and version.
+    pub annotations: Annotations,
+    /// Members of `metadata.json` that can be no annotations.
+    pub left_out: Vec<String>,
 }
 
-/// What `metadata.json` must say; whatever else it says is its author's.
+/// What `metadata.json` must say; whatever else it says becomes annotations.
 #[derive(Debug, Deserialize)]
 struct Metadata {
     name: String,
     version: String,
+    #[serde(flatten)]
+    others: BTreeMap<String, serde_json::Value>,
 }
 
 impl Key {
@@ -228,13 +238,67 @@ impl Files {
             let why = format!("{DEFINITION} does not parse{place}: {}", text::line(&failure.message));
             return Err(Fault::of(&self.definition_name, failure.line, why));
         }
-        Ok(Definition { digest: digest_of(definition), content_type: self.content_type })
+        let (annotations, left_out) = annotated(said.others);
+        Ok(Definition { digest: digest_of(definition), content_type: self.content_type, annotations, left_out })
+    }
+}
+
+/// Annotations from the members of `metadata.json`, as far as they fit, and the names of those that do not. A member that does not
+/// fit stops no release: it may have been there before there were annotations.
+fn annotated(members: BTreeMap<String, serde_json::Value>) -> (Annotations, Vec<String>) {
+    let (mut annotations, mut left_out) = (Annotations::default(), Vec::new());
+    for (key, value) in members {
+        if value.is_null() {
+            continue;
+        }
+        if !annotations.try_insert(&key, &value_of(&value)) {
+            left_out.push(text::shortened(&key, KEY_SHOWN_CHARS));
+        }
+    }
+    (annotations, left_out)
+}
+
+/// A member of `metadata.json` as one text: a text as it is, a list of texts and numbers with commas between them, anything else as
+/// JSON without spaces.
+fn value_of(value: &serde_json::Value) -> String {
+    use serde_json::Value;
+    let scalar = |value: &Value| match value {
+        Value::String(text) if !text.contains(',') => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(value.to_string()),
+        _ => None,
+    };
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Option<Vec<String>> = items.iter().map(scalar).collect();
+            items.map_or_else(|| value.to_string(), |items| items.join(","))
+        }
+        other => other.to_string(),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metadata_becomes_annotations_as_far_as_it_fits() {
+        let members = serde_json::json!({
+            "owner": "team-a", "categories": ["pricing", "eu"], "tier": 1, "draft": false, "contact": {"b": 2, "a": [1]},
+            "odd": ["a,b"], "gone": null, "not a key": "x", "long": "v".repeat(4_096),
+        });
+        let (annotations, left_out) = annotated(serde_json::from_value(members).expect("an object"));
+        let expected = [
+            ("categories", "pricing,eu"),
+            ("contact", r#"{"a":[1],"b":2}"#),
+            ("draft", "false"),
+            ("odd", r#"["a,b"]"#),
+            ("owner", "team-a"),
+            ("tier", "1"),
+        ];
+        assert_eq!(annotations.iter().collect::<Vec<_>>(), expected);
+        assert_eq!(left_out, ["long", "not a key"]);
+    }
 
     #[test]
     fn versions_are_in_the_order_of_semver() {

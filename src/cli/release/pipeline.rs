@@ -202,7 +202,8 @@ impl Pipeline<'_> {
         version: Option<&pb::Version>,
         activator: &Activator<'_>,
     ) -> Noted {
-        let Some(version) = version else { return Noted { told, entry: None, warning: None } };
+        let left_out = left_out(one, &told);
+        let Some(version) = version else { return Noted { told, entry: None, warning: left_out } };
         let Ok(digest) = Digest::parse("digest", &version.digest) else {
             let told = Told { outcome: Outcome::failed("the server names a version without a digest"), ..told };
             return Noted { told, entry: None, warning: None };
@@ -216,7 +217,7 @@ impl Pipeline<'_> {
                 "{key} is delivered with other content: version {number} has {digest}, git has {}",
                 sound.definition.digest
             )),
-            Ok(_) => None,
+            Ok(_) => left_out,
         };
         let is_ours = match told.outcome {
             Outcome::Published => true,
@@ -293,6 +294,19 @@ fn sizes(mut sizes: BTreeMap<PolicyId, u64>, lanes: &[Lane]) -> BTreeMap<PolicyI
     let sound = lanes.iter().flatten().filter_map(|one| Some((&one.key, one.sound.as_ref().ok()?)));
     sizes.extend(sound.map(|(key, sound)| (key.policy.clone(), sound.files.size)));
     sizes
+}
+
+/// What is said of members of `metadata.json` that were not kept with a version.
+fn left_out(one: &Inspected, told: &Told) -> Option<String> {
+    let names = &one.sound.as_ref().ok()?.definition.left_out;
+    let is_sent = matches!(told.outcome, Outcome::Published | Outcome::Rehearsed);
+    (is_sent && !names.is_empty()).then(|| {
+        format!(
+            "{}: not kept as annotations, since names or values do not fit (see docs/release.md): {}",
+            one.key,
+            names.join(", ")
+        )
+    })
 }
 
 /// When the server published a version; empty when it does not say.

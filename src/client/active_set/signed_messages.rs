@@ -62,6 +62,7 @@ impl Signer {
             content_type: "application/json".to_owned(),
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
+            annotations: Default::default(),
             iat: NOW,
             origin: None,
         };

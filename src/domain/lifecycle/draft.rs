@@ -55,7 +55,9 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     check_request(policy, request)?;
     let takes_over = policy.settings.max_open_drafts == 1;
     if let Some(holder) = facts.label_holder {
-        if &holder.digest == digest {
+        // Who says nothing of annotations takes those that are there.
+        let says_same = request.annotations.is_empty() || request.annotations == holder.annotations;
+        if &holder.digest == digest && says_same {
             return Ok(DraftDecision::Existing);
         }
         if !(takes_over && holder.state.is_open()) {
@@ -117,9 +119,10 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
 
 fn label_conflict(holder: &Version, digest: &Digest) -> Error {
     let label = holder.label.as_ref().map(ToString::to_string).unwrap_or_default();
+    let what = if &holder.digest == digest { "annotations" } else { "content" };
     Error::new(
         Reason::LabelContentConflict,
-        format!("label {label} is taken by {} with other content; choose another label", holder.name()),
+        format!("label {label} is taken by {} with other {what}; choose another label", holder.name()),
     )
     .with("label", label)
     .with("version", holder.number)
@@ -161,26 +164,15 @@ pub fn resolve_open<'a>(policy: &Policy, open: &'a [Version]) -> Result<&'a Vers
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
-    use super::super::model::{digest, new_policy, policy_name};
+    use super::super::model::{digest, draft_request, label, new_policy, new_version, policy_name};
     use super::*;
+    use crate::domain::annotations::Annotations;
     use crate::domain::limits::NOTE_MAX_BYTES;
     use crate::domain::policy::PolicyKind;
 
     fn request(note_bytes: usize, base_version: i64) -> command::Draft {
-        command::Draft {
-            policy: policy_name(0),
-            content: Bytes::new(),
-            content_type: String::new(),
-            label: None,
-            change_note: "n".repeat(note_bytes),
-            requires: Vec::new(),
-            base_version,
-            allow_missing: false,
-            kind: None,
-            supersede_staged: false,
-        }
+        let change_note = "n".repeat(note_bytes);
+        command::Draft { change_note, base_version, ..draft_request(policy_name(0)) }
     }
 
     #[test]
@@ -217,5 +209,21 @@ mod tests {
         let nul = command::Draft { change_note: "a\0b".to_owned(), ..request(0, 0) };
         assert_eq!(refused(nul), Some(vec!["change_note".to_owned()]));
         assert_eq!(refused(request(0, -1)), Some(vec!["base_version".to_owned()]));
+    }
+
+    #[test]
+    fn a_label_stands_for_content_and_annotations() {
+        let annotations = |owner: &str| Annotations::from_iter([("owner".to_owned(), owner.to_owned())]);
+        let policy = new_policy(0);
+        let kept = new_version(policy_name(0), 1, Some(label(0)), digest(0));
+        let holder = Version { annotations: annotations("a"), ..kept };
+        let facts =
+            DraftFacts { policy: &policy, open: &[], label_holder: Some(&holder), base_exists: true, stager: "" };
+        let ask = |annotations| draft(facts, &command::Draft { annotations, ..request(0, 0) }, &digest(0));
+        assert_eq!(ask(annotations("a")).ok(), Some(DraftDecision::Existing));
+        assert_eq!(ask(Annotations::default()).ok(), Some(DraftDecision::Existing), "nothing was said of them");
+        let refused = ask(annotations("b")).expect_err("another owner");
+        assert_eq!(refused.reason, Reason::LabelContentConflict);
+        assert!(refused.message.contains("other annotations"), "{refused}");
     }
 }

@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-pub(super) use self::fixtures::{digest, new_policy, new_version, policy_name};
+pub(super) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
 use self::operation::{Answer, Operation, Rests, operation};
 use self::reference::Reference;
 use self::separation::Witness;

@@ -10,6 +10,7 @@ mod line;
 use std::collections::BTreeMap;
 
 use self::line::{Line, settings_of};
+use super::super::annotations::Annotations;
 use super::super::command;
 use super::super::error::{Error, Result};
 use super::super::event::{EventKind, Payload, PointerChange, VersionChange};
@@ -379,6 +380,7 @@ fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
         label: None,
         change_note: change_note.to_owned(),
         requires: Vec::new(),
+        annotations: Annotations::default(),
         base_version: 0,
         allow_missing: false,
         kind: None,

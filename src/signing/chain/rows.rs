@@ -3,6 +3,7 @@
 //! What a row says needs no signature of its own then: the seal of that event covers its digest.
 
 use super::LogCheck;
+use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 use crate::domain::name::PolicyId;
 use crate::domain::row::Row;
@@ -141,4 +142,10 @@ fn says_same(manifest: &Manifest, row: &Row) -> bool {
         && Some(manifest.content_type.as_str()) == row.text("content_type")
         && Some(manifest.author.as_str()) == row.text("author")
         && Some(manifest.publisher.as_str()) == row.text("publisher")
+        && annotations(row).as_ref() == Some(&manifest.annotations)
+}
+
+/// The annotations of a version as its row has them; none when they can't be read.
+fn annotations(row: &Row) -> Option<Annotations> {
+    row.text("annotations").map_or_else(|| Some(Annotations::default()), |text| serde_json::from_str(text).ok())
 }

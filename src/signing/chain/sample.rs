@@ -149,6 +149,7 @@ impl Sample {
             content_type: "application/yaml".to_owned(),
             author: "a".to_owned(),
             publisher: "b".to_owned(),
+            annotations: Default::default(),
             iat: 1,
             origin: None,
         };

@@ -2,6 +2,7 @@
 
 pub mod approvals;
 pub mod contents;
+pub mod denials;
 pub mod events;
 pub mod idempotency;
 pub mod imported_events;

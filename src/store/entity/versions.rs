@@ -1,6 +1,6 @@
 //! Table `versions`.
 //!
-//! Versions. A published row never changes; no row is ever deleted. `requires` is JSON.
+//! Versions. A published row never changes; no row is ever deleted. `requires` and `annotations` are JSON; NULL for no annotations.
 
 use sea_orm::entity::prelude::*;
 
@@ -33,6 +33,7 @@ pub struct Model {
     pub stage_time: Option<i64>,
     pub publish_time: Option<i64>,
     pub origin_manifests: Option<String>,
+    pub annotations: Option<String>,
     pub tag: Vec<u8>,
 }
 

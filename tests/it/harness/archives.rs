@@ -22,6 +22,7 @@ pub async fn history(client: &Client) {
     let labelled = pb::DraftRequest {
         label: "1.5.0".to_owned(),
         change_note: "the note".to_owned(),
+        annotations: [("owner".to_owned(), "team-a".to_owned())].into(),
         ..super::calls::draft_request("p", "a: 2")
     };
     let drafted = client.draft(labelled).await.expect("a draft").version.expect("a version");

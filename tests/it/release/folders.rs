@@ -187,3 +187,26 @@ on_both_databases! {
         assert_eq!(repository.release(&hub, &[]).is(0, "success").outcomes(), ["p@v1.1.0 published"]);
     }
 }
+
+on_both_databases! {
+    /// What metadata.json says beside name and version is kept with the version; what does not fit is named and stops nothing.
+    async fn metadata_becomes_annotations(hub: Hub) {
+        let repository = Repository::new();
+        repository.version("p", "1.0.0", "a: 1");
+        let metadata = serde_json::json!({
+            "name": "p", "version": "1.0.0", "owner": "team-a", "categories": ["pricing", "eu"], "my text": "x",
+        });
+        repository.write("policies/p/v1.0.0/metadata.json", metadata.to_string());
+        repository.commit();
+        let ended = repository.release(&hub, &[]);
+        ended.is(0, "success");
+        assert_eq!(
+            ended.lines("warnings"),
+            ["p@v1.0.0: not kept as annotations, since names or values do not fit (see docs/release.md): my text"]
+        );
+        let kept = get_version(&hub.client().await, "p", 1).await.annotations;
+        let expected = [("categories", "pricing,eu"), ("owner", "team-a")];
+        let expected = expected.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(kept, expected.into());
+    }
+}

@@ -171,6 +171,7 @@ impl Server<'_> {
             content_type: "application/json".to_owned(),
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
+            annotations: Default::default(),
             iat: NOW,
             origin: None,
         };

@@ -2,7 +2,8 @@
 //!
 //! One place says what a version without a history looks like, for this model and the unit tests beside the decisions.
 
-use super::super::super::command::{PointerTarget, Target};
+use super::super::super::annotations::Annotations;
+use super::super::super::command::{self, PointerTarget, Target};
 use super::super::super::digest::Digest;
 use super::super::super::error::Result;
 use super::super::super::event::PointerChange;
@@ -34,7 +35,7 @@ pub(super) fn content_of(digest: &Digest) -> u8 {
     (0..CONTENTS).find(|content| &self::digest(*content) == digest).unwrap()
 }
 
-pub(super) fn label(index: usize) -> Label {
+pub(in super::super) fn label(index: usize) -> Label {
     Label::parse("label", LABELS[index]).unwrap()
 }
 
@@ -45,6 +46,23 @@ pub(super) fn person(index: usize) -> String {
 
 pub(super) fn index_of(person: &str) -> usize {
     (0..PEOPLE).find(|index| self::person(*index) == person).unwrap()
+}
+
+/// A request for a draft that says nothing but of which policy.
+pub(in super::super) fn draft_request(policy: PolicyName) -> command::Draft {
+    command::Draft {
+        policy,
+        content: bytes::Bytes::new(),
+        content_type: String::new(),
+        label: None,
+        change_note: String::new(),
+        requires: Vec::new(),
+        annotations: Annotations::default(),
+        base_version: 0,
+        allow_missing: false,
+        kind: None,
+        supersede_staged: false,
+    }
 }
 
 /// A draft as it begins.
@@ -69,6 +87,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
         stage_time: None,
         publish_time: None,
         origin_manifests: Vec::new(),
+        annotations: Annotations::default(),
     }
 }
 

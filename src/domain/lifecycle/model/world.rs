@@ -22,8 +22,8 @@ use super::super::{
     TargetFacts,
 };
 use super::fixtures::{
-    content_of, digest, index_of, namespace, new_policy, new_version, person, point_to, policy_name, published,
-    version_name,
+    content_of, digest, draft_request, index_of, namespace, new_policy, new_version, person, point_to, policy_name,
+    published, version_name,
 };
 use super::operation::{
     Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Rests, Row, Settings,
@@ -253,16 +253,11 @@ impl World {
         let shelf = &mut self.shelves[policy];
         let label = label.map(super::fixtures::label);
         let request = command::Draft {
-            policy: shelf.policy.name.clone(),
             content: Bytes::copy_from_slice(&[content]),
-            content_type: String::new(),
             label: label.clone(),
-            change_note: String::new(),
-            requires: Vec::new(),
             base_version,
-            allow_missing: false,
-            kind: None,
             supersede_staged,
+            ..draft_request(shelf.policy.name.clone())
         };
         let open = shelf.open();
         let mut live = shelf

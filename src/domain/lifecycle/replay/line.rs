@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::super::annotations::Annotations;
 use super::super::super::approval::Approval;
 use super::super::super::event::{EventKind, Payload, VersionChange};
 use super::super::super::name::{NamespaceId, PolicyId, PolicyName};
@@ -107,5 +108,6 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         stage_time: None,
         publish_time: None,
         origin_manifests,
+        annotations: Annotations::default(),
     }
 }

@@ -1,0 +1,109 @@
+//! Denials: one row for all that are equal, the newest of each namespace.
+
+use std::collections::BTreeSet;
+
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
+
+use super::connect::Store;
+use super::entity::denials::{Column, Entity, Model};
+use super::error::failed;
+use super::rows::unreadable;
+use super::transaction::ReadTx;
+use crate::domain::Result;
+use crate::domain::command::Page;
+use crate::domain::denial::{Denial, DenialCount, DenialFilter, DenialKey};
+use crate::domain::limits::DENIALS_PER_NAMESPACE_MAX;
+use crate::domain::name::NamespaceId;
+use crate::domain::time::Micros;
+
+impl Store {
+    /// Adds denials to the rows of their keys, each key once, and forgets the oldest rows of a namespace that has more than it may.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn add_denials(&self, denials: &[Denial]) -> Result<()> {
+        let rows = denials.iter().map(|denial| row(denial).into_active_model());
+        let add = OnConflict::columns([Column::Namespace, Column::Id])
+            .value(Column::Count, Expr::cust("denials.count + excluded.count"))
+            .value(Column::FirstTime, least("first_time"))
+            .value(Column::LastTime, greatest("last_time"))
+            .to_owned();
+        let writer = self.writer()?;
+        Entity::insert_many(rows).on_conflict(add).exec_without_returning(&writer).await.map_err(failed)?;
+        let namespaces: BTreeSet<&NamespaceId> = denials.iter().map(|denial| &denial.key.namespace).collect();
+        let ranked = format!(
+            "(namespace, id) IN (SELECT namespace, id FROM (SELECT d.namespace, d.id, row_number() OVER (PARTITION BY d.namespace \
+             ORDER BY d.last_time DESC, d.id) AS place FROM denials d) ranked WHERE place > {DENIALS_PER_NAMESPACE_MAX})"
+        );
+        let surplus = Entity::delete_many()
+            .filter(Column::Namespace.is_in(namespaces.iter().map(|namespace| namespace.as_str())))
+            .filter(Expr::cust(ranked));
+        surplus.exec(&writer).await.map_err(failed)?;
+        Ok(())
+    }
+}
+
+impl ReadTx {
+    /// A page of the denials of a namespace, in order of their ids.
+    pub async fn denials(
+        &self,
+        namespace: &NamespaceId,
+        page: &Page<String>,
+        filter: &DenialFilter,
+    ) -> Result<Vec<Denial>> {
+        let mut query = Entity::find()
+            .filter(Column::Namespace.eq(namespace.as_str()))
+            .order_by_asc(Column::Id)
+            .limit(u64::from(page.size));
+        if let Some(after) = &page.after {
+            query = query.filter(Column::Id.gt(after.as_str()));
+        }
+        if let Some(principal) = &filter.principal {
+            query = query.filter(Column::Principal.eq(principal.as_str()));
+        }
+        query.all(&self.tx).await.map_err(failed)?.into_iter().map(denial).collect()
+    }
+}
+
+/// The earlier of two times, on both databases.
+fn least(column: &str) -> Expr {
+    Expr::cust(format!(
+        "CASE WHEN excluded.{column} < denials.{column} THEN excluded.{column} ELSE denials.{column} END"
+    ))
+}
+
+fn greatest(column: &str) -> Expr {
+    Expr::cust(format!(
+        "CASE WHEN excluded.{column} > denials.{column} THEN excluded.{column} ELSE denials.{column} END"
+    ))
+}
+
+fn row(Denial { key, count }: &Denial) -> Model {
+    Model {
+        namespace: key.namespace.to_string(),
+        id: key.id(),
+        principal: key.principal.clone(),
+        method: key.method.clone(),
+        reason: key.reason.clone(),
+        permission: key.permission.clone(),
+        count: count.count,
+        first_time: count.first.0,
+        last_time: count.last.0,
+    }
+}
+
+fn denial(row: Model) -> Result<Denial> {
+    Ok(Denial {
+        key: DenialKey {
+            namespace: NamespaceId::parse("namespace", &row.namespace).map_err(unreadable("namespace"))?,
+            principal: row.principal,
+            method: row.method,
+            reason: row.reason,
+            permission: row.permission,
+        },
+        count: DenialCount { count: row.count, first: Micros(row.first_time), last: Micros(row.last_time) },
+    })
+}
