@@ -21,7 +21,9 @@ async fn recorded(client: &Client, parent: &str) -> Vec<(String, String, String,
     let mut rows: Vec<_> = found
         .into_iter()
         .map(|denial| {
-            assert!(denial.first_time <= denial.last_time && denial.last_time.is_some(), "{denial:?}");
+            let seconds = |time: Option<prost_types::Timestamp>| time.map(|time| time.seconds);
+            assert!(denial.last_time.is_some(), "{denial:?}");
+            assert!(seconds(denial.first_time) <= seconds(denial.last_time), "{denial:?}");
             (denial.principal, denial.method, denial.permission, denial.count)
         })
         .collect();
