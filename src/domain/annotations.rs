@@ -99,13 +99,6 @@ fn check_value(value: &str) -> std::result::Result<(), String> {
     Ok(())
 }
 
-impl FromIterator<(String, String)> for Annotations {
-    /// Without a check: what is read is compared with what passed one.
-    fn from_iter<I: IntoIterator<Item = (String, String)>>(entries: I) -> Self {
-        Self(entries.into_iter().collect())
-    }
-}
-
 impl From<Annotations> for BTreeMap<String, String> {
     fn from(annotations: Annotations) -> Self {
         annotations.0

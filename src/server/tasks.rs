@@ -226,12 +226,12 @@ pub(super) async fn write_denials(service: Arc<Service>) {
     let mut round = rounds(DENIALS_WRITE_INTERVAL);
     loop {
         round.tick().await;
-        match service.write_denials().await {
-            Ok(0) => {}
-            Ok(left_out) => {
-                tracing::warn!(target: "policyhub::denied", left_out, "denied more than the record has room for")
-            }
-            Err(error) => tracing::debug!(%error, "failed to write down who was refused"),
+        if let Err(error) = service.write_denials().await {
+            tracing::debug!(%error, "failed to write down who was refused");
+        }
+        let left_out = service.left_out_denials();
+        if left_out > 0 {
+            tracing::warn!(target: "policyhub::denied", left_out, "denied more than the record has room for");
         }
     }
 }

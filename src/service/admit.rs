@@ -91,7 +91,7 @@ impl Service {
             return Ok(permits);
         }
         let found: Result<_, Error> = self.store.roles_of(&members).await;
-        let (roles, only_place) = found.as_ref().ok().cloned().unwrap_or_default();
+        let (roles, only_place) = found.as_ref().cloned().unwrap_or_default();
         let grants: Grants = roles.into_iter().collect();
         let permits = grants.permit(permission);
         if found.is_ok() {

@@ -5,6 +5,7 @@
 //! exist, so strangers make nothing grow by the names they try.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::page_reader::PageReader;
@@ -28,6 +29,9 @@ pub(super) struct Denials(Mutex<Pending>);
 #[derive(Debug, Default)]
 struct Pending {
     counts: BTreeMap<DenialKey, DenialCount>,
+    /// The last one that was taken. The next batch begins after it: otherwise a flood in one namespace would keep out those of the
+    /// namespaces after it.
+    taken: Option<DenialKey>,
     /// Refusals for which there was no room.
     left_out: u64,
 }
@@ -67,14 +71,18 @@ impl Denials {
 
     fn take(&self) -> Vec<Denial> {
         let mut pending = self.pending();
-        let mut batch = Vec::new();
-        while let Some((key, count)) = pending.counts.pop_first() {
-            batch.push(Denial { key, count });
-            if batch.len() >= DENIALS_PER_WRITE_MAX {
-                break;
+        let keys: Vec<DenialKey> = match &pending.taken {
+            Some(last) => {
+                let rest = pending.counts.range((Bound::Excluded(last.clone()), Bound::Unbounded));
+                let first = pending.counts.range(..=last.clone());
+                rest.chain(first).map(|(key, _)| key.clone()).take(DENIALS_PER_WRITE_MAX).collect()
             }
+            None => pending.counts.keys().take(DENIALS_PER_WRITE_MAX).cloned().collect(),
+        };
+        if let Some(last) = keys.last() {
+            pending.taken = Some(last.clone());
         }
-        batch
+        keys.into_iter().filter_map(|key| pending.counts.remove(&key).map(|count| Denial { key, count })).collect()
     }
 }
 
@@ -110,11 +118,17 @@ impl Service {
         required.inspect_err(|error| self.note_denial(namespace, &context.principal, rpc, error, context.now))
     }
 
-    /// Adds what was noted to the database, one batch of it. Returns how many refusals there was no room for since the last time.
+    /// Returns how many refusals there was no room for since the last time.
+    #[must_use]
+    pub fn left_out_denials(&self) -> u64 {
+        std::mem::take(&mut self.denials.pending().left_out)
+    }
+
+    /// Adds what was noted to the database, one batch of it.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`. What was not written is written later.
-    pub async fn write_denials(&self) -> Result<u64> {
+    pub async fn write_denials(&self) -> Result<()> {
         let batch = self.denials.take();
         if !batch.is_empty()
             && let Err(error) = self.store.add_denials(&batch).await
@@ -125,7 +139,7 @@ impl Service {
             }
             return Err(error);
         }
-        Ok(std::mem::take(&mut self.denials.pending().left_out))
+        Ok(())
     }
 
     /// A page of the denials of a namespace, in order of their ids. What this replica noted is among them.
@@ -193,6 +207,13 @@ mod tests {
             }
         }
         assert_eq!(denials.pending().counts.len(), DENIALS_PENDING_MAX);
-        assert_eq!(denials.take().len(), DENIALS_PER_WRITE_MAX);
+        for _ in 0..DENIALS_PENDING_MAX / DENIALS_PER_WRITE_MAX {
+            assert_eq!(denials.take().len(), DENIALS_PER_WRITE_MAX);
+            for number in 0..DENIALS_PENDING_PER_NAMESPACE_MAX {
+                note("a", format!("s{number}"), 1);
+            }
+        }
+        let all_of_a = |pending: &Pending| pending.counts.keys().all(|key| key.namespace == namespace("a"));
+        assert!(all_of_a(&denials.pending()), "every namespace had its turn");
     }
 }

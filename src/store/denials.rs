@@ -33,14 +33,15 @@ impl Store {
             .to_owned();
         let writer = self.writer()?;
         Entity::insert_many(rows).on_conflict(add).exec_without_returning(&writer).await.map_err(failed)?;
-        let namespaces: BTreeSet<&NamespaceId> = denials.iter().map(|denial| &denial.key.namespace).collect();
+        // Ids have letters, digits, `_` and `-` alone. Only the namespaces that were written to are looked at.
+        let namespaces: BTreeSet<String> = denials.iter().map(|denial| format!("'{}'", denial.key.namespace)).collect();
         let ranked = format!(
             "(namespace, id) IN (SELECT namespace, id FROM (SELECT d.namespace, d.id, row_number() OVER (PARTITION BY d.namespace \
-             ORDER BY d.last_time DESC, d.id) AS place FROM denials d) ranked WHERE place > {DENIALS_PER_NAMESPACE_MAX})"
+             ORDER BY d.last_time DESC, d.id) AS place FROM denials d WHERE d.namespace IN ({})) ranked \
+             WHERE place > {DENIALS_PER_NAMESPACE_MAX})",
+            Vec::from_iter(namespaces).join(", ")
         );
-        let surplus = Entity::delete_many()
-            .filter(Column::Namespace.is_in(namespaces.iter().map(|namespace| namespace.as_str())))
-            .filter(Expr::cust(ranked));
+        let surplus = Entity::delete_many().filter(Expr::cust(ranked));
         surplus.exec(&writer).await.map_err(failed)?;
         Ok(())
     }

@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_label_stands_for_content_and_annotations() {
-        let annotations = |owner: &str| Annotations::from_iter([("owner".to_owned(), owner.to_owned())]);
+        let annotations = |owner: &str| Annotations::new("a", [("owner".to_owned(), owner.to_owned())]).expect("one");
         let policy = new_policy(0);
         let kept = new_version(policy_name(0), 1, Some(label(0)), digest(0));
         let holder = Version { annotations: annotations("a"), ..kept };
