@@ -209,8 +209,11 @@ mod rollback;
 mod rolling;
 #[cfg(test)]
 mod run_lists;
+#[cfg(test)]
 mod run_sets;
+#[cfg(test)]
 mod runs;
+#[cfg(test)]
 mod runs_migrated;
 #[cfg(test)]
 mod serve;

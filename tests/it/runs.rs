@@ -230,6 +230,6 @@ async fn runs_by_commands() {
     assert_eq!(&lines[4..], [["VERSION", "OUTCOME", "RUNS"], ["1", "OPEN", "1"], ["1", "FAILED", "1"]], "{text}");
     let (code, text) = run(&["run", "list", "--outcome", "open", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
-    assert_eq!((code, &json["runs"][0]["runId"]), (Some(0), &serde_json::Value::from("job/7")));
+    assert_eq!((code, &json["runs"][0]["run_id"]), (Some(0), &serde_json::Value::from("job/7")));
     assert_eq!(run(&["run", "list", "absent"]).0, Some(1));
 }
