@@ -77,6 +77,7 @@ mod clocks;
 mod confusion;
 #[cfg(test)]
 mod convergence;
+#[cfg(test)]
 mod convergence_filters;
 #[cfg(test)]
 mod corpus;
@@ -108,6 +109,7 @@ mod events;
 mod fan_out;
 #[cfg(test)]
 mod frozen;
+#[cfg(test)]
 mod frozen_import;
 #[cfg(test)]
 mod full_disk;
@@ -125,6 +127,7 @@ mod hostile_ends;
 mod hostile_pages;
 #[cfg(test)]
 mod hostile_whole;
+#[cfg(test)]
 mod hostile_words;
 #[cfg(test)]
 mod idempotency;
@@ -156,6 +159,7 @@ mod kinds;
 mod lifecycle;
 #[cfg(test)]
 mod long_reads;
+#[cfg(test)]
 mod lost_files;
 #[cfg(test)]
 mod man_in_the_middle;
