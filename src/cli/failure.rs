@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::next::with_namespace;
 use super::text::line;
 use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
-use crate::client::{ClientError, Code, Refusal, WatchError};
+use crate::client::{ClientError, Code, Refusal, UNTRUSTED, WatchError};
 use crate::domain::causes::causes;
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
@@ -50,7 +50,8 @@ pub fn explain(error: &anyhow::Error) -> String {
             let _ = write!(text, "\n  {} = {}", line(key), line(value));
         }
         if let Some(next) = next_step(call) {
-            let _ = write!(text, "\nnext: {}", filled(next, &call.resource));
+            let next = if call.is_mutation { next.to_owned() } else { without_request_id(next) };
+            let _ = write!(text, "\nnext: {}", filled(&next, &call.resource));
         }
     } else if error.chain().any(|cause| cause.is::<Refusal>()) {
         text.push_str(
@@ -170,9 +171,27 @@ fn filled(step: &str, resource: &str) -> String {
     filled.replace("POLICY", policy.policy.as_str()).replace("`policyhub ", &format!("`{command}"))
 }
 
+/// A next step of a call that changes nothing: asking again is asking once more.
+fn without_request_id(next: &str) -> String {
+    next.replace(", with the same --request-id", "").replace(" with the same --request-id", "")
+}
+
+/// What a client says whose connection ended before its first call.
+const NOT_READY: &str = "connection was not ready";
+
 /// Errors without a reason are not the server's own.
 fn unreached(error: &ClientError) -> Option<&'static str> {
+    let says = |words: &str| error.message.contains(words);
     match error.code {
+        _ if says(UNTRUSTED) => Some(
+            "give the authority that signed its certificate with --ca-cert, and a --server name that is in the certificate",
+        ),
+        Code::Unavailable if says("https://") && (says("reset by peer") || says("InvalidContentType")) => {
+            Some("check that --server is its address, and that it speaks TLS there: if not, write http://")
+        }
+        _ if says(NOT_READY) => {
+            Some("check that a Policy Hub serves there; if it wants TLS, write https:// in --server")
+        }
         Code::Unavailable => Some("check that the server runs and that --server is its address"),
         Code::DeadlineExceeded | Code::Cancelled => Some("try again later, with the same --request-id"),
         Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
@@ -308,6 +327,31 @@ mod tests {
         assert_eq!(exit_code(&failed(Code::Internal, "INTERNAL")), 1);
         assert_eq!(exit_code(&Usage("two stdins".to_owned()).into()), 2);
         assert_eq!(exit_code(&Partial("one is left".to_owned()).into()), 3);
+    }
+
+    #[test]
+    fn what_only_reads_needs_no_request_id() {
+        let of = |is_mutation| {
+            let error = ClientError::from(Status::deadline_exceeded("too late"));
+            explain(&ClientError { is_mutation, ..error }.into())
+        };
+        assert!(of(true).ends_with("next: try again later, with the same --request-id"));
+        assert!(of(false).ends_with("next: try again later"));
+    }
+
+    #[test]
+    fn a_port_of_the_other_kind_is_explained() {
+        let next = |error: Status| {
+            let text = explain(&ClientError::from(error).into());
+            text.split_once("next: ").map(|(_, next)| next.to_owned()).unwrap_or_default()
+        };
+        let of_tls =
+            next(Status::unavailable("the server is not trusted at x: invalid peer certificate: UnknownIssuer"));
+        assert!(of_tls.contains("--ca-cert"), "{of_tls}");
+        let plain = next(Status::unavailable("no server at https://x: Connection reset by peer (os error 104)"));
+        assert!(plain.contains("http://"), "{plain}");
+        let https = next(Status::cancelled("operation was canceled: connection was not ready"));
+        assert!(https.contains("https://") && !https.contains("--request-id"), "{https}");
     }
 
     #[test]

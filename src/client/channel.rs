@@ -14,7 +14,7 @@ use tonic::{Code, Request, Status};
 
 use super::error::ClientError;
 use super::guarded::Guarded;
-use super::shown_certificate::Shown;
+use super::shown_certificate::{Shown, UNTRUSTED};
 use crate::api::pb::admin_service_client::AdminServiceClient;
 use crate::api::pb::policy_service_client::PolicyServiceClient;
 use crate::api::pb::sync_service_client::SyncServiceClient;
@@ -123,7 +123,9 @@ impl Client {
         let shown = Shown::of(identity);
         let channel = endpoint.connect().await.map_err(|error| {
             let note = shown.why_refused(&error).unwrap_or_default();
-            ClientError::local(Code::Unavailable, format!("no server at {url}: {}{note}", causes(&error)))
+            let causes = causes(&error);
+            let what = if causes.contains(UNTRUSTED) { "the server is not trusted at" } else { "no server at" };
+            ClientError::local(Code::Unavailable, format!("{what} {url}: {causes}{note}"))
         })?;
         Ok(Self::over(&InterceptedService::new(Guarded::new(channel, shown), bearer)))
     }

@@ -30,6 +30,8 @@ pub struct ClientError {
     pub violations: Vec<FieldViolation>,
     /// How long the server asks to wait before the next try.
     pub retry_after: Option<Duration>,
+    /// Whether the call was one that changes something: only then a repeated one needs the same `request_id`.
+    pub is_mutation: bool,
 }
 
 impl ClientError {
@@ -43,6 +45,7 @@ impl ClientError {
             resource: String::new(),
             violations: Vec::new(),
             retry_after: None,
+            is_mutation: false,
         }
     }
 }
@@ -108,6 +111,7 @@ impl From<Status> for ClientError {
             resource: details.resource_info().map(|about| about.resource_name.clone()).unwrap_or_default(),
             violations,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            is_mutation: false,
         }
     }
 }

@@ -36,7 +36,7 @@ where
     loop {
         let error = match call().await {
             Ok(response) => return Ok(response.into_inner()),
-            Err(status) => ClientError::from(status),
+            Err(status) => ClientError { is_mutation: true, ..ClientError::from(status) },
         };
         let limits = [Reason::RateLimited, Reason::RequestBudgetExhausted];
         let is_limited = limits.iter().any(|limit| error.reason == limit.as_str());

@@ -83,7 +83,8 @@ impl Keeper {
     /// Keeps the keys fresh, for ever.
     pub(super) async fn keep(mut self, verifier: Arc<Verifier>, metrics: Metrics) {
         let mut times = Times::new(Instant::now());
-        let mut failing = false;
+        // What kept its keys from being read last.
+        let mut failing: Option<String> = None;
         let mut round = tokio::time::interval(LOOK_INTERVAL);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -103,25 +104,21 @@ impl Keeper {
             }
             match done {
                 Ok(changed) => {
-                    failing = false;
+                    failing = None;
                     if changed || refresh.is_some() {
                         metrics.reloaded(&self.rules.name, true);
                     }
                 }
                 Err(error) => {
-                    if refresh.is_some() || !failing {
+                    if refresh.is_some() || failing.is_none() {
                         metrics.reloaded(&self.rules.name, false);
                     }
-                    if !failing {
+                    let error = format!("{error:#}");
+                    if failing.as_ref() != Some(&error) {
                         let (issuer, keys) = (&self.rules.name, verifier.key_count(&self.rules.name));
-                        tracing::error!(
-                            issuer,
-                            keys,
-                            error = format!("{error:#}"),
-                            "failed to read an issuer's keys; those known stay"
-                        );
+                        tracing::error!(issuer, keys, error, "failed to read an issuer's keys; those known stay");
                     }
-                    failing = true;
+                    failing = Some(error);
                 }
             }
         }

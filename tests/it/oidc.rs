@@ -10,6 +10,7 @@ use crate::harness::callers::try_grant;
 use crate::harness::calls::{NAMESPACE, activate, policy, refused, release};
 use crate::harness::hub::binary;
 use crate::harness::idp::{Answer, Idp, Key, jwks, kept_out, reloaded, setting, unsigned, wait_until};
+use crate::harness::subscribing::eventually;
 use crate::harness::{Database, Hub};
 
 const UNKNOWN: Option<&str> = Some("TOKEN_INVALID");
@@ -157,6 +158,10 @@ async fn keys_in_a_file_are_read_again_when_it_changes() {
     std::fs::write(&file, "{").expect("written");
     reloaded(&hub, "failed", "corp", 0.0).await;
     assert_eq!(kept_out(&by_old).await, None, "half a file changes nothing");
+    // Another cause is told too, though it failed before.
+    std::fs::remove_file(&file).expect("removed");
+    let says_so = async || hub.log.lock().expect("the log").contains("failed to read /");
+    eventually("the other cause is in the log", says_so).await;
     std::fs::write(&file, jwks(&[&new])).expect("written");
     wait_until(&by_new, None).await;
     assert_eq!(kept_out(&by_old).await.as_deref(), UNKNOWN);

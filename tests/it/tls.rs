@@ -49,6 +49,36 @@ async fn who_trusts_the_authority_gets_in() {
     }
 }
 
+/// Each mistake about TLS is called what it is.
+#[tokio::test]
+async fn the_command_says_what_is_wrong_with_tls() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (cert, key) = certificate(dir.path(), "server");
+    let secure = Hub::start_with(Database::Sqlite, &["--tls-cert", &cert, "--tls-key", &key]).await;
+    let plain = Hub::start(Database::Sqlite).await;
+    let said = |server: &str, arguments: &[&str]| {
+        let mut command = binary();
+        command.args(["--server", server, "policy", "list"]).args(arguments).env("POLICYHUB_TOKEN", secure.token());
+        let output = command.output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    for (server, arguments, words) in [
+        (secure.grpc.clone(), [].as_slice(), ["the server is not trusted at", "--ca-cert"]),
+        (
+            secure.grpc.replace("127.0.0.1", "localhost"),
+            &["--ca-cert", &cert],
+            ["the server is not trusted at", "name"],
+        ),
+        (secure.grpc.replace("https://", "http://"), &[], ["failed to", "next: check"]),
+        (plain.grpc.replace("http://", "https://"), &["--ca-cert", &cert], ["no server at", "http://"]),
+    ] {
+        let text = said(&server, arguments);
+        assert!(words.iter().all(|word| text.contains(word)), "{server}: {text}");
+        assert!(!text.contains("--request-id") && !text.contains("check that the server runs"), "{server}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn files_that_are_no_identity_are_refused() {
     let dir = tempfile::tempdir().expect("a temporary directory");

@@ -65,6 +65,11 @@ pub(super) fn check(key: &'static str, url: &ConnectionUrl) -> Result<(), Config
     let (authority, name) = place.split_once('/').unwrap_or((place, ""));
     // A password with one of these in it ends where it should not, and its rest would be the name of a host or a database.
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    if host.contains(',') {
+        let problem =
+            "names several hosts: give one; a name or a proxy that leads to the current primary may stand for several";
+        return refused(problem.to_owned());
+    }
     let is_split = rest.contains('#')
         || authority.matches('@').count() > 1
         || user.matches(':').count() > 1
@@ -197,6 +202,7 @@ mod tests {
             ("postgres://db/hub?sslmode=disable&ssl-mode=verify-full", "sslmode twice"),
             ("postgres://db/hub?sslmode=require&sslrootcert=ca.pem", "verifies nothing"),
             ("postgres://db/hub?sslrootcert=ca.pem", "verifies nothing"),
+            ("postgres://hub:canary@a:5432,b:5432/hub", "several hosts"),
             ("postgres://hub:can%-canary@db/hub", "percent-encoded"),
             ("postgres://hub:can:canary@db/hub", "percent-encoded"),
             ("postgres://hub:can canary@db/hub", "percent-encoded"),

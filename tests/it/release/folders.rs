@@ -166,6 +166,7 @@ on_both_databases! {
             let left = policyhub::client::pb::DraftRequest {
                 label: "1.0.0".to_owned(),
                 change_note: format!("released from git commit {commit}"),
+                annotations: Repository::annotations(),
                 ..crate::harness::calls::draft_request(policy, content)
             };
             client.draft(left).await.expect("a draft");

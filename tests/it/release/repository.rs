@@ -1,5 +1,6 @@
 //! A git repository of policies, and releases from it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -124,6 +125,11 @@ impl Repository {
     pub fn version(&self, policy: &str, label: &str, content: &str) {
         self.metadata(policy, label);
         self.write(format!("policies/{policy}/v{label}/policy-definition.yaml"), content);
+    }
+
+    /// What a release keeps of the metadata of a version.
+    pub fn annotations() -> HashMap<String, String> {
+        [("displayName", "any"), ("others", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
     }
 
     /// Writes the metadata of a version.
