@@ -176,9 +176,6 @@ fn without_request_id(next: &str) -> String {
     next.replace(", with the same --request-id", "").replace(" with the same --request-id", "")
 }
 
-/// What a client says whose connection ended before its first call.
-const NOT_READY: &str = "connection was not ready";
-
 /// Errors without a reason are not the server's own.
 fn unreached(error: &ClientError) -> Option<&'static str> {
     let says = |words: &str| error.message.contains(words);
@@ -189,11 +186,13 @@ fn unreached(error: &ClientError) -> Option<&'static str> {
         Code::Unavailable if says("https://") && (says("reset by peer") || says("InvalidContentType")) => {
             Some("check that --server is its address, and that it speaks TLS there: if not, write http://")
         }
-        _ if says(NOT_READY) => {
-            Some("check that a Policy Hub serves there; if it wants TLS, write https:// in --server")
-        }
         Code::Unavailable => Some("check that the server runs and that --server is its address"),
-        Code::DeadlineExceeded | Code::Cancelled => Some("try again later, with the same --request-id"),
+        Code::DeadlineExceeded => Some("try again later, with the same --request-id"),
+        // What breaks below gRPC: a connection that went, or a port that speaks something else.
+        Code::Cancelled | Code::Unknown | Code::Internal => Some(
+            "check that a Policy Hub serves there (if it wants TLS, write https:// in --server), and try again, with the same \
+             --request-id",
+        ),
         Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
         _ => None,
     }
