@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::next::with_namespace;
 use super::text::line;
 use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
-use crate::client::{ClientError, Code, Refusal, UNTRUSTED, WatchError};
+use crate::client::{ClientError, Code, Refusal, WatchError};
 use crate::domain::causes::causes;
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
@@ -180,19 +180,19 @@ fn without_request_id(next: &str) -> String {
 fn unreached(error: &ClientError) -> Option<&'static str> {
     let says = |words: &str| error.message.contains(words);
     match error.code {
-        _ if says(UNTRUSTED) => Some(
+        _ if error.is_untrusted() => Some(
             "give the authority that signed its certificate with --ca-cert, and a --server name that is in the certificate",
         ),
         Code::Unavailable if says("https://") && (says("reset by peer") || says("InvalidContentType")) => {
             Some("check that --server is its address, and that it speaks TLS there: if not, write http://")
         }
         Code::Unavailable => Some("check that the server runs and that --server is its address"),
-        Code::DeadlineExceeded => Some("try again later, with the same --request-id"),
         // What breaks below gRPC: a connection that went, or a port that speaks something else.
-        Code::Cancelled | Code::Unknown | Code::Internal => Some(
+        Code::Cancelled | Code::Unknown | Code::Internal if says("transport error") => Some(
             "check that a Policy Hub serves there (if it wants TLS, write https:// in --server), and try again, with the same \
              --request-id",
         ),
+        Code::DeadlineExceeded | Code::Cancelled => Some("try again later, with the same --request-id"),
         Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
         _ => None,
     }
@@ -349,7 +349,7 @@ mod tests {
         assert!(of_tls.contains("--ca-cert"), "{of_tls}");
         let plain = next(Status::unavailable("no server at https://x: Connection reset by peer (os error 104)"));
         assert!(plain.contains("http://"), "{plain}");
-        let https = next(Status::cancelled("operation was canceled: connection was not ready"));
+        let https = next(Status::cancelled("operation was canceled: transport error: connection was not ready"));
         assert!(https.contains("https://") && !https.contains("--request-id"), "{https}");
     }
 

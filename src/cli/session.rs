@@ -11,9 +11,8 @@ use super::args::Global;
 use super::output::Format;
 use crate::client::name::NamespaceId;
 use crate::client::{Client, Target, TlsFiles, TokenSource};
+use crate::server::config::DATA_DIR;
 
-/// Data directory of a server started without flags.
-pub const DEFAULT_DATA_DIR: &str = "./policyhub-data";
 /// The operator's token in a data directory.
 const ADMIN_TOKEN_FILE: &str = "admin.token";
 
@@ -90,7 +89,7 @@ fn token(global: &Global, environment: &Environment) -> TokenSource {
     if global.client_cert.is_some() {
         return TokenSource::None;
     }
-    let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR));
+    let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR));
     let path = data_dir.join(ADMIN_TOKEN_FILE);
     // Without a local server there is none: the server says whether it needs one.
     if path.exists() { TokenSource::File(path) } else { TokenSource::None }

@@ -13,7 +13,7 @@ use clap::{Args, Subcommand};
 
 use super::args::request_id;
 use super::output::write_stdout;
-use super::session::{DEFAULT_DATA_DIR, Session};
+use super::session::Session;
 use super::text::parse_duration;
 use crate::client::pb;
 use crate::server;
@@ -44,7 +44,7 @@ pub struct Issue {
     #[arg(long, value_parser = ttl)]
     ttl: Duration,
     /// Data directory of the server
-    #[arg(long, env = "POLICYHUB_DATA_DIR", value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, env = "POLICYHUB_DATA_DIR", value_name = "DIR", default_value = server::config::DATA_DIR)]
     data_dir: PathBuf,
     /// Directory of its keys [default: keys in the data directory]
     #[arg(long, env = "POLICYHUB_KEYS_DIR", value_name = "DIR")]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::shown_certificate::UNTRUSTED;
 use crate::domain::causes::with_causes;
 use crate::domain::error::{FieldViolation, Reason};
 
@@ -75,6 +76,12 @@ impl ClientError {
 }
 
 impl ClientError {
+    /// Whether the client did not trust the server's certificate: its authority, its name or its time.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        self.message.contains(UNTRUSTED)
+    }
+
     /// Whether a stream that this ended, or did not let begin, may be opened again as it is: a connection that broke, a server
     /// that is away, drains or is too busy.
     #[must_use]

@@ -48,7 +48,6 @@ pub use pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};
 pub use refusal::Refusal;
 pub use retry::new_request_id;
 pub use saved_set::{SavedVerdict, SetWriter, is_saved_set, verify_set};
-pub use shown_certificate::UNTRUSTED;
 pub use target::{Target, TokenSource};
 pub use tls_files::TlsFiles;
 pub use watch::{WatchError, WatchOptions, watch, watch_pinned};

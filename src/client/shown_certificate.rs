@@ -14,7 +14,7 @@ use crate::domain::causes::causes;
 use crate::signing::CertificateFacts;
 
 /// What TLS says of a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
-pub const UNTRUSTED: &str = "invalid peer certificate";
+pub(super) const UNTRUSTED: &str = "invalid peer certificate";
 
 /// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]

@@ -1,7 +1,7 @@
 //! The answers of calls: how much memory all of them may take together, and how long one may wait for its reader.
 //!
 //! Memory is reserved before a call is handled, for the largest answer of its method, and given back once the last byte of its
-//! answer is on the wire. Watches have their own rule: a stream is a cursor, not a queue (`super::watch_stream`).
+//! answer is on the wire. A long read takes its turn first, so that it waits for that without memory. Watches have their own rule: a stream is a cursor, not a queue (`super::watch_stream`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::in_flight::{InFlight, LARGEST_ANSWER_BYTES, Reserved};
+use super::long_reads::LongReads;
 use super::taken;
 use crate::api::status::status;
 use crate::domain::Result;
@@ -92,13 +93,14 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
 #[derive(Debug, Clone)]
 pub struct AnswersLayer {
     in_flight: InFlight,
+    long_reads: LongReads,
 }
 
 impl AnswersLayer {
-    /// A layer with a budget for all answers.
+    /// A layer with a budget for all answers, and the turns of long reads.
     #[must_use]
-    pub fn new(in_flight: InFlight) -> Self {
-        Self { in_flight }
+    pub fn new(in_flight: InFlight, long_reads: LongReads) -> Self {
+        Self { in_flight, long_reads }
     }
 }
 
@@ -106,7 +108,7 @@ impl<S> Layer<S> for AnswersLayer {
     type Service = Answers<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Answers { inner, in_flight: self.in_flight.clone() }
+        Answers { inner, layer: self.clone() }
     }
 }
 
@@ -114,7 +116,7 @@ impl<S> Layer<S> for AnswersLayer {
 #[derive(Debug, Clone)]
 pub struct Answers<S> {
     inner: S,
-    in_flight: InFlight,
+    layer: AnswersLayer,
 }
 
 impl<S> Service<Request<Body>> for Answers<S>
@@ -134,18 +136,24 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         // The authentication layer put both there. Without them it is a method that takes no credential, whose answer is small.
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
-        let called = called.and_then(|(caller, rpc)| Some((caller.principal.actor(), largest_answer_bytes(*rpc)?)));
-        let Some((caller, largest_bytes)) = called else { return Box::pin(self.inner.call(request)) };
+        let called =
+            called.and_then(|(caller, rpc)| Some((caller.principal.actor(), *rpc, largest_answer_bytes(*rpc)?)));
+        let Some((caller, rpc, largest_bytes)) = called else { return Box::pin(self.inner.call(request)) };
         // The one that was found ready goes with the call.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let in_flight = self.in_flight.clone();
+        let AnswersLayer { in_flight, long_reads } = self.layer.clone();
         Box::pin(async move {
+            let turn = match long_reads.take(rpc, &caller).await {
+                Ok(turn) => turn,
+                Err(error) => return Ok(status(error).into_http()),
+            };
             let reserved = match in_flight.reserve(&caller, largest_bytes).await {
                 Ok(reserved) => reserved,
                 Err(error) => return Ok(status(error).into_http()),
             };
             let (parts, body) = inner.call(request).await?.into_parts();
+            drop(turn);
             Ok(match written(body, reserved).await {
                 Ok(answer) => Response::from_parts(parts, Body::new(answer)),
                 Err(status) => status.into_http(),

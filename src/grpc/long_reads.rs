@@ -3,18 +3,10 @@
 //! Each holds a connection to the database and a core for as long as it takes. Without a bound, one caller with many of them
 //! would hold all connections, and every other call would wait behind them.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use tonic::body::Body;
-use tower::{Layer, Service};
-
-use crate::api::status::status;
 use crate::domain::access::Rpc;
-use crate::domain::principal::Caller;
 use crate::domain::{Error, Reason, Result};
 use crate::service::{FairSlot, FairSlots};
 
@@ -39,11 +31,19 @@ fn kind(rpc: Rpc) -> Option<Kind> {
         | Rpc::ListEvents
         | Rpc::ListActive
         | Rpc::ListSubscribers
+        | Rpc::ListRuns
+        | Rpc::ListNamespaces
+        | Rpc::ListRoleBindings
+        | Rpc::ListDenials
         | Rpc::ExportRows => Some(Kind::Pages),
         Rpc::VerifyLog => Some(Kind::Audit),
         _ => None,
     }
 }
+
+/// The turns of long reads. Clones are the same ones.
+#[derive(Debug, Clone)]
+pub struct LongReads(Arc<Turns>);
 
 #[derive(Debug)]
 struct Turns {
@@ -51,16 +51,30 @@ struct Turns {
     audits: FairSlots<String>,
 }
 
-impl Turns {
-    async fn take(&self, kind: Kind, caller: &String) -> Result<FairSlot> {
-        match kind {
+impl LongReads {
+    /// For a store with so many connections for reads: half of them are for long reads, a quarter for those of one caller.
+    #[must_use]
+    pub fn new(readers: usize) -> Self {
+        let pages = FairSlots::new((readers / 2).max(1), (readers / 4).max(1));
+        Self(Arc::new(Turns { pages, audits: FairSlots::new(AUDITS_MAX, 1) }))
+    }
+
+    /// A turn for a call, in the order of asking; none for one that is no long read.
+    ///
+    /// # Errors
+    /// `LIMIT_EXCEEDED` when there is none in time.
+    pub(super) async fn take(&self, rpc: Rpc, caller: &String) -> Result<Option<FairSlot>> {
+        let Turns { pages, audits } = &*self.0;
+        let taken = match kind(rpc) {
+            None => return Ok(None),
             // The caller's own deadline ends it.
-            Kind::Audit => self.audits.take(caller).await,
-            Kind::Pages => {
-                let taken = tokio::time::timeout(TURN_WAIT_MAX, self.pages.take(caller)).await;
+            Some(Kind::Audit) => audits.take(caller).await,
+            Some(Kind::Pages) => {
+                let taken = tokio::time::timeout(TURN_WAIT_MAX, pages.take(caller)).await;
                 taken.unwrap_or_else(|_| Err(too_many()))
             }
-        }
+        };
+        taken.map(Some)
     }
 }
 
@@ -73,98 +87,45 @@ fn too_many() -> Error {
     Error::new(Reason::LimitExceeded, message).with("limit_seconds", seconds)
 }
 
-/// Gives long reads their turns.
-#[derive(Debug, Clone)]
-pub struct LongReadsLayer(Arc<Turns>);
-
-impl LongReadsLayer {
-    /// A layer for a store with so many connections for reads: half of them are for long reads, a quarter for those of one
-    /// caller.
-    #[must_use]
-    pub fn new(readers: usize) -> Self {
-        let pages = FairSlots::new((readers / 2).max(1), (readers / 4).max(1));
-        Self(Arc::new(Turns { pages, audits: FairSlots::new(AUDITS_MAX, 1) }))
-    }
-}
-
-impl<S> Layer<S> for LongReadsLayer {
-    type Service = LongReads<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        LongReads { inner, turns: Arc::clone(&self.0) }
-    }
-}
-
-/// The service behind the layer.
-#[derive(Debug, Clone)]
-pub struct LongReads<S> {
-    inner: S,
-    turns: Arc<Turns>,
-}
-
-impl<S> Service<Request<Body>> for LongReads<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The authentication layer put both there. Without them it is a method that takes no credential.
-        let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
-        let called = called.and_then(|(caller, rpc)| Some((caller.principal.actor(), kind(*rpc)?)));
-        let Some((caller, kind)) = called else { return Box::pin(self.inner.call(request)) };
-        // The one that was found ready goes with the call.
-        let next = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, next);
-        let turns = Arc::clone(&self.turns);
-        Box::pin(async move {
-            let _turn = match turns.take(kind, &caller).await {
-                Ok(turn) => turn,
-                Err(error) => return Ok(status(error).into_http()),
-            };
-            inner.call(request).await
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
 
+    /// Lists are long reads; the signing keys are in memory.
+    #[test]
+    fn every_list_takes_a_turn() {
+        let lists = Rpc::ALL.iter().filter(|rpc| rpc.path().contains("/List") && **rpc != Rpc::ListSigningKeys);
+        let without: Vec<&Rpc> = lists.filter(|rpc| kind(**rpc) != Some(Kind::Pages)).collect();
+        assert!(without.is_empty(), "{without:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_caller_has_a_quarter_of_the_connections_and_all_have_half() {
-        let LongReadsLayer(turns) = LongReadsLayer::new(12);
+        let turns = LongReads::new(12);
         let take = |caller: &str| {
-            let (turns, caller) = (Arc::clone(&turns), caller.to_owned());
-            async move { turns.take(Kind::Pages, &caller).await }
+            let (turns, caller) = (turns.clone(), caller.to_owned());
+            async move { turns.take(Rpc::ListEvents, &caller).await }
         };
         let mut held: Vec<_> = (0..3).map(|_| take("noisy").now_or_never().expect("a turn")).collect();
         let refused = take("noisy").await.expect_err("it has its part");
         assert_eq!((refused.reason, refused.metadata["limit_seconds"].as_str()), (Reason::LimitExceeded, "10"));
         held.extend((0..3).map(|_| take("other").now_or_never().expect("a turn")));
         assert!(take("third").await.is_err(), "the other half is for short calls");
+        assert!(turns.take(Rpc::GetPolicy, &"third".to_owned()).await.expect("a short call").is_none());
         held.clear();
         assert!(take("noisy").now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn a_caller_verifies_one_log_at_a_time() {
-        let LongReadsLayer(turns) = LongReadsLayer::new(4);
+        let turns = LongReads::new(4);
         let (noisy, other) = ("noisy".to_owned(), "other".to_owned());
-        let held = turns.take(Kind::Audit, &noisy).now_or_never().expect("a turn");
-        assert!(turns.take(Kind::Audit, &noisy).now_or_never().is_none());
-        assert!(turns.take(Kind::Audit, &other).now_or_never().is_some());
+        let held = turns.take(Rpc::VerifyLog, &noisy).now_or_never().expect("a turn");
+        assert!(turns.take(Rpc::VerifyLog, &noisy).now_or_never().is_none());
+        assert!(turns.take(Rpc::VerifyLog, &other).now_or_never().is_some());
         drop(held);
-        assert!(turns.take(Kind::Audit, &noisy).now_or_never().is_some());
+        assert!(turns.take(Rpc::VerifyLog, &noisy).now_or_never().is_some());
     }
 }

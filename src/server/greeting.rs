@@ -5,12 +5,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use super::config::DATA_DIR;
+use super::config::{DATA_DIR, GRPC_PORT};
 use super::data_dir::DataDir;
 use crate::store::Database;
 
 /// Where commands look for a server that nobody names.
-const CLIENTS_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7070);
+const CLIENTS_ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), GRPC_PORT);
 
 /// A server that has begun to serve.
 #[derive(Debug)]

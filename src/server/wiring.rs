@@ -42,7 +42,7 @@ use crate::grpc::authenticate::AuthenticateLayer;
 use crate::grpc::database_wait::DatabaseWaitLayer;
 use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::in_flight::InFlight;
-use crate::grpc::long_reads::LongReadsLayer;
+use crate::grpc::long_reads::LongReads;
 use crate::grpc::open_streams::OpenStreamsLayer;
 use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
@@ -184,16 +184,12 @@ async fn tell(health: &HealthReporter, status: ServingStatus) {
 }
 
 /// The memory of requests and of answers, each with a budget of its own, and the turns of long reads.
-fn budgets(
-    listen: &ListenConfig,
-    metrics: &Metrics,
-    readers: usize,
-) -> (RequestBodyLayer, LongReadsLayer, AnswersLayer) {
+fn budgets(listen: &ListenConfig, metrics: &Metrics, readers: usize) -> (RequestBodyLayer, AnswersLayer) {
     let requests = InFlight::of_requests(listen.max_in_flight_bytes);
     let answers = InFlight::of_answers(listen.max_in_flight_bytes);
     metrics.observe_in_flight(&requests, &answers);
     let requests = RequestBodyLayer::new(listen.max_content_bytes, requests);
-    (requests, LongReadsLayer::new(readers), AnswersLayer::new(answers))
+    (requests, AnswersLayer::new(answers, LongReads::new(readers)))
 }
 
 /// Every call passes these, in this order.
@@ -202,7 +198,7 @@ fn layered(
     observe: ObserveLayer,
     verifier: Arc<Verifier>,
     service: Arc<Service>,
-    (requests, long_reads, answers): (RequestBodyLayer, LongReadsLayer, AnswersLayer),
+    (requests, answers): (RequestBodyLayer, AnswersLayer),
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
@@ -215,7 +211,6 @@ fn layered(
         .layer(AuthenticateLayer::new(verifier, clock::now))
         .layer(AdmitLayer::new(service, clock::now))
         .layer(requests)
-        .layer(long_reads)
         .layer(answers)
         .layer(OpenStreamsLayer::default());
     BoxCloneSyncService::new(calls.service(routes.prepare()))

@@ -169,7 +169,8 @@ impl Service {
         let mut active = self.set_in_force_at(tx, found, cursor).await?;
         if !policies.is_empty() {
             active.retain(|(policy, _)| policies.contains(policy));
-            if let Some(missing) = policies.iter().find(|policy| active.iter().all(|(active, _)| active != *policy)) {
+            let there: BTreeSet<PolicyId> = active.iter().map(|(policy, _)| policy.clone()).collect();
+            if let Some(missing) = policies.difference(&there).next() {
                 return Err(not_active(tx, found, missing).await);
             }
         } else if active.is_empty() {

@@ -20,5 +20,7 @@ pub use auth::{AuthConfig, ClientCa, IssuerConfig, JwksSource};
 pub use connection_url::ConnectionUrl;
 pub use connections::ConnectionsConfig;
 pub use error::ConfigError;
-pub use resolve::{Config, DATA_DIR, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig};
+pub use resolve::{
+    Config, DATA_DIR, GRPC_PORT, KeysConfig, ListenConfig, StorageConfig, TelemetryConfig, TlsConfig, WatchConfig,
+};
 pub use settings::{LogFormat, Settings, SigningAlgorithm};

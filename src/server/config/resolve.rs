@@ -24,7 +24,8 @@ use crate::grpc::in_flight::{IN_FLIGHT_MAX_BYTES, IN_FLIGHT_MIN_BYTES};
 
 /// Where a server keeps its data when nobody says where.
 pub const DATA_DIR: &str = "./policyhub-data";
-const GRPC_PORT: u16 = 7070;
+/// Where a server listens when nobody says where.
+pub const GRPC_PORT: u16 = 7070;
 const HTTP_PORT: u16 = 7071;
 const HEARTBEAT_INTERVAL_MS: u64 = 10_000;
 const RECHECK_INTERVAL_MS: u64 = 30_000;
