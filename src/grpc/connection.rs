@@ -14,6 +14,13 @@ use tokio_util::sync::CancellationToken;
 
 /// Leading bits of an IPv6 address that name one network: a host has as many of the other addresses as it wants.
 const NETWORK_BITS: u32 = 64;
+/// Watches of one connection at once.
+pub(super) const WATCHES_PER_CONNECTION_MAX: usize = 100;
+/// Other calls of one connection at once: a call would wait without a word if watches could take every stream (RFC 9113
+/// §5.1.2: a client holds back what is above the limit).
+const CALLS_BESIDE_WATCHES: usize = 28;
+/// Streams of one connection at once.
+pub const STREAMS_PER_CONNECTION_MAX: usize = WATCHES_PER_CONNECTION_MAX + CALLS_BESIDE_WATCHES;
 
 /// What counts as one peer: an IPv4 address, or a network of IPv6.
 #[must_use]
@@ -128,11 +135,13 @@ impl Connection {
         self.shared.watches.load(Ordering::Relaxed)
     }
 
-    /// Counts one more watch, for as long as the answer lives. `slot` is its place among all watches of the server.
+    /// Counts one more watch, for as long as the answer lives; none when it has as many as it may. `slot` is its place among
+    /// all watches of the server.
     #[must_use]
-    pub fn open_watch(&self, slot: OwnedSemaphorePermit) -> OpenWatch {
-        self.shared.watches.fetch_add(1, Ordering::Relaxed);
-        OpenWatch { connection: self.clone(), _slot: slot }
+    pub fn open_watch(&self, slot: OwnedSemaphorePermit) -> Option<OpenWatch> {
+        let counted = |open| (open < WATCHES_PER_CONNECTION_MAX).then_some(open + 1);
+        self.shared.watches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).ok()?;
+        Some(OpenWatch { connection: self.clone(), _slot: slot })
     }
 }
 
@@ -168,7 +177,8 @@ mod tests {
         let slots = Arc::new(Semaphore::new(2));
         let slot = || slots.clone().try_acquire_owned().expect("a slot");
         let connection = Connection::default();
-        let (one, two) = (connection.open_watch(slot()), connection.open_watch(slot()));
+        let open = || connection.open_watch(slot()).expect("room for a watch");
+        let (one, two) = (open(), open());
         assert_eq!((connection.watches(), slots.available_permits()), (2, 0));
         drop(one);
         assert_eq!((connection.watches(), slots.available_permits()), (1, 1));

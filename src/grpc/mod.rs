@@ -34,7 +34,7 @@ mod whole_body;
 
 pub use admin::AdminHandler;
 pub use authority::Recheck;
-pub use connection::{Connection, Ending, OpenWatch, network_of};
+pub use connection::{Connection, Ending, OpenWatch, STREAMS_PER_CONNECTION_MAX, network_of};
 pub use encode::Wire;
 pub use handler::{Clock, Handler};
 pub use policy::PolicyHandler;

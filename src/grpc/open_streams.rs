@@ -2,7 +2,7 @@
 //! all together, and those of reflection end.
 //!
 //! Invariant: one peer has no more of them than are left for others. Without this layer each connection of a stranger would hold
-//! a hundred of them for as long as it lives.
+//! as many as a connection has streams, for as long as it lives.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

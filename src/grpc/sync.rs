@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
 use super::authority::{Authority, Recheck};
-use super::connection::{Connection, OpenWatch};
+use super::connection::{Connection, OpenWatch, WATCHES_PER_CONNECTION_MAX};
 use super::frames;
 use super::handler::Handler;
 use super::reconnect_delay::ReconnectDelays;
@@ -53,7 +53,10 @@ impl WatchSettings {
             let error = Error::new(Reason::TooManyStreams, "this server carries as many watches as it may");
             status(error.with("limit_streams", self.max_streams))
         })?;
-        Ok(Connection::of(request).open_watch(slot))
+        Connection::of(request).open_watch(slot).ok_or_else(|| {
+            let message = "this connection carries as many watches as one may; open another connection for more";
+            status(Error::new(Reason::TooManyStreams, message).with("limit_streams", WATCHES_PER_CONNECTION_MAX))
+        })
     }
 }
 

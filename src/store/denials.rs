@@ -9,6 +9,7 @@ use sea_orm::{
 
 use super::connect::Store;
 use super::entity::denials::{Column, Entity, Model};
+use super::entity::namespaces;
 use super::error::failed;
 use super::rows::unreadable;
 use super::transaction::ReadTx;
@@ -21,25 +22,34 @@ use crate::domain::time::Micros;
 
 impl Store {
     /// Adds denials to the rows of their keys, each key once, and forgets the oldest rows of a namespace that has more than it may.
+    /// Those of a namespace that is gone, as after a restore, are left out.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
     pub async fn add_denials(&self, denials: &[Denial]) -> Result<()> {
-        let rows = denials.iter().map(|denial| row(denial).into_active_model());
+        let asked: BTreeSet<&str> = denials.iter().map(|denial| denial.key.namespace.as_str()).collect();
+        let writer = self.writer()?;
+        let found = namespaces::Entity::find().filter(namespaces::Column::Id.is_in(asked));
+        let found: BTreeSet<String> =
+            found.all(&writer).await.map_err(failed)?.into_iter().map(|namespace| namespace.id).collect();
+        if found.is_empty() {
+            return Ok(());
+        }
+        let kept = denials.iter().filter(|denial| found.contains(denial.key.namespace.as_str()));
+        let rows = kept.map(|denial| row(denial).into_active_model());
         let add = OnConflict::columns([Column::Namespace, Column::Id])
             .value(Column::Count, Expr::cust("denials.count + excluded.count"))
             .value(Column::FirstTime, least("first_time"))
             .value(Column::LastTime, greatest("last_time"))
             .to_owned();
-        let writer = self.writer()?;
         Entity::insert_many(rows).on_conflict(add).exec_without_returning(&writer).await.map_err(failed)?;
         // Ids have letters, digits, `_` and `-` alone. Only the namespaces that were written to are looked at.
-        let namespaces: BTreeSet<String> = denials.iter().map(|denial| format!("'{}'", denial.key.namespace)).collect();
+        let written: Vec<String> = found.iter().map(|id| format!("'{id}'")).collect();
         let ranked = format!(
             "(namespace, id) IN (SELECT namespace, id FROM (SELECT d.namespace, d.id, row_number() OVER (PARTITION BY d.namespace \
              ORDER BY d.last_time DESC, d.id) AS place FROM denials d WHERE d.namespace IN ({})) ranked \
              WHERE place > {DENIALS_PER_NAMESPACE_MAX})",
-            Vec::from_iter(namespaces).join(", ")
+            written.join(", ")
         );
         let surplus = Entity::delete_many().filter(Expr::cust(ranked));
         surplus.exec(&writer).await.map_err(failed)?;

@@ -3,9 +3,11 @@
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
+use crate::epochs::epoch;
 use crate::harness::callers::{caller, grant, namespace};
 use crate::harness::calls::{NAMESPACE, policy, refused, release, rollback_request, try_activate};
 use crate::harness::on_both_databases;
+use crate::harness::subscribing::eventually;
 
 const ACTIVATE: &str = "/policyhub.v1.PolicyService/Activate";
 const GET_POLICY: &str = "/policyhub.v1.PolicyService/GetPolicy";
@@ -110,6 +112,25 @@ on_both_databases! {
             Code::NotFound,
             "NAMESPACE_NOT_FOUND",
         );
+    }
+
+    /// A namespace that a restore took away keeps nothing out of the record of the others.
+    async fn a_namespace_that_is_gone_is_left_out(hub: Hub) {
+        let admin = hub.client().await;
+        namespace(&admin, "team").await;
+        grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;
+        grant(&admin, "bob", pb::Role::Viewer, "namespaces/team").await;
+        let (ann, bob) = (caller(&hub, "ann").await, caller(&hub, "bob").await);
+        let past_triggers =
+            if hub.database_url.starts_with("sqlite:") { "" } else { "SET session_replication_role = replica; " };
+        hub.tamper(&format!("{past_triggers}DELETE FROM namespaces WHERE id = 'team'"));
+        for denied in [&bob, &ann] {
+            refused(try_activate(denied, "p", 1, None).await, Code::PermissionDenied, "PERMISSION_DENIED");
+        }
+        let (code, said) = epoch(&hub, &["bump", "--accept-loss"]);
+        assert_eq!(code, 0, "{said}");
+        let expected = [row("ann", ACTIVATE, "activate", 1)];
+        eventually("the record of the others", async || recorded(&admin, NAMESPACE).await == expected).await;
     }
 
     /// Admins alone may ask, of their own namespace; and who may not is recorded too.

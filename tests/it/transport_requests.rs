@@ -11,10 +11,13 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::harness::calls::{draft, draft_request, policy, refusal, version};
 use crate::harness::frames::{self, DATA, EMPTY_MESSAGE, END_STREAM, HEADERS, Peer};
 use crate::harness::metrics::{self, counted};
+use crate::harness::subscribing::eventually;
 use crate::harness::watching;
 use crate::harness::{Database, Hub, on_both_databases};
 
 const KIB: usize = 1024;
+/// What docs/operations.md says.
+const WATCHES_PER_CONNECTION: usize = 100;
 const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 fn too_large<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
@@ -165,6 +168,26 @@ async fn a_server_carries_so_many_watches() {
     metrics::wait_for(&hub, "policyhub_watch_streams_open 1").await;
     let mut watch = watching::open(&clients[2]).await;
     watching::change(&mut watch).await;
+}
+
+/// A client holds back what is above the limit of streams, without a word: so the limit is above that of watches.
+#[tokio::test]
+async fn a_connection_full_of_watches_has_room_for_calls() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let (client, other) = (hub.client().await, hub.client().await);
+    let mut watches = Vec::new();
+    for _ in 0..WATCHES_PER_CONNECTION {
+        watches.push(watching::open(&client).await);
+    }
+    client.list_namespaces(pb::ListNamespacesRequest::default()).await.expect("an answer beside them");
+    let error = refusal(watching::raw(&client, None).await);
+    assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"), "{error:?}");
+    assert!(error.message.contains("another connection"), "{error}");
+    assert_eq!(error.metadata["limit_streams"], WATCHES_PER_CONNECTION.to_string());
+    drop(watching::open(&other).await);
+
+    watches.pop();
+    eventually("room for a watch", async || watching::raw(&client, None).await.is_ok()).await;
 }
 
 /// A caller that gives no time gets no answer but that.

@@ -94,7 +94,7 @@ on_both_databases! {
         let count = Arc::new(count);
         let mut watchers = Vec::new();
         for number in 0..WATCHERS {
-            // A connection takes 100 streams and no more; each watcher has one of its own, as in life.
+            // A connection takes 100 watches and no more; each watcher has one of its own, as in life.
             let client = hub.client().await;
             watchers.push(tokio::spawn(watcher(client, number, done.clone(), last.clone())));
         }

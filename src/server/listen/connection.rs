@@ -29,14 +29,12 @@ use super::peers::Admitted;
 use super::tls::Tls;
 use crate::auth::PeerCertificate;
 use crate::grpc::jitter::fraction;
-use crate::grpc::{Connection, Ending};
+use crate::grpc::{Connection, Ending, STREAMS_PER_CONNECTION_MAX};
 use crate::server::config::ConnectionsConfig;
 
 /// Every call, through all its layers.
 pub type GrpcService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// Streams and calls of one connection at once. tonic's default is no limit.
-const STREAMS_PER_CONNECTION_MAX: u32 = 100;
 /// Resets a connection may cause and have pending before it is closed (RUSTSEC-2024-0003, RUSTSEC-2023-0034). tonic's
 /// default for the first is no limit.
 const LOCAL_RESETS_MAX: usize = 64;
@@ -188,7 +186,8 @@ impl Server {
         let mut builder = http2::Builder::new(executor);
         builder
             .timer(TokioTimer::new())
-            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
+            // The default of tonic is no limit.
+            .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX as u32)
             .max_local_error_reset_streams(LOCAL_RESETS_MAX)
             .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
             .max_header_list_size(HEADER_LIST_MAX_BYTES)

@@ -77,7 +77,8 @@ fn io(turns: &[usize], watches: usize) -> (SharedIo<Wire>, Vec<OpenWatch>) {
 
 fn open(connection: &Connection, watches: usize) -> Vec<OpenWatch> {
     let slots = Arc::new(Semaphore::new(watches));
-    (0..watches).map(|_| connection.open_watch(slots.clone().try_acquire_owned().expect("a slot"))).collect()
+    let slot = || slots.clone().try_acquire_owned().expect("a slot");
+    (0..watches).map(|_| connection.open_watch(slot()).expect("room for a watch")).collect()
 }
 
 /// Writes and flushes so far.
