@@ -16,7 +16,6 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-use super::claims::is_over;
 use super::spiffe::SpiffeId;
 use crate::domain::principal::{Caller, Credential, Principal, SPIFFE_ISSUER_NAME};
 use crate::domain::{Error, Reason, Result};
@@ -98,11 +97,8 @@ impl Authorities {
         Ok(Caller { principal: Principal::new(SPIFFE_ISSUER_NAME, id.subject), credential })
     }
 
-    /// Whether the authority that signed for a caller is still one of the caller's trust domain, and the time not over.
-    pub(super) fn recheck(&self, principal: &Principal, authority: &str, expires: i64, now_seconds: i64) -> Result<()> {
-        if is_over(expires, now_seconds) {
-            return Err(refused("the client certificate is expired").with("expired_at_seconds", expires));
-        }
+    /// Whether the authority that signed for a caller is still one of the caller's trust domain.
+    pub(super) fn recheck(&self, principal: &Principal, authority: &str) -> Result<()> {
         let uri = principal.actor();
         let trusted =
             SpiffeId::parse(&uri).is_some_and(|id| self.of(id.trust_domain).iter().any(|one| one.id == authority));

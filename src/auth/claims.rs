@@ -15,9 +15,44 @@ use crate::domain::limits::{TOKEN_GROUPS_MAX, TOKEN_LIFETIME_MAX_SECONDS};
 use crate::domain::principal::Principal;
 use crate::domain::{Error, Reason, Result};
 
-/// How far the issuer's clock and ours may differ. Longer: an expired token lives that much longer. Shorter: a token
-/// used at once on a host whose clock is behind is refused.
-pub const CLOCK_LEEWAY_SECONDS: i64 = 5;
+/// How far the issuer's clock and ours may differ, unless configured. Longer: an expired token lives that much longer. Shorter:
+/// a token used at once on a host whose clock is behind is refused.
+pub const CLOCK_LEEWAY: ClockLeeway = ClockLeeway { seconds: 5 };
+
+/// How far clocks may differ, in whole seconds (RFC 7519 §4.1.4: a few minutes at most).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockLeeway {
+    seconds: i64,
+}
+
+impl ClockLeeway {
+    /// This many seconds.
+    #[must_use]
+    pub fn of_seconds(seconds: u8) -> Self {
+        Self { seconds: seconds.into() }
+    }
+
+    /// The number of seconds.
+    #[must_use]
+    pub fn seconds(self) -> i64 {
+        self.seconds
+    }
+
+    /// Whether something that expires is over.
+    pub(super) fn is_over(self, expires_at_seconds: i64, now_seconds: i64) -> bool {
+        self.latest_end(expires_at_seconds) <= now_seconds
+    }
+
+    /// Until when something that expires is good.
+    pub(super) fn latest_end(self, expires_at_seconds: i64) -> i64 {
+        expires_at_seconds.saturating_add(self.seconds)
+    }
+
+    /// What may be the time elsewhere.
+    fn latest_now(self, now_seconds: i64) -> i64 {
+        now_seconds.saturating_add(self.seconds)
+    }
+}
 
 /// What is used of the claims.
 #[derive(Debug, Default)]
@@ -73,7 +108,7 @@ impl OneOrMany {
 ///
 /// # Errors
 /// `TOKEN_INVALID`, `TOKEN_AUDIENCE`, `TOKEN_EXPIRED`.
-pub(super) fn believe(payload: &[u8], rules: &IssuerRules, now_seconds: i64) -> Result<Believed> {
+pub(super) fn believe(payload: &[u8], rules: &IssuerRules, now_seconds: i64, leeway: ClockLeeway) -> Result<Believed> {
     let unreadable =
         |_| invalid("token must have iss, aud and its subject as text and exp as a whole number, once each");
     let mut reader = serde_json::Deserializer::from_slice(payload);
@@ -96,7 +131,7 @@ pub(super) fn believe(payload: &[u8], rules: &IssuerRules, now_seconds: i64) -> 
     if jti.as_ref().is_some_and(|jti| !Principal::is_subject(jti)) {
         return Err(invalid("token jti is not 1 to 255 printable ASCII characters"));
     }
-    check_times(exp, nbf, iat, now_seconds)?;
+    check_times(exp, nbf, iat, now_seconds, leeway)?;
     Ok(Believed {
         principal: Principal {
             groups: usable_groups(groups, &rules.name, &subject),
@@ -131,24 +166,19 @@ fn usable_groups(groups: Vec<String>, issuer: &str, subject: &str) -> Vec<String
     usable
 }
 
-/// Whether something that expires is over.
-pub(super) fn is_over(expires_at_seconds: i64, now_seconds: i64) -> bool {
-    now_seconds.saturating_sub(CLOCK_LEEWAY_SECONDS) >= expires_at_seconds
-}
-
 pub(super) fn expired(at_seconds: i64) -> Error {
     Error::new(Reason::TokenExpired, "token is expired").with("expired_at_seconds", at_seconds)
 }
 
 /// RFC 7519 §4.1.4 to §4.1.6, with leeway.
-fn check_times(exp: i64, nbf: Option<i64>, iat: Option<i64>, now_seconds: i64) -> Result<()> {
+fn check_times(exp: i64, nbf: Option<i64>, iat: Option<i64>, now_seconds: i64, leeway: ClockLeeway) -> Result<()> {
     if exp < 0 {
         return Err(invalid("token exp is before 1970"));
     }
-    if is_over(exp, now_seconds) {
+    if leeway.is_over(exp, now_seconds) {
         return Err(expired(exp));
     }
-    let latest = now_seconds.saturating_add(CLOCK_LEEWAY_SECONDS);
+    let latest = leeway.latest_now(now_seconds);
     if exp > latest.saturating_add(TOKEN_LIFETIME_MAX_SECONDS) {
         // Else a revocation would have to be remembered for ever.
         return Err(invalid("token would live for more than 366 days"));

@@ -20,6 +20,7 @@ mod verifier;
 mod bad_tokens;
 
 pub use certificate::{Authorities, PeerCertificate};
+pub use claims::{CLOCK_LEEWAY, ClockLeeway};
 pub use issuer::LocalIssuer;
 pub use jwks::KeySet;
 pub use revoked::Revoked;

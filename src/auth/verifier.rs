@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::certificate::{Authorities, PeerCertificate, refused};
-use super::claims::{self, Believed, CLOCK_LEEWAY_SECONDS, expired, is_over};
+use super::claims::{self, Believed, CLOCK_LEEWAY, ClockLeeway, expired};
 use super::jwks::{Key, KeySet};
 use super::provider;
 use super::revoked::Revoked;
@@ -49,6 +49,7 @@ struct Issuer {
 #[derive(Debug)]
 pub struct Verifier {
     issuers: Vec<Issuer>,
+    leeway: ClockLeeway,
     authorities: Current<Authorities>,
     revoked: Current<Revoked>,
     verified: Verified,
@@ -70,7 +71,13 @@ impl Verifier {
             pinned.push(Issuer { rules, keys, unknown_key_seen });
         }
         let (authorities, revoked, verified) = Default::default();
-        Ok(Self { issuers: pinned, authorities, revoked, verified })
+        Ok(Self { issuers: pinned, leeway: CLOCK_LEEWAY, authorities, revoked, verified })
+    }
+
+    /// The same with clocks that may differ by this much.
+    #[must_use]
+    pub fn with_leeway(self, leeway: ClockLeeway) -> Self {
+        Self { leeway, ..self }
     }
 
     /// Who makes a call, at `now_seconds` (Unix time). A token says who, with or without a certificate; but a certificate
@@ -146,12 +153,12 @@ impl Verifier {
             Ok(true) => {}
             Ok(false) | Err(_) => return Err(invalid("token signature does not verify")),
         }
-        let believed = claims::believe(&parts.payload, &issuer.rules, now_seconds)?;
+        let believed = claims::believe(&parts.payload, &issuer.rules, now_seconds, self.leeway)?;
         let Believed { principal, id, issued_at_seconds, expires_at_seconds, bound_to } = believed;
         let key_id = key.thumbprint.clone();
         let credential = Credential::Token { id, key_id, issued_at_seconds, expires_at_seconds };
         let caller = Caller { principal, credential };
-        let good_until_seconds = expires_at_seconds.saturating_add(CLOCK_LEEWAY_SECONDS);
+        let good_until_seconds = self.leeway.latest_end(expires_at_seconds);
         self.verified.insert(token, (&caller, bound_to.as_ref()), now_seconds, good_until_seconds);
         Ok((caller, bound_to))
     }
@@ -164,7 +171,7 @@ impl Verifier {
     pub fn recheck(&self, caller: &Caller, now_seconds: i64) -> Result<()> {
         match &caller.credential {
             Credential::Token { expires_at_seconds, key_id, .. } => {
-                if is_over(*expires_at_seconds, now_seconds) {
+                if self.leeway.is_over(*expires_at_seconds, now_seconds) {
                     return Err(expired(*expires_at_seconds));
                 }
                 let issuer = self.issuers.iter().find(|issuer| issuer.rules.name == caller.principal.issuer);
@@ -177,7 +184,12 @@ impl Verifier {
                     return Err(refused("a client certificate names callers of spiffe alone"));
                 }
                 let authorities = self.authorities.get();
-                authorities.recheck(&caller.principal, authority, *expires_at_seconds, now_seconds)?;
+                if self.leeway.is_over(*expires_at_seconds, now_seconds) {
+                    return Err(
+                        refused("the client certificate is expired").with("expired_at_seconds", expires_at_seconds)
+                    );
+                }
+                authorities.recheck(&caller.principal, authority)?;
             }
         }
         self.revoked.get().check(caller)

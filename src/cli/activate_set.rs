@@ -14,7 +14,7 @@ use super::activate;
 use super::active_pages;
 use super::look::{self, Look};
 use super::names::version_name;
-use super::output::{Format, print_json, say, say_lines, to_json};
+use super::output::{Format, say, say_lines, to_json};
 use super::releases::{self, Releases, listed};
 use super::session::Session;
 use super::text::{self, Release};
@@ -86,13 +86,13 @@ pub async fn run(session: &Session, file: &Path, arguments: &activate::Arguments
     match session.output {
         Format::Text if moves.is_empty() => say("nothing to change: what is active is what the file says"),
         Format::Text => activate::print(session, &answer, &request_id, mutation.validate_only)?,
-        Format::Json => {
+        Format::Json | Format::Yaml => {
             let mut document = to_json(&answer)?;
             if let Value::Object(fields) = &mut document {
                 fields.insert("request_id".to_owned(), Value::from(request_id));
                 fields.insert("difference".to_owned(), as_json(&moves, difference.unchanged));
             }
-            print_json(&document)?;
+            session.output.print_document(&document)?;
         }
     }
     Ok(())

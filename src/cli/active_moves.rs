@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
 use super::names::policy_of;
-use super::output::{Format, Named, print_json, to_json, write_stdout};
+use super::output::{Format, Named, to_json, write_stdout};
 use super::session::Session;
 use super::text;
 use crate::client::pb;
@@ -58,12 +58,12 @@ pub fn print<M: Named>(
             let header: Vec<&str> = header.iter().copied().chain(columns).collect();
             write_stdout(text::table(&header, &rows.collect::<Vec<_>>()).as_bytes())
         }
-        Format::Json => {
+        Format::Json | Format::Yaml => {
             let mut document = to_json(response)?;
             if let Value::Object(fields) = &mut document {
                 fields.insert("moves".to_owned(), as_json(bundles, moves));
             }
-            print_json(&document)
+            session.output.print_document(&document)
         }
     }
 }

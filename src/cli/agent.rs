@@ -18,7 +18,7 @@ use self::hook::Hook;
 use self::keeper::{Commands, Keeper, Verdict};
 use self::set::Candidate;
 use self::status::Teller;
-use super::args::Global;
+use super::global::Global;
 use super::names::policy_id;
 use super::output::{say, show_warnings};
 use super::watch::label;
@@ -159,7 +159,7 @@ impl Agent {
         let watched = folder.watcher_directory();
         let options = WatcherOptions {
             target: session::target(global)?,
-            namespace: global.namespace.clone(),
+            namespace: global.namespace()?,
             keys,
             set: ActiveSetOptions {
                 policies: arguments.policies.into_iter().collect(),
@@ -173,10 +173,10 @@ impl Agent {
             directory: Some(watched.clone()),
         };
         let watcher = Watcher::open(options).with_context(|| format!("failed to open {}", watched.display()))?;
-        let teller = Teller::new(&folder, global.namespace.clone(), global.output);
+        let teller = Teller::new(&folder, global.namespace()?, global.output);
         let commands = Commands { check, hook, for_each_activation: arguments.every_activation };
-        let keeper = Keeper::open(folder, &global.namespace, commands).await?;
-        let (namespace, every_activation) = (global.namespace.clone(), arguments.every_activation);
+        let keeper = Keeper::open(folder, &global.namespace()?, commands).await?;
+        let (namespace, every_activation) = (global.namespace()?, arguments.every_activation);
         Ok(Self { watcher, keeper, teller, namespace, every_activation })
     }
 

@@ -2,20 +2,16 @@
 //!
 //! The arguments of a command live beside it, in its own file.
 
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use clap::builder::BoolishValueParser;
 use clap::{Arg, Args, Parser, Subcommand};
 
-use super::look::Color;
-use super::output::Format;
+use super::global::Global;
 use super::{
-    abandon, activate, active, agent, approve, backup, completions, convergence, deactivate, denials, diff, draft,
-    epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, release, report, restore,
-    role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
+    abandon, activate, active, agent, approve, backup, completions, context, convergence, deactivate, denials, diff,
+    draft, epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, release, report,
+    restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
 };
-use crate::client::name::NamespaceId;
 use crate::client::new_request_id;
 use crate::server::config::Settings;
 
@@ -29,47 +25,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// Flags of every client command.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Options of every client command")]
-pub struct Global {
-    /// Address of the server, http:// or https://
-    #[arg(long, global = true, env = "POLICYHUB_SERVER", default_value = "http://127.0.0.1:7070", value_name = "URL")]
-    pub server: String,
-    /// Bearer token [default: POLICYHUB_TOKEN, unless --token-file is given]
-    // Its variable is read by the session: here it would beat a --token-file that was asked for.
-    #[arg(long, global = true)]
-    pub token: Option<String>,
-    /// File with the bearer token [default: POLICYHUB_TOKEN_FILE, else admin.token in POLICYHUB_DATA_DIR or
-    /// ./policyhub-data]
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token")]
-    pub token_file: Option<PathBuf>,
-    /// PEM file of the certificate authority of the server [default: those of the system]
-    #[arg(long, global = true, env = "POLICYHUB_CA_CERT", value_name = "FILE")]
-    pub ca_cert: Option<PathBuf>,
-    /// PEM file of a client certificate, its chain after it; with it, no token is taken from the data directory
-    #[arg(long, global = true, env = "POLICYHUB_CLIENT_CERT", value_name = "FILE", requires = "client_key")]
-    pub client_cert: Option<PathBuf>,
-    /// PEM file of the key of the client certificate
-    #[arg(long, global = true, env = "POLICYHUB_CLIENT_KEY", value_name = "FILE", requires = "client_cert")]
-    pub client_key: Option<PathBuf>,
-    /// Send the token over http:// to a host that is not this machine: only where something else keeps the network secret
-    // The server's flag of this name is the same argument: there it takes this one's place.
-    #[arg(long, global = true, env = "POLICYHUB_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1,
-        require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
-    pub insecure_plaintext: Option<bool>,
-    /// Namespace of the policies named
-    #[arg(long, short, global = true, env = "POLICYHUB_NAMESPACE", default_value = "default", value_name = "ID",
-        value_parser = |text: &str| NamespaceId::parse("namespace", text))]
-    pub namespace: NamespaceId,
-    /// How to print data
-    #[arg(long, global = true, value_enum, default_value = "text")]
-    pub output: Format,
-    /// When to colour what people read; `NO_COLOR` in the environment says never
-    #[arg(long, global = true, value_enum, default_value = "auto", value_name = "WHEN")]
-    pub color: Color,
 }
 
 /// Every command.
@@ -128,6 +83,9 @@ pub enum Command {
     /// The epoch of the store: show, bump
     #[command(subcommand)]
     Epoch(epoch::Commands),
+    /// Servers by name: set, use, list, remove
+    #[command(subcommand)]
+    Context(context::Commands),
     /// The configuration of the server
     #[command(subcommand)]
     Config(server_commands::ConfigCommands),
@@ -227,6 +185,11 @@ mod tests {
     }
 
     const MANUAL: &[&str] = &[
+        "context set prod --server https://hub.example:7070 -n pricing --token-file prod.token --ca-cert ca.pem",
+        "context use prod",
+        "context list",
+        "context remove prod",
+        "active --context prod",
         "draft pricing pricing.yaml --label 1.2.0 --note first --create --base-version 1 --validate-only",
         "draft pricing - --content-type application/json --request-id 3f2a",
         "draft pricing pricing.yaml --supersede-staged",
@@ -371,7 +334,7 @@ mod tests {
             "keys revoke kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k",
             "activate pricing@3 --reason x --expected pricing",
             "-n Team active",
-            "--output yaml active",
+            "--output xml active",
             "token issue --subject ci --ttl 1y",
             "token revoke --id abc",
             "token revoke --reason lost",

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::args::offline;
-use super::output::{Format, print_json, say, write_stdout};
+use super::output::{Format, say, write_stdout};
 use super::progress::Progress;
 use crate::domain::digest::hex;
 use crate::server::config::Settings;
@@ -54,7 +54,7 @@ pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
     drop(shown);
     let made = made.map_err(|error| with_outcome(error, "no backup was made", BACKUP_NOT_FLUSHED))?;
     let BackupMade { checked, bytes, digest, keys_dir, data_dir } = &made;
-    if output == Format::Json {
+    if output.is_document() {
         let document = describe(
             checked,
             [
@@ -64,7 +64,7 @@ pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
                 ("not_included", json!([keys_dir, data_dir.join("high-water.json")])),
             ],
         );
-        return print_json(&document);
+        return output.print_document(&document);
     }
     let text = format!("wrote {}: {bytes} bytes, {digest}\n{}", file.display(), summary(checked));
     write_stdout(text.as_bytes())?;

@@ -5,10 +5,20 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
+use super::failure::Usage;
 use crate::client::CONTENT_MAX_BYTES;
 
 /// How stdin is written.
 const STDIN: &str = "-";
+
+/// Whether a file can be read, or is stdin: what is missing is said before anything else.
+pub fn check(path: &Path) -> Result<(), Usage> {
+    if path.as_os_str() == STDIN {
+        return Ok(());
+    }
+    let opened = std::fs::File::open(path);
+    opened.map(drop).map_err(|error| Usage(format!("failed to read {}: {error}", path.display())))
+}
 
 /// Reads the exact bytes, one more than the limit at most: what is too large need not be read to its end.
 pub fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

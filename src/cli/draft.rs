@@ -66,6 +66,7 @@ impl Arguments {
 
     /// What can be refused before a server is asked: a policy that would be made without anybody saying of what kind.
     pub fn check(&self) -> Result<(), Usage> {
+        content::check(&self.file)?;
         if self.create && self.kind.is_none() && self.content_type().is_empty() {
             return Err(Usage(
                 "with --create say what the content is, since its name does not: --kind yaml, --kind json, --kind opaque \

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::offline;
 use super::failure::Usage;
-use super::output::{Format, print_json, write_stdout};
+use super::output::{Format, write_stdout};
 use crate::server::config::Settings;
 use crate::server::{BumpDone, EpochState, bump_epoch, epoch_state};
 
@@ -65,8 +65,8 @@ pub async fn run(output: Format, command: Commands) -> anyhow::Result<()> {
                 )
             );
             let BumpDone { epoch, logs, is_unwitnessed } = bump_epoch(arguments.settings, arguments.force).await?;
-            if output == Format::Json {
-                return print_json(&json!({"epoch": epoch, "raised": logs, "unwitnessed": is_unwitnessed}));
+            if output.is_document() {
+                return output.print_document(&json!({"epoch": epoch, "raised": logs, "unwitnessed": is_unwitnessed}));
             }
             let text = match logs {
                 0 if is_unwitnessed => format!("epoch {epoch}: nothing raised. {UNWITNESSED}\n"),
@@ -79,12 +79,12 @@ pub async fn run(output: Format, command: Commands) -> anyhow::Result<()> {
 }
 
 fn show(output: Format, state: &EpochState) -> anyhow::Result<()> {
-    if output == Format::Json {
+    if output.is_document() {
         let heads = state
             .heads
             .iter()
             .map(|(id, head)| json!({"namespace": id.name(), "epoch": head.epoch, "revision": head.revision}));
-        return print_json(&json!({
+        return output.print_document(&json!({
             "heads": heads.collect::<Vec<_>>(),
             "incarnation": state.incarnation,
             "doubt": state.doubt,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::output::{Format, print_json, write_stdout};
+use super::output::{Format, write_stdout};
 use super::progress::Progress;
 use super::session::Session;
 use super::verify_log::trust;
@@ -48,7 +48,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     renamed.with_context(|| format!("failed to write {}", out.display()))?;
     let (events, versions) = (check.events, check.manifests.len());
     match session.output {
-        Format::Json => print_json(&json!({
+        Format::Json | Format::Yaml => session.output.print_document(&json!({
             "namespace": namespace, "file": out, "events": events, "versions": versions,
             "findings": check.findings.count,
         }))?,

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::keys;
-use super::output::{Format, print_json, print_text, say};
+use super::output::{Format, print_text, say};
 use super::progress::Progress;
 use super::releases;
 use super::session::Session;
@@ -191,8 +191,8 @@ fn print(
 ) -> anyhow::Result<()> {
     let head = written(archive.check.head());
     let (events, versions) = (archive.check.events, archive.check.carried_rows("versions"));
-    if output == Format::Json {
-        return print_json(&json!({
+    if output.is_document() {
+        return output.print_document(&json!({
             "namespace": target,
             "source": {"store": archive.header.store, "namespace": archive.header.namespace, "head": head},
             "events": events, "versions": versions, "histories": archive.imported + 1,

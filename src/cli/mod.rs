@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod failure;
+pub mod global;
 pub mod names;
 pub mod output;
 pub mod run;
@@ -27,6 +28,8 @@ mod bump;
 mod completions;
 mod confirm;
 mod content;
+mod context;
+mod contexts;
 mod convergence;
 mod deactivate;
 mod denials;
@@ -66,6 +69,7 @@ mod verify;
 mod verify_log;
 mod watch;
 mod watch_text;
+mod yaml;
 
 pub use args::Cli;
 pub use run::main;

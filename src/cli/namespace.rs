@@ -1,6 +1,7 @@
 //! `policyhub namespace`
 
 use anyhow::Context as _;
+use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Subcommand};
 
 use super::args::Mutation;
@@ -38,6 +39,9 @@ pub struct Create {
     /// Shown to people
     #[arg(long, default_value = "", hide_default_value = true)]
     description: String,
+    /// Other commands ask why; this one says what the namespace is for.
+    #[arg(long, hide = true, value_parser = UnknownArgumentValueParser::suggest_arg("--description"))]
+    reason: Option<String>,
     #[command(flatten)]
     quotas: QuotaFlags,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Where data goes: one document on stdout, as text for people or as JSON for programs.
+//! Where data goes: one document on stdout, as text for people or as JSON or YAML for programs.
 //!
 //! JSON is the proto3 mapping with the proto's own field names, numbers as numbers and every field present, so that
 //! scripts and the contract use the same words. A mutation also says its `request_id`.
@@ -11,7 +11,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
 use super::look::{Look, is_acted_on};
-use super::text;
+use super::{text, yaml};
 use crate::client::pb;
 
 /// How to print.
@@ -21,6 +21,8 @@ pub enum Format {
     Text,
     /// For programs.
     Json,
+    /// For programs and people: the same document as JSON.
+    Yaml,
 }
 
 /// A message whose name in the proto is known.
@@ -81,11 +83,25 @@ static DESCRIPTORS: LazyLock<Result<DescriptorPool, prost_reflect::DescriptorErr
     LazyLock::new(|| DescriptorPool::decode(pb::DESCRIPTORS));
 
 impl Format {
+    /// Whether a document is wanted, and no lines for people.
+    #[must_use]
+    pub fn is_document(self) -> bool {
+        self != Self::Text
+    }
+
+    /// Prints a document.
+    pub fn print_document(self, value: &Value) -> anyhow::Result<()> {
+        match self {
+            Self::Yaml => write_stdout(yaml::document(value)?.as_bytes()),
+            Self::Json | Self::Text => print_json(value),
+        }
+    }
+
     /// Prints an answer: `text` for people, the message itself for programs.
     pub fn print<M: Named>(self, message: &M, text: impl FnOnce(&M) -> String) -> anyhow::Result<()> {
         match self {
             Self::Text => print_text(&text(message)),
-            Self::Json => print_json(&to_json(message)?),
+            Self::Json | Self::Yaml => self.print_document(&to_json(message)?),
         }
     }
 
@@ -98,12 +114,12 @@ impl Format {
     ) -> anyhow::Result<()> {
         match self {
             Self::Text => print_text(&text(message)),
-            Self::Json => {
+            Self::Json | Self::Yaml => {
                 let mut value = to_json(message)?;
                 if let Value::Object(fields) = &mut value {
                     fields.insert("request_id".to_owned(), Value::from(request_id));
                 }
-                print_json(&value)
+                self.print_document(&value)
             }
         }
     }

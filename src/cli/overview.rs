@@ -20,13 +20,14 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Proving and moving", &["verify", "export", "import"]),
     ("Administering", &["namespace", "policy", "role", "denials", "token", "keys"]),
     ("The server", &["serve", "migrate", "backup", "restore", "epoch", "config"]),
-    ("The shell", &["completions", "man"]),
+    ("The shell", &["context", "completions", "man"]),
 ];
 
 const AFTER_HELP: &str = "`policyhub COMMAND --help` has an example of each; `policyhub --help` says more.";
 
 const AFTER_LONG_HELP: &str = "\
 Environment:
+  POLICYHUB_CONTEXT                          as --context
   POLICYHUB_SERVER, POLICYHUB_NAMESPACE      as --server and --namespace
   POLICYHUB_TOKEN, POLICYHUB_TOKEN_FILE      a bearer token, or the file that has it
   POLICYHUB_CA_CERT                          as --ca-cert
@@ -41,7 +42,7 @@ Exit codes:
   2  the command line is wrong
   3  a release is partial: what is left is kept for the next one
 
-Data goes to stdout, everything else to stderr. --output json prints each answer as one JSON document.
+Data goes to stdout, everything else to stderr. --output json prints each answer as one JSON document, yaml as one of YAML.
 
 Example:
   policyhub draft pricing pricing.yaml --create

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::args::offline;
 use super::backup::{CopyArguments, ShownProgress, describe, summary, with_outcome};
-use super::output::{Format, print_json, say, write_stdout};
+use super::output::{Format, say, write_stdout};
 use crate::server::{Digest, HighWaterInTheWay, OldDatabase, RestoreOptions, Restored, restore};
 
 /// What to say of a restored database whose directory was not flushed.
@@ -49,8 +49,8 @@ pub async fn run(output: Format, arguments: Arguments) -> anyhow::Result<()> {
         true => error,
         false => with_outcome(error, "nothing was restored", RESTORE_NOT_FLUSHED),
     })?;
-    if output == Format::Json {
-        return print_json(&document(&restored));
+    if output.is_document() {
+        return output.print_document(&document(&restored));
     }
     write_stdout(text(&restored).as_bytes())?;
     say(&format!("next: {}", next(&restored)));

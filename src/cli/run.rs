@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use clap::FromArgMatches as _;
 
-use super::args::{Cli, Command, Global};
+use super::args::{Cli, Command};
 use super::failure::{Usage, exit_code, explain};
+use super::global::Global;
 use super::output::{say, say_lines};
 use super::session::Session;
 use super::{
-    abandon, activate, active, agent, approve, backup, convergence, deactivate, denials, diff, draft, epoch, events,
-    export, history, import, keys,
+    abandon, activate, active, agent, approve, backup, context, convergence, deactivate, denials, diff, draft, epoch,
+    events, export, history, import, keys,
 };
 use super::{completions, man, overview};
 use super::{
@@ -68,22 +69,23 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Backup(arguments) => backup::run(global.output, arguments).await,
         Command::Restore(arguments) => restore::run(global.output, arguments).await,
         Command::Epoch(command) => epoch::run(global.output, command).await,
-        Command::Config(command) => server_commands::config(command),
+        Command::Config(command) => server_commands::config(global.output, command),
+        Command::Context(command) => context::run(global, command),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),
         Command::Token(token::Commands::Issue(arguments)) => token::issue(&arguments),
-        Command::Agent(arguments) => agent::run(global, arguments).await,
-        Command::Release(arguments) => release::run(global, arguments).await,
+        Command::Agent(arguments) => agent::run(&global.in_context()?, arguments).await,
+        Command::Release(arguments) => release::run(&global.in_context()?, arguments).await,
         Command::Verify(arguments) => match arguments.of_log() {
             None => verify::run(global.output, &arguments),
             Some(log) => match &log.from {
                 Some(from) => verify_log::run_offline(global.output, log, from),
-                None => verify_log::run_online(&Session::open(global).await?, log).await,
+                None => verify_log::run_online(&Session::open(&global.in_context()?).await?, log).await,
             },
         },
         command => {
             check(&command)?;
-            call(&Session::open(global).await?, command).await
+            call(&Session::open(&global.in_context()?).await?, command).await
         }
     }
 }
@@ -137,6 +139,7 @@ async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
         | Command::Restore(_)
         | Command::Epoch(_)
         | Command::Config(_)
+        | Command::Context(_)
         | Command::Completions(_)
         | Command::Man(_)
         | Command::Release(_)

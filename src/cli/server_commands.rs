@@ -5,7 +5,7 @@
 use clap::{Args, Subcommand};
 
 use super::args::offline;
-use super::output::print_json;
+use super::output::Format;
 use crate::server;
 use crate::server::config::Settings;
 
@@ -51,7 +51,7 @@ pub async fn migrate(arguments: Migrate) -> anyhow::Result<()> {
 }
 
 /// Checks the configuration.
-pub fn config(command: ConfigCommands) -> anyhow::Result<()> {
+pub fn config(output: Format, command: ConfigCommands) -> anyhow::Result<()> {
     let ConfigCommands::Check(arguments) = command;
-    print_json(&arguments.settings.load()?.summary())
+    output.print_document(&arguments.settings.load()?.summary())
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use super::args::Global;
+use super::global::Global;
 use super::output::Format;
 use crate::client::name::NamespaceId;
 use crate::client::{Client, Target, TlsFiles, TokenSource};
@@ -35,9 +35,9 @@ impl Session {
     /// # Errors
     /// A file that can't be read, or the error of the connection.
     pub async fn open(global: &Global) -> anyhow::Result<Self> {
-        let target = target(global)?;
+        let (target, namespace) = (target(global)?, global.namespace()?);
         let client = target.connect().await.context("failed to connect")?;
-        Ok(Self { client, target, namespace: global.namespace.clone(), output: global.output })
+        Ok(Self { client, target, namespace, output: global.output })
     }
 }
 
@@ -48,12 +48,18 @@ impl Session {
 pub fn target(global: &Global) -> anyhow::Result<Target> {
     let check = |path: &PathBuf| fs::read(path).map(drop).with_context(|| format!("failed to read {}", path.display()));
     // Each connection reads them; what is not there at the start is said before anything else.
-    [&global.ca_cert, &global.client_cert, &global.client_key].into_iter().flatten().try_for_each(check)?;
-    let identity = global.client_cert.clone().zip(global.client_key.clone());
-    let tls_files = TlsFiles::new(global.ca_cert.clone(), identity);
-    let token = token(global, &Environment::read());
-    let insecure_plaintext = global.insecure_plaintext.unwrap_or(false);
-    Ok(Target { endpoint: global.server.clone(), token, tls_files, insecure_plaintext, ..Target::default() })
+    let identity = global.client_identity();
+    let (cert, key) = identity.unzip();
+    [global.ca_cert(), cert, key].into_iter().flatten().try_for_each(check)?;
+    let identity = identity.map(|(cert, key)| (cert.clone(), key.clone()));
+    let tls_files = TlsFiles::new(global.ca_cert().cloned(), identity);
+    Ok(Target {
+        endpoint: global.server().to_owned(),
+        token: token(global, &Environment::read()),
+        tls_files,
+        insecure_plaintext: global.insecure_plaintext(),
+        ..Target::default()
+    })
 }
 
 /// What the environment says of tokens. An empty variable says nothing.
@@ -75,7 +81,8 @@ impl Environment {
     }
 }
 
-/// Flags before the environment, a token before a file, and last the file of the data directory when it has one.
+/// Flags before the environment, a token before a file, then the context, and without one the file of the data directory when it
+/// has one.
 fn token(global: &Global, environment: &Environment) -> TokenSource {
     for (token, file) in [(&global.token, &global.token_file), (&environment.token, &environment.token_file)] {
         if let Some(token) = token.as_ref().filter(|token| !token.is_empty()) {
@@ -88,6 +95,10 @@ fn token(global: &Global, environment: &Environment) -> TokenSource {
     // Who shows a certificate is its caller: the token of somebody else would take its place.
     if global.client_cert.is_some() {
         return TokenSource::None;
+    }
+    // Nor does the token of a local server go to the one of a context.
+    if let Some(context) = &global.used {
+        return context.token_file.clone().map_or(TokenSource::None, TokenSource::File);
     }
     let data_dir = environment.data_dir.clone().unwrap_or_else(|| PathBuf::from(DATA_DIR));
     let path = data_dir.join(ADMIN_TOKEN_FILE);

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::annotations;
 use super::names::{VersionTarget, policy_name};
-use super::output::{Format, say, say_lines, write_stdout};
+use super::output::{say, say_lines, write_stdout};
 use super::session::Session;
 use super::text;
 use crate::client::pb;
@@ -24,7 +24,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let request = pb::GetVersionRequest { name, view: pb::VersionView::Full.into() };
     let response = session.client.get_version(request).await;
     let response = response.with_context(|| format!("failed to show {}", arguments.target))?;
-    if session.output == Format::Json {
+    if session.output.is_document() {
         return session.output.print(&response, |_| String::new());
     }
     let version = response.version.unwrap_or_default();

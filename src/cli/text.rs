@@ -60,14 +60,25 @@ pub fn parse_time(text: &str) -> Result<prost_types::Timestamp, String> {
     Ok(prost_types::Timestamp { seconds: time.unix_timestamp(), nanos })
 }
 
-/// A span of time from the command line.
+/// A span of time from the command line: whole numbers with units, the largest first, each unit once (`1h30m`).
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let units = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)];
-    let parsed = units.iter().find_map(|(unit, seconds)| {
-        let number: u32 = text.strip_suffix(unit)?.parse().ok()?;
-        Some(Duration::from_secs(u64::from(number) * seconds))
-    });
-    parsed.ok_or_else(|| "must be a number with s, m, h or d, such as 1h".to_owned())
+    duration(text).ok_or_else(|| "must be numbers with d, h, m, s or ms, such as 1h30m or 500ms".to_owned())
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let mut units = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)].into_iter();
+    let (mut rest, mut sum) = (text, Duration::ZERO);
+    while !rest.is_empty() || text.is_empty() {
+        let (number, unit_and_on) = rest.split_at(rest.find(|letter: char| !letter.is_ascii_digit())?);
+        let end = unit_and_on.find(|letter: char| letter.is_ascii_digit()).unwrap_or(unit_and_on.len());
+        let (unit, after) = unit_and_on.split_at(end);
+        // Going on from where the last unit was found: a smaller one may follow, and no other.
+        let (_, milliseconds) = units.find(|(name, _)| *name == unit)?;
+        let number: u32 = number.parse().ok()?;
+        sum = sum.checked_add(Duration::from_millis(u64::from(number) * milliseconds))?;
+        rest = after;
+    }
+    Some(sum)
 }
 
 /// A place of a log: `1:42`.
@@ -243,6 +254,19 @@ pub fn missing(policy: &PolicyId) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_of_time_has_units_from_the_largest_on() {
+        for (text, milliseconds) in
+            [("90s", 90_000), ("500ms", 500), ("1h30m", 5_400_000), ("1d1m1ms", 86_460_001), ("0s", 0)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for bad in ["", "1", "s", "m1", "1h30", "30m1h", "1h1h", "1h 30m", "1.5h", "-1h", "1ms1s", "1y", "99999999999h"]
+        {
+            assert!(parse_duration(bad).is_err(), "{bad:?}");
+        }
+    }
 
     #[test]
     fn columns_line_up() {

@@ -125,8 +125,8 @@ fn jti(token: &str) -> Option<String> {
 
 fn ttl(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
-        ttl if !ttl.is_zero() && ttl <= TOKEN_TTL_MAX => Ok(ttl),
-        _ => Err("must be more than nothing and at most 366d".to_owned()),
+        ttl if !ttl.is_zero() && ttl.subsec_nanos() == 0 && ttl <= TOKEN_TTL_MAX => Ok(ttl),
+        _ => Err("must be whole seconds, more than nothing and at most 366d".to_owned()),
     }
 }
 
@@ -138,8 +138,27 @@ mod tests {
     fn lifetimes_have_a_unit() {
         assert_eq!(ttl("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(ttl("1h"), Ok(Duration::from_secs(3_600)));
+        assert_eq!(ttl("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(ttl("1d1h1m1s"), Ok(Duration::from_secs(90_061)));
         assert_eq!(ttl("366d"), Ok(TOKEN_TTL_MAX));
-        for bad in ["", "h", "1", "-1h", "1.5h", "0s", "367d", "1y", "99999999999h"] {
+        for bad in [
+            "",
+            "h",
+            "1",
+            "-1h",
+            "1h30",
+            "30m1h",
+            "1h1h",
+            "1h 30m",
+            "h1",
+            "1ms1s",
+            "1s500ms",
+            "1.5h",
+            "0s",
+            "367d",
+            "1y",
+            "99999999999h",
+        ] {
             assert!(ttl(bad).is_err(), "{bad:?}");
         }
     }

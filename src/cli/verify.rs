@@ -11,7 +11,7 @@ use super::content;
 use super::failure::Usage;
 use super::keys;
 use super::names::policy_id;
-use super::output::{Format, print_json, print_text};
+use super::output::{Format, print_text};
 use super::text;
 use super::verify_log::head;
 use crate::client::name::{NamespaceId, PolicyId};
@@ -94,8 +94,8 @@ pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
     let (manifest, statement) =
         verify_saved(&manifest, &content, statement.as_deref(), &keys).context("failed to verify")?;
     let place = statement.as_ref().map(|statement| (statement.epoch, statement.revision));
-    if output == Format::Json {
-        return print_json(&json!({
+    if output.is_document() {
+        return output.print_document(&json!({
             "verified": true,
             "store": manifest.store,
             "namespace": manifest.namespace,
@@ -123,8 +123,8 @@ fn run_on_set(output: Format, folder: &Path, keys: &KeySet, wanted: &BTreeSet<Po
         verify_set(folder, keys, wanted, now).with_context(|| format!("failed to read {}", folder.display()))?;
     let SavedVerdict { namespace, cursor, count, proven_until_seconds: until, findings, .. } = &verdict;
     let until_text = text::time(Some(&prost_types::Timestamp { seconds: *until, nanos: 0 }));
-    if output == Format::Json {
-        print_json(&json!({
+    if output.is_document() {
+        output.print_document(&json!({
             "verified": findings.is_empty(),
             "namespace": namespace,
             "cursor": cursor,

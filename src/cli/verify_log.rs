@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::keys;
-use super::output::{Format, print_json, print_text, say};
+use super::output::{Format, print_text, say};
 use super::progress::Progress;
 use super::session::Session;
 use super::text;
@@ -123,7 +123,7 @@ impl Verdict {
     fn print(mut self, output: Format) -> anyhow::Result<()> {
         self.check.settle();
         match output {
-            Format::Json => print_json(&self.json())?,
+            Format::Json | Format::Yaml => output.print_document(&self.json())?,
             Format::Text => print_text(&self.text())?,
         }
         anyhow::ensure!(self.holds(), "the log of {} does not hold", self.namespace);

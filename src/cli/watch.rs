@@ -9,7 +9,7 @@ use clap::Args;
 use super::keys;
 use super::look::Look;
 use super::names::{place, policy_id};
-use super::output::{Format, print_json, print_text, say, show_warnings, to_json};
+use super::output::{Format, print_text, say, show_warnings, to_json};
 use super::session::Session;
 use super::text;
 use super::watch_text::Teller;
@@ -259,7 +259,7 @@ impl Printer<'_> {
                     None => Ok(()),
                 }
             }
-            Format::Json => print_json(&to_json(&with_waits_of_json(message))?),
+            Format::Json | Format::Yaml => self.session.output.print_document(&to_json(&with_waits_of_json(message))?),
         }
     }
 

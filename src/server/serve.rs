@@ -164,7 +164,8 @@ fn trusted_issuers(local: &LocalIssuer, config: &Config, data_dir: &DataDir) -> 
         trusted.push((issuer.rules.clone(), keys));
         keepers.push(keeper);
     }
-    Ok((Arc::new(Verifier::new(trusted)?), keepers))
+    let verifier = Verifier::new(trusted)?.with_leeway(config.auth.clock_leeway);
+    Ok((Arc::new(verifier), keepers))
 }
 
 /// Compares the database with what was seen of the store `id`, here and by the server before.

@@ -166,3 +166,36 @@ fn what_the_system_said_stands_in_a_message_once() {
         assert_eq!(said.matches("(os error ").count(), 1, "{arguments:?}: {said}");
     }
 }
+
+/// A document as YAML says what it says as JSON.
+#[tokio::test]
+async fn yaml_is_the_same_document() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let draft = ["draft", "p", "-", "--content-type", "application/yaml", "--create", "--note", "yes"];
+    json(&hub, &draft, "a: 1");
+    let said = run(&hub, &["history", "p", "--output", "yaml"], "");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let said = String::from_utf8(said.stdout).expect("UTF-8");
+    assert!(said.starts_with("---\n") && said.contains("change_note: \"yes\""), "{said}");
+    // The server reads YAML too: as a policy it is equal to the JSON.
+    let document = json(&hub, &["history", "p"], "").to_string();
+    for (policy, kind, text) in [("y", "application/yaml", &said), ("j", "application/json", &document)] {
+        json(&hub, &["draft", policy, "-", "--content-type", kind, "--create"], text);
+    }
+    json(&hub, &["draft", "y", "-", "--content-type", "application/yaml"], &document);
+    assert_eq!(json(&hub, &["diff", "y", "1", "2"], "")["json_patch"], "[]");
+}
+
+#[test]
+fn a_missing_file_and_a_wrong_flag_are_said_before_a_server_is_asked() {
+    let run = |arguments: &[&str]| {
+        let output = crate::harness::hub::binary().args(arguments).output().expect("the binary runs");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for arguments in [&["draft", "x", "/nonexistent"][..], &["draft", "x", "/nonexistent", "--create"]] {
+        let (code, said) = run(arguments);
+        assert!(code == Some(2) && said.contains("failed to read /nonexistent: No such file"), "{said}");
+    }
+    let (code, said) = run(&["namespace", "create", "team", "--reason", "new"]);
+    assert!(code == Some(2) && said.contains("'--reason ") && said.contains("--description"), "{said}");
+}

@@ -76,6 +76,8 @@ mod clocks;
 #[cfg(test)]
 mod confusion;
 #[cfg(test)]
+mod contexts;
+#[cfg(test)]
 mod convergence;
 #[cfg(test)]
 mod convergence_filters;

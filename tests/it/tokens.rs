@@ -80,6 +80,23 @@ fn of_the_corpus(good: &str, sign: &impl Fn(&[u8]) -> Vec<u8>) -> Vec<(&'static 
     ]
 }
 
+/// What expired 20 s ago is refused, unless clocks may differ by more.
+#[tokio::test]
+async fn clocks_may_differ_by_what_is_configured() {
+    for (flags, is_taken) in [(&[][..], false), (&["--clock-leeway-seconds", "60"], true)] {
+        let hub = Hub::start_with(Database::Sqlite, flags).await;
+        let key = key_pair(&hub);
+        let issued = part(&hub.token(), 1)["iat"].as_i64().expect("iat");
+        let expired = forge(&hub.token(), &[], &[("exp", json!(issued - 20))], |text| key.sign(text).as_ref().to_vec());
+        let client = hub.client_with(Some(expired)).await;
+        let answer = client.list_signing_keys(pb::ListSigningKeysRequest {}).await;
+        match answer {
+            Ok(_) => assert!(is_taken, "{flags:?}"),
+            Err(error) => assert_eq!((error.reason.as_str(), is_taken), ("TOKEN_EXPIRED", false), "{flags:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn every_call_needs_a_good_token() {
     let hub = Hub::start_with(Database::Sqlite, &["--log-level", "trace"]).await;

@@ -6,7 +6,7 @@ use super::Cases;
 use super::bench::{
     Bench, CORP_ISSUER, NOW, bearer, claims_and, claims_with, claims_without, corp_claims, corp_claims_with,
 };
-use crate::auth::claims::CLOCK_LEEWAY_SECONDS;
+use crate::auth::claims::CLOCK_LEEWAY;
 use crate::auth::issuer::LOCAL_ISSUER;
 use crate::domain::Reason::{self, TokenAudience, TokenExpired, TokenInvalid};
 use crate::domain::limits::TOKEN_LIFETIME_MAX_SECONDS;
@@ -89,7 +89,7 @@ fn times() -> Claims {
         TokenExpired,
         vec![
             ("expired", json!(NOW - 3_600)),
-            ("expired at the edge", json!(NOW - CLOCK_LEEWAY_SECONDS)),
+            ("expired at the edge", json!(NOW - CLOCK_LEEWAY.seconds())),
             ("expired in 1970", json!(0)),
         ],
     ));
@@ -122,7 +122,7 @@ fn times() -> Claims {
     ] {
         cases.push((name, claims, TokenInvalid));
     }
-    let late = NOW + CLOCK_LEEWAY_SECONDS + 1;
+    let late = NOW + CLOCK_LEEWAY.seconds() + 1;
     cases.extend(each("nbf", TokenInvalid, vec![("nbf in the future", json!(late)), ("nbf a text", json!("0"))]));
     cases.extend(each(
         "iat",

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::folder::{Folder, Held};
 use super::status_file::StatusFile;
-use crate::cli::output::{Format, print_json, say};
+use crate::cli::output::{Format, say};
 use crate::cli::text::{self, at};
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::watcher::{State, Status};
@@ -165,8 +165,8 @@ impl Teller {
     }
 
     fn print(&self, document: &Value) {
-        if self.output == Format::Json
-            && let Err(error) = print_json(document)
+        if self.output.is_document()
+            && let Err(error) = self.output.print_document(document)
         {
             say(&format!("{error:#}"));
         }

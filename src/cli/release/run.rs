@@ -18,17 +18,19 @@ use super::pipeline::Pipeline;
 use super::plan::{Candidate, Changes, Plan, plan};
 use super::state::State;
 use super::{github, keep, markdown, summary};
-use crate::cli::args::Global;
 use crate::cli::failure::Partial;
-use crate::cli::output::{Format, print_json, say, write_stdout};
+use crate::cli::global::Global;
+use crate::cli::output::{Format, say, write_stdout};
 use crate::cli::session::Session;
 use crate::cli::text;
+use crate::client::name::NamespaceId;
 
 /// Runs it.
 pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let git = Git::open(&arguments.repository, &arguments.path)?;
     let commit = git.head()?;
-    let state = State::of(&git, &global.namespace)?;
+    let namespace = global.namespace()?;
+    let state = State::of(&git, &namespace)?;
     let (delivered, migrated) = delivered(&state, arguments.dry_run)?;
     let baseline = match &migrated {
         Some(_) => Baseline { from: None, why: Some("delivered.json had the form of another tool".to_owned()) },
@@ -38,7 +40,7 @@ pub async fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let tree = git.tree(&commit)?;
     ensure!(git.top() == POLICIES || !tree.is_empty(), "{} has no folder {:?}", commit.short(), git.top());
     let plan = plan(git.top(), &changes, &tree, &delivered);
-    let (mut report, lanes) = begin(global, &arguments, (commit, baseline), plan);
+    let (mut report, lanes) = begin(namespace, &arguments, (commit, baseline), plan);
     report.notes.extend(migrated);
     let waits = !highest_pending(&delivered).is_empty();
     if waits && !arguments.activate {
@@ -70,7 +72,7 @@ fn delivered(state: &State, dry_run: bool) -> anyhow::Result<(Delivered, Option<
 
 /// The report before anything is delivered, and what is to be.
 fn begin(
-    global: &Global,
+    namespace: NamespaceId,
     arguments: &Arguments,
     (commit, baseline): (Commit, Baseline),
     plan: Plan,
@@ -78,7 +80,7 @@ fn begin(
     let refused = plan.refused.iter();
     let refused = refused.map(|(path, why)| Told::of(path, Outcome::failed(why)).in_file(path.clone()));
     let mut report = Report {
-        namespace: global.namespace.clone(),
+        namespace,
         dry_run: arguments.dry_run,
         moved: false,
         delivered_before: plan.delivered_before,
@@ -136,8 +138,8 @@ fn finish(arguments: &Arguments, (git, state): (&Git, &State), has_changes: bool
 fn tell(format: Format, arguments: &Arguments, report: &Report) -> anyhow::Result<()> {
     match format {
         Format::Text => write_stdout(summary::text(report, arguments.annotate).as_bytes())?,
-        Format::Json => {
-            print_json(&report.to_json())?;
+        Format::Json | Format::Yaml => {
+            format.print_document(&report.to_json())?;
             // stdout is the document's, and GitHub reads both.
             let failed = report.told.iter().filter(|told| arguments.annotate && told.is_left());
             failed.for_each(|told| say(&github::annotation(told)));

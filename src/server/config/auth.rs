@@ -15,7 +15,7 @@ use super::error::ConfigError;
 use super::resolve::in_range;
 use super::settings::Settings;
 use crate::auth::spiffe::is_trust_domain;
-use crate::auth::{IssuerRules, TokenAlgorithm};
+use crate::auth::{CLOCK_LEEWAY, ClockLeeway, IssuerRules, TokenAlgorithm};
 
 /// Issuers there may be. Each costs a task, and a look at its rules with each new token.
 const ISSUERS_MAX: usize = 64;
@@ -45,8 +45,11 @@ struct IssuerSettings {
 }
 
 /// Who may call.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuthConfig {
+    /// 0 to 60 s. Too high: what expired is taken that much longer. Too low: a token used at once is refused where a clock is
+    /// behind.
+    pub clock_leeway: ClockLeeway,
     /// Identity providers.
     pub issuers: Vec<IssuerConfig>,
     /// Authorities of client certificates.
@@ -122,7 +125,11 @@ impl Settings {
         if !client_cas.is_empty() && !has_tls {
             return Err(invalid("tls_client_ca", "needs tls_cert and tls_key: without TLS nobody shows a certificate"));
         }
-        Ok(AuthConfig { issuers, client_cas })
+        let clock_leeway = match self.clock_leeway_seconds {
+            Some(seconds) => ClockLeeway::of_seconds(in_range("clock_leeway_seconds", seconds, 0..=60)?),
+            None => CLOCK_LEEWAY,
+        };
+        Ok(AuthConfig { clock_leeway, issuers, client_cas })
     }
 }
 

@@ -157,6 +157,10 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_TOKEN_AUDIENCE", value_name = "TEXT")]
     pub token_audience: Option<String>,
 
+    /// How far the clocks of issuers and of this server may differ, 0 to 60 [default: 5]
+    #[arg(long, env = "POLICYHUB_CLOCK_LEEWAY_SECONDS", value_name = "SECONDS")]
+    pub clock_leeway_seconds: Option<u8>,
+
     /// Identity providers whose tokens are taken; in the file one table `issuers` for each
     #[arg(long, env = "POLICYHUB_ISSUERS", value_name = "JSON")]
     pub issuers: Option<IssuerList>,
@@ -309,6 +313,7 @@ impl Settings {
             key_publish_before_use_ms: self.key_publish_before_use_ms.or(file.key_publish_before_use_ms),
             signing_algorithm: self.signing_algorithm.or(file.signing_algorithm),
             token_audience: self.token_audience.or(file.token_audience),
+            clock_leeway_seconds: self.clock_leeway_seconds.or(file.clock_leeway_seconds),
             issuers: self.issuers.or(file.issuers),
             heartbeat_interval_ms: self.heartbeat_interval_ms.or(file.heartbeat_interval_ms),
             recheck_interval_ms: self.recheck_interval_ms.or(file.recheck_interval_ms),

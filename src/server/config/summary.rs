@@ -47,6 +47,7 @@ impl Config {
                 SigningAlgorithm::ES256 => "ES256",
             },
             "token_audience": keys.token_audience,
+            "clock_leeway_seconds": auth.clock_leeway.seconds(),
             "issuers": auth.summary_of_issuers(),
             "heartbeat_interval_ms": ms(watch.heartbeat_interval),
             "recheck_interval_ms": ms(watch.recheck_interval),
