@@ -25,6 +25,7 @@ const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
 
 /// Runs the command of this process's arguments; its exit code.
 pub fn main() -> u8 {
+    completions::answer_scripts();
     let cli = Cli::from_arg_matches(&overview::command().get_matches()).unwrap_or_else(|error| error.exit());
     if matches!(cli.command, Command::CheckWorker) {
         // Without a runtime: its threads would keep the rights that a worker gives up.

@@ -8,13 +8,28 @@ use serde_json::Value;
 use serde_saphyr::{DoubleQuoted, to_fmt_writer_with_options};
 
 use super::look::is_acted_on;
+use super::output::escaped as json_escaped;
 
 /// One document, with the marker that parts it from the one before.
 pub fn document(value: &Value) -> anyhow::Result<String> {
+    if has_guarded_key(value) {
+        // The library quotes no key. JSON is YAML too, and what is escaped here needs no pair of surrogates, which YAML lacks.
+        return Ok(format!("---\n{}\n", json_escaped(&value.to_string())));
+    }
     let mut text = String::from("---\n");
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
     to_fmt_writer_with_options(&mut text, &Guarded(value), options).context("failed to write YAML")?;
     Ok(escaped(&text))
+}
+
+fn has_guarded_key(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(has_guarded_key),
+        Value::Object(fields) => {
+            fields.iter().any(|(key, value)| key.chars().any(is_acted_on) || has_guarded_key(value))
+        }
+        _ => false,
+    }
 }
 
 /// A value whose texts are quoted where something in them has to be escaped.
@@ -23,28 +38,16 @@ struct Guarded<'a>(&'a Value);
 impl Serialize for Guarded<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
-            Value::String(text) => GuardedText(text).serialize(serializer),
+            Value::String(text) if text.chars().any(is_acted_on) => DoubleQuoted(text).serialize(serializer),
             Value::Array(values) => serializer.collect_seq(values.iter().map(Guarded)),
             Value::Object(fields) => {
                 let mut map = serializer.serialize_map(Some(fields.len()))?;
                 for (key, value) in fields {
-                    map.serialize_entry(&GuardedText(key), &Guarded(value))?;
+                    map.serialize_entry(key, &Guarded(value))?;
                 }
                 map.end()
             }
             plain => plain.serialize(serializer),
-        }
-    }
-}
-
-struct GuardedText<'a>(&'a str);
-
-impl Serialize for GuardedText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0.chars().any(is_acted_on) {
-            DoubleQuoted(self.0).serialize(serializer)
-        } else {
-            self.0.serialize(serializer)
         }
     }
 }
@@ -116,13 +119,18 @@ mod tests {
             "...",
         ];
         let texts: Vec<&str> = hostile.into_iter().chain(tricky).collect();
-        let keyed: serde_json::Map<String, Value> =
-            texts.iter().map(|text| ((*text).to_owned(), json!(text))).collect();
-        let value = json!({"texts": texts, "keyed": keyed, "long": "word ".repeat(100), "empty": [{}, []],
+        let keyed = |keys: &[&str]| -> Value {
+            keys.iter().map(|key| ((*key).to_owned(), json!(key))).collect::<serde_json::Map<_, _>>().into()
+        };
+        let plain = json!({"texts": texts, "keyed": keyed(&tricky), "long": "word ".repeat(100), "empty": [{}, []],
             "numbers": [0, -1, 9_007_199_254_740_991_u64, -9_007_199_254_740_991_i64, 1.5, 1e-7], "rest": [true, false, null]});
-        let yaml = document(&value).expect("YAML");
-        let read = checks::parse(PolicyKind::Yaml, yaml.as_bytes()).unwrap_or_else(|error| panic!("{error:?}: {yaml}"));
-        assert_eq!(read.expect("a document").value, value, "{yaml}");
-        assert!(yaml.chars().all(|letter| letter == '\n' || !is_acted_on(letter)), "{yaml}");
+        let keys = json!([{"texts": texts, "keyed": keyed(&texts)}]);
+        for value in [plain, keys] {
+            let yaml = document(&value).expect("YAML");
+            let read = checks::parse(PolicyKind::Yaml, yaml.as_bytes());
+            let read = read.unwrap_or_else(|error| panic!("{error:?}: {yaml}")).expect("a document").value;
+            assert_eq!(read, value, "{yaml}");
+            assert!(yaml.chars().all(|letter| letter == '\n' || !is_acted_on(letter)), "{yaml}");
+        }
     }
 }

@@ -74,6 +74,8 @@ mod client_memory;
 #[cfg(test)]
 mod clocks;
 #[cfg(test)]
+mod completions;
+#[cfg(test)]
 mod confusion;
 #[cfg(test)]
 mod contexts;
