@@ -111,7 +111,8 @@ impl Global {
 
     /// PEM file of the authority of the server.
     pub fn ca_cert(&self) -> Option<&PathBuf> {
-        self.ca_cert.as_ref().or(self.used.as_ref()?.ca_cert.as_ref())
+        let of_context = self.used.as_ref().and_then(|context| context.ca_cert.as_ref());
+        self.ca_cert.as_ref().or(of_context)
     }
 
     /// PEM files of a client certificate and its key.

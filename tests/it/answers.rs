@@ -3,12 +3,17 @@
 use policyhub::client::{Client, pb};
 use prost::Message;
 
+use crate::harness::callers::try_grant;
 use crate::harness::calls::{NAMESPACE, activate, create, draft, head, policy, publish, release, set, version};
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{at, convergence, eventually, watch_request};
 
 const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
 const KIB: usize = 1024;
+/// With 4,000 bytes each more than an answer carries.
+const NAMESPACES: usize = 560;
+/// Bindings of one namespace.
+const BINDINGS: usize = 100;
 
 fn check(answer: &impl Message) {
     assert!(answer.encoded_len() <= ANSWER_MAX_BYTES, "an answer of {} bytes", answer.encoded_len());
@@ -74,6 +79,33 @@ on_both_databases! {
         assert!(items >= 13 + 3 && pages > 4, "{items} rows in {pages} pages");
         let request = pb::GetVersionRequest { name: version("large", 1), view: pb::VersionView::Full.into() };
         check(&client.get_version(request).await.expect("a version"));
+    }
+
+    /// What people wrote of namespaces, and long members of bindings, end a page early too.
+    async fn lists_of_admins_end_their_pages_early(hub: Hub) {
+        let client = hub.client().await;
+        let description = "\u{1f600}".repeat(1_000);
+        for number in 0..NAMESPACES {
+            let request = pb::CreateNamespaceRequest {
+                namespace_id: format!("n{number}"),
+                namespace: Some(pb::Namespace { description: description.clone(), ..Default::default() }),
+                ..Default::default()
+            };
+            client.create_namespace(request).await.expect("a namespace");
+        }
+        let request = pb::ListNamespacesRequest { page_size: 1_000, ..Default::default() };
+        let (items, pages) = read!(client.list_namespaces, namespaces, request);
+        // Besides `default` and perhaps others that every store has.
+        assert!(items > NAMESPACES && pages > 1, "{items} namespaces in {pages} pages");
+
+        for number in 0..BINDINGS {
+            let member = format!("local:{number}{}", "m".repeat(240));
+            try_grant(&client, &member, pb::Role::Viewer, NAMESPACE).await.expect("a grant");
+        }
+        let request =
+            pb::ListRoleBindingsRequest { parent: NAMESPACE.to_owned(), page_size: 1_000, ..Default::default() };
+        let (items, _) = read!(client.list_role_bindings, role_bindings, request);
+        assert_eq!(items, BINDINGS);
     }
 
     /// What differs between two of the largest versions is more than an answer carries: that is said, not sent.

@@ -86,7 +86,7 @@ on_both_databases! {
 fn completions_and_manual_need_no_server() {
     let away = ["--server", "http://127.0.0.1:1"];
     let (code, script, errors) = run(binary(), &[&["completions", "bash"], &away[..]].concat());
-    assert!(code == 0 && script.contains("complete -F _policyhub"), "{errors}");
+    assert!(code == 0 && script.contains("-F _clap_complete_policyhub policyhub"), "{errors}");
     let (code, page, errors) = run(binary(), &[&["man"], &away[..]].concat());
     assert!(code == 0 && page.contains(".SH SYNOPSIS"), "{errors}");
     let directory = tempfile::tempdir().expect("a directory");

@@ -18,8 +18,8 @@ fn ids() -> Vec<Case> {
         case("stream with the last id there is", call(LAST, &[]), Status(0)).on(LAST),
         case("stream after the last id there is", [call(LAST, &[]), call(1, &[])].concat(), Goaway(PROTOCOL)),
         case("stream id with the reserved bit", call(1 | 1 << 31, &[]), Status(0)),
-        case("more streams than there may be", streams(101, open), Reset(REFUSED)).on(201),
-        case("as many streams as there may be", [streams(99, open), call(199, &[])].concat(), Status(0)).on(199),
+        case("more streams than there may be", streams(129, open), Reset(REFUSED)).on(257),
+        case("as many streams as there may be", [streams(127, open), call(255, &[])].concat(), Status(0)).on(255),
     ]
 }
 
