@@ -23,7 +23,7 @@ async fn the_settings_are_bounds() {
     let hub = Hub::start(Database::Sqlite).await;
     let mut peer = Peer::connect(&hub.grpc).await;
     let settings = peer.settings().await.expect("settings");
-    assert_eq!(settings.get(&MAX_CONCURRENT_STREAMS), Some(&100));
+    assert_eq!(settings.get(&MAX_CONCURRENT_STREAMS), Some(&128));
     assert_eq!(settings.get(&INITIAL_WINDOW_SIZE), Some(&(64 * 1024)));
     assert_eq!(settings.get(&MAX_HEADER_LIST_SIZE), Some(&(16 * 1024)));
     let window = peer.until(WINDOW_UPDATE).await.expect("the window of the connection");
@@ -54,9 +54,9 @@ async fn answered(address: &str, streams: u32) -> usize {
 }
 
 #[tokio::test]
-async fn a_connection_carries_a_hundred_streams() {
+async fn a_connection_carries_so_many_streams() {
     let hub = Hub::start(Database::Sqlite).await;
-    assert_eq!(answered(&hub.grpc, 130).await, 100);
+    assert_eq!(answered(&hub.grpc, 160).await, 128);
     assert_eq!(answered(&bare::server().await.to_string(), 1_000).await, 1_000, "tonic takes as many as come");
 }
 
