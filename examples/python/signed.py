@@ -19,6 +19,7 @@ HEADER_MAX_BYTES, PAYLOAD_MAX_BYTES, SIGNATURE_BYTES = 8 * 1024, 64 * 1024, 64
 CONTENT_MAX_BYTES = 1024 * 1024
 ANNOTATIONS_MAX, ANNOTATIONS_MAX_BYTES = 64, 4 * 1024
 ANNOTATION_KEY_MAX_CHARS, ANNOTATION_VALUE_MAX_BYTES = 64, 2 * 1024
+ADOPTED_AUTHOR_MAX_BYTES = 256
 CHECKPOINT_TTL_SECONDS, CLOCK_SKEW_MAX_SECONDS = 15 * 60, 60
 
 BUNDLE, ACTIVATION, CHECKPOINT = (f"policyhub-{name}+jws" for name in ("bundle", "activation", "checkpoint"))
@@ -133,6 +134,16 @@ def annotations(value):
     )  # fmt: skip
 
 
+AUTHOR = text(r"(?s)(?=.*\S)[^\x00-\x1f\x7f-\x9f]*")
+
+
+def adopted(value):
+    return value is None or (
+        isinstance(value, dict) and AUTHOR(value.get("author")) and size(value["author"]) <= ADOPTED_AUTHOR_MAX_BYTES
+        and (value.get("create_time") is None or whole(0)(value["create_time"]))
+    )  # fmt: skip
+
+
 CHANGES = lambda value: isinstance(value, list) and all(isinstance(change, dict) for change in value)  # noqa: E731
 STATEMENT = OWNER | PLACE | {
     "revision": whole(1), "kind": text(), "changes": CHANGES, "actor": text(), "reason_digest": DIGEST, "prev": HASH,
@@ -154,6 +165,7 @@ def read_manifest(token, content, keys):
     manifest = read_signed(token, BUNDLE, MANIFEST, keys)
     require(manifest.get("label") is None or isinstance(manifest["label"], str), "label is no text")
     require(annotations(manifest.get("annotations", {})), "annotations are no texts within their bounds")
+    require(adopted(manifest.get("adopted")), "who wrote it before, and when, is not within its bounds")
     require(len(content) == manifest["size"] <= CONTENT_MAX_BYTES, "content has not the signed size")
     require(digest(content) == manifest["digest"], "content has not the signed digest")
     return manifest

@@ -19,6 +19,7 @@ mod m20261123_000008_rejections;
 mod m20261124_000009_run_sets;
 mod m20261124_000010_annotations;
 mod m20261124_000011_denials;
+mod m20261124_000012_adopted;
 
 /// Every migration, oldest first.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261124_000009_run_sets::Migration),
             Box::new(m20261124_000010_annotations::Migration),
             Box::new(m20261124_000011_denials::Migration),
+            Box::new(m20261124_000012_adopted::Migration),
         ]
     }
 }

@@ -8,9 +8,9 @@ use clap::{Arg, Args, Parser, Subcommand};
 
 use super::global::Global;
 use super::{
-    abandon, activate, active, agent, approve, backup, completions, context, convergence, deactivate, denials, diff,
-    draft, epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, release, report,
-    restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
+    abandon, activate, active, adopt, agent, approve, backup, completions, context, convergence, deactivate, denials,
+    diff, draft, epoch, events, export, history, import, keys, man, namespace, policy, publish, reject, release,
+    report, restore, role, rollback, runs, server_commands, show, stage, subscribers, token, verify, watch,
 };
 use crate::client::new_request_id;
 use crate::server::config::Settings;
@@ -55,6 +55,7 @@ pub enum Command {
     Export(export::Arguments),
     Import(import::Arguments),
     Release(release::Arguments),
+    Adopt(adopt::Arguments),
     /// Namespaces: create, list, show, update
     #[command(subcommand)]
     Namespace(namespace::Commands),

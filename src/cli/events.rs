@@ -106,7 +106,9 @@ fn what(event: &pb::Event) -> String {
         format!("{} {}->{}", short(&change.policy), pointer(change.previous_version), pointer(change.version))
     });
     let versions = event.versions.iter().map(|change| {
-        format!("{}@{} {}", policy_of(&change.version), short(&change.version), text::line(&change.state))
+        let adopted = change.adopted.as_ref().map(|adopted| format!(" (written by {})", text::written(adopted)));
+        let (policy, state) = (policy_of(&change.version), text::line(&change.state));
+        format!("{policy}@{} {state}{}", short(&change.version), adopted.unwrap_or_default())
     });
     let parts: Vec<String> = moves.chain(versions).collect();
     if parts.is_empty() { short(&event.policy).to_owned() } else { parts.join(", ") }

@@ -68,12 +68,18 @@ async fn newest_events(session: &Session, parent: &str) -> Vec<pb::Event> {
 }
 
 fn table(response: &pb::ListVersionsResponse, events: &[pb::Event], now_seconds: i64, to_look: Look) -> String {
-    let rows: Vec<Vec<String>> =
-        response.versions.iter().map(|version| row(version, &last(version, events), now_seconds)).collect();
+    let versions = &response.versions;
+    let mut rows: Vec<Vec<String>> =
+        versions.iter().map(|version| row(version, &last(version, events), now_seconds)).collect();
     let mut header = vec!["", "VERSION", "LABEL", "STATE", "AUTHOR", "WHEN", "AGE", "LAST", "WHY", "NOTE"];
-    if response.versions.iter().any(|version| !version.annotations.is_empty()) {
-        header.push("ANNOTATIONS");
-    }
+    let mut add = |name, cell: &dyn Fn(&pb::Version) -> String| {
+        if versions.iter().any(|version| !cell(version).is_empty()) {
+            header.push(name);
+            rows.iter_mut().zip(versions).for_each(|(row, version)| row.push(cell(version)));
+        }
+    };
+    add("WRITTEN BY", &|version| version.adopted.as_ref().map(text::written).unwrap_or_default());
+    add("ANNOTATIONS", &|version| text::shortened(&annotations::cell(&version.annotations), WORDS_MAX_CHARS));
     let styles = std::iter::once(look::STRONG).chain(response.versions.iter().map(style));
     let table = text::table(&header, &rows);
     table.lines().zip(styles).map(|(line, style)| to_look.paint(style, line) + "\n").collect()
@@ -124,6 +130,7 @@ fn done(version: &pb::Version, event: &pb::Event) -> Option<String> {
     let change = event.versions.iter().find(|change| change.version == version.name)?;
     Some(match (kind, change.state.as_str()) {
         (pb::EventKind::ApproveVersion, _) => "approved".to_owned(),
+        (_, "DRAFT") if change.adopted.is_some() => "adopted".to_owned(),
         (_, "DRAFT") => "drafted".to_owned(),
         (_, state) => text::line(state).to_ascii_lowercase(),
     })
@@ -141,7 +148,6 @@ fn row(version: &pb::Version, last: &Last<'_>, now_seconds: i64) -> Vec<String> 
         format!("{} by {}", last.what, text::shortened(last.who, WHO_MAX_CHARS)),
         text::shortened(last.why, WORDS_MAX_CHARS),
         text::shortened(&version.change_note, WORDS_MAX_CHARS),
-        text::shortened(&annotations::cell(&version.annotations), WORDS_MAX_CHARS),
     ]
 }
 
@@ -150,6 +156,7 @@ fn state(version: &pb::Version) -> String {
     let state = text::state(version.state);
     match version.source_version {
         _ if !version.origin_manifests.is_empty() => format!("{state} (imported)"),
+        _ if version.adopted.is_some() => format!("{state} (adopted)"),
         0 => state.to_owned(),
         source => format!("{state} (copy of {source})"),
     }

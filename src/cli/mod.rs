@@ -20,6 +20,7 @@ mod active;
 mod active_folder;
 mod active_moves;
 mod active_pages;
+mod adopt;
 mod agent;
 mod annotations;
 mod approve;

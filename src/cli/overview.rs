@@ -13,7 +13,19 @@ use super::args::Cli;
 const GROUPS: &[(&str, &[&str])] = &[
     (
         "The life of a version",
-        &["draft", "stage", "approve", "reject", "publish", "activate", "rollback", "deactivate", "abandon", "release"],
+        &[
+            "draft",
+            "stage",
+            "approve",
+            "reject",
+            "publish",
+            "activate",
+            "rollback",
+            "deactivate",
+            "abandon",
+            "release",
+            "adopt",
+        ],
     ),
     ("Looking", &["active", "history", "show", "diff", "report", "events"]),
     ("Watching", &["watch", "agent", "subscribers", "convergence", "run"]),
@@ -40,7 +52,7 @@ Exit codes:
   0  done
   1  failed: the line `error:` on stderr says what, ends with the reason in brackets, and `next:` says what to do
   2  the command line is wrong
-  3  a release is partial: what is left is kept for the next one
+  3  a release or an adoption is partial: what is left is for the next one
 
 Data goes to stdout, everything else to stderr. --output json prints each answer as one JSON document, yaml as one of YAML.
 

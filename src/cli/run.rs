@@ -10,8 +10,8 @@ use super::global::Global;
 use super::output::{say, say_lines};
 use super::session::Session;
 use super::{
-    abandon, activate, active, agent, approve, backup, context, convergence, deactivate, denials, diff, draft, epoch,
-    events, export, history, import, keys,
+    abandon, activate, active, adopt, agent, approve, backup, context, convergence, deactivate, denials, diff, draft,
+    epoch, events, export, history, import, keys,
 };
 use super::{completions, man, overview};
 use super::{
@@ -95,6 +95,7 @@ async fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
 fn check(command: &Command) -> Result<(), Usage> {
     match command {
         Command::Activate(arguments) => arguments.check(),
+        Command::Adopt(arguments) => arguments.check(),
         Command::Draft(arguments) => arguments.check(),
         Command::Namespace(command) => command.check(),
         Command::Policy(command) => command.check(),
@@ -105,6 +106,7 @@ fn check(command: &Command) -> Result<(), Usage> {
 /// The commands that need a server.
 async fn call(session: &Session, command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Adopt(arguments) => adopt::run(session, arguments).await,
         Command::Draft(arguments) => draft::run(session, arguments).await,
         Command::Stage(arguments) => stage::run(session, arguments).await,
         Command::Approve(arguments) => approve::run(session, arguments).await,

@@ -29,6 +29,10 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     }
     let version = response.version.unwrap_or_default();
     say(&text::version(&version));
+    if let Some(adopted) = &version.adopted {
+        let (who, when) = (text::line(&version.author), text::time(version.create_time.as_ref()));
+        say(&format!("written by {}; adopted by {who} at {when}", text::written(adopted)));
+    }
     if !version.annotations.is_empty() {
         say_lines(annotations::lines(&version.annotations).trim_end());
     }

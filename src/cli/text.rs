@@ -166,6 +166,13 @@ pub fn word(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }
 
+/// Who wrote an adopted version: `system at 2024-03-01T00:00:00Z`, or without a time.
+#[must_use]
+pub fn written(adopted: &pb::Adopted) -> String {
+    let author = line(&adopted.author);
+    if adopted.create_time.is_none() { author } else { format!("{author} at {}", time(adopted.create_time.as_ref())) }
+}
+
 /// A version on one line: `pricing@3 1.2.0 PUBLISHED sha256:…`.
 #[must_use]
 pub fn version(version: &pb::Version) -> String {

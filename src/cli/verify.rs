@@ -103,13 +103,23 @@ pub fn run(output: Format, arguments: &Arguments) -> anyhow::Result<()> {
             "version": manifest.version,
             "label": manifest.label.unwrap_or_default(),
             "digest": manifest.digest,
+            "author": manifest.author,
             "publisher": manifest.publisher,
+            "adopted": manifest.adopted.as_ref().map(|adopted| json!({
+                "author": adopted.author(),
+                "create_time": adopted.create_time().map(|time| time.to_string()).unwrap_or_default(),
+            })),
             "activated": place.map(|(epoch, revision)| json!({"epoch": epoch, "revision": revision})),
         }));
     }
     let mut line =
         format!("verified {}@{} of {} {}", manifest.policy, manifest.version, manifest.namespace, manifest.digest);
     line.push_str(&format!(", published by {}", text::line(&manifest.publisher)));
+    if let Some(adopted) = &manifest.adopted {
+        let time = adopted.create_time().map(|time| format!(" at {time}")).unwrap_or_default();
+        let (writer, adopter) = (text::line(adopted.author()), text::line(&manifest.author));
+        line.push_str(&format!(", written by {writer}{time} as {adopter} says"));
+    }
     if let Some((epoch, revision)) = place {
         line.push_str(&format!(", in force at {epoch}:{revision}"));
     }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::access::Role;
+use super::adopted::Adopted;
 use super::annotations::Annotations;
 use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
-use super::error::{Error, Result};
 use super::etag::Etag;
 use super::event::{Cursor, EventKind, Payload, Position};
 use super::label::Label;
@@ -134,24 +134,8 @@ mod requests {
         /// With `max_open_drafts` 1, ends a version that is staged, too.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         pub supersede_staged: bool,
-    }
-
-    impl Draft {
-        /// The kind of the policy that is made for it: said, or that of its content type. Bytes of no known kind are not called
-        /// OPAQUE by a caller's silence.
-        ///
-        /// # Errors
-        /// `INVALID_ARGUMENT` when the request says nothing, `UNIMPLEMENTED`.
-        pub fn kind_to_make(&self) -> Result<PolicyKind> {
-            if self.kind.is_none() && self.content_type.is_empty() {
-                let rule = "is required to make the policy, or kind is: application/yaml, application/json, or kind \
-                            OPAQUE for bytes that are not checked";
-                return Err(Error::invalid("content_type", rule));
-            }
-            let kind = self.kind.unwrap_or_else(|| PolicyKind::of_content_type(&self.content_type));
-            kind.check_has_parser()?;
-            Ok(kind)
-        }
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub adopted: Option<Adopted>,
     }
 
     #[derive(Debug, Clone, Serialize)]

@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
+use super::adopted::Adopted;
 use super::approval::Approval;
 use super::binding::AccessChange;
 use super::digest::{ActiveSetRoot, Digest, Hash};
@@ -106,6 +107,9 @@ pub struct VersionChange {
     pub state: VersionState,
     /// Its digest.
     pub digest: Digest,
+    /// Of a version that comes here and existed before: who wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 /// One row that was written.

@@ -37,6 +37,8 @@ pub const ANNOTATION_KEY_MAX_CHARS: usize = 64;
 pub const ANNOTATION_VALUE_MAX_BYTES: usize = 2 * 1024;
 /// Most bytes of all keys and values of a version's annotations. More: each manifest, and so each snapshot of a subscriber, gets larger.
 pub const ANNOTATIONS_MAX_BYTES: usize = 4 * 1024;
+/// Longest name of who wrote an adopted version.
+pub const ADOPTED_AUTHOR_MAX_BYTES: usize = 256;
 /// Policies that one ListPolicies looks through for those with annotations: the newest published version of each is read. More: a
 /// call may take longer than its caller waits. Fewer: more calls for what is rare.
 pub const POLICIES_SCANNED_MAX: usize = 2_000;

@@ -3,6 +3,7 @@
 //! Pure, synchronous and total. Never sees a clock, I/O, tokio, tonic, sea-orm or ring.
 
 pub mod access;
+pub mod adopted;
 pub mod annotations;
 pub mod approval;
 pub mod audit;

@@ -166,6 +166,22 @@ impl PolicyKind {
         }
     }
 
+    /// The kind of a policy that is made for a draft: said, or that of the content type. Bytes of no known kind are not called OPAQUE
+    /// by a caller's silence.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when neither is said, `UNIMPLEMENTED`.
+    pub fn of_draft(said: Option<Self>, content_type: &str) -> Result<Self> {
+        if said.is_none() && content_type.is_empty() {
+            let rule = "is required to make the policy, or kind is: application/yaml, application/json, or kind OPAQUE for bytes \
+                        that are not checked";
+            return Err(Error::invalid("content_type", rule));
+        }
+        let kind = said.unwrap_or_else(|| Self::of_content_type(content_type));
+        kind.check_has_parser()?;
+        Ok(kind)
+    }
+
     /// The word for it, as in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::adopted::Adopted;
 use super::annotations::Annotations;
 use super::digest::Digest;
 use super::etag::Etag;
@@ -83,6 +84,9 @@ pub struct Version {
     /// What its author said of it by name. They never change, so its etag is not derived from them.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
+    /// Who wrote it before it came here, as its author says; none: it was made here. It never changes either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adopted>,
 }
 
 impl VersionState {

@@ -2,6 +2,7 @@
 
 use super::write::{Begun, Write};
 use super::{Context, Service};
+use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{AbandonDraft, Draft, EventFilter, Page};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
@@ -10,7 +11,7 @@ use crate::domain::lifecycle::{self, DraftDecision, DraftFacts};
 use crate::domain::limits::CONTENT_TYPE_MAX_CHARS;
 use crate::domain::name::PolicyName;
 use crate::domain::outcome::VersionChanged;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policy, PolicyKind};
 use crate::domain::version::{Version, VersionState};
 use crate::domain::{Error, Reason, Result};
 use crate::signing::digest_of;
@@ -27,6 +28,7 @@ pub(super) fn state_change(version: &Version) -> VersionChange {
         version: version.number,
         state: version.state,
         digest: version.digest.clone(),
+        adopted: None,
     }
 }
 
@@ -67,9 +69,14 @@ impl Service {
     /// Writes the next version of a policy, as a draft.
     ///
     /// # Errors
-    /// `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of `lifecycle::draft`.
+    /// `PERMISSION_DENIED`, `CONTENT_EMPTY`, `CONTENT_TOO_LARGE`, `POLICY_NOT_FOUND`, `LIMIT_EXCEEDED`, `QUOTA_EXCEEDED`, and those of `lifecycle::draft`.
     pub async fn draft(&self, context: &Context, request: Draft) -> Result<VersionChanged> {
         self.check_content(&request)?;
+        if let Some(adopted) = &request.adopted {
+            // Who wrote a policy is believed of those alone who answer for the namespace.
+            self.require(context, &request.policy.namespace, Rpc::Draft, Permission::Administer)?;
+            adopted.check_is_past(context.now)?;
+        }
         let digest = digest_of(&request.content);
         let call = self.call(context, "Draft", &(&request, &digest))?;
         let mut write = match call.begin(&request.policy.namespace).await? {
@@ -117,7 +124,7 @@ impl Service {
             change.versions.push(state_change(&ended));
         }
         let version = self.new_version(context, &policy, request, digest, number, &mut write).await?;
-        change.versions.push(state_change(&version));
+        change.versions.push(VersionChange { adopted: version.adopted.clone(), ..state_change(&version) });
         change.reason.clone_from(&version.change_note);
         let recorded = write.record(change).await?;
         write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
@@ -167,7 +174,7 @@ impl Service {
     async fn policy_for(&self, write: &mut Write<'_>, request: &Draft) -> Result<(Policy, bool)> {
         match write.tx.read().policy(&request.policy).await {
             Err(error) if error.reason == Reason::PolicyNotFound && request.allow_missing => {
-                let kind = request.kind_to_make()?;
+                let kind = PolicyKind::of_draft(request.kind, &request.content_type)?;
                 let policy = Policy::new(request.policy.clone(), kind, write.time());
                 self.insert_policy(&mut write.tx, &policy).await?;
                 Ok((policy, true))
@@ -208,6 +215,7 @@ impl Service {
             publish_time: None,
             origin_manifests: Vec::new(),
             annotations: request.annotations,
+            adopted: request.adopted,
         };
         self.admit_version(&write.tx, &version)?;
         write.tx.insert_content(&version.digest, &request.content).await?;

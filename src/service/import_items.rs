@@ -233,6 +233,7 @@ async fn take_version(
         version: version.number,
         state: version.state,
         digest: version.digest.clone(),
+        adopted: version.adopted.clone(),
     });
     Ok(())
 }

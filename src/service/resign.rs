@@ -221,6 +221,7 @@ impl Service {
                     version: target.1,
                     state: version.state,
                     digest: version.digest.clone(),
+                    adopted: None,
                 });
             }
             if policy.is_some() {

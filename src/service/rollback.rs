@@ -138,6 +138,7 @@ impl Service {
             stage_time: Some(write.time()),
             // It is published here, whatever its source is.
             origin_manifests: Vec::new(),
+            adopted: None,
             ..source.clone()
         };
         let copy = signed(&self.signer, context, copy, write.time())?;

@@ -27,6 +27,11 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> 
     Ok(objects.into_iter().map(|object| object.0).collect())
 }
 
+/// Reads an object, or null for none, for `deserialize_with`.
+pub(super) fn optional<'de, D: Deserializer<'de>, T: Deserialize<'de>>(input: D) -> Result<Option<T>, D::Error> {
+    Option::<Object<T>>::deserialize(input).map(|object| object.map(|object| object.0))
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
         input.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
@@ -55,9 +60,18 @@ mod tests {
         b: u8,
     }
 
+    #[derive(serde::Deserialize)]
+    struct Holder {
+        #[serde(deserialize_with = "optional")]
+        pair: Option<Pair>,
+    }
+
     #[test]
     fn only_one_object_without_repeated_members_is_read() {
         assert_eq!(read::<Pair>(br#" {"b":2,"a":1,"c":[3]} "#).ok(), Some(Pair { a: 1, b: 2 }));
+        let given = |text: &str| serde_json::from_str::<Holder>(text).map(|holder| holder.pair).ok();
+        assert_eq!(given(r#"{"pair":{"a":1,"b":2}}"#), Some(Some(Pair { a: 1, b: 2 })));
+        assert_eq!((given(r#"{"pair":null}"#), given(r#"{"pair":[1,2]}"#)), (Some(None), None));
         for skipped in [b"\"\xff\"".as_slice(), br#""\ud800""#, b"1e999"] {
             assert!(read::<Pair>(&[br#"{"a":1,"b":2,"c":"#, skipped, b"}"].concat()).is_err(), "{skipped:?}");
         }

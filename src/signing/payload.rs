@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::error::VerifyError;
 use super::object;
+use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::{ActiveSetRoot, Digest, Hash, hex};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -40,10 +41,13 @@ pub struct Manifest {
     /// What the author said of it by name, in order of the names; absent when that is nothing.
     #[serde(default, skip_serializing_if = "Annotations::is_empty")]
     pub annotations: Annotations,
+    /// Who wrote it before it came to a store, and when, as its author says; absent when it was made in one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
+    pub adopted: Option<Adopted>,
     /// When it was signed, in seconds since the Unix epoch.
     pub iat: i64,
     /// Where it was imported from; absent when it was made here. Author and publisher are that store's word then.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "object::optional")]
     pub origin: Option<Origin>,
 }
 

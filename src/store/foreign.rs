@@ -196,6 +196,7 @@ fn version(row: &Row, bytes: &[u8]) -> Result<ForeignRow> {
         publish_time: row.int("publish_time"),
         origin_manifests: row.text("origin_manifests").map(str::to_owned),
         annotations: row.text("annotations").map(str::to_owned),
+        adopted: row.text("adopted").map(str::to_owned),
         tag: Vec::new(),
     };
     let version = rows::version(whole::<versions::Entity>(model, bytes)?)?;

@@ -136,6 +136,7 @@ pub(super) fn version(Proven(row): Proven<versions::Model>) -> Result<Version> {
             .origin_manifests
             .map_or_else(|| Ok(Vec::new()), |text| json("origin_manifests", &text))?,
         annotations: row.annotations.map_or_else(|| Ok(Annotations::default()), |text| json("annotations", &text))?,
+        adopted: row.adopted.map(|text| json("adopted", &text)).transpose()?,
     })
 }
 
@@ -162,6 +163,7 @@ pub(super) fn version_row(version: &Version) -> Result<versions::Model> {
         publish_time: version.publish_time.map(|time| time.0),
         origin_manifests: Some(&version.origin_manifests).filter(|all| !all.is_empty()).map(to_json).transpose()?,
         annotations: Some(&version.annotations).filter(|all| !all.is_empty()).map(to_json).transpose()?,
+        adopted: version.adopted.as_ref().map(to_json).transpose()?,
         tag: Vec::new(),
     })
 }

@@ -2,6 +2,7 @@
 //! real server.
 
 mod activation;
+mod adopt;
 mod folders;
 mod history;
 mod independence;

@@ -121,6 +121,11 @@ def annotated(annotations):
     return without(manifest(), "iat") | {"annotations": annotations, "iat": NOW}
 
 
+def adopted(author="system", **others):
+    """A manifest as it is signed of a version that existed before."""
+    return without(manifest(), "iat") | {"adopted": {"author": author} | others, "iat": NOW}
+
+
 def without(members, name):
     return {key: value for key, value in members.items() if key != name}
 
@@ -175,6 +180,7 @@ def accepted():
         ("bundle", BUNDLE, manifest()),
         ("bundle-without-label", BUNDLE, without(manifest(), "label")),
         ("bundle-with-annotations", BUNDLE, annotated({"owner": "team-a", "x/display_name": 'zoë "z"\n\tof example'})),
+        ("bundle-adopted", BUNDLE, adopted(create_time=NOW - 1)), ("bundle-adopted-without-time", BUNDLE, adopted('zoë "z"')),
         ("activation", ACTIVATION, statement()),
         ("activation-with-root", ACTIVATION, rooted(set_root([*SETS[1], ("tone", 1, digest(b"kind"))]))),
         ("deactivation", ACTIVATION, statement(kind="DEACTIVATE", changes=gone)),
@@ -300,6 +306,16 @@ def refused():
     ]:
         text = compact(annotated(annotations))
         payload(f"manifest-with-annotations-{name}", "bundle", BUNDLE, text, "PayloadMalformed", content=CONTENT)
+    for name, claim in [
+        ("as-text", "system"), ("as-array", ["system"]), ("without-author", {}), ("of-number", {"author": 1}), ("of-nobody", {"author": " "}),
+        ("of-control", {"author": "a\nb"}), ("of-c1", {"author": "\x9b"}), ("of-long-author", {"author": "a" * 257}),
+        ("of-time-before-1970", {"author": "a", "create_time": -1}), ("of-time-as-text", {"author": "a", "create_time": "1"}),
+        ("of-time-with-fraction", {"author": "a", "create_time": 1.5}),
+    ]:
+        text = compact(adopted() | {"adopted": claim})
+        payload(f"manifest-with-adoption-{name}", "bundle", BUNDLE, text, "PayloadMalformed", content=CONTENT)
+    twice = compact(adopted("a")).replace(b'"author":"a"}', b'"author":"a","author":"b"}')
+    payload("manifest-with-adopter-twice", "bundle", BUNDLE, twice, "PayloadMalformed", content=CONTENT)
     payload("content-changed", "bundle", BUNDLE, good, "DigestMismatch", content=CONTENT.replace("100", "900"))
     payload("content-longer", "bundle", BUNDLE, good, "SizeMismatch", content=CONTENT + " ")
     for name, text in [

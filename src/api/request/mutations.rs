@@ -5,6 +5,8 @@ use super::fields::{count, etag, exact_version, namespace, policy, policy_or_ver
 use super::sync::position;
 use crate::api::pb;
 use crate::api::pb::activate_target::To;
+use crate::api::time::micros;
+use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{
     AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, RejectVersion,
@@ -152,9 +154,10 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
     let label = (!request.label.is_empty()).then(|| Label::parse("label", &request.label)).transpose();
     at_most("requires", &request.requires, REQUIRES_MAX)?;
     let requires = all(request.requires.into_iter().enumerate().map(requirement));
-    let annotations = Annotations::new("annotations", request.annotations);
+    let annotations =
+        both(Annotations::new("annotations", request.annotations), request.adopted.map(adopted).transpose());
     let told = both(both(kind("kind", request.kind), annotations), both(label, requires));
-    let (policy, ((kind, annotations), (label, requires))) = both(policy("parent", &request.parent), told)?;
+    let (policy, ((kind, (annotations, adopted)), (label, requires))) = both(policy("parent", &request.parent), told)?;
     Ok(Draft {
         policy,
         content: request.content,
@@ -167,7 +170,13 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
         allow_missing: request.allow_missing,
         kind,
         supersede_staged: request.supersede_staged,
+        adopted,
     })
+}
+
+fn adopted(from: pb::Adopted) -> Result<Adopted> {
+    let create_time = from.create_time.map(|time| micros("adopted.create_time", time)).transpose()?;
+    Adopted::new("adopted", from.author, create_time)
 }
 
 /// AbandonDraft.

@@ -1,6 +1,7 @@
 //! Events and what activations did.
 
 use super::cursor;
+use super::version::adopted;
 use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::event::{Event, EventKind, Payload, PointerChange};
@@ -67,6 +68,7 @@ pub fn event(from: Event, payload: Payload) -> pb::Event {
                 version: within(change.policy).version(change.version),
                 state: change.state.as_str().to_owned(),
                 digest: change.digest.into(),
+                adopted: change.adopted.map(adopted),
             })
             .collect(),
         changes: payload.changes.into_iter().map(|change| pointer_change(namespace, change)).collect(),

@@ -6,9 +6,16 @@ use bytes::Bytes;
 
 use crate::api::pb;
 use crate::api::time::timestamp;
+use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
 use crate::domain::report::{Check, CheckResult, Report};
 use crate::domain::version::{Version, VersionState};
+
+/// Who wrote a version before it came here.
+pub(super) fn adopted(from: Adopted) -> pb::Adopted {
+    let create_time = from.create_time().map(timestamp);
+    pb::Adopted { author: from.author().to_owned(), create_time }
+}
 
 /// A version without its content.
 #[must_use]
@@ -56,6 +63,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         publish_time: from.publish_time.map(timestamp),
         origin_manifests: from.origin_manifests,
         annotations: BTreeMap::from(from.annotations).into_iter().collect(),
+        adopted: from.adopted.map(adopted),
     }
 }
 

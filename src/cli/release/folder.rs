@@ -23,7 +23,8 @@ use crate::domain::digest::Digest;
 use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 
-const METADATA: &str = "metadata.json";
+/// What says which version a folder holds.
+pub const METADATA: &str = "metadata.json";
 const DEFINITION: &str = "policy-definition";
 const EXTENSIONS: &[&str] = &["yaml", "yml", "json", "cedar", "rego"];
 /// Characters of a name in `metadata.json` that a message shows.

@@ -113,6 +113,25 @@ impl Git {
         Ok(paths.filter(|path| !path.starts_with(&own)).map(<[u8]>::to_vec).collect())
     }
 
+    /// The commits that added files to a folder of the working tree, oldest first: `\x01` and the seconds since the Unix epoch at which
+    /// it was written, its author, then the paths from the folder on; each ended by NUL, the first path after a line feed.
+    pub fn additions(&self, folder: &Path) -> anyhow::Result<Vec<u8>> {
+        let there = Self { root: folder.to_owned(), ..self.clone() };
+        let format = "--format=%x01%at%x00%an";
+        there.read(&[
+            "log",
+            "--reverse",
+            format,
+            "-z",
+            "--name-only",
+            "--no-renames",
+            "--diff-filter=A",
+            "--relative",
+            "--",
+            ".",
+        ])
+    }
+
     /// Everything below the folder of the policies; that folder too, by an empty path.
     pub fn tree(&self, commit: &Commit) -> anyhow::Result<Vec<Entry>> {
         let listed =

@@ -57,6 +57,17 @@ pub fn is_unreached(error: &ClientError) -> bool {
     error.reason.is_empty() && matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown)
 }
 
+/// The live version of a label, if there is one.
+pub async fn look(client: &Client, namespace: &NamespaceId, key: &Key) -> Result<Option<pb::Version>, ClientError> {
+    let name = version_name(namespace, &key.policy, &VersionRef::Label(key.label.clone()));
+    let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
+    match client.get_version(request).await {
+        Ok(response) => Ok(response.version),
+        Err(error) if matches!(error.reason.as_str(), "VERSION_NOT_FOUND" | "POLICY_NOT_FOUND") => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 impl Found {
     /// The version, when it is published.
     pub fn published(&self) -> Option<&pb::Version> {
@@ -104,11 +115,8 @@ impl Inspector<'_> {
 
     /// Asks for the live version of a label.
     pub async fn look(&self, key: &Key) -> Found {
-        let name = version_name(self.namespace, &key.policy, &VersionRef::Label(key.label.clone()));
-        let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
-        match self.client.get_version(request).await {
-            Ok(response) => response.version.map_or(Found::Unknown, |version| Found::Version(Box::new(version))),
-            Err(error) if matches!(error.reason.as_str(), "VERSION_NOT_FOUND" | "POLICY_NOT_FOUND") => Found::Nothing,
+        match look(self.client, self.namespace, key).await {
+            Ok(version) => version.map_or(Found::Nothing, |version| Found::Version(Box::new(version))),
             Err(error) => {
                 self.is_silent.fetch_or(is_unreached(&error), Ordering::Relaxed);
                 Found::Unknown

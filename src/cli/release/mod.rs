@@ -29,3 +29,14 @@ mod summary;
 
 pub use arguments::Arguments;
 pub use run::run;
+
+// What adopting shares: the folders, and what is told of each.
+pub(super) use self::{
+    fault::Fault,
+    folder::{Definition, Entry, Files, Key, Kind, METADATA, folder_of},
+    git::Git,
+    inspect::{is_unreached, look},
+    outcome::{Counts, Outcome, Status, Told},
+    plan::{Candidate, Changes, plan},
+    steps::Steps,
+};

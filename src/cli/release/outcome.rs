@@ -2,6 +2,8 @@
 //!
 //! Boundary: data and counting; how it is shown is `summary` and `markdown`.
 
+use std::fmt;
+
 use serde_json::{Value, json};
 
 use super::baseline::Baseline;
@@ -91,7 +93,61 @@ pub struct Counts {
     pub held: usize,
 }
 
+impl Counts {
+    /// Of these.
+    pub fn of(told: &[Told]) -> Self {
+        let mut counts = Self::default();
+        for one in told {
+            *match one.outcome {
+                Outcome::Published => &mut counts.published,
+                Outcome::Rehearsed => &mut counts.rehearsed,
+                Outcome::Present => &mut counts.present,
+                Outcome::Failed { .. } => &mut counts.failed,
+                Outcome::Held(_) => &mut counts.held,
+            } += 1;
+        }
+        counts
+    }
+
+    /// For programs; with what was delivered before, where that is known.
+    pub fn to_json(self, delivered_before: Option<usize>) -> Value {
+        let counts = [
+            ("published", Some(self.published)),
+            ("would_publish", Some(self.rehearsed)),
+            ("already_there", Some(self.present)),
+            ("failed", Some(self.failed)),
+            ("held_back", Some(self.held)),
+            ("delivered_before", delivered_before),
+        ];
+        counts.into_iter().filter_map(|(name, count)| Some((name, count?))).collect()
+    }
+}
+
+/// Those that are not none: `3 published, 1 failed`.
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = [
+            (self.published, "published"),
+            (self.rehearsed, "would be published"),
+            (self.present, "already there"),
+            (self.failed, "failed"),
+            (self.held, "held back"),
+        ];
+        let some = all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        f.write_str(&some.collect::<Vec<_>>().join(", "))
+    }
+}
+
 impl Status {
+    /// What the versions add up to. Of none it is a success.
+    pub fn of(told: &[Told]) -> Self {
+        match told.iter().filter(|one| one.is_left()).count() {
+            0 => Self::Success,
+            left if left < told.len() => Self::Partial,
+            _ => Self::Failed,
+        }
+    }
+
     /// The word for scripts.
     pub fn word(self) -> &'static str {
         match self {
@@ -152,6 +208,15 @@ impl Told {
         Self { file, ..self }
     }
 
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        let reason = if let Outcome::Failed { reason, .. } = &self.outcome { reason } else { "" };
+        json!({
+            "name": self.name, "version": self.version, "outcome": self.outcome.word(),
+            "reason": reason, "error": self.outcome.why(), "file": self.file, "line": self.line,
+        })
+    }
+
     /// Whether the next release must come back to it.
     pub fn is_left(&self) -> bool {
         matches!(self.outcome, Outcome::Failed { .. } | Outcome::Held(_))
@@ -161,47 +226,28 @@ impl Told {
 impl Report {
     /// How many of each.
     pub fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
-        for told in &self.told {
-            *match told.outcome {
-                Outcome::Published => &mut counts.published,
-                Outcome::Rehearsed => &mut counts.rehearsed,
-                Outcome::Present => &mut counts.present,
-                Outcome::Failed { .. } => &mut counts.failed,
-                Outcome::Held(_) => &mut counts.held,
-            } += 1;
-        }
-        counts
+        Counts::of(&self.told)
     }
 
     /// What it adds up to.
     pub fn status(&self) -> Status {
-        let left = self.told.iter().filter(|told| told.is_left()).count();
-        if left == 0 && self.problems.is_empty() {
-            Status::Success
-        } else if left < self.told.len() || self.activated.is_some() {
-            Status::Partial
-        } else {
-            Status::Failed
+        match Status::of(&self.told) {
+            Status::Success if self.problems.is_empty() => Status::Success,
+            // Nothing was to be delivered, and something else went wrong.
+            Status::Success if self.told.is_empty() && self.activated.is_none() => Status::Failed,
+            Status::Failed if self.activated.is_none() => Status::Failed,
+            _ => Status::Partial,
         }
     }
 
     /// The document for programs.
     pub fn to_json(&self) -> Value {
-        let counts = self.counts();
         let activation = self.activated.as_ref().map(|activated| {
             let targets = activated.targets.iter();
             let targets: Vec<Value> = targets
                 .map(|(key, version)| json!({"policy": key.policy, "label": key.label, "version": version}))
                 .collect();
             json!({"revision": activated.revision, "targets": targets})
-        });
-        let versions = self.told.iter().map(|told| {
-            let reason = if let Outcome::Failed { reason, .. } = &told.outcome { reason } else { "" };
-            json!({
-                "name": told.name, "version": told.version, "outcome": told.outcome.word(),
-                "reason": reason, "error": told.outcome.why(), "file": told.file, "line": told.line,
-            })
         });
         json!({
             "status": self.status().word(),
@@ -213,11 +259,8 @@ impl Report {
                 "why": self.baseline.why,
                 "moved": self.moved,
             },
-            "counts": {
-                "published": counts.published, "would_publish": counts.rehearsed, "already_there": counts.present,
-                "failed": counts.failed, "held_back": counts.held, "delivered_before": self.delivered_before,
-            },
-            "versions": versions.collect::<Vec<Value>>(),
+            "counts": self.counts().to_json(Some(self.delivered_before)),
+            "versions": self.told.iter().map(Told::to_json).collect::<Vec<Value>>(),
             "activation": activation,
             "problems": self.problems,
             "warnings": self.warnings,

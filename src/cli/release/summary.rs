@@ -55,18 +55,13 @@ pub fn left(report: &Report) -> (Vec<&Told>, usize) {
 
 /// How many of each, without those that are none.
 pub fn counted(report: &Report) -> String {
-    let counts = report.counts();
-    let all = [
-        (counts.published, "published"),
-        (counts.rehearsed, "would be published"),
-        (counts.present, "already there"),
-        (counts.failed, "failed"),
-        (counts.held, "held back"),
-        (report.delivered_before, "delivered before"),
-    ];
-    let some: Vec<String> =
-        all.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
-    if some.is_empty() { "nothing to deliver".to_owned() } else { some.join(", ") }
+    let (now, before) = (report.counts().to_string(), report.delivered_before);
+    match (now.is_empty(), before) {
+        (true, 0) => "nothing to deliver".to_owned(),
+        (false, 0) => now,
+        (true, _) => format!("{before} delivered before"),
+        (false, _) => format!("{now}, {before} delivered before"),
+    }
 }
 
 /// What was put in force.

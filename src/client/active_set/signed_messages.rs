@@ -63,6 +63,7 @@ impl Signer {
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
             annotations: Default::default(),
+            adopted: None,
             iat: NOW,
             origin: None,
         };

@@ -55,8 +55,9 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     check_request(policy, request)?;
     let takes_over = policy.settings.max_open_drafts == 1;
     if let Some(holder) = facts.label_holder {
-        // Who says nothing of annotations takes those that are there.
-        let says_same = request.annotations.is_empty() || request.annotations == holder.annotations;
+        // Who says nothing of annotations and adoption takes what is there.
+        let says_same = (request.annotations.is_empty() || request.annotations == holder.annotations)
+            && (request.adopted.is_none() || request.adopted == holder.adopted);
         if &holder.digest == digest && says_same {
             return Ok(DraftDecision::Existing);
         }
@@ -119,7 +120,7 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
 
 fn label_conflict(holder: &Version, digest: &Digest) -> Error {
     let label = holder.label.as_ref().map(ToString::to_string).unwrap_or_default();
-    let what = if &holder.digest == digest { "annotations" } else { "content" };
+    let what = if &holder.digest == digest { "annotations, or another adoption" } else { "content" };
     Error::new(
         Reason::LabelContentConflict,
         format!("label {label} is taken by {} with other {what}; choose another label", holder.name()),

@@ -381,6 +381,7 @@ fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
         change_note: change_note.to_owned(),
         requires: Vec::new(),
         annotations: Annotations::default(),
+        adopted: None,
         base_version: 0,
         allow_missing: false,
         kind: None,

@@ -3,6 +3,7 @@
 //! What a row says needs no signature of its own then: the seal of that event covers its digest.
 
 use super::LogCheck;
+use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
 use crate::domain::name::PolicyId;
@@ -143,9 +144,15 @@ fn says_same(manifest: &Manifest, row: &Row) -> bool {
         && Some(manifest.author.as_str()) == row.text("author")
         && Some(manifest.publisher.as_str()) == row.text("publisher")
         && annotations(row).as_ref() == Some(&manifest.annotations)
+        && adopted(row).as_ref() == Some(&manifest.adopted)
 }
 
 /// The annotations of a version as its row has them; none when they can't be read.
 fn annotations(row: &Row) -> Option<Annotations> {
     row.text("annotations").map_or_else(|| Some(Annotations::default()), |text| serde_json::from_str(text).ok())
+}
+
+/// The adoption of a version as its row has it; none when it can't be read.
+fn adopted(row: &Row) -> Option<Option<Adopted>> {
+    row.text("adopted").map_or(Some(None), |text| serde_json::from_str(text).ok().map(Some))
 }

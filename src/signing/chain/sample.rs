@@ -76,7 +76,7 @@ impl Sample {
     fn release(&mut self, id: &str, version: i64) {
         let content = format!("a: {id}{version} of {}", self.namespace).into_bytes();
         let digest = digest_of(&content);
-        let state = |state| VersionChange { policy: policy(id), version, state, digest: digest.clone() };
+        let state = |state| VersionChange { policy: policy(id), version, state, digest: digest.clone(), adopted: None };
         self.row("policies", &[("id", text(id)), ("latest_version", Cell::Int(version))]);
         self.version_row(id, version, VersionState::Draft, &content);
         self.write(EventKind::Draft, vec![state(VersionState::Draft)], vec![]);
@@ -150,6 +150,7 @@ impl Sample {
             author: "a".to_owned(),
             publisher: "b".to_owned(),
             annotations: Default::default(),
+            adopted: None,
             iat: 1,
             origin: None,
         };

@@ -108,6 +108,7 @@ fn a_sealed_event_may_still_not_say_everything() {
                 version: 1,
                 state: VersionState::Published,
                 digest: digest_of(b"a: 2"),
+                adopted: None,
             }],
             vec![],
             false,

@@ -1,6 +1,6 @@
 //! Table `versions`.
 //!
-//! Versions. A published row never changes; no row is ever deleted. `requires` and `annotations` are JSON; NULL for no annotations.
+//! Versions. A published row never changes; no row is ever deleted. `requires`, `annotations` and `adopted` are JSON; NULL for none of the last two.
 
 use sea_orm::entity::prelude::*;
 
@@ -34,6 +34,7 @@ pub struct Model {
     pub publish_time: Option<i64>,
     pub origin_manifests: Option<String>,
     pub annotations: Option<String>,
+    pub adopted: Option<String>,
     pub tag: Vec<u8>,
 }
 

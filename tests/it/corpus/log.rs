@@ -69,6 +69,7 @@ fn check_payload(event: &pb::Event, payload: &Payload, keys: &Keys) {
         version: format!("{}/versions/{}", policy(&change.policy), change.version),
         state: change.state.as_str().to_owned(),
         digest: change.digest.to_string(),
+        adopted: None,
     });
     assert!(event.versions.iter().cloned().eq(versions), "versions of revision {revision}");
     let changes = payload.changes.iter().map(|change| pb::PointerChange {

@@ -172,6 +172,7 @@ impl Server<'_> {
             author: "ann".to_owned(),
             publisher: "bob".to_owned(),
             annotations: Default::default(),
+            adopted: None,
             iat: NOW,
             origin: None,
         };

@@ -62,6 +62,7 @@ pub(in super::super) fn draft_request(policy: PolicyName) -> command::Draft {
         allow_missing: false,
         kind: None,
         supersede_staged: false,
+        adopted: None,
     }
 }
 
@@ -88,6 +89,7 @@ pub(in super::super) fn new_version(policy: PolicyName, number: i64, label: Opti
         publish_time: None,
         origin_manifests: Vec::new(),
         annotations: Annotations::default(),
+        adopted: None,
     }
 }
 

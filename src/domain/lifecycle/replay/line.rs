@@ -109,5 +109,6 @@ fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -
         publish_time: None,
         origin_manifests,
         annotations: Annotations::default(),
+        adopted: None,
     }
 }

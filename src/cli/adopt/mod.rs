@@ -1,0 +1,90 @@
+//! `policyhub adopt`: versions that existed before there was a server become versions of it, as what they are.
+//!
+//! From a folder (`folders`) and what is known of its past (`past`) come drafts that say who wrote them and when, and are published
+//! (`versions`). What a version folder holds, and which are there, is decided as for a release.
+//! Invariant: nothing is put in force, and what is there already is left alone, so that a run that was killed is done again.
+
+mod folders;
+mod past;
+mod report;
+mod versions;
+
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use clap::Args;
+use futures_util::stream::{self, StreamExt as _};
+
+use self::past::{Past, TimesFrom};
+use self::report::Report;
+use self::versions::Adopter;
+use super::failure::Usage;
+use super::release::{Changes, Outcome, Steps, Told, plan};
+use super::session::Session;
+
+/// Publish versions that existed before, with who wrote them and when
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  policyhub adopt policies --as system --times-from git --dry-run\n\n\
+                  The versions have you as their author and now as their time; who wrote them before, and when, stands beside it, in \
+                  their manifests and in the log, as your word.\n\
+                  Exit codes: 0 done, or nothing to do; 1 failed; 2 usage; 3 partial: run it again.")]
+pub struct Arguments {
+    /// Folder of the policies: DIR/POLICY/vSEMVER/ with metadata.json and policy-definition.*
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Who wrote them, such as system [default with --times-from git: the author of each commit]
+    #[arg(long = "as", value_name = "AUTHOR", required_unless_present = "times_from")]
+    author: Option<String>,
+    /// When they were written: git (the commit that added the folder), mtime (of the file), or a JSON file such as
+    /// {"pricing@v1.2.0": "2024-03-01T12:00:00Z"} [default: not known]
+    #[arg(long, value_name = "git|mtime|FILE", value_parser = TimesFrom::parse)]
+    times_from: Option<TimesFrom>,
+    /// Policies that are adopted at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]
+    jobs: u8,
+    /// Check and ask; change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+impl Arguments {
+    /// What the parser can't see.
+    pub fn check(&self) -> Result<(), Usage> {
+        if self.author.is_none() && self.times_from != Some(TimesFrom::Git) {
+            return Err(Usage("give --as AUTHOR: only --times-from git knows who wrote them".to_owned()));
+        }
+        Ok(())
+    }
+}
+
+/// Reads the folder, publishes what the server has not, and tells of each version.
+pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    let folder = arguments.folder.display().to_string();
+    let top = folder.trim_end_matches('/');
+    let plan = plan(top, &Changes::All, &folders::entries(&arguments.folder)?, &Default::default());
+    let refused = plan.refused.iter().map(|(path, why)| Told::of(path, Outcome::failed(why)).in_file(path.clone()));
+    let mut told: Vec<Told> = refused.collect();
+    let total: usize = plan.lanes.values().map(Vec::len).sum();
+    ensure!(total + told.len() > 0, "{folder} holds no folder such as {top}/pricing/v1.0.0");
+    let past = Past::read(&arguments.folder, arguments.times_from.as_ref(), arguments.author)?;
+    let adopter = Adopter::new(session, &arguments.folder, top, &past, arguments.dry_run);
+    let steps = Steps::of(total, "adopting", "tried");
+    {
+        let (adopter, steps) = (&adopter, &steps);
+        let lanes = stream::iter(plan.lanes.into_values()).map(async |lane| {
+            let mut told = Vec::with_capacity(lane.len());
+            for candidate in lane {
+                told.push(adopter.adopt(candidate).await);
+                steps.advance();
+            }
+            told
+        });
+        let mut lanes = lanes.buffer_unordered(usize::from(arguments.jobs));
+        while let Some(lane) = lanes.next().await {
+            told.extend(lane);
+        }
+    }
+    drop(steps);
+    told.sort_by(|one, other| one.name.cmp(&other.name));
+    Report { namespace: &session.namespace, dry_run: arguments.dry_run, told }.print(session.output)
+}
