@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for file in &mut descriptors.file {
         file.source_code_info = None;
     }
+    build_health()?;
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let mut bounds = BTreeSet::new();
     for method in descriptors.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method) {
@@ -36,6 +37,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     std::fs::write(out.join("bounds.rs"), Vec::from_iter(bounds).concat())?;
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    Ok(())
+}
+
+/// The health checking protocol of gRPC: of a server alone, and no part of the contract.
+fn build_health() -> Result<(), Box<dyn Error>> {
+    if std::env::var_os("CARGO_FEATURE_SERVER").is_none() {
+        return Ok(());
+    }
+    let mut descriptors = protox::compile(["grpc/health/v1/health.proto"], ["proto"])?;
+    tonic_prost_build::configure().build_client(false).compile_fds(descriptors.clone())?;
+    for file in &mut descriptors.file {
+        file.source_code_info = None;
+    }
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    std::fs::write(out.join("health.bin"), descriptors.encode_to_vec())?;
     Ok(())
 }
 

@@ -4,6 +4,8 @@
 
 pub mod codec;
 mod cursor;
+#[cfg(feature = "server")]
+pub mod health_pb;
 mod message_shape;
 pub mod pb;
 pub mod wire_scan;

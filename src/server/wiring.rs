@@ -13,8 +13,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::service::Routes;
-use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -27,11 +25,12 @@ use super::listen::{GrpcService, Listener, Tls, serve_http};
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::{clock, revocations, tasks};
-use crate::api::pb;
+use crate::api::health_pb::health_server::HealthServer;
 use crate::api::pb::admin_service_server::AdminServiceServer;
 use crate::api::pb::policy_service_server::PolicyServiceServer;
 use crate::api::pb::sync_service_server::SyncServiceServer;
 use crate::api::status::status;
+use crate::api::{health_pb, pb};
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::event::Cursor;
 use crate::domain::limits::{CONTENT_MAX_BYTES, IMPORT_REQUEST_MAX_BYTES, REQUEST_MAX_BYTES};
@@ -46,7 +45,7 @@ use crate::grpc::long_reads::LongReads;
 use crate::grpc::open_streams::OpenStreamsLayer;
 use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
-    AdminHandler, Handler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
+    AdminHandler, Handler, HealthHandler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
 };
 use crate::service::Service;
 use crate::store::Store;
@@ -54,8 +53,6 @@ use crate::watch::{Hub, Leases};
 
 /// How long writing the last reports may take, and the last denials.
 const LAST_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// Names of the services, for health.
-const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.SyncService", "policyhub.v1.AdminService"];
 
 /// All that a server is made of.
 #[derive(Debug)]
@@ -90,9 +87,8 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let metrics = Metrics::new()?;
     observe(&metrics, &parts);
 
-    let (health, health_service) = tonic_health::server::health_reporter();
-    let health_service = health_service.max_decoding_message_size(REQUEST_MAX_BYTES);
-    tell(&health, ServingStatus::Serving).await;
+    let (is_serving, health) = tokio::sync::watch::channel(true);
+    let health_service = HealthServer::new(HealthHandler(health)).max_decoding_message_size(REQUEST_MAX_BYTES);
     let Config { listen, watch, connections, storage, .. } = parts.config;
     let head_timeout = connections.handshake_timeout;
     let settings = WatchSettings::new(watch.max_streams, watch.heartbeat_interval, parts.store.is_postgres());
@@ -149,7 +145,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
         () = stopped.cancelled() => {}
     }
     tracing::info!("draining");
-    tell(&health, ServingStatus::NotServing).await;
+    is_serving.send_replace(false);
     draining.cancel();
     grpc.await;
     background.shutdown().await;
@@ -175,12 +171,6 @@ fn observe(metrics: &Metrics, parts: &Parts) {
     metrics.observe_service(parts.service.clone());
     metrics.observe_audits(parts.service.clone());
     metrics.observe_frozen(parts.service.clone());
-}
-
-async fn tell(health: &HealthReporter, status: ServingStatus) {
-    for name in SERVICES {
-        health.set_service_status(name, status).await;
-    }
 }
 
 /// The memory of requests and of answers, each with a budget of its own, and the turns of long reads.
@@ -264,7 +254,7 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(health_pb::DESCRIPTORS)
     };
     let v1 = builder().build_v1()?.max_decoding_message_size(REQUEST_MAX_BYTES);
     let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(REQUEST_MAX_BYTES);

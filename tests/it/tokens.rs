@@ -1,5 +1,7 @@
 //! Who asks: every call but health and reflection needs a good token, and no token is ever logged.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use policyhub::client::{Client, ClientError, pb};
@@ -8,8 +10,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
-use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::harness::callers::{grant, issue};
 use crate::harness::calls::{NAMESPACE, draft_request, policy, release};
@@ -209,6 +211,20 @@ async fn a_server_of_another_audience_takes_no_tokens_of_this_one() {
     assert_eq!(crate::harness::calls::reason(answer), "TOKEN_AUDIENCE");
 }
 
+/// What `List` of the health service answers: clients of tonic have no such call yet.
+async fn listed(channel: tonic::transport::Channel) -> BTreeMap<String, HealthCheckResponse> {
+    #[derive(Clone, PartialEq, prost::Message)]
+    struct Answer {
+        #[prost(btree_map = "string, message", tag = "1")]
+        statuses: BTreeMap<String, HealthCheckResponse>,
+    }
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.expect("a connection");
+    let path = http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/List");
+    let codec = tonic_prost::ProstCodec::<(), Answer>::default();
+    client.unary(tonic::Request::new(()), path, codec).await.expect("an answer").into_inner().statuses
+}
+
 #[tokio::test]
 async fn health_and_reflection_need_no_token() {
     use tokio_stream::StreamExt as _;
@@ -224,6 +240,14 @@ async fn health_and_reflection_need_no_token() {
     }
     let unknown = health.check(HealthCheckRequest { service: "nobody".to_owned() }).await.expect_err("no such service");
     assert_eq!(unknown.code(), tonic::Code::NotFound);
+    let mut unknown =
+        health.watch(HealthCheckRequest { service: "nobody".to_owned() }).await.expect("a stream").into_inner();
+    let first = unknown.next().await.expect("a message").expect("a status");
+    assert_eq!(first.status().as_str_name(), "SERVICE_UNKNOWN");
+    let listed = listed(channel.clone()).await;
+    let names: Vec<&str> = listed.keys().map(String::as_str).collect();
+    assert_eq!(names, ["", "policyhub.v1.AdminService", "policyhub.v1.PolicyService", "policyhub.v1.SyncService"]);
+    assert!(listed.values().all(|answer| answer.status().as_str_name() == "SERVING"), "{listed:?}");
 
     macro_rules! services {
         ($version:ident) => {{

@@ -1,0 +1,66 @@
+//! The health checking protocol of gRPC (gRFC A17, and `List`): whether calls are taken. The process as a whole is healthy or not, so
+//! that all services have one status.
+
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+use crate::api::health_pb::health_check_response::ServingStatus;
+use crate::api::health_pb::health_server::Health;
+use crate::api::health_pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+
+/// What has a status: the process, by no name, and each service.
+const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.SyncService", "policyhub.v1.AdminService"];
+
+/// The handlers, and whether calls are taken.
+#[derive(Debug)]
+pub struct HealthHandler(pub watch::Receiver<bool>);
+
+/// One answer to `Check`, and one of `Watch`.
+type Answer = Result<HealthCheckResponse, Status>;
+
+fn answer(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse { status: status.into() }
+}
+
+fn current(is_serving: &mut watch::Receiver<bool>) -> HealthCheckResponse {
+    answer(if *is_serving.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing })
+}
+
+/// The status now, and each one after it.
+fn changes(is_serving: watch::Receiver<bool>) -> impl Stream<Item = Answer> {
+    stream::unfold((is_serving, true), async |(mut is_serving, is_first)| {
+        if !is_first {
+            is_serving.changed().await.ok()?;
+        }
+        Some((Ok(current(&mut is_serving)), (is_serving, false)))
+    })
+}
+
+#[tonic::async_trait]
+impl Health for HealthHandler {
+    async fn check(&self, asked: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        if SERVICES.contains(&asked.get_ref().service.as_str()) {
+            Ok(Response::new(current(&mut self.0.clone())))
+        } else {
+            Err(Status::not_found("no such service"))
+        }
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let status = current(&mut self.0.clone());
+        let statuses = SERVICES.map(|name| (name.to_owned(), status)).into();
+        Ok(Response::new(HealthListResponse { statuses }))
+    }
+
+    type WatchStream = BoxStream<'static, Answer>;
+
+    async fn watch(&self, asked: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        if SERVICES.contains(&asked.get_ref().service.as_str()) {
+            return Ok(Response::new(changes(self.0.clone()).boxed()));
+        }
+        // What nobody knows gets no other status.
+        let unknown = stream::once(async { Ok(answer(ServingStatus::ServiceUnknown)) });
+        Ok(Response::new(unknown.chain(stream::pending()).boxed()))
+    }
+}
