@@ -18,6 +18,7 @@ use super::error::failed;
 use super::rows;
 use super::tagged::prove;
 use super::transaction::ReadTx;
+use crate::domain::event::Cursor;
 use crate::domain::import::unfinished;
 use crate::domain::label::Label;
 use crate::domain::name::{NamespaceId, PolicyName};
@@ -44,10 +45,11 @@ pub struct VersionList {
 #[derive(Debug, Default)]
 pub(super) struct ClosedVersions(Mutex<HashMap<PolicyName, Arc<Closed>>>);
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Closed {
-    /// What was proven counts in its epoch alone: a log that lost its tail goes on in another.
-    epoch: i64,
+    /// The head of the log where it was proven. It counts in that epoch alone, since a log that lost its tail goes on in another; and
+    /// not in a view of before, where what is closed by now is still open, or not there yet.
+    head: Cursor,
     /// Each number up to this one is closed.
     through: i64,
     labels: Vec<Label>,
@@ -58,13 +60,19 @@ impl ClosedVersions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of(&self, policy: &PolicyName, epoch: i64) -> Arc<Closed> {
-        let known = self.policies().get(policy).filter(|known| known.epoch == epoch).cloned();
-        known.unwrap_or_else(|| Arc::new(Closed { epoch, ..Closed::default() }))
+    /// What is known in a view of the log up to `head`.
+    fn of(&self, policy: &PolicyName, head: Cursor) -> Arc<Closed> {
+        let is_of_view = |known: &Closed| known.head.epoch == head.epoch && known.head <= head;
+        let known = self.policies().get(policy).filter(|known| is_of_view(known)).cloned();
+        known.unwrap_or_else(|| Arc::new(Closed { head, through: 0, labels: Vec::new() }))
     }
 
+    /// Remembers what was proven, unless a later view proved more.
     fn learn(&self, policy: &PolicyName, closed: Closed) {
         let mut policies = self.policies();
+        if policies.get(policy).is_some_and(|known| known.head > closed.head) {
+            return;
+        }
         if policies.values().map(|known| known.labels.len() + 1).sum::<usize>() >= REMEMBERED_MAX {
             policies.clear();
         }
@@ -79,9 +87,9 @@ impl ReadTx {
     /// `DATA_LOSS` when a version is missing; `IMPORT_UNFINISHED` when it may be on its way.
     pub async fn version_list(&self, policy: &Policy) -> Result<VersionList> {
         let name = &policy.name;
-        let (epoch, is_importing) = self.epoch_and_import(&name.namespace).await?;
-        let known = self.closed.of(name, epoch);
-        let mut closed = Closed::clone(&known);
+        let (head, is_importing) = self.head_and_import(&name.namespace).await?;
+        let known = self.closed.of(name, head);
+        let mut closed = Closed { head, ..Closed::clone(&known) };
         let mut list = VersionList { open: Vec::new(), published_labels: closed.labels.clone() };
         let mut number = known.through;
         loop {
@@ -144,13 +152,14 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)
     }
 
-    /// The epoch of a log, and whether its row says that an import is not finished.
-    async fn epoch_and_import(&self, namespace: &NamespaceId) -> Result<(i64, bool)> {
+    /// The head of a log, and whether its row says that an import is not finished.
+    async fn head_and_import(&self, namespace: &NamespaceId) -> Result<(Cursor, bool)> {
         use namespaces::Column as N;
-        let query = namespaces::Entity::find_by_id(namespace.as_str()).select_only().columns([N::Epoch, N::Importing]);
-        let row: Option<(i64, i64)> = query.into_tuple().one(&self.tx).await.map_err(failed)?;
-        let (epoch, importing) = row.ok_or_else(|| namespace.not_found())?;
-        Ok((epoch, importing != 0))
+        let columns = [N::Epoch, N::HeadRevision, N::Importing];
+        let query = namespaces::Entity::find_by_id(namespace.as_str()).select_only().columns(columns);
+        let row: Option<(i64, i64, i64)> = query.into_tuple().one(&self.tx).await.map_err(failed)?;
+        let (epoch, revision, importing) = row.ok_or_else(|| namespace.not_found())?;
+        Ok((Cursor { epoch, revision }, importing != 0))
     }
 }
 
@@ -163,4 +172,28 @@ fn missing(policy: &Policy, number: i64, is_importing: bool) -> Error {
     let (name, latest) = (policy.name.version(number), policy.latest_version);
     tracing::error!(target: "policyhub::audit", version = name, latest, "a decision was refused: versions are not those of the policy");
     Error::data_loss(format!("{name}: the rows of versions are not those from 1 to {latest}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_proven_later_is_nothing_to_an_earlier_view() {
+        let closed_versions = ClosedVersions::default();
+        let policy = PolicyName {
+            namespace: NamespaceId::parse("namespace", "default").expect("a namespace"),
+            policy: crate::domain::name::PolicyId::parse("policy", "p").expect("a policy"),
+        };
+        let at = |epoch, revision| Cursor { epoch, revision };
+        let closed = |head, through| Closed { head, through, labels: Vec::new() };
+        let through = |head| closed_versions.of(&policy, head).through;
+        closed_versions.learn(&policy, closed(at(1, 5), 2));
+        assert_eq!((through(at(1, 4)), through(at(1, 5)), through(at(1, 6))), (0, 2, 2));
+        assert_eq!((through(at(2, 6)), through(at(0, 9))), (0, 0), "another epoch");
+        closed_versions.learn(&policy, closed(at(1, 4), 1));
+        assert_eq!(through(at(1, 5)), 2, "an earlier view does not make it forgotten");
+        closed_versions.learn(&policy, closed(at(2, 1), 1));
+        assert_eq!((through(at(2, 1)), through(at(1, 9))), (1, 0));
+    }
 }

@@ -161,6 +161,24 @@ on_both_databases! {
         assert_eq!((kept.state(), kept.manifest.as_str(), head(&client).await), (Draft, "", 1));
     }
 
+    /// What one of them learns must be nothing to the others, whose view is older: a label that was published meanwhile is not
+    /// "too low" for itself, and no version is missed.
+    async fn many_publish_one_version_after_the_other(hub: Hub) {
+        let clients = futures_util::future::join_all((0..6).map(|_| hub.client())).await;
+        for number in 1..=25 {
+            let label = format!("1.{number}.0");
+            let request = pb::DraftRequest { label, ..draft_request("p", &format!("a: {number}")) };
+            clients[0].draft(request).await.expect("a draft");
+            let publications = clients.iter().map(|client| client.publish(publish_request("p", number)));
+            let answers = futures_util::future::join_all(publications).await;
+            assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+            for answer in answers.into_iter().filter(Result::is_err) {
+                let error = crate::harness::calls::refusal(answer);
+                assert!(["VERSION_NOT_OPEN", "CONCURRENT_CHANGE"].contains(&error.reason.as_str()), "{error:?}");
+            }
+        }
+    }
+
     /// Sixteen publish the same draft at once: one wins, one event; the others are told that it is no longer open.
     async fn one_of_many_publishes(hub: Hub) {
         let client = hub.client().await;
