@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::folders;
 use super::past::Past;
 use crate::cli::names::policy_name;
-use crate::cli::release::{Candidate, Definition, Fault, Files, Key, METADATA, Outcome, Told, is_unreached, look};
+use crate::cli::release::{
+    Candidate, Definition, Fault, Files, Key, METADATA, Order, Outcome, Told, ask, is_unreached, look,
+};
 use crate::cli::session::Session;
 use crate::cli::text;
 use crate::client::{CONTENT_MAX_BYTES, ClientError, new_request_id, pb};
+use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 
 /// What a version's change note says: the rest stands in what is adopted.
@@ -77,23 +80,22 @@ impl<'a> Adopter<'a> {
 
     async fn send(&self, key: &Key, source: Source) -> Result<Ended, ClientError> {
         let Session { client, namespace, .. } = self.session;
-        if let Some(there) = look(client, namespace, key).await?.filter(is_published) {
-            let (number, is_same) = (there.version, there.digest == source.definition.digest.as_str());
-            let other = || Outcome::failed(format!("version {number} has this label and other content"));
-            return Ok((if is_same { Outcome::Present } else { other() }, number));
+        let digest = source.definition.digest.as_str().to_owned();
+        if let Some(ended) = self.published(key, &digest).await? {
+            return Ok(ended);
         }
+        // Before a number is used up.
+        if let Order::Lower(highest) = ask(client, namespace, key).await {
+            return Ok((Outcome::failed(too_low(key, &highest)), 0));
+        }
+        let annotations = source.definition.annotations.iter();
         let request = pb::DraftRequest {
             parent: policy_name(namespace, &key.policy),
             content: source.content.into(),
             content_type: source.definition.content_type.to_owned(),
             label: key.label.to_string(),
             change_note: NOTE.to_owned(),
-            annotations: source
-                .definition
-                .annotations
-                .iter()
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect(),
+            annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             adopted: Some(source.adopted),
             request_id: new_request_id(),
             allow_missing: true,
@@ -101,37 +103,69 @@ impl<'a> Adopter<'a> {
             ..Default::default()
         };
         let version = client.draft(request).await?.version.unwrap_or_default();
-        if self.dry_run { Ok((Outcome::Rehearsed, 0)) } else { self.publish(key, &version).await }
+        if self.dry_run {
+            return Ok((Outcome::Rehearsed, 0));
+        }
+        match self.publish(key, &version).await {
+            // Somebody else who adopts was faster.
+            Err(error) if !is_unreached(&error) => {
+                Ok(self.published(key, &digest).await?.unwrap_or((failed(&error), 0)))
+            }
+            ended => ended,
+        }
+    }
+
+    /// What is there of a label already, when it is published.
+    async fn published(&self, key: &Key, digest: &str) -> Result<Option<Ended>, ClientError> {
+        let found = look(&self.session.client, &self.session.namespace, key).await?.filter(is_published);
+        Ok(found.map(|there| {
+            let number = there.version;
+            let other = || Outcome::failed(format!("version {number} has this label and other content"));
+            (if there.digest == digest { Outcome::Present } else { other() }, number)
+        }))
     }
 
     async fn publish(&self, key: &Key, version: &pb::Version) -> Result<Ended, ClientError> {
         let client = &self.session.client;
         let (name, etag, number) = (version.name.clone(), version.etag.clone(), version.version);
-        let request = pb::PublishRequest { name, etag, request_id: new_request_id(), ..Default::default() };
+        let request = pb::PublishRequest {
+            name: name.clone(),
+            etag: etag.clone(),
+            request_id: new_request_id(),
+            ..Default::default()
+        };
         let error = match client.publish(request).await {
             Ok(_) => return Ok((Outcome::Published, number)),
-            Err(error) if is_unreached(&error) || !error.is_terminal() => return Err(error),
             Err(error) => error,
         };
-        if error.reason == "APPROVALS_MISSING" {
-            // Only what is staged can be approved.
-            let name = version.name.clone();
-            client.stage(pb::StageRequest { name, request_id: new_request_id(), ..Default::default() }).await?;
-            let next =
-                format!("`policyhub approve {}@{number} --digest {}`, then adopt again", key.policy, version.digest);
-            return Ok((and(failed(&error), &next), number));
+        match error.reason.as_str() {
+            "APPROVALS_MISSING" => {
+                // Only what is staged can be approved.
+                client.stage(pb::StageRequest { name, request_id: new_request_id(), ..Default::default() }).await?;
+                let (policy, digest) = (&key.policy, &version.digest);
+                let next = format!("`policyhub approve {policy}@{number} --digest {digest}`, then adopt again");
+                Ok((and(failed(&error), &next), number))
+            }
+            "VALIDATION_FAILED" => {
+                // It would hold its label; the folder is there, and can be adopted again.
+                let reason = "it fails its checks".to_owned();
+                let request_id = new_request_id();
+                let _ = client
+                    .abandon_draft(pb::AbandonDraftRequest { name, etag, reason, request_id, validate_only: false })
+                    .await;
+                Ok((failed(&error), number))
+            }
+            _ => Err(error),
         }
-        // What fails again here would hold its label; the folder is there, and can be adopted again.
-        let request = pb::AbandonDraftRequest {
-            name: version.name.clone(),
-            etag: version.etag.clone(),
-            reason: format!("it can't be published: {}", error.reason),
-            request_id: new_request_id(),
-            validate_only: false,
-        };
-        let _ = client.abandon_draft(request).await;
-        Ok((failed(&error), number))
     }
+}
+
+fn too_low(key: &Key, highest: &Label) -> String {
+    let (policy, label) = (&key.policy, &key.label);
+    format!(
+        "label {label} is not higher than {highest}, the highest published label: allow it with `policyhub policy update {policy} \
+         --allow-backport true`, and adopt again"
+    )
 }
 
 fn is_published(version: &pb::Version) -> bool {

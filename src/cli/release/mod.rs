@@ -36,6 +36,7 @@ pub(super) use self::{
     folder::{Definition, Entry, Files, Key, Kind, METADATA, folder_of},
     git::Git,
     inspect::{is_unreached, look},
+    label_order::{Order, ask},
     outcome::{Counts, Outcome, Status, Told},
     plan::{Candidate, Changes, plan},
     steps::Steps,

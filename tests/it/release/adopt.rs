@@ -175,6 +175,29 @@ on_both_databases! {
 }
 
 #[tokio::test]
+async fn two_who_adopt_at_once_publish_each_version_once() {
+    let hub = Hub::start(Database::Sqlite).await;
+    let repository = Repository::new();
+    for number in 0..12 {
+        repository.version(&format!("p{}", number % 3), &format!("1.{number}.0"), &format!("a: {number}"));
+    }
+    let children = [(); 3].map(|()| {
+        let mut command = hub.cli();
+        command.current_dir(&repository.path).args(["adopt", "policies", "--as", "system", "--output", "json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs")
+    });
+    let mut published = 0;
+    for child in children {
+        let ended = Ended::of(&child.wait_with_output().expect("an end"));
+        let counts = ended.is(0, "success").json()["counts"].clone();
+        let [new, there] = ["published", "already_there"].map(|name| counts[name].as_i64().expect("a number"));
+        assert_eq!(new + there, 12, "{ended:?}");
+        published += new;
+    }
+    assert_eq!(published, 12);
+}
+
+#[tokio::test]
 async fn times_come_from_files_or_a_list_or_are_not_known() {
     let hub = Hub::start(Database::Sqlite).await;
     let client = hub.client().await;
@@ -223,12 +246,16 @@ async fn what_can_not_be_adopted_is_named_and_the_rest_goes_on() {
     repository.version("broken", "1.0.0", "a: [");
     repository.version("Upper", "1.0.0", "a: 1");
     repository.version("waits", "1.0.0", "a: 1");
+    repository.version("late", "1.0.0", "a: 1");
     std::os::unix::fs::symlink("good", repository.path.join("policies/linked")).expect("a link");
     std::os::unix::fs::symlink("/etc/passwd", repository.path.join("policies/good/v1.0.0/more")).expect("a link");
     repository.version("good", "1.1.0", "a: 2");
     let labelled = pb::DraftRequest { label: "1.0.0".to_owned(), ..draft_request("taken", "a: other") };
     client.draft(labelled).await.expect("a draft");
     client.publish(publish_request("taken", 1)).await.expect("a publication");
+    let newer = pb::DraftRequest { label: "2.0.0".to_owned(), ..draft_request("late", "a: 2") };
+    client.draft(newer).await.expect("a draft");
+    client.publish(publish_request("late", 1)).await.expect("a publication");
     client.draft(draft_request("waits", "a: 0")).await.expect("a policy");
     set(&client, "waits", pb::PolicySettings { required_approvals: 1, ..Default::default() }).await;
     let ended = adopt(&hub, &repository, &["--as", "system"]);
@@ -244,6 +271,7 @@ async fn what_can_not_be_adopted_is_named_and_the_rest_goes_on() {
         ("broken@v1.0.0", "failed", "policy-definition does not parse"),
         ("good@v1.0.0", "failed", "is a symbolic link: neither is followed"),
         ("good@v1.1.0", "published", ""),
+        ("late@v1.0.0", "failed", "`policyhub policy update late --allow-backport true`"),
         ("policies/Upper/v1.0.0", "failed", "policy id must match"),
         ("policies/linked", "failed", "is a symbolic link or a submodule"),
         ("taken@v1.0.0", "failed", "version 1 has this label and other content"),
@@ -252,7 +280,7 @@ async fn what_can_not_be_adopted_is_named_and_the_rest_goes_on() {
         let found = said.iter().find(|(it, _, _)| it == name).unwrap_or_else(|| panic!("{name}: {said:?}"));
         assert!(found.1 == outcome && found.2.contains(error), "{found:?}");
     }
-    assert_eq!(said.len(), 7);
+    assert_eq!((said.len(), get(&client, "late").await.latest_version), (8, 1), "and no number was used up");
     let waiting = get_version(&client, "waits", "v1.0.0").await;
     assert_eq!((waiting.state(), waiting.adopted), (pb::VersionState::Staged, Some(system(None))));
     let empty = Repository::new();
