@@ -35,9 +35,9 @@ pub struct Arguments {
     /// Who wrote them, such as system [default with --times-from git: the author of each commit]
     #[arg(long = "as", value_name = "AUTHOR", required_unless_present = "times_from")]
     author: Option<String>,
-    /// When they were written: git (the commit that added the folder), mtime (of the file), or a JSON file such as
-    /// {"pricing@v1.2.0": "2024-03-01T12:00:00Z"} [default: not known]
-    #[arg(long, value_name = "git|mtime|FILE", value_parser = TimesFrom::parse)]
+    /// When they were written: git (the commit that added the folder), metadata (createTime in metadata.json), mtime (of the file), or
+    /// a JSON file such as {"pricing@v1.2.0": "2024-03-01T12:00:00Z"} [default: not known]
+    #[arg(long, value_name = "git|metadata|mtime|FILE", value_parser = TimesFrom::parse)]
     times_from: Option<TimesFrom>,
     /// Policies that are adopted at once
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=32))]

@@ -12,26 +12,32 @@ use super::folders;
 use crate::cli::release::{Git, Key, folder_of};
 use crate::cli::text;
 use crate::client::pb;
+use crate::domain::annotations::Annotations;
 
 /// Largest list of times.
 const TIMES_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What begins a commit in git's list, where paths follow.
 const COMMIT: u8 = 1;
 
+/// The member of `metadata.json` that says when a version was written.
+const CREATE_TIME: &str = "createTime";
+
 /// Where the times come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TimesFrom {
     Git,
+    Metadata,
     Mtime,
     File(PathBuf),
 }
 
 impl TimesFrom {
-    /// Takes `git`, `mtime` or the name of a file.
+    /// Takes `git`, `metadata`, `mtime` or the name of a file.
     pub fn parse(text: &str) -> Result<Self, String> {
         Ok(match text {
-            "" => return Err("must be git, mtime or the name of a file".to_owned()),
+            "" => return Err("must be git, metadata, mtime or the name of a file".to_owned()),
             "git" => Self::Git,
+            "metadata" => Self::Metadata,
             "mtime" => Self::Mtime,
             file => Self::File(file.into()),
         })
@@ -57,6 +63,7 @@ enum Times {
     Unknown,
     /// By the folder's two names, as git has them.
     Commits(HashMap<Vec<u8>, Commit>),
+    Metadata,
     Mtime,
     Listed(BTreeMap<String, String>),
 }
@@ -69,6 +76,7 @@ impl Past {
     pub fn read(folder: &Path, from: Option<&TimesFrom>, author: Option<String>) -> anyhow::Result<Self> {
         let times = match from {
             None => Times::Unknown,
+            Some(TimesFrom::Metadata) => Times::Metadata,
             Some(TimesFrom::Mtime) => Times::Mtime,
             Some(TimesFrom::Git) => {
                 let git = Git::open(folder, "")?;
@@ -88,17 +96,22 @@ impl Past {
         Ok(Self { author, times })
     }
 
-    /// What is said of a version; `definition` is its file.
+    /// What is said of a version; `definition` is its file, `annotations` what its metadata says.
     ///
     /// # Errors
     /// What is not known, as a lower-case fragment.
-    pub fn of(&self, key: &Key, definition: &Path) -> Result<pb::Adopted, String> {
+    pub fn of(&self, key: &Key, definition: &Path, annotations: &Annotations) -> Result<pb::Adopted, String> {
         let (author, create_time) = match &self.times {
             Times::Unknown => (None, None),
             Times::Commits(commits) => {
                 let folder = format!("{}/v{}", key.policy, key.label);
                 let commit = commits.get(folder.as_bytes()).ok_or("no commit of git added it")?;
                 (Some(&commit.author), Some(Timestamp { seconds: commit.seconds, nanos: 0 }))
+            }
+            Times::Metadata => {
+                let time = annotations.iter().find(|(name, _)| *name == CREATE_TIME);
+                let (name, time) = time.ok_or_else(|| format!("its metadata.json has no {CREATE_TIME}"))?;
+                (None, Some(text::parse_time(time).map_err(|rule| format!("{name} of its metadata.json {rule}"))?))
             }
             Times::Mtime => (None, Some(modified(definition)?)),
             Times::Listed(times) => {
@@ -160,6 +173,7 @@ mod tests {
     fn times_come_from_git_the_files_or_a_list() {
         let of = |text: &str| TimesFrom::parse(text).ok();
         assert_eq!((of("git"), of("mtime")), (Some(TimesFrom::Git), Some(TimesFrom::Mtime)));
+        assert_eq!(of("metadata"), Some(TimesFrom::Metadata));
         assert_eq!((of("times.json"), of("")), (Some(TimesFrom::File("times.json".into())), None));
     }
 }

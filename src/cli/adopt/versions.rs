@@ -74,7 +74,7 @@ impl<'a> Adopter<'a> {
         let metadata = read(METADATA, RELEASE_METADATA_MAX_BYTES)?;
         let content = read(&files.definition_name, CONTENT_MAX_BYTES)?;
         let definition = files.read(key, &metadata, &content)?;
-        let adopted = self.past.of(key, &path(&files.definition_name))?;
+        let adopted = self.past.of(key, &path(&files.definition_name), &definition.annotations)?;
         Ok(Source { content, definition, adopted })
     }
 

@@ -227,6 +227,13 @@ async fn times_come_from_files_or_a_list_or_are_not_known() {
     repository.remove("policies/p/v1.2.0");
     adopt(&hub, &repository, &["--as", "system", "--times-from", "mtime"]).is(0, "success");
     assert_eq!(get_version(&client, "p", "v1.1.0").await.adopted, Some(system(Some(MARCH))));
+    repository.version("p", "1.1.5", "a: 4");
+    let ended = adopt(&hub, &repository, &["--as", "system", "--times-from", "metadata"]);
+    assert_eq!(left(&ended, "p@v1.1.5"), "its metadata.json has no createTime");
+    let metadata = r#"{"name": "p", "version": "1.1.5", "createTime": "2024-02-29T16:00:00-08:00"}"#;
+    repository.write("policies/p/v1.1.5/metadata.json", metadata);
+    adopt(&hub, &repository, &["--as", "system", "--times-from", "metadata"]);
+    assert_eq!(get_version(&client, "p", "v1.1.5").await.adopted, Some(system(Some(MARCH))));
     repository.version("p", "1.2.0", "a: 3");
     adopt(&hub, &repository, &["--as", "system"]).is(0, "success");
     assert_eq!(get_version(&client, "p", "v1.2.0").await.adopted, Some(system(None)));
