@@ -3,6 +3,31 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
+/// A migration that is its statements alone, in one transaction.
+#[derive(Debug)]
+pub struct Statements {
+    pub name: &'static str,
+    /// As `execute` takes them.
+    pub statements: &'static [&'static str],
+}
+
+impl MigrationName for Statements {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Statements {
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        execute(manager, self.statements).await
+    }
+}
+
 /// Runs statements in which `{blob}` and `{text}` stand for the dialect's types.
 ///
 /// `{text}` is for ids: compared by bytes on both databases, whatever the locale of the cluster.

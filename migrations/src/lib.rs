@@ -32,14 +32,14 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000002_watch_plane::Migration),
             Box::new(m20261122_000003_authority::Migration),
             Box::new(m20261122_000004_imports::Migration),
-            Box::new(m20261123_000005_members::Migration),
+            Box::new(m20261123_000005_members::MIGRATION),
             Box::new(m20261123_000006_row_changes::Migration),
-            Box::new(m20261123_000007_subscriber_owners::Migration),
-            Box::new(m20261123_000008_rejections::Migration),
+            Box::new(m20261123_000007_subscriber_owners::MIGRATION),
+            Box::new(m20261123_000008_rejections::MIGRATION),
             Box::new(m20261124_000009_run_sets::Migration),
-            Box::new(m20261124_000010_annotations::Migration),
-            Box::new(m20261124_000011_denials::Migration),
-            Box::new(m20261124_000012_adopted::Migration),
+            Box::new(m20261124_000010_annotations::MIGRATION),
+            Box::new(m20261124_000011_denials::MIGRATION),
+            Box::new(m20261124_000012_adopted::MIGRATION),
         ]
     }
 }
