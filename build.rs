@@ -5,6 +5,7 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use prost::Message as _;
+use protox::prost_reflect::prost_types::FileDescriptorSet;
 
 const FILES: &[&str] = &[
     "policyhub/v1/policy.proto",
@@ -16,7 +17,7 @@ const FILES: &[&str] = &[
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let mut descriptors = protox::compile(FILES, ["proto"])?;
+    let descriptors = protox::compile(FILES, ["proto"])?;
     tonic_prost_build::configure()
         // Contents are shared between messages, never copied.
         .bytes(".")
@@ -24,35 +25,36 @@ fn main() -> Result<(), Box<dyn Error>> {
         .codec_path("crate::api::codec::BoundedCodec")
         .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
         .compile_fds(descriptors.clone())?;
-    // Reflection serves the same set, without comments and positions.
-    for file in &mut descriptors.file {
-        file.source_code_info = None;
+    if std::env::var_os("CARGO_FEATURE_SERVER").is_some() {
+        build_health()?;
     }
-    build_health()?;
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
     let mut bounds = BTreeSet::new();
     for method in descriptors.file.iter().flat_map(|file| &file.service).flat_map(|service| &service.method) {
         bounds.insert(bounded(method.input_type(), "REQUEST"));
         bounds.insert(bounded(method.output_type(), "ANSWER"));
     }
-    std::fs::write(out.join("bounds.rs"), Vec::from_iter(bounds).concat())?;
-    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
-    Ok(())
+    std::fs::write(out("bounds.rs")?, Vec::from_iter(bounds).concat())?;
+    write_descriptors("descriptors.bin", descriptors)
 }
 
 /// The health checking protocol of gRPC: of a server alone, and no part of the contract.
 fn build_health() -> Result<(), Box<dyn Error>> {
-    if std::env::var_os("CARGO_FEATURE_SERVER").is_none() {
-        return Ok(());
-    }
-    let mut descriptors = protox::compile(["grpc/health/v1/health.proto"], ["proto"])?;
+    let descriptors = protox::compile(["grpc/health/v1/health.proto"], ["proto"])?;
     tonic_prost_build::configure().build_client(false).compile_fds(descriptors.clone())?;
+    write_descriptors("health.bin", descriptors)
+}
+
+/// Writes what reflection serves, without comments and positions.
+fn write_descriptors(name: &str, mut descriptors: FileDescriptorSet) -> Result<(), Box<dyn Error>> {
     for file in &mut descriptors.file {
         file.source_code_info = None;
     }
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    std::fs::write(out.join("health.bin"), descriptors.encode_to_vec())?;
-    Ok(())
+    Ok(std::fs::write(out(name)?, descriptors.encode_to_vec())?)
+}
+
+/// The place of a file that is written here.
+fn out(name: &str) -> Result<PathBuf, Box<dyn Error>> {
+    Ok(PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?).join(name))
 }
 
 /// Says which bounds a message of a method has, in Rust.

@@ -8,9 +8,11 @@ use tonic::{Request, Response, Status};
 use crate::api::health_pb::health_check_response::ServingStatus;
 use crate::api::health_pb::health_server::Health;
 use crate::api::health_pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
+use crate::api::pb::{admin_service_server, policy_service_server, sync_service_server};
 
 /// What has a status: the process, by no name, and each service.
-const SERVICES: [&str; 4] = ["", "policyhub.v1.PolicyService", "policyhub.v1.SyncService", "policyhub.v1.AdminService"];
+const SERVICES: [&str; 4] =
+    ["", policy_service_server::SERVICE_NAME, sync_service_server::SERVICE_NAME, admin_service_server::SERVICE_NAME];
 
 /// The handlers, and whether calls are taken.
 #[derive(Debug)]
@@ -23,8 +25,8 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
     HealthCheckResponse { status: status.into() }
 }
 
-fn current(is_serving: &mut watch::Receiver<bool>) -> HealthCheckResponse {
-    answer(if *is_serving.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing })
+fn answer_if(is_serving: bool) -> HealthCheckResponse {
+    answer(if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing })
 }
 
 /// The status now, and each one after it.
@@ -33,7 +35,8 @@ fn changes(is_serving: watch::Receiver<bool>) -> impl Stream<Item = Answer> {
         if !is_first {
             is_serving.changed().await.ok()?;
         }
-        Some((Ok(current(&mut is_serving)), (is_serving, false)))
+        let now = answer_if(*is_serving.borrow_and_update());
+        Some((Ok(now), (is_serving, false)))
     })
 }
 
@@ -41,14 +44,14 @@ fn changes(is_serving: watch::Receiver<bool>) -> impl Stream<Item = Answer> {
 impl Health for HealthHandler {
     async fn check(&self, asked: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         if SERVICES.contains(&asked.get_ref().service.as_str()) {
-            Ok(Response::new(current(&mut self.0.clone())))
+            Ok(Response::new(answer_if(*self.0.borrow())))
         } else {
             Err(Status::not_found("no such service"))
         }
     }
 
     async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
-        let status = current(&mut self.0.clone());
+        let status = answer_if(*self.0.borrow());
         let statuses = SERVICES.map(|name| (name.to_owned(), status)).into();
         Ok(Response::new(HealthListResponse { statuses }))
     }
