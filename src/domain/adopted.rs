@@ -28,14 +28,14 @@ struct Unchecked {
 }
 
 impl Adopted {
-    /// Takes an adoption from a request, its time cut to seconds; `field` is named in the error.
+    /// Takes an adoption from a request, its time cut to seconds.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`: no author, one out of bounds, or a time before 1970.
-    pub fn new(field: &str, author: String, create_time: Option<Micros>) -> Result<Self> {
-        check_author(&author).map_err(|rule| Error::invalid(format!("{field}.author"), rule))?;
+    pub fn new(author: String, create_time: Option<Micros>) -> Result<Self> {
+        check_author(&author).map_err(|rule| Error::invalid("adopted.author", rule))?;
         let create_time = create_time.map(Micros::seconds);
-        check_time(create_time).map_err(|rule| Error::invalid(format!("{field}.create_time"), rule))?;
+        check_time(create_time).map_err(|rule| Error::invalid("adopted.create_time", rule))?;
         Ok(Self { author, create_time })
     }
 
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_adoption_is_written_and_read_within_its_bounds() {
-        let of = |author: &str, time| Adopted::new("adopted", author.to_owned(), time);
+        let of = |author: &str, time| Adopted::new(author.to_owned(), time);
         let adopted = of("system", Some(Micros(1_709_251_200_999_999))).expect("an adoption");
         let text = serde_json::to_string(&adopted).expect("JSON");
         assert_eq!(text, r#"{"author":"system","create_time":1709251200}"#);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn the_future_was_not_written_yet() {
-        let adopted = Adopted::new("adopted", "system".to_owned(), Some(Micros(2_000_000))).expect("an adoption");
+        let adopted = Adopted::new("system".to_owned(), Some(Micros(2_000_000))).expect("an adoption");
         adopted.check_is_past(Micros(2_000_000)).expect("now");
         adopted.check_is_past(Micros(1_999_999)).expect_err("a moment before");
     }

@@ -176,7 +176,7 @@ pub fn draft(request: pb::DraftRequest) -> Result<Draft> {
 
 fn adopted(from: pb::Adopted) -> Result<Adopted> {
     let create_time = from.create_time.map(|time| micros("adopted.create_time", time)).transpose()?;
-    Adopted::new("adopted", from.author, create_time)
+    Adopted::new(from.author, create_time)
 }
 
 /// AbandonDraft.

@@ -55,14 +55,9 @@ pub fn draft(facts: DraftFacts<'_>, request: &command::Draft, digest: &Digest) -
     check_request(policy, request)?;
     let takes_over = policy.settings.max_open_drafts == 1;
     if let Some(holder) = facts.label_holder {
-        // Who says nothing of annotations and adoption takes what is there.
-        let says_same = (request.annotations.is_empty() || request.annotations == holder.annotations)
-            && (request.adopted.is_none() || request.adopted == holder.adopted);
-        if &holder.digest == digest && says_same {
-            return Ok(DraftDecision::Existing);
-        }
+        let Some(what) = difference(holder, request, digest) else { return Ok(DraftDecision::Existing) };
         if !(takes_over && holder.state.is_open()) {
-            return Err(label_conflict(holder, digest));
+            return Err(label_conflict(holder, digest, what));
         }
     }
     if !facts.base_exists {
@@ -118,12 +113,25 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
         .about(staged.name())
 }
 
-fn label_conflict(holder: &Version, digest: &Digest) -> Error {
+/// What a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
+/// nothing of annotations and adoption takes what is there.
+fn difference(holder: &Version, request: &command::Draft, digest: &Digest) -> Option<&'static str> {
+    if &holder.digest != digest {
+        Some("other content")
+    } else if !request.annotations.is_empty() && request.annotations != holder.annotations {
+        Some("other annotations")
+    } else if request.adopted.is_some() && request.adopted != holder.adopted {
+        Some("another adoption")
+    } else {
+        None
+    }
+}
+
+fn label_conflict(holder: &Version, digest: &Digest, what: &str) -> Error {
     let label = holder.label.as_ref().map(ToString::to_string).unwrap_or_default();
-    let what = if &holder.digest == digest { "annotations, or another adoption" } else { "content" };
     Error::new(
         Reason::LabelContentConflict,
-        format!("label {label} is taken by {} with other {what}; choose another label", holder.name()),
+        format!("label {label} is taken by {} with {what}; choose another label", holder.name()),
     )
     .with("label", label)
     .with("version", holder.number)

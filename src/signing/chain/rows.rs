@@ -144,7 +144,7 @@ fn says_same(manifest: &Manifest, row: &Row) -> bool {
         && Some(manifest.author.as_str()) == row.text("author")
         && Some(manifest.publisher.as_str()) == row.text("publisher")
         && annotations(row).as_ref() == Some(&manifest.annotations)
-        && adopted(row).as_ref() == Some(&manifest.adopted)
+        && adopted(row).is_ok_and(|adopted| adopted == manifest.adopted)
 }
 
 /// The annotations of a version as its row has them; none when they can't be read.
@@ -152,7 +152,7 @@ fn annotations(row: &Row) -> Option<Annotations> {
     row.text("annotations").map_or_else(|| Some(Annotations::default()), |text| serde_json::from_str(text).ok())
 }
 
-/// The adoption of a version as its row has it; none when it can't be read.
-fn adopted(row: &Row) -> Option<Option<Adopted>> {
-    row.text("adopted").map_or(Some(None), |text| serde_json::from_str(text).ok().map(Some))
+/// The adoption of a version as its row has it.
+fn adopted(row: &Row) -> serde_json::Result<Option<Adopted>> {
+    row.text("adopted").map(serde_json::from_str).transpose()
 }
