@@ -73,9 +73,10 @@ fn table(response: &pb::ListVersionsResponse, events: &[pb::Event], now_seconds:
         versions.iter().map(|version| row(version, &last(version, events), now_seconds)).collect();
     let mut header = vec!["", "VERSION", "LABEL", "STATE", "AUTHOR", "WHEN", "AGE", "LAST", "WHY", "NOTE"];
     let mut add = |name, cell: &dyn Fn(&pb::Version) -> String| {
-        if versions.iter().any(|version| !cell(version).is_empty()) {
+        let cells: Vec<String> = versions.iter().map(cell).collect();
+        if cells.iter().any(|cell| !cell.is_empty()) {
             header.push(name);
-            rows.iter_mut().zip(versions).for_each(|(row, version)| row.push(cell(version)));
+            rows.iter_mut().zip(cells).for_each(|(row, cell)| row.push(cell));
         }
     };
     add("WRITTEN BY", &|version| version.adopted.as_ref().map(text::written).unwrap_or_default());

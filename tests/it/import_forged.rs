@@ -209,6 +209,8 @@ fn bad_versions() -> Vec<(&'static str, Option<Cell>)> {
         ("label", Some(text("not a label"))),
         ("annotations", Some(text(r#"{"an owner":"team-a"}"#))),
         ("annotations", Some(text(r#"{"owner":1}"#))),
+        ("adopted", Some(text(r#"{"author":""}"#))),
+        ("adopted", Some(text(r#"{"author":"system","create_time":-1}"#))),
         ("origin_manifests", Some(text("{}"))),
         ("origin_manifests", Some(text(&format!("[{}\"\"]", "\"\",".repeat(40))))),
     ]

@@ -1,7 +1,6 @@
 //! What lies in a folder of policies, as the plan of a release reads it: from the disk instead of from git.
 
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -49,17 +48,4 @@ fn list(folder: &Path, prefix: &[u8], depth: usize, entries: &mut Vec<Entry>) ->
         }
     }
     Ok(())
-}
-
-/// The bytes of a file, up to a bound: it may have grown since it was listed.
-///
-/// # Errors
-/// A file that can't be read, or is larger.
-pub fn read(path: &Path, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
-    let failed = || format!("failed to read {}", path.display());
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(failed)?;
-    file.take(max_bytes as u64 + 1).read_to_end(&mut bytes).with_context(failed)?;
-    ensure!(bytes.len() <= max_bytes, "{} has over {max_bytes} bytes", path.display());
-    Ok(bytes)
 }

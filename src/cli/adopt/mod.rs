@@ -1,11 +1,11 @@
 //! `policyhub adopt`: versions that existed before there was a server become versions of it, as what they are.
 //!
-//! From a folder (`folders`) and what is known of its past (`past`) come drafts that say who wrote them and when, and are published
+//! From a folder (`folders`) and what is known of who wrote it (`provenance`) come drafts that say who wrote them and when, and are published
 //! (`versions`). What a version folder holds, and which are there, is decided as for a release.
 //! Invariant: nothing is put in force, and what is there already is left alone, so that a run that was killed is done again.
 
 mod folders;
-mod past;
+mod provenance;
 mod report;
 mod versions;
 
@@ -15,11 +15,11 @@ use anyhow::ensure;
 use clap::Args;
 use futures_util::stream::{self, StreamExt as _};
 
-use self::past::{Past, TimesFrom};
+use self::provenance::{Provenance, TimesFrom};
 use self::report::Report;
 use self::versions::Adopter;
 use super::failure::Usage;
-use super::release::{Changes, Outcome, Steps, Told, plan};
+use super::release::{Changes, Steps, plan};
 use super::session::Session;
 
 /// Publish versions that existed before, with who wrote them and when
@@ -33,7 +33,7 @@ pub struct Arguments {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Who wrote them, such as system [default with --times-from git: the author of each commit]
-    #[arg(long = "as", value_name = "AUTHOR", required_unless_present = "times_from")]
+    #[arg(long = "as", value_name = "AUTHOR")]
     author: Option<String>,
     /// When they were written: git (the commit that added the folder), metadata (createTime in metadata.json), mtime (of the file), or
     /// a JSON file such as {"pricing@v1.2.0": "2024-03-01T12:00:00Z"} [default: not known]
@@ -62,29 +62,33 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let folder = arguments.folder.display().to_string();
     let top = folder.trim_end_matches('/');
     let plan = plan(top, &Changes::All, &folders::entries(&arguments.folder)?, &Default::default());
-    let refused = plan.refused.iter().map(|(path, why)| Told::of(path, Outcome::failed(why)).in_file(path.clone()));
-    let mut told: Vec<Told> = refused.collect();
+    let mut told = plan.told();
     let total: usize = plan.lanes.values().map(Vec::len).sum();
     ensure!(total + told.len() > 0, "{folder} holds no folder such as {top}/pricing/v1.0.0");
-    let past = Past::read(&arguments.folder, arguments.times_from.as_ref(), arguments.author)?;
-    let adopter = Adopter::new(session, &arguments.folder, top, &past, arguments.dry_run);
+    let provenance = Provenance::read(&arguments.folder, arguments.times_from.as_ref(), arguments.author)?;
+    let adopter = Adopter::new(session, &arguments.folder, top, &provenance, arguments.dry_run);
+    let mut warnings = Vec::new();
     let steps = Steps::of(total, "adopting", "tried");
     {
         let (adopter, steps) = (&adopter, &steps);
         let lanes = stream::iter(plan.lanes.into_values()).map(async |lane| {
-            let mut told = Vec::with_capacity(lane.len());
+            let mut adopted = Vec::with_capacity(lane.len());
             for candidate in lane {
-                told.push(adopter.adopt(candidate).await);
+                adopted.push(adopter.adopt(candidate).await);
                 steps.advance();
             }
-            told
+            adopted
         });
         let mut lanes = lanes.buffer_unordered(usize::from(arguments.jobs));
         while let Some(lane) = lanes.next().await {
-            told.extend(lane);
+            for (one, warning) in lane {
+                told.push(one);
+                warnings.extend(warning);
+            }
         }
     }
     drop(steps);
     told.sort_by(|one, other| one.name.cmp(&other.name));
-    Report { namespace: &session.namespace, dry_run: arguments.dry_run, told }.print(session.output)
+    warnings.sort();
+    Report { namespace: &session.namespace, dry_run: arguments.dry_run, told, warnings }.print(session.output)
 }

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, ensure};
 use prost_types::Timestamp;
 
-use super::folders;
+use crate::cli::content::read_at_most;
 use crate::cli::release::{Git, Key, folder_of};
 use crate::cli::text;
 use crate::client::pb;
@@ -18,7 +18,6 @@ use crate::domain::annotations::Annotations;
 const TIMES_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// What begins a commit in git's list, where paths follow.
 const COMMIT: u8 = 1;
-
 /// The member of `metadata.json` that says when a version was written.
 const CREATE_TIME: &str = "createTime";
 
@@ -51,9 +50,9 @@ struct Commit {
     author: String,
 }
 
-/// What is known of all versions.
+/// What is known of where the versions come from.
 #[derive(Debug)]
-pub struct Past {
+pub struct Provenance {
     author: Option<String>,
     times: Times,
 }
@@ -68,7 +67,7 @@ enum Times {
     Listed(BTreeMap<String, String>),
 }
 
-impl Past {
+impl Provenance {
     /// Reads it all at once.
     ///
     /// # Errors
@@ -87,7 +86,7 @@ impl Past {
                 Times::Commits(commits(&git.additions(folder)?))
             }
             Some(TimesFrom::File(file)) => {
-                let bytes = folders::read(file, TIMES_MAX_BYTES)?;
+                let bytes = read_at_most(file, TIMES_MAX_BYTES, "the list of times")?;
                 let listed = serde_json::from_slice(&bytes);
                 let what = || format!("{} must be one JSON object of version and time", file.display());
                 Times::Listed(listed.with_context(what)?)

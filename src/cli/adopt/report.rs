@@ -1,16 +1,11 @@
 //! What became of each version, for people and for programs.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 
 use crate::cli::failure::Partial;
 use crate::cli::output::{Format, print_text};
-use crate::cli::release::{Counts, Status, Told};
+use crate::cli::release::{Counts, Status, Told, left_lines, line, listed};
 use crate::client::name::NamespaceId;
-
-/// Failures that the text names; `--output json` has all.
-const NAMED_MAX: usize = 20;
 
 /// One run.
 #[derive(Debug)]
@@ -18,6 +13,8 @@ pub struct Report<'a> {
     pub namespace: &'a NamespaceId,
     pub dry_run: bool,
     pub told: Vec<Told>,
+    /// What of the metadata is not kept.
+    pub warnings: Vec<String>,
 }
 
 impl Report<'_> {
@@ -42,13 +39,8 @@ impl Report<'_> {
         let counts = Counts::of(&self.told);
         let rehearsal = if self.dry_run { " (dry run)" } else { "" };
         let mut text = format!("adopted into {}: {counts}{rehearsal}\n", self.namespace);
-        let left: Vec<&Told> = self.told.iter().filter(|told| told.is_left()).collect();
-        for told in left.iter().take(NAMED_MAX) {
-            let _ = writeln!(text, "{} {}: {}", told.outcome.word(), told.name, told.outcome.why());
-        }
-        if left.len() > NAMED_MAX {
-            let _ = writeln!(text, "and {} more: --output json names them all", left.len() - NAMED_MAX);
-        }
+        text.push_str(&listed("warning", &self.warnings));
+        text.push_str(&left_lines(&self.told, line));
         if counts.published > 0 {
             text.push_str("nothing is in force by this: `policyhub activate POLICY@vLABEL` puts a version in force\n");
         }
@@ -60,8 +52,9 @@ impl Report<'_> {
             "status": Status::of(&self.told).word(),
             "namespace": self.namespace,
             "dry_run": self.dry_run,
-            "counts": Counts::of(&self.told).to_json(None),
+            "counts": Counts::of(&self.told).to_json(),
             "versions": self.told.iter().map(Told::to_json).collect::<Vec<Value>>(),
+            "warnings": self.warnings,
         })
     }
 }

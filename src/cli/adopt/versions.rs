@@ -6,16 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::folders;
-use super::past::Past;
-use crate::cli::names::policy_name;
+use super::provenance::Provenance;
+use crate::cli::content::read_at_most;
+use crate::cli::release::label_order::{self, Order};
 use crate::cli::release::{
-    Candidate, Definition, Fault, Files, Key, METADATA, Order, Outcome, Told, ask, is_unreached, look,
+    Candidate, Definition, Fault, Files, Key, METADATA, Outcome, Told, is_unreached, live_version,
 };
 use crate::cli::session::Session;
-use crate::cli::text;
 use crate::client::{CONTENT_MAX_BYTES, ClientError, new_request_id, pb};
-use crate::domain::label::Label;
 use crate::domain::limits::RELEASE_METADATA_MAX_BYTES;
 
 /// What a version's change note says: the rest stands in what is adopted.
@@ -28,7 +26,7 @@ pub struct Adopter<'a> {
     folder: &'a Path,
     /// The folder, as messages name it.
     top: &'a str,
-    past: &'a Past,
+    provenance: &'a Provenance,
     dry_run: bool,
     /// A server that is gone is not tried with every version in turn.
     is_gone: AtomicBool,
@@ -46,35 +44,43 @@ type Ended = (Outcome, i64);
 
 impl<'a> Adopter<'a> {
     /// Of one run.
-    pub fn new(session: &'a Session, folder: &'a Path, top: &'a str, past: &'a Past, dry_run: bool) -> Self {
-        Self { session, folder, top, past, dry_run, is_gone: AtomicBool::new(false) }
+    pub fn new(
+        session: &'a Session,
+        folder: &'a Path,
+        top: &'a str,
+        provenance: &'a Provenance,
+        dry_run: bool,
+    ) -> Self {
+        Self { session, folder, top, provenance, dry_run, is_gone: AtomicBool::new(false) }
     }
 
-    /// Adopts one version, and tells of it.
-    pub async fn adopt(&self, candidate: Candidate) -> Told {
+    /// Adopts one version; tells of it, and what of its metadata is not kept.
+    pub async fn adopt(&self, candidate: Candidate) -> (Told, Option<String>) {
         let Candidate { key, files, .. } = candidate;
         let source = files.and_then(|files| self.read(&key, &files).map(|source| (source, files)));
         let (source, files) = match source {
             Ok(read) => read,
-            Err(fault) => return Told::at_fault(self.top, &key, &fault),
+            Err(fault) => return (Told::at_fault(self.top, &key, &fault), None),
         };
         if self.is_gone.load(Ordering::Relaxed) {
-            return Told::held(&key, "the server can't be reached");
+            return (Told::held(&key, "the server can't be reached"), None);
         }
+        let left_out = source.definition.left_out_of(&key);
         let (outcome, version) = self.send(&key, source).await.unwrap_or_else(|error| {
             self.is_gone.fetch_or(is_unreached(&error), Ordering::Relaxed);
-            (failed(&error), 0)
+            (Outcome::refused(&error), 0)
         });
-        Told { version, ..Told::of(&key, outcome) }.in_file(files.path(self.top, &key))
+        let left_out = left_out.filter(|_| outcome.is_sent());
+        (Told { version, ..Told::of(&key, outcome) }.in_file(files.path(self.top, &key)), left_out)
     }
 
     fn read(&self, key: &Key, files: &Files) -> Result<Source, Fault> {
         let path = |name: &str| -> PathBuf { self.folder.join(key.path(".")).join(name) };
-        let read = |name: &str, limit| folders::read(&path(name), limit).map_err(|error| format!("{error:#}"));
+        let read = |name: &str, limit| read_at_most(&path(name), limit, name).map_err(|error| format!("{error:#}"));
         let metadata = read(METADATA, RELEASE_METADATA_MAX_BYTES)?;
         let content = read(&files.definition_name, CONTENT_MAX_BYTES)?;
         let definition = files.read(key, &metadata, &content)?;
-        let adopted = self.past.of(key, &path(&files.definition_name), &definition.annotations)?;
+        let adopted = self.provenance.of(key, &path(&files.definition_name), &definition.annotations)?;
         Ok(Source { content, definition, adopted })
     }
 
@@ -85,22 +91,16 @@ impl<'a> Adopter<'a> {
             return Ok(ended);
         }
         // Before a number is used up.
-        if let Order::Lower(highest) = ask(client, namespace, key).await {
-            return Ok((Outcome::failed(too_low(key, &highest)), 0));
+        if let Order::Lower(highest) = label_order::ask(client, namespace, key).await {
+            let (why, command) = (label_order::too_low(key, &highest), label_order::allow_command(&key.policy));
+            return Ok((Outcome::failed(format!("{why}: allow it with {command}, and adopt again")), 0));
         }
-        let annotations = source.definition.annotations.iter();
         let request = pb::DraftRequest {
-            parent: policy_name(namespace, &key.policy),
-            content: source.content.into(),
-            content_type: source.definition.content_type.to_owned(),
-            label: key.label.to_string(),
             change_note: NOTE.to_owned(),
-            annotations: annotations.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             adopted: Some(source.adopted),
             request_id: new_request_id(),
-            allow_missing: true,
             validate_only: self.dry_run,
-            ..Default::default()
+            ..source.definition.draft(namespace, key, source.content)
         };
         let version = client.draft(request).await?.version.unwrap_or_default();
         if self.dry_run {
@@ -109,7 +109,7 @@ impl<'a> Adopter<'a> {
         match self.publish(key, &version).await {
             // Somebody else who adopts was faster.
             Err(error) if !is_unreached(&error) => {
-                Ok(self.published(key, &digest).await?.unwrap_or((failed(&error), 0)))
+                Ok(self.published(key, &digest).await?.unwrap_or((Outcome::refused(&error), 0)))
             }
             ended => ended,
         }
@@ -117,7 +117,7 @@ impl<'a> Adopter<'a> {
 
     /// What is there of a label already, when it is published.
     async fn published(&self, key: &Key, digest: &str) -> Result<Option<Ended>, ClientError> {
-        let found = look(&self.session.client, &self.session.namespace, key).await?.filter(is_published);
+        let found = live_version(&self.session.client, &self.session.namespace, key).await?.filter(is_published);
         Ok(found.map(|there| {
             let number = there.version;
             let other = || Outcome::failed(format!("version {number} has this label and other content"));
@@ -142,9 +142,7 @@ impl<'a> Adopter<'a> {
             "APPROVALS_MISSING" => {
                 // Only what is staged can be approved.
                 client.stage(pb::StageRequest { name, request_id: new_request_id(), ..Default::default() }).await?;
-                let (policy, digest) = (&key.policy, &version.digest);
-                let next = format!("`policyhub approve {policy}@{number} --digest {digest}`, then adopt again");
-                Ok((and(failed(&error), &next), number))
+                Ok((Outcome::awaiting(&error, version, key, "adopt"), number))
             }
             "VALIDATION_FAILED" => {
                 // It would hold its label; the folder is there, and can be adopted again.
@@ -153,32 +151,13 @@ impl<'a> Adopter<'a> {
                 let _ = client
                     .abandon_draft(pb::AbandonDraftRequest { name, etag, reason, request_id, validate_only: false })
                     .await;
-                Ok((failed(&error), number))
+                Ok((Outcome::refused(&error), number))
             }
             _ => Err(error),
         }
     }
 }
 
-fn too_low(key: &Key, highest: &Label) -> String {
-    let (policy, label) = (&key.policy, &key.label);
-    format!(
-        "label {label} is not higher than {highest}, the highest published label: allow it with `policyhub policy update {policy} \
-         --allow-backport true`, and adopt again"
-    )
-}
-
 fn is_published(version: &pb::Version) -> bool {
     version.state() == pb::VersionState::Published
-}
-
-fn failed(error: &ClientError) -> Outcome {
-    Outcome::Failed { reason: error.reason.clone(), error: text::line(&error.to_string()) }
-}
-
-fn and(outcome: Outcome, next: &str) -> Outcome {
-    match outcome {
-        Outcome::Failed { reason, error } => Outcome::Failed { reason, error: format!("{error}; {next}") },
-        other => other,
-    }
 }

@@ -143,7 +143,7 @@ impl Deliverer<'_> {
                 }
                 Err(error) => {
                     self.is_gone.fetch_or(is_unreached(&error), Ordering::Relaxed);
-                    return told(Attempt::of(failed(&error)));
+                    return told(Attempt::of(Outcome::refused(&error)));
                 }
             }
         }
@@ -176,17 +176,11 @@ impl Deliverer<'_> {
         };
         let namespace = self.inspector.namespace;
         let request = pb::DraftRequest {
-            parent: policy_name(namespace, &key.policy),
-            content: content.into(),
-            content_type: sound.definition.content_type.to_owned(),
-            label: key.label.to_string(),
             change_note: format!("{NOTE}{}", self.commit.as_str()),
-            annotations: BTreeMap::from(sound.definition.annotations.clone()).into_iter().collect(),
             // Of this attempt alone: the answer that was kept for the one before names a version that somebody ended since.
             request_id: self.ids.of(&format!("{} {left}", name_of(namespace, key))),
-            allow_missing: true,
             validate_only: self.dry_run,
-            ..Default::default()
+            ..sound.definition.draft(namespace, key, content)
         };
         let version = self.inspector.client.draft(request).await?.version.unwrap_or_default();
         if version.state() == pb::VersionState::Published {
@@ -206,7 +200,7 @@ impl Deliverer<'_> {
                 found.published().map(|version| Attempt::published(Outcome::Present, version.clone()))
             }
             Order::Lower(highest) if !self.allow_backport => {
-                Some(Attempt::of(Outcome::failed(label_order::remedy(key, &highest.to_string()))))
+                Some(Attempt::of(Outcome::failed(label_order::remedy(key, &highest))))
             }
             Order::Lower(_) => {
                 if !self.dry_run {
@@ -248,7 +242,7 @@ impl Deliverer<'_> {
             // Only what is staged can be approved.
             let (name, request_id) = (version.name.clone(), self.ids.of(&version.name));
             self.inspector.client.stage(pb::StageRequest { name, request_id, ..Default::default() }).await?;
-            return Ok(Attempt { number, ..Attempt::of(awaiting(&error, key, &version)) });
+            return Ok(Attempt { number, ..Attempt::of(Outcome::awaiting(&error, &version, key, "release")) });
         }
         if is_released(&version) {
             // Nobody else ends what a release began. What fails again here is ended by the next release.
@@ -291,26 +285,15 @@ fn published_holder(error: &ClientError) -> Option<pb::Version> {
     Some(pb::Version { version: number, digest, state: pb::VersionState::Published.into(), ..Default::default() })
 }
 
-fn failed(error: &ClientError) -> Outcome {
-    Outcome::Failed { reason: error.reason.clone(), error: text::line(&error.to_string()) }
-}
-
 /// What a refusal says, and where to read more.
 fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
     let (policy, number) = (&key.policy, version.version);
-    let next = match (error.reason.as_str(), error.metadata.get("check").map(String::as_str)) {
-        ("VALIDATION_FAILED", Some("label")) => "; a label that is too low needs --allow-backport".to_owned(),
-        ("VALIDATION_FAILED", _) => format!("; all of it: `policyhub report {policy}@{number}`"),
-        _ => String::new(),
-    };
-    let Outcome::Failed { reason, error } = failed(error) else { return failed(error) };
-    Outcome::Failed { reason, error: format!("{error}{next}") }
-}
-
-fn awaiting(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
-    let (policy, number, digest) = (&key.policy, version.version, &version.digest);
-    let next = format!("`policyhub approve {policy}@{number} --digest {digest}`, then release again");
-    Outcome::Failed { reason: error.reason.clone(), error: format!("{}; {next}", text::line(&error.to_string())) }
+    let outcome = Outcome::refused(error);
+    match (error.reason.as_str(), error.metadata.get("check").map(String::as_str)) {
+        ("VALIDATION_FAILED", Some("label")) => outcome.and("a label that is too low needs --allow-backport"),
+        ("VALIDATION_FAILED", _) => outcome.and(&format!("all of it: `policyhub report {policy}@{number}`")),
+        _ => outcome,
+    }
 }
 
 fn taken(key: &Key, version: &pb::Version) -> Outcome {

@@ -13,10 +13,11 @@ use serde::Deserialize;
 use super::fault::Fault;
 use crate::checks;
 use crate::cli::content::type_of;
+use crate::cli::names::policy_name;
 use crate::cli::text;
-use crate::client::name::{PolicyId, VersionRef};
+use crate::client::name::{NamespaceId, PolicyId, VersionRef};
 use crate::client::signing::digest_of;
-use crate::client::{CONTENT_MAX_BYTES, PolicyKind};
+use crate::client::{CONTENT_MAX_BYTES, PolicyKind, pb};
 use crate::domain::Error;
 use crate::domain::annotations::Annotations;
 use crate::domain::digest::Digest;
@@ -79,7 +80,7 @@ pub struct Definition {
     /// What `metadata.json` says beside name and version.
     pub annotations: Annotations,
     /// Members of `metadata.json` that can be no annotations.
-    pub left_out: Vec<String>,
+    left_out: Vec<String>,
 }
 
 /// What `metadata.json` must say; whatever else it says becomes annotations.
@@ -198,6 +199,28 @@ fn bounded(name: &str, size: u64, limit: usize) -> Result<(), Fault> {
 pub fn shown(top: &str, path: &[u8]) -> String {
     let gap = if path.is_empty() { "" } else { "/" };
     text::line(&format!("{top}{gap}{}", String::from_utf8_lossy(path)))
+}
+
+impl Definition {
+    /// The draft of a version with this definition, whose policy is made where it is missing.
+    pub fn draft(&self, namespace: &NamespaceId, key: &Key, content: Vec<u8>) -> pb::DraftRequest {
+        pb::DraftRequest {
+            parent: policy_name(namespace, &key.policy),
+            content: content.into(),
+            content_type: self.content_type.to_owned(),
+            label: key.label.to_string(),
+            annotations: BTreeMap::from(self.annotations.clone()).into_iter().collect(),
+            allow_missing: true,
+            ..Default::default()
+        }
+    }
+
+    /// What is said of members of `metadata.json` that are not kept with the version; none when all are.
+    pub fn left_out_of(&self, key: &Key) -> Option<String> {
+        let names = self.left_out.join(", ");
+        let why = "not kept as annotations, since names or values do not fit (see docs/release.md)";
+        (!names.is_empty()).then(|| format!("{key}: {why}: {names}"))
+    }
 }
 
 impl Files {

@@ -58,7 +58,11 @@ pub fn is_unreached(error: &ClientError) -> bool {
 }
 
 /// The live version of a label, if there is one.
-pub async fn look(client: &Client, namespace: &NamespaceId, key: &Key) -> Result<Option<pb::Version>, ClientError> {
+pub async fn live_version(
+    client: &Client,
+    namespace: &NamespaceId,
+    key: &Key,
+) -> Result<Option<pb::Version>, ClientError> {
     let name = version_name(namespace, &key.policy, &VersionRef::Label(key.label.clone()));
     let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
     match client.get_version(request).await {
@@ -115,7 +119,7 @@ impl Inspector<'_> {
 
     /// Asks for the live version of a label.
     pub async fn look(&self, key: &Key) -> Found {
-        match look(self.client, self.namespace, key).await {
+        match live_version(self.client, self.namespace, key).await {
             Ok(version) => version.map_or(Found::Nothing, |version| Found::Version(Box::new(version))),
             Err(error) => {
                 self.is_silent.fetch_or(is_unreached(&error), Ordering::Relaxed);

@@ -6,7 +6,7 @@
 use super::folder::Key;
 use crate::cli::names::policy_name;
 use crate::cli::pages::collect;
-use crate::client::name::NamespaceId;
+use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::{Client, ClientError, pb};
 use crate::domain::label::Label;
 
@@ -24,13 +24,20 @@ pub enum Order {
 /// The setting that lets a label be lower.
 const SETTING: &str = "settings.allow_backport";
 
-/// What is wrong with a label that is too low, and what to do.
-pub fn remedy(key: &Key, highest: &str) -> String {
-    let (policy, label) = (&key.policy, &key.label);
-    format!(
-        "label {label} is not higher than {highest}, the highest published label: release with --allow-backport, or allow it with \
-         `policyhub policy update {policy} --allow-backport true` (allow_backport)"
-    )
+/// What is wrong with a label that is too low.
+pub fn too_low(key: &Key, highest: &Label) -> String {
+    format!("label {} is not higher than {highest}, the highest published label", key.label)
+}
+
+/// The command that lets the labels of a policy be lower.
+pub fn allow_command(policy: &PolicyId) -> String {
+    format!("`policyhub policy update {policy} --allow-backport true`")
+}
+
+/// What is wrong with a label that is too low for a release, and what to do.
+pub fn remedy(key: &Key, highest: &Label) -> String {
+    let (why, command) = (too_low(key, highest), allow_command(&key.policy));
+    format!("{why}: release with --allow-backport, or allow it with {command} (allow_backport)")
 }
 
 fn decide(label: &Label, published: &[Label]) -> Order {

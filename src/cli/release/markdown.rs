@@ -28,7 +28,7 @@ pub fn section(report: &Report) -> String {
         counted(report),
         capital(&baseline(report)),
     );
-    let (left, more) = left(report);
+    let (left, more) = left(&report.told);
     let done = report.told.iter().filter(|told| !told.is_left());
     let shown: Vec<&Told> = left.into_iter().chain(done.take(NAMED_MAX)).collect();
     if !shown.is_empty() {

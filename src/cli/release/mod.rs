@@ -16,7 +16,7 @@ mod git;
 mod github;
 mod inspect;
 mod keep;
-mod label_order;
+pub(super) mod label_order;
 mod markdown;
 mod outcome;
 mod pipeline;
@@ -35,9 +35,9 @@ pub(super) use self::{
     fault::Fault,
     folder::{Definition, Entry, Files, Key, Kind, METADATA, folder_of},
     git::Git,
-    inspect::{is_unreached, look},
-    label_order::{Order, ask},
+    inspect::{is_unreached, live_version},
     outcome::{Counts, Outcome, Status, Told},
     plan::{Candidate, Changes, plan},
     steps::Steps,
+    summary::{left_lines, line, listed},
 };

@@ -4,13 +4,15 @@
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::baseline::Baseline;
 use super::fault::Fault;
 use super::folder::Key;
 use super::git::Commit;
+use crate::cli::text;
 use crate::client::name::NamespaceId;
+use crate::client::{ClientError, pb};
 
 /// How it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,17 +111,16 @@ impl Counts {
         counts
     }
 
-    /// For programs; with what was delivered before, where that is known.
-    pub fn to_json(self, delivered_before: Option<usize>) -> Value {
+    /// For programs.
+    pub fn to_json(self) -> Map<String, Value> {
         let counts = [
-            ("published", Some(self.published)),
-            ("would_publish", Some(self.rehearsed)),
-            ("already_there", Some(self.present)),
-            ("failed", Some(self.failed)),
-            ("held_back", Some(self.held)),
-            ("delivered_before", delivered_before),
+            ("published", self.published),
+            ("would_publish", self.rehearsed),
+            ("already_there", self.present),
+            ("failed", self.failed),
+            ("held_back", self.held),
         ];
-        counts.into_iter().filter_map(|(name, count)| Some((name, count?))).collect()
+        counts.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
     }
 }
 
@@ -159,9 +160,34 @@ impl Status {
 }
 
 impl Outcome {
+    /// What the server refused.
+    pub fn refused(error: &ClientError) -> Self {
+        Self::Failed { reason: error.reason.clone(), error: text::line(&error.to_string()) }
+    }
+
+    /// The same failure, with what to do next.
+    pub fn and(self, next: &str) -> Self {
+        match self {
+            Self::Failed { reason, error } => Self::Failed { reason, error: format!("{error}; {next}") },
+            other => other,
+        }
+    }
+
+    /// What the server has not enough approvals for; they are given, and then `again` does the rest.
+    pub fn awaiting(error: &ClientError, version: &pb::Version, key: &Key, again: &str) -> Self {
+        let (policy, number, digest) = (&key.policy, version.version, &version.digest);
+        Self::refused(error)
+            .and(&format!("`policyhub approve {policy}@{number} --digest {digest}`, then {again} again"))
+    }
+
     /// A failure that the server did not tell of.
     pub fn failed(error: impl Into<String>) -> Self {
         Self::Failed { reason: String::new(), error: error.into() }
+    }
+
+    /// Whether it was sent to the server, to be published or for a rehearsal.
+    pub fn is_sent(&self) -> bool {
+        matches!(self, Self::Published | Self::Rehearsed)
     }
 
     /// The word for scripts.
@@ -242,6 +268,8 @@ impl Report {
 
     /// The document for programs.
     pub fn to_json(&self) -> Value {
+        let mut counts = self.counts().to_json();
+        counts.insert("delivered_before".to_owned(), self.delivered_before.into());
         let activation = self.activated.as_ref().map(|activated| {
             let targets = activated.targets.iter();
             let targets: Vec<Value> = targets
@@ -259,7 +287,7 @@ impl Report {
                 "why": self.baseline.why,
                 "moved": self.moved,
             },
-            "counts": self.counts().to_json(Some(self.delivered_before)),
+            "counts": counts,
             "versions": self.told.iter().map(Told::to_json).collect::<Vec<Value>>(),
             "activation": activation,
             "problems": self.problems,

@@ -298,15 +298,8 @@ fn sizes(mut sizes: BTreeMap<PolicyId, u64>, lanes: &[Lane]) -> BTreeMap<PolicyI
 
 /// What is said of members of `metadata.json` that were not kept with a version.
 fn left_out(one: &Inspected, told: &Told) -> Option<String> {
-    let names = &one.sound.as_ref().ok()?.definition.left_out;
-    let is_sent = matches!(told.outcome, Outcome::Published | Outcome::Rehearsed);
-    (is_sent && !names.is_empty()).then(|| {
-        format!(
-            "{}: not kept as annotations, since names or values do not fit (see docs/release.md): {}",
-            one.key,
-            names.join(", ")
-        )
-    })
+    let definition = &one.sound.as_ref().ok()?.definition;
+    told.outcome.is_sent().then(|| definition.left_out_of(&one.key))?
 }
 
 /// When the server published a version; empty when it does not say.

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::delivered_file::Delivered;
 use super::fault::Fault;
 use super::folder::{Entry, Files, Key, Kind, files, folder_of, shown};
+use super::outcome::{Outcome, Told};
 use crate::client::name::PolicyId;
 
 /// Where changes are looked for from.
@@ -113,6 +114,12 @@ fn trimmed(folder: &[u8]) -> &[u8] {
 }
 
 impl Plan {
+    /// What is told of the folders that are no version's.
+    pub fn told(&self) -> Vec<Told> {
+        let told = |(path, why): &(String, String)| Told::of(path, Outcome::failed(why)).in_file(path.clone());
+        self.refused.iter().map(told).collect()
+    }
+
     fn take(&mut self, top: &str, folder: &[u8], entries: &[&Entry], delivered: &Delivered) {
         let key = match key(folder) {
             Ok(key) => key,

@@ -13,7 +13,7 @@ use super::arguments::Arguments;
 use super::baseline::Baseline;
 use super::delivered_file::{Delivered, Written};
 use super::git::{Commit, Git, POLICIES};
-use super::outcome::{Outcome, Report, Status, Told};
+use super::outcome::{Report, Status, Told};
 use super::pipeline::Pipeline;
 use super::plan::{Candidate, Changes, Plan, plan};
 use super::state::State;
@@ -77,14 +77,12 @@ fn begin(
     (commit, baseline): (Commit, Baseline),
     plan: Plan,
 ) -> (Report, Vec<Vec<Candidate>>) {
-    let refused = plan.refused.iter();
-    let refused = refused.map(|(path, why)| Told::of(path, Outcome::failed(why)).in_file(path.clone()));
     let mut report = Report {
         namespace,
         dry_run: arguments.dry_run,
         moved: false,
         delivered_before: plan.delivered_before,
-        told: refused.collect(),
+        told: plan.told(),
         activated: None,
         problems: Vec::new(),
         warnings: plan.warnings,

@@ -19,24 +19,10 @@ pub fn text(report: &Report, annotate: bool) -> String {
     );
     let _ = writeln!(text, "{}", counted(report));
     for (what, lines) in [("problem", &report.problems), ("warning", &report.warnings), ("note", &report.notes)] {
-        for line in lines.iter().take(NAMED_MAX) {
-            let _ = writeln!(text, "{what}: {line}");
-        }
-        if let Some(more) = lines.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
-            let _ = writeln!(text, "and {more} more of this kind");
-        }
+        text.push_str(&listed(what, lines));
     }
-    let (shown, more) = left(report);
-    for told in shown {
-        let _ = if annotate {
-            writeln!(text, "{}", github::annotation(told))
-        } else {
-            writeln!(text, "{} {}: {}", told.outcome.word(), told.name, told.outcome.why())
-        };
-    }
-    if more > 0 {
-        let _ = writeln!(text, "and {more} more: --output json names them all");
-    }
+    let as_line = if annotate { github::annotation } else { line };
+    text.push_str(&left_lines(&report.told, as_line));
     if let Some(activated) = &report.activated {
         let _ = writeln!(text, "{}", activation(activated));
     }
@@ -44,24 +30,45 @@ pub fn text(report: &Report, annotate: bool) -> String {
     text
 }
 
+/// One line for each, as far as they are named.
+pub fn listed(what: &str, lines: &[String]) -> String {
+    let mut text: String = lines.iter().take(NAMED_MAX).map(|line| format!("{what}: {line}\n")).collect();
+    if let Some(more) = lines.len().checked_sub(NAMED_MAX).filter(|more| *more > 0) {
+        let _ = writeln!(text, "and {more} more of this kind");
+    }
+    text
+}
+
 /// What is left, failures first, as far as it is named; and how many more there are.
-pub fn left(report: &Report) -> (Vec<&Told>, usize) {
-    let mut left: Vec<&Told> = report.told.iter().filter(|told| told.is_left()).collect();
+pub fn left(told: &[Told]) -> (Vec<&Told>, usize) {
+    let mut left: Vec<&Told> = told.iter().filter(|told| told.is_left()).collect();
     left.sort_by_key(|told| matches!(told.outcome, Outcome::Held(_)));
     let more = left.len().saturating_sub(NAMED_MAX);
     left.truncate(NAMED_MAX);
     (left, more)
 }
 
+/// What is left, one line each.
+pub fn left_lines(told: &[Told], as_line: fn(&Told) -> String) -> String {
+    let (shown, more) = left(told);
+    let mut text: String = shown.into_iter().map(|told| as_line(told) + "\n").collect();
+    if more > 0 {
+        let _ = writeln!(text, "and {more} more: --output json names them all");
+    }
+    text
+}
+
+/// What is left of one version, for people.
+pub fn line(told: &Told) -> String {
+    format!("{} {}: {}", told.outcome.word(), told.name, told.outcome.why())
+}
+
 /// How many of each, without those that are none.
 pub fn counted(report: &Report) -> String {
-    let (now, before) = (report.counts().to_string(), report.delivered_before);
-    match (now.is_empty(), before) {
-        (true, 0) => "nothing to deliver".to_owned(),
-        (false, 0) => now,
-        (true, _) => format!("{before} delivered before"),
-        (false, _) => format!("{now}, {before} delivered before"),
-    }
+    let before = (report.delivered_before > 0).then(|| format!("{} delivered before", report.delivered_before));
+    let all: Vec<String> =
+        [report.counts().to_string()].into_iter().chain(before).filter(|text| !text.is_empty()).collect();
+    if all.is_empty() { "nothing to deliver".to_owned() } else { all.join(", ") }
 }
 
 /// What was put in force.

@@ -62,6 +62,21 @@ on_both_databases! {
         let drafted = log.iter().find(|event| event.kind() == pb::EventKind::Draft).expect("the event of the draft");
         assert_eq!((drafted.actor.as_str(), &drafted.versions[0].adopted), ("local:admin", &kept.adopted));
 
+        let files = [("manifest", kept.manifest.as_bytes()), ("content", &kept.content[..])].map(|(name, bytes)| {
+            let path = hub.dir.path().join(name);
+            std::fs::write(&path, bytes).expect("written");
+            path.display().to_string()
+        });
+        let (_, keys, _) = archives::run(hub.cli(), &["keys", "list", "--jwks"]);
+        let jwks = hub.dir.path().join("keys.json").display().to_string();
+        std::fs::write(&jwks, keys).expect("written");
+        let offline = ["verify", "--jwks", &jwks, "--manifest", &files[0], "--content", &files[1]];
+        let (_, text, _) = archives::run(hub.cli(), &offline);
+        assert!(text.contains(", written by system at 2024-03-01T00:00:00Z as local:admin says"), "{text}");
+        let (_, json, _) = archives::run(hub.cli(), &[&offline[..], &["--output", "json"]].concat());
+        let document: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        assert_eq!(document["adopted"]["author"], "system", "{document}");
+
         // Made here, from what was not: a copy says of which version.
         let copy = pb::RollbackRequest { mode: pb::RollbackMode::CopyForward.into(), ..rollback_request("p", 1) };
         client.rollback(copy).await.expect("a copy");
@@ -203,23 +218,18 @@ async fn times_come_from_files_or_a_list_or_are_not_known() {
     let client = hub.client().await;
     let repository = Repository::new();
     repository.commit();
+    repository.commit();
     for label in ["1.0.0", "1.1.0", "1.2.0"] {
         repository.version("p", label, &format!("a: {label:?}"));
     }
-    let left = |ended: &Ended, name: &str| -> String {
-        let document = ended.json();
-        let all = document["versions"].as_array().expect("versions").clone();
-        let one = all.iter().find(|one| one["name"] == name).expect("a version").clone();
-        one["error"].as_str().expect("an error").to_owned()
-    };
     let ended = adopt(&hub, &repository, &["--as", "system", "--times-from", "git"]);
     ended.is(1, "failed");
-    assert_eq!(left(&ended, "p@v1.0.0"), "no commit of git added it");
+    assert_eq!(ended.error_of("p@v1.0.0"), "no commit of git added it");
     repository.write("times.json", r#"{"p@v1.0.0": "2024-03-01T00:00:00.5Z", "p@v1.1.0": "yesterday"}"#);
     let ended = adopt(&hub, &repository, &["--as", "system", "--times-from", "times.json"]);
     ended.is(3, "partial");
-    assert!(left(&ended, "p@v1.1.0").starts_with("its time in the list must be a time"), "{ended:?}");
-    assert_eq!(left(&ended, "p@v1.2.0"), "the list of times does not name it");
+    assert!(ended.error_of("p@v1.1.0").starts_with("its time in the list must be a time"), "{ended:?}");
+    assert_eq!(ended.error_of("p@v1.2.0"), "the list of times does not name it");
     assert_eq!(get_version(&client, "p", "v1.0.0").await.adopted, Some(system(Some(MARCH))));
     let file = repository.path.join("policies/p/v1.1.0/policy-definition.yaml");
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(MARCH.unsigned_abs());
@@ -229,14 +239,23 @@ async fn times_come_from_files_or_a_list_or_are_not_known() {
     assert_eq!(get_version(&client, "p", "v1.1.0").await.adopted, Some(system(Some(MARCH))));
     repository.version("p", "1.1.5", "a: 4");
     let ended = adopt(&hub, &repository, &["--as", "system", "--times-from", "metadata"]);
-    assert_eq!(left(&ended, "p@v1.1.5"), "its metadata.json has no createTime");
+    assert_eq!(ended.error_of("p@v1.1.5"), "its metadata.json has no createTime");
     let metadata = r#"{"name": "p", "version": "1.1.5", "createTime": "2024-02-29T16:00:00-08:00"}"#;
     repository.write("policies/p/v1.1.5/metadata.json", metadata);
     adopt(&hub, &repository, &["--as", "system", "--times-from", "metadata"]);
     assert_eq!(get_version(&client, "p", "v1.1.5").await.adopted, Some(system(Some(MARCH))));
     repository.version("p", "1.2.0", "a: 3");
-    adopt(&hub, &repository, &["--as", "system"]).is(0, "success");
+    repository.write("policies/p/v1.2.0/metadata.json", r#"{"name": "p", "version": "1.2.0", "my text": "x"}"#);
+    let ended = adopt(&hub, &repository, &["--as", "system"]);
+    assert_eq!(
+        ended.is(0, "success").lines("warnings"),
+        ["p@v1.2.0: not kept as annotations, since names or values do not fit (see docs/release.md): my text"]
+    );
     assert_eq!(get_version(&client, "p", "v1.2.0").await.adopted, Some(system(None)));
+    repository.commit();
+    let shallow = Repository::cloned(&repository, &["--depth", "1"]);
+    let ended = adopt(&hub, &shallow, &["--as", "system", "--times-from", "git"]);
+    assert!(ended.code == 1 && ended.stderr.contains("git fetch --unshallow"), "{ended:?}");
     for arguments in [&["--times-from", "mtime"][..], &[], &["--as", "system", "--times-from", "gone.json"]] {
         let ended = adopt(&hub, &repository, arguments);
         assert_eq!(ended.code, if arguments.len() == 4 { 1 } else { 2 }, "{ended:?}");
@@ -267,13 +286,7 @@ async fn what_can_not_be_adopted_is_named_and_the_rest_goes_on() {
     set(&client, "waits", pb::PolicySettings { required_approvals: 1, ..Default::default() }).await;
     let ended = adopt(&hub, &repository, &["--as", "system"]);
     ended.is(3, "partial");
-    let document = ended.json();
-    let said: Vec<(String, String, String)> = document["versions"]
-        .as_array()
-        .expect("versions")
-        .iter()
-        .map(|one| ["name", "outcome", "error"].map(|field| one[field].as_str().expect("a text").to_owned()).into())
-        .collect();
+    let outcomes = ended.outcomes();
     for (name, outcome, error) in [
         ("broken@v1.0.0", "failed", "policy-definition does not parse"),
         ("good@v1.0.0", "failed", "is a symbolic link: neither is followed"),
@@ -284,10 +297,10 @@ async fn what_can_not_be_adopted_is_named_and_the_rest_goes_on() {
         ("taken@v1.0.0", "failed", "version 1 has this label and other content"),
         ("waits@v1.0.0", "failed", "then adopt again"),
     ] {
-        let found = said.iter().find(|(it, _, _)| it == name).unwrap_or_else(|| panic!("{name}: {said:?}"));
-        assert!(found.1 == outcome && found.2.contains(error), "{found:?}");
+        assert!(outcomes.contains(&format!("{name} {outcome}")), "{name}: {outcomes:?}");
+        assert!(ended.error_of(name).contains(error), "{name}: {ended:?}");
     }
-    assert_eq!((said.len(), get(&client, "late").await.latest_version), (8, 1), "and no number was used up");
+    assert_eq!((outcomes.len(), get(&client, "late").await.latest_version), (8, 1), "and no number was used up");
     let waiting = get_version(&client, "waits", "v1.0.0").await;
     assert_eq!((waiting.state(), waiting.adopted), (pb::VersionState::Staged, Some(system(None))));
     let empty = Repository::new();

@@ -40,10 +40,7 @@ async fn folders_that_are_no_versions_are_named_and_the_rest_goes_on() {
     ended.is(3, "partial");
     let document = ended.json();
     let told = document["versions"].as_array().expect("versions");
-    let said = |name: &str| -> String {
-        let one = told.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name:?}: {ended:#?}"));
-        one["error"].as_str().expect("an error").to_owned()
-    };
+    let said = |name: &str| ended.error_of(name);
     for (folder, error) in WRONG {
         let shown = format!("policies/{folder}").replace(|letter: char| letter.is_control(), " ");
         assert!(said(&shown).contains(error), "{folder:?}: {}", said(&shown));

@@ -46,6 +46,15 @@ impl Ended {
         versions.iter().map(|version| format!("{} {}", word(version, "name"), word(version, "outcome"))).collect()
     }
 
+    /// What is said to be wrong with a version, or with a folder that is none.
+    #[track_caller]
+    pub fn error_of(&self, name: &str) -> String {
+        let document = self.json();
+        let told = document["versions"].as_array().expect("versions");
+        let one = told.iter().find(|one| one["name"] == name).unwrap_or_else(|| panic!("{name:?}: {self:#?}"));
+        one["error"].as_str().expect("an error").to_owned()
+    }
+
     /// The lines under a name: "warnings", "notes", "problems".
     #[track_caller]
     pub fn lines(&self, name: &str) -> Vec<String> {
