@@ -299,7 +299,7 @@ fn sizes(mut sizes: BTreeMap<PolicyId, u64>, lanes: &[Lane]) -> BTreeMap<PolicyI
 /// What is said of members of `metadata.json` that were not kept with a version.
 fn left_out(one: &Inspected, told: &Told) -> Option<String> {
     let definition = &one.sound.as_ref().ok()?.definition;
-    told.outcome.is_sent().then(|| definition.left_out_of(&one.key))?
+    definition.left_out_of(&one.key).filter(|_| told.outcome.is_sent())
 }
 
 /// When the server published a version; empty when it does not say.
