@@ -38,7 +38,7 @@ mod stream;
 mod tests;
 
 use ahead::Ahead;
-use report::Report;
+use report::{Report, Reporter};
 pub use status::{Active, Behind, State, Status, StoreState, View};
 use status::{Refused, Shown};
 pub use stream::clocks_differ;
@@ -76,8 +76,9 @@ pub struct WatcherOptions {
     /// Whether the set after each activation is offered, in order, also when the same versions were activated again. Without
     /// it, a runtime that is behind is offered the newest one alone, and the versions that it has are not offered again.
     pub every_activation: bool,
-    /// Stable id of this runtime; empty: anonymous, and nothing is reported. One that belongs to another principal is let go
-    /// of, with a warning: the runtime goes on as if none was given.
+    /// Stable id of this runtime; empty: anonymous, and nothing is reported. After a server said that it belongs to another
+    /// principal, the next stream is opened without it, with a warning, and the one after that asks under it again: after five
+    /// minutes at the latest.
     pub subscriber_id: String,
     /// Free labels of this runtime.
     pub labels: BTreeMap<String, String>,
@@ -128,8 +129,7 @@ pub struct Watcher {
     namespace: NamespaceId,
     learn_keys: bool,
     pinned: Option<PinnedFile>,
-    subscriber_id: String,
-    labels: BTreeMap<String, String>,
+    reporter: Reporter,
     cache: Option<Cache>,
     /// The newest that was verified.
     set: ActiveSet,
@@ -146,7 +146,6 @@ pub struct Watcher {
     unsaved: bool,
     /// Why the pinned keys are not on the disk as they are.
     pins_problem: Option<String>,
-    untold: Option<Report>,
     /// What a stream was refused for, and who is to be told: by its connection, though the stream is over.
     untold_refusal: Option<(Client, Report)>,
     /// The server was told that a stream did not verify, and not yet that one does again.
@@ -215,8 +214,7 @@ impl Watcher {
             namespace,
             learn_keys,
             pinned,
-            subscriber_id,
-            labels,
+            reporter: Reporter::new(subscriber_id, labels),
             cache,
             set,
             offered: None,
@@ -227,7 +225,6 @@ impl Watcher {
             rejected: None,
             unsaved: false,
             pins_problem: None,
-            untold: None,
             untold_refusal: None,
             told_refusal: false,
             opening: None,
@@ -325,7 +322,7 @@ impl Watcher {
     pub async fn reject(&mut self, reason: &str) {
         let Some(Update { active, .. }) = self.offered.take() else { return };
         let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
-        self.untold = Some(Report { at: active.position(), digest, rejection: Some(reason.to_owned()) });
+        self.reporter.set(Report { at: active.position(), digest, rejection: Some(reason.to_owned()) });
         self.rejected = Some(Rejected { active, reason: reason.to_owned() });
         self.save_mark();
         self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
@@ -347,7 +344,7 @@ impl Watcher {
     fn put_in_force(&mut self, active: Arc<Active>, is_saved: bool) {
         self.rejected = None;
         self.unsaved = !is_saved;
-        self.untold = Some(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
+        self.reporter.set(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
         // On the disk before it is shown: what a view once had in force outlives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));

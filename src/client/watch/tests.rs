@@ -20,7 +20,10 @@ pub struct Script {
     pub messages: Vec<Told>,
     pub streams: Arc<Mutex<VecDeque<Vec<Told>>>>,
     pub asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
+    /// The reports that were taken.
     pub reported: Arc<Mutex<Vec<pb::ReportStatusRequest>>>,
+    /// Answers to the first reports, in order.
+    pub report_refusals: Arc<Mutex<VecDeque<Status>>>,
 }
 
 #[tonic::async_trait]
@@ -52,6 +55,9 @@ impl SyncService for Script {
         &self,
         request: Request<pb::ReportStatusRequest>,
     ) -> Result<Response<pb::ReportStatusResponse>, Status> {
+        if let Some(status) = self.report_refusals.lock().expect("lock").pop_front() {
+            return Err(status);
+        }
         self.reported.lock().expect("lock").push(request.into_inner());
         Ok(Response::new(pb::ReportStatusResponse { stored: true }))
     }

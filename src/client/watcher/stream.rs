@@ -30,6 +30,7 @@ impl Watcher {
             Ok(Some((message, change))) => {
                 self.note_store(&message);
                 self.take(change).await;
+                self.retry_id();
             }
             Ok(None) => self.end_stream("the server ended the stream", Duration::ZERO),
             Err(WatchError::Call(error)) => self.failed(&error),
@@ -74,7 +75,8 @@ impl Watcher {
     fn begin_opening(&mut self) -> Opening {
         self.set.begin_stream();
         let resume = if self.afresh { None } else { self.set.resume_point() };
-        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), resume);
+        let (subscriber_id, labels) = self.reporter.begin_stream();
+        let request = self.set.request(subscriber_id, labels, resume);
         let (target, learn_keys) = (self.target.clone(), self.learn_keys);
         Opening(Box::pin(async move {
             let (client, connection) = reconnect::open(&target, request, learn_keys).await?;
@@ -160,12 +162,12 @@ impl Watcher {
             return self.show(|shown| shown.problem = format!("failed to save the set: {error}"));
         }
         if std::mem::take(&mut self.told_refusal)
-            && self.untold.is_none()
+            && !self.reporter.has_unsent()
             && self.rejected.is_none()
             && let Some(active) = self.in_force()
         {
             // The last word counts: the runtime runs with it, and it verifies again.
-            self.untold = Some(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
+            self.reporter.set(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
         }
         let refused = self.rejected.as_ref().map(|rejected| Refused::Runtime(rejected.reason.clone()));
         let problem = self.keys_problem();
@@ -220,7 +222,7 @@ impl Watcher {
     /// has it told by the next step.
     async fn tell_refusal(&mut self) {
         let Some((client, report)) = self.untold_refusal.clone() else { return };
-        report.tell(&client, self.namespace.name(), &self.subscriber_id).await;
+        self.reporter.send_refusal(&report, &client, self.namespace.name()).await;
         self.untold_refusal = None;
     }
 
@@ -241,16 +243,17 @@ impl Watcher {
         if error.reason == Reason::ResumePointGone.as_str() {
             self.afresh = true;
         }
-        if error.reason == Reason::SubscriberIdTaken.as_str() && !self.subscriber_id.is_empty() {
-            // The policies are worth more than the reports: with this id every stream would end.
-            tracing::warn!(
-                subscriber_id = self.subscriber_id,
-                "the id belongs to another principal: going on without one, and nothing is reported; give another id"
-            );
-            self.subscriber_id.clear();
-            self.labels.clear();
+        if error.reason == Reason::SubscriberIdTaken.as_str() {
+            self.reporter.refuse_id();
         }
         self.end_stream(&error.to_string(), error.retry_after.unwrap_or_default());
+    }
+
+    /// Ends a stream that has been without the subscriber id for long enough: the next one asks under it again.
+    fn retry_id(&mut self) {
+        if self.link.as_ref().is_some_and(|link| self.reporter.should_retry_id(link.since.elapsed())) {
+            self.end_stream("asking again under the subscriber id that a server refused", Duration::ZERO);
+        }
     }
 
     /// The stream is over. The next try is after what the server asked for and a jitter on top, both bounded.
@@ -264,11 +267,8 @@ impl Watcher {
 
     /// Tells the server what was not told yet.
     pub(super) async fn tell(&mut self) {
-        let (Some(link), Some(report)) = (&self.link, self.untold.clone()) else { return };
-        let client = link.client.clone();
-        if report.tell(&client, self.namespace.name(), &self.subscriber_id).await {
-            self.untold = None;
-        }
+        let Some(client) = self.link.as_ref().map(|link| link.client.clone()) else { return };
+        self.reporter.send(&client, self.namespace.name()).await;
     }
 }
 

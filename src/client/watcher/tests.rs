@@ -68,6 +68,19 @@ async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) 
     }
 }
 
+/// Nothing is offered until this holds, which the server's side shows.
+async fn offers_nothing_until(watcher: &mut Watcher, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        update = watcher.next() => panic!("offered {update:?}"),
+        done = tokio::time::timeout(DEADLINE, wait) => done.expect("in time"),
+    }
+}
+
 #[tokio::test]
 async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
     let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));

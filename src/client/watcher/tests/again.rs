@@ -83,12 +83,22 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
     assert_eq!(revisions, [5, 6, 7]);
 }
 
+fn refusal(reason: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "policyhub", std::collections::HashMap::new());
+    Status::with_error_details(Code::PermissionDenied, "shop-1 is another principal's", details)
+}
+
+/// Whoever stands between can make such a refusal up: no signature covers it.
 #[tokio::test]
-async fn an_id_of_somebody_else_is_let_go_of() {
+async fn a_refused_id_is_left_out_of_one_stream_and_asked_for_again() {
     let signer = Signer::new();
-    let details = ErrorDetails::with_error_info("SUBSCRIBER_ID_TAKEN", "policyhub", std::collections::HashMap::new());
-    let taken = Status::with_error_details(Code::PermissionDenied, "shop-1 is another principal's", details);
-    let server = script(vec![vec![first(&signer), Err(taken)], vec![moved(&signer, 6, 2, 1)]]);
+    let come_back = Ok(message(Message::Reconnect(pb::Reconnect::default())));
+    let alive = Ok(heartbeat(6, signer.checkpoint(1, 6, &[("a", 2, 6)])));
+    let server = script(vec![
+        vec![first(&signer), Err(refusal("SUBSCRIBER_ID_TAKEN"))],
+        vec![moved(&signer, 6, 2, 1), come_back],
+        vec![alive],
+    ]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = open(&endpoint, &signer, false);
     offered(&mut watcher).await;
@@ -96,11 +106,29 @@ async fn an_id_of_somebody_else_is_let_go_of() {
     let update = offered(&mut watcher).await;
     assert_eq!(versions(&update.active), [("a".to_owned(), 2)]);
     watcher.accept().await;
+    assert_eq!(reports(&server), [(5, pb::ApplyStatus::Applied, String::new())], "nothing is reported without an id");
+    offers_nothing_until(&mut watcher, || reports(&server).len() > 1).await;
+    assert_eq!(reports(&server).last(), Some(&(6, pb::ApplyStatus::Applied, String::new())));
     let asked = server.asked.lock().expect("lock");
     let ids: Vec<&str> = asked.iter().map(|(_, request)| request.subscriber_id.as_str()).collect();
-    assert_eq!(ids, ["shop-1", ""]);
-    drop(asked);
-    assert_eq!(reports(&server), [(5, pb::ApplyStatus::Applied, String::new())], "nobody's report");
+    assert_eq!(ids, ["shop-1", "", "shop-1"]);
+}
+
+#[tokio::test]
+async fn a_report_that_is_refused_is_sent_again_on_the_next_stream() {
+    let signer = Signer::new();
+    let come_back = Ok(message(Message::Reconnect(pb::Reconnect::default())));
+    let alive = || Ok(heartbeat(5, signer.checkpoint(1, 5, &[("a", 1, 3)])));
+    let server = script(vec![vec![first(&signer), alive(), alive(), come_back], vec![alive()]]);
+    server.report_refusals.lock().expect("lock").push_back(refusal("PERMISSION_DENIED"));
+    let endpoint = listen(server.clone()).await;
+    let mut watcher = open(&endpoint, &signer, true);
+    offered(&mut watcher).await;
+    watcher.accept().await;
+    offers_nothing_until(&mut watcher, || !reports(&server).is_empty()).await;
+    assert_eq!(reports(&server), [(5, pb::ApplyStatus::Applied, String::new())]);
+    assert_eq!(server.asked.lock().expect("lock").len(), 2, "once for each stream");
+    assert!(server.report_refusals.lock().expect("lock").is_empty(), "the first one was refused");
 }
 
 #[tokio::test]
