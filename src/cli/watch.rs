@@ -187,7 +187,7 @@ impl Printer<'_> {
                     self.note_store(&message);
                     self.print(&message, &change).await?;
                     self.is_reported &= !matches!(change, Change::Replaced { .. } | Change::Activated { .. });
-                    self.report(stream.set()).await?;
+                    self.report(stream.set()).await;
                     self.warn(stream.set());
                     let reached = stream.set().cursor().map(|cursor| cursor.revision);
                     if until_revision.is_some_and(|wanted| reached.is_some_and(|reached| reached >= wanted)) {
@@ -209,6 +209,8 @@ impl Printer<'_> {
             let from = stream.resume_point().map_or_else(|| "a snapshot".to_owned(), text::at);
             say(&format!("{}; going on from {from}", text::line(&ended)));
             self.client = self.reconnect(&mut stream, asked).await?;
+            // A server may have lost what it took, and no answer to a report is signed.
+            self.is_reported = false;
         }
     }
 
@@ -263,13 +265,13 @@ impl Printer<'_> {
         }
     }
 
-    /// Says that what the set holds is applied: printing it is all that this command does with it. A server that is away hears
+    /// Reports that what the set holds is applied: printing it is all that this command does with it. A server that is away hears
     /// of it with the next message.
-    async fn report(&mut self, set: &ActiveSet) -> anyhow::Result<()> {
+    async fn report(&mut self, set: &ActiveSet) {
         // After a resume without the policies nobody knows whether what was printed is all there is: it is not applied.
         let is_whole = set.resume_point().is_some();
         let Some(subscriber_id) = self.report_as.as_ref().filter(|_| is_whole && !self.is_reported) else {
-            return Ok(());
+            return;
         };
         let request = pb::ReportStatusRequest {
             parent: self.session.namespace.name(),
@@ -281,10 +283,12 @@ impl Printer<'_> {
         };
         match self.client.report_status(request).await {
             Ok(_) => self.is_reported = true,
-            Err(error) if may_go_on(&error) => say(&format!("failed to report: {error}")),
-            Err(error) => return Err(error).context("failed to report"),
+            Err(error) => {
+                say(&format!("failed to report: {}", text::line(&error.to_string())));
+                // What is refused for good is reported again on the next stream.
+                self.is_reported = !may_go_on(&error);
+            }
         }
-        Ok(())
     }
 
     /// Says once what is held by keys that were revoked, and that the clocks do not agree.

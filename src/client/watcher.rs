@@ -146,8 +146,6 @@ pub struct Watcher {
     unsaved: bool,
     /// Why the pinned keys are not on the disk as they are.
     pins_problem: Option<String>,
-    /// What a stream was refused for, and who is to be told: by its connection, though the stream is over.
-    untold_refusal: Option<(Client, Report)>,
     /// The server was told that a stream did not verify, and not yet that one does again.
     told_refusal: bool,
     opening: Option<Opening>,
@@ -225,7 +223,6 @@ impl Watcher {
             rejected: None,
             unsaved: false,
             pins_problem: None,
-            untold_refusal: None,
             told_refusal: false,
             opening: None,
             link: None,
@@ -314,7 +311,7 @@ impl Watcher {
         let Some(Update { active, from_disk }) = self.offered.take() else { return };
         self.put_in_force(active, from_disk);
         self.pass_over_known();
-        self.tell().await;
+        self.report().await;
     }
 
     /// The runtime can't use the set that was offered: the one before stays in force, and the reason is reported. It is offered
@@ -327,7 +324,7 @@ impl Watcher {
         self.save_mark();
         self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
         self.pass_over_known();
-        self.tell().await;
+        self.report().await;
     }
 
     fn in_force(&self) -> Option<Arc<Active>> {

@@ -1,9 +1,11 @@
 //! A watch over a real connection: what is asked for, and that nothing unverified comes out.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::StreamExt as _;
+use tokio::sync::Semaphore;
 use tonic::codegen::tokio_stream::{self, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 
@@ -22,6 +24,10 @@ pub struct Script {
     pub asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
     /// The reports that were taken.
     pub reported: Arc<Mutex<Vec<pb::ReportStatusRequest>>>,
+    /// How many reports came, taken or not.
+    pub reports_begun: Arc<AtomicUsize>,
+    /// Each report waits for a permit of it.
+    pub report_gate: Arc<Mutex<Option<Arc<Semaphore>>>>,
     /// Answers to the first reports, in order.
     pub report_refusals: Arc<Mutex<VecDeque<Status>>>,
 }
@@ -55,6 +61,11 @@ impl SyncService for Script {
         &self,
         request: Request<pb::ReportStatusRequest>,
     ) -> Result<Response<pb::ReportStatusResponse>, Status> {
+        self.reports_begun.fetch_add(1, Ordering::Relaxed);
+        let gate = self.report_gate.lock().expect("lock").clone();
+        if let Some(gate) = gate {
+            gate.acquire().await.expect("an open gate").forget();
+        }
         if let Some(status) = self.report_refusals.lock().expect("lock").pop_front() {
             return Err(status);
         }

@@ -1,11 +1,14 @@
 //! What a watcher reports to the server of what its runtime did, and under which id.
 //!
 //! Boundary: makes the call; when it is made is the watcher's to decide. Invariant: the newest report replaces an older one that
-//! was not sent yet, and no refusal outlives the stream that follows it.
+//! was not sent yet, and no answer outlives the stream that follows it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::api::pb;
@@ -13,16 +16,16 @@ use crate::client::channel::Client;
 use crate::domain::event::Position;
 use crate::domain::limits::NOTE_MAX_BYTES;
 
-/// How long a report may take: the stream waits for it.
+/// How long a report may take: no other one is sent meanwhile.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a stream stays without the subscriber id after a server refused it, before the watcher asks again under it. Shorter:
-/// a runtime with a wrong id opens streams all the time. Longer: a runtime whose refusal was forged stays unreported after it is
-/// back at an honest server.
+/// How long a refused report rests, and a stream without the subscriber id that was refused, before the watcher asks again.
+/// Shorter: a runtime with a wrong id opens streams all the time. Longer: a runtime whose refusal was forged stays unreported after
+/// it is back at an honest server.
 pub(super) const ID_RETRY_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What the runtime did with the set of a cursor.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Report {
     /// The cursor, and the event there.
     pub at: Position,
@@ -33,15 +36,32 @@ pub(super) struct Report {
 }
 
 /// How a server answered a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     Taken,
     /// Nobody answered, or not for good: send it again.
     Unsent,
-    /// It is refused for good. No signature proves that the store said so, so the next stream sends it again.
+    /// It is refused for good. No signature proves that the store said so.
     Refused,
 }
 
-/// Sends reports under the id of a runtime. A refusal counts for one stream: whoever stands between may have made it up.
+/// A report on its way. It is kept here, so that it outlives whoever stops waiting for its answer.
+struct Sending {
+    /// None: what a stream was refused for, which is sent once.
+    report: Option<Report>,
+    answer: BoxFuture<'static, Answer>,
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+/// Sends reports under the id of a runtime.
+///
+/// No answer to a report is signed: a server may lose a report after it took it, and whoever stands between may make an answer up.
+/// So each stream reports what is in force at least once, and what was refused is sent again after [`ID_RETRY_INTERVAL`].
 #[derive(Debug)]
 pub(super) struct Reporter {
     subscriber_id: String,
@@ -51,21 +71,30 @@ pub(super) struct Reporter {
     /// Whether the stream was opened without the id, though there is one.
     is_withheld: bool,
     unsent: Option<Report>,
-    /// Refused on this stream.
-    refused: Option<Report>,
+    sending: Option<Sending>,
+    /// From when on what is in force is reported again; none: it was reported on this stream.
+    repeat_at: Option<Instant>,
 }
 
 impl Reporter {
     /// Reports under this id; empty: the runtime is anonymous and nothing is reported.
     pub fn new(subscriber_id: String, labels: BTreeMap<String, String>) -> Self {
-        Self { subscriber_id, labels, is_id_refused: false, is_withheld: false, unsent: None, refused: None }
+        Self {
+            subscriber_id,
+            labels,
+            is_id_refused: false,
+            is_withheld: false,
+            unsent: None,
+            sending: None,
+            repeat_at: None,
+        }
     }
 
     /// Answers the id and the labels for the next stream: none after a stream that refused the id, since with it that stream
     /// would end as well, and the policies are worth more than the reports.
     pub fn begin_stream(&mut self) -> (String, BTreeMap<String, String>) {
         self.is_withheld = std::mem::take(&mut self.is_id_refused);
-        self.unsent = self.unsent.take().or(self.refused.take());
+        self.repeat_at = Some(Instant::now());
         if self.is_withheld { Default::default() } else { (self.subscriber_id.clone(), self.labels.clone()) }
     }
 
@@ -87,9 +116,16 @@ impl Reporter {
         self.is_withheld && stream_age >= ID_RETRY_INTERVAL
     }
 
+    /// Whether nothing that this stream reported was taken, and nothing waits to be sent.
+    pub fn should_repeat(&self) -> bool {
+        self.unsent.is_none()
+            && self.sending.is_none()
+            && self.repeat_at.is_some_and(|repeat_at| repeat_at <= Instant::now())
+    }
+
     /// Takes the newest report, to be sent instead of an older one.
     pub fn set(&mut self, report: Report) {
-        (self.unsent, self.refused) = (Some(report), None);
+        self.unsent = Some(report);
     }
 
     /// Whether a report waits to be sent.
@@ -97,42 +133,69 @@ impl Reporter {
         self.unsent.is_some()
     }
 
-    /// Sends what was not sent yet, if the stream has an id. Dropped while it waits, it sends it again the next time.
-    pub async fn send(&mut self, client: &Client, parent: String) {
-        let Some(report) = self.unsent.clone().filter(|_| !self.is_withheld) else { return };
-        match self.send_once(&report, client, parent).await {
-            Answer::Unsent => {}
-            Answer::Taken => self.unsent = None,
-            Answer::Refused => self.refused = self.unsent.take(),
+    /// Begins to send what was not sent yet, unless the stream has no id or another report is on its way.
+    pub fn start(&mut self, client: &Client, parent: &str) {
+        if self.sending.is_none()
+            && let Some(report) = self.unsent.clone()
+        {
+            self.begin(Some(report.clone()), report, client, parent);
         }
     }
 
-    /// Sends what a stream was refused for; nothing is kept for later.
-    pub async fn send_refusal(&self, report: &Report, client: &Client, parent: String) {
-        if !self.is_withheld {
-            let _ = self.send_once(report, client, parent).await;
-        }
+    /// Begins to send what a stream was refused for; nothing is kept for later.
+    pub fn start_refusal(&mut self, refusal: Report, client: &Client, parent: &str) {
+        self.begin(None, refusal, client, parent);
     }
 
-    async fn send_once(&self, report: &Report, client: &Client, parent: String) -> Answer {
+    fn begin(&mut self, kept: Option<Report>, report: Report, client: &Client, parent: &str) {
         if self.subscriber_id.is_empty() {
-            return Answer::Taken;
+            self.unsent = None;
+        } else if !self.is_withheld {
+            let request = report.request(parent.to_owned(), self.subscriber_id.clone());
+            self.sending = Some(Sending { report: kept, answer: Box::pin(send(client.clone(), request)) });
         }
-        let status = if report.rejection.is_some() { pb::ApplyStatus::Rejected } else { pb::ApplyStatus::Applied };
-        let request = pb::ReportStatusRequest {
+    }
+
+    /// Whether a report is on its way.
+    pub fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// Waits for the answer to the report that is on its way; for ever when none is. Dropped while it waits, it loses nothing.
+    pub async fn answered(&mut self) {
+        let Some(sending) = &mut self.sending else { return std::future::pending().await };
+        let answer = sending.answer.as_mut().await;
+        let Some(Sending { report: Some(report), .. }) = self.sending.take() else { return };
+        if answer == Answer::Unsent {
+            return;
+        }
+        if self.unsent.as_ref() == Some(&report) {
+            self.unsent = None;
+        }
+        self.repeat_at = (answer == Answer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
+    }
+}
+
+impl Report {
+    fn request(&self, parent: String, subscriber_id: String) -> pb::ReportStatusRequest {
+        let status = if self.rejection.is_some() { pb::ApplyStatus::Rejected } else { pb::ApplyStatus::Applied };
+        pb::ReportStatusRequest {
             parent,
-            subscriber_id: self.subscriber_id.clone(),
-            cursor: Some(report.at.into()),
-            digest: report.digest.clone(),
+            subscriber_id,
+            cursor: Some(self.at.into()),
+            digest: self.digest.clone(),
             status: status.into(),
-            reason: report.rejection.as_deref().map(clipped).unwrap_or_default(),
-        };
-        match tokio::time::timeout(REPORT_TIMEOUT, client.report_status(request)).await {
-            Ok(Ok(_)) => Answer::Taken,
-            // A token may be renewed.
-            Ok(Err(error)) if error.is_terminal() && error.code != Code::Unauthenticated => Answer::Refused,
-            Ok(Err(_)) | Err(_) => Answer::Unsent,
+            reason: self.rejection.as_deref().map(clipped).unwrap_or_default(),
         }
+    }
+}
+
+async fn send(client: Client, request: pb::ReportStatusRequest) -> Answer {
+    match tokio::time::timeout(REPORT_TIMEOUT, client.report_status(request)).await {
+        Ok(Ok(_)) => Answer::Taken,
+        // A token may be renewed.
+        Ok(Err(error)) if error.is_terminal() && error.code != Code::Unauthenticated => Answer::Refused,
+        Ok(Err(_)) | Err(_) => Answer::Unsent,
     }
 }
 

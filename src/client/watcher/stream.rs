@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::{
-    Active, Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Report, StoreState, Update,
-    WatchError, Watcher, look_at_pins,
+    Active, Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Rejected, Report, StoreState,
+    Update, WatchError, Watcher, look_at_pins,
 };
 use crate::api::pb;
 use crate::client::pinned_file::PINNED_FILE_INTERVAL;
@@ -21,20 +21,25 @@ const LEFT_ASIDE_INTERVAL: Duration = Duration::from_secs(60);
 impl Watcher {
     /// One message, or one try of a connection.
     pub(super) async fn step(&mut self) {
-        self.tell_refusal().await;
-        let Some(link) = &mut self.link else { return self.connect().await };
-        let came = link.connection.next(&mut self.set, &mut self.pinned).await;
+        let Some(link) = &mut self.link else {
+            // What a stream was refused for goes out over its connection, before the next one is opened.
+            return if self.reporter.is_sending() { self.reporter.answered().await } else { self.connect().await };
+        };
+        let came = tokio::select! {
+            () = self.reporter.answered() => return self.tell(),
+            came = link.connection.next(&mut self.set, &mut self.pinned) => came,
+        };
         // Before anything that a new key signed is kept.
         self.save_pins();
         match came {
             Ok(Some((message, change))) => {
                 self.note_store(&message);
-                self.take(change).await;
+                self.take(change);
                 self.retry_id();
             }
             Ok(None) => self.end_stream("the server ended the stream", Duration::ZERO),
             Err(WatchError::Call(error)) => self.failed(&error),
-            Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place).await,
+            Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place),
         }
     }
 
@@ -84,7 +89,7 @@ impl Watcher {
         }))
     }
 
-    async fn take(&mut self, change: Change) {
+    fn take(&mut self, change: Change) {
         match change {
             Change::SnapshotPart { .. } | Change::ActivationPart { .. } | Change::Opened { .. } | Change::Unknown => {}
             Change::Keys { newest, refused } => self.note_keys(newest, refused),
@@ -94,13 +99,13 @@ impl Watcher {
                 self.save_mark();
                 self.compare_clocks();
                 // What was put in force without the runtime is news to the server too.
-                self.tell().await;
+                self.tell();
             }
             Change::Alive { is_newest, .. } => {
                 if !self.compare_clocks() && is_newest {
                     self.level();
                 }
-                self.tell().await;
+                self.tell();
             }
             Change::Reconnect { reason, backoff } => {
                 self.end_stream(&format!("the server asks to come back: {reason}"), backoff);
@@ -161,13 +166,11 @@ impl Watcher {
         {
             return self.show(|shown| shown.problem = format!("failed to save the set: {error}"));
         }
-        if std::mem::take(&mut self.told_refusal)
-            && !self.reporter.has_unsent()
-            && self.rejected.is_none()
-            && let Some(active) = self.in_force()
+        let is_verified_again = std::mem::take(&mut self.told_refusal) && !self.reporter.has_unsent();
+        if (is_verified_again || self.reporter.should_repeat())
+            && let Some(report) = self.current_report()
         {
-            // The last word counts: the runtime runs with it, and it verifies again.
-            self.reporter.set(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
+            self.reporter.set(report);
         }
         let refused = self.rejected.as_ref().map(|rejected| Refused::Runtime(rejected.reason.clone()));
         let problem = self.keys_problem();
@@ -194,7 +197,7 @@ impl Watcher {
     }
 
     /// A message did not verify: what is in force stays, the operators hear of it, and the next stream begins anew.
-    async fn refuse(&mut self, refusal: Refusal, place: Option<Cursor>) {
+    fn refuse(&mut self, refusal: Refusal, place: Option<Cursor>) {
         let client = self.link.as_ref().map(|link| link.client.clone());
         self.afresh = true;
         if self.set.cursor().is_some_and(|held| held < self.set.newest_verified()) {
@@ -204,7 +207,7 @@ impl Watcher {
         let is_unproven = matches!(refusal, Refusal::Signature { .. });
         self.show(|shown| shown.refused = Some(Refused::Stream(refusal)));
         self.end_stream(&text, Duration::ZERO);
-        // Last, so that nothing is left undone when nobody waits for it. Said once: nothing proves the place.
+        // Said once: nothing proves the place.
         let held = self.in_force().unwrap_or_default();
         let place = place.filter(|place| *place > held.cursor).map(Position::from);
         // A message without a newer place, such as a heartbeat by an unknown key: of what is in force nothing can be proven.
@@ -213,17 +216,8 @@ impl Watcher {
         if let (Some(client), Some(at)) = (client, at) {
             self.told_refusal = true;
             let report = Report { at, digest: held.digest.clone(), rejection: Some(text) };
-            self.untold_refusal = Some((client, report));
-            self.tell_refusal().await;
+            self.reporter.start_refusal(report, &client, &self.namespace.name());
         }
-    }
-
-    /// Tells what a stream was refused for. Whoever stops waiting for it, as one does who looks at each change of what is shown,
-    /// has it told by the next step.
-    async fn tell_refusal(&mut self) {
-        let Some((client, report)) = self.untold_refusal.clone() else { return };
-        self.reporter.send_refusal(&report, &client, self.namespace.name()).await;
-        self.untold_refusal = None;
     }
 
     /// Says in the log what became of a key statement. One that is older than the pinned keys is nothing to talk about.
@@ -265,10 +259,34 @@ impl Watcher {
         });
     }
 
-    /// Tells the server what was not told yet.
-    pub(super) async fn tell(&mut self) {
-        let Some(client) = self.link.as_ref().map(|link| link.client.clone()) else { return };
-        self.reporter.send(&client, self.namespace.name()).await;
+    /// Begins to report what was not reported yet.
+    pub(super) fn tell(&mut self) {
+        if let Some(link) = &self.link {
+            self.reporter.start(&link.client, &self.namespace.name());
+        }
+    }
+
+    /// Reports what was not reported yet, and waits for the answer.
+    pub(super) async fn report(&mut self) {
+        if self.reporter.is_sending() {
+            self.reporter.answered().await;
+        }
+        self.tell();
+        if self.reporter.is_sending() {
+            self.reporter.answered().await;
+        }
+    }
+
+    /// What to report when a checkpoint has just proven that nothing is newer than what the set holds; none while a set waits for the
+    /// runtime. The cursor is that of the checkpoint: which event stands there is signed.
+    fn current_report(&self) -> Option<Report> {
+        let held = self.in_force()?;
+        if let Some(Rejected { active, reason }) = &self.rejected {
+            let at = active.cursor.into();
+            return Some(Report { at, digest: held.digest.clone(), rejection: Some(reason.clone()) });
+        }
+        let at = self.set.position()?;
+        (held.digest == self.set.digest()).then(|| Report { at, digest: held.digest.clone(), rejection: None })
     }
 }
 

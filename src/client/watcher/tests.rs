@@ -10,6 +10,7 @@ use crate::client::target::TokenSource;
 use crate::client::watch::tests::{Script, Told, listen};
 
 mod again;
+mod reports;
 
 /// A server whose streams are these, one after the other.
 fn script(streams: Vec<Vec<Told>>) -> Script {
@@ -65,19 +66,6 @@ async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) 
     tokio::select! {
         update = watcher.next() => panic!("offered {update:?}"),
         () = async { while !until(&view.status()) { assert!(view.changed().await); } } => {}
-    }
-}
-
-/// Nothing is offered until this holds, which the server's side shows.
-async fn offers_nothing_until(watcher: &mut Watcher, holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        update = watcher.next() => panic!("offered {update:?}"),
-        done = tokio::time::timeout(DEADLINE, wait) => done.expect("in time"),
     }
 }
 

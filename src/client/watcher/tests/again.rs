@@ -1,22 +1,19 @@
 //! Versions that are activated again: another try of what was rejected, news to the server, and one offer for each activation
-//! where that is wanted. And what ends nothing: an id of somebody else, a store that is not well.
-
-use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+//! where that is wanted. And what ends nothing: a store that is not well.
 
 use super::*;
 use crate::client::active_set::signed_messages::heartbeat;
 
-fn moved(signer: &Signer, at: i64, to: i64, from: i64) -> Told {
+pub(super) fn moved(signer: &Signer, at: i64, to: i64, from: i64) -> Told {
     Ok(told(signer.activation_after(&[], at, &[("a", to, from)])))
 }
 
 /// `a@1` in force at 3, by a snapshot at 5.
-fn first(signer: &Signer) -> Told {
+pub(super) fn first(signer: &Signer) -> Told {
     Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]))
 }
 
-fn open(endpoint: &str, signer: &Signer, every_activation: bool) -> Watcher {
+pub(super) fn open(endpoint: &str, signer: &Signer, every_activation: bool) -> Watcher {
     Watcher::open(WatcherOptions { every_activation, ..options(endpoint, signer, None) }).expect("open")
 }
 
@@ -81,54 +78,6 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
     }
     let revisions: Vec<i64> = reports(&server).iter().map(|(revision, ..)| *revision).collect();
     assert_eq!(revisions, [5, 6, 7]);
-}
-
-fn refusal(reason: &str) -> Status {
-    let details = ErrorDetails::with_error_info(reason, "policyhub", std::collections::HashMap::new());
-    Status::with_error_details(Code::PermissionDenied, "shop-1 is another principal's", details)
-}
-
-/// Whoever stands between can make such a refusal up: no signature covers it.
-#[tokio::test]
-async fn a_refused_id_is_left_out_of_one_stream_and_asked_for_again() {
-    let signer = Signer::new();
-    let come_back = Ok(message(Message::Reconnect(pb::Reconnect::default())));
-    let alive = Ok(heartbeat(6, signer.checkpoint(1, 6, &[("a", 2, 6)])));
-    let server = script(vec![
-        vec![first(&signer), Err(refusal("SUBSCRIBER_ID_TAKEN"))],
-        vec![moved(&signer, 6, 2, 1), come_back],
-        vec![alive],
-    ]);
-    let endpoint = listen(server.clone()).await;
-    let mut watcher = open(&endpoint, &signer, false);
-    offered(&mut watcher).await;
-    watcher.accept().await;
-    let update = offered(&mut watcher).await;
-    assert_eq!(versions(&update.active), [("a".to_owned(), 2)]);
-    watcher.accept().await;
-    assert_eq!(reports(&server), [(5, pb::ApplyStatus::Applied, String::new())], "nothing is reported without an id");
-    offers_nothing_until(&mut watcher, || reports(&server).len() > 1).await;
-    assert_eq!(reports(&server).last(), Some(&(6, pb::ApplyStatus::Applied, String::new())));
-    let asked = server.asked.lock().expect("lock");
-    let ids: Vec<&str> = asked.iter().map(|(_, request)| request.subscriber_id.as_str()).collect();
-    assert_eq!(ids, ["shop-1", "", "shop-1"]);
-}
-
-#[tokio::test]
-async fn a_report_that_is_refused_is_sent_again_on_the_next_stream() {
-    let signer = Signer::new();
-    let come_back = Ok(message(Message::Reconnect(pb::Reconnect::default())));
-    let alive = || Ok(heartbeat(5, signer.checkpoint(1, 5, &[("a", 1, 3)])));
-    let server = script(vec![vec![first(&signer), alive(), alive(), come_back], vec![alive()]]);
-    server.report_refusals.lock().expect("lock").push_back(refusal("PERMISSION_DENIED"));
-    let endpoint = listen(server.clone()).await;
-    let mut watcher = open(&endpoint, &signer, true);
-    offered(&mut watcher).await;
-    watcher.accept().await;
-    offers_nothing_until(&mut watcher, || !reports(&server).is_empty()).await;
-    assert_eq!(reports(&server), [(5, pb::ApplyStatus::Applied, String::new())]);
-    assert_eq!(server.asked.lock().expect("lock").len(), 2, "once for each stream");
-    assert!(server.report_refusals.lock().expect("lock").is_empty(), "the first one was refused");
 }
 
 #[tokio::test]
