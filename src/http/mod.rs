@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use crate::service::{Readiness, Service};
@@ -23,17 +24,18 @@ struct Shared {
     service: Arc<Service>,
     draining: CancellationToken,
     metrics: Metrics,
+    calls: Handle,
 }
 
-/// The routes.
-pub fn router(service: Arc<Service>, draining: CancellationToken, metrics: Metrics) -> Router {
+/// Makes the routes. `calls` is the runtime of the gRPC port: connections to the database belong to it.
+pub fn router(service: Arc<Service>, draining: CancellationToken, metrics: Metrics, calls: Handle) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics_text))
         .route("/.well-known/jwks.json", get(jwks))
         .route("/.well-known/key-statements.json", get(key_statements))
-        .with_state(Shared { service, draining, metrics })
+        .with_state(Shared { service, draining, metrics, calls })
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
@@ -42,7 +44,9 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
     // Ready without the database too: an outage has all replicas in it, and none of them ready would take away what they
     // serve from memory.
-    match shared.service.readiness().await {
+    let service = Arc::clone(&shared.service);
+    let readiness = shared.calls.spawn(async move { service.readiness().await }).await;
+    match readiness.unwrap_or_else(|_| Readiness::Down(Some("the server ends".to_owned()))) {
         Readiness::Ready => "ok\n".into_response(),
         Readiness::Degraded(why) => format!("degraded: {why}\n").into_response(),
         // This server alone has that disk. Streams that are open go on all the same.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -21,7 +22,7 @@ use super::config::{Config, ListenConfig, StorageConfig};
 use super::data_dir::DataDir;
 use super::denials::Denials;
 use super::issuers::Keeper;
-use super::listen::{GrpcService, Listener, Tls, serve_http};
+use super::listen::{GrpcService, Listener, Tls, spawn_http};
 use super::metrics::Metrics;
 use super::observe::ObserveLayer;
 use super::{clock, revocations, tasks};
@@ -111,7 +112,12 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
     let text = metrics.clone();
-    let router = crate::http::router(parts.service.clone(), draining.clone(), Arc::new(move || text.text()));
+    let router = crate::http::router(
+        parts.service.clone(),
+        draining.clone(),
+        Arc::new(move || text.text()),
+        Handle::current(),
+    );
     let mut background = JoinSet::new();
     let (hub, store, leases) = (parts.hub.clone(), parts.store.clone(), parts.leases.clone());
     let beating = hub.clone();
@@ -133,7 +139,7 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     spawn_looks(&mut background, &parts.service, watch.audit_interval);
     let denying = parts.service.clone();
     background.spawn(tasks::housekeeping(parts.service, parts.issuer, parts.data_dir.admin_token()));
-    background.spawn(serve_http(parts.http, router, head_timeout));
+    background.spawn(spawn_http(parts.http, router, head_timeout)?);
     if parts.store.is_postgres() && watch.listen_notify {
         spawn_notifications(&mut background, &storage, parts.store.clone(), parts.hub.clone(), metrics);
     }

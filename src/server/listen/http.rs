@@ -28,7 +28,7 @@ const GRACE_MAX: Duration = Duration::from_secs(5);
 const BUFFER_MAX_BYTES: usize = 16 * 1024;
 
 /// Serves for ever. `head_timeout` is for the head of a request, and for the silence before it.
-pub async fn serve_http(socket: TcpListener, router: Router, head_timeout: Duration) {
+pub(super) async fn serve_http(socket: TcpListener, router: Router, head_timeout: Duration) {
     let peers = Peers::new(CONNECTIONS_MAX, CONNECTIONS_PER_PEER_MAX);
     let mut connections = JoinSet::new();
     let mut backoff = Backoff::default();

@@ -8,6 +8,7 @@ mod connection;
 mod executor;
 mod greeting;
 mod http;
+mod http_thread;
 mod io;
 mod peers;
 mod refused_clients;
@@ -15,5 +16,5 @@ mod tls;
 
 pub use accept::Listener;
 pub use connection::{Cause, GrpcService};
-pub use http::serve_http;
+pub use http_thread::spawn_http;
 pub use tls::Tls;
