@@ -8,6 +8,7 @@ use prost::Message as _;
 use protox::prost_reflect::prost_types::FileDescriptorSet;
 
 const FILES: &[&str] = &[
+    "policyhub/v1/cursor.proto",
     "policyhub/v1/policy.proto",
     "policyhub/v1/event.proto",
     "policyhub/v1/policy_service.proto",

@@ -133,7 +133,11 @@ pub async fn seed(client: &Client, namespace: &str, size_bytes: usize) -> Result
     for mark in 0..2 {
         publish(client, namespace, "p0", content(size_bytes, mark)).await?;
     }
-    Ok(client.activate(activate_request(namespace, &[("p0".to_owned(), 1)])).await?.revision)
+    Ok(client
+        .activate(activate_request(namespace, &[("p0".to_owned(), 1)]))
+        .await?
+        .cursor
+        .map_or(0, |cursor| cursor.revision))
 }
 
 /// Fills the namespace `default` with policies and versions, all policies active at their first version.

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import grpc
 from active_set import ActiveSet
 from pinned_keys import PinnedKeys
-from policyhub.v1 import event_pb2
+from policyhub.v1 import cursor_pb2
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
 from signed import Refused, read_keys
@@ -80,11 +80,11 @@ def credentials(options):
 
 
 def cursor_of(held):
-    return event_pb2.Cursor(epoch=held.place[0], revision=held.place[1], fingerprint=held.fingerprint)
+    return cursor_pb2.Cursor(epoch=held.place[0], revision=held.place[1], fingerprint=held.fingerprint)
 
 
 async def report(stub, options, held):
-    """Tells what this runtime runs with. That nobody could be told changes nothing here."""
+    """Tells what this runtime runs with; whether the server took it. That nobody could be told changes nothing here."""
     request = pb.ReportStatusRequest(
         parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id, cursor=cursor_of(held),
         digest=held.digest(), status=pb.APPLY_STATUS_APPLIED,
@@ -93,6 +93,8 @@ async def report(stub, options, held):
         await stub.ReportStatus(request, metadata=credentials(options), timeout=CALL_TIMEOUT_SECONDS)
     except grpc.aio.AioRpcError as error:
         say(f"could not report: {error.code().name} {error.details()}")
+        return False
+    return True
 
 
 class KeyFile:
@@ -157,10 +159,10 @@ async def read_stream(stub, options, held, resume, file=None):
     )  # fmt: skip
     if held.pinned:
         epoch, serial = held.pinned.newest or (0, 0)
-        request.key_cursor.CopyFrom(event_pb2.Cursor(epoch=epoch, revision=serial))
+        request.key_cursor.CopyFrom(cursor_pb2.Cursor(epoch=epoch, revision=serial))
     stream = stub.WatchActive(request, metadata=credentials(options))
     held.begin_stream()
-    silence = SILENCE_MAX_SECONDS
+    silence, reported = SILENCE_MAX_SECONDS, not options.subscriber_id
     try:
         while not is_done(options, held):
             try:
@@ -182,8 +184,9 @@ async def read_stream(stub, options, held, resume, file=None):
             change = held.apply(message, time.time())
             if change:
                 apply(change)
-                if options.subscriber_id:
-                    await report(stub, options, held)
+            # No answer to a report is signed, and a server may lose what it took: said once on each stream at least.
+            if options.subscriber_id and (change or not reported and held.is_fresh(time.time())):
+                reported = await report(stub, options, held)
             warn_when_stale(held)
     finally:
         stream.cancel()

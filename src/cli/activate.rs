@@ -112,8 +112,8 @@ pub fn print(
     }
     session.output.print_mutation(response, request_id, |response| {
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
-        format!("{moves}{}", text::done_at("activated", response.revision))
+        format!("{moves}{}", text::done_at("activated", response.cursor))
     })?;
-    next::after_activation(session, response.revision);
+    next::after_activation(session, response.cursor);
     Ok(())
 }

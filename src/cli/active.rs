@@ -11,7 +11,7 @@ use super::active_folder::Folder;
 use super::active_moves;
 use super::active_pages;
 use super::keys;
-use super::names::{policy_id, policy_name};
+use super::names::{policy_id, policy_name, revision};
 use super::output::{say, write_stdout};
 use super::releases;
 use super::session::Session;
@@ -22,6 +22,7 @@ use crate::client::pb::{get_active_request, list_active_request};
 use crate::client::signing::KeySet;
 use crate::client::watch::now_seconds;
 use crate::client::{ListedOptions, ListedSet, StoreState, verify_saved};
+use crate::domain::event::Cursor;
 
 /// What is in force, now or as it was; of the past also who put it in force, and when
 #[derive(Debug, Args)]
@@ -32,9 +33,9 @@ pub struct Arguments {
     /// Id of one policy [default: all of the namespace]
     #[arg(value_parser = policy_id)]
     policy: Option<PolicyId>,
-    /// As it was right after this revision
-    #[arg(long, value_name = "N", conflicts_with = "at_time")]
-    at_revision: Option<i64>,
+    /// As it was right after this event
+    #[arg(long, value_name = "REVISION", value_parser = revision, conflicts_with = "at_time")]
+    at_revision: Option<Cursor>,
     /// As it was at this time (RFC 3339)
     #[arg(long, value_name = "TIME", value_parser = text::parse_time)]
     at_time: Option<prost_types::Timestamp>,
@@ -79,7 +80,7 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
         name: policy_name(&session.namespace, policy),
         at: arguments
             .at_revision
-            .map(get_active_request::At::Revision)
+            .map(|at| get_active_request::At::Cursor(at.into()))
             .or(arguments.at_time.map(get_active_request::At::Time)),
         metadata_only: arguments.save.is_none() && arguments.jwks.is_none(),
         ..Default::default()
@@ -120,7 +121,7 @@ fn verify_one(
         && manifest.version == bundle.version;
     anyhow::ensure!(is_same, "answer has another bundle than the one asked for");
     let statement = statement.context("answer has no statement")?;
-    let is_later = asked.at_revision.is_some_and(|revision| statement.revision > revision)
+    let is_later = asked.at_revision.is_some_and(|at| statement.revision > at.revision)
         || asked.at_time.is_some_and(|time| statement.iat > time.seconds);
     let at = format!("{}:{}", statement.epoch, statement.revision);
     anyhow::ensure!(!is_later, "answer came in force at {at}, after the moment asked for");
@@ -134,7 +135,7 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
         parent: session.namespace.name(),
         at: arguments
             .at_revision
-            .map(list_active_request::At::Revision)
+            .map(|at| list_active_request::At::Cursor(at.into()))
             .or(arguments.at_time.map(list_active_request::At::Time)),
         policies: policies.iter().map(ToString::to_string).collect(),
         metadata_only: arguments.save.is_none(),
@@ -151,7 +152,7 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
     let each = |page: &pb::ListActiveResponse| {
         let is_later = |active: &pb::ActiveBundle| {
             let revision = active.activation.map_or(0, |activation| activation.revision);
-            arguments.at_revision.is_some_and(|asked| revision > asked)
+            arguments.at_revision.is_some_and(|asked| revision > asked.revision)
         };
         anyhow::ensure!(
             !page.bundles.iter().any(is_later),

@@ -29,7 +29,7 @@ pub async fn read(session: &Session, bundles: &[pb::ActiveBundle]) -> Moves {
         let request = pb::ListEventsRequest {
             parent: session.namespace.name(),
             page_size: 1,
-            after_revision: revision - 1,
+            after: Some(pb::Cursor::of_revision(revision - 1)),
             ..Default::default()
         };
         let page = session.client.list_events(request).await.ok()?;

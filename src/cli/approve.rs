@@ -39,7 +39,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = response.with_context(|| format!("failed to approve {}", arguments.target))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.clone().unwrap_or_default();
-        let (line, revision) = (text::version(&version), text::at_revision(response.revision));
+        let (line, revision) = (text::version(&version), text::at_revision(response.cursor));
         format!("{line}{revision}\n{}", text::approvals(&version.approvals))
     })?;
     next::after_version(session, response.version.as_ref(), false).await;

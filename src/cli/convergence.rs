@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::names::place;
+use super::names::revision;
 use super::session::Session;
 use super::text;
 use crate::client::{Cursor, pb};
@@ -24,21 +24,16 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 #[command(after_help = "Example:\n  policyhub convergence 42 --wait 30s")]
 pub struct Arguments {
     /// REVISION of the activation, or EPOCH:REVISION
-    #[arg(value_name = "REVISION", value_parser = activation)]
+    #[arg(value_name = "REVISION", value_parser = revision)]
     activation: Cursor,
     /// Wait until all of them run with it, at most this long: a number with s, m, h or d
     #[arg(long, value_name = "TIME", value_parser = text::parse_duration)]
     wait: Option<Duration>,
 }
 
-fn activation(text: &str) -> Result<Cursor, String> {
-    // Epoch 0: whichever the revision has.
-    if text.contains(':') { place(text) } else { place(&format!("0:{text}")) }
-}
-
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
-    let Cursor { epoch, revision } = arguments.activation;
+    let activation = arguments.activation;
     let looked_on = io::stderr().is_terminal();
     let step = if looked_on { PROGRESS_INTERVAL } else { CALL_WAIT_MAX };
     let mut left = arguments.wait.unwrap_or_default();
@@ -46,11 +41,11 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         let wait = left.min(step);
         let request = pb::GetConvergenceRequest {
             parent: session.namespace.name(),
-            cursor: Some(pb::Cursor { epoch, revision, ..Default::default() }),
+            cursor: Some(activation.into()),
             wait: prost_types::Duration::try_from(wait).ok(),
         };
         let response = session.client.get_convergence(request).await;
-        let response = response.with_context(|| format!("failed to ask about revision {revision}"))?;
+        let response = response.with_context(|| format!("failed to ask about revision {}", activation.revision))?;
         // Nobody who is there is waited for any more: those who are not yet, or no more, may come.
         let is_awaited = response.settled && why_not_everybody(&response).is_some_and(|why| why.may_pass);
         let waited = if is_awaited { left.min(LOOK_INTERVAL) } else { wait };
@@ -71,7 +66,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     }
     session.output.print(&response, describe)?;
     match why_not_everybody(&response) {
-        Some(why) => anyhow::bail!("{} revision {revision}", why.text),
+        Some(why) => anyhow::bail!("{} revision {}", why.text, activation.revision),
         None => Ok(()),
     }
 }
@@ -141,10 +136,10 @@ mod tests {
 
     #[test]
     fn an_activation_needs_no_epoch() {
-        assert_eq!(activation("42"), Ok(Cursor { epoch: 0, revision: 42 }));
-        assert_eq!(activation("2:42"), Ok(Cursor { epoch: 2, revision: 42 }));
+        assert_eq!(revision("42"), Ok(Cursor { epoch: 0, revision: 42 }));
+        assert_eq!(revision("2:42"), Ok(Cursor { epoch: 2, revision: 42 }));
         for bad in ["", "x", "-1", "1:", ":1"] {
-            assert!(activation(bad).is_err(), "{bad}");
+            assert!(revision(bad).is_err(), "{bad}");
         }
     }
 

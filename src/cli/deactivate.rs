@@ -41,6 +41,6 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = response.with_context(|| format!("failed to deactivate {}", arguments.policy))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
-        format!("{moves}{}", text::done_at("deactivated", response.revision))
+        format!("{moves}{}", text::done_at("deactivated", response.cursor))
     })
 }

@@ -108,7 +108,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = response.with_context(|| format!("failed to draft {}", arguments.policy))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
-        format!("{version}{}\n", text::at_revision(response.revision))
+        format!("{version}{}\n", text::at_revision(response.cursor))
     })?;
     next::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
     Ok(())

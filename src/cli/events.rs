@@ -3,12 +3,13 @@
 use anyhow::Context as _;
 use clap::Args;
 
-use super::names::{policy_id, policy_name, policy_of, short};
+use super::names::{policy_id, policy_name, policy_of, revision, short};
 use super::pages;
 use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
 use crate::client::pb;
+use crate::domain::event::Cursor;
 
 /// The log of a namespace: every accepted change
 #[derive(Debug, Args)]
@@ -33,9 +34,9 @@ pub struct Arguments {
     /// Only events of this kind, such as activate or create-policy; may be given again
     #[arg(long, value_name = "KIND", value_parser = event_kind)]
     kind: Vec<pb::EventKind>,
-    /// Only what came after this revision
-    #[arg(long, value_name = "REVISION", default_value_t = 0, hide_default_value = true)]
-    after: i64,
+    /// Only what came after this event
+    #[arg(long, value_name = "REVISION", value_parser = revision)]
+    after: Option<Cursor>,
     /// Events at most
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -67,7 +68,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             parent: parent.clone(),
             page_size,
             page_token,
-            after_revision: arguments.after,
+            after: arguments.after.map(pb::Cursor::from),
             newest_first: arguments.newest,
             start_time: arguments.since,
             end_time: arguments.until,

@@ -196,7 +196,7 @@ fn print(
             "namespace": target,
             "source": {"store": archive.header.store, "namespace": archive.header.namespace, "head": head},
             "events": events, "versions": versions, "histories": archive.imported + 1,
-            "items": done.items, "finished": done.finished, "revision": done.revision,
+            "items": done.items, "finished": done.finished, "revision": done.cursor.map_or(0, |cursor| cursor.revision),
             "dry_run": arguments.dry_run, "active_at_source": releases::json(active),
         }));
     }

@@ -133,7 +133,7 @@ async fn prepare(session: &Session, arguments: Prepare) -> anyhow::Result<()> {
     session.output.print_mutation(&response, &request_id, |response| {
         let key = response.key.clone().unwrap_or_default();
         let ready = text::time(key.ready_time.as_ref());
-        text::done_at(&format!("prepared {}, may sign from {ready},", text::line(&key.key_id)), response.revision)
+        text::done_at(&format!("prepared {}, may sign from {ready},", text::line(&key.key_id)), response.cursor)
     })
 }
 
@@ -144,7 +144,7 @@ async fn activate(session: &Session, arguments: Activate) -> anyhow::Result<()> 
     let response = session.client.activate_signing_key(request).await;
     let response = response.with_context(|| format!("failed to activate {key}"))?;
     session.output.print_mutation(&response, &request_id, |response| {
-        text::done_at(&format!("activated {}", text::line(&key)), response.revision)
+        text::done_at(&format!("activated {}", text::line(&key)), response.cursor)
     })
 }
 
@@ -173,7 +173,7 @@ async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
 }
 
 fn revoked(key: &str, resign: bool, response: &pb::RevokeSigningKeyResponse) -> String {
-    let mut told = text::done_at(&format!("revoked {}", text::line(key)), response.revision);
+    let mut told = text::done_at(&format!("revoked {}", text::line(key)), response.cursor);
     for version in &response.versions {
         told.push_str(&format!("{}\n", text::line(version)));
     }

@@ -114,6 +114,15 @@ pub fn place(text: &str) -> Result<Cursor, String> {
     Ok(Cursor { epoch: i64::from(epoch), revision })
 }
 
+/// Takes an event of a log: `42`, or `1:42` with its epoch. Epoch 0 stands for whichever the revision has.
+pub fn revision(text: &str) -> Result<Cursor, String> {
+    if text.contains(':') {
+        place(text)
+    } else {
+        place(&format!("0:{text}")).map_err(|_| "must be a revision".to_owned())
+    }
+}
+
 /// Takes a policy id.
 pub fn policy_id(text: &str) -> Result<PolicyId, String> {
     PolicyId::parse("policy", text).map_err(|error| error.message)

@@ -149,7 +149,7 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
     let response = response.with_context(|| format!("failed to make namespace {}", arguments.id))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let namespace = response.namespace.clone().unwrap_or_default();
-        format!("{}{}\n", text::line(short(&namespace.name)), text::at_revision(response.revision))
+        format!("{}{}\n", text::line(short(&namespace.name)), text::at_revision(response.cursor))
     })
 }
 
@@ -233,9 +233,9 @@ async fn thaw(session: &Session, arguments: Thaw) -> anyhow::Result<()> {
     };
     let response = session.client.thaw_namespace(request).await;
     let response = response.with_context(|| format!("failed to thaw namespace {id}"))?;
-    session.output.print_mutation(&response, &request_id, |response| match response.revision {
-        0 => format!("{id} would be thawed\n"),
-        revision => format!("{id} is thawed, at revision {revision}\n"),
+    session.output.print_mutation(&response, &request_id, |response| match response.cursor {
+        None => format!("{id} would be thawed\n"),
+        Some(cursor) => format!("{id} is thawed, at revision {}\n", cursor.revision),
     })
 }
 

@@ -26,9 +26,11 @@ pub async fn after_version(session: &Session, version: Option<&pb::Version>, val
 }
 
 /// Says how to follow an activation to those who run with it.
-pub fn after_activation(session: &Session, revision: i64) {
-    if session.output == Format::Text && revision > 0 {
-        say_next(session, &format!("convergence {revision}"));
+pub fn after_activation(session: &Session, cursor: Option<pb::Cursor>) {
+    if session.output == Format::Text
+        && let Some(cursor) = cursor
+    {
+        say_next(session, &format!("convergence {}", cursor.revision));
     }
 }
 

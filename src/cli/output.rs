@@ -222,9 +222,12 @@ mod tests {
             content: b"\x00\xff".as_slice().into(),
             ..Default::default()
         };
-        let json =
-            to_json(&pb::DraftResponse { version: Some(version), revision: 9_007_199_254_740_993 }).expect("json");
-        assert_eq!(json["revision"], 9_007_199_254_740_993_i64);
+        let json = to_json(&pb::DraftResponse {
+            version: Some(version),
+            cursor: Some(pb::Cursor::of_revision(9_007_199_254_740_993)),
+        })
+        .expect("json");
+        assert_eq!(json["cursor"]["revision"], 9_007_199_254_740_993_i64);
         assert_eq!(json["version"]["state"], "VERSION_STATE_PUBLISHED");
         assert_eq!(json["version"]["create_time"], "2023-11-14T22:13:20Z");
         assert_eq!(json["version"]["content"], "AP8=");

@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Activate it in the same transaction
     #[arg(long, requires = "reason")]
     activate: bool,
+    /// With --activate: fail unless this version is active now; 0: unless none is
+    #[arg(long, value_name = "N", requires = "activate")]
+    expected: Option<i64>,
     /// Publish without the approvals that are missing: for emergencies, needs the role admin, and is on record as such
     #[arg(long, requires = "reason")]
     break_glass: bool,
@@ -42,16 +45,17 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         request_id: request_id.clone(),
         validate_only: arguments.mutation.validate_only,
         break_glass: arguments.break_glass,
+        expected_active: arguments.expected,
     };
     let response = session.client.publish(request).await;
     let response = response.with_context(|| format!("failed to publish {}", arguments.target))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
-        format!("{version}{}\n{moves}", text::at_revision(response.revision))
+        format!("{version}{}\n{moves}", text::at_revision(response.cursor))
     })?;
     if response.activation.is_some() {
-        next::after_activation(session, response.revision);
+        next::after_activation(session, response.cursor);
     } else {
         next::after_version(session, response.version.as_ref(), arguments.mutation.validate_only).await;
     }

@@ -41,6 +41,6 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = response.with_context(|| format!("failed to reject {}", arguments.target))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
-        format!("{version}{}\n", text::at_revision(response.revision))
+        format!("{version}{}\n", text::at_revision(response.cursor))
     })
 }

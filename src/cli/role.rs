@@ -124,7 +124,7 @@ async fn grant(session: &Session, arguments: Grant) -> anyhow::Result<()> {
     let response = response.with_context(|| format!("failed to grant a role to {}", arguments.member))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let id = response.role_binding.as_ref().map_or("", |binding| &binding.id);
-        format!("{}{}\n", text::line(id), text::at_revision(response.revision))
+        format!("{}{}\n", text::line(id), text::at_revision(response.cursor))
     })
 }
 
@@ -161,7 +161,7 @@ async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
     let response = session.client.delete_role_binding(request).await;
     let response = response.with_context(|| format!("failed to take {} away", arguments.id))?;
     session.output.print_mutation(&response, &request_id, |response| {
-        format!("{}{}\n", text::line(&arguments.id), text::at_revision(response.revision))
+        format!("{}{}\n", text::line(&arguments.id), text::at_revision(response.cursor))
     })
 }
 

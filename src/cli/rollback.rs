@@ -12,7 +12,8 @@ use super::session::Session;
 use super::{confirm, next, text};
 use crate::client::name::PolicyId;
 use crate::client::pb;
-use crate::client::pb::activate_target::To;
+use crate::client::pb::activate_target;
+use crate::client::pb::rollback_request::To;
 
 /// Put an older version back in force
 #[derive(Debug, Args)]
@@ -50,18 +51,16 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let request_id = arguments.mutation.request_id();
     let mode = if arguments.copy_forward { pb::RollbackMode::CopyForward } else { pb::RollbackMode::Pointer };
     let to = match &arguments.to {
-        Some(to) => to.of(&arguments.policy)?.destination(&session.client, &session.namespace).await?,
-        None => To::Version(0),
-    };
-    let (version, label) = match to {
-        To::Label(label) => (0, label),
-        To::Version(number) => (number, String::new()),
-        To::None(()) => (0, String::new()),
+        Some(to) => match to.of(&arguments.policy)?.destination(&session.client, &session.namespace).await? {
+            activate_target::To::Version(number) => Some(To::Version(number)),
+            activate_target::To::Label(label) => Some(To::Label(label)),
+            activate_target::To::None(()) => None,
+        },
+        None => None,
     };
     let mut request = pb::RollbackRequest {
         name: policy_name(&session.namespace, &arguments.policy),
-        version,
-        label,
+        to,
         mode: mode.into(),
         reason: arguments.reason.clone(),
         skip_validation: arguments.skip_validation,
@@ -73,6 +72,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let is_settled = arguments.to.is_some() && arguments.expected.is_some();
     // Whoever chose the id repeats the same request after a lost answer, and the pointer has moved by then.
     let is_shown_first = !(is_settled || arguments.mutation.has_request_id() || request.validate_only);
+    let mut settled = String::new();
     if is_shown_first {
         let rehearsal = pb::RollbackRequest { validate_only: true, request_id: String::new(), ..request.clone() };
         let planned = session.client.rollback(rehearsal).await;
@@ -82,12 +82,9 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         if !goes_on(session, &planned, arguments.yes)? {
             anyhow::bail!("nothing was changed");
         }
-        (request.version, request.label, request.expected_active) = (to, String::new(), Some(from));
+        settled = format!(" from {} (--to {to} --expected {from})", shown(from));
+        (request.to, request.expected_active) = (Some(To::Version(to)), Some(from));
     }
-    let settled = match request.expected_active {
-        Some(from) if is_shown_first => format!(" from {} (--to {} --expected {from})", shown(from), request.version),
-        _ => String::new(),
-    };
     let response = session.client.rollback(request).await;
     let response = response.with_context(|| format!("failed to roll back {}{settled}", arguments.policy))?;
     if !is_shown_first {
@@ -96,9 +93,9 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();
-        format!("{version}{}\n{moves}", text::at_revision(response.revision))
+        format!("{version}{}\n{moves}", text::at_revision(response.cursor))
     })?;
-    next::after_activation(session, response.revision);
+    next::after_activation(session, response.cursor);
     Ok(())
 }
 

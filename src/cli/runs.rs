@@ -134,7 +134,7 @@ async fn record(session: &Session, arguments: Record) -> anyhow::Result<()> {
         parent: session.namespace.name(),
         policies: arguments.policies.iter().map(ToString::to_string).collect(),
         run_id: arguments.run_id.clone(),
-        cursor: arguments.at.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision, ..Default::default() }),
+        cursor: arguments.at.map(pb::Cursor::from),
         request_id: request_id.clone(),
     };
     let response = session.client.record_run(request).await;
@@ -218,7 +218,7 @@ fn shown(run: Option<&pb::Run>) -> String {
     let mut text = text::line(&first) + "\n";
     for each in &run.policies {
         let digest = text::digest(&each.digest);
-        let line = format!("{}@{} {digest} in force since {}", each.policy, each.version, each.active_revision);
+        let line = format!("{}@{} {digest} in force since {}", each.policy, each.version, each.activation_revision);
         let _ = writeln!(text, "  {}", text::line(&line));
     }
     let left = left(&run);
@@ -275,7 +275,7 @@ mod tests {
             policy: (*id).to_owned(),
             version: 3,
             digest: format!("sha256:{}", "a".repeat(64)),
-            active_revision: 40,
+            activation_revision: 40,
         };
         pb::Run {
             run_id: "job-7".to_owned(),

@@ -36,7 +36,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         let report = response.report.as_ref().map(text::report).unwrap_or_default();
-        format!("{version}{}\n{report}", text::at_revision(response.revision))
+        format!("{version}{}\n{report}", text::at_revision(response.cursor))
     })?;
     let passed = response.report.is_none_or(|report| report.passed);
     anyhow::ensure!(passed, "{} can't be staged: a check failed", arguments.target);

@@ -186,14 +186,14 @@ pub fn version(version: &pb::Version) -> String {
 
 /// The place of an event, after what it did; nothing when nothing was changed.
 #[must_use]
-pub fn at_revision(revision: i64) -> String {
-    if revision == 0 { String::new() } else { format!(" at revision {revision}") }
+pub fn at_revision(cursor: Option<pb::Cursor>) -> String {
+    cursor.map(|cursor| format!(" at revision {}", cursor.revision)).unwrap_or_default()
 }
 
 /// A line of its own for what has no version to stand behind; nothing when nothing was changed.
 #[must_use]
-pub fn done_at(done: &str, revision: i64) -> String {
-    if revision == 0 { String::new() } else { format!("{done}{}\n", at_revision(revision)) }
+pub fn done_at(done: &str, cursor: Option<pb::Cursor>) -> String {
+    if cursor.is_none() { String::new() } else { format!("{done}{}\n", at_revision(cursor)) }
 }
 
 /// Approvals, one per line: `approved by local:ann until 2026-01-02T03:04:05Z: fine`.
@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn only_what_was_done_has_a_place() {
         assert_eq!(
-            (done_at("activated", 4).as_str(), done_at("activated", 0).as_str()),
+            (done_at("activated", Some(pb::Cursor::of_revision(4))).as_str(), done_at("activated", None).as_str()),
             ("activated at revision 4\n", "")
         );
     }

@@ -14,6 +14,7 @@ use clap::{Args, Subcommand};
 use super::args::request_id;
 use super::output::write_stdout;
 use super::session::Session;
+use super::text;
 use super::text::parse_duration;
 use crate::client::pb;
 use crate::server;
@@ -107,8 +108,8 @@ pub async fn revoke(session: &Session, arguments: &Revoke) -> anyhow::Result<()>
     };
     let request_id = request.request_id.clone();
     let response = session.client.revoke_token(request).await.context("failed to revoke")?;
-    let text = |response: &pb::RevokeTokenResponse| format!("revoked, at revision {} of system", response.revision);
-    session.output.print_mutation(&response, &request_id, text)
+    let line = |response: &pb::RevokeTokenResponse| format!("revoked{} of system", text::at_revision(response.cursor));
+    session.output.print_mutation(&response, &request_id, line)
 }
 
 fn id_in(file: &Path) -> anyhow::Result<String> {

@@ -49,7 +49,7 @@ impl Teller {
         let request = pb::ListEventsRequest {
             parent: namespace.name(),
             page_size: 1,
-            after_revision: cursor.revision.saturating_sub(1),
+            after: Some(pb::Cursor::of_revision(cursor.revision.saturating_sub(1))),
             ..Default::default()
         };
         match tokio::time::timeout(WHY_WAIT, client.list_events(request)).await {

@@ -173,6 +173,16 @@ mod requests {
         pub reason: String,
         /// Without the approvals that are missing.
         pub break_glass: bool,
+        /// What must be active now; only with `activate`.
+        pub expected_active: Option<i64>,
+    }
+
+    /// Which version a rollback returns to.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+    pub enum RollbackTarget {
+        /// Anything below 1 is refused.
+        Number(i64),
+        Label(Label),
     }
 
     /// Where a pointer shall go.
@@ -206,10 +216,8 @@ mod requests {
     #[derive(Debug, Clone, Serialize)]
     pub struct Rollback {
         pub policy: PolicyName,
-        /// 0: the labelled one, or else the one before.
-        pub version: i64,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        pub label: Option<Label>,
+        /// None: the one before.
+        pub to: Option<RollbackTarget>,
         pub copy_forward: bool,
         pub reason: String,
         pub skip_validation: bool,
@@ -254,8 +262,8 @@ pub enum AsOf {
     Now,
     /// As it was at a time.
     Time(Micros),
-    /// As it was right after a revision.
-    Revision(i64),
+    /// As it was right after an event.
+    Event(Position),
 }
 
 /// Asks for a page of an active set.
@@ -333,8 +341,8 @@ pub struct PolicyFilter {
 pub struct EventFilter {
     /// Only events about this policy.
     pub policy: Option<PolicyId>,
-    /// Only events after this revision.
-    pub after_revision: i64,
+    /// Only events after this one.
+    pub after: Option<Position>,
     /// Newest first.
     pub newest_first: bool,
     /// Only events at or after this time.
@@ -348,6 +356,12 @@ pub struct EventFilter {
 }
 
 impl EventFilter {
+    /// The revision that the first event may follow.
+    #[must_use]
+    pub fn after_revision(&self) -> i64 {
+        self.after.map_or(0, |after| after.cursor.revision)
+    }
+
     /// Whether an event is left out for what only its payload says.
     #[must_use]
     pub fn leaves_out(&self, payload: &Payload) -> bool {

@@ -222,17 +222,17 @@ pub struct Event {
 }
 
 /// First bytes of an event's hash: tells two events apart that stood at one cursor in two histories of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(NonZeroU64);
 
 /// A cursor, and which event stands there, as far as that is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Where.
     #[serde(flatten)]
     pub cursor: Cursor,
     /// Which event; none: not known, or none stands there.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Fingerprint>,
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::hex;
 use super::error::{Error, Reason};
-use super::event::{Event, Head};
+use super::event::{Event, Head, Position};
 use super::name::NamespaceId;
 use super::time::Micros;
 
@@ -94,7 +94,7 @@ pub struct Imported {
     /// Whether it is finished.
     pub is_finished: bool,
     /// The event of this store that says so; 0: nothing was written.
-    pub revision: i64,
+    pub cursor: Option<Position>,
 }
 
 /// The refusal of what must wait until an import into a namespace is finished.

@@ -6,10 +6,10 @@ use super::approval::Approval;
 use super::binding::RoleBinding;
 use super::digest::Hash;
 use super::etag::Etag;
-use super::event::{Cursor, PointerChange};
+use super::event::{Cursor, PointerChange, Position};
 use super::key::KeyRecord;
 use super::name::NamespaceId;
-use super::policy::Policy;
+use super::policy::PointedPolicy;
 use super::quota::Quotas;
 use super::report::Report;
 use super::time::Micros;
@@ -58,40 +58,40 @@ impl Namespace {
     }
 }
 
-#[expect(missing_docs, reason = "the fields are those of the proto's responses; revision 0: nothing was written")]
+#[expect(missing_docs, reason = "the fields are those of the proto's responses; no cursor: nothing was written")]
 mod outcomes {
     use super::*;
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct NamespaceChanged {
         pub namespace: Namespace,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct BindingChanged {
         pub binding: RoleBinding,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct PolicyChanged {
-        pub policy: Policy,
-        pub revision: i64,
+        pub policy: PointedPolicy,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct VersionChanged {
         pub version: Version,
         pub active: bool,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Staged {
         pub version: Version,
         pub report: Report,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,13 +99,13 @@ mod outcomes {
         pub version: Version,
         /// Those that count now.
         pub approvals: Vec<Approval>,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Activated {
-        /// None with `validate_only`.
-        pub cursor: Option<Cursor>,
+        /// Of its event; none with `validate_only`.
+        pub cursor: Option<Position>,
         pub changes: Vec<PointerChange>,
         /// Empty with `validate_only`.
         pub statement: String,
@@ -117,7 +117,7 @@ mod outcomes {
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Published {
         pub version: Version,
-        pub revision: i64,
+        pub cursor: Option<Position>,
         pub activation: Option<Activated>,
     }
 
@@ -125,7 +125,7 @@ mod outcomes {
     pub struct RolledBack {
         pub version: Version,
         pub activation: Activated,
-        pub revision: i64,
+        pub cursor: Option<Position>,
         pub report: Option<Report>,
         #[serde(default)]
         pub warnings: Vec<String>,
@@ -133,21 +133,21 @@ mod outcomes {
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct Deactivated {
-        pub policy: Policy,
+        pub policy: PointedPolicy,
         pub activation: Activated,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct KeyChanged {
         pub key: KeyRecord,
-        pub revision: i64,
+        pub cursor: Option<Position>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct KeyRevoked {
         pub key: KeyRecord,
-        pub revision: i64,
+        pub cursor: Option<Position>,
         /// Names of the versions it signed, the first of them.
         pub versions: Vec<String>,
         pub version_count: i64,

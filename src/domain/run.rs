@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::error::{Error, Reason, Result};
-use super::event::{Cursor, Position};
+use super::event::{Cursor, Fingerprint, Position};
 use super::limits::{RUN_ID_MAX_CHARS, RUN_MESSAGE_MAX_CHARS, RUN_POLICIES_MAX};
 use super::name::{NamespaceId, PolicyId, PolicyName, is_foreign_id};
 use super::time::Micros;
@@ -93,7 +93,7 @@ pub struct RunPolicy {
     /// Its digest.
     pub digest: Digest,
     /// Revision of the activation that put the version in force.
-    pub active_revision: i64,
+    pub activation_revision: i64,
 }
 
 /// The end of a run.
@@ -122,6 +122,8 @@ pub struct Run {
     pub is_whole_set: bool,
     /// Where the log stood.
     pub cursor: Cursor,
+    /// Which event stands there; none: it was not looked up.
+    pub event: Option<Fingerprint>,
     /// Who recorded it.
     pub recorder: String,
     /// When it was recorded.
@@ -310,7 +312,7 @@ mod tests {
             policy,
             version: 2,
             digest: Digest::from_sha256(&[1; 32]),
-            active_revision: 7,
+            activation_revision: 7,
         });
         let policies: Vec<RunPolicy> = policies.collect();
         Run {
@@ -320,6 +322,7 @@ mod tests {
             policies,
             is_whole_set,
             cursor: Cursor { epoch: 1, revision: 9 },
+            event: None,
             recorder: "local:ci".to_owned(),
             create_time: Micros(1),
             end: None,

@@ -32,7 +32,7 @@ impl AdminService for AdminHandler {
         let command = request::create_namespace(asked.into_inner()).map_err(status)?;
         let done = self.0.service.create_namespace(&context, command).await.map_err(status)?;
         let namespace = Some(response::namespace(done.namespace));
-        Ok(Response::new(pb::CreateNamespaceResponse { namespace, revision: done.revision }))
+        Ok(Response::new(pb::CreateNamespaceResponse { namespace, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn get_namespace(&self, asked: Request<pb::GetNamespaceRequest>) -> Answer<pb::GetNamespaceResponse> {
@@ -63,7 +63,7 @@ impl AdminService for AdminHandler {
         let command = request::update_namespace(asked.into_inner()).map_err(status)?;
         let done = self.0.service.update_namespace(&context, command).await.map_err(status)?;
         let namespace = Some(response::namespace(done.namespace));
-        Ok(Response::new(pb::UpdateNamespaceResponse { namespace, revision: done.revision }))
+        Ok(Response::new(pb::UpdateNamespaceResponse { namespace, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn list_signing_keys(
@@ -114,7 +114,7 @@ impl AdminService for AdminHandler {
         let command = request::prepare_key(asked.into_inner());
         let done = self.0.service.prepare_key(&context, command).await.map_err(status)?;
         let key = Some(signing_key(self.0.service.key_info(done.key)));
-        Ok(Response::new(pb::PrepareSigningKeyResponse { key, revision: done.revision }))
+        Ok(Response::new(pb::PrepareSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn activate_signing_key(
@@ -125,7 +125,7 @@ impl AdminService for AdminHandler {
         let command = request::activate_key(asked.into_inner()).map_err(status)?;
         let done = self.0.service.activate_key(&context, command).await.map_err(status)?;
         let key = Some(signing_key(self.0.service.key_info(done.key)));
-        Ok(Response::new(pb::ActivateSigningKeyResponse { key, revision: done.revision }))
+        Ok(Response::new(pb::ActivateSigningKeyResponse { key, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn revoke_signing_key(
@@ -134,26 +134,32 @@ impl AdminService for AdminHandler {
     ) -> Answer<pb::RevokeSigningKeyResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::revoke_key(asked.into_inner()).map_err(status)?;
-        let KeyRevoked { key, revision, versions, version_count, remaining_count } =
+        let KeyRevoked { key, cursor, versions, version_count, remaining_count } =
             self.0.service.revoke_key(&context, command).await.map_err(status)?;
         let key = Some(signing_key(self.0.service.key_info(key)));
-        let answer = pb::RevokeSigningKeyResponse { key, versions, revision, version_count, remaining_count };
+        let answer = pb::RevokeSigningKeyResponse {
+            key,
+            versions,
+            cursor: cursor.map(Into::into),
+            version_count,
+            remaining_count,
+        };
         Ok(Response::new(answer))
     }
 
     async fn revoke_token(&self, asked: Request<pb::RevokeTokenRequest>) -> Answer<pb::RevokeTokenResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::revoke_token(asked.into_inner()).map_err(status)?;
-        let revision = self.0.service.revoke_token(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::RevokeTokenResponse { revision }))
+        let at = self.0.service.revoke_token(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::RevokeTokenResponse { cursor: at.map(Into::into) }))
     }
 
     async fn thaw_namespace(&self, asked: Request<pb::ThawNamespaceRequest>) -> Answer<pb::ThawNamespaceResponse> {
         let given = asked.get_ref();
         let context = self.0.write(&asked, &given.request_id, given.validate_only).await?;
         let command = request::thaw_namespace(asked.into_inner()).map_err(status)?;
-        let revision = self.0.service.thaw_namespace(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::ThawNamespaceResponse { revision }))
+        let at = self.0.service.thaw_namespace(&context, command).await.map_err(status)?;
+        Ok(Response::new(pb::ThawNamespaceResponse { cursor: at.map(Into::into) }))
     }
 
     async fn verify_log(&self, asked: Request<pb::VerifyLogRequest>) -> Answer<pb::VerifyLogResponse> {

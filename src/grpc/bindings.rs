@@ -17,7 +17,7 @@ impl AdminHandler {
         let command = request::create_role_binding(asked.into_inner()).map_err(status)?;
         let done = self.0.service.create_role_binding(&context, command).await.map_err(status)?;
         let role_binding = Some(response::role_binding(done.binding));
-        Ok(Response::new(pb::CreateRoleBindingResponse { role_binding, revision: done.revision }))
+        Ok(Response::new(pb::CreateRoleBindingResponse { role_binding, cursor: done.cursor.map(Into::into) }))
     }
 
     pub(super) async fn bindings(
@@ -47,6 +47,6 @@ impl AdminHandler {
         let context = self.0.write(&asked, &asked.get_ref().request_id, false).await?;
         let command = request::delete_role_binding(asked.into_inner()).map_err(status)?;
         let done = self.0.service.delete_role_binding(&context, command).await.map_err(status)?;
-        Ok(Response::new(pb::DeleteRoleBindingResponse { revision: done.revision }))
+        Ok(Response::new(pb::DeleteRoleBindingResponse { cursor: done.cursor.map(Into::into) }))
     }
 }

@@ -27,7 +27,7 @@ impl PolicyService for PolicyHandler {
         let command = request::create_policy(asked.into_inner()).map_err(status)?;
         let done = self.0.service.create_policy(&context, command).await.map_err(status)?;
         let policy = Some(response::policy(done.policy));
-        Ok(Response::new(pb::CreatePolicyResponse { policy, revision: done.revision }))
+        Ok(Response::new(pb::CreatePolicyResponse { policy, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn get_policy(&self, asked: Request<pb::GetPolicyRequest>) -> Answer<pb::GetPolicyResponse> {
@@ -44,7 +44,7 @@ impl PolicyService for PolicyHandler {
         let PolicyPage { listed, reached } = found.map_err(status)?;
         let end = PageEnd::at(reached.map(|policy| policy.to_string()), listed.is_last);
         let policies = listed.items.into_iter();
-        let policies = policies.map(|policy| (policy.name.policy.to_string(), response::policy(policy)));
+        let policies = policies.map(|each| (each.policy.name.policy.to_string(), response::policy(each)));
         let (policies, next_page_token) = asked.list.fill(policies, end);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
@@ -54,7 +54,7 @@ impl PolicyService for PolicyHandler {
         let command = request::update_policy(asked.into_inner()).map_err(status)?;
         let done = self.0.service.update_policy(&context, command).await.map_err(status)?;
         let policy = Some(response::policy(done.policy));
-        Ok(Response::new(pb::UpdatePolicyResponse { policy, revision: done.revision }))
+        Ok(Response::new(pb::UpdatePolicyResponse { policy, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn draft(&self, asked: Request<pb::DraftRequest>) -> Answer<pb::DraftResponse> {
@@ -62,7 +62,7 @@ impl PolicyService for PolicyHandler {
         let command = request::draft(asked.into_inner()).map_err(status)?;
         let done = self.0.service.draft(&context, command).await.map_err(status)?;
         let version = Some(response::version(done.version, done.active));
-        Ok(Response::new(pb::DraftResponse { version, revision: done.revision }))
+        Ok(Response::new(pb::DraftResponse { version, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn abandon_draft(&self, asked: Request<pb::AbandonDraftRequest>) -> Answer<pb::AbandonDraftResponse> {
@@ -70,7 +70,7 @@ impl PolicyService for PolicyHandler {
         let command = request::abandon_draft(asked.into_inner()).map_err(status)?;
         let done = self.0.service.abandon_draft(&context, command).await.map_err(status)?;
         let version = Some(response::version(done.version, false));
-        Ok(Response::new(pb::AbandonDraftResponse { version, revision: done.revision }))
+        Ok(Response::new(pb::AbandonDraftResponse { version, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn stage(&self, asked: Request<pb::StageRequest>) -> Answer<pb::StageResponse> {
@@ -79,7 +79,7 @@ impl PolicyService for PolicyHandler {
         let done = self.0.service.stage(&context, command).await.map_err(status)?;
         let report = Some(response::report(done.version.name(), done.report));
         let version = Some(response::version(done.version, false));
-        Ok(Response::new(pb::StageResponse { version, report, revision: done.revision }))
+        Ok(Response::new(pb::StageResponse { version, report, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn publish(&self, asked: Request<pb::PublishRequest>) -> Answer<pb::PublishResponse> {
@@ -89,16 +89,16 @@ impl PolicyService for PolicyHandler {
         let active = done.activation.as_ref().is_some_and(|activation| activation.cursor.is_some());
         let version = Some(response::version(done.version, active));
         let activation = done.activation.map(response::activation_summary);
-        Ok(Response::new(pb::PublishResponse { version, revision: done.revision, activation }))
+        Ok(Response::new(pb::PublishResponse { version, cursor: done.cursor.map(Into::into), activation }))
     }
 
     async fn activate(&self, asked: Request<pb::ActivateRequest>) -> Answer<pb::ActivateResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::activate(asked.into_inner()).map_err(status)?;
         let done = self.0.service.activate(&context, command).await.map_err(status)?;
-        let revision = done.cursor.map_or(0, |cursor| cursor.revision);
+        let cursor = done.cursor.map(Into::into);
         let activation = Some(response::activation_summary(done));
-        Ok(Response::new(pb::ActivateResponse { activation, revision }))
+        Ok(Response::new(pb::ActivateResponse { activation, cursor }))
     }
 
     async fn rollback(&self, asked: Request<pb::RollbackRequest>) -> Answer<pb::RollbackResponse> {
@@ -110,7 +110,7 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::RollbackResponse {
             version: Some(response::version(done.version, active)),
             activation: Some(response::activation_summary(done.activation)),
-            revision: done.revision,
+            cursor: done.cursor.map(Into::into),
             report,
             warnings: done.warnings,
         }))
@@ -122,7 +122,7 @@ impl PolicyService for PolicyHandler {
         let done = self.0.service.deactivate(&context, command).await.map_err(status)?;
         let policy = Some(response::policy(done.policy));
         let activation = Some(response::activation_summary(done.activation));
-        Ok(Response::new(pb::DeactivateResponse { policy, activation, revision: done.revision }))
+        Ok(Response::new(pb::DeactivateResponse { policy, activation, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn get_version(&self, asked: Request<pb::GetVersionRequest>) -> Answer<pb::GetVersionResponse> {
@@ -174,7 +174,7 @@ impl PolicyService for PolicyHandler {
         let done = self.0.service.approve_version(&context, command).await.map_err(status)?;
         let approvals = response::approvals(done.approvals);
         let version = Some(pb::Version { approvals, ..response::version(done.version, false) });
-        Ok(Response::new(pb::ApproveVersionResponse { version, revision: done.revision }))
+        Ok(Response::new(pb::ApproveVersionResponse { version, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn reject_version(&self, asked: Request<pb::RejectVersionRequest>) -> Answer<pb::RejectVersionResponse> {
@@ -182,7 +182,7 @@ impl PolicyService for PolicyHandler {
         let command = request::reject_version(asked.into_inner()).map_err(status)?;
         let done = self.0.service.reject_version(&context, command).await.map_err(status)?;
         let version = Some(response::version(done.version, false));
-        Ok(Response::new(pb::RejectVersionResponse { version, revision: done.revision }))
+        Ok(Response::new(pb::RejectVersionResponse { version, cursor: done.cursor.map(Into::into) }))
     }
 
     async fn list_events(&self, asked: Request<pb::ListEventsRequest>) -> Answer<pb::ListEventsResponse> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Context, Service};
 use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::command::{AsOf, GetActive};
-use crate::domain::event::{Cursor, Head, Position};
+use crate::domain::event::{Cursor, Position};
 use crate::domain::lifecycle;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Namespace;
@@ -116,31 +116,22 @@ impl Service {
     ) -> Result<(Position, Namespace)> {
         let found = tx.namespace(namespace).await?;
         let head = found.cursor;
-        let revision = match as_of {
-            AsOf::Now => head.revision,
+        let at = match as_of {
+            AsOf::Now => head.into(),
             AsOf::Time(time) => {
                 let newest = self.store.newest_time(tx, namespace, head.revision).await?;
                 if time > newest {
                     return Err(Error::invalid("time", "is in the future: what will be in force then is not known"));
                 }
-                tx.revision_at(namespace, time).await?
+                Cursor { epoch: 0, revision: tx.revision_at(namespace, time).await? }.into()
             }
-            AsOf::Revision(revision) if (0..=head.revision).contains(&revision) => revision,
-            AsOf::Revision(revision) => {
-                let message = format!("revision {revision} is not in 0 to {}, the head", head.revision);
-                return Err(Error::invalid("revision", message).with("head", head.revision));
-            }
+            AsOf::Event(at) => at,
         };
-        if revision == 0 {
-            return Ok((Cursor { epoch: head.epoch, revision }.into(), found));
-        }
-        let event = tx.event(namespace, revision).await?;
-        // Its epoch goes out as the cursor's: a raised one would make clients drop what they hold.
-        if revision == head.revision {
-            self.signer.head(&event, Head { cursor: head, hash: found.head_hash })?;
-        } else {
-            self.signer.event(&event)?;
-        }
-        Ok((event.head().into(), found))
+        // The epoch of the event goes out as the cursor's: a raised one would make clients drop what they hold.
+        let at = match self.event_at(tx, &found, ("cursor", at)).await? {
+            Some((event, _)) => event.head().into(),
+            None => Cursor { revision: 0, ..head }.into(),
+        };
+        Ok((at, found))
     }
 }

@@ -145,7 +145,7 @@ impl Service {
         if cursor.revision > head.revision {
             return Err(gone());
         }
-        let (at, _) = self.place(tx, namespace, AsOf::Revision(cursor.revision)).await?;
+        let (at, _) = self.place(tx, namespace, AsOf::Event(cursor.into())).await?;
         if at.cursor == cursor { Ok(at) } else { Err(gone()) }
     }
 }

@@ -58,7 +58,7 @@ impl Service {
         approvals.retain(|other| other.approver != approver);
         approvals.push(approval);
         let approvals = lifecycle::counting(&policy, &version, &approvals, now);
-        write.finish(Approved { version, approvals, revision: recorded.revision() }).await
+        write.finish(Approved { version, approvals, cursor: recorded.cursor }).await
     }
 
     /// Ends a version that shall not be published.
@@ -83,7 +83,7 @@ impl Service {
             ..Change::new(EventKind::RejectVersion, Some(&name.policy))
         };
         let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
+        write.finish(VersionChanged { version, active: false, cursor: recorded.cursor }).await
     }
 
     /// Every approval that a version was given, whether it still counts or not.

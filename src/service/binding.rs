@@ -111,7 +111,7 @@ impl Service {
         let access = AccessChange { binding: binding.clone(), bindings_digest: bindings_digest(&bindings)? };
         let recorded = write.record(Change { reason, access: Some(access), ..Change::new(kind, None) }).await?;
         let namespace = binding.name.namespace.clone();
-        let done = write.finish(BindingChanged { binding, revision: recorded.revision() }).await;
+        let done = write.finish(BindingChanged { binding, cursor: recorded.cursor }).await;
         // Also when nobody knows whether it was committed.
         self.access.forget(&namespace);
         done

@@ -106,7 +106,7 @@ impl Service {
     /// The place of an activation, with its epoch, and the policies it moved.
     async fn activation_at(&self, namespace: &NamespaceId, at: Position) -> Result<(Cursor, BTreeSet<PolicyId>)> {
         let (tx, found) = self.look(namespace).await?;
-        match self.event_at(&tx, &found, at).await? {
+        match self.event_at(&tx, &found, ("cursor", at)).await? {
             Some((event, payload)) if !payload.changes.is_empty() => {
                 Ok((event.cursor, payload.changes.into_iter().map(|change| change.policy).collect()))
             }

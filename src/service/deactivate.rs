@@ -7,7 +7,7 @@ use crate::domain::command::Deactivate;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
 use crate::domain::outcome::Deactivated;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{PointedPolicy, Policy};
 
 impl Service {
     /// Removes the active pointer of a policy.
@@ -32,7 +32,9 @@ impl Service {
             ..Change::new(EventKind::Deactivate, Some(&policy.name.policy))
         };
         let (activation, recorded) = write.record_activation(change).await?;
-        let policy = Policy { active_version: 0, active_revision: recorded.revision(), ..policy };
-        write.finish(Deactivated { policy, activation, revision: recorded.revision() }).await
+        let active_revision = recorded.cursor.map_or(0, |at| at.cursor.revision);
+        let policy = Policy { active_version: 0, active_revision, ..policy };
+        let policy = PointedPolicy { policy, activation: recorded.cursor };
+        write.finish(Deactivated { policy, activation, cursor: recorded.cursor }).await
     }
 }

@@ -109,7 +109,7 @@ impl Service {
             (DraftDecision::Existing, Some(version)) => {
                 // Nothing changes: no event. The answer is kept, so that its request id stays its own.
                 let active = version.number == policy.active_version;
-                return write.finish(VersionChanged { version, active, revision: 0 }).await;
+                return write.finish(VersionChanged { version, active, cursor: None }).await;
             }
             (DraftDecision::Existing, None) => return Err(Error::internal("an existing version that is not there")),
             (DraftDecision::New { number, superseded }, _) => (number, superseded),
@@ -127,7 +127,7 @@ impl Service {
         change.versions.push(VersionChange { adopted: version.adopted.clone(), ..state_change(&version) });
         change.reason.clone_from(&version.change_note);
         let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
+        write.finish(VersionChanged { version, active: false, cursor: recorded.cursor }).await
     }
 
     /// Who staged a version, as the newest events of its policy tell it; empty when it is longer ago than those.
@@ -167,7 +167,7 @@ impl Service {
             ..Change::new(EventKind::AbandonDraft, Some(&name.policy))
         };
         let recorded = write.record(change).await?;
-        write.finish(VersionChanged { version, active: false, revision: recorded.revision() }).await
+        write.finish(VersionChanged { version, active: false, cursor: recorded.cursor }).await
     }
 
     /// The policy of a draft, and whether it was made for it: when it is absent and the request allows it.

@@ -13,7 +13,7 @@ impl Service {
     /// A page of the log, each event with what it says.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`.
+    /// `NAMESPACE_NOT_FOUND`, `POLICY_NOT_FOUND`, `DATA_LOSS`; `INVALID_ARGUMENT` and `RESUME_POINT_GONE` for what it shall begin after.
     pub async fn list_events(
         &self,
         namespace: &NamespaceId,
@@ -21,13 +21,12 @@ impl Service {
         filter: &EventFilter,
     ) -> Result<EventPage> {
         let tx = self.store.read().await?;
-        match &filter.policy {
-            Some(policy) => {
-                tx.policy(&PolicyName { namespace: namespace.clone(), policy: policy.clone() }).await?;
-            }
-            None => {
-                tx.namespace(namespace).await?;
-            }
+        let found = tx.namespace(namespace).await?;
+        if let Some(policy) = &filter.policy {
+            tx.policy(&PolicyName { namespace: namespace.clone(), policy: policy.clone() }).await?;
+        }
+        if let Some(after) = filter.after {
+            self.event_at(&tx, &found, ("after", after)).await?;
         }
         let is_search = filter.actor.is_some() || !filter.kinds.is_empty();
         let mut reader =

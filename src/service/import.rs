@@ -6,7 +6,7 @@
 use super::import_items::{Taken, take};
 use super::write::{Begun, Write};
 use super::{Context, Service};
-use crate::domain::event::{Change, EventKind, Head};
+use crate::domain::event::{Change, EventKind, Head, Position};
 use crate::domain::import::{FIRST_POSITION, Import, ImportNamespace, Imported, Item, Source};
 use crate::domain::limits::IMPORT_ITEMS_MAX;
 use crate::domain::name::NamespaceId;
@@ -74,14 +74,14 @@ impl Service {
         match imports.first() {
             None => imports.push(begin(context, &mut write, &request).await?),
             Some(import) if import.source != request.source => return Err(not_empty(&request.namespace)),
-            Some(import) if import.is_finished || request.offset < import.items => return Ok(state(import, 0)),
+            Some(import) if import.is_finished || request.offset < import.items => return Ok(state(import, None)),
             // Its importer counts as the author of all that it brings.
             Some(import) if import.importer != context.actor() => return Err(others(import)),
             Some(import) if request.offset > import.items => {
                 let message = format!("{} items are here, and these come after {}", import.items, request.offset);
                 return Err(refused(message).with("items", import.items));
             }
-            Some(import) if request.items.is_empty() && !request.is_last => return Ok(state(import, 0)),
+            Some(import) if request.items.is_empty() && !request.is_last => return Ok(state(import, None)),
             Some(_) => {}
         }
         let mut change = Change::new(EventKind::ImportNamespace, None);
@@ -103,7 +103,7 @@ impl Service {
         let Some(first) = imports.first() else { return Err(Error::internal("an import that is not there")) };
         change.settings = Some(settings(first));
         let recorded = write.record(change).await?;
-        let done = write.finish(state(first, recorded.revision())).await?;
+        let done = write.finish(state(first, recorded.cursor)).await?;
         if done.is_finished {
             self.sources.forget(&request.namespace);
         }
@@ -119,8 +119,8 @@ impl Service {
     }
 }
 
-fn state(import: &Import, revision: i64) -> Imported {
-    Imported { items: import.items, is_finished: import.is_finished, revision }
+fn state(import: &Import, cursor: Option<Position>) -> Imported {
+    Imported { items: import.items, is_finished: import.is_finished, cursor }
 }
 
 fn others(import: &Import) -> Error {

@@ -178,7 +178,7 @@ pub(super) async fn change_key<'a>(
     }
     let key = ring.get(&key.key_id)?.clone();
     let recorded = write.record(change.clone()).await?;
-    Ok((write, KeyChanged { key, revision: recorded.revision() }))
+    Ok((write, KeyChanged { key, cursor: recorded.cursor }))
 }
 
 /// A key that no event names: one whose file is there, else a new one.

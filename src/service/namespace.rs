@@ -52,8 +52,8 @@ impl Service {
         write.tx.insert_namespace(&request.namespace, &request.description, request.quotas, write.time()).await?;
         let namespace = write.tx.read().namespace(&request.namespace).await?;
         let recorded = write.record(change(EventKind::CreateNamespace, &namespace)).await?;
-        let done = write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await?;
-        if done.revision > 0 {
+        let done = write.finish(NamespaceChanged { namespace, cursor: recorded.cursor }).await?;
+        if done.cursor.is_some() {
             self.meters.granted(&done.namespace);
         }
         Ok(done)
@@ -79,8 +79,8 @@ impl Service {
         namespace.edits += 1;
         write.tx.update_namespace(&namespace).await?;
         let recorded = write.record(change(EventKind::UpdateNamespace, &namespace)).await?;
-        let done = write.finish(NamespaceChanged { namespace, revision: recorded.revision() }).await?;
-        if done.revision > 0 {
+        let done = write.finish(NamespaceChanged { namespace, cursor: recorded.cursor }).await?;
+        if done.cursor.is_some() {
             self.meters.granted(&done.namespace);
         }
         Ok(done)

@@ -40,9 +40,9 @@ impl Places {
     }
 }
 
-fn no_place(cursor: Cursor, head: Cursor, what: &str) -> Error {
+fn no_place(field: &str, cursor: Cursor, head: Cursor, what: &str) -> Error {
     let message = format!("{}:{} {what}; the head is {}:{}", cursor.epoch, cursor.revision, head.epoch, head.revision);
-    Error::invalid("cursor", message).with("head_epoch", head.epoch).with("head_revision", head.revision)
+    Error::invalid(field, message).with("head_epoch", head.epoch).with("head_revision", head.revision)
 }
 
 fn other_event(cursor: Cursor, head: Cursor) -> Error {
@@ -65,7 +65,8 @@ impl Service {
         Ok((tx, found))
     }
 
-    /// The event at a cursor, proven; none before the first. Epoch 0 stands for whichever the revision has.
+    /// Reads the event at a cursor, proven; none before the first. Epoch 0 stands for whichever the revision has. `field` names
+    /// the cursor in an error.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when it is no place of the log, `RESUME_POINT_GONE` when another event stands there than the position
@@ -74,11 +75,11 @@ impl Service {
         &self,
         tx: &ReadTx,
         found: &Namespace,
-        at: Position,
+        (field, at): (&str, Position),
     ) -> Result<Option<(Event, Payload)>> {
         let (cursor, head) = (at.cursor, found.cursor);
         if cursor.epoch > head.epoch || cursor.revision > head.revision {
-            return Err(no_place(cursor, head, "is ahead of the log"));
+            return Err(no_place(field, cursor, head, "is ahead of the log"));
         }
         if cursor.revision == 0 {
             return Ok(None);
@@ -90,6 +91,7 @@ impl Service {
         }
         if cursor.epoch != 0 && cursor.epoch != event.cursor.epoch {
             return Err(no_place(
+                field,
                 cursor,
                 head,
                 &format!("is no place of the log: that revision has epoch {}", event.cursor.epoch),
@@ -116,9 +118,9 @@ impl Service {
             }
             let (tx, found) = self.look(namespace).await?;
             if cursor.epoch == 0 {
-                return Err(no_place(cursor, found.cursor, "has no epoch"));
+                return Err(no_place("cursor", cursor, found.cursor, "has no epoch"));
             }
-            self.event_at(&tx, &found, cursor.into()).await?;
+            self.event_at(&tx, &found, ("cursor", cursor.into())).await?;
             let entries = tx.active_entries(namespace, 0, cursor.revision).await?;
             let active = entries.iter().filter_map(|(policy, entry)| Some((policy, entry.as_ref()?)));
             Ok(active_set_digest(active.map(|(policy, entry)| (policy, entry.version, &entry.digest))))

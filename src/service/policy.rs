@@ -1,6 +1,6 @@
 //! Policies: made, changed, read.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::namespace::check_description;
@@ -8,15 +8,16 @@ use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::command::{CreatePolicy, Listed, Page, PolicyFilter, SettingsPatch, UpdatePolicy, VersionFilter};
-use crate::domain::event::{Change, EventKind};
+use crate::domain::event::{Change, EventKind, Position};
 use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, POLICIES_SCANNED_MAX};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::PolicyChanged;
-use crate::domain::policy::{Policy, PolicyKind, PolicySettings};
+use crate::domain::policy::{PointedPolicy, Policy, PolicyKind, PolicySettings};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
 use crate::store::{ReadTx, WriteTx};
+use crate::watch::Verify as _;
 
 fn change(kind: EventKind, policy: &Policy) -> Result<Change> {
     let settings = serde_json::json!({
@@ -70,7 +71,7 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
 #[derive(Debug)]
 pub struct PolicyPage {
     /// The policies.
-    pub listed: Listed<Policy>,
+    pub listed: Listed<PointedPolicy>,
     /// The last one looked at.
     pub reached: Option<PolicyId>,
 }
@@ -135,7 +136,8 @@ impl Service {
         };
         self.insert_policy(&mut write.tx, &policy).await?;
         let recorded = write.record(change(EventKind::CreatePolicy, &policy)?).await?;
-        write.finish(PolicyChanged { policy, revision: recorded.revision() }).await
+        let policy = PointedPolicy { policy, activation: None };
+        write.finish(PolicyChanged { policy, cursor: recorded.cursor }).await
     }
 
     /// Changes a policy.
@@ -171,21 +173,52 @@ impl Service {
         policy.update_time = write.time();
         write.tx.update_policy(&policy).await?;
         let recorded = write.record(change(EventKind::UpdatePolicy, &policy)?).await?;
-        write.finish(PolicyChanged { policy, revision: recorded.revision() }).await
+        let policy = self.pointed(write.tx.read(), policy).await?;
+        write.finish(PolicyChanged { policy, cursor: recorded.cursor }).await
     }
 
-    /// A policy.
+    /// Reads a policy, with the event that moved its pointer last.
     ///
     /// # Errors
-    /// `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`.
-    pub async fn get_policy(&self, name: &PolicyName) -> Result<Policy> {
-        self.store.read().await?.policy(name).await
+    /// `POLICY_NOT_FOUND`, `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.
+    pub async fn get_policy(&self, name: &PolicyName) -> Result<PointedPolicy> {
+        let tx = self.store.read().await?;
+        let policy = tx.policy(name).await?;
+        self.pointed(&tx, policy).await
+    }
+
+    async fn pointed(&self, tx: &ReadTx, policy: Policy) -> Result<PointedPolicy> {
+        let activation = match policy.active_revision {
+            0 => None,
+            revision => self.positions(tx, &policy.name.namespace, &[revision]).await?.remove(&revision),
+        };
+        Ok(PointedPolicy { policy, activation })
+    }
+
+    /// Reads which events have these revisions, each proven by its seal.
+    ///
+    /// # Errors
+    /// `DATA_LOSS`, also for an event that is not there.
+    pub(super) async fn positions(
+        &self,
+        tx: &ReadTx,
+        namespace: &NamespaceId,
+        revisions: &[i64],
+    ) -> Result<BTreeMap<i64, Position>> {
+        let events = tx.events_at(namespace, revisions).await?;
+        if let Some(missing) = revisions.iter().find(|revision| !events.contains_key(revision)) {
+            return Err(Error::data_loss(format!("{namespace} has no event {missing}")));
+        }
+        for event in events.values() {
+            self.signer.event(event)?;
+        }
+        Ok(events.into_iter().map(|(revision, event)| (revision, event.head().into())).collect())
     }
 
     /// A page of policies.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`.
+    /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.
     pub async fn list_policies(
         &self,
         namespace: &NamespaceId,
@@ -211,6 +244,13 @@ impl Service {
             let measure = |policy: &Policy| (policy.name.policy.clone(), policy.settings.json_schema.len());
             reader.add_wanted(&asked, found, measure, is_wanted);
         }
-        Ok(PolicyPage { reached: reader.reached(), listed: reader.done() })
+        let reached = reader.reached();
+        let Listed { items, is_last } = reader.done();
+        let moved: BTreeSet<i64> = items.iter().map(|policy| policy.active_revision).filter(|at| *at > 0).collect();
+        let positions = self.positions(&tx, namespace, &Vec::from_iter(moved)).await?;
+        let pointed =
+            |policy: Policy| PointedPolicy { activation: positions.get(&policy.active_revision).copied(), policy };
+        let listed = Listed { items: items.into_iter().map(pointed).collect(), is_last };
+        Ok(PolicyPage { listed, reached })
     }
 }

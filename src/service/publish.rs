@@ -6,7 +6,6 @@ use super::check::Occasion;
 use super::draft::state_change;
 use super::write::{Begun, Write};
 use super::{Context, Service, Signer};
-use crate::domain::Result;
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
 use crate::domain::command::{PolicyOrVersion, Publish};
@@ -17,6 +16,7 @@ use crate::domain::policy::Policy;
 use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::{Version, VersionState};
+use crate::domain::{Error, Result};
 
 /// A version as it is once published, at the time of the event.
 pub(super) fn signed(signer: &Signer, context: &Context, version: Version, time: Micros) -> Result<Version> {
@@ -49,6 +49,9 @@ impl BreakGlass {
 }
 
 fn check_request(request: &Publish) -> Result<()> {
+    if request.expected_active.is_some() && !request.activate {
+        return Err(Error::invalid("expected_active", "can be given only with activate"));
+    }
     if request.activate || request.break_glass {
         return lifecycle::check_reason(&request.reason);
     }
@@ -59,8 +62,8 @@ impl Service {
     /// Publishes a version, staging it first when the caller did not.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `APPROVALS_MISSING`, `SEVERAL_OPEN_DRAFTS`,
-    /// `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
+    /// `PERMISSION_DENIED`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `EXPECTED_ACTIVE_MISMATCH`, `APPROVALS_MISSING`,
+    /// `SEVERAL_OPEN_DRAFTS`, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn publish(&self, context: &Context, request: Publish) -> Result<Published> {
         let namespace = match &request.target {
             PolicyOrVersion::Policy(policy) => &policy.namespace,
@@ -79,6 +82,7 @@ impl Service {
             return Ok(answer);
         }
         let subject = self.subject(&tx, &request.target).await?;
+        self.check_expected_active(&tx, &subject.policy, request.expected_active).await?;
         drop(tx);
         let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
         if !context.delivery.validate_only {
@@ -93,6 +97,7 @@ impl Service {
             Begun::Fresh(write) => write,
         };
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
+        self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
         let grounds = self.grounds(&write, (&policy, &version), &request, &report).await?;
         let version = signed(&self.signer, context, version, write.time())?;
         write.tx.update_version(&version).await?;
@@ -113,11 +118,11 @@ impl Service {
         }
         if !request.activate {
             let recorded = write.record(change).await?;
-            return write.finish(Published { version, revision: recorded.revision(), activation: None }).await;
+            return write.finish(Published { version, cursor: recorded.cursor, activation: None }).await;
         }
         change.pointers.push(lifecycle::point(&policy, &version)?);
         let (activation, recorded) = write.record_activation(change).await?;
-        write.finish(Published { version, revision: recorded.revision(), activation: Some(activation) }).await
+        write.finish(Published { version, cursor: recorded.cursor, activation: Some(activation) }).await
     }
 
     /// What the publication rests on, decided on the approvals as they are under the lock.

@@ -52,8 +52,10 @@ impl Service {
         let key = self.public_key(&request.key_id)?;
         if record.state == KeyState::Revoked && request.resign {
             let (versions, version_count) = self.signed_by(&key).await?;
-            let (revision, remaining_count) = (record.revision, version_count);
-            return Ok(KeyRevoked { key: record, revision, versions, version_count, remaining_count });
+            let tx = self.store.read().await?;
+            let cursor =
+                self.positions(&tx, &NamespaceId::system(), &[record.revision]).await?.remove(&record.revision);
+            return Ok(KeyRevoked { key: record, cursor, versions, version_count, remaining_count: version_count });
         }
         self.signer.view().ring().check_revoke(&request.key_id)?;
         if let Some(retired) = record.retire_time {
@@ -73,8 +75,8 @@ impl Service {
         let mut change = Change { reason: request.reason.clone(), ..Change::new(EventKind::RevokeSigningKey, None) };
         let known = KeyChange::of(&request.key_id);
         let (write, changed) = change_key(write, &self.signer, &view, &mut change, known).await?;
-        let KeyChanged { key, revision } = changed;
-        let answer = KeyRevoked { key, revision, versions, version_count, remaining_count: version_count };
+        let KeyChanged { key, cursor } = changed;
+        let answer = KeyRevoked { key, cursor, versions, version_count, remaining_count: version_count };
         let answer = write.finish(answer).await?;
         self.follow_keys(context.now).await?;
         Ok(answer)

@@ -7,7 +7,7 @@ use super::publish::signed;
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::Rollback;
+use crate::domain::command::{Rollback, RollbackTarget};
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
 use crate::domain::name::PolicyName;
@@ -32,8 +32,8 @@ impl Service {
             self.require(context, &request.policy.namespace, Rpc::Rollback, Permission::Administer)?;
         }
         lifecycle::check_reason(&request.reason)?;
-        if request.version < 0 {
-            return Err(Error::invalid("version", "must be a number from 1, or 0 for the one before"));
+        if matches!(request.to, Some(RollbackTarget::Number(..1))) {
+            return Err(Error::invalid("version", "must be a number from 1; leave it out for the version before"));
         }
         let call = self.call(context, "Rollback", &request)?;
         let tx = self.store.read().await?;
@@ -41,11 +41,11 @@ impl Service {
             return Ok(answer);
         }
         let policy = tx.policy(&request.policy).await?;
-        self.check_where_seen(&tx, &policy, &request).await?;
-        let number = match (&request.label, request.version) {
-            (Some(label), _) => tx.labelled(&policy.name, label).await?.number,
-            (None, 0) => self.version_before(&tx, &policy).await?,
-            (None, number) => number,
+        self.check_expected_active(&tx, &policy, request.expected_active).await?;
+        let number = match &request.to {
+            Some(RollbackTarget::Label(label)) => tx.labelled(&policy.name, label).await?.number,
+            Some(RollbackTarget::Number(number)) => *number,
+            None => self.version_before(&tx, &policy).await?,
         };
         let version = tx.version(&request.policy, number).await?;
         let subject = self.subject_of(&tx, policy, version).await?;
@@ -66,8 +66,7 @@ impl Service {
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
         self.check_unmoved_under_lock(&write, &policy, &request).await?;
         // "The one before" may be another by now: then the checks were run on the wrong one.
-        let is_named = request.version != 0 || request.label.is_some();
-        if !is_named && policy.active_revision != subject.policy.active_revision {
+        if request.to.is_none() && policy.active_revision != subject.policy.active_revision {
             return Err(Error::new(Reason::ConcurrentChange, "the active version changed meanwhile; try again"));
         }
         let pointer = lifecycle::rollback(&policy, &version, report.as_ref())?;
@@ -93,7 +92,7 @@ impl Service {
             version
         };
         let (activation, recorded) = write.record_activation(change).await?;
-        write.finish(RolledBack { version, activation, revision: recorded.revision(), report, warnings }).await
+        write.finish(RolledBack { version, activation, cursor: recorded.cursor, report, warnings }).await
     }
 
     /// Nothing may have moved that the caller looked at.
@@ -101,12 +100,20 @@ impl Service {
         if let Some(since) = request.unmoved_since {
             check_unmoved(write.tx.read(), &request.policy.namespace, write.tx.head(), since).await?;
         }
-        self.check_where_seen(write.tx.read(), policy, request).await
+        self.check_expected_active(write.tx.read(), policy, request.expected_active).await
     }
 
-    /// The pointer must be where the caller saw it.
-    async fn check_where_seen(&self, tx: &ReadTx, policy: &Policy, request: &Rollback) -> Result<()> {
-        match lifecycle::check_expected(policy, request.expected_active) {
+    /// Checks that the pointer is where the caller saw it; the refusal says who moved it since.
+    ///
+    /// # Errors
+    /// `EXPECTED_ACTIVE_MISMATCH`.
+    pub(super) async fn check_expected_active(
+        &self,
+        tx: &ReadTx,
+        policy: &Policy,
+        expected: Option<i64>,
+    ) -> Result<()> {
+        match lifecycle::check_expected(policy, expected) {
             Err(refusal) => Err(self.with_who_moved(tx, std::slice::from_ref(policy), refusal).await),
             Ok(()) => Ok(()),
         }

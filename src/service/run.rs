@@ -8,7 +8,7 @@ use super::page_reader::PageReader;
 use super::{Context, Service};
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::command::{Listed, Page};
-use crate::domain::event::Cursor;
+use crate::domain::event::{Cursor, Fingerprint};
 use crate::domain::lifecycle;
 use crate::domain::limits::RUN_COUNTS_MAX;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -38,13 +38,14 @@ impl Service {
         if let Some(id) = call.replayed::<RunId>(&tx).await? {
             return tx.run(namespace, &id).await?.ok_or_else(|| id.not_found(namespace));
         }
-        let event = self.event_at(&tx, &found, cursor.unwrap_or(found.cursor.into())).await?;
+        let event = self.event_at(&tx, &found, ("cursor", cursor.unwrap_or(found.cursor.into()))).await?;
         if let Some(recorded) = tx.run(namespace, id).await? {
             request.check_same(&context.actor(), &recorded)?;
             return Ok(recorded);
         }
         // Nothing is in force before the first event.
-        let cursor = event.map_or(Cursor { revision: 0, ..found.cursor }, |(event, _)| event.cursor);
+        let before = Cursor { revision: 0, ..found.cursor };
+        let (cursor, event) = event.map_or((before, None), |(event, _)| (event.cursor, Fingerprint::of(&event.hash)));
         let active = self.run_policies_at(&tx, &found, policies, cursor).await?;
         request.check_size(active.len())?;
         drop(tx);
@@ -55,6 +56,7 @@ impl Service {
             policies: active,
             is_whole_set: policies.is_empty(),
             cursor,
+            event,
             recorder: context.actor(),
             create_time: context.now,
             end: None,
@@ -115,7 +117,9 @@ impl Service {
         let event = tx.event(namespace, recorded.cursor.revision).await?;
         self.signer.event(&event)?;
         match proven {
-            Ok(proven) if proven == recorded.policies && event.cursor == recorded.cursor => Ok(recorded),
+            Ok(proven) if proven == recorded.policies && event.cursor == recorded.cursor => {
+                Ok(Run { event: Fingerprint::of(&event.hash), ..recorded })
+            }
             Err(error) if error.reason != Reason::NoActiveVersion => Err(error),
             _ => Err(Error::data_loss(format!("{}: the log says something else", id.name(namespace)))),
         }
@@ -181,7 +185,7 @@ impl Service {
             policy,
             version: entry.version,
             digest: entry.digest,
-            active_revision: entry.activation.revision,
+            activation_revision: entry.activation.revision,
         };
         Ok(active.into_iter().map(policy).collect())
     }
@@ -205,7 +209,7 @@ impl Service {
                 policy: policy.clone(),
                 version: version.number,
                 digest: version.digest.clone(),
-                active_revision: bundle.activation.revision,
+                activation_revision: bundle.activation.revision,
             });
         }
         Ok(active)

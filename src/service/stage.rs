@@ -28,7 +28,7 @@ impl Service {
         lifecycle::check_stageable(&subject.bundle.version, request.etag.as_ref())?;
         let (subject, report) = self.check(subject, Occasion::First, context.now).await?;
         if context.delivery.validate_only {
-            return Ok(Staged { version: subject.bundle.version, report, revision: 0 });
+            return Ok(Staged { version: subject.bundle.version, report, cursor: None });
         }
         self.keep_failed_report(&subject.bundle.version, &report).await?;
         lifecycle::stage(&subject.bundle.version, request.etag.as_ref(), &report)?;
@@ -40,7 +40,7 @@ impl Service {
         };
         let (_, version) = subject.still_holds(write.tx.read()).await?;
         if lifecycle::stage(&version, request.etag.as_ref(), &report)? == StageDecision::AlreadyStaged {
-            return write.finish(Staged { version, report, revision: 0 }).await;
+            return write.finish(Staged { version, report, cursor: None }).await;
         }
         let version = Version {
             state: VersionState::Staged,
@@ -53,6 +53,6 @@ impl Service {
         let change =
             Change { versions: vec![state_change(&version)], ..Change::new(EventKind::Stage, Some(&name.policy)) };
         let recorded = write.record(change).await?;
-        write.finish(Staged { version, report, revision: recorded.revision() }).await
+        write.finish(Staged { version, report, cursor: recorded.cursor }).await
     }
 }

@@ -6,7 +6,7 @@ use crate::domain::audit::{Finding, LogVerdict};
 use crate::domain::command::ThawNamespace;
 use crate::domain::digest::Digest;
 use crate::domain::error::FieldViolation;
-use crate::domain::event::{Change, EventKind};
+use crate::domain::event::{Change, EventKind, Position};
 use crate::domain::lifecycle;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -21,7 +21,7 @@ impl Service {
     /// # Errors
     /// `FINDINGS_REMAIN`, `CONCURRENT_CHANGE`, `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT`, `DATA_LOSS` when the pointers do not make
     /// the root of the newest event: nothing can be signed over them.
-    pub async fn thaw_namespace(&self, context: &Context, request: ThawNamespace) -> Result<i64> {
+    pub async fn thaw_namespace(&self, context: &Context, request: ThawNamespace) -> Result<Option<Position>> {
         lifecycle::check_reason(&request.reason)?;
         let call = self.call(context, "ThawNamespace", &request)?;
         if let Some(answer) = call.replayed(&self.store.read().await?).await? {
@@ -46,9 +46,9 @@ impl Service {
             ..Change::new(EventKind::ThawNamespace, None)
         };
         let recorded = write.record(change).await?;
-        let answer = write.finish(recorded.revision()).await?;
-        if let Some(cursor) = recorded.cursor {
-            self.store.thaw(namespace, cursor);
+        let answer = write.finish(recorded.cursor).await?;
+        if let Some(at) = recorded.cursor {
+            self.store.thaw(namespace, at.cursor);
             self.audits.settled(namespace);
             self.hub.wake();
         }

@@ -5,7 +5,7 @@ use tokio::sync::Notify;
 
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::event::{Change, Cursor, EventKind};
+use crate::domain::event::{Change, Cursor, EventKind, Position};
 use crate::domain::limits::REVOCATIONS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::revocation::{Ended, Revocation, RevokeToken};
@@ -27,11 +27,11 @@ fn change(request: &RevokeToken, revocation: &Revocation) -> Change {
 }
 
 impl Service {
-    /// Ends one token, or all that a subject was issued until now. Answers the revision of its event.
+    /// Ends one token, or all that a subject was issued until now. Answers where its event stands.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`.
-    pub async fn revoke_token(&self, context: &Context, request: RevokeToken) -> Result<i64> {
+    pub async fn revoke_token(&self, context: &Context, request: RevokeToken) -> Result<Option<Position>> {
         request.check()?;
         let call = self.call(context, "RevokeToken", &request)?;
         let mut write = match call.begin(&NamespaceId::system()).await? {
@@ -47,8 +47,8 @@ impl Service {
         }
         let revocation = Revocation::at(&request.ended, context.now.max(write.time()));
         write.tx.put_revocation(&revocation).await?;
-        let revision = write.record(change(&request, &revocation)).await?.revision();
-        let answer = write.finish(revision).await?;
+        let recorded = write.record(change(&request, &revocation)).await?;
+        let answer = write.finish(recorded.cursor).await?;
         self.revoking.0.notify_one();
         Ok(answer)
     }

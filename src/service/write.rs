@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::active_sets::ActiveSet;
 use super::{Context, Service, Signer};
 use crate::domain::defect::{Defect, planted};
-use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload, RowChange};
+use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload, Position, RowChange};
 use crate::domain::import::{Import, unfinished};
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::Activated;
@@ -48,14 +48,8 @@ pub(super) enum Begun<'a, T> {
 /// The event that was written; neither cursor nor statement with `validate_only`.
 #[derive(Debug, Clone)]
 pub(super) struct Recorded {
-    pub(super) cursor: Option<Cursor>,
+    pub(super) cursor: Option<Position>,
     pub(super) statement: String,
-}
-
-impl Recorded {
-    pub(super) fn revision(&self) -> i64 {
-        self.cursor.map_or(0, |cursor| cursor.revision)
-    }
 }
 
 impl Service {
@@ -266,7 +260,7 @@ impl Write<'_> {
         let event = sealed(signer, head, &payload, statement)?;
         self.tx.append(&event, &payload).await?;
         self.recorded = Some((active_set.at(event.head()), payload.rows));
-        Ok(Recorded { cursor: Some(cursor), statement: event.statement })
+        Ok(Recorded { cursor: Some(event.head().into()), statement: event.statement })
     }
 
     /// The active set at the head, proven, with the pointers that a change moves where it has them. A namespace is frozen whose

@@ -101,7 +101,7 @@ impl ReadTx {
     pub async fn events(&self, namespace: &NamespaceId, page: &Page<i64>, filter: &EventFilter) -> Result<Vec<Event>> {
         let mut query = Entity::find()
             .filter(Column::Namespace.eq(namespace.as_str()))
-            .filter(Column::Revision.gt(filter.after_revision))
+            .filter(Column::Revision.gt(filter.after_revision()))
             .limit(u64::from(page.size));
         if let Some(start) = filter.start_time {
             query = query.filter(Column::Time.gte(start.0));

@@ -161,7 +161,7 @@ impl ReadTx {
         let mut query = imported_events::Entity::find()
             .filter(E::Namespace.eq(namespace.as_str()))
             .filter(E::Position.eq(import.position))
-            .filter(E::Revision.gt(filter.after_revision))
+            .filter(E::Revision.gt(filter.after_revision()))
             .limit(u64::from(page.size));
         query = match (filter.newest_first, page.after) {
             (false, after) => query.filter(E::Revision.gt(after.unwrap_or(i64::MIN))).order_by_asc(E::Revision),

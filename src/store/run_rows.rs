@@ -29,7 +29,7 @@ fn first_policy(row: &runs::Model) -> Result<RunPolicy> {
         policy: policy_name(&row.namespace, &row.policy)?.policy,
         version: row.version,
         digest: digest(&row.digest)?,
-        active_revision: row.active_revision,
+        activation_revision: row.active_revision,
     })
 }
 
@@ -52,6 +52,7 @@ pub(super) fn summary(Proven(row): &Proven<runs::Model>, ended: Option<Proven<ru
         policy_count: usize::try_from(row.policies.unwrap_or(1)).unwrap_or_default(),
         is_whole_set: row.whole_set.unwrap_or(false),
         cursor: Cursor { epoch: row.epoch, revision: row.revision },
+        event: None,
         recorder: row.recorder.clone(),
         create_time: Micros(row.create_time),
         end,
@@ -77,7 +78,7 @@ pub(super) fn policy(run: &Run, Proven(row): &Proven<run_policies::Model>) -> Re
         policy: policy_name(&row.namespace, &row.policy)?.policy,
         version: row.version,
         digest: digest(&row.digest)?,
-        active_revision: row.active_revision,
+        activation_revision: row.active_revision,
     })
 }
 
@@ -115,7 +116,7 @@ pub(super) fn run_row(run: &Run, first: &RunPolicy) -> runs::Model {
         digest: first.digest.to_string(),
         epoch: run.cursor.epoch,
         revision: run.cursor.revision,
-        active_revision: first.active_revision,
+        active_revision: first.activation_revision,
         recorder: run.recorder.clone(),
         create_time: run.create_time.0,
         policies: is_set.then(|| i64::try_from(run.policies.len()).unwrap_or(i64::MAX)),
@@ -138,7 +139,7 @@ pub(super) fn policy_rows(run: &Run) -> Vec<run_policies::Model> {
         digest: each.digest.to_string(),
         epoch: run.cursor.epoch,
         revision: run.cursor.revision,
-        active_revision: each.active_revision,
+        active_revision: each.activation_revision,
         recorder: run.recorder.clone(),
         create_time: run.create_time.0,
         part: Some(part),

@@ -45,14 +45,20 @@ impl Write {
                     ..Default::default()
                 };
                 let answer = policy.draft(timed(request, deadline)).await?.into_inner();
-                Ok(Effect { revision: answer.revision, version: made(answer.version) })
+                Ok(Effect {
+                    revision: answer.cursor.map_or(0, |cursor| cursor.revision),
+                    version: made(answer.version),
+                })
             }
             Intent::Publish { policy: id, version, activate } => {
                 let name = format!("{namespace}/policies/{id}/versions/{version}");
                 let request =
                     pb::PublishRequest { name, activate: *activate, reason, request_id, ..Default::default() };
                 let answer = policy.publish(timed(request, deadline)).await?.into_inner();
-                Ok(Effect { revision: answer.revision, version: made(answer.version) })
+                Ok(Effect {
+                    revision: answer.cursor.map_or(0, |cursor| cursor.revision),
+                    version: made(answer.version),
+                })
             }
             Intent::Activate { targets } => {
                 let target = |(id, version, expected): &(String, i64, Option<i64>)| pb::ActivateTarget {
@@ -63,19 +69,19 @@ impl Write {
                 let (parent, targets) = (namespace.clone(), targets.iter().map(target).collect());
                 let request = pb::ActivateRequest { parent, targets, reason, request_id, ..Default::default() };
                 let answer = policy.activate(timed(request, deadline)).await?.into_inner();
-                Ok(Effect { revision: answer.revision, version: None })
+                Ok(Effect { revision: answer.cursor.map_or(0, |cursor| cursor.revision), version: None })
             }
             Intent::Rollback { policy: id } => {
                 let name = format!("{namespace}/policies/{id}");
                 let request = pb::RollbackRequest { name, reason, request_id, ..Default::default() };
                 let answer = policy.rollback(timed(request, deadline)).await?.into_inner();
-                Ok(Effect { revision: answer.revision, version: None })
+                Ok(Effect { revision: answer.cursor.map_or(0, |cursor| cursor.revision), version: None })
             }
             Intent::Deactivate { policy: id, expected } => {
                 let (name, expected_active) = (format!("{namespace}/policies/{id}"), *expected);
                 let request = pb::DeactivateRequest { name, expected_active, reason, request_id, ..Default::default() };
                 let answer = policy.deactivate(timed(request, deadline)).await?.into_inner();
-                Ok(Effect { revision: answer.revision, version: None })
+                Ok(Effect { revision: answer.cursor.map_or(0, |cursor| cursor.revision), version: None })
             }
         }
     }

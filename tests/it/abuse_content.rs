@@ -192,12 +192,17 @@ async fn told<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<
 
 /// A number as a place in the log.
 async fn places(client: &Client, number: i64) {
-    let at = pb::get_active_request::At::Revision(number);
+    let at = pb::get_active_request::At::Cursor(pb::Cursor::of_revision(number));
     let get = pb::GetActiveRequest { name: policy("p"), at: Some(at), ..Default::default() };
     told(&format!("at revision {number}"), client.get_active(get)).await;
     for page_size in [i32::MIN, -1, i32::MAX] {
         let parent = NAMESPACE.to_owned();
-        let list = pb::ListEventsRequest { parent, after_revision: number, page_size, ..Default::default() };
+        let list = pb::ListEventsRequest {
+            parent,
+            after: Some(pb::Cursor::of_revision(number)),
+            page_size,
+            ..Default::default()
+        };
         told(&format!("{page_size} events after {number}"), client.list_events(list)).await;
     }
     for epoch in [i64::MIN, -1, 0, 1, i64::MAX] {

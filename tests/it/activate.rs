@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, activate, active, deactivate, draft, events, get, head, policy, publish, refused, refused_fields, trust,
-    try_activate,
+    NAMESPACE, Revision as _, activate, active, deactivate, draft, events, get, head, policy, publish, refused,
+    refused_fields, trust, try_activate,
 };
 use crate::harness::on_both_databases;
 use crate::harness::watching::{activation, change, held, in_force, open};
@@ -56,12 +56,11 @@ on_both_databases! {
         let (c, b, a) = (policy("c"), "b", "a");
         let answer = client.activate(request(&[(&c, 1, None), (b, 2, Some(1)), (a, 2, Some(0))])).await;
         let answer = answer.expect("an activation");
-        assert_eq!((answer.revision, head(&client).await, pointers(&client).await), (at + 1, at + 1, [2, 2, 1]));
+        assert_eq!((answer.cursor.revision(), head(&client).await, pointers(&client).await), (at + 1, at + 1, [2, 2, 1]));
         let activation = answer.activation.expect("a summary");
         let moved: Vec<(String, i64, i64)> =
             activation.changes.iter().map(|each| (each.policy.clone(), each.version, each.previous_version)).collect();
         assert_eq!(moved, [(policy("c"), 1, 0), (policy("b"), 2, 1), (policy("a"), 2, 0)]);
-        assert_eq!(activation.cursor.expect("a cursor").revision, at + 1);
 
         let statement = verify_statement(&activation.statement, &trust(&client).await.keys).expect("a statement");
         assert_eq!((statement.revision, statement.kind.as_str()), (at + 1, "ACTIVATE"));
@@ -69,7 +68,7 @@ on_both_databases! {
             statement.changes.iter().map(|each| (policy(each.policy.as_str()), each.version, each.previous)).collect();
         assert_eq!(signed, moved);
         for id in ["a", "b", "c"] {
-            assert_eq!(get(&client, id).await.active_revision, at + 1);
+            assert_eq!(get(&client, id).await.activation.revision(), at + 1);
             let about = events(&client, &policy(id), at).await;
             assert_eq!(about.len(), 1, "it is in the history of {id}");
             assert_eq!((about[0].reason.as_str(), about[0].policy.as_str()), ("all together", ""));
@@ -194,7 +193,7 @@ on_both_databases! {
         let mut winners: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
         for (step, answer) in rivals.join_all().await.into_iter().flatten() {
             match answer {
-                Ok(won) => winners.entry(step).or_default().push(won.revision),
+                Ok(won) => winners.entry(step).or_default().push(won.cursor.revision()),
                 Err(error) => {
                     let current = error.metadata.get("current_active").cloned();
                     refused(Err::<(), _>(error), Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
@@ -257,8 +256,8 @@ on_both_databases! {
             let activation = answer.activation.expect("a summary");
             let moved: Vec<(i64, i64)> =
                 activation.changes.iter().map(|each| (each.previous_version, each.version)).collect();
-            assert_eq!((moved, answer.revision), (vec![(1, 2), (0, 1)], 0));
-            assert_eq!((activation.cursor, activation.statement.as_str()), (None, ""));
+            assert_eq!((moved, answer.cursor.revision()), (vec![(1, 2), (0, 1)], 0));
+            assert_eq!(activation.statement, "");
             assert_eq!(activation.watching_streams, streams);
             let watch = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
             let mut stream = client.watch_active(watch).await.expect("a stream");

@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{
-    NAMESPACE, activate, active, events, head, publish, refused, refused_fields, set, version,
+    NAMESPACE, Revision as _, activate, active, events, head, publish, refused, refused_fields, set, version,
 };
 use crate::harness::on_both_databases;
 
@@ -72,7 +72,7 @@ on_both_databases! {
         let silent = pb::ActivateRequest { reason: String::new(), ..skipping.clone() };
         refused_fields(client.activate(silent).await, &["reason"]);
         let done = client.activate(skipping).await.expect("an activation");
-        let event = events(&client, NAMESPACE, done.revision - 1).await.pop().expect("an event");
+        let event = events(&client, NAMESPACE, done.cursor.revision() - 1).await.pop().expect("an event");
         let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
         assert_eq!(payload["skipped_validation"], true);
         assert_eq!(active(&client, "p").await, 1);

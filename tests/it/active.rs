@@ -76,7 +76,7 @@ on_both_databases! {
         expected.extend(vec![vec!["a 1", "b 1"]; 3]);
         expected.extend([vec!["a 2", "b 1"], vec!["a 2"], vec!["a 1"]]);
         for (revision, expected) in (0..).zip(&expected) {
-            let set = set_at(&client, Some(SetAt::Revision(revision))).await;
+            let set = set_at(&client, Some(SetAt::Cursor(pb::Cursor::of_revision(revision)))).await;
             assert_eq!(
                 (words(&set), set.cursor.expect("a cursor").revision),
                 (expected.iter().map(ToString::to_string).collect(), revision)
@@ -92,11 +92,11 @@ on_both_databases! {
         let before = SetAt::Time(prost_types::Timestamp { seconds: 0, nanos: 0 });
         assert_eq!(words(&set_at(&client, Some(before)).await), Vec::<String>::new());
         refused(try_active(&client, &policy("b"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
-        let then = try_active(&client, &policy("b"), Some(At::Revision(9))).await.expect("a policy");
+        let then = try_active(&client, &policy("b"), Some(At::Cursor(pb::Cursor::of_revision(9)))).await.expect("a policy");
         assert_eq!(then.active.expect("active").bundle.expect("a bundle").version, 1);
         for revision in [-1, 12, i64::MAX] {
-            refused_fields(try_active(&client, &policy("a"), Some(At::Revision(revision))).await, &["revision"]);
-            refused_fields(try_set(&client, Some(SetAt::Revision(revision))).await, &["revision"]);
+            refused_fields(try_active(&client, &policy("a"), Some(At::Cursor(pb::Cursor::of_revision(revision)))).await, &["cursor"]);
+            refused_fields(try_set(&client, Some(SetAt::Cursor(pb::Cursor::of_revision(revision)))).await, &["cursor"]);
         }
         let never = prost_types::Timestamp { seconds: i64::MIN, nanos: 0 };
         refused_fields(try_active(&client, &policy("a"), Some(At::Time(never))).await, &["time"]);
@@ -169,7 +169,7 @@ on_both_databases! {
         assert_eq!((manifest.version, manifest.digest), (2, digest_of(b"a: 2")));
 
         assert_eq!(words(&set_at(&client, None).await), Vec::<String>::new(), "never in the set");
-        let past = try_active(&client, &policy("p"), Some(At::Revision(head(&client).await))).await;
+        let past = try_active(&client, &policy("p"), Some(At::Cursor(pb::Cursor::of_revision(head(&client).await)))).await;
         refused(past, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         client.publish(crate::harness::calls::publish_request("p", 1)).await.expect("a publication");
         activate(&client, "p", 1).await;

@@ -121,7 +121,7 @@ on_both_databases! {
             }
         }
         // As it was: without a checkpoint, since nothing proves the past to be the newest.
-        let at = Some(pb::list_active_request::At::Revision(6));
+        let at = Some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(6)));
         let past = pages(&client, pb::ListActiveRequest { at, ..request(&[], 1) }, moved).await;
         assert_eq!(words(&past), ["a 1", "b 1"]);
         assert!(past.iter().all(|page| page.checkpoint.is_empty() && page.cursor.expect("a cursor").revision == 6));
@@ -157,7 +157,7 @@ on_both_databases! {
             |request| request.metadata_only = true,
             |request| request.policies.push("a".to_owned()),
             |request| request.policies.push("b".to_owned()),
-            |request| request.at = Some(pb::list_active_request::At::Revision(1)),
+            |request| request.at = Some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(1))),
         ] {
             refused(again(change).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
         }

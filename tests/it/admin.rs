@@ -7,7 +7,7 @@ use prost_types::FieldMask;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, create, draft, events, get, head, policy, refused, refused_fields, release, set,
+    NAMESPACE, Revision as _, create, draft, events, get, head, policy, refused, refused_fields, release, set,
 };
 use crate::harness::on_both_databases;
 
@@ -62,12 +62,12 @@ on_both_databases! {
             ..Default::default()
         };
         let rehearsal = pb::CreatePolicyRequest { validate_only: true, ..request.clone() };
-        assert_eq!(client.create_policy(rehearsal.clone()).await.expect("a rehearsal").revision, 0);
+        assert_eq!(client.create_policy(rehearsal.clone()).await.expect("a rehearsal").cursor.revision(), 0);
         let answer = client.create_policy(request.clone()).await.expect("a policy");
         let made = answer.policy.expect("a policy");
         assert_eq!((made.name.clone(), made.kind(), made.description.as_str()), (policy("p"), Json, "who may"));
         assert_eq!(made.settings, Some(all_settings()));
-        assert_eq!((made.active_version, made.latest_version, answer.revision), (0, 0, 1));
+        assert_eq!((made.active_version, made.latest_version, answer.cursor.revision()), (0, 0, 1));
         assert_eq!(get(&client, "p").await, made);
         refused(client.create_policy(request).await, Code::AlreadyExists, "POLICY_EXISTS");
         refused(client.create_policy(rehearsal).await, Code::AlreadyExists, "POLICY_EXISTS");
@@ -123,7 +123,7 @@ on_both_databases! {
             let answer = update(&client, new(), &[&format!("settings.{path}")]).await.expect("an update");
             let now = answer.policy.expect("a policy");
             assert_eq!((now.settings, now.description.as_str()), (Some(expected.clone()), ""), "{path}");
-            assert_eq!(answer.revision, head(&client).await);
+            assert_eq!(answer.cursor.revision(), head(&client).await);
         }
         let now = update(&client, new(), &["description"]).await.expect("an update").policy.expect("a policy");
         assert_eq!((now.description.as_str(), now.kind()), ("new", Yaml), "the mask does not name the kind");
@@ -252,7 +252,7 @@ on_both_databases! {
             ..crate::harness::calls::draft_request("p", "b: 1")
         };
         let drafted = client.draft(there).await.expect("a draft");
-        assert_eq!((drafted.version.expect("a version").version, drafted.revision), (1, 1), "numbers of its own");
+        assert_eq!((drafted.version.expect("a version").version, drafted.cursor.revision()), (1, 1), "numbers of its own");
         assert_eq!(events(&client, "namespaces/team", 0).await.len(), 1);
         let target = pb::ActivateTarget { policy: policy("p"), to: Some(To::Version(1)), expected_active: None };
         let across = pb::ActivateRequest {

@@ -8,8 +8,8 @@ use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, activate, draft, draft_request, get_version, policy, publish_request, refused, refused_fields, release,
-    rollback_request, trust,
+    NAMESPACE, Revision as _, activate, draft, draft_request, get_version, policy, publish_request, refused,
+    refused_fields, release, rollback_request, trust,
 };
 use crate::harness::on_both_databases;
 
@@ -108,7 +108,7 @@ on_both_databases! {
         client.draft(labelled(&[("owner", "a")])).await.expect("a draft");
         for same in [&[("owner", "a")][..], &[]] {
             let answer = client.draft(labelled(same)).await.expect("the one that is there");
-            assert_eq!((answer.revision, answer.version.expect("a version").annotations), (0, map(&[("owner", "a")])));
+            assert_eq!((answer.cursor.revision(), answer.version.expect("a version").annotations), (0, map(&[("owner", "a")])));
         }
         let error = refused(
             client.draft(labelled(&[("owner", "b")])).await,

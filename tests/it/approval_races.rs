@@ -7,7 +7,7 @@ use policyhub::client::{Client, pb};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use crate::harness::calls::{NAMESPACE, events, head, policy, publish_request, refusal, version};
+use crate::harness::calls::{NAMESPACE, Revision as _, events, head, policy, publish_request, refusal, version};
 use crate::harness::on_both_databases;
 use crate::harness::reviews::{approve, approvers, last_event, people, person, reviewed_policy, staged};
 
@@ -51,7 +51,7 @@ on_both_databases! {
             let (client, barrier, reviewed) = (person(&hub, &format!("r{index}")).await, barrier.clone(), reviewed.clone());
             reviewers.spawn(async move {
                 barrier.wait().await;
-                approve(&client, &reviewed).await.expect("an approval").revision
+                approve(&client, &reviewed).await.expect("an approval").cursor.revision()
             });
         }
         let mut revisions = reviewers.join_all().await;

@@ -5,8 +5,8 @@ use policyhub::client::pb::VersionState::{Published, Rejected, Staged};
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, abandon, create, draft, draft_request, events, get, get_version, head, policy, publish, publish_request,
-    refused, refused_fields, rollback_request, set, version,
+    NAMESPACE, Revision as _, abandon, create, draft, draft_request, events, get, get_version, head, policy, publish,
+    publish_request, refused, refused_fields, rollback_request, set, version,
 };
 use crate::harness::on_both_databases;
 use crate::harness::reviews::{
@@ -33,9 +33,9 @@ on_both_databases! {
         assert_eq!(head(&admin).await, at, "a refusal changes nothing");
 
         let first = approve(&bob, &reviewed).await.expect("an approval");
-        assert_eq!(first.revision, at + 1);
+        assert_eq!(first.cursor.revision(), at + 1);
         let renewed = approve(&bob, &reviewed).await.expect("a renewal");
-        assert_eq!(renewed.revision, at + 2);
+        assert_eq!(renewed.cursor.revision(), at + 2);
         let expiry = |answer: &pb::ApproveVersionResponse| {
             let version = answer.version.as_ref().expect("a version");
             assert_eq!((version.state(), version.approvals.len()), (Staged, 1));
@@ -54,12 +54,12 @@ on_both_databases! {
         assert_eq!(approvers(&ann, "p", 1).await, ["local:bob", "local:cat"]);
         let request = pb::PublishRequest { activate: true, reason: "go".to_owned(), ..publish_request("p", 1) };
         let rehearsal = pb::PublishRequest { validate_only: true, ..request.clone() };
-        assert_eq!(bob.publish(rehearsal).await.expect("an answer").revision, 0);
+        assert_eq!(bob.publish(rehearsal).await.expect("an answer").cursor.revision(), 0);
         let published = bob.publish(request).await.expect("a publication").version.expect("a version");
         assert_eq!((published.state(), published.publisher.as_str()), (Published, "local:bob"));
         assert_eq!(approvers(&ann, "p", 1).await, Vec::<String>::new(), "what is published needs none");
         let (event, grounds) = last_event(&admin).await;
-        let expected = [("local:bob".to_owned(), renewed.revision), ("local:cat".to_owned(), last.revision)];
+        let expected = [("local:bob".to_owned(), renewed.cursor.revision()), ("local:cat".to_owned(), last.cursor.revision())];
         assert_eq!((event.kind(), grounds), (pb::EventKind::Activate, expected.to_vec()));
         let error = refused(approve(&cat, &published).await, Code::FailedPrecondition, "VERSION_NOT_OPEN");
         assert_eq!(error.metadata["state"], "PUBLISHED");
@@ -74,10 +74,10 @@ on_both_databases! {
         let (event, grounds) = last_event(&admin).await;
         assert_eq!((event.kind(), event.actor.as_str()), (pb::EventKind::ApproveVersion, "local:bob"));
         assert_eq!((event.reason.as_str(), event.policy), ("read", policy("p")));
-        assert_eq!((event.cursor.expect("a cursor").revision, event.changes.len()), (given.revision, 0));
+        assert_eq!((event.cursor.expect("a cursor").revision, event.changes.len()), (given.cursor.revision(), 0));
         let change = &event.versions[0];
         assert_eq!((&change.version, change.state.as_str(), &change.digest), (&reviewed.name, "STAGED", &reviewed.digest));
-        assert_eq!(grounds, [("local:bob".to_owned(), given.revision)]);
+        assert_eq!(grounds, [("local:bob".to_owned(), given.cursor.revision())]);
         let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
         assert_eq!(payload["approvals"][0]["policy_etag"], 1);
         assert_eq!(payload["approvals"][0]["digest"], reviewed.digest);
@@ -191,7 +191,7 @@ on_both_databases! {
         approve(&bob, &reviewed).await.expect("an approval");
         // Stage again changes nothing, and voids nothing.
         let again = pb::StageRequest { name: reviewed.name.clone(), ..Default::default() };
-        assert_eq!(ann.stage(again).await.expect("a stage").revision, 0);
+        assert_eq!(ann.stage(again).await.expect("a stage").cursor.revision(), 0);
         ann.publish(publish_request("p", 1)).await.expect("a publication");
     }
 
@@ -211,7 +211,7 @@ on_both_databases! {
         let (event, _) = last_event(&admin).await;
         assert_eq!((event.kind(), event.actor.as_str()), (pb::EventKind::RejectVersion, "local:bob"));
         assert_eq!((event.versions[0].state.as_str(), event.reason.as_str()), ("REJECTED", "not this one"));
-        assert_eq!(event.cursor.expect("a cursor").revision, answer.revision);
+        assert_eq!(event.cursor.expect("a cursor").revision, answer.cursor.revision());
         for error in [
             refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "VERSION_NOT_OPEN"),
             refused(approve(&cat, &reviewed).await, Code::FailedPrecondition, "VERSION_NOT_OPEN"),
@@ -248,7 +248,7 @@ on_both_databases! {
         admin.rollback(rollback_request("p", 1)).await.expect("a rollback");
         set(&admin, "p", needs(0)).await;
         admin.rollback(copy(false)).await.expect_err("it is active");
-        admin.rollback(pb::RollbackRequest { version: 2, ..copy(false) }).await.expect("a copy");
+        admin.rollback(pb::RollbackRequest { to: Some(pb::rollback_request::To::Version(2)), ..copy(false) }).await.expect("a copy");
     }
 
     /// The same request is one approval; what it was answered stays its answer.

@@ -3,7 +3,7 @@
 use policyhub::client::{Change, pb};
 use tonic::Code;
 
-use crate::harness::calls::{active, get_version, head, publish_request, refused, refused_fields, set};
+use crate::harness::calls::{Revision as _, active, get_version, head, publish_request, refused, refused_fields, set};
 use crate::harness::reviews::{approve, approvers, last_event, needs, people, reviewed_policy, staged};
 use crate::harness::{Database, Hub, metrics, on_both_databases, watching};
 
@@ -63,13 +63,13 @@ on_both_databases! {
         let [admin, ann, bob] = people(&hub, ["admin", "ann", "bob"]).await;
         reviewed_policy(&admin, "p", 2).await;
         let reviewed = staged(&ann, "p", "a: 1").await;
-        let given = approve(&bob, &reviewed).await.expect("an approval").revision;
+        let given = approve(&bob, &reviewed).await.expect("an approval").cursor.revision();
         let mut watch = watching::open(&bob).await;
         watching::change(&mut watch).await;
         is_told(&hub, 0).await;
         let request = pb::PublishRequest { activate: true, ..in_an_emergency("p", 1) };
         let rehearsal = pb::PublishRequest { validate_only: true, ..request.clone() };
-        assert_eq!(ann.publish(rehearsal).await.expect("an answer").revision, 0);
+        assert_eq!(ann.publish(rehearsal).await.expect("an answer").cursor.revision(), 0);
         is_told(&hub, 0).await;
 
         let answer = ann.publish(request).await.expect("a publication");
@@ -79,7 +79,7 @@ on_both_databases! {
         assert_eq!(grounds, [("local:bob".to_owned(), given)], "what there was is on record");
         match watching::change(&mut watch).await {
             Change::Activated { cursor, kind, .. } => {
-                assert_eq!((cursor.revision, kind.as_str()), (answer.revision, "BREAK_GLASS"));
+                assert_eq!((cursor.revision, kind.as_str()), (answer.cursor.revision(), "BREAK_GLASS"));
             }
             other => panic!("{other:?}"),
         }
@@ -91,7 +91,7 @@ on_both_databases! {
         watching::change(&mut later).await;
         assert_eq!(watching::held(&later), watching::held(&watch));
         let mut resumed = watching::resume(&hub.client().await, 0).await;
-        assert_eq!(watching::activation(&mut resumed).await, (answer.revision, vec!["p@1".to_owned()], vec![]));
+        assert_eq!(watching::activation(&mut resumed).await, (answer.cursor.revision(), vec!["p@1".to_owned()], vec![]));
     }
 
     /// It stands in for approvals, not for checks, an etag, an open version or a reason.

@@ -36,7 +36,7 @@ async fn the_whole_life_by_commands() {
     assert_eq!(json(&hub, &draft, "a: 1")["version"]["version"], 1);
     assert_eq!(json(&hub, &["stage", "p@1"], "")["report"]["passed"], true);
     assert_eq!(json(&hub, &["publish", "p@1"], "")["version"]["state"], "VERSION_STATE_PUBLISHED");
-    assert_eq!(json(&hub, &["activate", "p@v1.0.0", "--reason", "go"], "")["revision"], 4);
+    assert_eq!(json(&hub, &["activate", "p@v1.0.0", "--reason", "go"], "")["cursor"]["revision"], 4);
     json(&hub, &["draft", "p", "-", "--content-type", "application/yaml"], "a: 2");
     assert_eq!(json(&hub, &["publish", "p", "--activate", "--reason", "go on"], "")["version"]["active"], true);
     let history = json(&hub, &["history", "p"], "");
@@ -114,7 +114,7 @@ async fn es256_signs_what_the_watch_verifies() {
     let hub = Hub::start_with(Database::Sqlite, &["--signing-algorithm", "ES256"]).await;
     json(&hub, &["draft", "p", "-", "--content-type", "application/yaml", "--create"], "a: 1");
     let published = json(&hub, &["publish", "p", "--activate", "--reason", "go"], "");
-    let revision = published["revision"].to_string();
+    let revision = published["cursor"]["revision"].to_string();
     let keys = json(&hub, &["keys", "list"], "");
     assert_eq!(keys["keys"][0]["algorithm"], "ES256");
     // Snapshot, its statements and manifests, and the checkpoint: each is verified before it is printed.

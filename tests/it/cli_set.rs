@@ -91,7 +91,7 @@ on_both_databases! {
         let (code, text, errors) = run(hub.cli(), &back);
         assert_eq!((code, errors.as_str()), (0, ""), "data alone for programs");
         let document: Value = serde_json::from_str(&text).expect("one document");
-        assert_eq!((&document["revision"], &document["request_id"]), (&(was + 2).into(), &"back-1".into()));
+        assert_eq!((&document["cursor"]["revision"], &document["request_id"]), (&(was + 2).into(), &"back-1".into()));
         assert_eq!((&document["difference"]["unchanged"], &document["difference"]["changes"][1]["to"]), (&1.into(), &Value::Null));
         assert_eq!(document["difference"]["changes"][3]["to"], serde_json::json!({ "version": 1, "label": "1.4.0" }));
         assert_eq!(releases(&hub), before);

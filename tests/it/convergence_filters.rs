@@ -77,7 +77,7 @@ on_both_databases! {
         let rehearsed = async || {
             let request = pb::RollbackRequest {
                 name: policy("p_1"),
-                version: 2,
+                to: Some(pb::rollback_request::To::Version(2)),
                 reason: "a rehearsal".to_owned(),
                 validate_only: true,
                 ..Default::default()

@@ -6,8 +6,8 @@ use policyhub::client::signing::verify_statement;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, activate, active, deactivate, events, get, get_version, head, policy, refused, refused_fields, release,
-    trust,
+    NAMESPACE, Revision as _, activate, active, deactivate, events, get, get_version, head, policy, refused,
+    refused_fields, release, trust,
 };
 use crate::harness::{on_both_databases, watching};
 
@@ -28,7 +28,7 @@ on_both_databases! {
         let (at, before) = (head(&client).await, get_version(&client, "p", 1).await);
         let answer = client.deactivate(request(Some(1))).await.expect("a deactivation");
         let policy_now = answer.policy.expect("a policy");
-        assert_eq!((answer.revision, policy_now.active_version, policy_now.active_revision), (at + 1, 0, at + 1));
+        assert_eq!((answer.cursor.revision(), policy_now.active_version, policy_now.activation.revision()), (at + 1, 0, at + 1));
         assert_eq!(get(&client, "p").await, policy_now);
         let log = events(&client, NAMESPACE, at).await;
         let [event] = log.as_slice() else { panic!("{log:?}") };
@@ -81,7 +81,7 @@ on_both_databases! {
         refused_fields(client.deactivate(without).await, &["reason"]);
         let rehearsal = pb::DeactivateRequest { validate_only: true, ..request(Some(1)) };
         let answer = client.deactivate(rehearsal).await.expect("an answer");
-        assert_eq!((answer.policy.expect("a policy").active_version, answer.revision), (0, 0));
+        assert_eq!((answer.policy.expect("a policy").active_version, answer.cursor.revision()), (0, 0));
         assert_eq!((head(&client).await, active(&client, "p").await), (at, 1));
     }
 }

@@ -7,7 +7,7 @@ use policyhub::client::watch::Watch;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
-use crate::harness::calls::{draft_request, policy, try_activate};
+use crate::harness::calls::{Revision as _, draft_request, policy, try_activate};
 use crate::harness::copies::with_suffix;
 use crate::harness::disk_error::{EIO, ENOSPC, EROFS, FailingDisk, HANGS, Operation};
 use crate::harness::http::metric;
@@ -33,7 +33,7 @@ struct Acknowledged {
 async fn try_draft(client: &Client, content: &str) -> Result<Acknowledged, policyhub::client::ClientError> {
     let answer = client.draft(draft_request("q", content)).await?;
     let made = answer.version.expect("a version");
-    Ok(Acknowledged { revision: answer.revision, name: made.name, digest: made.digest })
+    Ok(Acknowledged { revision: answer.cursor.revision(), name: made.name, digest: made.digest })
 }
 
 /// Drafts until so many are acknowledged; between them only outages are allowed.

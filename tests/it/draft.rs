@@ -7,8 +7,8 @@ use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, abandon, active, create, draft, draft_request, events, get, get_version, head, policy, publish,
-    publish_request, reason, refused, refused_fields, set, version,
+    NAMESPACE, Revision as _, abandon, active, create, draft, draft_request, events, get, get_version, head, policy,
+    publish, publish_request, reason, refused, refused_fields, set, version,
 };
 use crate::harness::reviews::{approve, person};
 use crate::harness::{on_both_databases, watching};
@@ -23,7 +23,7 @@ fn labelled(id: &str, label: &str, content: &str) -> pb::DraftRequest {
 
 async fn try_label(client: &Client, id: &str, label: &str, content: &str) -> (i64, i64) {
     let answer = client.draft(labelled(id, label, content)).await.expect("a draft");
-    (answer.version.expect("a version").version, answer.revision)
+    (answer.version.expect("a version").version, answer.cursor.revision())
 }
 
 on_both_databases! {
@@ -209,7 +209,7 @@ on_both_databases! {
         let client = hub.client().await;
         let request = pb::DraftRequest { validate_only: true, ..draft_request("p", "a: 1") };
         let answer = client.draft(request.clone()).await.expect("an answer");
-        assert_eq!((answer.version.expect("a version").version, answer.revision), (1, 0));
+        assert_eq!((answer.version.expect("a version").version, answer.cursor.revision()), (1, 0));
         let get = pb::GetPolicyRequest { name: policy("p") };
         refused(client.get_policy(get).await, Code::NotFound, "POLICY_NOT_FOUND");
         draft(&client, "p", "a: 1").await;
@@ -217,7 +217,7 @@ on_both_databases! {
         assert_eq!(answer.version.expect("a version").version, 2);
         let request = pb::AbandonDraftRequest { name: version("p", 1), validate_only: true, ..Default::default() };
         let answer = client.abandon_draft(request).await.expect("an answer");
-        assert_eq!((answer.version.expect("a version").state(), answer.revision), (Abandoned, 0));
+        assert_eq!((answer.version.expect("a version").state(), answer.cursor.revision()), (Abandoned, 0));
         assert_eq!((head(&client).await, get_version(&client, "p", 1).await.state()), (1, Draft));
     }
 
@@ -239,7 +239,7 @@ on_both_databases! {
         };
         let ended = client.abandon_draft(request.clone()).await.expect("an end");
         assert_eq!(ended.version.expect("a version").state(), Abandoned);
-        let log = events(&client, NAMESPACE, ended.revision - 1).await;
+        let log = events(&client, NAMESPACE, ended.cursor.revision() - 1).await;
         assert_eq!((log[0].kind(), log[0].reason.as_str()), (pb::EventKind::AbandonDraft, "no more"));
         assert_eq!(get_version(&client, "p", 2).await.content, drafted.content);
         refused(client.abandon_draft(request).await, Code::Aborted, "ETAG_MISMATCH");

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
-use crate::harness::calls::{draft_request, policy};
+use crate::harness::calls::{Revision as _, draft_request, policy};
 use crate::harness::{on_both_databases, watching};
 
 const WRITERS: usize = 8;
@@ -43,11 +43,11 @@ impl Write {
         let (version, revision) = match self {
             Self::Draft(request) => {
                 let answer = client.draft(request.clone()).await?;
-                (answer.version, answer.revision)
+                (answer.version, answer.cursor.revision())
             }
             Self::Publish(request) => {
                 let answer = client.publish(request.clone()).await?;
-                (answer.version, answer.revision)
+                (answer.version, answer.cursor.revision())
             }
         };
         let version = version.expect("a version");

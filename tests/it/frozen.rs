@@ -6,7 +6,7 @@ use policyhub::client::{Client, pb};
 use tonic::{Code, Streaming};
 
 use crate::harness::calls::{
-    NAMESPACE, activate, draft_request, head, policy, publish, refused, refused_fields, release,
+    NAMESPACE, Revision as _, activate, draft_request, head, policy, publish, refused, refused_fields, release,
 };
 use crate::harness::http::get;
 use crate::harness::keys::replicas;
@@ -84,13 +84,13 @@ on_both_databases! {
         stands_still(&client).await;
         refused_fields(client.thaw_namespace(thaw_request(" ")).await, &["reason"]);
         let rehearsal = pb::ThawNamespaceRequest { validate_only: true, ..thaw_request("put back") };
-        assert_eq!(client.thaw_namespace(rehearsal).await.expect("an answer").revision, 0);
+        assert_eq!(client.thaw_namespace(rehearsal).await.expect("an answer").cursor.revision(), 0);
         stands_still(&client).await;
         let at = head(&client).await;
         let request = pb::ThawNamespaceRequest { request_id: "thaw-1".to_owned(), ..thaw_request("put back") };
-        let revision = client.thaw_namespace(request.clone()).await.expect("it goes on").revision;
+        let revision = client.thaw_namespace(request.clone()).await.expect("it goes on").cursor.revision();
         assert_eq!(revision, at + 1);
-        assert_eq!(client.thaw_namespace(request).await.expect("the same answer").revision, revision);
+        assert_eq!(client.thaw_namespace(request).await.expect("the same answer").cursor.revision(), revision);
         assert!(!text(&hub).contains("policyhub_namespace_frozen{"), "no scrape names it any more");
         let moved = activate(&client, "q", 1).await;
         loop {

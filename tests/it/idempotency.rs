@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, activate, active, draft, draft_request, events, get, head, policy, publish, refused, release,
-    rollback_request, try_activate, version,
+    NAMESPACE, Revision as _, activate, active, draft, draft_request, events, get, head, policy, publish, refused,
+    release, rollback_request, try_activate, version,
 };
 use crate::harness::on_both_databases;
 
@@ -54,32 +54,32 @@ on_both_databases! {
             ..Default::default()
         };
         let other = pb::CreatePolicyRequest { policy_id: "q".to_owned(), ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.create_policy(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.create_policy(r).await, |a| a.cursor.revision()).await;
 
         let given = |description: &str| pb::UpdatePolicyRequest {
             policy: Some(pb::Policy { name: policy("p"), description: description.to_owned(), ..Default::default() }),
             request_id: id(),
             ..Default::default()
         };
-        once(&client, NAMESPACE, given("a"), given("b"), async |c: Client, r| c.update_policy(r).await, |a| a.revision)
+        once(&client, NAMESPACE, given("a"), given("b"), async |c: Client, r| c.update_policy(r).await, |a| a.cursor.revision())
             .await;
 
         let request = pb::DraftRequest { request_id: id(), ..draft_request("p", "a: 1") };
         let other = pb::DraftRequest { content: "a: 2".into(), ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.draft(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.draft(r).await, |a| a.cursor.revision()).await;
 
         draft(&client, "p", "a: 2").await;
         let request = pb::StageRequest { name: version("p", 1), request_id: id(), ..Default::default() };
         let other = pb::StageRequest { name: version("p", 2), ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.stage(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.stage(r).await, |a| a.cursor.revision()).await;
 
         let request = pb::PublishRequest { name: version("p", 1), request_id: id(), ..Default::default() };
         let other = pb::PublishRequest { reason: "another".to_owned(), ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.publish(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.publish(r).await, |a| a.cursor.revision()).await;
 
         let request = pb::AbandonDraftRequest { name: version("p", 2), request_id: id(), ..Default::default() };
         let other = pb::AbandonDraftRequest { etag: "1".to_owned(), ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.abandon_draft(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.abandon_draft(r).await, |a| a.cursor.revision()).await;
 
         let target = pb::ActivateTarget { policy: "p".to_owned(), to: Some(To::Version(1)), expected_active: Some(0) };
         let request = pb::ActivateRequest {
@@ -93,12 +93,12 @@ on_both_databases! {
             targets: vec![pb::ActivateTarget { expected_active: None, ..target }],
             ..request.clone()
         };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.activate(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.activate(r).await, |a| a.cursor.revision()).await;
 
         release(&client, "p", "a: 3").await;
         let request = pb::RollbackRequest { request_id: id(), ..rollback_request("p", 0) };
-        let other = pb::RollbackRequest { version: 1, ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.rollback(r).await, |a| a.revision).await;
+        let other = pb::RollbackRequest { to: Some(pb::rollback_request::To::Version(1)), ..request.clone() };
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.rollback(r).await, |a| a.cursor.revision()).await;
         assert_eq!(active(&client, "p").await, 1, "once, not back and forth");
 
         let request = pb::DeactivateRequest {
@@ -108,7 +108,7 @@ on_both_databases! {
             ..Default::default()
         };
         let other = pb::DeactivateRequest { expected_active: Some(1), ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.deactivate(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.deactivate(r).await, |a| a.cursor.revision()).await;
     }
 
     /// The mutations of AdminService, and the modes that make versions.
@@ -118,7 +118,7 @@ on_both_databases! {
             pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), request_id: id(), ..Default::default() };
         let other = pb::CreateNamespaceRequest { namespace_id: "crew".to_owned(), ..request.clone() };
         let log = "namespaces/system";
-        once(&client, log, request, other, async |c: Client, r| c.create_namespace(r).await, |a| a.revision).await;
+        once(&client, log, request, other, async |c: Client, r| c.create_namespace(r).await, |a| a.cursor.revision()).await;
         let given = |description: &str| pb::UpdateNamespaceRequest {
             namespace: Some(pb::Namespace {
                 name: "namespaces/team".to_owned(),
@@ -128,7 +128,7 @@ on_both_databases! {
             request_id: id(),
             ..Default::default()
         };
-        once(&client, log, given("a"), given("b"), async |c: Client, r| c.update_namespace(r).await, |a| a.revision)
+        once(&client, log, given("a"), given("b"), async |c: Client, r| c.update_namespace(r).await, |a| a.cursor.revision())
             .await;
 
         release(&client, "p", "a: 1").await;
@@ -139,7 +139,7 @@ on_both_databases! {
             ..rollback_request("p", 1)
         };
         let other = pb::RollbackRequest { skip_validation: true, ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.rollback(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.rollback(r).await, |a| a.cursor.revision()).await;
         assert_eq!(get(&client, "p").await.latest_version, 3);
 
         draft(&client, "p", "a: 4").await;
@@ -151,7 +151,7 @@ on_both_databases! {
             ..Default::default()
         };
         let other = pb::PublishRequest { activate: false, ..request.clone() };
-        once(&client, NAMESPACE, request, other, async |c: Client, r| c.publish(r).await, |a| a.revision).await;
+        once(&client, NAMESPACE, request, other, async |c: Client, r| c.publish(r).await, |a| a.cursor.revision()).await;
     }
 
     /// The answer is what it was, also when the world moved on; a refusal is not kept, and a rehearsal takes no id.
@@ -213,7 +213,7 @@ on_both_databases! {
         let mut answers = calls.join_all().await;
         answers.dedup();
         let [(drafted, published, activated)] = answers.as_slice() else { panic!("{answers:?}") };
-        assert_eq!((drafted.revision, published.revision, activated.revision), (at + 1, at + 2, at + 3));
+        assert_eq!((drafted.cursor.revision(), published.cursor.revision(), activated.cursor.revision()), (at + 1, at + 2, at + 3));
         assert_eq!(head(&client).await, at + 3);
     }
 

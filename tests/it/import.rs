@@ -7,7 +7,9 @@ use tonic::Code;
 use crate::harness::archives::{
     as_imported, export, history, kept, kept_elsewhere, make, parts, run, send, single_parts, verified,
 };
-use crate::harness::calls::{NAMESPACE, activate, active, draft, events, policy, publish_request, refused, trust};
+use crate::harness::calls::{
+    NAMESPACE, Revision as _, activate, active, draft, events, policy, publish_request, refused, trust,
+};
 use crate::harness::hub::binary;
 use crate::harness::watching::{activation, in_force, open};
 use crate::harness::{Hub, on_both_databases};
@@ -206,7 +208,7 @@ on_both_databases! {
             let client = b.client().await;
             send(&client, &singles[done..stop]).await.expect("parts");
             let again = client.import_namespace(singles[stop - 1].clone()).await.expect("done already");
-            assert_eq!((again.items, again.revision), (i64::try_from(stop).expect("small"), 0));
+            assert_eq!((again.items, again.cursor.revision()), (i64::try_from(stop).expect("small"), 0));
             verified(&client, NAMESPACE).await;
             let unfinished = refused(
                 client.draft(crate::harness::calls::draft_request("x", "a: 1")).await,
@@ -271,7 +273,7 @@ on_both_databases! {
         let to = b.client().await;
         let dry = pb::ImportNamespaceRequest { validate_only: true, ..all[0].clone() };
         let answer = to.import_namespace(dry).await.expect("it would be taken");
-        assert_eq!(answer.revision, 0);
+        assert_eq!(answer.cursor.revision(), 0);
         assert!(namespace(&to, NAMESPACE).await.imports.is_empty());
         assert_eq!(events(&to, NAMESPACE, 0).await.len(), 0);
         let named = pb::ImportNamespaceRequest { request_id: "one".to_owned(), ..all[0].clone() };

@@ -7,8 +7,8 @@ use tonic::Code;
 
 use crate::harness::archives::{export, make, parts, run, send, single_parts, verified};
 use crate::harness::calls::{
-    NAMESPACE, activate, active, deactivate, get_version, publish_request, refused, rollback_request, trust,
-    try_activate,
+    NAMESPACE, Revision as _, activate, active, deactivate, get_version, publish_request, refused, rollback_request,
+    trust, try_activate,
 };
 use crate::harness::reviews::{approve, last_event, people, reviewed_policy, staged};
 use crate::harness::{Hub, on_both_databases};
@@ -45,7 +45,7 @@ on_both_databases! {
 
         missing(try_activate(&ann, "p", 1, None).await);
         missing(ann.rollback(rollback_request("p", 1)).await);
-        let given = approve(&bob, &imported).await.expect("an approval").revision;
+        let given = approve(&bob, &imported).await.expect("an approval").cursor.revision();
         assert_eq!(get_version(&ann, "p", 1).await.approvals.len(), 1);
         missing(try_activate(&ann, "p", 2, None).await);
         activate(&ann, "p", 1).await;

@@ -115,7 +115,7 @@ on_both_databases! {
             refused(client.rollback(rollback_request("p", 2)).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
             // The past is still proven, and can be read.
             let request =
-                pb::GetActiveRequest { name: policy("p"), at: Some(pb::get_active_request::At::Revision(of_first)), ..Default::default() };
+                pb::GetActiveRequest { name: policy("p"), at: Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(of_first))), ..Default::default() };
             assert!(client.get_active(request).await.expect("the past").active.is_some());
             assert_eq!(get_version(&client, "p", 2).await.version, 2);
             assert!(!events(&client, NAMESPACE, 0).await.is_empty());

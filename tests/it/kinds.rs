@@ -9,8 +9,8 @@ use prost_types::FieldMask;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, create, draft, draft_request, get, head, policy, publish_request, refused, refused_fields, release,
-    rollback_request, set, version,
+    NAMESPACE, Revision as _, create, draft, draft_request, get, head, policy, publish_request, refused,
+    refused_fields, release, rollback_request, set, version,
 };
 use crate::harness::{Hub, on_both_databases};
 
@@ -140,7 +140,7 @@ on_both_databases! {
         let made = client.draft(typed("new", "application/vnd.cedar", Opaque)).await.expect("a draft");
         let published = client.publish(publish_request("new", 1)).await.expect("a publication");
         let kept = published.version.expect("a version").content_type;
-        assert_eq!((made.revision, kept.as_str()), (1, "application/vnd.cedar"));
+        assert_eq!((made.cursor.revision(), kept.as_str()), (1, "application/vnd.cedar"));
         draft(&client, "p", "a: 1").await;
         refused(change_kind(&client, Cedar).await, Code::Unimplemented, "UNIMPLEMENTED");
     }

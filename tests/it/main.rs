@@ -86,6 +86,8 @@ mod convergence_filters;
 #[cfg(test)]
 mod corpus;
 #[cfg(test)]
+mod cursors;
+#[cfg(test)]
 mod deactivate;
 #[cfg(test)]
 mod denials;
@@ -189,6 +191,8 @@ mod owners;
 mod postgres;
 #[cfg(test)]
 mod power_cut;
+#[cfg(test)]
+mod probes;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]

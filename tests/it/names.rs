@@ -101,11 +101,11 @@ on_both_databases! {
             labelled(&client, "p", text).await;
             activate_to(&client, "p", label(text)).await.expect("an activation");
         }
-        let to = |text: &str| pb::RollbackRequest { label: text.to_owned(), ..rollback_request("p", 0) };
+        let label_of = |text: &str| Some(pb::rollback_request::To::Label(text.to_owned()));
+        let to = |text: &str| pb::RollbackRequest { to: label_of(text), ..rollback_request("p", 0) };
         for text in ["q/v1.0.0", "latest"] {
             refused_fields(client.rollback(to(text)).await, &["label"]);
         }
-        refused_fields(client.rollback(pb::RollbackRequest { version: 1, ..to("1.0.0") }).await, &["label"]);
         refused(client.rollback(to("9.0.0")).await, Code::NotFound, "VERSION_NOT_FOUND");
         for (text, number) in [("p/v1.0.0", 1), ("v1.5.0", 2), ("1.0.0", 1)] {
             let back = client.rollback(to(text)).await.expect(text).version.expect("a version");

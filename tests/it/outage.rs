@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request};
 
 use crate::harness::Hub;
-use crate::harness::calls::{activate, draft_request, publish};
+use crate::harness::calls::{Revision as _, activate, draft_request, publish};
 use crate::harness::faults::signal;
 use crate::harness::outages::{
     WRITE_FAILS_WITHIN, check_alive, check_recovered, prepare, readyz, until, until_database_up, until_ready,
@@ -268,7 +268,7 @@ async fn a_commit_that_takes_its_time() {
     assert_eq!(watching::head(&scene.client).await, head);
     reload("ALTER SYSTEM RESET synchronous_standby_names");
     let answer = scene.client.draft(request).await.expect("what became of it");
-    assert_eq!(answer.revision, head + 1);
+    assert_eq!(answer.cursor.revision(), head + 1);
     assert_eq!(watching::head(&scene.client).await, head + 1);
     scene.recover().await;
 }

@@ -7,8 +7,8 @@ use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, abandon, activate, active, create, deactivate, draft, draft_request, events, get_version, head, policy,
-    publish, publish_request, refused, refused_fields, release, rollback_request, set, trust, version,
+    NAMESPACE, Revision as _, abandon, activate, active, create, deactivate, draft, draft_request, events, get_version,
+    head, policy, publish, publish_request, refused, refused_fields, release, rollback_request, set, trust, version,
 };
 use crate::harness::on_both_databases;
 
@@ -102,7 +102,7 @@ on_both_databases! {
         );
         assert_eq!(get_version(&client, "p", 2).await.state(), Draft);
         let answer = client.publish(activating("p", 2)).await.expect("a publication");
-        assert_eq!((answer.revision, head(&client).await, active(&client, "p").await), (at + 1, at + 1, 2));
+        assert_eq!((answer.cursor.revision(), head(&client).await, active(&client, "p").await), (at + 1, at + 1, 2));
         assert!(answer.version.expect("a version").active);
         let log = events(&client, NAMESPACE, at).await;
         let [event] = log.as_slice() else { panic!("{log:?}") };
@@ -154,9 +154,9 @@ on_both_databases! {
         let answer = client.publish(pb::PublishRequest { validate_only: true, ..activating("p", 1) }).await;
         let answer = answer.expect("an answer");
         let shown = answer.version.expect("a version");
-        assert_eq!((shown.state(), shown.active, answer.revision), (Published, false, 0));
+        assert_eq!((shown.state(), shown.active, answer.cursor.revision()), (Published, false, 0));
         let activation = answer.activation.expect("an activation");
-        assert_eq!((activation.changes[0].version, activation.cursor, activation.statement.as_str()), (1, None, ""));
+        assert_eq!((activation.changes[0].version, activation.statement.as_str()), (1, ""));
         let kept = get_version(&client, "p", 1).await;
         assert_eq!((kept.state(), kept.manifest.as_str(), head(&client).await), (Draft, "", 1));
     }
@@ -198,6 +198,6 @@ on_both_databases! {
             let word = crate::harness::calls::reason(answer);
             assert!(["VERSION_NOT_OPEN", "CONCURRENT_CHANGE"].contains(&word.as_str()), "{word}");
         }
-        assert_eq!(client.rollback(rollback_request("p", 1)).await.expect("a rollback").revision, 3);
+        assert_eq!(client.rollback(rollback_request("p", 1)).await.expect("a rollback").cursor.revision(), 3);
     }
 }

@@ -6,8 +6,8 @@ use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, create, draft_request, events, get, get_version, policy, publish_request, rollback_request,
-    try_activate, version,
+    NAMESPACE, Revision as _, create, draft_request, events, get, get_version, policy, publish_request,
+    rollback_request, try_activate, version,
 };
 use crate::harness::on_both_databases;
 use crate::harness::random::Random;
@@ -47,34 +47,34 @@ async fn call(client: &Client, random: &mut Random, id: &str) -> Result<(i64, Op
             let content = if random.below(6) == 0 { "a: [".to_owned() } else { format!("a: {}", random.below(4)) };
             let label = if random.below(4) == 0 { format!("1.0.{}", random.below(9)) } else { String::new() };
             let request = pb::DraftRequest { label, ..draft_request(id, &content) };
-            (client.draft(request).await?.revision, None)
+            (client.draft(request).await?.cursor.revision(), None)
         }
-        3 => (client.stage(pb::StageRequest { name, etag, ..Default::default() }).await?.revision, None),
+        3 => (client.stage(pb::StageRequest { name, etag, ..Default::default() }).await?.cursor.revision(), None),
         4 => {
             let request = pb::AbandonDraftRequest { name, reason, ..Default::default() };
-            (client.abandon_draft(request).await?.revision, None)
+            (client.abandon_draft(request).await?.cursor.revision(), None)
         }
-        5 => (client.publish(publish_request(id, number)).await?.revision, None),
+        5 => (client.publish(publish_request(id, number)).await?.cursor.revision(), None),
         6 => {
             let request = pb::PublishRequest { activate: true, reason, ..publish_request(id, number) };
             let answer = client.publish(request).await?;
-            (answer.revision, moved(answer.activation))
+            (answer.cursor.revision(), moved(answer.activation))
         }
         7 => {
             let expected = (random.below(2) == 0).then(|| random.below(4));
             let answer = try_activate(client, id, number, expected).await?;
-            (answer.revision, moved(answer.activation))
+            (answer.cursor.revision(), moved(answer.activation))
         }
         8 => {
             let mode = random.below(3) as i32;
             let asked = if random.below(2) == 0 { 0 } else { number };
             let answer = client.rollback(pb::RollbackRequest { mode, ..rollback_request(id, asked) }).await?;
-            (answer.revision, moved(answer.activation))
+            (answer.cursor.revision(), moved(answer.activation))
         }
         _ => {
             let request = pb::DeactivateRequest { name: policy(id), reason, ..Default::default() };
             let answer = client.deactivate(request).await?;
-            (answer.revision, moved(answer.activation))
+            (answer.cursor.revision(), moved(answer.activation))
         }
     })
 }

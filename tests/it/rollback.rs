@@ -8,8 +8,8 @@ use time::format_description::well_known::Rfc3339;
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, activate, active, deactivate, events, get_version, head, policy, publish, refused, refused_fields,
-    release, rollback_request, set, trust,
+    NAMESPACE, Revision as _, activate, active, deactivate, events, get_version, head, policy, publish, refused,
+    refused_fields, release, rollback_request, set, trust,
 };
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{at as place, eventually};
@@ -37,7 +37,7 @@ on_both_databases! {
         }
         let at = head(&client).await;
         let answer = back(&client, 1).await;
-        assert_eq!((answer.revision, active(&client, "p").await), (at + 1, 1));
+        assert_eq!((answer.cursor.revision(), active(&client, "p").await), (at + 1, 1));
         let version = answer.version.expect("a version");
         assert_eq!((version.version, version.active, version.state()), (1, true, Published));
         assert!(answer.report.expect("a report").passed);
@@ -95,10 +95,10 @@ on_both_databases! {
         let seen = seen.expect("active").cursor;
         let asked = || pb::RollbackRequest { expected_active: Some(3), ..rollback_request("p", 0) };
         let first = client.rollback(asked()).await.expect("a rollback");
-        let moved = events(&client, NAMESPACE, first.revision - 1).await.pop().expect("an event");
+        let moved = events(&client, NAMESPACE, first.cursor.revision() - 1).await.pop().expect("an event");
         let error = refused(client.rollback(asked()).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         let told = ["current_active", "moved_by", "moved_kind", "moved_revision"].map(|key| error.metadata[key].clone());
-        assert_eq!(told, ["2".to_owned(), moved.actor.clone(), "ROLLBACK".to_owned(), first.revision.to_string()]);
+        assert_eq!(told, ["2".to_owned(), moved.actor.clone(), "ROLLBACK".to_owned(), first.cursor.revision().to_string()]);
         let time = moved.time.expect("a time");
         let shown = time::OffsetDateTime::parse(&error.metadata["moved_time"], &Rfc3339).expect("a time");
         assert_eq!(shown.unix_timestamp(), time.seconds);
@@ -233,7 +233,7 @@ on_both_databases! {
         assert_eq!((answer.report, active(&client, "p").await), (None, 1));
         back(&client, 2).await;
         client.rollback(skipping(copy_forward(1))).await.expect("a rollback");
-        let log = events(&client, &policy("p"), answer.revision - 1).await;
+        let log = events(&client, &policy("p"), answer.cursor.revision() - 1).await;
         let skipped: Vec<Option<bool>> = log
             .iter()
             .map(|event| {
@@ -276,7 +276,7 @@ on_both_databases! {
             let request = pb::RollbackRequest { validate_only: true, ..request };
             let answer = client.rollback(request).await.expect("an answer");
             let change = answer.activation.expect("a summary").changes.remove(0);
-            assert_eq!((change.version, change.previous_version, answer.revision), (version, 2, 0));
+            assert_eq!((change.version, change.previous_version, answer.cursor.revision()), (version, 2, 0));
             let shown = answer.version.expect("a version");
             assert_eq!((shown.version, shown.active), (version, false));
             assert!(answer.report.expect("a report").passed);

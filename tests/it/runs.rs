@@ -21,7 +21,7 @@ fn only(run: &pb::Run) -> (i64, &str, i64) {
     assert_eq!((run.policies.len(), run.policy_count, run.whole_set), (1, 1, false), "{run:?}");
     let first = run.policies.first().expect("a policy");
     assert_eq!(first.policy, "p");
-    (first.version, &first.digest, first.active_revision)
+    (first.version, &first.digest, first.activation_revision)
 }
 
 on_both_databases! {
@@ -48,7 +48,7 @@ on_both_databases! {
         let found = get(&client, "job-7").await.expect("a run");
         assert_eq!(found, recorded);
 
-        let then = Some(pb::get_active_request::At::Revision(found.cursor.expect("a cursor").revision));
+        let then = Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(found.cursor.expect("a cursor").revision)));
         let ask = pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() };
         let active = client.get_active(ask).await.expect("a policy").active.expect("a bundle");
         let bundle = active.bundle.expect("a bundle");

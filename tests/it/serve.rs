@@ -12,7 +12,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::harness::calls::{activate, draft_request, policy, publish, release};
+use crate::harness::calls::{Revision as _, activate, draft_request, policy, publish, release};
 use crate::harness::http::get;
 use crate::harness::proxy::Proxy;
 use crate::harness::subscribing::{at, eventually, subscribers};
@@ -219,7 +219,7 @@ async fn writes_at_the_end_are_whole() {
         tokio::spawn(async move {
             let mut acknowledged = Vec::new();
             while let Ok(answer) = client.draft(draft_request("p", &format!("a: {writer}"))).await {
-                acknowledged.push(answer.revision);
+                acknowledged.push(answer.cursor.revision());
             }
             acknowledged
         })

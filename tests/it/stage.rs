@@ -7,8 +7,8 @@ use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    abandon, create, draft, draft_of_its_kind, draft_request, get_version, head, policy, publish_request, reason,
-    refused, set, version,
+    Revision as _, abandon, create, draft, draft_of_its_kind, draft_request, get_version, head, policy,
+    publish_request, reason, refused, set, version,
 };
 use crate::harness::on_both_databases;
 
@@ -39,7 +39,7 @@ on_both_databases! {
         let drafted = draft(&client, "p", "a: 1").await;
         let staged = stage(&client, drafted.name.clone()).await.expect("a stage");
         let (locked, found) = (staged.version.expect("a version"), staged.report.expect("a report"));
-        assert_eq!((locked.state(), staged.revision), (Staged, head(&client).await));
+        assert_eq!((locked.state(), staged.cursor.revision()), (Staged, head(&client).await));
         assert!(locked.stage_time.is_some() && locked.etag != drafted.etag && locked.digest == drafted.digest);
         assert!(found.passed);
         let expected = [("limits", Passed), ("parse", Passed), ("json-schema", Passed), ("label", Skipped)];
@@ -48,8 +48,8 @@ on_both_databases! {
         assert_eq!(report(&client, "p", 1).await, found);
 
         let again = stage(&client, drafted.name).await.expect("a stage");
-        assert_eq!((again.version.expect("a version"), again.revision), (locked, 0));
-        assert_eq!(head(&client).await, staged.revision);
+        assert_eq!((again.version.expect("a version"), again.cursor.revision()), (locked, 0));
+        assert_eq!(head(&client).await, staged.cursor.revision());
     }
 
     /// A failed check leaves a draft, with its report; the log says nothing.
@@ -83,7 +83,7 @@ on_both_databases! {
             let at = head(&client).await;
             let request = pb::StageRequest { name: drafted.name, validate_only: true, ..Default::default() };
             let answer = client.stage(request).await.expect("an answer");
-            assert_eq!((answer.report.expect("a report").passed, answer.revision), (passed, 0));
+            assert_eq!((answer.report.expect("a report").passed, answer.cursor.revision()), (passed, 0));
             assert_eq!(answer.version.expect("a version").state(), Draft);
             let request = pb::GetValidationReportRequest { name: version(id, 1) };
             assert_eq!(reason(client.get_validation_report(request).await), "REPORT_NOT_FOUND");

@@ -54,7 +54,7 @@ async fn verdict(client: &Client) -> bool {
 
 /// What was in force of p right after a revision, as GetActive and a run at that cursor tell.
 async fn active_at(client: &Client, revision: i64, run_id: String) -> [Result<String, ClientError>; 2] {
-    let then = Some(pb::get_active_request::At::Revision(revision));
+    let then = Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
     let active = client.get_active(pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() }).await;
     let active = active.map(|answer| answer.active.and_then(|active| active.bundle).expect("a bundle").name);
     let run = record(client, run_request(&run_id, &["p"], Some(at(revision)))).await;
@@ -118,7 +118,7 @@ on_both_databases! {
                     FROM namespaces WHERE id = 'copy'");
         lost(try_activate(&eve).await);
         let rollback = pb::RollbackRequest {
-            name: COPIED.to_owned(), version: 1, reason: "it was better".to_owned(), ..Default::default()
+            name: COPIED.to_owned(), to: Some(pb::rollback_request::To::Version(1)), reason: "it was better".to_owned(), ..Default::default()
         };
         lost(eve.rollback(rollback).await);
         edit(&hub, "DELETE FROM pointer_changes WHERE namespace = 'copy'");

@@ -4,7 +4,9 @@
 use policyhub::client::{Client, pb};
 use tonic::Code;
 
-use crate::harness::calls::{NAMESPACE, draft_request, head, publish_request, refused, set, try_activate, version};
+use crate::harness::calls::{
+    NAMESPACE, Revision as _, draft_request, head, publish_request, refused, set, try_activate, version,
+};
 use crate::harness::reviews::{needs, people, rejection, reviewed_policy, staged};
 use crate::harness::{Hub, on_both_databases};
 use crate::tamper_rows::{edit, is_sqlite, keep as drop_triggers};
@@ -153,7 +155,7 @@ on_both_databases! {
         hub.kill().await;
         let hub = hub.restart().await;
         let [ann, bob] = people(&hub, ["ann", "bob"]).await;
-        let published = ann.publish(publish_request("p", 1)).await.expect("nothing tells yet").revision;
+        let published = ann.publish(publish_request("p", 1)).await.expect("nothing tells yet").cursor.revision();
         put_back(&hub, "newer", "policies");
         turn_back_index(&hub, "policies", "p", 3);
         let found = findings(&bob).await;
@@ -173,7 +175,7 @@ on_both_databases! {
         hub.kill().await;
         let hub = hub.restart().await;
         let [ann, bob] = people(&hub, ["ann", "bob"]).await;
-        let published = ann.publish(publish_request("p", 1)).await.expect("nothing tells yet").revision;
+        let published = ann.publish(publish_request("p", 1)).await.expect("nothing tells yet").cursor.revision();
         let found = findings(&bob).await;
         assert!(matches!(found.as_slice(), [(revision, message)] if *revision == published && message.contains("REJECTED")), "{found:?}");
         assert_eq!(verified_offline(&hub).0, Some(1));

@@ -165,7 +165,7 @@ async fn reads(client: &Client) -> Answers {
     let system = pb::ListEventsRequest { parent: "namespaces/system".to_owned(), page_size: 9, ..Default::default() };
     read!("ListEvents of system", client.list_events(system));
     for revision in [0, 5] {
-        let at = (revision > 0).then_some(pb::list_active_request::At::Revision(revision));
+        let at = (revision > 0).then_some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
         let request = pb::ListActiveRequest { parent: parent(), at, ..Default::default() };
         let told = |answer| pb::ListActiveResponse { checked_time: None, checkpoint: String::new(), ..answer };
         let answer = client.list_active(request).await.map(|answer| told(answer).encode_to_vec()).map_err(refusal);

@@ -10,7 +10,7 @@ use policyhub::client::{ActiveSetOptions, Change, Cursor, WatchOptions, pb, watc
 use policyhub::domain::digest::{ActiveSetRoot, Digest};
 use prost::Message as _;
 
-use crate::harness::calls::{self, NAMESPACE, activate, draft, policy, publish, release};
+use crate::harness::calls::{self, NAMESPACE, Revision as _, activate, draft, policy, publish, release};
 use crate::harness::on_both_databases;
 use crate::harness::watching::{self, LIVELY, activation, change, everything, held, in_force, open};
 
@@ -23,7 +23,7 @@ fn only(ids: &[&str]) -> ActiveSetOptions {
 
 async fn deactivate(client: &policyhub::client::Client, id: &str) -> i64 {
     let request = pb::DeactivateRequest { name: policy(id), reason: "a test".to_owned(), ..Default::default() };
-    client.deactivate(request).await.expect("a deactivation").revision
+    client.deactivate(request).await.expect("a deactivation").cursor.revision()
 }
 
 /// The root of a set, as ListActive answers it: all of it was put in force in the first epoch.
@@ -64,7 +64,7 @@ on_both_databases! {
         assert_eq!(activation(&mut watch).await, (revision, vec!["a@2".to_owned()], vec![]));
 
         let request = pb::RollbackRequest { name: policy("a"), reason: "back".to_owned(), ..Default::default() };
-        let revision = client.rollback(request).await.expect("a rollback").revision;
+        let revision = client.rollback(request).await.expect("a rollback").cursor.revision();
         match change(&mut watch).await {
             Change::Activated { cursor, kind, actor, changed, .. } => {
                 assert_eq!((cursor.revision, kind.as_str(), actor.as_str()), (revision, "ROLLBACK", "local:admin"));
@@ -80,7 +80,7 @@ on_both_databases! {
             reason: "at once".to_owned(),
             ..Default::default()
         };
-        let revision = client.publish(request).await.expect("a publication").revision;
+        let revision = client.publish(request).await.expect("a publication").cursor.revision();
         assert_eq!(activation(&mut watch).await, (revision, vec!["b@2".to_owned()], vec![]));
 
         let revision = deactivate(&client, "b").await;
@@ -133,7 +133,7 @@ on_both_databases! {
             reason: "all or none".to_owned(),
             ..Default::default()
         };
-        let revision = client.activate(request).await.expect("an activation").revision;
+        let revision = client.activate(request).await.expect("an activation").cursor.revision();
         let (seen, changed, removed) = activation(&mut watch).await;
         assert_eq!((seen, removed.len()), (revision, 0));
         assert_eq!(changed, ["a@1", "b@1", "c@1", "d@1", "e@1"]);

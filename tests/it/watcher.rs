@@ -10,7 +10,7 @@ use policyhub::client::{
 
 use crate::epochs::bumped;
 use crate::harness::Hub;
-use crate::harness::calls::{activate, publish, release, rollback_request};
+use crate::harness::calls::{Revision as _, activate, publish, release, rollback_request};
 use crate::harness::on_both_databases;
 use crate::harness::proxy::Proxy;
 use crate::harness::subscribing::{at, counts, eventually, subscriber};
@@ -60,7 +60,7 @@ fn version(watcher: &Watcher, policy: &str) -> Option<i64> {
 }
 
 async fn roll_back(client: &Client, policy: &str) -> i64 {
-    client.rollback(rollback_request(policy, 0)).await.expect("rolled back").revision
+    client.rollback(rollback_request(policy, 0)).await.expect("rolled back").cursor.revision()
 }
 
 on_both_databases! {

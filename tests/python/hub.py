@@ -11,7 +11,7 @@ import time
 
 import make
 import make_active_sets as trees
-from policyhub.v1 import event_pb2
+from policyhub.v1 import cursor_pb2
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
 
@@ -36,7 +36,7 @@ def fingerprint(place):
 
 
 def cursor(place):
-    return event_pb2.Cursor(epoch=place[0], revision=place[1], fingerprint=fingerprint(place))
+    return cursor_pb2.Cursor(epoch=place[0], revision=place[1], fingerprint=fingerprint(place))
 
 
 def sign(typ, payload, key=KEY, **how):

@@ -2,6 +2,7 @@
 
 use super::both::both;
 use super::fields::{namespace, policy};
+use super::sync::optional_position;
 use crate::api::page::List;
 use crate::api::response::event_kind;
 use crate::api::{pb, time};
@@ -118,9 +119,7 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
     } else {
         (namespace("parent", &request.parent)?, None)
     };
-    if request.after_revision < 0 {
-        return Err(Error::invalid("after_revision", "must not be negative"));
-    }
+    let after = optional_position("after", request.after)?;
     let start_time = request.start_time.map(|from| time::micros("start_time", from)).transpose()?;
     if request.import_position < 0 {
         return Err(Error::invalid("import_position", "must not be negative"));
@@ -134,8 +133,8 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
         let rule = "can't be given with a policy, a start_time, an end_time, an actor or kinds";
         return Err(Error::invalid("import_position", rule));
     }
-    let pb::ListEventsRequest { after_revision, newest_first, .. } = *request;
-    let filter = EventFilter { policy, after_revision, newest_first, start_time, end_time, actor, kinds };
+    let newest_first = request.newest_first;
+    let filter = EventFilter { policy, after, newest_first, start_time, end_time, actor, kinds };
     let list = List::new(["ListEvents", &request.parent, &format!("{} {filter:?}", request.import_position)]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     Ok(EventList { namespace, list, page, filter, import_position: request.import_position })

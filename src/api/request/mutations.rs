@@ -2,7 +2,7 @@
 
 use super::both::{all, at_most, both};
 use super::fields::{count, etag, exact_version, namespace, policy, policy_or_version, update_paths};
-use super::sync::position;
+use super::sync::optional_position;
 use crate::api::pb;
 use crate::api::pb::activate_target::To;
 use crate::api::time::micros;
@@ -10,7 +10,7 @@ use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{
     AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, RejectVersion,
-    Rollback, SettingsPatch, Stage, Target, UpdatePolicy,
+    Rollback, RollbackTarget, SettingsPatch, Stage, Target, UpdatePolicy,
 };
 use crate::domain::digest::Digest;
 use crate::domain::label::Label;
@@ -226,8 +226,8 @@ fn reviewed(name: &str, digest: &str) -> Result<(VersionName, Digest)> {
 /// `INVALID_ARGUMENT`.
 pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
     let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
-    let pb::PublishRequest { activate, reason, break_glass, .. } = request;
-    Ok(Publish { target, etag, activate, reason, break_glass })
+    let pb::PublishRequest { activate, reason, break_glass, expected_active, .. } = request;
+    Ok(Publish { target, etag, activate, reason, break_glass, expected_active })
 }
 
 /// Activate.
@@ -251,7 +251,7 @@ pub fn activate(request: pb::ActivateRequest) -> Result<Activate> {
         Ok(Target { policy, to, expected_active: from.expected_active })
     };
     let targets = all(request.targets.into_iter().enumerate().map(target))?;
-    let unmoved_since = position("unmoved_since", request.unmoved_since)?;
+    let unmoved_since = optional_position("unmoved_since", request.unmoved_since)?;
     let pb::ActivateRequest { reason, skip_validation, .. } = request;
     Ok(Activate { namespace, targets, reason, unmoved_since, skip_validation })
 }
@@ -267,15 +267,17 @@ pub fn rollback(request: pb::RollbackRequest) -> Result<Rollback> {
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
     let (policy, unmoved_since) =
-        both(policy("name", &request.name), position("unmoved_since", request.unmoved_since))?;
-    let label = (!request.label.is_empty()).then(|| policy.policy.parse_label("label", &request.label)).transpose()?;
-    if label.is_some() && request.version != 0 {
-        return Err(Error::invalid("label", "can't be given with a version"));
-    }
+        both(policy("name", &request.name), optional_position("unmoved_since", request.unmoved_since))?;
+    let to = match &request.to {
+        Some(pb::rollback_request::To::Version(number)) => Some(RollbackTarget::Number(*number)),
+        Some(pb::rollback_request::To::Label(label)) => {
+            Some(RollbackTarget::Label(policy.policy.parse_label("label", label)?))
+        }
+        None => None,
+    };
     Ok(Rollback {
         policy,
-        version: request.version,
-        label,
+        to,
         copy_forward,
         reason: request.reason,
         skip_validation: request.skip_validation,

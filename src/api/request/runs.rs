@@ -2,7 +2,7 @@
 
 use super::both::both;
 use super::fields::namespace;
-use super::sync::{filter, position};
+use super::sync::{filter, optional_position};
 use crate::api::page::List;
 use crate::api::response::run_outcome;
 use crate::api::{pb, time};
@@ -20,7 +20,7 @@ pub fn record_run(request: &pb::RecordRunRequest) -> Result<RecordRun> {
     let within = namespace("parent", &request.parent)
         .and_then(|namespace| Ok((filter(&namespace, &request.policies)?, namespace)));
     let names = both(within, RunId::parse("run_id", &request.run_id));
-    let (((policies, namespace), id), cursor) = both(names, position("cursor", request.cursor))?;
+    let (((policies, namespace), id), cursor) = both(names, optional_position("cursor", request.cursor))?;
     Ok(RecordRun { namespace, id, policies, cursor })
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::both::both;
 use super::fields::namespace;
-use super::sync::position;
+use super::sync::optional_position;
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::{Page, Watch};
@@ -42,7 +42,7 @@ fn check_labels(request: &pb::WatchActiveRequest) -> Result<()> {
 }
 
 fn cursor(given: Option<pb::Cursor>) -> Result<Position> {
-    position("cursor", given)?.ok_or_else(|| Error::invalid("cursor", "must be given"))
+    optional_position("cursor", given)?.ok_or_else(|| Error::invalid("cursor", "must be given"))
 }
 
 /// ReportStatus.

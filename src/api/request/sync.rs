@@ -14,18 +14,22 @@ use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::{Error, Result};
 
 /// Reads a cursor that must not be negative. Its fingerprint is not looked at.
-pub(super) fn cursor(field: &str, given: Option<pb::Cursor>) -> Result<Option<Cursor>> {
-    let cursor = given.map(|from| Cursor { epoch: from.epoch, revision: from.revision });
-    if cursor.is_some_and(|cursor| cursor.epoch < 0 || cursor.revision < 0) {
+pub(super) fn cursor(field: &str, given: pb::Cursor) -> Result<Cursor> {
+    let cursor = Cursor { epoch: given.epoch, revision: given.revision };
+    if cursor.epoch < 0 || cursor.revision < 0 {
         return Err(Error::invalid(field, "must not be negative"));
     }
     Ok(cursor)
 }
 
 /// Reads a cursor with the fingerprint of its event.
-pub(super) fn position(field: &str, given: Option<pb::Cursor>) -> Result<Option<Position>> {
-    let fingerprint = given.and_then(|given| Fingerprint::from_number(given.fingerprint));
-    Ok(cursor(field, given)?.map(|cursor| Position { cursor, event: fingerprint }))
+pub(super) fn position(field: &str, given: pb::Cursor) -> Result<Position> {
+    Ok(Position { cursor: cursor(field, given)?, event: Fingerprint::from_number(given.fingerprint) })
+}
+
+/// Reads a cursor that may be left out.
+pub(super) fn optional_position(field: &str, given: Option<pb::Cursor>) -> Result<Option<Position>> {
+    given.map(|given| position(field, given)).transpose()
 }
 
 /// GetActive.
@@ -41,7 +45,7 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<GetActive> {
     let as_of = match request.at {
         None => AsOf::Now,
         Some(pb::get_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
-        Some(pb::get_active_request::At::Revision(revision)) => AsOf::Revision(revision),
+        Some(pb::get_active_request::At::Cursor(at)) => AsOf::Event(position("cursor", at)?),
     };
     let if_digest = (!request.if_digest.is_empty()).then(|| Digest::parse("if_digest", &request.if_digest));
     Ok(GetActive { policy, as_of, if_digest: if_digest.transpose()? })
@@ -57,7 +61,7 @@ pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)
     let as_of = match request.at {
         None => AsOf::Now,
         Some(pb::list_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
-        Some(pb::list_active_request::At::Revision(revision)) => AsOf::Revision(revision),
+        Some(pb::list_active_request::At::Cursor(at)) => AsOf::Event(position("cursor", at)?),
     };
     let asked = format!("{as_of:?} {}", request.metadata_only);
     let names = policies.iter().map(PolicyId::as_str);
@@ -98,12 +102,12 @@ pub(super) fn filter(namespace: &NamespaceId, policies: &[String]) -> Result<BTr
 pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
     let namespace = namespace("parent", &request.parent)?;
     let policies = filter(&namespace, &request.policies)?;
-    let resume = position("resume", request.resume)?;
+    let resume = optional_position("resume", request.resume)?;
     let latest = match pb::WatchMode::try_from(request.mode) {
         Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,
         Ok(pb::WatchMode::Latest) => true,
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
-    let key_cursor = cursor("key_cursor", request.key_cursor)?;
+    let key_cursor = request.key_cursor.map(|given| cursor("key_cursor", given)).transpose()?;
     Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only, key_cursor })
 }

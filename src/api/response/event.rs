@@ -94,7 +94,6 @@ pub fn imported_event(from: Event, payload: Payload) -> pb::Event {
 pub fn activation_summary(from: Activated) -> pb::ActivationSummary {
     let namespace = &from.namespace;
     pb::ActivationSummary {
-        cursor: from.cursor.map(cursor),
         changes: from.changes.into_iter().map(|change| pointer_change(namespace, change)).collect(),
         statement: from.statement,
         watching_streams: i32::try_from(from.watching_streams).unwrap_or(i32::MAX),

@@ -30,5 +30,5 @@ pub fn namespace_import(from: Import) -> pb::NamespaceImport {
 /// How far an import is.
 #[must_use]
 pub fn imported(from: Imported) -> pb::ImportNamespaceResponse {
-    pb::ImportNamespaceResponse { items: from.items, finished: from.is_finished, revision: from.revision }
+    pb::ImportNamespaceResponse { items: from.items, finished: from.is_finished, cursor: from.cursor.map(Into::into) }
 }

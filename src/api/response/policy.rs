@@ -4,7 +4,7 @@ use super::cursor;
 use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::outcome::Namespace;
-use crate::domain::policy::{BumpRule, Policy, PolicyKind};
+use crate::domain::policy::{BumpRule, PointedPolicy, PolicyKind};
 use crate::domain::quota::Quotas;
 
 /// A namespace.
@@ -37,7 +37,8 @@ fn quotas(from: Quotas) -> pb::NamespaceQuotas {
 
 /// A policy.
 #[must_use]
-pub fn policy(from: Policy) -> pb::Policy {
+pub fn policy(from: PointedPolicy) -> pb::Policy {
+    let PointedPolicy { policy: from, activation } = from;
     let kind = match from.kind {
         PolicyKind::Json => pb::PolicyKind::Json,
         PolicyKind::Yaml => pb::PolicyKind::Yaml,
@@ -65,7 +66,7 @@ pub fn policy(from: Policy) -> pb::Policy {
             require_change_note: from.settings.require_change_note,
         }),
         active_version: from.active_version,
-        active_revision: from.active_revision,
+        activation: activation.map(Into::into),
         latest_version: from.latest_version,
         etag,
         create_time: Some(timestamp(from.create_time)),

@@ -1,7 +1,7 @@
 //! Runs.
 
-use super::active::cursor;
 use crate::api::{pb, time};
+use crate::domain::event::Position;
 use crate::domain::run::{Run, RunCount, RunOutcome, RunPolicy};
 
 /// How a run ended.
@@ -20,7 +20,7 @@ fn run_policy(from: RunPolicy) -> pb::RunPolicy {
         policy: from.policy.to_string(),
         version: from.version,
         digest: from.digest.into(),
-        active_revision: from.active_revision,
+        activation_revision: from.activation_revision,
     }
 }
 
@@ -31,7 +31,7 @@ pub fn run(from: Run) -> pb::Run {
     let (message, complete_time) = from.end.map(|end| (end.message, time::timestamp(end.complete_time))).unzip();
     pb::Run {
         run_id: from.id.as_str().to_owned(),
-        cursor: Some(cursor(from.cursor)),
+        cursor: Some(Position { cursor: from.cursor, event: from.event }.into()),
         create_time: Some(time::timestamp(from.create_time)),
         recorder: from.recorder,
         policies: from.policies.into_iter().map(run_policy).collect(),
@@ -55,7 +55,7 @@ mod tests {
 
     use super::*;
     use crate::domain::digest::Digest;
-    use crate::domain::event::Cursor;
+    use crate::domain::event::{Cursor, Fingerprint};
     use crate::domain::limits::{
         ID_MAX_CHARS, MESSAGE_MAX_BYTES, RUN_ID_MAX_CHARS, RUN_MESSAGE_MAX_CHARS, RUN_POLICIES_MAX,
     };
@@ -71,7 +71,7 @@ mod tests {
             policy: PolicyId::parse("policy", &id(number)).expect("an id"),
             version: i64::MAX,
             digest: Digest::from_sha256(&[7; 32]),
-            active_revision: i64::MAX,
+            activation_revision: i64::MAX,
         });
         let largest = Run {
             namespace: NamespaceId::parse("namespace", &id(0)).expect("an id"),
@@ -80,6 +80,7 @@ mod tests {
             policy_count: RUN_POLICIES_MAX,
             is_whole_set: true,
             cursor: Cursor { epoch: i64::MAX, revision: i64::MAX },
+            event: Fingerprint::from_number(u64::MAX),
             recorder: "r".repeat(8 * 1024),
             create_time: Micros(i64::MAX / 2),
             end: Some(RunEnd {

@@ -156,7 +156,7 @@ impl Activator<'_> {
             ..Default::default()
         };
         let response = self.client.activate(request).await?;
-        Ok(Some(Activated { revision: response.revision, targets: moved }))
+        Ok(Some(Activated { revision: response.cursor.map_or(0, |cursor| cursor.revision), targets: moved }))
     }
 
     /// The version in force, without its content.

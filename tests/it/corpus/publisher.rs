@@ -12,7 +12,7 @@ use policyhub::client::{Client, pb};
 use super::history::{Entry, History};
 use super::lanes;
 use super::table::Table;
-use crate::harness::calls::{NAMESPACE, policy, version};
+use crate::harness::calls::{NAMESPACE, Revision as _, policy, version};
 
 /// The reason on every activation.
 pub const REASON: &str = "as it was in the history";
@@ -140,7 +140,12 @@ async fn activate(client: &Client, entry: &Entry) -> i64 {
         request_id: entry.request_id.clone(),
         ..Default::default()
     };
-    client.activate(request).await.unwrap_or_else(|error| panic!("activate {}: {error}", refused(entry))).revision
+    client
+        .activate(request)
+        .await
+        .unwrap_or_else(|error| panic!("activate {}: {error}", refused(entry)))
+        .cursor
+        .revision()
 }
 
 /// Which version a failure is about.

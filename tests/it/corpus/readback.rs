@@ -93,7 +93,10 @@ pub async fn active_then(client: &Client, history: &History, replay: &Replay, ke
 }
 
 async fn active(client: &Client, revision: Option<i64>) -> pb::ListActiveResponse {
-    let request = pb::ListActiveRequest { at: revision.map(At::Revision), ..whole_set() };
+    let request = pb::ListActiveRequest {
+        at: revision.map(|revision| At::Cursor(pb::Cursor::of_revision(revision))),
+        ..whole_set()
+    };
     list_set(client, request).await.unwrap_or_else(|error| panic!("active set at {revision:?}: {error}"))
 }
 

@@ -122,7 +122,7 @@ async fn kept_with(client: &Client, namespace: &str, etag: fn(String) -> String)
     let mut all = Vec::new();
     let list = pb::ListPoliciesRequest { parent: namespace.to_owned(), ..Default::default() };
     for each in client.list_policies(list).await.expect("policies").policies {
-        let each = pb::Policy { active_version: 0, active_revision: 0, etag: etag(each.etag.clone()), ..each };
+        let each = pb::Policy { active_version: 0, activation: None, etag: etag(each.etag.clone()), ..each };
         all.push(format!("{each:?}"));
         let list = pb::ListVersionsRequest {
             parent: each.name.clone(),

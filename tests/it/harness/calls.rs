@@ -8,6 +8,18 @@ use tonic::Code;
 /// The namespace of the tests.
 pub const NAMESPACE: &str = "namespaces/default";
 
+/// The revision of an answer.
+pub trait Revision {
+    /// Returns it; 0 when nothing was written.
+    fn revision(&self) -> i64;
+}
+
+impl Revision for Option<pb::Cursor> {
+    fn revision(&self) -> i64 {
+        self.map_or(0, |cursor| cursor.revision)
+    }
+}
+
 /// A policy's name.
 pub fn policy(id: &str) -> String {
     format!("{NAMESPACE}/policies/{id}")
@@ -48,7 +60,7 @@ pub async fn publish(client: &Client, id: &str, content: &str) -> pb::Version {
 
 /// Activates one version; answers the revision.
 pub async fn activate(client: &Client, id: &str, version: i64) -> i64 {
-    try_activate(client, id, version, None).await.expect("an activation").revision
+    try_activate(client, id, version, None).await.expect("an activation").cursor.revision()
 }
 
 /// Activates one version if `expected` is active.
@@ -144,7 +156,8 @@ pub async fn get_version(client: &Client, id: &str, which: impl std::fmt::Displa
 
 /// A request to roll back; version 0 is the one before.
 pub fn rollback_request(id: &str, version: i64) -> pb::RollbackRequest {
-    pb::RollbackRequest { name: policy(id), version, reason: "it was better".to_owned(), ..Default::default() }
+    let to = (version != 0).then_some(pb::rollback_request::To::Version(version));
+    pb::RollbackRequest { name: policy(id), to, reason: "it was better".to_owned(), ..Default::default() }
 }
 
 /// A request to publish a version by its number.
@@ -161,7 +174,7 @@ pub async fn abandon(client: &Client, id: &str, number: i64) -> pb::Version {
 /// Removes the pointer of a policy; answers the revision.
 pub async fn deactivate(client: &Client, id: &str) -> i64 {
     let request = pb::DeactivateRequest { name: policy(id), reason: "a test".to_owned(), ..Default::default() };
-    client.deactivate(request).await.expect("a deactivation").revision
+    client.deactivate(request).await.expect("a deactivation").cursor.revision()
 }
 
 /// The revision at the head of the tests' namespace.
@@ -173,8 +186,8 @@ pub async fn head(client: &Client) -> i64 {
 
 /// Every event after a revision, in order, whatever the pages.
 pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<pb::Event> {
-    let mut request =
-        pb::ListEventsRequest { parent: parent.to_owned(), page_size: 100, after_revision, ..Default::default() };
+    let after = Some(pb::Cursor::of_revision(after_revision));
+    let mut request = pb::ListEventsRequest { parent: parent.to_owned(), page_size: 100, after, ..Default::default() };
     let mut events = Vec::new();
     loop {
         let page = client.list_events(request.clone()).await.expect("events");

@@ -34,7 +34,7 @@ pub async fn subscribe(client: &Client, id: &str) -> Stream {
 
 /// Digest of the active set right after a revision.
 pub async fn digest_at(client: &Client, revision: i64) -> String {
-    let at = Some(pb::list_active_request::At::Revision(revision));
+    let at = Some(pb::list_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
     let request = pb::ListActiveRequest { at, metadata_only: true, ..whole_set() };
     digest_of_set(&list_set(client, request).await.expect("a set").bundles)
 }

@@ -14,7 +14,7 @@ use crate::another_event::stays_in_doubt;
 use crate::epochs::{bumped, nothing_is_written_until_in_doubt, writes_go_on};
 use crate::harness::Hub;
 use crate::harness::callers::try_grant;
-use crate::harness::calls::{draft_request, refused, release, try_activate};
+use crate::harness::calls::{Revision as _, draft_request, refused, release, try_activate};
 use crate::harness::http::get;
 use crate::harness::outages::until;
 use crate::harness::postgres::Cluster;
@@ -129,7 +129,8 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     // Lost: a namespace, and a role, which stands in the log that has the keys.
     let create = pb::CreateNamespaceRequest { namespace_id: TENANT.to_owned(), ..Default::default() };
     scene.client.create_namespace(create).await.expect("a namespace");
-    let granted = try_grant(&scene.client, "local:ann", pb::Role::Viewer, "*").await.expect("a grant").revision;
+    let granted =
+        try_grant(&scene.client, "local:ann", pb::Role::Viewer, "*").await.expect("a grant").cursor.revision();
     let mut watch = watch_tenant(&scene.client).await;
     watching::change(&mut watch).await;
     tenant(&scene.client).await.expect("an empty set");
@@ -199,7 +200,7 @@ async fn what_was_seen_is_compared_when_the_network_comes_back() {
     copy(&cluster, &name, "postgres");
     writes_go_on(&client, "p").await;
     let mut watch = watching::open(&client).await;
-    let seen = try_activate(&client, "p", 1, None).await.expect("an activation").revision;
+    let seen = try_activate(&client, "p", 1, None).await.expect("an activation").cursor.revision();
     watching::read_to(&mut watch, seen).await;
 
     proxy.lose();
@@ -208,7 +209,8 @@ async fn what_was_seen_is_compared_when_the_network_comes_back() {
     let elsewhere = other.client_with(Some(hub.token())).await;
     let mut written = 0;
     while written <= seen {
-        written = elsewhere.draft(draft_request("q", &format!("a: {written}"))).await.expect("a draft").revision;
+        written =
+            elsewhere.draft(draft_request("q", &format!("a: {written}"))).await.expect("a draft").cursor.revision();
     }
     proxy.aim(cluster.port);
 

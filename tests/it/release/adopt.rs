@@ -11,8 +11,8 @@ use super::repository::{Ended, Repository};
 use crate::harness::archives::{self, parts, send, verified};
 use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{
-    NAMESPACE, draft_request, events, get, get_version, policy, publish_request, refused, refused_fields,
-    rollback_request, set, trust,
+    NAMESPACE, Revision as _, draft_request, events, get, get_version, policy, publish_request, refused,
+    refused_fields, rollback_request, set, trust,
 };
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -127,7 +127,7 @@ on_both_databases! {
         for same in [Some(system(Some(MARCH))), None] {
             let again = pb::DraftRequest { adopted: same, ..request("a: 1", system(None)) };
             let answer = client.draft(again).await.expect("the one that is there");
-            assert_eq!((answer.revision, answer.version.expect("a version").version), (0, kept.version));
+            assert_eq!((answer.cursor.revision(), answer.version.expect("a version").version), (0, kept.version));
         }
         let other = client.draft(request("a: 1", system(None))).await;
         let error = refused(other, Code::AlreadyExists, "LABEL_CONTENT_CONFLICT");
