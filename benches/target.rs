@@ -87,7 +87,7 @@ impl Wares {
             set: ActiveSetOptions::default(),
             resume: None,
             subscriber_id: "bench".to_owned(),
-            labels: Default::default(),
+            attributes: Default::default(),
         };
         let mut stream = watch(&client, options).await?;
         let (_, first) = stream.next().await?.context("no snapshot")?;

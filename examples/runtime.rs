@@ -22,7 +22,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
         every_activation: false,
         subscriber_id: "runtime-1".to_owned(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         directory: Some(argument()?.into()),
     })?;
     let view = watcher.view(); // as many clones as there are threads that decide

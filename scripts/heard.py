@@ -58,7 +58,8 @@ def main():
             moves = ", ".join(move(change) for change in statement["changes"])
             print(f"{statement['kind']} at revision {held}: {moves}")
         elif "reconnect" in message:
-            print(f"RECONNECT because the server is {message['reconnect']['reason']}")
+            reason = message["reconnect"]["reason"].removeprefix("RECONNECT_REASON_").lower()
+            print(f"RECONNECT because the server is {reason}")
 
 
 if __name__ == "__main__":

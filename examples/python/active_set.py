@@ -5,7 +5,7 @@ gives each message to `ActiveSet.apply`, with the time. Invariants: a message ch
 is a signed one, and never goes back; nothing is taken that is older than what verified.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from refused import Contradicted, Refused, require
 from set_root import active_set_root, verify_set_proof
@@ -129,10 +129,9 @@ class ActiveSet:
     def _snapshot(self, part, now):
         parts = self._parts
         self._drop_parts()  # a snapshot begins anew whatever else was on its way
-        for active in part.bundles:
-            require(not active.preview, "a preview is not in force")
-            require(active.HasField("activation"), "activation of a bundle is absent")
-            found = self._bundle(active.bundle, (active.activation.epoch, active.activation.revision))
+        for bundle in part.bundles:
+            require(bundle.HasField("activation"), "activation of a bundle is absent")
+            found = self._bundle(bundle)
             require(found.policy not in parts, f"{found.policy} is there twice")
             parts[found.policy] = found
             require(len(parts) <= POLICIES_MAX, "more policies than a namespace can have")
@@ -161,7 +160,8 @@ class ActiveSet:
         place = self._signed_place(part, statement)
         require(place != self.place, "activation is not after what is held")
         self._check_changes(statement, changes)
-        bundles = {policy: replace(found, place=place) for policy, found in changes.items() if found}
+        bundles = {policy: found for policy, found in changes.items() if found}
+        require(all(found.place == place for found in bundles.values()), "bundle of another activation")
         policies = {name: held for name, held in self.policies.items() if name not in changes} | bundles
         require(statement.get("active_set_root"), "statement names no root")
         root = active_set_root(leaves(policies))
@@ -173,9 +173,8 @@ class ActiveSet:
         return Change(statement["kind"], place, statement["actor"], changed, removed)
 
     def _collect(self, part, changes):
-        """Adds what a part of an activation brings: a bundle, or None for a policy that points to nothing any more. Since when
-        a bundle is in force, the last part says."""
-        found = [(bundle.policy, bundle) for bundle in (self._bundle(each, NOWHERE) for each in part.bundles)]
+        """Adds what a part of an activation brings: a bundle, or None for a policy that points to nothing any more."""
+        found = [(bundle.policy, bundle) for bundle in map(self._bundle, part.bundles)]
         for policy, bundle in [*found, *((self._tombstone(name), None) for name in part.tombstones)]:
             require(policy not in changes, f"{policy} is there twice")
             changes[policy] = bundle
@@ -208,8 +207,10 @@ class ActiveSet:
         self.place, self.fingerprint = place, event_of(checkpoint)
         self._take_time(checkpoint, now)
 
-    def _bundle(self, bundle, place):
-        """Rule 2: a bundle that is what it says, and was asked for. That it is in force since this place, its set proves."""
+    def _bundle(self, bundle):
+        """Rule 2: a bundle that is what it says, and was asked for. Since when it is in force, its set proves."""
+        require(not bundle.preview, "a preview is not in force")
+        place = (bundle.activation.epoch, bundle.activation.revision)
         manifest = self._owned(read_manifest(bundle.manifest, bundle.content, self.keys))
         policy, version, label = manifest["policy"], manifest["version"], manifest.get("label") or ""
         beside = (bundle.name, bundle.version, bundle.label, bundle.digest, bundle.size_bytes, bundle.content_type)

@@ -86,7 +86,7 @@ def cursor_of(held):
 async def report(stub, options, held):
     """Tells what this runtime runs with; whether the server took it. That nobody could be told changes nothing here."""
     request = pb.ReportStatusRequest(
-        parent=f"namespaces/{options.namespace}", subscriber_id=options.subscriber_id, cursor=cursor_of(held),
+        name=f"namespaces/{options.namespace}/subscribers/{options.subscriber_id}", cursor=cursor_of(held),
         digest=held.digest(), status=pb.APPLY_STATUS_APPLIED,
     )  # fmt: skip
     try:
@@ -151,6 +151,12 @@ def silence_of(opened):
     return min(SILENCE_MAX_SECONDS, max(SILENCE_MIN_SECONDS, asked))
 
 
+def reason_of(reconnect):
+    """Why the server asks to come back. One of a newer server has no name here."""
+    known = pb.ReconnectReason.DESCRIPTOR.values_by_number.get(reconnect.reason)
+    return known.name.removeprefix("RECONNECT_REASON_").lower() if known else reconnect.reason
+
+
 async def read_stream(stub, options, held, resume, file=None):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
     request = pb.WatchActiveRequest(
@@ -177,7 +183,7 @@ async def read_stream(stub, options, held, resume, file=None):
             if message.WhichOneof("message") == "opened":
                 silence = silence_of(message.opened)
             if message.WhichOneof("message") == "reconnect":
-                say(f"server says: {message.reconnect.reason}")
+                say(f"server says: {reason_of(message.reconnect)}")
                 return seconds_of(message.reconnect.backoff)
             if file and file.look(held):
                 return 0  # what came is not taken yet: it comes again

@@ -86,36 +86,37 @@ async fn one(session: &Session, arguments: &Arguments, policy: &PolicyId) -> any
         ..Default::default()
     };
     let mut response = session.client.get_active(request).await.context("failed to get what is active")?;
-    let active = response.active.as_mut().context("answer has no bundle")?;
+    let bundle = response.bundle.as_mut().context("answer has no bundle")?;
     let told = match &arguments.jwks {
         None => NOTHING_VERIFIED.to_owned(),
-        Some(jwks) => verify_one(active, &session.namespace, arguments, &keys::read_jwks(jwks)?)?,
+        Some(jwks) => {
+            verify_one((bundle, &response.statement), &session.namespace, arguments, &keys::read_jwks(jwks)?)?
+        }
     };
     if let Some(directory) = &arguments.save {
-        save(directory, active, &session.namespace, policy)?;
+        save(directory, (bundle, &response.statement), &session.namespace, policy)?;
         say_saved(directory, 1);
-    } else if let Some(bundle) = &mut active.bundle {
+    } else {
         bundle.content.clear();
     }
     say(&told);
     say_how_the_store_is(response.degraded, response.in_doubt);
     if is_past(arguments) {
-        let bundles = response.active.as_slice();
+        let bundles = response.bundle.as_slice();
         let moves = active_moves::read(session, bundles).await;
         return active_moves::print(session, &response, bundles, &moves, (HEADER, rows(bundles)));
     }
-    session.output.print(&response, |response| table(response.active.as_slice()))
+    session.output.print(&response, |response| table(response.bundle.as_slice()))
 }
 
 /// Verifies a bundle of the past and the statement that put it in force. Returns what that proves.
 fn verify_one(
-    active: &pb::ActiveBundle,
+    (bundle, statement): (&pb::Bundle, &str),
     namespace: &NamespaceId,
     asked: &Arguments,
     keys: &KeySet,
 ) -> anyhow::Result<String> {
-    let bundle = active.bundle.as_ref().context("answer has no bundle")?;
-    let verified = verify_saved(&bundle.manifest, &bundle.content, Some(&active.statement), keys);
+    let verified = verify_saved(&bundle.manifest, &bundle.content, Some(statement), keys);
     let (manifest, statement) = verified.context("failed to verify what was active")?;
     let is_same = (&manifest.namespace, Some(&manifest.policy)) == (namespace, asked.policy.as_ref())
         && manifest.version == bundle.version;
@@ -150,8 +151,8 @@ async fn set(session: &Session, arguments: &Arguments) -> anyhow::Result<()> {
         None => None,
     };
     let each = |page: &pb::ListActiveResponse| {
-        let is_later = |active: &pb::ActiveBundle| {
-            let revision = active.activation.map_or(0, |activation| activation.revision);
+        let is_later = |bundle: &pb::Bundle| {
+            let revision = bundle.activation.map_or(0, |activation| activation.revision);
             arguments.at_revision.is_some_and(|asked| revision > asked.revision)
         };
         anyhow::ensure!(
@@ -210,29 +211,32 @@ fn say_saved(directory: &Path, count: usize) {
 
 const HEADER: &[&str] = &["POLICY", "VERSION", "LABEL", "DIGEST", "SINCE REVISION"];
 
-fn table(bundles: &[pb::ActiveBundle]) -> String {
+fn table(bundles: &[pb::Bundle]) -> String {
     text::table(HEADER, &rows(bundles))
 }
 
-fn rows(bundles: &[pb::ActiveBundle]) -> Vec<Vec<String>> {
+fn rows(bundles: &[pb::Bundle]) -> Vec<Vec<String>> {
     bundles
         .iter()
-        .map(|active| {
-            let bundle = active.bundle.clone().unwrap_or_default();
+        .map(|bundle| {
             vec![
                 super::names::policy_of(&bundle.name).to_owned(),
                 bundle.version.to_string(),
                 bundle.label.clone(),
                 text::digest(&bundle.digest),
-                active.activation.map_or_else(|| "preview".to_owned(), |activation| activation.revision.to_string()),
+                bundle.activation.map_or_else(|| "preview".to_owned(), |activation| activation.revision.to_string()),
             ]
         })
         .collect()
 }
 
 /// Writes one bundle below `directory`. The name comes from the server: only a well-formed id becomes a path.
-fn save(directory: &Path, active: &pb::ActiveBundle, namespace: &NamespaceId, policy: &PolicyId) -> anyhow::Result<()> {
-    let bundle = active.bundle.as_ref().context("answer has no bundle")?;
+fn save(
+    directory: &Path,
+    (bundle, statement): (&pb::Bundle, &str),
+    namespace: &NamespaceId,
+    policy: &PolicyId,
+) -> anyhow::Result<()> {
     let name = VersionName::parse("name", &bundle.name).context("answer has a name that can't be")?;
     let is_asked_for = name.policy.namespace == *namespace && *policy == name.policy.policy;
     anyhow::ensure!(is_asked_for, "answer has {}, which nobody asked for", text::line(&bundle.name));
@@ -240,7 +244,7 @@ fn save(directory: &Path, active: &pb::ActiveBundle, namespace: &NamespaceId, po
     fs::create_dir_all(&directory).with_context(|| format!("failed to make {}", directory.display()))?;
     let proven = [("content", bundle.content.as_ref()), ("manifest.jws", bundle.manifest.as_bytes())];
     // A preview has none.
-    let stated = (!active.statement.is_empty()).then_some(("statement.jws", active.statement.as_bytes()));
+    let stated = (!statement.is_empty()).then_some(("statement.jws", statement.as_bytes()));
     for (file, bytes) in proven.into_iter().chain(stated) {
         let path = directory.join(file);
         fs::write(&path, bytes).with_context(|| format!("failed to write {}", path.display()))?;
@@ -252,16 +256,15 @@ fn save(directory: &Path, active: &pb::ActiveBundle, namespace: &NamespaceId, po
 mod tests {
     use super::*;
 
-    fn active(name: &str) -> pb::ActiveBundle {
-        let bundle = pb::Bundle {
+    fn active(name: &str) -> pb::Bundle {
+        pb::Bundle {
             name: name.to_owned(),
             version: 3,
             content: b"content"[..].into(),
             manifest: "m".to_owned(),
+            activation: Some(pb::Cursor { epoch: 1, revision: 7, fingerprint: 0 }),
             ..Default::default()
-        };
-        let activation = Some(pb::Cursor { epoch: 1, revision: 7, fingerprint: 0 });
-        pb::ActiveBundle { bundle: Some(bundle), activation, statement: "s".to_owned(), preview: false }
+        }
     }
 
     fn pricing() -> PolicyId {
@@ -275,8 +278,13 @@ mod tests {
     #[test]
     fn a_bundle_is_saved_with_its_proof() {
         let directory = tempfile::tempdir().expect("a directory");
-        save(directory.path(), &active("namespaces/default/policies/pricing/versions/3"), &default(), &pricing())
-            .expect("saved");
+        save(
+            directory.path(),
+            (&active("namespaces/default/policies/pricing/versions/3"), "s"),
+            &default(),
+            &pricing(),
+        )
+        .expect("saved");
         let read = |file: &str| fs::read_to_string(directory.path().join("pricing").join(file)).expect(file);
         assert_eq!([read("content"), read("manifest.jws"), read("statement.jws")], ["content", "m", "s"]);
     }
@@ -285,10 +293,10 @@ mod tests {
     fn a_name_can_not_lead_out_of_the_directory() {
         let directory = tempfile::tempdir().expect("a directory");
         for name in ["namespaces/default/policies/../versions/3", "namespaces/a/policies/b/../../versions/3", ""] {
-            assert!(save(directory.path(), &active(name), &default(), &pricing()).is_err(), "{name}");
+            assert!(save(directory.path(), (&active(name), "s"), &default(), &pricing()).is_err(), "{name}");
         }
         for name in ["namespaces/other/policies/pricing/versions/3", "namespaces/default/policies/limits/versions/3"] {
-            let refused = save(directory.path(), &active(name), &default(), &pricing()).expect_err(name);
+            let refused = save(directory.path(), (&active(name), "s"), &default(), &pricing()).expect_err(name);
             assert!(refused.to_string().contains("nobody asked for"), "{refused}");
         }
         assert_eq!(fs::read_dir(directory.path()).expect("listed").count(), 0);

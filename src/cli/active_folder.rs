@@ -51,8 +51,8 @@ impl Folder {
     ///
     /// # Errors
     /// A bundle that can't be saved, or a file that can't be written.
-    pub fn add(&mut self, bundles: &[pb::ActiveBundle]) -> anyhow::Result<()> {
-        let mut added = bundles.iter().map(|active| self.writer.add(active));
+    pub fn add(&mut self, bundles: &[pb::Bundle]) -> anyhow::Result<()> {
+        let mut added = bundles.iter().map(|bundle| self.writer.add(bundle));
         added.try_for_each(|added| added).with_context(|| format!("failed to save to {}", self.target.display()))
     }
 

@@ -21,7 +21,7 @@ const WORDS_MAX_CHARS: usize = 40;
 pub type Moves = BTreeMap<i64, pb::Event>;
 
 /// Reads them.
-pub async fn read(session: &Session, bundles: &[pb::ActiveBundle]) -> Moves {
+pub async fn read(session: &Session, bundles: &[pb::Bundle]) -> Moves {
     let mut revisions: Vec<i64> = bundles.iter().filter_map(|active| Some(active.activation?.revision)).collect();
     revisions.sort_unstable();
     revisions.dedup();
@@ -39,7 +39,7 @@ pub async fn read(session: &Session, bundles: &[pb::ActiveBundle]) -> Moves {
     stream::iter(lookups).buffered(LOOKUPS_MAX).filter_map(async |found| found).collect().await
 }
 
-fn move_of<'a>(active: &pb::ActiveBundle, moves: &'a Moves) -> Option<&'a pb::Event> {
+fn move_of<'a>(active: &pb::Bundle, moves: &'a Moves) -> Option<&'a pb::Event> {
     moves.get(&active.activation?.revision)
 }
 
@@ -47,7 +47,7 @@ fn move_of<'a>(active: &pb::ActiveBundle, moves: &'a Moves) -> Option<&'a pb::Ev
 pub fn print<M: Named>(
     session: &Session,
     response: &M,
-    bundles: &[pb::ActiveBundle],
+    bundles: &[pb::Bundle],
     moves: &Moves,
     (header, rows): (&[&str], Vec<Vec<String>>),
 ) -> anyhow::Result<()> {
@@ -77,9 +77,9 @@ fn cells(event: Option<&pb::Event>) -> Vec<String> {
     ]
 }
 
-fn as_json(bundles: &[pb::ActiveBundle], moves: &Moves) -> Value {
+fn as_json(bundles: &[pb::Bundle], moves: &Moves) -> Value {
     let told = bundles.iter().filter_map(|active| {
-        let (name, event) = (&active.bundle.as_ref()?.name, move_of(active, moves)?);
+        let (name, event) = (&active.name, move_of(active, moves)?);
         let told = json!({
             "revision": event.cursor?.revision,
             "kind": text::event_kind(event.kind),

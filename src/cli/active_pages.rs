@@ -1,11 +1,16 @@
 //! The active set of a namespace, read page by page.
 
 use anyhow::Context as _;
+use bytes::Bytes;
 
+use super::names::policy_of;
 use super::session::Session;
 use crate::client::pb;
-use crate::domain::limits::POLICIES_PER_NAMESPACE_MAX;
+use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, STATEMENT_MAX_BYTES};
 
+/// Most bytes of the texts of a bundle: its names, and its manifest, which is a JWS of at most 64 KiB in base64. Without a bound, a
+/// server that is asked for 10,000 policies without their contents fills the memory.
+const BUNDLE_TEXTS_MAX_BYTES: usize = 2 * STATEMENT_MAX_BYTES;
 /// Largest page asked for.
 const PAGE_ITEMS: i32 = 1_000;
 
@@ -47,18 +52,16 @@ pub async fn collect(
 }
 
 /// Adds the bundles of a page without their contents. In order, each once: so it ends, whatever the tokens are.
-fn add(whole: &mut Vec<pb::ActiveBundle>, bundles: Vec<pb::ActiveBundle>) -> anyhow::Result<()> {
-    let name = |active: &pb::ActiveBundle| {
-        let bundle = active.bundle.as_ref().map(|bundle| super::names::policy_of(&bundle.name).to_owned());
-        bundle.unwrap_or_default()
-    };
-    for mut active in bundles {
-        let is_after = whole.last().is_none_or(|last| name(last) < name(&active));
+fn add(whole: &mut Vec<pb::Bundle>, bundles: Vec<pb::Bundle>) -> anyhow::Result<()> {
+    for mut bundle in bundles {
+        let is_after = whole.last().is_none_or(|last| policy_of(&last.name) < policy_of(&bundle.name));
         anyhow::ensure!(is_after, "server answers policies out of order");
-        if let Some(bundle) = &mut active.bundle {
-            bundle.content.clear();
-        }
-        whole.push(active);
+        // Not `clear`: it would keep the message that the bytes came in.
+        bundle.content = Bytes::new();
+        let texts = [&bundle.name, &bundle.label, &bundle.digest, &bundle.content_type, &bundle.manifest];
+        let kept_bytes: usize = texts.into_iter().map(String::len).sum();
+        anyhow::ensure!(kept_bytes <= BUNDLE_TEXTS_MAX_BYTES, "server answers a bundle whose texts are too long");
+        whole.push(bundle);
     }
     let is_too_many = whole.len() as u64 > POLICIES_PER_NAMESPACE_MAX;
     anyhow::ensure!(!is_too_many, "server answers more policies than a namespace can have");

@@ -67,9 +67,9 @@ pub struct Arguments {
     /// Stable id of this runtime, shown to operators [default: one made for this folder]
     #[arg(long, value_name = "ID")]
     subscriber_id: Option<String>,
-    /// Label of this runtime, shown to operators; may be given again
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
-    labels: Vec<(String, String)>,
+    /// Attribute of this runtime, shown to operators; may be given again
+    #[arg(long = "attribute", alias = "label", value_name = "KEY=VALUE", value_parser = label)]
+    attributes: Vec<(String, String)>,
     /// Run by `sh -c` before a set comes in force; unless it exits with 0 the set is rejected
     #[arg(long, value_name = "COMMAND")]
     check: Option<String>,
@@ -169,7 +169,7 @@ impl Agent {
             },
             every_activation: arguments.every_activation,
             subscriber_id,
-            labels: arguments.labels.into_iter().collect(),
+            attributes: arguments.attributes.into_iter().collect(),
             directory: Some(watched.clone()),
         };
         let watcher = Watcher::open(options).with_context(|| format!("failed to open {}", watched.display()))?;

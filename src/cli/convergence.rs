@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 
-use super::names::revision;
+use super::names::{revision, short};
 use super::session::Session;
 use super::text;
 use crate::client::{Cursor, pb};
@@ -113,7 +113,7 @@ fn describe(response: &pb::GetConvergenceResponse) -> String {
             writeln!(text, "OF {who}: {applied} applied, {rejected} rejected, {pending} pending, {gone} gone lately");
     }
     for subscriber in &response.rejected_subscribers {
-        let (id, at) = (text::line(&subscriber.subscriber_id), text::place(subscriber.rejected.as_ref()));
+        let (id, at) = (text::line(short(&subscriber.name)), text::place(subscriber.rejected.as_ref()));
         let _ = writeln!(text, "REJECTED {id} at {at}: {}", text::line(&subscriber.reason));
     }
     for subscriber in &response.pending_subscribers {
@@ -121,11 +121,11 @@ fn describe(response: &pb::GetConvergenceResponse) -> String {
             Some(applied) => format!("runs with {}", text::place(Some(applied))),
             None => "has applied nothing yet".to_owned(),
         };
-        let _ = writeln!(text, "PENDING {} {runs}", text::line(&subscriber.subscriber_id));
+        let _ = writeln!(text, "PENDING {} {runs}", text::line(short(&subscriber.name)));
     }
     for subscriber in &response.gone_subscribers {
         let seen = text::time(subscriber.last_seen_time.as_ref());
-        let _ = writeln!(text, "GONE {} since {seen}", text::line(&subscriber.subscriber_id));
+        let _ = writeln!(text, "GONE {} since {seen}", text::line(short(&subscriber.name)));
     }
     text
 }
@@ -159,7 +159,7 @@ mod tests {
     fn who_is_not_there_yet_is_named() {
         let at = |revision| Some(pb::Cursor { epoch: 1, revision, ..Default::default() });
         let subscriber = |id: &str, applied, rejected, reason: &str| pb::Subscriber {
-            subscriber_id: id.to_owned(),
+            name: format!("namespaces/default/subscribers/{id}"),
             applied,
             rejected,
             reason: reason.to_owned(),

@@ -28,11 +28,11 @@ pub struct Arguments {
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let name = |version: &NamedVersion| Ok::<_, Usage>(version.of(&arguments.policy)?.name(&session.namespace));
-    let request = pb::DiffVersionsRequest { from: name(&arguments.from)?, to: name(&arguments.to)? };
+    let request = pb::DiffVersionsRequest { base: name(&arguments.from)?, other: name(&arguments.to)? };
     let response = session.client.diff_versions(request).await;
     let response = response.with_context(|| format!("failed to compare versions of {}", arguments.policy))?;
     if session.output == Format::Text
-        && let (Some(from), Some(to)) = (&response.from, &response.to)
+        && let (Some(from), Some(to)) = (&response.base, &response.other)
         && let Some(line) = annotations::difference(&from.annotations, &to.annotations)
     {
         // Beside the difference of the contents, which is for `patch`.
@@ -50,7 +50,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 /// Bytes that differ and are not text show by their digests.
 fn text(response: &pb::DiffVersionsResponse, to_look: Look) -> String {
     let digest = |version: &Option<pb::Version>| version.as_ref().map(|it| it.digest.clone()).unwrap_or_default();
-    let (from, to) = (digest(&response.from), digest(&response.to));
+    let (from, to) = (digest(&response.base), digest(&response.other));
     if response.unified.is_empty() && response.too_large {
         return format!("what differs is too large for an answer; compare the contents: {from} and {to}\n");
     }
@@ -84,11 +84,11 @@ mod tests {
     #[test]
     fn binary_contents_are_not_called_equal() {
         let version = |digest: &str| Some(pb::Version { digest: digest.to_owned(), ..Default::default() });
-        let mut response = pb::DiffVersionsResponse { from: version("a"), to: version("b"), ..Default::default() };
+        let mut response = pb::DiffVersionsResponse { base: version("a"), other: version("b"), ..Default::default() };
         assert_eq!(text(&response, Look::PLAIN), "contents differ and are not text: a and b\n");
         response.unified = "-1\n+2\n".to_owned();
         assert_eq!(text(&response, Look::PLAIN), "-1\n+2\n");
-        response = pb::DiffVersionsResponse { from: version("a"), to: version("a"), ..Default::default() };
+        response = pb::DiffVersionsResponse { base: version("a"), other: version("a"), ..Default::default() };
         assert_eq!(text(&response, Look::COLOURED), "");
     }
 

@@ -108,8 +108,9 @@ fn what(event: &pb::Event) -> String {
     });
     let versions = event.versions.iter().map(|change| {
         let adopted = change.adopted.as_ref().map(|adopted| format!(" (written by {})", text::written(adopted)));
-        let (policy, state) = (policy_of(&change.version), text::line(&change.state));
-        format!("{policy}@{} {state}{}", short(&change.version), adopted.unwrap_or_default())
+        let (policy, state) =
+            (policy_of(&change.version_name), text::word(change.state().as_str_name(), "VERSION_STATE_"));
+        format!("{policy}@{} {state}{}", short(&change.version_name), adopted.unwrap_or_default())
     });
     let parts: Vec<String> = moves.chain(versions).collect();
     if parts.is_empty() { short(&event.policy).to_owned() } else { parts.join(", ") }
@@ -133,8 +134,8 @@ mod tests {
                 ..Default::default()
             }],
             versions: vec![pb::VersionChange {
-                version: "namespaces/default/policies/pricing/versions/3".to_owned(),
-                state: "PUBLISHED".to_owned(),
+                version_name: "namespaces/default/policies/pricing/versions/3".to_owned(),
+                state: pb::VersionState::Published.into(),
                 ..Default::default()
             }],
             ..Default::default()

@@ -121,19 +121,19 @@ fn done(version: &pb::Version, event: &pb::Event) -> Option<String> {
         |change: &pb::PointerChange| short(&change.policy) == policy && change.version == version.version;
     let kind = event.kind();
     if kind == pb::EventKind::Resign {
-        let named = event.versions.iter().any(|change| change.version == version.name);
+        let named = event.versions.iter().any(|change| change.version_name == version.name);
         return named.then(|| "signed again".to_owned());
     }
     if event.changes.iter().any(is_pointed_to) {
         let what = if kind == pb::EventKind::Rollback { "rolled back to" } else { "activated" };
         return Some(what.to_owned());
     }
-    let change = event.versions.iter().find(|change| change.version == version.name)?;
-    Some(match (kind, change.state.as_str()) {
+    let change = event.versions.iter().find(|change| change.version_name == version.name)?;
+    Some(match (kind, change.state()) {
         (pb::EventKind::ApproveVersion, _) => "approved".to_owned(),
-        (_, "DRAFT") if change.adopted.is_some() => "adopted".to_owned(),
-        (_, "DRAFT") => "drafted".to_owned(),
-        (_, state) => text::line(state).to_ascii_lowercase(),
+        (_, pb::VersionState::Draft) if change.adopted.is_some() => "adopted".to_owned(),
+        (_, pb::VersionState::Draft) => "drafted".to_owned(),
+        (_, state) => text::word(state.as_str_name(), "VERSION_STATE_").to_ascii_lowercase(),
     })
 }
 
@@ -200,8 +200,8 @@ mod tests {
         pb::PointerChange { policy: POLICY.to_owned(), version: number, ..Default::default() }
     }
 
-    fn became(number: i64, state: &str) -> pb::VersionChange {
-        pb::VersionChange { version: name(number), state: state.to_owned(), ..Default::default() }
+    fn became(number: i64, state: pb::VersionState) -> pb::VersionChange {
+        pb::VersionChange { version_name: name(number), state: state.into(), ..Default::default() }
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
                 ..event(pb::EventKind::Rollback, "carol", "launch\u{1b}[2J was bad")
             },
             pb::Event {
-                versions: vec![became(4, "DRAFT"), became(3, "SUPERSEDED")],
+                versions: vec![became(4, Draft), became(3, Superseded)],
                 ..event(pb::EventKind::Draft, "ann", "")
             },
             pb::Event { changes: vec![pointed_to(2)], ..event(pb::EventKind::Activate, "bob", "launch") },
@@ -250,13 +250,14 @@ mod tests {
 
     #[test]
     fn each_kind_of_event_has_its_word() {
-        let version = version(2, pb::VersionState::Published, false);
+        use pb::VersionState::{Published, Rejected, Staged};
+        let version = version(2, Published, false);
         for (kind, pointer, state, word) in [
-            (pb::EventKind::Activate, Some(2), Some("PUBLISHED"), Some("activated")),
-            (pb::EventKind::BreakGlass, None, Some("PUBLISHED"), Some("published")),
-            (pb::EventKind::ApproveVersion, None, Some("STAGED"), Some("approved")),
-            (pb::EventKind::RejectVersion, None, Some("REJECTED"), Some("rejected")),
-            (pb::EventKind::Resign, Some(2), Some("PUBLISHED"), Some("signed again")),
+            (pb::EventKind::Activate, Some(2), Some(Published), Some("activated")),
+            (pb::EventKind::BreakGlass, None, Some(Published), Some("published")),
+            (pb::EventKind::ApproveVersion, None, Some(Staged), Some("approved")),
+            (pb::EventKind::RejectVersion, None, Some(Rejected), Some("rejected")),
+            (pb::EventKind::Resign, Some(2), Some(Published), Some("signed again")),
             (pb::EventKind::Activate, Some(3), None, None),
             (pb::EventKind::UpdatePolicy, None, None, None),
         ] {

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 
+use super::names::short;
 use super::output::{print_json, say};
 use super::session::Session;
 use super::text;
@@ -133,14 +134,14 @@ async fn prepare(session: &Session, arguments: Prepare) -> anyhow::Result<()> {
     session.output.print_mutation(&response, &request_id, |response| {
         let key = response.key.clone().unwrap_or_default();
         let ready = text::time(key.ready_time.as_ref());
-        text::done_at(&format!("prepared {}, may sign from {ready},", text::line(&key.key_id)), response.cursor)
+        text::done_at(&format!("prepared {}, may sign from {ready},", text::line(short(&key.name))), response.cursor)
     })
 }
 
 async fn activate(session: &Session, arguments: Activate) -> anyhow::Result<()> {
     let request_id = arguments.request.get();
     let Activate { key, reason, .. } = arguments;
-    let request = pb::ActivateSigningKeyRequest { key_id: key.clone(), reason, request_id: request_id.clone() };
+    let request = pb::ActivateSigningKeyRequest { name: name_of(&key), reason, request_id: request_id.clone() };
     let response = session.client.activate_signing_key(request).await;
     let response = response.with_context(|| format!("failed to activate {key}"))?;
     session.output.print_mutation(&response, &request_id, |response| {
@@ -153,7 +154,7 @@ async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
     let request_id = arguments.request.get();
     let Revoke { key, reason, resign, .. } = arguments;
     let ask = async |request_id: String| {
-        let request = pb::RevokeSigningKeyRequest { key_id: key.clone(), reason: reason.clone(), resign, request_id };
+        let request = pb::RevokeSigningKeyRequest { name: name_of(&key), reason: reason.clone(), resign, request_id };
         let response = session.client.revoke_signing_key(request).await;
         response.with_context(|| format!("failed to revoke {key}; the same again goes on where it ended"))
     };
@@ -198,6 +199,11 @@ pub async fn list(session: &Session) -> anyhow::Result<pb::ListSigningKeysRespon
     session.client.list_signing_keys(pb::ListSigningKeysRequest {}).await.context("failed to list signing keys")
 }
 
+/// The name of a key that is given by its id or its name.
+fn name_of(key: &str) -> String {
+    if key.starts_with("signingKeys/") { key.to_owned() } else { format!("signingKeys/{key}") }
+}
+
 /// A JWKS file that is read again when it changes.
 pub fn pinned_file(path: &Path, strict: bool) -> anyhow::Result<PinnedFile> {
     PinnedFile::open(path, strict).with_context(|| format!("failed to read keys from {}", path.display()))
@@ -211,7 +217,7 @@ pub fn read_jwks(path: &Path) -> anyhow::Result<KeySet> {
 
 fn row(key: &pb::SigningKey) -> Vec<String> {
     vec![
-        text::line(&key.key_id),
+        text::line(short(&key.name)),
         text::line(&key.algorithm),
         text::word(key.purpose().as_str_name(), "KEY_PURPOSE_").to_owned(),
         text::word(key.state().as_str_name(), "KEY_STATE_").to_owned(),

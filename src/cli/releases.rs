@@ -97,11 +97,10 @@ pub fn listed(wrong: &[String]) -> String {
 ///
 /// # Errors
 /// A name that can't be.
-pub fn of_active(bundles: &[pb::ActiveBundle]) -> anyhow::Result<BTreeMap<PolicyId, super::text::Release>> {
-    let in_force = bundles.iter().filter(|active| !active.preview);
+pub fn of_active(bundles: &[pb::Bundle]) -> anyhow::Result<BTreeMap<PolicyId, super::text::Release>> {
+    let in_force = bundles.iter().filter(|bundle| !bundle.preview);
     in_force
-        .map(|active| {
-            let bundle = active.bundle.as_ref().context("answer has no bundle")?;
+        .map(|bundle| {
             let policy =
                 PolicyId::parse("policy", super::names::policy_of(&bundle.name)).context("answer names no policy")?;
             Ok((policy, super::text::Release { version: bundle.version, label: bundle.label.clone() }))

@@ -4,7 +4,6 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::RequestId;
-use super::names::short;
 use super::pages;
 use super::session::Session;
 use super::text;
@@ -73,10 +72,10 @@ pub struct List {
 /// Take a role away
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  policyhub role revoke roleBindings/0192f3c8-0000-7000-8000-000000000000 --reason 'left the team'"
+    after_help = "Example:\n  policyhub role revoke namespaces/-/roleBindings/0192f3c8-0000-7000-8000-000000000000 --reason 'left the team'"
 )]
 pub struct Revoke {
-    /// Id of the binding, as `role list` shows it
+    /// Name of the binding, as `role list` shows it
     id: String,
     /// Why
     #[arg(long, default_value = "", hide_default_value = true)]
@@ -95,7 +94,7 @@ struct Place {
 
 impl Place {
     fn name(&self, session: &Session) -> String {
-        if self.all_namespaces { "*".to_owned() } else { session.namespace.name() }
+        if self.all_namespaces { "namespaces/-".to_owned() } else { session.namespace.name() }
     }
 }
 
@@ -111,10 +110,10 @@ pub async fn run(session: &Session, command: Commands) -> anyhow::Result<()> {
 async fn grant(session: &Session, arguments: Grant) -> anyhow::Result<()> {
     let request_id = arguments.request_id.given_or_new();
     let request = pb::CreateRoleBindingRequest {
+        parent: arguments.place.name(session),
         role_binding: Some(pb::RoleBinding {
             role: role(arguments.role).into(),
             member: arguments.member.clone(),
-            namespace: arguments.place.name(session),
             ..Default::default()
         }),
         reason: arguments.reason,
@@ -123,7 +122,7 @@ async fn grant(session: &Session, arguments: Grant) -> anyhow::Result<()> {
     let response = session.client.create_role_binding(request).await;
     let response = response.with_context(|| format!("failed to grant a role to {}", arguments.member))?;
     session.output.print_mutation(&response, &request_id, |response| {
-        let id = response.role_binding.as_ref().map_or("", |binding| &binding.id);
+        let id = response.role_binding.as_ref().map_or("", |binding| &binding.name);
         format!("{}{}\n", text::line(id), text::at_revision(response.cursor))
     })
 }
@@ -139,7 +138,7 @@ async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let response = pb::ListRoleBindingsResponse { role_bindings, next_page_token };
     session.output.print(&response, |response| {
         let rows: Vec<Vec<String>> = response.role_bindings.iter().map(row).collect();
-        text::table(&["ROLE", "MEMBER", "NAMESPACE", "GRANTED", "BY", "ID"], &rows)
+        text::table(&["ROLE", "MEMBER", "NAMESPACE", "GRANTED", "BY", "NAME"], &rows)
     })
 }
 
@@ -147,17 +146,25 @@ fn row(binding: &pb::RoleBinding) -> Vec<String> {
     vec![
         text::word(binding.role().as_str_name(), "ROLE_").to_owned(),
         text::line(&binding.member),
-        short(&binding.namespace).to_owned(),
+        place_of(&binding.name),
         text::time(binding.create_time.as_ref()),
         text::line(&binding.creator),
-        text::line(&binding.id),
+        text::line(&binding.name),
     ]
+}
+
+/// Where a binding holds, by its name.
+fn place_of(name: &str) -> String {
+    match name.split('/').nth(1) {
+        Some("-") => "all".to_owned(),
+        namespace => text::line(namespace.unwrap_or_default()),
+    }
 }
 
 async fn revoke(session: &Session, arguments: Revoke) -> anyhow::Result<()> {
     let request_id = arguments.request_id.given_or_new();
     let (id, reason) = (arguments.id.clone(), arguments.reason);
-    let request = pb::DeleteRoleBindingRequest { id, reason, request_id: request_id.clone() };
+    let request = pb::DeleteRoleBindingRequest { name: id, reason, request_id: request_id.clone() };
     let response = session.client.delete_role_binding(request).await;
     let response = response.with_context(|| format!("failed to take {} away", arguments.id))?;
     session.output.print_mutation(&response, &request_id, |response| {

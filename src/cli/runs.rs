@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::names::{Target, VersionTarget, place, policy_id, policy_name};
+use super::names::{Target, VersionTarget, place, policy_id, policy_name, short};
 use super::pages;
 use super::session::Session;
 use super::text;
@@ -145,8 +145,7 @@ async fn record(session: &Session, arguments: Record) -> anyhow::Result<()> {
 async fn complete(session: &Session, arguments: Complete) -> anyhow::Result<()> {
     let request_id = uuid::Uuid::now_v7().to_string();
     let request = pb::CompleteRunRequest {
-        parent: session.namespace.name(),
-        run_id: arguments.run_id.clone(),
+        name: run_name(session, &arguments.run_id),
         outcome: pb::RunOutcome::from(arguments.outcome).into(),
         message: arguments.message,
         request_id: request_id.clone(),
@@ -157,7 +156,7 @@ async fn complete(session: &Session, arguments: Complete) -> anyhow::Result<()> 
 }
 
 async fn get(session: &Session, arguments: Get) -> anyhow::Result<()> {
-    let request = pb::GetRunRequest { parent: session.namespace.name(), run_id: arguments.run_id.clone() };
+    let request = pb::GetRunRequest { name: run_name(session, &arguments.run_id) };
     let response = session.client.get_run(request).await;
     let response = response.with_context(|| format!("failed to get run {}", arguments.run_id))?;
     session.output.print(&response, |response| shown(response.run.as_ref()))
@@ -197,12 +196,16 @@ fn outcome(outcome: i32) -> &'static str {
     pb::RunOutcome::try_from(outcome).map_or("UNKNOWN", |outcome| text::word(outcome.as_str_name(), "RUN_OUTCOME_"))
 }
 
+fn run_name(session: &Session, id: &str) -> String {
+    format!("{}/runs/{id}", session.namespace.name())
+}
+
 /// A run on one line, and each policy that came with it on one more.
 fn shown(run: Option<&pb::Run>) -> String {
     let run = run.cloned().unwrap_or_default();
     let mut first = format!(
         "{} {} at {}, {}recorded by {} at {}",
-        run.run_id,
+        text::line(short(&run.name)),
         outcome(run.outcome),
         text::place(run.cursor.as_ref()),
         if run.whole_set { "the whole active set, " } else { "" },
@@ -256,7 +259,7 @@ fn row(run: &pb::Run) -> Vec<String> {
         let _ = write!(policy, " +{}", left(run));
     }
     vec![
-        text::line(&run.run_id),
+        text::line(short(&run.name)),
         outcome(run.outcome).to_owned(),
         text::time(run.create_time.as_ref()),
         text::place(run.cursor.as_ref()),
@@ -278,7 +281,7 @@ mod tests {
             activation_revision: 40,
         };
         pb::Run {
-            run_id: "job-7".to_owned(),
+            name: "namespaces/default/runs/job-7".to_owned(),
             cursor: Some(pb::Cursor { epoch: 1, revision: 42, ..Default::default() }),
             create_time: Some(prost_types::Timestamp::default()),
             recorder: "local:ci".to_owned(),

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use super::names::short;
 use super::pages;
 use super::session::Session;
 use super::text;
@@ -31,22 +32,22 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
 
 fn table(response: &pb::ListSubscribersResponse) -> String {
     let rows: Vec<Vec<String>> = response.subscribers.iter().map(row).collect();
-    text::table(&["SUBSCRIBER", "ONLINE", "APPLIED", "REJECTED", "SEEN", "PRINCIPAL", "LABELS", "NOTE"], &rows)
+    text::table(&["SUBSCRIBER", "ONLINE", "APPLIED", "REJECTED", "SEEN", "PRINCIPAL", "ATTRIBUTES", "NOTE"], &rows)
 }
 
 fn row(subscriber: &pb::Subscriber) -> Vec<String> {
-    let mut labels: Vec<String> =
-        subscriber.labels.iter().map(|(key, value)| text::line(&format!("{key}={value}"))).collect();
-    labels.sort_unstable();
+    let mut attributes: Vec<String> =
+        subscriber.attributes.iter().map(|(key, value)| text::line(&format!("{key}={value}"))).collect();
+    attributes.sort_unstable();
     let note = if subscriber.diverged { "diverged: runs another set than it says" } else { &subscriber.reason };
     vec![
-        text::line(&subscriber.subscriber_id),
+        text::line(short(&subscriber.name)),
         if subscriber.online { "yes" } else { "no" }.to_owned(),
         text::place(subscriber.applied.as_ref()),
         text::place(subscriber.rejected.as_ref()),
         text::time(subscriber.last_seen_time.as_ref()),
         text::line(&subscriber.principal),
-        labels.join(","),
+        attributes.join(","),
         text::line(note),
     ]
 }
@@ -59,9 +60,9 @@ mod tests {
     fn a_row_says_who_runs_what() {
         let at = |revision| Some(pb::Cursor { epoch: 1, revision, ..Default::default() });
         let shop = pb::Subscriber {
-            subscriber_id: "shop-1".to_owned(),
+            name: "namespaces/default/subscribers/shop-1".to_owned(),
             principal: "local:shop".to_owned(),
-            labels: [("zone", "a\nb"), ("app", "shop")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            attributes: [("zone", "a\nb"), ("app", "shop")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             applied: at(6),
             rejected: at(8),
             reason: "no\tsuch field".to_owned(),
@@ -69,12 +70,16 @@ mod tests {
             online: true,
             ..Default::default()
         };
-        let idle = pb::Subscriber { subscriber_id: "idle".to_owned(), diverged: true, ..Default::default() };
+        let idle = pb::Subscriber {
+            name: "namespaces/default/subscribers/idle".to_owned(),
+            diverged: true,
+            ..Default::default()
+        };
         let text = table(&pb::ListSubscribersResponse { subscribers: vec![shop, idle], ..Default::default() });
         assert_eq!(
             text.lines().collect::<Vec<_>>(),
             [
-                "SUBSCRIBER  ONLINE  APPLIED  REJECTED  SEEN                  PRINCIPAL   LABELS             NOTE",
+                "SUBSCRIBER  ONLINE  APPLIED  REJECTED  SEEN                  PRINCIPAL   ATTRIBUTES         NOTE",
                 "shop-1      yes     1:6      1:8       1970-01-01T00:00:00Z  local:shop  app=shop,zone=a b  no such field",
                 "idle        no                                                                              diverged: runs another set than it says",
             ]

@@ -58,9 +58,9 @@ pub struct Arguments {
     /// Stable id of this runtime, shown to operators
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     subscriber_id: String,
-    /// Label of this runtime, shown to operators; may be given again
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label, requires = "subscriber_id")]
-    labels: Vec<(String, String)>,
+    /// Attribute of this runtime, shown to operators; may be given again
+    #[arg(long = "attribute", alias = "label", value_name = "KEY=VALUE", value_parser = label, requires = "subscriber_id")]
+    attributes: Vec<(String, String)>,
     /// Show signs of life too
     #[arg(long)]
     heartbeats: bool,
@@ -100,7 +100,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         },
         resume: arguments.resume,
         subscriber_id: arguments.subscriber_id.clone(),
-        labels: arguments.labels.into_iter().collect(),
+        attributes: arguments.attributes.into_iter().collect(),
     };
     let stream = match pinned {
         Some(file) => watch_pinned(&session.client, options, file).await,
@@ -274,8 +274,7 @@ impl Printer<'_> {
             return;
         };
         let request = pb::ReportStatusRequest {
-            parent: self.session.namespace.name(),
-            subscriber_id: subscriber_id.clone(),
+            name: format!("{}/subscribers/{subscriber_id}", self.session.namespace.name()),
             cursor: set.position().map(pb::Cursor::from),
             digest: set.digest(),
             status: pb::ApplyStatus::Applied.into(),

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{check_hint, fingerprint, set_digest, wait_of};
+use checks::{check_hint, fingerprint, reason_of, set_digest, wait_of};
 use key_statements::Followed;
 
 use super::bundle::{ActivePolicy, Trust, place_of, position_of, root_of};
@@ -33,9 +33,6 @@ mod snapshot_tests;
 #[cfg(test)]
 #[cfg(feature = "server")]
 mod tests;
-
-/// Longest reason of a server that ends a stream; the rest of it is left out.
-const RECONNECT_REASON_MAX_CHARS: usize = 1_000;
 
 /// What a watch was asked for.
 #[derive(Debug, Clone, Default)]
@@ -217,7 +214,7 @@ impl ActiveSet {
             Some(Message::Activation(part)) => self.apply_activation(part),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
             Some(Message::Reconnect(reconnect)) => Ok(Change::Reconnect {
-                reason: reconnect.reason.chars().take(RECONNECT_REASON_MAX_CHARS).collect(),
+                reason: reason_of(reconnect).to_owned(),
                 backoff: reconnect.backoff.as_ref().map(wait_of).unwrap_or_default(),
             }),
             Some(Message::Opened(opened)) => Ok(Change::Opened {
@@ -240,20 +237,21 @@ impl ActiveSet {
             Collected::Snapshot(policies) => policies,
             Collected::Nothing | Collected::Activation(_) => BTreeMap::new(),
         };
-        for active in &part.bundles {
-            let bundle = active.bundle.as_ref().ok_or(Refusal::Malformed("bundle is absent"))?;
-            if active.preview {
-                return Err(Refusal::Preview(bundle.name.clone()));
+        for bundle in &part.bundles {
+            if bundle.activation.is_none() {
+                return Err(Refusal::Malformed("activation of a bundle is absent"));
             }
-            let activated = active.activation.as_ref().ok_or(Refusal::Malformed("activation of a bundle is absent"))?;
-            let activated = Cursor { epoch: activated.epoch, revision: activated.revision };
-            add(&mut policies, self.verify_bundle(bundle, activated)?)?;
+            add(&mut policies, self.verify_bundle(bundle)?)?;
         }
         Ok(policies)
     }
 
-    /// Verifies a bundle, and that it was asked for.
-    fn verify_bundle(&mut self, bundle: &pb::Bundle, activated: Cursor) -> Result<ActivePolicy, Refusal> {
+    /// Verifies a bundle, and that it was asked for. Which activation put it in force is proven with the whole set.
+    fn verify_bundle(&mut self, bundle: &pb::Bundle) -> Result<ActivePolicy, Refusal> {
+        if bundle.preview {
+            return Err(Refusal::Preview(bundle.name.clone()));
+        }
+        let activated = bundle.activation.map_or(Cursor::NONE, |at| Cursor { epoch: at.epoch, revision: at.revision });
         let verified = self.trust.bundle(bundle, activated)?;
         if self.wants(&verified.policy) { Ok(verified) } else { Err(Refusal::Unexpected(verified.policy)) }
     }
@@ -300,7 +298,7 @@ impl ActiveSet {
         // A cursor that is only remembered is nothing to build on: what it was the cursor of is not held.
         let held = self.cursor.filter(|_| self.whole || self.only_tells).ok_or(Refusal::NoSnapshot("activation"))?;
         for bundle in &part.bundles {
-            changes.add(self.verify_bundle(bundle, Cursor::NONE)?)?;
+            changes.add(self.verify_bundle(bundle)?)?;
         }
         for name in &part.tombstones {
             changes.remove(self.tombstone(name)?)?;
@@ -323,9 +321,10 @@ impl ActiveSet {
         self.newest_verified = cursor;
         self.check_complete(&statement, &changes)?;
         let Changes { bundles, removed } = changes;
-        let bundles = bundles.into_iter();
-        let bundles: Policies =
-            bundles.map(|(policy, bundle)| (policy, Arc::new(ActivePolicy { activated: cursor, ..bundle }))).collect();
+        if bundles.values().any(|bundle| bundle.activated != cursor) {
+            return Err(Refusal::Malformed("bundle of another activation"));
+        }
+        let bundles: Policies = bundles.into_iter().map(|(policy, bundle)| (policy, Arc::new(bundle))).collect();
         let mut tree = self.tree.clone();
         for policy in &removed {
             tree.remove(policy);

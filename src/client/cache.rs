@@ -157,7 +157,7 @@ impl Cache {
     pub fn snapshot(&self, saved: Saved) -> io::Result<pb::Snapshot> {
         let at = saved.position();
         let bundles = saved.policies.into_iter().map(|policy| {
-            let bundle = pb::Bundle {
+            Ok(pb::Bundle {
                 name: format!("{}/policies/{}/versions/{}", saved.namespace.name(), policy.policy, policy.version),
                 version: policy.version,
                 label: policy.label,
@@ -166,9 +166,9 @@ impl Cache {
                 content_type: policy.content_type,
                 content: read_bounded(&self.content_path(&policy.digest), CONTENT_MAX_BYTES as u64)?,
                 manifest: policy.manifest,
-            };
-            let activation = Some(Position::from(policy.activated).into());
-            Ok(pb::ActiveBundle { bundle: Some(bundle), activation, ..Default::default() })
+                activation: Some(policy.activated.into()),
+                preview: false,
+            })
         });
         Ok(pb::Snapshot {
             bundles: bundles.collect::<io::Result<_>>()?,

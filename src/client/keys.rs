@@ -17,7 +17,7 @@ pub fn trusted_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Cl
     for key in response.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle) {
         match key.state() {
             pb::KeyState::Prepared | pb::KeyState::Active | pb::KeyState::Retired => keys.push(public(key)?),
-            pb::KeyState::Revoked => revoked.push(key.key_id.clone()),
+            pb::KeyState::Revoked => revoked.push(key_id(&key.name).to_owned()),
             pb::KeyState::Unspecified => {}
         }
     }
@@ -47,9 +47,15 @@ fn of_purpose(response: &pb::ListSigningKeysResponse, purpose: pb::KeyPurpose) -
     Ok(KeySet::from_keys(keys.map(public).collect::<Result<Vec<_>, _>>()?))
 }
 
+/// The id of a key by its name: the last part.
+#[must_use]
+pub fn key_id(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
 fn public(key: &pb::SigningKey) -> Result<PublicKey, ClientError> {
     let unusable =
-        |what: String| ClientError::local(Code::Internal, format!("key {} can't be used: {what}", key.key_id));
+        |what: String| ClientError::local(Code::Internal, format!("key {} can't be used: {what}", key_id(&key.name)));
     let jwk = serde_json::from_str(&key.jwk).map_err(|_| unusable("it is not JSON".to_owned()))?;
     PublicKey::from_jwk(&jwk).map_err(|error| unusable(error.to_string()))
 }
@@ -64,7 +70,7 @@ mod tests {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
         let public = PrivateKey::from_pem(&pem).expect("the same key").public().clone();
         pb::SigningKey {
-            key_id: public.key_id().to_owned(),
+            name: format!("signingKeys/{}", public.key_id()),
             algorithm: "EdDSA".to_owned(),
             purpose: purpose.into(),
             state: state.into(),
@@ -84,7 +90,7 @@ mod tests {
             key(KeyPurpose::Bundle, KeyState::Unspecified),
             key(KeyPurpose::Seal, KeyState::Active),
         ];
-        let ids: Vec<String> = keys.iter().map(|key| key.key_id.clone()).collect();
+        let ids: Vec<String> = keys.iter().map(|key| key_id(&key.name).to_owned()).collect();
         let set = trusted_keys(&pb::ListSigningKeysResponse { keys, ..Default::default() }).expect("keys");
         let known: Vec<bool> = ids.iter().map(|id| set.get(id).is_some()).collect();
         assert_eq!(known, [true, true, true, false, false, false]);
@@ -96,7 +102,7 @@ mod tests {
     fn a_key_that_can_not_be_read_is_named() {
         let mut bad = key(pb::KeyPurpose::Bundle, pb::KeyState::Active);
         bad.jwk = "{}".to_owned();
-        let name = bad.key_id.clone();
+        let name = key_id(&bad.name).to_owned();
         let error = trusted_keys(&pb::ListSigningKeysResponse { keys: vec![bad], ..Default::default() }).unwrap_err();
         assert!(error.to_string().contains(&name));
     }

@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 
 use super::active_set::{ActiveSet, ActiveSetOptions};
 use super::refusal::Refusal;
+use bytes::Bytes;
+
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::name::{NamespaceId, PolicyId, VersionName};
@@ -46,13 +48,12 @@ impl ListedSet {
     /// The first thing that does not hold. No further page is taken.
     pub fn take(&mut self, page: &pb::ListActiveResponse, now_seconds: i64) -> Result<(), Refusal> {
         let mut bundles = Vec::with_capacity(page.bundles.len());
-        for active in &page.bundles {
-            let bundle = active.bundle.as_ref().ok_or(Refusal::Malformed("bundle is absent"))?;
+        for bundle in &page.bundles {
             if self.has_content {
                 check_content(bundle)?;
             }
             // Without the content, which was just compared with the digest that the manifest must name.
-            let bundle = pb::Bundle {
+            bundles.push(pb::Bundle {
                 name: bundle.name.clone(),
                 version: bundle.version,
                 label: bundle.label.clone(),
@@ -60,10 +61,10 @@ impl ListedSet {
                 size_bytes: bundle.size_bytes,
                 content_type: bundle.content_type.clone(),
                 manifest: bundle.manifest.clone(),
-                ..Default::default()
-            };
-            let (activation, preview) = (active.activation, active.preview);
-            bundles.push(pb::ActiveBundle { bundle: Some(bundle), activation, preview, ..Default::default() });
+                activation: bundle.activation,
+                preview: bundle.preview,
+                content: Bytes::new(),
+            });
         }
         let complete = page.next_page_token.is_empty() && !self.is_past;
         if bundles.is_empty() && self.is_past {

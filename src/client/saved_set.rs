@@ -108,8 +108,7 @@ impl SetWriter {
     ///
     /// # Errors
     /// A bundle that can't be saved, or a file that can't be written.
-    pub fn add(&mut self, active: &pb::ActiveBundle) -> io::Result<()> {
-        let bundle = active.bundle.as_ref().ok_or_else(|| invalid("answer has no bundle"))?;
+    pub fn add(&mut self, bundle: &pb::Bundle) -> io::Result<()> {
         let name = VersionName::parse("name", &bundle.name).map_err(|_| invalid("answer has a name that can't be"))?;
         let PolicyName { namespace, policy } = name.policy;
         if namespace != self.namespace || !(self.policies.is_empty() || self.policies.contains(&policy)) {
@@ -126,7 +125,7 @@ impl SetWriter {
             digest: Digest::parse("digest", &bundle.digest).map_err(|_| invalid("answer has no digest"))?,
             size_bytes: bundle.size_bytes,
             content_type: bundle.content_type.clone(),
-            activation: cursor_of(active.activation)?,
+            activation: cursor_of(bundle.activation)?,
         });
         Ok(())
     }
@@ -254,7 +253,7 @@ fn strangers_beside(root: &Path, saved: &SavedBundle) -> io::Result<Vec<String>>
 }
 
 /// A bundle as a server would answer it; or what is wrong with its files.
-fn read_bundle(root: &Path, namespace: &NamespaceId, saved: &SavedBundle) -> Result<pb::ActiveBundle, String> {
+fn read_bundle(root: &Path, namespace: &NamespaceId, saved: &SavedBundle) -> Result<pb::Bundle, String> {
     let policy = PolicyId::parse("policy", saved.policy.as_str()).map_err(|_| "is no id of a policy".to_owned())?;
     let folder = root.join(policy.as_str());
     let read = |file: &str, limit: usize| {
@@ -265,7 +264,7 @@ fn read_bundle(root: &Path, namespace: &NamespaceId, saved: &SavedBundle) -> Res
     };
     let content = read(CONTENT_FILE, CONTENT_MAX_BYTES)?;
     let manifest = read(MANIFEST_FILE, 2 * STATEMENT_MAX_BYTES)?;
-    let bundle = pb::Bundle {
+    Ok(pb::Bundle {
         name: format!("{}/policies/{}/versions/{}", namespace.name(), saved.policy, saved.version),
         version: saved.version,
         label: saved.label.clone(),
@@ -274,7 +273,7 @@ fn read_bundle(root: &Path, namespace: &NamespaceId, saved: &SavedBundle) -> Res
         content_type: saved.content_type.clone(),
         content,
         manifest: String::from_utf8_lossy(&manifest).trim_end().to_owned(),
-    };
-    let activation = Some(Position::from(saved.activation).into());
-    Ok(pb::ActiveBundle { bundle: Some(bundle), activation, ..Default::default() })
+        activation: Some(saved.activation.into()),
+        preview: false,
+    })
 }

@@ -57,8 +57,8 @@ pub struct WatchOptions {
     pub resume: Option<Cursor>,
     /// Stable id of this runtime; empty: anonymous.
     pub subscriber_id: String,
-    /// Free labels of this runtime, for those who look at the list of subscribers.
-    pub labels: BTreeMap<String, String>,
+    /// What to say of this runtime, for those who look at the list of subscribers.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Why a watch ended.
@@ -86,7 +86,7 @@ pub struct Watch {
     learn_keys: bool,
     pinned: Option<PinnedFile>,
     subscriber_id: String,
-    labels: BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
     since: Option<Instant>,
     pauses: Pauses,
     /// The next stream begins with a snapshot.
@@ -130,7 +130,7 @@ pub async fn watch_pinned(client: &Client, options: WatchOptions, file: PinnedFi
 }
 
 async fn open(client: &Client, options: WatchOptions, pinned: Option<PinnedFile>) -> Result<Watch, ClientError> {
-    let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, labels } = options;
+    let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, attributes } = options;
     let empty = ActiveSet::new(namespace, keys, set);
     let follows = pinned.as_ref().is_some_and(|file| !file.is_strict());
     let empty = if follows { empty.following_keys() } else { empty };
@@ -138,10 +138,10 @@ async fn open(client: &Client, options: WatchOptions, pinned: Option<PinnedFile>
         Some(place) => empty.resume_at(place),
         None => empty,
     };
-    let request = set.request(subscriber_id.clone(), labels.clone(), resume);
+    let request = set.request(subscriber_id.clone(), attributes.clone(), resume);
     let connection = Connection::open(client, request, learn_keys).await?;
     let (since, pauses) = (Some(Instant::now()), Pauses::new());
-    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, labels, since, pauses, afresh: false })
+    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, attributes, since, pauses, afresh: false })
 }
 
 impl Watch {
@@ -166,7 +166,7 @@ impl Watch {
         self.set.begin_stream();
         look_at_pins(&mut self.pinned, &mut self.set, true).await;
         // Also without the policies, after a resume by whoever knows only the place.
-        let request = self.set.request(self.subscriber_id.clone(), self.labels.clone(), self.resume_point());
+        let request = self.set.request(self.subscriber_id.clone(), self.attributes.clone(), self.resume_point());
         let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
         (self.connection, self.since, self.afresh) = (connection, Some(Instant::now()), false);
         Ok(client)

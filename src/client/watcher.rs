@@ -80,8 +80,8 @@ pub struct WatcherOptions {
     /// principal, the next stream is opened without it, with a warning, and the one after that asks under it again: after five
     /// minutes at the latest.
     pub subscriber_id: String,
-    /// Free labels of this runtime.
-    pub labels: BTreeMap<String, String>,
+    /// What the runtime says of itself, such as its zone.
+    pub attributes: BTreeMap<String, String>,
     /// Where the last known good set is kept over restarts, in a directory of its own; none: it is not.
     pub directory: Option<PathBuf>,
 }
@@ -107,7 +107,7 @@ pub struct Update {
 ///     set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
 ///     every_activation: false,
 ///     subscriber_id: "shop-1".to_owned(),
-///     labels: [("zone".to_owned(), "a".to_owned())].into(),
+///     attributes: [("zone".to_owned(), "a".to_owned())].into(),
 ///     directory: Some("/var/lib/shop/policies".into()),
 /// })?;
 /// let view = watcher.view(); // clone it into whatever decides: view.active(), view.status()
@@ -192,7 +192,7 @@ impl Watcher {
     /// # Errors
     /// The directory can't be made or read, another process has it, or it is of another store than the one asked for.
     pub fn open(options: WatcherOptions) -> io::Result<Self> {
-        let WatcherOptions { target, namespace, keys, set, every_activation, subscriber_id, labels, directory } =
+        let WatcherOptions { target, namespace, keys, set, every_activation, subscriber_id, attributes, directory } =
             options;
         if directory.is_some() && set.metadata_only {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "sets without contents are not kept on disk"));
@@ -212,7 +212,7 @@ impl Watcher {
             namespace,
             learn_keys,
             pinned,
-            reporter: Reporter::new(subscriber_id, labels),
+            reporter: Reporter::new(subscriber_id, attributes),
             cache,
             set,
             offered: None,

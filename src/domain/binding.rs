@@ -13,8 +13,8 @@ use super::principal::Principal;
 use super::time::Micros;
 use super::{Error, Reason, Result};
 
-/// The word for all namespaces.
-pub const ALL_NAMESPACES: &str = "*";
+/// The id that stands for all namespaces (AIP-159).
+pub const ALL_NAMESPACES: &str = "-";
 /// What comes before the id of a binding in its name.
 const COLLECTION: &str = "roleBindings";
 
@@ -51,27 +51,27 @@ pub struct AccessChange {
     pub bindings_digest: super::digest::Digest,
 }
 
-/// Where a binding holds, as callers write it: `namespaces/{namespace}`, or `*` for all. Answers the log it belongs to.
+/// Takes where a binding holds: `namespaces/{namespace}`, or `namespaces/-` for all. Returns the log it belongs to.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn parse_place(field: &str, text: &str) -> Result<NamespaceId> {
-    if text == ALL_NAMESPACES {
+    if text == place(&NamespaceId::system()) {
         return Ok(NamespaceId::system());
     }
     match NamespaceId::parse_name(field, text) {
         Ok(namespace) if namespace.is_system() => {
-            Err(Error::invalid(field, "the namespace system has no bindings of its own; use * for all namespaces"))
+            Err(Error::invalid(field, "the namespace system has no bindings of its own; use namespaces/- for all"))
         }
         Ok(namespace) => Ok(namespace),
-        Err(_) => Err(Error::invalid(field, "must be namespaces/{namespace}, or * for all")),
+        Err(_) => Err(Error::invalid(field, "must be namespaces/{namespace}, or namespaces/- for all")),
     }
 }
 
 /// Where a binding holds, as callers read it.
 #[must_use]
 pub fn place(namespace: &NamespaceId) -> String {
-    if namespace.is_system() { ALL_NAMESPACES.to_owned() } else { namespace.name() }
+    if namespace.is_system() { format!("namespaces/{ALL_NAMESPACES}") } else { namespace.name() }
 }
 
 /// Takes a member.
@@ -103,19 +103,18 @@ fn is_name(text: &str) -> bool {
 }
 
 impl BindingName {
-    /// Takes `namespaces/{namespace}/roleBindings/{id}`, or `roleBindings/{id}` for one that holds in all.
+    /// Takes `namespaces/{namespace}/roleBindings/{id}`, with the namespace `-` for one that holds in all.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
-        let (namespace, id) = match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["namespaces", namespace, COLLECTION, id] => (NamespaceId::parse(field, namespace)?, *id),
-            [COLLECTION, id] => (NamespaceId::system(), *id),
-            _ => {
-                let rule = "must be namespaces/{namespace}/roleBindings/{id} or roleBindings/{id}";
-                return Err(Error::invalid(field, rule));
-            }
-        };
+        let (place, id) = text.split_once(&format!("/{COLLECTION}/")).ok_or_else(|| {
+            Error::invalid(
+                field,
+                "must be namespaces/{namespace}/roleBindings/{binding}, or namespaces/-/roleBindings/{binding}",
+            )
+        })?;
+        let namespace = parse_place(field, place)?;
         let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
         if is_id {
             Ok(Self { namespace, id: id.to_owned() })
@@ -133,11 +132,7 @@ impl BindingName {
 
 impl fmt::Display for BindingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_system() {
-            write!(f, "{COLLECTION}/{}", self.id)
-        } else {
-            write!(f, "{}/{COLLECTION}/{}", self.namespace.name(), self.id)
-        }
+        write!(f, "{}/{COLLECTION}/{}", place(&self.namespace), self.id)
     }
 }
 
@@ -178,15 +173,22 @@ mod tests {
 
     #[test]
     fn names_and_places_read_as_they_are_written() {
-        for text in ["namespaces/default/roleBindings/0192-ab", "roleBindings/0192-ab"] {
-            assert_eq!(BindingName::parse("id", text).expect(text).to_string(), text);
+        for text in ["namespaces/default/roleBindings/0192-ab", "namespaces/-/roleBindings/0192-ab"] {
+            assert_eq!(BindingName::parse("name", text).expect(text).to_string(), text);
         }
-        for text in
-            ["", "roleBindings/", "roleBindings/../x", "namespaces/Default/roleBindings/1", "x/1", "roleBindings/1/2"]
-        {
-            assert!(BindingName::parse("id", text).is_err(), "{text:?}");
+        for text in [
+            "",
+            "roleBindings/1",
+            "namespaces/-/roleBindings/",
+            "namespaces/-/roleBindings/../x",
+            "namespaces/Default/roleBindings/1",
+            "x/1",
+            "namespaces/system/roleBindings/1",
+            "namespaces/-/roleBindings/1/2",
+        ] {
+            assert!(BindingName::parse("name", text).is_err(), "{text:?}");
         }
-        assert_eq!(place(&parse_place("namespace", "*").expect("all")), "*");
+        assert_eq!(place(&parse_place("namespace", "namespaces/-").expect("all")), "namespaces/-");
         assert_eq!(place(&parse_place("namespace", "namespaces/a").expect("one")), "namespaces/a");
         assert!(parse_place("namespace", "namespaces/system").is_err());
     }

@@ -12,6 +12,9 @@ use super::limits::SIGNING_KEYS_MAX;
 use super::time::Micros;
 use super::{Error, Reason, Result};
 
+/// The collection of signing keys: `signingKeys/{thumbprint}` is the name of one.
+pub const SIGNING_KEYS: &str = "signingKeys";
+
 /// Where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

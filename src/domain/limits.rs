@@ -93,9 +93,9 @@ pub const SET_PROOF_PARTS_MAX: usize = 128 * 1024;
 /// Longest id of a subscriber.
 pub const SUBSCRIBER_ID_MAX_CHARS: usize = 128;
 /// Labels of a subscriber.
-pub const SUBSCRIBER_LABELS_MAX: usize = 16;
+pub const SUBSCRIBER_ATTRIBUTES_MAX: usize = 16;
 /// Longest key or value of a subscriber's label.
-pub const SUBSCRIBER_LABEL_MAX_CHARS: usize = 64;
+pub const SUBSCRIBER_ATTRIBUTE_MAX_CHARS: usize = 64;
 /// Most subscribers whose leases one replica keeps.
 pub const SUBSCRIBERS_PER_REPLICA_MAX: usize = 50_000;
 /// Most subscribers of one namespace whose leases one replica keeps: a tenant does not use up the room of the others.

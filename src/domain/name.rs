@@ -63,14 +63,32 @@ fn is_id(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(byte))
 }
 
-/// Whether a text can be an id that somebody else gives out: 1 to `max_chars` printable ASCII characters without spaces.
+/// What an id is that somebody else gives out. None of its characters needs an escape in a resource name (RFC 3986 §2.3, and ':').
+pub const FOREIGN_ID_RULE: &str = "characters of A-Z a-z 0-9 . _ ~ : -";
+
+/// Whether a text can be an id that somebody else gives out, of at most `max_chars`.
 #[must_use]
 pub fn is_foreign_id(text: &str, max_chars: usize) -> bool {
-    (1..=max_chars).contains(&text.len()) && text.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+    (1..=max_chars).contains(&text.len()) && text.bytes().all(is_unreserved)
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b':' | b'-')
 }
 
 /// What is said of a version that is named by what may be another one by the time it is done.
 pub const INEXACT_VERSION: &str = "must name the version by its number or label";
+
+/// Takes the name of a member of a collection of a namespace, `namespaces/{namespace}/{collection}/{id}`. Returns both ids.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub(super) fn parse_member<'a>(field: &str, text: &'a str, collection: &str) -> Result<(NamespaceId, &'a str)> {
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        ["namespaces", namespace, found, id] if *found == collection => Ok((NamespaceId::parse(field, namespace)?, id)),
+        _ => Err(Error::invalid(field, format!("must be namespaces/{{namespace}}/{collection}/{{id}}"))),
+    }
+}
 
 const ID_RULE: &str = "must match ^[a-z]([a-z0-9_-]{0,61}[a-z0-9])?$";
 

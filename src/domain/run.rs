@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
 use super::error::{Error, Reason, Result};
-use super::event::{Cursor, Fingerprint, Position};
+use super::event::{Cursor, Position};
 use super::limits::{RUN_ID_MAX_CHARS, RUN_MESSAGE_MAX_CHARS, RUN_POLICIES_MAX};
-use super::name::{NamespaceId, PolicyId, PolicyName, is_foreign_id};
+use super::name::{FOREIGN_ID_RULE, NamespaceId, PolicyId, PolicyName, is_foreign_id, parse_member};
 use super::time::Micros;
 
 /// The id a runtime gives a run.
@@ -24,7 +24,7 @@ impl RunId {
         if is_foreign_id(text, RUN_ID_MAX_CHARS) {
             return Ok(Self(text.to_owned()));
         }
-        let rule = format!("must be 1 to {RUN_ID_MAX_CHARS} printable ASCII characters without spaces");
+        let rule = format!("must be 1 to {RUN_ID_MAX_CHARS} {FOREIGN_ID_RULE}");
         Err(Error::invalid(field, rule))
     }
 
@@ -38,6 +38,15 @@ impl RunId {
     #[must_use]
     pub fn name(&self, namespace: &NamespaceId) -> String {
         format!("{}/runs/{}", namespace.name(), self.0)
+    }
+
+    /// Takes the name of a run: `namespaces/{namespace}/runs/{run}`.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn parse_name(field: &str, text: &str) -> Result<(NamespaceId, Self)> {
+        let (namespace, id) = parse_member(field, text, "runs")?;
+        Ok((namespace, Self::parse(field, id)?))
     }
 
     /// The error for a run that is not there.
@@ -122,8 +131,6 @@ pub struct Run {
     pub is_whole_set: bool,
     /// Where the log stood.
     pub cursor: Cursor,
-    /// Which event stands there; none: it was not looked up.
-    pub event: Option<Fingerprint>,
     /// Who recorded it.
     pub recorder: String,
     /// When it was recorded.
@@ -322,7 +329,6 @@ mod tests {
             policies,
             is_whole_set,
             cursor: Cursor { epoch: 1, revision: 9 },
-            event: None,
             recorder: "local:ci".to_owned(),
             create_time: Micros(1),
             end: None,

@@ -9,7 +9,7 @@ use super::digest::Digest;
 use super::error::{Error, Reason, Result};
 use super::event::{Cursor, Fingerprint};
 use super::limits::SUBSCRIBER_ID_MAX_CHARS;
-use super::name::{NamespaceId, PolicyId, is_foreign_id};
+use super::name::{FOREIGN_ID_RULE, NamespaceId, PolicyId, is_foreign_id, parse_member};
 use super::time::Micros;
 
 /// The id a runtime gives itself.
@@ -22,7 +22,7 @@ impl SubscriberId {
         if is_foreign_id(text, SUBSCRIBER_ID_MAX_CHARS) {
             return Ok(Self(text.to_owned()));
         }
-        let rule = format!("must be 1 to {SUBSCRIBER_ID_MAX_CHARS} printable ASCII characters without spaces");
+        let rule = format!("must be 1 to {SUBSCRIBER_ID_MAX_CHARS} {FOREIGN_ID_RULE}");
         Err(Error::invalid(field, rule))
     }
 
@@ -48,6 +48,23 @@ pub struct SubscriberName {
     pub id: SubscriberId,
 }
 
+impl SubscriberName {
+    /// Takes `namespaces/{namespace}/subscribers/{subscriber}`.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`.
+    pub fn parse(field: &str, text: &str) -> Result<Self> {
+        let (namespace, id) = parse_member(field, text, "subscribers")?;
+        Ok(Self { namespace, id: SubscriberId::parse(field, id)? })
+    }
+}
+
+impl fmt::Display for SubscriberName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/subscribers/{}", self.namespace.name(), self.id)
+    }
+}
+
 /// A principal that speaks for a subscriber. An id is its principal's from the first use until it was not heard of for
 /// `SUBSCRIBER_ID_KEPT_SECONDS`; the database says whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -71,8 +88,8 @@ impl SubscriberClaim {
 /// What a stream says of its runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// Free labels.
-    pub labels: BTreeMap<String, String>,
+    /// What it says of itself.
+    pub attributes: BTreeMap<String, String>,
     /// What it watches; empty: everything.
     pub policies: BTreeSet<PolicyId>,
 }

@@ -40,17 +40,6 @@ pub enum Ending {
     Age,
 }
 
-impl Ending {
-    /// The word a subscriber reads in `reconnect`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Draining => "draining",
-            Self::Age => "age",
-        }
-    }
-}
-
 /// One connection, shared by its calls.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
@@ -201,6 +190,6 @@ mod tests {
         connection.end(Ending::Age);
         connection.end(Ending::Draining);
         assert!(connection.ending().is_cancelled());
-        assert_eq!(connection.why().as_str(), "age");
+        assert_eq!(connection.why(), Ending::Age);
     }
 }

@@ -19,11 +19,11 @@ impl Encode for Wire {
     fn activation_part(
         &self,
         namespace: &NamespaceId,
-        Changes { bundles, tombstones }: Changes<'_>,
+        Changes { at, bundles, tombstones }: Changes<'_>,
         metadata_only: bool,
         end: Option<ActivationEnd<'_>>,
     ) -> Bytes {
-        let mut part = response::activation_part(namespace, bundles, tombstones, metadata_only);
+        let mut part = response::activation_part(namespace, at, bundles, tombstones, metadata_only);
         if let Some(ActivationEnd { activation, set_proof }) = end {
             part.complete = true;
             part.cursor = Some(response::cursor(activation.head()));

@@ -145,14 +145,14 @@ impl PolicyService for PolicyHandler {
 
     async fn diff_versions(&self, asked: Request<pb::DiffVersionsRequest>) -> Answer<pb::DiffVersionsResponse> {
         self.0.read(&asked).await?;
-        let from = request::version("from", &asked.get_ref().from).map_err(status)?;
-        let to = request::version("to", &asked.get_ref().to).map_err(status)?;
+        let from = request::version("base", &asked.get_ref().base).map_err(status)?;
+        let to = request::version("other", &asked.get_ref().other).map_err(status)?;
         let found = self.0.service.diff_versions(&from, &to).await.map_err(status)?;
         Ok(Response::new(pb::DiffVersionsResponse {
             unified: found.unified,
             json_patch: found.json_patch,
-            from: Some(listed(found.from)),
-            to: Some(listed(found.to)),
+            base: Some(listed(found.from)),
+            other: Some(listed(found.to)),
             too_large: found.too_large,
         }))
     }

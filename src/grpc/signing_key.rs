@@ -2,7 +2,7 @@
 
 use crate::api::pb;
 use crate::api::time::timestamp;
-use crate::domain::key::KeyState;
+use crate::domain::key::{KeyState, SIGNING_KEYS};
 use crate::service::{KeyInfo, KeyPurpose};
 
 /// A key on the wire. Of the seal key no times are known.
@@ -19,7 +19,7 @@ pub(super) fn signing_key(from: KeyInfo) -> pb::SigningKey {
         KeyPurpose::Seal => (pb::KeyPurpose::Seal, None),
     };
     pb::SigningKey {
-        key_id: record.key_id,
+        name: format!("{SIGNING_KEYS}/{}", record.key_id),
         algorithm: record.algorithm,
         purpose: purpose.into(),
         state: state.into(),

@@ -8,6 +8,7 @@ use crate::api::page::first_that_fit;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::domain::limits::MESSAGE_MAX_BYTES;
+use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::Subscriber;
 use crate::domain::time::Micros;
 
@@ -32,7 +33,7 @@ impl SyncHandler {
         let (namespace, list, page) = request::list_subscribers(asked.get_ref()).map_err(status)?;
         let (found, now) = self.handler.service.list_subscribers(&namespace, &page).await.map_err(status)?;
         let (subscribers, next_page_token) =
-            list.answer(found, |each| each.id.to_string(), |each| response::subscriber(each, now));
+            list.answer(found, |each| each.id.to_string(), |each| response::subscriber(&namespace, each, now));
         Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
     }
 
@@ -52,16 +53,16 @@ impl SyncHandler {
         });
         let found = self.handler.service.get_convergence(&namespace, cursor, enough).await.map_err(status)?;
         Ok(Response::new(pb::GetConvergenceResponse {
-            rejected_subscribers: named(found.rejected, found.now),
-            pending_subscribers: named(found.pending, found.now),
-            gone_subscribers: named(found.gone, found.now),
+            rejected_subscribers: named(&namespace, found.rejected, found.now),
+            pending_subscribers: named(&namespace, found.pending, found.now),
+            gone_subscribers: named(&namespace, found.gone, found.now),
             ..response::convergence(found.cursor, &found.counts, found.offline)
         }))
     }
 }
 
 /// The first subscribers of one kind, as many as an answer has room for.
-fn named(subscribers: Vec<Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
-    let written = subscribers.into_iter().map(|each| response::subscriber(each, now)).collect();
+fn named(namespace: &NamespaceId, subscribers: Vec<Subscriber>, now: Micros) -> Vec<pb::Subscriber> {
+    let written = subscribers.into_iter().map(|each| response::subscriber(namespace, each, now)).collect();
     first_that_fit(written, NAMED_MAX_BYTES)
 }

@@ -89,7 +89,8 @@ impl SyncService for SyncHandler {
         Ok(Response::new(pb::GetActiveResponse {
             cursor: Some(response::cursor(found.at)),
             not_modified: found.bundle.is_none(),
-            active: found.bundle.map(|active| response::stated_bundle(&active, metadata_only)),
+            statement: found.bundle.as_ref().map(|active| active.statement.to_string()).unwrap_or_default(),
+            bundle: found.bundle.map(|active| response::active_bundle(&active, metadata_only)),
             degraded: found.staleness.degraded,
             in_doubt: found.staleness.in_doubt,
             checked_time: found.checked.map(timestamp),

@@ -9,13 +9,13 @@ use futures_util::{FutureExt as _, Stream};
 use tonic::Status;
 
 use super::authority::Authority;
-use super::connection::OpenWatch;
+use super::connection::{Ending, OpenWatch};
 use super::encode::framed;
 use super::jitter::fraction;
 use super::sync::WatchSettings;
 use super::taken::is_given_up;
-use crate::api::response;
 use crate::api::status::status;
+use crate::api::{pb, response};
 use crate::domain::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::service::{Lease, Step, StreamPlace, Subscription};
@@ -76,7 +76,11 @@ impl WatchStream {
             if connection.ending().is_cancelled() {
                 self.ended = true;
                 let delay = settings.longest_delay(connection).mul_f64(fraction());
-                return Ok(framed(&response::reconnect(connection.why().as_str(), delay, subscription.resume_point())));
+                let reason = match connection.why() {
+                    Ending::Draining => pb::ReconnectReason::Draining,
+                    Ending::Age => pb::ReconnectReason::Age,
+                };
+                return Ok(framed(&response::reconnect(reason, delay, subscription.resume_point())));
             }
             // Also of a stream that never waits.
             if let Some(error) = authority.lost().now_or_never() {

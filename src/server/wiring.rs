@@ -112,12 +112,8 @@ pub async fn serve_until(parts: Parts, stopped: CancellationToken) -> Result<()>
     let mut grpc = std::pin::pin!(listener.serve(draining.clone()));
 
     let text = metrics.clone();
-    let router = crate::http::router(
-        parts.service.clone(),
-        draining.clone(),
-        Arc::new(move || text.text()),
-        Handle::current(),
-    );
+    let router =
+        crate::http::router(parts.service.clone(), draining.clone(), Arc::new(move || text.text()), Handle::current());
     let mut background = JoinSet::new();
     let (hub, store, leases) = (parts.hub.clone(), parts.store.clone(), parts.leases.clone());
     let beating = hub.clone();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::context::denied;
 use super::{Service, Signer};
 use crate::domain::access::{Grants, Needs, Permission, Role, Rpc};
-use crate::domain::binding::{ALL_NAMESPACES, BindingName, RoleBinding};
+use crate::domain::binding::{ALL_NAMESPACES, RoleBinding};
 use crate::domain::command::Page;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Head};
@@ -314,13 +314,11 @@ pub(super) fn permitted(grants: Grants, principal: &Principal, permission: Permi
 
 /// The log that decides about a name: that of its namespace, or `system` for what holds in all.
 fn namespace_of(scope: &str) -> Option<NamespaceId> {
-    if scope == ALL_NAMESPACES {
-        return Some(NamespaceId::system());
-    }
     let mut parts = scope.split('/');
     match (parts.next(), parts.next()) {
+        (Some("namespaces"), Some(ALL_NAMESPACES)) => Some(NamespaceId::system()),
         (Some("namespaces"), Some(id)) => NamespaceId::parse("namespace", id).ok(),
-        _ => BindingName::parse("id", scope).ok().map(|name| name.namespace),
+        _ => None,
     }
 }
 

@@ -8,7 +8,7 @@ use super::page_reader::PageReader;
 use super::{Context, Service};
 use crate::domain::bundle::ActiveEntry;
 use crate::domain::command::{Listed, Page};
-use crate::domain::event::{Cursor, Fingerprint};
+use crate::domain::event::Cursor;
 use crate::domain::lifecycle;
 use crate::domain::limits::RUN_COUNTS_MAX;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -44,8 +44,7 @@ impl Service {
             return Ok(recorded);
         }
         // Nothing is in force before the first event.
-        let before = Cursor { revision: 0, ..found.cursor };
-        let (cursor, event) = event.map_or((before, None), |(event, _)| (event.cursor, Fingerprint::of(&event.hash)));
+        let cursor = event.map_or(Cursor { revision: 0, ..found.cursor }, |(event, _)| event.cursor);
         let active = self.run_policies_at(&tx, &found, policies, cursor).await?;
         request.check_size(active.len())?;
         drop(tx);
@@ -56,7 +55,6 @@ impl Service {
             policies: active,
             is_whole_set: policies.is_empty(),
             cursor,
-            event,
             recorder: context.actor(),
             create_time: context.now,
             end: None,
@@ -117,9 +115,7 @@ impl Service {
         let event = tx.event(namespace, recorded.cursor.revision).await?;
         self.signer.event(&event)?;
         match proven {
-            Ok(proven) if proven == recorded.policies && event.cursor == recorded.cursor => {
-                Ok(Run { event: Fingerprint::of(&event.hash), ..recorded })
-            }
+            Ok(proven) if proven == recorded.policies && event.cursor == recorded.cursor => Ok(recorded),
             Err(error) if error.reason != Reason::NoActiveVersion => Err(error),
             _ => Err(Error::data_loss(format!("{}: the log says something else", id.name(namespace)))),
         }

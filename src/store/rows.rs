@@ -186,7 +186,7 @@ pub(super) fn subscriber(row: subscribers::Model) -> Result<Subscriber> {
     Ok(Subscriber {
         id: SubscriberId::parse("id", &row.id).map_err(unreadable("subscriber"))?,
         owner: row.owner,
-        profile: Profile { labels: json("labels", &row.labels)?, policies: json("policies", &row.policies)? },
+        profile: Profile { attributes: json("labels", &row.labels)?, policies: json("policies", &row.policies)? },
         standing: Standing {
             applied: Cursor { epoch: row.applied_epoch, revision: row.applied_revision },
             applied_matches: row.applied_matches,

@@ -52,7 +52,6 @@ pub(super) fn summary(Proven(row): &Proven<runs::Model>, ended: Option<Proven<ru
         policy_count: usize::try_from(row.policies.unwrap_or(1)).unwrap_or_default(),
         is_whole_set: row.whole_set.unwrap_or(false),
         cursor: Cursor { epoch: row.epoch, revision: row.revision },
-        event: None,
         recorder: row.recorder.clone(),
         create_time: Micros(row.create_time),
         end,

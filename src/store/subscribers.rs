@@ -110,7 +110,7 @@ fn row(claim: &SubscriberClaim, profile: &Profile, standing: &Standing) -> Resul
         namespace: claim.name.namespace.to_string(),
         id: claim.name.id.to_string(),
         owner: claim.owner.clone(),
-        labels: rows::to_json(&profile.labels)?,
+        labels: rows::to_json(&profile.attributes)?,
         policies: rows::to_json(&profile.policies)?,
         holder: String::new(),
         lease_end_time: 0,
@@ -387,7 +387,7 @@ impl ReadTx {
                 Ok(Subscriber {
                     id: SubscriberId::parse("id", &id)?,
                     owner,
-                    profile: Profile { policies: rows::json("policies", &policies)?, labels: BTreeMap::new() },
+                    profile: Profile { policies: rows::json("policies", &policies)?, attributes: BTreeMap::new() },
                     standing,
                     last_seen: Micros(0),
                     lease_end: Micros(end),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::domain::bundle::{Activation, ActiveBundle, Bundle, Staleness};
 use crate::domain::command::Watch;
-use crate::domain::event::{Head, Position};
+use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId};
 
 /// What a subscriber asked to hear of. Subscribers with equal filters share frames.
@@ -46,6 +46,8 @@ pub struct Proven<'a> {
 /// What a part of an activation brings.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Changes<'a> {
+    /// The cursor of the activation.
+    pub at: Cursor,
     /// What points somewhere new.
     pub bundles: &'a [Arc<Bundle>],
     /// What points nowhere any more.

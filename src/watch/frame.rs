@@ -157,7 +157,8 @@ impl Frame {
         let part = |(index, range): (usize, std::ops::Range<usize>)| {
             // All names together are small: they travel with the last bundles.
             let tombstones = if index == last { tombstones.as_slice() } else { &[] };
-            let changes = Changes { bundles: bundles.get(range).unwrap_or_default(), tombstones };
+            let bundles = bundles.get(range).unwrap_or_default();
+            let changes = Changes { at: self.activation.head().cursor, bundles, tombstones };
             let ends = index == last && filter.wants_all();
             let end = ends.then_some(ActivationEnd { activation: &self.activation, set_proof });
             source.encode.activation_part(namespace, changes, filter.metadata_only, end)

@@ -116,8 +116,7 @@ impl Background {
         let subscriber_id = format!("subscriber-{}", self.dice.below(3));
         let cursor = pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, ..Default::default() };
         let request = pb::ReportStatusRequest {
-            parent: NAMESPACE.to_owned(),
-            subscriber_id: subscriber_id.clone(),
+            name: format!("{NAMESPACE}/subscribers/{subscriber_id}"),
             cursor: Some(cursor),
             digest: set_digest,
             status: pb::ApplyStatus::Applied.into(),
@@ -141,15 +140,16 @@ impl Background {
     /// A role that was taken away lets nobody in at the replica that said so, a second later at no other one, and open watches
     /// end when they are asked again (docs/operations.md, Roles).
     async fn grant_and_revoke(&mut self, caller: &Caller, replica: usize) -> Result<(), ClientError> {
-        let binding = pb::RoleBinding {
-            role: pb::Role::Viewer.into(),
-            member: format!("local:{GUEST}"),
-            namespace: NAMESPACE.to_owned(),
-            ..Default::default()
-        };
+        let binding =
+            pb::RoleBinding { role: pb::Role::Viewer.into(), member: format!("local:{GUEST}"), ..Default::default() };
         let reason = "a schedule".to_owned();
         let request_id = format!("{BACKGROUND}grant-{}", self.count);
-        let request = pb::CreateRoleBindingRequest { role_binding: Some(binding), reason: reason.clone(), request_id };
+        let request = pb::CreateRoleBindingRequest {
+            parent: NAMESPACE.to_owned(),
+            role_binding: Some(binding),
+            reason: reason.clone(),
+            request_id,
+        };
         // Until its outcome is known: a grant that nobody knows of would let the guest in.
         let granted = loop {
             match tried(caller.admin.clone().create_role_binding(request.clone())).await {
@@ -158,11 +158,11 @@ impl Background {
                 Err(_) => sleep(AGAIN).await,
             }
         };
-        let Some(id) = granted.role_binding.map(|binding| binding.id) else { return Ok(()) };
+        let Some(id) = granted.role_binding.map(|binding| binding.name) else { return Ok(()) };
         let watched = self.dice.below(self.guests.len());
         let watch = self.watch_as_guest(watched).await;
         let request_id = format!("{BACKGROUND}revoke-{}", self.count);
-        let request = pb::DeleteRoleBindingRequest { id: id.clone(), reason, request_id };
+        let request = pb::DeleteRoleBindingRequest { name: id.clone(), reason, request_id };
         while let Err(error) = tried(caller.admin.clone().delete_role_binding(request.clone())).await {
             if self.recorder.stopped() {
                 return Err(error);
@@ -246,7 +246,7 @@ impl Background {
         let caller = &self.callers[0];
         match told {
             Told::Run(run) => {
-                let request = pb::GetRunRequest { parent: NAMESPACE.to_owned(), run_id: run.run_id.clone() };
+                let request = pb::GetRunRequest { name: run.name.clone() };
                 let found = tried(caller.sync.clone().get_run(request)).await;
                 differs(found.map(tonic::Response::into_inner).map(|found| found.run.as_ref() == Some(&**run)))
             }
@@ -254,7 +254,8 @@ impl Background {
                 let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
                 let found = tried(caller.sync.clone().list_subscribers(request)).await;
                 let at_least = |found: &pb::Subscriber| {
-                    found.subscriber_id == *id && found.applied.is_some_and(|at| at.revision >= cursor.revision)
+                    found.name.ends_with(&format!("/{id}"))
+                        && found.applied.is_some_and(|at| at.revision >= cursor.revision)
                 };
                 differs(found.map(tonic::Response::into_inner).map(|found| found.subscribers.iter().any(at_least)))
             }

@@ -35,7 +35,7 @@ struct AnsweredSet {
     #[prost(message, optional, tag = "1")]
     cursor: Option<pb::Cursor>,
     #[prost(message, repeated, tag = "2")]
-    bundles: Vec<pb::ActiveBundle>,
+    bundles: Vec<pb::Bundle>,
     #[prost(bool, tag = "5")]
     degraded: bool,
     #[prost(bool, tag = "7")]
@@ -105,7 +105,7 @@ impl Caller {
             Err(error) if error.code == Code::Unimplemented => self.get_old_set().await?,
             answer => answer?,
         };
-        let pointers = pointers(answer.bundles.iter().filter_map(|active| active.bundle.as_ref()));
+        let pointers = pointers(answer.bundles.iter());
         let marks = Marks { degraded: answer.degraded, in_doubt: answer.in_doubt };
         let cursor = cursor(answer.cursor.as_ref()).unwrap_or_default();
         let set_digest = digest_of_set(&pointers);
@@ -231,7 +231,7 @@ fn event(event: pb::Event) -> Event {
         cursor: cursor(event.cursor.as_ref()).unwrap_or_default(),
         request_id: payload["request_id"].as_str().unwrap_or_default().to_owned(),
         moved: moved.collect(),
-        versions: event.versions.iter().map(|each| (each.version.clone(), each.digest.clone())).collect(),
+        versions: event.versions.iter().map(|each| (each.version_name.clone(), each.digest.clone())).collect(),
         has_root: !payload["active_set_root"].is_null(),
         payload: event.payload.to_vec(),
         prev_hash: event.prev_hash.to_vec(),

@@ -233,7 +233,7 @@ struct Parts {
 fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
     match message.message.as_ref()? {
         Message::Snapshot(part) => {
-            parts.pointers.extend(pointers(part.bundles.iter().filter_map(|active| active.bundle.as_ref())));
+            parts.pointers.extend(pointers(part.bundles.iter()));
             if !part.complete {
                 return None;
             }

@@ -301,7 +301,7 @@ on_both_databases! {
                 let request = pb::DraftRequest { content: content.into(), ..draft_of_its_kind(&id, "") };
                 client.draft(request).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             }
-            let request = pb::DiffVersionsRequest { from: version(&id, 1), to: version(&id, 2) };
+            let request = pb::DiffVersionsRequest { base: version(&id, 1), other: version(&id, 2) };
             let found = ends(name, client.diff_versions(request)).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             let size = found.unified.len() + found.json_patch.len();
             assert!((size > 0 || found.too_large) && size < DIFFERENCE_MAX_BYTES, "{name}: {size} bytes");

@@ -100,7 +100,7 @@ on_both_databases! {
         refused(late.draft(draft_request("p", "a: 1")).await, Code::PermissionDenied, "PERMISSION_DENIED");
         let given = grant(&admin, "late", pb::Role::Author, NAMESPACE).await;
         late.draft(draft_request("p", "a: 1")).await.expect("a draft by an author");
-        crate::harness::callers::take_away(&admin, &given.id).await.expect("an end of the role");
+        crate::harness::callers::take_away(&admin, &given.name).await.expect("an end of the role");
         refused(late.draft(draft_request("p", "a: 2")).await, Code::PermissionDenied, "PERMISSION_DENIED");
     }
 }

@@ -46,13 +46,13 @@ const TABLE: &[(&str, &str)] = &[
     ("ListRuns", "viewer author approver publisher activator"),
     ("CreateNamespace", "store"),
     ("GetNamespace", "viewer author approver publisher activator"),
-    ("ListNamespaces", "*"),
+    ("ListNamespaces", "namespaces/-"),
     ("UpdateNamespace", "store"),
     ("CreateRoleBinding", ""),
     ("ListRoleBindings", "viewer author approver publisher activator"),
     ("ListDenials", ""),
     ("DeleteRoleBinding", ""),
-    ("ListSigningKeys", "*"),
+    ("ListSigningKeys", "namespaces/-"),
     ("PrepareSigningKey", "store"),
     ("ActivateSigningKey", "store"),
     ("RevokeSigningKey", "store"),
@@ -166,7 +166,7 @@ on_both_databases! {
         namespace(&admin, "other").await;
         for (name, role) in ROLES {
             grant(&admin, &format!("{name}-here"), role, "namespaces/default").await;
-            grant(&admin, &format!("{name}-all"), role, "*").await;
+            grant(&admin, &format!("{name}-all"), role, "namespaces/-").await;
         }
         for (name, _) in ROLES {
             let token = |subject: &str| Some(issue(&hub, &["--subject", subject, "--ttl", "1h"]));

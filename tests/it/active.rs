@@ -29,7 +29,7 @@ async fn set_at(client: &Client, at: Option<SetAt>) -> pb::ListActiveResponse {
 
 /// The set as `policy version` words.
 fn words(set: &pb::ListActiveResponse) -> Vec<String> {
-    let bundles = set.bundles.iter().map(|each| each.bundle.as_ref().expect("a bundle"));
+    let bundles = set.bundles.iter();
     let id = |bundle: &pb::Bundle| bundle.name.split('/').nth(3).expect("an id").to_owned();
     bundles.map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
 }
@@ -48,10 +48,10 @@ on_both_databases! {
         assert_eq!(words(&set), ["a 1", "b 1"]);
         assert_eq!(set.cursor.expect("a cursor").revision, head(&client).await);
         for (active, (id, content, revision)) in set.bundles.iter().zip([("a", "n: 2", 6), ("b", "n: 1", 7)]) {
-            let bundle = active.bundle.as_ref().expect("a bundle");
+            let bundle = active;
             let manifest = verify_bundle(&bundle.manifest, &bundle.content, &trust.keys).expect("a bundle");
             assert_eq!((manifest.policy.as_str(), manifest.version, &bundle.content[..]), (id, 1, content.as_bytes()));
-            let one = try_active(&client, &policy(id), None).await.expect("a policy").active.expect("a bundle");
+            let one = try_active(&client, &policy(id), None).await.expect("a policy");
             let statement = verify_statement(&one.statement, &trust.keys).expect("a statement");
             assert_eq!((statement.revision, active.activation.expect("a cursor").revision, active.preview), (revision, revision, false));
             let named = statement
@@ -59,7 +59,7 @@ on_both_databases! {
                 .iter()
                 .any(|change| change.policy.as_str() == id && change.digest.as_ref() == Some(&manifest.digest));
             assert!(named, "its statement puts it in force");
-            assert_eq!(pb::ActiveBundle { statement: String::new(), ..one }, *active, "alone it is the same");
+            assert_eq!(one.bundle.as_ref(), Some(active), "alone it is the same");
         }
     }
 
@@ -93,7 +93,7 @@ on_both_databases! {
         assert_eq!(words(&set_at(&client, Some(before)).await), Vec::<String>::new());
         refused(try_active(&client, &policy("b"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         let then = try_active(&client, &policy("b"), Some(At::Cursor(pb::Cursor::of_revision(9)))).await.expect("a policy");
-        assert_eq!(then.active.expect("active").bundle.expect("a bundle").version, 1);
+        assert_eq!(then.bundle.expect("active").version, 1);
         for revision in [-1, 12, i64::MAX] {
             refused_fields(try_active(&client, &policy("a"), Some(At::Cursor(pb::Cursor::of_revision(revision)))).await, &["cursor"]);
             refused_fields(try_set(&client, Some(SetAt::Cursor(pb::Cursor::of_revision(revision)))).await, &["cursor"]);
@@ -113,15 +113,15 @@ on_both_databases! {
             ..Default::default()
         };
         let held = client.get_active(ask(&published.digest)).await.expect("a policy");
-        assert!(held.not_modified && held.active.is_none());
+        assert!(held.not_modified && held.bundle.is_none());
         let another = digest_of(b"another").to_string();
         let whole = client.get_active(ask(&another)).await.expect("a policy");
         assert!(!whole.not_modified && whole.cursor == held.cursor);
 
         let lean = pb::GetActiveRequest { metadata_only: true, ..ask("") };
-        let mut without_content = whole.active;
-        without_content.as_mut().and_then(|active| active.bundle.as_mut()).expect("a bundle").content = Default::default();
-        assert_eq!(client.get_active(lean).await.expect("a policy").active, without_content);
+        let mut without_content = whole.bundle;
+        without_content.as_mut().expect("a bundle").content = Default::default();
+        assert_eq!(client.get_active(lean).await.expect("a policy").bundle, without_content);
         for bad in ["sha256:", "abc", &another.to_uppercase()] {
             refused_fields(client.get_active(ask(bad)).await, &["if_digest"]);
         }
@@ -157,9 +157,9 @@ on_both_databases! {
             draft(&client, "p", content).await;
         }
         abandon(&client, "p", 3).await;
-        let shown = try_active(&client, &policy("p"), None).await.expect("a preview").active.expect("a bundle");
+        let shown = try_active(&client, &policy("p"), None).await.expect("a preview");
         let bundle = shown.bundle.expect("a bundle");
-        assert!(shown.preview && shown.statement.is_empty() && shown.activation.is_none());
+        assert!(bundle.preview && shown.statement.is_empty() && bundle.activation.is_none());
         assert_eq!((bundle.name, &bundle.content[..]), (version("p", 2), &b"a: 2"[..]));
         let keys = trust(&client).await.keys;
         assert!(verify_bundle(&bundle.manifest, &bundle.content, &keys).is_err(), "a preview passed for a bundle");
@@ -173,10 +173,10 @@ on_both_databases! {
         refused(past, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
         client.publish(crate::harness::calls::publish_request("p", 1)).await.expect("a publication");
         activate(&client, "p", 1).await;
-        let real = try_active(&client, &policy("p"), None).await.expect("a policy").active.expect("a bundle");
-        assert!(!real.preview && real.bundle.expect("a bundle").version == 1, "what is active comes first");
+        let real = try_active(&client, &policy("p"), None).await.expect("a policy").bundle.expect("a bundle");
+        assert!(!real.preview && real.version == 1, "what is active comes first");
         deactivate(&client, "p").await;
-        assert!(try_active(&client, &policy("p"), None).await.expect("a preview").active.expect("a bundle").preview);
+        assert!(try_active(&client, &policy("p"), None).await.expect("a preview").bundle.expect("a bundle").preview);
         set(&client, "p", pb::PolicySettings::default()).await;
         refused(try_active(&client, &policy("p"), None).await, Code::FailedPrecondition, "NO_ACTIVE_VERSION");
     }

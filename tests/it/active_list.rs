@@ -45,7 +45,7 @@ fn id(bundle: &pb::Bundle) -> PolicyId {
 }
 
 fn words(pages: &[pb::ListActiveResponse]) -> Vec<String> {
-    let bundles = pages.iter().flat_map(|page| &page.bundles).map(|active| active.bundle.as_ref().expect("a bundle"));
+    let bundles = pages.iter().flat_map(|page| &page.bundles);
     bundles.map(|bundle| format!("{} {}", id(bundle), bundle.version)).collect()
 }
 
@@ -56,7 +56,7 @@ async fn check(client: &Client, pages: &[pb::ListActiveResponse], filter: &[&str
         assert_eq!(page.cursor, last.cursor, "every page is of one cursor");
         let is_last = std::ptr::eq(page, last);
         assert_eq!((page.checkpoint.is_empty(), page.next_page_token.is_empty()), (!is_last, is_last));
-        assert!(page.bundles.iter().all(|active| active.statement.is_empty() && !active.preview));
+        assert!(page.bundles.iter().all(|active| !active.preview));
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
     let keys = watching::keys(client).await;
@@ -67,7 +67,7 @@ async fn check(client: &Client, pages: &[pb::ListActiveResponse], filter: &[&str
         .iter()
         .flat_map(|page| &page.bundles)
         .map(|active| {
-            let (bundle, at) = (active.bundle.as_ref().expect("a bundle"), active.activation.expect("a cursor"));
+            let (bundle, at) = (active, active.activation.expect("a cursor"));
             let digest = Digest::parse("digest", &bundle.digest).expect("a digest");
             (id(bundle), bundle.version, digest, Cursor { epoch: at.epoch, revision: at.revision })
         })
@@ -101,7 +101,7 @@ on_both_databases! {
         let nothing = async || {};
         let moved = async || {
             let version = client.get_active(pb::GetActiveRequest { name: policy("d"), ..Default::default() }).await;
-            let version = version.expect("active").active.expect("active").bundle.expect("a bundle").version;
+            let version = version.expect("active").bundle.expect("active").version;
             activate(&client, "d", 3 - version).await;
         };
         for (filter, size, expected) in [

@@ -183,7 +183,7 @@ async fn a_hub_that_lies_about_the_set_is_refused() {
         |page: &pb::ListActiveResponse| pb::ListActiveResponse { bundles: page.bundles[1..].to_vec(), ..page.clone() };
     let other_set = "active set is not the one of the checkpoint";
     let mut changed = now.clone();
-    changed.bundles[0].bundle.as_mut().expect("a bundle").content = "{}".into();
+    changed.bundles[0].content = "{}".into();
     for (lie, refusal, pages) in [
         ("a policy left out", other_set, vec![rest(&now)]),
         ("nothing", other_set, vec![pb::ListActiveResponse { bundles: Vec::new(), ..now.clone() }]),

@@ -120,7 +120,7 @@ on_both_databases! {
         eventually("the server knows", async || counts(&client, second).await == [0, 1, 0, 0]).await;
         let found = convergence(&client, at(second), std::time::Duration::ZERO).await.expect("an answer");
         assert_eq!(found.rejected_subscribers[0].reason, "--hook exited with 4: p is bad");
-        assert_eq!(found.rejected_subscribers[0].labels["zone"], "a");
+        assert_eq!(found.rejected_subscribers[0].attributes["zone"], "a");
         is(&folder, "REJECTED").await;
 
         let third = release(&client, "p", "a: 3").await;

@@ -118,8 +118,7 @@ pub async fn stays_in_doubt(client: &policyhub::client::Client) {
 
 async fn report(client: &policyhub::client::Client, cursor: pb::Cursor) -> Result<bool, ClientError> {
     let request = pb::ReportStatusRequest {
-        parent: NAMESPACE.to_owned(),
-        subscriber_id: "shop-1".to_owned(),
+        name: format!("{NAMESPACE}/subscribers/shop-1"),
         cursor: Some(cursor),
         digest: watching::digest_of_set(&watching::list_set(client, watching::whole_set()).await?.bundles),
         status: pb::ApplyStatus::Applied.into(),

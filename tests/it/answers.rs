@@ -116,11 +116,11 @@ on_both_databases! {
         }
         draft(&client, "small", "a: 1").await;
         draft(&client, "small", "a: 2").await;
-        let diff = |id: &str| pb::DiffVersionsRequest { from: version(id, 1), to: version(id, 2) };
+        let diff = |id: &str| pb::DiffVersionsRequest { base: version(id, 1), other: version(id, 2) };
         let large = client.diff_versions(diff("large")).await.expect("an answer");
         check(&large);
         assert!(large.too_large && large.unified.is_empty() && large.json_patch.is_empty());
-        assert!(large.from.expect("a version").digest != large.to.expect("a version").digest);
+        assert!(large.base.expect("a version").digest != large.other.expect("a version").digest);
         let small = client.diff_versions(diff("small")).await.expect("an answer");
         assert!(!small.too_large && !small.unified.is_empty());
     }

@@ -15,7 +15,7 @@ use crate::harness::reviews::{approve, approvers, last_event, people, person, re
 async fn check_log(client: &Client, required: usize) -> usize {
     let (mut given, mut published) = (BTreeSet::new(), 0);
     for event in events(client, NAMESPACE, 0).await {
-        let about = event.versions.first().map(|change| change.version.clone()).unwrap_or_default();
+        let about = event.versions.first().map(|change| change.version_name.clone()).unwrap_or_default();
         match event.kind() {
             pb::EventKind::UpdatePolicy => given.clear(),
             pb::EventKind::ApproveVersion => {

@@ -76,7 +76,7 @@ on_both_databases! {
         assert_eq!((event.reason.as_str(), event.policy), ("read", policy("p")));
         assert_eq!((event.cursor.expect("a cursor").revision, event.changes.len()), (given.cursor.revision(), 0));
         let change = &event.versions[0];
-        assert_eq!((&change.version, change.state.as_str(), &change.digest), (&reviewed.name, "STAGED", &reviewed.digest));
+        assert_eq!((&change.version_name, change.state(), &change.digest), (&reviewed.name, pb::VersionState::Staged, &reviewed.digest));
         assert_eq!(grounds, [("local:bob".to_owned(), given.cursor.revision())]);
         let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");
         assert_eq!(payload["approvals"][0]["policy_etag"], 1);
@@ -210,7 +210,7 @@ on_both_databases! {
         assert_eq!(get_version(&ann, "p", 1).await.state(), Rejected);
         let (event, _) = last_event(&admin).await;
         assert_eq!((event.kind(), event.actor.as_str()), (pb::EventKind::RejectVersion, "local:bob"));
-        assert_eq!((event.versions[0].state.as_str(), event.reason.as_str()), ("REJECTED", "not this one"));
+        assert_eq!((event.versions[0].state(), event.reason.as_str()), (pb::VersionState::Rejected, "not this one"));
         assert_eq!(event.cursor.expect("a cursor").revision, answer.cursor.revision());
         for error in [
             refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "VERSION_NOT_OPEN"),

@@ -8,10 +8,13 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::callers::try_grant;
-use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, head, publish, refused, refused_fields, release};
+use crate::harness::calls::{
+    NAMESPACE, Named, activate, deactivate, draft, head, publish, refused, refused_fields, release,
+};
 use crate::harness::idp::{Answer, Idp, Key, jwks, reloaded, wait_until};
 use crate::harness::subscribing::{
-    Stream, applied, at, convergence, counts, digest_at, eventually, rejected, subscribe, subscriber, watch_request,
+    Stream, applied, at, convergence, counts, digest_at, eventually, rejected, subscribe, subscriber, subscriber_name,
+    watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY};
 use crate::harness::{Database, Hub, on_both_databases};
@@ -28,8 +31,8 @@ async fn two_versions(client: &Client) -> i64 {
     activate(client, "p", 1).await
 }
 
-fn ids(subscribers: &[pb::Subscriber]) -> Vec<&str> {
-    subscribers.iter().map(|each| each.subscriber_id.as_str()).collect()
+fn ids(subscribers: &[pb::Subscriber]) -> Vec<String> {
+    subscribers.iter().map(Named::id).collect()
 }
 
 async fn report(client: &Client, request: pb::ReportStatusRequest) {
@@ -130,7 +133,7 @@ on_both_databases! {
         let mut reporting = JoinSet::new();
         for number in 0..FLEET {
             let word = if number % 10 == 0 { no.clone() } else { yes.clone() };
-            let word = pb::ReportStatusRequest { subscriber_id: format!("s{number:02}"), ..word };
+            let word = pb::ReportStatusRequest { name: subscriber_name(&format!("s{number:02}")), ..word };
             let client = client.clone();
             reporting.spawn(async move { report(&client, word).await });
         }
@@ -215,7 +218,7 @@ async fn two_servers_count_the_same_fleet() {
         // Half of them speak to another server than the one that has their stream.
         let client = if number % 2 == 0 { here.clone() } else { there.clone() };
         let id = format!("{}{:02}", if number < FLEET / 2 { "a" } else { "b" }, number % (FLEET / 2));
-        let word = pb::ReportStatusRequest { subscriber_id: id, ..word.clone() };
+        let word = pb::ReportStatusRequest { name: subscriber_name(&id), ..word.clone() };
         reporting.spawn(async move { client.report_status(word).await.expect("taken").stored });
     }
     if reporting.join_all().await.into_iter().all(|stored| stored) {

@@ -60,7 +60,7 @@ async fn check(client: &Client, acknowledged: &[Acknowledged]) {
     for draft in acknowledged {
         let index = usize::try_from(draft.revision - 1).expect("an index");
         let event = log.get(index).unwrap_or_else(|| panic!("{} at revision {} is lost", draft.name, draft.revision));
-        let says_so = event.versions.iter().any(|each| each.version == draft.name && each.digest == draft.digest);
+        let says_so = event.versions.iter().any(|each| each.version_name == draft.name && each.digest == draft.digest);
         assert!(says_so, "revision {} is not {}", draft.revision, draft.name);
         let request = pb::GetVersionRequest { name: draft.name.clone(), view: pb::VersionView::Basic.into() };
         assert_eq!(client.get_version(request).await.expect("it").version.expect("a version").digest, draft.digest);

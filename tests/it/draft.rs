@@ -77,10 +77,10 @@ on_both_databases! {
             assert_eq!((kept.state(), &kept.content[..]), (state, content.as_bytes()));
         }
         let log = events(&client, &policy("p"), 0).await;
-        let states: Vec<(&str, &str)> =
-            log[log.len() - 1].versions.iter().map(|each| (each.version.as_str(), each.state.as_str())).collect();
+        let states: Vec<(&str, pb::VersionState)> =
+            log[log.len() - 1].versions.iter().map(|each| (each.version_name.as_str(), each.state())).collect();
         let (two, three) = (version("p", 2), version("p", 3));
-        assert_eq!(states, [(two.as_str(), "SUPERSEDED"), (three.as_str(), "DRAFT")], "one event says both");
+        assert_eq!(states, [(two.as_str(), Superseded), (three.as_str(), Draft)], "one event says both");
 
         client.publish(publish_request("p", 3)).await.expect("a publication");
         draft(&client, "p", "a: 4").await;

@@ -135,7 +135,7 @@ async fn check(client: &Client, writers: &[Writer]) {
     for write in writers.iter().flat_map(|writer| &writer.acknowledged) {
         assert_eq!(effects.get(&write.request_id), Some(&vec![write.revision]), "{write:?} is lost");
         let event = &log[usize::try_from(write.revision - 1).expect("a place")];
-        let named = event.versions.iter().any(|each| each.version == write.version && each.digest == write.digest);
+        let named = event.versions.iter().any(|each| each.version_name == write.version && each.digest == write.digest);
         assert!(named, "{write:?} is not what its event says");
         let request = pb::GetVersionRequest { name: write.version.clone(), view: pb::VersionView::Full.into() };
         let version = client.get_version(request).await.expect("a version").version.expect("a version");

@@ -42,7 +42,7 @@ async fn times(client: &Client) -> Vec<(i64, i64)> {
 async fn active_at(client: &Client, micros: i64) -> Result<i64, ClientError> {
     let at = Some(pb::get_active_request::At::Time(timestamp(micros)));
     let answer = client.get_active(pb::GetActiveRequest { name: policy("p"), at, ..Default::default() }).await?;
-    let bundle = answer.active.expect("something active").bundle.expect("a bundle");
+    let bundle = answer.bundle.expect("something active");
     Ok(bundle.version)
 }
 

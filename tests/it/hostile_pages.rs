@@ -20,7 +20,8 @@ fn event(revision: i64) -> pb::Event {
 async fn a_page_that_comes_again_is_an_error() {
     let scene = Scene::new().await;
     let next_page_token = "more".to_owned();
-    let subscribers = vec![pb::Subscriber { subscriber_id: "shop".to_owned(), ..Default::default() }];
+    let subscribers =
+        vec![pb::Subscriber { name: "namespaces/default/subscribers/shop".to_owned(), ..Default::default() }];
     scene.answers(
         "ListSubscribers",
         &pb::ListSubscribersResponse { subscribers, next_page_token: next_page_token.clone() },

@@ -76,7 +76,12 @@ fn snapshots(liar: &Liar) -> Vec<Case> {
         ("a checkpoint that lives for ever", REJECTED, "lifetime", proves((1, 10), 10, 0, FAR / 2)),
         ("a policy of a snapshot twice", REJECTED, "there twice", lie(&|s| s.bundles.push(s.bundles[0].clone()))),
         ("a preview", REJECTED, "is a preview", lie(&|s| s.bundles[0].preview = true)),
-        ("an entry without its bundle", REJECTED, "bundle is absent", lie(&|s| s.bundles[0].bundle = None)),
+        (
+            "an entry without its bundle",
+            REJECTED,
+            "activation of a bundle is absent",
+            lie(&|s| s.bundles[0] = policyhub::client::pb::Bundle::default()),
+        ),
         (
             "another activation of a bundle",
             DIVERGED,

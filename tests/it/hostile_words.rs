@@ -58,25 +58,25 @@ fn assert_harmless(what: &[&str], text: &str) {
     assert!(!text.lines().any(|line| line.starts_with("next: run")), "{what:?}: {text}");
 }
 
-fn evil_bundle() -> pb::ActiveBundle {
+fn evil_bundle() -> pb::Bundle {
     let name = |part: &str| format!("namespaces/default/policies/{part}/versions/1");
-    let bundle = pb::Bundle {
+    pb::Bundle {
         name: name(EVIL),
         version: 1,
         label: EVIL.to_owned(),
         digest: EVIL.to_owned(),
         manifest: EVIL.to_owned(),
+        activation: cursor((1, 1)),
         ..Default::default()
-    };
-    pb::ActiveBundle { bundle: Some(bundle), activation: cursor((1, 1)), statement: EVIL.to_owned(), preview: false }
+    }
 }
 
 fn subscriber(reason: &str) -> pb::Subscriber {
     pb::Subscriber {
-        subscriber_id: EVIL.to_owned(),
+        name: EVIL.to_owned(),
         principal: EVIL.to_owned(),
         reason: reason.to_owned(),
-        labels: [(EVIL.to_owned(), EVIL.to_owned())].into(),
+        attributes: [(EVIL.to_owned(), EVIL.to_owned())].into(),
         ..Default::default()
     }
 }
@@ -92,7 +92,7 @@ async fn words_of_a_hub_are_words() {
         ..Default::default()
     };
     let run = pb::Run {
-        run_id: EVIL.to_owned(),
+        name: EVIL.to_owned(),
         policies: vec![pb::RunPolicy { policy: EVIL.to_owned(), digest: EVIL.to_owned(), ..Default::default() }],
         recorder: EVIL.to_owned(),
         message: EVIL.to_owned(),
@@ -101,7 +101,9 @@ async fn words_of_a_hub_are_words() {
     let subscribers = vec![subscriber(EVIL)];
     let progress = |who: &str| pb::PrincipalProgress { principal: format!("{EVIL}{who}"), ..Default::default() };
     scene.answers("ListActive", &pb::ListActiveResponse { bundles: vec![evil_bundle()], ..Default::default() });
-    scene.answers("GetActive", &pb::GetActiveResponse { active: Some(evil_bundle()), ..Default::default() });
+    let active =
+        pb::GetActiveResponse { bundle: Some(evil_bundle()), statement: EVIL.to_owned(), ..Default::default() };
+    scene.answers("GetActive", &active);
     scene.answers("GetRun", &pb::GetRunResponse { run: Some(run.clone()) });
     scene.answers("ListRuns", &pb::ListRunsResponse { runs: vec![run], ..Default::default() });
     scene.answers("ListEvents", &pb::ListEventsResponse { events: vec![event], ..Default::default() });
@@ -170,13 +172,12 @@ async fn the_past_is_not_answered_with_what_came_later() {
     let scene = Scene::new().await;
     let (signer, keys) = (&scene.liar.signer, scene.keys());
     let (place, moves) = LOG[2];
-    let active = pb::ActiveBundle {
-        bundle: Some(signer.bundle("a", 2)),
-        activation: cursor(place),
+    let active = pb::GetActiveResponse {
+        bundle: Some(pb::Bundle { activation: cursor(place), ..signer.bundle("a", 2) }),
         statement: signer.token(TYP_ACTIVATION, &signer.statement(place, moves)),
-        preview: false,
+        ..Default::default()
     };
-    scene.answers("GetActive", &pb::GetActiveResponse { active: Some(active), ..Default::default() });
+    scene.answers("GetActive", &active);
     let bundles = signer.snapshot(8).bundles;
     scene.answers("ListActive", &pb::ListActiveResponse { bundles, cursor: cursor((1, 8)), ..Default::default() });
     for (what, code, asked) in [

@@ -217,7 +217,6 @@ on_both_databases! {
             );
             assert!(unfinished.message.contains("not finished"), "{unfinished:?}");
             let binding = pb::RoleBinding {
-                namespace: NAMESPACE.to_owned(),
                 role: pb::Role::Viewer.into(),
                 member: format!("user:u{stop}"),
                 ..Default::default()

@@ -7,7 +7,8 @@ use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, WatchOptions, 
 use tonic::Code;
 
 use crate::harness::calls::{
-    self, NAMESPACE, activate, events, get_version, policy, publish, refused, refused_fields, release, rollback_request,
+    self, NAMESPACE, Named as _, activate, events, get_version, policy, publish, refused, refused_fields, release,
+    rollback_request,
 };
 use crate::harness::keys::{AT_ONCE, prepare, revoke, rotate, signing, states, try_activate};
 use crate::harness::watching::{self, DEADLINE};
@@ -18,7 +19,7 @@ use pb::KeyState::{Active, Prepared, Retired, Revoked};
 /// The key that signed what is in force: of manifest and statement.
 async fn signers(client: &Client, id: &str) -> (String, String) {
     let request = pb::GetActiveRequest { name: policy(id), ..Default::default() };
-    let active = client.get_active(request).await.expect("an active version").active.expect("a bundle");
+    let active = client.get_active(request).await.expect("an active version");
     let manifest = named_key(&active.bundle.expect("a bundle").manifest).expect("a manifest");
     (manifest, named_key(&active.statement).expect("a statement"))
 }
@@ -49,27 +50,27 @@ on_both_databases! {
 
         let hub = hub.restart_in_order().await;
         let client = hub.client().await;
-        assert_eq!(states(&client).await, [(first.clone(), Active), (second.key_id.clone(), Prepared)]);
+        assert_eq!(states(&client).await, [(first.clone(), Active), (second.id().clone(), Prepared)]);
         refused(revoke(&client, &first, false).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
         refused(try_activate(&client, &first).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
         refused(try_activate(&client, &"a".repeat(43)).await, Code::NotFound, "KEY_NOT_FOUND");
         refused_fields(try_activate(&client, "../seal.pem").await, &["key_id"]);
         let request = pb::PrepareSigningKeyRequest { algorithm: "RS256".to_owned(), ..Default::default() };
         refused_fields(client.prepare_signing_key(request).await, &["algorithm"]);
-        let request = pb::RevokeSigningKeyRequest { key_id: first.clone(), ..Default::default() };
+        let request = pb::RevokeSigningKeyRequest { name: format!("signingKeys/{first}"), ..Default::default() };
         refused_fields(client.revoke_signing_key(request).await, &["reason"]);
 
-        let active = try_activate(&client, &second.key_id).await.expect("an active key");
+        let active = try_activate(&client, &second.id()).await.expect("an active key");
         assert!(active.state() == Active && active.activate_time.is_some() && active.ready_time.is_none());
         let hub = hub.restart_in_order().await;
         let client = hub.client().await;
-        assert_eq!(states(&client).await, [(second.key_id.clone(), Active), (first.clone(), Retired)]);
+        assert_eq!(states(&client).await, [(second.id().clone(), Active), (first.clone(), Retired)]);
         assert_eq!(signers(&client, "p").await, (first.clone(), first.clone()), "a retired key's work is good");
         release(&client, "q", "a: 1").await;
-        assert_eq!(signers(&client, "q").await, (second.key_id.clone(), second.key_id.clone()));
+        assert_eq!(signers(&client, "q").await, (second.id().clone(), second.id().clone()));
 
         // A spare that leaked: nothing hangs on it.
-        let third = prepare(&client).await.key_id;
+        let third = prepare(&client).await.id();
         let answer = revoke(&client, &third, true).await.expect("a revocation");
         assert_eq!((answer.version_count, answer.remaining_count, answer.versions.len()), (0, 0, 0));
         let hub = hub.restart_in_order().await;
@@ -77,7 +78,7 @@ on_both_databases! {
         assert!(states(&client).await.contains(&(third.clone(), Revoked)));
         refused(try_activate(&client, &third).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
         let (_, _, jwks) = crate::harness::http::get(&hub.http, "/.well-known/jwks.json").expect("keys");
-        let public = [&first, &second.key_id, &third].map(|key| jwks.contains(key.as_str()));
+        let public = [&first, &second.id(), &third].map(|key| jwks.contains(key.as_str()));
         assert_eq!(public, [true, true, false], "{jwks}");
         let log = kinds(&client, "namespaces/system").await;
         let expected =
@@ -116,7 +117,7 @@ on_both_databases! {
             // The past is still proven, and can be read.
             let request =
                 pb::GetActiveRequest { name: policy("p"), at: Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(of_first))), ..Default::default() };
-            assert!(client.get_active(request).await.expect("the past").active.is_some());
+            assert!(client.get_active(request).await.expect("the past").bundle.is_some());
             assert_eq!(get_version(&client, "p", 2).await.version, 2);
             assert!(!events(&client, NAMESPACE, 0).await.is_empty());
 
@@ -180,7 +181,7 @@ on_both_databases! {
         release(&client, "p", "a: 1").await;
         let second = rotate(&client).await;
         revoke(&client, &first, true).await.expect("a revocation");
-        let third = prepare(&client).await.key_id;
+        let third = prepare(&client).await.id();
         let truth = states(&client).await;
         hub.tamper(&format!("UPDATE signing_keys SET state = 'RETIRED', revoke_time = NULL WHERE key_id = '{first}'"));
         hub.tamper(&format!("UPDATE signing_keys SET state = 'ACTIVE' WHERE key_id = '{third}'"));
@@ -245,10 +246,10 @@ async fn a_new_key_waits_before_it_signs() {
     let key = prepare(&client).await;
     let [ready, public] = [&key.ready_time, &key.prepare_time].map(|time| time.expect("a time").seconds);
     assert_eq!(ready - public, 3_600);
-    let error = refused(try_activate(&client, &key.key_id).await, Code::FailedPrecondition, "KEY_NOT_READY");
+    let error = refused(try_activate(&client, &key.id()).await, Code::FailedPrecondition, "KEY_NOT_READY");
     assert_eq!(error.metadata["ready_time_seconds"], ready.to_string());
     let (_, _, jwks) = crate::harness::http::get(&hub.http, "/.well-known/jwks.json").expect("keys");
-    assert!(jwks.contains(&key.key_id), "it is public meanwhile");
+    assert!(jwks.contains(&key.id()), "it is public meanwhile");
 }
 
 /// The commands, as an operator runs them.

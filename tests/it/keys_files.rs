@@ -6,7 +6,7 @@ use std::path::Path;
 use policyhub::client::pb;
 use tonic::Code;
 
-use crate::harness::calls::{self, refused, release};
+use crate::harness::calls::{self, Named as _, refused, release};
 use crate::harness::http;
 use crate::harness::keys::{AT_ONCE, prepare, replica_of, rotate, signing, try_activate};
 use crate::harness::watching::DEADLINE;
@@ -41,7 +41,7 @@ async fn a_replica_without_the_active_key_writes_nothing() {
     let second = replica_of(&first, keys.path(), AT_ONCE).await;
     let (one, two) = (first.client().await, second.client_with(Some(first.token())).await);
     release(&two, "p", "a: 1").await;
-    let key = prepare(&one).await.key_id;
+    let key = prepare(&one).await.id();
     let error = refused(try_activate(&two, &key).await, Code::FailedPrecondition, "KEY_NOT_READY");
     assert_eq!(error.metadata["key_id"], key);
     try_activate(&one, &key).await.expect("an active key");
@@ -104,7 +104,7 @@ async fn a_key_of_a_secret_is_taken_when_it_comes() {
     std::os::unix::fs::symlink("..data/signing-2027.pem", data("signing-2027.pem")).expect("a link");
     swap("..two");
     let before = fs::read_dir(hub.data_dir().join("keys")).expect("the keys").count();
-    assert_eq!(prepare(&client).await.key_id, theirs, "the file that is there, not a new one");
+    assert_eq!(prepare(&client).await.id(), theirs, "the file that is there, not a new one");
     assert_eq!(fs::read_dir(hub.data_dir().join("keys")).expect("the keys").count(), before);
     try_activate(&client, &theirs).await.expect("an active key");
     release(&client, "p", "a: 1").await;

@@ -65,7 +65,7 @@ fn watcher(hub: &Hub, keys: Keys) -> Watcher {
         set: ActiveSetOptions::default(),
         every_activation: false,
         subscriber_id: String::new(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         directory: None,
     })
     .expect("a watcher")

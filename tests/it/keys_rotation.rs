@@ -131,11 +131,10 @@ on_both_databases! {
         for watcher in watchers {
             assert_eq!(watcher.await.expect("a watcher that refused nothing"), (told.clone(), now.clone()));
         }
-        for active in watching::get_set(&client).await.bundles {
-            let bundle = active.bundle.expect("a bundle");
+        for bundle in watching::get_set(&client).await.bundles {
             let name = bundle.name.split("/versions/").next().expect("a policy").to_owned();
             let request = pb::GetActiveRequest { name, metadata_only: true, ..Default::default() };
-            let one = client.get_active(request).await.expect("a policy").active.expect("a bundle");
+            let one = client.get_active(request).await.expect("a policy");
             for token in [&bundle.manifest, &one.statement] {
                 assert_eq!(named_key(token).expect("a key"), newest, "of {revoked:?} nothing is left");
             }

@@ -33,7 +33,7 @@ async fn watcher(client: &Client, endpoint: &str) -> Watcher {
         set: ActiveSetOptions::default(),
         every_activation: false,
         subscriber_id: "shop-1".to_owned(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         directory: None,
     })
     .expect("a watcher")

@@ -7,10 +7,11 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
-use crate::harness::calls::{NAMESPACE, activate, publish, refused};
+use crate::harness::calls::{NAMESPACE, Named as _, activate, publish, refused};
 use crate::harness::hub::binary;
 use crate::harness::subscribing::{
-    Stream, applied, at, convergence, counts, eventually, subscribe, subscriber, subscribers, watch_request,
+    Stream, applied, at, convergence, counts, eventually, subscribe, subscriber, subscriber_name, subscribers,
+    watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY};
 use crate::harness::{Hub, on_both_databases, runs};
@@ -192,7 +193,7 @@ async fn an_id_is_owned_on_every_replica() {
 
     // Two principals at two replicas at once, each time for an id that nobody has: one has it.
     for round in 0..8 {
-        let word = pb::ReportStatusRequest { subscriber_id: format!("new-{round}"), ..word.clone() };
+        let word = pb::ReportStatusRequest { name: subscriber_name(&format!("new-{round}")), ..word.clone() };
         let (here, there) = tokio::join!(report(&prod, &word), report(&sub1_other, &word));
         let won = [&here, &there].iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(won, 1, "{round}: {here:?} {there:?}");
@@ -221,7 +222,7 @@ on_both_databases! {
         for number in 0..5 {
             ghosts.push(subscribe(&sub1, &format!("ghost-{number}")).await);
         }
-        let another = pb::ReportStatusRequest { subscriber_id: "ghost-5".to_owned(), ..word.clone() };
+        let another = pb::ReportStatusRequest { name: subscriber_name("ghost-5"), ..word.clone() };
         for answer in [
             sub1.watch_active(watch_request("ghost-5", &[])).await.map(|_| ()),
             report(&sub1, &another).await,
@@ -232,7 +233,7 @@ on_both_databases! {
             assert!(error.retry_after.is_some(), "{error:?}");
         }
         // What it has goes on, and anonymous watches need no room.
-        let own = pb::ReportStatusRequest { subscriber_id: "ghost-4".to_owned(), ..word.clone() };
+        let own = pb::ReportStatusRequest { name: subscriber_name("ghost-4"), ..word.clone() };
         report(&sub1, &own).await.expect("an id it has");
         let _anonymous = subscribe(&sub1, "").await;
         let _more = subscribe(&prod, "prod-2").await;
@@ -241,7 +242,7 @@ on_both_databases! {
         let told: Vec<(&str, i32, i32)> =
             found.principals.iter().map(|own| (own.principal.as_str(), own.applied, own.pending)).collect();
         assert_eq!(told, [("local:sub1", 1, 4), ("local:prod", 1, 1)]);
-        let named = |each: &pb::Subscriber| (each.subscriber_id.clone(), each.principal.clone());
+        let named = |each: &pb::Subscriber| (each.id(), each.principal.clone());
         assert!(found.pending_subscribers.iter().map(named).any(|pair| pair == ("ghost-0".to_owned(), "local:sub1".to_owned())));
         let (code, text) = said(&hub, &["convergence", &first.to_string()]);
         assert_eq!(code, Some(1), "{text}");
@@ -264,7 +265,7 @@ on_both_databases! {
         let first = two_versions(&admin).await;
         let word = applied(&admin, "host-1", first).await;
         report(&prod, &word).await.expect("its own word");
-        let oldest = pb::ReportStatusRequest { subscriber_id: "oldest".to_owned(), ..word.clone() };
+        let oldest = pb::ReportStatusRequest { name: subscriber_name("oldest"), ..word.clone() };
         report(&sub1, &oldest).await.expect("its own word");
         hub.tamper("UPDATE subscribers SET last_seen_time = last_seen_time - 60000000");
         let numbers = "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 1200)";
@@ -275,7 +276,7 @@ on_both_databases! {
              FROM subscribers, numbers WHERE id = 'oldest'"
         ));
         hub.tamper("UPDATE subscribers SET last_seen_time = last_seen_time + 1000 WHERE id <> 'oldest'");
-        let another = pb::ReportStatusRequest { subscriber_id: "another".to_owned(), ..word };
+        let another = pb::ReportStatusRequest { name: subscriber_name("another"), ..word };
         report(&sub1, &another).await.expect("its own word");
         let of = |owner: &str| hub.tamper(&format!("SELECT count(*) FROM subscribers WHERE owner = 'local:{owner}'"));
         eventually("the oldest are forgotten", async || of("sub1") == KEPT.to_string()).await;

@@ -107,8 +107,8 @@ on_both_databases! {
         let log = events(&client, NAMESPACE, at).await;
         let [event] = log.as_slice() else { panic!("{log:?}") };
         assert_eq!((event.kind(), event.reason.as_str()), (pb::EventKind::Activate, "it is time"));
-        let states: Vec<&str> = event.versions.iter().map(|each| each.state.as_str()).collect();
-        assert_eq!(states, ["PUBLISHED"]);
+        let states: Vec<pb::VersionState> = event.versions.iter().map(pb::VersionChange::state).collect();
+        assert_eq!(states, [pb::VersionState::Published]);
         let activation = answer.activation.expect("an activation");
         assert_eq!((&activation.changes, &activation.statement), (&event.changes, &event.statement));
         assert_eq!((event.changes[0].version, event.changes[0].previous_version), (2, 1));

@@ -93,7 +93,7 @@ on_both_databases! {
         let wait = error.retry_after.expect("a time to come again");
         assert!(!wait.is_zero() && wait.as_secs_f64() <= 1.0, "{wait:?}");
         // A report is no read, a read is no write, and another namespace is not this one.
-        let report = pb::ReportStatusRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+        let report = pb::ReportStatusRequest { name: format!("{NAMESPACE}/subscribers/s"), ..Default::default() };
         assert_ne!(client.report_status(report).await.expect_err("it says nothing").reason, "RATE_LIMITED");
         for _ in 0..20 {
             let elsewhere = pb::GetNamespaceRequest { name: "namespaces/team".to_owned() };

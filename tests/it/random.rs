@@ -137,13 +137,12 @@ async fn check_log(client: &Client, model: &Model) {
             assert_eq!(change.previous_version, active[index], "revision {revision}");
             active[index] = change.version;
         }
-        states.extend(event.versions.iter().map(|change| (change.version.clone(), change.state.clone())));
+        states.extend(event.versions.iter().map(|change| (change.version_name.clone(), change.state())));
     }
     assert_eq!(active, model.active, "the pointers of the log");
     for (index, id) in POLICIES.iter().enumerate() {
         for (number, state, digest) in &model.versions[index] {
-            let word = state.as_str_name().trim_start_matches("VERSION_STATE_");
-            assert_eq!(states.get(&version(id, number)).map(String::as_str), Some(word), "{id} {number}");
+            assert_eq!(states.get(&version(id, number)), Some(state), "{id} {number}");
             assert_eq!(&get_version(client, id, number).await.digest, digest);
         }
     }

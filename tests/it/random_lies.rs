@@ -112,7 +112,7 @@ fn lie_in_activation(random: &mut Random, told: &mut pb::Activation, other: Mess
             (told.statement, told.cursor, told.set_proof) = (other.statement, other.cursor, other.set_proof);
         }
         (_, Message::Snapshot(other)) => {
-            told.bundles = other.bundles.into_iter().filter_map(|active| active.bundle).collect();
+            told.bundles = other.bundles;
         }
         _ => told.statement.clear(),
     }

@@ -39,7 +39,7 @@ on_both_databases! {
         let before = crate::harness::calls::head(&admin).await;
         let binding = grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;
         assert_eq!((binding.member.as_str(), binding.creator.as_str()), ("local:ann", "local:admin"));
-        assert_eq!((binding.role(), binding.namespace.as_str()), (pb::Role::Viewer, NAMESPACE));
+        assert_eq!((binding.role(), binding.name.starts_with(&format!("{NAMESPACE}/roleBindings/"))), (pb::Role::Viewer, true));
         ann.get_policy(pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") }).await.expect("at once");
         let denied = refused(
             ann.deactivate(pb::DeactivateRequest { name: format!("{NAMESPACE}/policies/p"), ..Default::default() }).await,
@@ -49,10 +49,10 @@ on_both_databases! {
         assert_eq!(denied.metadata.get("permission").map(String::as_str), Some("activate"), "{denied:?}");
         assert_eq!(listed(&admin, NAMESPACE).await, [("local:ann".to_owned(), pb::Role::Viewer.into())]);
 
-        take_away(&admin, &binding.id).await.expect("taken away");
+        take_away(&admin, &binding.name).await.expect("taken away");
         assert_eq!(until_refused(&ann).await, "PERMISSION_DENIED");
         assert_eq!(listed(&admin, NAMESPACE).await, []);
-        refused(take_away(&admin, &binding.id).await, Code::NotFound, "BINDING_NOT_FOUND");
+        refused(take_away(&admin, &binding.name).await, Code::NotFound, "BINDING_NOT_FOUND");
 
         let kinds: Vec<_> = events(&admin, NAMESPACE, before).await.iter().map(pb::Event::kind).collect();
         assert_eq!(kinds, [pb::EventKind::CreateRoleBinding, pb::EventKind::DeleteRoleBinding]);
@@ -70,7 +70,7 @@ on_both_databases! {
         grant(&admin, "lead", pb::Role::Admin, "namespaces/team").await;
         let lead = caller(&hub, "lead").await;
         grant(&lead, "dev", pb::Role::Author, "namespaces/team").await;
-        refused(try_grant(&lead, "local:dev", pb::Role::Admin, "*").await, Code::PermissionDenied, "PERMISSION_DENIED");
+        refused(try_grant(&lead, "local:dev", pb::Role::Admin, "namespaces/-").await, Code::PermissionDenied, "PERMISSION_DENIED");
         refused(try_grant(&lead, "local:dev", pb::Role::Viewer, NAMESPACE).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let again = refused(
             try_grant(&lead, "local:dev", pb::Role::Author, "namespaces/team").await,
@@ -86,14 +86,14 @@ on_both_databases! {
             refused_fields(try_grant(&admin, member, role, place).await, &[field]);
         }
 
-        let request = pb::ListRoleBindingsRequest { parent: "*".to_owned(), ..Default::default() };
+        let request = pb::ListRoleBindingsRequest { parent: "namespaces/-".to_owned(), ..Default::default() };
         let first = admin.list_role_bindings(request).await.expect("bindings").role_bindings.remove(0);
-        assert_eq!((first.member.as_str(), first.namespace.as_str()), ("local:admin", "*"));
-        refused(take_away(&lead, &first.id).await, Code::PermissionDenied, "PERMISSION_DENIED");
-        refused(take_away(&admin, &first.id).await, Code::FailedPrecondition, "LAST_ADMIN");
-        grant(&admin, "second", pb::Role::Admin, "*").await;
-        take_away(&admin, &first.id).await.expect("there is another");
-        refused(try_grant(&admin, "local:me", pb::Role::Admin, "*").await, Code::PermissionDenied, "PERMISSION_DENIED");
+        assert_eq!((first.member.as_str(), first.name.starts_with("namespaces/-/")), ("local:admin", true));
+        refused(take_away(&lead, &first.name).await, Code::PermissionDenied, "PERMISSION_DENIED");
+        refused(take_away(&admin, &first.name).await, Code::FailedPrecondition, "LAST_ADMIN");
+        grant(&admin, "second", pb::Role::Admin, "namespaces/-").await;
+        take_away(&admin, &first.name).await.expect("there is another");
+        refused(try_grant(&admin, "local:me", pb::Role::Admin, "namespaces/-").await, Code::PermissionDenied, "PERMISSION_DENIED");
     }
 
     /// A permission beyond that of the RPC: to activate, to publish, to skip a check.
@@ -129,9 +129,9 @@ on_both_databases! {
         grant(&admin, "lead", pb::Role::Admin, "namespaces/team").await;
         let lead = caller(&hub, "lead").await;
         let own = "namespaces/team/policies/p/versions/1".to_owned();
-        let request = pb::DiffVersionsRequest { from: own.clone(), to: version("p", 1) };
+        let request = pb::DiffVersionsRequest { base: own.clone(), other: version("p", 1) };
         refused(lead.diff_versions(request).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        let request = pb::DiffVersionsRequest { from: version("p", 1), to: own };
+        let request = pb::DiffVersionsRequest { base: version("p", 1), other: own };
         refused(lead.diff_versions(request).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let target = pb::ActivateTarget { policy: format!("{NAMESPACE}/policies/p"), to: Some(pb::activate_target::To::Version(1)), expected_active: None };
         let request = pb::ActivateRequest {
@@ -158,7 +158,7 @@ on_both_databases! {
         let gone = grant(&admin, "eve", pb::Role::Admin, NAMESPACE).await;
         let row = "namespace = 'default' AND member = 'local:eve'";
         hub.tamper(&format!("CREATE TABLE kept AS SELECT * FROM role_bindings WHERE {row}"));
-        take_away(&admin, &gone.id).await.expect("taken away");
+        take_away(&admin, &gone.name).await.expect("taken away");
         grant(&admin, "ann", pb::Role::Viewer, NAMESPACE).await;
         let request = pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") };
 
@@ -217,7 +217,7 @@ on_both_databases! {
         let mut hers = watching::raw(&caller(&hub, "ann").await, None).await.expect("a watch");
         let mut his = watching::raw(&caller(&hub, "bob").await, None).await.expect("a watch");
         hers.message().await.expect("a snapshot");
-        take_away(&admin, &ann.id).await.expect("taken away");
+        take_away(&admin, &ann.name).await.expect("taken away");
         let ended = async { loop { if let Err(status) = hers.message().await { return status } } };
         let status = tokio::time::timeout(DEADLINE, ended).await.expect("an end before the deadline");
         assert_eq!(status.code(), Code::NotFound, "{status:?}");
@@ -257,7 +257,7 @@ async fn a_role_taken_away_at_one_replica_counts_at_no_other() {
     let token = issue(&one, &["--subject", "ann", "--ttl", "1h", "--keys-dir", &keys]);
     let ann = two.client_with(Some(token)).await;
     ann.get_policy(pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") }).await.expect("granted");
-    take_away(&admin, &binding.id).await.expect("taken away");
+    take_away(&admin, &binding.name).await.expect("taken away");
     // Which of the two the other replica looks at again first is open.
     let reason = until_refused(&ann).await;
     assert!(["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&reason.as_str()), "{reason}");
@@ -277,7 +277,7 @@ async fn a_retry_that_says_a_role_is_gone_is_obeyed_where_it_is_said() {
         let binding = grant(&other_admin, "ann", pb::Role::Viewer, NAMESPACE).await;
         ann.get_policy(asked.clone()).await.expect("granted, and remembered");
         let request_id = format!("take-{number}");
-        let request = pb::DeleteRoleBindingRequest { id: binding.id, request_id, ..Default::default() };
+        let request = pb::DeleteRoleBindingRequest { name: binding.name, request_id, ..Default::default() };
         admin.delete_role_binding(request.clone()).await.expect("taken away");
         other_admin.delete_role_binding(request).await.expect("the same answer");
         refused(ann.get_policy(asked.clone()).await, Code::PermissionDenied, "PERMISSION_DENIED");

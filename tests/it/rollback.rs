@@ -136,8 +136,7 @@ on_both_databases! {
         }
         let say = async |id: &str, revision: i64, status: pb::ApplyStatus, reason: &str| {
             let request = pb::ReportStatusRequest {
-                parent: NAMESPACE.to_owned(),
-                subscriber_id: id.to_owned(),
+                name: format!("{NAMESPACE}/subscribers/{id}"),
                 cursor: Some(place(revision)),
                 digest: format!("sha256:{}", "0".repeat(64)),
                 status: status.into(),
@@ -200,8 +199,8 @@ on_both_databases! {
         let request = pb::GetValidationReportRequest { name: kept.name };
         assert!(client.get_validation_report(request).await.expect("a report").report.expect("a report").passed);
         let log = events(&client, NAMESPACE, at).await;
-        let states: Vec<&str> = log[0].versions.iter().map(|each| each.state.as_str()).collect();
-        assert_eq!((log[0].kind(), states), (pb::EventKind::Rollback, vec!["PUBLISHED"]));
+        let states: Vec<pb::VersionState> = log[0].versions.iter().map(pb::VersionChange::state).collect();
+        assert_eq!((log[0].kind(), states), (pb::EventKind::Rollback, vec![pb::VersionState::Published]));
         assert_eq!((log[0].changes[0].version, log[0].changes[0].previous_version), (4, 2));
     }
 

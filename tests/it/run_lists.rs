@@ -6,7 +6,7 @@ use prost_types::Timestamp;
 use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
-use crate::harness::calls::{NAMESPACE, create, policy, refused, refused_fields, release};
+use crate::harness::calls::{NAMESPACE, Named, create, policy, refused, refused_fields, release};
 use crate::harness::on_both_databases;
 use crate::harness::runs::{complete, end_request, record, run_request, under};
 
@@ -22,8 +22,8 @@ async fn page(client: &Client, request: &pb::ListRunsRequest) -> pb::ListRunsRes
     client.list_runs(request.clone()).await.expect("a list")
 }
 
-fn ids(runs: &[pb::Run]) -> Vec<&str> {
-    runs.iter().map(|run| run.run_id.as_str()).collect()
+fn ids(runs: &[pb::Run]) -> Vec<String> {
+    runs.iter().map(Named::id).collect()
 }
 
 /// The ids of all runs of a list, in pages of this size.
@@ -33,7 +33,7 @@ async fn listed(client: &Client, request: pb::ListRunsRequest, page_size: i32) -
     loop {
         let page = page(client, &request).await;
         assert!(page.runs.len() <= page_size.try_into().expect("a size"));
-        found.extend(page.runs.into_iter().map(|run| run.run_id));
+        found.extend(page.runs.into_iter().map(|run| run.id()));
         if page.next_page_token.is_empty() {
             return found;
         }

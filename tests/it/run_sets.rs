@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
 use crate::harness::calls::{
-    NAMESPACE, activate, deactivate, draft, head, policy, publish, refused, refused_fields, release,
+    NAMESPACE, Named as _, activate, deactivate, draft, head, policy, publish, refused, refused_fields, release,
 };
 use crate::harness::on_both_databases;
 use crate::harness::runs::{complete, end_request, get_run, record, run_request, under};
@@ -46,7 +46,7 @@ on_both_databases! {
         let hub = hub.restart_in_order().await;
         let client = hub.client().await;
         for recorded in [named, three, whole, earlier, later] {
-            assert_eq!(get_run(&client, &recorded.run_id).await.expect("a run"), recorded);
+            assert_eq!(get_run(&client, &recorded.id()).await.expect("a run"), recorded);
         }
         // What is not in force there is no part of a run, and then nothing is recorded.
         let all: Vec<String> = ('a'..='z').map(String::from).collect();

@@ -5,9 +5,10 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::harness::calls::{
-    activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release, trust, version,
+    Named as _, activate, create, deactivate, draft, head, policy, publish, refused, refused_fields, release, trust,
+    version,
 };
-use crate::harness::runs::{get_run as get, record, run_request};
+use crate::harness::runs::{get_run as get, record, run_name, run_request};
 use crate::harness::subscribing::at;
 use crate::harness::{Database, Hub, on_both_databases};
 
@@ -33,7 +34,7 @@ on_both_databases! {
         draft(&client, "other", "x: 1").await;
         let place = head(&client).await;
         let recorded = record(&client, request("job-7", "p", None)).await.expect("a run");
-        assert_eq!((recorded.run_id.as_str(), only(&recorded)), ("job-7", (1, first.digest.as_str(), since)));
+        assert_eq!((recorded.id().as_str(), only(&recorded)), ("job-7", (1, first.digest.as_str(), since)));
         assert_eq!((recorded.outcome(), recorded.complete_time), (pb::RunOutcome::Open, None));
         assert_eq!((recorded.cursor, recorded.recorder.as_str()), (Some(at(place)), "local:admin"));
         assert!(recorded.create_time.is_some());
@@ -50,7 +51,7 @@ on_both_databases! {
 
         let then = Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(found.cursor.expect("a cursor").revision)));
         let ask = pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() };
-        let active = client.get_active(ask).await.expect("a policy").active.expect("a bundle");
+        let active = client.get_active(ask).await.expect("a policy");
         let bundle = active.bundle.expect("a bundle");
         assert_eq!((&bundle.name, bundle.digest.as_str()), (&version("p", 1), only(&found).1));
         let keys = trust(&client).await.keys;
@@ -108,7 +109,7 @@ on_both_databases! {
             assert_eq!(error.metadata["recorded_revision"], place.to_string());
         }
         // The same id in another namespace is another run.
-        let elsewhere = pb::GetRunRequest { parent: "namespaces/system".to_owned(), run_id: "job".to_owned() };
+        let elsewhere = pb::GetRunRequest { name: run_name("namespaces/system", "job") };
         refused(client.get_run(elsewhere).await, Code::NotFound, "RUN_NOT_FOUND");
 
         let with_id = |run_id: &str| pb::RecordRunRequest { request_id: "r-1".to_owned(), ..request(run_id, "p", None) };
@@ -166,7 +167,7 @@ on_both_databases! {
         refused_fields(record(&client, request("job", "namespaces/absent/policies/p", None)).await, &["policies[0]"]);
         let absent = pb::RecordRunRequest { parent: "namespaces/absent".to_owned(), ..request("job", "p", None) };
         refused(record(&client, absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
-        let absent = pb::GetRunRequest { parent: "namespaces/absent".to_owned(), run_id: "job".to_owned() };
+        let absent = pb::GetRunRequest { name: run_name("namespaces/absent", "job") };
         refused(client.get_run(absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         refused(get(&client, "job").await, Code::NotFound, "RUN_NOT_FOUND");
         let longest = "r".repeat(128);

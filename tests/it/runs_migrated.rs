@@ -2,7 +2,7 @@
 
 use policyhub::client::pb::{self, RunOutcome};
 
-use crate::harness::calls::{NAMESPACE, release};
+use crate::harness::calls::{NAMESPACE, Named as _, release};
 use crate::harness::runs::{complete, end_request, get_run, record, run_request, under};
 use crate::harness::{Hub, on_both_databases};
 
@@ -62,8 +62,8 @@ on_both_databases! {
         let hub = hub.restart_in_order().await;
         let client = hub.client().await;
         for run in [&old, &older] {
-            assert_eq!(get_run(&client, &run.run_id).await.expect("a run"), *run);
-            assert_eq!(record(&client, run_request(&run.run_id, &[&run.policies[0].policy], None)).await.expect("a run"), *run);
+            assert_eq!(get_run(&client, &run.id()).await.expect("a run"), *run);
+            assert_eq!(record(&client, run_request(&run.id(), &[&run.policies[0].policy], None)).await.expect("a run"), *run);
         }
         let list = pb::ListRunsRequest { parent: NAMESPACE.to_owned(), policy: "p".to_owned(), ..Default::default() };
         let found = client.list_runs(list).await.expect("a list");

@@ -44,7 +44,7 @@ on_both_databases! {
         assert!(found.passed);
         let expected = [("limits", Passed), ("parse", Passed), ("json-schema", Passed), ("label", Skipped)];
         assert_eq!(results(&found), expected);
-        assert_eq!((&found.version, &found.digest), (&locked.name, &locked.digest));
+        assert_eq!((&found.version_name, &found.digest), (&locked.name, &locked.digest));
         assert_eq!(report(&client, "p", 1).await, found);
 
         let again = stage(&client, drafted.name).await.expect("a stage");

@@ -8,11 +8,12 @@ use policyhub::domain::name::NamespaceId;
 use policyhub::domain::subscriber::{Report, Standing, SubscriberId, SubscriberName, Verdict};
 use tonic::Code;
 
-use crate::harness::calls::{NAMESPACE, activate, draft, publish, refused, refused_fields, release};
+use crate::harness::calls::{NAMESPACE, Named as _, activate, draft, publish, refused, refused_fields, release};
 use crate::harness::http::get;
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{
-    Stream, applied, at, digest_at, eventually, rejected, subscribe, subscriber, subscribers, watch_request,
+    Stream, applied, at, digest_at, eventually, rejected, subscribe, subscriber, subscriber_name, subscribers,
+    watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY, bare};
 
@@ -46,7 +47,7 @@ on_both_databases! {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
         let labels = [("app", "shop"), ("zone", "ä")].map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let request = pb::WatchActiveRequest { labels: labels.clone().into(), ..watch_request("shop-1", &["q", "p"]) };
+        let request = pb::WatchActiveRequest { attributes: labels.clone().into(), ..watch_request("shop-1", &["q", "p"]) };
         let one = client.watch_active(request.clone()).await.expect("a watch");
         let other = client.watch_active(request).await.expect("a watch");
         let _anonymous = subscribe(&client, "").await;
@@ -54,7 +55,7 @@ on_both_databases! {
         assert_eq!(listed.len(), 1, "an anonymous stream has no lease: {listed:?}");
         let shop = &listed["shop-1"];
         assert!(shop.online && !shop.diverged && shop.applied.is_none() && shop.rejected.is_none(), "{shop:?}");
-        assert_eq!((&shop.labels, &shop.policies), (&labels.into(), &vec!["p".to_owned(), "q".to_owned()]));
+        assert_eq!((&shop.attributes, &shop.policies), (&labels.into(), &vec!["p".to_owned(), "q".to_owned()]));
         // 30 s from when it was written.
         let kept = hub.tamper("SELECT lease_end_time - last_seen_time FROM subscribers");
         assert_eq!(kept, "30000000");
@@ -67,10 +68,10 @@ on_both_databases! {
         eventually("shop-1 is offline", async || !subscriber(&client, "shop-1").await.online).await;
         assert!(subscriber(&client, "later").await.online);
         // What is known of it stays, and it may come back with other labels.
-        assert_eq!(subscriber(&client, "shop-1").await.labels.len(), 2);
+        assert_eq!(subscriber(&client, "shop-1").await.attributes.len(), 2);
         let _again = subscribe(&client, "shop-1").await;
         let shop = subscriber(&client, "shop-1").await;
-        assert!(shop.online && shop.labels.is_empty() && shop.policies.is_empty());
+        assert!(shop.online && shop.attributes.is_empty() && shop.policies.is_empty());
         drop(later);
     }
 
@@ -246,7 +247,7 @@ on_both_databases! {
         loop {
             let page = client.list_subscribers(request.clone()).await.expect("a page");
             assert!(page.subscribers.len() <= 2);
-            seen.extend(page.subscribers.into_iter().map(|each| each.subscriber_id));
+            seen.extend(page.subscribers.into_iter().map(|each| each.id()));
             request.page_token = page.next_page_token;
             if request.page_token.is_empty() {
                 break;
@@ -266,11 +267,12 @@ on_both_databases! {
         type Change<'a> = Box<dyn Fn(&mut pb::ReportStatusRequest) + 'a>;
         let reject = pb::ApplyStatus::Rejected as i32;
         let cases: Vec<(&[&str], Change)> = vec![
-            (&["parent"], Box::new(|request| request.parent = "default".to_owned())),
-            (&["subscriber_id"], Box::new(|request| request.subscriber_id = String::new())),
-            (&["subscriber_id"], Box::new(|request| request.subscriber_id = "a b".to_owned())),
-            (&["subscriber_id"], Box::new(|request| request.subscriber_id = "ä".to_owned())),
-            (&["subscriber_id"], Box::new(|request| request.subscriber_id = long_id.clone())),
+            (&["name"], Box::new(|request| request.name = format!("{NAMESPACE}/runs/s"))),
+            (&["name"], Box::new(|request| request.name = subscriber_name(""))),
+            (&["name"], Box::new(|request| request.name = subscriber_name("a b"))),
+            (&["name"], Box::new(|request| request.name = subscriber_name("a%20b"))),
+            (&["name"], Box::new(|request| request.name = subscriber_name("ä"))),
+            (&["name"], Box::new(|request| request.name = subscriber_name(&long_id))),
             (&["cursor"], Box::new(|request| request.cursor = None)),
             (&["cursor"], Box::new(|request| request.cursor = Some(at(-1)))),
             (&["cursor"], Box::new(|request| request.cursor = Some(at(first + 2)))),
@@ -293,10 +295,10 @@ on_both_databases! {
             change(&mut request);
             refused_fields(client.report_status(request).await, fields);
         }
-        let several = pb::ReportStatusRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
-        refused_fields(client.report_status(several).await, &["subscriber_id", "cursor", "digest", "status"]);
+        let several = pb::ReportStatusRequest { name: subscriber_name(""), ..Default::default() };
+        refused_fields(client.report_status(several).await, &["name", "cursor", "digest", "status"]);
         let absent = "namespaces/absent".to_owned();
-        let elsewhere = pb::ReportStatusRequest { parent: absent.clone(), ..good };
+        let elsewhere = pb::ReportStatusRequest { name: format!("{absent}/subscribers/s"), ..good };
         refused(client.report_status(elsewhere).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let list = pb::ListSubscribersRequest { parent: absent, ..Default::default() };
         refused(client.list_subscribers(list.clone()).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
@@ -314,19 +316,19 @@ on_both_databases! {
         };
         let (longest, too_long) = ("x".repeat(64), "x".repeat(65));
         for bad in [vec![(too_long.as_str(), "a")], vec![("a", too_long.as_str())], vec![("a", "\0")], vec![("\n", "a")]] {
-            let request = pb::WatchActiveRequest { labels: labels(&bad), ..watch_request("s", &[]) };
+            let request = pb::WatchActiveRequest { attributes: labels(&bad), ..watch_request("s", &[]) };
             refused_fields(client.watch_active(request).await.map(|_| ()), &["labels"]);
         }
         let many: Vec<(String, String)> = (0..17).map(|number| (number.to_string(), longest.clone())).collect();
-        let request = pb::WatchActiveRequest { labels: many.clone().into_iter().collect(), ..watch_request("s", &[]) };
+        let request = pb::WatchActiveRequest { attributes: many.clone().into_iter().collect(), ..watch_request("s", &[]) };
         refused_fields(client.watch_active(request).await.map(|_| ()), &["labels"]);
         for bad in ["a b", "\n", "ä", &"s".repeat(129)] {
             refused_fields(client.watch_active(watch_request(bad, &[])).await.map(|_| ()), &["subscriber_id"]);
         }
         let most = many.into_iter().take(16).collect();
-        let request = pb::WatchActiveRequest { labels: most, ..watch_request(&"s".repeat(128), &[]) };
+        let request = pb::WatchActiveRequest { attributes: most, ..watch_request(&"s".repeat(128), &[]) };
         let _stream = client.watch_active(request).await.expect("the most there can be");
-        assert_eq!(subscriber(&client, &"s".repeat(128)).await.labels.len(), 16);
+        assert_eq!(subscriber(&client, &"s".repeat(128)).await.attributes.len(), 16);
     }
 }
 
@@ -346,8 +348,7 @@ fn request(number: usize, word: (i64, bool)) -> pb::ReportStatusRequest {
     let (revision, rejects) = word;
     let status = if rejects { pb::ApplyStatus::Rejected } else { pb::ApplyStatus::Applied };
     pb::ReportStatusRequest {
-        parent: NAMESPACE.to_owned(),
-        subscriber_id: name(number),
+        name: subscriber_name(&name(number)),
         cursor: Some(at(revision)),
         digest: digest(number, word).to_string(),
         status: status.into(),

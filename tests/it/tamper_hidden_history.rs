@@ -56,7 +56,7 @@ async fn verdict(client: &Client) -> bool {
 async fn active_at(client: &Client, revision: i64, run_id: String) -> [Result<String, ClientError>; 2] {
     let then = Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
     let active = client.get_active(pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() }).await;
-    let active = active.map(|answer| answer.active.and_then(|active| active.bundle).expect("a bundle").name);
+    let active = active.map(|answer| answer.bundle.expect("a bundle").name);
     let run = record(client, run_request(&run_id, &["p"], Some(at(revision)))).await;
     let version_of = |run: pb::Run| version("p", run.policies.first().expect("a policy").version);
     [active, run.map(version_of)]

@@ -9,7 +9,7 @@ use policyhub::client::{Client, ClientError, pb};
 use prost::Message as _;
 
 use crate::harness::calls::{NAMESPACE, activate, deactivate, draft, policy, publish_request, release, set, version};
-use crate::harness::runs::{complete, end_request, record, run_request};
+use crate::harness::runs::{complete, end_request, record, run_name, run_request};
 use crate::harness::watching::LIVELY;
 use crate::harness::{Hub, on_both_databases};
 
@@ -185,7 +185,7 @@ async fn reads(client: &Client) -> Answers {
             read!(format!("GetValidationReport {id} {number}"), client.get_validation_report(report));
         }
     }
-    read!("GetRun", client.get_run(pb::GetRunRequest { parent: parent(), run_id: "r".to_owned() }));
+    read!("GetRun", client.get_run(pb::GetRunRequest { name: run_name(&parent(), "r") }));
     answers
 }
 

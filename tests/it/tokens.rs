@@ -21,7 +21,7 @@ use crate::harness::{Database, Hub};
 async fn one_of_each(client: &Client) -> Vec<(&'static str, Result<(), ClientError>)> {
     let name = NAMESPACE.to_owned();
     let create = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
-    let report = pb::ReportStatusRequest { parent: name.clone(), ..Default::default() };
+    let report = pb::ReportStatusRequest { name: format!("{name}/subscribers/s"), ..Default::default() };
     let active = pb::ListActiveRequest { parent: name.clone(), ..Default::default() };
     let watch = pb::WatchActiveRequest { parent: name.clone(), ..Default::default() };
     vec![

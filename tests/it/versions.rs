@@ -156,7 +156,7 @@ on_both_databases! {
             client.draft(request).await.expect("a draft");
         }
         let diff =
-            |id: &str, from: &str, to: &str| pb::DiffVersionsRequest { from: version(id, from), to: version(id, to) };
+            |id: &str, from: &str, to: &str| pb::DiffVersionsRequest { base: version(id, from), other: version(id, to) };
         for (from, to) in [(0, 1), (1, 0)] {
             let request = diff("json", &(from + 1).to_string(), &(to + 1).to_string());
             let found = client.diff_versions(request).await.expect("a difference");
@@ -171,7 +171,7 @@ on_both_databases! {
         draft(&client, "yaml", "x: 1\ny: [a]\nz: true\n").await;
         activate(&client, "yaml", 1).await;
         let found = client.diff_versions(diff("yaml", "active", "latest")).await.expect("a difference");
-        let (from, to) = (found.from.expect("from"), found.to.expect("to"));
+        let (from, to) = (found.base.expect("from"), found.other.expect("to"));
         assert_eq!((from.version, from.active, to.version, to.active), (1, true, 2, false));
         assert!(from.content.is_empty() && to.content.is_empty());
         let expected =
@@ -181,7 +181,7 @@ on_both_databases! {
         assert_eq!(patched(r#"{"x": 1, "y": ["a", "b"]}"#, &found.json_patch), target);
         let same = client.diff_versions(diff("yaml", "1", "active")).await.expect("a difference");
         assert_eq!((same.unified.as_str(), same.json_patch.as_str()), ("", "[]"));
-        let two = pb::DiffVersionsRequest { from: version("yaml", 1), to: version("json", 1) };
+        let two = pb::DiffVersionsRequest { base: version("yaml", 1), other: version("json", 1) };
         refused_fields(client.diff_versions(two).await, &["to"]);
         assert_eq!(reason(client.diff_versions(diff("yaml", "1", "9")).await), "VERSION_NOT_FOUND");
     }
@@ -191,7 +191,7 @@ on_both_databases! {
         let client = hub.client().await;
         draft(&client, "p", "a: 1\n").await;
         draft(&client, "p", "a: [1\n").await;
-        let request = pb::DiffVersionsRequest { from: version("p", 1), to: version("p", 2) };
+        let request = pb::DiffVersionsRequest { base: version("p", 1), other: version("p", 2) };
         let found = client.diff_versions(request).await.expect("a difference");
         assert_eq!(found.json_patch, "");
         assert!(found.unified.contains("-a: 1\n+a: [1\n"), "{}", found.unified);
@@ -205,7 +205,7 @@ on_both_databases! {
         let request = |which: &str| pb::GetValidationReportRequest { name: version("p", which) };
         let found = client.get_validation_report(request("1")).await.expect("a report").report.expect("a report");
         let one = get_version(&client, "p", 1).await;
-        assert_eq!((found.version, found.digest, found.passed), (one.name, one.digest, true));
+        assert_eq!((found.version_name, found.digest, found.passed), (one.name, one.digest, true));
         refused(client.get_validation_report(request("latest")).await, Code::NotFound, "REPORT_NOT_FOUND");
         refused(client.get_validation_report(request("3")).await, Code::NotFound, "VERSION_NOT_FOUND");
     }

@@ -30,7 +30,7 @@ async fn deactivate(client: &policyhub::client::Client, id: &str) -> i64 {
 fn root_of(set: &pb::ListActiveResponse) -> ActiveSetRoot {
     let mut tree = ActiveSetTree::new();
     for active in &set.bundles {
-        let bundle = active.bundle.as_ref().expect("a bundle");
+        let bundle = active;
         let policy = PolicyId::parse("policy", bundle.name.split('/').nth(3).expect("a policy")).expect("an id");
         let digest = Digest::parse("digest", &bundle.digest).expect("a digest");
         let activated_at = Cursor { epoch: 1, revision: active.activation.expect("a cursor").revision };
@@ -191,7 +191,7 @@ on_both_databases! {
         let mut watch = watch(&client, WatchOptions { set, ..everything(&client).await }).await.expect("a watch");
         let (message, _) = watching::next(&mut watch).await;
         let Some(Message::Snapshot(part)) = message.message else { panic!("not a snapshot") };
-        let bundle = part.bundles.first().and_then(|active| active.bundle.clone()).expect("a bundle");
+        let bundle = part.bundles.first().cloned().expect("a bundle");
         assert!(bundle.content.is_empty() && bundle.size_bytes == 4 && !bundle.manifest.is_empty());
         publish(&client, "a", "a: 22").await;
         activate(&client, "a", 2).await;

@@ -206,7 +206,7 @@ on_both_databases! {
                     other => assert!(matches!(other, Some(Message::Heartbeat(_))), "{other:?}"),
                 }
             };
-            assert_eq!((last.reason.as_str(), bare(last.cursor)), ("draining", named));
+            assert_eq!((last.reason(), bare(last.cursor)), (pb::ReconnectReason::Draining, named));
         }
     }
 }

@@ -31,7 +31,7 @@ fn open(hub: &Hub, proxy: &Proxy, directory: &Path) -> Watcher {
         set: ActiveSetOptions::default(),
         every_activation: false,
         subscriber_id: ID.to_owned(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         directory: Some(directory.to_owned()),
     })
     .expect("a watcher")

@@ -46,7 +46,7 @@ on_both_databases! {
         publish(&client, "p", "kind: a\nmax: 1\n").await;
         assert_eq!(&get_version(&client, "p", 1).await.content[..], STREAM.as_bytes());
         let patch = async |from: i64, to: i64| {
-            let request = pb::DiffVersionsRequest { from: version("p", from), to: version("p", to) };
+            let request = pb::DiffVersionsRequest { base: version("p", from), other: version("p", to) };
             let patch = client.diff_versions(request).await.expect("a difference").json_patch;
             serde_json::from_str::<serde_json::Value>(&patch).expect("JSON")
         };

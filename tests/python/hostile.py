@@ -36,9 +36,9 @@ SILENCES = {"silence": 1, "silence, and heartbeats that come after years": 1, "s
 def ends():
     """Streams that end without a lie: what the watch says, and what it asks for next."""
     say = "server says: "
-    yield "a reason with control characters and a wait of years", f"{say}gone  [31m", [reconnect("gone\n\x1b[31m", 1 << 40)]
-    yield "a wait of less than nothing", say, [reconnect("soon", -(1 << 40))]
-    yield "a reason of a megabyte", say, [reconnect("A" * (1 << 20), 0)]
+    yield "a wait of years", f"{say}draining", [reconnect(pb.RECONNECT_REASON_DRAINING, 1 << 40)]
+    yield "a wait of less than nothing", f"{say}age", [reconnect(pb.RECONNECT_REASON_AGE, -(1 << 40))]
+    yield "a reason that nobody knows", f"{say}99", [reconnect(99, 0)]
     yield "the resume point is gone", "OUT_OF_RANGE", [(grpc.StatusCode.OUT_OF_RANGE, "RESUME_POINT_GONE")]
     for code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED", "INTERNAL"):
         yield f"{code} in the middle", code, [(grpc.StatusCode[code], "no\r\n\x00")]

@@ -95,10 +95,15 @@ def opened(seconds, nanos=0):
     return message
 
 
+def put_in_force(bundle, at):
+    bundle.activation.CopyFrom(cursor(at))
+    return bundle
+
+
 def snapshot(place, active, wanted=(), **checkpoint_says):
     """A whole snapshot of what is active, of those that are wanted; none named: all."""
     bundles = [
-        pb.ActiveBundle(bundle=bundle(policy, version), activation=cursor(at))
+        put_in_force(bundle(policy, version), at)
         for policy, (version, at) in sorted(active.items()) if not wanted or policy in wanted
     ]  # fmt: skip
     part = pb.Snapshot(
@@ -115,7 +120,7 @@ def activation(place, moves, active=None, wanted=(), **says):
         cursor=cursor(place), statement=statement(place, moves, active, **says), complete=True, set_proof=proof
     )
     sent = [(policy, to) for policy, _, to in moves if not wanted or policy in wanted]
-    message.bundles.extend(bundle(policy, to) for policy, to in sent if to)
+    message.bundles.extend(put_in_force(bundle(policy, to), place) for policy, to in sent if to)
     message.tombstones.extend(f"namespaces/{NAMESPACE}/policies/{policy}" for policy, to in sent if not to)
     return pb.WatchActiveResponse(activation=message)
 

@@ -173,7 +173,7 @@ def snapshots():
     yield "activations swapped", another, [lie(lambda m: swap_activations(*m.bundles))]
     yield "a bundle without its activation", "activation of a bundle is absent", [
         lie(lambda m: m.bundles[0].ClearField("activation"))]  # fmt: skip
-    yield "no bundle", "three parts", [lie(lambda m: m.bundles[0].ClearField("bundle"))]
+    yield "no bundle", "activation of a bundle is absent", [lie(lambda m: m.bundles[0].Clear())]
     yield "an empty part", "part of a snapshot is empty", [pb.WatchActiveResponse(snapshot=pb.Snapshot())]
     begun = lie(lambda m: setattr(m, "complete", False))
     yield "an activation between the parts", "before a whole snapshot", [begun, TO_10]
@@ -245,7 +245,7 @@ def beginnings():
     unknown = pb.WatchActiveResponse(heartbeat=pb.Heartbeat(resume_unknown=True))
     yield "a replica that is behind first", "before a whole snapshot", [unknown]
     yield "a tampered snapshot", "signed digest", [
-        changed(AT_6, lambda m: setattr(m.snapshot.bundles[0].bundle, "content", flipped(content_of("a", 1))))]  # fmt: skip
+        changed(AT_6, lambda m: setattr(m.snapshot.bundles[0], "content", flipped(content_of("a", 1))))]  # fmt: skip
     older = changed(AT_6, lambda m: (
         m.snapshot.cursor.CopyFrom(cursor((1, 10))), setattr(m.snapshot, "checkpoint", AT_10.snapshot.checkpoint)))  # fmt: skip
     yield "an older snapshot first, under the newest checkpoint", "another set", [older]

@@ -147,7 +147,7 @@ fn leave_out(message: &mut pb::WatchActiveResponse) {
             activation.tombstones.retain(|name| is_asked(name));
         }
         Some(Snapshot(part)) => {
-            part.bundles.retain(|active| active.bundle.as_ref().is_none_or(|bundle| is_asked(&bundle.name)));
+            part.bundles.retain(|bundle| is_asked(&bundle.name));
         }
         _ => {}
     }

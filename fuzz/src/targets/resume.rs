@@ -56,7 +56,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         policies: policies.iter().map(ToString::to_string).collect(),
         resume,
         subscriber_id: "pod-1".to_owned(),
-        labels: [("zone".to_owned(), "a".to_owned())].into(),
+        attributes: [("zone".to_owned(), "a".to_owned())].into(),
         mode: 1,
         ..Default::default()
     };

@@ -9,6 +9,7 @@ use crate::domain::command::{
     ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
 };
 use crate::domain::digest::Digest;
+use crate::domain::key::SIGNING_KEYS;
 use crate::domain::limits::FINDINGS_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Quotas;
@@ -167,7 +168,7 @@ pub fn prepare_key(request: pb::PrepareSigningKeyRequest) -> PrepareKey {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn activate_key(request: pb::ActivateSigningKeyRequest) -> Result<ActivateKey> {
-    Ok(ActivateKey { key_id: key_id(request.key_id)?, reason: request.reason })
+    Ok(ActivateKey { key_id: key_id(&request.name)?, reason: request.reason })
 }
 
 /// RevokeSigningKey.
@@ -175,12 +176,15 @@ pub fn activate_key(request: pb::ActivateSigningKeyRequest) -> Result<ActivateKe
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn revoke_key(request: pb::RevokeSigningKeyRequest) -> Result<RevokeKey> {
-    Ok(RevokeKey { key_id: key_id(request.key_id)?, reason: request.reason, resign: request.resign })
+    Ok(RevokeKey { key_id: key_id(&request.name)?, reason: request.reason, resign: request.resign })
 }
 
 /// A thumbprint: 43 characters of base64url.
-fn key_id(given: String) -> Result<String> {
+/// Takes the name of a key. Returns its id.
+fn key_id(name: &str) -> Result<String> {
+    let given = name.strip_prefix(SIGNING_KEYS).and_then(|rest| rest.strip_prefix('/')).unwrap_or_default();
     let is_one =
         given.len() == KEY_ID_CHARS && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if is_one { Ok(given) } else { Err(Error::invalid("key_id", "is no id of a key: 43 characters of base64url")) }
+    let rule = "must be signingKeys/{thumbprint}, which is 43 characters of base64url";
+    if is_one { Ok(given.to_owned()) } else { Err(Error::invalid("name", rule)) }
 }

@@ -5,7 +5,7 @@ use super::fields::namespace;
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::access::Role;
-use crate::domain::binding::{ALL_NAMESPACES, BindingName, parse_member, parse_place, place};
+use crate::domain::binding::{BindingName, parse_member, parse_place, place};
 use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
 use crate::domain::denial::DenialFilter;
 use crate::domain::name::NamespaceId;
@@ -30,7 +30,7 @@ fn role(from: i32) -> Result<Role> {
 /// `INVALID_ARGUMENT`.
 pub fn create_role_binding(request: pb::CreateRoleBindingRequest) -> Result<CreateRoleBinding> {
     let given = request.role_binding.ok_or_else(|| Error::invalid("role_binding", "is required"))?;
-    let place = parse_place("role_binding.namespace", &given.namespace);
+    let place = parse_place("parent", &request.parent);
     let member = parse_member("role_binding.member", &given.member);
     let (namespace, (role, member)) = both(place, both(role(given.role), member))?;
     Ok(CreateRoleBinding { namespace, role, member, reason: request.reason })
@@ -41,7 +41,7 @@ pub fn create_role_binding(request: pb::CreateRoleBindingRequest) -> Result<Crea
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<DeleteRoleBinding> {
-    Ok(DeleteRoleBinding { name: BindingName::parse("id", &request.id)?, reason: request.reason })
+    Ok(DeleteRoleBinding { name: BindingName::parse("name", &request.name)?, reason: request.reason })
 }
 
 /// ListDenials.
@@ -49,10 +49,7 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, List, Page<String>, DenialFilter)> {
-    let namespace = match request.parent.as_str() {
-        ALL_NAMESPACES => NamespaceId::system(),
-        name => namespace("parent", name)?,
-    };
+    let namespace = namespace("parent", &request.parent)?;
     let principal = (!request.principal.is_empty()).then(|| request.principal.clone());
     let filter = DenialFilter { principal };
     let list = List::new(["ListDenials", namespace.as_str(), &format!("{filter:?}")]);

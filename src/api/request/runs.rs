@@ -39,9 +39,9 @@ fn ended(number: i32) -> Result<RunOutcome> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn complete_run(request: pb::CompleteRunRequest) -> Result<CompleteRun> {
-    let names = both(namespace("parent", &request.parent), RunId::parse("run_id", &request.run_id));
+    let name = RunId::parse_name("name", &request.name);
     let end = both(ended(request.outcome), CompleteRun::check_message(&request.message));
-    let ((namespace, id), (outcome, ())) = both(names, end)?;
+    let ((namespace, id), (outcome, ())) = both(name, end)?;
     Ok(CompleteRun { namespace, id, outcome, message: request.message })
 }
 
@@ -50,7 +50,7 @@ pub fn complete_run(request: pb::CompleteRunRequest) -> Result<CompleteRun> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
-    both(namespace("parent", &request.parent), RunId::parse("run_id", &request.run_id))
+    RunId::parse_name("name", &request.name)
 }
 
 fn version(request: &pb::ListRunsRequest) -> Result<Option<i64>> {

@@ -15,11 +15,11 @@ pub trait Scoped {
 
 impl Scoped for pb::DiffVersionsRequest {
     fn scope(&self) -> (&str, &str) {
-        ("from", &self.from)
+        ("base", &self.base)
     }
 
     fn other_scope(&self) -> Option<(&str, &str)> {
-        Some(("to", &self.to))
+        Some(("other", &self.other))
     }
 }
 
@@ -74,18 +74,19 @@ scoped! {
     RejectVersionRequest => name,
     ListEventsRequest => parent,
     WatchActiveRequest => parent,
-    ReportStatusRequest => parent,
+    ReportStatusRequest => name,
     ListSubscribersRequest => parent,
     GetConvergenceRequest => parent,
     GetActiveRequest => name,
     RecordRunRequest => parent,
-    CompleteRunRequest => parent,
-    GetRunRequest => parent,
+    CompleteRunRequest => name,
+    GetRunRequest => name,
     ListRunsRequest => parent,
     GetNamespaceRequest => name,
+    CreateRoleBindingRequest => parent,
     ListRoleBindingsRequest => parent,
     ListDenialsRequest => parent,
-    DeleteRoleBindingRequest => id,
+    DeleteRoleBindingRequest => name,
     VerifyLogRequest => parent,
     ThawNamespaceRequest => name,
     ExportRowsRequest => parent,
@@ -95,7 +96,6 @@ scoped! {
 scoped_inside! {
     UpdatePolicyRequest => policy.name,
     UpdateNamespaceRequest => namespace.name,
-    CreateRoleBindingRequest => role_binding.namespace,
 }
 
 store_wide! {

@@ -10,7 +10,7 @@ use crate::api::pb;
 use crate::domain::command::{Page, Watch};
 use crate::domain::digest::Digest;
 use crate::domain::event::Position;
-use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_LABEL_MAX_CHARS, SUBSCRIBER_LABELS_MAX};
+use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_ATTRIBUTE_MAX_CHARS, SUBSCRIBER_ATTRIBUTES_MAX};
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Profile, Report, SubscriberId, SubscriberName, Verdict};
 use crate::domain::{Error, Result};
@@ -22,21 +22,22 @@ use crate::domain::{Error, Result};
 pub fn lease(request: &pb::WatchActiveRequest, watch: &Watch) -> Result<Option<(SubscriberName, Profile)>> {
     let id = &request.subscriber_id;
     let id = if id.is_empty() { Ok(None) } else { SubscriberId::parse("subscriber_id", id).map(Some) };
-    let (id, ()) = both(id, check_labels(request))?;
-    let labels = request.labels.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let profile = Profile { labels, policies: watch.policies.clone() };
+    let (id, ()) = both(id, check_attributes(request))?;
+    let attributes = request.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let profile = Profile { attributes, policies: watch.policies.clone() };
     Ok(id.map(|id| (SubscriberName { namespace: watch.namespace.clone(), id }, profile)))
 }
 
-fn check_labels(request: &pb::WatchActiveRequest) -> Result<()> {
-    let bad = |text: &String| text.chars().count() > SUBSCRIBER_LABEL_MAX_CHARS || text.chars().any(char::is_control);
-    let labels = &request.labels;
-    if labels.len() > SUBSCRIBER_LABELS_MAX || labels.iter().any(|(key, value)| bad(key) || bad(value)) {
+fn check_attributes(request: &pb::WatchActiveRequest) -> Result<()> {
+    let bad =
+        |text: &String| text.chars().count() > SUBSCRIBER_ATTRIBUTE_MAX_CHARS || text.chars().any(char::is_control);
+    let attributes = &request.attributes;
+    if attributes.len() > SUBSCRIBER_ATTRIBUTES_MAX || attributes.iter().any(|(key, value)| bad(key) || bad(value)) {
         let rule = format!(
-            "must be at most {SUBSCRIBER_LABELS_MAX} of at most {SUBSCRIBER_LABEL_MAX_CHARS} characters, none of them \
+            "must be at most {SUBSCRIBER_ATTRIBUTES_MAX} of at most {SUBSCRIBER_ATTRIBUTE_MAX_CHARS} characters, none of them \
              a control character"
         );
-        return Err(Error::invalid("labels", rule));
+        return Err(Error::invalid("attributes", rule));
     }
     Ok(())
 }
@@ -50,7 +51,7 @@ fn cursor(given: Option<pb::Cursor>) -> Result<Position> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
-    let name = both(namespace("parent", &request.parent), SubscriberId::parse("subscriber_id", &request.subscriber_id));
+    let name = SubscriberName::parse("name", &request.name);
     let what = both(cursor(request.cursor), Digest::parse("digest", &request.digest));
     let verdict = match pb::ApplyStatus::try_from(request.status) {
         Ok(pb::ApplyStatus::Applied) if !request.reason.is_empty() => {
@@ -60,8 +61,8 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
         Ok(pb::ApplyStatus::Rejected) => Ok(Verdict::Rejected { reason: request.reason }),
         Ok(pb::ApplyStatus::Unspecified) | Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
     };
-    let (((namespace, id), (Position { cursor, event }, digest)), verdict) = both(both(name, what), verdict)?;
-    Ok(Report { subscriber: SubscriberName { namespace, id }, cursor, event, digest, verdict })
+    let ((subscriber, (Position { cursor, event }, digest)), verdict) = both(both(name, what), verdict)?;
+    Ok(Report { subscriber, cursor, event, digest, verdict })
 }
 
 /// ListSubscribers.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
 use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
-use crate::domain::event::Position;
+use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 
 /// A cursor, with the fingerprint of its event where that is known.
@@ -17,9 +17,8 @@ pub fn cursor(from: impl Into<Position>) -> pb::Cursor {
     from.into().into()
 }
 
-/// A bundle, without its content when `metadata_only`.
-#[must_use]
-pub fn bundle(from: &Bundle, metadata_only: bool) -> pb::Bundle {
+/// A bundle put in force by an activation, without its content when `metadata_only`.
+fn bundle(from: &Bundle, activation: Option<Cursor>, metadata_only: bool) -> pb::Bundle {
     let version = &from.version;
     pb::Bundle {
         name: version.name(),
@@ -30,24 +29,16 @@ pub fn bundle(from: &Bundle, metadata_only: bool) -> pb::Bundle {
         content_type: version.content_type.clone(),
         content: if metadata_only { Bytes::new() } else { from.content.clone() },
         manifest: version.manifest.clone(),
+        activation: activation.map(cursor),
+        preview: false,
     }
 }
 
-/// A bundle in force, without the statement of its activation.
+/// A bundle in force, or a preview.
 #[must_use]
-pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::ActiveBundle {
-    pb::ActiveBundle {
-        bundle: Some(bundle(&from.bundle, metadata_only)),
-        activation: Some(from.activation).filter(|_| !from.preview).map(cursor),
-        preview: from.preview,
-        ..Default::default()
-    }
-}
-
-/// A bundle in force, with the statement of its activation.
-#[must_use]
-pub fn stated_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::ActiveBundle {
-    pb::ActiveBundle { statement: from.statement.to_string(), ..active_bundle(from, metadata_only) }
+pub fn active_bundle(from: &ActiveBundle, metadata_only: bool) -> pb::Bundle {
+    let activation = Some(from.activation).filter(|_| !from.preview);
+    pb::Bundle { preview: from.preview, ..bundle(&from.bundle, activation, metadata_only) }
 }
 
 /// A part of a snapshot: its bundles, and nothing of its end.
@@ -84,9 +75,9 @@ pub fn heartbeat(proven: Option<(Position, &str, &Bytes)>, staleness: Staleness)
 
 /// The end of a stream. `reason` and `backoff` say why and for how long; `at` is the place to resume from.
 #[must_use]
-pub fn reconnect(reason: &str, backoff: Duration, at: Option<Position>) -> pb::WatchActiveResponse {
+pub fn reconnect(reason: pb::ReconnectReason, backoff: Duration, at: Option<Position>) -> pb::WatchActiveResponse {
     message(Message::Reconnect(pb::Reconnect {
-        reason: reason.to_owned(),
+        reason: reason.into(),
         backoff: prost_types::Duration::try_from(backoff).ok(),
         cursor: at.map(cursor),
     }))
@@ -96,17 +87,18 @@ fn message(message: Message) -> pb::WatchActiveResponse {
     pb::WatchActiveResponse { message: Some(message) }
 }
 
-/// A part of an activation: what it changes, and nothing of its end.
+/// A part of the activation at a cursor: what it changes, and nothing of its end.
 #[must_use]
 pub fn activation_part(
     namespace: &NamespaceId,
+    at: Cursor,
     bundles: &[Arc<Bundle>],
     tombstones: &[PolicyId],
     metadata_only: bool,
 ) -> pb::Activation {
     let tombstone = |policy: &PolicyId| PolicyName { namespace: namespace.clone(), policy: policy.clone() }.to_string();
     pb::Activation {
-        bundles: bundles.iter().map(|each| bundle(each, metadata_only)).collect(),
+        bundles: bundles.iter().map(|each| bundle(each, Some(at), metadata_only)).collect(),
         tombstones: tombstones.iter().map(tombstone).collect(),
         ..Default::default()
     }

@@ -3,7 +3,7 @@
 use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::access::Role;
-use crate::domain::binding::{RoleBinding, place};
+use crate::domain::binding::RoleBinding;
 
 fn role(from: Role) -> pb::Role {
     match from {
@@ -21,10 +21,9 @@ fn role(from: Role) -> pb::Role {
 #[must_use]
 pub fn role_binding(from: RoleBinding) -> pb::RoleBinding {
     pb::RoleBinding {
-        id: from.name.to_string(),
+        name: from.name.to_string(),
         role: role(from.role).into(),
         member: from.member,
-        namespace: place(&from.name.namespace),
         creator: from.creator,
         create_time: Some(timestamp(from.create_time)),
     }

@@ -1,7 +1,7 @@
 //! Events and what activations did.
 
 use super::cursor;
-use super::version::adopted;
+use super::version::{adopted, state};
 use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::event::{Event, EventKind, Payload, PointerChange};
@@ -55,7 +55,7 @@ pub fn event(from: Event, payload: Payload) -> pb::Event {
     let within = |policy| PolicyName { namespace: namespace.clone(), policy };
     pb::Event {
         namespace: namespace.name(),
-        cursor: Some(cursor(from.cursor)),
+        cursor: Some(cursor(from.head())),
         kind: event_kind(payload.kind).into(),
         time: Some(timestamp(payload.time)),
         actor: payload.actor,
@@ -65,8 +65,8 @@ pub fn event(from: Event, payload: Payload) -> pb::Event {
             .versions
             .into_iter()
             .map(|change| pb::VersionChange {
-                version: within(change.policy).version(change.version),
-                state: change.state.as_str().to_owned(),
+                version_name: within(change.policy).version(change.version),
+                state: state(change.state).into(),
                 digest: change.digest.into(),
                 adopted: change.adopted.map(adopted),
             })

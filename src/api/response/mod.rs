@@ -13,7 +13,7 @@ mod version;
 
 pub use active::{
     activation, activation_part, active_bundle, cursor, heartbeat, key_statement, opened, reconnect, snapshot,
-    snapshot_part, stated_bundle,
+    snapshot_part,
 };
 pub use audit::verdict;
 pub use binding::role_binding;

@@ -3,6 +3,7 @@
 use super::cursor;
 use crate::api::pb;
 use crate::api::time::timestamp;
+use crate::domain::event::Head;
 use crate::domain::outcome::Namespace;
 use crate::domain::policy::{BumpRule, PointedPolicy, PolicyKind};
 use crate::domain::quota::Quotas;
@@ -15,7 +16,7 @@ pub fn namespace(from: Namespace) -> pb::Namespace {
         quotas: Some(quotas(from.quotas)),
         name: from.id.name(),
         description: from.description,
-        head: Some(cursor(from.cursor)),
+        head: Some(cursor(Head { cursor: from.cursor, hash: from.head_hash })),
         head_hash: from.head_hash.to_vec().into(),
         etag,
         create_time: Some(timestamp(from.create_time)),

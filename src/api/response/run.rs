@@ -1,7 +1,6 @@
 //! Runs.
 
 use crate::api::{pb, time};
-use crate::domain::event::Position;
 use crate::domain::run::{Run, RunCount, RunOutcome, RunPolicy};
 
 /// How a run ended.
@@ -30,8 +29,8 @@ pub fn run(from: Run) -> pb::Run {
     let outcome = run_outcome(from.outcome());
     let (message, complete_time) = from.end.map(|end| (end.message, time::timestamp(end.complete_time))).unzip();
     pb::Run {
-        run_id: from.id.as_str().to_owned(),
-        cursor: Some(Position { cursor: from.cursor, event: from.event }.into()),
+        name: from.id.name(&from.namespace),
+        cursor: Some(from.cursor.into()),
         create_time: Some(time::timestamp(from.create_time)),
         recorder: from.recorder,
         policies: from.policies.into_iter().map(run_policy).collect(),
@@ -55,7 +54,7 @@ mod tests {
 
     use super::*;
     use crate::domain::digest::Digest;
-    use crate::domain::event::{Cursor, Fingerprint};
+    use crate::domain::event::Cursor;
     use crate::domain::limits::{
         ID_MAX_CHARS, MESSAGE_MAX_BYTES, RUN_ID_MAX_CHARS, RUN_MESSAGE_MAX_CHARS, RUN_POLICIES_MAX,
     };
@@ -80,7 +79,6 @@ mod tests {
             policy_count: RUN_POLICIES_MAX,
             is_whole_set: true,
             cursor: Cursor { epoch: i64::MAX, revision: i64::MAX },
-            event: Fingerprint::from_number(u64::MAX),
             recorder: "r".repeat(8 * 1024),
             create_time: Micros(i64::MAX / 2),
             end: Some(RunEnd {

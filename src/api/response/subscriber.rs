@@ -4,18 +4,19 @@ use super::active::cursor;
 use crate::api::{pb, time};
 use crate::domain::convergence::{Convergence, PrincipalProgress};
 use crate::domain::event::Cursor;
-use crate::domain::subscriber::Subscriber;
+use crate::domain::name::NamespaceId;
+use crate::domain::subscriber::{Subscriber, SubscriberName};
 use crate::domain::time::Micros;
 
 /// A subscriber. `now` is the time by which leases count.
 #[must_use]
-pub fn subscriber(from: Subscriber, now: Micros) -> pb::Subscriber {
+pub fn subscriber(namespace: &NamespaceId, from: Subscriber, now: Micros) -> pb::Subscriber {
     pb::Subscriber {
         online: from.is_online(now),
         diverged: from.has_diverged(),
-        subscriber_id: from.id.to_string(),
+        name: SubscriberName { namespace: namespace.clone(), id: from.id }.to_string(),
         principal: from.owner,
-        labels: from.profile.labels.into_iter().collect(),
+        attributes: from.profile.attributes.into_iter().collect(),
         applied: from.standing.applied.known().map(cursor),
         rejected: from.standing.rejected.known().map(cursor),
         reason: from.standing.reason,

@@ -17,6 +17,18 @@ pub(super) fn adopted(from: Adopted) -> pb::Adopted {
     pb::Adopted { author: from.author().to_owned(), create_time }
 }
 
+/// Where a version stands.
+pub(super) fn state(from: VersionState) -> pb::VersionState {
+    match from {
+        VersionState::Draft => pb::VersionState::Draft,
+        VersionState::Staged => pb::VersionState::Staged,
+        VersionState::Published => pb::VersionState::Published,
+        VersionState::Superseded => pb::VersionState::Superseded,
+        VersionState::Abandoned => pb::VersionState::Abandoned,
+        VersionState::Rejected => pb::VersionState::Rejected,
+    }
+}
+
 /// A version without its content.
 #[must_use]
 pub fn version(from: Version, active: bool) -> pb::Version {
@@ -26,14 +38,6 @@ pub fn version(from: Version, active: bool) -> pb::Version {
 /// A version, with its content when there is some.
 #[must_use]
 pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>) -> pb::Version {
-    let state = match from.state {
-        VersionState::Draft => pb::VersionState::Draft,
-        VersionState::Staged => pb::VersionState::Staged,
-        VersionState::Published => pb::VersionState::Published,
-        VersionState::Superseded => pb::VersionState::Superseded,
-        VersionState::Abandoned => pb::VersionState::Abandoned,
-        VersionState::Rejected => pb::VersionState::Rejected,
-    };
     let etag = from.etag().to_string();
     let requires = from.requires.into_iter().map(|requirement| pb::Requirement {
         policy: requirement.policy.to_string(),
@@ -43,7 +47,7 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         approvals: Vec::new(),
         name: from.policy.version(from.number),
         version: from.number,
-        state: state.into(),
+        state: state(from.state).into(),
         label: from.label.map(|label| label.to_string()).unwrap_or_default(),
         digest: from.digest.to_string(),
         size_bytes: from.size_bytes,
@@ -84,7 +88,7 @@ pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
 #[must_use]
 pub fn report(name: String, from: Report) -> pb::ValidationReport {
     pb::ValidationReport {
-        version: name,
+        version_name: name,
         digest: from.digest.to_string(),
         passed: from.passed(),
         create_time: Some(timestamp(from.time)),

@@ -87,7 +87,9 @@ impl Activator<'_> {
                     return Ok(true);
                 }
                 // Nothing leads to what is not published yet.
-                let published = |change: &pb::VersionChange| change.version == name && change.state == "PUBLISHED";
+                let published = |change: &pb::VersionChange| {
+                    change.version_name == name && change.state() == pb::VersionState::Published
+                };
                 if event.versions.iter().any(published) {
                     return Ok(false);
                 }

@@ -39,6 +39,15 @@ pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
     }
 }
 
+/// Why a server ends a stream, in words.
+pub(super) fn reason_of(reconnect: &pb::Reconnect) -> &'static str {
+    match pb::ReconnectReason::try_from(reconnect.reason) {
+        Ok(pb::ReconnectReason::Draining) => "draining",
+        Ok(pb::ReconnectReason::Age) => "age",
+        Ok(pb::ReconnectReason::Unspecified) | Err(_) => "no reason that is known here",
+    }
+}
+
 /// The digest of a set, as checkpoints carry it.
 pub(super) fn set_digest(policies: &Policies) -> String {
     let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
@@ -58,8 +67,7 @@ impl ActiveSet {
         let is_untrusted = |token: &str| jws::named_key(token).is_some_and(|id| self.trust.keys.get(&id).is_none());
         match &message.message {
             Some(Message::Snapshot(part)) => {
-                let manifests =
-                    part.bundles.iter().filter_map(|active| active.bundle.as_ref()).map(|bundle| &bundle.manifest);
+                let manifests = part.bundles.iter().map(|bundle| &bundle.manifest);
                 manifests.chain([&part.checkpoint]).any(|token| is_untrusted(token))
             }
             Some(Message::Activation(activation)) => {

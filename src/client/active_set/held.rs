@@ -22,7 +22,7 @@ impl ActiveSet {
     pub fn request(
         &self,
         subscriber_id: String,
-        labels: BTreeMap<String, String>,
+        attributes: BTreeMap<String, String>,
         resume: Option<Cursor>,
     ) -> pb::WatchActiveRequest {
         let mode = if self.latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
@@ -31,7 +31,7 @@ impl ActiveSet {
             policies: self.wanted.iter().map(ToString::to_string).collect(),
             resume: resume.map(|cursor| self.position_of(cursor).into()),
             subscriber_id,
-            labels: labels.into_iter().collect(),
+            attributes: attributes.into_iter().collect(),
             mode: mode.into(),
             metadata_only: self.trust.metadata_only,
             key_cursor: self.key_cursor().map(|at| pb::Cursor {

@@ -49,6 +49,7 @@ impl Signer {
         KeySet::from_keys(vec![self.key.public().clone()])
     }
 
+    /// A version, put in force at 7, where most tests move something.
     pub fn bundle(&self, id: &str, version: i64) -> pb::Bundle {
         let content = content(id, version);
         let manifest = Manifest {
@@ -76,6 +77,8 @@ impl Signer {
             content_type: manifest.content_type.clone(),
             content,
             manifest: jws::sign(TYP_BUNDLE, &manifest.to_bytes().expect("bytes"), &self.key).expect("a token"),
+            activation: cursor(1, 7),
+            preview: false,
         }
     }
 
@@ -146,30 +149,21 @@ impl Signer {
             statement: self.statement_of(1, revision, moves, Some(root)),
             complete: true,
             set_proof: Bytes::new(),
-            bundles: there.map(|(id, version, _)| self.bundle(id, *version)).collect(),
+            bundles: there.map(|(id, version, _)| self.active(id, *version, revision)).collect(),
             tombstones: gone.map(|(id, ..)| format!("namespaces/{}/policies/{id}", self.namespace)).collect(),
         }
     }
 
     /// The last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
-    pub fn last_part(
-        &self,
-        bundles: Vec<pb::ActiveBundle>,
-        revision: i64,
-        set: &[InForce<'_>],
-    ) -> pb::WatchActiveResponse {
+    pub fn last_part(&self, bundles: Vec<pb::Bundle>, revision: i64, set: &[InForce<'_>]) -> pb::WatchActiveResponse {
         let checkpoint = self.checkpoint_at(NOW - 100, 1, revision, set);
         let (complete, cursor) = (true, cursor(1, revision));
         message(Message::Snapshot(pb::Snapshot { bundles, complete, cursor, checkpoint, ..Default::default() }))
     }
 
-    /// A policy of a snapshot, put in force alone at `revision`.
-    pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::ActiveBundle {
-        pb::ActiveBundle {
-            bundle: Some(self.bundle(id, version)),
-            activation: cursor(1, revision),
-            ..Default::default()
-        }
+    /// A version, put in force at `revision`.
+    pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::Bundle {
+        pb::Bundle { activation: cursor(1, revision), ..self.bundle(id, version) }
     }
 }
 
@@ -200,7 +194,7 @@ pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
     Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 
-pub fn first_part(bundles: Vec<pb::ActiveBundle>) -> pb::WatchActiveResponse {
+pub fn first_part(bundles: Vec<pb::Bundle>) -> pb::WatchActiveResponse {
     message(Message::Snapshot(pb::Snapshot { bundles, ..Default::default() }))
 }
 

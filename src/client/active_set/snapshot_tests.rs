@@ -39,7 +39,7 @@ fn a_filtered_snapshot_must_be_proven() {
     let signer = Signer::new();
     let both = [("a", 1, 3), ("b", 1, 4)];
     let filter = only(&["a", "c"]);
-    let taken = |bundles: Vec<pb::ActiveBundle>, proof: Vec<u8>| {
+    let taken = |bundles: Vec<pb::Bundle>, proof: Vec<u8>| {
         let mut set = ActiveSet::new(namespace(), signer.keys(), filter.clone());
         let mut whole = signer.last_part(bundles, 5, &both);
         let Some(Message::Snapshot(part)) = &mut whole.message else { panic!("not a snapshot") };
@@ -61,7 +61,7 @@ fn a_filtered_snapshot_must_be_proven() {
 fn previews_are_never_in_force() {
     let signer = Signer::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
-    let preview = pb::ActiveBundle { preview: true, ..signer.active("a", 1, 3) };
+    let preview = pb::Bundle { preview: true, ..signer.active("a", 1, 3) };
     assert!(matches!(refusal(&mut set, &signer.last_part(vec![preview], 5, &[("a", 1, 3)])), Refusal::Preview(_)));
 }
 

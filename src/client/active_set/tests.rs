@@ -36,8 +36,8 @@ pub fn proven(
     message
 }
 
-fn id_of(part: &pb::ActiveBundle) -> &str {
-    part.bundle.as_ref().and_then(|bundle| bundle.name.split('/').nth(3)).expect("a name")
+fn id_of(bundle: &pb::Bundle) -> &str {
+    bundle.name.split('/').nth(3).expect("a name")
 }
 
 pub fn held(set: &ActiveSet) -> Vec<(String, i64)> {

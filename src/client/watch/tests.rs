@@ -123,9 +123,17 @@ async fn serve(script: Script) -> Client {
 
 fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {
     let set = ActiveSetOptions { latest: true, ..Default::default() };
-    let labels = [("app".to_owned(), "shop".to_owned())].into();
+    let attributes = [("app".to_owned(), "shop".to_owned())].into();
     let subscriber_id = "runtime-1".to_owned();
-    WatchOptions { namespace: namespace(), keys: signer.keys(), learn_keys: false, set, resume, subscriber_id, labels }
+    WatchOptions {
+        namespace: namespace(),
+        keys: signer.keys(),
+        learn_keys: false,
+        set,
+        resume,
+        subscriber_id,
+        attributes,
+    }
 }
 
 #[tokio::test]
@@ -155,7 +163,7 @@ async fn only_verified_messages_come_out() {
     assert_eq!(token, "Bearer secret");
     assert_eq!((request.parent.as_str(), request.mode()), ("namespaces/default", pb::WatchMode::Latest));
     assert_eq!((request.resume, request.subscriber_id.as_str()), (None, "runtime-1"));
-    assert_eq!(request.labels.get("app").map(String::as_str), Some("shop"));
+    assert_eq!(request.attributes.get("app").map(String::as_str), Some("shop"));
 }
 
 #[tokio::test]

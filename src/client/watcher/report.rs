@@ -65,7 +65,7 @@ impl fmt::Debug for Sending {
 #[derive(Debug)]
 pub(super) struct Reporter {
     subscriber_id: String,
-    labels: BTreeMap<String, String>,
+    attributes: BTreeMap<String, String>,
     /// A server said that the id is another principal's: the next stream is opened without it.
     is_id_refused: bool,
     /// Whether the stream was opened without the id, though there is one.
@@ -78,10 +78,10 @@ pub(super) struct Reporter {
 
 impl Reporter {
     /// Reports under this id; empty: the runtime is anonymous and nothing is reported.
-    pub fn new(subscriber_id: String, labels: BTreeMap<String, String>) -> Self {
+    pub fn new(subscriber_id: String, attributes: BTreeMap<String, String>) -> Self {
         Self {
             subscriber_id,
-            labels,
+            attributes,
             is_id_refused: false,
             is_withheld: false,
             unsent: None,
@@ -90,12 +90,12 @@ impl Reporter {
         }
     }
 
-    /// Answers the id and the labels for the next stream: none after a stream that refused the id, since with it that stream
+    /// Answers the id and the attributes for the next stream: none after a stream that refused the id, since with it that stream
     /// would end as well, and the policies are worth more than the reports.
     pub fn begin_stream(&mut self) -> (String, BTreeMap<String, String>) {
         self.is_withheld = std::mem::take(&mut self.is_id_refused);
         self.repeat_at = Some(Instant::now());
-        if self.is_withheld { Default::default() } else { (self.subscriber_id.clone(), self.labels.clone()) }
+        if self.is_withheld { Default::default() } else { (self.subscriber_id.clone(), self.attributes.clone()) }
     }
 
     /// Notes that a server refused the id.
@@ -151,7 +151,7 @@ impl Reporter {
         if self.subscriber_id.is_empty() {
             self.unsent = None;
         } else if !self.is_withheld {
-            let request = report.request(parent.to_owned(), self.subscriber_id.clone());
+            let request = report.request(format!("{parent}/subscribers/{}", self.subscriber_id));
             self.sending = Some(Sending { report: kept, answer: Box::pin(send(client.clone(), request)) });
         }
     }
@@ -177,11 +177,10 @@ impl Reporter {
 }
 
 impl Report {
-    fn request(&self, parent: String, subscriber_id: String) -> pb::ReportStatusRequest {
+    fn request(&self, name: String) -> pb::ReportStatusRequest {
         let status = if self.rejection.is_some() { pb::ApplyStatus::Rejected } else { pb::ApplyStatus::Applied };
         pb::ReportStatusRequest {
-            parent,
-            subscriber_id,
+            name,
             cursor: Some(self.at.into()),
             digest: self.digest.clone(),
             status: status.into(),

@@ -80,8 +80,8 @@ impl Watcher {
     fn begin_opening(&mut self) -> Opening {
         self.set.begin_stream();
         let resume = if self.afresh { None } else { self.set.resume_point() };
-        let (subscriber_id, labels) = self.reporter.begin_stream();
-        let request = self.set.request(subscriber_id, labels, resume);
+        let (subscriber_id, attributes) = self.reporter.begin_stream();
+        let request = self.set.request(subscriber_id, attributes, resume);
         let (target, learn_keys) = (self.target.clone(), self.learn_keys);
         Opening(Box::pin(async move {
             let (client, connection) = reconnect::open(&target, request, learn_keys).await?;

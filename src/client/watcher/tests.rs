@@ -27,7 +27,7 @@ fn options(endpoint: &str, signer: &Signer, directory: Option<&Path>) -> Watcher
         set: ActiveSetOptions::default(),
         every_activation: true,
         subscriber_id: "shop-1".to_owned(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         directory: directory.map(Path::to_owned),
     }
 }

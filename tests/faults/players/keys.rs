@@ -30,10 +30,10 @@ async fn rotate(desk: &mut Desk) -> Option<()> {
             async move { caller.admin.prepare_signing_key(request).await }
         })
         .await?;
-    let key_id = desk.expect("a key is prepared", prepared)?.key?.key_id;
+    let key_id = desk.expect("a key is prepared", prepared)?.key?.name;
     desk.pause().await;
     let request = pb::ActivateSigningKeyRequest {
-        key_id: key_id.clone(),
+        name: key_id.clone(),
         reason: "a schedule".to_owned(),
         request_id: desk.next_id(),
     };
@@ -57,7 +57,7 @@ async fn rotate(desk: &mut Desk) -> Option<()> {
                 tried(caller.admin.clone().list_signing_keys(pb::ListSigningKeysRequest {})).await?.into_inner();
             let signs = listed.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
             let active = signs.filter(|key| key.state() == pb::KeyState::Active).count();
-            let found = listed.keys.iter().find(|key| key.key_id == key_id);
+            let found = listed.keys.iter().find(|key| key.name == key_id);
             let lasts = |key: &pb::SigningKey| [pb::KeyState::Active, pb::KeyState::Retired].contains(&key.state());
             Ok(active == 1 && found.is_some_and(lasts))
         }

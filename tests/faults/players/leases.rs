@@ -52,7 +52,7 @@ pub async fn play(mut desk: Desk) {
 async fn found(caller: &Caller, id: &str) -> Result<Option<pb::Subscriber>, policyhub::client::ClientError> {
     let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
     let listed = tried(caller.sync.clone().list_subscribers(request)).await?.into_inner().subscribers;
-    Ok(listed.into_iter().find(|subscriber| subscriber.subscriber_id == id))
+    Ok(listed.into_iter().find(|subscriber| subscriber.name.ends_with(&format!("/{id}"))))
 }
 
 /// One subscriber: it follows, and reports.
@@ -94,8 +94,7 @@ async fn subscribe(mut desk: Desk, subscriber_id: String) {
 /// Tells the server that it runs with what came. What is stored must be there at the end.
 async fn report(desk: &mut Desk, caller: &Caller, subscriber_id: &str, place: pb::Cursor) {
     let request = pb::ReportStatusRequest {
-        parent: NAMESPACE.to_owned(),
-        subscriber_id: subscriber_id.to_owned(),
+        name: format!("{NAMESPACE}/subscribers/{subscriber_id}"),
         cursor: Some(place),
         digest: format!("sha256:{}", "0".repeat(64)),
         status: pb::ApplyStatus::Applied.into(),

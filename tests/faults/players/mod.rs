@@ -131,15 +131,15 @@ impl Players {
 
 async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), ClientError> {
     for role in roles {
-        let binding = pb::RoleBinding {
-            role: (*role).into(),
-            member: format!("local:{name}"),
-            namespace: NAMESPACE.to_owned(),
-            ..Default::default()
-        };
+        let binding = pb::RoleBinding { role: (*role).into(), member: format!("local:{name}"), ..Default::default() };
         let request_id = format!("{BACKGROUND}{name}-{}", role.as_str_name());
         let reason = "a schedule".to_owned();
-        let request = pb::CreateRoleBindingRequest { role_binding: Some(binding), reason, request_id };
+        let request = pb::CreateRoleBindingRequest {
+            parent: NAMESPACE.to_owned(),
+            role_binding: Some(binding),
+            reason,
+            request_id,
+        };
         let deadline = Instant::now() + GRANT_MAX;
         // The writers are at work already, and a lock may be theirs for a while.
         while let Err(error) = tried(admin.admin.clone().create_role_binding(request.clone())).await {

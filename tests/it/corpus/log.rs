@@ -59,15 +59,16 @@ pub fn verify(events: &[pb::Event], keys: &Keys) -> Replay {
 fn check_payload(event: &pb::Event, payload: &Payload, keys: &Keys) {
     let revision = payload.revision;
     assert_eq!((&payload.store, &payload.namespace), (&keys.store, &keys.namespace), "revision {revision}");
-    assert_eq!(event.cursor, Some(pb::Cursor { epoch: payload.epoch, revision, ..Default::default() }));
+    let cursor = event.cursor.expect("a cursor");
+    assert_eq!((cursor.epoch, cursor.revision), (payload.epoch, revision));
     assert_eq!(event.namespace, NAMESPACE);
     assert_eq!(event.kind().as_str_name(), format!("EVENT_KIND_{}", payload.kind.as_str()), "revision {revision}");
     assert_eq!((&event.actor, &event.reason), (&payload.actor, &payload.reason), "revision {revision}");
     let policy = |id: &dyn std::fmt::Display| format!("{NAMESPACE}/policies/{id}");
     assert_eq!(event.policy, payload.policy.as_ref().map(|id| policy(id)).unwrap_or_default(), "revision {revision}");
     let versions = payload.versions.iter().map(|change| pb::VersionChange {
-        version: format!("{}/versions/{}", policy(&change.policy), change.version),
-        state: change.state.as_str().to_owned(),
+        version_name: format!("{}/versions/{}", policy(&change.policy), change.version),
+        state: state_of(change.state.as_str()).into(),
         digest: change.digest.to_string(),
         adopted: None,
     });
@@ -123,4 +124,8 @@ pub async fn check_head(client: &Client, events: &[pb::Event]) {
     let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
     let last = events.last().expect("an event");
     assert_eq!((namespace.head, &namespace.head_hash), (last.cursor, &last.hash));
+}
+
+fn state_of(word: &str) -> pb::VersionState {
+    pb::VersionState::from_str_name(&format!("VERSION_STATE_{word}")).expect("a state")
 }

@@ -66,7 +66,7 @@ pub async fn active_now(client: &Client, history: &History, replay: &Replay, key
     let newest = history.newest();
     assert_eq!(now.bundles.len(), newest.len(), "every policy is active");
     for (active, entry) in now.bundles.iter().zip(newest.values()) {
-        let bundle = active.bundle.as_ref().expect("a bundle");
+        let bundle = active;
         assert_eq!((&bundle.name, &bundle.label), (&version(&entry.policy, entry.number), &entry.label));
     }
     digest_of_set(&now.bundles)
@@ -106,7 +106,7 @@ fn check_set(found: &pb::ListActiveResponse, revision: i64, history: &History, r
     let expected = replay.state_at(revision);
     assert_eq!(found.bundles.len(), expected.len(), "policies active at {revision}");
     for (active, (policy, (number, digest))) in found.bundles.iter().zip(&expected) {
-        let bundle = active.bundle.as_ref().expect("a bundle");
+        let bundle = active;
         let entry = history.get(policy.as_str(), *number);
         assert_eq!(bundle.name, version(policy.as_str(), number), "at {revision}");
         assert_eq!((&entry.digest, bundle.digest.as_str()), (&bundle.digest, digest.as_str()), "{}", bundle.name);
@@ -119,7 +119,7 @@ fn check_set(found: &pb::ListActiveResponse, revision: i64, history: &History, r
 
 /// The activation is the one of the log, whose statement puts exactly this bundle in force.
 fn check_proof(
-    active: &pb::ActiveBundle,
+    active: &pb::Bundle,
     bundle: &pb::Bundle,
     policy: &PolicyId,
     revision: i64,

@@ -48,7 +48,7 @@ impl Watcher {
             set: ActiveSetOptions { store: Some(keys.store.clone()), ..Default::default() },
             resume: None,
             subscriber_id: "corpus".to_owned(),
-            labels: Default::default(),
+            attributes: Default::default(),
         };
         let mut stream = watch(client, options).await.expect("a stream");
         let opened = stream.next().await.expect("verified").expect("a message").1;

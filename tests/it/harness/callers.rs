@@ -19,7 +19,7 @@ pub async fn caller(hub: &Hub, subject: &str) -> Client {
     hub.client_with(Some(issue(hub, &["--subject", subject, "--ttl", "1h"]))).await
 }
 
-/// Grants a role to a subject of the local issuer; `place` is `namespaces/…` or `*`. Answers the binding.
+/// Grants a role to a subject of the local issuer; `place` is `namespaces/…`, of all `namespaces/-`. Answers the binding.
 pub async fn grant(admin: &Client, subject: &str, role: pb::Role, place: &str) -> pb::RoleBinding {
     let granted = try_grant(admin, &format!("local:{subject}"), role, place).await;
     granted.expect("a grant").role_binding.expect("a binding")
@@ -32,19 +32,18 @@ pub async fn try_grant(
     role: pb::Role,
     place: &str,
 ) -> Result<pb::CreateRoleBindingResponse, ClientError> {
-    let role_binding = pb::RoleBinding {
-        role: role.into(),
-        member: member.to_owned(),
-        namespace: place.to_owned(),
+    let role_binding = pb::RoleBinding { role: role.into(), member: member.to_owned(), ..Default::default() };
+    let request = pb::CreateRoleBindingRequest {
+        parent: place.to_owned(),
+        role_binding: Some(role_binding),
         ..Default::default()
     };
-    let request = pb::CreateRoleBindingRequest { role_binding: Some(role_binding), ..Default::default() };
     admin.create_role_binding(request).await
 }
 
 /// Takes a role away.
 pub async fn take_away(admin: &Client, binding: &str) -> Result<pb::DeleteRoleBindingResponse, ClientError> {
-    admin.delete_role_binding(pb::DeleteRoleBindingRequest { id: binding.to_owned(), ..Default::default() }).await
+    admin.delete_role_binding(pb::DeleteRoleBindingRequest { name: binding.to_owned(), ..Default::default() }).await
 }
 
 /// Makes a namespace.

@@ -20,6 +20,34 @@ impl Revision for Option<pb::Cursor> {
     }
 }
 
+/// A resource with a name.
+pub trait Named {
+    /// Returns the last part of its name.
+    fn id(&self) -> String;
+}
+
+fn last_part(name: &str) -> String {
+    name.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+impl Named for pb::SigningKey {
+    fn id(&self) -> String {
+        last_part(&self.name)
+    }
+}
+
+impl Named for pb::Run {
+    fn id(&self) -> String {
+        last_part(&self.name)
+    }
+}
+
+impl Named for pb::Subscriber {
+    fn id(&self) -> String {
+        last_part(&self.name)
+    }
+}
+
 /// A policy's name.
 pub fn policy(id: &str) -> String {
     format!("{NAMESPACE}/policies/{id}")

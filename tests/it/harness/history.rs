@@ -133,10 +133,9 @@ impl History {
 
     pub fn snapshot(&self, step: usize, filter: &[&str], age: i64) -> pb::Snapshot {
         let Step { place, set, .. } = &self.steps[step];
-        let bundles = asked(set, filter).into_iter().map(|(policy, (version, at))| pb::ActiveBundle {
-            bundle: Some(self.signer.bundle(policy, version)),
+        let bundles = asked(set, filter).into_iter().map(|(policy, (version, at))| pb::Bundle {
             activation: cursor(at),
-            ..Default::default()
+            ..self.signer.bundle(policy, version)
         });
         pb::Snapshot {
             bundles: bundles.collect(),

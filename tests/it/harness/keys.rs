@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use policyhub::client::{Client, ClientError, pb};
 
+use super::calls::Named as _;
 use super::{Database, Hub};
 
 /// Keys may sign as soon as every replica knows them; streams are lively.
@@ -14,7 +15,7 @@ pub const AT_ONCE: &[&str] =
 pub async fn states(client: &Client) -> Vec<(String, pb::KeyState)> {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").keys;
     let bundle = listed.into_iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
-    bundle.map(|key| (key.key_id.clone(), key.state())).collect()
+    bundle.map(|key| (key.id(), key.state())).collect()
 }
 
 /// The key that signs.
@@ -33,21 +34,24 @@ pub async fn prepare(client: &Client) -> pb::SigningKey {
 
 /// Activates a key.
 pub async fn try_activate(client: &Client, key_id: &str) -> Result<pb::SigningKey, ClientError> {
-    let request =
-        pb::ActivateSigningKeyRequest { key_id: key_id.to_owned(), reason: "a test".to_owned(), ..Default::default() };
+    let request = pb::ActivateSigningKeyRequest {
+        name: format!("signingKeys/{key_id}"),
+        reason: "a test".to_owned(),
+        ..Default::default()
+    };
     client.activate_signing_key(request).await.map(|answer| answer.key.expect("a key"))
 }
 
 /// Prepares a key and has it sign; answers its id.
 pub async fn rotate(client: &Client) -> String {
-    let key_id = prepare(client).await.key_id;
-    try_activate(client, &key_id).await.expect("an active key").key_id
+    let key_id = prepare(client).await.id();
+    try_activate(client, &key_id).await.expect("an active key").id()
 }
 
 /// Revokes a key.
 pub async fn revoke(client: &Client, key_id: &str, resign: bool) -> Result<pb::RevokeSigningKeyResponse, ClientError> {
     let request = pb::RevokeSigningKeyRequest {
-        key_id: key_id.to_owned(),
+        name: format!("signingKeys/{key_id}"),
         reason: "it leaked".to_owned(),
         resign,
         ..Default::default()

@@ -264,7 +264,7 @@ pub fn said(said: Said) -> Act {
 pub fn keys_of(signer: &Signer) -> pb::ListSigningKeysResponse {
     let public = signer.key.public();
     let key = pb::SigningKey {
-        key_id: public.key_id().to_owned(),
+        name: format!("signingKeys/{}", public.key_id()),
         algorithm: public.algorithm().as_str().to_owned(),
         purpose: pb::KeyPurpose::Bundle.into(),
         state: pb::KeyState::Active.into(),

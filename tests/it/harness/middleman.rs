@@ -182,7 +182,7 @@ impl Telling {
         };
         match (trick, &mut message.message) {
             (Trick::OldBundles, Some(Said::Snapshot(part))) => {
-                part.bundles.iter_mut().filter_map(|active| active.bundle.as_mut()).for_each(old);
+                part.bundles.iter_mut().for_each(old);
             }
             (Trick::OldBundles, Some(Said::Activation(part))) => part.bundles.iter_mut().for_each(old),
             (Trick::FarPlaces, Some(Said::Snapshot(part))) => far(&mut part.cursor),
@@ -198,7 +198,7 @@ impl Telling {
 
 fn bundles(message: &pb::WatchActiveResponse) -> Vec<&pb::Bundle> {
     match &message.message {
-        Some(Said::Snapshot(part)) => part.bundles.iter().filter_map(|active| active.bundle.as_ref()).collect(),
+        Some(Said::Snapshot(part)) => part.bundles.iter().collect(),
         Some(Said::Activation(part)) => part.bundles.iter().collect(),
         _ => Vec::new(),
     }

@@ -8,7 +8,7 @@ use super::calls::{NAMESPACE, create, draft_request, events, get_version, versio
 
 /// A client as somebody who may do everything: another subject of the same issuer.
 pub async fn person(hub: &Hub, subject: &str) -> Client {
-    let granted = try_grant(&hub.client().await, &format!("local:{subject}"), pb::Role::Admin, "*").await;
+    let granted = try_grant(&hub.client().await, &format!("local:{subject}"), pb::Role::Admin, "namespaces/-").await;
     // One who comes again has it already.
     assert!(granted.as_ref().err().is_none_or(|error| error.reason == "BINDING_EXISTS"), "{granted:?}");
     caller(hub, subject).await

@@ -92,7 +92,7 @@ impl<'a> Rig<'a> {
             set: ActiveSetOptions::default(),
             every_activation: true,
             subscriber_id: "shop-1".to_owned(),
-            labels: BTreeMap::new(),
+            attributes: BTreeMap::new(),
             directory: None,
         })
         .expect("a watcher");

@@ -4,6 +4,11 @@ use policyhub::client::{Client, ClientError, pb};
 
 use super::calls::NAMESPACE;
 
+/// The name of a run.
+pub fn run_name(namespace: &str, id: &str) -> String {
+    format!("{namespace}/runs/{id}")
+}
+
 /// A run under some policies; none: the whole active set.
 pub fn run_request(run_id: &str, policies: &[&str], cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
     pb::RecordRunRequest {
@@ -20,14 +25,13 @@ pub async fn record(client: &Client, request: pb::RecordRunRequest) -> Result<pb
 }
 
 pub async fn get_run(client: &Client, run_id: &str) -> Result<pb::Run, ClientError> {
-    let request = pb::GetRunRequest { parent: NAMESPACE.to_owned(), run_id: run_id.to_owned() };
+    let request = pb::GetRunRequest { name: run_name(NAMESPACE, run_id) };
     client.get_run(request).await.map(|answer| answer.run.expect("a run"))
 }
 
 pub fn end_request(run_id: &str, outcome: pb::RunOutcome, message: &str) -> pb::CompleteRunRequest {
     pb::CompleteRunRequest {
-        parent: NAMESPACE.to_owned(),
-        run_id: run_id.to_owned(),
+        name: run_name(NAMESPACE, run_id),
         outcome: outcome.into(),
         message: message.to_owned(),
         ..Default::default()

@@ -95,6 +95,8 @@ impl Signer {
             content_type: "application/json".to_owned(),
             content,
             manifest: self.token(TYP_BUNDLE, manifest),
+            activation: None,
+            preview: false,
         }
     }
 
@@ -150,10 +152,9 @@ impl Signer {
             let mut moves = LOG.iter().filter(|(place, _)| place.1 <= revision);
             moves.rfind(|(_, moves)| moves.iter().any(|(moved, ..)| *moved == policy)).expect("is active")
         };
-        let entry = |(policy, version): (&String, &i64)| pb::ActiveBundle {
-            bundle: Some(self.bundle(policy, *version)),
+        let entry = |(policy, version): (&String, &i64)| pb::Bundle {
             activation: cursor(newest(policy).0),
-            ..Default::default()
+            ..self.bundle(policy, *version)
         };
         let set = versions(revision);
         pb::Snapshot {

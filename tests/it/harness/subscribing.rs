@@ -6,11 +6,16 @@ use std::time::Duration;
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Streaming;
 
-use super::calls::NAMESPACE;
+use super::calls::{NAMESPACE, Named as _};
 use super::watching::{DEADLINE, digest_of_set, list_set, whole_set};
 
 /// The stream of a runtime.
 pub type Stream = Streaming<pb::WatchActiveResponse>;
+
+/// The name of a subscriber.
+pub fn subscriber_name(id: &str) -> String {
+    format!("{NAMESPACE}/subscribers/{id}")
+}
 
 /// A place of the first epoch.
 pub fn at(revision: i64) -> pb::Cursor {
@@ -42,8 +47,7 @@ pub async fn digest_at(client: &Client, revision: i64) -> String {
 /// APPLIED at a revision, with the digest of the active set there.
 pub async fn applied(client: &Client, id: &str, revision: i64) -> pb::ReportStatusRequest {
     pb::ReportStatusRequest {
-        parent: NAMESPACE.to_owned(),
-        subscriber_id: id.to_owned(),
+        name: subscriber_name(id),
         cursor: Some(at(revision)),
         digest: digest_at(client, revision).await,
         status: pb::ApplyStatus::Applied.into(),
@@ -72,8 +76,8 @@ pub async fn subscribers(client: &Client) -> BTreeMap<String, pb::Subscriber> {
         }
         request.page_token = page.next_page_token;
     }
-    assert!(found.is_sorted_by(|a, b| a.subscriber_id < b.subscriber_id), "out of order");
-    found.into_iter().map(|each| (each.subscriber_id.clone(), each)).collect()
+    assert!(found.is_sorted_by(|a, b| a.id() < b.id()), "out of order");
+    found.into_iter().map(|each| (each.id(), each)).collect()
 }
 
 /// One subscriber, which must be there.

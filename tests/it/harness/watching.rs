@@ -37,7 +37,7 @@ pub async fn everything(client: &Client) -> WatchOptions {
         set: ActiveSetOptions::default(),
         resume: None,
         subscriber_id: String::new(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
     }
 }
 
@@ -153,9 +153,9 @@ pub async fn get_set(client: &Client) -> pb::ListActiveResponse {
 }
 
 /// The digest of an active set, as reports name it.
-pub fn digest_of_set(bundles: &[pb::ActiveBundle]) -> String {
-    let bundles = bundles.iter().map(|active| active.bundle.as_ref().expect("a bundle"));
+pub fn digest_of_set(bundles: &[pb::Bundle]) -> String {
     let entries: Vec<(PolicyId, i64, Digest)> = bundles
+        .iter()
         .map(|bundle| {
             let id = bundle.name.split('/').nth(3).expect("a policy");
             let digest = Digest::parse("digest", &bundle.digest).expect("a digest");
@@ -167,7 +167,7 @@ pub fn digest_of_set(bundles: &[pb::ActiveBundle]) -> String {
 
 /// The same as [`held`], by ListActive.
 pub async fn in_force(client: &Client) -> InForce {
-    let bundles = get_set(client).await.bundles.into_iter().map(|active| active.bundle.expect("a bundle"));
+    let bundles = get_set(client).await.bundles.into_iter();
     let entry = |bundle: pb::Bundle| {
         let id = bundle.name.split('/').nth(3).expect("a policy").to_owned();
         (id, (bundle.version, bundle.digest))

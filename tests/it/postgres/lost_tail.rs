@@ -129,14 +129,17 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     // Lost: a namespace, and a role, which stands in the log that has the keys.
     let create = pb::CreateNamespaceRequest { namespace_id: TENANT.to_owned(), ..Default::default() };
     scene.client.create_namespace(create).await.expect("a namespace");
-    let granted =
-        try_grant(&scene.client, "local:ann", pb::Role::Viewer, "*").await.expect("a grant").cursor.revision();
+    let granted = try_grant(&scene.client, "local:ann", pb::Role::Viewer, "namespaces/-")
+        .await
+        .expect("a grant")
+        .cursor
+        .revision();
     let mut watch = watch_tenant(&scene.client).await;
     watching::change(&mut watch).await;
     tenant(&scene.client).await.expect("an empty set");
     // The other replica knows the log of `system`, and not the namespace.
     let listed = async || {
-        let request = pb::ListRoleBindingsRequest { parent: "*".to_owned(), ..Default::default() };
+        let request = pb::ListRoleBindingsRequest { parent: "namespaces/-".to_owned(), ..Default::default() };
         elsewhere.list_role_bindings(request).await.is_ok_and(|page| page.role_bindings.len() == 2)
     };
     eventually("the role", listed).await;

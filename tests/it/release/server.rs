@@ -84,7 +84,7 @@ on_both_databases! {
                 .await
                 .iter()
                 .filter(|event| event.kind() == pb::EventKind::Publish)
-                .map(|event| event.versions[0].version.clone())
+                .map(|event| event.versions[0].version_name.clone())
                 .collect();
             let expected: Vec<String> = (1..=3).map(|number| crate::harness::calls::version(policy, number)).collect();
             assert_eq!(labels, expected, "each is published once");

@@ -69,7 +69,7 @@ fn watcher(vectors: &Vectors, case: &Case, stage: &Stage) -> Watcher {
         set: ActiveSetOptions { policies, ..Default::default() },
         every_activation: true,
         subscriber_id: "shop-1".to_owned(),
-        labels: BTreeMap::new(),
+        attributes: BTreeMap::new(),
         directory: None,
     })
     .expect("a watcher")

@@ -266,7 +266,7 @@ impl<'a> Cases<'a> {
         self.tell("all", namespaces, "a checkpoint of another namespace", &[&lie], (held, REJECTED, 1));
         let lie = self.edit("all.activation.p4", "with the content of another", |m| {
             let bundle = &mut activation(m).bundles[0];
-            bundle.content = other.bundles[0].bundle.clone().expect("a bundle").content;
+            bundle.content = other.bundles[0].content.clone();
         });
         self.tell("all", namespaces, "a content of another namespace", &[&lie], (held, REJECTED, 1));
     }
@@ -280,7 +280,7 @@ impl<'a> Cases<'a> {
         self.tell("all", "old bundle at a new place", "in a snapshot", &[&lie], (held, DIVERGED, 1));
         let lie = self.edit("all.snapshot.p4", "with an old bundle at its place", |m| {
             let at = snapshot(m).bundles[0].activation;
-            snapshot(m).bundles[0] = pb::ActiveBundle { activation: at, ..old.bundles[0].clone() };
+            snapshot(m).bundles[0] = pb::Bundle { activation: at, ..old.bundles[0].clone() };
         });
         // The very set of that place: a rollback to this bundle.
         self.tell("all", "honest", "the old bundle that was put back", &[&lie], (Some("p4"), READY, 0));

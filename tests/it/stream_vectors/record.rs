@@ -132,8 +132,8 @@ async fn activate(client: &Client, parent: &str, targets: &[(&str, i64)]) {
 async fn set_of_now(client: &Client) -> Set {
     let found = get_set(client).await;
     let cursor = found.cursor.expect("a cursor");
-    let policies = found.bundles.into_iter().map(|active| {
-        let (bundle, at) = (active.bundle.expect("a bundle"), active.activation.expect("an activation"));
+    let policies = found.bundles.into_iter().map(|bundle| {
+        let at = bundle.activation.expect("an activation");
         let policy = bundle.name.split('/').nth(3).expect("a policy").to_owned();
         let (version, digest) = (bundle.version, bundle.digest);
         (policy, InForce { version, digest, epoch: at.epoch, revision: at.revision })

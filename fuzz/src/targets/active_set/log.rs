@@ -102,7 +102,10 @@ impl Log {
                 server.activation(revision, moves, (statement, &tree)),
                 server.snapshot(revision, (&state, &tree), &moved),
                 server.heartbeat(revision, &tree),
-                wrapped(Message::Reconnect(pb::Reconnect { reason: "draining".to_owned(), ..Default::default() })),
+                wrapped(Message::Reconnect(pb::Reconnect {
+                    reason: pb::ReconnectReason::Draining.into(),
+                    ..Default::default()
+                })),
             ]);
             states.push(state);
         }
@@ -185,6 +188,8 @@ impl Server<'_> {
             content_type: manifest.content_type.clone(),
             content: content.into(),
             manifest: self.sign(TYP_BUNDLE, manifest.to_bytes()),
+            activation: None,
+            preview: false,
         }
     }
 
@@ -228,7 +233,7 @@ impl Server<'_> {
     ) -> pb::WatchActiveResponse {
         let bundles = state.iter().map(|(policy, version)| {
             let activation = cursor(moved[policy.as_str()]);
-            pb::ActiveBundle { bundle: Some(self.bundle(policy, *version)), activation, ..Default::default() }
+            pb::Bundle { activation, ..self.bundle(policy, *version) }
         });
         wrapped(Message::Snapshot(pb::Snapshot {
             bundles: bundles.collect(),
