@@ -110,6 +110,8 @@ mod event_times;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod fan_out;
 #[cfg(test)]
 mod frozen;
@@ -129,6 +131,8 @@ mod hostile_endless;
 mod hostile_ends;
 #[cfg(test)]
 mod hostile_pages;
+#[cfg(test)]
+mod hostile_streams;
 #[cfg(test)]
 mod hostile_whole;
 #[cfg(test)]
@@ -161,6 +165,8 @@ mod keys_rotation;
 mod kinds;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod log_check;
 #[cfg(test)]
 mod long_reads;
 #[cfg(test)]
