@@ -93,6 +93,7 @@ pub fn code(reason: Reason) -> Code {
         | Reason::DatabaseAccessDenied
         | Reason::SigningUnavailable
         | Reason::ChecksUnavailable
+        | Reason::ServerDraining
         | Reason::OutcomeUnknown => Code::Unavailable,
         Reason::DeadlineExceeded | Reason::RequestTimeout => Code::DeadlineExceeded,
         Reason::Unimplemented => Code::Unimplemented,

@@ -14,8 +14,8 @@ use super::session::Session;
 use super::verify_log::trust;
 use crate::client::durable::sync_directory_of;
 use crate::client::name::NamespaceId;
-use crate::client::signing::chain::{LogCheck, Trust};
-use crate::client::{ArchiveWriter, Read, ReadError, read_archive};
+use crate::client::signing::chain::LogCheck;
+use crate::client::{ArchiveWriter, Read, read_archive};
 
 /// Write a namespace to a file: its log, its settings, its versions and their contents
 #[derive(Debug, Args)]
@@ -61,34 +61,24 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Tries while others write: what is read page by page must be of one head.
-const TRIES_MAX: u32 = 5;
-
 async fn write(session: &Session, namespace: &NamespaceId, path: &Path) -> anyhow::Result<LogCheck> {
     let trust = trust(session, (None, None)).await?;
-    for _ in 1..TRIES_MAX {
-        match write_once(session, namespace, path, &trust).await {
-            Err(error) if matches!(error.downcast_ref(), Some(ReadError::Moved)) => {}
-            done => return done,
-        }
-    }
-    write_once(session, namespace, path, &trust).await
-}
-
-async fn write_once(
-    session: &Session,
-    namespace: &NamespaceId,
-    path: &Path,
-    trust: &Trust,
-) -> anyhow::Result<LogCheck> {
     let failed = || format!("failed to write {}", path.display());
     let file = File::create(path).with_context(failed)?;
-    let mut archive = ArchiveWriter::new(BufWriter::new(file), trust, namespace).with_context(failed)?;
-    let mut check = LogCheck::new(trust.clone(), namespace.clone());
-    let progress = Progress::counting("events");
+    let mut archive = ArchiveWriter::new(BufWriter::new(file), &trust, namespace).with_context(failed)?;
+    let mut check = LogCheck::new(trust, namespace.clone());
+    let mut progress = Progress::counting("events");
+    let mut counts_rows = false;
     let read = read_archive(&session.client, namespace, &mut check, |read| {
-        if let Read::Progress(events) = read {
-            progress.set(events.unsigned_abs());
+        match read {
+            Read::Progress(events) => progress.set(events.unsigned_abs()),
+            Read::Rows(rows, total) => {
+                if !counts_rows {
+                    (progress, counts_rows) = (Progress::of(total, "rows"), true);
+                }
+                progress.set_of(rows, total);
+            }
+            _ => {}
         }
         archive.add(&read)
     });

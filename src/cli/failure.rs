@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::next::with_namespace;
 use super::text::line;
 use crate::client::name::{INEXACT_VERSION, PolicyName, VersionName};
-use crate::client::{ClientError, Code, Refusal, WatchError};
+use crate::client::{ClientError, Code, ReadError, Refusal, WatchError};
 use crate::domain::causes::causes;
 
 /// A usage error that only shows once the arguments are looked at together: exit code 2.
@@ -61,10 +61,10 @@ pub fn explain(error: &anyhow::Error) -> String {
     text
 }
 
-/// The error of a call, also within that of a watch, which takes its words over and so hides it.
+/// The error of a call, also within that of a watch or of a log, which takes its words over and so hides it.
 fn call_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a ClientError> {
-    match cause.downcast_ref::<WatchError>() {
-        Some(WatchError::Call(call)) => Some(call),
+    match (cause.downcast_ref::<WatchError>(), cause.downcast_ref::<ReadError>()) {
+        (Some(WatchError::Call(call)), _) | (_, Some(ReadError::Call(call))) => Some(call),
         _ => cause.downcast_ref::<ClientError>(),
     }
 }
@@ -124,6 +124,8 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
         "DATABASE_CONNECTION_LIMIT" | "DATABASE_READ_ONLY" | "DATABASE_NOT_DURABLE" | "DATABASE_ACCESS_DENIED" => {
             "tell the operator of the server, and try again later with the same --request-id"
         }
+        "SERVER_DRAINING" => "run it again: another replica answers, or this server once it has started again",
+        "REQUEST_TIMEOUT" => "run it again, from nearer to the server if it reads much",
         "LIMIT_EXCEEDED" => "ask for less, or later",
         "QUOTA_EXCEEDED" => "make room, or ask an admin for more: `policyhub namespace update`",
         "RATE_LIMITED" => "try again a little later, and slower, with the same --request-id",
@@ -319,6 +321,17 @@ mod tests {
         let error = anyhow::Error::from(WatchError::Refused { refusal, place: None }).context("watch ended");
         let text = explain(&error);
         assert!(text.starts_with("error: watch ended: message is malformed: no cursor\nnext: keep"), "{text}");
+    }
+
+    #[test]
+    fn an_export_that_a_draining_server_ended_says_what_to_do() {
+        let details = ErrorDetails::with_error_info("SERVER_DRAINING", "policyhub", std::collections::HashMap::new());
+        let status = Status::with_error_details(Code::Unavailable, "this server stops", details);
+        let error = ReadError::Call(ClientError::from(status));
+        let text = explain(&anyhow::Error::from(error).context("failed to read the namespace"));
+        let expected =
+            "error: failed to read the namespace: this server stops (SERVER_DRAINING)\nnext: run it again: another";
+        assert!(text.starts_with(expected), "{text}");
     }
 
     #[test]

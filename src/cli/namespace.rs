@@ -11,6 +11,7 @@ use super::pages;
 use super::quotas::{self, QuotaFlags};
 use super::session::Session;
 use super::text;
+use super::verify_log::checked_by_server;
 use crate::client::name::NamespaceId;
 use crate::client::pb;
 
@@ -208,8 +209,9 @@ async fn update(session: &Session, arguments: Update) -> anyhow::Result<()> {
 }
 
 /// What `--accept` calls a finding.
-fn place(finding: &pb::Finding) -> String {
-    if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() }
+fn place(finding: &pb::LogFinding) -> String {
+    let revision = finding.cursor.map_or(0, |cursor| cursor.revision);
+    if finding.row.is_empty() { format!("event {revision}") } else { finding.row.clone() }
 }
 
 async fn thaw(session: &Session, arguments: Thaw) -> anyhow::Result<()> {
@@ -217,9 +219,8 @@ async fn thaw(session: &Session, arguments: Thaw) -> anyhow::Result<()> {
     let accepted_findings = if arguments.accept.is_empty() {
         Vec::new()
     } else {
-        let request = pb::VerifyLogRequest { parent: id.name(), after_revision: 0 };
-        let found = session.client.verify_log(request).await.context("failed to have the server check its log")?;
-        let is_accepted = |finding: &pb::Finding| arguments.accept.contains(&place(finding));
+        let found = checked_by_server(session, id).await?;
+        let is_accepted = |finding: &pb::LogFinding| arguments.accept.contains(&place(finding));
         found.findings.into_iter().filter(is_accepted).collect()
     };
     let request_id = arguments.mutation.request_id();

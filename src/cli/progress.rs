@@ -48,6 +48,11 @@ impl Progress {
         self.0.set_position(done);
     }
 
+    /// What is done now.
+    pub fn name(&self, what: impl Into<Cow<'static, str>>) {
+        self.0.set_message(what);
+    }
+
     /// So much more is done.
     pub fn advance(&self, by: u64) {
         self.0.inc(by);

@@ -15,6 +15,7 @@ use super::progress::Progress;
 use super::session::Session;
 use super::text;
 use super::verify::LogArguments;
+use crate::client::name::NamespaceId;
 use crate::client::signing::KeySet;
 use crate::client::signing::chain::{LogCheck, Trust};
 use crate::client::{Cursor, Head, Read, log_keys, pb, read_log, seal_keys, verify_archive};
@@ -44,7 +45,7 @@ fn pinned(arguments: &LogArguments) -> anyhow::Result<(Option<KeySet>, Option<Ke
 struct Verdict {
     namespace: String,
     /// What the server's own check says, when there is a server.
-    server: Option<pb::VerifyLogResponse>,
+    server: Option<pb::VerifyLogResult>,
     check: LogCheck,
     pinned: bool,
 }
@@ -89,14 +90,33 @@ pub async fn run_online(session: &Session, arguments: &LogArguments) -> anyhow::
         check.findings.add(0, "", format!("{error:#}"));
     }
     drop(progress);
-    let request = pb::VerifyLogRequest { parent: namespace.name(), after_revision: 0 };
-    let server = session.client.verify_log(request).await.context("failed to have the server check its log")?;
+    let server = checked_by_server(session, &namespace).await?;
     let (own, said) = (check.proven(), server.head.unwrap_or_default());
     if said.revision == own.cursor.revision && server.head_hash.as_ref() != own.hash {
         check.findings.add(said.revision, "", "the server checked another log than it shows");
     }
     let verdict = Verdict { namespace: namespace.to_string(), server: Some(server), check, pinned };
     verdict.print(session.output)
+}
+
+/// Has the server check its own log, and shows how far it is.
+pub async fn checked_by_server(session: &Session, namespace: &NamespaceId) -> anyhow::Result<pb::VerifyLogResult> {
+    let request = pb::VerifyLogRequest { parent: namespace.name(), after: None };
+    let bar = Progress::of(0, "events, by the server");
+    let checked = session.client.verify_log_with(request, |progress| {
+        bar.set_of(progress.events.unsigned_abs(), progress.total_events.unsigned_abs());
+        match progress.phase() {
+            pb::VerifyLogPhase::Waiting => bar.name("the server checks other logs first"),
+            pb::VerifyLogPhase::Rows => bar.name("rows, by the server"),
+            pb::VerifyLogPhase::Events | pb::VerifyLogPhase::Unspecified => bar.name("events, by the server"),
+        }
+    });
+    checked.await.context("failed to have the server check its log")
+}
+
+/// The revision that a finding of the server is about; 0: no one event.
+fn revision_of(found: &pb::LogFinding) -> i64 {
+    found.cursor.map_or(0, |cursor| cursor.revision)
 }
 
 /// Whom a log is believed: keys that are known from elsewhere, else those of the server.
@@ -135,7 +155,7 @@ impl Verdict {
         let finding = |by: &str, revision: i64, row: &str, message: &str| json!({"by": by, "revision": revision, "row": row, "message": message});
         let own = self.check.findings.named().map(|found| finding("here", found.revision, &found.row, &found.message));
         let server = self.server.iter().flat_map(|server| &server.findings);
-        let server = server.map(|found| finding("server", found.revision, &found.row, &found.message));
+        let server = server.map(|found| finding("server", revision_of(found), &found.row, &found.message));
         json!({
             "verified": self.holds(),
             "namespace": self.namespace,
@@ -155,7 +175,7 @@ impl Verdict {
             lines.push_str(&finding_line("here", found.revision, &found.row, &found.message));
         }
         for found in self.server.iter().flat_map(|server| &server.findings) {
-            lines.push_str(&finding_line("server", found.revision, &found.row, &found.message));
+            lines.push_str(&finding_line("server", revision_of(found), &found.row, &found.message));
         }
         let unnamed = self.check.findings.count - self.check.findings.named().count() as u64;
         if unnamed > 0 {

@@ -59,7 +59,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// When the disk does.
     pub fn add(&mut self, read: &Read<'_>) -> io::Result<()> {
         match *read {
-            Read::Progress(_) => Ok(()),
+            Read::Progress(_) | Read::Rows(..) => Ok(()),
             Read::Event(event) => {
                 self.end.events += 1;
                 self.line(&Line::Event(EventLine::of(event)))

@@ -1,4 +1,4 @@
-//! Every unary RPC as a method of the same name.
+//! Every unary RPC as a method of the same name. Streams that read for long are in `log_check` and `exported_rows`.
 //!
 //! Boundary: no decisions besides a deadline for each call and the bounded retry of mutations. Every method fails with
 //! the [`ClientError`] the server answered, or UNAVAILABLE and DEADLINE_EXCEEDED of the transport.
@@ -16,10 +16,8 @@ use crate::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 /// How long one try of a call may take. A server answers sooner, also when its database is down.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the check of a log may take. The server checks thousands of events per second.
-const AUDIT_TIMEOUT: Duration = Duration::from_secs(60 * 60);
-
-fn timed<T>(message: T, timeout: Duration) -> Request<T> {
+/// A request with a deadline.
+pub(super) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(timeout);
     request
@@ -102,7 +100,6 @@ reads!(admin {
     list_denials(ListDenialsRequest) -> ListDenialsResponse, "Who was refused what.";
     list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse,
         "The public keys that bundles, statements, checkpoints and seals are verified with.";
-    export_rows(ExportRowsRequest) -> ExportRowsResponse, "The rows of a namespace, as the bytes its log proves.";
 });
 
 mutations!(admin {
@@ -122,11 +119,6 @@ mutations!(admin {
 });
 
 impl Client {
-    /// Checks the chain, the seals, the statements, the manifests and the rows of a namespace. Takes as long as its log is.
-    pub async fn verify_log(&self, request: pb::VerifyLogRequest) -> Result<pb::VerifyLogResponse, ClientError> {
-        Ok(self.admin.clone().verify_log(timed(request, AUDIT_TIMEOUT)).await?.into_inner())
-    }
-
     /// How far an activation has come. Takes as long as the request asks to wait.
     pub async fn get_convergence(
         &self,

@@ -1,4 +1,4 @@
-//! The log of a namespace, and the published versions it speaks of, read from a server page by page.
+//! The log of a namespace, and the published versions it speaks of or all of its rows, read from a server.
 //!
 //! Boundary: reads and converts; what is read is proven by `signing::chain`, whoever it came from.
 
@@ -8,7 +8,7 @@ use super::channel::Client;
 use super::error::ClientError;
 use super::page_guard::{EndlessList, PageGuard};
 use crate::api::pb;
-use crate::domain::event::{Cursor, Event};
+use crate::domain::event::{Cursor, Event, Head, Position};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::row::Row;
 use crate::signing::chain::LogCheck;
@@ -29,9 +29,9 @@ pub enum ReadError {
     /// The server sent what is no event.
     #[error("the server sent an event that can't be read, after revision {0}")]
     Event(i64),
-    /// Somebody wrote while it was read.
-    #[error("the namespace changed while it was read")]
-    Moved,
+    /// The rows are of another head than the events lead to.
+    #[error("the server exports rows as of {}:{}, where its log has no such event", .0.epoch, .0.revision)]
+    OtherHead(Cursor),
     /// A list does not come to an end.
     #[error(transparent)]
     Endless(#[from] EndlessList),
@@ -66,23 +66,35 @@ pub enum Read<'a> {
     Imported(i64, &'a Event),
     /// A page ended: how many events were read.
     Progress(i64),
+    /// A batch of rows ended: how many of them came so far, and how many will in all.
+    Rows(u64, u64),
 }
 
+/// Reads the events after those that `check` has, up to the revision `until`.
 async fn read_events(
     client: &Client,
     namespace: &NamespaceId,
     check: &mut LogCheck,
+    until: i64,
     also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
-    let mut request =
-        pb::ListEventsRequest { parent: namespace.name(), page_size: PAGE_EVENTS, ..pb::ListEventsRequest::default() };
-    let (mut pages, mut last) = (PageGuard::default(), 0);
+    let mut last = check.head().cursor.revision;
+    let mut request = pb::ListEventsRequest {
+        parent: namespace.name(),
+        page_size: PAGE_EVENTS,
+        after_revision: last,
+        ..pb::ListEventsRequest::default()
+    };
+    let mut pages = PageGuard::default();
     loop {
         let page = client.list_events(request.clone()).await?;
         let count = page.events.len();
         for each in page.events {
             let each = event(namespace, each).ok_or(ReadError::Event(check.head().cursor.revision))?;
             last = after(last, &each)?;
+            if last > until {
+                return Ok(());
+            }
             check.event(&each);
             also(Read::Event(&each))?;
         }
@@ -105,7 +117,7 @@ pub async fn read_log(
     check: &mut LogCheck,
     mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
-    read_events(client, namespace, check, &mut also).await?;
+    read_events(client, namespace, check, i64::MAX, &mut also).await?;
     let published: BTreeSet<(PolicyId, i64)> = check.published().cloned().collect();
     let policies: BTreeSet<&PolicyId> = published.iter().map(|(policy, _)| policy).collect();
     for policy in policies {
@@ -138,31 +150,28 @@ pub async fn read_log(
     Ok(())
 }
 
-/// Reads all that an archive has: the log, the rows and versions as of its end, and what was imported.
+/// Reads all that an archive has: the log up to one head, the rows and versions as of that head, and what was imported. Whatever is
+/// written meanwhile comes after that head.
 ///
 /// # Errors
-/// The first call that fails; `Moved` when somebody wrote meanwhile: begin again.
+/// The first call that fails, or a server whose rows and events do not belong together.
 pub async fn read_archive(
     client: &Client,
     namespace: &NamespaceId,
     check: &mut LogCheck,
     mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
-    read_events(client, namespace, check, &mut also).await?;
-    let head = check.head().cursor;
-    let mut request =
-        pb::ExportRowsRequest { parent: namespace.name(), page_size: PAGE_VERSIONS, page_token: String::new() };
+    // Most of the log before the server holds a snapshot for this reader, and the rest up to the head of that.
+    read_events(client, namespace, check, i64::MAX, &mut also).await?;
+    let mut rows = client.export_rows(pb::ExportRowsRequest { parent: namespace.name() }).await?;
+    let head = rows.head();
+    if head.cursor.revision > check.head().cursor.revision {
+        read_events(client, namespace, check, head.cursor.revision, &mut also).await?;
+    }
+    check_head(check.head(), head)?;
     let mut imports = Vec::new();
-    let mut pages = PageGuard::default();
-    loop {
-        let page = client.export_rows(request.clone()).await?;
-        let count = page.rows.len();
-        let read = page.head.unwrap_or_default();
-        // The head of an empty log has the epoch of the store.
-        if read.revision != head.revision {
-            return Err(ReadError::Moved);
-        }
-        for pb::ExportedRow { row: bytes, manifest, content } in page.rows {
+    while let Some(batch) = rows.next().await? {
+        for pb::ExportedRow { row: bytes, manifest, content } in batch {
             let table = Row::read(&bytes).map(|row| {
                 let import = row.int("position").zip(row.int("reached_revision"));
                 (import, row.key(), row.table)
@@ -183,11 +192,9 @@ pub async fn read_archive(
                 None => check.findings.add(0, "", "the server sent a row that can't be read"),
             }
         }
+        let (read, total) = rows.progress();
+        also(Read::Rows(read, total))?;
         check_worth(check)?;
-        if !pages.leads_on(count, &page.next_page_token)? {
-            break;
-        }
-        request.page_token = page.next_page_token;
     }
     for import in imports {
         read_imported(client, namespace, import, &mut also).await?;
@@ -195,6 +202,17 @@ pub async fn read_archive(
     check.end();
     check.end_rows();
     Ok(())
+}
+
+/// The events that were read lead to the head of the rows.
+fn check_head(read: Head, named: Position) -> Result<(), ReadError> {
+    let is_same = if named.cursor.revision == 0 {
+        // The head of an empty log has the epoch of the store.
+        read.cursor.revision == 0
+    } else {
+        Position::from(read) == named
+    };
+    if is_same { Ok(()) } else { Err(ReadError::OtherHead(named.cursor)) }
 }
 
 async fn read_imported(

@@ -25,7 +25,9 @@ pub mod watch;
 pub mod watcher;
 
 mod cache;
+mod exported_rows;
 mod guarded;
+mod log_check;
 mod missing;
 mod page_guard;
 mod pinned_file;
@@ -38,6 +40,7 @@ pub use archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, 
 pub use bundle::ActivePolicy;
 pub use channel::{Client, ClientIdentity};
 pub use error::ClientError;
+pub use exported_rows::{BrokenExport, ExportedRows};
 pub use keys::{log_keys, seal_keys, trusted_keys};
 pub use listed::{ListedOptions, ListedSet};
 pub use log::{Read, ReadError, read_archive, read_log};

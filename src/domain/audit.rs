@@ -2,10 +2,12 @@
 //!
 //! Findings are bounded: a log that is broken everywhere says so ten thousand times and no more.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
-use super::event::Head;
+use super::event::{Cursor, Head, Position};
 use super::limits::{FINDING_MAX_CHARS, FINDINGS_KEPT_MAX, FINDINGS_MAX};
 
 /// One thing that does not hold.
@@ -46,6 +48,31 @@ pub struct LogVerdict {
     pub findings: Findings,
     /// Of all that does not hold; none when nothing is wrong, or more than can be accepted.
     pub findings_digest: Option<Digest>,
+    /// What is stored at the revisions that named findings, and the first broken event, are about. None stands where nothing is.
+    pub positions: BTreeMap<i64, Position>,
+}
+
+/// What the check of a log is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogCheckPhase {
+    /// It waits for its turn.
+    #[default]
+    Waiting,
+    /// It checks events.
+    Events,
+    /// It compares pointers, rows and published versions with them.
+    Rows,
+}
+
+/// How far the check of a log is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogCheckProgress {
+    /// What it is doing.
+    pub phase: LogCheckPhase,
+    /// Events checked so far.
+    pub events: i64,
+    /// Events there are to check, as of the beginning of the check.
+    pub total_events: i64,
 }
 
 impl Findings {
@@ -81,6 +108,14 @@ impl LogVerdict {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.findings.count == 0
+    }
+
+    /// The event that a finding is about, as it is stored; with epoch 0 when nothing is. None: the finding is about no one event.
+    #[must_use]
+    pub fn position(&self, finding: &Finding) -> Option<Position> {
+        let absent = Cursor { epoch: 0, revision: finding.revision };
+        let stored = || self.positions.get(&finding.revision).copied().unwrap_or_else(|| absent.into());
+        (finding.revision > 0).then(stored)
     }
 
     /// The finding about the first event that does not hold.

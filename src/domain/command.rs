@@ -67,6 +67,8 @@ mod requests {
         pub reason: String,
         /// What is found and stays.
         pub accepted: Vec<Finding>,
+        /// The events that the caller says they are about, as far as it says which.
+        pub positions: Vec<Position>,
         /// All that is found stays, when this is its digest.
         pub accepted_digest: Option<Digest>,
     }

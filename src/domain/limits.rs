@@ -146,6 +146,12 @@ pub const REVOCATIONS_MAX: u64 = 100_000;
 /// Events that one ListEvents looks through for those of an actor or a kind: each is verified. More: a call may take longer than
 /// its caller waits. Fewer: more calls for what is rare.
 pub const EVENTS_SCANNED_MAX: usize = 5_000;
+/// How long the check of a log may take, its wait for a turn included: an hour. Shorter: the largest logs are never checked as a
+/// whole. Longer: the database keeps what it would remove for as long.
+pub const LOG_CHECK_MAX_SECONDS: u64 = 60 * 60;
+/// How long one export of rows may hold its snapshot of the database: 15 minutes. Shorter: a large namespace can't be exported over
+/// a slow link. Longer: PostgreSQL keeps dead rows, and SQLite its write-ahead log, for as long as a reader is slow.
+pub const EXPORT_MAX_SECONDS: u64 = 15 * 60;
 /// Findings that the answer to a check of a log names; the others are counted.
 pub const FINDINGS_MAX: usize = 100;
 /// Findings that the check of a log keeps, and the most that one thaw accepts. More: the event that accepts them, which has a

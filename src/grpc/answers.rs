@@ -1,7 +1,9 @@
 //! The answers of calls: how much memory all of them may take together, and how long one may wait for its reader.
 //!
 //! Memory is reserved before a call is handled, for the largest answer of its method, and given back once the last byte of its
-//! answer is on the wire. A long read takes its turn first, so that it waits for that without memory. Watches have their own rule: a stream is a cursor, not a queue (`super::watch_stream`).
+//! answer is on the wire. A long read takes its turn first, so that it waits for that without memory. Streams have their own rules: a
+//! watch is a cursor, not a queue (`super::watch_stream`); one that reads for long takes its turn here, and memory for each of its
+//! messages (`super::read_stream`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ use tower::{Layer, Service};
 
 use super::in_flight::{InFlight, LARGEST_ANSWER_BYTES, Reserved};
 use super::long_reads::LongReads;
+use super::read_stream::StreamTurn;
 use super::taken;
 use crate::api::status::status;
 use crate::domain::Result;
@@ -32,16 +35,16 @@ const SLICE_MAX_BYTES: usize = 64 * 1024;
 /// Smaller: most answers take one more write.
 const AT_ONCE_MAX_BYTES: usize = 4 * 1024;
 /// The largest answer with one policy, or with findings, as it was read and as it is written.
-const POLICY_ANSWER_MAX_BYTES: u64 = 2 * (SCHEMA_MAX_BYTES as u64 + STATEMENT_MAX_BYTES as u64);
+pub(super) const POLICY_ANSWER_MAX_BYTES: u64 = 2 * (SCHEMA_MAX_BYTES as u64 + STATEMENT_MAX_BYTES as u64);
 /// The largest of all others: the summary of an activation with its statement.
 const SMALL_ANSWER_MAX_BYTES: u64 = 2 * STATEMENT_MAX_BYTES as u64;
 /// Of calls that wait for what others do, for minutes: what they hold meanwhile. More is taken when there is an answer.
 const WAITING_CALL_BYTES: u64 = 16 * 1024;
 
-/// What is reserved before a call is handled; none for streams.
+/// What is reserved before a call is handled; none for streams, which reserve for each message.
 fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
     Some(match rpc {
-        Rpc::WatchActive => return None,
+        Rpc::WatchActive | Rpc::VerifyLog | Rpc::ExportRows => return None,
         Rpc::ListPolicies
         | Rpc::GetVersion
         | Rpc::ListVersions
@@ -56,15 +59,13 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
         | Rpc::ListDenials
-        | Rpc::ListSigningKeys
-        | Rpc::ExportRows => LARGEST_ANSWER_BYTES,
+        | Rpc::ListSigningKeys => LARGEST_ANSWER_BYTES,
         Rpc::CreatePolicy
         | Rpc::GetPolicy
         | Rpc::UpdatePolicy
         | Rpc::Stage
         | Rpc::Rollback
         | Rpc::GetValidationReport
-        | Rpc::VerifyLog
         | Rpc::RevokeSigningKey => POLICY_ANSWER_MAX_BYTES,
         Rpc::GetConvergence => WAITING_CALL_BYTES,
         Rpc::Draft
@@ -133,11 +134,10 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         // The authentication layer put both there. Without them it is a method that takes no credential, whose answer is small.
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
-        let called =
-            called.and_then(|(caller, rpc)| Some((caller.principal.actor(), *rpc, largest_answer_bytes(*rpc)?)));
+        let called = called.map(|(caller, rpc)| (caller.principal.actor(), *rpc, largest_answer_bytes(*rpc)));
         let Some((caller, rpc, largest_bytes)) = called else { return Box::pin(self.inner.call(request)) };
         // The one that was found ready goes with the call.
         let next = self.inner.clone();
@@ -147,6 +147,13 @@ where
             let turn = match long_reads.take(rpc, &caller).await {
                 Ok(turn) => turn,
                 Err(error) => return Ok(status(error).into_http()),
+            };
+            let Some(largest_bytes) = largest_bytes else {
+                // A stream has its turn until it ends.
+                if let Some(slot) = turn {
+                    request.extensions_mut().insert(StreamTurn::new(slot, in_flight, caller));
+                }
+                return inner.call(request).await;
             };
             let reserved = match in_flight.reserve(&caller, largest_bytes).await {
                 Ok(reserved) => reserved,

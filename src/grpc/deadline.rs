@@ -1,6 +1,7 @@
 //! The caller's deadline, `grpc-timeout` (gRPC over HTTP/2, "Requests"): nobody works on for a caller that is gone.
 //!
-//! It bounds the time to the first answer. The life of a stream is its client's to bound.
+//! It bounds the time to the first answer. A stream that reads for long ends at it too (`super::read_stream`); the life of a watch is
+//! its client's to bound.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -8,8 +9,8 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, Map};
 use http::{HeaderMap, Request, Response};
-use tokio::time::Timeout;
 use tokio::time::error::Elapsed;
+use tokio::time::{Instant, Timeout, sleep};
 use tower::{Layer, Service};
 
 use crate::api::status::status;
@@ -17,6 +18,10 @@ use crate::domain::{Error, Reason};
 
 /// Most digits of a `grpc-timeout`, by the specification.
 const DIGITS_MAX: usize = 8;
+
+/// When the caller of a request stops waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CallDeadline(pub(super) Instant);
 
 /// Ends calls whose deadline has passed.
 #[derive(Debug, Clone, Copy)]
@@ -52,8 +57,11 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let given = grpc_timeout(request.headers());
+        if let Some(given) = given {
+            request.extensions_mut().insert(CallDeadline(sleep(given).deadline()));
+        }
         let answer = self.inner.call(request);
         match given {
             None => Either::Left(answer),

@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message;
 
-use crate::api::{pb, response};
+use crate::api::response;
 use crate::domain::bundle::{ActiveBundle, Staleness};
 use crate::domain::name::NamespaceId;
 use crate::service::{ActivationEnd, Changes, Encode, Proven, SnapshotEnd};
@@ -55,7 +55,7 @@ impl Encode for Wire {
 }
 
 /// A message as it goes into the body of a response.
-pub(super) fn framed(message: &pb::WatchActiveResponse) -> Bytes {
+pub(super) fn framed(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut frame = BytesMut::with_capacity(PREFIX_BYTES + length);
     frame.put_u8(0);
@@ -68,6 +68,7 @@ pub(super) fn framed(message: &pb::WatchActiveResponse) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::pb;
     use crate::domain::event::{Cursor, Fingerprint, Position};
 
     #[test]

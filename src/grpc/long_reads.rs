@@ -19,6 +19,8 @@ const AUDITS_MAX: usize = 2;
 enum Kind {
     /// Pages of many rows.
     Pages,
+    /// All rows of a namespace: minutes, of a large one or a slow reader.
+    Export,
     /// A whole log: minutes, of a large one.
     Audit,
 }
@@ -34,8 +36,8 @@ fn kind(rpc: Rpc) -> Option<Kind> {
         | Rpc::ListRuns
         | Rpc::ListNamespaces
         | Rpc::ListRoleBindings
-        | Rpc::ListDenials
-        | Rpc::ExportRows => Some(Kind::Pages),
+        | Rpc::ListDenials => Some(Kind::Pages),
+        Rpc::ExportRows => Some(Kind::Export),
         Rpc::VerifyLog => Some(Kind::Audit),
         _ => None,
     }
@@ -48,15 +50,20 @@ pub struct LongReads(Arc<Turns>);
 #[derive(Debug)]
 struct Turns {
     pages: FairSlots<String>,
+    exports: FairSlots<String>,
     audits: FairSlots<String>,
 }
 
 impl LongReads {
-    /// For a store with so many connections for reads: half of them are for long reads, a quarter for those of one caller.
+    /// For a store with so many connections for reads: half of them are for pages, a quarter for those of one caller; a quarter are
+    /// for exports, one for that of one caller. One is for the check of a log, so that at least one is left for short reads.
+    ///
+    /// An export has no page's turn: its caller reads pages of the log beside it.
     #[must_use]
     pub fn new(readers: usize) -> Self {
         let pages = FairSlots::new((readers / 2).max(1), (readers / 4).max(1));
-        Self(Arc::new(Turns { pages, audits: FairSlots::new(AUDITS_MAX, 1) }))
+        let exports = FairSlots::new((readers / 4).max(1), 1);
+        Self(Arc::new(Turns { pages, exports, audits: FairSlots::new(AUDITS_MAX, 1) }))
     }
 
     /// A turn for a call, in the order of asking; none for one that is no long read.
@@ -64,17 +71,16 @@ impl LongReads {
     /// # Errors
     /// `LIMIT_EXCEEDED` when there is none in time.
     pub(super) async fn take(&self, rpc: Rpc, caller: &String) -> Result<Option<FairSlot>> {
-        let Turns { pages, audits } = &*self.0;
-        let taken = match kind(rpc) {
+        let Turns { pages, exports, audits } = &*self.0;
+        let slots = match kind(rpc) {
             None => return Ok(None),
             // The caller's own deadline ends it.
-            Some(Kind::Audit) => audits.take(caller).await,
-            Some(Kind::Pages) => {
-                let taken = tokio::time::timeout(TURN_WAIT_MAX, pages.take(caller)).await;
-                taken.unwrap_or_else(|_| Err(too_many()))
-            }
+            Some(Kind::Audit) => return audits.take(caller).await.map(Some),
+            Some(Kind::Pages) => pages,
+            Some(Kind::Export) => exports,
         };
-        taken.map(Some)
+        let taken = tokio::time::timeout(TURN_WAIT_MAX, slots.take(caller)).await;
+        taken.unwrap_or_else(|_| Err(too_many())).map(Some)
     }
 }
 
@@ -116,6 +122,34 @@ mod tests {
         assert!(turns.take(Rpc::GetPolicy, &"third".to_owned()).await.expect("a short call").is_none());
         held.clear();
         assert!(take("noisy").now_or_never().is_some());
+    }
+
+    /// Pages, exports and the one check that runs leave a connection to short reads; and who exports can read pages.
+    #[tokio::test(start_paused = true)]
+    async fn exports_leave_connections_to_others() {
+        for readers in [5, 12] {
+            let turns = LongReads::new(readers);
+            let mut held = Vec::new();
+            let take_all = async |rpc: Rpc, held: &mut Vec<_>| {
+                let mut count = 0;
+                while let Ok(turn) = turns.take(rpc, &format!("caller{}", held.len())).await {
+                    held.push(turn);
+                    count += 1;
+                }
+                count
+            };
+            let exports = take_all(Rpc::ExportRows, &mut held).await;
+            let pages = take_all(Rpc::ListEvents, &mut held).await;
+            assert!(exports >= 1 && pages >= 2, "{exports} exports and {pages} pages of {readers}");
+            assert!(exports + pages + 1 < readers, "{exports} exports, {pages} pages and a check of {readers}");
+        }
+        let (turns, ann) = (LongReads::new(5), "ann".to_owned());
+        let export = turns.take(Rpc::ExportRows, &ann).await.expect("a turn");
+        assert!(turns.take(Rpc::ListEvents, &ann).now_or_never().is_some(), "a page beside the export");
+        let refused = turns.take(Rpc::ExportRows, &ann).await.expect_err("one at a time");
+        assert_eq!(refused.reason, Reason::LimitExceeded);
+        drop(export);
+        assert!(turns.take(Rpc::ExportRows, &ann).now_or_never().is_some());
     }
 
     #[tokio::test]

@@ -139,7 +139,7 @@ impl SyncService for SyncHandler {
         let lease = lease.map_err(status)?;
         let mut response = Response::new(futures_util::stream::empty());
         let watch = AdmittedWatch { subscription, lease, open, settings: self.watch.clone(), authority, _quota: quota };
-        frames::leave(&mut response, watch_stream::messages(watch));
+        frames::leave(&mut response, watch_stream::messages(watch), None);
         Ok(response)
     }
 

@@ -13,10 +13,10 @@ use super::clock;
 use super::config::Config;
 use super::keys::Keys;
 use crate::domain::Error;
-use crate::domain::event::Head;
+use crate::domain::event::{Cursor, Head};
 use crate::domain::name::NamespaceId;
 use crate::grpc::Wire;
-use crate::service::{Leases, Service, Signer};
+use crate::service::{Leases, LogProgress, Service, Signer};
 use crate::signing::{RowTagKey, digest_of, event_hash};
 use crate::store::{CopyState, DatabaseCopy, LogEnd};
 use crate::watch::Hub;
@@ -149,7 +149,7 @@ async fn check_logs(copy: &DatabaseCopy, state: &CopyState, keys: Keys, config: 
             findings.push(format!("{name:?} is no namespace"));
             continue;
         };
-        match service.verify_log(&namespace, 0).await {
+        match service.verify_log(&namespace, Cursor::NONE.into(), &LogProgress::default()).await {
             Ok(verdict) => findings.extend(verdict.findings.kept.iter().map(|finding| {
                 let at =
                     if finding.row.is_empty() { format!("event {}", finding.revision) } else { finding.row.clone() };

@@ -2,7 +2,7 @@
 //!
 //! One view of the database, read page by page: what is kept of it is digests. Nothing stops at the first finding.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -10,9 +10,11 @@ use tokio::sync::Semaphore;
 
 use super::Service;
 use super::access::prove_bindings;
+use super::log_progress::LogProgress;
+use super::place::other_event;
 use crate::domain::audit::{Findings, LogVerdict};
 use crate::domain::digest::Digest;
-use crate::domain::event::{Cursor, Event, Head, Payload};
+use crate::domain::event::{Cursor, Event, Fingerprint, Head, Payload, Position};
 use crate::domain::name::{NamespaceId, PolicyId, SYSTEM_NAMESPACE};
 use crate::domain::version::VersionState;
 use crate::domain::{Error, Reason, Result};
@@ -75,13 +77,20 @@ impl Audits {
 }
 
 impl Service {
-    /// Checks a log, and with `after_revision` 0 also that the rows of the namespace say what it says.
+    /// Checks a log after an event, and from its beginning also that the rows of the namespace say what it says. `progress` is
+    /// told how far it is.
     ///
     /// # Errors
-    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a revision that is not in the log. What does not hold is no error.
-    pub async fn verify_log(&self, namespace: &NamespaceId, after_revision: i64) -> Result<LogVerdict> {
-        let (verdict, end) = self.check_log(namespace, after_revision).await?;
-        if after_revision == 0 {
+    /// `NAMESPACE_NOT_FOUND`, `INVALID_ARGUMENT` for a place that is not in the log, `RESUME_POINT_GONE` when another event stands
+    /// there. What does not hold is no error.
+    pub async fn verify_log(
+        &self,
+        namespace: &NamespaceId,
+        after: Position,
+        progress: &LogProgress,
+    ) -> Result<LogVerdict> {
+        let (verdict, end) = self.check_log(namespace, after, progress).await?;
+        if after.cursor.revision == 0 {
             self.found(namespace, end.cursor, &verdict.findings);
         }
         Ok(verdict)
@@ -101,16 +110,23 @@ impl Service {
         self.audits.freezes.store(true, Ordering::Relaxed);
     }
 
-    /// What does not hold in a log and, with `after_revision` 0, in the rows; and the last event that was seen.
+    /// What does not hold in a log and, from its beginning, in the rows; and the last event that was seen.
     ///
     /// # Errors
     /// As `verify_log`.
-    pub(super) async fn check_log(&self, namespace: &NamespaceId, after_revision: i64) -> Result<(LogVerdict, Head)> {
+    pub(super) async fn check_log(
+        &self,
+        namespace: &NamespaceId,
+        after: Position,
+        progress: &LogProgress,
+    ) -> Result<(LogVerdict, Head)> {
         let turn = self.audits.turns.acquire().await;
         let _turn = turn.map_err(|error| Error::internal(error.to_string()))?;
-        let tx = self.store.read().await?;
+        let tx = self.store.read_for_stream().await?;
         let head = tx.log_head(namespace).await?;
-        let mut check = self.log_check(&tx, namespace, head, after_revision).await?;
+        let after_revision = after.cursor.revision;
+        let mut check = self.log_check(&tx, namespace, head, after).await?;
+        progress.begins(head.cursor.revision.saturating_sub(after_revision));
         let mut from = if after_revision == 0 { i64::MIN } else { after_revision };
         loop {
             let page = tx.events_after(namespace, from, PAGE_EVENTS).await?;
@@ -119,8 +135,10 @@ impl Service {
             let index = tx.event_index(namespace, first, until).await?;
             let pointers = tx.pointer_rows(namespace, first, until, None).await?;
             read_page(&mut check, &page, &index, pointers);
+            progress.checked(check.events);
             from = until;
         }
+        progress.compares_rows();
         for row in tx.pointer_rows(namespace, from.saturating_add(1), i64::MAX, Some(1)).await? {
             let message = format!("the pointer of {} moved without an event", row.policy);
             check.wrong_beside(row.revision, message, &row.version.to_string());
@@ -137,8 +155,15 @@ impl Service {
         check.settle();
         let (events, head, end) = (check.events, check.proven(), check.head());
         let manifests = i64::try_from(check.manifests.len()).unwrap_or(i64::MAX);
-        let findings_digest = findings_digest(&check.findings);
-        Ok((LogVerdict { events, manifests, rows, head, findings: check.findings, findings_digest }, end))
+        let (findings_digest, findings) = (findings_digest(&check.findings), check.findings);
+        let mut verdict =
+            LogVerdict { events, manifests, rows, head, findings, findings_digest, positions: BTreeMap::new() };
+        let about = verdict.findings.named().chain(verdict.broken()).map(|finding| finding.revision);
+        let about: BTreeSet<i64> = about.filter(|revision| *revision > 0).collect();
+        if !about.is_empty() {
+            verdict.positions = tx.stored_positions(namespace, &about).await?;
+        }
+        Ok((verdict, end))
     }
 
     /// Checks the log of the next namespace, in order of their ids; after the last comes none.
@@ -148,7 +173,7 @@ impl Service {
     pub async fn verify_next_log(&self, after: &str) -> Result<Option<NamespaceId>> {
         let next = self.store.read().await?.namespace_after(after).await?;
         if let Some(namespace) = &next {
-            match self.verify_log(namespace, 0).await {
+            match self.verify_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await {
                 Err(error) if error.reason == Reason::DataLoss => {
                     let mut findings = Findings::default();
                     findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
@@ -168,23 +193,24 @@ impl Service {
     }
 
     /// A check that begins after a place, which is proven first.
-    async fn log_check(
-        &self,
-        tx: &ReadTx,
-        namespace: &NamespaceId,
-        head: Head,
-        after_revision: i64,
-    ) -> Result<LogCheck> {
-        let trust = Trust::clone(&self.signer.trust());
+    async fn log_check(&self, tx: &ReadTx, namespace: &NamespaceId, head: Head, after: Position) -> Result<LogCheck> {
+        let (trust, after_revision) = (Trust::clone(&self.signer.trust()), after.cursor.revision);
         if after_revision == 0 {
             return Ok(LogCheck::new(trust, namespace.clone()));
         }
         if !(0..=head.cursor.revision).contains(&after_revision) {
             let message = format!("revision {after_revision} is not in 0 to {}, the head", head.cursor.revision);
-            return Err(Error::invalid("after_revision", message));
+            return Err(Error::invalid("after", message));
         }
         let event = tx.event(namespace, after_revision).await?;
         self.signer.event(&event)?;
+        let epoch = event.cursor.epoch;
+        if after.cursor.epoch != 0 && after.cursor.epoch != epoch {
+            return Err(Error::invalid("after", format!("revision {after_revision} has epoch {epoch}")));
+        }
+        if !after.may_be(Fingerprint::of(&event.hash)) {
+            return Err(other_event(after.cursor, head.cursor));
+        }
         Ok(LogCheck::after(trust, namespace.clone(), Head { cursor: event.cursor, hash: event.hash }))
     }
 

@@ -45,7 +45,7 @@ fn no_place(field: &str, cursor: Cursor, head: Cursor, what: &str) -> Error {
     Error::invalid(field, message).with("head_epoch", head.epoch).with("head_revision", head.revision)
 }
 
-fn other_event(cursor: Cursor, head: Cursor) -> Error {
+pub(super) fn other_event(cursor: Cursor, head: Cursor) -> Error {
     let Cursor { epoch, revision } = cursor;
     let message =
         format!("another event stands at {epoch}:{revision} than the one that the cursor names; read it again");

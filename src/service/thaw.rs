@@ -1,12 +1,13 @@
 //! ThawNamespace: an admin has looked at what did not hold, and lets a frozen namespace go on.
 
+use super::log_progress::LogProgress;
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::audit::{Finding, LogVerdict};
 use crate::domain::command::ThawNamespace;
 use crate::domain::digest::Digest;
 use crate::domain::error::FieldViolation;
-use crate::domain::event::{Change, EventKind, Position};
+use crate::domain::event::{Change, Cursor, EventKind, Position};
 use crate::domain::lifecycle;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
@@ -28,7 +29,7 @@ impl Service {
             return Ok(answer);
         }
         let namespace = &request.namespace;
-        let (verdict, end) = self.check_log(namespace, 0).await?;
+        let (verdict, end) = self.check_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await?;
         check_accepted(&request, &verdict)?;
         let mut write = match call.begin_frozen(namespace).await? {
             Begun::Replayed(answer) => return Ok(answer),
@@ -95,13 +96,22 @@ async fn check_import(write: &Write<'_>, namespace: &NamespaceId, verdict: &LogV
 
 /// Everything that is found was accepted, and nothing else.
 fn check_accepted(request: &ThawNamespace, verdict: &LogVerdict) -> Result<()> {
-    let ThawNamespace { namespace, accepted, accepted_digest, .. } = request;
+    let ThawNamespace { namespace, accepted, positions, accepted_digest, .. } = request;
     let found = &verdict.findings;
     if let Some(digest) = accepted_digest {
         return check_digest(namespace, digest, verdict);
     }
     if let Some(absent) = accepted.iter().find(|finding| !found.kept.contains(finding)) {
         let message = format!("names what is not found: {} {}", absent.row, absent.message);
+        return Err(Error::invalid("accepted_findings", message));
+    }
+    let is_other = |named: &&Position| {
+        let stored = verdict.positions.get(&named.cursor.revision).copied();
+        let Position { cursor, event } = stored.unwrap_or_else(|| Cursor { epoch: 0, ..named.cursor }.into());
+        (named.cursor.epoch != 0 && named.cursor.epoch != cursor.epoch) || !named.may_be(event)
+    };
+    if let Some(other) = positions.iter().find(is_other) {
+        let message = format!("names another event than the one that is stored at revision {}", other.cursor.revision);
         return Err(Error::invalid("accepted_findings", message));
     }
     let left: Vec<&Finding> = found.kept.iter().filter(|finding| !accepted.contains(finding)).collect();

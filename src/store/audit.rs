@@ -2,7 +2,7 @@
 //!
 //! Nothing here stops at a row that is not what it should be: it says so and goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
 use sea_orm::{
@@ -19,7 +19,7 @@ use super::rows;
 use super::tagged::Tagged;
 use super::transaction::ReadTx;
 use crate::domain::Result;
-use crate::domain::event::{Head, RowChange};
+use crate::domain::event::{Cursor, Fingerprint, Head, Position, RowChange};
 use crate::domain::name::NamespaceId;
 use crate::domain::quota::Usage;
 use crate::domain::version::{Version, VersionState};
@@ -117,6 +117,27 @@ impl ReadTx {
             .order_by_asc(E::Revision);
         let found: Vec<(i64, Option<String>, i64)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
         Ok(found.into_iter().map(|(revision, policy, time)| EventIndex { revision, policy, time }).collect())
+    }
+
+    /// What is stored at some revisions: the cursor and the fingerprint of each event that is there.
+    pub async fn stored_positions(
+        &self,
+        namespace: &NamespaceId,
+        revisions: &BTreeSet<i64>,
+    ) -> Result<BTreeMap<i64, Position>> {
+        use events::Column as E;
+        let query = events::Entity::find()
+            .select_only()
+            .columns([E::Revision, E::Epoch, E::Hash])
+            .filter(E::Namespace.eq(namespace.as_str()))
+            .filter(E::Revision.is_in(revisions.iter().copied()));
+        let found: Vec<(i64, i64, Vec<u8>)> = query.into_tuple().all(&self.tx).await.map_err(failed)?;
+        let position = |(revision, epoch, hash): (i64, i64, Vec<u8>)| {
+            // A hash of another length is none.
+            let event = hash.as_slice().try_into().ok().and_then(Fingerprint::of);
+            (revision, Position { cursor: Cursor { epoch, revision }, event })
+        };
+        Ok(found.into_iter().map(position).collect())
     }
 
     /// The pointer history from one revision to another, in order, at most `limit` rows.

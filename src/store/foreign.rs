@@ -3,7 +3,9 @@
 //! Boundary: what is read is what some store wrote, exactly; whose word it is, the caller proves by the log it came with.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, SimpleExpr};
-use sea_orm::{ColumnTrait as _, EntityTrait, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+};
 
 use super::entity::{imports, policies, reports, versions};
 use super::error::failed;
@@ -38,11 +40,9 @@ pub enum ForeignRow {
 /// A row as it leaves the store.
 #[derive(Debug, Clone)]
 pub struct ExportedRow {
-    /// Its table.
-    pub table: &'static str,
     /// Its bytes.
     pub bytes: Vec<u8>,
-    /// Where the page after it begins.
+    /// Where it stands.
     pub key: RowKey,
     /// A version: its newest manifest, and its content by digest.
     pub version: Option<Version>,
@@ -74,30 +74,6 @@ impl RowKey {
             Self::Versions(..) => Table::Versions,
             Self::Reports(..) => Table::Reports,
             Self::Imports(_) => Table::Imports,
-        }
-    }
-
-    /// As a page token holds it.
-    #[must_use]
-    pub fn to_text(&self) -> String {
-        match self {
-            Self::Policies(id) => format!("policies/{id}"),
-            Self::Versions(policy, number) => format!("versions/{policy}/{number}"),
-            Self::Reports(policy, number) => format!("reports/{policy}/{number}"),
-            Self::Imports(position) => format!("imports/{position}"),
-        }
-    }
-
-    /// The other way round.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        let parts: Vec<&str> = text.split('/').collect();
-        match parts.as_slice() {
-            ["policies", id] => Some(Self::Policies((*id).to_owned())),
-            ["versions", policy, number] => Some(Self::Versions((*policy).to_owned(), number.parse().ok()?)),
-            ["reports", policy, number] => Some(Self::Reports((*policy).to_owned(), number.parse().ok()?)),
-            ["imports", position] => Some(Self::Imports(position.parse().ok()?)),
-            _ => None,
         }
     }
 
@@ -261,10 +237,7 @@ impl ReadTx {
             let rows = self.page_of(query, [P::Id], from(Table::Policies), limit).await?;
             if !rows.is_empty() {
                 let key = |row: &policies::Model| RowKey::Policies(row.id.clone());
-                return rows
-                    .into_iter()
-                    .map(|row| self.exported::<policies::Entity>("policies", key(&row), row))
-                    .collect();
+                return rows.into_iter().map(|row| self.exported::<policies::Entity>(key(&row), row)).collect();
             }
         }
         if matches!(first, Table::Policies | Table::Versions) {
@@ -281,17 +254,28 @@ impl ReadTx {
             let rows = self.page_of(query, [R::Policy, R::Number], from(Table::Reports), limit).await?;
             if !rows.is_empty() {
                 let key = |row: &reports::Model| RowKey::Reports(row.policy.clone(), row.number);
-                return rows
-                    .into_iter()
-                    .map(|row| self.exported::<reports::Entity>("reports", key(&row), row))
-                    .collect();
+                return rows.into_iter().map(|row| self.exported::<reports::Entity>(key(&row), row)).collect();
             }
         }
         use imports::Column as I;
         let query = imports::Entity::find().filter(I::Namespace.eq(own));
         let rows = self.page_of(query, [I::Position], from(Table::Imports), limit).await?;
         let key = |row: &imports::Model| RowKey::Imports(row.position);
-        rows.into_iter().map(|row| self.exported::<imports::Entity>("imports", key(&row), row)).collect()
+        rows.into_iter().map(|row| self.exported::<imports::Entity>(key(&row), row)).collect()
+    }
+
+    /// How many rows an archive of a namespace has.
+    pub async fn count_exported_rows(&self, namespace: &NamespaceId) -> Result<u64> {
+        let own = namespace.as_str();
+        let policies = policies::Entity::find().filter(policies::Column::Namespace.eq(own)).count(&self.tx);
+        let versions = versions::Entity::find().filter(versions::Column::Namespace.eq(own)).count(&self.tx);
+        let reports = reports::Entity::find().filter(reports::Column::Namespace.eq(own)).count(&self.tx);
+        let imports = imports::Entity::find().filter(imports::Column::Namespace.eq(own)).count(&self.tx);
+        let mut count = policies.await.map_err(failed)?;
+        for more in [versions.await, reports.await, imports.await] {
+            count = count.saturating_add(more.map_err(failed)?);
+        }
+        Ok(count)
     }
 
     async fn page_of<E: EntityTrait, const N: usize>(
@@ -312,14 +296,14 @@ impl ReadTx {
         query.all(&self.tx).await.map_err(failed)
     }
 
-    fn exported<E: Tagged>(&self, table: &'static str, key: RowKey, row: E::Model) -> Result<ExportedRow> {
+    fn exported<E: Tagged>(&self, key: RowKey, row: E::Model) -> Result<ExportedRow> {
         let Proven(row) = self.proven::<E>(row)?;
-        Ok(ExportedRow { table, bytes: bytes_of::<E>(&row)?, key, version: None })
+        Ok(ExportedRow { bytes: bytes_of::<E>(&row)?, key, version: None })
     }
 
     fn exported_version(&self, row: versions::Model) -> Result<ExportedRow> {
         let Proven(row) = self.proven::<versions::Entity>(row)?;
         let (bytes, key) = (bytes_of::<versions::Entity>(&row)?, RowKey::Versions(row.policy.clone(), row.number));
-        Ok(ExportedRow { table: "versions", bytes, key, version: Some(rows::version(Proven(row))?) })
+        Ok(ExportedRow { bytes, key, version: Some(rows::version(Proven(row))?) })
     }
 }

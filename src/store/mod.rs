@@ -57,6 +57,7 @@ mod run_list;
 mod run_rows;
 mod runs;
 mod sqlite_file;
+mod stream_view;
 mod subscribers;
 mod tagged;
 mod transaction;

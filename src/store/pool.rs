@@ -10,8 +10,9 @@ use super::connection_guard::{LastFailure, guard_sqlite};
 use super::error::{Failure, StoreError, classify, is_disk_full};
 use super::sqlite_file::sqlite_options;
 
-/// Readers of a SQLite file. WAL lets them go on while the writer writes.
-pub(super) const SQLITE_READERS_MAX: u32 = 4;
+/// Readers of a SQLite file. WAL lets them go on while the writer writes. Two are for lists, one for an export and one for the check
+/// of a log at most (`grpc::long_reads`). Fewer: nothing is left for short reads.
+pub(super) const SQLITE_READERS_MAX: u32 = 5;
 /// How long a call waits for a connection: less than for a statement, so that "none is free" is told from "no answer".
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(2_000);
 

@@ -12,6 +12,7 @@ use sea_orm::{DbErr, EntityTrait, QueryResult, QuerySelect as _, Select};
 use super::obstacle::Obstacle;
 use crate::domain::Reason;
 use crate::domain::defect::{Defect, planted};
+use crate::domain::limits::EXPORT_MAX_SECONDS;
 
 /// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction
 /// whose replica fell asleep; and, in seconds, when it gives up a replica whose network is gone (in milliseconds, with
@@ -31,6 +32,12 @@ const TIMEOUTS: [(&str, &str); 7] = [
 const LOCK_TIMEOUT_MILLIS: &str = "2000";
 /// The same, of one lock: `Bounded` shortens it for a call that has waited already.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(2_000);
+/// `idle_in_transaction_session_timeout` of a view that a stream reads, in milliseconds: 20 minutes. A reader may take one message for as
+/// long as an export lasts (`EXPORT_MAX_SECONDS`), and nothing for as long as `stuck_reader_timeout_ms` allows, 300 s at most. Shorter:
+/// PostgreSQL ends the connection of a slow reader, which looks like an outage. Longer: the view of a replica that fell asleep keeps
+/// dead rows for longer.
+pub(super) const STREAM_IDLE_TIMEOUT_MILLIS: u64 = 20 * 60 * 1_000;
+const _: () = assert!(STREAM_IDLE_TIMEOUT_MILLIS >= (EXPORT_MAX_SECONDS + 300) * 1_000);
 /// What a probe waits for a lock, in milliseconds, as text: less than `PROBE_TIMEOUT`, 1 s. Shorter: a lock that is held for a
 /// moment counts.
 const PROBE_LOCK_TIMEOUT_MILLIS: &str = "500";

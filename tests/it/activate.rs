@@ -127,7 +127,7 @@ on_both_databases! {
         let (a, c) = ("a@2".to_owned(), "c@1".to_owned());
         assert_eq!(activation(&mut heard).await, (at + 1, vec![a, c], vec!["b".to_owned()]));
         assert_eq!(held(&heard), in_force(&client).await);
-        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 }).await;
+        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None }).await;
         assert!(log.expect("a verdict").valid, "the whole log holds");
     }
 

@@ -74,9 +74,14 @@ on_both_databases! {
             let (items, pages) = read!(client.list_versions, versions, request);
             assert!(items == 3 && pages >= least_pages, "{items} versions in {pages} pages");
         }
-        let request = pb::ExportRowsRequest { parent: parent(), page_size: 100, ..Default::default() };
-        let (items, pages) = read!(client.export_rows, rows, request);
-        assert!(items >= 13 + 3 && pages > 4, "{items} rows in {pages} pages");
+        let mut export = client.export_rows(pb::ExportRowsRequest { parent: parent() }).await.expect("an export");
+        let mut messages = 0;
+        while let Some(rows) = export.next().await.expect("rows") {
+            check(&pb::ExportRowsResponse { rows, ..Default::default() });
+            messages += 1;
+        }
+        let (rows, total) = export.progress();
+        assert!(rows >= 13 + 3 && rows == total && messages > 4, "{rows} rows in {messages} messages");
         let request = pb::GetVersionRequest { name: version("large", 1), view: pb::VersionView::Full.into() };
         check(&client.get_version(request).await.expect("a version"));
     }

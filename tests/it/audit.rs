@@ -12,8 +12,9 @@ use crate::harness::{Hub, on_both_databases};
 
 const SYSTEM: &str = "namespaces/system";
 
-async fn verify(client: &Client, parent: &str, after_revision: i64) -> pb::VerifyLogResponse {
-    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after_revision };
+async fn verify(client: &Client, parent: &str, after_revision: i64) -> pb::VerifyLogResult {
+    let after = Some(pb::Cursor { revision: after_revision, ..Default::default() });
+    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after };
     client.verify_log(request).await.expect("a verdict")
 }
 
@@ -21,7 +22,8 @@ async fn verify(client: &Client, parent: &str, after_revision: i64) -> pb::Verif
 async fn found(hub: &Hub, parent: &str) -> Vec<(i64, String, String)> {
     let verdict = verify(&hub.client().await, parent, 0).await;
     assert_eq!(verdict.valid, verdict.findings.is_empty());
-    verdict.findings.into_iter().map(|finding| (finding.revision, finding.row, finding.message)).collect()
+    let revision = |finding: &pb::LogFinding| finding.cursor.map_or(0, |cursor| cursor.revision);
+    verdict.findings.into_iter().map(|finding| (revision(&finding), finding.row, finding.message)).collect()
 }
 
 fn off(hub: &Hub) {
@@ -62,13 +64,15 @@ on_both_databases! {
         assert!(verdict.valid, "{verdict:?}");
         let namespace = client.get_namespace(pb::GetNamespaceRequest { name: NAMESPACE.to_owned() }).await;
         let namespace = namespace.expect("a namespace").namespace.expect("a namespace");
-        assert_eq!((verdict.head, verdict.head_hash), (namespace.head, namespace.head_hash));
+        let place = |cursor: Option<pb::Cursor>| cursor.map(|cursor| (cursor.epoch, cursor.revision));
+        assert_eq!((place(verdict.head), verdict.head_hash), (place(namespace.head), namespace.head_hash));
         assert_eq!((verdict.events, verdict.manifests), (6, 1));
         let rest = verify(&client, NAMESPACE, 4).await;
         assert!(rest.valid && rest.events == 2 && rest.rows == 0 && rest.head == verdict.head, "{rest:?}");
-        let beyond = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 99 };
+        let after = Some(pb::Cursor { revision: 99, ..Default::default() });
+        let beyond = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after };
         refused(client.verify_log(beyond).await, Code::InvalidArgument, "INVALID_ARGUMENT");
-        let nowhere = pb::VerifyLogRequest { parent: "namespaces/none".to_owned(), after_revision: 0 };
+        let nowhere = pb::VerifyLogRequest { parent: "namespaces/none".to_owned(), after: None };
         refused(client.verify_log(nowhere).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let update = pb::UpdateNamespaceRequest {
             namespace: Some(pb::Namespace { name: NAMESPACE.to_owned(), description: "d".to_owned(), ..Default::default() }),

@@ -128,7 +128,7 @@ on_both_databases! {
         assert_eq!(head(&client).await, at);
         client.draft(noted("raise the cap")).await.expect("a draft");
         client.publish(publish_request("p", 1)).await.expect("it was drafted before");
-        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 }).await;
+        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None }).await;
         assert!(log.expect("a verdict").valid, "the whole log holds");
         set(&client, "p", pb::PolicySettings::default()).await;
         draft(&client, "p", "a: 3").await;

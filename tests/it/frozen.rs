@@ -120,9 +120,16 @@ mod accepted {
             for edit in ["x", "y"] {
                 hub.tamper(&format!("UPDATE policies SET description = '{edit}' WHERE id = 'q'"));
                 wait_for(&hub, FROZEN).await;
-                let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
+                let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
                 let accepted_findings = client.verify_log(request).await.expect("a verdict").findings;
                 assert_eq!(accepted_findings.len(), 1, "{accepted_findings:?}");
+                for other in [(9, 0), (0, 9)] {
+                    let mut findings = accepted_findings.clone();
+                    let cursor = findings[0].cursor.as_mut().expect("an event");
+                    (cursor.epoch, cursor.fingerprint) = (cursor.epoch + other.0, cursor.fingerprint + other.1);
+                    let request = pb::ThawNamespaceRequest { accepted_findings: findings, ..thaw_request("another event") };
+                    refused(client.thaw_namespace(request).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+                }
                 let request = pb::ThawNamespaceRequest { accepted_findings, ..thaw_request("it is known") };
                 client.thaw_namespace(request).await.expect("a thaw");
                 wait_for(&hub, "policyhub_audit_findings 0").await;
@@ -218,7 +225,7 @@ mod pointers {
             let error = refused(client.thaw_namespace(thaw_request("go")).await, Code::FailedPrecondition, "FINDINGS_REMAIN");
             assert_eq!(error.metadata["findings"], "1", "{error:?}");
             // Nothing can be signed over pointers that are elsewhere, whoever accepts it.
-            let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
+            let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
             let accepted_findings = client.verify_log(request).await.expect("a verdict").findings;
             let accepting = pb::ThawNamespaceRequest { accepted_findings, ..thaw_request("go") };
             refused(client.thaw_namespace(accepting).await, Code::DataLoss, "DATA_LOSS");

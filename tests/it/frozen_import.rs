@@ -17,7 +17,7 @@ fn thaw(name: &str) -> pb::ThawNamespaceRequest {
 
 /// Accepts all that a check finds.
 async fn thaw_accepting_all(client: &Client, name: &str) -> pb::ThawNamespaceRequest {
-    let request = pb::VerifyLogRequest { parent: name.to_owned(), after_revision: 0 };
+    let request = pb::VerifyLogRequest { parent: name.to_owned(), after: None };
     let verdict = client.verify_log(request).await.expect("a verdict");
     assert!(!verdict.findings.is_empty());
     pb::ThawNamespaceRequest { accepted_findings: verdict.findings, ..thaw(name) }

@@ -9,7 +9,7 @@ use policyhub::client::signing::TYP_ACTIVATION;
 use tonic::Status;
 
 use crate::harness::hub::binary;
-use crate::harness::liar::{Act, Liar, said, say};
+use crate::harness::liar::{Act, Liar, keys_of, said, say};
 use crate::harness::signer::{LOG, cursor};
 
 /// Colours, a title, a cleared screen, turned text, and a line that seems to be the program's own.
@@ -33,12 +33,23 @@ impl Scene {
 
     /// Answers every call of a method so.
     pub fn answers(&self, method: &'static str, answer: &impl prost::Message) {
-        self.liar.told().answers.insert(method, vec![say(answer)]);
+        self.acts(method, vec![say(answer)]);
+    }
+
+    /// Does so on every call of a method.
+    pub fn acts(&self, method: &'static str, acts: Vec<Act>) {
+        self.liar.told().answers.insert(method, acts);
     }
 
     /// The file of the keys.
     pub fn keys(&self) -> String {
         self.dir.path().join("keys.json").display().to_string()
+    }
+
+    /// Its key, as a server lists it, for a purpose.
+    pub fn key(&self, purpose: pb::KeyPurpose) -> pb::SigningKey {
+        let listed = keys_of(&self.liar.signer).keys.into_iter().next().expect("a key");
+        pb::SigningKey { purpose: purpose.into(), ..listed }
     }
 
     /// Runs a command. Its exit code, stdout and stderr.

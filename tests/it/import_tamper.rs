@@ -9,7 +9,7 @@ use crate::tamper_rows::{columns, edits, is_sqlite, keep, restore, try_edit};
 const COPY: &str = "namespaces/copy";
 
 async fn findings(client: &Client) -> u64 {
-    let request = pb::VerifyLogRequest { parent: COPY.to_owned(), after_revision: 0 };
+    let request = pb::VerifyLogRequest { parent: COPY.to_owned(), after: None };
     client.verify_log(request).await.map_or(1, |verdict| verdict.findings.len() as u64)
 }
 

@@ -168,7 +168,7 @@ on_both_databases! {
         assert_eq!(change_kind(&client, Yaml).await.expect("it is that").kind(), Yaml);
         release(&client, "p", "a: 3").await;
         client.rollback(rollback_request("p", 2)).await.expect("a rollback");
-        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 }).await;
+        let log = client.verify_log(pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None }).await;
         assert!(log.expect("a verdict").valid, "the whole log holds");
     }
 

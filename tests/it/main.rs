@@ -112,6 +112,8 @@ mod event_times;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod fan_out;
 #[cfg(test)]
 mod frozen;
@@ -131,6 +133,8 @@ mod hostile_endless;
 mod hostile_ends;
 #[cfg(test)]
 mod hostile_pages;
+#[cfg(test)]
+mod hostile_streams;
 #[cfg(test)]
 mod hostile_whole;
 #[cfg(test)]
@@ -163,6 +167,8 @@ mod keys_rotation;
 mod kinds;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod log_check;
 #[cfg(test)]
 mod long_reads;
 #[cfg(test)]

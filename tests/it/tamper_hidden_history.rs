@@ -48,7 +48,7 @@ async fn try_activate(client: &Client) -> Result<pb::ActivateResponse, ClientErr
 }
 
 async fn verdict(client: &Client) -> bool {
-    let request = pb::VerifyLogRequest { parent: COPY.to_owned(), after_revision: 0 };
+    let request = pb::VerifyLogRequest { parent: COPY.to_owned(), after: None };
     client.verify_log(request).await.expect("a verdict").valid
 }
 

@@ -38,13 +38,15 @@ fn turn_back_index(hub: &Hub, table: &str, key: &str, revision: i64) {
 
 /// What VerifyLog finds, each as the event it is about and the message.
 pub async fn findings(client: &Client) -> Vec<(i64, String)> {
-    let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after_revision: 0 };
+    let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
     let found = client.verify_log(request).await.expect("a verdict");
     assert_eq!(found.valid, found.findings.is_empty());
     found
         .findings
         .into_iter()
-        .map(|finding| (finding.revision, format!("{} {}", finding.row, finding.message)))
+        .map(|finding| {
+            (finding.cursor.map_or(0, |cursor| cursor.revision), format!("{} {}", finding.row, finding.message))
+        })
         .collect()
 }
 

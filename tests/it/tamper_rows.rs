@@ -136,11 +136,11 @@ fn refusal(error: ClientError) -> String {
     format!("{} ({:?})", error.reason, error.code)
 }
 
-async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResponse {
-    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after_revision: 0 };
-    client.verify_log(request).await.unwrap_or_else(|error| pb::VerifyLogResponse {
+async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResult {
+    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after: None };
+    client.verify_log(request).await.unwrap_or_else(|error| pb::VerifyLogResult {
         // It refuses what it can't even begin to check.
-        findings: vec![pb::Finding { message: format!("{error}"), ..Default::default() }],
+        findings: vec![pb::LogFinding { message: format!("{error}"), ..Default::default() }],
         ..Default::default()
     })
 }

@@ -2,6 +2,7 @@
 
 use super::both::both;
 use super::fields::{count, etag, namespace, update_paths};
+use super::sync::position;
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::audit::Finding;
@@ -9,6 +10,7 @@ use crate::domain::command::{
     ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
 };
 use crate::domain::digest::Digest;
+use crate::domain::event::{Cursor, Position};
 use crate::domain::key::SIGNING_KEYS;
 use crate::domain::limits::FINDINGS_MAX;
 use crate::domain::name::NamespaceId;
@@ -95,16 +97,13 @@ fn quotas(from: pb::NamespaceQuotas) -> Result<Quotas> {
     Ok(Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second })
 }
 
-/// VerifyLog: the namespace, and the revision to begin after.
+/// VerifyLog: the namespace, and the event to begin after.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, i64)> {
-    let after = match request.after_revision {
-        after if after >= 0 => Ok(after),
-        _ => Err(Error::invalid("after_revision", "must not be negative")),
-    };
-    both(namespace("parent", &request.parent), after)
+pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Position)> {
+    let (namespace, after) = both(namespace("parent", &request.parent), position("after", request.after))?;
+    Ok((namespace, after.unwrap_or(Cursor::NONE.into())))
 }
 
 /// ListNamespaces.
@@ -145,12 +144,14 @@ pub fn thaw_namespace(request: pb::ThawNamespaceRequest) -> Result<ThawNamespace
     if accepted_digest.is_some() && !accepted_findings.is_empty() {
         return Err(Error::invalid("accepted_findings", "must be empty beside accepted_findings_digest"));
     }
-    let accepted = accepted_findings.into_iter().map(|found| {
-        let pb::Finding { revision, row, message, digest } = found;
+    let (mut accepted, mut positions) = (Vec::new(), Vec::new());
+    for pb::LogFinding { cursor, row, message, digest } in accepted_findings {
+        let named = position("accepted_findings.cursor", cursor)?;
         let digest = optional_digest("accepted_findings.digest", &digest)?;
-        Ok(Finding { revision, row, message, digest })
-    });
-    Ok(ThawNamespace { namespace, reason, accepted: accepted.collect::<Result<_>>()?, accepted_digest })
+        accepted.push(Finding { revision: named.map_or(0, |named| named.cursor.revision), row, message, digest });
+        positions.extend(named);
+    }
+    Ok(ThawNamespace { namespace, reason, accepted, positions, accepted_digest })
 }
 
 fn optional_digest(field: &str, text: &str) -> Result<Option<Digest>> {

@@ -1,27 +1,12 @@
-//! ExportRows and ImportNamespace.
+//! ImportNamespace.
 
 use super::fields::namespace;
-use crate::api::page::List;
 use crate::api::pb;
-use crate::domain::command::Page;
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Event, Head};
 use crate::domain::import::{ImportNamespace, Item, Source};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
-
-/// ExportRows; `key` reads where the page before ended.
-///
-/// # Errors
-/// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn export_rows<T>(
-    request: &pb::ExportRowsRequest,
-    key: impl Fn(&str) -> Option<T>,
-) -> Result<(NamespaceId, List, Page<T>)> {
-    let list = List::new(["ExportRows", &request.parent]);
-    let page = list.page(request.page_size, &request.page_token, key)?;
-    Ok((namespace("parent", &request.parent)?, list, page))
-}
 
 /// ImportNamespace.
 ///

@@ -19,7 +19,7 @@ pub use admin::{
 };
 pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
 pub use fields::{delivery, namespace, policy, version};
-pub use imports::{export_rows, import_namespace};
+pub use imports::import_namespace;
 pub use lists::{EventList, PolicyList, VersionList, list_events, list_policies, list_versions};
 pub use mutations::{
     abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, reject_version, rollback,

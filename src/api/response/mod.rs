@@ -15,7 +15,7 @@ pub use active::{
     activation, activation_part, active_bundle, cursor, heartbeat, key_statement, opened, reconnect, snapshot,
     snapshot_part,
 };
-pub use audit::verdict;
+pub use audit::{log_progress, verdict};
 pub use binding::role_binding;
 pub use denial::denial;
 pub use event::{activation_summary, event, event_kind, imported_event};

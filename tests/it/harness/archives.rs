@@ -168,8 +168,8 @@ pub async fn send(
 }
 
 /// VerifyLog, which must find nothing.
-pub async fn verified(client: &Client, parent: &str) -> pb::VerifyLogResponse {
-    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after_revision: 0 };
+pub async fn verified(client: &Client, parent: &str) -> pb::VerifyLogResult {
+    let request = pb::VerifyLogRequest { parent: parent.to_owned(), after: None };
     let verdict = client.verify_log(request).await.expect("a verdict");
     assert!(verdict.valid, "{:?}", verdict.findings);
     verdict

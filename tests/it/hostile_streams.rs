@@ -1,0 +1,112 @@
+//! A hub whose long streams are none: the command says so and ends, and keeps nothing of it.
+
+use policyhub::client::pb;
+use policyhub::client::pb::verify_log_response::Message;
+
+use crate::harness::liar::{Act, framed, say};
+use crate::hostile_words::Scene;
+
+/// What HTTP/2 says of small messages without an end, when it is faster than who counts the messages.
+const TOO_MANY_FRAMES: &str = "excessive load";
+
+fn progress(phase: pb::VerifyLogPhase, events: i64, total_events: i64) -> pb::VerifyLogResponse {
+    let progress = pb::VerifyLogProgress { phase: phase.into(), events, total_events };
+    pb::VerifyLogResponse { message: Some(Message::Progress(progress)) }
+}
+
+fn result() -> pb::VerifyLogResponse {
+    // Of a log without events, as the command reads it here.
+    let result = pb::VerifyLogResult { valid: true, head_hash: vec![0; 32].into(), ..Default::default() };
+    pb::VerifyLogResponse { message: Some(Message::Result(result)) }
+}
+
+fn first(revision: i64, total_rows: i64) -> pb::ExportRowsResponse {
+    let head = Some(pb::Cursor { epoch: 1, revision, fingerprint: 0 });
+    pb::ExportRowsResponse { head, total_rows, ..Default::default() }
+}
+
+/// A policy of this id, as the bytes of a row that has nothing else.
+fn rows(ids: &[&str]) -> pb::ExportRowsResponse {
+    let part = |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("short").to_be_bytes()[..], bytes].concat();
+    let row = |id: &&str| [&b"policies"[..], b"id", b"s", id.as_bytes()].map(part).concat();
+    let rows = ids.iter().map(|id| pb::ExportedRow { row: row(id).into(), ..Default::default() }).collect();
+    pb::ExportRowsResponse { rows, ..Default::default() }
+}
+
+fn last() -> pb::ExportRowsResponse {
+    pb::ExportRowsResponse { complete: true, ..Default::default() }
+}
+
+fn forever(message: &impl prost::Message) -> Act {
+    Act::Forever(framed(0, &message.encode_to_vec()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_is_none_ends_the_command() {
+    use pb::VerifyLogPhase::{Events, Waiting};
+    let scene = Scene::new().await;
+    scene.answers("ListEvents", &pb::ListEventsResponse::default());
+    let keys = scene.keys();
+    let waits = progress(Waiting, 0, 0);
+    for (acts, expected) in [
+        (vec![], "ended without a result"),
+        (vec![say(&waits), say(&progress(Events, 5, 9))], "ended without a result"),
+        (vec![say(&waits), Act::Break], "failed to have the server check its log"),
+        (vec![forever(&waits)], "sends no end of progress"),
+        (vec![forever(&progress(Events, 5, 9))], "sends no end of progress"),
+        (vec![say(&progress(Events, 5, 9)), say(&progress(Events, 4, 9))], "goes back"),
+        (vec![say(&progress(Events, 5, 9)), say(&progress(Events, 5, 8))], "goes back"),
+        (vec![forever(&pb::VerifyLogResponse::default())], "says nothing"),
+        (vec![forever(&result())], "goes on after its result"),
+    ] {
+        let shown = format!("{acts:?}");
+        scene.acts("VerifyLog", acts);
+        let (code, _, errors) = scene.run(&["verify", "--log", "--jwks", &keys, "--seal-jwks", &keys]);
+        let is_said = errors.contains(expected) || errors.contains(TOO_MANY_FRAMES);
+        assert!(code == 1 && is_said, "{shown}: {code} {errors}");
+    }
+    scene.acts("VerifyLog", vec![say(&waits), say(&result())]);
+    let (code, text, errors) = scene.run(&["verify", "--log", "--jwks", &keys, "--seal-jwks", &keys]);
+    assert_eq!(code, 0, "a check is one: {text}{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_that_is_none_leaves_no_archive() {
+    let scene = Scene::new().await;
+    // It lists its keys as a server does, of which one must seal.
+    let listed = policyhub::client::pb::ListSigningKeysResponse {
+        keys: [pb::KeyPurpose::Bundle, pb::KeyPurpose::Seal].map(|purpose| scene.key(purpose)).into(),
+        store: "a store".to_owned(),
+        ..Default::default()
+    };
+    scene.answers("ListSigningKeys", &listed);
+    scene.answers("ListEvents", &pb::ListEventsResponse::default());
+    let archive = scene.dir.path().join("archive");
+    for (acts, expected) in [
+        (vec![], "does not begin with the head"),
+        (vec![forever(&rows(&["a"]))], "does not begin with the head"),
+        (vec![say(&first(0, 1))], "ended before it was complete"),
+        (vec![say(&first(0, 2)), say(&rows(&["a"]))], "ended before it was complete"),
+        (vec![say(&first(0, 2)), say(&rows(&["a"])), say(&last())], "complete with 1 of 2 rows"),
+        (vec![say(&first(0, i64::MAX))], "more rows than it announced"),
+        (vec![say(&first(0, 9_000_000)), forever(&rows(&[]))], "messages of nothing"),
+        (vec![say(&first(0, 9_000_000)), forever(&rows(&["a"]))], "not in order"),
+        (vec![say(&first(0, 2)), say(&rows(&["b"])), say(&rows(&["a"]))], "not in order"),
+        (vec![say(&first(0, 1)), say(&rows(&["a", "b"]))], "more rows than it announced"),
+        (vec![forever(&first(0, 2))], "changes its head"),
+        (vec![say(&first(7, 0)), say(&last())], "exports rows as of 1:7"),
+        (vec![say(&first(0, 0)), forever(&last())], "goes on after its end"),
+        (vec![say(&first(0, 2)), say(&rows(&["a"])), Act::Break], "failed to read the namespace"),
+    ] {
+        let shown = format!("{acts:?}");
+        scene.acts("ExportRows", acts);
+        let (code, _, errors) = scene.run(&["export", "default", "--out", &archive.display().to_string()]);
+        let is_said = errors.contains(expected) || errors.contains(TOO_MANY_FRAMES);
+        assert!(code == 1 && is_said, "{shown}: {code} {errors}");
+        let left: Vec<_> = std::fs::read_dir(scene.dir.path()).expect("a directory").flatten().collect();
+        assert!(left.iter().all(|file| file.file_name() == "keys.json"), "{shown}: {left:?}");
+    }
+    scene.acts("ExportRows", vec![say(&first(0, 0)), say(&last())]);
+    let (code, text, errors) = scene.run(&["export", "default", "--out", &archive.display().to_string()]);
+    assert_eq!(code, 0, "an export is one: {text}{errors}");
+}
