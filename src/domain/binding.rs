@@ -64,7 +64,7 @@ pub fn parse_place(field: &str, text: &str) -> Result<NamespaceId> {
             Err(Error::invalid(field, "the namespace system has no bindings of its own; use * for all namespaces"))
         }
         Ok(namespace) => Ok(namespace),
-        Err(_) => Err(Error::invalid(field, "must be namespaces/{namespace}, or * for all")),
+        Err(_) => Err(Error::invalid_text(field, text, "must be namespaces/{namespace}, or * for all")),
     }
 }
 
@@ -88,7 +88,7 @@ pub fn parse_member(field: &str, text: &str) -> Result<String> {
     if well_formed && text.len() <= MEMBER_MAX_CHARS {
         Ok(text.to_owned())
     } else {
-        Err(Error::invalid(field, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
+        Err(Error::invalid_text(field, text, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
     }
 }
 
@@ -109,11 +109,13 @@ impl BindingName {
     /// `INVALID_ARGUMENT`.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
         let (namespace, id) = match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["namespaces", namespace, COLLECTION, id] => (NamespaceId::parse(field, namespace)?, *id),
+            ["namespaces", namespace, COLLECTION, id] if !namespace.is_empty() => {
+                (NamespaceId::parse(field, namespace)?, *id)
+            }
             [COLLECTION, id] => (NamespaceId::system(), *id),
             _ => {
                 let rule = "must be namespaces/{namespace}/roleBindings/{id} or roleBindings/{id}";
-                return Err(Error::invalid(field, rule));
+                return Err(Error::invalid_text(field, text, rule));
             }
         };
         let is_id = !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');

@@ -204,6 +204,8 @@ mod reflection;
 #[cfg(test)]
 mod release;
 #[cfg(test)]
+mod required_fields;
+#[cfg(test)]
 mod restore;
 #[cfg(test)]
 mod restore_failed;

@@ -125,7 +125,8 @@ pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
     let ended = match (token_id.is_empty(), subject.is_empty()) {
         (false, true) => Ended::Token(token_id),
         (true, false) => Ended::Subject(subject),
-        _ => return Err(Error::invalid("token_id", "exactly one of token_id and subject must be given")),
+        (true, true) => return Err(Error::invalid("token_id", "is required, or a subject")),
+        (false, false) => return Err(Error::invalid("token_id", "can't be given with a subject")),
     };
     Ok(RevokeToken { ended, reason })
 }
@@ -182,5 +183,9 @@ pub fn revoke_key(request: pb::RevokeSigningKeyRequest) -> Result<RevokeKey> {
 fn key_id(given: String) -> Result<String> {
     let is_one =
         given.len() == KEY_ID_CHARS && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    if is_one { Ok(given) } else { Err(Error::invalid("key_id", "is no id of a key: 43 characters of base64url")) }
+    if is_one {
+        Ok(given)
+    } else {
+        Err(Error::invalid_text("key_id", &given, "is no id of a key: 43 characters of base64url"))
+    }
 }
