@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
 use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
@@ -256,8 +257,10 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(health_pb::DESCRIPTORS)
     };
+    // RequestBodyLayer inflates all others. What a message is inflated to is within the same bound.
     let v1 = builder().build_v1()?.max_decoding_message_size(REQUEST_MAX_BYTES);
     let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(REQUEST_MAX_BYTES);
+    let (v1, v1alpha) = (v1.accept_compressed(Gzip), v1alpha.accept_compressed(Gzip));
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 

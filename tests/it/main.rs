@@ -76,6 +76,8 @@ mod clocks;
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod compressed;
+#[cfg(test)]
 mod confusion;
 #[cfg(test)]
 mod contexts;

@@ -122,7 +122,7 @@ fn framing(token: &str) -> Vec<Case> {
         case("compressed without an encoding", get(&[1, 0, 0, 0, 0]), bad),
         case("compression flag of 2", get(&[2, 0, 0, 0, 0]), bad),
         case("compression flag of 255", get(&[255, 0, 0, 0, 0]), bad),
-        case("compressed by gzip", encoded("gzip", 1), Status(UNIMPLEMENTED)),
+        case("compressed by gzip, and nothing", encoded("gzip", 1), bad),
         case("compressed by zstd", encoded("zstd", 1), Status(UNIMPLEMENTED)),
         case("compressed by a word", encoded("policyhub", 1), Status(UNIMPLEMENTED)),
         case("compressed by identity", encoded("identity", 1), bad),
