@@ -28,6 +28,7 @@ mod reconnect_delay;
 pub mod request_body;
 mod runs;
 mod signing_key;
+mod status_message;
 mod subscribers;
 mod sync;
 pub mod taken;
