@@ -24,6 +24,7 @@ mod memory_budget;
 mod message_prefix;
 pub mod open_streams;
 mod policy;
+pub mod protocol;
 mod reconnect_delay;
 pub mod request_body;
 mod runs;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -44,6 +45,7 @@ use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::in_flight::InFlight;
 use crate::grpc::long_reads::LongReads;
 use crate::grpc::open_streams::OpenStreamsLayer;
+use crate::grpc::protocol::ProtocolLayer;
 use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
     AdminHandler, Handler, HealthHandler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
@@ -192,6 +194,9 @@ fn layered(
     (requests, answers): (RequestBodyLayer, AnswersLayer),
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
+        .layer(ProtocolLayer)
+        // Everything below sees a call of gRPC, and bounds it as one.
+        .layer(GrpcWebLayer::new())
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
         .map_response(frames::attach)
         .layer(CatchPanicLayer::custom(panicked))

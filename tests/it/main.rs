@@ -192,6 +192,8 @@ mod postgres;
 #[cfg(test)]
 mod power_cut;
 #[cfg(test)]
+mod protocols;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod quotas;
