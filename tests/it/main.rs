@@ -232,6 +232,8 @@ mod runs_migrated;
 #[cfg(test)]
 mod serve;
 #[cfg(test)]
+mod service_config;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod startup;
