@@ -82,7 +82,7 @@ async fn read_events(
     let mut request = pb::ListEventsRequest {
         parent: namespace.name(),
         page_size: PAGE_EVENTS,
-        after_revision: last,
+        after: Some(pb::Cursor::of_revision(last)),
         ..pb::ListEventsRequest::default()
     };
     let mut pages = PageGuard::default();

@@ -64,7 +64,7 @@ pub fn parse_place(field: &str, text: &str) -> Result<NamespaceId> {
             Err(Error::invalid(field, "the namespace system has no bindings of its own; use namespaces/- for all"))
         }
         Ok(namespace) => Ok(namespace),
-        Err(_) => Err(Error::invalid(field, "must be namespaces/{namespace}, or namespaces/- for all")),
+        Err(_) => Err(Error::invalid_text(field, text, "must be namespaces/{namespace}, or namespaces/- for all")),
     }
 }
 
@@ -88,7 +88,7 @@ pub fn parse_member(field: &str, text: &str) -> Result<String> {
     if well_formed && text.len() <= MEMBER_MAX_CHARS {
         Ok(text.to_owned())
     } else {
-        Err(Error::invalid(field, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
+        Err(Error::invalid_text(field, text, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
     }
 }
 
@@ -109,8 +109,9 @@ impl BindingName {
     /// `INVALID_ARGUMENT`.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
         let (place, id) = text.split_once(&format!("/{COLLECTION}/")).ok_or_else(|| {
-            Error::invalid(
+            Error::invalid_text(
                 field,
+                text,
                 "must be namespaces/{namespace}/roleBindings/{binding}, or namespaces/-/roleBindings/{binding}",
             )
         })?;

@@ -64,7 +64,7 @@ impl Digest {
         if well_formed {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::invalid(field, "must be sha256: and 64 lower-case hex digits"))
+            Err(Error::invalid_text(field, text, "must be sha256: and 64 lower-case hex digits"))
         }
     }
 

@@ -249,6 +249,9 @@ pub struct Error {
 /// A result of the product.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What is said of a field that must be given and is not.
+pub const REQUIRED: &str = "is required";
+
 impl Error {
     /// An error with a message for the caller.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
@@ -266,6 +269,11 @@ impl Error {
     /// One field that can't be taken.
     pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
         Self::invalid_fields(vec![FieldViolation { field: field.into(), description: description.into() }])
+    }
+
+    /// A text that can't be taken: one that is missing is required, whatever the rule for it is.
+    pub fn invalid_text(field: impl Into<String>, text: &str, rule: impl Into<String>) -> Self {
+        if text.is_empty() { Self::invalid(field, REQUIRED) } else { Self::invalid(field, rule) }
     }
 
     /// All fields that can't be taken.

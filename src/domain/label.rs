@@ -55,7 +55,7 @@ impl Label {
         }
         semver::Version::parse(bare)
             .map(Self)
-            .map_err(|error| Error::invalid(field, format!("label is not a SemVer: {error}")))
+            .map_err(|error| Error::invalid_text(field, text, format!("label is not a SemVer: {error}")))
     }
 
     /// Whether `self` comes after `other` by SemVer precedence (§11; build metadata does not count).

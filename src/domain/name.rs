@@ -86,7 +86,7 @@ pub const INEXACT_VERSION: &str = "must name the version by its number or label"
 pub(super) fn parse_member<'a>(field: &str, text: &'a str, collection: &str) -> Result<(NamespaceId, &'a str)> {
     match text.split('/').collect::<Vec<_>>().as_slice() {
         ["namespaces", namespace, found, id] if *found == collection => Ok((NamespaceId::parse(field, namespace)?, id)),
-        _ => Err(Error::invalid(field, format!("must be namespaces/{{namespace}}/{collection}/{{id}}"))),
+        _ => Err(Error::invalid_text(field, text, format!("must be namespaces/{{namespace}}/{collection}/{{id}}"))),
     }
 }
 
@@ -98,15 +98,15 @@ impl NamespaceId {
         if is_id(text) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::invalid(field, format!("namespace id {ID_RULE}")))
+            Err(Error::invalid_text(field, text, format!("namespace id {ID_RULE}")))
         }
     }
 
     /// Takes `namespaces/{namespace}`.
     pub fn parse_name(field: &str, name: &str) -> Result<Self> {
         match name.split('/').collect::<Vec<_>>().as_slice() {
-            ["namespaces", id] => Self::parse(field, id),
-            _ => Err(Error::invalid(field, "must be namespaces/{namespace}")),
+            ["namespaces", id] if !id.is_empty() => Self::parse(field, id),
+            _ => Err(Error::invalid_text(field, name, "must be namespaces/{namespace}")),
         }
     }
 
@@ -144,7 +144,11 @@ impl NamespaceId {
 impl PolicyId {
     /// Takes an id; `field` is named in the error.
     pub fn parse(field: &str, text: &str) -> Result<Self> {
-        if is_id(text) { Ok(Self(text.to_owned())) } else { Err(Error::invalid(field, format!("policy id {ID_RULE}"))) }
+        if is_id(text) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::invalid_text(field, text, format!("policy id {ID_RULE}")))
+        }
     }
 
     /// Takes an id, or a whole name that must lie in `namespace`.
@@ -171,10 +175,10 @@ impl PolicyName {
     /// Takes `namespaces/{namespace}/policies/{policy}`.
     pub fn parse(field: &str, name: &str) -> Result<Self> {
         match name.split('/').collect::<Vec<_>>().as_slice() {
-            ["namespaces", namespace, "policies", policy] => {
+            ["namespaces", namespace, "policies", policy] if !namespace.is_empty() && !policy.is_empty() => {
                 Ok(Self { namespace: NamespaceId::parse(field, namespace)?, policy: PolicyId::parse(field, policy)? })
             }
-            _ => Err(Error::invalid(field, "must be namespaces/{namespace}/policies/{policy}")),
+            _ => Err(Error::invalid_text(field, name, "must be namespaces/{namespace}/policies/{policy}")),
         }
     }
 
@@ -231,7 +235,9 @@ impl VersionRef {
 impl VersionName {
     /// Takes `namespaces/{namespace}/policies/{policy}/versions/{version}`.
     pub fn parse(field: &str, name: &str) -> Result<Self> {
+        let rule = "must be namespaces/{namespace}/policies/{policy}/versions/{version}";
         match name.split('/').collect::<Vec<_>>().as_slice() {
+            parts if parts.contains(&"") => Err(Error::invalid_text(field, name, rule)),
             ["namespaces", namespace, "policies", policy, "versions", version] => Ok(Self {
                 policy: PolicyName {
                     namespace: NamespaceId::parse(field, namespace)?,
@@ -239,7 +245,7 @@ impl VersionName {
                 },
                 version: VersionRef::parse(field, version)?,
             }),
-            _ => Err(Error::invalid(field, "must be namespaces/{namespace}/policies/{policy}/versions/{version}")),
+            _ => Err(Error::invalid(field, rule)),
         }
     }
 }

@@ -25,7 +25,7 @@ impl RunId {
             return Ok(Self(text.to_owned()));
         }
         let rule = format!("must be 1 to {RUN_ID_MAX_CHARS} {FOREIGN_ID_RULE}");
-        Err(Error::invalid(field, rule))
+        Err(Error::invalid_text(field, text, rule))
     }
 
     /// The id.

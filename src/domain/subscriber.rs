@@ -23,7 +23,7 @@ impl SubscriberId {
             return Ok(Self(text.to_owned()));
         }
         let rule = format!("must be 1 to {SUBSCRIBER_ID_MAX_CHARS} {FOREIGN_ID_RULE}");
-        Err(Error::invalid(field, rule))
+        Err(Error::invalid_text(field, text, rule))
     }
 
     /// The id.

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 use tonic::{Code, Status};
 use tower::BoxError;
 
+use super::status_message::{self, PlainTrailers};
 use super::taken::Taken;
 
 /// Bytes handed to the connection at once. Larger: a slow reader of a large message looks like one that takes nothing.
@@ -50,7 +51,8 @@ where
     response.extensions_mut().insert(waiting);
 }
 
-/// Gives a response the body that was left with it, if one was, and watches that somebody takes it.
+/// Gives a response the body that was left with it, if one was, and watches that somebody takes it. Every answer passes here: the
+/// message of its status is written as the specification has it, in the headers or in the trailers.
 pub fn attach<B>(mut response: Response<B>) -> Response<tonic::body::Body>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -58,9 +60,10 @@ where
 {
     let left = response.extensions_mut().remove::<Waiting>();
     let left = left.and_then(|Waiting(body)| body.lock().unwrap_or_else(PoisonError::into_inner).take());
+    status_message::rewrite(response.headers_mut());
     response.map(|body| {
         let body = left.unwrap_or_else(|| tonic::body::Body::new(body));
-        tonic::body::Body::new(Taken::new(body))
+        tonic::body::Body::new(PlainTrailers(Taken::new(body)))
     })
 }
 

@@ -244,8 +244,13 @@ impl Reserved {
             self.share_bytes += more;
             return Ok(());
         }
-        self.give_back(self.share_bytes.saturating_sub(bytes), self.memory_bytes - bytes);
+        self.shrink_to(bytes);
         Ok(())
+    }
+
+    /// Gives back what is more than so many bytes, of the share too.
+    pub(super) fn shrink_to(&mut self, bytes: u64) {
+        self.give_back(self.share_bytes.saturating_sub(bytes), self.memory_bytes.saturating_sub(bytes));
     }
 
     fn give_back(&mut self, share_bytes: u64, memory_bytes: u64) {

@@ -16,6 +16,8 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 
 use super::in_flight::{InFlight, Reserved};
+use super::inflate::{inflate, inflated_max_bytes, inflating_bytes, take_gzip};
+use super::message_prefix::{MESSAGE_PREFIX_BYTES, Prefix, not_one_message, size, too_large};
 use super::whole_body::{CHUNK_BYTES, WholeBody};
 use crate::api::status::status;
 use crate::api::wire_scan::worst_case_bytes;
@@ -27,8 +29,6 @@ use crate::domain::{Error, Reason, Result};
 
 /// The packages in which every method takes one message. Reflection takes many, and bounds them itself.
 const ONE_MESSAGE: [&str; 2] = ["/policyhub.", HEALTH_PACKAGE];
-/// What gRPC puts before a message: a flag, and its length as four bytes.
-const MESSAGE_PREFIX_BYTES: usize = 5;
 /// What needs no credential, so that no caller has a share of its own: it is too small to wait for memory, and nobody who sends
 /// it keeps anybody else waiting.
 const HEALTH_PACKAGE: &str = "/grpc.health.v1.";
@@ -134,10 +134,11 @@ where
         let mut inner = std::mem::replace(&mut self.inner, next);
         let in_flight = self.layer.in_flight.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            let is_gzip = take_gzip(&mut parts.headers);
             let caller = parts.extensions.get::<Caller>().map(|caller| caller.principal.actor()).unwrap_or_default();
-            let arriving =
-                Arriving { path: parts.uri.path(), caller: &caller, bounds, in_flight: &in_flight, reserved: None };
+            let (path, in_flight) = (parts.uri.path(), &in_flight);
+            let arriving = Arriving { path, caller: &caller, bounds, is_gzip, in_flight, reserved: None };
             match tokio::time::timeout(bounds.timeout, arriving.read(body)).await {
                 Ok(Ok((whole, reserved))) => {
                     let answer = inner.call(Request::from_parts(parts, Body::new(whole))).await;
@@ -157,16 +158,13 @@ fn timed_out(timeout: Duration) -> Error {
     Error::new(Reason::RequestTimeout, message).with("limit_seconds", seconds)
 }
 
-fn too_large(max_bytes: usize) -> Error {
-    let message = "the request message is over the limit of this method";
-    Error::new(Reason::MessageTooLarge, message).with("limit_bytes", max_bytes)
-}
-
 /// A body that is being read.
 struct Arriving<'a> {
     path: &'a str,
     caller: &'a str,
     bounds: BodyBounds,
+    /// Whether its message may be compressed.
+    is_gzip: bool,
     in_flight: &'a InFlight,
     reserved: Option<Reserved>,
 }
@@ -188,7 +186,8 @@ impl Arriving<'_> {
                 // What comes behind the message is refused by what reads it, and must not be more than that.
                 max_bytes = MESSAGE_PREFIX_BYTES + self.bounds.max_bytes.min(claimed + REQUEST_MAX_BYTES);
                 if self.bounds.is_reserved {
-                    self.reserved = Some(self.in_flight.claim(self.caller, self.worst_case(claimed)).await?);
+                    let most = self.most_bytes(claimed, self.is_gzip && prefix.is_compressed());
+                    self.reserved = Some(self.in_flight.claim(self.caller, most).await?);
                 }
             }
             if whole.len() + data.len() > max_bytes {
@@ -201,11 +200,30 @@ impl Arriving<'_> {
             pace.came(data.len());
             whole.push(&data);
         }
+        let is_compressed = self.is_gzip && prefix.is_compressed();
+        if is_compressed {
+            let claimed = prefix.length().ok_or_else(not_one_message)?;
+            whole = inflate(whole, claimed, self.bounds.max_bytes, self.reserved.as_mut()).await?;
+        }
         let worst_case = self.worst_case(whole.len());
         if let Some(reserved) = &mut self.reserved {
+            if is_compressed {
+                // It is known now what it was inflated to: what it might have become is there for others.
+                reserved.shrink_to(worst_case);
+            }
             reserved.grow_to(worst_case).await?;
         }
         Ok((whole, self.reserved))
+    }
+
+    /// The most memory that a request takes whose message claims so many bytes.
+    fn most_bytes(&self, claimed: usize, is_compressed: bool) -> u64 {
+        if !is_compressed {
+            return self.worst_case(claimed);
+        }
+        // What was compressed is gone once the message is decoded.
+        let inflated = inflated_max_bytes(claimed, self.bounds.max_bytes);
+        self.worst_case(MESSAGE_PREFIX_BYTES + inflated).max(inflating_bytes(claimed, inflated))
     }
 
     /// The next frame; or the end of a body that does not come on, once others wait for its memory.
@@ -229,10 +247,6 @@ impl Arriving<'_> {
         let extra = if length == 0 { 0 } else { REQUEST_DECODED_EXTRA_MAX_BYTES };
         worst_case_bytes(self.path, size(length), extra)
     }
-}
-
-fn size(bytes: usize) -> u64 {
-    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// Whether a body comes on.
@@ -265,26 +279,6 @@ fn broken(error: &Status) -> Error {
     Error::new(Reason::InvalidArgument, format!("the request broke off: {}", error.message()))
 }
 
-/// What gRPC says of the message before it.
-#[derive(Default)]
-struct Prefix {
-    bytes: [u8; MESSAGE_PREFIX_BYTES],
-    seen: usize,
-}
-
-impl Prefix {
-    /// Takes the next bytes of the body; the length that the message claims, once all of the prefix is there.
-    fn claim(&mut self, data: &[u8]) -> Option<usize> {
-        for (slot, byte) in self.bytes.iter_mut().skip(self.seen).zip(data) {
-            *slot = *byte;
-            self.seen += 1;
-        }
-        let [_, length @ ..] = self.bytes;
-        let is_whole = self.seen == MESSAGE_PREFIX_BYTES;
-        is_whole.then(|| usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -301,16 +295,6 @@ mod tests {
 
         fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
             self.0.take().map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data)))))
-        }
-    }
-
-    #[test]
-    fn a_claim_is_seen_however_its_bytes_come() {
-        let bytes = [0, 0, 1, 4, 1, 7, 7];
-        for cut in 0..bytes.len() {
-            let (mut prefix, (first, second)) = (Prefix::default(), bytes.split_at(cut));
-            assert_eq!(prefix.claim(first), (cut >= MESSAGE_PREFIX_BYTES).then_some(0x0001_0401), "{cut}");
-            assert_eq!(prefix.claim(second), Some(0x0001_0401), "{cut}");
         }
     }
 

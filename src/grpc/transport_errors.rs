@@ -39,7 +39,8 @@ pub fn rewrite<B: Default>(response: Response<B>) -> Response<B> {
             Error::new(Reason::InvalidArgument, "the request is not one whole message, framed as gRPC frames it")
         }
         Code::Unimplemented if found.message().starts_with(COMPRESSED) => {
-            return uncompressed_only(status(Error::new(Reason::Unimplemented, "requests can't be compressed")));
+            let message = "a request can be compressed by gzip, or not at all";
+            return with_encodings(status(Error::new(Reason::Unimplemented, message)));
         }
         Code::Unimplemented => Error::new(Reason::Unimplemented, "there is no such method"),
         _ => return response,
@@ -48,8 +49,8 @@ pub fn rewrite<B: Default>(response: Response<B>) -> Response<B> {
 }
 
 /// With the encodings that are taken, which a server must name (gRPC compression, "Specification").
-fn uncompressed_only<B: Default>(refusal: Status) -> Response<B> {
+fn with_encodings<B: Default>(refusal: Status) -> Response<B> {
     let mut response = refusal.into_http();
-    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
+    response.headers_mut().insert("grpc-accept-encoding", HeaderValue::from_static("gzip,identity"));
     response
 }

@@ -3,10 +3,11 @@
 //! The frames of HTTP/2 are not kept: one byte in a frame of its own would keep a buffer alive.
 
 use std::collections::VecDeque;
+use std::io::{self, BufRead, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::{Frame, SizeHint};
 use tonic::Status;
 
@@ -27,6 +28,12 @@ impl WholeBody {
         self.length
     }
 
+    /// Puts bytes before the first one.
+    pub(super) fn prepend(&mut self, data: &[u8]) {
+        self.length += data.len();
+        self.full.push_front(Bytes::copy_from_slice(data));
+    }
+
     /// Adds bytes at the end.
     pub(super) fn push(&mut self, mut data: &[u8]) {
         self.length += data.len();
@@ -37,6 +44,30 @@ impl WholeBody {
             if self.last.len() == CHUNK_BYTES {
                 self.full.push_back(std::mem::take(&mut self.last).freeze());
             }
+        }
+    }
+}
+
+/// Reads it; each chunk is freed once it was read.
+impl Read for WholeBody {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.fill_buf()?.read(into)?;
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for WholeBody {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        Ok(self.full.front().map_or(&self.last[..], |first| &first[..]))
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.length -= count;
+        let Some(first) = self.full.front_mut() else { return self.last.advance(count) };
+        first.advance(count);
+        if first.is_empty() {
+            self.full.pop_front();
         }
     }
 }
@@ -82,5 +113,17 @@ mod tests {
             }
             assert!(out == bytes && body.is_end_stream(), "in pieces of {piece}");
         }
+    }
+
+    #[test]
+    fn what_was_put_in_is_read_in_order() {
+        let bytes: Vec<u8> = (0..=u8::MAX).cycle().take(2 * CHUNK_BYTES + 7).collect();
+        let mut body = WholeBody::default();
+        body.push(&bytes);
+        body.prepend(b"first");
+        let mut out = Vec::new();
+        body.read_to_end(&mut out).expect("bytes");
+        assert!(out == [b"first", &bytes[..]].concat());
+        assert_eq!((body.len(), body.full.len()), (0, 0));
     }
 }

@@ -13,7 +13,9 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding::Gzip;
 use tonic::service::Routes;
+use tonic_web::GrpcWebLayer;
 use tower::ServiceBuilder;
 use tower::util::{BoxCloneSyncService, MapResponseLayer};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -44,6 +46,7 @@ use crate::grpc::deadline::DeadlineLayer;
 use crate::grpc::in_flight::InFlight;
 use crate::grpc::long_reads::LongReads;
 use crate::grpc::open_streams::OpenStreamsLayer;
+use crate::grpc::protocol::ProtocolLayer;
 use crate::grpc::request_body::RequestBodyLayer;
 use crate::grpc::{
     AdminHandler, Handler, HealthHandler, PolicyHandler, Recheck, SyncHandler, WatchSettings, frames, transport_errors,
@@ -193,6 +196,9 @@ fn layered(
     (requests, answers): (RequestBodyLayer, AnswersLayer),
 ) -> GrpcService {
     let calls = ServiceBuilder::new()
+        .layer(ProtocolLayer)
+        // Everything below sees a call of gRPC, and bounds it as one.
+        .layer(GrpcWebLayer::new())
         // Around everything: the body of a watch takes the place of whatever the layers made of tonic's empty one.
         .map_response(frames::attach)
         .layer(CatchPanicLayer::custom(panicked))
@@ -258,8 +264,10 @@ fn add_reflection(routes: Routes) -> Result<Routes> {
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(health_pb::DESCRIPTORS)
     };
+    // RequestBodyLayer inflates all others. What a message is inflated to is within the same bound.
     let v1 = builder().build_v1()?.max_decoding_message_size(REQUEST_MAX_BYTES);
     let v1alpha = builder().build_v1alpha()?.max_decoding_message_size(REQUEST_MAX_BYTES);
+    let (v1, v1alpha) = (v1.accept_compressed(Gzip), v1alpha.accept_compressed(Gzip));
     Ok(routes.add_service(v1).add_service(v1alpha))
 }
 

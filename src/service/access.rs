@@ -229,7 +229,7 @@ impl Service {
             return if everywhere.permit(permission) {
                 Ok(everywhere)
             } else if self.has_some_role(principal, &everywhere).await? {
-                Err(Error::invalid(field, "must begin with namespaces/{namespace}/, or be it"))
+                Err(Error::invalid_text(field, scope, "must begin with namespaces/{namespace}/, or be it"))
             } else {
                 Err(denied(principal, permission))
             };

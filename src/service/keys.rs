@@ -96,7 +96,7 @@ impl Service {
     /// `INVALID_ARGUMENT`, `LIMIT_EXCEEDED`, `SIGNING_UNAVAILABLE`.
     pub async fn prepare_key(&self, context: &Context, request: PrepareKey) -> Result<KeyChanged> {
         let algorithm = Algorithm::parse(&request.algorithm)
-            .map_err(|_| Error::invalid("algorithm", "must be \"EdDSA\" or \"ES256\""))?;
+            .map_err(|_| Error::invalid_text("algorithm", &request.algorithm, "must be \"EdDSA\" or \"ES256\""))?;
         let call = self.call(context, "PrepareSigningKey", &request)?;
         if let Some(answer) = call.replayed(&self.store.read().await?).await? {
             return Ok(answer);

@@ -39,7 +39,7 @@ impl Service {
     pub async fn report_status(&self, principal: &Principal, report: Report) -> Result<bool> {
         if let Verdict::Rejected { reason } = &report.verdict {
             if reason.trim().is_empty() {
-                return Err(Error::invalid("reason", "must say why it was rejected"));
+                return Err(Error::invalid("reason", "is required: why it was rejected"));
             }
             check_note("reason", reason)?;
         }

@@ -76,6 +76,8 @@ mod clocks;
 #[cfg(test)]
 mod completions;
 #[cfg(test)]
+mod compressed;
+#[cfg(test)]
 mod confusion;
 #[cfg(test)]
 mod contexts;
@@ -200,6 +202,8 @@ mod power_cut;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]
+mod protocols;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod quotas;
@@ -213,6 +217,8 @@ mod random_lies;
 mod reflection;
 #[cfg(test)]
 mod release;
+#[cfg(test)]
+mod required_fields;
 #[cfg(test)]
 mod restore;
 #[cfg(test)]
@@ -235,6 +241,8 @@ mod runs;
 mod runs_migrated;
 #[cfg(test)]
 mod serve;
+#[cfg(test)]
+mod service_config;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::both::both;
 use super::fields::{count, etag, namespace, update_paths};
-use super::sync::position;
+use super::sync::optional_position;
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::audit::Finding;
@@ -102,7 +102,7 @@ fn quotas(from: pb::NamespaceQuotas) -> Result<Quotas> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Position)> {
-    let (namespace, after) = both(namespace("parent", &request.parent), position("after", request.after))?;
+    let (namespace, after) = both(namespace("parent", &request.parent), optional_position("after", request.after))?;
     Ok((namespace, after.unwrap_or(Cursor::NONE.into())))
 }
 
@@ -125,7 +125,8 @@ pub fn revoke_token(request: pb::RevokeTokenRequest) -> Result<RevokeToken> {
     let ended = match (token_id.is_empty(), subject.is_empty()) {
         (false, true) => Ended::Token(token_id),
         (true, false) => Ended::Subject(subject),
-        _ => return Err(Error::invalid("token_id", "exactly one of token_id and subject must be given")),
+        (true, true) => return Err(Error::invalid("token_id", "is required, or a subject")),
+        (false, false) => return Err(Error::invalid("token_id", "can't be given with a subject")),
     };
     Ok(RevokeToken { ended, reason })
 }
@@ -146,7 +147,7 @@ pub fn thaw_namespace(request: pb::ThawNamespaceRequest) -> Result<ThawNamespace
     }
     let (mut accepted, mut positions) = (Vec::new(), Vec::new());
     for pb::LogFinding { cursor, row, message, digest } in accepted_findings {
-        let named = position("accepted_findings.cursor", cursor)?;
+        let named = optional_position("accepted_findings.cursor", cursor)?;
         let digest = optional_digest("accepted_findings.digest", &digest)?;
         accepted.push(Finding { revision: named.map_or(0, |named| named.cursor.revision), row, message, digest });
         positions.extend(named);
@@ -187,5 +188,5 @@ fn key_id(name: &str) -> Result<String> {
     let is_one =
         given.len() == KEY_ID_CHARS && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     let rule = "must be signingKeys/{thumbprint}, which is 43 characters of base64url";
-    if is_one { Ok(given.to_owned()) } else { Err(Error::invalid("name", rule)) }
+    if is_one { Ok(given.to_owned()) } else { Err(Error::invalid_text("name", name, rule)) }
 }

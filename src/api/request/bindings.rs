@@ -8,6 +8,7 @@ use crate::domain::access::Role;
 use crate::domain::binding::{BindingName, parse_member, parse_place, place};
 use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
 use crate::domain::denial::DenialFilter;
+use crate::domain::error::REQUIRED;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
@@ -20,7 +21,8 @@ fn role(from: i32) -> Result<Role> {
         Ok(pb::Role::Publisher) => Ok(Role::Publisher),
         Ok(pb::Role::Activator) => Ok(Role::Activator),
         Ok(pb::Role::Admin) => Ok(Role::Admin),
-        Ok(pb::Role::Unspecified) | Err(_) => Err(Error::invalid("role_binding.role", "must be one of the roles")),
+        Ok(pb::Role::Unspecified) => Err(Error::invalid("role_binding.role", REQUIRED)),
+        Err(_) => Err(Error::invalid("role_binding.role", "must be one of the roles")),
     }
 }
 

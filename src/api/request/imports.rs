@@ -3,6 +3,7 @@
 use super::fields::namespace;
 use crate::api::pb;
 use crate::domain::digest::Hash;
+use crate::domain::error::REQUIRED;
 use crate::domain::event::{Cursor, Event, Head};
 use crate::domain::import::{ImportNamespace, Item, Source};
 use crate::domain::name::NamespaceId;
@@ -26,7 +27,7 @@ fn source(from: pb::ImportSource) -> Result<Source> {
     let head = from.head.filter(|head| head.revision > 0);
     let head = head.ok_or_else(|| Error::invalid("source.head", "is required"))?;
     if from.store.is_empty() || from.store.len() > STORE_ID_MAX_BYTES || from.store.contains('\0') {
-        return Err(Error::invalid("source.store", "is no id of a store"));
+        return Err(Error::invalid_text("source.store", &from.store, "is no id of a store"));
     }
     Ok(Source {
         store: from.store,
@@ -50,7 +51,8 @@ fn cursor(from: pb::Cursor) -> Cursor {
 }
 
 fn hash(field: &str, bytes: &[u8]) -> Result<Hash> {
-    bytes.try_into().map_err(|_| Error::invalid(field, "must be 32 bytes"))
+    let rule = if bytes.is_empty() { REQUIRED } else { "must be 32 bytes" };
+    bytes.try_into().map_err(|_| Error::invalid(field, rule))
 }
 
 fn item(namespace: &NamespaceId, from: pb::ImportItem) -> Result<Item> {

@@ -140,7 +140,8 @@ pub fn update_policy(request: pb::UpdatePolicyRequest) -> Result<UpdatePolicy> {
 
 fn requirement((index, from): (usize, pb::Requirement)) -> Result<Requirement> {
     let version_req = semver::VersionReq::parse(&from.version_req).map_err(|error| {
-        Error::invalid(format!("requires[{index}].version_req"), format!("is no SemVer requirement: {error}"))
+        let rule = format!("is no SemVer requirement: {error}");
+        Error::invalid_text(format!("requires[{index}].version_req"), &from.version_req, rule)
     });
     let policy = PolicyId::parse(&format!("requires[{index}].policy"), &from.policy);
     both(policy, version_req).map(|(policy, version_req)| Requirement { policy, version_req })

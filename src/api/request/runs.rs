@@ -7,6 +7,7 @@ use crate::api::page::List;
 use crate::api::response::run_outcome;
 use crate::api::{pb, time};
 use crate::domain::command::Page;
+use crate::domain::error::REQUIRED;
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::run::{CompleteRun, RecordRun, RunFilter, RunId, RunKey, RunOutcome};
 use crate::domain::time::Micros;
@@ -31,7 +32,8 @@ fn outcome(number: i32) -> Option<RunOutcome> {
 
 fn ended(number: i32) -> Result<RunOutcome> {
     let ended = outcome(number).filter(|outcome| *outcome != RunOutcome::Open);
-    ended.ok_or_else(|| Error::invalid("outcome", "must be SUCCEEDED, FAILED or CANCELLED"))
+    let rule = if number == 0 { REQUIRED } else { "must be SUCCEEDED, FAILED or CANCELLED" };
+    ended.ok_or_else(|| Error::invalid("outcome", rule))
 }
 
 /// CompleteRun.

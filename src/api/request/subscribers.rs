@@ -9,6 +9,7 @@ use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::{Page, Watch};
 use crate::domain::digest::Digest;
+use crate::domain::error::REQUIRED;
 use crate::domain::event::Position;
 use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_ATTRIBUTE_MAX_CHARS, SUBSCRIBER_ATTRIBUTES_MAX};
 use crate::domain::name::NamespaceId;
@@ -43,7 +44,7 @@ fn check_attributes(request: &pb::WatchActiveRequest) -> Result<()> {
 }
 
 fn cursor(given: Option<pb::Cursor>) -> Result<Position> {
-    optional_position("cursor", given)?.ok_or_else(|| Error::invalid("cursor", "must be given"))
+    optional_position("cursor", given)?.ok_or_else(|| Error::invalid("cursor", REQUIRED))
 }
 
 /// ReportStatus.
@@ -59,7 +60,8 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
         }
         Ok(pb::ApplyStatus::Applied) => Ok(Verdict::Applied),
         Ok(pb::ApplyStatus::Rejected) => Ok(Verdict::Rejected { reason: request.reason }),
-        Ok(pb::ApplyStatus::Unspecified) | Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
+        Ok(pb::ApplyStatus::Unspecified) => Err(Error::invalid("status", REQUIRED)),
+        Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
     };
     let ((subscriber, (Position { cursor, event }, digest)), verdict) = both(both(name, what), verdict)?;
     Ok(Report { subscriber, cursor, event, digest, verdict })

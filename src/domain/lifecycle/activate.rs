@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::command::{self, PointerTarget};
-use super::super::error::{Error, FieldViolation, Reason, Result};
+use super::super::error::{Error, FieldViolation, REQUIRED, Reason, Result};
 use super::super::event::{Cursor, Fingerprint, PointerChange, Position};
 use super::super::limits::{ACTIVATION_CONTENT_MAX_BYTES, ACTIVATION_TARGETS_MAX};
 use super::super::name::PolicyName;
@@ -28,7 +28,7 @@ pub struct TargetFacts<'a> {
 /// `INVALID_ARGUMENT`.
 pub fn check_reason(reason: &str) -> Result<()> {
     if reason.trim().is_empty() {
-        return Err(Error::invalid("reason", "is required"));
+        return Err(Error::invalid("reason", REQUIRED));
     }
     check_note("reason", reason)
 }
@@ -40,7 +40,10 @@ pub fn check_reason(reason: &str) -> Result<()> {
 pub fn check_activate(request: &command::Activate) -> Result<()> {
     let mut violations = check_reason(&request.reason).err().map(|error| error.violations).unwrap_or_default();
     if request.targets.is_empty() || request.targets.len() > ACTIVATION_TARGETS_MAX {
-        let description = format!("must have 1 to {ACTIVATION_TARGETS_MAX} entries");
+        let description = match request.targets.len() {
+            0 => REQUIRED.to_owned(),
+            _ => format!("must have at most {ACTIVATION_TARGETS_MAX} entries"),
+        };
         violations.push(FieldViolation { field: "targets".to_owned(), description });
         return Err(Error::invalid_fields(violations));
     }

@@ -21,8 +21,9 @@ use crate::server::clock;
 use crate::server::config::{ClientCa, TlsConfig};
 use crate::signing::CertificateFacts;
 
-/// What a client has to offer (RFC 7301): there is nothing but HTTP/2 here.
-const PROTOCOL: &[u8] = b"h2";
+/// What a client may offer (RFC 7301), what is preferred first. HTTP/1.1 is taken to say in words that it is not served here; an
+/// alert would say nothing.
+const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// The TLS of the port.
 pub struct Tls {
@@ -192,7 +193,7 @@ impl Contents {
             builder.with_client_cert_verifier(RefusedClients::logged(verifier.allow_unauthenticated().build()?))
         };
         let mut config = builder.with_single_cert(chain, key)?;
-        config.alpn_protocols = vec![PROTOCOL.to_vec()];
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         Ok(Arc::new(config))
     }
 }

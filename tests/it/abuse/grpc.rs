@@ -39,12 +39,12 @@ const GOOD_MESSAGE: &[u8] = b"\x0a\x12namespaces/default";
 fn types_and_methods() -> Vec<Case> {
     let of = |kind: &'static str| call(1, &[("content-type", kind)]);
     vec![
-        case("no content-type", call(1, &[("-content-type", "")]), Status(OK)),
-        case("content-type of JSON", of("application/json"), Status(OK)),
-        case("content-type of text", of("text/plain"), Status(OK)),
-        case("content-type of gRPC-Web", of("application/grpc-web"), Status(OK)),
-        case("content-type of gRPC with JSON", of("application/grpc+json"), Status(OK)),
-        case("content-type of another word", of("application/grpcx"), Status(OK)),
+        case("no content-type", call(1, &[("-content-type", "")]), Http(415)),
+        case("content-type of JSON", of("application/json"), Http(415)),
+        case("content-type of text", of("text/plain"), Http(415)),
+        case("content-type of gRPC-Web", of("application/grpc-web"), Nothing),
+        case("content-type of gRPC with JSON", of("application/grpc+json"), Http(415)),
+        case("content-type of another word", of("application/grpcx"), Http(415)),
         case("GET", call(1, &[(":method", "GET")]), Status(OK)),
         case("PUT", call(1, &[(":method", "PUT")]), Status(OK)),
         case("OPTIONS", call(1, &[(":method", "OPTIONS")]), Status(OK)),
@@ -122,7 +122,7 @@ fn framing(token: &str) -> Vec<Case> {
         case("compressed without an encoding", get(&[1, 0, 0, 0, 0]), bad),
         case("compression flag of 2", get(&[2, 0, 0, 0, 0]), bad),
         case("compression flag of 255", get(&[255, 0, 0, 0, 0]), bad),
-        case("compressed by gzip", encoded("gzip", 1), Status(UNIMPLEMENTED)),
+        case("compressed by gzip, and nothing", encoded("gzip", 1), bad),
         case("compressed by zstd", encoded("zstd", 1), Status(UNIMPLEMENTED)),
         case("compressed by a word", encoded("policyhub", 1), Status(UNIMPLEMENTED)),
         case("compressed by identity", encoded("identity", 1), bad),

@@ -5,6 +5,8 @@ use std::path::Path;
 use policyhub::client::ClientIdentity;
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 /// An authority.
 pub struct Authority {
@@ -22,6 +24,15 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("an authority").pem();
         Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// What a client trusts it with, for connections by hand.
+    pub fn trusted(&self) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate")).expect("an authority");
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        builder.expect("versions").with_root_certificates(roots).with_no_client_auth()
     }
 
     fn sign(&self, names: Vec<SanType>, usage: ExtendedKeyUsagePurpose) -> (String, String) {

@@ -15,6 +15,7 @@ pub mod faults;
 pub mod frames;
 pub mod history;
 pub mod http;
+pub mod http2;
 pub mod hub;
 pub mod idp;
 pub mod keys;
