@@ -324,7 +324,7 @@ mod tests {
         let policies: Vec<RunPolicy> = policies.collect();
         Run {
             namespace: namespace(),
-            id: RunId::parse("id", "job/7").expect("an id"),
+            id: RunId::parse("id", "job-7").expect("an id"),
             policy_count: policies.len(),
             policies,
             is_whole_set,
@@ -367,7 +367,7 @@ mod tests {
     fn a_run_ends_once_and_by_its_recorder() {
         let asked = |outcome, message: &str| CompleteRun {
             namespace: namespace(),
-            id: RunId::parse("id", "job/7").expect("an id"),
+            id: RunId::parse("id", "job-7").expect("an id"),
             outcome,
             message: message.to_owned(),
         };

@@ -278,12 +278,12 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_short_and_printable() {
+    fn ids_are_parts_of_names() {
         let (longest, too_long) = ("a".repeat(128), "a".repeat(129));
-        for good in ["a", "pod-7/shop", "ip=10.0.0.1", longest.as_str()] {
+        for good in ["a", "pod-7", "shop:7~a_B.example", longest.as_str()] {
             assert!(SubscriberId::parse("id", good).is_ok(), "{good}");
         }
-        for bad in ["", "a b", "a\n", "a\0", "ä", too_long.as_str()] {
+        for bad in ["", "a b", "a/b", "a%20b", "a\n", "a\0", "ä", too_long.as_str()] {
             assert!(SubscriberId::parse("id", bad).is_err(), "{bad:?}");
         }
     }

@@ -207,30 +207,30 @@ async fn runs_by_commands() {
         let output = hub.cli().args(arguments).output().expect("the binary runs");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (code, text) = run(&["run", "record", "job/7", "p", "--at", "1:3"]);
-    assert!(code == Some(0) && text.starts_with("job/7 OPEN at 1:3, recorded by local:admin at "), "{text}");
+    let (code, text) = run(&["run", "record", "job-7", "p", "--at", "1:3"]);
+    assert!(code == Some(0) && text.starts_with("job-7 OPEN at 1:3, recorded by local:admin at "), "{text}");
     assert!(text.contains("\n  p@1 sha256:") && text.ends_with(" in force since 3\n"), "{text}");
-    assert_eq!(run(&["run", "get", "job/7"]), (Some(0), text));
-    let (code, text) = run(&["run", "get", "job/7", "--output", "json"]);
+    assert_eq!(run(&["run", "get", "job-7"]), (Some(0), text));
+    let (code, text) = run(&["run", "get", "job-7", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
     assert_eq!((code, &json["run"]["policies"][0]["version"]), (Some(0), &serde_json::Value::from(1)));
-    assert_eq!(run(&["run", "record", "job/7", "p", "--at", "1:2"]).0, Some(1));
+    assert_eq!(run(&["run", "record", "job-7", "p", "--at", "1:2"]).0, Some(1));
     assert_eq!(run(&["run", "get", "absent"]).0, Some(1));
     // A run of the whole set, ended and listed.
-    assert_eq!(run(&["run", "record", "job/8"]).0, Some(0));
-    let (code, text) = run(&["run", "complete", "job/8", "failed", "--message", "no space"]);
-    assert!(code == Some(0) && text.starts_with("job/8 FAILED at 1:3, the whole active set, recorded by "), "{text}");
+    assert_eq!(run(&["run", "record", "job-8"]).0, Some(0));
+    let (code, text) = run(&["run", "complete", "job-8", "failed", "--message", "no space"]);
+    assert!(code == Some(0) && text.starts_with("job-8 FAILED at 1:3, the whole active set, recorded by "), "{text}");
     assert!(text.contains(": no space\n  p@1 "), "{text}");
-    assert_eq!(run(&["run", "complete", "job/8", "failed", "--message", "no space"]), (Some(0), text));
-    assert_eq!(run(&["run", "complete", "job/8", "succeeded"]).0, Some(1));
-    assert_eq!(run(&["run", "complete", "job/8", "open"]).0, Some(2));
+    assert_eq!(run(&["run", "complete", "job-8", "failed", "--message", "no space"]), (Some(0), text));
+    assert_eq!(run(&["run", "complete", "job-8", "succeeded"]).0, Some(1));
+    assert_eq!(run(&["run", "complete", "job-8", "open"]).0, Some(2));
     let (code, text) = run(&["run", "list", "p@1"]);
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!((code, lines.len()), (Some(0), 7), "{text}");
-    assert_eq!((&lines[1][..2], &lines[2][..2]), (&["job/8", "FAILED"][..], &["job/7", "OPEN"][..]), "{text}");
+    assert_eq!((&lines[1][..2], &lines[2][..2]), (&["job-8", "FAILED"][..], &["job-7", "OPEN"][..]), "{text}");
     assert_eq!(&lines[4..], [["VERSION", "OUTCOME", "RUNS"], ["1", "OPEN", "1"], ["1", "FAILED", "1"]], "{text}");
     let (code, text) = run(&["run", "list", "--outcome", "open", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
-    assert_eq!((code, &json["runs"][0]["run_id"]), (Some(0), &serde_json::Value::from("job/7")));
+    assert_eq!((code, &json["runs"][0]["run_id"]), (Some(0), &serde_json::Value::from("job-7")));
     assert_eq!(run(&["run", "list", "absent"]).0, Some(1));
 }

@@ -47,6 +47,8 @@ def activations():
     yield "an activation twice", "not after", [TO_8, TO_8]
     yield "an activation left out", "does not follow", [TO_10]
     yield "two activations in another order", "does not follow", [TO_10, TO_8]
+    yield "a bundle of another activation", "of another activation", [lie(lambda m: m.bundles[0].activation.CopyFrom(cursor((1, 6))))]
+    yield "a bundle of no activation", "of another activation", [lie(lambda m: m.bundles[0].ClearField("activation"))]
     yield "a bit of a content", "signed digest", [lie(lambda m: setattr(m.bundles[0], "content", flipped(m.bundles[0].content)))]
     yield "a longer content", "signed size", [lie(lambda m: setattr(m.bundles[0], "content", m.bundles[0].content + b" "))]
     yield "no content", "signed size", [lie(lambda m: m.bundles[0].ClearField("content"))]

@@ -195,7 +195,7 @@ fn metadata_alone_is_verified_too() {
 fn a_raised_epoch_comes_after_every_revision() {
     let (signer, mut set) = level();
     let mut activation = signer.activation(2, &[("a", 2, 1)]);
-    activation.cursor = cursor(2, 2);
+    (activation.cursor, activation.bundles[0].activation) = (cursor(2, 2), cursor(2, 2));
     let mut moved = tree(&[("b", 1, 4)]);
     let activated_at = Cursor { epoch: 2, revision: 2 };
     let digest = crate::signing::digest_of(&content("a", 2));

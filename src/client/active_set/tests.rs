@@ -161,6 +161,9 @@ fn mixed_and_missing_bundles_are_refused() {
     let cases = [
         (with(&|it| it.bundles.truncate(1)), Refusal::ChangeMissing(policy("b"))),
         (with(&|it| it.bundles[1] = signer.bundle("b", 1)), Refusal::NotStated(policy("b"))),
+        (with(&|it| it.bundles[0].activation = cursor(1, 6)), Refusal::Malformed("bundle of another activation")),
+        (with(&|it| it.bundles[0].activation = None), Refusal::Malformed("bundle of another activation")),
+        (with(&|it| it.bundles[0].preview = true), Refusal::Preview(honest().bundles[0].name.clone())),
         (with(&|it| it.bundles.push(signer.bundle("c", 1))), Refusal::Unexpected(policy("c"))),
         (with(&|it| it.bundles.push(signer.bundle("a", 2))), Refusal::Unexpected(policy("a"))),
         (with(&|it| it.tombstones.push("namespaces/default/policies/c".to_owned())), Refusal::Unexpected(policy("c"))),
