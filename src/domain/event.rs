@@ -193,6 +193,19 @@ pub struct Payload {
     /// The policies that an import brought; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imported: Vec<ImportedPolicy>,
+    /// Which settings it was decided by, in order of the policies; none in an event that was written before events named them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings_read: Vec<SettingsRead>,
+}
+
+/// Which settings of a policy a decision read. The log says what they were, so that older ones that somebody put back for a
+/// moment are found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsRead {
+    /// Whose settings.
+    pub policy: PolicyId,
+    /// How often they had been written.
+    pub edits: i64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -101,6 +101,7 @@ async fn raise(store: &Store, signer: &Signer, namespace: &NamespaceId, epoch: i
         active_set_root,
         rows: Vec::new(),
         imported: Vec::new(),
+        settings_read: Vec::new(),
     };
     tx.raise_epoch(&sealed(signer, head, &payload, String::new())?).await?;
     tx.commit(|| {}).await?;

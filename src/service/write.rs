@@ -256,6 +256,7 @@ impl Write<'_> {
             active_set_root: Some(root),
             rows: self.tx.take_written(),
             imported,
+            settings_read: self.tx.take_settings_read(),
         };
         let event = sealed(signer, head, &payload, statement)?;
         self.tx.append(&event, &payload).await?;

@@ -33,7 +33,7 @@ impl ReadTx {
     pub async fn find_policy(&self, name: &PolicyName) -> Result<Option<Policy>> {
         let key = (name.namespace.to_string(), name.policy.to_string());
         let row = Entity::find_by_id(key).one(&self.tx).await.map_err(failed)?;
-        row.map(|row| rows::policy(self.proven::<Entity>(row)?)).transpose()
+        row.map(|row| self.policy_of(row)).transpose()
     }
 
     /// Some policies of a namespace, in order of their ids, in one query.
@@ -62,7 +62,14 @@ impl ReadTx {
 
     async fn policies_of(&self, query: Select<Entity>) -> Result<Vec<Policy>> {
         let rows = query.all(&self.tx).await.map_err(failed)?.into_iter();
-        rows.map(|row| rows::policy(self.proven::<Entity>(row)?)).collect()
+        rows.map(|row| self.policy_of(row)).collect()
+    }
+
+    /// A policy, proven. In a write its settings are noted, for the event.
+    fn policy_of(&self, row: Model) -> Result<Policy> {
+        let policy = rows::policy(self.proven::<Entity>(row)?)?;
+        self.note_policy(&policy);
+        Ok(policy)
     }
 
     /// A page of the policies of a namespace, in order of their ids.

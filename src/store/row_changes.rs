@@ -13,8 +13,9 @@ use super::entity::row_changes::{Column, Entity};
 use super::error::failed;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::Result;
-use crate::domain::event::RowChange;
-use crate::domain::name::NamespaceId;
+use crate::domain::event::{RowChange, SettingsRead};
+use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::policy::Policy;
 
 /// The tables whose rows decide. The others are proven otherwise: role bindings by the digest of all of them, keys by the log
 /// of `system`, manifests by their signatures; a report may be written without an event.
@@ -42,6 +43,8 @@ struct Rows {
     read: BTreeMap<Key, RowChange>,
     /// Rows that no event names yet.
     written: BTreeMap<Key, RowChange>,
+    /// How often the settings of a policy had been written when it was read first.
+    policies: BTreeMap<PolicyId, i64>,
 }
 
 fn key_of(row: &RowChange) -> Key {
@@ -81,6 +84,13 @@ impl Ledger {
         let (mut rows, key) = (self.rows(), key_of(&row));
         if !rows.written.contains_key(&key) {
             rows.read.entry(key).or_insert(row);
+        }
+    }
+
+    /// Notes a policy that was read, unless it was read before.
+    pub(super) fn note_policy(&self, policy: &Policy) {
+        if self.is_of_write {
+            self.rows().policies.entry(policy.name.policy.clone()).or_insert(policy.edits);
         }
     }
 }
@@ -138,6 +148,13 @@ impl WriteTx {
     #[must_use]
     pub fn take_written(&mut self) -> Vec<RowChange> {
         std::mem::take(&mut self.ledger().rows().written).into_values().collect()
+    }
+
+    /// The settings that were read since the last time, in order of the policies.
+    #[must_use]
+    pub fn take_settings_read(&mut self) -> Vec<SettingsRead> {
+        let read = std::mem::take(&mut self.ledger().rows().policies);
+        read.into_iter().map(|(policy, edits)| SettingsRead { policy, edits }).collect()
     }
 
     /// The rows that were read, or found absent, since the last time and decide, each with the log that names it.

@@ -125,7 +125,7 @@ pub async fn writes_go_on(client: &Client, policy: &str) {
 async fn last(client: &Client, parent: &str) -> (pb::EventKind, pb::Cursor) {
     let log = events(client, parent, 0).await;
     let event = log.last().expect("an event");
-    (event.kind(), event.cursor.expect("a cursor"))
+    (event.kind(), watching::bare(event.cursor).expect("a cursor"))
 }
 
 fn restore(copy: &Path, database: &Path) {

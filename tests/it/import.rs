@@ -221,7 +221,11 @@ on_both_databases! {
                 member: format!("user:u{stop}"),
                 ..Default::default()
             };
-            let grant = pb::CreateRoleBindingRequest { role_binding: Some(binding), ..Default::default() };
+            let grant = pb::CreateRoleBindingRequest {
+                parent: NAMESPACE.to_owned(),
+                role_binding: Some(binding),
+                ..Default::default()
+            };
             client.create_role_binding(grant).await.expect("roles are free");
             b.kill().await;
             b = b.restart().await;

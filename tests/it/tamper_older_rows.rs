@@ -5,7 +5,8 @@ use policyhub::client::{Client, pb};
 use tonic::Code;
 
 use crate::harness::calls::{
-    NAMESPACE, Revision as _, draft_request, head, publish_request, refused, set, try_activate, version,
+    NAMESPACE, Revision as _, create, draft_of_its_kind, draft_request, head, publish_request, refused, set,
+    try_activate, version,
 };
 use crate::harness::reviews::{needs, people, rejection, reviewed_policy, staged};
 use crate::harness::{Hub, on_both_databases};
@@ -165,6 +166,37 @@ on_both_databases! {
         let (code, text) = verified_offline(&hub);
         assert_eq!(code, Some(1), "{text}");
         assert!(text.contains(&format!("here: event {published}: the rules do not allow it")), "{text}");
+    }
+
+    /// The same with a schema: checks are not replayed, but by which settings they were made is.
+    async fn a_schema_that_was_away_for_a_moment_is_found(hub: Hub) {
+        let mut hub = hub;
+        let [ann] = people(&hub, ["ann"]).await;
+        create(&ann, "p", pb::PolicyKind::Json, pb::PolicySettings::default()).await;
+        ann.draft(draft_of_its_kind("p", "{}")).await.expect("a draft");
+        keep(&hub, "older", "policies");
+        let strict = pb::PolicySettings { json_schema: r#"{"required": ["limit"]}"#.to_owned(), ..Default::default() };
+        set(&ann, "p", strict).await;
+        refused(ann.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "VALIDATION_FAILED");
+        keep(&hub, "newer", "policies");
+        hub.kill().await;
+        put_back(&hub, "older", "policies");
+        turn_back_index(&hub, "policies", "p", 2);
+        let hub = hub.restart().await;
+        let [ann] = people(&hub, ["ann"]).await;
+        let request = pb::PublishRequest { activate: true, reason: "quick".to_owned(), ..publish_request("p", 1) };
+        let published = ann.publish(request).await.expect("nothing tells yet").cursor.revision();
+        // All is put back but for the pointer, so that no row tells.
+        let columns = ["settings", "etag", "update_time", "tag"];
+        let newer = columns.map(|column| format!("{column} = (SELECT {column} FROM newer WHERE id = 'p')"));
+        edit(&hub, &format!("UPDATE policies SET {} WHERE id = 'p'", newer.join(", ")));
+        turn_back_index(&hub, "policies", "p", 3);
+        let found = findings(&ann).await;
+        let is_named = |(revision, message): &(i64, String)| *revision == published && message.contains("settings of p");
+        assert!(matches!(found.as_slice(), [one] if is_named(one)), "{found:?}");
+        let (code, text) = verified_offline(&hub);
+        assert_eq!(code, Some(1), "{text}");
+        assert!(text.contains("it was decided by settings of p that were not in force"), "{text}");
     }
 
     /// The same with a version that was rejected; and what can't be repaired is accepted by an admin.

@@ -2,7 +2,7 @@
 //!
 //! A seal shows that this server wrote an event, not that it was allowed to: a decision may have been made on rows that somebody
 //! had edited. Facts are what earlier events of the log say; decisions are the same functions that the server decides by.
-//! Labels, checks and etags are in no event, so their rules are not replayed. Invariant: an event always counts as what it
+//! Labels, checks and etags are in no event, so their rules are not replayed; by which settings they were decided is. Invariant: an event always counts as what it
 //! says, so that one that was not allowed is one problem.
 
 mod line;
@@ -47,7 +47,8 @@ impl Replay {
     /// # Errors
     /// The rule in words.
     pub fn event(&mut self, payload: &Payload) -> std::result::Result<(), String> {
-        let allowed = self.check(payload).and_then(|()| self.check_access(payload));
+        let allowed = self.check(payload).and_then(|()| self.check_settings(payload));
+        let allowed = allowed.and_then(|()| self.check_access(payload));
         self.apply(payload);
         allowed.map_err(words)
     }
@@ -285,6 +286,17 @@ impl Replay {
         for moved in &payload.changes {
             if moved.version != moved.previous || self.line(&moved.policy)?.policy.active_version != moved.version {
                 return Err(broken(format!("it moves the pointer of {}", moved.policy)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every decision is made by the settings in force: schema, labels and checks are not replayed, but which of them counted is.
+    fn check_settings(&self, payload: &Payload) -> Result<()> {
+        for read in &payload.settings_read {
+            let line = self.lines.get(&read.policy).filter(|line| line.is_known);
+            if line.is_some_and(|line| line.policy.edits != read.edits) {
+                return Err(broken(format!("it was decided by settings of {} that were not in force", read.policy)));
             }
         }
         Ok(())

@@ -184,6 +184,7 @@ impl Sample {
             statement_digest: (!statement.is_empty()).then(|| digest_of(statement.as_bytes())),
             active_set_root: None,
             imported: Vec::new(),
+            settings_read: Vec::new(),
         };
         let payload = serde_json::to_vec(&payload).expect("JSON");
         let hash = event_hash(&self.head.hash, &payload);

@@ -138,6 +138,15 @@ fn what_was_not_allowed_is_found() {
             "0 of 1 approvals",
         ),
         (payload(4, "ann", json!({"kind": "THAW_NAMESPACE", "access_revision": 3})), "role bindings"),
+        (
+            payload(
+                4,
+                "ann",
+                json!({"kind": "ABANDON_DRAFT", "versions": version(1, "ABANDONED"),
+                                     "settings_read": [{"policy": "p", "edits": 7}]}),
+            ),
+            "settings of p that were not in force",
+        ),
     ] {
         let found = after(reviewed(), event.clone());
         assert!(found.as_ref().is_err_and(|found| found.contains(rule)), "{rule}: {found:?} of {event:?}");
