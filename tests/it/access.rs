@@ -90,11 +90,10 @@ fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
         | "RevokeSigningKey" | "RevokeToken" => {}
         "UpdatePolicy" => nested(&mut message, "policy", "name", &policy),
         "UpdateNamespace" => nested(&mut message, "namespace", "name", place),
-        "CreateRoleBinding" => nested(&mut message, "role_binding", "namespace", place),
-        "DeleteRoleBinding" => message.set_field_by_name("id", value(&format!("{place}/roleBindings/ab"))),
+        "DeleteRoleBinding" => message.set_field_by_name("name", value(&format!("{place}/roleBindings/ab"))),
         "DiffVersions" => {
-            message.set_field_by_name("from", value(&version));
-            message.set_field_by_name("to", value(&version));
+            message.set_field_by_name("base", value(&version));
+            message.set_field_by_name("other", value(&version));
         }
         "Draft" | "ListVersions" => message.set_field_by_name("parent", value(&policy)),
         "GetNamespace" | "ImportNamespace" => message.set_field_by_name("name", value(place)),

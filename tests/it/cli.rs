@@ -44,7 +44,7 @@ async fn the_whole_life_by_commands() {
     let diff = json(&hub, &["diff", "p", "1", "2"], "");
     assert_eq!(diff["json_patch"], r#"[{"op":"replace","path":"/a","value":2}]"#);
     assert_eq!(json(&hub, &["rollback", "p", "--reason", "back"], "")["version"]["version"], 1);
-    assert_eq!(json(&hub, &["active", "p"], "")["active"]["bundle"]["version"], 1);
+    assert_eq!(json(&hub, &["active", "p"], "")["bundle"]["version"], 1);
     json(&hub, &["deactivate", "p", "--reason", "gone"], "");
     let events = json(&hub, &["events"], "");
     let kinds: Vec<&str> =

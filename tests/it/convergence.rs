@@ -307,7 +307,7 @@ async fn operators_ask_by_commands() {
     assert_eq!(json["rejected_subscribers"][0]["reason"], "no\nway");
     let (code, text, _) = cli(&hub, &["subscribers", "--output", "json"]);
     let json: Value = serde_json::from_str(&text).expect("one JSON document");
-    assert_eq!((code, &json["subscribers"][0]["labels"]["app"]), (Some(0), &Value::from("shop")));
+    assert_eq!((code, &json["subscribers"][0]["attributes"]["app"]), (Some(0), &Value::from("shop")));
     assert_eq!(cli(&hub, &["convergence", "999"]).0, Some(1));
     watching.kill().expect("a child");
     watching.wait().expect("an end");

@@ -158,7 +158,7 @@ on_both_databases! {
         let long = "r".repeat(129);
         for bad in ["", "a b", "a\n", "ä", long.as_str()] {
             refused_fields(record(&client, request(bad, "p", None)).await, &["run_id"]);
-            refused_fields(get(&client, bad).await, &["run_id"]);
+            refused_fields(get(&client, bad).await, &["name"]);
         }
         refused_fields(record(&client, pb::RecordRunRequest::default()).await, &["parent", "run_id"]);
         let spaced = pb::RecordRunRequest { request_id: "a b".to_owned(), ..request("job", "p", None) };
@@ -231,6 +231,6 @@ async fn runs_by_commands() {
     assert_eq!(&lines[4..], [["VERSION", "OUTCOME", "RUNS"], ["1", "OPEN", "1"], ["1", "FAILED", "1"]], "{text}");
     let (code, text) = run(&["run", "list", "--outcome", "open", "--output", "json"]);
     let json: serde_json::Value = serde_json::from_str(&text).expect("one JSON document");
-    assert_eq!((code, &json["runs"][0]["run_id"]), (Some(0), &serde_json::Value::from("job-7")));
+    assert_eq!((code, &json["runs"][0]["name"]), (Some(0), &serde_json::Value::from("namespaces/default/runs/job-7")));
     assert_eq!(run(&["run", "list", "absent"]).0, Some(1));
 }

@@ -54,7 +54,7 @@ def subscribers(scene):
 
 def keys(scene, state):
     listed = json.loads(scene.run("keys", "list", "--output", "json"))["keys"]
-    return [key["key_id"] for key in listed if key["state"] == f"KEY_STATE_{state}" and key["purpose"] == "KEY_PURPOSE_BUNDLE"]
+    return [key["name"].removeprefix("signingKeys/") for key in listed if key["state"] == f"KEY_STATE_{state}" and key["purpose"] == "KEY_PURPOSE_BUNDLE"]
 
 
 def rotate(scene):

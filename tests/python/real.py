@@ -89,7 +89,7 @@ def in_words(message):
         return f"{bundle['name'].split('/')[3]} -> {bundle['version']}{label} {bundle['digest'][:19]}"
 
     if snapshot := message.get("snapshot"):
-        moves = [policy(active["bundle"]) for active in snapshot["bundles"]]
+        moves = [policy(bundle) for bundle in snapshot["bundles"]]
         return f"SNAPSHOT {place(snapshot)} {', '.join(moves) or 'nothing is active'}"
     if activation := message.get("activation"):
         payload = activation["statement"].split(".")[1]

@@ -55,14 +55,10 @@ impl Printed {
         for part in std::mem::take(&mut self.parts) {
             let list = |name: &str| part[name].as_array().cloned().unwrap_or_default();
             for entry in list("bundles") {
-                let (bundle, (epoch, revision)) = if is_snapshot {
-                    (&entry["bundle"], at(&entry["activation"]))
-                } else {
-                    (&entry, (epoch, revision))
-                };
-                let name = bundle["name"].as_str().expect("a name");
-                let version = bundle["version"].as_i64().expect("a number");
-                let digest = bundle["digest"].as_str().expect("a digest").to_owned();
+                let (epoch, revision) = at(&entry["activation"]);
+                let name = entry["name"].as_str().expect("a name");
+                let version = entry["version"].as_i64().expect("a number");
+                let digest = entry["digest"].as_str().expect("a digest").to_owned();
                 let policy = name.split('/').nth(3).expect("a policy").to_owned();
                 policies.insert(policy, InForce { version, digest, epoch, revision });
             }
