@@ -190,8 +190,10 @@ async def read_stream(stub, options, held, resume, file=None):
             change = held.apply(message, time.time())
             if change:
                 apply(change)
-            # No answer to a report is signed, and a server may lose what it took: said once on each stream at least.
-            if options.subscriber_id and (change or not reported and held.is_fresh(time.time())):
+            # No answer to a report is signed, and a server may lose what it took: said once on each stream at least, once a
+            # checkpoint proves what is held.
+            is_proven = message.WhichOneof("message") == "heartbeat" and held.is_fresh(time.time())
+            if options.subscriber_id and (change or not reported and is_proven):
                 reported = await report(stub, options, held)
             warn_when_stale(held)
     finally:
