@@ -54,7 +54,7 @@ on_both_databases! {
         refused(revoke(&client, &first, false).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
         refused(try_activate(&client, &first).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
         refused(try_activate(&client, &"a".repeat(43)).await, Code::NotFound, "KEY_NOT_FOUND");
-        refused_fields(try_activate(&client, "../seal.pem").await, &["key_id"]);
+        refused_fields(try_activate(&client, "../seal.pem").await, &["name"]);
         let request = pb::PrepareSigningKeyRequest { algorithm: "RS256".to_owned(), ..Default::default() };
         refused_fields(client.prepare_signing_key(request).await, &["algorithm"]);
         let request = pb::RevokeSigningKeyRequest { name: format!("signingKeys/{first}"), ..Default::default() };
@@ -265,7 +265,11 @@ async fn keys_are_rotated_from_the_command_line() {
         serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
     };
     let words = |line: &str| line.split(' ').map(ToOwned::to_owned).collect::<Vec<_>>();
-    let prepared = run(words("prepare --algorithm ES256"))["key"]["key_id"].as_str().expect("an id").to_owned();
+    let prepared = run(words("prepare --algorithm ES256"))["key"]["name"]
+        .as_str()
+        .expect("a name")
+        .trim_start_matches("signingKeys/")
+        .to_owned();
     run(words(&format!("activate {prepared} --reason rotation")));
     let revoked = run(words(&format!("revoke {first} --reason leaked --resign")));
     assert_eq!(revoked["versions"], serde_json::json!([calls::version("p", 1)]));

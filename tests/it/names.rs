@@ -126,7 +126,7 @@ on_both_databases! {
         assert_eq!(number(&json(&hub, "activate p_q/v1.0.0 --reason go --expected p_q=0")), 1);
         assert_eq!(number(&json(&hub, "activate p_q@v1.5.0 --reason go --expected p_q=v1.0.0")), 2);
         assert_eq!(number(&json(&hub, "rollback p_q --to p_q/v1.0.0 --reason back")), 1);
-        assert_eq!(json(&hub, "diff p_q p_q/v1.0.0 v1.5.0")["to"]["version"], 2);
+        assert_eq!(json(&hub, "diff p_q p_q/v1.0.0 v1.5.0")["other"]["version"], 2);
         let file = hub.dir.path().join("p.yaml");
         std::fs::write(&file, "a: 3").expect("written");
         let drafted = json(&hub, &format!("draft p_q {} --base-version p_q/v1.5.0", file.display()));

@@ -151,7 +151,7 @@ async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
         messages.iter().filter_map(|message| message[name]["cursor"]["revision"].as_i64()).collect()
     };
     assert_eq!((revisions("snapshot"), revisions("activation")), (vec![first], vec![second, third]), "{out}");
-    assert!(messages.iter().any(|message| message["reconnect"]["reason"] == "draining"), "{out}");
+    assert!(messages.iter().any(|message| message["reconnect"]["reason"] == "RECONNECT_REASON_DRAINING"), "{out}");
     assert!(err.contains(&format!("server says draining; going on from 1:{first}")), "{err}");
 }
 

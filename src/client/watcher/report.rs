@@ -161,18 +161,19 @@ impl Reporter {
         self.sending.is_some()
     }
 
-    /// Waits for the answer to the report that is on its way; for ever when none is. Dropped while it waits, it loses nothing.
-    pub async fn answered(&mut self) {
+    /// Waits for the answer to the report that is on its way; for ever when none is. Returns whether another one waits by now: the
+    /// same one is sent again with the next message of the stream, so that a server that is in trouble is not asked without a pause.
+    /// Dropped while it waits, it loses nothing.
+    pub async fn answered(&mut self) -> bool {
         let Some(sending) = &mut self.sending else { return std::future::pending().await };
         let answer = sending.answer.as_mut().await;
-        let Some(Sending { report: Some(report), .. }) = self.sending.take() else { return };
-        if answer == Answer::Unsent {
-            return;
+        let Some(Sending { report: Some(report), .. }) = self.sending.take() else { return self.unsent.is_some() };
+        let is_same = self.unsent.as_ref() == Some(&report);
+        if answer != Answer::Unsent {
+            self.unsent.take_if(|_| is_same);
+            self.repeat_at = (answer == Answer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
         }
-        if self.unsent.as_ref() == Some(&report) {
-            self.unsent = None;
-        }
-        self.repeat_at = (answer == Answer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
+        self.unsent.is_some() && !is_same
     }
 }
 

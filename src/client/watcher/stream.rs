@@ -23,10 +23,20 @@ impl Watcher {
     pub(super) async fn step(&mut self) {
         let Some(link) = &mut self.link else {
             // What a stream was refused for goes out over its connection, before the next one is opened.
-            return if self.reporter.is_sending() { self.reporter.answered().await } else { self.connect().await };
+            if self.reporter.is_sending() {
+                self.reporter.answered().await;
+            } else {
+                self.connect().await;
+            }
+            return;
         };
         let came = tokio::select! {
-            () = self.reporter.answered() => return self.tell(),
+            is_another_due = self.reporter.answered() => {
+                if is_another_due {
+                    self.tell();
+                }
+                return;
+            }
             came = link.connection.next(&mut self.set, &mut self.pinned) => came,
         };
         // Before anything that a new key signed is kept.

@@ -133,7 +133,9 @@ impl Signer {
         pb::Activation {
             cursor: cursor(place),
             statement: self.token(TYP_ACTIVATION, &self.statement(place, moves)),
-            bundles: there.map(|(policy, _, version)| self.bundle(policy, *version)).collect(),
+            bundles: there
+                .map(|(policy, _, version)| pb::Bundle { activation: cursor(place), ..self.bundle(policy, *version) })
+                .collect(),
             tombstones: gone.map(|(policy, ..)| format!("namespaces/{}/policies/{policy}", self.namespace)).collect(),
             complete: true,
             ..Default::default()

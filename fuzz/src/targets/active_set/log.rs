@@ -204,7 +204,9 @@ impl Server<'_> {
         wrapped(Message::Activation(pb::Activation {
             cursor: cursor(revision),
             statement,
-            bundles: there.map(|(policy, version)| self.bundle(policy, *version)).collect(),
+            bundles: there
+                .map(|(policy, version)| pb::Bundle { activation: cursor(revision), ..self.bundle(policy, *version) })
+                .collect(),
             tombstones: gone.map(|(policy, _)| format!("namespaces/default/policies/{policy}")).collect(),
             complete: true,
             set_proof: tree.prove(&FILTER).into(),
