@@ -81,7 +81,7 @@ on_both_databases! {
         for (member, role, place, field) in [
             ("dev", pb::Role::Author, NAMESPACE, "role_binding.member"),
             ("local:dev", pb::Role::Unspecified, NAMESPACE, "role_binding.role"),
-            ("local:dev", pb::Role::Author, "namespaces/system", "role_binding.namespace"),
+            ("local:dev", pb::Role::Author, "namespaces/system", "parent"),
         ] {
             refused_fields(try_grant(&admin, member, role, place).await, &[field]);
         }

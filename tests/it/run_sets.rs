@@ -168,7 +168,7 @@ on_both_databases! {
             refused_fields(complete(&client, end_request("by-id", outcome, "")).await, &["outcome"]);
         }
         let unknown = pb::CompleteRunRequest { outcome: 77, ..end_request("a b", RunOutcome::Failed, &"m".repeat(501)) };
-        refused_fields(complete(&client, unknown).await, &["run_id", "outcome", "message"]);
+        refused_fields(complete(&client, unknown).await, &["name", "outcome", "message"]);
     }
 
     /// Many ends at once: one of them counts, and who said the same is told so.
