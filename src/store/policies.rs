@@ -68,7 +68,7 @@ impl ReadTx {
     /// A policy, proven. In a write its settings are noted, for the event.
     fn policy_of(&self, row: Model) -> Result<Policy> {
         let policy = rows::policy(self.proven::<Entity>(row)?)?;
-        self.note_policy(&policy);
+        self.ledger.note_policy(&policy);
         Ok(policy)
     }
 

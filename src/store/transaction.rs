@@ -22,7 +22,6 @@ use super::version_list::ClosedVersions;
 use crate::domain::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
-use crate::domain::policy::Policy;
 use crate::domain::quota::{Quotas, Usage};
 use crate::domain::tag::RowTag;
 use crate::domain::time::Micros;
@@ -219,11 +218,6 @@ impl ReadTx {
             self.ledger.note_read(self.named::<E>(row)?);
         }
         Ok(())
-    }
-
-    /// Notes the settings of a policy that was read.
-    pub(super) fn note_policy(&self, policy: &Policy) {
-        self.ledger.note_policy(policy);
     }
 
     /// What an event that wrote this row would say of it.

@@ -2,20 +2,18 @@
 //!
 //! A seal shows that this server wrote an event, not that it was allowed to: a decision may have been made on rows that somebody
 //! had edited. Facts are what earlier events of the log say; decisions are the same functions that the server decides by.
-//! Labels, checks and etags are in no event, so their rules are not replayed; by which settings they were decided is. Invariant: an event always counts as what it
-//! says, so that one that was not allowed is one problem.
+//! Labels, checks and etags are in no event, so their rules are not replayed; by which settings they were decided is.
+//! Invariant: an event always counts as what it says, so that one that was not allowed is one problem.
 
 mod line;
 
 use std::collections::BTreeMap;
 
-use self::line::{Line, settings_of};
-use super::super::annotations::Annotations;
+use self::line::{Line, draft_of, settings_of};
 use super::super::command;
 use super::super::error::{Error, Result};
 use super::super::event::{EventKind, Payload, PointerChange, VersionChange};
 use super::super::name::{PolicyId, VersionName, VersionRef};
-use super::super::policy::Policy;
 use super::super::report::Report;
 use super::super::version::{Version, VersionState};
 use super::{
@@ -291,7 +289,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Every decision is made by the settings in force: schema, labels and checks are not replayed, but which of them counted is.
+    /// Every decision is made by the settings in force: schemas, labels and checks are not replayed, but which counted is.
     fn check_settings(&self, payload: &Payload) -> Result<()> {
         for read in &payload.settings_read {
             let line = self.lines.get(&read.policy).filter(|line| line.is_known);
@@ -381,24 +379,6 @@ fn is_decided(moved: &PointerChange, decided: &PointerChange) -> Result<()> {
     }
     let PointerChange { policy, version, .. } = moved;
     Err(broken(format!("it points {policy} to {version}, which the log does not allow")))
-}
-
-/// A draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
-fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
-    command::Draft {
-        policy: policy.name.clone(),
-        content: bytes::Bytes::new(),
-        content_type: String::new(),
-        label: None,
-        change_note: change_note.to_owned(),
-        requires: Vec::new(),
-        annotations: Annotations::default(),
-        adopted: None,
-        base_version: 0,
-        allow_missing: false,
-        kind: None,
-        supersede_staged: true,
-    }
 }
 
 #[cfg(test)]

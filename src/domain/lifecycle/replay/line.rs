@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::super::annotations::Annotations;
 use super::super::super::approval::Approval;
+use super::super::super::command;
 use super::super::super::event::{EventKind, Payload, VersionChange};
 use super::super::super::name::{NamespaceId, PolicyId, PolicyName};
 use super::super::super::policy::{ImportedPolicy, Policy, PolicyKind, PolicySettings};
@@ -78,6 +79,24 @@ fn name(namespace: &NamespaceId, policy: &PolicyId) -> PolicyName {
 pub(super) fn settings_of(payload: &Payload) -> PolicySettings {
     let carried = payload.settings.as_ref().and_then(|settings| settings.get("settings"));
     carried.and_then(|settings| serde_json::from_value(settings.clone()).ok()).unwrap_or_default()
+}
+
+/// A draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
+pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
+    command::Draft {
+        policy: policy.name.clone(),
+        content: bytes::Bytes::new(),
+        content_type: String::new(),
+        label: None,
+        change_note: change_note.to_owned(),
+        requires: Vec::new(),
+        annotations: Annotations::default(),
+        adopted: None,
+        base_version: 0,
+        allow_missing: false,
+        kind: None,
+        supersede_staged: true,
+    }
 }
 
 /// A version as the event says that made it. What it came with is not in the log; that it came from elsewhere is.
