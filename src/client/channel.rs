@@ -59,7 +59,7 @@ pub type Transport = InterceptedService<Guarded, Bearer>;
 ///
 /// ```no_run
 /// # use policyhub::client::{Client, ClientError, new_request_id, pb};
-/// # async fn release(token: String) -> Result<i64, ClientError> {
+/// # async fn release(token: String) -> Result<Option<pb::Cursor>, ClientError> {
 /// let client = Client::connect("http://127.0.0.1:7070", Some(token), None).await?;
 /// let to = pb::activate_target::To::Label("1.5.0".to_owned());
 /// let target = pb::ActivateTarget { policy: "pricing".to_owned(), to: Some(to), expected_active: None };
@@ -71,7 +71,7 @@ pub type Transport = InterceptedService<Guarded, Bearer>;
 ///     ..Default::default()
 /// };
 /// match client.activate(request).await {
-///     Ok(done) => Ok(done.revision),
+///     Ok(done) => Ok(done.cursor),
 ///     Err(error) if error.is_terminal() => panic!("give up: {error}"),
 ///     Err(error) => Err(error), // UNAVAILABLE after several tries: ask again later, with the same request_id
 /// }
