@@ -16,8 +16,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-use super::spiffe::SpiffeId;
 use crate::domain::principal::{Caller, Credential, Principal, SPIFFE_ISSUER_NAME};
+use crate::domain::spiffe::SpiffeId;
 use crate::domain::{Error, Reason, Result};
 
 /// The authorities of each trust domain.

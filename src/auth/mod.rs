@@ -11,7 +11,6 @@ pub mod jwks;
 pub mod provider;
 mod revoked;
 pub mod rules;
-pub mod spiffe;
 mod token;
 pub mod verified;
 mod verifier;

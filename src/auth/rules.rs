@@ -5,15 +5,13 @@
 use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::principal::LOCAL_ISSUER_NAME;
+use crate::domain::principal::{LOCAL_ISSUER_NAME, NAME_MAX_CHARS, Principal};
 use crate::domain::{Error, Result};
 
 /// Names that are no issuer's, because members and actors begin with them in another sense.
 const RESERVED_NAMES: [&str; 3] = ["group", "spiffe", LOCAL_ISSUER_NAME];
 /// Claims that mean something already.
 const RESERVED_CLAIMS: [&str; 7] = ["iss", "aud", "exp", "nbf", "iat", "jti", "cnf"];
-/// Longest name of an issuer or claim.
-const NAME_MAX_CHARS: usize = 64;
 
 /// An algorithm that tokens may be signed with (RFC 7518 §3.1, RFC 8037).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -82,8 +80,7 @@ impl IssuerRules {
     pub fn check(&self) -> Result<()> {
         let word =
             |text: &str| (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-        let file_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if !word(&self.name) || !self.name.bytes().all(file_name) || RESERVED_NAMES.contains(&self.name.as_str()) {
+        if !Principal::is_issuer_name(&self.name) || RESERVED_NAMES.contains(&self.name.as_str()) {
             let rule = "must be 1 to 64 of a-z, 0-9 and -, and not group, spiffe or local";
             return Err(Error::invalid("name", rule));
         }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::access::Role;
 use super::limits::MEMBER_MAX_CHARS;
 use super::name::NamespaceId;
-use super::principal::Principal;
+use super::principal::{Principal, SPIFFE_ISSUER_NAME};
+use super::spiffe::SpiffeId;
 use super::time::Micros;
 use super::{Error, Reason, Result};
 
@@ -80,26 +81,18 @@ pub fn place(namespace: &NamespaceId) -> String {
 /// `INVALID_ARGUMENT`.
 pub fn parse_member(field: &str, text: &str) -> Result<String> {
     let rule = "must be {issuer}:{subject}, group:{issuer}:{group} or spiffe://{trust domain}/{path}";
-    let named = |text: &str| text.split_once(':').is_some_and(|(issuer, name)| is_issuer(issuer) && is_name(name));
+    let named = |issuer: &str, name: &str| Principal::is_issuer_name(issuer) && Principal::is_subject(name);
     let well_formed = match text.split_once(':') {
-        Some(("group", rest)) => named(rest),
-        _ => named(text),
+        Some((SPIFFE_ISSUER_NAME, _)) => SpiffeId::parse(text).is_some(),
+        Some(("group", rest)) => rest.split_once(':').is_some_and(|(issuer, name)| named(issuer, name)),
+        Some((issuer, name)) => named(issuer, name),
+        None => false,
     };
     if well_formed && text.len() <= MEMBER_MAX_CHARS {
         Ok(text.to_owned())
     } else {
         Err(Error::invalid_text(field, text, format!("{rule}, at most {MEMBER_MAX_CHARS} printable ASCII characters")))
     }
-}
-
-/// No issuer has a space in its name: ` local:ann` would look like a member that it is not.
-fn is_issuer(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// A SPIFFE ID is longer than a subject may be; otherwise the rule is the same.
-fn is_name(text: &str) -> bool {
-    text.starts_with("//") && text.bytes().all(|byte| byte.is_ascii_graphic()) || Principal::is_subject(text)
 }
 
 impl BindingName {
@@ -165,6 +158,18 @@ mod tests {
             "\tlocal:ann",
             "group: okta:ops",
             " group:okta:ops",
+            "Local:ann",
+            "LOCAL:ann",
+            "group:Okta:ops",
+            "group:group",
+            "spiffe:ann",
+            "spiffe://a b/c",
+            "spiffe://example.org",
+            "spiffe://example.org/../root",
+            "spiffe://EXAMPLE.org/web",
+            "SPIFFE://example.org/web",
+            "spiffe://example.org/%77eb",
+            "spiffe://example.org/web/",
             &long,
         ] {
             let error = parse_member("member", text).err().map(|error| error.reason);

@@ -32,6 +32,7 @@ pub mod report;
 pub mod revocation;
 pub mod row;
 pub mod run;
+pub mod spiffe;
 pub mod subscriber;
 pub mod tag;
 pub mod time;

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub const LOCAL_ISSUER_NAME: &str = "local";
 /// The issuer of callers with a client certificate: `spiffe:` and the rest of a SPIFFE ID is that ID.
 pub const SPIFFE_ISSUER_NAME: &str = "spiffe";
+/// Longest short name of an issuer, and longest name of a claim.
+pub const NAME_MAX_CHARS: usize = 64;
 /// Longest subject (OpenID Connect Core §2, `sub`).
 pub const SUBJECT_MAX_CHARS: usize = 255;
 
@@ -78,6 +80,13 @@ impl Principal {
     #[must_use]
     pub fn actor(&self) -> String {
         format!("{}:{}", self.issuer, self.subject)
+    }
+
+    /// Whether a text can be the short name of an issuer.
+    #[must_use]
+    pub fn is_issuer_name(text: &str) -> bool {
+        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        (1..=NAME_MAX_CHARS).contains(&text.len()) && text.bytes().all(allowed)
     }
 
     /// Whether a text can be a subject: 1 to 255 printable ASCII characters, no space at either end. Anything wider

@@ -1,15 +1,15 @@
 //! Credentials ended before their time: what is asked for, and what is kept of it.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use super::event::{EventKind, Payload};
 use super::lifecycle::check_reason;
 use super::limits::TOKEN_LIFETIME_MAX_SECONDS;
 use super::principal::{Principal, SPIFFE_ISSUER_NAME, SUBJECT_MAX_CHARS};
+use super::spiffe::SpiffeId;
 use super::time::Micros;
 use super::{Error, Result};
-
-/// Longest actor: a SPIFFE ID (SPIFFE-ID §2.3).
-const ACTOR_MAX_CHARS: usize = 2_048;
 
 /// What is to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,10 +68,11 @@ impl RevokeToken {
 }
 
 fn is_actor(text: &str) -> bool {
-    text.split_once(':').is_some_and(|(issuer, subject)| {
-        let printable = subject.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.len() <= ACTOR_MAX_CHARS;
-        !issuer.is_empty() && printable && (issuer == SPIFFE_ISSUER_NAME || Principal::is_subject(subject))
-    })
+    match text.split_once(':') {
+        Some((SPIFFE_ISSUER_NAME, _)) => SpiffeId::parse(text).is_some(),
+        Some((issuer, subject)) => Principal::is_issuer_name(issuer) && Principal::is_subject(subject),
+        None => false,
+    }
 }
 
 impl Revocation {
@@ -84,12 +85,49 @@ impl Revocation {
         }
     }
 
+    /// Returns what the event says of it.
+    #[must_use]
+    pub fn to_settings(&self) -> Value {
+        match self {
+            Self::Token { id, .. } => json!({TOKEN_ID: id}),
+            Self::Subject { actor, time } => json!({SUBJECT: actor, ISSUED_UNTIL: time}),
+        }
+    }
+
+    /// Reads what an event ended; nothing when it is of another kind.
+    #[must_use]
+    pub fn of_event(payload: &Payload) -> Option<Self> {
+        if payload.kind != EventKind::RevokeToken {
+            return None;
+        }
+        let settings = payload.settings.as_ref()?;
+        let text = |name| settings.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
+        match text(TOKEN_ID) {
+            Some(id) => Some(Self::Token { id, forget_time: Self::forget_time_of(payload.time) }),
+            None => Some(Self::Subject { actor: text(SUBJECT)?, time: Micros(settings.get(ISSUED_UNTIL)?.as_i64()?) }),
+        }
+    }
+
+    /// Returns when it ends nothing any more.
+    #[must_use]
+    pub fn forget_time(&self) -> Micros {
+        match self {
+            Self::Token { forget_time, .. } => *forget_time,
+            Self::Subject { time, .. } => Self::forget_time_of(*time),
+        }
+    }
+
     /// When everything issued until `time` is over by itself: no token is taken that lives longer.
     #[must_use]
     pub fn forget_time_of(time: Micros) -> Micros {
         Micros(time.0.saturating_add((TOKEN_LIFETIME_MAX_SECONDS + REMEMBER_SECONDS) * 1_000_000))
     }
 }
+
+/// Members of the event's settings.
+const TOKEN_ID: &str = "token_id";
+const SUBJECT: &str = "subject";
+const ISSUED_UNTIL: &str = "issued_until";
 
 /// Beyond the lifetime itself: clocks differ, and a day is cheap.
 const REMEMBER_SECONDS: i64 = 24 * 60 * 60;

@@ -15,6 +15,7 @@ use super::metrics::Metrics;
 use super::token_file;
 use crate::auth::{LocalIssuer, Verifier};
 use crate::domain::Reason;
+use crate::domain::name::NamespaceId;
 use crate::service::{FIRST_ADMIN, Service};
 use crate::store::Store;
 
@@ -247,6 +248,10 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
 
 /// Checks one log after the other, for ever: what was edited in the database is found even if nobody asks for it.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
+    // Who may do what is decided by the rows of this one.
+    if let Err(error) = service.verify_own_log(&NamespaceId::system()).await {
+        tracing::debug!(%error, detail = error.internal, "failed to check the log of system");
+    }
     let mut after = String::new();
     loop {
         let started = Instant::now();

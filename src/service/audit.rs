@@ -27,8 +27,6 @@ use crate::watch::Verify as _;
 const AUDITS_AT_ONCE_MAX: usize = 1;
 /// Events checked before others get their turn.
 const PAGE_EVENTS: u32 = 64;
-/// The table whose rows are forgotten when what they end is over by itself.
-const FORGOTTEN: &str = "revoked_tokens";
 
 /// The places in which logs are checked, and what was found last.
 #[derive(Debug)]
@@ -173,16 +171,25 @@ impl Service {
     pub async fn verify_next_log(&self, after: &str) -> Result<Option<NamespaceId>> {
         let next = self.store.read().await?.namespace_after(after).await?;
         if let Some(namespace) = &next {
-            match self.verify_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await {
-                Err(error) if error.reason == Reason::DataLoss => {
-                    let mut findings = Findings::default();
-                    findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
-                    self.found(namespace, self.store.seen_cursor(namespace), &findings);
-                }
-                done => drop(done?),
-            }
+            self.verify_own_log(namespace).await?;
         }
         Ok(next)
+    }
+
+    /// Checks the log of a namespace for this server itself, from its beginning.
+    ///
+    /// # Errors
+    /// `DATABASE_UNAVAILABLE`.
+    pub async fn verify_own_log(&self, namespace: &NamespaceId) -> Result<()> {
+        match self.verify_log(namespace, Cursor::NONE.into(), &LogProgress::default()).await {
+            Err(error) if error.reason == Reason::DataLoss => {
+                let mut findings = Findings::default();
+                findings.add(0, &format!("namespaces {namespace}"), error.internal.unwrap_or(error.message));
+                self.found(namespace, self.store.seen_cursor(namespace), &findings);
+                Ok(())
+            }
+            done => done.map(drop),
+        }
     }
 
     /// How many logs were checked, and what does not hold in all of them as of the last time.
@@ -236,9 +243,9 @@ impl Service {
             compare_row(check, row);
         })
         .await?;
+        self.find_lost_revocations(tx, namespace, check).await?;
         for ((table, key), written) in std::mem::take(&mut check.rows) {
-            // What ended credentials is forgotten when it is over, without an event.
-            if written.digest.is_some() && table != FORGOTTEN {
+            if written.digest.is_some() {
                 check.findings.add(written.revision, &format!("{table} {key}"), "it is not there");
             }
         }

@@ -33,6 +33,7 @@ mod key_statements;
 mod key_view;
 mod keys;
 mod log_progress;
+mod lost_revocations;
 mod meters;
 mod namespace;
 mod page_reader;

@@ -1,6 +1,7 @@
 //! Ending credentials before their time. Its events stand in the log of `system`.
 
-use serde_json::json;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use tokio::sync::Notify;
 
 use super::write::Begun;
@@ -8,22 +9,30 @@ use super::{Context, Service};
 use crate::domain::event::{Change, Cursor, EventKind, Position};
 use crate::domain::limits::REVOCATIONS_MAX;
 use crate::domain::name::NamespaceId;
-use crate::domain::revocation::{Ended, Revocation, RevokeToken};
+use crate::domain::revocation::{Revocation, RevokeToken};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 
-/// Tells whoever keeps the revocations in memory that this replica has made one.
+/// What this replica has to tell whoever keeps the revocations in memory.
 #[derive(Debug, Default)]
-pub(super) struct Revoking(Notify);
+pub(super) struct Revoking {
+    changed: Notify,
+    /// Revocations that the log says and whose row is gone.
+    lost: Mutex<Vec<Revocation>>,
+}
 
-fn change(request: &RevokeToken, revocation: &Revocation) -> Change {
-    let settings = match (&request.ended, revocation) {
-        (Ended::Subject(subject), Revocation::Subject { time, .. }) => {
-            json!({"subject": subject, "issued_until": time})
+impl Revoking {
+    /// Tells of revocations whose row is gone: they go on to count.
+    pub(super) fn note_lost(&self, revocations: Vec<Revocation>) {
+        if !revocations.is_empty() {
+            *self.lost() = revocations;
+            self.changed.notify_one();
         }
-        (Ended::Token(id) | Ended::Subject(id), _) => json!({"token_id": id}),
-    };
-    Change { reason: request.reason.clone(), settings: Some(settings), ..Change::new(EventKind::RevokeToken, None) }
+    }
+
+    fn lost(&self) -> MutexGuard<'_, Vec<Revocation>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Service {
@@ -47,18 +56,21 @@ impl Service {
         }
         let revocation = Revocation::at(&request.ended, context.now.max(write.time()));
         write.tx.put_revocation(&revocation).await?;
-        let recorded = write.record(change(&request, &revocation)).await?;
+        let settings = Some(revocation.to_settings());
+        let change = Change { reason: request.reason.clone(), settings, ..Change::new(EventKind::RevokeToken, None) };
+        let recorded = write.record(change).await?;
         let answer = write.finish(recorded.cursor).await?;
-        self.revoking.0.notify_one();
+        self.revoking.changed.notify_one();
         Ok(answer)
     }
 
     /// Waits until this replica has ended something.
     pub async fn revoked(&self) {
-        self.revoking.0.notified().await;
+        self.revoking.changed.notified().await;
     }
 
-    /// Everything that was ended, unless the log of `system` still ends at `seen`; and where it ends now.
+    /// Everything that was ended, and where the log of `system` ends now; nothing when it still ends at `seen` and no row was found
+    /// to be gone.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -66,10 +78,12 @@ impl Service {
         // The place first: what is written in between is read twice, and not missed.
         let heads = self.store.heads(&[NamespaceId::system()]).await?;
         let head = heads.first().map_or(Cursor::NONE, |(_, head)| head.cursor);
-        if head == seen {
+        if head == seen && self.revoking.lost().is_empty() {
             return Ok(None);
         }
-        Ok(Some((head, self.store.revocations().await?)))
+        let mut revocations = self.store.revocations().await?;
+        revocations.append(&mut self.revoking.lost());
+        Ok(Some((head, revocations)))
     }
 
     /// Forgets revocations that end nothing any more.

@@ -20,6 +20,7 @@ use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload};
 use crate::domain::lifecycle::Replay;
 use crate::domain::name::{NamespaceId, PolicyId};
+use crate::domain::revocation::Revocation;
 use crate::domain::version::VersionState;
 
 /// Whom a log is believed.
@@ -78,6 +79,8 @@ pub struct LogCheck {
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
     pub rows: BTreeMap<(String, String), Written>,
+    /// What credentials were ended, by the revisions of the events.
+    pub revocations: BTreeMap<i64, Revocation>,
     /// Rows that came with it.
     carried: BTreeSet<(String, String)>,
     /// The rules, as long as every event so far could be read: what is missing may be what allowed the next one.
@@ -172,6 +175,7 @@ impl LogCheck {
             active: ActiveSetTree::new(),
             versions: BTreeMap::new(),
             rows: BTreeMap::new(),
+            revocations: BTreeMap::new(),
             carried: BTreeSet::new(),
             rules: None,
             accepted: Accepted::default(),
@@ -268,6 +272,7 @@ impl LogCheck {
         if payload.kind == EventKind::ThawNamespace {
             self.accepted.take(payload);
         }
+        self.revocations.extend(Revocation::of_event(payload).map(|revocation| (revision, revocation)));
         for change in &payload.versions {
             let key = (change.policy.clone(), change.version);
             let before = self.versions.insert(key, (change.state, change.digest.clone()));

@@ -254,6 +254,8 @@ mod subscribers;
 #[cfg(test)]
 mod tamper;
 #[cfg(test)]
+mod tamper_credentials;
+#[cfg(test)]
 mod tamper_hidden_history;
 #[cfg(test)]
 mod tamper_hidden_rows;

@@ -48,6 +48,7 @@ def main():
         import addresses
         import bounds
         import drill
+        import flood
         import hostile
         import lies_random
         import real
@@ -58,6 +59,7 @@ def main():
             print(f"python: {by_chance} messages by chance did no harm ({taken} were true enough to be taken)")
             return
         bounds.check(hostile.expect)
+        flood.check(hostile.expect)
         lies = asyncio.run(hostile.check())
         vectors = asyncio.run(streams.check())
         by_chance, taken = lies_random.check(hostile.expect)

@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::error::ConfigError;
 use super::resolve::in_range;
 use super::settings::Settings;
-use crate::auth::spiffe::is_trust_domain;
 use crate::auth::{CLOCK_LEEWAY, ClockLeeway, IssuerRules, TokenAlgorithm};
+use crate::domain::spiffe::is_trust_domain;
 
 /// Issuers there may be. Each costs a task, and a look at its rules with each new token.
 const ISSUERS_MAX: usize = 64;
