@@ -96,7 +96,7 @@ fn heartbeat_bytes(proof: Vec<u8>) -> usize {
         set_proof: proof.into(),
         ..Default::default()
     };
-    let message = pb::WatchActiveResponse { message: Some(Message::Heartbeat(heartbeat)) };
+    let message = pb::WatchActiveResponse { message: Some(Message::Heartbeat(heartbeat)), ..Default::default() };
     prost::Message::encoded_len(&message) + MESSAGE_PREFIX_BYTES
 }
 

@@ -18,7 +18,7 @@ const FILLERS: usize = 4;
 /// Targets of one activation, as the server allows.
 const TARGETS_MAX: usize = 100;
 /// The field `subscriber_id` of `WatchActiveRequest`.
-const SUBSCRIBER_ID: u8 = 4;
+const SUBSCRIBER_ID: u8 = 2;
 
 /// A store that outlives its server.
 #[derive(Debug)]
@@ -173,12 +173,12 @@ pub async fn fill(hub: &Hub, policies: usize, versions: usize, size_bytes: usize
 
 /// Opens a subscription, each with an id of its own, with a snapshot or after a revision.
 pub fn watch_call(policy: Option<&str>, resume: Option<i64>) -> Call {
-    let request = pb::WatchActiveRequest {
+    let target = pb::WatchTarget {
         parent: "namespaces/default".to_owned(),
         policies: policy.map(str::to_owned).into_iter().collect(),
         resume: resume.map(|revision| pb::Cursor { epoch: 1, revision, ..Default::default() }),
-        ..Default::default()
     };
+    let request = pb::WatchActiveRequest { targets: vec![target], ..Default::default() };
     call("SyncService/WatchActive", &request, Some(SUBSCRIBER_ID))
 }
 

@@ -105,6 +105,7 @@ class ActiveSet:
     def apply(self, message, now):
         """Takes a message of the stream over. The `Change`, or None when nothing in force changed. `Refused`: read no more of
         this stream, and begin the next one with a snapshot (rule 6)."""
+        require(message.parent in ("", f"namespaces/{self.namespace}"), "message is about a namespace that was not asked for")
         match message.WhichOneof("message"):
             case "snapshot":
                 return self._snapshot(message.snapshot, now)

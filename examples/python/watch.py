@@ -165,10 +165,10 @@ def reason_of(reconnect):
 
 async def read_stream(stub, options, held, resume, file=None):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
-    request = pb.WatchActiveRequest(
-        parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), subscriber_id=options.subscriber_id,
-        resume=cursor_of(held) if resume else None,
-    )  # fmt: skip
+    target = pb.WatchTarget(
+        parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), resume=cursor_of(held) if resume else None
+    )
+    request = pb.WatchActiveRequest(targets=[target], subscriber_id=options.subscriber_id)
     if held.pinned:
         epoch, serial = held.pinned.newest or (0, 0)
         request.key_cursor.CopyFrom(cursor_pb2.Cursor(epoch=epoch, revision=serial))

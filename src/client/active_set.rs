@@ -210,6 +210,9 @@ impl ActiveSet {
             return Err(Refusal::Malformed("stream goes on after a refusal"));
         }
         let outcome = match &message.message {
+            Some(_) if !message.parent.is_empty() && message.parent != self.trust.namespace.name() => {
+                Err(Refusal::Malformed("message is about a namespace that was not asked for"))
+            }
             Some(Message::Snapshot(part)) => self.apply_snapshot(part, now_seconds),
             Some(Message::Activation(part)) => self.apply_activation(part),
             Some(Message::Heartbeat(heartbeat)) => self.apply_heartbeat(heartbeat, now_seconds),
@@ -221,7 +224,8 @@ impl ActiveSet {
                 heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
             }),
             Some(Message::KeyStatement(keys)) => Ok(self.take_key_statement(&keys.statement)),
-            None => Ok(Change::Unknown),
+            // Of one namespace a stream ends, and not a part of it.
+            Some(Message::Ended(_)) | None => Ok(Change::Unknown),
         };
         self.refused = outcome.is_err();
         if outcome.is_ok() {

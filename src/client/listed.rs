@@ -77,7 +77,7 @@ impl ListedSet {
             checkpoint: page.checkpoint.clone(),
             set_proof: page.set_proof.clone(),
         };
-        let message = pb::WatchActiveResponse { message: Some(Message::Snapshot(part)) };
+        let message = pb::WatchActiveResponse { message: Some(Message::Snapshot(part)), ..Default::default() };
         self.set.apply(&message, now_seconds).map(drop)
     }
 

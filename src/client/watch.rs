@@ -292,7 +292,11 @@ fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
     let cursor = match message.message.as_ref()? {
         Message::Snapshot(part) => part.cursor,
         Message::Activation(activation) => activation.cursor,
-        Message::Heartbeat(_) | Message::Reconnect(_) | Message::Opened(_) | Message::KeyStatement(_) => None,
+        Message::Heartbeat(_)
+        | Message::Reconnect(_)
+        | Message::Opened(_)
+        | Message::KeyStatement(_)
+        | Message::Ended(_) => None,
     };
     cursor.map(|named| Cursor { epoch: named.epoch, revision: named.revision })
 }

@@ -385,8 +385,6 @@ pub struct Watch {
     pub latest: bool,
     /// Whether content is left out.
     pub metadata_only: bool,
-    /// The newest key statement that the subscriber holds; none: it wants to hear of none.
-    pub key_cursor: Option<Cursor>,
 }
 
 /// How a caller may change a request into its answer: the words every mutation shares.

@@ -83,7 +83,9 @@ pub const ANSWER_FIELDS_MAX: u32 = 512 * 1024;
 /// What an answer may decode to beyond `MESSAGE_DECODED_PER_BYTE_MAX`. More: a hostile server makes a client larger. With the
 /// largest message that a client takes, 8 MiB, its buffer and what it decodes to stay below 32 MiB.
 pub const ANSWER_DECODED_EXTRA_MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// Policies one watch may name.
+/// Namespaces that one stream may watch: with their cursors they fit into the largest request.
+pub const WATCH_TARGETS_MAX: usize = 500;
+/// Policies that the watch of one namespace may name.
 pub const WATCH_POLICIES_MAX: usize = 1_000;
 /// Largest set proof. Never reached by the largest filter in the largest namespace: 10,000 hashes of other policies and 1,000
 /// leaves are 395,000 bytes, and the rest is room for keys that agree in many bits.

@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::time::{Sleep, sleep};
-use tonic::{Request, Status};
+use tonic::Request;
 
 use super::handler::Clock;
 use super::jitter::fraction;
-use crate::api::request::Scoped;
-use crate::api::status::status;
 use crate::auth::Verifier;
 use crate::domain::access::Rpc;
 use crate::domain::principal::Caller;
@@ -41,25 +39,25 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// Of the stream that a request, which was authorized, opens.
-    pub(super) fn of<T: Scoped>(
+    /// Of the watch of a namespace that a request, which was authorized for it, opens.
+    pub(super) fn of<T>(
         request: &Request<T>,
+        namespace: &str,
         service: Arc<Service>,
         recheck: Recheck,
         clock: Clock,
-    ) -> Result<Self, Status> {
+    ) -> Result<Self> {
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
-        let (caller, rpc) = called.ok_or_else(|| status(Error::new(Reason::TokenMissing, "no caller is known")))?;
+        let (caller, rpc) = called.ok_or_else(|| Error::new(Reason::TokenMissing, "no caller is known"))?;
         // Streams that were opened together do not ask together.
         let next = Box::pin(sleep(recheck.interval.mul_f64(fraction())));
-        let (_, scope) = request.get_ref().scope();
         Ok(Self {
             service,
             recheck,
             clock,
             caller: caller.clone(),
             rpc: *rpc,
-            scope: scope.to_owned(),
+            scope: namespace.to_owned(),
             next,
             asked: None,
         })

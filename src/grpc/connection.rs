@@ -124,13 +124,13 @@ impl Connection {
         self.shared.watches.load(Ordering::Relaxed)
     }
 
-    /// Counts one more watch, for as long as the answer lives; none when it has as many as it may. `slot` is its place among
-    /// all watches of the server.
+    /// Counts one more watch, for as long as the answer lives; none when it has as many as it may. `slots` are its places
+    /// among all watches of the server.
     #[must_use]
-    pub fn open_watch(&self, slot: OwnedSemaphorePermit) -> Option<OpenWatch> {
+    pub fn open_watch(&self, slots: OwnedSemaphorePermit) -> Option<OpenWatch> {
         let counted = |open| (open < WATCHES_PER_CONNECTION_MAX).then_some(open + 1);
         self.shared.watches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).ok()?;
-        Some(OpenWatch { connection: self.clone(), _slot: slot })
+        Some(OpenWatch { connection: self.clone(), _slots: slots })
     }
 }
 
@@ -138,7 +138,7 @@ impl Connection {
 #[derive(Debug)]
 pub struct OpenWatch {
     connection: Connection,
-    _slot: OwnedSemaphorePermit,
+    _slots: OwnedSemaphorePermit,
 }
 
 impl OpenWatch {

@@ -30,10 +30,16 @@ impl Encode for Wire {
             part.statement = activation.statement.to_string();
             part.set_proof = set_proof.clone();
         }
-        framed(&response::activation(part))
+        framed(&response::activation(namespace, part))
     }
 
-    fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes {
+    fn snapshot_part(
+        &self,
+        namespace: &NamespaceId,
+        bundles: &[ActiveBundle],
+        metadata_only: bool,
+        end: Option<SnapshotEnd<'_>>,
+    ) -> Bytes {
         let mut part = response::snapshot_part(bundles, metadata_only);
         if let Some(end) = end {
             part.complete = true;
@@ -41,16 +47,16 @@ impl Encode for Wire {
             part.checkpoint = end.checkpoint.to_owned();
             part.set_proof = end.set_proof.clone();
         }
-        framed(&response::snapshot(part))
+        framed(&response::snapshot(namespace, part))
     }
 
     fn key_statement(&self, statement: String) -> Bytes {
         framed(&response::key_statement(statement))
     }
 
-    fn heartbeat(&self, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes {
+    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes {
         let proven = proven.map(|Proven { at, checkpoint, set_proof }| (at, checkpoint, set_proof));
-        framed(&response::heartbeat(proven, staleness))
+        framed(&response::heartbeat(namespace, proven, staleness))
     }
 }
 
@@ -76,10 +82,11 @@ mod tests {
         let at = Position { cursor: Cursor { epoch: 1, revision: 7 }, event: Fingerprint::from_number(9) };
         let staleness = Staleness { degraded: true, in_doubt: false };
         let set_proof = &Bytes::from_static(b"proof");
-        let frame = Wire.heartbeat(Some(Proven { at, checkpoint: "token", set_proof }), staleness);
+        let namespace = &NamespaceId::parse("parent", "default").expect("an id");
+        let frame = Wire.heartbeat(namespace, Some(Proven { at, checkpoint: "token", set_proof }), staleness);
         let (prefix, message) = frame.split_at(PREFIX_BYTES);
         assert_eq!(prefix, [0, 0, 0, 0, u8::try_from(message.len()).expect("short")]);
         let message = pb::WatchActiveResponse::decode(message).expect("a message");
-        assert_eq!(message, response::heartbeat(Some((at, "token", set_proof)), staleness));
+        assert_eq!(message, response::heartbeat(namespace, Some((at, "token", set_proof)), staleness));
     }
 }

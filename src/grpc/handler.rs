@@ -51,18 +51,22 @@ impl Handler {
         request: &Request<T>,
         delivery: impl FnOnce() -> Result<Delivery, Error>,
     ) -> Result<Context, Status> {
+        let asked = request.get_ref();
+        let context = self.permit(request, asked.scope()).await.map_err(status)?;
+        if let Some(other) = asked.other_scope() {
+            self.permit(request, other).await.map_err(status)?;
+        }
+        Ok(Context { delivery: delivery().map_err(status)?, ..context })
+    }
+
+    /// Authorizes the caller for what one field names, and counts the call against the rate of its namespace.
+    pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
         // The authentication layer put them there; a call without them went another way and is refused.
         let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
-        let (caller, rpc) =
-            called.ok_or_else(|| status(Error::new(Reason::TokenMissing, "no bearer token was given")))?;
-        let (principal, asked, now) = (&caller.principal, request.get_ref(), (self.clock)());
-        let grants = self.service.authorize(principal, *rpc, asked.scope(), now).await.map_err(status)?;
-        if let Some(other) = asked.other_scope() {
-            self.service.authorize(principal, *rpc, other, now).await.map_err(status)?;
-            self.service.meter_scope(other.1, *rpc, now).map_err(status)?;
-        }
-        self.service.meter_scope(asked.scope().1, *rpc, now).map_err(status)?;
-        let delivery = delivery().map_err(status)?;
-        Ok(Context { principal: principal.clone(), grants, delivery, now })
+        let (caller, rpc) = called.ok_or_else(|| Error::new(Reason::TokenMissing, "no bearer token was given"))?;
+        let (principal, now) = (&caller.principal, (self.clock)());
+        let grants = self.service.authorize(principal, *rpc, scope, now).await?;
+        self.service.meter_scope(scope.1, *rpc, now)?;
+        Ok(Context { principal: principal.clone(), grants, delivery: Delivery::default(), now })
     }
 }

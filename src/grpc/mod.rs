@@ -36,6 +36,7 @@ mod subscribers;
 mod sync;
 pub mod taken;
 pub mod transport_errors;
+mod watch_open;
 mod watch_stream;
 mod whole_body;
 

@@ -1,4 +1,4 @@
-//! `SyncService`: GetActive and WatchActive here; reports and subscribers in `subscribers.rs`, runs in `runs.rs`.
+//! `SyncService`: GetActive and ListActive here; watches in `watch_open.rs`, reports and subscribers in `subscribers.rs`, runs in `runs.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +7,10 @@ use futures_util::stream::Empty;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use super::authority::{Authority, Recheck};
+use super::authority::Recheck;
 use super::connection::{Connection, OpenWatch, WATCHES_PER_CONNECTION_MAX};
-use super::frames;
 use super::handler::Handler;
 use super::reconnect_delay::ReconnectDelays;
-use super::watch_stream::{self, AdmittedWatch};
 use crate::api::page::PageEnd;
 use crate::api::pb::sync_service_server::SyncService;
 use crate::api::status::status;
@@ -24,7 +22,7 @@ use crate::domain::{Error, Reason};
 /// How watches run.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
-    /// A permit for each watch that may be open at this server.
+    /// A permit for each namespace of a watch that may be open at this server.
     pub slots: Arc<Semaphore>,
     /// How many permits there are in all.
     pub max_streams: usize,
@@ -47,13 +45,14 @@ impl WatchSettings {
         self.delays.longest(connection.why(), connection.watches(), of_server)
     }
 
-    /// Admits one more watch on the connection the request came by.
-    fn open<T>(&self, request: &Request<T>) -> Result<OpenWatch, Status> {
-        let slot = self.slots.clone().try_acquire_owned().map_err(|_| {
+    /// Admits one more watch, of so many namespaces, on the connection the request came by.
+    pub(super) fn open<T>(&self, request: &Request<T>, namespaces: usize) -> Result<OpenWatch, Status> {
+        let places = u32::try_from(namespaces).unwrap_or(u32::MAX);
+        let slots = self.slots.clone().try_acquire_many_owned(places).map_err(|_| {
             let error = Error::new(Reason::TooManyStreams, "this server carries as many watches as it may");
             status(error.with("limit_streams", self.max_streams))
         })?;
-        Connection::of(request).open_watch(slot).ok_or_else(|| {
+        Connection::of(request).open_watch(slots).ok_or_else(|| {
             let message = "this connection carries as many watches as one may; open another connection for more";
             status(Error::new(Reason::TooManyStreams, message).with("limit_streams", WATCHES_PER_CONNECTION_MAX))
         })
@@ -69,12 +68,6 @@ pub struct SyncHandler {
     pub watch: WatchSettings,
     /// Who is asked whether a watch may go on.
     pub recheck: Recheck,
-}
-
-impl SyncHandler {
-    fn authority(&self, asked: &Request<pb::WatchActiveRequest>) -> Result<Authority, Status> {
-        Authority::of(asked, self.handler.service.clone(), self.recheck.clone(), self.handler.clock)
-    }
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -127,20 +120,7 @@ impl SyncService for SyncHandler {
     type WatchActiveStream = Empty<Result<pb::WatchActiveResponse, Status>>;
 
     async fn watch_active(&self, asked: Request<pb::WatchActiveRequest>) -> Answer<Self::WatchActiveStream> {
-        let context = self.handler.read(&asked).await?;
-        let authority = self.authority(&asked)?;
-        let command = request::watch(asked.get_ref()).map_err(status)?;
-        let lease = request::lease(asked.get_ref(), &command).map_err(status)?;
-        let service = &self.handler.service;
-        let quota = service.open_stream(&context.principal, &command.namespace).map_err(status)?;
-        let open = self.watch.open(&asked)?;
-        let subscription = service.watch(&command).await.map_err(status)?;
-        let lease = lease.map(|(name, profile)| service.lease(&context.principal, name, profile)).transpose();
-        let lease = lease.map_err(status)?;
-        let mut response = Response::new(futures_util::stream::empty());
-        let watch = AdmittedWatch { subscription, lease, open, settings: self.watch.clone(), authority, _quota: quota };
-        frames::leave(&mut response, watch_stream::messages(watch), None);
-        Ok(response)
+        self.open_watch(asked).await
     }
 
     async fn report_status(&self, asked: Request<pb::ReportStatusRequest>) -> Answer<pb::ReportStatusResponse> {

@@ -79,7 +79,9 @@ use std::sync::Arc;
 use crate::domain::quota::ServerQuotas;
 use crate::store::Store;
 use crate::watch::Hub;
-pub use crate::watch::{ActivationEnd, Changes, Encode, Lease, Leases, Proven, SnapshotEnd, Step, Subscription};
+pub use crate::watch::{
+    ActivationEnd, Changes, Encode, KeysTold, Lease, Leases, Proven, SnapshotEnd, Step, Subscription,
+};
 
 /// Everything a use case needs.
 #[derive(Debug)]

@@ -82,12 +82,12 @@ impl Feed {
         let (head, staleness) = (view.head(), last_look.staleness());
         if at != head.cursor {
             // It resumed ahead of what this replica has read: alive, and nothing to say yet. Or the head moved just now.
-            return Ok((at > head.cursor).then(|| encode.heartbeat(None, staleness)));
+            return Ok((at > head.cursor).then(|| encode.heartbeat(self.namespace(), None, staleness)));
         }
         let (at, token) = (Position::from(head), self.checkpoint(&view, checked)?);
         let write = |set_proof: &Bytes| {
             counts.heartbeats_written.add();
-            encode.heartbeat(Some(Proven { at, checkpoint: &token, set_proof }), staleness)
+            encode.heartbeat(self.namespace(), Some(Proven { at, checkpoint: &token, set_proof }), staleness)
         };
         if !filter.wants_all() {
             return Ok(Some(write(&view.proof(filter))));

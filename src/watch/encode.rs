@@ -75,13 +75,19 @@ pub trait Encode: Send + Sync + std::fmt::Debug {
     ) -> Bytes;
 
     /// A part of a snapshot; the last one has an end.
-    fn snapshot_part(&self, bundles: &[ActiveBundle], metadata_only: bool, end: Option<SnapshotEnd<'_>>) -> Bytes;
+    fn snapshot_part(
+        &self,
+        namespace: &NamespaceId,
+        bundles: &[ActiveBundle],
+        metadata_only: bool,
+        end: Option<SnapshotEnd<'_>>,
+    ) -> Bytes;
 
     /// A key statement.
     fn key_statement(&self, statement: String) -> Bytes;
 
     /// A sign of life: of a cursor that is proven to be the newest, or of a stream that is ahead of this replica.
-    fn heartbeat(&self, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes;
+    fn heartbeat(&self, namespace: &NamespaceId, proven: Option<Proven<'_>>, staleness: Staleness) -> Bytes;
 }
 
 impl Filter {

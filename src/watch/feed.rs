@@ -15,7 +15,7 @@ use super::source::Source;
 use super::view::{Active, View};
 use crate::domain::Result;
 use crate::domain::bundle::Staleness;
-use crate::domain::event::{Cursor, Fingerprint, Head, Position};
+use crate::domain::event::{Cursor, Head, Position};
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 
@@ -157,12 +157,6 @@ impl Feed {
             None => self.fingerprints.read(&self.source, &self.namespace, cursor).await?,
         };
         if found == Some(named) { Ok(()) } else { Err(resume_point_gone(cursor, head.cursor.epoch)) }
-    }
-
-    /// Returns which event stands at a cursor, if that is known without asking the database.
-    pub(super) fn known_fingerprint(&self, cursor: Cursor) -> Option<Fingerprint> {
-        let recent = self.state().recent.get(cursor);
-        recent.or_else(|| self.fingerprints.known(cursor))
     }
 
     /// The page of the log with what comes after a place behind the ring.

@@ -69,13 +69,6 @@ impl FingerprintCache {
         read.await.copied()
     }
 
-    /// Returns the same, if it was read before.
-    pub(super) fn known(&self, cursor: Cursor) -> Option<Fingerprint> {
-        let kept = self.kept();
-        let (_, cell) = kept.iter().find(|(kept, _)| *kept == cursor)?;
-        cell.get().copied().flatten()
-    }
-
     fn kept(&self) -> MutexGuard<'_, VecDeque<(Cursor, Found)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

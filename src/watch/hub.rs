@@ -10,6 +10,7 @@ use tokio::sync::{Notify, OnceCell};
 use super::counts::Counts;
 use super::encode::{Encode, Filter};
 use super::feed::{Feed, Freshness, Look};
+use super::keys_told::KeysTold;
 use super::read::active;
 use super::read_index::ReadIndex;
 use super::source::Source;
@@ -167,13 +168,13 @@ impl Hub {
         ReadUpTo { store: self.source.store.clone(), read }
     }
 
-    /// Opens a watch.
+    /// Opens the watch of a namespace. With `keys` it brings key statements too; those of one stream share them.
     ///
     /// # Errors
     /// As `feed`, and `RESUME_POINT_GONE` for a cursor of another epoch.
-    pub async fn subscribe(&self, watch: &Watch) -> Result<Subscription> {
+    pub async fn subscribe(&self, watch: &Watch, keys: Option<Arc<KeysTold>>) -> Result<Subscription> {
         self.check_thawed(&watch.namespace).await?;
-        let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch)?;
+        let mut subscription = Subscription::open(self.feed(&watch.namespace).await?, watch, keys)?;
         subscription.check_resume_point().await?;
         if planted(Defect::SnapshotThenSubscribe) {
             self.read_index.head(&watch.namespace, &self.source.counts).await?;

@@ -9,6 +9,7 @@ use super::encode::Filter;
 use super::feed::{Feed, Freshness, Look};
 use super::fingerprints::resume_point_gone;
 use super::frame::Frame;
+use super::keys_told::KeysTold;
 use super::pages::Page;
 use super::pulse::Pulse;
 use super::ring::After;
@@ -42,16 +43,7 @@ pub struct Subscription {
     /// Turns to beat that were taken, or not this stream's: it was not there yet.
     beats: u64,
     /// How far it was told of the keys; none: it did not ask.
-    keys: Option<KeysTold>,
-}
-
-/// How far a stream was told of the keys.
-#[derive(Debug)]
-struct KeysTold {
-    /// The newest statement that it has.
-    at: Cursor,
-    /// The number of the keys that this was compared with; 0: none.
-    number: u64,
+    keys: Option<Arc<KeysTold>>,
 }
 
 #[derive(Debug)]
@@ -73,7 +65,7 @@ pub enum Step {
 }
 
 impl Subscription {
-    pub(super) fn open(feed: Arc<Feed>, watch: &Watch) -> Result<Self> {
+    pub(super) fn open(feed: Arc<Feed>, watch: &Watch, keys: Option<Arc<KeysTold>>) -> Result<Self> {
         // Listening starts before the cursor is compared: a move in between is heard.
         let pulses = feed.pulses().listen();
         // A stream that resumes at the head says so right away; a snapshot brings its own checkpoint.
@@ -94,7 +86,6 @@ impl Subscription {
             let (view, Freshness { checked, .. }) = feed.view();
             snapshot = Some(Taking { snapshot: view.snapshot(&filter), view, next_part: 0, checked });
         }
-        let keys = watch.key_cursor.map(|at| KeysTold { at, number: 0 });
         Ok(Self { feed, filter, latest, since, at, is_unproven, snapshot, page: None, pulses, beats, keys })
     }
 
@@ -108,19 +99,6 @@ impl Subscription {
             self.is_unproven = false;
         }
         Ok(())
-    }
-
-    /// Returns where it can go on: everything up to here was taken. `None` before its snapshot was, and for a stream that is
-    /// ahead of this replica, which knows of that cursor only what the client says.
-    #[must_use]
-    pub fn resume_point(&self) -> Option<Position> {
-        self.at.filter(|at| at.cursor <= self.feed.head().cursor).map(|at| self.with_fingerprint(at))
-    }
-
-    /// Adds the fingerprint that the client did not send with its cursor, as far as it is known here. From then on the
-    /// client notices when another event stands there.
-    fn with_fingerprint(&self, at: Position) -> Position {
-        Position { event: at.event.or_else(|| self.feed.known_fingerprint(at.cursor)), ..at }
     }
 
     fn is_frozen(&self) -> bool {
@@ -144,23 +122,9 @@ impl Subscription {
         Ok(Step::Messages(all))
     }
 
-    /// The key statements that this stream asked for and does not have. Cheap while no key changes.
-    fn new_key_statements(&mut self) -> Vec<Bytes> {
-        let Some(told) = &mut self.keys else { return Vec::new() };
-        let source = self.feed.source();
-        let number = source.proof.keys_number();
-        if told.number == number {
-            return Vec::new();
-        }
-        let after = told.at;
-        // Each is told once: what comes later than these is after the newest of them.
-        let (statements, newest) = source.proof.key_statements(after);
-        (told.at, told.number) = (after.max(newest), number);
-        let write = |statement| {
-            source.counts.messages_taken.add();
-            source.encode.key_statement(statement)
-        };
-        statements.into_iter().map(write).collect()
+    /// Returns the key statements that this stream asked for and does not have.
+    fn new_key_statements(&self) -> Vec<Bytes> {
+        self.keys.as_ref().map(|keys| keys.new_statements(self.feed.source())).unwrap_or_default()
     }
 
     async fn next_step(&mut self) -> Result<Step> {
@@ -275,13 +239,13 @@ impl Subscription {
         let part = taking.next_part;
         if !taking.snapshot.is_last(part) {
             taking.next_part += 1;
-            return Ok(taking.snapshot.part(part, source));
+            return Ok(taking.snapshot.part(self.feed.namespace(), part, source));
         }
         // Of when it was the newest: a reader that stretches its parts must not get old news signed as fresh.
         let (newest, Freshness { checked, .. }) = self.feed.view();
         let checked = if newest.head() == taking.view.head() { checked } else { taking.checked };
         let checkpoint = self.feed.checkpoint(&taking.view, checked)?;
-        let message = taking.snapshot.last(&taking.view, &self.filter, &checkpoint, source);
+        let message = taking.snapshot.last(self.feed.namespace(), (&taking.view, &self.filter), &checkpoint, source);
         self.since = taking.view.head().cursor;
         self.at = Some(taking.view.head().into());
         if planted(Defect::SnapshotThenSubscribe) {

@@ -16,7 +16,7 @@ use crate::domain::Result;
 use crate::domain::bundle::{Activation, ActiveBundle};
 use crate::domain::digest::{ActiveSetRoot, Digest};
 use crate::domain::event::Head;
-use crate::domain::name::PolicyId;
+use crate::domain::name::{NamespaceId, PolicyId};
 
 /// What the end of a snapshot takes: its checkpoint and its cursor.
 const END_BYTES: usize = 4 * 1024;
@@ -197,16 +197,22 @@ impl Snapshot {
     }
 
     /// A part but the last.
-    pub(super) fn part(&self, part: usize, source: &Source) -> Bytes {
+    pub(super) fn part(&self, namespace: &NamespaceId, part: usize, source: &Source) -> Bytes {
         let write = || {
             source.counts.snapshot_parts_written.add();
-            source.encode.snapshot_part(self.bundles_of(part), self.metadata_only, None)
+            source.encode.snapshot_part(namespace, self.bundles_of(part), self.metadata_only, None)
         };
         self.written.get(part).map_or_else(write, |kept| kept.get_or_init(write).clone())
     }
 
     /// The last part: written anew when its checkpoint is.
-    pub(super) fn last(&self, view: &View, filter: &Filter, checkpoint: &Arc<str>, source: &Source) -> Bytes {
+    pub(super) fn last(
+        &self,
+        namespace: &NamespaceId,
+        (view, filter): (&View, &Filter),
+        checkpoint: &Arc<str>,
+        source: &Source,
+    ) -> Bytes {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept_for, message)) = &*last
             && kept_for == checkpoint
@@ -217,7 +223,7 @@ impl Snapshot {
         let end = SnapshotEnd { head: view.head, set_proof, checkpoint };
         let bundles = self.bundles_of(self.parts.len() - 1);
         source.counts.snapshot_parts_written.add();
-        let message = source.encode.snapshot_part(bundles, self.metadata_only, Some(end));
+        let message = source.encode.snapshot_part(namespace, bundles, self.metadata_only, Some(end));
         *last = Some((Arc::clone(checkpoint), message.clone()));
         message
     }

@@ -186,7 +186,10 @@ impl Background {
 
     /// A watch of the guest, if a replica opens one now.
     async fn watch_as_guest(&self, replica: usize) -> Option<Streaming<pb::WatchActiveResponse>> {
-        let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+        let request = pb::WatchActiveRequest {
+            targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }],
+            ..Default::default()
+        };
         let mut open = tried(self.guests[replica].sync.clone().watch_active(request)).await.ok()?.into_inner();
         // Once it brought something it is open.
         timeout(SHUT_OUT_MAX, open.message()).await.ok()?.ok()?.map(|_| open)

@@ -84,7 +84,10 @@ async fn follow(caller: Caller, crowd: Arc<Crowd>, resumes: bool) {
             revision: at.revision,
             ..Default::default()
         });
-        let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), resume, ..Default::default() };
+        let request = pb::WatchActiveRequest {
+            targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), resume, ..Default::default() }],
+            ..Default::default()
+        };
         let mut sync = caller.sync.clone();
         if let Ok(Ok(answer)) = timeout(SILENCE_MAX, sync.watch_active(request)).await {
             let mut open = answer.into_inner();

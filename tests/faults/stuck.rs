@@ -131,7 +131,11 @@ async fn connect(
 
 /// The request, as gRPC frames it.
 fn message() -> Bytes {
-    let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() }.encode_to_vec();
+    let request = pb::WatchActiveRequest {
+        targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }],
+        ..Default::default()
+    }
+    .encode_to_vec();
     let mut framed = BytesMut::new();
     framed.put_u8(0);
     framed.put_u32(u32::try_from(request.len()).expect("a small request"));

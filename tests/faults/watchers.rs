@@ -117,13 +117,12 @@ impl Watcher {
     async fn follow(&mut self, stream: &mut Stream, set: &mut ActiveSet) {
         let (replica, latest, resume) = (stream.replica, stream.latest, stream.resume);
         let mode = if latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
-        let request = pb::WatchActiveRequest {
+        let target = pb::WatchTarget {
             parent: self.callers[replica].namespace.clone(),
             policies: stream.filter.iter().cloned().collect(),
             resume: resume.map(|at| pb::Cursor { epoch: at.epoch, revision: at.revision, ..Default::default() }),
-            mode: mode.into(),
-            ..Default::default()
         };
+        let request = pb::WatchActiveRequest { targets: vec![target], mode: mode.into(), ..Default::default() };
         let mut sync = self.callers[replica].sync.clone();
         let mut open = match self.unless_silent(stream, sync.watch_active(request)).await {
             Some(Ok(answer)) => answer.into_inner(),
@@ -249,9 +248,9 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
         Message::Heartbeat(heartbeat) => {
             Some(What::Heartbeat { cursor: cursor(heartbeat.cursor.as_ref()), degraded: heartbeat.degraded })
         }
-        Message::Reconnect(reconnect) => Some(What::Reconnect { cursor: cursor(reconnect.cursor.as_ref()) }),
-        // These watchers ask for no key statements.
-        Message::Opened(_) | Message::KeyStatement(_) => None,
+        Message::Reconnect(_) => Some(What::Reconnect),
+        // These watchers ask for no key statements, and for one namespace.
+        Message::Opened(_) | Message::KeyStatement(_) | Message::Ended(_) => None,
     }
 }
 
@@ -259,7 +258,8 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
 fn place_of(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
-        What::Heartbeat { cursor, .. } | What::Reconnect { cursor } => *cursor,
+        What::Heartbeat { cursor, .. } => *cursor,
+        What::Reconnect => None,
     }
 }
 

@@ -207,7 +207,10 @@ async fn places(client: &Client, number: i64) {
     }
     for epoch in [i64::MIN, -1, 0, 1, i64::MAX] {
         let resume = Some(pb::Cursor { epoch, revision: number, ..Default::default() });
-        let watch = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), resume, ..Default::default() };
+        let watch = pb::WatchActiveRequest {
+            targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), resume, ..Default::default() }],
+            ..Default::default()
+        };
         let opened = async { client.watch_active(watch).await.map(drop) };
         told(&format!("resume at ({epoch}, {number})"), opened).await;
     }

@@ -100,7 +100,7 @@ fn request(method: &MethodDescriptor, place: &str) -> Vec<u8> {
         "GetPolicy" | "Rollback" | "Deactivate" => message.set_field_by_name("name", value(&policy)),
         // Ends at once when it is let through: nobody resumes in epoch -1.
         "WatchActive" => {
-            message.set_field_by_name("parent", value(place));
+            nested(&mut message, "targets", "parent", place);
             message.set_field_by_name("subscriber_id", value("no id"));
         }
         _ if method.input().get_field_by_name("parent").is_some() => message.set_field_by_name("parent", value(place)),
@@ -113,7 +113,8 @@ fn nested(message: &mut DynamicMessage, field: &str, inner: &str, text: &str) {
     let descriptor = message.descriptor().get_field_by_name(field).expect(field);
     let mut value = DynamicMessage::new(descriptor.kind().as_message().expect("a message").clone());
     value.set_field_by_name(inner, Value::String(text.to_owned()));
-    message.set_field_by_name(field, Value::Message(value));
+    let value = Value::Message(value);
+    message.set_field_by_name(field, if descriptor.is_list() { Value::List(vec![value]) } else { value });
 }
 
 /// One caller's connection.

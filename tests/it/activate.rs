@@ -259,7 +259,7 @@ on_both_databases! {
             assert_eq!((moved, answer.cursor.revision()), (vec![(1, 2), (0, 1)], 0));
             assert_eq!(activation.statement, "");
             assert_eq!(activation.watching_streams, streams);
-            let watch = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+            let watch = pb::WatchActiveRequest { targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }], ..Default::default() };
             let mut stream = client.watch_active(watch).await.expect("a stream");
             stream.message().await.expect("a message").expect("the snapshot");
             open.push(stream);

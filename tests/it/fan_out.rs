@@ -156,7 +156,10 @@ async fn a_namespace_more_is_no_query_more() {
         let request = pb::CreateNamespaceRequest { namespace_id: id.clone(), ..Default::default() };
         client.create_namespace(request).await.expect("a namespace");
         for _ in 0..3 {
-            let request = pb::WatchActiveRequest { parent: format!("namespaces/{id}"), ..Default::default() };
+            let request = pb::WatchActiveRequest {
+                targets: vec![pb::WatchTarget { parent: format!("namespaces/{id}"), ..Default::default() }],
+                ..Default::default()
+            };
             let mut stream = client.watch_active(request).await.expect("a watch");
             stream.message().await.expect("a stream").expect("a snapshot");
             streams.push(stream);

@@ -22,6 +22,7 @@ async fn endless_words_are_not_freshness() {
             "a sign of life without a place",
             WatchActiveResponse {
                 message: Some(Said::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })),
+                ..Default::default()
             },
         ),
     ] {
@@ -63,13 +64,16 @@ async fn flipped_bits() {
     const EVERY: usize = 53;
     let clock = Clock::stopped();
     let signed = Liar::listen().await.0.signer;
-    let bits = WatchActiveResponse { message: Some(Said::Snapshot(signed.snapshot(8))) }.encoded_len() * 8;
+    let bits = WatchActiveResponse { message: Some(Said::Snapshot(signed.snapshot(8))), ..Default::default() }
+        .encoded_len()
+        * 8;
     let mut left = (0..bits).step_by(EVERY).peekable();
     let (mut refused, mut taken) = (0, 0);
     while left.peek().is_some() {
         let mut rig = Rig::holding(&clock, 6, |_| vec![]).await;
         let message =
-            WatchActiveResponse { message: Some(Said::Snapshot(rig.liar.signer.snapshot(8))) }.encode_to_vec();
+            WatchActiveResponse { message: Some(Said::Snapshot(rig.liar.signer.snapshot(8))), ..Default::default() }
+                .encode_to_vec();
         rig.until_cut("the true stream", 1).await;
         for streams in 2.. {
             let Some(bit) = left.next() else { break };

@@ -29,7 +29,7 @@ const EVIL: &str = "gone\r\n\u{1b}[31m\u{0}\u{202e}";
 
 fn reconnect(reason: i32, seconds: i64, nanos: i32) -> Vec<Act> {
     let backoff = Some(prost_types::Duration { seconds, nanos });
-    vec![said(Said::Reconnect(pb::Reconnect { reason, backoff, cursor: cursor((1, i64::MAX)) }))]
+    vec![said(Said::Reconnect(pb::Reconnect { reason, backoff }))]
 }
 
 fn gone() -> Status {
@@ -55,7 +55,9 @@ fn wait_for_the_least() -> Status {
 /// Streams that end without a lie in what is signed; a part of what the status says.
 fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
     let half = Snapshot { complete: false, checkpoint: String::new(), ..liar.signer.snapshot(10) };
-    let message = WatchActiveResponse { message: Some(Said::Heartbeat(liar.signer.heartbeat(6, 0))) }.encode_to_vec();
+    let message =
+        WatchActiveResponse { message: Some(Said::Heartbeat(liar.signer.heartbeat(6, 0))), ..Default::default() }
+            .encode_to_vec();
     let size = |bytes: u32| Act::Bytes([&[0_u8][..], &bytes.to_be_bytes()].concat().into());
     let status = |value: &'static [u8]| vec![trailers(&[("grpc-status", value)])];
     let mut cases = vec![
@@ -176,7 +178,8 @@ async fn storms_are_slow() {
             rig.holds(6);
             clock.longest_pause().await;
         }
-        let resumes: Vec<bool> = rig.liar.told().asked.iter().map(|request| request.resume.is_some()).collect();
+        let resumes: Vec<bool> =
+            rig.liar.told().asked.iter().map(|request| request.targets[0].resume.is_some()).collect();
         if name.contains("gone") {
             assert_eq!(resumes[..3], [false, true, false], "{name}: then without a resume point");
         }

@@ -288,6 +288,8 @@ mod watch;
 #[cfg(test)]
 mod watch_many;
 #[cfg(test)]
+mod watch_namespaces;
+#[cfg(test)]
 mod watch_resume;
 #[cfg(test)]
 mod watcher;

@@ -163,7 +163,11 @@ async fn grpc_web_is_served() {
         assert!(answer.field("grpc-status-details-bin").is_some(), "{case}: {answer:?}");
         assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{case}");
     }
-    let watch = pb::WatchActiveRequest { parent: "namespaces/none".to_owned(), ..Default::default() }.encode_to_vec();
+    let watch = pb::WatchActiveRequest {
+        targets: vec![pb::WatchTarget { parent: "namespaces/none".to_owned(), ..Default::default() }],
+        ..Default::default()
+    }
+    .encode_to_vec();
     let answer = post(&hub, WATCH, &web("application/grpc-web", "identity"), framed(0, &watch)).await;
     assert_eq!(answer.field("grpc-status"), Some("5"), "{answer:?}");
 }
@@ -201,7 +205,11 @@ async fn messages_of_statuses_are_escaped_no_more_than_they_must_be() {
     let answer = post(&hub, GET_POLICY, &outside, framed(0, &get)).await;
     assert!(answer.field("grpc-message").is_some_and(|message| message.contains(" an authorization: Bearer ")));
     // What is not printable ASCII is escaped.
-    let watch = pb::WatchActiveRequest { parent: "namespaces/default".to_owned(), mode: 9, ..Default::default() };
+    let watch = pb::WatchActiveRequest {
+        targets: vec![pb::WatchTarget { parent: "namespaces/default".to_owned(), ..Default::default() }],
+        mode: 9,
+        ..Default::default()
+    };
     let answer = post(&hub, WATCH, &grpc, framed(0, &watch.encode_to_vec())).await;
     assert_eq!(answer.field("grpc-message"), Some("mode: is not a mode this server knows"));
 }

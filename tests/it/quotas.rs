@@ -208,7 +208,7 @@ on_both_databases! {
         assert_eq!(error.metadata["quota"], "max_streams");
         assert!(error.retry_after.is_some(), "a place may be given back: {error:?}");
         make(&client, "team", pb::NamespaceQuotas::default()).await;
-        let elsewhere = pb::WatchActiveRequest { parent: "namespaces/team".to_owned(), ..Default::default() };
+        let elsewhere = pb::WatchActiveRequest { targets: vec![pb::WatchTarget { parent: "namespaces/team".to_owned(), ..Default::default() }], ..Default::default() };
         client.watch_active(elsewhere).await.expect("a watch of another namespace");
         // A watch that fails to open leaves nothing.
         let elsewhere = pb::Cursor { epoch: 9, revision: 9, ..Default::default() };

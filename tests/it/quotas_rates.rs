@@ -99,7 +99,7 @@ on_both_databases! {
             let elsewhere = pb::GetNamespaceRequest { name: "namespaces/team".to_owned() };
             client.get_namespace(elsewhere).await.expect("another namespace");
         }
-        let watched = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+        let watched = pb::WatchActiveRequest { targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }], ..Default::default() };
         let mut refusals = 0;
         for _ in 0..20 {
             let opened = client.watch_active(watched.clone()).await;
@@ -241,7 +241,10 @@ async fn a_principal_has_rates_and_watches_of_its_own() {
     let first = read(&other).await.map_err(|error| error.reason);
     assert_ne!(first.err().as_deref(), Some("RATE_LIMITED"));
     // One watch at a time.
-    let watched = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
+    let watched = pb::WatchActiveRequest {
+        targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }],
+        ..Default::default()
+    };
     let started = Instant::now();
     let mut open = None;
     loop {

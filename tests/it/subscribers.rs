@@ -12,7 +12,7 @@ use crate::harness::calls::{NAMESPACE, Named as _, activate, draft, publish, ref
 use crate::harness::http::get;
 use crate::harness::on_both_databases;
 use crate::harness::subscribing::{
-    Stream, applied, at, digest_at, eventually, rejected, subscribe, subscriber, subscriber_name, subscribers,
+    Stream, applied, at, digest_at, eventually, rejected, resumed, subscribe, subscriber, subscriber_name, subscribers,
     watch_request,
 };
 use crate::harness::watching::{DEADLINE, LIVELY, bare};
@@ -169,7 +169,7 @@ on_both_databases! {
     async fn a_rejected_activation_is_not_sent_again(hub: Hub) {
         let client = hub.client().await;
         let first = two_versions(&client).await;
-        let request = pb::WatchActiveRequest { resume: Some(at(first)), ..watch_request("s", &[]) };
+        let request = resumed(watch_request("s", &[]), at(first));
         let mut stream = client.watch_active(request.clone()).await.expect("a watch");
         let bad = activate(&client, "p", 2).await;
         assert_eq!(next_activation(&mut stream).await, bad);
@@ -183,7 +183,7 @@ on_both_databases! {
             }
         }
         drop(stream);
-        let resume = |cursor| pb::WatchActiveRequest { resume: Some(cursor), ..request.clone() };
+        let resume = |cursor| resumed(request.clone(), cursor);
         let mut at_it = client.watch_active(resume(at(bad))).await.expect("a watch");
         let mut below = client.watch_active(resume(at(first))).await.expect("a watch");
         let good = activate(&client, "p", 1).await;

@@ -23,7 +23,10 @@ async fn one_of_each(client: &Client) -> Vec<(&'static str, Result<(), ClientErr
     let create = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
     let report = pb::ReportStatusRequest { name: format!("{name}/subscribers/s"), ..Default::default() };
     let active = pb::ListActiveRequest { parent: name.clone(), ..Default::default() };
-    let watch = pb::WatchActiveRequest { parent: name.clone(), ..Default::default() };
+    let watch = pb::WatchActiveRequest {
+        targets: vec![pb::WatchTarget { parent: name.clone(), ..Default::default() }],
+        ..Default::default()
+    };
     vec![
         ("GetPolicy", client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.map(drop)),
         ("Draft", client.draft(draft_request("p", "a: 9")).await.map(drop)),

@@ -165,7 +165,7 @@ async fn a_dead_peer_is_found_behind_a_full_socket() {
 async fn watch(peer: &mut Peer, hub: &Hub, stream: u32) {
     let parent = b"namespaces/default";
     let length = u8::try_from(parent.len()).expect("short");
-    let message = [&[0, 0, 0, 0, length + 2, 0x0a, length], parent.as_slice()].concat();
+    let message = [&[0, 0, 0, 0, length + 4, 0x0a, length + 2, 0x0a, length], parent.as_slice()].concat();
     peer.call(stream, "/policyhub.v1.SyncService/WatchActive", Some(&hub.token()), &message).await;
 }
 

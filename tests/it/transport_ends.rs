@@ -102,7 +102,7 @@ async fn who_did_not_listen_can_still_read_the_last_words() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--drain-timeout-ms", "500"]).await;
     let mut peer = Peer::connect(&hub.grpc).await;
     let parent = b"namespaces/default";
-    let message = [&[0, 0, 0, 0, 20, 0x0a, 18], parent.as_slice()].concat();
+    let message = [&[0, 0, 0, 0, 22, 0x0a, 20, 0x0a, 18], parent.as_slice()].concat();
     peer.call(1, "/policyhub.v1.SyncService/WatchActive", Some(&hub.token()), &message).await;
     assert!(peer.until(DATA).await.is_some(), "it watches");
     hub.signal("TERM");

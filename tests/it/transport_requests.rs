@@ -75,7 +75,7 @@ on_both_databases! {
         read("300 KiB of a schema", client.create_policy(create(300 * KIB)).await);
         too_large("330 KiB of a schema", client.create_policy(create(330 * KIB)).await);
         too_large("1.2 MiB of content", client.draft(draft_request("p", &"x".repeat(1_200 * KIB))).await);
-        let many = pb::WatchActiveRequest { parent: "x".repeat(65 * KIB), ..Default::default() };
+        let many = pb::WatchActiveRequest { targets: vec![pb::WatchTarget { parent: "x".repeat(65 * KIB), ..Default::default() }], ..Default::default() };
         too_large("65 KiB of a watch", client.watch_active(many).await);
         draft(&client, "p", &format!("a: {}", "x".repeat(1_000 * KIB))).await;
     }

@@ -153,9 +153,9 @@ async def play(hub, port, family, case, revisions, wanted):
     expect(lines_of(handed_out) == heard + repaired, f"{name}: {handed_out}")
     true = {policy: active for policy, active in active_at(NEWEST).items() if not wanted or policy in wanted}
     expect({p: (found.version, found.place) for p, found in held.policies.items()} == true, f"{name}: holds {held.policies}")
-    expect([sorted(request.policies) for request in hub.requests] == [sorted(wanted)] * streams, f"{name}: asks for other policies")
+    expect([sorted(request.targets[0].policies) for request in hub.requests] == [sorted(wanted)] * streams, f"{name}: asks for other policies")
     expect(len(hub.requests) == streams and len(waits) == streams - 1, f"{name}: {len(hub.requests)} streams, waits {waits}")
-    resumed = [request.resume for request in hub.requests if request.HasField("resume")]
+    resumed = [request.targets[0].resume for request in hub.requests if request.targets[0].HasField("resume")]
     expect(resumed == ([cursor((1, revisions[-1]))] if resumes else []), f"{name}: resumes at {resumed}")
     told = [cursor(change.place) for change in handed_out]
     expect([report.cursor for report in hub.reports] == told, f"{name}: reports {hub.reports}")

@@ -92,7 +92,7 @@ async def check_key_file(hub, port, vectors, pins):
     task.cancel()
     cursors = [(request.key_cursor.epoch, request.key_cursor.revision) for request in hub.requests]
     expect(cursors == [(0, 0), (0, 0)], f"asks for key statements after {cursors}")
-    expect(hub.requests[1].resume.revision == held.place[1], "does not go on from where it was")
+    expect(hub.requests[1].targets[0].resume.revision == held.place[1], "does not go on from where it was")
 
 
 async def check():

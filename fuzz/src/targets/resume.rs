@@ -33,28 +33,34 @@ pub fn check(input: &[u8]) {
 }
 
 fn watch(asked: &pb::WatchActiveRequest) {
-    let Ok(watch) = request::watch(asked) else { return };
-    let _ = request::lease(asked, &watch);
-    assert_eq!(watch.namespace.name(), asked.parent);
-    assert!(watch.policies.len() <= asked.policies.len() && watch.policies.len() <= WATCH_POLICIES_MAX);
-    assert_eq!(watch.policies.is_empty(), asked.policies.is_empty(), "all, or those that were asked for");
-    assert_eq!(watch.metadata_only, asked.metadata_only);
-    match (watch.resume, asked.resume) {
-        (None, None) => {}
-        (Some(place), Some(asked)) => {
-            assert_eq!((place.cursor.epoch, place.cursor.revision), (asked.epoch, asked.revision));
-            assert!(place.cursor.epoch >= 0 && place.cursor.revision >= 0);
+    let _ = (request::watch_size(asked), request::watcher(asked), request::key_cursor(asked));
+    let Ok(watches) = request::watch(asked) else { return };
+    assert_eq!(watches.len(), asked.targets.len());
+    for (watch, asked_target) in watches.into_iter().zip(&asked.targets) {
+        assert_eq!(watch.namespace.name(), asked_target.parent);
+        let (taken, given) = (watch.policies.len(), asked_target.policies.len());
+        assert!(taken <= given && taken <= WATCH_POLICIES_MAX);
+        assert_eq!(taken == 0, given == 0, "all, or those that were asked for");
+        assert_eq!(watch.metadata_only, asked.metadata_only);
+        match (watch.resume, asked_target.resume) {
+            (None, None) => {}
+            (Some(place), Some(asked)) => {
+                assert_eq!((place.cursor.epoch, place.cursor.revision), (asked.epoch, asked.revision));
+                assert!(place.cursor.epoch >= 0 && place.cursor.revision >= 0);
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
     }
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
     let parent = || "namespaces/default".to_owned();
     let watch = |resume, policies: &[&str]| pb::WatchActiveRequest {
-        parent: parent(),
-        policies: policies.iter().map(ToString::to_string).collect(),
-        resume,
+        targets: vec![pb::WatchTarget {
+            parent: parent(),
+            policies: policies.iter().map(ToString::to_string).collect(),
+            resume,
+        }],
         subscriber_id: "pod-1".to_owned(),
         attributes: [("zone".to_owned(), "a".to_owned())].into(),
         mode: 1,

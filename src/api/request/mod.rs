@@ -26,6 +26,6 @@ pub use mutations::{
     stage, update_policy,
 };
 pub use runs::{complete_run, get_run, list_runs, record_run, write_run_key};
-pub use scope::Scoped;
-pub use subscribers::{get_convergence, lease, list_subscribers, report_status};
-pub use sync::{get_active, list_active, watch, write_active_key};
+pub use scope::{Scoped, watch_scopes};
+pub use subscribers::{get_convergence, list_subscribers, report_status, watcher};
+pub use sync::{get_active, key_cursor, list_active, watch, watch_size, write_active_key};

@@ -19,7 +19,7 @@ use crate::domain::{Error, Result};
 /// `INVALID_ARGUMENT`.
 pub fn record_run(request: &pb::RecordRunRequest) -> Result<RecordRun> {
     let within = namespace("parent", &request.parent)
-        .and_then(|namespace| Ok((filter(&namespace, &request.policies)?, namespace)));
+        .and_then(|namespace| Ok((filter("policies", &namespace, &request.policies)?, namespace)));
     let names = both(within, RunId::parse("run_id", &request.run_id));
     let (((policies, namespace), id), cursor) = both(names, optional_position("cursor", request.cursor))?;
     Ok(RecordRun { namespace, id, policies, cursor })

@@ -33,6 +33,13 @@ macro_rules! scoped {
     )*};
 }
 
+/// The namespaces that a watch asks for, each with the field that names it. Of nothing, a name that is none.
+pub fn watch_scopes(request: &pb::WatchActiveRequest) -> impl Iterator<Item = (String, &str)> {
+    let named = request.targets.iter().enumerate();
+    let named = named.map(|(index, target)| (format!("targets[{index}].parent"), target.parent.as_str()));
+    named.chain(request.targets.is_empty().then(|| ("targets".to_owned(), "")))
+}
+
 macro_rules! store_wide {
     ($($request:ident,)*) => {$(
         impl Scoped for pb::$request {
@@ -73,7 +80,6 @@ scoped! {
     ApproveVersionRequest => name,
     RejectVersionRequest => name,
     ListEventsRequest => parent,
-    WatchActiveRequest => parent,
     ReportStatusRequest => name,
     ListSubscribersRequest => parent,
     GetConvergenceRequest => parent,

@@ -1,5 +1,6 @@
 //! Requests about subscribers: the lease of a watch, reports, lists and convergence.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::both::both;
@@ -7,26 +8,25 @@ use super::fields::namespace;
 use super::sync::optional_position;
 use crate::api::page::List;
 use crate::api::pb;
-use crate::domain::command::{Page, Watch};
+use crate::domain::command::Page;
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::Position;
 use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_ATTRIBUTE_MAX_CHARS, SUBSCRIBER_ATTRIBUTES_MAX};
 use crate::domain::name::NamespaceId;
-use crate::domain::subscriber::{Profile, Report, SubscriberId, SubscriberName, Verdict};
+use crate::domain::subscriber::{Report, SubscriberId, SubscriberName, Verdict};
 use crate::domain::{Error, Result};
 
-/// The lease that a watch asks for; none for an anonymous one.
+/// Reads who watches, with the attributes given; nobody for an anonymous watch.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn lease(request: &pb::WatchActiveRequest, watch: &Watch) -> Result<Option<(SubscriberName, Profile)>> {
+pub fn watcher(request: &pb::WatchActiveRequest) -> Result<Option<(SubscriberId, BTreeMap<String, String>)>> {
     let id = &request.subscriber_id;
     let id = if id.is_empty() { Ok(None) } else { SubscriberId::parse("subscriber_id", id).map(Some) };
     let (id, ()) = both(id, check_attributes(request))?;
     let attributes = request.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let profile = Profile { attributes, policies: watch.policies.clone() };
-    Ok(id.map(|id| (SubscriberName { namespace: watch.namespace.clone(), id }, profile)))
+    Ok(id.map(|id| (id, attributes)))
 }
 
 fn check_attributes(request: &pb::WatchActiveRequest) -> Result<()> {

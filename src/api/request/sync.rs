@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::both::{all, at_most};
+use super::both::{all, at_most, both};
 use super::fields::namespace;
 use crate::api::page::List;
 use crate::api::{pb, time};
 use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, Watch};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Fingerprint, Position};
-use crate::domain::limits::WATCH_POLICIES_MAX;
+use crate::domain::limits::{WATCH_POLICIES_MAX, WATCH_TARGETS_MAX};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::{Error, Result};
 
@@ -57,7 +57,7 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<GetActive> {
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_active(request: &pb::ListActiveRequest) -> Result<(ListActive, List)> {
     let namespace = namespace("parent", &request.parent)?;
-    let policies = filter(&namespace, &request.policies)?;
+    let policies = filter("policies", &namespace, &request.policies)?;
     let as_of = match request.at {
         None => AsOf::Now,
         Some(pb::list_active_request::At::Time(at)) => AsOf::Time(time::micros("time", at)?),
@@ -87,27 +87,53 @@ pub fn write_active_key(key: &ActiveKey) -> String {
 }
 
 /// Reads which policies are asked for, as names or ids.
-pub(super) fn filter(namespace: &NamespaceId, policies: &[String]) -> Result<BTreeSet<PolicyId>> {
-    at_most("policies", policies, WATCH_POLICIES_MAX)?;
+pub(super) fn filter(field: &str, namespace: &NamespaceId, policies: &[String]) -> Result<BTreeSet<PolicyId>> {
+    at_most(field, policies, WATCH_POLICIES_MAX)?;
     let named = policies.iter().enumerate();
-    let policies =
-        named.map(|(index, policy)| PolicyId::parse_within(&format!("policies[{index}]"), namespace, policy));
+    let policies = named.map(|(index, policy)| PolicyId::parse_within(&format!("{field}[{index}]"), namespace, policy));
     Ok(BTreeSet::from_iter(all(policies)?))
 }
 
-/// WatchActive.
+/// Refuses a watch of more namespaces than one may have.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn watch(request: &pb::WatchActiveRequest) -> Result<Watch> {
-    let namespace = namespace("parent", &request.parent)?;
-    let policies = filter(&namespace, &request.policies)?;
-    let resume = optional_position("resume", request.resume)?;
+pub fn watch_size(request: &pb::WatchActiveRequest) -> Result<()> {
+    at_most("targets", &request.targets, WATCH_TARGETS_MAX)
+}
+
+/// Reads up to which key statement a watch has them; nothing when it asks for none.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn key_cursor(request: &pb::WatchActiveRequest) -> Result<Option<Cursor>> {
+    request.key_cursor.map(|given| cursor("key_cursor", given)).transpose()
+}
+
+/// Reads what a watch asks for, one command for each namespace.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
     let latest = match pb::WatchMode::try_from(request.mode) {
         Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,
         Ok(pb::WatchMode::Latest) => true,
         Err(_) => return Err(Error::invalid("mode", "is not a mode this server knows")),
     };
-    let key_cursor = request.key_cursor.map(|given| cursor("key_cursor", given)).transpose()?;
-    Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only, key_cursor })
+    let mut seen = BTreeSet::new();
+    let targets = request.targets.iter().enumerate().map(|(index, target)| {
+        let (namespace, policies, resume) = watch_target(&format!("targets[{index}]"), target)?;
+        if !seen.insert(namespace.clone()) {
+            return Err(Error::invalid(format!("targets[{index}].parent"), "is there twice"));
+        }
+        Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
+    });
+    all(targets)
+}
+
+fn watch_target(field: &str, target: &pb::WatchTarget) -> Result<(NamespaceId, BTreeSet<PolicyId>, Option<Position>)> {
+    let namespace = namespace(&format!("{field}.parent"), &target.parent)?;
+    let policies = filter(&format!("{field}.policies"), &namespace, &target.policies);
+    let (policies, resume) = both(policies, optional_position(&format!("{field}.resume"), target.resume))?;
+    Ok((namespace, policies, resume))
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
@@ -50,8 +52,8 @@ pub fn snapshot_part(bundles: &[ActiveBundle], metadata_only: bool) -> pb::Snaps
 
 /// A part of a snapshot as a message of a watch.
 #[must_use]
-pub fn snapshot(part: pb::Snapshot) -> pb::WatchActiveResponse {
-    message(Message::Snapshot(part))
+pub fn snapshot(namespace: &NamespaceId, part: pb::Snapshot) -> pb::WatchActiveResponse {
+    about(namespace, Message::Snapshot(part))
 }
 
 /// A key statement.
@@ -62,29 +64,47 @@ pub fn key_statement(statement: String) -> pb::WatchActiveResponse {
 
 /// A sign of life: of a cursor with its checkpoint and the proof of a filter, or of a stream that is ahead of this replica.
 #[must_use]
-pub fn heartbeat(proven: Option<(Position, &str, &Bytes)>, staleness: Staleness) -> pb::WatchActiveResponse {
-    message(Message::Heartbeat(pb::Heartbeat {
+pub fn heartbeat(
+    namespace: &NamespaceId,
+    proven: Option<(Position, &str, &Bytes)>,
+    staleness: Staleness,
+) -> pb::WatchActiveResponse {
+    let heartbeat = pb::Heartbeat {
         cursor: proven.map(|(at, ..)| cursor(at)),
         checkpoint: proven.map(|(_, checkpoint, _)| checkpoint.to_owned()).unwrap_or_default(),
         set_proof: proven.map(|(.., set_proof)| set_proof.clone()).unwrap_or_default(),
         resume_unknown: proven.is_none(),
         degraded: staleness.degraded,
         in_doubt: staleness.in_doubt,
-    }))
+    };
+    about(namespace, Message::Heartbeat(heartbeat))
 }
 
-/// The end of a stream. `reason` and `backoff` say why and for how long; `at` is the place to resume from.
+/// Writes the end of the watch of one namespace.
 #[must_use]
-pub fn reconnect(reason: pb::ReconnectReason, backoff: Duration, at: Option<Position>) -> pb::WatchActiveResponse {
+pub fn watch_ended(parent: &str, status: &Status) -> pb::WatchActiveResponse {
+    let (reason, metadata) =
+        status.get_details_error_info().map(|info| (info.reason, info.metadata)).unwrap_or_default();
+    let ended = pb::WatchEnded { code: status.code().into(), reason, message: status.message().to_owned(), metadata };
+    pb::WatchActiveResponse { parent: parent.to_owned(), message: Some(Message::Ended(ended)) }
+}
+
+/// The end of a stream: `reason` and `backoff` say why and for how long.
+#[must_use]
+pub fn reconnect(reason: pb::ReconnectReason, backoff: Duration) -> pb::WatchActiveResponse {
     message(Message::Reconnect(pb::Reconnect {
         reason: reason.into(),
         backoff: prost_types::Duration::try_from(backoff).ok(),
-        cursor: at.map(cursor),
     }))
 }
 
+/// A message about the whole stream.
 fn message(message: Message) -> pb::WatchActiveResponse {
-    pb::WatchActiveResponse { message: Some(message) }
+    pb::WatchActiveResponse { message: Some(message), parent: String::new() }
+}
+
+fn about(namespace: &NamespaceId, message: Message) -> pb::WatchActiveResponse {
+    pb::WatchActiveResponse { message: Some(message), parent: namespace.name() }
 }
 
 /// A part of the activation at a cursor: what it changes, and nothing of its end.
@@ -106,8 +126,8 @@ pub fn activation_part(
 
 /// A part of an activation as a message of a watch.
 #[must_use]
-pub fn activation(part: pb::Activation) -> pb::WatchActiveResponse {
-    message(Message::Activation(part))
+pub fn activation(namespace: &NamespaceId, part: pb::Activation) -> pb::WatchActiveResponse {
+    about(namespace, Message::Activation(part))
 }
 
 /// The first message of a watch.

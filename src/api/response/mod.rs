@@ -13,7 +13,7 @@ mod version;
 
 pub use active::{
     activation, activation_part, active_bundle, cursor, heartbeat, key_statement, opened, reconnect, snapshot,
-    snapshot_part,
+    snapshot_part, watch_ended,
 };
 pub use audit::{log_progress, verdict};
 pub use binding::role_binding;

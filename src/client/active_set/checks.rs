@@ -76,7 +76,9 @@ impl ActiveSet {
             }
             Some(Message::Heartbeat(heartbeat)) => is_untrusted(&heartbeat.checkpoint),
             // A key statement by an unknown key is from before the pinned ones.
-            Some(Message::Reconnect(_) | Message::Opened(_) | Message::KeyStatement(_)) | None => false,
+            Some(Message::Reconnect(_) | Message::Opened(_) | Message::KeyStatement(_) | Message::Ended(_)) | None => {
+                false
+            }
         }
     }
 

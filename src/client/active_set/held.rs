@@ -26,10 +26,13 @@ impl ActiveSet {
         resume: Option<Cursor>,
     ) -> pb::WatchActiveRequest {
         let mode = if self.latest { pb::WatchMode::Latest } else { pb::WatchMode::All };
-        pb::WatchActiveRequest {
+        let target = pb::WatchTarget {
             parent: self.trust.namespace.name(),
             policies: self.wanted.iter().map(ToString::to_string).collect(),
             resume: resume.map(|cursor| self.position_of(cursor).into()),
+        };
+        pb::WatchActiveRequest {
+            targets: vec![target],
             subscriber_id,
             attributes: attributes.into_iter().collect(),
             mode: mode.into(),

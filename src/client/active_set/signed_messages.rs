@@ -207,5 +207,5 @@ pub fn told(activation: pb::Activation) -> pb::WatchActiveResponse {
 }
 
 pub fn message(message: Message) -> pb::WatchActiveResponse {
-    pb::WatchActiveResponse { message: Some(message) }
+    pb::WatchActiveResponse { message: Some(message), ..Default::default() }
 }

@@ -67,7 +67,7 @@ pub fn only(ids: &[&str]) -> ActiveSetOptions {
 /// The resume point as it goes back to the server.
 fn resumed(set: &ActiveSet) -> pb::Cursor {
     let request = set.request(String::new(), Default::default(), set.resume_point());
-    request.resume.expect("a resume point")
+    request.targets[0].resume.expect("a resume point")
 }
 
 #[test]

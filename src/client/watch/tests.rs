@@ -161,8 +161,8 @@ async fn only_verified_messages_come_out() {
     let asked = asked.lock().expect("lock");
     let (token, request) = asked.first().expect("a request");
     assert_eq!(token, "Bearer secret");
-    assert_eq!((request.parent.as_str(), request.mode()), ("namespaces/default", pb::WatchMode::Latest));
-    assert_eq!((request.resume, request.subscriber_id.as_str()), (None, "runtime-1"));
+    assert_eq!((request.targets[0].parent.as_str(), request.mode()), ("namespaces/default", pb::WatchMode::Latest));
+    assert_eq!((request.targets[0].resume, request.subscriber_id.as_str()), (None, "runtime-1"));
     assert_eq!(request.attributes.get("app").map(String::as_str), Some("shop"));
 }
 
@@ -182,7 +182,7 @@ async fn a_resumed_watch_needs_no_snapshot_and_ends_as_the_server_says() {
     }
     let asked = asked.lock().expect("lock");
     assert_eq!(
-        asked.first().and_then(|(_, request)| request.resume),
+        asked.first().and_then(|(_, request)| request.targets[0].resume),
         Some(pb::Cursor { epoch: 1, revision: 6, ..Default::default() })
     );
 }

@@ -48,7 +48,7 @@ fn reports(script: &Script) -> Vec<(i64, pb::ApplyStatus, String)> {
 
 fn resumes(script: &Script) -> Vec<Option<i64>> {
     let asked = script.asked.lock().expect("lock");
-    asked.iter().map(|(_, request)| request.resume.map(|cursor| cursor.revision)).collect()
+    asked.iter().map(|(_, request)| request.targets[0].resume.map(|cursor| cursor.revision)).collect()
 }
 
 /// Longest wait for what must come.

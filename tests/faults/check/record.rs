@@ -126,7 +126,7 @@ pub enum What {
     /// A sign of life, with the place it names, if it names one.
     Heartbeat { cursor: Option<Cursor>, degraded: bool },
     /// The server ends the stream.
-    Reconnect { cursor: Option<Cursor> },
+    Reconnect,
 }
 
 /// How a stream ended.

@@ -61,10 +61,9 @@ async fn subscribe(mut desk: Desk, subscriber_id: String) {
     while !desk.recorder.rested() {
         let caller = desk.admins[desk.dice.below(desk.admins.len())].clone();
         let request = pb::WatchActiveRequest {
-            parent: NAMESPACE.to_owned(),
+            targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), resume, ..Default::default() }],
             subscriber_id: subscriber_id.clone(),
             mode: pb::WatchMode::Latest.into(),
-            resume,
             ..Default::default()
         };
         let open = timeout(SILENCE_MAX, caller.sync.clone().watch_active(request)).await;

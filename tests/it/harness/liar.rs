@@ -125,7 +125,7 @@ impl Liar {
                 let mut told = self.told();
                 told.asked.push(request.clone());
                 let lie = told.streams.pop_front().or_else(|| told.always.clone());
-                lie.unwrap_or_else(|| self.truth(request.resume))
+                lie.unwrap_or_else(|| self.truth(request.targets[0].resume))
             }
             "/policyhub.v1.SyncService/ListActive" => match self.told().listed.pop_front() {
                 Some(page) => vec![say(&page)],

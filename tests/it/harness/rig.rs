@@ -189,7 +189,7 @@ impl<'a> Rig<'a> {
     /// How many streams were asked for, and whether the last one was to begin with a snapshot.
     pub fn asked(&self) -> (usize, bool) {
         let told = self.liar.told();
-        (told.asked.len(), told.asked.last().is_some_and(|request| request.resume.is_none()))
+        (told.asked.len(), told.asked.last().is_some_and(|request| request.targets[0].resume.is_none()))
     }
 
     pub async fn advance(&self, time: Duration) {

@@ -228,7 +228,7 @@ pub fn with(mut value: Value, members: &Value) -> Value {
 }
 
 pub fn message(message: Message) -> pb::WatchActiveResponse {
-    pb::WatchActiveResponse { message: Some(message) }
+    pb::WatchActiveResponse { message: Some(message), ..Default::default() }
 }
 
 pub fn now() -> i64 {

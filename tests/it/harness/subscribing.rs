@@ -25,11 +25,20 @@ pub fn at(revision: i64) -> pb::Cursor {
 /// A watch under an id.
 pub fn watch_request(id: &str, policies: &[&str]) -> pb::WatchActiveRequest {
     pb::WatchActiveRequest {
-        parent: NAMESPACE.to_owned(),
+        targets: vec![pb::WatchTarget {
+            parent: NAMESPACE.to_owned(),
+            policies: policies.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        }],
         subscriber_id: id.to_owned(),
-        policies: policies.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
+}
+
+/// The same watch, from a place on.
+pub fn resumed(mut request: pb::WatchActiveRequest, from: pb::Cursor) -> pb::WatchActiveRequest {
+    request.targets[0].resume = Some(from);
+    request
 }
 
 /// Opens a watch of everything under an id.

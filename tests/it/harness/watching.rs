@@ -57,7 +57,10 @@ pub async fn raw(
     client: &Client,
     resume: Option<pb::Cursor>,
 ) -> Result<tonic::Streaming<pb::WatchActiveResponse>, ClientError> {
-    let request = pb::WatchActiveRequest { parent: NAMESPACE.to_owned(), resume, ..Default::default() };
+    let request = pb::WatchActiveRequest {
+        targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), resume, ..Default::default() }],
+        ..Default::default()
+    };
     let mut stream = client.watch_active(request).await?;
     let first = tokio::time::timeout(DEADLINE, stream.message()).await.expect("a message before the deadline")?;
     let first = first.and_then(|first| first.message);

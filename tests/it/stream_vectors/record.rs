@@ -64,8 +64,11 @@ impl Recorded {
 
     async fn open(client: &Client, parent: &str, filter: &[&str]) -> Stream {
         let request = pb::WatchActiveRequest {
-            parent: parent.to_owned(),
-            policies: filter.iter().map(ToString::to_string).collect(),
+            targets: vec![pb::WatchTarget {
+                parent: parent.to_owned(),
+                policies: filter.iter().map(ToString::to_string).collect(),
+                ..Default::default()
+            }],
             key_cursor: Some(pb::Cursor::default()),
             ..Default::default()
         };
@@ -84,7 +87,7 @@ impl Recorded {
                 Message::Snapshot(part) => ("snapshot", part.cursor, part.complete),
                 Message::Activation(part) => ("activation", part.cursor, part.complete),
                 Message::Heartbeat(heartbeat) => ("heartbeat", heartbeat.cursor, true),
-                Message::Reconnect(reconnect) => panic!("told to go: {reconnect:?}"),
+                Message::Reconnect(_) | Message::Ended(_) => panic!("told to go: {message:?}"),
             };
             let is_last = kind == "heartbeat" && at.is_some_and(|at| at.revision == revision);
             parts.push(message);

@@ -130,7 +130,7 @@ fn cursor(revision: i64) -> Option<pb::Cursor> {
 }
 
 fn wrapped(message: Message) -> pb::WatchActiveResponse {
-    pb::WatchActiveResponse { message: Some(message) }
+    pb::WatchActiveResponse { message: Some(message), ..Default::default() }
 }
 
 impl Server<'_> {
