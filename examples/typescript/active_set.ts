@@ -6,18 +6,19 @@
  * is a signed one and never goes back; nothing is taken that is older than what verified.
  */
 
-import { Collected, type Changes } from "./collected.js";
-import { CLOCK_SKEW_MAX_SECONDS, comparePlaces, whyNotFresh, type Checkpoint, type Place, type Statement } from "./documents.js";
+import { checkChanges, Collected } from "./collected.js";
+import { comparePlaces, eventOf, type Place, type Statement } from "./documents.js";
+import { Freshness } from "./freshness.js";
 import type { Activation, Bundle, Cursor, Heartbeat, Snapshot, WatchMessage } from "./messages.js";
 import type { PinnedKeys } from "./pinned_keys.js";
 import { ensure, Refused } from "./refused.js";
 import { activeSetRoot, verifySetProof } from "./set_root.js";
 import { digestOf, type Keys } from "./signed.js";
-import { placeText, Trust, type Active } from "./trust.js";
+import { placeText, Trust, type Active, type Evidence } from "./trust.js";
 
 const NOWHERE: Place = { epoch: 0n, revision: 0n };
 
-export type Policies = ReadonlyMap<string, Active>;
+type Policies = ReadonlyMap<string, Active>;
 
 /** What a message changed: everything (SNAPSHOT), or what one activation moved. */
 export interface Change {
@@ -28,15 +29,17 @@ export interface Change {
   readonly removed: readonly string[];
 }
 
-/** What proves a set: a statement or a checkpoint, and with a filter the proof under its root. */
-export interface Evidence {
-  readonly kind: "statement" | "checkpoint";
-  readonly token: string;
-  readonly setProof: Buffer;
+/** What a set is of, and whom it trusts. */
+export interface ActiveSetOptions {
+  readonly namespace: string;
+  readonly keys: Keys;
+  /** Ids of the policies asked for; none: all. */
+  readonly policies?: readonly string[];
+  /** Where `keys` came from, when it follows the key statements of the store. */
+  readonly pinned?: PinnedKeys | null;
+  /** The store whose documents count; none: that of the first message that is taken over. */
+  readonly store?: string | null;
 }
-
-/** Which event stands at the place of a checkpoint: the fingerprint of a cursor is the first bytes of its hash. */
-const eventOf = (checkpoint: Checkpoint): bigint => BigInt(`0x${checkpoint.headHash.slice(0, 16)}`);
 
 /** In the byte order of their ids. */
 const sorted = (policies: Iterable<Active>): Active[] => [...policies].sort((a, b) => (a.policy < b.policy ? -1 : 1));
@@ -51,18 +54,15 @@ export class ActiveSet {
   /** Of the event at `place`, sent back with it. After an activation it is the server's word; 0: not known. */
   fingerprint = 0n;
   evidence: Evidence | null = null;
-  /** Until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch. */
-  freshUntil = 0n;
-  /** Why the newest checkpoint does not prove that. */
-  unproven = "";
+  readonly freshness = new Freshness();
   /** The high-water mark: also of what was refused after it had verified. */
   newestVerified: Place = NOWHERE;
   private root = activeSetRoot(new Map());
   private readonly collected = new Collected();
 
-  constructor(namespace: string, keys: Keys, wanted: Iterable<string> = [], pinned: PinnedKeys | null = null, store: string | null = null) {
+  constructor({ namespace, keys, policies = [], pinned = null, store = null }: ActiveSetOptions) {
     this.trust = new Trust(namespace, pinned?.trusted ?? keys, store);
-    this.wanted = new Set(wanted);
+    this.wanted = new Set(policies);
     this.pinned = pinned;
   }
 
@@ -80,7 +80,7 @@ export class ActiveSet {
 
   /** Whether a checkpoint says that what is held is the newest. */
   isFresh(now: bigint): boolean {
-    return now < this.freshUntil;
+    return now < this.freshness.until;
   }
 
   /**
@@ -99,12 +99,11 @@ export class ActiveSet {
   /** Takes up what was held before a restart. Nothing proves that it is the newest. `Refused`: nothing changed. */
   restore(bundles: readonly Bundle[], evidence: Evidence, fingerprint: bigint): void {
     const policies = new Map(bundles.map((bundle) => this.bundle(bundle)).map((active) => [active.policy, active]));
-    const isStatement = evidence.kind === "statement";
-    const document = isStatement ? this.trust.statement(evidence.token) : this.trust.checkpoint(evidence.token);
+    const { kind, token, setProof } = evidence;
+    const document = kind === "statement" ? this.trust.statement(token) : this.trust.checkpoint(token);
     const root = activeSetRoot(policies);
-    this.checkProves("saved document", document, evidence.setProof, policies, root);
-    const event = isStatement ? fingerprint : eventOf(document as Checkpoint);
-    this.hold(policies, root, document, event, evidence);
+    this.checkProves("saved document", document, setProof, policies, root);
+    this.hold(policies, root, document, "headHash" in document ? eventOf(document) : fingerprint, evidence);
     this.remember(document);
   }
 
@@ -154,8 +153,8 @@ export class ActiveSet {
     // Everything holds: only from here on anything changes.
     const evidence: Evidence = { kind: "checkpoint", token: part.checkpoint, setProof: Buffer.from(part.setProof) };
     this.hold(policies, root, place, eventOf(checkpoint), evidence);
-    this.freshUntil = 0n;
-    this.takeTime(checkpoint, now);
+    this.freshness.end("");
+    this.freshness.take(checkpoint, now);
     return { kind: "SNAPSHOT", place, actor: "", changed: sorted(policies.values()), removed: [] };
   }
 
@@ -170,7 +169,7 @@ export class ActiveSet {
     const statement = this.trust.statement(part.statement);
     const place = this.signedPlace(part.cursor, statement);
     ensure(comparePlaces(place, this.place) > 0, "activation is not after what is held", "DIVERGED");
-    this.checkChanges(statement, changes);
+    checkChanges(statement.changes.filter(({ policy }) => this.wants(policy)), changes, this.policies);
     const changed = [...changes.values()].filter((active) => active !== null);
     ensure(changed.every((active) => comparePlaces(active.place, place) === 0), "bundle of another activation");
     const kept = [...this.policies].filter(([policy]) => !changes.has(policy));
@@ -182,20 +181,6 @@ export class ActiveSet {
     this.hold(policies, root, place, BigInt(part.cursor?.fingerprint ?? 0), evidence);
     const removed = [...changes.keys()].filter((policy) => !policies.has(policy)).sort();
     return { kind: statement.kind, place, actor: statement.actor, changed: sorted(changed), removed };
-  }
-
-  /** Rule 4: each change that was asked for is there, follows what is held, and nothing else is there. */
-  private checkChanges(statement: Statement, changes: Changes): void {
-    const stated = statement.changes.filter(({ policy }) => this.wants(policy));
-    ensure(new Set(stated.map(({ policy }) => policy)).size === stated.length, "activation moves a policy twice");
-    for (const { policy, version, digest, previous } of stated) {
-      const shown = changes.get(policy);
-      ensure(shown !== undefined, `change of ${policy} is missing`);
-      ensure((shown?.version ?? 0n) === version && (shown?.digest ?? null) === digest, `statement does not say this of ${policy}`);
-      const held = this.policies.get(policy)?.version ?? 0n;
-      ensure(previous === held, `change of ${policy} follows version ${previous}, but version ${held} is held`, "DIVERGED");
-    }
-    ensure(changes.size === stated.length, "activation shows other changes than it states");
   }
 
   private heartbeat(heartbeat: Heartbeat, now: bigint): void {
@@ -211,15 +196,14 @@ export class ActiveSet {
     } catch (refusal) {
       if (refusal instanceof Refused && refusal.state === "DIVERGED") {
         // Something newer is in force: what is held is not the newest, whatever an earlier checkpoint said.
-        this.freshUntil = 0n;
-        this.unproven = refusal.message;
+        this.freshness.end(refusal.message);
       }
       throw refusal;
     }
     // Everything holds: only from here on anything changes.
     const evidence: Evidence = { kind: "checkpoint", token: heartbeat.checkpoint, setProof: Buffer.from(heartbeat.setProof) };
     this.hold(this.policies, this.root, place, eventOf(checkpoint), evidence);
-    this.takeTime(checkpoint, now);
+    this.freshness.take(checkpoint, now);
   }
 
   private hold(policies: Policies, root: Buffer, { epoch, revision }: Place, fingerprint: bigint, evidence: Evidence): void {
@@ -250,23 +234,13 @@ export class ActiveSet {
   }
 
   /** Rules 3 to 5: exactly these policies are in force at a place, of all or of those that were asked for. */
-  private checkProves(what: string, document: { activeSetRoot: string | null }, setProof: Uint8Array, policies: Policies, root: Buffer): void {
+  private checkProves(what: string, document: Pick<Statement, "activeSetRoot">, setProof: Uint8Array, policies: Policies, root: Buffer): void {
     ensure(document.activeSetRoot !== null, `${what} names no root`);
     const signed = Buffer.from(document.activeSetRoot, "hex");
     if (this.wanted.size > 0) {
       verifySetProof(setProof, signed, this.wanted, policies);
     } else {
       ensure(signed.equals(root), `active set is not the one of the ${what}`, "DIVERGED");
-    }
-  }
-
-  /** An old checkpoint, or one from the future, proves what is held as well as any, and not that it is the newest. */
-  private takeTime(checkpoint: Checkpoint, now: bigint): void {
-    this.unproven = whyNotFresh(checkpoint, now);
-    if (this.unproven === "") {
-      this.freshUntil = checkpoint.exp > this.freshUntil ? checkpoint.exp : this.freshUntil;
-    } else if (checkpoint.iat - now > CLOCK_SKEW_MAX_SECONDS) {
-      this.freshUntil = 0n; // by a clock that was set back an earlier checkpoint would seem good for longer
     }
   }
 

@@ -1,5 +1,10 @@
-/** What the parts of an unfinished snapshot or activation have brought. Its bounds keep parts that come for ever from filling memory. */
+/**
+ * What the parts of an unfinished snapshot or activation have brought, and whether a whole activation brought what it states.
+ *
+ * Its bounds keep parts that come for ever from filling memory.
+ */
 
+import type { StatedChange } from "./documents.js";
 import { ensure } from "./refused.js";
 import type { Active } from "./trust.js";
 
@@ -62,4 +67,17 @@ export class Collected {
 function add<T>(all: Map<string, T>, policy: string, value: T): void {
   ensure(!all.has(policy), `${policy} is there twice`);
   all.set(policy, value);
+}
+
+/** Rule 4: each change that was asked for is there, follows what is held, and nothing else is there. `stated`: those asked for. */
+export function checkChanges(stated: readonly StatedChange[], changes: Changes, held: ReadonlyMap<string, Active>): void {
+  ensure(new Set(stated.map(({ policy }) => policy)).size === stated.length, "activation moves a policy twice");
+  for (const { policy, version, digest, previous } of stated) {
+    const shown = changes.get(policy);
+    ensure(shown !== undefined, `change of ${policy} is missing`);
+    ensure((shown?.version ?? 0n) === version && (shown?.digest ?? null) === digest, `statement does not say this of ${policy}`);
+    const before = held.get(policy)?.version ?? 0n;
+    ensure(previous === before, `change of ${policy} follows version ${previous}, but version ${before} is held`, "DIVERGED");
+  }
+  ensure(changes.size === stated.length, "activation shows other changes than it states");
 }

@@ -196,6 +196,11 @@ export function readCheckpoint(token: string, keys: Keys): Checkpoint {
   });
 }
 
+/** Which event stands at the place of a checkpoint: the fingerprint of a cursor is the first bytes of its hash. */
+export function eventOf(checkpoint: Checkpoint): bigint {
+  return BigInt(`0x${checkpoint.headHash.slice(0, 16)}`);
+}
+
 /** Why a checkpoint does not prove that nothing is newer at `now`, in seconds since the Unix epoch; empty: it does. */
 export function whyNotFresh(checkpoint: Checkpoint, now: bigint): string {
   const ahead = checkpoint.iat - now;

@@ -8,10 +8,10 @@
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 
-import type { ActiveSet, Evidence } from "./active_set.js";
+import type { ActiveSet } from "./active_set.js";
 import type { Bundle } from "./messages.js";
 import type { SavedPins } from "./pinned_keys.js";
-import { placeText, type Active } from "./trust.js";
+import { placeText, type Active, type Evidence } from "./trust.js";
 
 const VERSION = 1;
 
@@ -88,7 +88,9 @@ export class StateDirectory {
       return "it is of other policies";
     }
     try {
-      const bundles = set.policies.map((policy) => ({ ...policy, content: readFileSync(this.contentPath(policy.digest)), preview: false }));
+      const bundles = set.policies.map((policy) => {
+        return { ...policy, content: readFileSync(this.contentPath(policy.digest)), preview: false };
+      });
       const { kind, token, setProof } = set.evidence;
       held.restore(bundles, { kind, token, setProof: Buffer.from(setProof, "base64") }, BigInt(set.fingerprint));
       this.contents = new Set(bundles.map(({ digest }) => digest));
@@ -130,14 +132,16 @@ export class StateDirectory {
     }
     return {
       wanted: [...held.wanted], evidence: { ...evidence, setProof: evidence.setProof.toString("base64") },
-      fingerprint: `${held.fingerprint}`, policies: [...held.policies.values()].map((active) => savedPolicy(held.trust.namespace, active)),
+      fingerprint: `${held.fingerprint}`,
+      policies: [...held.policies.values()].map((active) => savedPolicy(held.trust.namespace, active)),
     };
   }
 
   private dropContents(held: ActiveSet): void {
     this.contents = new Set([...held.policies.values()].map(({ digest }) => digest));
     const used = new Set([...this.contents].map(fileName));
-    readdirSync(join(this.path, "contents")).filter((name) => !used.has(name)).forEach((name) => rmSync(join(this.path, "contents", name)));
+    const unused = readdirSync(join(this.path, "contents")).filter((name) => !used.has(name));
+    unused.forEach((name) => rmSync(join(this.path, "contents", name)));
   }
 
   private contentPath(digest: string): string {
@@ -171,6 +175,7 @@ function savedPolicy(namespace: string, active: Active): SavedPolicy {
   const { policy, version, label, digest, contentType, manifest, place, content } = active;
   return {
     name: `namespaces/${namespace}/policies/${policy}/versions/${version}`, version: `${version}`, label, digest, contentType,
-    sizeBytes: `${content.length}`, manifest, activation: { epoch: `${place.epoch}`, revision: `${place.revision}`, fingerprint: "0" },
+    sizeBytes: `${content.length}`, manifest,
+    activation: { epoch: `${place.epoch}`, revision: `${place.revision}`, fingerprint: "0" },
   };
 }

@@ -8,18 +8,11 @@ import type { ActiveSet, Change } from "./active_set.js";
 import { comparePlaces, type Place } from "./documents.js";
 import { errorText, Hub, isResumePointGone } from "./hub.js";
 import type { KeyFile } from "./key_file.js";
-import type { Cursor, Duration, Messages, WatchMessage, WatchRequest } from "./messages.js";
+import type { Cursor, Messages, WatchMessage, WatchRequest } from "./messages.js";
 import type { Options } from "./options.js";
+import { BACKOFF_MAX_SECONDS, pauseSeconds, seconds, SILENCE_MAX_SECONDS, silenceSeconds } from "./pauses.js";
 import { Refused, type RefusedState } from "./refused.js";
 import type { StateDirectory } from "./state_directory.js";
-
-/** A stream that is silent for so many of its heartbeats is dead; within these bounds, whatever the server says of them. */
-const HEARTBEATS_MISSED = 3;
-const SILENCE_MIN_SECONDS = 3;
-const SILENCE_MAX_SECONDS = 30;
-/** The longest wait before a stream is opened again: it doubles with each that did not last. */
-const BACKOFF_FIRST_SECONDS = 0.5;
-const BACKOFF_MAX_SECONDS = 60;
 
 /** READY: a checkpoint proves that what is held is the newest. STALE: none does. The others: something was refused since. */
 export type State = "READY" | "STALE" | RefusedState;
@@ -70,8 +63,10 @@ export class Subscriber {
     const state = this.state();
     if (state !== this.shown && (this.held.place || this.refused)) {
       this.shown = state;
-      const why = this.refused?.message ?? (state === "STALE" ? `nothing proves that what is held is the newest ${this.held.unproven}` : "");
-      this.world.say(`${state} ${why}`.trim());
+      const { unproven } = this.held.freshness;
+      const stale = `nothing proves that what is held is the newest${unproven === "" ? "" : `: ${unproven}`}`;
+      const why = this.refused?.message ?? (state === "STALE" ? stale : "");
+      this.world.say(why === "" ? state : `${state}: ${why}`);
     }
   }
 
@@ -240,22 +235,4 @@ export class Subscriber {
       this.world.say(`could not save: ${String(error)}`);
     }
   }
-}
-
-function seconds(duration: Duration | null): number {
-  return duration ? Number(duration.seconds) + duration.nanos / 1e9 : 0;
-}
-
-/** How long a stream may be silent. */
-export function silenceSeconds(heartbeatInterval: Duration | null): number {
-  return Math.min(SILENCE_MAX_SECONDS, Math.max(SILENCE_MIN_SECONDS, HEARTBEATS_MISSED * seconds(heartbeatInterval)));
-}
-
-/**
- * How long to wait: what the server asked for, and anything up to the bound on top, so that many who were cut at once don't
- * come back as one.
- */
-export function pauseSeconds(shortStreams: number, askedSeconds: number, random: () => number = Math.random): number {
-  const bound = Math.min(BACKOFF_MAX_SECONDS, BACKOFF_FIRST_SECONDS * 2 ** Math.min(shortStreams, 10));
-  return Math.min(BACKOFF_MAX_SECONDS, Math.max(0, askedSeconds) + random() * bound);
 }

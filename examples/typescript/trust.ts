@@ -4,7 +4,8 @@
  * No I/O and no clock. Invariant: an `Active` exists only after all of it was verified.
  */
 
-import { ID, readCheckpoint, readManifest, readStatement, type Checkpoint, type Owner, type Place, type Statement } from "./documents.js";
+import { ID, readCheckpoint, readManifest, readStatement } from "./documents.js";
+import type { Checkpoint, Owner, Place, Statement } from "./documents.js";
 import type { Bundle } from "./messages.js";
 import { ensure } from "./refused.js";
 import type { Leaf } from "./set_root.js";
@@ -17,6 +18,13 @@ export interface Active extends Leaf {
   readonly contentType: string;
   readonly content: Buffer;
   readonly manifest: string;
+}
+
+/** What proves a set: a statement or a checkpoint, and with a filter the proof under its root. */
+export interface Evidence {
+  readonly kind: "statement" | "checkpoint";
+  readonly token: string;
+  readonly setProof: Buffer;
 }
 
 /** Whom a set trusts: one namespace of one store, and its keys. */
@@ -78,7 +86,8 @@ export class Trust {
     const name = `namespaces/${this.namespace}/policies/${policy}/versions/${version}`;
     const sameName = bundle.name === name && BigInt(bundle.version) === version && bundle.label === label;
     const sameContent = bundle.digest === digest && BigInt(bundle.sizeBytes) === manifest.size;
-    ensure(sameName && sameContent && bundle.contentType === contentType, `fields beside the manifest of ${policy} are not the signed ones`);
+    const sameFields = sameName && sameContent && bundle.contentType === contentType;
+    ensure(sameFields, `fields beside the manifest of ${policy} are not the signed ones`);
     const place = { epoch: BigInt(bundle.activation.epoch), revision: BigInt(bundle.activation.revision) };
     // A copy: a slice of the received message would keep all of that message in memory.
     return { policy, version, label, digest, contentType, content: Buffer.from(bundle.content), manifest: bundle.manifest, place };

@@ -46,7 +46,7 @@ function open(options: Options, world: World): Subscriber {
   const directory = options.state === undefined ? null : new StateDirectory(options.state);
   const saved = directory?.read() ?? null;
   const pinned = options.pinStrict ? null : new PinnedKeys(keyFile.keys, saved?.pins ?? null, saved?.store ?? options.store);
-  const held = new ActiveSet(options.namespace, keyFile.keys, options.policies, pinned, options.store);
+  const held = new ActiveSet({ ...options, keys: keyFile.keys, pinned });
   const problem = directory && saved ? directory.restore(held, saved) : "";
   if (problem !== "") {
     say(`the saved set is not used: ${problem}`);

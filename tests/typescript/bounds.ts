@@ -1,16 +1,13 @@
 /** What is refused before it is decoded, or before it is looked into; and texts that two readers understand differently. */
 
-import { createPrivateKey, sign } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-
 import { Collected } from "../../examples/typescript/collected.js";
 import type { Messages } from "../../examples/typescript/messages.js";
-import { readJwk, readKeys, readPart, verifiedPayload } from "../../examples/typescript/signed.js";
+import { readJwk, readPart, verifiedPayload } from "../../examples/typescript/signed.js";
 import { readObject } from "../../examples/typescript/strict_json.js";
 import type { Active } from "../../examples/typescript/trust.js";
 import { DEPTH_MAX, FIELDS_MAX } from "../../examples/typescript/wire_scan.js";
-import { expect, load, refusal, VECTORS } from "./expect.js";
+import { expect, load, refusal } from "./expect.js";
+import { Signer } from "./signer.js";
 import type { Stage } from "./streams.js";
 
 const MIB = 1024 * 1024;
@@ -63,20 +60,16 @@ function checkScan(messages: Messages, stage: Stage): void {
   expect(growth < GROWTH_MAX_BYTES, `grows by ${growth} bytes`);
 }
 
-/** Tokens of any size that are signed as they should be, by the key of the vectors that everyone knows. */
+/** Tokens of any size that are signed as they should be. */
 function checkTokens(): void {
-  const pem = createPrivateKey(readFileSync(join(VECTORS, "keys", "ed25519-v1.pem")));
-  const keys = readKeys(Buffer.from(JSON.stringify(load<object>("jwks.json"))));
-  const key = [...keys.values()].find(({ algorithm, key }) => algorithm === "EdDSA" && key.export({ format: "jwk" }).x === pem.export({ format: "jwk" }).x);
-  const tokenOf = (header: string, payload: string) => {
-    const signed = [header, payload].map((part) => Buffer.from(part).toString("base64url")).join(".");
-    return `${signed}.${sign(null, Buffer.from(signed), pem).toString("base64url")}`;
+  const signer = new Signer();
+  const spaces = 8 * 1024 - Buffer.from(signer.token("", "t").split(".")[0] ?? "", "base64url").length;
+  const read = (before: number, bytes: number) => {
+    const token = signer.token("x".repeat(bytes), "t", before);
+    return refusal(() => verifiedPayload(token, "t", signer.keys));
   };
-  const header = JSON.stringify({ alg: "EdDSA", kid: key?.kid, typ: "t" });
-  const read = (before: string, payload: string) => refusal(() => verifiedPayload(tokenOf(before + header, payload), "t", keys));
-  const largest = " ".repeat(8 * 1024 - header.length);
-  expect(read(largest, "x".repeat(64 * 1024)) === "", "the largest token is refused");
-  expect(read(`${largest} `, "x") !== "" && read("", "x".repeat(64 * 1024 + 1)) !== "", "a token that is too large is taken");
+  expect(read(spaces, 64 * 1024) === "", "the largest token is refused");
+  expect(read(spaces + 1, 1) !== "" && read(0, 64 * 1024 + 1) !== "", "a token that is too large is taken");
 }
 
 function checkCollected(): void {

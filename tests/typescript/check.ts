@@ -8,6 +8,7 @@ import { Messages } from "../../examples/typescript/messages.js";
 import { checkBounds } from "./bounds.js";
 import { checkEnds } from "./ends.js";
 import { checkRestarts } from "./restarts.js";
+import { checkRules } from "./rules.js";
 import { ScriptedHub } from "./scripted_hub.js";
 import { checkStreams, Stage } from "./streams.js";
 import { checkVectors } from "./vectors.js";
@@ -20,6 +21,7 @@ try {
   await hub.listen();
   const stage = new Stage(hub, messages, scratch);
   checkBounds(messages, stage);
+  words.push(`${checkRules()} lies of a signer are refused`);
   words.push(`${await checkStreams(stage)} streams of the vectors end with their verdicts`);
   words.push(`${await checkEnds(stage)} ends of streams are no refusals`);
   await checkRestarts(stage, scratch);

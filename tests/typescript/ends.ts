@@ -4,7 +4,7 @@ import { writeFileSync } from "node:fs";
 
 import grpc from "@grpc/grpc-js";
 
-import { pauseSeconds, silenceSeconds } from "../../examples/typescript/subscriber.js";
+import { pauseSeconds, silenceSeconds } from "../../examples/typescript/pauses.js";
 import { expect } from "./expect.js";
 import type { Step } from "./scripted_hub.js";
 import type { Stage } from "./streams.js";
@@ -58,7 +58,8 @@ async function checkKeyFile(stage: Stage): Promise<void> {
   await player.until("the file changes", () => isAsked);
   writeFileSync(stage.jwks, JSON.stringify(stage.vectors.pins));
   const cursors = stage.hub.asked.map(({ keyCursor }) => keyCursor?.revision);
-  expect(cursors.join() === "0,0" && stage.hub.asked[1]?.resume !== null, `a changed file: asks for key statements after ${cursors.join()}`);
+  const resumes = stage.hub.asked[1]?.resume !== null;
+  expect(cursors.join() === "0,0" && resumes, `a changed file: asks for key statements after ${cursors.join()}`);
 }
 
 export async function checkEnds(stage: Stage): Promise<number> {

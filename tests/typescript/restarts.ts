@@ -1,8 +1,9 @@
 /** What a subscriber keeps over restarts, and what becomes of it when somebody changed it. */
 
-import { readdirSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
+import { placeText } from "../../examples/typescript/trust.js";
 import { expect } from "./expect.js";
 import type { Case, Player, Stage } from "./streams.js";
 
@@ -66,8 +67,17 @@ async function checkOthers(stage: Stage, scratch: string): Promise<void> {
   await playTo(stage, each, directory, [[...each.before, ...each.lie.flat()]]);
   const other = stage.subscriber(each.clock, ["a"], directory);
   expect(other.problem.includes("other policies") && other.holds() === "nothing", "a set of other policies is used");
-  expect(`${other.held.newestVerified.revision}` === stage.setAt("p7", []).split("\n")[0]?.split(":")[1], "the mark of other policies is lost");
+  expect(placeText(other.held.newestVerified) === stage.setAt("p7", []).split("\n")[0], "the mark of other policies is lost");
   expect(other.held.trust.store === stage.vectors.store, "the store is forgotten");
+  const file = join(directory, "state.json");
+  writeFileSync(file, readFileSync(file, "utf8").replace('"namespace":"default"', '"namespace":"other"'));
+  let isRefused = false;
+  try {
+    stage.subscriber(each.clock, [], directory);
+  } catch {
+    isRefused = true;
+  }
+  expect(isRefused, "a directory of another namespace is used");
 }
 
 export async function checkRestarts(stage: Stage, scratch: string): Promise<void> {

@@ -98,14 +98,16 @@ export class Player {
 
   constructor(stage: Stage, clock: number, filter: string[], state?: string) {
     const world: World = {
-      now: () => BigInt(clock), pause: () => Promise.resolve(), apply: (change) => this.moves.push(change), say: (talk) => this.said.push(talk),
+      now: () => BigInt(clock), pause: () => Promise.resolve(), apply: (change) => void this.moves.push(change),
+      say: (talk) => void this.said.push(talk),
     };
     const server = `http://127.0.0.1:${stage.hub.port}`;
     const options = parseOptions(["--server", server, "--jwks", stage.jwks, "--subscriber-id", "s-1", ...filter], {});
     const keyFile = new KeyFile(stage.jwks);
     const directory = state === undefined ? null : new StateDirectory(state);
     const saved = directory?.read() ?? null;
-    this.held = new ActiveSet("default", keyFile.keys, filter, new PinnedKeys(keyFile.keys, saved?.pins, saved?.store ?? null));
+    const pinned = new PinnedKeys(keyFile.keys, saved?.pins, saved?.store ?? null);
+    this.held = new ActiveSet({ namespace: "default", keys: keyFile.keys, policies: filter, pinned });
     this.problem = directory && saved ? directory.restore(this.held, saved) : "";
     this.subscriber = new Subscriber(options, stage.messages, keyFile, this.held, directory, world);
   }
@@ -119,7 +121,9 @@ export class Player {
     if (!this.held.place) {
       return "nothing";
     }
-    const lines = [...this.held.policies.values()].map(({ policy, version, digest, place }) => `${policy} ${version} ${digest} ${placeText(place)}`);
+    const lines = [...this.held.policies.values()].map(({ policy, version, digest, place }) => {
+      return `${policy} ${version} ${digest} ${placeText(place)}`;
+    });
     return [placeText(this.held.place), ...lines.sort()].join("\n");
   }
 

@@ -27,6 +27,12 @@ interface Row {
   revision: bigint;
 }
 
+interface GoldenSet {
+  name: string;
+  root: string;
+  active: Row[];
+}
+
 interface Proof {
   name: string;
   set: string;
@@ -150,7 +156,7 @@ function checkBoundsOfProofs(): void {
 }
 
 function checkActiveSets(): string {
-  const golden = loadExact<{ sets: { name: string; root: string; active: Row[] }[]; proofs: Proof[]; refused: Proof[] }>("active_sets.json");
+  const golden = loadExact<{ sets: GoldenSet[]; proofs: Proof[]; refused: Proof[] }>("active_sets.json");
   const roots = new Map(golden.sets.map(({ name, root }) => [name, Buffer.from(root, "hex")]));
   for (const { name, root, active } of golden.sets) {
     expect(activeSetRoot(asLeaves(active)).toString("hex") === root, `root of ${name}`);
