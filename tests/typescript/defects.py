@@ -59,6 +59,8 @@ DEFECTS = {
     "a replica that is behind must have a checkpoint": ("active_set", "if (heartbeat.resumeUnknown)", "if (false)"),
     "after a refusal it resumes": ("subscriber", "this.refused = refused;\n        this.isAfresh = true;", "this.refused = refused;"),
     "a resume point that is gone is asked for again": ("subscriber", "this.isAfresh ||= isResumePointGone(error);", ""),
+    "a refusal is not reported": ("subscriber", "await this.refuse(hub, error, message);", "this.refused = error; this.isAfresh = true; this.world.say(`refused: ${error.message}`);"),
+    "what is in force is not reported": ("subscriber", 'return this.report(hub, this.cursor(held.place), "");', "return true;"),
     "a stream may be silent for ever": ("subscriber", 'next === "end" || next === "silence"', 'next === "end"'),
     # Key statements.
     "any trusted key signs statements": ("pinned_keys", "ensure(signer === this.newest.active,", "ensure(true,"),

@@ -140,7 +140,10 @@ export class Player {
   }
 }
 
-async function play(stage: Stage, each: Case): Promise<void> {
+const revisionOf = ({ held }: Player): string => `${held.place?.revision}`;
+
+/** Plays a case; how many rejections were reported. */
+async function play(stage: Stage, each: Case): Promise<number> {
   const { name, clock, filter, before, lie, repair, after, then } = each;
   const player = stage.subscriber(clock, filter);
   let seen = "";
@@ -151,7 +154,13 @@ async function play(stage: Stage, each: Case): Promise<void> {
   stage.hub.asked = [];
   stage.hub.reports = [];
   stage.hub.scripts = [[...stage.steps(before), ...first], ...more, [look, ...stage.steps(repair), null]];
-  const isRepaired = () => seen !== "" && player.holds() === stage.setAt(after, filter) && player.subscriber.state() === "READY";
+  const isReported = () => {
+    const last = stage.hub.reports.at(-1);
+    return last?.status === "APPLY_STATUS_APPLIED" && last.digest === player.held.digest() && last.cursor.revision === revisionOf(player);
+  };
+  const isRepaired = () => {
+    return seen !== "" && player.holds() === stage.setAt(after, filter) && player.subscriber.state() === "READY" && isReported();
+  };
   await player.until(`${each.kind}, ${name}: an honest stream repairs it`, isRepaired);
   const verdict = [then.state, then.stale, then.refused, stage.setAt(then.holds, filter)].join("\n");
   expect(seen === verdict, `${each.kind}, ${name}: ${seen}\nis not\n${verdict}`);
@@ -159,12 +168,17 @@ async function play(stage: Stage, each: Case): Promise<void> {
   expect(places.every((place, index) => index === 0 || place > (places[index - 1] ?? 0)), `${name}: goes back: ${places.join()}`);
   const real = Object.values(stage.vectors.sets).map(({ revision }) => revision);
   expect(places.every((place) => real.includes(place)), `${name}: ${places.join()} are not all places`);
+  const rejected = stage.hub.reports.filter(({ status }) => status === "APPLY_STATUS_REJECTED");
+  expect(rejected.length <= then.refused && rejected.every(({ reason }) => reason !== ""), `${name}: reports ${rejected.length} rejections`);
+  return rejected.length;
 }
 
 /** How many cases were played. */
 export async function checkStreams(stage: Stage): Promise<number> {
+  let rejections = 0;
   for (const each of stage.vectors.cases) {
-    await play(stage, each);
+    rejections += await play(stage, each);
   }
+  expect(rejections > 0, "no rejection was reported");
   return stage.vectors.cases.length;
 }
