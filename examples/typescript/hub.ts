@@ -102,6 +102,11 @@ export function errorText(error: unknown): string {
   return isStatus(error) ? `${grpc.status[error.code]} ${error.details}` : String(error instanceof Error ? error.message : error);
 }
 
+/** Whether it came from the network or from a file that is being replaced, so that another try may go well. */
+export function isFromOutside(error: unknown): boolean {
+  return error instanceof Error && "code" in error;
+}
+
 /** Whether nothing can be resumed at the place that was asked for. */
 export function isResumePointGone(error: unknown): boolean {
   return isStatus(error) && error.code === grpc.status.OUT_OF_RANGE;

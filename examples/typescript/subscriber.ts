@@ -6,27 +6,18 @@
 
 import type { ActiveSet, Change } from "./active_set.js";
 import { comparePlaces, type Place } from "./documents.js";
-import { errorText, Hub, isResumePointGone } from "./hub.js";
+import { errorText, Hub, isFromOutside, isResumePointGone } from "./hub.js";
 import type { KeyFile } from "./key_file.js";
 import type { Cursor, Messages, WatchMessage, WatchRequest } from "./messages.js";
 import type { Options } from "./options.js";
 import { BACKOFF_MAX_SECONDS, pauseSeconds, seconds, SILENCE_MAX_SECONDS, silenceSeconds } from "./pauses.js";
 import { Refused, type RefusedState } from "./refused.js";
 import type { StateDirectory } from "./state_directory.js";
+import { placeText } from "./trust.js";
+import type { World } from "./world.js";
 
 /** READY: a checkpoint proves that what is held is the newest. STALE: none does. The others: something was refused since. */
 export type State = "READY" | "STALE" | RefusedState;
-
-/** What a subscriber uses of the world. */
-export interface World {
-  /** Seconds since the Unix epoch. */
-  now(): bigint;
-  pause(seconds: number): Promise<void>;
-  /** What the service does with a change; all that is in force is in `held.policies`. */
-  apply(change: Change): void;
-  /** Talk for people. */
-  say(talk: string): void;
-}
 
 export class Subscriber {
   readonly held: ActiveSet;
@@ -104,6 +95,10 @@ export class Subscriber {
       hub = new Hub(this.options, this.messages);
       return await this.readStream(hub);
     } catch (error) {
+      // What the service could not apply is held already, and would not be told again by the next stream.
+      if (!isFromOutside(error)) {
+        throw error;
+      }
       if (!this.isStopped) {
         this.world.say(`stream ended: ${errorText(error)}`);
       }
@@ -184,7 +179,7 @@ export class Subscriber {
     }
     if (change) {
       this.isAfresh = false;
-      this.world.apply(change);
+      this.applyToService(change);
     }
     this.showState();
     // No answer to a report is signed, and a server may lose what it took: it is said once on each stream at least, at a checkpoint
@@ -193,6 +188,15 @@ export class Subscriber {
       return this.report(hub, this.cursor(held.place), "");
     }
     return isReported;
+  }
+
+  /** An error of the service, whatever it is, gets a shape that nobody takes for one of the network. */
+  private applyToService(change: Change): void {
+    try {
+      this.world.apply(change);
+    } catch (cause) {
+      throw new Error(`the service could not apply ${change.kind} ${placeText(change.place)}: ${String(cause)}`, { cause });
+    }
   }
 
   /** A message broke a rule: what is in force stays, the operators hear of it, and the next stream begins with a snapshot. */

@@ -14,8 +14,9 @@ import { Messages } from "./messages.js";
 import { parseOptions, UsageError, type Options } from "./options.js";
 import { PinnedKeys } from "./pinned_keys.js";
 import { StateDirectory } from "./state_directory.js";
-import { Subscriber, type World } from "./subscriber.js";
+import { Subscriber } from "./subscriber.js";
 import { placeText } from "./trust.js";
+import type { World } from "./world.js";
 
 const LINE_MAX_CHARS = 4_096;
 

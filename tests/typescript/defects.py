@@ -61,6 +61,7 @@ DEFECTS = {
     "a resume point that is gone is asked for again": ("subscriber", "this.isAfresh ||= isResumePointGone(error);", ""),
     "a refusal is not reported": ("subscriber", "await this.refuse(hub, error, message);", "this.refused = error; this.isAfresh = true; this.world.say(`refused: ${error.message}`);"),
     "what is in force is not reported": ("subscriber", 'return this.report(hub, this.cursor(held.place), "");', "return true;"),
+    "a change that the service did not apply is forgotten": ("subscriber", "if (!isFromOutside(error))", "if (false)"),
     "a stream may be silent for ever": ("subscriber", 'next === "end" || next === "silence"', 'next === "end"'),
     # Key statements.
     "any trusted key signs statements": ("pinned_keys", "ensure(signer === this.newest.active,", "ensure(true,"),

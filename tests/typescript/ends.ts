@@ -62,8 +62,21 @@ async function checkKeyFile(stage: Stage): Promise<void> {
   expect(cursors.join() === "0,0" && resumes, `a changed file: asks for key statements after ${cursors.join()}`);
 }
 
+/** A service that can't apply a change ends the program: the next stream would not tell the change again. */
+async function checkFailingService(stage: Stage): Promise<void> {
+  const { before, clock } = stage.case("a history to its end");
+  const player = stage.subscriber(clock, []);
+  player.moves.push = () => {
+    throw Object.assign(new Error("the service fails"), { code: "ENOSPC" });
+  };
+  stage.hub.scripts = [[...stage.steps(before), null]];
+  const end = await player.subscriber.run().then(() => "no error", (error: unknown) => String(error));
+  expect(end.includes("the service fails"), `a service that fails: ${end}`);
+}
+
 export async function checkEnds(stage: Stage): Promise<number> {
   checkNumbers();
+  await checkFailingService(stage);
   await checkKeyFile(stage);
   const { before, clock } = stage.case("a history to its end");
   const all = ends(stage);

@@ -13,8 +13,9 @@ import type { Messages } from "../../examples/typescript/messages.js";
 import { parseOptions } from "../../examples/typescript/options.js";
 import { PinnedKeys } from "../../examples/typescript/pinned_keys.js";
 import { StateDirectory } from "../../examples/typescript/state_directory.js";
-import { Subscriber, type World } from "../../examples/typescript/subscriber.js";
+import { Subscriber } from "../../examples/typescript/subscriber.js";
 import { placeText } from "../../examples/typescript/trust.js";
+import type { World } from "../../examples/typescript/world.js";
 import { expect, load } from "./expect.js";
 import type { ScriptedHub, Step } from "./scripted_hub.js";
 
