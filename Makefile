@@ -26,9 +26,10 @@ test: ## Run every test: units, both databases, doc tests, other verifiers, quic
 	$(call timed,postgres) ./scripts/postgres.sh
 	$(call timed,cargo test) cargo test --workspace
 	$(call timed,planted defects) $(MAKE) --no-print-directory faults-defects DEFECTS=$(QUICK_DEFECTS) DEFECT_SEEDS=6
-	$(call timed,tools) ./scripts/tools.sh venv grpcurl
+	$(call timed,tools) ./scripts/tools.sh venv grpcurl typescript
 	$(call timed,vectors by PyJWT) target/tools/venv/bin/python tests/vectors/verify.py
 	$(call timed,Python example) ./tests/python/run.py $(BINARY)
+	$(call timed,TypeScript example) ./tests/typescript/run.py $(BINARY)
 	$(call timed,quickstart) ./scripts/quickstart.sh $(BINARY)
 	$(call timed,README) ./scripts/readme.py $(BINARY)
 	$(call timed,corpus) $(MAKE) --no-print-directory corpus
@@ -114,6 +115,10 @@ docs-check: build ## Run the commands of README.md and compare what comes out
 .PHONY: python
 python: build ## Test examples/python against the real hub and against one that lies
 	./tests/python/run.py $(BINARY)
+
+.PHONY: typescript
+typescript: build ## Test examples/typescript against the vectors and the real server
+	./tests/typescript/run.py $(BINARY)
 
 # Messages for each of the two; `make test` has some thousand.
 LIES := 100000

@@ -4,10 +4,11 @@
 #   target/tools/venv       Python 3.11 or newer, with scripts/requirements.txt
 #   target/tools/bin/buf    lint and breaking checks of proto/, and `buf curl`
 #   target/tools/bin/grpcurl
+#   target/tools/typescript     compiler and libraries of examples/typescript, by its package-lock.json
 #   target/tools/bin/cargo-fuzz   for `make fuzz` alone: made only when it is named
 #
-# Run again it does nothing, until a version here or in requirements.txt changes. Needs python3, npm and cargo.
-# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, fuzz).
+# Run again it does nothing, until a version here, in requirements.txt or in package-lock.json changes. Needs python3, npm and cargo.
+# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, typescript, fuzz).
 set -eu
 
 BUF_VERSION=1.75.0
@@ -17,6 +18,7 @@ CARGO_FUZZ_VERSION=0.13.2
 root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/tools
 requirements=$root/scripts/requirements.txt
+typescript=$root/examples/typescript
 
 fail() {
   echo "tools: $*" >&2
@@ -74,6 +76,20 @@ make_grpcurl() {
   printf '%s\n' "$GRPCURL_VERSION" >"$tools/grpcurl.stamp"
 }
 
+make_typescript() {
+  wanted="$(cat "$typescript/package.json" "$typescript/package-lock.json" | cksum)"
+  is_made typescript "$wanted" && return
+  need npm
+  node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "node is older than 20"
+  echo "tools: installing what examples/typescript needs" >&2
+  rm -rf "$tools/typescript" "$tools/typescript.stamp"
+  mkdir -p "$tools/typescript"
+  cp "$typescript/package.json" "$typescript/package-lock.json" "$typescript/.npmrc" "$tools/typescript"
+  (cd "$tools/typescript" && npm ci --silent --no-audit --no-fund --ignore-scripts >&2) ||
+    fail "npm could not install examples/typescript/package-lock.json"
+  printf '%s\n' "$wanted" >"$tools/typescript.stamp"
+}
+
 make_fuzz() {
   is_made fuzz "$CARGO_FUZZ_VERSION" && return
   need cargo
@@ -89,10 +105,10 @@ make_fuzz() {
 }
 
 mkdir -p "$tools/bin"
-[ $# -gt 0 ] || set -- venv buf grpcurl
+[ $# -gt 0 ] || set -- venv buf grpcurl typescript
 for part in "$@"; do
   case $part in
-    venv | buf | grpcurl | fuzz) "make_$part" ;;
-    *) fail "$part is not one of venv, buf, grpcurl, fuzz" ;;
+    venv | buf | grpcurl | typescript | fuzz) "make_$part" ;;
+    *) fail "$part is not one of venv, buf, grpcurl, typescript, fuzz" ;;
   esac
 done

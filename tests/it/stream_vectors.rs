@@ -2,7 +2,7 @@
 //!
 //! Each subscriber must give the verdict of the vector: what is in force is a set that was in force, never older than what
 //! verified, in the state that is said; and an honest stream repairs it. The Python example is played the same ones by
-//! `tests/python/streams.py`.
+//! `tests/python/streams.py`, the TypeScript example by `tests/typescript/streams.ts`.
 
 use std::time::Duration;
 

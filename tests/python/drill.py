@@ -1,4 +1,4 @@
-"""Two rotations and a revocation of signing keys under pinned subscribers: watchers, agents and Python, none restarted.
+"""Two rotations and a revocation of signing keys under pinned subscribers: watchers, agents and an example, none restarted.
 
 All of them pin the first key alone, by one file that nobody touches. POLICYHUB_DRILL says how many subscribers: 6 by default,
 50 before a release.
@@ -7,28 +7,28 @@ All of them pin the first key alone, by one file that nobody touches. POLICYHUB_
 import json
 import os
 import signal
-import sys
 
-from real import Scene, expect, publish
+from real import PYTHON_EXAMPLE, Scene, expect, publish
 
 SUBSCRIBERS = int(os.environ.get("POLICYHUB_DRILL", "6"))
 # A store of one replica, whose keys may sign as soon as they are prepared; streams that say often that they live.
 LIVELY = ["--key-publish-before-use-ms", "0", "--heartbeat-interval-ms", "200"]
 
 
-def serve(scene):
+def serve(scene, address="127.0.0.1:0"):
+    """A hub without TLS."""
     addresses = scene.scratch / "data" / "addr.json"
-    served = ["serve", "--data-dir", "data", "--grpc-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0", *LIVELY]
+    addresses.unlink(missing_ok=True)
+    served = ["serve", "--data-dir", "data", "--grpc-addr", address, "--http-addr", "127.0.0.1:0", *LIVELY]
     hub = scene.start([scene.binary, *served], "hub")
     scene.until("the hub listens", lambda: addresses.exists() and addresses.stat().st_size, hub)
     scene.environment["POLICYHUB_SERVER"] = f"http://{json.loads(addresses.read_text())['grpc']}"
-    del scene.environment["POLICYHUB_CA_CERT"]
+    scene.environment.pop("POLICYHUB_CA_CERT", None)
+    return hub
 
 
-def subscribers(scene):
+def subscribers(scene, example):
     """Who follows: the name of each, its process, and how to tell that it holds a version of the policy."""
-    example = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")
-
     def printed(name, words):
         return lambda version: any(words(version) in line for line in (scene.scratch / f"{name}.out").read_text().splitlines())
 
@@ -40,10 +40,10 @@ def subscribers(scene):
         return holds
 
     for number in range(SUBSCRIBERS):
-        kind = ("python", "watch", "agent")[number % 3]
+        kind = ("example", "watch", "agent")[number % 3]
         name = f"{kind}-{number}"
-        if kind == "python":
-            command, holds = [sys.executable, example, "--jwks", "keys.json"], printed(name, lambda version: f"p -> {version} ")
+        if kind == "example":
+            command, holds = [*example, "--jwks", "keys.json"], printed(name, lambda version: f"p -> {version} ")
         elif kind == "watch":
             command = [scene.binary, "watch", "--jwks", "keys.json", "--report"]
             holds = printed(name, lambda version: f" -> {version}  by")
@@ -62,11 +62,11 @@ def rotate(scene):
     scene.run("keys", "activate", keys(scene, "PREPARED")[0])
 
 
-def walk(scene):
+def walk(scene, example):
     serve(scene)
     (scene.scratch / "keys.json").write_text(scene.run("keys", "list", "--jwks"))
     (first,) = keys(scene, "ACTIVE")
-    followers = list(subscribers(scene))
+    followers = list(subscribers(scene, example))
     version = 0
 
     def everyone_takes_the_next(after):
@@ -96,11 +96,11 @@ def walk(scene):
     return len(followers)
 
 
-def check(binary, scratch, stubs):
+def check(binary, scratch, stubs, example=PYTHON_EXAMPLE):
     """How many subscribers followed."""
     scratch.mkdir()
     scene = Scene(binary, scratch, stubs)
     try:
-        return walk(scene)
+        return walk(scene, example)
     finally:
         scene.end()

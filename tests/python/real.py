@@ -1,4 +1,4 @@
-"""The real hub, over TLS, against examples/python: what it prints is what `policyhub watch` hears, line by line.
+"""The real hub, over TLS, against an example: what it prints is what `policyhub watch` hears, line by line.
 
 The hub ends and comes back in the middle: the example must go on by itself, and miss nothing. Two of each run: one wants every
 policy, the other `b_b` alone.
@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 PATIENCE_SECONDS = 30
+# How the Python example is started.
+PYTHON_EXAMPLE = [sys.executable, os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")]
 # Every change of the day below.
 EXPECTED = """\
 SNAPSHOT 1:0 nothing is active
@@ -166,16 +168,15 @@ def publish(scene, policy, version, *label):
     return hashlib.sha256(content).hexdigest()[:12]
 
 
-def walk(scene):
-    """A hub's day; what was to be heard of it, by who wants all and by who wants one policy."""
+def walk(scene, example):
+    """A hub's day; what was to be heard of it, by who wants all and by who wants one policy. `example`: how it is started."""
     hub, address = scene.serve("127.0.0.1:0")
     (scene.scratch / "keys.json").write_text(scene.run("keys", "list", "--jwks"))
-    example = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "python", "watch.py")
-    watch = [sys.executable, example, "--jwks", "keys.json", "--subscriber-id"]
-    python, of_filter = scene.start([*watch, "python-1"], "example"), scene.start([*watch, "python-2", FILTER], "example-filter")
+    watch = [*example, "--jwks", "keys.json", "--subscriber-id"]
+    whole_set, of_filter = scene.start([*watch, "example-1"], "example"), scene.start([*watch, "example-2", FILTER], "example-filter")
     watch = [scene.binary, "watch", "--jwks", "keys.json", "--output", "json", "--until-revision"]
     other, other_of_filter = scene.start([*watch, "14"], "other"), scene.start([*watch, "13", FILTER], "other-filter")
-    for log, process in (("example", python), ("other", other), ("example-filter", of_filter), ("other-filter", other_of_filter)):
+    for log, process in (("example", whole_set), ("other", other), ("example-filter", of_filter), ("other-filter", other_of_filter)):
         scene.until(f"{log}: a snapshot", lambda log=log: scene.lines(log), process)
     digests = {"a1": publish(scene, "a", 1, "--label", "1.0.0")}
     scene.run("activate", "a@1", "--reason", "go")
@@ -194,23 +195,23 @@ def walk(scene):
     for ended in (other, other_of_filter):
         expect(ended.wait(PATIENCE_SECONDS) == 0, f"`policyhub watch` failed: {scene.talk()}")
     heard, of_b = (expected.format(**digests).splitlines() for expected in (EXPECTED, EXPECTED_OF_FILTER))
-    scene.until("the hub's second half", lambda: len(scene.lines("example")) >= len(heard), python)
+    scene.until("the hub's second half", lambda: len(scene.lines("example")) >= len(heard), whole_set)
     scene.until("the filter's second half", lambda: len(scene.lines("example-filter")) >= len(of_b), of_filter)
     converged = scene.run("convergence", "14", "--wait", "20s")
     expect(converged.startswith("1:14 1 applied, 0 rejected, 0 pending"), f"the example did not report: {converged}")
-    for process in (python, of_filter):
+    for process in (whole_set, of_filter):
         process.send_signal(signal.SIGTERM)
         expect(process.wait(PATIENCE_SECONDS) == 0, f"the example did not end in order: {scene.talk()}")
     expect("refused" not in scene.talk(), f"something true was refused: {scene.talk()}")
     return heard, of_b
 
 
-def check(binary, scratch, stubs):
+def check(binary, scratch, stubs, example=PYTHON_EXAMPLE):
     """How many lines were compared."""
     write_certificates(scratch)
     scene = Scene(binary, scratch, stubs)
     try:
-        heard, of_b = walk(scene)
+        heard, of_b = walk(scene, example)
     finally:
         scene.end()
     for log, true in (("example", heard), ("other", heard), ("example-filter", of_b), ("other-filter", of_b)):

@@ -1,0 +1,141 @@
+/**
+ * The messages of `SyncService` that a subscriber needs, read from the `.proto` files by protobufjs.
+ *
+ * Whole numbers of 64 bits are texts here, as protobufjs writes them. A message is scanned before it is decoded.
+ */
+
+import { join } from "node:path";
+
+import protobuf from "protobufjs";
+
+import { ensure, Refused } from "./refused.js";
+import { scanMessage } from "./wire_scan.js";
+
+/** No message of an honest server is above 2 MiB. */
+const MESSAGE_MAX_BYTES = 8 * 1024 * 1024;
+
+export interface Cursor {
+  epoch: string;
+  revision: string;
+  /** Which event stands there; "0": not known. */
+  fingerprint: string;
+}
+
+export interface Bundle {
+  name: string;
+  version: string;
+  label: string;
+  digest: string;
+  sizeBytes: string;
+  contentType: string;
+  content: Uint8Array;
+  manifest: string;
+  activation: Cursor | null;
+  preview: boolean;
+}
+
+export interface Snapshot {
+  bundles: Bundle[];
+  complete: boolean;
+  cursor: Cursor | null;
+  checkpoint: string;
+  setProof: Uint8Array;
+}
+
+export interface Activation {
+  cursor: Cursor | null;
+  statement: string;
+  bundles: Bundle[];
+  tombstones: string[];
+  complete: boolean;
+  setProof: Uint8Array;
+}
+
+export interface Heartbeat {
+  cursor: Cursor | null;
+  checkpoint: string;
+  resumeUnknown: boolean;
+  degraded: boolean;
+  inDoubt: boolean;
+  setProof: Uint8Array;
+}
+
+export interface Duration {
+  seconds: string;
+  nanos: number;
+}
+
+/** One message of a watch. A kind that is not known has no member. */
+export interface WatchMessage {
+  snapshot?: Snapshot;
+  activation?: Activation;
+  heartbeat?: Heartbeat;
+  reconnect?: { reason: string | number; backoff: Duration | null };
+  opened?: { heartbeatInterval: Duration | null };
+  keyStatement?: { statement: string };
+}
+
+/** What `policyhub.v1.SyncService` is asked for. */
+export interface WatchRequest {
+  parent: string;
+  policies: string[];
+  subscriberId: string;
+  resume?: Cursor;
+  keyCursor?: Cursor;
+}
+
+export interface ReportRequest {
+  name: string;
+  cursor: Cursor;
+  digest: string;
+  status: "APPLY_STATUS_APPLIED" | "APPLY_STATUS_REJECTED";
+  reason: string;
+}
+
+/** Reads and writes the messages as `proto/policyhub/v1` defines them. */
+export class Messages {
+  readonly root: protobuf.Root;
+  private readonly watchType: protobuf.Type;
+
+  /** `protoDirectory` holds `policyhub/v1`. */
+  constructor(protoDirectory: string) {
+    this.root = new protobuf.Root();
+    const bundled = this.root.resolvePath.bind(this.root);
+    this.root.resolvePath = (origin, target) =>
+      target.startsWith("google/") ? bundled(origin, target) : join(protoDirectory, target);
+    this.root.loadSync("policyhub/v1/sync_service.proto");
+    this.root.resolveAll();
+    this.watchType = this.root.lookupType("policyhub.v1.WatchActiveResponse");
+  }
+
+  readWatchMessage(data: Uint8Array): WatchMessage {
+    ensure(data.length <= MESSAGE_MAX_BYTES, "message is too large");
+    scanMessage(this.watchType, data);
+    const message = this.decode(data);
+    // Another reader might take the first of two, and this one the last.
+    ensure(Object.keys(message).length <= 1, "message is of two kinds");
+    return message;
+  }
+
+  private decode(data: Uint8Array): WatchMessage {
+    try {
+      const decoded = this.watchType.decode(data);
+      return this.watchType.toObject(decoded, { longs: String, enums: String, defaults: true, arrays: true }) as WatchMessage;
+    } catch (error) {
+      throw new Refused(`not a message of a watch: ${String(error)}`);
+    }
+  }
+
+  writeWatchRequest(request: WatchRequest): Buffer {
+    return this.write("policyhub.v1.WatchActiveRequest", request);
+  }
+
+  writeReport(request: ReportRequest): Buffer {
+    return this.write("policyhub.v1.ReportStatusRequest", request);
+  }
+
+  private write(name: string, request: object): Buffer {
+    const type = this.root.lookupType(name);
+    return Buffer.from(type.encode(type.fromObject(request)).finish());
+  }
+}

@@ -1,0 +1,242 @@
+/**
+ * Keeps an active set level with its server, over any number of streams: verifies, saves, applies, reports, comes back.
+ *
+ * What must be known of the world comes from outside, so that tests can play it: the clock, pauses, and where lines go.
+ */
+
+import type { ActiveSet, Change } from "./active_set.js";
+import { comparePlaces, type Place } from "./documents.js";
+import { errorText, Hub, isFromOutside, isResumePointGone } from "./hub.js";
+import type { KeyFile } from "./key_file.js";
+import type { Cursor, Messages, WatchMessage, WatchRequest } from "./messages.js";
+import type { Options } from "./options.js";
+import { BACKOFF_MAX_SECONDS, pauseSeconds, seconds, SILENCE_MAX_SECONDS, silenceSeconds } from "./pauses.js";
+import { Refused, type RefusedState } from "./refused.js";
+import type { StateDirectory } from "./state_directory.js";
+import { placeText } from "./trust.js";
+import type { World } from "./world.js";
+
+/** READY: a checkpoint proves that what is held is the newest. STALE: none does. The others: something was refused since. */
+export type State = "READY" | "STALE" | RefusedState;
+
+export class Subscriber {
+  readonly held: ActiveSet;
+  private readonly options: Options;
+  private readonly messages: Messages;
+  private readonly keyFile: KeyFile;
+  private readonly directory: StateDirectory | null;
+  private readonly world: World;
+  /** What was refused, until a message proves again what is held. */
+  private refused: Refused | null = null;
+  /** Whether the next stream begins with a snapshot. */
+  private isAfresh: boolean;
+  private isStopped = false;
+  private stopStream = () => {};
+  private shown = "";
+
+  constructor(options: Options, messages: Messages, keyFile: KeyFile, held: ActiveSet, directory: StateDirectory | null, world: World) {
+    this.options = options;
+    this.messages = messages;
+    this.keyFile = keyFile;
+    this.held = held;
+    this.directory = directory;
+    this.world = world;
+    // Something newer than what was saved verified: only a snapshot leads there.
+    this.isAfresh = held.place !== null && comparePlaces(held.place, held.newestVerified) < 0;
+  }
+
+  state(): State {
+    return this.refused?.state ?? (this.held.isFresh(this.world.now()) ? "READY" : "STALE");
+  }
+
+  /** Says the state when it changed. */
+  showState(): void {
+    const state = this.state();
+    if (state !== this.shown && (this.held.place || this.refused)) {
+      this.shown = state;
+      const { unproven } = this.held.freshness;
+      const stale = `nothing proves that what is held is the newest${unproven === "" ? "" : `: ${unproven}`}`;
+      const why = this.refused?.message ?? (state === "STALE" ? stale : "");
+      this.world.say(why === "" ? state : `${state}: ${why}`);
+    }
+  }
+
+  /** Ends `run`. */
+  stop(): void {
+    this.isStopped = true;
+    this.stopStream();
+  }
+
+  private isDone(): boolean {
+    const { place } = this.held;
+    const isReached = this.options.untilRevision > 0n && place !== null && place.revision >= this.options.untilRevision;
+    return this.isStopped || isReached;
+  }
+
+  /** Watches until it is stopped, or the revision is reached that the options name. */
+  async run(): Promise<void> {
+    let shortStreams = 0;
+    while (!this.isDone()) {
+      const began = performance.now();
+      const askedSeconds = await this.oneStream();
+      shortStreams = performance.now() - began > BACKOFF_MAX_SECONDS * 1_000 ? 0 : shortStreams + 1;
+      this.showState();
+      if (!this.isDone()) {
+        await this.world.pause(pauseSeconds(shortStreams, askedSeconds));
+      }
+    }
+  }
+
+  /** One stream from its opening to its end; how long the server asks to wait before the next one, in seconds. */
+  private async oneStream(): Promise<number> {
+    let hub: Hub | null = null;
+    try {
+      this.keyFile.look(this.held, this.world.say);
+      hub = new Hub(this.options, this.messages);
+      return await this.readStream(hub);
+    } catch (error) {
+      // What the service could not apply is held already, and would not be told again by the next stream.
+      if (!isFromOutside(error)) {
+        throw error;
+      }
+      if (!this.isStopped) {
+        this.world.say(`stream ended: ${errorText(error)}`);
+      }
+      this.isAfresh ||= isResumePointGone(error);
+      return 0;
+    } finally {
+      hub?.close();
+    }
+  }
+
+  private async readStream(hub: Hub): Promise<number> {
+    const stream = hub.watch(this.request());
+    this.stopStream = () => stream.cancel();
+    this.held.beginStream();
+    let silence = SILENCE_MAX_SECONDS;
+    let isReported = false;
+    try {
+      while (!this.isDone()) {
+        let message: WatchMessage | null = null;
+        try {
+          const next = await stream.next(silence);
+          if (next === "silence") {
+            this.world.say(`stream is dead: nothing came for ${silence} s`);
+          }
+          if (next === "end" || next === "silence") {
+            return 0;
+          }
+          message = next;
+          if (message.opened) {
+            silence = silenceSeconds(message.opened.heartbeatInterval);
+          }
+          if (message.reconnect) {
+            this.world.say(`server says: ${String(message.reconnect.reason)}`);
+            return seconds(message.reconnect.backoff);
+          }
+          if (this.keyFile.look(this.held, this.world.say)) {
+            return 0; // what came is not taken yet: it comes again
+          }
+          isReported = await this.take(hub, message, isReported);
+        } catch (error) {
+          if (!(error instanceof Refused)) {
+            throw error;
+          }
+          await this.refuse(hub, error, message);
+          return 0;
+        }
+      }
+      return 0;
+    } finally {
+      this.stopStream = () => {};
+      stream.cancel();
+    }
+  }
+
+  private request(): WatchRequest {
+    const { held, options } = this;
+    const key = held.pinned?.place;
+    return {
+      parent: `namespaces/${options.namespace}`, policies: [...held.wanted].sort(), subscriberId: options.subscriberId,
+      ...(held.place && !this.isAfresh ? { resume: this.cursor(held.place) } : {}),
+      ...(held.pinned ? { keyCursor: { epoch: `${key?.epoch ?? 0}`, revision: `${key?.revision ?? 0}`, fingerprint: "0" } } : {}),
+    };
+  }
+
+  /** A place as a cursor: with its fingerprint when it is the one held. */
+  private cursor({ epoch, revision }: Place): Cursor {
+    return { epoch: `${epoch}`, revision: `${revision}`, fingerprint: `${this.held.fingerprint}` };
+  }
+
+  /** Takes a message over. Whether something was reported on this stream by now. */
+  private async take(hub: Hub, message: WatchMessage, isReported: boolean): Promise<boolean> {
+    const { held } = this;
+    const change = held.apply(message, this.world.now());
+    this.save();
+    const isProven = message.heartbeat !== undefined && held.isFresh(this.world.now());
+    if (change || isProven) {
+      this.refused = null;
+    }
+    if (change) {
+      this.isAfresh = false;
+      this.applyToService(change);
+    }
+    this.showState();
+    // No answer to a report is signed, and a server may lose what it took: it is said once on each stream at least, at a checkpoint
+    // that proves what is held.
+    if (held.place && (change || (!isReported && isProven))) {
+      return this.report(hub, this.cursor(held.place), "");
+    }
+    return isReported;
+  }
+
+  /** An error of the service, whatever it is, gets a shape that nobody takes for one of the network. */
+  private applyToService(change: Change): void {
+    try {
+      this.world.apply(change);
+    } catch (cause) {
+      throw new Error(`the service could not apply ${change.kind} ${placeText(change.place)}: ${String(cause)}`, { cause });
+    }
+  }
+
+  /** A message broke a rule: what is in force stays, the operators hear of it, and the next stream begins with a snapshot. */
+  private async refuse(hub: Hub, refused: Refused, message: WatchMessage | null): Promise<void> {
+    this.refused = refused;
+    this.isAfresh = true;
+    this.save();
+    this.world.say(`refused: ${refused.message}; what is in force stays`);
+    this.showState();
+    const named = message?.snapshot?.cursor ?? message?.activation?.cursor ?? message?.heartbeat?.cursor ?? null;
+    const held = this.held.place ?? { epoch: 0n, revision: 0n };
+    if (named && comparePlaces({ epoch: BigInt(named.epoch), revision: BigInt(named.revision) }, held) > 0) {
+      await this.report(hub, { ...named, fingerprint: "0" }, refused.message);
+    } else if (refused.isUnproven && this.held.place) {
+      await this.report(hub, this.cursor(this.held.place), refused.message);
+    }
+  }
+
+  /** Tells what this runtime runs with, and why it rejected a place; whether the server took it. */
+  private async report(hub: Hub, cursor: Cursor, rejection: string): Promise<boolean> {
+    const { namespace, subscriberId } = this.options;
+    if (subscriberId === "") {
+      return true;
+    }
+    const problem = await hub.report({
+      name: `namespaces/${namespace}/subscribers/${subscriberId}`, cursor, digest: this.held.digest(),
+      status: rejection === "" ? "APPLY_STATUS_APPLIED" : "APPLY_STATUS_REJECTED", reason: rejection.slice(0, 1_000),
+    });
+    if (problem !== "") {
+      this.world.say(`could not report: ${problem}`);
+    }
+    return problem === "";
+  }
+
+  /** What is held outlives a kill from here on. A disk that refuses undoes nothing: the next message tries again. */
+  private save(): void {
+    try {
+      this.directory?.save(this.held);
+    } catch (error) {
+      this.world.say(`could not save: ${String(error)}`);
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Rules 1 and 2 of `SyncService` in `sync_service.proto`: which documents count, and which bundles.
+ *
+ * No I/O and no clock. Invariant: an `Active` exists only after all of it was verified.
+ */
+
+import { ID, readCheckpoint, readManifest, readStatement } from "./documents.js";
+import type { Checkpoint, Owner, Place, Statement } from "./documents.js";
+import type { Bundle } from "./messages.js";
+import { ensure } from "./refused.js";
+import type { Leaf } from "./set_root.js";
+import type { Keys } from "./signed.js";
+
+/** A policy in force, verified. `place`: of the activation that put it in force. */
+export interface Active extends Leaf {
+  readonly policy: string;
+  readonly label: string;
+  readonly contentType: string;
+  readonly content: Buffer;
+  readonly manifest: string;
+}
+
+/** What proves a set: a statement or a checkpoint, and with a filter the proof under its root. */
+export interface Evidence {
+  readonly kind: "statement" | "checkpoint";
+  readonly token: string;
+  readonly setProof: Buffer;
+}
+
+/** Whom a set trusts: one namespace of one store, and its keys. */
+export class Trust {
+  readonly namespace: string;
+  keys: Keys;
+  /** The store whose documents count; null: that of the first one that verifies. */
+  store: string | null;
+  /** Whether the store was known before the first message. */
+  private knowsStore: boolean;
+  /** The store that a refused stream named while nothing was held. */
+  private refusedStore: string | null = null;
+
+  constructor(namespace: string, keys: Keys, store: string | null) {
+    this.namespace = namespace;
+    this.keys = keys;
+    this.store = store;
+    this.knowsStore = store !== null;
+  }
+
+  /** Remembers whose documents were taken before a restart. */
+  rememberStore(store: string): void {
+    this.store ??= store;
+    this.knowsStore = true;
+  }
+
+  /** While nothing is held, a document of another store that was copied to a stream does not make this a set of that store. */
+  beginStream(isEmpty: boolean): void {
+    if (isEmpty && !this.knowsStore) {
+      this.refusedStore = this.store ?? this.refusedStore;
+      this.store = null;
+    }
+  }
+
+  /** Whether what verified before, and was refused, was of another store than this stream's. */
+  isAnotherStore(): boolean {
+    return this.refusedStore !== null && this.refusedStore !== this.store;
+  }
+
+  /** Whether the store is known for good, as soon as something is held. */
+  isStoreKnown(isEmpty: boolean): boolean {
+    return this.store !== null && (this.knowsStore || !isEmpty);
+  }
+
+  statement(token: string): Statement {
+    return this.owned("statement", readStatement(token, this.keys));
+  }
+
+  checkpoint(token: string): Checkpoint {
+    return this.owned("checkpoint", readCheckpoint(token, this.keys));
+  }
+
+  /** Rule 2. Since when the bundle is in force, the set proves that it is part of. */
+  bundle(bundle: Bundle): Active {
+    ensure(!bundle.preview, "a preview is not in force");
+    ensure(bundle.activation !== null, "activation of a bundle is absent");
+    const manifest = this.owned("manifest", readManifest(bundle.manifest, bundle.content, this.keys));
+    const { policy, version, label, digest, contentType } = manifest;
+    const name = `namespaces/${this.namespace}/policies/${policy}/versions/${version}`;
+    const sameName = bundle.name === name && BigInt(bundle.version) === version && bundle.label === label;
+    const sameContent = bundle.digest === digest && BigInt(bundle.sizeBytes) === manifest.size;
+    const sameFields = sameName && sameContent && bundle.contentType === contentType;
+    ensure(sameFields, `fields beside the manifest of ${policy} are not the signed ones`);
+    const place = { epoch: BigInt(bundle.activation.epoch), revision: BigInt(bundle.activation.revision) };
+    // A copy: a slice of the received message would keep all of that message in memory.
+    return { policy, version, label, digest, contentType, content: Buffer.from(bundle.content), manifest: bundle.manifest, place };
+  }
+
+  /** The policy that a tombstone names. */
+  tombstone(name: string): string {
+    const prefix = `namespaces/${this.namespace}/policies/`;
+    const policy = name.slice(prefix.length);
+    ensure(name.startsWith(prefix) && ID.test(policy), "tombstone is no policy of this namespace");
+    return policy;
+  }
+
+  private owned<T extends Owner>(what: string, document: T): T {
+    ensure(document.namespace === this.namespace, `${what} is signed for namespace ${document.namespace}`);
+    this.store ??= document.store;
+    ensure(document.store === this.store, `${what} is signed by store ${document.store}, not ${this.store}`, "DIVERGED");
+    return document;
+  }
+}
+
+export function placeText(place: Place): string {
+  return `${place.epoch}:${place.revision}`;
+}
