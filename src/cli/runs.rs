@@ -262,7 +262,7 @@ fn listed(response: &pb::ListRunsResponse) -> String {
         let _ = write!(text, "\n{}", text::table(&["VERSION", "OUTCOME", "RUNS"], &counts));
     }
     if response.counts_omitted {
-        text.push_str("\ntoo many runs to count: name a version, an outcome or a time\n");
+        text.push_str("\nnot counted: too many runs, or --filter has what no index counts; name a version, an outcome or a time\n");
     }
     text
 }
@@ -343,6 +343,6 @@ mod tests {
             ]
         );
         let omitted = pb::ListRunsResponse { counts_omitted: true, ..Default::default() };
-        assert!(listed(&omitted).ends_with("\ntoo many runs to count: name a version, an outcome or a time\n"));
+        assert!(listed(&omitted).contains("\nnot counted: too many runs, or --filter has what no index counts;"));
     }
 }

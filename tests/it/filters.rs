@@ -305,4 +305,30 @@ on_both_databases! {
             assert!(error.message.contains("\"settings.allow_backport\""), "{paths:?} is told the paths: {error}");
         }
     }
+
+    /// The commands that list take a filter beside their flags.
+    async fn commands_take_a_filter(hub: Hub) {
+        fill(&hub).await;
+        let rows = |arguments: &[&str]| -> Vec<String> {
+            let output = hub.cli().args(arguments).output().expect("the binary runs");
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+            let text = String::from_utf8(output.stdout).expect("UTF-8");
+            text.lines().skip(1).map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect()
+        };
+        for (arguments, expected) in [
+            (&["policy", "list", "--filter", "kind = JSON"][..], &["r JSON"][..]),
+            (&["policy", "list", "--annotation", "owner=team-3", "--filter", "kind = JSON OR name : policies"], &["p YAML"]),
+            (&["namespace", "list", "--filter", "name : team-b"], &["team-b 0"]),
+            (&["role", "list", "--filter", "role = AUTHOR"], &["AUTHOR local:bob"]),
+            (&["subscribers", "--filter", "rejected.revision > 0"], &["s2 no"]),
+            (&["run", "list", "q", "--outcome", "open", "--filter", "whole_set = true"], &["r2 OPEN", "", "not counted:"]),
+        ] {
+            let found = rows(arguments);
+            let begins = |(row, expected): (&String, &&str)| row.starts_with(expected.split(' ').next().unwrap_or_default());
+            assert!(found.len() == expected.len() && found.iter().zip(expected).all(begins), "{arguments:?}: {found:?}");
+        }
+        let output = hub.cli().args(["history", "p", "--filter", "size = 1"]).output().expect("the binary runs");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains("\"size\" is no field of this list, which takes version"), "{told}");
+    }
 }

@@ -21,7 +21,7 @@ pub struct Asked<T: 'static> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, with what is wrong with either.
-pub fn asked<T>(
+pub fn parse_asked<T>(
     listing: &'static Listing<T>,
     namespace: Option<&NamespaceId>,
     filter: &str,

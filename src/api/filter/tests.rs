@@ -195,7 +195,7 @@ fn an_order_is_one_of_the_list() {
         assert!(error.message.contains("\"number\" or \"number desc\""), "{text}: {error}");
     }
     assert!(parse_order(&DENIALS, "count").expect_err("no order").message.contains("none but its own"));
-    assert_eq!(asked(&ITEMS, None, "x", "y").expect_err("both").violations.len(), 2, "all that is wrong is told");
+    assert_eq!(parse_asked(&ITEMS, None, "x", "y").expect_err("both").violations.len(), 2, "all that is wrong is told");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::both::both;
 use super::fields::{count, etag, namespace, update_paths};
 use super::sync::optional_position;
-use crate::api::filter::{Asked, asked};
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::audit::Finding;
@@ -115,7 +115,7 @@ pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Positi
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>, Filter<Namespace>)> {
-    let Asked { filter, key, .. } = asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
+    let Asked { filter, key, .. } = parse_asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
     let list = List::new(["ListNamespaces", &key]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
     Ok((list, page, filter))
@@ -126,7 +126,7 @@ pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Pag
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn list_signing_keys(request: &pb::ListSigningKeysRequest) -> Result<Filter<KeyInfo>> {
-    Ok(asked(&KEYS, None, &request.filter, &request.order_by)?.filter)
+    Ok(parse_asked(&KEYS, None, &request.filter, &request.order_by)?.filter)
 }
 
 /// RevokeToken.

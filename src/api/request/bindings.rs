@@ -2,7 +2,7 @@
 
 use super::both::both;
 use super::fields::namespace;
-use crate::api::filter::{Asked, asked};
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::access::Role;
@@ -53,7 +53,7 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, List, Page<String>, DenialFilter)> {
-    let wanted = asked(&DENIALS, None, &request.filter, &request.order_by);
+    let wanted = parse_asked(&DENIALS, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
     let list = List::new(["ListDenials", namespace.as_str(), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
@@ -67,7 +67,7 @@ pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, Li
 pub fn list_role_bindings(
     request: &pb::ListRoleBindingsRequest,
 ) -> Result<(NamespaceId, List, Page<String>, Filter<RoleBinding>)> {
-    let wanted = asked(&BINDINGS, None, &request.filter, &request.order_by);
+    let wanted = parse_asked(&BINDINGS, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(parse_place("parent", &request.parent), wanted)?;
     let list = List::new(["ListRoleBindings", &place(&namespace), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;

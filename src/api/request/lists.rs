@@ -3,7 +3,7 @@
 use super::both::both;
 use super::fields::{namespace, policy};
 use super::sync::optional_position;
-use crate::api::filter::{Asked, asked};
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::Page;
@@ -17,7 +17,7 @@ use crate::domain::{Error, Result};
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
-    let wanted = asked(&POLICIES, None, &request.filter, &request.order_by);
+    let wanted = parse_asked(&POLICIES, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
     let list = List::new(["ListPolicies", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
@@ -51,7 +51,7 @@ pub struct VersionList {
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
     let full = request.view == pb::VersionView::Full as i32;
-    let wanted = asked(&VERSIONS, None, &request.filter, &request.order_by);
+    let wanted = parse_asked(&VERSIONS, None, &request.filter, &request.order_by);
     let (policy, Asked { filter, is_descending, key }) = both(policy("parent", &request.parent), wanted)?;
     let list = List::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
     let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
@@ -84,7 +84,7 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
     } else {
         (namespace("parent", &request.parent)?, None)
     };
-    let wanted = asked(&EVENTS, Some(&namespace), &request.filter, &request.order_by);
+    let wanted = parse_asked(&EVENTS, Some(&namespace), &request.filter, &request.order_by);
     let (after, Asked { filter, is_descending, key }) = both(optional_position("after", request.after), wanted)?;
     if request.import_position < 0 {
         return Err(Error::invalid("import_position", "must not be negative"));

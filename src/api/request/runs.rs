@@ -3,7 +3,7 @@
 use super::both::both;
 use super::fields::namespace;
 use super::sync::{filter, optional_position};
-use crate::api::filter::{Asked, asked};
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::api::response::run_outcome;
@@ -63,7 +63,7 @@ pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, Page<RunKey>)> {
     let namespace = namespace("parent", &request.parent)?;
-    let Asked { filter, key, .. } = asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
+    let Asked { filter, key, .. } = parse_asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
     let list = List::new(["ListRuns", &request.parent, &key]);
     let filter = RunFilter::new(namespace, filter);
     if filter.version.is_some() && filter.policy.is_none() {

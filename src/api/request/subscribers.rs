@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::both::both;
 use super::fields::namespace;
 use super::sync::optional_position;
-use crate::api::filter::{Asked, asked};
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::{Page, Watch};
@@ -77,7 +77,7 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
 pub fn list_subscribers(
     request: &pb::ListSubscribersRequest,
 ) -> Result<(NamespaceId, List, Page<SubscriberId>, Filter<SeenSubscriber>)> {
-    let wanted = asked(&SUBSCRIBERS, None, &request.filter, &request.order_by);
+    let wanted = parse_asked(&SUBSCRIBERS, None, &request.filter, &request.order_by);
     let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
     let list = List::new(["ListSubscribers", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;

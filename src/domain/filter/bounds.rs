@@ -1,4 +1,4 @@
-//! What a filter lends to an index: ranges, an exact text, the names of an enum for which it can hold.
+//! What a filter gives to an index: ranges, an exact text, the names of an enum for which it can hold.
 
 use super::operand::{Operand, Operator, Value};
 use super::tree::{Filter, Node, Restriction};

@@ -1,7 +1,7 @@
 //! Filters of lists (AIP-160): what a list can be narrowed by, and whether an item belongs to it.
 //!
 //! A filter is a tree of restrictions whose fields and values have been checked against the one table of its list. Text becomes a
-//! filter in `api/filter`. Invariant: a filter decides alone which items belong to a list; what it lends to an index (ranges,
+//! filter in `api/filter`. Invariant: a filter decides alone which items belong to a list; what it gives to an index (ranges,
 //! words, an exact text) only leaves out items that it would leave out itself.
 
 mod bounds;

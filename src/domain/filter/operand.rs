@@ -8,7 +8,7 @@ use std::fmt;
 use super::spelling::quoted;
 use crate::domain::time::Micros;
 
-/// How a field is compared with a value.
+/// Says how a field is compared with a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the operator that `as_str` writes")]
 pub enum Operator {

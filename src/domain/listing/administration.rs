@@ -13,7 +13,7 @@ const PURPOSES: Words =
 const STATES: Words =
     Words { prefix: "KEY_STATE_", all: || KeyState::ALL.iter().map(|state| state.as_str()).collect() };
 
-/// What ListNamespaces takes.
+/// Says what ListNamespaces takes.
 pub static NAMESPACES: Listing<Namespace> = Listing {
     request: "ListNamespacesRequest",
     fields: &[
@@ -24,7 +24,7 @@ pub static NAMESPACES: Listing<Namespace> = Listing {
     orders: &[Order::ascending("name")],
 };
 
-/// What ListRoleBindings takes.
+/// Says what ListRoleBindings takes.
 pub static BINDINGS: Listing<RoleBinding> = Listing {
     request: "ListRoleBindingsRequest",
     fields: &[
@@ -37,7 +37,7 @@ pub static BINDINGS: Listing<RoleBinding> = Listing {
     orders: &[Order::ascending("name")],
 };
 
-/// What ListDenials takes.
+/// Says what ListDenials takes.
 pub static DENIALS: Listing<Denial> = Listing {
     request: "ListDenialsRequest",
     fields: &[
@@ -52,7 +52,7 @@ pub static DENIALS: Listing<Denial> = Listing {
     orders: &[],
 };
 
-/// What ListSigningKeys takes.
+/// Says what ListSigningKeys takes.
 pub static KEYS: Listing<KeyInfo> = Listing {
     request: "ListSigningKeysRequest",
     fields: &[
@@ -69,7 +69,7 @@ pub static KEYS: Listing<KeyInfo> = Listing {
     orders: &[],
 };
 
-/// Which denials a list holds, and what the index is asked for.
+/// Says which denials a list holds, and what the index is asked for.
 #[derive(Debug)]
 pub struct DenialFilter {
     /// Only those of this principal.

@@ -6,7 +6,7 @@ use crate::domain::name::PolicyId;
 
 const KINDS: Words = Words { prefix: "EVENT_KIND_", all: || EventKind::ALL.iter().map(|kind| kind.as_str()).collect() };
 
-/// What ListEvents takes.
+/// Says what ListEvents takes.
 pub static EVENTS: Listing<Payload> = Listing {
     request: "ListEventsRequest",
     fields: &[
@@ -26,7 +26,7 @@ fn policies(event: &Payload) -> Value<'_> {
     Value::Texts(event.policy.iter().map(PolicyId::as_str).chain(moved).collect())
 }
 
-/// Which events a list holds, and what the index is asked for.
+/// Says which events a list holds, and what the index is asked for.
 #[derive(Debug, Default)]
 pub struct EventFilter {
     /// Only events about this policy.

@@ -16,7 +16,7 @@ pub struct AnnotatedPolicy {
     pub annotations: Annotations,
 }
 
-/// What ListPolicies takes.
+/// Says what ListPolicies takes.
 pub static POLICIES: Listing<AnnotatedPolicy> = Listing {
     request: "ListPoliciesRequest",
     fields: &[
@@ -32,7 +32,7 @@ pub static POLICIES: Listing<AnnotatedPolicy> = Listing {
     orders: &[Order::ascending("name")],
 };
 
-/// Which policies a list holds.
+/// Says which policies a list holds.
 #[derive(Debug, Default)]
 pub struct PolicyFilter {
     /// Only those that it keeps.

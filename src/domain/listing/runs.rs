@@ -7,7 +7,7 @@ use crate::domain::run::{Run, RunOutcome};
 const OUTCOMES: Words =
     Words { prefix: "RUN_OUTCOME_", all: || RunOutcome::ALL.iter().map(|outcome| outcome.as_str()).collect() };
 
-/// What ListRuns takes.
+/// Says what ListRuns takes.
 pub static RUNS: Listing<Run> = Listing {
     request: "ListRunsRequest",
     fields: &[
@@ -33,7 +33,7 @@ fn version(run: &Run) -> Value<'_> {
     run.policies.first().map_or(Value::Unset, |each| Value::Number(each.version))
 }
 
-/// Which runs a list holds, and what the index is asked for.
+/// Says which runs a list holds, and what the index is asked for.
 #[derive(Debug)]
 pub struct RunFilter {
     /// Where they were recorded.

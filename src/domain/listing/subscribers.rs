@@ -16,7 +16,7 @@ pub struct SeenSubscriber {
     pub is_online: bool,
 }
 
-/// What ListSubscribers takes.
+/// Says what ListSubscribers takes.
 pub static SUBSCRIBERS: Listing<SeenSubscriber> = Listing {
     request: "ListSubscribersRequest",
     fields: &[

@@ -6,7 +6,7 @@ use crate::domain::version::{Version, VersionState};
 const STATES: Words =
     Words { prefix: "VERSION_STATE_", all: || VersionState::ALL.iter().map(|state| state.as_str()).collect() };
 
-/// What ListVersions takes.
+/// Says what ListVersions takes.
 pub static VERSIONS: Listing<Version> = Listing {
     request: "ListVersionsRequest",
     fields: &[
@@ -26,7 +26,7 @@ pub static VERSIONS: Listing<Version> = Listing {
     orders: &[Order::descending("version desc"), Order::ascending("version")],
 };
 
-/// Which versions a list holds, and what the index is asked for.
+/// Says which versions a list holds, and what the index is asked for.
 #[derive(Debug)]
 pub struct VersionFilter {
     /// Oldest first.
