@@ -125,7 +125,7 @@ impl Wares {
 }
 
 async fn keys(client: &Client) -> Result<KeySet> {
-    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await?;
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await?;
     let bundles = listed.keys.iter().filter(|key| key.purpose == pb::KeyPurpose::Bundle as i32);
     let keys = bundles.map(|key| Ok(PublicKey::from_jwk(&serde_json::from_str(&key.jwk)?)?));
     Ok(KeySet::from_keys(keys.collect::<Result<Vec<_>>>()?))

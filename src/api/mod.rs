@@ -5,6 +5,8 @@
 pub mod codec;
 mod cursor;
 #[cfg(feature = "server")]
+pub mod filter;
+#[cfg(feature = "server")]
 pub mod health_pb;
 mod message_shape;
 pub mod pb;

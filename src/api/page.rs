@@ -82,13 +82,13 @@ impl List {
     }
 
     /// Answers a page: what was read for it, as `write` puts it on the wire, as far as it fits, and the token of the page after it.
-    pub fn answer<S, T: Message>(
+    pub fn answer<K: ToString, S, T: Message>(
         &self,
-        read: Listed<S>,
+        read: Listed<K, S>,
         key: impl Fn(&S) -> String,
         write: impl Fn(S) -> T,
     ) -> (Vec<T>, String) {
-        let end = PageEnd::at(read.items.last().map(&key), read.is_last);
+        let end = PageEnd::at(read.reached.as_ref().map(ToString::to_string), read.is_last);
         self.fill(read.items.into_iter().map(|item| (key(&item), write(item))), end)
     }
 

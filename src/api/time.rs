@@ -1,5 +1,7 @@
 //! `google.protobuf.Timestamp` to microseconds and back.
 
+use ::time::OffsetDateTime;
+use ::time::format_description::well_known::Rfc3339;
 use prost_types::Timestamp;
 
 use crate::domain::time::Micros;
@@ -24,6 +26,14 @@ pub fn micros(field: &str, time: Timestamp) -> Result<Micros> {
         return Err(Error::invalid(field, "is no time between year 1 and 9999"));
     }
     Ok(Micros(time.seconds * 1_000_000 + i64::from(time.nanos) / 1_000))
+}
+
+/// Reads a time as RFC 3339 writes it, cut to microseconds; none for what is no time between year 1 and 9999.
+#[must_use]
+pub fn rfc3339(text: &str) -> Option<Micros> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    let nanos = i32::try_from(time.nanosecond()).ok()?;
+    micros("time", Timestamp { seconds: time.unix_timestamp(), nanos }).ok()
 }
 
 #[cfg(test)]

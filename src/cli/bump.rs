@@ -30,9 +30,9 @@ pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) ->
     };
     let parent = policy_name(&session.namespace, policy);
     let read = pages::collect(usize::MAX, async |page_token, page_size| {
-        let states = vec![pb::VersionState::Published.into()];
+        let filter = "state = PUBLISHED".to_owned();
         let request =
-            pb::ListVersionsRequest { parent: parent.clone(), page_size, page_token, states, ..Default::default() };
+            pb::ListVersionsRequest { parent: parent.clone(), page_size, page_token, filter, ..Default::default() };
         let page = session.client.list_versions(request).await?;
         let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());
         Ok((labels.collect(), page.next_page_token))

@@ -3,10 +3,11 @@
 use anyhow::Context as _;
 use clap::Args;
 
+use super::narrowed::Narrowed;
 use super::pages;
 use super::session::Session;
 use super::text;
-use crate::client::pb;
+use crate::client::{Conditions, pb};
 
 /// Who was refused what in the namespace, for admins
 ///
@@ -20,14 +21,22 @@ pub struct Arguments {
     /// Rows at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let parent = session.namespace.name();
+    let mut conditions = Conditions::default();
+    if !arguments.principal.is_empty() {
+        conditions.add_text("principal", "=", &arguments.principal);
+    }
+    conditions.add_filter(&arguments.narrowed.filter);
+    let filter = conditions.to_string();
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let principal = arguments.principal.clone();
-        let request = pb::ListDenialsRequest { parent: parent.clone(), page_token, page_size, principal };
+        let (parent, filter) = (parent.clone(), filter.clone());
+        let request = pb::ListDenialsRequest { parent, page_token, page_size, filter, ..Default::default() };
         let page = session.client.list_denials(request).await?;
         Ok((page.denials, page.next_page_token))
     });

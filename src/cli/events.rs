@@ -4,9 +4,11 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::names::{policy_id, policy_name, policy_of, revision, short};
+use super::narrowed::Narrowed;
 use super::pages;
 use super::session::Session;
 use super::text;
+use crate::client::Conditions;
 use crate::client::name::PolicyId;
 use crate::client::pb;
 use crate::domain::event::Cursor;
@@ -45,8 +47,10 @@ pub struct Arguments {
     newest: bool,
     /// The history that was imported instead; 2: what that store had imported before
     #[arg(long, value_name = "POSITION", num_args = 0..=1, default_value_t = 0, default_missing_value = "1",
-          hide_default_value = true, conflicts_with_all = ["about", "policy", "since", "until", "actor", "kind"])]
+          hide_default_value = true, conflicts_with_all = ["about", "policy"])]
     imported: i64,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// Takes the kind of an event in any case, with dashes or underscores.
@@ -63,18 +67,17 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         Some(policy) => policy_name(&session.namespace, policy),
         None => session.namespace.name(),
     };
+    let filter = filter(&arguments);
+    let order_by = if arguments.newest { "revision desc" } else { "revision" };
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
         let request = pb::ListEventsRequest {
             parent: parent.clone(),
             page_size,
             page_token,
             after: arguments.after.map(pb::Cursor::from),
-            newest_first: arguments.newest,
-            start_time: arguments.since,
-            end_time: arguments.until,
-            actor: arguments.actor.clone().unwrap_or_default(),
-            kinds: arguments.kind.iter().map(|kind| i32::from(*kind)).collect(),
             import_position: arguments.imported,
+            filter: filter.clone(),
+            order_by: order_by.to_owned(),
         };
         let page = session.client.list_events(request).await?;
         Ok((page.events, page.next_page_token))
@@ -86,6 +89,23 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
             &response.events.iter().map(row).collect::<Vec<_>>(),
         )
     })
+}
+
+/// What the flags ask for, as one filter.
+fn filter(arguments: &Arguments) -> String {
+    let mut conditions = Conditions::default();
+    if let Some(since) = arguments.since {
+        conditions.add_text("time", ">=", &since.to_string());
+    }
+    if let Some(until) = arguments.until {
+        conditions.add_text("time", "<", &until.to_string());
+    }
+    if let Some(actor) = &arguments.actor {
+        conditions.add_text("actor", "=", actor);
+    }
+    conditions.add_one_of("kind", arguments.kind.iter().map(pb::EventKind::as_str_name));
+    conditions.add_filter(&arguments.narrowed.filter);
+    conditions.to_string()
 }
 
 fn row(event: &pb::Event) -> Vec<String> {

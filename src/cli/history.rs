@@ -6,6 +6,7 @@ use clap::Args;
 use super::annotations;
 use super::look::{self, Look};
 use super::names::{policy_id, policy_name, policy_of, short};
+use super::narrowed::Narrowed;
 use super::output::Format;
 use super::pages;
 use super::session::Session;
@@ -31,13 +32,16 @@ pub struct Arguments {
     /// Versions at most
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// Runs it. JSON is the list of versions; text also says what happened to each of them last.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let parent = policy_name(&session.namespace, &arguments.policy);
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let request = pb::ListVersionsRequest { parent: parent.clone(), page_token, page_size, ..Default::default() };
+        let (parent, filter) = (parent.clone(), arguments.narrowed.filter.clone());
+        let request = pb::ListVersionsRequest { parent, page_token, page_size, filter, ..Default::default() };
         let page = session.client.list_versions(request).await?;
         Ok((page.versions, page.next_page_token))
     });
@@ -58,7 +62,7 @@ async fn newest_events(session: &Session, parent: &str) -> Vec<pb::Event> {
             parent: parent.to_owned(),
             page_size,
             page_token,
-            newest_first: true,
+            order_by: "revision desc".to_owned(),
             ..Default::default()
         };
         let page = session.client.list_events(request).await?;

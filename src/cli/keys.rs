@@ -196,7 +196,7 @@ fn revoked(key: &str, resign: bool, response: &pb::RevokeSigningKeyResponse) -> 
 
 /// The keys of the server, with the id of its store.
 pub async fn list(session: &Session) -> anyhow::Result<pb::ListSigningKeysResponse> {
-    session.client.list_signing_keys(pb::ListSigningKeysRequest {}).await.context("failed to list signing keys")
+    session.client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.context("failed to list signing keys")
 }
 
 /// The name of a key that is given by its id or its name.

@@ -45,6 +45,7 @@ mod keys;
 mod look;
 mod man;
 mod namespace;
+mod narrowed;
 mod next;
 mod overview;
 mod pages;

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use super::args::Mutation;
 use super::failure::Usage;
 use super::names::short;
+use super::narrowed::Narrowed;
 use super::pages;
 use super::quotas::{self, QuotaFlags};
 use super::session::Session;
@@ -56,6 +57,8 @@ pub struct List {
     /// Namespaces at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// One namespace, with the head of its log
@@ -156,7 +159,9 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
 
 async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let page = session.client.list_namespaces(pb::ListNamespacesRequest { page_size, page_token }).await?;
+        let filter = arguments.narrowed.filter.clone();
+        let request = pb::ListNamespacesRequest { page_size, page_token, filter, ..Default::default() };
+        let page = session.client.list_namespaces(request).await?;
         Ok((page.namespaces, page.next_page_token))
     });
     let (namespaces, next_page_token) = read.await.context("failed to list namespaces")?;

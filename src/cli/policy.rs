@@ -7,12 +7,13 @@ use super::annotations::{annotation, once_each};
 use super::args::Mutation;
 use super::failure::Usage;
 use super::names::{policy_id, policy_name, short};
+use super::narrowed::Narrowed;
 use super::pages;
 use super::policy_settings::SettingsFlags;
 use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
-use crate::client::pb;
+use crate::client::{Conditions, pb, quoted};
 
 /// What to do with policies.
 #[derive(Debug, Subcommand)]
@@ -57,6 +58,8 @@ pub struct List {
     /// Policies at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// One policy, with its active pointer
@@ -169,10 +172,16 @@ async fn create(session: &Session, arguments: Create) -> anyhow::Result<()> {
 
 async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let parent = session.namespace.name();
-    let annotations = once_each(&arguments.annotations)?;
+    once_each(&arguments.annotations)?;
+    let mut conditions = Conditions::default();
+    for (key, value) in &arguments.annotations {
+        conditions.add_text(&format!("annotations.{}", quoted(key)), ":", value);
+    }
+    conditions.add_filter(&arguments.narrowed.filter);
+    let filter = conditions.to_string();
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let annotations = annotations.clone();
-        let request = pb::ListPoliciesRequest { parent: parent.clone(), page_size, page_token, annotations };
+        let (parent, filter) = (parent.clone(), filter.clone());
+        let request = pb::ListPoliciesRequest { parent, page_size, page_token, filter, ..Default::default() };
         let page = session.client.list_policies(request).await?;
         Ok((page.policies, page.next_page_token))
     });

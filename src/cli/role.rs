@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::RequestId;
+use super::narrowed::Narrowed;
 use super::pages;
 use super::session::Session;
 use super::text;
@@ -67,6 +68,8 @@ pub struct List {
     /// Bindings at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// Take a role away
@@ -130,7 +133,8 @@ async fn grant(session: &Session, arguments: Grant) -> anyhow::Result<()> {
 async fn list(session: &Session, arguments: &List) -> anyhow::Result<()> {
     let parent = arguments.place.name(session);
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let request = pb::ListRoleBindingsRequest { parent: parent.clone(), page_size, page_token };
+        let (parent, filter) = (parent.clone(), arguments.narrowed.filter.clone());
+        let request = pb::ListRoleBindingsRequest { parent, page_size, page_token, filter, ..Default::default() };
         let page = session.client.list_role_bindings(request).await?;
         Ok((page.role_bindings, page.next_page_token))
     });

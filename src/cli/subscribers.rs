@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::names::short;
+use super::narrowed::Narrowed;
 use super::pages;
 use super::session::Session;
 use super::text;
@@ -11,18 +12,22 @@ use crate::client::pb;
 
 /// Who watches, by whose credential, and what each one runs
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub subscribers --limit 100")]
+#[command(after_help = "Examples:\n  policyhub subscribers --limit 100\n  \
+                  policyhub subscribers --filter 'online = true AND diverged = true'")]
 pub struct Arguments {
     /// Subscribers at most
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     limit: usize,
+    #[command(flatten)]
+    narrowed: Narrowed,
 }
 
 /// Runs it.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
     let parent = session.namespace.name();
     let read = pages::collect(arguments.limit, async |page_token, page_size| {
-        let request = pb::ListSubscribersRequest { parent: parent.clone(), page_token, page_size };
+        let (parent, filter) = (parent.clone(), arguments.narrowed.filter.clone());
+        let request = pb::ListSubscribersRequest { parent, page_token, page_size, filter, ..Default::default() };
         let page = session.client.list_subscribers(request).await?;
         Ok((page.subscribers, page.next_page_token))
     });

@@ -54,13 +54,13 @@ macro_rules! mutations {
 
 reads!(policy {
     get_policy(GetPolicyRequest) -> GetPolicyResponse, "A policy, with its active pointer.";
-    list_policies(ListPoliciesRequest) -> ListPoliciesResponse, "The policies of a namespace, in order of their names.";
+    list_policies(ListPoliciesRequest) -> ListPoliciesResponse, "The policies of a namespace.";
     get_version(GetVersionRequest) -> GetVersionResponse, "One version.";
-    list_versions(ListVersionsRequest) -> ListVersionsResponse, "The versions of a policy, newest first.";
+    list_versions(ListVersionsRequest) -> ListVersionsResponse, "The versions of a policy.";
     diff_versions(DiffVersionsRequest) -> DiffVersionsResponse, "What changed between two versions.";
     get_validation_report(GetValidationReportRequest) -> GetValidationReportResponse,
         "What the checks found the last time they ran on a version.";
-    list_events(ListEventsRequest) -> ListEventsResponse, "The log of a namespace, in order.";
+    list_events(ListEventsRequest) -> ListEventsResponse, "The log of a namespace.";
 });
 
 mutations!(policy {
@@ -85,7 +85,7 @@ reads!(sync {
     report_status(ReportStatusRequest) -> ReportStatusResponse, "Tells that an activation was applied or rejected.";
     list_subscribers(ListSubscribersRequest) -> ListSubscribersResponse, "Who watches, and what each one runs.";
     get_run(GetRunRequest) -> GetRunResponse, "A recorded run.";
-    list_runs(ListRunsRequest) -> ListRunsResponse, "A page of runs, newest first.";
+    list_runs(ListRunsRequest) -> ListRunsResponse, "A page of runs.";
 });
 
 mutations!(sync {
@@ -95,7 +95,7 @@ mutations!(sync {
 
 reads!(admin {
     get_namespace(GetNamespaceRequest) -> GetNamespaceResponse, "A namespace, with the head of its log.";
-    list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse, "All namespaces, in order of their names.";
+    list_namespaces(ListNamespacesRequest) -> ListNamespacesResponse, "The namespaces that the caller may read.";
     list_role_bindings(ListRoleBindingsRequest) -> ListRoleBindingsResponse, "Who has which role.";
     list_denials(ListDenialsRequest) -> ListDenialsResponse, "Who was refused what.";
     list_signing_keys(ListSigningKeysRequest) -> ListSigningKeysResponse,

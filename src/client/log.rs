@@ -126,7 +126,7 @@ pub async fn read_log(
             parent: name.to_string(),
             page_size: PAGE_VERSIONS,
             view: pb::VersionView::Full.into(),
-            states: vec![pb::VersionState::Published.into()],
+            filter: "state = PUBLISHED".to_owned(),
             ..pb::ListVersionsRequest::default()
         };
         let (mut pages, mut left) = (PageGuard::default(), numbers(&published, policy));

@@ -69,6 +69,7 @@ pub use crate::domain::digest::{hex, unhex};
 pub use crate::domain::error::Reason;
 /// Places in a log.
 pub use crate::domain::event::{Cursor, Head};
+pub use crate::domain::filter::{Conditions, quoted};
 /// Bounds that callers meet.
 pub use crate::domain::limits::{ACTIVATION_TARGETS_MAX, ACTIVE_RELEASES_MAX_BYTES, CONTENT_MAX_BYTES};
 /// Names, as callers write them.

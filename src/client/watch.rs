@@ -274,7 +274,7 @@ impl Connection {
 
 /// Asks for the keys and the key statements, once; none: no answer came in time.
 async fn list_keys(client: &Client) -> Option<pb::ListSigningKeysResponse> {
-    let asking = client.list_signing_keys(pb::ListSigningKeysRequest {});
+    let asking = client.list_signing_keys(pb::ListSigningKeysRequest::default());
     tokio::time::timeout(KEYS_TIMEOUT, asking).await.ok()?.ok()
 }
 

@@ -14,13 +14,13 @@ use super::audit::Finding;
 use super::binding::BindingName;
 use super::digest::Digest;
 use super::etag::Etag;
-use super::event::{Cursor, EventKind, Payload, Position};
+use super::event::{Cursor, Position};
 use super::label::Label;
 use super::name::{NamespaceId, PolicyId, PolicyName, VersionName};
 use super::policy::{PolicyKind, PolicySettings};
 use super::quota::Quotas;
 use super::time::Micros;
-use super::version::{Requirement, VersionState};
+use super::version::Requirement;
 
 /// A policy, or one version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -317,59 +317,14 @@ pub struct Page<T> {
 
 /// What was read of a list for one page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<T> {
+pub struct Listed<K, T> {
     /// Items, at least as many as fit into an answer unless the page or the list ended before.
     pub items: Vec<T>,
-    /// Whether the list ends with them.
+    /// Where the read ended: the key of the last item that was looked at, beyond the last one of the page when what followed is left
+    /// out.
+    pub reached: Option<K>,
+    /// Whether the list ends there.
     pub is_last: bool,
-}
-
-/// Which versions a list holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionFilter {
-    /// Only these states; empty: all.
-    pub states: Vec<VersionState>,
-}
-
-/// Which policies a list holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PolicyFilter {
-    /// Only those whose newest published version has these; empty: all.
-    pub annotations: Annotations,
-}
-
-/// Which events a list holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EventFilter {
-    /// Only events about this policy.
-    pub policy: Option<PolicyId>,
-    /// Only events after this one.
-    pub after: Option<Position>,
-    /// Newest first.
-    pub newest_first: bool,
-    /// Only events at or after this time.
-    pub start_time: Option<Micros>,
-    /// Only events before this time.
-    pub end_time: Option<Micros>,
-    /// Only events of this actor. The database does not know it, nor the kind.
-    pub actor: Option<String>,
-    /// Only events of these kinds; empty: all.
-    pub kinds: Vec<EventKind>,
-}
-
-impl EventFilter {
-    /// The revision that the first event may follow.
-    #[must_use]
-    pub fn after_revision(&self) -> i64 {
-        self.after.map_or(0, |after| after.cursor.revision)
-    }
-
-    /// Whether an event is left out for what only its payload says.
-    #[must_use]
-    pub fn leaves_out(&self, payload: &Payload) -> bool {
-        let is_other_actor = self.actor.as_ref().is_some_and(|actor| actor != &payload.actor);
-        is_other_actor || !(self.kinds.is_empty() || self.kinds.contains(&payload.kind))
-    }
 }
 
 /// Opens a watch.

@@ -41,13 +41,6 @@ pub struct Denial {
     pub count: DenialCount,
 }
 
-/// Which denials a list holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DenialFilter {
-    /// Only those of this principal.
-    pub principal: Option<String>,
-}
-
 impl DenialKey {
     /// Returns a short text that is the same for equal keys of one namespace alone: 32 hex digits.
     #[must_use]

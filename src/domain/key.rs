@@ -52,6 +52,26 @@ pub struct KeyRecord {
     pub revision: i64,
 }
 
+/// What a key signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyPurpose {
+    /// Bundles, statements, checkpoints, previews.
+    Bundle,
+    /// Seals of events. Of its times nothing is known.
+    Seal,
+}
+
+/// A public key, as it is told.
+#[derive(Debug, Clone)]
+pub struct KeyInfo {
+    /// The key and where it stands.
+    pub record: KeyRecord,
+    /// What it signs.
+    pub purpose: KeyPurpose,
+    /// The earliest time at which it may become the one that signs; none when it did already.
+    pub ready_time: Option<Micros>,
+}
+
 /// What a key event says: whole for a key that is new, its id alone for others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChange {
@@ -83,7 +103,35 @@ impl KeyChange {
     }
 }
 
+impl KeyPurpose {
+    /// Every purpose, in the order of the proto.
+    pub const ALL: [Self; 2] = [Self::Bundle, Self::Seal];
+
+    /// Returns its word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bundle => "BUNDLE",
+            Self::Seal => "SEAL",
+        }
+    }
+}
+
+impl KeyInfo {
+    /// Returns when it became public; none for the key of the seals.
+    #[must_use]
+    pub fn prepare_time(&self) -> Option<Micros> {
+        match self.purpose {
+            KeyPurpose::Bundle => Some(self.record.prepare_time),
+            KeyPurpose::Seal => None,
+        }
+    }
+}
+
 impl KeyState {
+    /// Every state, in the order of the proto.
+    pub const ALL: [Self; 4] = [Self::Prepared, Self::Active, Self::Retired, Self::Revoked];
+
     /// The word kept in the database and in errors.
     #[must_use]
     pub fn as_str(self) -> &'static str {

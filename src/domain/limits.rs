@@ -39,8 +39,17 @@ pub const ANNOTATION_VALUE_MAX_BYTES: usize = 2 * 1024;
 pub const ANNOTATIONS_MAX_BYTES: usize = 4 * 1024;
 /// Longest name of who wrote an adopted version.
 pub const ADOPTED_AUTHOR_MAX_BYTES: usize = 256;
-/// Policies that one ListPolicies looks through for those with annotations: the newest published version of each is read. More: a
-/// call may take longer than its caller waits. Fewer: more calls for what is rare.
+/// Longest filter of a list.
+pub const FILTER_MAX_BYTES: usize = 4 * 1024;
+/// Deepest nesting of parentheses and NOT in a filter.
+pub const FILTER_MAX_DEPTH: usize = 16;
+/// Most comparisons of a filter: each item that is looked at is compared that often.
+pub const FILTER_TERMS_MAX: usize = 64;
+/// Items that one list looks through for those of its filter where no index finds them: versions, subscribers, namespaces, denials.
+/// More: a call may take longer than its caller waits. Fewer: more calls for what is rare.
+pub const ITEMS_SCANNED_MAX: usize = 2_000;
+/// Policies that one ListPolicies looks through for those of its filter: for annotations the newest published version of each is
+/// read. More: a call may take longer than its caller waits. Fewer: more calls for what is rare.
 pub const POLICIES_SCANNED_MAX: usize = 2_000;
 /// Most approvals of a version that count at once, and the most that a policy may require.
 pub const APPROVALS_PER_VERSION_MAX: usize = 64;
@@ -137,6 +146,9 @@ pub const RUN_MESSAGE_MAX_CHARS: usize = 500;
 pub const RUNS_COUNTED_MAX: i64 = 50_000;
 /// Counts, each of a version and an outcome, that a list of runs answers beside its page.
 pub const RUN_COUNTS_MAX: usize = 1_000;
+/// Runs that one ListRuns looks through for those of its filter where no index finds them. More: a call may take longer than its
+/// caller waits. Fewer: more calls for what is rare.
+pub const RUNS_SCANNED_MAX: usize = 5_000;
 /// How long a `request_id` is remembered: 7 days.
 pub const IDEMPOTENCY_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Longest a token may live from now, and so how long a revocation is remembered: 366 days.
@@ -145,8 +157,8 @@ pub const TOKEN_LIFETIME_MAX_SECONDS: i64 = 366 * 24 * 60 * 60;
 pub const TOKEN_GROUPS_MAX: usize = 200;
 /// Most revocations that are remembered at once: each replica holds them in memory.
 pub const REVOCATIONS_MAX: u64 = 100_000;
-/// Events that one ListEvents looks through for those of an actor or a kind: each is verified. More: a call may take longer than
-/// its caller waits. Fewer: more calls for what is rare.
+/// Events that one ListEvents looks through for those of its filter where no index finds them: each is verified. More: a call may
+/// take longer than its caller waits. Fewer: more calls for what is rare.
 pub const EVENTS_SCANNED_MAX: usize = 5_000;
 /// How long the check of a log may take, its wait for a turn included: an hour. Shorter: the largest logs are never checked as a
 /// whole. Longer: the database keeps what it would remove for as long.

@@ -192,6 +192,9 @@ impl PolicyKind {
         Ok(kind)
     }
 
+    /// Every kind, in the order of the proto.
+    pub const ALL: [Self; 5] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque];
+
     /// The word for it, as in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -162,23 +162,6 @@ pub struct RunKey {
     pub id: RunId,
 }
 
-/// Which runs a list holds.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RunFilter {
-    /// Where they were recorded.
-    pub namespace: NamespaceId,
-    /// Only runs under this policy.
-    pub policy: Option<PolicyId>,
-    /// Only runs under this version of the policy; with a policy alone.
-    pub version: Option<i64>,
-    /// Only those that ended so, or that are open.
-    pub outcome: Option<RunOutcome>,
-    /// Only those recorded at or after this time.
-    pub start_time: Option<Micros>,
-    /// Only those recorded before this time.
-    pub end_time: Option<Micros>,
-}
-
 /// How many runs under a version ended in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunCount {

@@ -90,6 +90,10 @@ pub struct Version {
 }
 
 impl VersionState {
+    /// Every state, in the order of the proto.
+    pub const ALL: [Self; 6] =
+        [Self::Draft, Self::Staged, Self::Published, Self::Superseded, Self::Abandoned, Self::Rejected];
+
     /// The word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -106,9 +110,7 @@ impl VersionState {
     /// Takes the word back.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Draft, Self::Staged, Self::Published, Self::Superseded, Self::Abandoned, Self::Rejected]
-            .into_iter()
-            .find(|state| state.as_str() == word)
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
     /// Whether it may still be published.

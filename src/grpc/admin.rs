@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::handler::Handler;
 use super::read_stream::EmptyStream;
 use super::signing_key::signing_key;
-use crate::api::page::{PageEnd, first_that_fit};
+use crate::api::page::first_that_fit;
 use crate::api::pb::admin_service_server::AdminService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
@@ -48,11 +48,9 @@ impl AdminService for AdminHandler {
 
     async fn list_namespaces(&self, asked: Request<pb::ListNamespacesRequest>) -> Answer<pb::ListNamespacesResponse> {
         let context = self.0.read(&asked).await?;
-        let (list, page) = request::list_namespaces(asked.get_ref()).map_err(status)?;
-        let (found, end) = self.0.service.list_namespaces(&context, &page).await.map_err(status)?;
-        let end = PageEnd { key: end.map(|last| last.to_string()), ..PageEnd::default() };
-        let found = found.into_iter().map(|namespace| (namespace.id.to_string(), response::namespace(namespace)));
-        let (namespaces, next_page_token) = list.fill(found, end);
+        let (list, page, filter) = request::list_namespaces(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_namespaces(&context, &page, &filter).await.map_err(status)?;
+        let (namespaces, next_page_token) = list.answer(found, |each| each.id.to_string(), response::namespace);
         Ok(Response::new(pb::ListNamespacesResponse { namespaces, next_page_token }))
     }
 
@@ -72,8 +70,9 @@ impl AdminService for AdminHandler {
         asked: Request<pb::ListSigningKeysRequest>,
     ) -> Answer<pb::ListSigningKeysResponse> {
         self.0.read(&asked).await?;
+        let filter = request::list_signing_keys(asked.get_ref()).map_err(status)?;
         let service = &self.0.service;
-        let keys = first_that_fit(service.keys().into_iter().map(signing_key).collect(), KEYS_MAX_BYTES);
+        let keys = first_that_fit(service.keys(&filter).into_iter().map(signing_key).collect(), KEYS_MAX_BYTES);
         // Where not all fit, the newest ones lead on from the keys of the latest rotations.
         let newest_first = service.key_statements().into_iter().rev().collect();
         let mut key_statements = first_that_fit(newest_first, KEY_STATEMENTS_MAX_BYTES);

@@ -25,8 +25,8 @@ impl AdminHandler {
         asked: Request<pb::ListRoleBindingsRequest>,
     ) -> Answer<pb::ListRoleBindingsResponse> {
         self.0.read(&asked).await?;
-        let (namespace, list, page) = request::list_role_bindings(asked.get_ref()).map_err(status)?;
-        let found = self.0.service.list_role_bindings(&namespace, &page).await.map_err(status)?;
+        let (namespace, list, page, filter) = request::list_role_bindings(asked.get_ref()).map_err(status)?;
+        let found = self.0.service.list_role_bindings(&namespace, &page, &filter).await.map_err(status)?;
         let (role_bindings, next_page_token) =
             list.answer(found, |binding| binding.name.id.clone(), response::role_binding);
         Ok(Response::new(pb::ListRoleBindingsResponse { role_bindings, next_page_token }))

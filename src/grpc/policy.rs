@@ -3,11 +3,12 @@
 use tonic::{Request, Response, Status};
 
 use super::handler::Handler;
-use crate::api::page::PageEnd;
 use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
-use crate::service::{EventPage, PolicyPage, VersionWithContent};
+use crate::domain::event::{Event, Payload};
+use crate::domain::policy::PointedPolicy;
+use crate::service::VersionWithContent;
 
 /// The handlers.
 #[derive(Debug, Clone)]
@@ -41,11 +42,8 @@ impl PolicyService for PolicyHandler {
         self.0.read(&asked).await?;
         let asked = request::list_policies(asked.get_ref()).map_err(status)?;
         let found = self.0.service.list_policies(&asked.namespace, &asked.page, &asked.filter).await;
-        let PolicyPage { listed, reached } = found.map_err(status)?;
-        let end = PageEnd::at(reached.map(|policy| policy.to_string()), listed.is_last);
-        let policies = listed.items.into_iter();
-        let policies = policies.map(|each| (each.policy.name.policy.to_string(), response::policy(each)));
-        let (policies, next_page_token) = asked.list.fill(policies, end);
+        let key = |each: &PointedPolicy| each.policy.name.policy.to_string();
+        let (policies, next_page_token) = asked.list.answer(found.map_err(status)?, key, response::policy);
         Ok(Response::new(pb::ListPoliciesResponse { policies, next_page_token }))
     }
 
@@ -195,11 +193,9 @@ impl PolicyService for PolicyHandler {
             service.list_events(namespace, &asked.page, &asked.filter).await
         };
         let written = if position > 0 { response::imported_event } else { response::event };
-        let EventPage { listed, reached } = found.map_err(status)?;
-        let end = PageEnd::at(reached.map(|revision| revision.to_string()), listed.is_last);
-        let events = listed.items.into_iter();
-        let events = events.map(|(event, payload)| (event.cursor.revision.to_string(), written(event, payload)));
-        let (events, next_page_token) = asked.list.fill(events, end);
+        let key = |(event, _): &(Event, Payload)| event.cursor.revision.to_string();
+        let write = |(event, payload)| written(event, payload);
+        let (events, next_page_token) = asked.list.answer(found.map_err(status)?, key, write);
         Ok(Response::new(pb::ListEventsResponse { events, next_page_token }))
     }
 }

@@ -38,7 +38,7 @@ impl SyncHandler {
         let (found, counts) = self.handler.service.list_runs(&filter, &page).await.map_err(status)?;
         let counts_omitted = counts.is_none();
         let counts: Vec<pb::RunCount> = counts.unwrap_or_default().iter().map(response::run_count).collect();
-        let key = found.items.last().map(|run| request::write_run_key(&run.key()));
+        let key = found.reached.as_ref().map(request::write_run_key);
         let beside_bytes = counts.iter().map(|count| count.encoded_len() + FIELD_OVERHEAD_BYTES).sum();
         let end = PageEnd { beside_bytes, ..PageEnd::at(key, found.is_last) };
         let written = found.items.into_iter().map(|run| (request::write_run_key(&run.key()), response::run(run)));

@@ -2,11 +2,11 @@
 
 use crate::api::pb;
 use crate::api::time::timestamp;
-use crate::domain::key::{KeyState, SIGNING_KEYS};
-use crate::service::{KeyInfo, KeyPurpose};
+use crate::domain::key::{KeyInfo, KeyPurpose, KeyState, SIGNING_KEYS};
 
 /// A key on the wire. Of the seal key no times are known.
 pub(super) fn signing_key(from: KeyInfo) -> pb::SigningKey {
+    let prepare_time = from.prepare_time();
     let KeyInfo { record, purpose, ready_time } = from;
     let state = match record.state {
         KeyState::Prepared => pb::KeyState::Prepared,
@@ -14,9 +14,9 @@ pub(super) fn signing_key(from: KeyInfo) -> pb::SigningKey {
         KeyState::Retired => pb::KeyState::Retired,
         KeyState::Revoked => pb::KeyState::Revoked,
     };
-    let (purpose, prepare_time) = match purpose {
-        KeyPurpose::Bundle => (pb::KeyPurpose::Bundle, Some(record.prepare_time)),
-        KeyPurpose::Seal => (pb::KeyPurpose::Seal, None),
+    let purpose = match purpose {
+        KeyPurpose::Bundle => pb::KeyPurpose::Bundle,
+        KeyPurpose::Seal => pb::KeyPurpose::Seal,
     };
     pb::SigningKey {
         name: format!("{SIGNING_KEYS}/{}", record.key_id),

@@ -30,10 +30,10 @@ impl SyncHandler {
         asked: Request<pb::ListSubscribersRequest>,
     ) -> Answer<pb::ListSubscribersResponse> {
         self.handler.read(&asked).await?;
-        let (namespace, list, page) = request::list_subscribers(asked.get_ref()).map_err(status)?;
-        let (found, now) = self.handler.service.list_subscribers(&namespace, &page).await.map_err(status)?;
+        let (namespace, list, page, filter) = request::list_subscribers(asked.get_ref()).map_err(status)?;
+        let found = self.handler.service.list_subscribers(&namespace, &page, &filter).await.map_err(status)?;
         let (subscribers, next_page_token) =
-            list.answer(found, |each| each.id.to_string(), |each| response::subscriber(&namespace, each, now));
+            list.answer(found, |seen| seen.name.id.to_string(), response::seen_subscriber);
         Ok(Response::new(pb::ListSubscribersResponse { subscribers, next_page_token }))
     }
 

@@ -7,6 +7,7 @@ use crate::domain::access::Role;
 use crate::domain::binding::{AccessChange, BindingName, RoleBinding};
 use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Listed, Page};
 use crate::domain::event::{Change, EventKind};
+use crate::domain::filter::Filter;
 use crate::domain::lifecycle::check_note;
 use crate::domain::limits::ROLE_BINDINGS_PER_NAMESPACE_MAX;
 use crate::domain::name::NamespaceId;
@@ -69,7 +70,7 @@ impl Service {
         self.changed(write, EventKind::DeleteRoleBinding, request.reason, binding, bindings).await
     }
 
-    /// A page of the bindings of a log, in order of their ids.
+    /// A page of the bindings of a log, in order of their ids. All of them are read to prove them.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`, `DATA_LOSS`.
@@ -77,13 +78,16 @@ impl Service {
         &self,
         namespace: &NamespaceId,
         page: &Page<String>,
-    ) -> Result<Listed<RoleBinding>> {
+        wanted: &Filter<RoleBinding>,
+    ) -> Result<Listed<String, RoleBinding>> {
         let tx = self.store.read().await?;
         let state = tx.log_state(namespace).await?.ok_or_else(|| namespace.not_found())?;
         let bindings = prove_bindings(&self.signer, &tx, namespace, state).await?.into_iter();
-        let mut rest = bindings.filter(|binding| page.after.as_ref().is_none_or(|after| binding.name.id > *after));
-        let items = rest.by_ref().take(page.size as usize).collect();
-        Ok(Listed { items, is_last: rest.next().is_none() })
+        let is_next = |binding: &RoleBinding| page.after.as_ref().is_none_or(|after| binding.name.id > *after);
+        let mut rest = bindings.filter(|binding| is_next(binding) && wanted.keeps(binding));
+        let items: Vec<RoleBinding> = rest.by_ref().take(page.size as usize).collect();
+        let reached = items.last().map(|last| last.name.id.clone());
+        Ok(Listed { items, reached, is_last: rest.next().is_none() })
     }
 
     /// The answer to a request that was carried out before, perhaps by a call that ended before it could forget what it changed,

@@ -12,8 +12,11 @@ use super::page_reader::PageReader;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::command::{Listed, Page};
-use crate::domain::denial::{Denial, DenialCount, DenialFilter, DenialKey};
-use crate::domain::limits::{DENIALS_PENDING_MAX, DENIALS_PENDING_PER_NAMESPACE_MAX, DENIALS_PER_WRITE_MAX};
+use crate::domain::denial::{Denial, DenialCount, DenialKey};
+use crate::domain::limits::{
+    DENIALS_PENDING_MAX, DENIALS_PENDING_PER_NAMESPACE_MAX, DENIALS_PER_WRITE_MAX, ITEMS_SCANNED_MAX,
+};
+use crate::domain::listing::DenialFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Micros;
@@ -151,19 +154,20 @@ impl Service {
         namespace: &NamespaceId,
         page: &Page<String>,
         filter: &DenialFilter,
-    ) -> Result<Listed<Denial>> {
+    ) -> Result<Listed<String, Denial>> {
         if let Err(error) = self.write_denials().await {
             tracing::debug!(%error, "failed to write what was denied before it is listed");
         }
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
-        let mut reader = PageReader::new(page);
+        let mut reader = PageReader::searching(page, filter.is_search, ITEMS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = tx.denials(namespace, &asked, filter).await?;
             let bytes = |key: &DenialKey| {
                 key.principal.len() + key.method.len() + key.reason.len() + key.permission.len() + ROW_BYTES
             };
-            reader.add(&asked, found, |denial| (denial.key.id(), bytes(&denial.key)));
+            let is_wanted = |denial: &Denial| filter.wanted.keeps(denial);
+            reader.add(&asked, found, |denial| (denial.key.id(), bytes(&denial.key)), is_wanted);
         }
         Ok(reader.done())
     }

@@ -3,12 +3,13 @@
 use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{AbandonDraft, Draft, EventFilter, Page};
+use crate::domain::command::{AbandonDraft, Draft, Page};
 use crate::domain::digest::Digest;
 use crate::domain::event::{Change, EventKind, VersionChange};
 use crate::domain::label::Label;
 use crate::domain::lifecycle::{self, DraftDecision, DraftFacts};
 use crate::domain::limits::CONTENT_TYPE_MAX_CHARS;
+use crate::domain::listing::EventFilter;
 use crate::domain::name::PolicyName;
 use crate::domain::outcome::VersionChanged;
 use crate::domain::policy::{Policy, PolicyKind};

@@ -3,9 +3,10 @@
 use super::Service;
 use super::page_reader::PageReader;
 use crate::domain::Result;
-use crate::domain::command::{EventFilter, Listed, Page};
+use crate::domain::command::{Listed, Page};
 use crate::domain::event::{Event, Payload};
 use crate::domain::limits::EVENTS_SCANNED_MAX;
+use crate::domain::listing::EventFilter;
 use crate::domain::name::{NamespaceId, PolicyName};
 use crate::watch::Verify as _;
 
@@ -19,7 +20,7 @@ impl Service {
         namespace: &NamespaceId,
         page: &Page<i64>,
         filter: &EventFilter,
-    ) -> Result<EventPage> {
+    ) -> Result<Listed<i64, (Event, Payload)>> {
         let tx = self.store.read().await?;
         let found = tx.namespace(namespace).await?;
         if let Some(policy) = &filter.policy {
@@ -28,26 +29,15 @@ impl Service {
         if let Some(after) = filter.after {
             self.event_at(&tx, &found, ("after", after)).await?;
         }
-        let is_search = filter.actor.is_some() || !filter.kinds.is_empty();
-        let mut reader =
-            if is_search { PageReader::searching(page, EVENTS_SCANNED_MAX) } else { PageReader::new(page) };
+        let mut reader = PageReader::searching(page, filter.is_search, EVENTS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = tx.events(namespace, &asked, filter).await?.into_iter();
             let proven = found.map(|event| self.signer.event(&event).map(|payload| (event, payload)));
-            let is_wanted = |(_, payload): &(Event, Payload)| !filter.leaves_out(payload);
-            reader.add_wanted(&asked, proven.collect::<Result<_>>()?, measure, is_wanted);
+            let is_wanted = |(_, payload): &(Event, Payload)| filter.wanted.keeps(payload);
+            reader.add(&asked, proven.collect::<Result<_>>()?, measure, is_wanted);
         }
-        Ok(EventPage { reached: reader.reached(), listed: reader.done() })
+        Ok(reader.done())
     }
-}
-
-/// A page of a log, and how far the log was looked through for it: beyond the last event of the page when what followed is left out.
-#[derive(Debug)]
-pub struct EventPage {
-    /// The events.
-    pub listed: Listed<(Event, Payload)>,
-    /// The revision of the last one looked at.
-    pub reached: Option<i64>,
 }
 
 /// Where an event stands, and roughly its size in an answer: its payload says everything, and the fields beside say it again.

@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 use super::Service;
-use super::events::{EventPage, measure};
+use super::events::measure;
 use super::import::refused;
 use super::page_reader::PageReader;
-use crate::domain::command::{EventFilter, Page};
-use crate::domain::event::Event;
+use crate::domain::command::{Listed, Page};
+use crate::domain::event::{Event, Payload};
 use crate::domain::import::{Import, Source};
+use crate::domain::limits::EVENTS_SCANNED_MAX;
+use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::KeySet;
@@ -125,7 +127,7 @@ impl Service {
         position: i64,
         page: &Page<i64>,
         filter: &EventFilter,
-    ) -> Result<EventPage> {
+    ) -> Result<Listed<i64, (Event, Payload)>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
         let imports = tx.imports(namespace).await?;
@@ -140,12 +142,14 @@ impl Service {
                 Err(Error::data_loss(format!("{namespace} imported event {}: {problem}", event.cursor.revision)))
             }
         };
-        let mut reader = PageReader::new(page);
+        // An imported history has no index but that of its order.
+        let mut reader = PageReader::searching(page, !filter.wanted.is_empty(), EVENTS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = tx.imported_events(namespace, &import, &asked, filter).await?.into_iter();
-            reader.add(&asked, found.map(prove).collect::<Result<_>>()?, measure);
+            let is_wanted = |(_, payload): &(Event, Payload)| filter.wanted.keeps(payload);
+            reader.add(&asked, found.map(prove).collect::<Result<_>>()?, measure, is_wanted);
         }
-        Ok(EventPage { reached: reader.reached(), listed: reader.done() })
+        Ok(reader.done())
     }
 }
 

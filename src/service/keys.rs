@@ -6,33 +6,14 @@ use super::write::{Begun, Write};
 use super::{Context, Service};
 use crate::domain::command::{ActivateKey, PrepareKey};
 use crate::domain::event::{Change, Cursor, EventKind};
-use crate::domain::key::{KeyChange, KeyRecord, KeyState};
+use crate::domain::filter::Filter;
+use crate::domain::key::{KeyChange, KeyInfo, KeyPurpose, KeyRecord, KeyState};
 use crate::domain::lifecycle::check_note;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::KeyChanged;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Reason, Result};
 use crate::signing::{Algorithm, KeyStore, PublicKey};
-
-/// What a key signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyPurpose {
-    /// Bundles, statements, checkpoints, previews.
-    Bundle,
-    /// Seals of events. Of its times nothing is known.
-    Seal,
-}
-
-/// A public key.
-#[derive(Debug, Clone)]
-pub struct KeyInfo {
-    /// The key and where it stands.
-    pub record: KeyRecord,
-    /// What it signs.
-    pub purpose: KeyPurpose,
-    /// The earliest time at which it may become the one that signs; none when it did already.
-    pub ready_time: Option<Micros>,
-}
 
 /// What an event says of a key that is new.
 pub(super) fn introduced(key: &PublicKey) -> KeyChange {
@@ -45,12 +26,13 @@ pub(super) fn introduced(key: &PublicKey) -> KeyChange {
 }
 
 impl Service {
-    /// Every public key, those that sign first and those that were revoked last.
+    /// The public keys that a filter keeps, those that sign first and those that were revoked last.
     #[must_use]
-    pub fn keys(&self) -> Vec<KeyInfo> {
+    pub fn keys(&self, wanted: &Filter<KeyInfo>) -> Vec<KeyInfo> {
         let view = self.signer.view();
         let mut keys: Vec<KeyInfo> = view.ring().records().map(|record| self.key_info(record.clone())).collect();
         keys.push(KeyInfo { record: self.seal_record(), purpose: KeyPurpose::Seal, ready_time: None });
+        keys.retain(|key| wanted.keeps(key));
         keys.sort_by_key(|info| (info.record.state == KeyState::Revoked, info.record.state != KeyState::Active));
         keys
     }

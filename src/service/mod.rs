@@ -64,13 +64,10 @@ pub use bootstrap::{FIRST_ADMIN, Readiness};
 pub use context::Context;
 pub use convergence::Converged;
 pub use epoch::{Bump, Bumped, bump_epoch};
-pub use events::EventPage;
 pub use export::{RowExport, RowWithContent};
 pub use fair_slots::{FairSlot, FairSlots};
-pub use keys::{KeyInfo, KeyPurpose};
 pub use log_progress::LogProgress;
 pub use meters::StreamPlace;
-pub use policy::PolicyPage;
 pub use query::{Difference, VersionWithContent};
 pub use signer::Signer;
 

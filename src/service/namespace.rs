@@ -1,15 +1,19 @@
 //! Namespaces: made, changed, read. Their changes stand in the log of `system`.
 
+use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
 use crate::domain::access::{Permission, Rpc};
-use crate::domain::command::{CreateNamespace, Page, QuotasPatch, UpdateNamespace};
+use crate::domain::command::{CreateNamespace, Listed, Page, QuotasPatch, UpdateNamespace};
 use crate::domain::event::{Change, EventKind};
+use crate::domain::filter::Filter;
 use crate::domain::lifecycle::{check_etag, check_note};
+use crate::domain::limits::ITEMS_SCANNED_MAX;
 use crate::domain::name::NamespaceId;
 use crate::domain::outcome::{Namespace, NamespaceChanged};
 use crate::domain::quota::Quotas;
 use crate::domain::{Error, Reason, Result};
+use crate::store::ReadTx;
 
 pub(super) fn check_description(description: &str) -> Result<()> {
     check_note("description", description)
@@ -94,7 +98,7 @@ impl Service {
         self.store.read().await?.namespace(id).await
     }
 
-    /// A page of the namespaces that the caller may read, and where it ended unless it is the last.
+    /// A page of the namespaces that the caller may read.
     ///
     /// # Errors
     /// `DATABASE_UNAVAILABLE`.
@@ -102,25 +106,47 @@ impl Service {
         &self,
         context: &Context,
         page: &Page<NamespaceId>,
-    ) -> Result<(Vec<Namespace>, Option<NamespaceId>)> {
+        wanted: &Filter<Namespace>,
+    ) -> Result<Listed<NamespaceId, Namespace>> {
         let tx = self.store.read().await?;
-        let end = |last: Option<&NamespaceId>, found: usize| last.filter(|_| found == page.size as usize).cloned();
-        if context.grants.permit(Permission::Read) {
-            let found = tx.namespaces(page).await?;
-            let end = end(found.last().map(|last| &last.id), found.len());
-            return Ok((found, end));
+        let reads_all = context.grants.permit(Permission::Read);
+        // Somebody's own namespaces are named by rows that prove nothing, so that some may be left out.
+        let mut reader = PageReader::searching(page, !reads_all || !wanted.is_empty(), ITEMS_SCANNED_MAX);
+        while let Some(asked) = reader.next() {
+            let found = if reads_all {
+                let all = tx.namespaces(&asked).await?;
+                all.into_iter().map(|namespace| (namespace.id.clone(), Some(namespace))).collect()
+            } else {
+                self.own_namespaces(context, &tx, &asked).await?
+            };
+            let is_wanted = |(_, namespace): &(NamespaceId, Option<Namespace>)| {
+                namespace.as_ref().is_some_and(|namespace| wanted.keeps(namespace))
+            };
+            let measure = |(id, namespace): &(NamespaceId, Option<Namespace>)| {
+                (id.clone(), namespace.as_ref().map_or(0, |namespace| namespace.description.len()))
+            };
+            reader.add(&asked, found, measure, is_wanted);
         }
+        let Listed { items, reached, is_last } = reader.done();
+        Ok(Listed { items: items.into_iter().filter_map(|(_, namespace)| namespace).collect(), reached, is_last })
+    }
+
+    /// The next namespaces in which rows give the caller a role; each is there only when the caller may read it.
+    async fn own_namespaces(
+        &self,
+        context: &Context,
+        tx: &ReadTx,
+        page: &Page<NamespaceId>,
+    ) -> Result<Vec<(NamespaceId, Option<Namespace>)>> {
         let members: Vec<String> = context.principal.members().collect();
-        let mine = tx.namespaces_of(&members, page).await?;
-        let mut found = Vec::with_capacity(mine.len());
-        for id in &mine {
+        let mut found = Vec::new();
+        for id in tx.namespaces_of(&members, page).await? {
             // The row alone gives nobody a role.
             let name = id.name();
             let may = self.authorize(&context.principal, Rpc::GetNamespace, ("name", &name), context.now).await;
-            if may.is_ok() {
-                found.push(tx.namespace(id).await?);
-            }
+            let namespace = if may.is_ok() { Some(tx.namespace(&id).await?) } else { None };
+            found.push((id, namespace));
         }
-        Ok((found, end(mine.last(), mine.len())))
+        Ok(found)
     }
 }

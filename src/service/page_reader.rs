@@ -21,9 +21,9 @@ impl<K: Clone, T> PageReader<K, T> {
         Self { page: page.clone(), items: Vec::new(), bytes: 0, is_last: false, left: None }
     }
 
-    /// A page of items that are searched for: at most `scanned_max` are looked at.
-    pub fn searching(page: &Page<K>, scanned_max: usize) -> Self {
-        Self { left: Some(scanned_max), ..Self::new(page) }
+    /// A page of items that are searched for, when some of what is read may be left out: at most `scanned_max` are looked at.
+    pub fn searching(page: &Page<K>, is_search: bool, scanned_max: usize) -> Self {
+        Self { left: is_search.then_some(scanned_max), ..Self::new(page) }
     }
 
     /// Returns what to read next; none when the page is full, or the list ended.
@@ -39,13 +39,8 @@ impl<K: Clone, T> PageReader<K, T> {
         (!is_over).then(|| Page { size, after: self.page.after.clone() })
     }
 
-    /// Adds what was read of `asked`; `measure` returns the key of an item and, roughly, its size in bytes.
-    pub fn add(&mut self, asked: &Page<K>, found: Vec<T>, measure: impl Fn(&T) -> (K, usize)) {
-        self.add_wanted(asked, found, measure, |_| true);
-    }
-
-    /// Adds those that are wanted of what was read of `asked`.
-    pub fn add_wanted(
+    /// Adds those that are wanted of what was read of `asked`; `measure` returns the key of an item and, roughly, its size in bytes.
+    pub fn add(
         &mut self,
         asked: &Page<K>,
         found: Vec<T>,
@@ -69,13 +64,9 @@ impl<K: Clone, T> PageReader<K, T> {
         }
     }
 
-    /// Where the page ended: the key of the last item that was looked at, whether it was taken or not.
-    pub fn reached(&self) -> Option<K> {
-        self.page.after.clone()
-    }
-
-    pub fn done(self) -> Listed<T> {
-        Listed { items: self.items, is_last: self.is_last }
+    /// Returns the page, which ends at the last item that was looked at, whether it was taken or not.
+    pub fn done(self) -> Listed<K, T> {
+        Listed { items: self.items, reached: self.page.after, is_last: self.is_last }
     }
 }
 
@@ -90,10 +81,10 @@ mod tests {
         while let Some(asked) = reader.next() {
             let from = asked.after.map_or(0, |after: u32| after + 1);
             let found: Vec<u32> = (from..list.min(from + asked.size)).collect();
-            reader.add(&asked, found, |item| (*item, item_bytes));
+            reader.add(&asked, found, |item| (*item, item_bytes), |_| true);
             statements += 1;
         }
-        let Listed { items, is_last } = reader.done();
+        let Listed { items, is_last, .. } = reader.done();
         assert!(items.iter().copied().eq(0..u32::try_from(items.len()).unwrap()), "in order, each once");
         (items.len(), statements, is_last)
     }
@@ -101,20 +92,21 @@ mod tests {
     #[test]
     fn a_search_ends_at_its_bound_and_goes_on_from_there() {
         let search = |size: u32, after: Option<u32>, scanned_max: usize| {
-            let mut reader = PageReader::searching(&Page { size, after }, scanned_max);
+            let mut reader = PageReader::searching(&Page { size, after }, true, scanned_max);
             while let Some(asked) = reader.next() {
                 let from = asked.after.map_or(0, |after: u32| after + 1);
                 let found: Vec<u32> = (from..1_000.min(from + asked.size)).collect();
-                reader.add_wanted(&asked, found, |item| (*item, 1), |item| item % 150 == 0);
+                reader.add(&asked, found, |item| (*item, 1), |item| item % 150 == 0);
             }
-            (reader.reached(), reader.done())
+            reader.done()
         };
-        let listed = |items: &[u32], is_last| Listed { items: items.to_vec(), is_last };
-        assert_eq!(search(50, None, 250), (Some(249), listed(&[0, 150], false)), "the bound");
-        assert_eq!(search(50, Some(249), 250), (Some(499), listed(&[300, 450], false)));
-        assert_eq!(search(50, Some(949), 250), (Some(999), listed(&[], true)), "the end of the list");
-        assert_eq!(search(2, None, 1_000), (Some(150), listed(&[0, 150], false)), "a full page");
-        assert_eq!(search(2, Some(150), 1_000), (Some(450), listed(&[300, 450], false)));
+        let listed =
+            |reached, items: &[u32], is_last| Listed { items: items.to_vec(), reached: Some(reached), is_last };
+        assert_eq!(search(50, None, 250), listed(249, &[0, 150], false), "the bound");
+        assert_eq!(search(50, Some(249), 250), listed(499, &[300, 450], false));
+        assert_eq!(search(50, Some(949), 250), listed(999, &[], true), "the end of the list");
+        assert_eq!(search(2, None, 1_000), listed(150, &[0, 150], false), "a full page");
+        assert_eq!(search(2, Some(150), 1_000), listed(450, &[300, 450], false));
     }
 
     #[test]

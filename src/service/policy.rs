@@ -7,10 +7,11 @@ use super::namespace::check_description;
 use super::page_reader::PageReader;
 use super::write::Begun;
 use super::{Context, Service};
-use crate::domain::command::{CreatePolicy, Listed, Page, PolicyFilter, SettingsPatch, UpdatePolicy, VersionFilter};
+use crate::domain::command::{CreatePolicy, Listed, Page, SettingsPatch, UpdatePolicy};
 use crate::domain::event::{Change, EventKind, Position};
 use crate::domain::lifecycle::check_etag;
 use crate::domain::limits::{POLICIES_PER_NAMESPACE_MAX, POLICIES_SCANNED_MAX};
+use crate::domain::listing::{AnnotatedPolicy, PolicyFilter, VersionFilter};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::outcome::PolicyChanged;
 use crate::domain::policy::{PointedPolicy, Policy, PolicyKind, PolicySettings};
@@ -54,7 +55,7 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
     }
     kind.check_has_parser()?;
     let page = Page { size: 1, after: None };
-    let filter = VersionFilter { states: vec![VersionState::Published] };
+    let filter = VersionFilter::in_state(VersionState::Published);
     let Some(published) = tx.versions(&policy.name, &page, &filter).await?.pop() else { return Ok(()) };
     let message = format!(
         "{} is {} for ever: version {} is published; make another policy of kind {}",
@@ -65,15 +66,6 @@ async fn check_kind_change(tx: &ReadTx, policy: &Policy, kind: PolicyKind) -> Re
     );
     let error = Error::new(Reason::KindFixed, message).with("kind", policy.kind.as_str());
     Err(error.with("version", published.number).about(&policy.name))
-}
-
-/// A page of policies, and how far they were looked through for it: beyond the last one of the page when what followed is left out.
-#[derive(Debug)]
-pub struct PolicyPage {
-    /// The policies.
-    pub listed: Listed<PointedPolicy>,
-    /// The last one looked at.
-    pub reached: Option<PolicyId>,
 }
 
 /// Requirements of approvals that were lowered.
@@ -224,33 +216,43 @@ impl Service {
         namespace: &NamespaceId,
         page: &Page<PolicyId>,
         filter: &PolicyFilter,
-    ) -> Result<PolicyPage> {
+    ) -> Result<Listed<PolicyId, PointedPolicy>> {
         let tx = self.store.read().await?;
         tx.namespace(namespace).await?;
-        let wanted = &filter.annotations;
-        let mut reader =
-            if wanted.is_empty() { PageReader::new(page) } else { PageReader::searching(page, POLICIES_SCANNED_MAX) };
+        let mut reader = PageReader::searching(page, !filter.wanted.is_empty(), POLICIES_SCANNED_MAX);
         while let Some(asked) = reader.next() {
             let found = tx.policies(namespace, &asked).await?;
-            let newest = if wanted.is_empty() {
-                Vec::new()
-            } else {
-                let ids: Vec<&PolicyId> = found.iter().map(|policy| &policy.name.policy).collect();
-                tx.newest_published(namespace, &ids).await?
-            };
-            let satisfying = newest.into_iter().filter(|version| version.annotations.satisfy(wanted));
-            let satisfying: BTreeSet<PolicyId> = satisfying.map(|version| version.policy.policy).collect();
-            let is_wanted = |policy: &Policy| wanted.is_empty() || satisfying.contains(&policy.name.policy);
-            let measure = |policy: &Policy| (policy.name.policy.clone(), policy.settings.json_schema.len());
-            reader.add_wanted(&asked, found, measure, is_wanted);
+            let found = annotated(&tx, namespace, found, filter.needs_annotations()).await?;
+            let measure =
+                |each: &AnnotatedPolicy| (each.policy.name.policy.clone(), each.policy.settings.json_schema.len());
+            reader.add(&asked, found, measure, |each| filter.wanted.keeps(each));
         }
-        let reached = reader.reached();
-        let Listed { items, is_last } = reader.done();
-        let moved: BTreeSet<i64> = items.iter().map(|policy| policy.active_revision).filter(|at| *at > 0).collect();
+        let Listed { items, reached, is_last } = reader.done();
+        let policies: Vec<Policy> = items.into_iter().map(|each| each.policy).collect();
+        let moved: BTreeSet<i64> = policies.iter().map(|policy| policy.active_revision).filter(|at| *at > 0).collect();
         let positions = self.positions(&tx, namespace, &Vec::from_iter(moved)).await?;
         let pointed =
             |policy: Policy| PointedPolicy { activation: positions.get(&policy.active_revision).copied(), policy };
-        let listed = Listed { items: items.into_iter().map(pointed).collect(), is_last };
-        Ok(PolicyPage { listed, reached })
+        Ok(Listed { items: policies.into_iter().map(pointed).collect(), reached, is_last })
     }
+}
+
+/// Policies with the annotations of their newest published versions, which are read where they are needed.
+async fn annotated(
+    tx: &ReadTx,
+    namespace: &NamespaceId,
+    policies: Vec<Policy>,
+    are_needed: bool,
+) -> Result<Vec<AnnotatedPolicy>> {
+    let mut annotations = BTreeMap::new();
+    if are_needed {
+        let ids: Vec<&PolicyId> = policies.iter().map(|policy| &policy.name.policy).collect();
+        let newest = tx.newest_published(namespace, &ids).await?.into_iter();
+        annotations.extend(newest.map(|version| (version.policy.policy, version.annotations)));
+    }
+    let with = |policy: Policy| AnnotatedPolicy {
+        annotations: annotations.remove(&policy.name.policy).unwrap_or_default(),
+        policy,
+    };
+    Ok(policies.into_iter().map(with).collect())
 }

@@ -3,13 +3,15 @@
 use bytes::Bytes;
 
 use super::check_slots::off_thread;
+use super::page_reader::PageReader;
 use super::{Context, Service};
 use crate::checks;
 use crate::domain::approval::Approval;
 use crate::domain::bundle::Bundle;
-use crate::domain::command::{Listed, Page, VersionFilter};
+use crate::domain::command::{Listed, Page};
 use crate::domain::lifecycle;
-use crate::domain::limits::{DIFFERENCE_MAX_BYTES, MESSAGE_MAX_BYTES};
+use crate::domain::limits::{DIFFERENCE_MAX_BYTES, ITEMS_SCANNED_MAX, MESSAGE_MAX_BYTES};
+use crate::domain::listing::VersionFilter;
 use crate::domain::name::{PolicyName, VersionName, VersionRef};
 use crate::domain::policy::{Policy, PolicyKind};
 use crate::domain::report::Report;
@@ -86,7 +88,7 @@ impl Service {
         Ok(VersionWithContent { version, content, active, approvals })
     }
 
-    /// A page of versions, newest first.
+    /// A page of versions.
     ///
     /// # Errors
     /// `POLICY_NOT_FOUND`, `DATA_LOSS`.
@@ -97,25 +99,31 @@ impl Service {
         page: &Page<i64>,
         filter: &VersionFilter,
         full: bool,
-    ) -> Result<Listed<VersionWithContent>> {
+    ) -> Result<Listed<i64, VersionWithContent>> {
         let tx = self.store.read().await?;
         let policy = tx.policy(policy).await?;
-        let versions = tx.versions(&policy.name, page, filter).await?;
+        let mut reader = PageReader::searching(page, filter.is_search, ITEMS_SCANNED_MAX);
+        while let Some(asked) = reader.next() {
+            let found = tx.versions(&policy.name, &asked, filter).await?;
+            let measure = |version: &Version| (version.number, version.manifest.len());
+            reader.add(&asked, found, measure, |version| filter.wanted.keeps(version));
+        }
+        let Listed { items: versions, reached, is_last } = reader.done();
         let approvals = self.approvals_of(&tx, &policy.name, &versions).await?;
-        let is_last = versions.len() < page.size as usize;
         let (mut listed, mut bytes) = (Vec::new(), 0);
         for version in versions {
             let content = if full { Some(self.content_of(&tx, &version).await?) } else { None };
             bytes += content.as_ref().map_or(0, Bytes::len);
             if bytes > MESSAGE_MAX_BYTES && !listed.is_empty() {
-                return Ok(Listed { items: listed, is_last: false });
+                let reached = listed.last().map(|each: &VersionWithContent| each.version.number);
+                return Ok(Listed { items: listed, reached, is_last: false });
             }
             let active = version.number == policy.active_version;
             let given = approvals.get(&version.number).map_or(&[][..], Vec::as_slice);
             let approvals = lifecycle::counting(&policy, &version, given, context.now);
             listed.push(VersionWithContent { version, content, active, approvals });
         }
-        Ok(Listed { items: listed, is_last })
+        Ok(Listed { items: listed, reached, is_last })
     }
 
     /// What changed between two versions of one policy.

@@ -4,13 +4,14 @@ use super::Service;
 use super::page_reader::PageReader;
 use crate::domain::command::{Listed, Page};
 use crate::domain::event::Position;
+use crate::domain::filter::Filter;
 use crate::domain::lifecycle::check_note;
-use crate::domain::limits::ID_MAX_CHARS;
+use crate::domain::limits::{ID_MAX_CHARS, ITEMS_SCANNED_MAX};
+use crate::domain::listing::SeenSubscriber;
 use crate::domain::name::NamespaceId;
 use crate::domain::principal::Principal;
 use crate::domain::quota::Quota;
-use crate::domain::subscriber::{Profile, Report, Subscriber, SubscriberClaim, SubscriberId, SubscriberName, Verdict};
-use crate::domain::time::Micros;
+use crate::domain::subscriber::{Profile, Report, SubscriberClaim, SubscriberId, SubscriberName, Verdict};
 use crate::domain::{Error, Reason, Result};
 use crate::watch::Lease;
 
@@ -52,7 +53,7 @@ impl Service {
         taken.inspect_err(|error| self.count_subscriber(error))
     }
 
-    /// A page of the subscribers, in order of their ids, and the time by which their leases count.
+    /// A page of the subscribers, in order of their ids.
     ///
     /// # Errors
     /// `NAMESPACE_NOT_FOUND`.
@@ -60,16 +61,24 @@ impl Service {
         &self,
         namespace: &NamespaceId,
         page: &Page<SubscriberId>,
-    ) -> Result<(Listed<Subscriber>, Micros)> {
+        wanted: &Filter<SeenSubscriber>,
+    ) -> Result<Listed<SubscriberId, SeenSubscriber>> {
         self.leases.settle().await;
         let now = self.leases.now().await?;
         let (tx, _) = self.look(namespace).await?;
-        let mut reader = PageReader::new(page);
+        let mut reader = PageReader::searching(page, !wanted.is_empty(), ITEMS_SCANNED_MAX);
         while let Some(asked) = reader.next() {
-            let found = tx.subscribers(namespace, &asked).await?;
-            reader.add(&asked, found, |each| (each.id.clone(), each.profile.policies.len() * ID_MAX_CHARS));
+            let found = tx.subscribers(namespace, &asked).await?.into_iter();
+            let seen = found.map(|subscriber| SeenSubscriber {
+                name: SubscriberName { namespace: namespace.clone(), id: subscriber.id.clone() },
+                is_online: subscriber.is_online(now),
+                subscriber,
+            });
+            let measure =
+                |seen: &SeenSubscriber| (seen.name.id.clone(), seen.subscriber.profile.policies.len() * ID_MAX_CHARS);
+            reader.add(&asked, seen.collect(), measure, |seen| wanted.keeps(seen));
         }
-        Ok((reader.done(), now))
+        Ok(reader.done())
     }
 
     /// Forgets subscribers that are offline for long.

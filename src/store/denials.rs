@@ -15,8 +15,9 @@ use super::rows::unreadable;
 use super::transaction::ReadTx;
 use crate::domain::Result;
 use crate::domain::command::Page;
-use crate::domain::denial::{Denial, DenialCount, DenialFilter, DenialKey};
+use crate::domain::denial::{Denial, DenialCount, DenialKey};
 use crate::domain::limits::DENIALS_PER_NAMESPACE_MAX;
+use crate::domain::listing::DenialFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 

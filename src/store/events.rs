@@ -11,11 +11,13 @@ use super::connect::Store;
 use super::entity::events::{Column, Entity};
 use super::entity::pointer_changes;
 use super::error::failed;
+use super::ranges::within;
 use super::rows;
 use super::transaction::ReadTx;
-use crate::domain::command::{EventFilter, Page};
+use crate::domain::command::Page;
 use crate::domain::digest::Hash;
 use crate::domain::event::{Cursor, Event};
+use crate::domain::listing::EventFilter;
 use crate::domain::name::NamespaceId;
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
@@ -103,12 +105,8 @@ impl ReadTx {
             .filter(Column::Namespace.eq(namespace.as_str()))
             .filter(Column::Revision.gt(filter.after_revision()))
             .limit(u64::from(page.size));
-        if let Some(start) = filter.start_time {
-            query = query.filter(Column::Time.gte(start.0));
-        }
-        if let Some(end) = filter.end_time {
-            query = query.filter(Column::Time.lt(end.0));
-        }
+        query = within(query, Column::Time, filter.times);
+        query = within(query, Column::Revision, filter.revisions);
         if let Some(policy) = &filter.policy {
             // An activation of several policies is about each of them. A union, so that each half uses its index.
             let mut about = Entity::find()

@@ -47,6 +47,7 @@ mod pool;
 mod pooler;
 mod postgres_session;
 mod postgres_tls;
+mod ranges;
 mod refusal;
 mod reports;
 mod revocations;

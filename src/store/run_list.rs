@@ -3,7 +3,6 @@
 //! Each outcome is read by itself, from an index in the order of the list: what other runs there are costs nothing.
 
 use std::collections::BTreeMap;
-use std::slice;
 
 use sea_orm::{
     ColumnTrait, Condition, ConnectionTrait as _, EntityTrait, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -12,13 +11,15 @@ use sea_orm::{
 
 use super::entity::{run_ends, run_policies, runs};
 use super::error::failed;
+use super::ranges::within;
 use super::run_rows;
 use super::tagged::Proven;
 use super::transaction::ReadTx;
 use crate::domain::command::Page;
 use crate::domain::limits::RUNS_COUNTED_MAX;
+use crate::domain::listing::RunFilter;
 use crate::domain::name::PolicyId;
-use crate::domain::run::{Run, RunCount, RunFilter, RunKey, RunOutcome};
+use crate::domain::run::{Run, RunCount, RunKey, RunOutcome};
 use crate::domain::{Error, Result};
 
 /// The columns by which a table of runs is listed.
@@ -43,23 +44,13 @@ fn newest<E: EntityTrait>(
         .order_by_desc(*create_time)
         .order_by_desc(*id)
         .limit(u64::from(page.size));
-    if let Some(start) = filter.start_time {
-        query = query.filter(create_time.gte(start.0));
-    }
-    if let Some(end) = filter.end_time {
-        query = query.filter(create_time.lt(end.0));
-    }
+    query = within(query, *create_time, filter.times);
     if let Some(RunKey { create_time: at, id: after }) = &page.after {
         let beside = Condition::all().add(create_time.eq(at.0)).add(id.lt(after.as_str()));
         // The first bound is for the index, which the other alone would not be read from.
         query = query.filter(create_time.lte(at.0)).filter(Condition::any().add(create_time.lt(at.0)).add(beside));
     }
     query
-}
-
-/// The outcomes that are asked for.
-fn wanted(filter: &RunFilter) -> &[RunOutcome] {
-    filter.outcome.as_ref().map_or(&RunOutcome::ALL, slice::from_ref)
 }
 
 impl ReadTx {
@@ -75,7 +66,7 @@ impl ReadTx {
         use runs::Column as C;
         let columns = Listed { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
         let mut found: Vec<runs::Model> = Vec::new();
-        for outcome in wanted(filter) {
+        for outcome in &filter.outcomes {
             let query = newest::<runs::Entity>(&columns, filter, *outcome, page);
             found.extend(query.all(&self.tx).await.map_err(failed)?);
         }
@@ -96,7 +87,7 @@ impl ReadTx {
         use run_policies::Column as C;
         let columns = Listed { namespace: C::Namespace, outcome: C::Outcome, create_time: C::CreateTime, id: C::Id };
         let mut found: Vec<run_policies::Model> = Vec::new();
-        for outcome in wanted(filter) {
+        for outcome in &filter.outcomes {
             let mut query = newest::<run_policies::Entity>(&columns, filter, *outcome, page);
             query = query.filter(C::Policy.eq(policy.as_str()));
             if let Some(version) = filter.version {
@@ -138,9 +129,12 @@ impl ReadTx {
     /// How many runs there are of each version of a policy and each outcome, of those that a list holds, in order of the versions;
     /// none when an outcome has more than `RUNS_COUNTED_MAX`. The rows are counted as they are, without their tags.
     pub async fn run_counts(&self, filter: &RunFilter, policy: &PolicyId) -> Result<Option<Vec<RunCount>>> {
+        if filter.outcomes.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
         let version = filter.version.map(|version| format!("AND version = {version} ")).unwrap_or_default();
         // From one index, and no further than the bound, whatever there is.
-        let counted = wanted(filter).iter().map(|outcome| {
+        let counted = filter.outcomes.iter().map(|outcome| {
             let word = outcome.as_str();
             format!(
                 "SELECT version, '{word}' AS outcome, count(*) AS runs FROM (SELECT version FROM run_policies \
@@ -150,8 +144,8 @@ impl ReadTx {
             )
         });
         let sql = format!("{} ORDER BY 1, 2", counted.collect::<Vec<_>>().join(" UNION ALL "));
-        let start = filter.start_time.map_or(i64::MIN, |time| time.0);
-        let end = filter.end_time.map_or(i64::MAX, |time| time.0);
+        let start = filter.times.start.unwrap_or(i64::MIN);
+        let end = filter.times.end.unwrap_or(i64::MAX);
         let values = [filter.namespace.as_str().into(), policy.as_str().into(), start.into(), end.into()];
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         let mut counts = Vec::new();

@@ -8,11 +8,13 @@ use sea_orm::{
 use super::entity::versions::{Column, Entity, Model};
 use super::error::failed;
 use super::manifests::with_newest_manifest;
+use super::ranges::within;
 use super::rows;
 use super::transaction::{ReadTx, WriteTx};
 use crate::domain::Result;
-use crate::domain::command::{Page, VersionFilter};
+use crate::domain::command::Page;
 use crate::domain::label::Label;
+use crate::domain::listing::VersionFilter;
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::version::{Version, VersionState};
 
@@ -107,18 +109,21 @@ impl ReadTx {
         self.versions_of(query).await
     }
 
-    /// A page of versions, newest first.
+    /// A page of versions.
     pub async fn versions(
         &self,
         policy: &PolicyName,
         page: &Page<i64>,
         filter: &VersionFilter,
     ) -> Result<Vec<Version>> {
-        let mut query = of(policy).order_by_desc(Column::Number).limit(u64::from(page.size));
-        if let Some(after) = page.after {
-            query = query.filter(Column::Number.lt(after));
-        }
-        if !filter.states.is_empty() {
+        let mut query = within(of(policy).limit(u64::from(page.size)), Column::Number, filter.numbers);
+        query = match (filter.oldest_first, page.after) {
+            (false, None) => query.order_by_desc(Column::Number),
+            (false, Some(after)) => query.filter(Column::Number.lt(after)).order_by_desc(Column::Number),
+            (true, None) => query.order_by_asc(Column::Number),
+            (true, Some(after)) => query.filter(Column::Number.gt(after)).order_by_asc(Column::Number),
+        };
+        if filter.states.len() < VersionState::ALL.len() {
             query = in_states(query, &filter.states);
         }
         self.versions_of(query).await

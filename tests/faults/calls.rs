@@ -145,7 +145,7 @@ impl Caller {
     /// The keys that bundles, statements and checkpoints are verified with.
     pub async fn keys(&self) -> Result<KeySet, ClientError> {
         let mut admin = self.admin.clone();
-        let listed = tried(admin.list_signing_keys(pb::ListSigningKeysRequest {})).await?.into_inner();
+        let listed = tried(admin.list_signing_keys(pb::ListSigningKeysRequest::default())).await?.into_inner();
         trusted_keys(&listed)
     }
 

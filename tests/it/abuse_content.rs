@@ -233,8 +233,8 @@ async fn times(client: &Client, time: prost_types::Timestamp) {
     let at = Some(pb::get_active_request::At::Time(time));
     let get = pb::GetActiveRequest { name: policy("p"), at, ..Default::default() };
     told(&format!("at {time:?}"), client.get_active(get)).await;
-    let start_time = Some(time);
-    let list = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), start_time, ..Default::default() };
+    let filter = format!("time >= \"{time}\"");
+    let list = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), filter, ..Default::default() };
     told(&format!("events from {time:?}"), client.list_events(list)).await;
 }
 

@@ -27,7 +27,7 @@ async fn keys_of_both(one: &Hub, other: &Hub) -> String {
 
 /// The id of a store, as `policyhub keys list` shows it.
 async fn store_of(hub: &Hub) -> String {
-    hub.client().await.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").store
+    hub.client().await.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").store
 }
 
 /// What an agent keeps of the watcher.

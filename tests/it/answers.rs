@@ -61,9 +61,9 @@ on_both_databases! {
         let (items, pages) = read!(client.list_policies, policies, policies);
         assert!(items == 13 && pages > 1, "{items} policies in {pages} pages");
         let head = head(&client).await;
-        for newest_first in [false, true] {
-            let request =
-                pb::ListEventsRequest { parent: parent(), page_size: 1_000, newest_first, ..Default::default() };
+        for order_by in ["revision", "revision desc"] {
+            let order_by = order_by.to_owned();
+            let request = pb::ListEventsRequest { parent: parent(), page_size: 1_000, order_by, ..Default::default() };
             let (items, pages) = read!(client.list_events, events, request);
             assert!(i64::try_from(items) == Ok(head) && pages > 1, "{items} events in {pages} pages");
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use policyhub::client::pb::EventKind::{Activate, CreatePolicy, Draft, Publish, Rollback};
+use policyhub::client::pb::EventKind::{Activate, Draft, Publish, Rollback};
 use policyhub::client::{Client, pb};
 use serde_json::Value;
 
@@ -25,6 +25,10 @@ fn json(hub: &Hub, line: &str) -> Value {
 
 fn ask() -> pb::ListEventsRequest {
     pb::ListEventsRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
+}
+
+fn by(filter: &str) -> pb::ListEventsRequest {
+    pb::ListEventsRequest { filter: filter.to_owned(), ..ask() }
 }
 
 /// Every event of a list, through its pages; how many pages there were.
@@ -65,22 +69,30 @@ on_both_databases! {
         };
         let rita_did = |event: &pb::Event| event.actor == "local:rita";
         let moved = |event: &pb::Event| [Activate, Rollback].contains(&event.kind());
-        let kinds = vec![Activate.into(), Rollback.into(), Activate.into()];
-        let actor = "local:rita".to_owned();
+        let kinds = "(kind = ACTIVATE OR kind = EVENT_KIND_ROLLBACK)";
+        let (since, until) = (format!("time >= \"{}\"", middle.expect("a time")), format!("time < \"{}\"", middle.expect("a time")));
+        let actor = "actor = \"local:rita\"";
         let cases: Vec<(pb::ListEventsRequest, Belongs<'_>)> = vec![
-            (pb::ListEventsRequest { actor: actor.clone(), ..ask() }, Box::new(rita_did)),
-            (pb::ListEventsRequest { kinds: kinds.clone(), ..ask() }, Box::new(moved)),
-            (pb::ListEventsRequest { end_time: middle, ..ask() }, Box::new(is_early)),
-            (pb::ListEventsRequest { start_time: middle, ..ask() }, Box::new(move |event| !is_early(event))),
+            (by(actor), Box::new(rita_did)),
+            (by(kinds), Box::new(moved)),
+            (by(&until), Box::new(is_early)),
+            (by(&since), Box::new(move |event| !is_early(event))),
             (
-                pb::ListEventsRequest { actor: actor.clone(), kinds: kinds.clone(), start_time: middle, ..ask() },
+                by(&format!("{actor} AND {kinds} AND {since}")),
                 Box::new(move |event| rita_did(event) && moved(event) && !is_early(event)),
             ),
             (
-                pb::ListEventsRequest { parent: policy("p"), actor, ..ask() },
+                pb::ListEventsRequest { parent: policy("p"), ..by(actor) },
                 Box::new(move |event| rita_did(event) && event.policy.ends_with("/p")),
             ),
-            (pb::ListEventsRequest { actor: "local:ri".to_owned(), ..ask() }, Box::new(|_| false)),
+            (by("policy = p"), Box::new(|event| event.policy.ends_with("/p"))),
+            (by(&format!("policy = {:?} AND {kinds}", policy("p"))), Box::new(move |event| event.policy.ends_with("/p") && moved(event))),
+            (by("policy != p"), Box::new(|event| !event.policy.ends_with("/p"))),
+            (by("NOT (policy = p OR kind = DRAFT)"), Box::new(|event| !event.policy.ends_with("/p") && event.kind() != Draft)),
+            (by("revision > 3 AND revision <= 7 AND revision != 5"), Box::new(|event| [4, 6, 7].contains(&event.cursor.expect("a cursor").revision))),
+            (by("revision = 4 OR revision = 6"), Box::new(|event| [4, 6].contains(&event.cursor.expect("a cursor").revision))),
+            (by("actor = \"local:ri\""), Box::new(|_| false)),
+            (by("actor : \"rita\""), Box::new(rita_did)),
         ];
         for (request, is_wanted) in cases {
             let mut wanted = revisions(&log.iter().filter(|event| is_wanted(event)).cloned().collect::<Vec<_>>());
@@ -89,16 +101,17 @@ on_both_databases! {
                 assert_eq!(revisions(&all(&client, paged).await.0), wanted, "{request:?} by {page_size}");
             }
             wanted.reverse();
-            let newest = pb::ListEventsRequest { newest_first: true, page_size: 2, ..request.clone() };
+            let newest = pb::ListEventsRequest { order_by: "revision desc".to_owned(), page_size: 2, ..request.clone() };
             assert_eq!(revisions(&all(&client, newest).await.0), wanted, "{request:?} newest first");
         }
         let first = client.list_events(pb::ListEventsRequest { page_size: 1, ..ask() }).await.expect("a page");
-        let other = pb::ListEventsRequest { page_token: first.next_page_token, kinds: kinds.clone(), ..ask() };
-        assert_eq!(crate::harness::calls::reason(client.list_events(other).await), "INVALID_PAGE_TOKEN");
-        for kind in [0, 9_999] {
-            refused_fields(client.list_events(pb::ListEventsRequest { kinds: vec![kind], ..ask() }).await, &["kinds"]);
+        let newest = pb::ListEventsRequest { order_by: "revision desc".to_owned(), ..ask() };
+        for other in [by(kinds), newest] {
+            let other = pb::ListEventsRequest { page_token: first.next_page_token.clone(), ..other };
+            assert_eq!(crate::harness::calls::reason(client.list_events(other).await), "INVALID_PAGE_TOKEN");
         }
-        let imported = pb::ListEventsRequest { import_position: 1, kinds, ..ask() };
+        refused_fields(client.list_events(by("kind = NOTHING")).await, &["filter"]);
+        let imported = pb::ListEventsRequest { parent: policy("p"), import_position: 1, ..by(kinds) };
         refused_fields(client.list_events(imported).await, &["import_position"]);
     }
 
@@ -109,11 +122,11 @@ on_both_databases! {
             draft(&client, "p", &format!("a: {number}")).await;
         }
         draft(&rita, "p", "a: rita").await;
-        let (found, pages) = all(&client, pb::ListEventsRequest { actor: "local:rita".to_owned(), ..ask() }).await;
+        let (found, pages) = all(&client, by("actor = \"local:rita\"")).await;
         assert_eq!((revisions(&found), pages), (vec![131], 1));
-        let (found, _) = all(&client, pb::ListEventsRequest { kinds: vec![CreatePolicy.into()], ..ask() }).await;
+        let (found, _) = all(&client, by("kind = CREATE_POLICY")).await;
         assert_eq!(found.len(), 0, "a draft made the policy");
-        let (found, _) = all(&client, pb::ListEventsRequest { kinds: vec![Draft.into()], ..ask() }).await;
+        let (found, _) = all(&client, by("kind = DRAFT")).await;
         assert_eq!(found.len(), 131);
     }
 
@@ -133,6 +146,8 @@ on_both_databases! {
         assert_eq!(kinds("events q --until 2026-01-02T03:04:05Z").len(), 0);
         assert_eq!(kinds("events q --since 2026-01-02T03:04:05Z").len(), 3);
         assert_eq!(kinds("events --since 2999-01-02T03:04:05Z").len(), 0);
+        assert_eq!(kinds("events q --kind draft --kind publish --filter kind!=DRAFT"), ["PUBLISH"]);
+        assert_eq!(kinds("events --actor x\"ORkind=DRAFT"), Vec::<String>::new(), "a name is a name, whatever is in it");
         assert_eq!(events(&client, NAMESPACE, 0).await.iter().filter(|each| each.kind() == Publish).count(), 2);
     }
 

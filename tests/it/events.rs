@@ -186,7 +186,8 @@ on_both_databases! {
             (true, 7, vec![]),
         ] {
             for parent in [NAMESPACE.to_owned(), policy("p")] {
-                let mut request = pb::ListEventsRequest { newest_first, after: Some(pb::Cursor::of_revision(after_revision)), ..list(parent, 2) };
+                let order_by = if newest_first { "revision desc" } else { "" }.to_owned();
+                let mut request = pb::ListEventsRequest { order_by, after: Some(pb::Cursor::of_revision(after_revision)), ..list(parent, 2) };
                 let mut seen = Vec::new();
                 loop {
                     let page = client.list_events(request.clone()).await.expect("a page");
@@ -211,7 +212,7 @@ on_both_databases! {
         );
     }
 
-    /// start_time takes the event of that very moment along, and nothing before.
+    /// A filter by time takes the event of that very moment along, and nothing before.
     async fn events_since_a_time(hub: Hub) {
         let client = hub.client().await;
         for number in 1..=5 {
@@ -219,16 +220,17 @@ on_both_databases! {
         }
         let log = events(&client, NAMESPACE, 0).await;
         let since = log[2].time.expect("a time");
-        let request = pb::ListEventsRequest { start_time: Some(since), ..list(NAMESPACE.to_owned(), 0) };
+        let filter = format!("time >= \"{since}\"");
+        let request = pb::ListEventsRequest { filter, ..list(NAMESPACE.to_owned(), 0) };
         let found = client.list_events(request).await.expect("events").events;
         let at = |event: &pb::Event| event.time.map(|time| (time.seconds, time.nanos));
         let expected: Vec<pb::Event> =
             log.into_iter().filter(|event| at(event) >= Some((since.seconds, since.nanos))).collect();
         assert!(expected.len() >= 3);
         assert_eq!(found, expected);
-        let never = prost_types::Timestamp { seconds: i64::MAX, nanos: 0 };
-        let request = pb::ListEventsRequest { start_time: Some(never), ..list(NAMESPACE.to_owned(), 0) };
-        refused_fields(client.list_events(request).await, &["start_time"]);
+        let filter = "time >= 99999-01-01T00:00:00Z".to_owned();
+        let request = pb::ListEventsRequest { filter, ..list(NAMESPACE.to_owned(), 0) };
+        refused_fields(client.list_events(request).await, &["filter"]);
     }
 
     /// Namespaces are born in the log of `system`, sealed and chained like every other.

@@ -75,7 +75,7 @@ async fn run_beside(hub: &Hub, arguments: &[&str]) -> (i32, String, String) {
 
 /// Whom a log of the hub is believed.
 async fn trust(client: &Client) -> Trust {
-    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     let (keys, seal_keys) = (log_keys(&listed).expect("keys"), seal_keys(&listed).expect("keys"));
     Trust { store: listed.store, keys, seal_keys }
 }

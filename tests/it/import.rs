@@ -72,6 +72,33 @@ async fn says_where_it_is_from(b: &Hub, from: &Client, to: &Client) {
         "{log:?}"
     );
     let foreign = imported_events(to, NAMESPACE, 1).await;
+    for (order_by, page_size) in [("", 0), ("revision desc", 1)] {
+        let mut wanted: Vec<&pb::Event> = foreign
+            .iter()
+            .filter(|event| event.kind() == pb::EventKind::Publish && !event.policy.ends_with("/q"))
+            .collect();
+        if page_size > 0 {
+            wanted.reverse();
+        }
+        let mut request = pb::ListEventsRequest {
+            parent: NAMESPACE.to_owned(),
+            page_size,
+            import_position: 1,
+            filter: "kind = PUBLISH AND policy != q".to_owned(),
+            order_by: order_by.to_owned(),
+            ..Default::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = to.list_events(request.clone()).await.expect("events");
+            found.extend(page.events);
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            request.page_token = page.next_page_token;
+        }
+        assert!(!wanted.is_empty() && found.iter().eq(wanted), "an imported history is filtered {order_by}: {found:?}");
+    }
     assert_eq!(foreign.len(), origin.len());
     for (foreign, origin) in foreign.iter().zip(&origin) {
         assert_eq!(foreign.origin_store, source.store);

@@ -170,7 +170,7 @@ on_both_databases! {
         assert_eq!((kind.as_str(), removed.len()), ("RESIGN", 0));
         let by: Vec<_> = changed.iter().map(|active| (active.version, named_key(&active.manifest).expect("a key"))).collect();
         assert_eq!(by, [(1, second.clone()), (1, second.clone())]);
-        let keys = trusted_keys(&client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys"));
+        let keys = trusted_keys(&client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys"));
         assert!(keys.expect("keys").is_revoked(&first));
     }
 

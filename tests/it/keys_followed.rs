@@ -138,7 +138,7 @@ on_both_databases! {
         revoke(&client, &first, true).await.expect("a revocation");
         let newest = release(&client, "a: 1").await;
 
-        let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+        let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
         assert_eq!(listed.key_statements.len(), 3, "the last of each key that signed one");
         let (status, _, body) = get(&hub.http, "/.well-known/key-statements.json").expect("an answer");
         let beside: serde_json::Value = serde_json::from_str(&body).expect("JSON");

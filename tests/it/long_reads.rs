@@ -19,8 +19,8 @@ const READS: usize = 20;
 
 /// A look through the whole log for what nobody did.
 async fn search(client: &Client) {
-    let request =
-        pb::ListEventsRequest { parent: NAMESPACE.to_owned(), actor: "local:nobody".to_owned(), ..Default::default() };
+    let filter = "actor = \"local:nobody\"".to_owned();
+    let request = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), filter, ..Default::default() };
     // Refused or answered: it is the neighbour that counts.
     let _ = client.list_events(request).await;
 }

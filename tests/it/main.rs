@@ -118,6 +118,8 @@ mod export;
 #[cfg(test)]
 mod fan_out;
 #[cfg(test)]
+mod filters;
+#[cfg(test)]
 mod frozen;
 #[cfg(test)]
 mod frozen_import;

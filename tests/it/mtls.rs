@@ -67,9 +67,10 @@ impl Scene {
         use policyhub::client::pb::ListSigningKeysRequest;
         match self.connect(None, Some(identity)).await {
             Err(_) => true,
-            Ok(client) => {
-                client.list_signing_keys(ListSigningKeysRequest {}).await.is_err_and(|error| error.reason.is_empty())
-            }
+            Ok(client) => client
+                .list_signing_keys(ListSigningKeysRequest::default())
+                .await
+                .is_err_and(|error| error.reason.is_empty()),
         }
     }
 }

@@ -58,7 +58,7 @@ impl Scene {
     async fn refusal(&self, identity: ClientIdentity) -> Option<ClientError> {
         match self.connect(None, Some(identity)).await {
             Err(error) => Some(error),
-            Ok(client) => client.list_signing_keys(pb::ListSigningKeysRequest {}).await.err(),
+            Ok(client) => client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.err(),
         }
     }
 
@@ -169,7 +169,7 @@ async fn a_certificate_of_the_chain_out_of_its_time_is_a_warning() {
     let hub = Hub::start_with(Database::Sqlite, &["--tls-cert", &cert, "--tls-key", &key]).await;
     let ca = Some(authority.pem.clone().into_bytes());
     let client = Client::connect(&hub.grpc, Some(hub.token()), ca).await.expect("a connection");
-    client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("an answer");
+    client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("an answer");
     let log = hub.log.lock().expect("the log").clone();
     let warned = log.lines().find(|line| line.contains("a certificate above the TLS certificate")).expect("a line");
     assert!(warned.contains("WARN") && warned.contains("it has expired"), "{warned}");

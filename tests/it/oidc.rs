@@ -128,7 +128,7 @@ async fn made_up_keys_make_one_request_in_30_seconds() {
             let claims = forged.split('.').nth(1).expect("claims");
             for number in 0..TOKENS / 20 {
                 let token = unsigned(&format!("made-up-{caller}-{number}"), claims);
-                let mut request = tonic::Request::new(policyhub::client::pb::ListSigningKeysRequest {});
+                let mut request = tonic::Request::new(policyhub::client::pb::ListSigningKeysRequest::default());
                 request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().expect("a header"));
                 let refused = calls.list_signing_keys(request).await.expect_err("made up");
                 assert_eq!(refused.code(), tonic::Code::Unauthenticated);

@@ -2,7 +2,6 @@
 
 use policyhub::client::Client;
 use policyhub::client::pb::{self, RunOutcome};
-use prost_types::Timestamp;
 use tonic::Code;
 
 use crate::harness::callers::{caller, grant};
@@ -14,8 +13,20 @@ fn all() -> pb::ListRunsRequest {
     pb::ListRunsRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
 }
 
+/// The list of which a filter holds.
+fn by(filter: impl Into<String>) -> pb::ListRunsRequest {
+    pb::ListRunsRequest { filter: filter.into(), ..all() }
+}
+
+/// Runs under a policy, or one version of it.
 fn of(id: &str, version: i64) -> pb::ListRunsRequest {
-    pb::ListRunsRequest { policy: id.to_owned(), version, ..all() }
+    by(if version == 0 { format!("policy = {id:?}") } else { format!("policy = {id:?} AND version = {version}") })
+}
+
+/// A list, narrowed further.
+fn and(request: pb::ListRunsRequest, filter: &str) -> pb::ListRunsRequest {
+    let filter = if request.filter.is_empty() { filter.to_owned() } else { format!("{} AND {filter}", request.filter) };
+    pb::ListRunsRequest { filter, ..request }
 }
 
 async fn page(client: &Client, request: &pb::ListRunsRequest) -> pb::ListRunsResponse {
@@ -73,9 +84,11 @@ on_both_databases! {
     async fn runs_are_found_by_what_they_ran_under(hub: Hub) {
         let client = hub.client().await;
         let runs = five_runs(&client).await;
-        let failed = |request| pb::ListRunsRequest { outcome: RunOutcome::Failed.into(), ..request };
-        let open = |request| pb::ListRunsRequest { outcome: RunOutcome::Open.into(), ..request };
-        let time = |run: usize| runs[run].create_time;
+        let failed = |request| and(request, "outcome = FAILED");
+        let open = |request| and(request, "outcome = RUN_OUTCOME_OPEN");
+        let since = |run: usize| format!("create_time >= \"{}\"", runs[run].create_time.expect("a time"));
+        let until = |run: usize| format!("create_time < \"{}\"", runs[run].create_time.expect("a time"));
+        let between = |request, from, to| and(and(request, &since(from)), &until(to));
         for (request, expected) in [
             (all(), &["r5", "r4", "r3", "r2", "r1"][..]),
             (of("p", 0), &["r5", "r3", "r2", "r1"]),
@@ -89,10 +102,19 @@ on_both_databases! {
             (failed(of("q", 1)), &[]),
             (open(all()), &["r3"]),
             (open(of("p", 2)), &["r3"]),
-            (pb::ListRunsRequest { start_time: time(2), ..all() }, &["r5", "r4", "r3"]),
-            (pb::ListRunsRequest { end_time: time(2), ..all() }, &["r2", "r1"]),
-            (pb::ListRunsRequest { start_time: time(1), end_time: time(4), ..of("p", 0) }, &["r3", "r2"]),
-            (pb::ListRunsRequest { start_time: time(1), end_time: time(4), ..failed(of("p", 1)) }, &["r2"]),
+            (by(since(2)), &["r5", "r4", "r3"]),
+            (by(until(2)), &["r2", "r1"]),
+            (between(of("p", 0), 1, 4), &["r3", "r2"]),
+            (between(failed(of("p", 1)), 1, 4), &["r2"]),
+            (by("outcome != OPEN AND NOT outcome = FAILED"), &["r4", "r1"]),
+            (by("outcome = FAILED OR outcome = OPEN"), &["r5", "r3", "r2"]),
+            (by("outcome = FAILED AND outcome = OPEN"), &[]),
+            (by("recorder = \"local:admin\" AND outcome = FAILED"), &["r5", "r2"]),
+            (by("recorder = \"local:nobody\""), &[]),
+            (by("whole_set = true"), &["r3", "r1"]),
+            (by("complete_time:*"), &["r5", "r4", "r2", "r1"]),
+            (by("NOT complete_time:* OR name:r1"), &["r3", "r1"]),
+            (and(of("p", 0), "whole_set = false"), &["r5", "r2"]),
         ] {
             assert_eq!(ids(&page(&client, &request).await.runs), expected, "{request:?}");
             for size in [1, 2, 3] {
@@ -128,8 +150,12 @@ on_both_databases! {
         assert_eq!(counts(&page(&client, &next).await), []);
         assert_eq!(counts(&page(&client, &of("p", 1)).await), expected[2..]);
         assert_eq!(counts(&page(&client, &of("q", 0)).await), [(1, Open, 1), (1, Succeeded, 1), (1, Cancelled, 1)]);
-        let some = pb::ListRunsRequest { start_time: runs[1].create_time, outcome: Failed.into(), ..of("p", 0) };
-        assert_eq!(counts(&page(&client, &some).await), [(2, Failed, 1), (1, Failed, 1)]);
+        let since = format!("outcome = FAILED AND create_time >= \"{}\"", runs[1].create_time.expect("a time"));
+        assert_eq!(counts(&page(&client, &and(of("p", 0), &since)).await), [(2, Failed, 1), (1, Failed, 1)]);
+        let never = page(&client, &and(of("p", 0), "outcome = OPEN AND outcome = FAILED")).await;
+        assert_eq!((counts(&never), never.counts_omitted), (vec![], false));
+        let by_no_index = page(&client, &and(of("p", 0), "whole_set = true")).await;
+        assert_eq!((counts(&by_no_index), by_no_index.counts_omitted), (vec![], true));
         assert_eq!(counts(&page(&client, &all()).await), [], "of no policy");
         end(&client, "r3", Succeeded).await;
         assert_eq!(counts(&page(&client, &of("p", 2)).await), [(2, Succeeded, 1), (2, Failed, 1)]);
@@ -140,14 +166,15 @@ on_both_databases! {
         five_runs(&client).await;
         create(&client, "unused", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;
         assert_eq!(page(&client, &of("unused", 0)).await, pb::ListRunsResponse::default());
-        let bad_time = Some(Timestamp { seconds: 0, nanos: -1 });
         for (request, fields) in [
             (pb::ListRunsRequest { parent: "x".to_owned(), ..all() }, &["parent"][..]),
-            (pb::ListRunsRequest { version: 1, ..all() }, &["version"]),
-            (of("p", -1), &["version"]),
-            (of("namespaces/other/policies/p", 0), &["policy"]),
-            (pb::ListRunsRequest { outcome: 9, ..all() }, &["outcome"]),
-            (pb::ListRunsRequest { start_time: bad_time, end_time: bad_time, ..all() }, &["start_time", "end_time"]),
+            (by("version = 1"), &["filter"]),
+            (by("policy = p OR policy = q"), &["filter"]),
+            (by("policy != p"), &["filter"]),
+            (of("namespaces/other/policies/p", 0), &["filter"]),
+            (by("outcome = 9"), &["filter"]),
+            (by("create_time > 9"), &["filter"]),
+            (pb::ListRunsRequest { order_by: "create_time".to_owned(), ..by("x = 1") }, &["filter", "order_by"]),
             (pb::ListRunsRequest { page_size: -1, ..all() }, &["page_size"]),
         ] {
             refused_fields(client.list_runs(request).await, fields);
@@ -157,7 +184,9 @@ on_both_databases! {
         refused(client.list_runs(absent).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         // The token of one list is none of another.
         let token = page(&client, &pb::ListRunsRequest { page_size: 1, ..of("p", 0) }).await.next_page_token;
-        for other in [all(), of("p", 1), of("q", 0), pb::ListRunsRequest { outcome: 1, ..of("p", 0) }] {
+        let default = pb::ListRunsRequest { order_by: "create_time desc".to_owned(), ..of("p", 0) };
+        page(&client, &pb::ListRunsRequest { page_token: token.clone(), ..default }).await;
+        for other in [all(), of("p", 1), of("q", 0), and(of("p", 0), "outcome = OPEN")] {
             let other = pb::ListRunsRequest { page_token: token.clone(), ..other };
             refused(client.list_runs(other).await, Code::InvalidArgument, "INVALID_PAGE_TOKEN");
         }

@@ -65,7 +65,7 @@ on_both_databases! {
             assert_eq!(get_run(&client, &run.id()).await.expect("a run"), *run);
             assert_eq!(record(&client, run_request(&run.id(), &[&run.policies[0].policy], None)).await.expect("a run"), *run);
         }
-        let list = pb::ListRunsRequest { parent: NAMESPACE.to_owned(), policy: "p".to_owned(), ..Default::default() };
+        let list = pb::ListRunsRequest { parent: NAMESPACE.to_owned(), filter: "policy = p".to_owned(), ..Default::default() };
         let found = client.list_runs(list).await.expect("a list");
         assert_eq!((found.runs.as_slice(), found.counts.len()), (&[old][..], 1));
         let ended = complete(&client, end_request("old", RunOutcome::Succeeded, "")).await.expect("an end");
@@ -83,7 +83,8 @@ on_both_databases! {
         assert_eq!(hub.tamper("SELECT count(*) FROM run_policies"), "0");
         hub.tamper(AS_BEFORE);
         assert_eq!(get_run(&client, "old").await.expect("a run"), run);
-        let list = pb::ListRunsRequest { parent: NAMESPACE.to_owned(), policy: "p".to_owned(), version: 1, ..Default::default() };
+        let filter = "policy = p AND version = 1".to_owned();
+        let list = pb::ListRunsRequest { parent: NAMESPACE.to_owned(), filter, ..Default::default() };
         let found = client.list_runs(list).await.expect("a list").runs;
         assert_eq!(found.iter().map(under).collect::<Vec<_>>(), ["p@1"]);
     }

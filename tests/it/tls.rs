@@ -31,7 +31,7 @@ async fn who_trusts_the_authority_gets_in() {
     assert!(hub.grpc.starts_with("https://"));
     let pem = std::fs::read(&cert).expect("a certificate");
     let client = Client::connect(&hub.grpc, Some(hub.token()), Some(pem.clone())).await.expect("a connection");
-    client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("an answer");
+    client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("an answer");
 
     let other = std::fs::read(&stranger).expect("a certificate");
     for (who, ca) in [("the platform's authorities", None), ("another authority", Some(other))] {
@@ -44,7 +44,7 @@ async fn who_trusts_the_authority_gets_in() {
     // Without TLS there is no answer, and the token went nowhere.
     let plain = hub.grpc.replace("https://", "http://");
     if let Ok(client) = Client::connect(&plain, Some(hub.token()), None).await {
-        let error = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect_err("plaintext");
+        let error = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect_err("plaintext");
         assert!(matches!(error.code, Code::Unavailable | Code::Unknown | Code::Internal), "{error:?}");
     }
 }

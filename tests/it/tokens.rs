@@ -35,7 +35,7 @@ async fn one_of_each(client: &Client) -> Vec<(&'static str, Result<(), ClientErr
         ("ReportStatus", client.report_status(report).await.map(drop)),
         ("GetNamespace", client.get_namespace(pb::GetNamespaceRequest { name }).await.map(drop)),
         ("CreateNamespace", client.create_namespace(create).await.map(drop)),
-        ("ListSigningKeys", client.list_signing_keys(pb::ListSigningKeysRequest {}).await.map(drop)),
+        ("ListSigningKeys", client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.map(drop)),
     ]
 }
 
@@ -94,7 +94,7 @@ async fn clocks_may_differ_by_what_is_configured() {
         let issued = part(&hub.token(), 1)["iat"].as_i64().expect("iat");
         let expired = forge(&hub.token(), &[], &[("exp", json!(issued - 20))], |text| key.sign(text).as_ref().to_vec());
         let client = hub.client_with(Some(expired)).await;
-        let answer = client.list_signing_keys(pb::ListSigningKeysRequest {}).await;
+        let answer = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await;
         match answer {
             Ok(_) => assert!(is_taken, "{flags:?}"),
             Err(error) => assert_eq!((error.reason.as_str(), is_taken), ("TOKEN_EXPIRED", false), "{flags:?}"),
@@ -175,7 +175,7 @@ async fn two_tokens_are_one_too_many() {
     let mut client = pb::admin_service_client::AdminServiceClient::new(channel);
     let bearer: MetadataValue<_> = format!("Bearer {}", hub.token()).parse().expect("a header");
     for copies in 0..=2 {
-        let mut request = tonic::Request::new(pb::ListSigningKeysRequest {});
+        let mut request = tonic::Request::new(pb::ListSigningKeysRequest::default());
         for _ in 0..copies {
             request.metadata_mut().append("authorization", bearer.clone());
         }
@@ -186,7 +186,7 @@ async fn two_tokens_are_one_too_many() {
     }
     // Nor is there another scheme.
     for header in ["Basic YWRtaW46YWRtaW4=", "Bearer", &hub.token()] {
-        let mut request = tonic::Request::new(pb::ListSigningKeysRequest {});
+        let mut request = tonic::Request::new(pb::ListSigningKeysRequest::default());
         request.metadata_mut().insert("authorization", header.parse().expect("a header"));
         let error = client.list_signing_keys(request).await.map(drop).map_err(ClientError::from).expect_err("refused");
         assert_eq!(error.reason, "TOKEN_MALFORMED");

@@ -206,7 +206,7 @@ async fn without_file_descriptors_it_waits() {
     let mut last = waiting.pop().expect("one that waits");
     drop(waiting);
     assert!(last.settings().await.is_some(), "it takes connections again");
-    client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("an answer");
+    client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("an answer");
     let text = metrics::text(&hub);
     let errors = counted(&text, "policyhub_accept_errors_total").expect("a count");
     // Never more often than the shortest pause allows, however long all of this took.

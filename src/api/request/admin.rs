@@ -3,6 +3,7 @@
 use super::both::both;
 use super::fields::{count, etag, namespace, update_paths};
 use super::sync::optional_position;
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::audit::Finding;
@@ -11,9 +12,12 @@ use crate::domain::command::{
 };
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Position};
-use crate::domain::key::SIGNING_KEYS;
+use crate::domain::filter::Filter;
+use crate::domain::key::{KeyInfo, SIGNING_KEYS};
 use crate::domain::limits::FINDINGS_MAX;
+use crate::domain::listing::{KEYS, NAMESPACES};
 use crate::domain::name::NamespaceId;
+use crate::domain::outcome::Namespace;
 use crate::domain::quota::Quotas;
 use crate::domain::revocation::{Ended, RevokeToken};
 use crate::domain::{Error, Result};
@@ -110,10 +114,19 @@ pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Positi
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>)> {
-    let list = List::new(["ListNamespaces"]);
+pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>, Filter<Namespace>)> {
+    let Asked { filter, key, .. } = parse_asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
+    let list = List::new(["ListNamespaces", &key]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;
-    Ok((list, page))
+    Ok((list, page, filter))
+}
+
+/// ListSigningKeys.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn list_signing_keys(request: &pb::ListSigningKeysRequest) -> Result<Filter<KeyInfo>> {
+    Ok(parse_asked(&KEYS, None, &request.filter, &request.order_by)?.filter)
 }
 
 /// RevokeToken.

@@ -2,13 +2,15 @@
 
 use super::both::both;
 use super::fields::namespace;
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::access::Role;
-use crate::domain::binding::{BindingName, parse_member, parse_place, place};
+use crate::domain::binding::{BindingName, RoleBinding, parse_member, parse_place, place};
 use crate::domain::command::{CreateRoleBinding, DeleteRoleBinding, Page};
-use crate::domain::denial::DenialFilter;
 use crate::domain::error::REQUIRED;
+use crate::domain::filter::Filter;
+use crate::domain::listing::{BINDINGS, DENIALS, DenialFilter};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
@@ -51,21 +53,23 @@ pub fn delete_role_binding(request: pb::DeleteRoleBindingRequest) -> Result<Dele
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_denials(request: &pb::ListDenialsRequest) -> Result<(NamespaceId, List, Page<String>, DenialFilter)> {
-    let namespace = namespace("parent", &request.parent)?;
-    let principal = (!request.principal.is_empty()).then(|| request.principal.clone());
-    let filter = DenialFilter { principal };
-    let list = List::new(["ListDenials", namespace.as_str(), &format!("{filter:?}")]);
+    let wanted = parse_asked(&DENIALS, None, &request.filter, &request.order_by);
+    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
+    let list = List::new(["ListDenials", namespace.as_str(), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
-    Ok((namespace, list, page, filter))
+    Ok((namespace, list, page, DenialFilter::new(filter)))
 }
 
 /// ListRoleBindings.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_role_bindings(request: &pb::ListRoleBindingsRequest) -> Result<(NamespaceId, List, Page<String>)> {
-    let namespace = parse_place("parent", &request.parent)?;
-    let list = List::new(["ListRoleBindings", &place(&namespace)]);
+pub fn list_role_bindings(
+    request: &pb::ListRoleBindingsRequest,
+) -> Result<(NamespaceId, List, Page<String>, Filter<RoleBinding>)> {
+    let wanted = parse_asked(&BINDINGS, None, &request.filter, &request.order_by);
+    let (namespace, Asked { filter, key, .. }) = both(parse_place("parent", &request.parent), wanted)?;
+    let list = List::new(["ListRoleBindings", &place(&namespace), &key]);
     let page = list.page(request.page_size, &request.page_token, |key| Some(key.to_owned()))?;
-    Ok((namespace, list, page))
+    Ok((namespace, list, page, filter))
 }

@@ -6,6 +6,9 @@ use crate::domain::limits::REQUEST_ID_MAX_CHARS;
 use crate::domain::name::{INEXACT_VERSION, NamespaceId, PolicyName, VersionName, VersionRef};
 use crate::domain::{Error, Result};
 
+/// Longest path of a mask that an error repeats.
+const SHOWN_MAX_CHARS: usize = 40;
+
 /// `request_id` and `validate_only`.
 ///
 /// # Errors
@@ -78,11 +81,11 @@ pub(super) fn count(field: &str, value: i32) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::invalid(field, "must not be negative"))
 }
 
-/// The paths that an update takes (AIP-134): those of its mask; `*` for `all`; without a mask those that are populated, each
+/// The paths that an update takes (AIP-134, AIP-161): those of its mask; `*` for `all`; without a mask those that are populated, each
 /// with whether it is.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` when it would change nothing.
+/// `INVALID_ARGUMENT` for a path that is none of them, and when it would change nothing.
 pub(super) fn update_paths(
     mask: Option<prost_types::FieldMask>,
     all: &[&str],
@@ -91,6 +94,16 @@ pub(super) fn update_paths(
     let paths = mask.unwrap_or_default().paths;
     if paths == ["*"] {
         return Ok(all.iter().map(ToString::to_string).collect());
+    }
+    let known = |path: &str| all.contains(&path) || populated.iter().any(|(known, _)| *known == path);
+    if let Some(unknown) = paths.iter().find(|path| !known(path.as_str())) {
+        let mut taken: Vec<&str> = all.to_vec();
+        taken.extend(populated.iter().map(|(path, _)| *path).filter(|path| !all.contains(path)));
+        let rule = format!(
+            "has {:?}; it takes {taken:?}, or \"*\" alone",
+            unknown.chars().take(SHOWN_MAX_CHARS).collect::<String>()
+        );
+        return Err(Error::invalid("update_mask", rule));
     }
     if !paths.is_empty() {
         return Ok(paths);

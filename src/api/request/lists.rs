@@ -3,15 +3,13 @@
 use super::both::both;
 use super::fields::{namespace, policy};
 use super::sync::optional_position;
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
-use crate::api::response::event_kind;
-use crate::api::{pb, time};
-use crate::domain::annotations::Annotations;
-use crate::domain::command::{EventFilter, Page, PolicyFilter, VersionFilter};
-use crate::domain::event::EventKind;
+use crate::api::pb;
+use crate::domain::command::Page;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
+use crate::domain::listing::{EVENTS, EventFilter, POLICIES, PolicyFilter, VERSIONS, VersionFilter};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
-use crate::domain::version::VersionState;
 use crate::domain::{Error, Result};
 
 /// ListPolicies.
@@ -19,13 +17,11 @@ use crate::domain::{Error, Result};
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
-    let entries = request.annotations.iter().map(|(key, value)| (key.clone(), value.clone()));
-    let (namespace, annotations) =
-        both(namespace("parent", &request.parent), Annotations::new("annotations", entries))?;
-    let filter = PolicyFilter { annotations };
-    let list = List::new(["ListPolicies", &request.parent, &format!("{filter:?}")]);
+    let wanted = parse_asked(&POLICIES, None, &request.filter, &request.order_by);
+    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
+    let list = List::new(["ListPolicies", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
-    Ok(PolicyList { namespace, list, page, filter })
+    Ok(PolicyList { namespace, list, page, filter: PolicyFilter { wanted: filter } })
 }
 
 /// A list of policies.
@@ -49,38 +45,20 @@ pub struct VersionList {
     pub full: bool,
 }
 
-fn state(value: i32) -> Result<VersionState> {
-    match pb::VersionState::try_from(value) {
-        Ok(pb::VersionState::Draft) => Ok(VersionState::Draft),
-        Ok(pb::VersionState::Staged) => Ok(VersionState::Staged),
-        Ok(pb::VersionState::Published) => Ok(VersionState::Published),
-        Ok(pb::VersionState::Superseded) => Ok(VersionState::Superseded),
-        Ok(pb::VersionState::Abandoned) => Ok(VersionState::Abandoned),
-        Ok(pb::VersionState::Rejected) => Ok(VersionState::Rejected),
-        Ok(pb::VersionState::Unspecified) | Err(_) => Err(Error::invalid("states", "holds no state of a version")),
-    }
-}
-
 /// ListVersions.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
     let full = request.view == pb::VersionView::Full as i32;
-    let mut states = Vec::new();
-    for value in &request.states {
-        let state = state(*value)?;
-        // A state given twice says nothing more.
-        if !states.contains(&state) {
-            states.push(state);
-        }
-    }
-    let list = List::new(["ListVersions", &request.parent, &format!("{full} {states:?}")]);
+    let wanted = parse_asked(&VERSIONS, None, &request.filter, &request.order_by);
+    let (policy, Asked { filter, is_descending, key }) = both(policy("parent", &request.parent), wanted)?;
+    let list = List::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
     let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     if full {
         page.size = page.size.min(PAGE_FULL_MAX_ITEMS);
     }
-    Ok(VersionList { policy: policy("parent", &request.parent)?, list, page, filter: VersionFilter { states }, full })
+    Ok(VersionList { policy, list, page, filter: VersionFilter::new(!is_descending, filter), full })
 }
 
 /// A list of events.
@@ -95,19 +73,6 @@ pub struct EventList {
     pub import_position: i64,
 }
 
-/// The kinds asked for, each once.
-fn event_kinds(values: &[i32]) -> Result<Vec<EventKind>> {
-    let mut kinds = Vec::new();
-    for value in values {
-        let known = EventKind::ALL.iter().find(|kind| event_kind(**kind) as i32 == *value);
-        let kind = known.ok_or_else(|| Error::invalid("kinds", "holds no kind of an event"))?;
-        if !kinds.contains(kind) {
-            kinds.push(*kind);
-        }
-    }
-    Ok(kinds)
-}
-
 /// ListEvents, of a namespace or of a policy.
 ///
 /// # Errors
@@ -119,23 +84,17 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
     } else {
         (namespace("parent", &request.parent)?, None)
     };
-    let after = optional_position("after", request.after)?;
-    let start_time = request.start_time.map(|from| time::micros("start_time", from)).transpose()?;
+    let wanted = parse_asked(&EVENTS, Some(&namespace), &request.filter, &request.order_by);
+    let (after, Asked { filter, is_descending, key }) = both(optional_position("after", request.after), wanted)?;
     if request.import_position < 0 {
         return Err(Error::invalid("import_position", "must not be negative"));
     }
-    let end_time = request.end_time.map(|until| time::micros("end_time", until)).transpose()?;
-    let kinds = event_kinds(&request.kinds)?;
-    let actor = (!request.actor.is_empty()).then(|| request.actor.clone());
-    let is_filtered =
-        policy.is_some() || start_time.is_some() || end_time.is_some() || actor.is_some() || !kinds.is_empty();
-    if request.import_position > 0 && is_filtered {
-        let rule = "can't be given with a policy, a start_time, an end_time, an actor or kinds";
-        return Err(Error::invalid("import_position", rule));
+    if request.import_position > 0 && policy.is_some() {
+        return Err(Error::invalid("import_position", "can't be given with a policy as the parent"));
     }
-    let newest_first = request.newest_first;
-    let filter = EventFilter { policy, after, newest_first, start_time, end_time, actor, kinds };
-    let list = List::new(["ListEvents", &request.parent, &format!("{} {filter:?}", request.import_position)]);
+    let place = format!("{} {after:?} {key}", request.import_position);
+    let list = List::new(["ListEvents", &request.parent, &place]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
+    let filter = EventFilter::new(policy, after, is_descending, filter);
     Ok(EventList { namespace, list, page, filter, import_position: request.import_position })
 }

@@ -14,8 +14,8 @@ mod subscribers;
 mod sync;
 
 pub use admin::{
-    activate_key, create_namespace, list_namespaces, prepare_key, revoke_key, revoke_token, thaw_namespace,
-    update_namespace, verify_log,
+    activate_key, create_namespace, list_namespaces, list_signing_keys, prepare_key, revoke_key, revoke_token,
+    thaw_namespace, update_namespace, verify_log,
 };
 pub use bindings::{create_role_binding, delete_role_binding, list_denials, list_role_bindings};
 pub use fields::{delivery, namespace, policy, version};

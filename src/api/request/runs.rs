@@ -3,13 +3,15 @@
 use super::both::both;
 use super::fields::namespace;
 use super::sync::{filter, optional_position};
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
+use crate::api::pb;
 use crate::api::response::run_outcome;
-use crate::api::{pb, time};
 use crate::domain::command::Page;
 use crate::domain::error::REQUIRED;
-use crate::domain::name::{NamespaceId, PolicyId};
-use crate::domain::run::{CompleteRun, RecordRun, RunFilter, RunId, RunKey, RunOutcome};
+use crate::domain::listing::{RUNS, RunFilter};
+use crate::domain::name::NamespaceId;
+use crate::domain::run::{CompleteRun, RecordRun, RunId, RunKey, RunOutcome};
 use crate::domain::time::Micros;
 use crate::domain::{Error, Result};
 
@@ -55,35 +57,18 @@ pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
     RunId::parse_name("name", &request.name)
 }
 
-fn version(request: &pb::ListRunsRequest) -> Result<Option<i64>> {
-    match request.version {
-        0 => Ok(None),
-        1.. if request.policy.is_empty() => Err(Error::invalid("version", "can't be given without a policy")),
-        number @ 1.. => Ok(Some(number)),
-        _ => Err(Error::invalid("version", "must not be negative")),
-    }
-}
-
 /// ListRuns.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, Page<RunKey>)> {
     let namespace = namespace("parent", &request.parent)?;
-    let policy = match request.policy.as_str() {
-        "" => Ok(None),
-        name => PolicyId::parse_within("policy", &namespace, name).map(Some),
-    };
-    let outcome = match request.outcome {
-        0 => Ok(None),
-        number => outcome(number).map(Some).ok_or_else(|| Error::invalid("outcome", "is no outcome of a run")),
-    };
-    let start = request.start_time.map(|from| time::micros("start_time", from)).transpose();
-    let end = request.end_time.map(|until| time::micros("end_time", until)).transpose();
-    let about = both(both(policy, version(request)), outcome);
-    let (((policy, version), outcome), (start_time, end_time)) = both(about, both(start, end))?;
-    let filter = RunFilter { namespace, policy, version, outcome, start_time, end_time };
-    let list = List::new(["ListRuns", &format!("{filter:?}")]);
+    let Asked { filter, key, .. } = parse_asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
+    let list = List::new(["ListRuns", &request.parent, &key]);
+    let filter = RunFilter::new(namespace, filter);
+    if filter.version.is_some() && filter.policy.is_none() {
+        return Err(Error::invalid("filter", "version can't be given without a policy"));
+    }
     let page = list.page(request.page_size, &request.page_token, run_key)?;
     Ok((filter, list, page))
 }

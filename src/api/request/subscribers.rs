@@ -6,13 +6,16 @@ use std::time::Duration;
 use super::both::both;
 use super::fields::namespace;
 use super::sync::optional_position;
+use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::command::Page;
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::Position;
+use crate::domain::filter::Filter;
 use crate::domain::limits::{CONVERGENCE_WAIT_MAX_SECONDS, SUBSCRIBER_ATTRIBUTE_MAX_CHARS, SUBSCRIBER_ATTRIBUTES_MAX};
+use crate::domain::listing::{SUBSCRIBERS, SeenSubscriber};
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Report, SubscriberId, SubscriberName, Verdict};
 use crate::domain::{Error, Result};
@@ -71,11 +74,14 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<Report> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_subscribers(request: &pb::ListSubscribersRequest) -> Result<(NamespaceId, List, Page<SubscriberId>)> {
-    let namespace = namespace("parent", &request.parent)?;
-    let list = List::new(["ListSubscribers", &request.parent]);
+pub fn list_subscribers(
+    request: &pb::ListSubscribersRequest,
+) -> Result<(NamespaceId, List, Page<SubscriberId>, Filter<SeenSubscriber>)> {
+    let wanted = parse_asked(&SUBSCRIBERS, None, &request.filter, &request.order_by);
+    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
+    let list = List::new(["ListSubscribers", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;
-    Ok((namespace, list, page))
+    Ok((namespace, list, page, filter))
 }
 
 /// GetConvergence; the wait is none when the answer is wanted at once.

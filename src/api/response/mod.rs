@@ -22,5 +22,5 @@ pub use event::{activation_summary, event, event_kind, imported_event};
 pub use import::{imported, namespace_import};
 pub use policy::{namespace, policy};
 pub use run::{run, run_count, run_outcome};
-pub use subscriber::{convergence, subscriber};
+pub use subscriber::{convergence, seen_subscriber, subscriber};
 pub use version::{approvals, report, version, version_with_content};

@@ -4,6 +4,7 @@ use super::active::cursor;
 use crate::api::{pb, time};
 use crate::domain::convergence::{Convergence, PrincipalProgress};
 use crate::domain::event::Cursor;
+use crate::domain::listing::SeenSubscriber;
 use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Subscriber, SubscriberName};
 use crate::domain::time::Micros;
@@ -11,10 +12,18 @@ use crate::domain::time::Micros;
 /// A subscriber. `now` is the time by which leases count.
 #[must_use]
 pub fn subscriber(namespace: &NamespaceId, from: Subscriber, now: Micros) -> pb::Subscriber {
+    let name = SubscriberName { namespace: namespace.clone(), id: from.id.clone() };
+    seen_subscriber(SeenSubscriber { name, is_online: from.is_online(now), subscriber: from })
+}
+
+/// A subscriber of a list.
+#[must_use]
+pub fn seen_subscriber(seen: SeenSubscriber) -> pb::Subscriber {
+    let from = seen.subscriber;
     pb::Subscriber {
-        online: from.is_online(now),
+        online: seen.is_online,
         diverged: from.has_diverged(),
-        name: SubscriberName { namespace: namespace.clone(), id: from.id }.to_string(),
+        name: seen.name.to_string(),
         principal: from.owner,
         attributes: from.profile.attributes.into_iter().collect(),
         applied: from.standing.applied.known().map(cursor),

@@ -75,8 +75,8 @@ impl Activator<'_> {
     /// Whether a pointer ever led to a version.
     pub async fn was_in_force(&self, policy: &PolicyId, version: i64) -> Result<bool, ClientError> {
         let parent = policy_name(self.namespace, policy);
-        let mut request =
-            pb::ListEventsRequest { parent, page_size: EVENTS_PER_PAGE, newest_first: true, ..Default::default() };
+        let order_by = "revision desc".to_owned();
+        let mut request = pb::ListEventsRequest { parent, page_size: EVENTS_PER_PAGE, order_by, ..Default::default() };
         let name = version_name(self.namespace, policy, &VersionRef::Number(version));
         let mut pages = PageGuard::default();
         loop {

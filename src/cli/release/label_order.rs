@@ -67,8 +67,8 @@ pub async fn ask(client: &Client, namespace: &NamespaceId, key: &Key) -> Order {
 async fn published(client: &Client, namespace: &NamespaceId, key: &Key) -> Result<Vec<Label>, ClientError> {
     let parent = policy_name(namespace, &key.policy);
     let (labels, _) = collect(usize::MAX, async |page_token, page_size| {
-        let (parent, states) = (parent.clone(), vec![pb::VersionState::Published.into()]);
-        let request = pb::ListVersionsRequest { parent, page_size, page_token, states, ..Default::default() };
+        let (parent, filter) = (parent.clone(), "state = PUBLISHED".to_owned());
+        let request = pb::ListVersionsRequest { parent, page_size, page_token, filter, ..Default::default() };
         let page = client.list_versions(request).await?;
         // Of each only what is compared: a list has no bound but that of a server.
         let labels = page.versions.iter().map(|version| Label::parse("label", &version.label).ok());

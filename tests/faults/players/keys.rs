@@ -53,8 +53,9 @@ async fn rotate(desk: &mut Desk) -> Option<()> {
     desk.told(Told::new(what, move |caller| {
         let key_id = key_id.clone();
         async move {
-            let listed =
-                tried(caller.admin.clone().list_signing_keys(pb::ListSigningKeysRequest {})).await?.into_inner();
+            let listed = tried(caller.admin.clone().list_signing_keys(pb::ListSigningKeysRequest::default()))
+                .await?
+                .into_inner();
             let signs = listed.keys.iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
             let active = signs.filter(|key| key.state() == pb::KeyState::Active).count();
             let found = listed.keys.iter().find(|key| key.name == key_id);

@@ -22,7 +22,7 @@ pub struct Keys {
 impl Keys {
     /// Asks for them once; from then on nothing else is trusted.
     pub async fn of(client: &Client) -> Self {
-        let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("the keys");
+        let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("the keys");
         let of_purpose = |purpose: pb::KeyPurpose| {
             let keys = listed.keys.iter().filter(|key| key.purpose() == purpose).map(|key| {
                 PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("a JWK")).expect("a key that can be used")

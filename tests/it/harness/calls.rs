@@ -237,7 +237,7 @@ pub struct Trust {
 
 /// Reads it, as any verifier would.
 pub async fn trust(client: &Client) -> Trust {
-    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     let of = |purpose: pb::KeyPurpose| -> Vec<PublicKey> {
         let keys = listed.keys.iter().filter(|key| key.purpose == purpose as i32);
         keys.map(|key| PublicKey::from_jwk(&serde_json::from_str(&key.jwk).expect("JSON")).expect("a key")).collect()

@@ -13,7 +13,7 @@ pub const AT_ONCE: &[&str] =
 
 /// The signing keys, without that of the seals: ids and states, the active one first.
 pub async fn states(client: &Client) -> Vec<(String, pb::KeyState)> {
-    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").keys;
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").keys;
     let bundle = listed.into_iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
     bundle.map(|key| (key.id(), key.state())).collect()
 }

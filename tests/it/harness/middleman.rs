@@ -88,9 +88,11 @@ impl Middleman {
                 let request = pb::ReportStatusRequest::decode(body).expect("a report");
                 self.server.report_status(request).await.map(|answer| answer.encode_to_vec())
             }
-            "/policyhub.v1.AdminService/ListSigningKeys" => {
-                self.server.list_signing_keys(pb::ListSigningKeysRequest {}).await.map(|answer| answer.encode_to_vec())
-            }
+            "/policyhub.v1.AdminService/ListSigningKeys" => self
+                .server
+                .list_signing_keys(pb::ListSigningKeysRequest::default())
+                .await
+                .map(|answer| answer.encode_to_vec()),
             _ => Err(ClientError::from(Status::unimplemented(path))),
         };
         match answer {

@@ -24,7 +24,7 @@ pub type InForce = BTreeMap<String, (i64, String)>;
 
 /// The keys that bundles and statements are verified with.
 pub async fn keys(client: &Client) -> KeySet {
-    let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys");
+    let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     trusted_keys(&listed).expect("public keys")
 }
 
