@@ -115,6 +115,7 @@ export class ActiveSet {
   }
 
   private take(message: WatchMessage, now: bigint): Change | null {
+    ensure(["", `namespaces/${this.trust.namespace}`].includes(message.parent), "message is about a namespace that was not asked for");
     if (message.snapshot) {
       return this.snapshot(message.snapshot, now);
     }

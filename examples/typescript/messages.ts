@@ -73,15 +73,22 @@ export interface WatchMessage {
   reconnect?: { reason: string | number; backoff: Duration | null };
   opened?: { heartbeatInterval: Duration | null };
   keyStatement?: { statement: string };
+  /** The namespace that it is about; empty where it is about the whole stream. */
+  parent: string;
 }
 
 /** What `policyhub.v1.SyncService` is asked for. */
 export interface WatchRequest {
+  targets: WatchTarget[];
+  subscriberId: string;
+  keyCursor?: Cursor;
+}
+
+/** A namespace to watch. */
+export interface WatchTarget {
   parent: string;
   policies: string[];
-  subscriberId: string;
   resume?: Cursor;
-  keyCursor?: Cursor;
 }
 
 export interface ReportRequest {
@@ -102,7 +109,7 @@ export class Messages {
     this.root = new protobuf.Root();
     const bundled = this.root.resolvePath.bind(this.root);
     this.root.resolvePath = (origin, target) =>
-      target.startsWith("google/") ? bundled(origin, target) : join(protoDirectory, target);
+      target.startsWith("google/protobuf/") ? bundled(origin, target) : join(protoDirectory, target);
     this.root.loadSync("policyhub/v1/sync_service.proto");
     this.root.resolveAll();
     this.watchType = this.root.lookupType("policyhub.v1.WatchActiveResponse");
@@ -113,7 +120,7 @@ export class Messages {
     scanMessage(this.watchType, data);
     const message = this.decode(data);
     // Another reader might take the first of two, and this one the last.
-    ensure(Object.keys(message).length <= 1, "message is of two kinds");
+    ensure(Object.keys(message).filter((field) => field !== "parent").length <= 1, "message is of two kinds");
     return message;
   }
 

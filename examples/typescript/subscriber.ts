@@ -156,9 +156,12 @@ export class Subscriber {
   private request(): WatchRequest {
     const { held, options } = this;
     const key = held.pinned?.place;
-    return {
-      parent: `namespaces/${options.namespace}`, policies: [...held.wanted].sort(), subscriberId: options.subscriberId,
+    const target = {
+      parent: `namespaces/${options.namespace}`, policies: [...held.wanted].sort(),
       ...(held.place && !this.isAfresh ? { resume: this.cursor(held.place) } : {}),
+    };
+    return {
+      targets: [target], subscriberId: options.subscriberId,
       ...(held.pinned ? { keyCursor: { epoch: `${key?.epoch ?? 0}`, revision: `${key?.revision ?? 0}`, fingerprint: "0" } } : {}),
     };
   }

@@ -12,9 +12,15 @@ export interface AskedCursor {
   fingerprint: string;
 }
 
+/** What a stream was asked for, of its one namespace. */
 export interface Asked {
   policies: string[];
   resume: AskedCursor | null;
+  keyCursor: AskedCursor | null;
+}
+
+interface AskedStream {
+  targets: Pick<Asked, "policies" | "resume">[];
   keyCursor: AskedCursor | null;
 }
 
@@ -76,7 +82,8 @@ export class ScriptedHub {
   }
 
   private async play(call: grpc.ServerWritableStream<Buffer, Buffer>): Promise<void> {
-    this.asked.push(this.decode("WatchActiveRequest", call.request) as Asked);
+    const { targets, keyCursor } = this.decode("WatchActiveRequest", call.request) as AskedStream;
+    this.asked.push({ policies: [], resume: null, ...targets[0], keyCursor });
     for (const step of this.scripts.shift() ?? [null]) {
       if (step === null) {
         return;
