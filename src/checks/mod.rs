@@ -23,5 +23,5 @@ pub use check_limit::{
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, ParseFailure, parse};
-pub use run::{Input, Started, rules, start};
+pub use run::{Input, Started, check_label, rules, start};
 pub use schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};

@@ -13,7 +13,7 @@ use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;
 use crate::domain::limits::CONTENT_MAX_BYTES;
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
-use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::report::{Check, CheckResult, LABEL_CHECK as LABEL, Report};
 use crate::domain::time::Micros;
 
 /// Raised when a check finds something else in the same content than the release before.
@@ -22,7 +22,6 @@ const CHECKS_REVISION: u32 = 1;
 const LIMITS: &str = "limits";
 const PARSE: &str = "parse";
 const JSON_SCHEMA: &str = "json-schema";
-const LABEL: &str = "label";
 
 /// What a report is made of.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +68,8 @@ pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
         Err(why) => (Some(Check::new(JSON_SCHEMA, CheckResult::Skipped, why)), None),
     };
     let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
-    (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label: label(input) }, asked)
+    let label = check_label(input.label, input.settings, input.published_labels);
+    (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label }, asked)
 }
 
 /// Names all that decides about the content of a version: a policy's kind and settings, and this program. A report of the same
@@ -175,21 +175,23 @@ fn schema_findings(outcome: SchemaOutcome) -> Vec<Check> {
     checks
 }
 
-fn label(input: &Input<'_>) -> Check {
-    let Some(label) = input.label else {
+/// Runs `label` alone: it needs no content, so it may run under the lock, after the labels changed.
+#[must_use]
+pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_labels: &[Label]) -> Check {
+    let Some(label) = label else {
         return Check::new(LABEL, CheckResult::Skipped, "the version has no label");
     };
     let failed = |message: String| Check::new(LABEL, CheckResult::Failed, message);
-    let highest = highest_of(input.published_labels.iter());
+    let highest = highest_of(published_labels.iter());
     if let Some(highest) = highest
         && !label.is_higher_than(highest)
-        && !input.settings.allow_backport
+        && !settings.allow_backport
     {
         return failed(format!("label {label} is not higher than {highest}, the highest published label"));
     }
     // A backport takes its step from the line it belongs to; any other label's line ends with the highest.
-    let before = highest_of(input.published_labels.iter().filter(|published| label.is_higher_than(published)));
-    match (input.settings.bump_rule, before) {
+    let before = highest_of(published_labels.iter().filter(|published| label.is_higher_than(published)));
+    match (settings.bump_rule, before) {
         (BumpRule::Next, Some(before)) if !label.is_next_after(before) => {
             let rank =
                 if Some(before) == highest { "the highest published label" } else { "the published label below it" };

@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::digest::Digest;
 use super::time::Micros;
 
+/// Id of the check that looks at the label of a version, and at no content.
+pub const LABEL_CHECK: &str = "label";
+
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -82,6 +85,22 @@ impl Report {
     #[must_use]
     pub fn passed(&self) -> bool {
         self.first_failure().is_none()
+    }
+
+    /// The same report with another outcome of one of its checks.
+    #[must_use]
+    pub fn with(mut self, check: Check) -> Self {
+        match self.checks.iter_mut().find(|each| each.id == check.id) {
+            Some(before) => *before = check,
+            None => self.checks.push(check),
+        }
+        self
+    }
+
+    /// Whether no check but this one failed.
+    #[must_use]
+    pub fn passed_but_for(&self, id: &str) -> bool {
+        self.checks.iter().all(|check| check.id == id || check.result != CheckResult::Failed)
     }
 
     /// The first check that failed.

@@ -64,6 +64,7 @@ scoped! {
     AbandonDraftRequest => name,
     StageRequest => name,
     PublishRequest => name,
+    PublishVersionsRequest => parent,
     ActivateRequest => parent,
     RollbackRequest => name,
     DeactivateRequest => name,

@@ -5,9 +5,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::api::pb;
+use crate::api::pb::publish_versions_result::Outcome;
+use crate::api::status::refusal;
 use crate::api::time::timestamp;
 use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
+use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
 use crate::domain::report::{Check, CheckResult, Report};
 use crate::domain::version::{Version, VersionState};
 
@@ -69,6 +72,22 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
         annotations: BTreeMap::from(from.annotations).into_iter().collect(),
         adopted: from.adopted.map(adopted),
     }
+}
+
+/// What became of several versions that were to be published.
+#[must_use]
+pub fn published_versions(from: PublishedVersions) -> pb::PublishVersionsResponse {
+    let result = |from: PublishVersionsResult| {
+        let outcome = match from.outcome {
+            PublishOutcome::Published { version: published, cursor } => Outcome::Published(pb::PublishedVersion {
+                version: Some(version(*published, false)),
+                cursor: cursor.map(Into::into),
+            }),
+            PublishOutcome::Refused(refused) => Outcome::Refusal(refusal(refused)),
+        };
+        pb::PublishVersionsResult { name: from.name, outcome: Some(outcome) }
+    };
+    pb::PublishVersionsResponse { results: from.results.into_iter().map(result).collect() }
 }
 
 /// Approvals.
