@@ -11,7 +11,7 @@ use crate::api::time::timestamp;
 use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
 use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
-use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
 use crate::domain::version::{Version, VersionState};
 
 /// Who wrote a version before it came here.
@@ -122,13 +122,24 @@ fn check(from: Check) -> pb::Check {
         CheckResult::Warning => pb::check::Result::Warning,
         CheckResult::Skipped => pb::check::Result::Skipped,
     };
+    let findings = from.findings.into_iter().map(finding).collect();
+    pb::Check { id: from.id, result: result.into(), findings }
+}
+
+fn finding(from: CheckFinding) -> pb::Finding {
+    let severity = match from.severity {
+        Severity::Error => pb::finding::Severity::Error,
+        Severity::Warning => pb::finding::Severity::Warning,
+        Severity::Info => pb::finding::Severity::Info,
+    };
     let place = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-    pb::Check {
-        id: from.id,
-        result: result.into(),
+    pb::Finding {
+        severity: severity.into(),
         message: from.message,
+        file: from.file,
         pointer: from.pointer,
         line: place(from.line),
         column: place(from.column),
+        hint: from.hint,
     }
 }
