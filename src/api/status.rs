@@ -6,6 +6,8 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, PreconditionViolation, StatusExt as _};
 
+use super::pb;
+use crate::domain::outcome::VersionRefusal;
 use crate::domain::{Error, Reason};
 
 /// The domain of every `ErrorInfo`.
@@ -142,6 +144,16 @@ pub fn status(error: Error) -> Status {
         details.set_resource_info(resource_type(resource), resource.clone(), "", error.message.clone());
     }
     Status::with_error_details(code, error.message, details)
+}
+
+/// Writes an error that is the outcome of one of several things a call was asked for, in the same words and as large at most.
+#[must_use]
+pub fn refusal(from: VersionRefusal) -> pb::VersionRefusal {
+    let VersionRefusal { reason, mut message, mut metadata } = from;
+    cut(&mut message, MESSAGE_MAX_BYTES);
+    metadata.values_mut().for_each(|value| cut(value, METADATA_VALUE_MAX_BYTES));
+    let code = code(reason) as i32;
+    pb::VersionRefusal { code, reason: reason.as_str(), message, metadata: metadata.into_iter().collect() }
 }
 
 /// Cut to what a client is sure to take.

@@ -8,6 +8,7 @@ mod check_limit;
 pub mod diff;
 mod document;
 mod json;
+mod label;
 mod run;
 mod schema;
 mod schema_check;
@@ -23,5 +24,6 @@ pub use check_limit::{
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
 pub use document::{Document, ParseFailure, parse};
+pub use label::check_label;
 pub use run::{Input, Started, rules, start};
 pub use schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};

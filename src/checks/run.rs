@@ -1,19 +1,19 @@
 //! Every check of one version, in order, as the report that is stored and shown.
 //!
 //! Two steps: `start` runs all that is bounded here, and the caller has the schema's check answered elsewhere. Total: whatever
-//! the content, it ends with a report. Each id occurs at least once; a check that does not apply says why. A check that needs
+//! the content, it ends with a report. Each id occurs once; a check that does not apply says why. A check that needs
 //! what an earlier one refused is skipped, so one fault is one failure.
 
 use serde_json::Value;
 
 use super::document::{Document, ParseFailure, parse};
-use super::schema::SCHEMA_ERRORS_MAX;
+use super::label::check_label;
 use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
 use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;
 use crate::domain::limits::CONTENT_MAX_BYTES;
-use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
-use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::policy::{PolicyKind, PolicySettings};
+use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
 use crate::domain::time::Micros;
 
 /// Raised when a check finds something else in the same content than the release before.
@@ -22,7 +22,6 @@ const CHECKS_REVISION: u32 = 1;
 const LIMITS: &str = "limits";
 const PARSE: &str = "parse";
 const JSON_SCHEMA: &str = "json-schema";
-const LABEL: &str = "label";
 
 /// What a report is made of.
 #[derive(Debug, Clone, Copy)]
@@ -69,7 +68,8 @@ pub fn start(input: &Input<'_>) -> (Started, Option<SchemaCheck>) {
         Err(why) => (Some(Check::new(JSON_SCHEMA, CheckResult::Skipped, why)), None),
     };
     let (digest, rules) = (input.digest.clone(), rules(input.kind, input.settings));
-    (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label: label(input) }, asked)
+    let label = check_label(input.label, input.settings, input.published_labels);
+    (Started { digest, rules, limits, parse: parsed.check, schema_skipped, label }, asked)
 }
 
 /// Names all that decides about the content of a version: a policy's kind and settings, and this program. A report of the same
@@ -87,20 +87,21 @@ impl Started {
         let mut checks = vec![self.limits, self.parse];
         match (self.schema_skipped, outcome) {
             (Some(skipped), _) => checks.push(skipped),
-            (None, Some(outcome)) => checks.extend(schema_findings(outcome)),
+            (None, Some(outcome)) => checks.push(schema_outcome(outcome)),
             // Nothing passes that was not asked.
             (None, None) => checks.push(Check::new(JSON_SCHEMA, CheckResult::Failed, "not validated")),
         }
         checks.push(self.label);
-        Report { digest: self.digest, rules: self.rules, checks, time: now }
+        Report::new(self.digest, self.rules, checks, now)
     }
 }
 
 fn limits(content: &[u8]) -> Check {
     match content.len() {
-        0 => Check::new(LIMITS, CheckResult::Failed, "content is empty"),
+        0 => Check::new(LIMITS, CheckResult::Failed, "content is empty").with_hint("draft it again with its content"),
         size if size > CONTENT_MAX_BYTES => {
             Check::new(LIMITS, CheckResult::Failed, format!("content is {size} bytes, over {CONTENT_MAX_BYTES}"))
+                .with_hint("make several policies of it")
         }
         size => Check::new(LIMITS, CheckResult::Passed, format!("{size} of at most {CONTENT_MAX_BYTES} bytes")),
     }
@@ -119,7 +120,8 @@ impl Parsed {
 
 fn parsed(input: &Input<'_>) -> Parsed {
     if let Err(error) = input.kind.check_content_type(input.content_type.unwrap_or_default()) {
-        let check = Check::new(PARSE, CheckResult::Failed, format!("{}; draft it again", error.message));
+        let check = Check::new(PARSE, CheckResult::Failed, error.message);
+        let check = check.with_hint("draft it again with a media type of the policy's kind");
         return Parsed { check, document: None };
     }
     match parse(input.kind, input.content) {
@@ -131,7 +133,13 @@ fn parsed(input: &Input<'_>) -> Parsed {
             Parsed { check: Check::new(PARSE, CheckResult::Passed, said), document }
         }
         Err(ParseFailure { message, line, column, pointer }) => Parsed {
-            check: Check::new(PARSE, CheckResult::Failed, message).at_pointer(pointer).at_place(line, column),
+            check: failed_at(
+                PARSE,
+                [CheckFinding::new(Severity::Error, message)
+                    .at_pointer(pointer)
+                    .at_place(line, column)
+                    .with_hint("correct it there and draft it again")],
+            ),
             document: None,
         },
     }
@@ -152,61 +160,37 @@ fn schema_check(input: &Input<'_>, document: Option<Document>) -> Result<SchemaC
     Ok(SchemaCheck { schema: input.settings.json_schema.clone(), task })
 }
 
-fn schema_findings(outcome: SchemaOutcome) -> Vec<Check> {
-    let one = |result, message: String| vec![Check::new(JSON_SCHEMA, result, message)];
+fn failed_at(id: &str, findings: impl IntoIterator<Item = CheckFinding>) -> Check {
+    Check::of(id, CheckResult::Failed, findings.into_iter().collect())
+}
+
+fn schema_outcome(outcome: SchemaOutcome) -> Check {
+    let one = |result, message: String| Check::new(JSON_SCHEMA, result, message);
     let errors = match outcome {
-        SchemaOutcome::OverLimit(limit) => return one(CheckResult::Failed, limit.message()),
+        SchemaOutcome::OverLimit(limit) => {
+            return one(CheckResult::Failed, limit.message()).with_hint("simplify the policy's JSON Schema");
+        }
         SchemaOutcome::Answered(SchemaAnswer::Unusable(why)) => {
-            return one(CheckResult::Failed, format!("the policy's JSON Schema does not compile: {why}"));
+            return one(CheckResult::Failed, format!("the policy's JSON Schema does not compile: {why}"))
+                .with_hint("set a JSON Schema that compiles");
         }
         SchemaOutcome::Answered(SchemaAnswer::Errors(errors)) => errors,
     };
     if errors.is_empty() {
         return one(CheckResult::Passed, "valid against the policy's JSON Schema".to_owned());
     }
-    let full = errors.len() >= SCHEMA_ERRORS_MAX;
-    let mut checks: Vec<Check> = errors
-        .into_iter()
-        .map(|(pointer, message)| Check::new(JSON_SCHEMA, CheckResult::Failed, message).at_pointer(pointer))
-        .collect();
-    if full && let Some(last) = checks.last_mut() {
-        last.message.push_str(&format!(" (the first {SCHEMA_ERRORS_MAX} errors are shown)"));
-    }
-    checks
-}
-
-fn label(input: &Input<'_>) -> Check {
-    let Some(label) = input.label else {
-        return Check::new(LABEL, CheckResult::Skipped, "the version has no label");
+    let found = |(pointer, message): (String, String)| {
+        let hint = "correct it and draft it again, or change the policy's JSON Schema";
+        CheckFinding::new(Severity::Error, message).at_pointer(pointer).with_hint(hint)
     };
-    let failed = |message: String| Check::new(LABEL, CheckResult::Failed, message);
-    let highest = highest_of(input.published_labels.iter());
-    if let Some(highest) = highest
-        && !label.is_higher_than(highest)
-        && !input.settings.allow_backport
-    {
-        return failed(format!("label {label} is not higher than {highest}, the highest published label"));
-    }
-    // A backport takes its step from the line it belongs to; any other label's line ends with the highest.
-    let before = highest_of(input.published_labels.iter().filter(|published| label.is_higher_than(published)));
-    match (input.settings.bump_rule, before) {
-        (BumpRule::Next, Some(before)) if !label.is_next_after(before) => {
-            let rank =
-                if Some(before) == highest { "the highest published label" } else { "the published label below it" };
-            failed(format!("label {label} is not one step after {before}, {rank}"))
-        }
-        _ => Check::new(LABEL, CheckResult::Passed, format!("label {label} may follow")),
-    }
-}
-
-fn highest_of<'a>(labels: impl Iterator<Item = &'a Label>) -> Option<&'a Label> {
-    labels.reduce(|highest, label| if label.is_higher_than(highest) { label } else { highest })
+    failed_at(JSON_SCHEMA, errors.into_iter().map(found))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checks::CheckLimit;
+    use crate::domain::limits::CHECK_FINDINGS_MAX;
 
     fn labels(texts: &[&str]) -> Vec<Label> {
         texts.iter().map(|text| Label::parse("label", text).unwrap()).collect()
@@ -237,10 +221,6 @@ mod tests {
 
     fn results(report: &Report) -> Vec<(&str, CheckResult)> {
         report.checks.iter().map(|check| (check.id.as_str(), check.result)).collect()
-    }
-
-    fn label_check(settings: &PolicySettings, label: &str, published: &[&str]) -> Check {
-        report(PolicyKind::Opaque, b"x", settings, Some(label), published).checks.pop().unwrap()
     }
 
     use CheckResult::{Failed, Passed, Skipped};
@@ -279,8 +259,9 @@ mod tests {
             results(&report),
             [("limits", Passed), ("parse", Failed), ("json-schema", Skipped), ("label", Skipped)]
         );
-        let check = report.first_failure().unwrap();
-        assert_eq!((check.line, check.column, check.pointer.as_str()), (2, 2, "/a/1"));
+        let (check, found) = report.failures().next().unwrap();
+        assert_eq!((check, found.line, found.column, found.pointer.as_str()), ("parse", 2, 2, "/a/1"));
+        assert!(!found.hint.is_empty());
     }
 
     #[test]
@@ -312,25 +293,30 @@ mod tests {
     }
 
     #[test]
-    fn every_schema_error_is_a_check_up_to_a_bound() {
+    fn every_schema_error_is_a_finding_up_to_a_bound() {
         let settings =
             PolicySettings { json_schema: r#"{"items":{"type":"string"}}"#.to_owned(), ..Default::default() };
         let two = report(PolicyKind::Json, b"[1,\"x\",2]", &settings, None, &[]);
-        let found: Vec<_> =
-            two.checks.iter().filter(|check| check.id == JSON_SCHEMA).map(|check| &check.pointer).collect();
-        assert_eq!(found, ["/0", "/2"]);
+        let found: Vec<_> = two.failures().map(|(check, found)| (check, found.pointer.as_str())).collect();
+        assert_eq!(found, [(JSON_SCHEMA, "/0"), (JSON_SCHEMA, "/2")]);
         let content = format!("[{}1]", "1,".repeat(500));
         let many = report(PolicyKind::Json, content.as_bytes(), &settings, None, &[]);
-        let found: Vec<_> = many.checks.iter().filter(|check| check.id == JSON_SCHEMA).collect();
-        assert_eq!(found.len(), SCHEMA_ERRORS_MAX);
-        assert!(found.last().unwrap().message.ends_with("(the first 20 errors are shown)"));
+        let found: Vec<_> = many.failures().map(|(_, found)| found.hint.as_str()).collect();
+        assert_eq!(found.len(), CHECK_FINDINGS_MAX);
+        assert!(found[CHECK_FINDINGS_MAX - 1].starts_with("there are more: the first 20 are listed"), "{found:?}");
+        let content = format!("[{}1]", "1,".repeat(CHECK_FINDINGS_MAX - 1));
+        let all = report(PolicyKind::Json, content.as_bytes(), &settings, None, &[]);
+        let hints: Vec<_> = all.failures().map(|(_, found)| found.hint.as_str()).collect();
+        assert_eq!(hints.len(), CHECK_FINDINGS_MAX);
+        assert!(hints.iter().all(|hint| !hint.starts_with("there are more")), "{hints:?}");
     }
 
     #[test]
     fn a_schema_that_no_longer_compiles_fails_the_check() {
         let settings = PolicySettings { json_schema: r#"{"type":"nonsense"}"#.to_owned(), ..Default::default() };
         let report = report(PolicyKind::Json, b"{}", &settings, None, &[]);
-        assert!(report.first_failure().unwrap().message.starts_with("the policy's JSON Schema does not compile: "));
+        let (_, found) = report.failures().next().unwrap();
+        assert!(found.message.starts_with("the policy's JSON Schema does not compile: "), "{found:?}");
     }
 
     #[test]
@@ -348,37 +334,9 @@ mod tests {
         };
         for outcome in [Some(SchemaOutcome::OverLimit(CheckLimit::Cpu)), None] {
             let report = start(&input).0.report(outcome.clone(), Micros(42));
-            let failure = report.first_failure().unwrap();
-            assert_eq!(failure.id, "json-schema");
+            let (check, failure) = report.failures().next().unwrap();
+            assert_eq!(check, "json-schema");
             assert_eq!(failure.message.starts_with("CHECK_LIMIT_EXCEEDED (cpu): "), outcome.is_some(), "{failure:?}");
         }
-    }
-
-    #[test]
-    fn a_label_is_higher_than_every_published_one() {
-        let settings = PolicySettings::default();
-        assert_eq!(label_check(&settings, "0.1.0", &[]).result, Passed);
-        assert_eq!(label_check(&settings, "1.10.0", &["1.2.0", "1.9.0", "1.3.0"]).result, Passed);
-        for label in ["1.8.0", "1.9.0", "1.9.0+build", "1.9.0-rc.1"] {
-            let check = label_check(&settings, label, &["1.2.0", "1.9.0", "1.3.0"]);
-            assert_eq!(check.message, format!("label {label} is not higher than 1.9.0, the highest published label"));
-            assert_eq!(check.result, Failed);
-        }
-        let settings = PolicySettings { allow_backport: true, ..Default::default() };
-        assert_eq!(label_check(&settings, "1.8.0", &["1.9.0"]).result, Passed);
-    }
-
-    #[test]
-    fn the_next_rule_takes_one_step() {
-        let settings = PolicySettings { bump_rule: BumpRule::Next, ..Default::default() };
-        assert_eq!(label_check(&settings, "7.3.1", &[]).result, Passed);
-        assert_eq!(label_check(&settings, "1.3.0", &["1.0.0", "1.2.5"]).result, Passed);
-        let check = label_check(&settings, "1.4.0", &["1.0.0", "1.2.5"]);
-        assert_eq!(check.message, "label 1.4.0 is not one step after 1.2.5, the highest published label");
-        assert_eq!(check.result, Failed);
-        let settings = PolicySettings { allow_backport: true, ..settings };
-        assert_eq!(label_check(&settings, "1.2.6", &["1.2.5", "2.0.0"]).result, Passed);
-        let check = label_check(&settings, "1.2.7", &["1.2.5", "2.0.0"]);
-        assert_eq!(check.message, "label 1.2.7 is not one step after 1.2.5, the published label below it");
     }
 }

@@ -9,11 +9,11 @@ use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::Value;
 
 use super::document::{self, push_token, shortened};
-use crate::domain::limits::SCHEMA_MAX_BYTES;
+use crate::domain::limits::{CHECK_FINDINGS_MAX, SCHEMA_MAX_BYTES};
 use crate::domain::policy::PolicyKind;
 
-/// Most errors of one validation that are reported.
-pub(super) const SCHEMA_ERRORS_MAX: usize = 20;
+/// Errors of one validation that are looked for: one more than a check may list, so that it can say that there are more.
+pub(super) const SCHEMA_ERRORS_MAX: usize = CHECK_FINDINGS_MAX + 1;
 
 /// A compiled JSON Schema.
 pub struct Schema(Validator);

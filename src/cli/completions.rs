@@ -130,7 +130,8 @@ mod tests {
         };
         for (path, id) in [
             (&["draft"][..], "policy"),
-            (&["publish"], "target"),
+            (&["stage"], "target"),
+            (&["publish"], "targets"),
             (&["activate"], "targets"),
             (&["watch"], "policies"),
             (&["policy", "show"], "policy"),

@@ -58,6 +58,7 @@ mod reject;
 mod release;
 mod releases;
 mod report;
+mod report_text;
 mod restore;
 mod role;
 mod rollback;

@@ -67,6 +67,7 @@ named!(
     ListVersionsResponse,
     PrepareSigningKeyResponse,
     PublishResponse,
+    PublishVersionsResponse,
     RecordRunResponse,
     RejectVersionResponse,
     RevokeSigningKeyResponse,

@@ -4,18 +4,26 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::args::Mutation;
+use super::failure::{Partial, Usage};
 use super::names::Target;
 use super::session::Session;
 use super::{next, text};
 use crate::client::pb;
+use crate::client::pb::publish_versions_result::Outcome;
+use crate::domain::limits::PUBLISH_VERSIONS_MAX;
 
-/// Sign a version; from then on it never changes
+/// Sign versions; from then on they never change
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  policyhub publish pricing@3 --activate --reason 'new season'")]
+#[command(
+    after_help = "Several versions are published in one transaction, each by itself: what is refused holds back no other \
+one. Then the exit code is 3, and 1 when none is published.\n\n\
+Examples:\n  policyhub publish pricing@3 --activate --reason 'new season'\n  policyhub publish pricing@3 limits@v1.2.0 refunds"
+)]
 pub struct Arguments {
-    /// POLICY@N, POLICY@vLABEL, or just POLICY when exactly one draft is open
-    target: Target,
-    /// Activate it in the same transaction
+    /// POLICY@N, POLICY@vLABEL, or just POLICY when exactly one draft is open; at most 100
+    #[arg(required = true, value_name = "TARGET")]
+    targets: Vec<Target>,
+    /// Activate it in the same transaction; for several, see `policyhub activate`
     #[arg(long, requires = "reason")]
     activate: bool,
     /// With --activate: fail unless this version is active now; 0: unless none is
@@ -34,11 +42,62 @@ pub struct Arguments {
     mutation: Mutation,
 }
 
-/// Runs it.
+/// Publishes one version, or several.
 pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> {
+    match arguments.targets.as_slice() {
+        [target] => publish_one(session, target.clone(), arguments).await,
+        several => publish_several(session, several, &arguments).await,
+    }
+}
+
+async fn publish_several(session: &Session, targets: &[Target], arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.activate || arguments.break_glass || !arguments.etag.is_empty() {
+        return Err(Usage("--activate, --break-glass and --etag are about one version: name one".to_owned()).into());
+    }
+    if targets.len() > PUBLISH_VERSIONS_MAX {
+        return Err(Usage(format!("{} versions are named, over {PUBLISH_VERSIONS_MAX}", targets.len())).into());
+    }
+    let request_id = arguments.mutation.request_id();
+    let named = |target: &Target| pb::VersionToPublish { name: target.name(&session.namespace), etag: String::new() };
+    let request = pb::PublishVersionsRequest {
+        parent: session.namespace.name(),
+        versions: targets.iter().map(named).collect(),
+        reason: arguments.reason.clone(),
+        request_id: request_id.clone(),
+        validate_only: arguments.mutation.validate_only,
+    };
+    let response = session.client.publish_versions(request).await;
+    let response = response.with_context(|| format!("failed to publish {} versions", targets.len()))?;
+    session.output.print_mutation(&response, &request_id, |response| {
+        let lines = targets.iter().zip(&response.results).map(|(target, result)| of_several(target, result));
+        lines.collect::<String>()
+    })?;
+    let is_refused = |result: &&pb::PublishVersionsResult| !matches!(result.outcome, Some(Outcome::Published(_)));
+    match (response.results.iter().filter(is_refused).count(), response.results.len()) {
+        (0, _) => Ok(()),
+        (refused, all) if refused == all => anyhow::bail!("none of {all} versions is published"),
+        (refused, all) => Err(Partial(format!("{refused} of {all} versions are not published")).into()),
+    }
+}
+
+/// What became of one of several versions, as a line.
+fn of_several(target: &Target, result: &pb::PublishVersionsResult) -> String {
+    match &result.outcome {
+        Some(Outcome::Published(done)) => {
+            let version = done.version.as_ref().map(text::version).unwrap_or_default();
+            format!("{version}{}\n", text::at_revision(done.cursor))
+        }
+        Some(Outcome::Refusal(refusal)) => {
+            text::line(&format!("{target} refused: {} ({})", refusal.message, refusal.reason)) + "\n"
+        }
+        None => format!("{target}: the server does not say what became of it\n"),
+    }
+}
+
+async fn publish_one(session: &Session, target: Target, arguments: Arguments) -> anyhow::Result<()> {
     let request_id = arguments.mutation.request_id();
     let request = pb::PublishRequest {
-        name: arguments.target.name(&session.namespace),
+        name: target.name(&session.namespace),
         etag: arguments.etag,
         activate: arguments.activate,
         reason: arguments.reason,
@@ -48,7 +107,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
         expected_active: arguments.expected,
     };
     let response = session.client.publish(request).await;
-    let response = response.with_context(|| format!("failed to publish {}", arguments.target))?;
+    let response = response.with_context(|| format!("failed to publish {target}"))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
         let moves = response.activation.as_ref().map(text::moves).unwrap_or_default();

@@ -4,8 +4,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::names::VersionTarget;
+use super::report_text;
 use super::session::Session;
-use super::text;
 use crate::client::pb;
 
 /// What the checks found, the last time they ran on a version
@@ -21,5 +21,5 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let request = pb::GetValidationReportRequest { name: arguments.target.name(&session.namespace) };
     let response = session.client.get_validation_report(request).await;
     let response = response.with_context(|| format!("failed to get the report of {}", arguments.target))?;
-    session.output.print(&response, |response| response.report.as_ref().map(text::report).unwrap_or_default())
+    session.output.print(&response, |response| response.report.as_ref().map(report_text::report).unwrap_or_default())
 }

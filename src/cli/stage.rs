@@ -6,7 +6,7 @@ use clap::Args;
 use super::args::Mutation;
 use super::names::Target;
 use super::session::Session;
-use super::{next, text};
+use super::{next, report_text, text};
 use crate::client::pb;
 
 /// Run every check on a draft and lock its content
@@ -35,7 +35,7 @@ pub async fn run(session: &Session, arguments: Arguments) -> anyhow::Result<()> 
     let response = response.with_context(|| format!("failed to stage {}", arguments.target))?;
     session.output.print_mutation(&response, &request_id, |response| {
         let version = response.version.as_ref().map(text::version).unwrap_or_default();
-        let report = response.report.as_ref().map(text::report).unwrap_or_default();
+        let report = response.report.as_ref().map(report_text::report).unwrap_or_default();
         format!("{version}{}\n{report}", text::at_revision(response.cursor))
     })?;
     let passed = response.report.is_none_or(|report| report.passed);

@@ -230,28 +230,6 @@ fn pointer(version: i64) -> String {
     if version == 0 { "none".to_owned() } else { version.to_string() }
 }
 
-/// A report, one check per line with its place.
-#[must_use]
-pub fn report(report: &pb::ValidationReport) -> String {
-    let mut text = String::new();
-    for check in &report.checks {
-        let result =
-            pb::check::Result::try_from(check.result).map_or("UNKNOWN", |result| word(result.as_str_name(), "RESULT_"));
-        let _ = write!(text, "{result} {}", line(&check.id));
-        if check.line > 0 {
-            let _ = write!(text, " at {}:{}", check.line, check.column);
-        }
-        if !check.pointer.is_empty() {
-            let _ = write!(text, " at {}", line(&check.pointer));
-        }
-        if !check.message.is_empty() {
-            let _ = write!(text, ": {}", line(&check.message));
-        }
-        text.push('\n');
-    }
-    text
-}
-
 /// What is said of a policy that was named and does not exist.
 #[must_use]
 pub fn missing(policy: &PolicyId) -> String {
@@ -367,19 +345,5 @@ mod tests {
             (done_at("activated", Some(pb::Cursor::of_revision(4))).as_str(), done_at("activated", None).as_str()),
             ("activated at revision 4\n", "")
         );
-    }
-
-    #[test]
-    fn a_report_names_the_place() {
-        let check = pb::Check {
-            id: "json-schema".to_owned(),
-            result: pb::check::Result::Failed.into(),
-            message: "is not a number".to_owned(),
-            pointer: "/a/b".to_owned(),
-            line: 4,
-            column: 7,
-        };
-        let text = report(&pb::ValidationReport { checks: vec![check], ..Default::default() });
-        assert_eq!(text, "FAILED json-schema at 4:7 at /a/b: is not a number\n");
     }
 }

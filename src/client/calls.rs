@@ -70,6 +70,8 @@ mutations!(policy {
     abandon_draft(AbandonDraftRequest) -> AbandonDraftResponse, "Ends a draft or a staged version.";
     stage(StageRequest) -> StageResponse, "Runs every check and locks the content.";
     publish(PublishRequest) -> PublishResponse, "Signs a version. From then on it never changes.";
+    publish_versions(PublishVersionsRequest) -> PublishVersionsResponse,
+        "Publishes versions of a namespace, each or not: the answer says of each.";
     activate(ActivateRequest) -> ActivateResponse, "Moves pointers of a namespace, all or none.";
     rollback(RollbackRequest) -> RollbackResponse, "Puts an older version back in force, at a new revision.";
     deactivate(DeactivateRequest) -> DeactivateResponse, "Removes the active pointer of a policy.";

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::shown_certificate::UNTRUSTED;
+use crate::api::pb;
 use crate::domain::causes::with_causes;
 use crate::domain::error::{FieldViolation, Reason};
 
@@ -52,6 +53,16 @@ impl ClientError {
 }
 
 impl ClientError {
+    /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields and its time to wait are not
+    /// told.
+    #[must_use]
+    pub fn of_refusal(name: &str, refusal: pb::VersionRefusal) -> Self {
+        let pb::VersionRefusal { code, reason, message, metadata } = refusal;
+        let resource = name.to_owned();
+        let metadata = metadata.into_iter().collect();
+        Self { reason, metadata, resource, is_mutation: true, ..Self::local(Code::from_i32(code), message) }
+    }
+
     /// Whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or
     /// the state it speaks of. Everything else may be tried again, with the same `request_id`, after [`Self::retry_after`]
     /// and a jitter.

@@ -182,6 +182,8 @@ rpcs! {
         Stage => Needs::InNamespace(Permission::Author), Rate::Write;
         // With `activate`, Activate too; with `break_glass`, Administer.
         Publish => Needs::InNamespace(Permission::Publish), Rate::Write;
+        // Each version beyond the first is metered as a call of its own.
+        PublishVersions => Needs::InNamespace(Permission::Publish), Rate::Write;
         Activate => Needs::InNamespace(Permission::Activate), Rate::Write;
         // With `skip_validation`, Administer too; COPY_FORWARD publishes, so Publish too.
         Rollback => Needs::InNamespace(Permission::Activate), Rate::Write;

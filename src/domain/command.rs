@@ -2,6 +2,10 @@
 //!
 //! Serialized to fingerprint a request for idempotency, so two requests are the same exactly when these are.
 
+mod publish_versions;
+
+pub use publish_versions::{PolicyOrVersion, PublishVersions, VersionToPublish};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -21,15 +25,6 @@ use super::policy::{PolicyKind, PolicySettings};
 use super::quota::Quotas;
 use super::time::Micros;
 use super::version::Requirement;
-
-/// A policy, or one version of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub enum PolicyOrVersion {
-    /// The one open draft of a policy.
-    Policy(PolicyName),
-    /// Exactly this version.
-    Version(VersionName),
-}
 
 #[expect(missing_docs, reason = "the fields are those of the proto's request of the same name")]
 mod requests {

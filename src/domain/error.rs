@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The stable words of `google.rpc.ErrorInfo.reason`, grouped by what the caller does next.
 #[expect(missing_docs, reason = "docs/errors.md has a paragraph for each, and a test compares the two")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Reason {
     // Fix the request.
     InvalidArgument,
@@ -183,6 +186,12 @@ impl Reason {
         Reason::Internal,
     ];
 
+    /// Whether what was asked for, or what is stored of it, is at fault. Otherwise the server can't serve anything else either.
+    #[must_use]
+    pub fn is_of_what_was_asked(self) -> bool {
+        self < Reason::DatabaseUnavailable || self == Reason::DataLoss
+    }
+
     /// Whether the database can't serve this now: what was verified before is served on, marked as old (G17).
     #[must_use]
     pub fn is_of_the_database(self) -> bool {
@@ -325,5 +334,26 @@ mod tests {
     fn reasons_are_upper_snake() {
         assert_eq!(Reason::LabelContentConflict.as_str(), "LABEL_CONTENT_CONFLICT");
         assert_eq!(Reason::Internal.as_str(), "INTERNAL");
+    }
+
+    /// Kept answers have them, and another build reads those.
+    #[test]
+    fn reasons_are_kept_as_they_are_on_the_wire() {
+        for reason in Reason::ALL {
+            let kept = serde_json::to_string(reason).expect("JSON");
+            assert_eq!(kept, format!("{:?}", reason.as_str()));
+            assert_eq!(serde_json::from_str::<Reason>(&kept).expect("a reason"), *reason);
+        }
+    }
+
+    #[test]
+    fn what_the_server_can_not_do_is_nobody_elses_fault() {
+        for reason in [Reason::InvalidArgument, Reason::VersionNotOpen, Reason::RateLimited, Reason::DataLoss] {
+            assert!(reason.is_of_what_was_asked(), "{reason:?}");
+        }
+        for reason in [Reason::DatabaseUnavailable, Reason::OutcomeUnknown, Reason::ChecksUnavailable, Reason::Internal]
+        {
+            assert!(!reason.is_of_what_was_asked(), "{reason:?}");
+        }
     }
 }

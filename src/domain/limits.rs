@@ -19,6 +19,14 @@ pub const MEMBER_MAX_CHARS: usize = 2_048;
 pub const ROLE_BINDINGS_PER_NAMESPACE_MAX: usize = 1_000;
 /// Longest id of a namespace or policy.
 pub const ID_MAX_CHARS: usize = 63;
+/// Most versions of one PublishVersions. More: the namespace is locked, and with SQLite every other one waits, for longer than a
+/// second. Fewer: a large release takes more calls.
+pub const PUBLISH_VERSIONS_MAX: usize = 100;
+/// Most content of the versions of one PublishVersions. More: their checks may take longer than a caller waits.
+pub const PUBLISH_VERSIONS_CONTENT_MAX_BYTES: i64 = 16 * 1024 * 1024;
+/// Most bytes of the published versions in one answer of PublishVersions: with 100 refusals of the largest kind, names included, it
+/// stays below `MESSAGE_MAX_BYTES`.
+pub const PUBLISH_VERSIONS_ANSWER_MAX_BYTES: usize = 1536 * 1024;
 /// Most targets of one activation.
 pub const ACTIVATION_TARGETS_MAX: usize = 100;
 /// Largest file of an active set: room for the most policies, each with the longest id and label.
@@ -56,6 +64,10 @@ pub const APPROVALS_PER_VERSION_MAX: usize = 64;
 /// How long an approval counts: 7 days. Shorter: reviewers of a slow release are asked twice. Longer: what nobody remembers
 /// having read is published on their word.
 pub const APPROVAL_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
+/// Most findings of one check of a version: the first ones. More: authors are told of errors that those before them made.
+pub const CHECK_FINDINGS_MAX: usize = 20;
+/// Most bytes of the findings of a report, as they are kept: each check has one at least.
+pub const REPORT_MAX_BYTES: usize = 64 * 1024;
 /// Largest JSON Schema of a policy.
 pub const SCHEMA_MAX_BYTES: usize = 256 * 1024;
 /// Largest page of a list.

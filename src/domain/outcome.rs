@@ -1,10 +1,13 @@
 //! What the mutations answer. Kept as JSON beside the request id, so that a repeated request gets the same answer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::approval::Approval;
 use super::binding::RoleBinding;
 use super::digest::Hash;
+use super::error::{Error, Reason};
 use super::etag::Etag;
 use super::event::{Cursor, PointerChange, Position};
 use super::key::KeyRecord;
@@ -122,6 +125,34 @@ mod outcomes {
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct PublishedVersions {
+        /// One for each version that was asked for, in that order.
+        pub results: Vec<PublishVersionsResult>,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct PublishVersionsResult {
+        /// As it was asked for.
+        pub name: String,
+        pub outcome: PublishOutcome,
+    }
+
+    /// What became of one of several versions.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub enum PublishOutcome {
+        Published { version: Box<Version>, cursor: Option<Position> },
+        Refused(VersionRefusal),
+    }
+
+    /// An error as it is kept.
+    #[derive(Debug, Clone, Serialize, Deserialize)]
+    pub struct VersionRefusal {
+        pub reason: Reason,
+        pub message: String,
+        pub metadata: BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Clone, Serialize, Deserialize)]
     pub struct RolledBack {
         pub version: Version,
         pub activation: Activated,
@@ -156,3 +187,10 @@ mod outcomes {
     }
 }
 pub use outcomes::*;
+
+impl From<Error> for VersionRefusal {
+    fn from(error: Error) -> Self {
+        let metadata = error.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { reason: error.reason, message: error.message, metadata }
+    }
+}

@@ -1,9 +1,20 @@
 //! Validation reports: what the checks of a version found.
+//!
+//! Invariant: a check that failed has a finding that says what, and a report never gets larger than its bounds.
+
+mod kept;
 
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::limits::{CHECK_FINDINGS_MAX, REPORT_MAX_BYTES};
 use super::time::Micros;
+
+/// Id of the check that looks at the label of a version, and at no content.
+pub const LABEL_CHECK: &str = "label";
+
+/// What a finding takes in a report beside its texts: its fields, with the names that they are kept under.
+const FINDING_FIXED_BYTES: usize = 128;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,25 +26,55 @@ pub enum CheckResult {
     Failed,
     /// Does not hold, and does not matter for staging.
     Warning,
-    /// Nothing to check.
+    /// Nothing was checked.
     Skipped,
 }
 
-/// One check of one version.
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Severity {
+    /// It must be corrected.
+    Error,
+    /// It should be looked at, and stops nothing.
+    Warning,
+    /// It says what was looked at, or why nothing was.
+    Info,
+}
+
+/// One thing that a check found, and where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckFinding {
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found, for the author.
+    pub message: String,
+    /// Path of the file in a content of several; empty for a single content.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub file: String,
+    /// JSON Pointer (RFC 6901) into the content, empty for the whole.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub pointer: String,
+    /// Line, from 1; 0 without a place.
+    #[serde(default)]
+    pub line: u32,
+    /// Column in characters, from 1; 0 without a place.
+    #[serde(default)]
+    pub column: u32,
+    /// What to do next; empty when there is nothing to do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hint: String,
+}
+
+/// One check of one version.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Stable id: `limits`, `parse`, `json-schema`, `label`.
     pub id: String,
     /// How it ended.
     pub result: CheckResult,
-    /// What was found, for the author.
-    pub message: String,
-    /// JSON Pointer (RFC 6901) into the content, empty for the whole.
-    pub pointer: String,
-    /// Line, from 1; 0 without a place.
-    pub line: u32,
-    /// Column in characters, from 1; 0 without a place.
-    pub column: u32,
+    /// What it found, at most `CHECK_FINDINGS_MAX`.
+    pub findings: Vec<CheckFinding>,
 }
 
 /// All checks of one version.
@@ -44,16 +85,18 @@ pub struct Report {
     /// Names the rules for content that it was checked against; empty: not known.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub rules: String,
-    /// Every check that ran, in order.
+    /// Every check that ran, in order, each once.
+    #[serde(with = "kept")]
     pub checks: Vec<Check>,
     /// When they ran.
     pub time: Micros,
 }
 
-impl Check {
-    /// A check without a place.
-    pub fn new(id: &str, result: CheckResult, message: impl Into<String>) -> Self {
-        Self { id: id.to_owned(), result, message: message.into(), pointer: String::new(), line: 0, column: 0 }
+impl CheckFinding {
+    /// A finding without a place.
+    pub fn new(severity: Severity, message: impl Into<String>) -> Self {
+        let (file, pointer, hint) = Default::default();
+        Self { severity, message: message.into(), file, pointer, line: 0, column: 0, hint }
     }
 
     /// Says where, as a JSON Pointer.
@@ -69,9 +112,85 @@ impl Check {
         (self.line, self.column) = (line, column);
         self
     }
+
+    /// Says what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    fn size_bytes(&self) -> usize {
+        FINDING_FIXED_BYTES + self.message.len() + self.file.len() + self.pointer.len() + self.hint.len()
+    }
+}
+
+impl CheckResult {
+    /// The severity of what a check with this result found.
+    #[must_use]
+    pub fn severity(self) -> Severity {
+        match self {
+            Self::Failed => Severity::Error,
+            Self::Warning => Severity::Warning,
+            Self::Passed | Self::Skipped => Severity::Info,
+        }
+    }
+}
+
+impl Check {
+    /// A check with one finding, as severe as its result.
+    pub fn new(id: &str, result: CheckResult, message: impl Into<String>) -> Self {
+        Self::of(id, result, vec![CheckFinding::new(result.severity(), message)])
+    }
+
+    /// A check with these findings, or with as many of them as it may have; the last of those then says that there are more.
+    #[must_use]
+    pub fn of(id: &str, result: CheckResult, mut findings: Vec<CheckFinding>) -> Self {
+        if findings.len() > CHECK_FINDINGS_MAX {
+            findings.truncate(CHECK_FINDINGS_MAX);
+            say_there_are_more(&mut findings);
+        }
+        Self { id: id.to_owned(), result, findings }
+    }
+
+    /// Says what to do next about its last finding.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &str) -> Self {
+        if let Some(last) = self.findings.last_mut() {
+            hint.clone_into(&mut last.hint);
+        }
+        self
+    }
+}
+
+fn say_there_are_more(findings: &mut [CheckFinding]) {
+    let shown = findings.len();
+    if let Some(last) = findings.last_mut() {
+        last.hint = format!("there are more: the first {shown} are listed; correct these, then check again");
+    }
 }
 
 impl Report {
+    /// A report within its bounds: the first finding of each check is always in it.
+    #[must_use]
+    pub fn new(digest: Digest, rules: String, mut checks: Vec<Check>, time: Micros) -> Self {
+        let firsts = checks.iter().filter_map(|check| check.findings.first());
+        let mut size_bytes: usize = firsts.map(CheckFinding::size_bytes).sum();
+        for check in &mut checks {
+            let further = check.findings.iter().skip(1);
+            let fitting = further.take_while(|finding| {
+                size_bytes += finding.size_bytes();
+                size_bytes <= REPORT_MAX_BYTES
+            });
+            let kept = 1 + fitting.count();
+            if kept < check.findings.len() {
+                check.findings.truncate(kept);
+                say_there_are_more(&mut check.findings);
+            }
+        }
+        Self { digest, rules, checks, time }
+    }
+
     /// Whether checks of these bytes by these rules would find the same again.
     #[must_use]
     pub fn is_of(&self, digest: &Digest, rules: &str) -> bool {
@@ -81,12 +200,79 @@ impl Report {
     /// Whether no check failed.
     #[must_use]
     pub fn passed(&self) -> bool {
-        self.first_failure().is_none()
+        self.checks.iter().all(|check| check.result != CheckResult::Failed)
     }
 
-    /// The first check that failed.
+    /// The same report with another outcome of one of its checks.
     #[must_use]
-    pub fn first_failure(&self) -> Option<&Check> {
-        self.checks.iter().find(|check| check.result == CheckResult::Failed)
+    pub fn with(mut self, check: Check) -> Self {
+        match self.checks.iter_mut().find(|each| each.id == check.id) {
+            Some(before) => *before = check,
+            None => self.checks.push(check),
+        }
+        self
+    }
+
+    /// Whether no check but this one failed.
+    #[must_use]
+    pub fn passed_but_for(&self, id: &str) -> bool {
+        self.checks.iter().all(|check| check.id == id || check.result != CheckResult::Failed)
+    }
+
+    /// What made checks fail, each finding with the id of its check, in order.
+    pub fn failures(&self) -> impl Iterator<Item = (&str, &CheckFinding)> {
+        let failed = self.checks.iter().filter(|check| check.result == CheckResult::Failed);
+        failed.flat_map(|check| {
+            let errors = check.findings.iter().filter(|finding| finding.severity == Severity::Error);
+            errors.map(|finding| (check.id.as_str(), finding))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errors(count: usize, size_bytes: usize) -> Vec<CheckFinding> {
+        vec![CheckFinding::new(Severity::Error, "x".repeat(size_bytes)); count]
+    }
+
+    #[test]
+    fn a_check_has_so_many_findings_and_says_when_there_are_more() {
+        let check = Check::of("c", CheckResult::Failed, errors(CHECK_FINDINGS_MAX, 1));
+        assert!(check.findings.iter().all(|finding| finding.hint.is_empty()), "these are all");
+        let check = Check::of("c", CheckResult::Failed, errors(CHECK_FINDINGS_MAX + 1, 1));
+        assert_eq!(check.findings.len(), CHECK_FINDINGS_MAX);
+        assert!(check.findings[CHECK_FINDINGS_MAX - 1].hint.starts_with("there are more: the first 20 are listed"));
+    }
+
+    #[test]
+    fn a_report_stays_within_its_size_and_keeps_one_finding_of_each_check() {
+        let check = |id: &str| Check::of(id, CheckResult::Failed, errors(CHECK_FINDINGS_MAX, REPORT_MAX_BYTES / 30));
+        let checks = vec![check("a"), check("b"), check("c")];
+        let report = Report::new(Digest::from_sha256(&[0; 32]), String::new(), checks, Micros(0));
+        let counts: Vec<usize> = report.checks.iter().map(|check| check.findings.len()).collect();
+        assert_eq!((counts[0], counts[2]), (CHECK_FINDINGS_MAX, 1), "{counts:?}");
+        let sizes = report.checks.iter().flat_map(|check| &check.findings).map(CheckFinding::size_bytes);
+        assert!(sizes.sum::<usize>() <= REPORT_MAX_BYTES);
+        for check in &report.checks[1..] {
+            assert!(check.findings.last().expect("a finding").hint.starts_with("there are more"), "{}", check.id);
+        }
+    }
+
+    #[test]
+    fn only_errors_of_failed_checks_are_failures() {
+        let mixed = vec![CheckFinding::new(Severity::Info, "seen"), CheckFinding::new(Severity::Error, "wrong")];
+        let checks = vec![
+            Check::of("a", CheckResult::Failed, mixed),
+            Check::new("b", CheckResult::Warning, "odd"),
+            Check::new("c", CheckResult::Skipped, "none"),
+        ];
+        let report = Report::new(Digest::from_sha256(&[0; 32]), String::new(), checks, Micros(0));
+        let failures: Vec<(&str, &str)> = report.failures().map(|(id, found)| (id, found.message.as_str())).collect();
+        assert_eq!(
+            (failures.as_slice(), report.passed(), report.passed_but_for("a")),
+            (&[("a", "wrong")][..], false, true)
+        );
     }
 }

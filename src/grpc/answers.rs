@@ -54,6 +54,7 @@ fn largest_answer_bytes(rpc: Rpc) -> Option<u64> {
         | Rpc::ListActive
         | Rpc::ListSubscribers
         | Rpc::RecordRun
+        | Rpc::PublishVersions
         | Rpc::GetRun
         | Rpc::ListRuns
         | Rpc::ListNamespaces

@@ -90,6 +90,16 @@ impl PolicyService for PolicyHandler {
         Ok(Response::new(pb::PublishResponse { version, cursor: done.cursor.map(Into::into), activation }))
     }
 
+    async fn publish_versions(
+        &self,
+        asked: Request<pb::PublishVersionsRequest>,
+    ) -> Answer<pb::PublishVersionsResponse> {
+        let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
+        let command = request::publish_versions(asked.into_inner()).map_err(status)?;
+        let done = self.0.service.publish_versions(&context, command).await.map_err(status)?;
+        Ok(Response::new(response::published_versions(done)))
+    }
+
     async fn activate(&self, asked: Request<pb::ActivateRequest>) -> Answer<pb::ActivateResponse> {
         let context = self.0.write(&asked, &asked.get_ref().request_id, asked.get_ref().validate_only).await?;
         let command = request::activate(asked.into_inner()).map_err(status)?;

@@ -15,7 +15,7 @@ use crate::domain::report::Report;
 use crate::domain::time::Micros;
 use crate::domain::version::Version;
 use crate::domain::{Error, Reason, Result};
-use crate::store::ReadTx;
+use crate::store::{ReadTx, WriteTx};
 
 /// What is checked of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +68,29 @@ impl Subject {
         if policy_now.edits == self.policy.edits && version_now.edits == version.edits && labels_hold {
             return Ok((policy_now, version_now));
         }
-        let message = format!("{} or its policy changed while it was checked; try again", version.name());
-        Err(Error::new(Reason::ConcurrentChange, message).about(version.name()))
+        Err(changed_meanwhile(version))
     }
+}
+
+/// The refusal of a version that is not any more what was checked.
+pub(super) fn changed_meanwhile(version: &Version) -> Error {
+    let message = format!("{} or its policy changed while it was checked; try again", version.name());
+    Error::new(Reason::ConcurrentChange, message).about(version.name())
 }
 
 /// Whether a report says what the checks of today would.
 pub(super) fn is_of_today(report: &Report, policy: &Policy, version: &Version) -> bool {
     report.is_of(&version.digest, &checks::rules(policy.kind, &policy.settings))
+}
+
+/// Puts the report of failed checks into a write, unless the version is another one by now. Returns whether it did.
+pub(super) async fn put_failed_report(tx: &WriteTx, version: &Version, report: &Report) -> Result<bool> {
+    let now = tx.read().version(&version.policy, version.number).await?;
+    let is_the_same = now.edits == version.edits;
+    if is_the_same {
+        tx.put_report(&version.policy, version.number, report).await?;
+    }
+    Ok(is_the_same)
 }
 
 impl Service {
@@ -181,9 +196,7 @@ impl Service {
             return Ok(());
         }
         let tx = self.store.begin(&version.policy.namespace).await?;
-        let now = tx.read().version(&version.policy, version.number).await?;
-        if now.edits == version.edits {
-            tx.put_report(&version.policy, version.number, report).await?;
+        if put_failed_report(&tx, version, report).await? {
             tx.commit(|| {}).await?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use crate::domain::{Error, Reason, Result};
 /// Versions checked at once. More: hostile schemas burn more cores. Fewer: releases wait for each other.
 pub(super) const CHECKS_AT_ONCE_MAX: usize = 4;
 /// Checks of one namespace that run at once.
-const NAMESPACE_CHECKS_MAX: usize = 2;
+pub(super) const NAMESPACE_CHECKS_MAX: usize = 2;
 /// How long a check waits for its slot. Longer: with the check itself, callers give up before they are told why.
 const SLOT_WAIT_MAX: Duration = Duration::from_secs(10);
 

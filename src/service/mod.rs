@@ -42,6 +42,7 @@ mod pointer_history;
 mod pointer_past;
 mod policy;
 mod publish;
+mod publish_versions;
 mod query;
 mod quotas;
 mod resign;

@@ -8,7 +8,8 @@ use super::write::{Begun, Write};
 use super::{Context, Service, Signer};
 use crate::domain::access::{Permission, Rpc};
 use crate::domain::approval::Approval;
-use crate::domain::command::{PolicyOrVersion, Publish};
+use crate::domain::command::Publish;
+use crate::domain::etag::Etag;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle::{self, Grounds, PublishFacts};
 use crate::domain::outcome::Published;
@@ -65,10 +66,7 @@ impl Service {
     /// `PERMISSION_DENIED`, `VERSION_NOT_OPEN`, `VALIDATION_FAILED`, `ETAG_MISMATCH`, `EXPECTED_ACTIVE_MISMATCH`, `APPROVALS_MISSING`,
     /// `SEVERAL_OPEN_DRAFTS`, `CONCURRENT_CHANGE`, `INVALID_ARGUMENT`.
     pub async fn publish(&self, context: &Context, request: Publish) -> Result<Published> {
-        let namespace = match &request.target {
-            PolicyOrVersion::Policy(policy) => &policy.namespace,
-            PolicyOrVersion::Version(version) => &version.policy.namespace,
-        };
+        let namespace = request.target.namespace();
         if request.activate {
             self.require(context, namespace, Rpc::Publish, Permission::Activate)?;
         }
@@ -98,16 +96,9 @@ impl Service {
         };
         let (policy, version) = subject.still_holds(write.tx.read()).await?;
         self.check_expected_active(write.tx.read(), &policy, request.expected_active).await?;
-        let grounds = self.grounds(&write, (&policy, &version), &request, &report).await?;
-        let version = signed(&self.signer, context, version, write.time())?;
-        write.tx.update_version(&version).await?;
-        write.tx.put_report(name, version.number, &report).await?;
-        let mut change = Change {
-            reason: request.reason,
-            versions: vec![state_change(&version)],
-            approvals: grounds.approvals.iter().map(Approval::for_log).collect(),
-            ..Change::new(EventKind::Publish, Some(&name.policy))
-        };
+        let grounds =
+            self.grounds(&write, (&policy, &version), request.etag.as_ref(), &report, request.break_glass).await?;
+        let (version, mut change) = self.write_published(&write, version, &report, &grounds, request.reason).await?;
         if grounds.broke_glass {
             change.kind = EventKind::BreakGlass;
         } else if request.activate {
@@ -125,13 +116,35 @@ impl Service {
         write.finish(Published { version, cursor: recorded.cursor, activation: Some(activation) }).await
     }
 
+    /// Signs a version and writes its rows. Returns it, and the change that its event has to record.
+    pub(super) async fn write_published(
+        &self,
+        write: &Write<'_>,
+        version: Version,
+        report: &Report,
+        grounds: &Grounds,
+        reason: String,
+    ) -> Result<(Version, Change)> {
+        let version = signed(&self.signer, write.context(), version, write.time())?;
+        write.tx.update_version(&version).await?;
+        write.tx.put_report(&version.policy, version.number, report).await?;
+        let change = Change {
+            reason,
+            versions: vec![state_change(&version)],
+            approvals: grounds.approvals.iter().map(Approval::for_log).collect(),
+            ..Change::new(EventKind::Publish, Some(&version.policy.policy))
+        };
+        Ok((version, change))
+    }
+
     /// What the publication rests on, decided on the approvals as they are under the lock.
-    async fn grounds(
+    pub(super) async fn grounds(
         &self,
         write: &Write<'_>,
         (policy, version): (&Policy, &Version),
-        request: &Publish,
+        etag: Option<&Etag>,
         report: &Report,
+        break_glass: bool,
     ) -> Result<Grounds> {
         let approvals = if policy.settings.required_approvals > 0 {
             self.approvals(write.tx.read(), version).await?
@@ -139,7 +152,7 @@ impl Service {
             Vec::new()
         };
         let facts = PublishFacts { policy, version, approvals: &approvals, now: write.time() };
-        lifecycle::publish(facts, request.etag.as_ref(), report, request.break_glass)
+        lifecycle::publish(facts, etag, report, break_glass)
     }
 
     /// How many publications broke the glass since the start.

@@ -1,4 +1,7 @@
-//! The one way a change is written: replay or lock, decide elsewhere, record one event, keep the answer, commit, wake.
+//! The one way a change is written: replay or lock, decide elsewhere, record its event, keep the answer, commit, wake.
+//!
+//! A call records one event (ADR 0002). PublishVersions alone records one for each version, under one lock and with one commit
+//! (ADR 0064): what the first of them proved of the log holds for the next.
 
 use std::sync::Arc;
 
@@ -31,9 +34,21 @@ pub(super) struct Call<'a> {
 pub(super) struct Write<'a> {
     call: &'a Call<'a>,
     namespace: NamespaceId,
-    /// The active set after the event that was recorded, and the rows that it names; none when there was no event.
-    recorded: Option<(ActiveSet, Vec<RowChange>)>,
+    recorded: RecordedEvents,
     pub(super) tx: WriteTx,
+}
+
+/// What the events that this write recorded so far leave behind.
+#[derive(Debug, Default)]
+struct RecordedEvents {
+    /// The active set after the last of them; none when there was no event.
+    active_set: Option<ActiveSet>,
+    /// The rows that each of them names, with its place.
+    rows: Vec<(Cursor, Vec<RowChange>)>,
+    /// The last revision that changed a role binding, once it was proven.
+    access_revision: Option<i64>,
+    /// Whether it was seen that no import is unfinished.
+    no_import: bool,
 }
 
 /// What a mutation finds when it begins.
@@ -142,7 +157,12 @@ impl<'a> Call<'a> {
         if let Some(answer) = self.replayed(tx.read()).await? {
             return Ok(Begun::Replayed(answer));
         }
-        Ok(Begun::Fresh(Box::new(Write { call: self, namespace: namespace.clone(), recorded: None, tx })))
+        Ok(Begun::Fresh(Box::new(Write {
+            call: self,
+            namespace: namespace.clone(),
+            recorded: RecordedEvents::default(),
+            tx,
+        })))
     }
 }
 
@@ -165,6 +185,11 @@ impl Write<'_> {
         self.tx.time()
     }
 
+    /// The call that writes.
+    pub(super) fn context(&self) -> &Context {
+        self.call.context
+    }
+
     /// The namespace that is locked.
     pub(super) fn namespace(&self) -> &NamespaceId {
         &self.namespace
@@ -185,15 +210,22 @@ impl Write<'_> {
     }
 
     /// Until an import is finished nothing else brings policies and versions.
-    async fn check_no_import(&self) -> Result<()> {
+    async fn check_no_import(&mut self) -> Result<()> {
+        if self.recorded.no_import {
+            return Ok(());
+        }
         let imports = self.tx.read().imports(&self.namespace).await?;
         if imports.is_empty() {
             self.tx.note_no_import();
         }
-        if self.check_importing(&imports)? { Err(unfinished(&self.namespace)) } else { Ok(()) }
+        if self.check_importing(&imports)? {
+            return Err(unfinished(&self.namespace));
+        }
+        self.recorded.no_import = true;
+        Ok(())
     }
 
-    /// Signs, chains and appends the event of this write.
+    /// Signs, chains and appends an event of this write.
     pub(super) async fn record(&mut self, change: Change) -> Result<Recorded> {
         let context = self.call.context;
         if !may_interrupt_import(change.kind) && !self.namespace.is_system() {
@@ -228,10 +260,11 @@ impl Write<'_> {
             approvals,
             imported,
         } = change;
-        let access_revision = match &access {
+        let access_revision = match (&access, self.recorded.access_revision) {
             // The bindings were proven before this one changed them.
-            Some(_) => self.tx.access_revision(),
-            None => self.call.service.access.revision(signer, &self.namespace, &self.tx).await?,
+            (Some(_), _) => self.tx.access_revision(),
+            (None, Some(proven)) => proven,
+            (None, None) => self.call.service.access.revision(signer, &self.namespace, &self.tx).await?,
         };
         let cursor = head.next();
         let payload = Payload {
@@ -260,7 +293,9 @@ impl Write<'_> {
         };
         let event = sealed(signer, head, &payload, statement)?;
         self.tx.append(&event, &payload).await?;
-        self.recorded = Some((active_set.at(event.head()), payload.rows));
+        self.recorded.active_set = Some(active_set.at(event.head()));
+        self.recorded.rows.push((event.cursor, payload.rows));
+        self.recorded.access_revision = Some(access_revision);
         Ok(Recorded { cursor: Some(event.head().into()), statement: event.statement })
     }
 
@@ -277,7 +312,10 @@ impl Write<'_> {
 
     async fn active_set_at_head(&self, change: &Change) -> Result<ActiveSet> {
         let (service, head, tx) = (self.call.service, self.tx.head(), self.tx.read());
-        let before = service.active_sets.at_head(&service.signer, tx, &self.namespace, head).await?;
+        let before = match &self.recorded.active_set {
+            Some(after_the_event_before) => after_the_event_before.clone(),
+            None => service.active_sets.at_head(&service.signer, tx, &self.namespace, head).await?,
+        };
         if !change.pointers.is_empty() {
             let moved: Vec<_> = change.pointers.iter().map(|moved| &moved.policy).collect();
             before.check_pointed(&tx.pointed(&self.namespace, &moved).await?)?;
@@ -312,7 +350,7 @@ impl Write<'_> {
     /// # Errors
     /// `OUTCOME_UNKNOWN` when nobody knows whether it was committed.
     pub(super) async fn finish<T: Serialize>(self: Box<Self>, answer: T) -> Result<T> {
-        if self.recorded.is_none() {
+        if self.recorded.rows.is_empty() {
             // What was decided is that nothing changes.
             self.call.service.check_read(&self.tx).await?;
         }
@@ -326,8 +364,10 @@ impl Write<'_> {
         let known = Arc::clone(&self.call.service.known_rows);
         let (namespace, cursor, recorded) = (self.namespace, self.tx.head().cursor, self.recorded);
         let committed = move || {
-            if let Some((set, rows)) = recorded {
-                known.learn(&namespace, cursor, rows);
+            for (at, rows) in recorded.rows {
+                known.learn(&namespace, at, rows);
+            }
+            if let Some(set) = recorded.active_set {
                 sets.keep(&namespace, set);
             }
             hub.committed(&namespace, cursor);

@@ -43,6 +43,8 @@ struct Rows {
     read: BTreeMap<Key, RowChange>,
     /// Rows that no event names yet.
     written: BTreeMap<Key, RowChange>,
+    /// Rows that an earlier event of this write names: nothing else proves them before it is committed.
+    named: BTreeSet<Key>,
     /// How often the settings of a policy had been written when it was read first.
     policies: BTreeMap<PolicyId, i64>,
 }
@@ -74,15 +76,16 @@ impl Ledger {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a row was written that no event names yet.
+    /// Whether a row was written.
     pub(super) fn has_written(&self) -> bool {
-        !self.rows().written.is_empty()
+        let rows = self.rows();
+        !(rows.written.is_empty() && rows.named.is_empty())
     }
 
     /// Notes a row that was read, unless this write wrote it.
     pub(super) fn note_read(&self, row: RowChange) {
         let (mut rows, key) = (self.rows(), key_of(&row));
-        if !rows.written.contains_key(&key) {
+        if !rows.written.contains_key(&key) && !rows.named.contains(&key) {
             rows.read.entry(key).or_insert(row);
         }
     }
@@ -144,10 +147,13 @@ impl WriteTx {
         self.ledger().rows().written.insert(key_of(&row), row);
     }
 
-    /// What was written so far, for the one event of this write to name.
+    /// What was written since the event before, for the next event of this write to name.
     #[must_use]
     pub fn take_written(&mut self) -> Vec<RowChange> {
-        std::mem::take(&mut self.ledger().rows().written).into_values().collect()
+        let mut rows = self.ledger().rows();
+        let written = std::mem::take(&mut rows.written);
+        rows.named.extend(written.keys().cloned());
+        written.into_values().collect()
     }
 
     /// The settings that were read since the last time, in order of the policies.

@@ -297,7 +297,7 @@ impl WriteTx {
         &mut self.usage
     }
 
-    /// Appends the one event of this write, which says `payload`, moves its pointers and the head.
+    /// Appends an event of this write, which says `payload`, moves its pointers and the head. Only PublishVersions has several.
     ///
     /// # Errors
     /// `INTERNAL` when the event does not stand at head + 1 with the head's hash.

@@ -24,6 +24,7 @@ const TABLE: &[(&str, &str)] = &[
     ("AbandonDraft", "author"),
     ("Stage", "author"),
     ("Publish", "publisher"),
+    ("PublishVersions", "publisher"),
     ("Activate", "activator"),
     ("Rollback", "activator"),
     ("Deactivate", "activator"),

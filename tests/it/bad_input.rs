@@ -38,6 +38,7 @@ on_both_databases! {
             let request = pb::GetValidationReportRequest { name: version(id, 1) };
             let report = client.get_validation_report(request).await.expect("a report").report.expect("a report");
             let failed = report.checks.iter().find(|check| check.id == "parse").expect("the check");
+            let [failed] = failed.findings.as_slice() else { panic!("one finding: {failed:?}") };
             assert_eq!((failed.line.to_string(), failed.column.to_string()), (line.to_owned(), column.to_owned()));
             assert!(!report.passed && !failed.message.is_empty());
             assert_eq!(head(&client).await, at);

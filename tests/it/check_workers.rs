@@ -78,7 +78,7 @@ on_both_databases! {
         let request = pb::GetValidationReportRequest { name: version("hungry", 1) };
         let report = client.get_validation_report(request).await.expect("a report").report.expect("a report");
         let found = report.checks.iter().find(|check| check.id == "json-schema").expect("the check");
-        assert!(found.message.starts_with(OVER_LIMIT), "{found:?}");
+        assert!(found.findings[0].message.starts_with(OVER_LIMIT), "{found:?}");
         stage(&client, "good").await.expect("the next check");
         assert_eq!(counted(&text(&hub), r#"policyhub_checks_over_limit_total{limit="memory"}"#), Some(1.0));
     }

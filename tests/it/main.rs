@@ -208,6 +208,10 @@ mod protocols;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
+mod publish_many;
+#[cfg(test)]
+mod publish_many_again;
+#[cfg(test)]
 mod quotas;
 #[cfg(test)]
 mod quotas_rates;

@@ -3,6 +3,7 @@
 use policyhub::client::pb::PolicyKind::{Json, Yaml};
 use policyhub::client::pb::VersionState::{Draft, Staged};
 use policyhub::client::pb::check::Result::{Failed, Passed, Skipped};
+use policyhub::client::pb::finding::Severity;
 use policyhub::client::{Client, ClientError, pb};
 use tonic::Code;
 
@@ -66,13 +67,39 @@ on_both_databases! {
         let kept = report(&client, "p", 1).await;
         assert!(!kept.passed);
         assert_eq!(results(&kept)[2], ("json-schema", Failed));
-        assert_eq!(kept.checks[2].pointer, "/a");
+        let [found] = kept.checks[2].findings.as_slice() else { panic!("one finding: {kept:?}") };
+        assert_eq!((found.severity(), found.pointer.as_str(), found.file.as_str()), (Severity::Error, "/a", ""));
+        assert!(!found.message.is_empty() && !found.hint.is_empty(), "{found:?}");
         assert_eq!((get_version(&client, "p", 1).await.state(), head(&client).await), (Draft, at));
         assert_eq!(get_version(&client, "p", 1).await.etag, drafted.etag, "the draft itself did not change");
 
         set(&client, "p", with_schema("")).await;
         let staged = stage(&client, drafted.name).await.expect("a stage");
         assert!(staged.report.expect("a report").passed && report(&client, "p", 1).await.passed);
+    }
+
+    /// Each error of a schema is a finding with its place, up to a bound; the command line shows each.
+    async fn every_error_of_a_schema_is_told(hub: Hub) {
+        let client = hub.client().await;
+        create(&client, "p", Json, with_schema(r#"{"items":{"type":"string"}}"#)).await;
+        for (content, count) in [(r#"[1,"a",2,3]"#.to_owned(), 3), (format!("[{}1]", "1,".repeat(20)), 20)] {
+            let drafted = client.draft(draft_of_its_kind("p", &content)).await.expect("a draft").version.expect("a version");
+            refused(stage(&client, drafted.name).await, Code::FailedPrecondition, "VALIDATION_FAILED");
+            let kept = report(&client, "p", drafted.version).await;
+            let check = &kept.checks[2];
+            assert_eq!((check.id.as_str(), check.result(), check.findings.len()), ("json-schema", Failed, count));
+            assert!(check.findings.iter().all(|found| found.severity() == Severity::Error && !found.hint.is_empty()));
+            let last = check.findings.last().expect("a finding");
+            assert_eq!(last.hint.starts_with("there are more"), count == 20, "{last:?}");
+            let shown = hub.cli().arg("report").arg(format!("p@{}", drafted.version)).output().expect("the binary runs");
+            let shown = String::from_utf8(shown.stdout).expect("text");
+            assert_eq!(shown.lines().filter(|line| line.starts_with("FAILED json-schema at /")).count(), count, "{shown}");
+            assert_eq!(shown.lines().filter(|line| line.starts_with("  hint: ")).count(), count, "{shown}");
+        }
+        for skipped in report(&client, "p", 1).await.checks.iter().filter(|check| check.result() == Skipped) {
+            let [why] = skipped.findings.as_slice() else { panic!("one finding: {skipped:?}") };
+            assert!(why.severity() == Severity::Info && !why.message.is_empty(), "{why:?}");
+        }
     }
 
     /// validate_only answers the report, also a failed one, and changes nothing at all.

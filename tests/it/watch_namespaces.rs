@@ -237,7 +237,7 @@ mod keys_of_several {
                 release(&client, id, "a: 1").await;
             }
             watched.until(|watched| ids.iter().all(|id| watched.version(id) == Some(1))).await;
-            let listed = client.list_signing_keys(pb::ListSigningKeysRequest {}).await.expect("keys").key_statements;
+            let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").key_statements;
             let newest = listed.last().expect("a statement").clone();
             watched.until(|watched| watched.key_statements.contains(&newest)).await;
             assert_eq!(watched.key_statements.last(), Some(&newest), "nothing after the newest one");

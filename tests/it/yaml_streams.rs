@@ -18,7 +18,7 @@ on_both_databases! {
         let staged = client.stage(pb::StageRequest { name: drafted.name, ..Default::default() }).await.expect("a stage");
         let report = staged.report.expect("a report");
         let parse = report.checks.iter().find(|check| check.id == "parse").expect("a check");
-        assert_eq!((parse.message.as_str(), report.passed), ("2 well-formed documents", true));
+        assert_eq!((parse.findings[0].message.as_str(), report.passed), ("2 well-formed documents", true));
 
         for (content, check, message, pointer, line) in [
             (STREAM.replace("max: 2", "max: x"), "json-schema", "document 2: \"x\" is not of type \"integer\"", "/1/max", 0),
@@ -31,8 +31,9 @@ on_both_databases! {
             let request = pb::StageRequest { name: drafted.name, validate_only: true, ..Default::default() };
             let report = client.stage(request).await.expect("a report").report.expect("a report");
             let failed: Vec<_> = report.checks.iter().filter(|one| one.result() == pb::check::Result::Failed).collect();
-            let [found] = failed.as_slice() else { panic!("one failure: {report:?}") };
-            let said = (found.id.as_str(), found.message.as_str(), found.pointer.as_str());
+            let [failure] = failed.as_slice() else { panic!("one failure: {report:?}") };
+            let [found] = failure.findings.as_slice() else { panic!("one finding: {report:?}") };
+            let said = (failure.id.as_str(), found.message.as_str(), found.pointer.as_str());
             assert_eq!(said, (check, message, pointer), "{content}");
             assert!(line == 0 || (found.line == line || found.line + 1 == line), "{found:?}");
         }

@@ -22,8 +22,8 @@ pub use fields::{delivery, namespace, policy, version};
 pub use imports::import_namespace;
 pub use lists::{EventList, PolicyList, VersionList, list_events, list_policies, list_versions};
 pub use mutations::{
-    abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, reject_version, rollback,
-    stage, update_policy,
+    abandon_draft, activate, approve_version, create_policy, deactivate, draft, publish, publish_versions,
+    reject_version, rollback, stage, update_policy,
 };
 pub use runs::{complete_run, get_run, list_runs, record_run, write_run_key};
 pub use scope::{Scoped, watch_scopes};

@@ -9,12 +9,13 @@ use crate::api::time::micros;
 use crate::domain::adopted::Adopted;
 use crate::domain::annotations::Annotations;
 use crate::domain::command::{
-    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, RejectVersion,
-    Rollback, RollbackTarget, SettingsPatch, Stage, Target, UpdatePolicy,
+    AbandonDraft, Activate, ApproveVersion, CreatePolicy, Deactivate, Draft, PointerTarget, Publish, PublishVersions,
+    RejectVersion, Rollback, RollbackTarget, SettingsPatch, Stage, Target, UpdatePolicy, VersionToPublish,
 };
 use crate::domain::digest::Digest;
+use crate::domain::error::REQUIRED;
 use crate::domain::label::Label;
-use crate::domain::limits::{ACTIVATION_TARGETS_MAX, APPROVALS_PER_VERSION_MAX, REQUIRES_MAX};
+use crate::domain::limits::{ACTIVATION_TARGETS_MAX, APPROVALS_PER_VERSION_MAX, PUBLISH_VERSIONS_MAX, REQUIRES_MAX};
 use crate::domain::name::{PolicyId, PolicyName, VersionName};
 use crate::domain::policy::{BumpRule, PolicyKind, PolicySettings};
 use crate::domain::version::Requirement;
@@ -229,6 +230,29 @@ pub fn publish(request: pb::PublishRequest) -> Result<Publish> {
     let (target, etag) = both(policy_or_version("name", &request.name), etag(&request.etag))?;
     let pb::PublishRequest { activate, reason, break_glass, expected_active, .. } = request;
     Ok(Publish { target, etag, activate, reason, break_glass, expected_active })
+}
+
+/// PublishVersions. What is wrong with the name or the etag of one version is a refusal of that version.
+///
+/// # Errors
+/// `INVALID_ARGUMENT`.
+pub fn publish_versions(request: pb::PublishVersionsRequest) -> Result<PublishVersions> {
+    let listed = match request.versions.len() {
+        0 => Err(Error::invalid("versions", REQUIRED)),
+        _ => at_most("versions", &request.versions, PUBLISH_VERSIONS_MAX),
+    };
+    let (namespace, ()) = both(namespace("parent", &request.parent), listed)?;
+    let one = |(index, from): (usize, pb::VersionToPublish)| {
+        let field = format!("versions[{index}].name");
+        let target = both(policy_or_version(&field, &from.name), etag(&from.etag)).and_then(|(target, etag)| {
+            let is_here = *target.namespace() == namespace;
+            let elsewhere = || Error::invalid(&field, format!("must be in {}", namespace.name()));
+            if is_here { Ok((target, etag)) } else { Err(elsewhere()) }
+        });
+        VersionToPublish { name: from.name, etag: from.etag, target }
+    };
+    let versions = request.versions.into_iter().enumerate().map(one).collect();
+    Ok(PublishVersions { namespace, versions, reason: request.reason })
 }
 
 /// Activate.

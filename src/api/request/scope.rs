@@ -71,6 +71,7 @@ scoped! {
     AbandonDraftRequest => name,
     StageRequest => name,
     PublishRequest => name,
+    PublishVersionsRequest => parent,
     ActivateRequest => parent,
     RollbackRequest => name,
     DeactivateRequest => name,

@@ -23,4 +23,4 @@ pub use import::{imported, namespace_import};
 pub use policy::{namespace, policy};
 pub use run::{run, run_count, run_outcome};
 pub use subscriber::{convergence, seen_subscriber, subscriber};
-pub use version::{approvals, report, version, version_with_content};
+pub use version::{approvals, published_versions, report, version, version_with_content};

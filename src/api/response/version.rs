@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::api::pb;
+use crate::api::pb::publish_versions_result::Outcome;
+use crate::api::status::refusal;
 use crate::api::time::timestamp;
 use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
-use crate::domain::report::{Check, CheckResult, Report};
+use crate::domain::outcome::{PublishOutcome, PublishVersionsResult, PublishedVersions};
+use crate::domain::report::{Check, CheckFinding, CheckResult, Report, Severity};
 use crate::domain::version::{Version, VersionState};
 
 /// Who wrote a version before it came here.
@@ -71,6 +74,22 @@ pub fn version_with_content(from: Version, active: bool, content: Option<Bytes>)
     }
 }
 
+/// What became of several versions that were to be published.
+#[must_use]
+pub fn published_versions(from: PublishedVersions) -> pb::PublishVersionsResponse {
+    let result = |from: PublishVersionsResult| {
+        let outcome = match from.outcome {
+            PublishOutcome::Published { version: published, cursor } => Outcome::Published(pb::PublishedVersion {
+                version: Some(version(*published, false)),
+                cursor: cursor.map(Into::into),
+            }),
+            PublishOutcome::Refused(refused) => Outcome::Refusal(refusal(refused)),
+        };
+        pb::PublishVersionsResult { name: from.name, outcome: Some(outcome) }
+    };
+    pb::PublishVersionsResponse { results: from.results.into_iter().map(result).collect() }
+}
+
 /// Approvals.
 #[must_use]
 pub fn approvals(from: Vec<Approval>) -> Vec<pb::Approval> {
@@ -103,13 +122,24 @@ fn check(from: Check) -> pb::Check {
         CheckResult::Warning => pb::check::Result::Warning,
         CheckResult::Skipped => pb::check::Result::Skipped,
     };
+    let findings = from.findings.into_iter().map(finding).collect();
+    pb::Check { id: from.id, result: result.into(), findings }
+}
+
+fn finding(from: CheckFinding) -> pb::Finding {
+    let severity = match from.severity {
+        Severity::Error => pb::finding::Severity::Error,
+        Severity::Warning => pb::finding::Severity::Warning,
+        Severity::Info => pb::finding::Severity::Info,
+    };
     let place = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
-    pb::Check {
-        id: from.id,
-        result: result.into(),
+    pb::Finding {
+        severity: severity.into(),
         message: from.message,
+        file: from.file,
         pointer: from.pointer,
         line: place(from.line),
         column: place(from.column),
+        hint: from.hint,
     }
 }

@@ -13,6 +13,7 @@ use super::git::Commit;
 use super::inspect::{Found, Inspected, Inspector, Sound, is_unreached};
 use super::label_order::{self, Order};
 use super::outcome::{Outcome, Told};
+use super::publish_together::Publisher;
 use super::request_ids::RequestIds;
 use crate::cli::names::{policy_name, version_name};
 use crate::cli::text;
@@ -41,6 +42,7 @@ pub struct Deliverer<'a> {
     pub inspector: &'a Inspector<'a>,
     pub commit: &'a Commit,
     pub ids: &'a RequestIds,
+    pub publisher: Publisher<'a>,
     pub dry_run: bool,
     /// Whether a policy that wants rising labels is changed when one is too low.
     pub allow_backport: bool,
@@ -220,22 +222,17 @@ impl Deliverer<'_> {
     }
 
     async fn publish(&self, key: &Key, version: pb::Version) -> Result<Attempt, ClientError> {
-        let request = pb::PublishRequest {
-            name: version.name.clone(),
-            etag: version.etag.clone(),
-            request_id: self.ids.of(&version.name),
-            validate_only: self.dry_run,
-            ..Default::default()
-        };
-        let error = match self.inspector.client.publish(request).await {
-            Ok(_) if self.dry_run => return Ok(Attempt::of(Outcome::Rehearsed)),
-            Ok(response) => {
-                return Ok(Attempt::published(Outcome::Published, response.version.unwrap_or_default()));
-            }
+        if self.dry_run {
+            let (name, etag, request_id) = (version.name.clone(), version.etag.clone(), self.ids.of(&version.name));
+            let request = pb::PublishRequest { name, etag, request_id, validate_only: true, ..Default::default() };
+            return self.inspector.client.publish(request).await.map(|_| Attempt::of(Outcome::Rehearsed));
+        }
+        let error = match self.publisher.publish(&version).await {
+            Ok(published) => return Ok(Attempt::published(Outcome::Published, published)),
             Err(error) => error,
         };
         let number = version.version;
-        if self.dry_run || CONFLICTS.contains(&error.reason.as_str()) || is_unreached(&error) || !error.is_terminal() {
+        if CONFLICTS.contains(&error.reason.as_str()) || is_unreached(&error) || !error.is_terminal() {
             return Err(error);
         }
         if error.reason == "APPROVALS_MISSING" {

@@ -21,6 +21,7 @@ mod markdown;
 mod outcome;
 mod pipeline;
 mod plan;
+mod publish_together;
 mod request_ids;
 mod run;
 mod state;

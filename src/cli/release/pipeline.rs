@@ -18,6 +18,7 @@ use super::git::Git;
 use super::inspect::{Inspected, Inspector};
 use super::outcome::{Activated, Outcome, Report, Told};
 use super::plan::Candidate;
+use super::publish_together::Publisher;
 use super::request_ids::RequestIds;
 use super::state::State;
 use super::steps::Steps;
@@ -93,6 +94,7 @@ impl Pipeline<'_> {
             inspector: &inspector,
             commit: &commit,
             ids: &ids,
+            publisher: Publisher::new(client, namespace, &ids),
             dry_run: self.arguments.dry_run,
             allow_backport: self.arguments.allow_backport,
             is_gone: AtomicBool::new(false),

@@ -4,7 +4,7 @@ use super::super::approval::Approval;
 use super::super::error::{Error, FieldViolation, Reason, Result};
 use super::super::etag::Etag;
 use super::super::policy::Policy;
-use super::super::report::{Check, CheckResult, Report};
+use super::super::report::{CheckFinding, Report};
 use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
 use super::approve::{check_approvals, counting};
@@ -76,23 +76,29 @@ pub fn publish(facts: PublishFacts<'_>, etag: Option<&Etag>, report: &Report, br
     }
 }
 
-/// A version whose checks failed goes nowhere. The message and metadata are those of the first failure, the violations
-/// those of all of them, up to `VIOLATIONS_MAX_BYTES`; the report has every one.
+/// A version whose checks failed goes nowhere. The message and metadata are those of the first finding that made one fail, the
+/// violations those of all of them, up to `VIOLATIONS_MAX_BYTES`; the report has every one.
 ///
 /// # Errors
 /// `VALIDATION_FAILED`.
 pub fn check_report(version: &Version, report: &Report) -> Result<()> {
-    let Some(failure) = report.first_failure() else { return Ok(()) };
+    if report.passed() {
+        return Ok(());
+    }
     let name = version.name();
+    let Some((check, failure)) = report.failures().next() else {
+        // No build writes one; it must not be published for that.
+        return Err(
+            Error::new(Reason::ValidationFailed, format!("{name} fails a check that does not say why")).about(name)
+        );
+    };
     let place = line_and_column(failure).map(|place| format!(" at {place}")).unwrap_or_default();
-    let error = Error::new(
-        Reason::ValidationFailed,
-        format!("{name} fails its check \"{}\": {}{place}", failure.id, failure.message),
-    )
-    .with("check", &failure.id)
-    .with("line", failure.line)
-    .with("column", failure.column)
-    .with("pointer", &failure.pointer);
+    let message = format!("{name} fails its check \"{check}\": {}{place}", failure.message);
+    let error = Error::new(Reason::ValidationFailed, message)
+        .with("check", check)
+        .with("line", failure.line)
+        .with("column", failure.column)
+        .with("pointer", &failure.pointer);
     Err(Error { violations: violations(&name, report), ..error }.about(name))
 }
 
@@ -101,16 +107,15 @@ pub fn check_report(version: &Version, report: &Report) -> Result<()> {
 const VIOLATIONS_MAX_BYTES: usize = 4 * 1024;
 
 fn violations(name: &str, report: &Report) -> Vec<FieldViolation> {
-    let failures: Vec<&Check> = report.checks.iter().filter(|check| check.result == CheckResult::Failed).collect();
+    let failures: Vec<(&str, &CheckFinding)> = report.failures().collect();
     let mut kept = Vec::new();
     let mut size_bytes = 0;
-    for failure in &failures {
-        let violation = violation(failure);
+    for (check, failure) in &failures {
+        let violation = violation(check, failure);
         // Each names the version too, once it is on the wire.
         size_bytes += name.len() + violation.field.len() + violation.description.len();
         if size_bytes > VIOLATIONS_MAX_BYTES && !kept.is_empty() {
-            let description =
-                format!("failed checks left out: {}; read the validation report", failures.len() - kept.len());
+            let description = format!("findings left out: {}; read the validation report", failures.len() - kept.len());
             kept.push(FieldViolation { field: "report".to_owned(), description });
             break;
         }
@@ -119,17 +124,17 @@ fn violations(name: &str, report: &Report) -> Vec<FieldViolation> {
     kept
 }
 
-fn violation(failure: &Check) -> FieldViolation {
+fn violation(check: &str, failure: &CheckFinding) -> FieldViolation {
     let place = match (line_and_column(failure), failure.pointer.as_str()) {
         (None, "") => String::new(),
         (Some(place), "") => format!(" at {place}"),
         (None, pointer) => format!(" at {pointer}"),
         (Some(place), pointer) => format!(" at {pointer}, {place}"),
     };
-    FieldViolation { field: failure.id.clone(), description: format!("{}{place}", failure.message) }
+    FieldViolation { field: check.to_owned(), description: format!("{}{place}", failure.message) }
 }
 
-fn line_and_column(failure: &Check) -> Option<String> {
+fn line_and_column(failure: &CheckFinding) -> Option<String> {
     (failure.line > 0).then(|| format!("line {}, column {}", failure.line, failure.column))
 }
 
@@ -137,29 +142,32 @@ fn line_and_column(failure: &Check) -> Option<String> {
 mod tests {
     use super::super::model::{digest, new_version, policy_name};
     use super::*;
-    use crate::domain::time::Micros;
+    use crate::domain::report::{Check, CheckResult, Severity};
 
     const NAME: &str = "namespaces/n/policies/p0/versions/1";
 
-    fn failed(id: &str, message: &str) -> Check {
-        Check::new(id, CheckResult::Failed, message)
+    fn found(message: &str) -> CheckFinding {
+        CheckFinding::new(Severity::Error, message)
+    }
+
+    fn failed(id: &str, findings: impl IntoIterator<Item = CheckFinding>) -> Check {
+        Check::of(id, CheckResult::Failed, findings.into_iter().collect())
     }
 
     fn refusal(checks: Vec<Check>) -> Error {
         let version = new_version(policy_name(0), 1, None, digest(0));
-        let report = Report { digest: version.digest.clone(), rules: String::new(), checks, time: Micros(0) };
+        let report = Report::new(version.digest.clone(), String::new(), checks, Micros(0));
         check_report(&version, &report).unwrap_err()
     }
 
     #[test]
-    fn every_failed_check_is_a_violation() {
+    fn every_finding_of_a_failed_check_is_a_violation() {
         let error = refusal(vec![
             Check::new("limits", CheckResult::Passed, "2 of at most 9 bytes"),
-            failed("parse", "key twice").at_pointer("/a/b").at_place(3, 7),
-            failed("json-schema", "not a number").at_pointer("/n"),
+            failed("parse", [found("key twice").at_pointer("/a/b").at_place(3, 7)]),
+            failed("json-schema", [found("not a number").at_pointer("/n"), found("not JSON").at_place(1, 2)]),
             Check::new("guardrail", CheckResult::Warning, "unusual"),
-            failed("json-schema", "not JSON").at_place(1, 2),
-            failed("label", "not higher"),
+            failed("label", [found("not higher")]),
             Check::new("requires", CheckResult::Skipped, "none"),
         ]);
         let told: Vec<(&str, &str)> =
@@ -182,16 +190,16 @@ mod tests {
 
     #[test]
     fn violations_stay_small_enough_for_trailers() {
-        let error = refusal((0..20).map(|_| failed("json-schema", &"x".repeat(400))).collect());
+        let error = refusal(vec![failed("json-schema", vec![found(&"x".repeat(400)); 20])]);
         let size = |each: &FieldViolation| NAME.len() + each.field.len() + each.description.len();
         let (last, kept) = error.violations.split_last().unwrap();
         assert!(kept.iter().map(size).sum::<usize>() <= VIOLATIONS_MAX_BYTES, "{} kept", kept.len());
         assert!(kept.len() > 5, "{} kept", kept.len());
         assert_eq!(last.field, "report");
         let left_out = 20 - kept.len();
-        assert_eq!(last.description, format!("failed checks left out: {left_out}; read the validation report"));
+        assert_eq!(last.description, format!("findings left out: {left_out}; read the validation report"));
 
-        let alone = refusal(vec![failed("parse", &"x".repeat(VIOLATIONS_MAX_BYTES))]);
+        let alone = refusal(vec![failed("parse", [found(&"x".repeat(VIOLATIONS_MAX_BYTES))])]);
         let fields: Vec<&str> = alone.violations.iter().map(|each| each.field.as_str()).collect();
         assert_eq!(fields, ["parse"], "the first failure is always told");
     }

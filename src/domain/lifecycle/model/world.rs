@@ -14,7 +14,7 @@ use super::super::super::event::PointerChange;
 use super::super::super::label::Label;
 use super::super::super::limits::APPROVAL_TTL_SECONDS;
 use super::super::super::policy::Policy;
-use super::super::super::report::{Check, CheckResult, Report};
+use super::super::super::report::{Check, CheckFinding, CheckResult, Report};
 use super::super::super::time::Micros;
 use super::super::super::version::{Version, VersionState};
 use super::super::{
@@ -97,14 +97,15 @@ impl Shelf {
                 || published.all(|other| other.label.as_ref().is_none_or(|other| label.is_higher_than(other)))
         });
         let check = |id, passes| {
-            Check::new(id, if passes { CheckResult::Passed } else { CheckResult::Failed }, "checked").at_place(1, 1)
+            let result = if passes { CheckResult::Passed } else { CheckResult::Failed };
+            Check::of(id, result, vec![CheckFinding::new(result.severity(), "checked").at_place(1, 1)])
         };
         let checks = vec![
             Check::new("unusual", CheckResult::Warning, "never matters"),
             check("content", content_passes),
             check("label", label_passes),
         ];
-        Report { digest: version.digest.clone(), rules: String::new(), checks, time: Micros(0) }
+        Report::new(version.digest.clone(), String::new(), checks, Micros(0))
     }
 
     fn insert(&mut self, version: Version) {

@@ -1,0 +1,50 @@
+//! Which version shall be published, and the request to publish many of them, each by itself.
+
+use serde::Serialize;
+
+use crate::domain::Result;
+use crate::domain::etag::Etag;
+use crate::domain::name::{NamespaceId, PolicyName, VersionName};
+
+/// A policy, or one version of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum PolicyOrVersion {
+    /// The one open draft of a policy.
+    Policy(PolicyName),
+    /// Exactly this version.
+    Version(VersionName),
+}
+
+/// Publishes versions of one namespace, in this order.
+#[derive(Debug, Clone, Serialize)]
+pub struct PublishVersions {
+    /// The namespace that all of them are in.
+    pub namespace: NamespaceId,
+    /// At least one.
+    pub versions: Vec<VersionToPublish>,
+    /// Why, for the event of each.
+    pub reason: String,
+}
+
+/// One version of them.
+#[derive(Debug, Clone, Serialize)]
+pub struct VersionToPublish {
+    /// The name as it was sent: the result repeats it.
+    pub name: String,
+    /// The etag as it was sent.
+    pub etag: String,
+    /// What both mean, or why this version is refused. The two texts stand in for it in the fingerprint of the request.
+    #[serde(skip)]
+    pub target: Result<(PolicyOrVersion, Option<Etag>)>,
+}
+
+impl PolicyOrVersion {
+    /// The namespace that it is in.
+    #[must_use]
+    pub fn namespace(&self) -> &NamespaceId {
+        match self {
+            Self::Policy(policy) => &policy.namespace,
+            Self::Version(version) => &version.policy.namespace,
+        }
+    }
+}
