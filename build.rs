@@ -9,6 +9,7 @@ use protox::prost_reflect::prost_types::FileDescriptorSet;
 
 const FILES: &[&str] = &[
     "policyhub/v1/cursor.proto",
+    "policyhub/v1/refusal.proto",
     "policyhub/v1/policy.proto",
     "policyhub/v1/event.proto",
     "policyhub/v1/policy_service.proto",

@@ -148,12 +148,12 @@ pub fn status(error: Error) -> Status {
 
 /// Writes an error that is the outcome of one of several things a call was asked for, in the same words and as large at most.
 #[must_use]
-pub fn refusal(from: VersionRefusal) -> pb::VersionRefusal {
+pub fn refusal(from: VersionRefusal) -> pb::Refusal {
     let VersionRefusal { reason, mut message, mut metadata } = from;
     cut(&mut message, MESSAGE_MAX_BYTES);
     metadata.values_mut().for_each(|value| cut(value, METADATA_VALUE_MAX_BYTES));
     let code = code(reason) as i32;
-    pb::VersionRefusal { code, reason: reason.as_str(), message, metadata: metadata.into_iter().collect() }
+    pb::Refusal { code, reason: reason.as_str(), message, metadata: metadata.into_iter().collect() }
 }
 
 /// Cut to what a client is sure to take.

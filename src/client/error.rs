@@ -56,8 +56,8 @@ impl ClientError {
     /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields and its time to wait are not
     /// told.
     #[must_use]
-    pub fn of_refusal(name: &str, refusal: pb::VersionRefusal) -> Self {
-        let pb::VersionRefusal { code, reason, message, metadata } = refusal;
+    pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {
+        let pb::Refusal { code, reason, message, metadata } = refusal;
         let resource = name.to_owned();
         let metadata = metadata.into_iter().collect();
         Self { reason, metadata, resource, is_mutation: true, ..Self::local(Code::from_i32(code), message) }

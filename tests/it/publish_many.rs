@@ -51,7 +51,7 @@ fn published(result: &pb::PublishVersionsResult) -> (&pb::Version, i64) {
 }
 
 /// Why a version was refused.
-pub fn refusal(result: &pb::PublishVersionsResult) -> &pb::VersionRefusal {
+pub fn refusal(result: &pb::PublishVersionsResult) -> &pb::Refusal {
     match result.outcome.as_ref().expect("an outcome") {
         Outcome::Refusal(refusal) => refusal,
         Outcome::Published(done) => panic!("{} is published: {done:?}", result.name),

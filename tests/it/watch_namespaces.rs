@@ -49,7 +49,7 @@ async fn namespaces(client: &Client, ids: &[&str]) {
 struct Watched {
     stream: Streaming<pb::WatchActiveResponse>,
     sets: BTreeMap<String, ActiveSet>,
-    ended: BTreeMap<String, pb::WatchEnded>,
+    ended: BTreeMap<String, pb::Refusal>,
     key_statements: Vec<String>,
 }
 

@@ -85,7 +85,7 @@ pub fn heartbeat(
 pub fn watch_ended(parent: &str, status: &Status) -> pb::WatchActiveResponse {
     let (reason, metadata) =
         status.get_details_error_info().map(|info| (info.reason, info.metadata)).unwrap_or_default();
-    let ended = pb::WatchEnded { code: status.code().into(), reason, message: status.message().to_owned(), metadata };
+    let ended = pb::Refusal { code: status.code().into(), reason, message: status.message().to_owned(), metadata };
     pb::WatchActiveResponse { parent: parent.to_owned(), message: Some(Message::Ended(ended)) }
 }
 

@@ -125,7 +125,7 @@ impl<'a> Publisher<'a> {
 
 /// Nobody answered for a version: its outcome is to be asked for.
 fn unanswered(name: &str) -> ClientError {
-    let refusal = pb::VersionRefusal {
+    let refusal = pb::Refusal {
         code: Code::Unavailable as i32,
         reason: "OUTCOME_UNKNOWN".to_owned(),
         message: "it is not known whether it was published".to_owned(),
