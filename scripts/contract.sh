@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Refuses a change of proto/ that breaks who was built before it: scripts/contract.sh
+# Each commit since the contract is kept is compared with the one before, and the work tree with the last of them.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+# From this commit on the contract is kept. It moves only with a new package of the contract (policyhub.v2).
+KEPT_SINCE=45acbb879b0c49bc2e665bf96da241fa82d41cbd
+BUF=target/tools/bin/buf
+
+if ! git cat-file -e "$KEPT_SINCE^{commit}" 2>/dev/null; then
+  echo "contract: the history does not reach back to $KEPT_SINCE; fetch all of it: git fetch --unshallow" >&2
+  exit 1
+fi
+before=$KEPT_SINCE
+for commit in $(git rev-list --reverse --first-parent "$KEPT_SINCE..HEAD" -- proto); do
+  work=$(mktemp -d)
+  git archive "$commit" proto | tar -x -C "$work"
+  "$BUF" breaking "$work/proto" --against ".git#ref=$before,subdir=proto" || {
+    echo "contract: ${commit:0:12} breaks what ${before:0:12} said" >&2
+    exit 1
+  }
+  rm -rf "$work"
+  before=$commit
+done
+"$BUF" breaking proto --against ".git#ref=$before,subdir=proto"
