@@ -82,6 +82,7 @@ class ActiveSet:
         self.newest_verified = NOWHERE  # the high-water mark: also of what was refused after it had verified
         self.fingerprint = 0  # of the event at `place`, sent back with it: after an activation the server's word; 0: not known
         self.unproven = ""  # why the newest checkpoint does not prove that nothing is newer
+        self.needs_snapshot = False  # after a refusal, until something is taken over (rule 6): no stream resumes meanwhile
         self._root, self._refused_store = active_set_root({}), None
         self.begin_stream()
 
@@ -106,6 +107,16 @@ class ActiveSet:
         """Takes a message of the stream over. The `Change`, or None when nothing in force changed. `Refused`: read no more of
         this stream, and begin the next one with a snapshot (rule 6)."""
         require(message.parent in ("", f"namespaces/{self.namespace}"), "message is about a namespace that was not asked for")
+        change = self._take(message, now)
+        if change:
+            self.needs_snapshot = False
+        if self.pinned and self.place and self.store:
+            # Key statements come before the first document that says whose store it is.
+            self.pinned.drop_other_store(self.store)
+            self.keys = self.pinned.trusted
+        return change
+
+    def _take(self, message, now):
         match message.WhichOneof("message"):
             case "snapshot":
                 return self._snapshot(message.snapshot, now)

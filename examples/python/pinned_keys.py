@@ -84,6 +84,11 @@ class PinnedKeys:
         self.pins = pins
         self._forget()
 
+    def drop_other_store(self, store):
+        """Forgets statements of another store than this one: they came before the store was known."""
+        if self._store not in (None, store):
+            self._forget()
+
     def take(self, token, store=None, was_taken=False):
         """Takes a statement over: True. False: it is not newer than the one held. `Refused`: nothing changed. `was_taken`: it
         was already, before a restart."""

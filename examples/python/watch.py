@@ -23,7 +23,8 @@ from pinned_keys import PinnedKeys
 from policyhub.v1 import cursor_pb2
 from policyhub.v1 import sync_service_pb2 as pb
 from policyhub.v1 import sync_service_pb2_grpc as rpc
-from signed import Refused, read_keys
+from refused import Contradicted, Refused
+from signed import read_keys
 from wire_scan import read_message
 
 # A stream that is silent for so many of its heartbeats is dead; within these bounds, whatever the server says of them.
@@ -33,7 +34,7 @@ CALL_TIMEOUT_SECONDS = 5
 BACKOFF_FIRST_SECONDS, BACKOFF_MAX_SECONDS = 0.5, 60
 # An honest message is at most 2 MiB. That of grpcio itself; the rules allow up to 8 MiB.
 MESSAGE_MAX_BYTES = 4 * 1024 * 1024
-LINE_MAX_CHARS = 4_096
+LINE_MAX_CHARS, REASON_MAX_CHARS = 4_096, 1_000
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -89,11 +90,12 @@ def cursor_of(held):
     return cursor_pb2.Cursor(epoch=held.place[0], revision=held.place[1], fingerprint=held.fingerprint)
 
 
-async def report(stub, options, held):
-    """Tells what this runtime runs with; whether the server took it. That nobody could be told changes nothing here."""
+async def report(stub, options, held, cursor, rejection=""):
+    """Tells what this runtime runs with, or why it rejected what is at the cursor; whether the server took it. That nobody could be
+    told changes nothing here."""
     request = pb.ReportStatusRequest(
-        name=f"namespaces/{options.namespace}/subscribers/{options.subscriber_id}", cursor=cursor_of(held),
-        digest=held.digest(), status=pb.APPLY_STATUS_APPLIED,
+        name=f"namespaces/{options.namespace}/subscribers/{options.subscriber_id}", cursor=cursor, digest=held.digest(),
+        status=pb.APPLY_STATUS_REJECTED if rejection else pb.APPLY_STATUS_APPLIED, reason=rejection,
     )  # fmt: skip
     try:
         await stub.ReportStatus(request, metadata=credentials(options), timeout=CALL_TIMEOUT_SECONDS)
@@ -101,6 +103,20 @@ async def report(stub, options, held):
         say(f"could not report: {error.code().name} {error.details()}")
         return False
     return True
+
+
+async def report_refusal(stub, options, held, message, refusal):
+    """Tells the operators what was refused: at the cursor that the message names when that is above what is held; at what is held,
+    when something newer is in force that did not come."""
+    part = message.WhichOneof("message")
+    named = getattr(message, part).cursor if part in ("snapshot", "activation", "heartbeat") else cursor_pb2.Cursor()
+    if (named.epoch, named.revision) > (held.place or (0, 0)):
+        cursor = cursor_pb2.Cursor(epoch=named.epoch, revision=named.revision)
+    elif isinstance(refusal, Contradicted) and held.place:
+        cursor = cursor_of(held)
+    else:
+        return
+    await report(stub, options, held, cursor, str(refusal)[:REASON_MAX_CHARS])
 
 
 class KeyFile:
@@ -163,11 +179,10 @@ def reason_of(reconnect):
     return known.name.removeprefix("RECONNECT_REASON_").lower() if known else reconnect.reason
 
 
-async def read_stream(stub, options, held, resume, file=None):
+async def read_stream(stub, options, held, file=None):
     """Reads one stream to its end. How long the server asks to wait before the next one, in seconds."""
-    target = pb.WatchTarget(
-        parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), resume=cursor_of(held) if resume else None
-    )
+    resume = cursor_of(held) if held.place and not held.needs_snapshot else None
+    target = pb.WatchTarget(parent=f"namespaces/{options.namespace}", policies=sorted(held.wanted), resume=resume)
     request = pb.WatchActiveRequest(targets=[target], subscriber_id=options.subscriber_id)
     if held.pinned:
         epoch, serial = held.pinned.newest or (0, 0)
@@ -193,14 +208,19 @@ async def read_stream(stub, options, held, resume, file=None):
                 return seconds_of(message.reconnect.backoff)
             if file and file.look(held):
                 return 0  # what came is not taken yet: it comes again
-            change = held.apply(message, time.time())
+            try:
+                change = held.apply(message, time.time())
+            except Refused as refusal:
+                if options.subscriber_id:
+                    await report_refusal(stub, options, held, message, refusal)
+                raise
             if change:
                 apply(change)
             # No answer to a report is signed, and a server may lose what it took: said once on each stream at least, once a
             # checkpoint proves what is held.
             is_proven = message.WhichOneof("message") == "heartbeat" and held.is_fresh(time.time())
             if options.subscriber_id and (change or not reported and is_proven):
-                reported = await report(stub, options, held)
+                reported = await report(stub, options, held, cursor_of(held))
             warn_when_stale(held)
     finally:
         stream.cancel()
@@ -215,24 +235,22 @@ def pause(short_streams, asked_seconds):
 
 async def watch(options, held, file=None):
     """Keeps `held` level with the server, over any number of streams."""
-    resume, short_streams = None, 0
+    short_streams = 0
     while not is_done(options, held):
         asked, began = 0, time.monotonic()
         try:
             async with open_channel(options) as channel:
-                asked = await read_stream(stub_of(channel), options, held, resume, file) or 0
-            resume = held.place
+                asked = await read_stream(stub_of(channel), options, held, file) or 0
         except Refused as refusal:
             # A lie, or a gap: a whole snapshot heals both, and it may not go back either.
             say(f"refused: {refusal}; what is in force stays")
-            resume = None
+            held.needs_snapshot = True
         except grpc.aio.AioRpcError as error:
             say(f"stream ended: {error.code().name} {error.details()}")
-            resume = None if error.code() is grpc.StatusCode.OUT_OF_RANGE else held.place
+            held.needs_snapshot |= error.code() is grpc.StatusCode.OUT_OF_RANGE
         except OSError as error:
             # A token or an authority that is being replaced: it is read again for the next stream.
             say(f"no stream: {error}")
-            resume = held.place
         short_streams = 0 if time.monotonic() - began > BACKOFF_MAX_SECONDS else short_streams + 1
         warn_when_stale(held)
         if not is_done(options, held):

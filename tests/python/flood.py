@@ -64,7 +64,7 @@ async def client(address):
     options, held = watch.parse(["--server", address, "--jwks", "-"]), ActiveSet(NAMESPACE, read_keys(JWKS))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     async with watch.open_channel(options) as channel:
-        await watch.read_stream(watch.stub_of(channel), options, held, None)
+        await watch.read_stream(watch.stub_of(channel), options, held)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 

@@ -158,13 +158,38 @@ async def play(hub, port, family, case, revisions, wanted):
     resumed = [request.targets[0].resume for request in hub.requests if request.targets[0].HasField("resume")]
     expect(resumed == ([cursor((1, revisions[-1]))] if resumes else []), f"{name}: resumes at {resumed}")
     told = [cursor(change.place) for change in handed_out]
-    expect([report.cursor for report in hub.reports] == told, f"{name}: reports {hub.reports}")
+    applied = [report.cursor for report in hub.reports if report.status == pb.APPLY_STATUS_APPLIED]
+    expect(applied == told, f"{name}: reports {hub.reports}")
     talk = [watch.line(each).removesuffix("; what is in force stays") for each in said]
     refused = [each for each in talk if each.startswith("refused: ")]
+    rejected = [report.reason for report in hub.reports if report.status == pb.APPLY_STATUS_REJECTED]
+    expect({f"refused: {watch.line(reason)}" for reason in rejected} <= set(refused), f"{name}: reports {rejected}")
     expect(len(refused) == (0 if family is ends else streams - 1), f"{name}: says {talk}")
     shown = talk if family is ends else refused[-1:]
     expect(any(why in each for each in shown) if why else not talk, f"{name}: says {talk} instead of {why!r}")
     expect(all(each.isprintable() and len(each) <= watch.LINE_MAX_CHARS for each in talk), f"{name}: {talk}")
+
+
+async def check_after_a_refusal(hub, port):
+    """What was refused is reported, and no stream resumes until a snapshot was taken: also when the one in between brings none."""
+    def spoil(message):
+        message.activation.statement = message.activation.statement[:-8] + "AAAAAAAA"
+
+    said, handed_out = [], []
+    watch.say, watch.apply, watch.pause = said.append, handed_out.append, lambda short, asked: 0
+    watch.SILENCE_MAX_SECONDS = CASE_TIMEOUT_SECONDS
+    hub.requests.clear(), hub.reports.clear()
+    repair, _ = truth(None, ())
+    cut = (grpc.StatusCode.UNAVAILABLE, "cut")
+    hub.scripts[:] = [[OPENED, snapshot_at(6), changed(activation_at(8), spoil)], [OPENED, cut], [OPENED, *repair]]
+    arguments = ["--server", f"http://127.0.0.1:{port}", "--jwks", "-", "--subscriber-id", "s-1", "--until-revision", str(NEWEST)]
+    held = ActiveSet(NAMESPACE, read_keys(JWKS))
+    await asyncio.wait_for(watch.watch(watch.parse(arguments), held), CASE_TIMEOUT_SECONDS)
+    resumed = [request.targets[0].HasField("resume") for request in hub.requests]
+    expect(resumed == [False] * 3, f"after a refusal it resumes: {resumed}")
+    reports = [(report.status, report.cursor.revision, bool(report.reason)) for report in hub.reports]
+    applied, rejected = pb.APPLY_STATUS_APPLIED, pb.APPLY_STATUS_REJECTED
+    expect(reports == [(applied, 6, False), (rejected, 8, True), (applied, NEWEST, False)], f"reports {hub.reports}")
 
 
 def check_pauses():
@@ -403,4 +428,5 @@ async def check():
             for case in family():
                 await play(hub, port, family, case, revisions, wanted)
                 count += 1
+        await check_after_a_refusal(hub, port)
     return count

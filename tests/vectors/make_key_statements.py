@@ -94,6 +94,8 @@ def forged():
     again = [stated(EC, "PREPARED"), stated(ED_2, "ACTIVE"), stated(ED_1, "RETIRED")]
     steps = [(S3, "Taken"), (S4, "Taken"), (token(ED_2, KEYS, payload(9, again)), "Taken")]
     yield case("a-revoked-key-is-not-trusted-again", [ED_1], steps, [ED_2, EC], [ED_1])
+    leads = token(ED_2, KEYS, payload(9, [stated(ED_1, "ACTIVE"), stated(ED_2, "RETIRED")]))
+    yield case("a-revoked-key-does-not-lead-again", [ED_1], [(S3, "Taken"), (S4, "Taken"), (leads, "KeyNotActive")], [ED_2], [ED_1])
     yield case("a-key-of-the-file-is-revoked", [ED_1, ED_2], [(S4, "Taken")], [ED_2], [ED_1])
     # Genuine, and from before ED_1 was stolen and revoked: the file is of later.
     old = token(ED_2, KEYS, payload(4, [stated(ED_2, "ACTIVE"), stated(ED_1, "RETIRED")]))

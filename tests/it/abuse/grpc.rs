@@ -138,8 +138,13 @@ fn framing(token: &str) -> Vec<Case> {
         case("watch without a message", ours("SyncService/WatchActive", Some(token), &[]), bad),
         case(
             "watch of two messages",
-            ours("SyncService/WatchActive", Some(token), &message(b"\x0a\x0fnamespaces/none").repeat(2)),
+            ours("SyncService/WatchActive", Some(token), &message(b"\x0a\x11\x0a\x0fnamespaces/none").repeat(2)),
             Status(NOT_FOUND),
+        ),
+        case(
+            "watch of 30,000 nothings",
+            ours("SyncService/WatchActive", Some(token), &message(&[0x0a, 0].repeat(30_000))),
+            bad,
         ),
     ]
 }
