@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Refuses a change of proto/ that breaks who was built before it: scripts/contract.sh
+# Refuses a change of proto/ that breaks clients built against an earlier commit: scripts/contract.sh
 # Each commit since the contract is kept is compared with the one before, and the work tree with the last of them.
 set -euo pipefail
 
@@ -8,19 +8,20 @@ cd "$(dirname "$0")/.."
 KEPT_SINCE=45acbb879b0c49bc2e665bf96da241fa82d41cbd
 BUF=target/tools/bin/buf
 
-if ! git cat-file -e "$KEPT_SINCE^{commit}" 2>/dev/null; then
-  echo "contract: the history does not reach back to $KEPT_SINCE; fetch all of it: git fetch --unshallow" >&2
+if ! git merge-base --is-ancestor "$KEPT_SINCE" HEAD 2>/dev/null; then
+  echo "contract: the history of this commit does not reach back to $KEPT_SINCE; fetch all of it: git fetch --unshallow" >&2
   exit 1
 fi
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 before=$KEPT_SINCE
 for commit in $(git rev-list --reverse --first-parent "$KEPT_SINCE..HEAD" -- proto); do
-  work=$(mktemp -d)
+  rm -rf "$work/proto"
   git archive "$commit" proto | tar -x -C "$work"
   "$BUF" breaking "$work/proto" --against ".git#ref=$before,subdir=proto" || {
     echo "contract: ${commit:0:12} breaks what ${before:0:12} said" >&2
     exit 1
   }
-  rm -rf "$work"
   before=$commit
 done
 "$BUF" breaking proto --against ".git#ref=$before,subdir=proto"

@@ -109,9 +109,7 @@ pub fn code(reason: Reason) -> Code {
 pub fn status(error: Error) -> Status {
     let error = bounded(error);
     let code = code(error.reason);
-    if let Some(internal) = &error.internal {
-        tracing::error!(reason = error.reason.as_str(), internal, "request failed");
-    }
+    log_internal(&error);
     let metadata: HashMap<String, String> =
         error.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let mut details = ErrorDetails::with_error_info(error.reason.as_str(), ERROR_DOMAIN, metadata);
@@ -146,14 +144,27 @@ pub fn status(error: Error) -> Status {
     Status::with_error_details(code, error.message, details)
 }
 
-/// Writes an error that is the outcome of one of several things a call was asked for, in the same words and as large at most.
+/// Writes an error about a part of a call, while the rest of it goes on. As for [`status`], what is for the log alone is logged here.
 #[must_use]
-pub fn refusal(from: VersionRefusal) -> pb::Refusal {
+pub fn refusal(error: Error) -> pb::Refusal {
+    log_internal(&error);
+    kept_refusal(VersionRefusal::from(error))
+}
+
+/// Writes an error that was kept with an answer.
+#[must_use]
+pub fn kept_refusal(from: VersionRefusal) -> pb::Refusal {
     let VersionRefusal { reason, mut message, mut metadata } = from;
     cut(&mut message, MESSAGE_MAX_BYTES);
     metadata.values_mut().for_each(|value| cut(value, METADATA_VALUE_MAX_BYTES));
     let code = code(reason) as i32;
     pb::Refusal { code, reason: reason.as_str(), message, metadata: metadata.into_iter().collect() }
+}
+
+fn log_internal(error: &Error) {
+    if let Some(internal) = &error.internal {
+        tracing::error!(reason = error.reason.as_str(), internal, "request failed");
+    }
 }
 
 /// Cut to what a client is sure to take.

@@ -29,7 +29,9 @@ pub fn check_label(label: Option<&Label>, settings: &PolicySettings, published_l
                 "draft it again with the next major, minor or patch, or have an admin change bump_rule of the policy";
             failed(format!("label {label} is not one step after {before}, {rank}"), hint)
         }
-        _ => Check::new(LABEL_CHECK, CheckResult::Passed, format!("label {label} may follow")),
+        (BumpRule::Any | BumpRule::Next, _) => {
+            Check::new(LABEL_CHECK, CheckResult::Passed, format!("label {label} may follow"))
+        }
     }
 }
 

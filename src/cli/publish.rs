@@ -69,20 +69,21 @@ async fn publish_several(session: &Session, targets: &[Target], arguments: &Argu
     let response = session.client.publish_versions(request).await;
     let response = response.with_context(|| format!("failed to publish {} versions", targets.len()))?;
     session.output.print_mutation(&response, &request_id, |response| {
-        let lines = targets.iter().zip(&response.results).map(|(target, result)| of_several(target, result));
-        lines.collect::<String>()
+        let results = response.results.iter().map(Some).chain(std::iter::repeat(None));
+        targets.iter().zip(results).map(|(target, result)| of_several(target, result)).collect::<String>()
     })?;
-    let is_refused = |result: &&pb::PublishVersionsResult| !matches!(result.outcome, Some(Outcome::Published(_)));
-    match (response.results.iter().filter(is_refused).count(), response.results.len()) {
-        (0, _) => Ok(()),
-        (refused, all) if refused == all => anyhow::bail!("none of {all} versions is published"),
-        (refused, all) => Err(Partial(format!("{refused} of {all} versions are not published")).into()),
+    let is_published = |result: &&pb::PublishVersionsResult| matches!(result.outcome, Some(Outcome::Published(_)));
+    let all = targets.len();
+    match response.results.iter().filter(is_published).count() {
+        published if published == all => Ok(()),
+        0 => anyhow::bail!("none of {all} versions is published"),
+        published => Err(Partial(format!("{} of {all} versions are not published", all - published)).into()),
     }
 }
 
 /// What became of one of several versions, as a line.
-fn of_several(target: &Target, result: &pb::PublishVersionsResult) -> String {
-    match &result.outcome {
+fn of_several(target: &Target, result: Option<&pb::PublishVersionsResult>) -> String {
+    match result.and_then(|result| result.outcome.as_ref()) {
         Some(Outcome::Published(done)) => {
             let version = done.version.as_ref().map(text::version).unwrap_or_default();
             format!("{version}{}\n", text::at_revision(done.cursor))

@@ -224,7 +224,7 @@ impl ActiveSet {
                 heartbeat_interval: opened.heartbeat_interval.as_ref().map(wait_of).unwrap_or_default(),
             }),
             Some(Message::KeyStatement(keys)) => Ok(self.take_key_statement(&keys.statement)),
-            // Of one namespace a stream ends, and not a part of it.
+            // This set is watched alone: its end is the end of the stream, so `ended` is not for it.
             Some(Message::Ended(_)) | None => Ok(Change::Unknown),
         };
         self.refused = outcome.is_err();

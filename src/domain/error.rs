@@ -186,7 +186,7 @@ impl Reason {
         Reason::Internal,
     ];
 
-    /// Whether what was asked for, or what is stored of it, is at fault. Otherwise the server can't serve anything else either.
+    /// Whether the request or the stored data it names is at fault. Otherwise the server could not serve another part of the call either.
     #[must_use]
     pub fn is_of_what_was_asked(self) -> bool {
         self < Reason::DatabaseUnavailable || self == Reason::DataLoss

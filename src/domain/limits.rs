@@ -66,7 +66,7 @@ pub const APPROVALS_PER_VERSION_MAX: usize = 64;
 pub const APPROVAL_TTL_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// Most findings of one check of a version: the first ones. More: authors are told of errors that those before them made.
 pub const CHECK_FINDINGS_MAX: usize = 20;
-/// Most bytes of the findings of a report, as they are kept: each check has one at least.
+/// Bytes of findings after which a report keeps only the first finding of each further check; counted before JSON: each check has one at least.
 pub const REPORT_MAX_BYTES: usize = 64 * 1024;
 /// Largest JSON Schema of a policy.
 pub const SCHEMA_MAX_BYTES: usize = 256 * 1024;

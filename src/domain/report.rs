@@ -95,8 +95,8 @@ pub struct Report {
 impl CheckFinding {
     /// A finding without a place.
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
-        let (file, pointer, hint) = Default::default();
-        Self { severity, message: message.into(), file, pointer, line: 0, column: 0, hint }
+        let message = message.into();
+        Self { severity, message, file: String::new(), pointer: String::new(), line: 0, column: 0, hint: String::new() }
     }
 
     /// Says where, as a JSON Pointer.

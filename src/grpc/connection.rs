@@ -9,7 +9,6 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// Leading bits of an IPv6 address that name one network: a host has as many of the other addresses as it wants.
@@ -124,13 +123,12 @@ impl Connection {
         self.shared.watches.load(Ordering::Relaxed)
     }
 
-    /// Counts one more watch, for as long as the answer lives; none when it has as many as it may. `slots` are its places
-    /// among all watches of the server.
+    /// Counts one more watch, for as long as the answer lives; none when it has as many as it may.
     #[must_use]
-    pub fn open_watch(&self, slots: OwnedSemaphorePermit) -> Option<OpenWatch> {
+    pub fn open_watch(&self) -> Option<OpenWatch> {
         let counted = |open| (open < WATCHES_PER_CONNECTION_MAX).then_some(open + 1);
         self.shared.watches.fetch_update(Ordering::Relaxed, Ordering::Relaxed, counted).ok()?;
-        Some(OpenWatch { connection: self.clone(), _slots: slots })
+        Some(OpenWatch { connection: self.clone() })
     }
 }
 
@@ -138,7 +136,6 @@ impl Connection {
 #[derive(Debug)]
 pub struct OpenWatch {
     connection: Connection,
-    _slots: OwnedSemaphorePermit,
 }
 
 impl OpenWatch {
@@ -157,22 +154,18 @@ impl Drop for OpenWatch {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::Semaphore;
-
     use super::*;
 
     #[test]
     fn watches_are_counted_while_they_live() {
-        let slots = Arc::new(Semaphore::new(2));
-        let slot = || slots.clone().try_acquire_owned().expect("a slot");
         let connection = Connection::default();
-        let open = || connection.open_watch(slot()).expect("room for a watch");
+        let open = || connection.open_watch().expect("room for a watch");
         let (one, two) = (open(), open());
-        assert_eq!((connection.watches(), slots.available_permits()), (2, 0));
+        assert_eq!(connection.watches(), 2);
         drop(one);
-        assert_eq!((connection.watches(), slots.available_permits()), (1, 1));
+        assert_eq!(connection.watches(), 1);
         drop(two);
-        assert_eq!((connection.watches(), slots.available_permits()), (0, 2));
+        assert_eq!(connection.watches(), 0);
     }
 
     #[test]

@@ -59,14 +59,24 @@ impl Handler {
         Ok(Context { delivery: delivery().map_err(status)?, ..context })
     }
 
+    /// Counts one thing more that a call asks for against the rate of its caller.
+    pub(super) fn meter_caller<T>(&self, request: &Request<T>) -> Result<(), Error> {
+        let (caller, rpc) = called(request)?;
+        self.service.meter_caller(&caller.principal, *rpc, (self.clock)())
+    }
+
     /// Authorizes the caller for what one field names, and counts the call against the rate of its namespace.
     pub(super) async fn permit<T>(&self, request: &Request<T>, scope: (&str, &str)) -> Result<Context, Error> {
-        // The authentication layer put them there; a call without them went another way and is refused.
-        let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
-        let (caller, rpc) = called.ok_or_else(|| Error::new(Reason::TokenMissing, "no bearer token was given"))?;
+        let (caller, rpc) = called(request)?;
         let (principal, now) = (&caller.principal, (self.clock)());
         let grants = self.service.authorize(principal, *rpc, scope, now).await?;
         self.service.meter_scope(scope.1, *rpc, now)?;
         Ok(Context { principal: principal.clone(), grants, delivery: Delivery::default(), now })
     }
+}
+
+/// Returns who called and what. The authentication layer put them there; a call without them went another way and is refused.
+fn called<T>(request: &Request<T>) -> Result<(&Caller, &Rpc), Error> {
+    let called = request.extensions().get::<Caller>().zip(request.extensions().get::<Rpc>());
+    called.ok_or_else(|| Error::new(Reason::TokenMissing, "no bearer token was given"))
 }

@@ -28,7 +28,8 @@ impl ReconnectDelays {
         Self { has_replicas, drained: OnceLock::new() }
     }
 
-    /// Returns the longest delay for a stream that ends now. `of_connection` and `of_server` are the streams open there.
+    /// Returns the longest delay for a stream that ends now. `of_connection` are its streams, `of_server` the
+    /// namespaces watched at all: each costs a snapshot or a resume when its stream comes back.
     pub fn longest(&self, why: Ending, of_connection: usize, of_server: usize) -> Duration {
         let streams = match why {
             // A lone server has to start again first: who comes back at once finds nobody.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::Empty;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 
 use super::authority::Recheck;
@@ -45,16 +45,20 @@ impl WatchSettings {
         self.delays.longest(connection.why(), connection.watches(), of_server)
     }
 
-    /// Admits one more watch, of so many namespaces, on the connection the request came by.
-    pub(super) fn open<T>(&self, request: &Request<T>, namespaces: usize) -> Result<OpenWatch, Status> {
-        let places = u32::try_from(namespaces).unwrap_or(u32::MAX);
-        let slots = self.slots.clone().try_acquire_many_owned(places).map_err(|_| {
-            let error = Error::new(Reason::TooManyStreams, "this server carries as many watches as it may");
-            status(error.with("limit_streams", self.max_streams))
-        })?;
-        Connection::of(request).open_watch(slots).ok_or_else(|| {
+    /// Takes permits for so many namespaces, all or none.
+    pub(super) fn slots_for(&self, namespaces: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let permits = u32::try_from(namespaces).unwrap_or(u32::MAX);
+        self.slots.clone().try_acquire_many_owned(permits).map_err(|_| {
+            let error = Error::new(Reason::TooManyStreams, "this server watches as many namespaces as it may");
+            error.with("limit_streams", self.max_streams)
+        })
+    }
+
+    /// Admits one more watch on the connection the request came by.
+    pub(super) fn open<T>(&self, request: &Request<T>) -> Result<OpenWatch, Error> {
+        Connection::of(request).open_watch().ok_or_else(|| {
             let message = "this connection carries as many watches as one may; open another connection for more";
-            status(Error::new(Reason::TooManyStreams, message).with("limit_streams", WATCHES_PER_CONNECTION_MAX))
+            Error::new(Reason::TooManyStreams, message).with("limit_streams", WATCHES_PER_CONNECTION_MAX)
         })
     }
 }

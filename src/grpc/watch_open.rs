@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{Empty, empty, iter};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::{Request, Response, Status};
 
 use super::authority::Authority;
@@ -24,14 +25,14 @@ use crate::service::{Context, KeysTold};
 const OPENED_AT_ONCE: usize = 4;
 
 /// What the namespaces of one stream share.
-struct StreamOf {
+struct StreamOptions {
     /// The id of the subscriber, and its attributes.
     watcher: Option<(SubscriberId, BTreeMap<String, String>)>,
     keys: Option<Arc<KeysTold>>,
 }
 
 /// A namespace that a watch asked for, by its name, and why it is not watched.
-pub(super) type NotWatched = (String, Status);
+pub(super) type NotWatched = (String, Error);
 
 impl SyncHandler {
     /// Opens a watch. Its messages travel in the body that is left with the response.
@@ -40,27 +41,34 @@ impl SyncHandler {
         asked: Request<pb::WatchActiveRequest>,
     ) -> Result<Response<Empty<Result<pb::WatchActiveResponse, Status>>>, Status> {
         request::watch_size(asked.get_ref()).map_err(status)?;
-        let (contexts, mut not_watched) = self.permitted(&asked).await?;
-        let watches = request::watch(asked.get_ref()).map_err(status)?;
-        let stream = StreamOf {
-            watcher: request::watcher(asked.get_ref()).map_err(status)?,
-            keys: request::key_cursor(asked.get_ref()).map_err(status)?.map(|at| Arc::new(KeysTold::up_to(at))),
-        };
-        let open = self.watch.open(&asked, contexts.iter().flatten().count())?;
-        let permitted = watches.into_iter().zip(contexts).filter_map(|(watch, context)| Some((watch, context?)));
-        let opened = iter(permitted).map(|(watch, context)| self.namespace_watch(&asked, watch, context, &stream));
-        let opened: Vec<_> = opened.buffered(OPENED_AT_ONCE).collect().await;
+        let (contexts, mut not_watched) = self.authorize_targets(&asked).await.map_err(status)?;
+        let permitted = contexts.iter().flatten().count();
         let mut namespaces = Vec::new();
-        for watch in opened {
-            match watch {
-                Ok(watch) => namespaces.push(watch),
-                Err(refused) => not_watched.push(refused),
+        if permitted > 0 {
+            let watches = request::watch(asked.get_ref()).map_err(status)?;
+            let stream = StreamOptions {
+                watcher: request::watcher(asked.get_ref()).map_err(status)?,
+                keys: request::key_cursor(asked.get_ref()).map_err(status)?.map(|at| Arc::new(KeysTold::up_to(at))),
+            };
+            let mut slots = self.watch.slots_for(permitted).map_err(status)?;
+            let each = watches.into_iter().zip(contexts);
+            let each = each.filter_map(|(watch, context)| Some((watch, context?, slots.split(1)?)));
+            let opened =
+                iter(each).map(|(watch, context, slot)| self.open_namespace(&asked, watch, (context, slot), &stream));
+            for opened in opened.buffered(OPENED_AT_ONCE).collect::<Vec<_>>().await {
+                match opened {
+                    Ok(watch) => namespaces.push(watch),
+                    Err(refused) => not_watched.push(refused),
+                }
             }
         }
-        if namespaces.is_empty() {
-            let refused = not_watched.into_iter().next().map(|(_, status)| status);
-            return Err(refused.unwrap_or_else(|| status(Error::invalid("targets", "is required"))));
+        // The watch of one namespace that can't begin is a call that fails.
+        if asked.get_ref().targets.len() <= 1
+            && let Some((_, error)) = not_watched.pop()
+        {
+            return Err(status(error));
         }
+        let open = self.watch.open(&asked).map_err(status)?;
         let mut response = Response::new(empty());
         let watch = AdmittedWatch { namespaces, not_watched, open, settings: self.watch.clone() };
         frames::leave(&mut response, watch_stream::messages(watch), None);
@@ -69,35 +77,34 @@ impl SyncHandler {
 
     /// Authorizes each namespace by itself. Answers a context for each that may be watched, in the order of the request, and the
     /// others with why not. A name that is none fails the call.
-    async fn permitted(
+    async fn authorize_targets(
         &self,
         asked: &Request<pb::WatchActiveRequest>,
-    ) -> Result<(Vec<Option<Context>>, Vec<NotWatched>), Status> {
+    ) -> Result<(Vec<Option<Context>>, Vec<NotWatched>)> {
         let (mut contexts, mut not_watched) = (Vec::new(), Vec::new());
-        for (field, parent) in request::watch_scopes(asked.get_ref()) {
+        for (index, (field, parent)) in request::watch_scopes(asked.get_ref()).enumerate() {
+            if index > 0 {
+                // Otherwise one call would try hundreds of namespaces for the rate of one.
+                self.handler.meter_caller(asked)?;
+            }
             match self.handler.permit(asked, (&field, parent)).await {
                 Ok(context) => contexts.push(Some(context)),
-                Err(error) if error.reason == Reason::InvalidArgument => return Err(status(error)),
+                Err(error) if error.reason == Reason::InvalidArgument => return Err(error),
                 Err(error) => {
                     contexts.push(None);
-                    not_watched.push((parent.to_owned(), status(error)));
+                    not_watched.push((parent.to_owned(), error));
                 }
             }
-        }
-        if contexts.iter().all(Option::is_none)
-            && let Some((_, refused)) = not_watched.pop()
-        {
-            return Err(refused);
         }
         Ok((contexts, not_watched))
     }
 
-    async fn namespace_watch(
+    async fn open_namespace(
         &self,
         asked: &Request<pb::WatchActiveRequest>,
         watch: Watch,
-        context: Context,
-        stream: &StreamOf,
+        (context, slot): (Context, OwnedSemaphorePermit),
+        stream: &StreamOptions,
     ) -> Result<NamespaceWatch, NotWatched> {
         let parent = watch.namespace.name();
         let opened = async {
@@ -112,8 +119,16 @@ impl SyncHandler {
             });
             let lease = lease.transpose()?;
             let connection = Connection::of(asked);
-            Ok(NamespaceWatch { parent: parent.clone(), subscription, lease, authority, connection, _quota: quota })
+            Ok(NamespaceWatch {
+                parent: parent.clone(),
+                subscription,
+                lease,
+                authority,
+                connection,
+                _quota: quota,
+                _slot: slot,
+            })
         };
-        opened.await.map_err(|error| (parent, status(error)))
+        opened.await.map_err(|error| (parent, error))
     }
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, SelectAll, select_all, unfold};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 
 use super::authority::Authority;
@@ -44,6 +45,8 @@ pub(super) struct NamespaceWatch {
     pub(super) connection: Connection,
     /// Counts it in the quotas.
     pub(super) _quota: StreamPlace,
+    /// Counts it among the namespaces that this server watches.
+    pub(super) _slot: OwnedSemaphorePermit,
 }
 
 /// Messages that belong together, or why no more come of this namespace.
@@ -52,24 +55,27 @@ type Told = Result<Vec<Bytes>, NotWatched>;
 struct WatchStream {
     namespaces: SelectAll<BoxStream<'static, Told>>,
     /// Namespaces of which more may come.
-    going_on: usize,
+    open_namespaces: usize,
     /// What is to be sent before anything else.
     due: VecDeque<Bytes>,
     open: OpenWatch,
     settings: WatchSettings,
-    /// The last message was sent. What is held goes with the stream, not before that message is on the wire.
+    /// Why the last namespace can't be watched, when nothing else is to be told.
+    refused: Option<Error>,
+    /// The last message was returned.
     ended: bool,
 }
 
 /// Returns the messages of a watch as they are written to the wire.
 pub(super) fn messages(watch: AdmittedWatch) -> impl Stream<Item = Result<Bytes, Status>> + use<> {
-    let AdmittedWatch { namespaces, not_watched, open, settings } = watch;
+    let AdmittedWatch { namespaces, mut not_watched, open, settings } = watch;
+    let refused = not_watched.pop_if(|_| namespaces.is_empty()).map(|(_, error)| error);
     let opened = framed(&response::opened(settings.heartbeat_interval));
-    let ended = not_watched.iter().map(|(parent, status)| framed(&response::watch_ended(parent, status)));
+    let ended = not_watched.into_iter().map(|(parent, error)| framed(&response::watch_ended(parent, error)));
     let due = std::iter::once(opened).chain(ended).collect();
-    let going_on = namespaces.len();
+    let open_namespaces = namespaces.len();
     let namespaces = select_all(namespaces.into_iter().map(|namespace| namespace.told().boxed()));
-    let stream = WatchStream { namespaces, going_on, due, open, settings, ended: false };
+    let stream = WatchStream { namespaces, open_namespaces, due, open, settings, refused, ended: false };
     unfold(stream, |mut stream| async move {
         if stream.ended {
             return None;
@@ -87,6 +93,9 @@ impl WatchStream {
             if let Some(message) = self.due.pop_front() {
                 return Ok(message);
             }
+            if let Some(error) = self.refused.take() {
+                return Err(status(error));
+            }
             if connection.ending().is_cancelled() {
                 self.ended = true;
                 let delay = self.settings.longest_delay(connection).mul_f64(fraction());
@@ -103,14 +112,14 @@ impl WatchStream {
             };
             match told {
                 Some(Ok(messages)) => self.due.extend(messages),
-                Some(Err((parent, status))) => {
-                    self.going_on -= 1;
-                    if self.going_on == 0 {
-                        return Err(status);
+                Some(Err((parent, error))) => {
+                    self.open_namespaces -= 1;
+                    if self.open_namespaces == 0 {
+                        return Err(status(error));
                     }
-                    self.due.push_back(framed(&response::watch_ended(&parent, &status)));
+                    self.due.push_back(framed(&response::watch_ended(parent, error)));
                 }
-                None => return Err(Status::ok("")),
+                None => return Err(status(Error::internal("a watch went on without a namespace"))),
             }
         }
     }
@@ -131,7 +140,7 @@ impl NamespaceWatch {
             let mut watch = watch?;
             match watch.next().await {
                 Ok(messages) => Some((Ok(messages), Some(watch))),
-                Err(error) => Some((Err((watch.parent.clone(), status(error))), None)),
+                Err(error) => Some((Err((watch.parent.clone(), error)), None)),
             }
         })
     }

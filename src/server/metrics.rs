@@ -282,7 +282,7 @@ impl Metrics {
     pub(super) fn show_watches(&self, watch: &WatchSettings) {
         let (slots, max) = (Arc::clone(&watch.slots), watch.max_streams);
         let gauge =
-            self.meter.u64_observable_gauge("policyhub_watch_streams_open").with_description("watches open now");
+            self.meter.u64_observable_gauge("policyhub_watch_streams_open").with_description("namespaces watched now");
         let open = move || u64::try_from(max.saturating_sub(slots.available_permits())).unwrap_or(u64::MAX);
         // The meter keeps the callback; the handle has no use.
         let _ = gauge.with_callback(move |observer| observer.observe(open(), &[])).build();

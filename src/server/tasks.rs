@@ -248,9 +248,10 @@ pub(super) async fn sum_up_denials(denials: Arc<Denials>) {
 
 /// Checks one log after the other, for ever: what was edited in the database is found even if nobody asks for it.
 pub(super) async fn audit(service: Arc<Service>, interval: Duration) {
-    // Who may do what is decided by the rows of this one.
-    if let Err(error) = service.verify_own_log(&NamespaceId::system()).await {
-        tracing::debug!(%error, detail = error.internal, "failed to check the log of system");
+    // Otherwise a revocation whose row was deleted would stay undone until the turn of `system`.
+    while let Err(error) = service.verify_own_log(&NamespaceId::system()).await {
+        tracing::debug!(%error, detail = error.internal, "failed to check the log of system; trying again");
+        tokio::time::sleep(interval).await;
     }
     let mut after = String::new();
     loop {

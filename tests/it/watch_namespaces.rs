@@ -92,6 +92,15 @@ impl Watched {
         }
     }
 
+    /// Takes everything up to the end; the error that ends the stream.
+    async fn end(&mut self) -> ClientError {
+        loop {
+            if let Err(error) = self.take().await {
+                return error;
+            }
+        }
+    }
+
     /// The version of `p` that is held of a namespace.
     fn version(&self, id: &str) -> Option<i64> {
         self.sets[&name(id)].policies().next().map(|policy| policy.version)
@@ -159,7 +168,9 @@ on_both_databases! {
         refuse(targets(&ids.iter().map(String::as_str).collect::<Vec<_>>()), &["targets"]).await;
         let both = asked.iter().map(|target| pb::WatchTarget { resume: asked[0].resume, ..target.clone() }).collect();
         let request = pb::WatchActiveRequest { targets: both, ..Default::default() };
-        refused(client.watch_active(request).await, Code::OutOfRange, "RESUME_POINT_GONE");
+        let mut nothing = Watched::open(&client, keys(&client).await, request).await.expect("a stream of refusals");
+        let end = nothing.end().await;
+        assert_eq!((end.code, end.reason.as_str(), nothing.ended.len()), (Code::OutOfRange, "RESUME_POINT_GONE", 1));
     }
 }
 
@@ -179,8 +190,13 @@ mod authorized {
             let relay = callers::caller(&hub, "relay").await;
             let request = pb::WatchActiveRequest { targets: targets(&["a", "b", "c"]), ..Default::default() };
             let keys = keys(&admin).await;
-            let nothing = Watched::open(&relay, keys.clone(), request.clone()).await.map(drop);
-            refused(nothing, Code::PermissionDenied, "PERMISSION_DENIED");
+            let mut nothing = Watched::open(&relay, keys.clone(), request.clone()).await.expect("a stream of refusals");
+            let end = nothing.end().await;
+            assert_eq!((end.code, end.reason.as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"), "{end:?}");
+            let ended: Vec<&String> = nothing.ended.keys().collect();
+            assert_eq!(ended, [&name("a"), &name("b")], "the last one is the end of the stream");
+            let one = pb::WatchActiveRequest { targets: targets(&["a"]), ..Default::default() };
+            refused(relay.watch_active(one).await, Code::PermissionDenied, "PERMISSION_DENIED");
 
             let of_a = callers::grant(&admin, "relay", pb::Role::Subscriber, &name("a")).await;
             let of_b = callers::grant(&admin, "relay", pb::Role::Subscriber, &name("b")).await;
@@ -199,11 +215,7 @@ mod authorized {
             assert_eq!(watched.version("a"), Some(1), "nothing of it is told any more");
 
             callers::take_away(&admin, &of_b.name).await.expect("taken away");
-            let end = loop {
-                if let Err(error) = watched.take().await {
-                    break error;
-                }
-            };
+            let end = watched.end().await;
             assert_eq!((end.code, end.reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
         }
     }

@@ -4,7 +4,7 @@
 
 use super::scanner::{KEYWORDS, Scanner, refused, shown};
 use super::typing::{operand, resolve};
-use crate::domain::filter::{Filter, Listing, Node, Placement, Restriction};
+use crate::domain::filter::{Filter, Kind, Listing, Node, Operator, Placement, Restriction};
 use crate::domain::limits::{FILTER_MAX_BYTES, FILTER_MAX_DEPTH, FILTER_TERMS_MAX};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
@@ -120,6 +120,10 @@ impl<T> Parser<'_, T> {
         let operator = self.scanner.operator().ok_or_else(|| self.expected("an operator after the field"))?;
         if !field.operators.contains(&operator) {
             return Err(refused(at, format!("{} is no operator of {}", operator.as_str(), field.description())));
+        }
+        if matches!(field.kind, Kind::Map) && key.is_none() && operator != Operator::Has {
+            let rule = format!("{0} takes {1} only with a key: {0}.key {1} \"value\"", field.name, operator.as_str());
+            return Err(refused(at, rule));
         }
         self.scanner.skip_space();
         let at = self.scanner.column();

@@ -160,6 +160,8 @@ fn what_can_not_be_taken_is_told_with_its_column() {
         ("text = \"é\u{1b}[2J\"", "column 10: a control character"),
         (r#"text = "\u0000""#, "column 9: an escape that is none of"),
         ("text = a,b", "column 9: expected AND, OR or the end"),
+        ("map != owner", "column 5: map takes != only with a key"),
+        ("map = owner", "column 5: map takes = only with a key"),
         ("map. = 1", "column 5: expected a name after the point"),
         ("number.x = 1", "column 1: \"number.x\" is no field"),
         ("NOT only = p", "column 5: only can be given once, joined to the rest by AND"),

@@ -242,16 +242,17 @@ pub fn publish_versions(request: pb::PublishVersionsRequest) -> Result<PublishVe
         _ => at_most("versions", &request.versions, PUBLISH_VERSIONS_MAX),
     };
     let (namespace, ()) = both(namespace("parent", &request.parent), listed)?;
-    let one = |(index, from): (usize, pb::VersionToPublish)| {
-        let field = format!("versions[{index}].name");
-        let target = both(policy_or_version(&field, &from.name), etag(&from.etag)).and_then(|(target, etag)| {
+    let one = |from: pb::VersionToPublish| {
+        // As Publish of this version alone would name it.
+        let field = "name";
+        let target = both(policy_or_version(field, &from.name), etag(&from.etag)).and_then(|(target, etag)| {
             let is_here = *target.namespace() == namespace;
-            let elsewhere = || Error::invalid(&field, format!("must be in {}", namespace.name()));
+            let elsewhere = || Error::invalid(field, format!("must be in {}", namespace.name()));
             if is_here { Ok((target, etag)) } else { Err(elsewhere()) }
         });
         VersionToPublish { name: from.name, etag: from.etag, target }
     };
-    let versions = request.versions.into_iter().enumerate().map(one).collect();
+    let versions = request.versions.into_iter().map(one).collect();
     Ok(PublishVersions { namespace, versions, reason: request.reason })
 }
 

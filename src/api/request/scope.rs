@@ -33,7 +33,8 @@ macro_rules! scoped {
     )*};
 }
 
-/// The namespaces that a watch asks for, each with the field that names it. Of nothing, a name that is none.
+/// The namespaces that a watch asks for, each with the field that names it. A request without
+/// targets gives one empty name, so that it is refused as one without a namespace.
 pub fn watch_scopes(request: &pb::WatchActiveRequest) -> impl Iterator<Item = (String, &str)> {
     let named = request.targets.iter().enumerate();
     let named = named.map(|(index, target)| (format!("targets[{index}].parent"), target.parent.as_str()));

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tonic::Status;
-use tonic_types::StatusExt as _;
 
 use crate::api::pb;
 use crate::api::pb::watch_active_response::Message;
+use crate::api::status::refusal;
+use crate::domain::Error;
 use crate::domain::bundle::{ActiveBundle, Bundle, Staleness};
 use crate::domain::event::{Cursor, Position};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -82,11 +82,8 @@ pub fn heartbeat(
 
 /// Writes the end of the watch of one namespace.
 #[must_use]
-pub fn watch_ended(parent: &str, status: &Status) -> pb::WatchActiveResponse {
-    let (reason, metadata) =
-        status.get_details_error_info().map(|info| (info.reason, info.metadata)).unwrap_or_default();
-    let ended = pb::Refusal { code: status.code().into(), reason, message: status.message().to_owned(), metadata };
-    pb::WatchActiveResponse { parent: parent.to_owned(), message: Some(Message::Ended(ended)) }
+pub fn watch_ended(parent: String, error: Error) -> pb::WatchActiveResponse {
+    pb::WatchActiveResponse { parent, message: Some(Message::Ended(refusal(error))) }
 }
 
 /// The end of a stream: `reason` and `backoff` say why and for how long.

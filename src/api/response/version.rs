@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::api::pb;
 use crate::api::pb::publish_versions_result::Outcome;
-use crate::api::status::refusal;
+use crate::api::status::kept_refusal;
 use crate::api::time::timestamp;
 use crate::domain::adopted::Adopted;
 use crate::domain::approval::Approval;
@@ -83,7 +83,7 @@ pub fn published_versions(from: PublishedVersions) -> pb::PublishVersionsRespons
                 version: Some(version(*published, false)),
                 cursor: cursor.map(Into::into),
             }),
-            PublishOutcome::Refused(refused) => Outcome::Refusal(refusal(refused)),
+            PublishOutcome::Refused(refused) => Outcome::Refusal(kept_refusal(refused)),
         };
         pb::PublishVersionsResult { name: from.name, outcome: Some(outcome) }
     };

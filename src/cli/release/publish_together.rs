@@ -48,11 +48,16 @@ impl<'a> Publisher<'a> {
     /// # Errors
     /// What Publish fails with.
     pub async fn publish(&self, version: &pb::Version) -> Result<pb::Version, ClientError> {
-        let (answer, answered) = oneshot::channel();
+        let (answer, mut answered) = oneshot::channel();
         let one = Waiting { name: version.name.clone(), etag: version.etag.clone(), answer };
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(one);
-        let turn = self.turn.lock().await;
-        loop {
+        let turn = tokio::select! {
+            biased;
+            ended = &mut answered => return ended.unwrap_or_else(|_| Err(unanswered(&version.name))),
+            turn = self.turn.lock() => turn,
+        };
+        // One call takes those that waited first: this version is in one of the next.
+        while answered.is_empty() && !answered.is_terminated() {
             let several = self.take();
             if several.is_empty() {
                 break;
@@ -60,7 +65,6 @@ impl<'a> Publisher<'a> {
             self.publish_all(several).await;
         }
         drop(turn);
-        // It was published above, or by whoever had the turn before.
         answered.await.unwrap_or_else(|_| Err(unanswered(&version.name)))
     }
 

@@ -87,7 +87,7 @@ pub fn check_report(version: &Version, report: &Report) -> Result<()> {
     }
     let name = version.name();
     let Some((check, failure)) = report.failures().next() else {
-        // No build writes one; it must not be published for that.
+        // Otherwise a failed check without a finding would be published.
         return Err(
             Error::new(Reason::ValidationFailed, format!("{name} fails a check that does not say why")).about(name)
         );

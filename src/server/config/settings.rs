@@ -186,7 +186,7 @@ pub struct Settings {
     #[arg(long, env = "POLICYHUB_WATCH_RING_EVENTS", value_name = "COUNT")]
     pub watch_ring_events: Option<usize>,
 
-    /// Watches open at this server at once [default: 20000]
+    /// Namespaces watched at this server at once: a watch of several counts once for each [default: 20000]
     #[arg(long, env = "POLICYHUB_MAX_WATCH_STREAMS", value_name = "COUNT")]
     pub max_watch_streams: Option<usize>,
 

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Waker;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
 
 use super::*;
 use crate::grpc::OpenWatch;
@@ -76,9 +75,7 @@ fn io(turns: &[usize], watches: usize) -> (SharedIo<Wire>, Vec<OpenWatch>) {
 }
 
 fn open(connection: &Connection, watches: usize) -> Vec<OpenWatch> {
-    let slots = Arc::new(Semaphore::new(watches));
-    let slot = || slots.clone().try_acquire_owned().expect("a slot");
-    (0..watches).map(|_| connection.open_watch(slot()).expect("room for a watch")).collect()
+    (0..watches).map(|_| connection.open_watch().expect("room for a watch")).collect()
 }
 
 /// Writes and flushes so far.
