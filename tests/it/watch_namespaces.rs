@@ -183,20 +183,23 @@ mod authorized {
         /// Who may watch one of two gets that one; who loses one keeps the other; who has none gets the error of a single watch.
         async fn each_is_authorized_by_itself(hub: Hub) {
             let admin = hub.client().await;
-            namespaces(&admin, &["a", "b", "c"]).await;
+            namespaces(&admin, &["a", "b", "c", "elsewhere"]).await;
             for id in ["a", "b", "c"] {
                 release(&admin, id, "a: 1").await;
             }
             let relay = callers::caller(&hub, "relay").await;
             let request = pb::WatchActiveRequest { targets: targets(&["a", "b", "c"]), ..Default::default() };
             let keys = keys(&admin).await;
+            let nobody = Watched::open(&relay, keys.clone(), request.clone()).await.map(drop);
+            refused(nobody, Code::PermissionDenied, "PERMISSION_DENIED");
+            callers::grant(&admin, "relay", pb::Role::Subscriber, &name("elsewhere")).await;
             let mut nothing = Watched::open(&relay, keys.clone(), request.clone()).await.expect("a stream of refusals");
             let end = nothing.end().await;
-            assert_eq!((end.code, end.reason.as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"), "{end:?}");
+            assert_eq!((end.code, end.reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
             let ended: Vec<&String> = nothing.ended.keys().collect();
             assert_eq!(ended, [&name("a"), &name("b")], "the last one is the end of the stream");
             let one = pb::WatchActiveRequest { targets: targets(&["a"]), ..Default::default() };
-            refused(relay.watch_active(one).await, Code::PermissionDenied, "PERMISSION_DENIED");
+            refused(relay.watch_active(one).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
 
             let of_a = callers::grant(&admin, "relay", pb::Role::Subscriber, &name("a")).await;
             let of_b = callers::grant(&admin, "relay", pb::Role::Subscriber, &name("b")).await;

@@ -8,6 +8,7 @@ use crate::api::page::List;
 use crate::api::{pb, time};
 use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, Watch};
 use crate::domain::digest::Digest;
+use crate::domain::error::REQUIRED;
 use crate::domain::event::{Cursor, Fingerprint, Position};
 use crate::domain::limits::{WATCH_POLICIES_MAX, WATCH_TARGETS_MAX};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -115,6 +116,9 @@ pub fn key_cursor(request: &pb::WatchActiveRequest) -> Result<Option<Cursor>> {
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
+    if request.targets.is_empty() {
+        return Err(Error::invalid("targets", REQUIRED));
+    }
     let latest = match pb::WatchMode::try_from(request.mode) {
         Ok(pb::WatchMode::Unspecified | pb::WatchMode::All) => false,
         Ok(pb::WatchMode::Latest) => true,
