@@ -128,15 +128,11 @@ pub fn status(error: Error) -> Status {
         Code::ResourceExhausted => {
             let subject = error.metadata.get("subject").or(error.resource.as_ref()).cloned().unwrap_or_default();
             details.add_quota_failure_violation(subject, error.message.clone());
-            let unsaid = (error.reason == Reason::TooManyStreams).then_some(RETRY_AFTER);
-            if let Some(wait) = error.retry_after.or(unsaid) {
-                details.set_retry_info(Some(wait));
-            }
-        }
-        Code::Unavailable => {
-            details.set_retry_info(Some(RETRY_AFTER));
         }
         _ => {}
+    }
+    if let Some(wait) = retry_after(&error) {
+        details.set_retry_info(Some(wait));
     }
     if let Some(resource) = &error.resource {
         details.set_resource_info(resource_type(resource), resource.clone(), "", error.message.clone());
@@ -148,17 +144,28 @@ pub fn status(error: Error) -> Status {
 #[must_use]
 pub fn refusal(error: Error) -> pb::Refusal {
     log_internal(&error);
-    kept_refusal(VersionRefusal::from(error))
+    kept_refusal(VersionRefusal::from(Error { retry_after: retry_after(&error), ..error }))
 }
 
 /// Writes an error that was kept with an answer.
 #[must_use]
 pub fn kept_refusal(from: VersionRefusal) -> pb::Refusal {
-    let VersionRefusal { reason, mut message, mut metadata } = from;
+    let VersionRefusal { reason, mut message, mut metadata, retry_after } = from;
     cut(&mut message, MESSAGE_MAX_BYTES);
     metadata.values_mut().for_each(|value| cut(value, METADATA_VALUE_MAX_BYTES));
     let code = code(reason) as i32;
-    pb::Refusal { code, reason: reason.as_str(), message, metadata: metadata.into_iter().collect() }
+    let retry_delay = retry_after.and_then(|wait| prost_types::Duration::try_from(wait).ok());
+    pb::Refusal { code, reason: reason.as_str(), message, metadata: metadata.into_iter().collect(), retry_delay }
+}
+
+/// Returns how long to wait before another try, where one may go well.
+fn retry_after(error: &Error) -> Option<Duration> {
+    match code(error.reason) {
+        Code::Unavailable => Some(RETRY_AFTER),
+        Code::ResourceExhausted if error.reason == Reason::TooManyStreams => error.retry_after.or(Some(RETRY_AFTER)),
+        Code::ResourceExhausted => error.retry_after,
+        _ => None,
+    }
 }
 
 fn log_internal(error: &Error) {
@@ -227,6 +234,8 @@ mod tests {
         assert_eq!(subject.as_deref(), Some("local:ci"));
         assert_eq!(details.retry_info().and_then(|retry| retry.retry_delay), Some(wait));
         assert!(details.resource_info().is_none(), "a principal is no resource");
+        let of_a_part = refusal(Error { retry_after: Some(wait), ..Error::new(Reason::RateLimited, "over") });
+        assert_eq!(of_a_part.retry_delay, prost_types::Duration::try_from(wait).ok());
         let full = status(Error::new(Reason::QuotaExceeded, "full")).get_error_details();
         assert!(full.retry_info().is_none(), "waiting does not help");
     }

@@ -53,14 +53,14 @@ impl ClientError {
 }
 
 impl ClientError {
-    /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields and its time to wait are not
-    /// told.
+    /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields are not told.
     #[must_use]
     pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {
-        let pb::Refusal { code, reason, message, metadata } = refusal;
+        let pb::Refusal { code, reason, message, metadata, retry_delay } = refusal;
+        let retry_after = retry_delay.and_then(|wait| Duration::try_from(wait).ok());
         let resource = name.to_owned();
         let metadata = metadata.into_iter().collect();
-        Self { reason, metadata, resource, is_mutation: true, ..Self::local(Code::from_i32(code), message) }
+        Self { reason, metadata, resource, retry_after, is_mutation: true, ..Self::local(Code::from_i32(code), message) }
     }
 
     /// Whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or

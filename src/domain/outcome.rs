@@ -1,6 +1,7 @@
 //! What the mutations answer. Kept as JSON beside the request id, so that a repeated request gets the same answer.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +151,8 @@ mod outcomes {
         pub reason: Reason,
         pub message: String,
         pub metadata: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub retry_after: Option<Duration>,
     }
 
     #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -191,6 +194,6 @@ pub use outcomes::*;
 impl From<Error> for VersionRefusal {
     fn from(error: Error) -> Self {
         let metadata = error.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        Self { reason: error.reason, message: error.message, metadata }
+        Self { reason: error.reason, message: error.message, metadata, retry_after: error.retry_after }
     }
 }

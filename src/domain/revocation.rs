@@ -70,6 +70,8 @@ impl RevokeToken {
 fn is_actor(text: &str) -> bool {
     match text.split_once(':') {
         Some((SPIFFE_ISSUER_NAME, _)) => SpiffeId::parse(text).is_some(),
+        // A group was issued nothing, so there would be nothing to end.
+        Some(("group", _)) => false,
         Some((issuer, subject)) => Principal::is_issuer_name(issuer) && Principal::is_subject(subject),
         None => false,
     }
@@ -148,7 +150,7 @@ mod tests {
         for id in ["", " a", "a\n", "\u{430}", long.as_str()] {
             token(id).expect_err(id);
         }
-        for actor in ["", "ci", ":ci", "local:", "local:a\n", "local: a", &format!("local:{long}")] {
+        for actor in ["", "ci", ":ci", "local:", "local:a\n", "local: a", "group:local:ops", "Local:ann", &format!("local:{long}")] {
             subject(actor).expect_err(actor);
         }
         let silent = RevokeToken { ended: Ended::Token("a".to_owned()), reason: " ".to_owned() };

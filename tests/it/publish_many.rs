@@ -303,6 +303,7 @@ on_both_databases! {
         let first = results(&client, asked.clone()).await;
         assert_eq!(told(&first), [["ok"; 3].as_slice(), &["RATE_LIMITED"; 5]].concat());
         assert_eq!(refusal(&first[3]).metadata["subject"], NAMESPACE);
+        assert!(refusal(&first[3]).retry_delay.is_some(), "it says when there is room");
         let mut left: Vec<String> = names[3..].to_vec();
         while !left.is_empty() {
             // The SDK waits until the call itself has room.
