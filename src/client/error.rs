@@ -60,7 +60,14 @@ impl ClientError {
         let retry_after = retry_delay.and_then(|wait| Duration::try_from(wait).ok());
         let resource = name.to_owned();
         let metadata = metadata.into_iter().collect();
-        Self { reason, metadata, resource, retry_after, is_mutation: true, ..Self::local(Code::from_i32(code), message) }
+        Self {
+            reason,
+            metadata,
+            resource,
+            retry_after,
+            is_mutation: true,
+            ..Self::local(Code::from_i32(code), message)
+        }
     }
 
     /// Whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or

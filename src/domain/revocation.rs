@@ -150,7 +150,17 @@ mod tests {
         for id in ["", " a", "a\n", "\u{430}", long.as_str()] {
             token(id).expect_err(id);
         }
-        for actor in ["", "ci", ":ci", "local:", "local:a\n", "local: a", "group:local:ops", "Local:ann", &format!("local:{long}")] {
+        for actor in [
+            "",
+            "ci",
+            ":ci",
+            "local:",
+            "local:a\n",
+            "local: a",
+            "group:local:ops",
+            "Local:ann",
+            &format!("local:{long}"),
+        ] {
             subject(actor).expect_err(actor);
         }
         let silent = RevokeToken { ended: Ended::Token("a".to_owned()), reason: " ".to_owned() };
