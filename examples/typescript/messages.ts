@@ -4,12 +4,15 @@
  * Whole numbers of 64 bits are texts here, as protobufjs writes them. A message is scanned before it is decoded.
  */
 
+import { createRequire } from "node:module";
 import { join } from "node:path";
 
 import protobuf from "protobufjs";
 
 import { ensure, Refused } from "./refused.js";
 import { scanMessage } from "./wire_scan.js";
+
+const DESCRIPTOR = "google/protobuf/descriptor.proto";
 
 /** No message of an honest server is above 2 MiB. */
 const MESSAGE_MAX_BYTES = 8 * 1024 * 1024;
@@ -108,8 +111,13 @@ export class Messages {
   constructor(protoDirectory: string) {
     this.root = new protobuf.Root();
     const bundled = this.root.resolvePath.bind(this.root);
-    this.root.resolvePath = (origin, target) =>
-      target.startsWith("google/protobuf/") ? bundled(origin, target) : join(protoDirectory, target);
+    this.root.resolvePath = (origin, target) => {
+      if (target === DESCRIPTOR) {
+        // What annotations extend. protobufjs has it as a file, and not among those that it knows by heart.
+        return createRequire(import.meta.url).resolve(`protobufjs/${DESCRIPTOR}`);
+      }
+      return target.startsWith("google/protobuf/") ? bundled(origin, target) : join(protoDirectory, target);
+    };
     this.root.loadSync("policyhub/v1/sync_service.proto");
     this.root.resolveAll();
     this.watchType = this.root.lookupType("policyhub.v1.WatchActiveResponse");

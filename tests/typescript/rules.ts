@@ -54,6 +54,7 @@ function lies(signer: Signer): [string, string, WatchMessage][] {
   }).map(([field, lie]) => [`another ${field} beside a manifest`, "REJECTED", signer.snapshot(5, BEFORE, {}, { [field]: lie })]);
   return [
     ...beside,
+    ["a message about another namespace", "REJECTED", { ...activation(), parent: "namespaces/other" }],
     ["an activation from another version", "DIVERGED", signer.activation(5, [["a", 3, 2]], AFTER)],
     ["an activation without a root", "REJECTED", activation({ active_set_root: null })],
     ["an activation to another set", "DIVERGED", signer.activation(5, move, BEFORE)],

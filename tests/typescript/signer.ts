@@ -57,7 +57,7 @@ export class Signer {
   snapshot(revision: number, held: Held, says: Signed = {}, beside: Partial<Bundle> = {}): WatchMessage {
     const bundles = Object.entries(held).map(([policy, [version, at]]) => this.bundle(policy, version, at, beside));
     const checkpoint = this.checkpoint(revision, held, says);
-    return { snapshot: { bundles, complete: true, cursor: cursor(revision), checkpoint, setProof: Buffer.alloc(0) } };
+    return { parent: "namespaces/default", snapshot: { bundles, complete: true, cursor: cursor(revision), checkpoint, setProof: Buffer.alloc(0) } };
   }
 
   /** What proves that of a set of one policy this one is in force. */
@@ -70,7 +70,7 @@ export class Signer {
   heartbeat(revision: number, held: Held, says: Signed = {}, epoch = 1): WatchMessage {
     const flags = { resumeUnknown: false, degraded: false, inDoubt: false };
     const checkpoint = this.checkpoint(revision, held, says);
-    return { heartbeat: { cursor: cursor(revision, epoch), checkpoint, setProof: Buffer.alloc(0), ...flags } };
+    return { parent: "namespaces/default", heartbeat: { cursor: cursor(revision, epoch), checkpoint, setProof: Buffer.alloc(0), ...flags } };
   }
 
   /** The activation that leads to what is held after it. Each move is policy, version before and version after. */
@@ -84,7 +84,7 @@ export class Signer {
     }, says);
     const bundles = moves.filter(([, , version]) => version > 0).map(([policy, , version]) => this.bundle(policy, version, revision));
     const tombstones = moves.filter(([, , version]) => version === 0).map(([policy]) => `namespaces/default/policies/${policy}`);
-    return { activation: { cursor: cursor(revision), statement, bundles, tombstones, complete: true, setProof: Buffer.alloc(0) } };
+    return { parent: "namespaces/default", activation: { cursor: cursor(revision), statement, bundles, tombstones, complete: true, setProof: Buffer.alloc(0) } };
   }
 }
 
