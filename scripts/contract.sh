@@ -8,8 +8,12 @@ cd "$(dirname "$0")/.."
 KEPT_SINCE=45acbb879b0c49bc2e665bf96da241fa82d41cbd
 BUF=target/tools/bin/buf
 
-if ! git merge-base --is-ancestor "$KEPT_SINCE" HEAD 2>/dev/null; then
-  echo "contract: the history of this commit does not reach back to $KEPT_SINCE; fetch all of it: git fetch --unshallow" >&2
+if [ "$(git rev-parse --is-shallow-repository 2>/dev/null || echo none)" != false ]; then
+  echo 'contract: NOT CHECKED: this copy has no history to compare with; clone all of it' >&2
+  exit 0
+fi
+if ! git merge-base --is-ancestor "$KEPT_SINCE" HEAD; then
+  echo "contract: the history of this commit does not reach back to $KEPT_SINCE" >&2
   exit 1
 fi
 work=$(mktemp -d)
