@@ -107,16 +107,19 @@ impl Service {
 
     /// The version a caller means, with all that its checks need.
     pub(super) async fn subject(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<Subject> {
+        let (policy, version) = self.resolve_target(tx, target).await?;
+        self.subject_of(tx, policy, version).await
+    }
+
+    /// Finds the version a caller means: the one that is named, or the only open one of a policy.
+    pub(super) async fn resolve_target(&self, tx: &ReadTx, target: &PolicyOrVersion) -> Result<(Policy, Version)> {
         match target {
-            PolicyOrVersion::Version(name) => {
-                let (policy, version) = self.resolve(tx, name).await?;
-                self.subject_of(tx, policy, version).await
-            }
+            PolicyOrVersion::Version(name) => self.resolve(tx, name).await,
             PolicyOrVersion::Policy(name) => {
                 let policy = tx.policy(name).await?;
                 let list = tx.version_list(&policy).await?;
                 let version = lifecycle::resolve_open(&policy, &list.open)?.clone();
-                self.subject_of(tx, policy, version).await
+                Ok((policy, version))
             }
         }
     }

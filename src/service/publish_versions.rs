@@ -15,7 +15,7 @@ use super::{Context, Service};
 use crate::checks;
 use crate::domain::access::Rpc;
 use crate::domain::annotations::Annotations;
-use crate::domain::command::{PolicyOrVersion, PublishVersions, VersionToPublish};
+use crate::domain::command::{PublishVersions, VersionToPublish};
 use crate::domain::etag::Etag;
 use crate::domain::event::Position;
 use crate::domain::lifecycle::{self, Grounds};
@@ -213,15 +213,7 @@ impl Service {
         room: &mut Room,
     ) -> Result<(Subject, Option<Etag>)> {
         let (target, etag) = asked.target.clone()?;
-        let (policy, version) = match &target {
-            PolicyOrVersion::Version(name) => self.resolve(tx, name).await?,
-            PolicyOrVersion::Policy(name) => {
-                let policy = tx.policy(name).await?;
-                let list = tx.version_list(&policy).await?;
-                let version = lifecycle::resolve_open(&policy, &list.open)?.clone();
-                (policy, version)
-            }
-        };
+        let (policy, version) = self.resolve_target(tx, &target).await?;
         lifecycle::check_stageable(&version, etag.as_ref())?;
         room.take(&version)?;
         Ok((self.subject_of(tx, policy, version).await?, etag))
