@@ -62,7 +62,7 @@ faults-defects: ## Plant each known mistake and prove that the fault harness cat
 	$(call timed,postgres) ./scripts/postgres.sh
 	mkdir -p $(TARGET)/tmp
 	! rustc --edition 2024 --crate-type lib --emit metadata --out-dir $(TARGET)/tmp --cfg 'feature="planted-defects"' \
-	  -C debug-assertions=no src/domain/defect.rs 2>$(TARGET)/tmp/defect.log
+	  -C debug-assertions=no src/defect.rs 2>$(TARGET)/tmp/defect.log
 	grep -q 'breaks the server on purpose' $(TARGET)/tmp/defect.log
 	caught=0; DEFECTS=$(DEFECTS) DEFECT_SEEDS=$(DEFECT_SEEDS) cargo test --test faults --features planted-defects || caught=$$?; \
 	  cargo test --test faults --no-run; exit $$caught
@@ -83,10 +83,11 @@ fuzz: ## Fuzz with libFuzzer: ONLY=jws_verify,token for some, SECONDS=60 for eac
 	done
 
 .PHONY: lint
-lint: ## Check form, lints, the library alone, docs, the contract, dependencies, the chart; warnings are errors
+lint: ## Check form, lints, the SDK alone and as packages, docs, the contract, dependencies, the chart; warnings are errors
 	$(call timed,fmt) cargo fmt --all --check
 	$(call timed,clippy) cargo clippy --workspace --all-targets -- -D warnings
-	$(call timed,library alone) cargo clippy --lib --example runtime --no-default-features --features client -- -D warnings
+	$(call timed,SDK alone) cargo clippy -p policyhub-client --lib --examples -- -D warnings
+	$(call timed,packages) ./scripts/packages.sh
 	$(call timed,doc) $(MAKE) --no-print-directory doc
 	$(call timed,tools) ./scripts/tools.sh buf venv
 	$(call timed,buf lint) target/tools/bin/buf lint proto
@@ -127,6 +128,10 @@ LIES := 100000
 lies: ## Make random lies of random honest histories, for the library and the Python example: LIES=100000
 	$(call timed,library) env LIES=$(LIES) cargo test --test it random_lies -- --nocapture
 	$(call timed,Python example) env LIES=$(LIES) ./tests/python/run.py --lies
+
+.PHONY: package
+package: ## Pack the SDK, build it from what was packed, look at what comes with it
+	./scripts/packages.sh
 
 .PHONY: doc
 doc: ## Build the API documentation; warnings are errors

@@ -1,29 +1,21 @@
 //! Policy Hub: a policy control plane. Start at `docs/ARCHITECTURE.md`.
+//!
+//! The library of the server and of the command `policyhub`, for its binary and its tests: any release may change it.
+//! Clients use the package `policyhub-client`.
 #![warn(missing_docs)]
 // The summary of the configuration is one `json!` of every key.
 #![recursion_limit = "256"]
 
-pub mod api;
-pub mod domain;
-pub mod signing;
+pub use policyhub_client as client;
+pub use policyhub_core::{api, domain, signing};
 
-#[cfg(feature = "server")]
 pub mod auth;
-#[cfg(feature = "server")]
 pub mod checks;
-#[cfg(feature = "cli")]
 pub mod cli;
-#[cfg(feature = "client")]
-pub mod client;
-#[cfg(feature = "server")]
+pub mod defect;
 pub mod grpc;
-#[cfg(feature = "server")]
 pub mod http;
-#[cfg(feature = "server")]
 pub mod server;
-#[cfg(feature = "server")]
 pub mod service;
-#[cfg(feature = "server")]
 pub mod store;
-#[cfg(feature = "server")]
 pub mod watch;

@@ -2,12 +2,6 @@
 
 use std::process::ExitCode;
 
-#[cfg(feature = "cli")]
 fn main() -> ExitCode {
     ExitCode::from(policyhub::cli::main())
-}
-
-#[cfg(not(feature = "cli"))]
-fn main() -> ExitCode {
-    ExitCode::from(2)
 }

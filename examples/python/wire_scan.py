@@ -1,6 +1,6 @@
 """Bounds what a message decodes to before anything of it is decoded: an element of two bytes can take a hundred in memory.
 
-The rule of `src/api/wire_scan.rs`. Nothing is kept, and what can't be read is refused.
+The rule of `core/src/api/wire_scan.rs`. Nothing is kept, and what can't be read is refused.
 """
 
 from google.protobuf.descriptor import FieldDescriptor

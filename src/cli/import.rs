@@ -22,7 +22,7 @@ use super::verify_log::{head, written};
 use crate::client::durable::replace_file;
 use crate::client::name::{NamespaceId, PolicyId};
 use crate::client::signing::digest_of;
-use crate::client::{ArchiveCheck, Code, Head, ImportParts, Part, pb, verify_archive};
+use crate::client::{ArchiveCheck, Code, Head, ImportParts, Part, label_of_item, pb, verify_archive};
 
 /// Bring an exported namespace of another store into a namespace without policies
 #[derive(Debug, Args)]
@@ -108,7 +108,7 @@ fn in_force(file: &Path, archive: &ArchiveCheck) -> anyhow::Result<BTreeMap<Poli
     let mut parts = ImportParts::new(BufReader::new(open(file)?))?;
     while let Some(part) = parts.next(archive.check.events)? {
         for item in part.items {
-            let Some((policy, number, label)) = item.label() else { continue };
+            let Some((policy, number, label)) = label_of_item(&item) else { continue };
             if let Some(release) = active.get_mut(&policy).filter(|release| release.version == number) {
                 release.label = label;
             }

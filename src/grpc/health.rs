@@ -5,10 +5,10 @@ use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::api::health_pb::health_check_response::ServingStatus;
-use crate::api::health_pb::health_server::Health;
-use crate::api::health_pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 use crate::api::pb::{admin_service_server, policy_service_server, sync_service_server};
+use crate::grpc::health_pb::health_check_response::ServingStatus;
+use crate::grpc::health_pb::health_server::Health;
+use crate::grpc::health_pb::{HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse};
 
 /// What has a status: the process, by no name, and each service.
 const SERVICES: [&str; 4] =

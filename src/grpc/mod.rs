@@ -16,6 +16,7 @@ mod encode;
 pub mod frames;
 mod handler;
 mod health;
+pub mod health_pb;
 pub mod in_flight;
 mod inflate;
 pub mod jitter;

@@ -20,7 +20,7 @@ use super::taken::is_given_up;
 use super::watch_open::NotWatched;
 use crate::api::status::status;
 use crate::api::{pb, response};
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 use crate::domain::{Error, Result};
 use crate::service::{Lease, Step, StreamPlace, Subscription};
 

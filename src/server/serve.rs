@@ -71,7 +71,7 @@ pub async fn run(settings: Settings) -> Result<()> {
 fn plant_defect() -> Result<()> {
     let Some(name) = std::env::var_os("POLICYHUB_PLANTED_DEFECT") else { return Ok(()) };
     let name = name.to_string_lossy();
-    anyhow::ensure!(crate::domain::defect::plant(&name), "failed to plant {name}: there is no such defect");
+    anyhow::ensure!(crate::defect::plant(&name), "failed to plant {name}: there is no such defect");
     tracing::warn!(%name, "planted a defect: this server is broken on purpose");
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::active_sets::ActiveSet;
 use super::{Context, Service, Signer};
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 use crate::domain::event::{Change, Cursor, Event, EventKind, Head, Payload, Position, RowChange};
 use crate::domain::import::{Import, unfinished};
 use crate::domain::name::NamespaceId;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::error::is_sqlite_failure;
 use super::obstacle::Obstacles;
 use super::postgres_session::look_for_obstacle;
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 
 /// A connection that was opened so shortly after a failure counts as open at its time: ages and failures are read from the
 /// clock one after the other. Higher: connections are opened anew for nothing.

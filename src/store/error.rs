@@ -9,7 +9,7 @@ use sea_orm::{DbErr, RuntimeErr, SqlErr, sqlx};
 use super::driver_words::words_of;
 use super::obstacle::DISK_FULL;
 use super::refusal;
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 use crate::domain::{Error, Reason};
 
 /// A start-up failure of the store: for the operator, with what to do.

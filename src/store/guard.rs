@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 
 use super::connect::Pools;
 use super::error::StoreError;
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 
 /// The first SQLite without the WAL-reset corruption that 3.7.0 to 3.51.2 had (sqlite.org/wal.html#walresetbug).
 const SQLITE_OLDEST: (u32, u32, u32) = (3, 51, 3);

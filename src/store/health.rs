@@ -24,7 +24,7 @@ use super::incarnation::{OwnStore, prepare_own};
 use super::obstacle::{Obstacle, Obstacles};
 use super::postgres_session::Bounds;
 use super::refusal;
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 use crate::domain::{Error, Reason, Result};
 
 /// How long a new connection and one statement on it may take. Longer: more calls wait before an outage is seen.

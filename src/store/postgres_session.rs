@@ -10,8 +10,8 @@ use sea_orm::sqlx::{AssertSqlSafe, Error, Row as _, raw_sql};
 use sea_orm::{DbErr, EntityTrait, QueryResult, QuerySelect as _, Select};
 
 use super::obstacle::Obstacle;
+use crate::defect::{Defect, planted};
 use crate::domain::Reason;
-use crate::domain::defect::{Defect, planted};
 use crate::domain::limits::EXPORT_MAX_SECONDS;
 
 /// What PostgreSQL gives up, in milliseconds: a write that waits for its namespace, any statement, and a transaction

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
 use super::error::StoreError;
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 
 /// How long SQLite waits for a lock another process holds (a backup, the `sqlite3` shell): less than the store waits for a
 /// statement.

@@ -19,7 +19,7 @@ use super::row_changes::{Ledger, decides};
 use super::rows;
 use super::tagged::{Proven, Tagged, named, prove};
 use super::version_list::ClosedVersions;
-use crate::domain::defect::{Defect, planted};
+use crate::defect::{Defect, planted};
 use crate::domain::event::{Event, Head, Payload, PointerChange, RowChange};
 use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::quota::{Quotas, Usage};
@@ -191,7 +191,7 @@ impl Store {
 #[cfg(feature = "planted-defects")]
 fn from_sequence(mut head: Head) -> Head {
     if planted(Defect::RevisionFromSequence) {
-        head.cursor.revision = crate::domain::defect::next_of_sequence(head.cursor.revision) - 1;
+        head.cursor.revision = crate::defect::next_of_sequence(head.cursor.revision) - 1;
     }
     head
 }

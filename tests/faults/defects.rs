@@ -106,7 +106,7 @@ async fn hunt(defect: &str, settings: &Settings, lane: &Lane) -> Option<Caught> 
 
 /// Runs each defect until it is caught; prints the table. True: all of them were.
 pub async fn run(settings: &Settings, names: &[String]) -> bool {
-    let known = policyhub::domain::defect::Defect::ALL.map(|(name, _)| name);
+    let known = policyhub::defect::Defect::ALL.map(|(name, _)| name);
     let all = names.iter().any(|name| name == "all");
     let asked: Vec<&str> = known.into_iter().filter(|name| all || names.iter().any(|asked| asked == name)).collect();
     assert!(!asked.is_empty(), "DEFECTS names none of {known:?}");

@@ -68,27 +68,37 @@ pub fn visas(source: &Source, visas: &[Visa]) -> Vec<String> {
     findings
 }
 
-/// The module a file is, below the crate root; `main.rs` is the room `main`, `lib.rs` is the root itself.
-fn module_of(path: &str) -> Vec<String> {
-    let Some(inside) = path.strip_prefix("src/").and_then(|inside| inside.strip_suffix(".rs")) else {
-        return Vec::new();
-    };
-    let inside = inside.strip_suffix("/mod").unwrap_or(inside);
-    if inside == "lib" { Vec::new() } else { inside.split('/').map(str::to_owned).collect() }
+/// Where a file stands, as if all packages were one: `client/src/` is the room `client`, and the rooms of `core/src/` stand
+/// beside those of `src/`. None: the file is in no room.
+fn inside(path: &str) -> Option<String> {
+    let inside = path.strip_prefix("src/").or_else(|| path.strip_prefix("core/src/"));
+    inside.map(str::to_owned).or_else(|| Some(format!("client/{}", path.strip_prefix("client/src/")?)))
 }
 
-/// The room a path leads into, when it leads into one: `crate::x`, `policyhub::x`, or enough `super`s.
+/// The module a file is; `main.rs` is the room `main`, `lib.rs` is the root of its package.
+fn module_of(path: &str) -> Vec<String> {
+    let Some(inside) = inside(path) else { return Vec::new() };
+    let Some(module) = inside.strip_suffix(".rs") else { return Vec::new() };
+    let module = module.strip_suffix("/mod").unwrap_or(module);
+    module.split('/').filter(|name| *name != "lib").map(str::to_owned).collect()
+}
+
+/// The room a path leads into, when it leads into one: `crate::x`, `policyhub_core::x`, or enough `super`s.
 fn room_named(path: &Path, file: &[String]) -> Option<String> {
     // The modules of a binary hang below its own root, not below a room.
     let file = if file == ["main"] { &[] } else { file };
+    let client = "client".to_owned();
+    let is_client = file.first() == Some(&client);
     let mut place: Vec<&String> = file.iter().chain(&path.inside).collect();
-    let ours = ["crate", "policyhub", "self", "super"];
+    let ours = ["crate", "policyhub", "policyhub_client", "policyhub_core", "self", "super"];
     if !ours.contains(&path.segments.first()?.as_str()) {
         return None;
     }
     for segment in &path.segments {
         match segment.as_str() {
-            "crate" | "policyhub" => place.clear(),
+            "crate" if is_client => place.truncate(1),
+            "policyhub_client" => place = vec![&client],
+            "crate" | "policyhub" | "policyhub_core" => place.clear(),
             "super" => drop(place.pop()),
             "self" => {}
             _ => place.push(segment),
@@ -118,7 +128,7 @@ fn is_local(word: &str, path: &Path, names: &Names) -> bool {
 }
 
 fn admits(visa: &Visa, path: &str) -> bool {
-    let inside = path.strip_prefix("src/").unwrap_or(path);
+    let inside = inside(path).unwrap_or_else(|| path.to_owned());
     visa.who.iter().any(|who| {
         inside.strip_prefix(who).is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || rest == ".rs")
     })
@@ -144,23 +154,28 @@ mod tests {
             "use crate::*;",
             "pub use super::{super::{store}};",
         ] {
-            let found = floor_lines("src/signing/jws.rs", &format!("//! Head.\n{text}\n"));
+            let found = floor_lines("core/src/signing/jws.rs", &format!("//! Head.\n{text}\n"));
             assert_eq!(found.len(), 1, "{text}: {found:?}");
-            assert!(found[0].starts_with("src/signing/jws.rs:2: `signing` may not import"), "{found:?}");
+            assert!(found[0].starts_with("core/src/signing/jws.rs:2: `signing` may not import"), "{found:?}");
         }
         assert_eq!(floor_lines("src/main.rs", "use policyhub::store::Store;").len(), 1);
         assert_eq!(floor_lines("src/cli/publish.rs", "use crate::api::pb;").len(), 1);
         assert_eq!(floor_lines("src/store/a.rs", "use crate::domain::D;\nuse crate::api::pb;").len(), 1);
+        assert_eq!(floor_lines("core/src/api/a.rs", "use crate::signing::jws;").len(), 1);
+        assert_eq!(floor_lines("client/src/watch.rs", "use policyhub::store::Store;").len(), 1);
+        assert_eq!(floor_lines("src/service/a.rs", "use policyhub_client::Client;").len(), 1);
         assert_eq!(floor_lines("src/attic/box.rs", "").len(), 1, "a room that STYLE does not know");
     }
 
     #[test]
     fn imports_from_lower_floors_and_own_files_pass() {
         for (path, text) in [
-            ("src/signing/jws.rs", "use crate::{domain::{Error, name}, signing::key};\nuse super::key::Key;"),
-            ("src/signing/jws.rs", "// crate::store\nconst A: &str = \"crate::store::x\"; /* crate::grpc::y */"),
-            ("src/signing/mod.rs", "use super::domain::Error;\nuse self::key::Key;\npub mod key;"),
-            ("src/signing/jws.rs", "mod tests { use super::*; use super::super::key; }"),
+            ("core/src/signing/jws.rs", "use crate::{domain::{Error, name}, signing::key};\nuse super::key::Key;"),
+            ("core/src/signing/jws.rs", "// crate::store\nconst A: &str = \"crate::store::x\"; /* crate::grpc::y */"),
+            ("core/src/signing/mod.rs", "use super::domain::Error;\nuse self::key::Key;\npub mod key;"),
+            ("core/src/signing/jws.rs", "mod tests { use super::*; use super::super::key; }"),
+            ("client/src/watch.rs", "use crate::cache::Cache;\nuse policyhub_core::signing::jws;\nuse super::error;"),
+            ("client/src/watch/a.rs", "use super::super::error;\nuse policyhub_core::api::pb;"),
             ("src/main.rs", "fn main() { policyhub::cli::run() }"),
             ("src/lib.rs", "pub mod store; pub use store::Store;"),
         ] {
@@ -172,7 +187,7 @@ mod tests {
     fn what_is_named_without_a_visa_is_found() {
         for (path, text) in [
             ("src/service/publish.rs", "use sea_orm::EntityTrait;"),
-            ("src/domain/time.rs", "fn f() { tokio::spawn(g()) }"),
+            ("core/src/domain/time.rs", "fn f() { tokio::spawn(g()) }"),
             ("src/store/log.rs", "use {bytes::Bytes, tonic::Status};"),
             ("src/watch/frame.rs", "use ::ring::digest::digest;"),
             ("src/server/run.rs", "use clap::Parser;"),
@@ -180,7 +195,7 @@ mod tests {
             ("src/store/open.rs", "fn f() { std::env::var(\"X\") }"),
             ("src/store/open.rs", "use std::env;\nfn f() { env::var_os(\"X\") }"),
             ("src/auth/token.rs", "fn f() { let now = std::time::SystemTime::now(); }"),
-            ("src/signing/jws.rs", "use time::OffsetDateTime;\nfn f() { OffsetDateTime::now_utc() }"),
+            ("core/src/signing/jws.rs", "use time::OffsetDateTime;\nfn f() { OffsetDateTime::now_utc() }"),
             ("migrations/src/lib.rs", "use axum::Router;"),
         ] {
             let found = visas(&Source::sample(path, text), VISAS);
@@ -197,7 +212,7 @@ mod tests {
             ("src/cli/mod.rs", "fn f() { std::env::var(\"X\") }"),
             ("src/watch/mod.rs", "mod ring;\npub use ring::Ring;"),
             ("src/watch/tailer.rs", "use super::ring;\nfn f(a: A) { ring::push(); a.ring.tokio() }"),
-            ("src/domain/time.rs", "// tokio::spawn\nconst A: &str = \"ring::digest\";"),
+            ("core/src/domain/time.rs", "// tokio::spawn\nconst A: &str = \"ring::digest\";"),
             ("src/auth/token.rs", "#[cfg(test)]\nmod tests { fn f() { std::time::SystemTime::now(); } }"),
         ] {
             assert_eq!(visas(&Source::sample(path, text), VISAS), Vec::<String>::new(), "{path} {text}");

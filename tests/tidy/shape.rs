@@ -132,13 +132,13 @@ mod tests {
     const NONE: Vec<String> = Vec::new();
 
     fn file(text: &str) -> Source {
-        Source::sample("src/domain/x.rs", text)
+        Source::sample("core/src/domain/x.rs", text)
     }
 
     #[test]
     fn a_file_over_the_cap_is_found() {
         assert_eq!(length(&file("a\nb\n"), 2), NONE);
-        assert!(length(&file("a\nb\nc\n"), 2)[0].starts_with("src/domain/x.rs:3: 3 lines"));
+        assert!(length(&file("a\nb\nc\n"), 2)[0].starts_with("core/src/domain/x.rs:3: 3 lines"));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         let good = "# Errors\n## How to read\n## ETAG_MISMATCH\nLook again.\n## INTERNAL\n\nTell us.\n";
         assert_eq!(reasons(&code, &page(good)), NONE);
         for (bad, place) in [
-            ("## ETAG_MISMATCH\nLook.\n", "src/domain/x.rs:4: INTERNAL has no section"),
+            ("## ETAG_MISMATCH\nLook.\n", "core/src/domain/x.rs:4: INTERNAL has no section"),
             ("## ETAG_MISMATCH\nLook.\n## INTERNAL\nTell.\n## OLD_WORD\nGone.\n", "docs/errors.md:5: OLD_WORD is no"),
             ("## ETAG_MISMATCH\n## INTERNAL\nTell.\n", "docs/errors.md:1: ETAG_MISMATCH is an empty"),
             ("## ETAG_MISMATCH\nA.\n## INTERNAL\nB.\n## INTERNAL\nC.\n", "docs/errors.md:5: INTERNAL has two"),

@@ -1,0 +1,161 @@
+//! The rules of [`ActiveSet`] that look at what is held: order, completeness, and the digest of the whole.
+//!
+//! Invariant: none of them changes anything.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::ActiveSet;
+use crate::bundle::ActivePolicy;
+use crate::refusal::Refusal;
+use crate::snapshot::{Changes, Policies};
+use policyhub_core::api::pb;
+use policyhub_core::api::pb::watch_active_response::Message;
+use policyhub_core::domain::digest::ActiveSetRoot;
+use policyhub_core::domain::event::{Cursor, Fingerprint};
+use policyhub_core::domain::name::{PolicyId, PolicyName};
+use policyhub_core::signing::payload::Statement;
+use policyhub_core::signing::{ActiveSetTree, KeySet, active_set_digest, jws, verify_set_proof};
+
+/// A cursor beside something signed says nothing else.
+pub(super) fn check_hint(hint: Option<&pb::Cursor>, signed: Cursor) -> Result<(), Refusal> {
+    let hint = hint.ok_or(Refusal::Malformed("cursor is absent"))?;
+    let found = Cursor { epoch: hint.epoch, revision: hint.revision };
+    if found == signed { Ok(()) } else { Err(Refusal::OtherPlace { found, signed }) }
+}
+
+/// Which event a cursor says that it names.
+pub(super) fn fingerprint(cursor: Option<&pb::Cursor>) -> Option<Fingerprint> {
+    cursor.and_then(|cursor| Fingerprint::from_number(cursor.fingerprint))
+}
+
+/// How long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the
+/// lowest number does not outlive.
+pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
+    match (u64::try_from(wait.seconds), u32::try_from(wait.nanos)) {
+        (Ok(seconds), Ok(nanos)) => Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Why a server ends a stream, in words.
+pub(super) fn reason_of(reconnect: &pb::Reconnect) -> &'static str {
+    match pb::ReconnectReason::try_from(reconnect.reason) {
+        Ok(pb::ReconnectReason::Draining) => "draining",
+        Ok(pb::ReconnectReason::Age) => "age",
+        Ok(pb::ReconnectReason::Unspecified) | Err(_) => "no reason that is known here",
+    }
+}
+
+/// The digest of a set, as checkpoints carry it.
+pub(super) fn set_digest(policies: &Policies) -> String {
+    let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
+    active_set_digest(entries).as_str().to_owned()
+}
+
+impl ActiveSet {
+    /// Takes other keys in place of those it trusts. What is held stays: see [`Self::by_revoked_keys`].
+    pub fn trust(&mut self, keys: KeySet) {
+        self.trust.keys = keys;
+    }
+
+    /// Whether a message is signed by a key that is not among those trusted: a newer one, a stranger's, or one that was said
+    /// to be revoked, which may have been a lie. To be asked before [`Self::apply`], which refuses it for good.
+    #[must_use]
+    pub fn names_untrusted_key(&self, message: &pb::WatchActiveResponse) -> bool {
+        let is_untrusted = |token: &str| jws::named_key(token).is_some_and(|id| self.trust.keys.get(&id).is_none());
+        match &message.message {
+            Some(Message::Snapshot(part)) => {
+                let manifests = part.bundles.iter().map(|bundle| &bundle.manifest);
+                manifests.chain([&part.checkpoint]).any(|token| is_untrusted(token))
+            }
+            Some(Message::Activation(activation)) => {
+                let manifests = activation.bundles.iter().map(|bundle| &bundle.manifest);
+                manifests.chain([&activation.statement]).any(|token| is_untrusted(token))
+            }
+            Some(Message::Heartbeat(heartbeat)) => is_untrusted(&heartbeat.checkpoint),
+            // A key statement by an unknown key is from before the pinned ones.
+            Some(Message::Reconnect(_) | Message::Opened(_) | Message::KeyStatement(_) | Message::Ended(_)) | None => {
+                false
+            }
+        }
+    }
+
+    /// The policies held whose manifest is by a key that was revoked since. They were verified when they came;
+    /// whether to go on with them is the runtime's to decide. A server that signed them again sends them anew.
+    #[must_use]
+    pub fn by_revoked_keys(&self) -> Vec<PolicyId> {
+        let is_revoked = |token: &str| jws::named_key(token).is_some_and(|id| self.trust.keys.is_revoked(&id));
+        let held = self.policies.values().filter(|held| is_revoked(&held.manifest));
+        held.map(|held| held.policy.clone()).collect()
+    }
+
+    pub(super) fn wants(&self, policy: &PolicyId) -> bool {
+        self.wanted.is_empty() || self.wanted.contains(policy)
+    }
+
+    /// A place may not be before the one held, nor before any that was verified.
+    pub(super) fn check_not_before(&self, found: Cursor) -> Result<(), Refusal> {
+        // What was refused before anything was held counts for its own store alone.
+        let is_other = self.cursor.is_none() && self.refused_store.is_some() && self.refused_store != self.trust.store;
+        let newest = if is_other { Cursor::default() } else { self.newest_verified };
+        let held = self.cursor.unwrap_or_default().max(newest);
+        if found < held { Err(Refusal::NotNewer { found, held }) } else { Ok(()) }
+    }
+
+    /// A tombstone is the name of a policy of this namespace.
+    pub(super) fn tombstone(&self, name: &str) -> Result<PolicyId, Refusal> {
+        let name = PolicyName::parse("tombstone", name).map_err(|_| Refusal::Malformed("name of a tombstone"))?;
+        if name.namespace == self.trust.namespace {
+            return Ok(name.policy);
+        }
+        let what = format!("tombstone of {}", name.policy);
+        Err(Refusal::OtherNamespace { what, found: name.namespace.to_string() })
+    }
+
+    /// Each change that was asked for is there, follows what is held, and nothing else is there.
+    pub(super) fn check_complete(&self, statement: &Statement, changes: &Changes) -> Result<(), Refusal> {
+        let mut stated = BTreeSet::new();
+        for change in statement.changes.iter().filter(|change| self.wants(&change.policy)) {
+            match changes.bundles.get(&change.policy) {
+                None if change.version == 0 && changes.removed.contains(&change.policy) => {}
+                Some(bundle) if (bundle.version, Some(&bundle.digest)) == (change.version, change.digest.as_ref()) => {}
+                Some(_) => return Err(Refusal::NotStated(change.policy.clone())),
+                None => return Err(Refusal::ChangeMissing(change.policy.clone())),
+            }
+            let held = self.policies.get(&change.policy).map_or(0, |active| active.version);
+            // Of what was not told since a resume nothing is known.
+            let is_known = self.whole || (held > 0 && !self.latest);
+            if is_known && held != change.previous {
+                return Err(Refusal::NotFollowing { policy: change.policy.clone(), stated: change.previous, held });
+            }
+            stated.insert((&change.policy, change.version == 0));
+        }
+        let bundles = changes.bundles.keys().map(|policy| (policy, false));
+        for entry in bundles.chain(changes.removed.iter().map(|policy| (policy, true))) {
+            if !stated.contains(&entry) {
+                return Err(Refusal::Unexpected(entry.0.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// A signed root is of exactly these policies: of all that is in force, or, by the proof, of those that were asked for.
+    pub(super) fn check_proves<'a>(
+        &self,
+        what: &'static str,
+        root: ActiveSetRoot,
+        set_proof: &[u8],
+        tree: &ActiveSetTree,
+        policies: impl Iterator<Item = &'a Arc<ActivePolicy>>,
+    ) -> Result<(), Refusal> {
+        if self.wanted.is_empty() {
+            let same = ActiveSetRoot(tree.root()) == root;
+            return if same { Ok(()) } else { Err(Refusal::OtherSet(what)) };
+        }
+        let leaves = policies.map(|active| active.leaf());
+        verify_set_proof(set_proof, &root.0, &self.wanted, leaves)
+            .map_err(|error| if error.contradicts_claim() { Refusal::OtherSet(what) } else { Refusal::SetProof(error) })
+    }
+}

@@ -1,0 +1,273 @@
+//! One connection, three services, one bearer token.
+//!
+//! Boundary: the only place that knows endpoints, TLS and tokens. The channel reconnects by itself.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tonic::codegen::InterceptedService;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Status};
+
+use super::error::ClientError;
+use super::guarded::Guarded;
+use super::shown_certificate::{Shown, UNTRUSTED};
+use policyhub_core::api::pb::admin_service_client::AdminServiceClient;
+use policyhub_core::api::pb::policy_service_client::PolicyServiceClient;
+use policyhub_core::api::pb::sync_service_client::SyncServiceClient;
+use policyhub_core::domain::causes::causes;
+use policyhub_core::signing::CertificateFacts;
+
+/// How long a connection may take to stand.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a connection is pinged. Longer: a dead one goes unnoticed longer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a ping may stay unanswered before the connection counts as dead.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Largest message taken, of a call or of a stream. No server sends more than 2 MiB; more would be for a hostile one to use.
+const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Puts `authorization: Bearer …` on every call.
+#[derive(Debug, Clone)]
+pub struct Bearer(Option<MetadataValue<Ascii>>);
+
+/// A client certificate and its key, both PEM. `Debug` shows neither.
+#[derive(Clone)]
+pub struct ClientIdentity {
+    /// The chain, leaf first.
+    pub cert: Vec<u8>,
+    /// PKCS#8, PKCS#1 or SEC 1.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIdentity").finish_non_exhaustive()
+    }
+}
+
+/// The channel under every service.
+pub type Transport = InterceptedService<Guarded, Bearer>;
+
+/// The typed clients of the three services. Cheap to clone; clones share the connection.
+///
+/// A call that changes something carries a `request_id`; with it, it is tried again while the
+/// server is away, and [`ClientError::is_terminal`] says of what came back whether another try can help:
+///
+/// ```no_run
+/// # use policyhub_client::{Client, ClientError, new_request_id, pb};
+/// # async fn release(token: String) -> Result<Option<pb::Cursor>, ClientError> {
+/// let client = Client::connect("http://127.0.0.1:7070", Some(token), None).await?;
+/// let to = pb::activate_target::To::Label("1.5.0".to_owned());
+/// let target = pb::ActivateTarget { policy: "pricing".to_owned(), to: Some(to), expected_active: None };
+/// let request = pb::ActivateRequest {
+///     parent: "namespaces/default".to_owned(),
+///     targets: vec![target],
+///     reason: "launch".to_owned(),
+///     request_id: new_request_id(),
+///     ..Default::default()
+/// };
+/// match client.activate(request).await {
+///     Ok(done) => Ok(done.cursor),
+///     Err(error) if error.is_terminal() => panic!("give up: {error}"),
+///     Err(error) => Err(error), // UNAVAILABLE after several tries: ask again later, with the same request_id
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub(crate) policy: PolicyServiceClient<Transport>,
+    pub(crate) sync: SyncServiceClient<Transport>,
+    pub(crate) admin: AdminServiceClient<Transport>,
+}
+
+impl Client {
+    /// Connects to `endpoint` (`http://host:port` or `https://host:port`), with a bearer token and the PEM of a
+    /// certificate authority when given; without one, `https` trusts the platform's authorities.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for an endpoint, token or certificate that can't be used, UNAVAILABLE without a server.
+    pub async fn connect(endpoint: &str, token: Option<String>, tls_ca: Option<Vec<u8>>) -> Result<Self, ClientError> {
+        Self::connect_as(endpoint, token, tls_ca, None).await
+    }
+
+    /// The same with a client certificate, for `https` alone.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_as(
+        endpoint: &str,
+        token: Option<String>,
+        tls_ca: Option<Vec<u8>>,
+        identity: Option<ClientIdentity>,
+    ) -> Result<Self, ClientError> {
+        let described = describe_endpoint(endpoint, tls_ca, identity.clone())?;
+        Self::connect_to(endpoint, described, token, identity.as_ref(), false).await
+    }
+
+    /// Connects as described. `insecure_plaintext`: a token may cross a network in clear text.
+    pub(super) async fn connect_to(
+        url: &str,
+        endpoint: Endpoint,
+        token: Option<String>,
+        identity: Option<&ClientIdentity>,
+        insecure_plaintext: bool,
+    ) -> Result<Self, ClientError> {
+        if token.is_some() && !insecure_plaintext {
+            check_token_stays_secret(url, &endpoint)?;
+        }
+        let bearer = Bearer::new(token)?;
+        let shown = Shown::of(identity);
+        let channel = endpoint.connect().await.map_err(|error| {
+            let note = shown.why_refused(&error).unwrap_or_default();
+            let causes = causes(&error);
+            let what = if causes.contains(UNTRUSTED) { "the server is not trusted at" } else { "no server at" };
+            ClientError::local(Code::Unavailable, format!("{what} {url}: {causes}{note}"))
+        })?;
+        Ok(Self::over(&InterceptedService::new(Guarded::new(channel, shown), bearer)))
+    }
+
+    fn over(transport: &Transport) -> Self {
+        Self {
+            policy: PolicyServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+            sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+            admin: AdminServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+        }
+    }
+}
+
+/// Refuses to send a token where anybody on the way can read it.
+fn check_token_stays_secret(url: &str, endpoint: &Endpoint) -> Result<(), ClientError> {
+    let uri = endpoint.uri();
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+    if uri.scheme_str() != Some("http") || is_loopback {
+        return Ok(());
+    }
+    let message = format!(
+        "{url} is not https:// and not on this machine: a token would cross the network in clear text; give \
+         --insecure-plaintext (in the SDK: insecure_plaintext) where something else keeps it secret"
+    );
+    Err(ClientError::local(Code::InvalidArgument, message))
+}
+
+pub(super) fn describe_endpoint(
+    text: &str,
+    tls_ca: Option<Vec<u8>>,
+    identity: Option<ClientIdentity>,
+) -> Result<Endpoint, ClientError> {
+    let invalid = |message: String| ClientError::local(Code::InvalidArgument, message);
+    let secure = text.starts_with("https://");
+    if !secure && !text.starts_with("http://") {
+        return Err(invalid(format!("endpoint {text} must start with http:// or https://")));
+    }
+    if !secure && tls_ca.is_some() {
+        return Err(invalid(format!("a certificate authority is given, but {text} is not https://")));
+    }
+    if !secure && identity.is_some() {
+        return Err(invalid(format!("a client certificate is given, but {text} is not https://")));
+    }
+    let mut endpoint = Endpoint::from_shared(text.to_owned())
+        .map_err(|error| invalid(format!("endpoint {text} can't be used: {}", causes(&error))))?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .tcp_nodelay(true);
+    if secure {
+        let tls = match tls_ca {
+            Some(pem) if CertificateFacts::all_from_pem(&pem).is_empty() => {
+                // With nobody to trust every server would be a stranger, and no message would say why.
+                return Err(invalid("the file of the certificate authority holds no certificate".to_owned()));
+            }
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        let tls = match identity {
+            Some(ClientIdentity { cert, key }) => tls.identity(Identity::from_pem(cert, key)),
+            None => tls,
+        };
+        endpoint = endpoint
+            .tls_config(tls)
+            .map_err(|error| invalid(format!("certificates can't be used: {}", causes(&error))))?;
+    }
+    Ok(endpoint)
+}
+
+impl Bearer {
+    fn new(token: Option<String>) -> Result<Self, ClientError> {
+        let Some(token) = token else { return Ok(Self(None)) };
+        // The token itself is never part of an error.
+        let mut value: MetadataValue<Ascii> = format!("Bearer {}", token.trim())
+            .parse()
+            .map_err(|_| ClientError::local(Code::InvalidArgument, "token has characters that no token has"))?;
+        value.set_sensitive(true);
+        Ok(Self(Some(value)))
+    }
+}
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request.metadata_mut().insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_can_not_be_used_are_named() {
+        for (endpoint, ca) in [("127.0.0.1:7070", None), ("ftp://a", None), ("http://a:1", Some(b"pem".to_vec()))] {
+            let error = describe_endpoint(endpoint, ca, None).map(|_| ()).unwrap_err();
+            assert_eq!(error.code, Code::InvalidArgument, "{endpoint}");
+            assert!(error.message.contains(endpoint), "{}", error.message);
+        }
+        assert!(describe_endpoint("http://127.0.0.1:7070", None, None).is_ok());
+    }
+
+    #[test]
+    fn a_token_does_not_cross_a_network_in_clear_text() {
+        for (url, is_secret) in [
+            ("http://127.0.0.1:1", true),
+            ("http://127.8.0.1:1", true),
+            ("http://localhost:1", true),
+            ("http://[::1]:1", true),
+            ("http://[::ffff:127.0.0.1]:1", true),
+            ("https://hub.example:1", true),
+            ("http://hub.example:1", false),
+            ("http://10.0.0.1:1", false),
+            ("http://0.0.0.0:1", false),
+            ("http://[::]:1", false),
+            ("http://localhost.example:1", false),
+            ("http://127.0.0.1.example:1", false),
+        ] {
+            let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+            assert_eq!(check_token_stays_secret(url, &endpoint).is_ok(), is_secret, "{url}");
+        }
+    }
+
+    #[test]
+    fn an_authority_without_a_certificate_is_refused() {
+        for pem in ["", "hello", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+            let error = describe_endpoint("https://a:1", Some(pem.as_bytes().to_vec()), None).map(|_| ()).unwrap_err();
+            assert!(error.message.contains("holds no certificate"), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_token_is_sent_and_never_shown() {
+        let mut bearer = Bearer::new(Some(" secret\n".to_owned())).unwrap();
+        let request = bearer.call(Request::new(())).unwrap();
+        assert_eq!(request.metadata().get("authorization").unwrap().to_str().unwrap(), "Bearer secret");
+        assert!(!format!("{bearer:?}").contains("secret"));
+        let error = Bearer::new(Some("se\u{7}cret".to_owned())).unwrap_err();
+        assert!(!error.to_string().contains("cret"));
+    }
+}

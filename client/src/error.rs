@@ -1,0 +1,202 @@
+//! Errors of calls, as the server told them: canonical code, stable reason, every dynamic value.
+//!
+//! Decoded once from `google.rpc.Status` details (AIP-193), so that no caller parses messages.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::shown_certificate::UNTRUSTED;
+use policyhub_core::api::pb;
+use policyhub_core::domain::causes::with_causes;
+use policyhub_core::domain::error::{FieldViolation, Reason};
+
+/// A call that failed.
+#[derive(Debug, Clone)]
+pub struct ClientError {
+    /// The canonical code.
+    pub code: Code,
+    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when the error is not the server's own.
+    pub reason: String,
+    /// For people, as a lower-case fragment that fits after "failed to …: ".
+    pub message: String,
+    /// Every dynamic value of the message, by name.
+    pub metadata: BTreeMap<String, String>,
+    /// The name of what it is about (`google.rpc.ResourceInfo`); empty when the server names nothing.
+    pub resource: String,
+    /// Every field of the request that can't be taken.
+    pub violations: Vec<FieldViolation>,
+    /// How long the server asks to wait before the next try.
+    pub retry_after: Option<Duration>,
+    /// Whether the call was one that changes something: only then a repeated one needs the same `request_id`.
+    pub is_mutation: bool,
+}
+
+impl ClientError {
+    /// An error of this side: a bad endpoint, token or certificate, or a server that can't be reached.
+    pub(crate) fn local(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: String::new(),
+            message: message.into(),
+            metadata: BTreeMap::new(),
+            resource: String::new(),
+            violations: Vec::new(),
+            retry_after: None,
+            is_mutation: false,
+        }
+    }
+}
+
+impl ClientError {
+    /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields are not told.
+    #[must_use]
+    pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {
+        let pb::Refusal { code, reason, message, metadata, retry_delay } = refusal;
+        let retry_after = retry_delay.and_then(|wait| Duration::try_from(wait).ok());
+        let resource = name.to_owned();
+        let metadata = metadata.into_iter().collect();
+        Self {
+            reason,
+            metadata,
+            resource,
+            retry_after,
+            is_mutation: true,
+            ..Self::local(Code::from_i32(code), message)
+        }
+    }
+
+    /// Whether the same request again can't succeed before somebody changes something: the request, the caller's rights, or
+    /// the state it speaks of. Everything else may be tried again, with the same `request_id`, after [`Self::retry_after`]
+    /// and a jitter.
+    ///
+    /// | code | terminal |
+    /// |---|---|
+    /// | UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | no: the first try may have been done |
+    /// | RESOURCE_EXHAUSTED | yes, but `RATE_LIMITED`, `TOO_MANY_STREAMS` and `REQUEST_BUDGET_EXHAUSTED` |
+    /// | ABORTED | yes, but `CONCURRENT_CHANGE`: read again, look, then ask for what you want now |
+    /// | OUT_OF_RANGE | yes: open another stream without a resume point |
+    /// | UNAUTHENTICATED | yes: take another token |
+    /// | every other one | yes |
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        let passing =
+            [Reason::RateLimited, Reason::TooManyStreams, Reason::RequestBudgetExhausted, Reason::ConcurrentChange];
+        match self.code {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => false,
+            _ => !passing.iter().any(|reason| reason.as_str() == self.reason),
+        }
+    }
+}
+
+impl ClientError {
+    /// Whether the client did not trust the server's certificate: its authority, its name or its time.
+    #[must_use]
+    pub fn is_untrusted(&self) -> bool {
+        self.message.contains(UNTRUSTED)
+    }
+
+    /// Whether a stream that this ended, or did not let begin, may be opened again as it is: a connection that broke, a server
+    /// that is away, drains or is too busy.
+    #[must_use]
+    pub fn may_reconnect(&self) -> bool {
+        // What breaks below gRPC has codes of the transport's choice, and never a reason of the server.
+        let is_broken = self.reason.is_empty() && matches!(self.code, Code::Unknown | Code::Internal);
+        // A stream only reads: it goes on once an operator has said what becomes of the store.
+        let is_in_doubt = self.reason == Reason::StoreInDoubt.as_str();
+        is_broken || is_in_doubt || !self.is_terminal()
+    }
+}
+
+impl From<Status> for ClientError {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let (reason, metadata) = match details.error_info() {
+            Some(info) => (info.reason.clone(), info.metadata.clone().into_iter().collect()),
+            None => (String::new(), BTreeMap::new()),
+        };
+        let violations = details.bad_request().map_or_else(Vec::new, |bad| {
+            let fields = bad.field_violations.iter();
+            fields
+                .map(|violation| FieldViolation {
+                    field: violation.field.clone(),
+                    description: violation.description.clone(),
+                })
+                .collect()
+        });
+        Self {
+            code: status.code(),
+            reason,
+            message: with_causes(status.message().to_owned(), status.source()),
+            metadata,
+            resource: details.resource_info().map(|about| about.resource_name.clone()).unwrap_or_default(),
+            violations,
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+            is_mutation: false,
+        }
+    }
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.reason.is_empty() { format!("{:?}", self.code) } else { self.reason.clone() };
+        write!(f, "{} ({word})", self.message)
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn details_are_decoded() {
+        let mut details = ErrorDetails::new();
+        details
+            .set_error_info("LABEL_CONTENT_CONFLICT", "policyhub", [("label".to_owned(), "1.0.0".to_owned())])
+            .add_bad_request_violation("label", "is taken")
+            .set_retry_info(Some(Duration::from_millis(250)))
+            .set_resource_info("policy", "namespaces/default/policies/pricing", "", "");
+        let error = ClientError::from(Status::with_error_details(Code::AlreadyExists, "label is taken", details));
+        assert_eq!(error.code, Code::AlreadyExists);
+        assert_eq!(error.reason, "LABEL_CONTENT_CONFLICT");
+        assert_eq!(error.resource, "namespaces/default/policies/pricing");
+        assert_eq!(error.metadata.get("label").map(String::as_str), Some("1.0.0"));
+        assert_eq!(error.violations.first().map(|violation| violation.field.as_str()), Some("label"));
+        assert_eq!(error.retry_after, Some(Duration::from_millis(250)));
+        assert_eq!(error.to_string(), "label is taken (LABEL_CONTENT_CONFLICT)");
+    }
+
+    #[test]
+    fn what_may_be_tried_again_is_not_terminal() {
+        let of = |code, reason: &str| {
+            let details = ErrorDetails::with_error_info(reason, "policyhub", std::collections::HashMap::new());
+            ClientError::from(Status::with_error_details(code, "", details)).is_terminal()
+        };
+        for (code, reason, terminal) in [
+            (Code::Unavailable, "OUTCOME_UNKNOWN", false),
+            (Code::DeadlineExceeded, "", false),
+            (Code::ResourceExhausted, "RATE_LIMITED", false),
+            (Code::ResourceExhausted, "LIMIT_EXCEEDED", true),
+            (Code::Aborted, "CONCURRENT_CHANGE", false),
+            (Code::Aborted, "EXPECTED_ACTIVE_MISMATCH", true),
+            (Code::Unauthenticated, "UNAUTHENTICATED", true),
+            (Code::Internal, "INTERNAL", true),
+        ] {
+            assert_eq!(of(code, reason), terminal, "{code:?} {reason}");
+        }
+    }
+
+    #[test]
+    fn an_error_without_details_shows_its_code() {
+        let error = ClientError::from(Status::unavailable("gone"));
+        assert_eq!(error.to_string(), "gone (Unavailable)");
+        assert!(error.metadata.is_empty() && error.violations.is_empty());
+    }
+}

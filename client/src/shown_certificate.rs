@@ -1,0 +1,102 @@
+//! The certificate that a client shows, and what is said of it when a connection fails.
+//!
+//! TLS 1.3 lets a client speak before the server has looked at its certificate (RFC 8446 §4.4.2.4), so a refusal shows as a
+//! connection that breaks at the first call. Invariant: nothing of the private key is kept here.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::channel::ClientIdentity;
+use super::watch::now_seconds;
+use policyhub_core::domain::causes::causes;
+use policyhub_core::signing::CertificateFacts;
+
+/// What TLS says of a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
+pub(super) const UNTRUSTED: &str = "invalid peer certificate";
+
+/// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown(Option<Arc<Leaf>>);
+
+#[derive(Debug)]
+struct Leaf {
+    facts: CertificateFacts,
+    /// Whether the server ever answered: then it has taken the certificate.
+    answered: AtomicBool,
+}
+
+impl Shown {
+    /// That of an identity.
+    pub fn of(identity: Option<&ClientIdentity>) -> Self {
+        let leaf = identity.and_then(|identity| CertificateFacts::all_from_pem(&identity.cert).into_iter().next());
+        Self(leaf.map(|facts| Arc::new(Leaf { facts, answered: AtomicBool::new(false) })))
+    }
+
+    /// Notes that the server answered.
+    pub fn answered(&self) {
+        if let Some(leaf) = &self.0 {
+            leaf.answered.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Which certificate was shown and why it may have been refused, to be put after the error of a connection; none when
+    /// nothing says that the certificate is to blame.
+    pub fn why_refused(&self, error: &(dyn Error + 'static)) -> Option<String> {
+        let Leaf { facts, answered } = self.0.as_deref()?;
+        let causes = causes(error);
+        let alert = alert_in(&causes);
+        let why = match (alert, facts.why_not_valid(now_seconds())) {
+            (Some(alert), Some(why)) => format!("was refused: {why} (the server says {alert})"),
+            (Some(alert), None) => format!("was refused: the server says {alert}"),
+            (None, Some(why)) => format!("was refused: {why}"),
+            // The alert may be lost between the connection and the call that it broke.
+            (None, None) if !answered.load(Ordering::Relaxed) && has_ended(&causes) => {
+                "may have been refused: the server ended the connection without an answer".to_owned()
+            }
+            (None, None) => return None,
+        };
+        Some(format!("; the client certificate {why}; it has {facts}"))
+    }
+}
+
+/// Whether a connection that was there came to an end: anything else, such as a name that leads nowhere, has other causes.
+fn has_ended(causes: &str) -> bool {
+    let causes = causes.to_ascii_lowercase();
+    ["connection closed", "connection reset", "broken pipe", "unexpected end of file", "close_notify"]
+        .iter()
+        .any(|end| causes.contains(end))
+}
+
+/// What TLS said of a certificate: the description of an alert (RFC 8446 §6.2).
+fn alert_in(causes: &str) -> Option<&str> {
+    const SAID: &str = "received fatal alert: ";
+    let (_, alert) = causes.split_once(SAID)?;
+    Some(alert.split(|each: char| !each.is_ascii_alphanumeric()).next().unwrap_or(alert))
+}
+
+/// The error of a transport, with what is known of the certificate.
+#[derive(Debug)]
+pub struct TransportError {
+    note: String,
+    source: tonic::transport::Error,
+}
+
+impl TransportError {
+    pub(super) fn new(source: tonic::transport::Error, shown: &Shown) -> Self {
+        Self { note: shown.why_refused(&source).unwrap_or_default(), source }
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.source, self.note)
+    }
+}
+
+impl Error for TransportError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}

@@ -1,0 +1,316 @@
+//! One stream of an active set, verified message by message.
+//!
+//! Boundary: opens one stream and reads it to its end; the next one is opened when its holder asks for it. Nothing is kept on
+//! disk: see [`super::watcher`].
+//! Invariant: a message is yielded only after [`ActiveSet::apply`] took it over.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
+use tonic::{Code, Status, Streaming};
+
+use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::channel::Client;
+use super::error::ClientError;
+use super::keys::trusted_keys;
+use super::pinned_file::PinnedFile;
+use super::reconnect::{self, Pauses};
+use super::refusal::Refusal;
+use super::target::Target;
+use policyhub_core::api::pb;
+use policyhub_core::api::pb::watch_active_response::Message;
+use policyhub_core::domain::event::Cursor;
+use policyhub_core::domain::name::NamespaceId;
+use policyhub_core::signing::KeySet;
+
+#[cfg(test)]
+pub(super) mod tests;
+
+/// Longest silence of a stream that lives, whatever the server says of its heartbeats.
+pub const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// Shortest silence that ends a stream. Shorter: a machine that is busy for a moment loses its streams.
+const SILENCE_MIN: Duration = Duration::from_secs(3);
+/// Heartbeats that a stream may miss.
+const HEARTBEATS_MISSED: u32 = 3;
+
+/// How long keys of the server are used before it is asked again. Longer: a revocation is heard of later.
+pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long that answer may take: the stream waits for it.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What to watch.
+#[derive(Debug, Clone)]
+pub struct WatchOptions {
+    /// Whose active set.
+    pub namespace: NamespaceId,
+    /// The keys to trust.
+    pub keys: KeySet,
+    /// Whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
+    /// every [`KEYS_INTERVAL`]. Without it, keys change by whoever gave them.
+    pub learn_keys: bool,
+    /// Which policies, and how much of them.
+    pub set: ActiveSetOptions,
+    /// The place to go on from; none: start with a snapshot.
+    pub resume: Option<Cursor>,
+    /// Stable id of this runtime; empty: anonymous.
+    pub subscriber_id: String,
+    /// What to say of this runtime, for those who look at the list of subscribers.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// Why a watch ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The server or the transport ended it.
+    #[error(transparent)]
+    Call(#[from] ClientError),
+    /// A message was refused. What was in force before it still is.
+    #[error("{refusal}")]
+    Refused {
+        /// Why.
+        #[source]
+        refusal: Refusal,
+        /// The place that the message named. Nothing proves it.
+        place: Option<Cursor>,
+    },
+}
+
+/// An open watch.
+#[derive(Debug)]
+pub struct Watch {
+    connection: Connection,
+    set: ActiveSet,
+    learn_keys: bool,
+    pinned: Option<PinnedFile>,
+    subscriber_id: String,
+    attributes: BTreeMap<String, String>,
+    since: Option<Instant>,
+    pauses: Pauses,
+    /// The next stream begins with a snapshot.
+    afresh: bool,
+}
+
+/// A stream, apart from the set that its messages change.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Streaming<pb::WatchActiveResponse>,
+    /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
+    came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
+    /// When the last message came.
+    heard: Instant,
+    /// Longest silence of this stream.
+    silence_max: Duration,
+    /// Whom to ask for keys.
+    client: Client,
+    /// When the keys were asked for last; none: they are not the server's to name.
+    keys_asked: Option<Instant>,
+    /// The pinned keys changed: the statements that lead on from them came before, and are asked for.
+    statements_due: bool,
+}
+
+/// Opens a watch with a set of its own.
+///
+/// # Errors
+/// The error of the call: OUT_OF_RANGE with RESUME_POINT_GONE means to start without a resume point.
+pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, ClientError> {
+    open(client, options, None).await
+}
+
+/// The same with the keys of a file in place of [`WatchOptions::keys`]: it is read again when it changes, and unless it is
+/// strict the watch follows the key statements of the store.
+///
+/// # Errors
+/// As [`watch`].
+pub async fn watch_pinned(client: &Client, options: WatchOptions, file: PinnedFile) -> Result<Watch, ClientError> {
+    let options = WatchOptions { keys: file.keys().clone(), learn_keys: false, ..options };
+    open(client, options, Some(file)).await
+}
+
+async fn open(client: &Client, options: WatchOptions, pinned: Option<PinnedFile>) -> Result<Watch, ClientError> {
+    let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, attributes } = options;
+    let empty = ActiveSet::new(namespace, keys, set);
+    let follows = pinned.as_ref().is_some_and(|file| !file.is_strict());
+    let empty = if follows { empty.following_keys() } else { empty };
+    let set = match resume {
+        Some(place) => empty.resume_at(place),
+        None => empty,
+    };
+    let request = set.request(subscriber_id.clone(), attributes.clone(), resume);
+    let connection = Connection::open(client, request, learn_keys).await?;
+    let (since, pauses) = (Some(Instant::now()), Pauses::new());
+    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, attributes, since, pauses, afresh: false })
+}
+
+impl Watch {
+    /// The next message, verified, and what it changed. None when the server ended the stream in order.
+    ///
+    /// # Errors
+    /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal
+    /// of a message. Each ends the watch.
+    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+        self.connection.next(&mut self.set, &mut self.pinned).await
+    }
+
+    /// Opens the next stream, by a connection of its own, after one that ended: it goes on after the last message, and misses
+    /// nothing. It waits first: what the server `asked` for, and a jitter that grows with each stream that did not last.
+    ///
+    /// # Errors
+    /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here, see
+    /// [`Self::begin_afresh`].
+    pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<Client, ClientError> {
+        self.pauses.ended(self.since.take(), asked);
+        self.pauses.wait().await;
+        self.set.begin_stream();
+        look_at_pins(&mut self.pinned, &mut self.set, true).await;
+        // Also without the policies, after a resume by whoever knows only the place.
+        let request = self.set.request(self.subscriber_id.clone(), self.attributes.clone(), self.resume_point());
+        let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
+        (self.connection, self.since, self.afresh) = (connection, Some(Instant::now()), false);
+        Ok(client)
+    }
+
+    /// Lets the next stream begin with a snapshot, compared with what is held: where no stream can go on, as after a lost tail,
+    /// and the epoch was raised.
+    pub fn begin_afresh(&mut self) {
+        self.afresh = true;
+    }
+
+    /// The place that the next stream goes on from; none: it begins with a snapshot.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<Cursor> {
+        self.set.cursor().filter(|_| !self.afresh)
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn set(&self) -> &ActiveSet {
+        &self.set
+    }
+}
+
+impl Connection {
+    /// Opens a stream.
+    pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
+        let stream = client.watch_active(request).await?;
+        let now = Instant::now();
+        let (client, keys_asked) = (client.clone(), learn_keys.then_some(now));
+        let silence_max = SILENCE_MAX;
+        Ok(Self { stream, came: None, heard: now, silence_max, client, keys_asked, statements_due: false })
+    }
+
+    /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
+    pub async fn next(
+        &mut self,
+        set: &mut ActiveSet,
+        pinned: &mut Option<PinnedFile>,
+    ) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+        if self.came.is_none() {
+            match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
+                Err(_) => return Err(silence(self.silence_max).into()),
+                Ok(came) => (self.came, self.heard) = (Some(came), Instant::now()),
+            }
+        }
+        if let Some(Ok(Some(message))) = &self.came {
+            let untrusted = set.names_untrusted_key(message);
+            self.statements_due |= look_at_pins(pinned, set, untrusted).await && set.follows_keys();
+            // Without an answer they are asked for again with the next message.
+            if self.statements_due
+                && let Some(answer) = list_keys(&self.client).await
+            {
+                self.statements_due = false;
+                for statement in &answer.key_statements {
+                    set.take_key_statement(statement);
+                }
+            }
+            let are_old = self.keys_asked.is_some_and(|asked| asked.elapsed() >= KEYS_INTERVAL);
+            if are_old || set.names_untrusted_key(message) {
+                self.learn_keys(set).await;
+            }
+        }
+        let message = match self.came.take() {
+            Some(Ok(Some(message))) => message,
+            Some(Err(status)) => return Err(ClientError::from(status).into()),
+            Some(Ok(None)) | None => return Ok(None),
+        };
+        match set.apply(&message, now_seconds()) {
+            Ok(change) => {
+                if let Change::Opened { heartbeat_interval } = &change {
+                    let silence_max = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED);
+                    self.silence_max = silence_max.clamp(SILENCE_MIN, SILENCE_MAX);
+                }
+                Ok(Some((message, change)))
+            }
+            Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
+        }
+    }
+
+    /// Whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
+    pub fn is_ready(&mut self) -> bool {
+        if self.came.is_none()
+            && let Some(came) = self.stream.message().now_or_never()
+        {
+            (self.came, self.heard) = (Some(came), Instant::now());
+        }
+        self.came.is_some()
+    }
+
+    /// Asks for the keys, once; without an answer those known stand. One message asks once at most, and is refused when its
+    /// key is still unknown: a server can't make a watch ask for ever.
+    async fn learn_keys(&mut self, set: &mut ActiveSet) {
+        if self.keys_asked.is_none() {
+            return;
+        }
+        let answer = list_keys(&self.client).await;
+        // Not before the answer: whoever stopped waiting for it asks again.
+        self.keys_asked = Some(Instant::now());
+        if let Some(keys) = answer.and_then(|answer| trusted_keys(&answer).ok()) {
+            set.trust(keys);
+        }
+    }
+}
+
+/// Asks for the keys and the key statements, once; none: no answer came in time.
+async fn list_keys(client: &Client) -> Option<pb::ListSigningKeysResponse> {
+    let asking = client.list_signing_keys(pb::ListSigningKeysRequest::default());
+    tokio::time::timeout(KEYS_TIMEOUT, asking).await.ok()?.ok()
+}
+
+/// Takes over what a file of keys says by now. `at_once`: something needs a key that is not trusted, or a stream begins.
+/// True: the keys are others now.
+pub(super) async fn look_at_pins(pinned: &mut Option<PinnedFile>, set: &mut ActiveSet, at_once: bool) -> bool {
+    let Some(file) = pinned else { return false };
+    let Some(keys) = file.look(at_once).await else { return false };
+    set.replace_pins(keys);
+    true
+}
+
+/// The place that a message says it is of: nothing that is proven.
+fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
+    let cursor = match message.message.as_ref()? {
+        Message::Snapshot(part) => part.cursor,
+        Message::Activation(activation) => activation.cursor,
+        Message::Heartbeat(_)
+        | Message::Reconnect(_)
+        | Message::Opened(_)
+        | Message::KeyStatement(_)
+        | Message::Ended(_) => None,
+    };
+    cursor.map(|named| Cursor { epoch: named.epoch, revision: named.revision })
+}
+
+fn silence(longest: Duration) -> ClientError {
+    let message = format!("stream is dead: nothing came for {} s", longest.as_secs());
+    ClientError::local(Code::DeadlineExceeded, message)
+}
+
+/// Seconds since the Unix epoch, as of the clock of this machine.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the client's one clock")]
+pub fn now_seconds() -> i64 {
+    // A clock before 1970 makes every checkpoint come from the future: refused, which is right.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,42 @@
+//! What is true: ids, versions, lifecycle decisions, activations, limits, errors.
+//!
+//! Pure, synchronous and total. Never sees a clock, I/O, tokio, tonic, sea-orm or ring.
+
+pub mod access;
+pub mod adopted;
+pub mod annotations;
+pub mod approval;
+pub mod audit;
+pub mod binding;
+pub mod bundle;
+pub mod causes;
+pub mod command;
+pub mod convergence;
+pub mod denial;
+pub mod digest;
+pub mod error;
+pub mod etag;
+pub mod event;
+pub mod filter;
+pub mod import;
+pub mod key;
+pub mod label;
+pub mod lifecycle;
+pub mod limits;
+pub mod listing;
+pub mod name;
+pub mod outcome;
+pub mod policy;
+pub mod principal;
+pub mod quota;
+pub mod report;
+pub mod revocation;
+pub mod row;
+pub mod run;
+pub mod spiffe;
+pub mod subscriber;
+pub mod tag;
+pub mod time;
+pub mod version;
+
+pub use error::{Error, Reason, Result};

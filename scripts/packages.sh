@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Packs what a program with the SDK needs, builds it from what was packed, and looks at what comes with it: scripts/packages.sh
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+cargo package --quiet --allow-dirty --package policyhub-core --package policyhub-client
+
+# The SDK brings no database, no server and no second cryptography, and asks for no newer Rust than it says.
+metadata=$(mktemp)
+trap 'rm -f "$metadata"' EXIT
+cargo metadata --format-version 1 --manifest-path client/Cargo.toml >"$metadata"
+cargo tree --package policyhub-client --all-features --edges normal,build --prefix none --format '{p}' |
+  python3 -c '
+import json, re, sys
+
+REFUSED = re.compile(r"sea-|sqlx|libsqlite3|axum|clap|jsonschema|openssl$|openssl-sys|aws-lc|policyhub-migrations")
+
+def parts(version):
+    return [int(part) for part in version.split(".")]
+
+needs = {(p["name"], p["version"]): p["rust_version"] or "1.0" for p in json.load(open(sys.argv[1]))["packages"]}
+found = {tuple(line.split()[:2]) for line in sys.stdin if line.strip()}
+found = {(name, version.lstrip("v")) for name, version in found}
+said = needs[("policyhub-client", next(version for name, version in found if name == "policyhub-client"))]
+wrong = [f"{name} comes with the SDK" for name, _ in found if REFUSED.match(name)]
+wrong += [
+    f"{name} {version} needs Rust {needs[(name, version)]}, the SDK says {said}"
+    for name, version in found
+    if parts(needs[(name, version)])[:2] > parts(said)[:2]
+]
+if wrong or len(found) < 20:
+    sys.exit("packages: " + ("; ".join(sorted(wrong)) or f"only {len(found)} packages were looked at"))
+print(f"packages: the SDK comes with {len(found) - 1} packages and needs Rust {said}")
+' "$metadata"
