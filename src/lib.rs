@@ -6,7 +6,7 @@
 // The summary of the configuration is one `json!` of every key.
 #![recursion_limit = "256"]
 
-pub use policyhub_client as client;
+pub use policyhub_client::internal as client;
 pub use policyhub_core::{api, domain, signing};
 
 pub mod auth;

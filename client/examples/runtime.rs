@@ -5,35 +5,23 @@
 //! cargo run -p policyhub-client --example runtime -- http://127.0.0.1:7070 ./policyhub-data/admin.token ./runtime-state
 //! ```
 
-use std::collections::BTreeMap;
 use std::error::Error;
 
-use policyhub_client::name::NamespaceId;
-use policyhub_client::{ActiveSetOptions, Keys, Target, TokenSource, View, Watcher, WatcherOptions};
+use policyhub_client::{Client, TokenSource, View};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let mut argument = || arguments.next().ok_or("usage: runtime ENDPOINT TOKEN_FILE DIRECTORY");
-    let mut watcher = Watcher::open(WatcherOptions {
-        target: Target::new(argument()?).with_token(TokenSource::File(argument()?.into())),
-        namespace: NamespaceId::parse("namespace", "default")?,
-        keys: Keys::Learned, // Pinned(keys) when the address alone is not to be trusted
-        set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
-        every_activation: false,
-        subscriber_id: "runtime-1".to_owned(),
-        attributes: BTreeMap::new(),
-        directory: Some(argument()?.into()),
-    })?;
+    let client = Client::builder().endpoint(argument()?).token(TokenSource::File(argument()?.into())).build()?;
+    // With `.keys(Keys::Pinned(…))` the address alone is not trusted.
+    let watcher = client.namespace("default")?.watcher().subscriber_id("runtime-1").directory(argument()?);
+    let mut watcher = watcher.open()?;
     let view = watcher.view(); // as many clones as there are threads that decide
     loop {
         let update = watcher.next().await;
-        match update
-            .active
-            .policies
-            .values()
-            .find(|policy| policy.content.as_ref().is_none_or(|bytes| bytes.is_empty()))
-        {
+        let mut policies = update.active.policies.values();
+        match policies.find(|policy| policy.content.as_ref().is_none_or(|bytes| bytes.is_empty())) {
             None => watcher.accept().await,
             Some(policy) => watcher.reject(&format!("{} is empty", policy.policy)).await,
         }

@@ -15,6 +15,7 @@ use policyhub_core::signing::{self, ActiveLeaf, KeySet, TYP_BUNDLE, VerifyError,
 
 /// A policy in force, verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ActivePolicy {
     /// Its id.
     pub policy: PolicyId,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::Request;
 
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use super::retry::with_retries;
 use policyhub_core::api::pb;
@@ -26,7 +26,7 @@ pub(super) fn timed<T>(message: T, timeout: Duration) -> Request<T> {
 /// Methods that change nothing: one try.
 macro_rules! reads {
     ($service:ident { $($name:ident($request:ident) -> $response:ident, $doc:literal;)* }) => {
-        impl Client { $(
+        impl RpcClient { $(
             #[doc = $doc]
             pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
                 Ok(self.$service.clone().$name(timed(request, CALL_TIMEOUT)).await?.into_inner())
@@ -39,7 +39,7 @@ macro_rules! reads {
 /// while it is over a rate.
 macro_rules! mutations {
     ($service:ident { $($name:ident($request:ident) -> $response:ident, $doc:literal;)* }) => {
-        impl Client { $(
+        impl RpcClient { $(
             #[doc = $doc]
             pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, ClientError> {
                 with_retries(&request.request_id, || {
@@ -120,7 +120,7 @@ mutations!(admin {
         "Takes a part of another store's history in.";
 });
 
-impl Client {
+impl RpcClient {
     /// How far an activation has come. Takes as long as the request asks to wait.
     pub async fn get_convergence(
         &self,

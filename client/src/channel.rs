@@ -4,17 +4,19 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::codegen::InterceptedService;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
 use super::error::ClientError;
 use super::guarded::Guarded;
 use super::shown_certificate::{Shown, UNTRUSTED};
+use super::trace::trace_parent;
 use policyhub_core::api::pb::admin_service_client::AdminServiceClient;
 use policyhub_core::api::pb::policy_service_client::PolicyServiceClient;
 use policyhub_core::api::pb::sync_service_client::SyncServiceClient;
@@ -22,7 +24,7 @@ use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
 
 /// How long a connection may take to stand.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a connection is pinged. Longer: a dead one goes unnoticed longer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 /// How long a ping may stay unanswered before the connection counts as dead.
@@ -30,17 +32,26 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest message taken, of a call or of a stream. No server sends more than 2 MiB; more would be for a hostile one to use.
 const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// Puts `authorization: Bearer …` on every call.
+/// Puts `authorization: Bearer …` on every call, and the trace that it belongs to.
 #[derive(Debug, Clone)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
 /// A client certificate and its key, both PEM. `Debug` shows neither.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct ClientIdentity {
     /// The chain, leaf first.
     pub cert: Vec<u8>,
     /// PKCS#8, PKCS#1 or SEC 1.
     pub key: Vec<u8>,
+}
+
+impl ClientIdentity {
+    /// This certificate with its chain, leaf first, and its key: PKCS#8, PKCS#1 or SEC 1. Both are PEM.
+    #[must_use]
+    pub fn new(cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        Self { cert: cert.into(), key: key.into() }
+    }
 }
 
 impl fmt::Debug for ClientIdentity {
@@ -78,13 +89,17 @@ pub type Transport = InterceptedService<Guarded, Bearer>;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct RpcClient {
     pub(crate) policy: PolicyServiceClient<Transport>,
     pub(crate) sync: SyncServiceClient<Transport>,
     pub(crate) admin: AdminServiceClient<Transport>,
+    /// One for each connection; its clones have the same one.
+    connection: Arc<()>,
+    /// The watch that this was given out for: as long as it is held, the connection carries that watch.
+    _watch: Option<Arc<()>>,
 }
 
-impl Client {
+impl RpcClient {
     /// Connects to `endpoint` (`http://host:port` or `https://host:port`), with a bearer token and the PEM of a
     /// certificate authority when given; without one, `https` trusts the platform's authorities.
     ///
@@ -104,7 +119,7 @@ impl Client {
         tls_ca: Option<Vec<u8>>,
         identity: Option<ClientIdentity>,
     ) -> Result<Self, ClientError> {
-        let described = describe_endpoint(endpoint, tls_ca, identity.clone())?;
+        let described = describe_endpoint(endpoint, tls_ca, identity.clone())?.connect_timeout(CONNECT_TIMEOUT);
         Self::connect_to(endpoint, described, token, identity.as_ref(), false).await
     }
 
@@ -125,7 +140,8 @@ impl Client {
             let note = shown.why_refused(&error).unwrap_or_default();
             let causes = causes(&error);
             let what = if causes.contains(UNTRUSTED) { "the server is not trusted at" } else { "no server at" };
-            ClientError::local(Code::Unavailable, format!("{what} {url}: {causes}{note}"))
+            let message = format!("{what} {url}: {causes}{note}");
+            ClientError { source: Some(Arc::new(error)), ..ClientError::local(Code::Unavailable, message) }
         })?;
         Ok(Self::over(&InterceptedService::new(Guarded::new(channel, shown), bearer)))
     }
@@ -135,7 +151,26 @@ impl Client {
             policy: PolicyServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             admin: AdminServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
+            connection: Arc::new(()),
+            _watch: None,
         }
+    }
+
+    /// Calls over a channel that somebody else made, with a bearer token when given.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for a token that can't be used.
+    pub(super) fn over_channel(channel: Channel, token: Option<String>) -> Result<Self, ClientError> {
+        let guarded = Guarded::new(channel, Shown::default());
+        Ok(Self::over(&InterceptedService::new(guarded, Bearer::new(token)?)))
+    }
+
+    pub(super) fn held_by(self, watch: Arc<()>) -> Self {
+        Self { _watch: Some(watch), ..self }
+    }
+
+    pub(super) fn is_same_connection(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.connection, &other.connection)
     }
 }
 
@@ -172,7 +207,6 @@ pub(super) fn describe_endpoint(
     }
     let mut endpoint = Endpoint::from_shared(text.to_owned())
         .map_err(|error| invalid(format!("endpoint {text} can't be used: {}", causes(&error))))?
-        .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true)
@@ -213,6 +247,9 @@ impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         if let Some(value) = &self.0 {
             request.metadata_mut().insert("authorization", value.clone());
+        }
+        if let Some(parent) = trace_parent() {
+            request.metadata_mut().insert("traceparent", parent);
         }
         Ok(request)
     }

@@ -3,8 +3,9 @@
 //! Decoded once from `google.rpc.Status` details (AIP-193), so that no caller parses messages.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Code, Status};
@@ -13,27 +14,77 @@ use tonic_types::StatusExt as _;
 use super::shown_certificate::UNTRUSTED;
 use policyhub_core::api::pb;
 use policyhub_core::domain::causes::with_causes;
-use policyhub_core::domain::error::{FieldViolation, Reason};
+use policyhub_core::domain::error::{Error as DomainError, FieldViolation, Reason};
 
-/// A call that failed.
+/// A call that failed. Its source is what failed below it, such as a connection, where something did.
 #[derive(Debug, Clone)]
 pub struct ClientError {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) resource: Box<str>,
+    pub(crate) violations: Vec<FieldViolation>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) is_mutation: bool,
+    pub(crate) source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl ClientError {
     /// The canonical code.
-    pub code: Code,
-    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when the error is not the server's own.
-    pub reason: String,
-    /// For people, as a lower-case fragment that fits after "failed to …: ".
-    pub message: String,
+    #[must_use]
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when the error is not the server's own. [`Reason`] has
+    /// those that this SDK knows.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// Whether the reason is this one.
+    #[must_use]
+    pub fn is(&self, reason: Reason) -> bool {
+        self.reason == reason.as_str()
+    }
+
+    /// For people, as a lower-case fragment that fits after "failed to …: ". It names its causes.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Every dynamic value of the message, by name.
-    pub metadata: BTreeMap<String, String>,
+    #[must_use]
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
     /// The name of what it is about (`google.rpc.ResourceInfo`); empty when the server names nothing.
-    pub resource: String,
+    #[must_use]
+    pub fn resource(&self) -> &str {
+        &self.resource
+    }
+
     /// Every field of the request that can't be taken.
-    pub violations: Vec<FieldViolation>,
+    #[must_use]
+    pub fn violations(&self) -> &[FieldViolation] {
+        &self.violations
+    }
+
     /// How long the server asks to wait before the next try.
-    pub retry_after: Option<Duration>,
-    /// Whether the call was one that changes something: only then a repeated one needs the same `request_id`.
-    pub is_mutation: bool,
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    /// Whether the call was one that changes something: only then a repeated one needs the same request id.
+    #[must_use]
+    pub fn is_mutation(&self) -> bool {
+        self.is_mutation
+    }
 }
 
 impl ClientError {
@@ -44,21 +95,45 @@ impl ClientError {
             reason: String::new(),
             message: message.into(),
             metadata: BTreeMap::new(),
-            resource: String::new(),
+            resource: Box::default(),
             violations: Vec::new(),
             retry_after: None,
             is_mutation: false,
+            source: None,
         }
     }
 }
 
 impl ClientError {
+    /// The same error, of a call that changes something or not.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_mutation(self, is_mutation: bool) -> Self {
+        Self { is_mutation, ..self }
+    }
+
+    /// What the caller gave can't be used.
+    pub(crate) fn invalid(error: &DomainError) -> Self {
+        let reason = error.reason.as_str().to_owned();
+        Self { reason, ..Self::local(Code::InvalidArgument, error.message.clone()) }
+    }
+
+    /// What the server answered can't be read.
+    pub(crate) fn unreadable(error: &DomainError) -> Self {
+        Self::local(Code::Internal, format!("the server's answer can't be read: {}", error.message))
+    }
+
+    /// What the server answered has nothing where something must be.
+    pub(crate) fn missing(what: &str) -> Self {
+        Self::local(Code::Internal, format!("the server's answer has no {what}"))
+    }
+
     /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields are not told.
     #[must_use]
     pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {
         let pb::Refusal { code, reason, message, metadata, retry_delay } = refusal;
         let retry_after = retry_delay.and_then(|wait| Duration::try_from(wait).ok());
-        let resource = name.to_owned();
+        let resource = name.into();
         let metadata = metadata.into_iter().collect();
         Self {
             reason,
@@ -100,6 +175,16 @@ impl ClientError {
         self.message.contains(UNTRUSTED)
     }
 
+    /// Whether it is the connection that failed, or that nobody may use any more: another one may do better.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        let is_broken = matches!(
+            self.code,
+            Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded
+        );
+        let drains = self.reason == Reason::ServerDraining.as_str();
+        self.code == Code::Unauthenticated || drains || (is_broken && self.reason.is_empty())
+    }
+
     /// Whether a stream that this ended, or did not let begin, may be opened again as it is: a connection that broke, a server
     /// that is away, drains or is too busy.
     #[must_use]
@@ -129,16 +214,23 @@ impl From<Status> for ClientError {
                 .collect()
         });
         Self {
-            code: status.code(),
+            code: if has_timed_out(&status) { Code::DeadlineExceeded } else { status.code() },
             reason,
             message: with_causes(status.message().to_owned(), status.source()),
             metadata,
-            resource: details.resource_info().map(|about| about.resource_name.clone()).unwrap_or_default(),
+            resource: details.resource_info().map(|about| about.resource_name.as_str().into()).unwrap_or_default(),
             violations,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             is_mutation: false,
+            source: Some(Arc::new(status)).filter(|status| status.source().is_some()).map(|status| status as _),
         }
     }
+}
+
+/// Whether the client's own clock ended the call, which tonic calls CANCELLED and gRPC DEADLINE_EXCEEDED.
+fn has_timed_out(status: &Status) -> bool {
+    let causes = std::iter::successors(status.source(), |cause| cause.source());
+    causes.into_iter().any(|cause| cause.is::<tonic::TimeoutExpired>())
 }
 
 impl fmt::Display for ClientError {
@@ -148,7 +240,12 @@ impl fmt::Display for ClientError {
     }
 }
 
-impl std::error::Error for ClientError {}
+impl Error for ClientError {
+    /// What failed below the call. The message names it too, so that whoever prints the message alone has all of it.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -166,7 +263,7 @@ mod tests {
         let error = ClientError::from(Status::with_error_details(Code::AlreadyExists, "label is taken", details));
         assert_eq!(error.code, Code::AlreadyExists);
         assert_eq!(error.reason, "LABEL_CONTENT_CONFLICT");
-        assert_eq!(error.resource, "namespaces/default/policies/pricing");
+        assert_eq!(error.resource(), "namespaces/default/policies/pricing");
         assert_eq!(error.metadata.get("label").map(String::as_str), Some("1.0.0"));
         assert_eq!(error.violations.first().map(|violation| violation.field.as_str()), Some("label"));
         assert_eq!(error.retry_after, Some(Duration::from_millis(250)));

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Streaming};
 
 use super::calls::timed;
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use super::page_guard::LIST_ITEMS_MAX;
 use policyhub_core::api::pb;
@@ -139,7 +139,7 @@ pub struct ExportedRows {
     end: Instant,
 }
 
-impl Client {
+impl RpcClient {
     /// Opens the export of the rows of a namespace, as the bytes its log proves.
     ///
     /// # Errors

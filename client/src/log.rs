@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use super::page_guard::{EndlessList, PageGuard};
 use policyhub_core::api::pb;
@@ -72,7 +72,7 @@ pub enum Read<'a> {
 
 /// Reads the events after those that `check` has, up to the revision `until`.
 async fn read_events(
-    client: &Client,
+    client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
     until: i64,
@@ -112,7 +112,7 @@ async fn read_events(
 /// # Errors
 /// The first call that fails.
 pub async fn read_log(
-    client: &Client,
+    client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
     mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
@@ -156,7 +156,7 @@ pub async fn read_log(
 /// # Errors
 /// The first call that fails, or a server whose rows and events do not belong together.
 pub async fn read_archive(
-    client: &Client,
+    client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
     mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
@@ -216,7 +216,7 @@ fn check_head(read: Head, named: Position) -> Result<(), ReadError> {
 }
 
 async fn read_imported(
-    client: &Client,
+    client: &RpcClient,
     namespace: &NamespaceId,
     (position, reached): (i64, i64),
     also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 
 use super::calls::timed;
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::verify_log_response::Message;
@@ -73,7 +73,7 @@ impl CheckGuard {
     }
 }
 
-impl Client {
+impl RpcClient {
     /// Checks the chain, the seals, the statements, the manifests and the rows of a namespace. Takes as long as its log is, an hour at
     /// most.
     ///

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::channel::Client;
+use super::channel::RpcClient;
 use policyhub_core::api::pb;
 use policyhub_core::domain::Reason;
 use policyhub_core::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -17,7 +17,7 @@ const ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Those of `policies` that the server says do not exist. Of the others it says that they do, nothing to this caller, or nothing
 /// in time: at most 100 are asked about, for at most 5 s.
 pub async fn missing_policies(
-    client: &Client,
+    client: &RpcClient,
     namespace: &NamespaceId,
     policies: impl IntoIterator<Item = PolicyId>,
 ) -> Vec<PolicyId> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::Code;
 
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use super::retry::random_fraction;
 use super::target::Target;
@@ -60,7 +60,7 @@ fn pause(attempt: u32, asked: Duration, fraction: f64) -> Duration {
     longest.mul_f64(fraction).saturating_add(asked).min(RECONNECT_MAX)
 }
 
-/// Connects anew and opens a stream: the token file is read and the name resolved again.
+/// Connects and opens a stream: unless the connection is shared, the token file is read and the name resolved again.
 ///
 /// # Errors
 /// Those of the connection and of the call, and DEADLINE_EXCEEDED.
@@ -68,11 +68,18 @@ pub(super) async fn open(
     target: &Target,
     request: pb::WatchActiveRequest,
     learn_keys: bool,
-) -> Result<(Client, Connection), ClientError> {
+) -> Result<(RpcClient, Connection), ClientError> {
     let opening = async {
         let client = target.connect().await?;
-        let connection = Connection::open(&client, request, learn_keys).await?;
-        Ok((client, connection))
+        match Connection::open(&client, request, learn_keys).await {
+            Ok(connection) => Ok((client, connection)),
+            Err(error) => {
+                if error.is_of_connection() {
+                    target.drop_connection(&client);
+                }
+                Err(error)
+            }
+        }
     };
     tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or_else(|_| {
         let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());

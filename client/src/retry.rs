@@ -1,7 +1,7 @@
-//! Retries of mutations: few, bounded, with the same request id.
+//! Retries of calls: few, bounded, of mutations with the same request id.
 //!
-//! Invariant: only what has one effect in all is retried: UNAVAILABLE when the request carries an id, unless the database
-//! named a reason of its own, and what was refused for its rate, which was never begun.
+//! Invariant: only what has one effect in all is retried: UNAVAILABLE of a read, or of a request that carries an id, unless the
+//! database named a reason of its own, and what was refused for its rate, which was never begun.
 
 use std::future::Future;
 use std::hash::{BuildHasher as _, RandomState};
@@ -13,7 +13,7 @@ use super::error::ClientError;
 use policyhub_core::domain::Reason;
 
 /// Tries after the first.
-pub const MUTATION_RETRIES_MAX: u32 = 3;
+pub const RETRIES_MAX: u32 = 3;
 /// Longest pause before the first retry; it doubles with each further one.
 pub const BACKOFF_BASE_MS: u64 = 200;
 /// Longest pause before any retry, also when the server asks for more.
@@ -25,18 +25,44 @@ pub fn new_request_id() -> String {
     uuid::Uuid::now_v7().to_string()
 }
 
-/// Runs `call` until it is neither UNAVAILABLE nor over its rate, or the tries are used up. When one of the tries may have been carried out, a
-/// later one that was not doesn't hide that: the error is that of the first whose outcome is unknown (G8).
+/// Runs a mutation until it is neither UNAVAILABLE nor over its rate, or the tries are used up. Without a request id it is
+/// tried again only when it was over its rate.
 pub(crate) async fn with_retries<T, F>(request_id: &str, mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<tonic::Response<T>, Status>>,
+{
+    let kind = if request_id.is_empty() { Repeat::OverRate } else { Repeat::Mutation };
+    repeat(kind, || {
+        let answer = call();
+        async { Ok(answer.await?.into_inner()) }
+    })
+    .await
+}
+
+/// When a call may be made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It changes nothing: while the server is UNAVAILABLE, or the caller is over a rate.
+    Read,
+    /// It has one effect in all by its request id: as a read.
+    Mutation,
+    /// It has no request id: only what was over its rate, and so was never begun.
+    OverRate,
+}
+
+/// Makes a call until its answer is none that another try can change, or the tries are used up. When one of several tries of a
+/// mutation may have been carried out, a later one that was not doesn't hide that: the error is that of the first whose outcome
+/// is unknown (G8).
+pub(crate) async fn repeat<T, F>(kind: Repeat, mut call: impl FnMut() -> F) -> Result<T, ClientError>
+where
+    F: Future<Output = Result<T, ClientError>>,
 {
     let mut attempt = 0;
     let mut unknown = None;
     loop {
         let error = match call().await {
-            Ok(response) => return Ok(response.into_inner()),
-            Err(status) => ClientError { is_mutation: true, ..ClientError::from(status) },
+            Ok(answer) => return Ok(answer),
+            Err(error) => error.with_mutation(kind != Repeat::Read),
         };
         let limits = [Reason::RateLimited, Reason::RequestBudgetExhausted];
         let is_limited = limits.iter().any(|limit| error.reason == limit.as_str());
@@ -47,10 +73,10 @@ where
             return Err(unknown.unwrap_or(error));
         }
         let wait = pause(attempt, error.retry_after, random_fraction());
-        if unknown.is_none() && !is_limited && may_have_happened(&error) {
+        if unknown.is_none() && error.is_mutation && !is_limited && may_have_happened(&error) {
             unknown = Some(error.clone());
         }
-        if (request_id.is_empty() && !is_limited) || attempt == MUTATION_RETRIES_MAX {
+        if (kind == Repeat::OverRate && !is_limited) || attempt == RETRIES_MAX {
             return Err(unknown.unwrap_or(error));
         }
         tokio::time::sleep(wait).await;
@@ -116,7 +142,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_unavailable_with_an_id_is_tried_again() {
-        assert_eq!(tries_of("id", Code::Unavailable).await, 1 + MUTATION_RETRIES_MAX);
+        assert_eq!(tries_of("id", Code::Unavailable).await, 1 + RETRIES_MAX);
         assert_eq!(tries_of("", Code::Unavailable).await, 1);
         assert_eq!(tries_of("id", Code::Aborted).await, 1);
     }
@@ -133,7 +159,7 @@ mod tests {
             ("DATABASE_READ_ONLY", 1),
             ("DATABASE_NOT_DURABLE", 1),
             ("DATABASE_ACCESS_DENIED", 1),
-            ("DATABASE_UNAVAILABLE", 1 + MUTATION_RETRIES_MAX),
+            ("DATABASE_UNAVAILABLE", 1 + RETRIES_MAX),
         ] {
             let mut tries = 0;
             let outcome: Result<(), ClientError> = with_retries("id", || {
@@ -170,11 +196,9 @@ mod tests {
             details.set_retry_info(Some(Duration::from_millis(900)));
             Status::with_error_details(Code::ResourceExhausted, "slower", details)
         };
-        for (reason, expected) in [
-            ("RATE_LIMITED", 1 + MUTATION_RETRIES_MAX),
-            ("REQUEST_BUDGET_EXHAUSTED", 1 + MUTATION_RETRIES_MAX),
-            ("QUOTA_EXCEEDED", 1),
-        ] {
+        for (reason, expected) in
+            [("RATE_LIMITED", 1 + RETRIES_MAX), ("REQUEST_BUDGET_EXHAUSTED", 1 + RETRIES_MAX), ("QUOTA_EXCEEDED", 1)]
+        {
             let (mut tries, began) = (0, tokio::time::Instant::now());
             let outcome: Result<(), ClientError> = with_retries("", || {
                 tries += 1;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use super::keys::trusted_keys;
 use super::pinned_file::PinnedFile;
@@ -103,7 +103,7 @@ pub(super) struct Connection {
     /// Longest silence of this stream.
     silence_max: Duration,
     /// Whom to ask for keys.
-    client: Client,
+    client: RpcClient,
     /// When the keys were asked for last; none: they are not the server's to name.
     keys_asked: Option<Instant>,
     /// The pinned keys changed: the statements that lead on from them came before, and are asked for.
@@ -114,7 +114,7 @@ pub(super) struct Connection {
 ///
 /// # Errors
 /// The error of the call: OUT_OF_RANGE with RESUME_POINT_GONE means to start without a resume point.
-pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, ClientError> {
+pub async fn watch(client: &RpcClient, options: WatchOptions) -> Result<Watch, ClientError> {
     open(client, options, None).await
 }
 
@@ -123,12 +123,12 @@ pub async fn watch(client: &Client, options: WatchOptions) -> Result<Watch, Clie
 ///
 /// # Errors
 /// As [`watch`].
-pub async fn watch_pinned(client: &Client, options: WatchOptions, file: PinnedFile) -> Result<Watch, ClientError> {
+pub async fn watch_pinned(client: &RpcClient, options: WatchOptions, file: PinnedFile) -> Result<Watch, ClientError> {
     let options = WatchOptions { keys: file.keys().clone(), learn_keys: false, ..options };
     open(client, options, Some(file)).await
 }
 
-async fn open(client: &Client, options: WatchOptions, pinned: Option<PinnedFile>) -> Result<Watch, ClientError> {
+async fn open(client: &RpcClient, options: WatchOptions, pinned: Option<PinnedFile>) -> Result<Watch, ClientError> {
     let WatchOptions { namespace, keys, learn_keys, set, resume, subscriber_id, attributes } = options;
     let empty = ActiveSet::new(namespace, keys, set);
     let follows = pinned.as_ref().is_some_and(|file| !file.is_strict());
@@ -159,7 +159,7 @@ impl Watch {
     /// # Errors
     /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here, see
     /// [`Self::begin_afresh`].
-    pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<Client, ClientError> {
+    pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<RpcClient, ClientError> {
         self.pauses.ended(self.since.take(), asked);
         self.pauses.wait().await;
         self.set.begin_stream();
@@ -192,7 +192,11 @@ impl Watch {
 
 impl Connection {
     /// Opens a stream.
-    pub async fn open(client: &Client, request: pb::WatchActiveRequest, learn_keys: bool) -> Result<Self, ClientError> {
+    pub async fn open(
+        client: &RpcClient,
+        request: pb::WatchActiveRequest,
+        learn_keys: bool,
+    ) -> Result<Self, ClientError> {
         let stream = client.watch_active(request).await?;
         let now = Instant::now();
         let (client, keys_asked) = (client.clone(), learn_keys.then_some(now));
@@ -272,7 +276,7 @@ impl Connection {
 }
 
 /// Asks for the keys and the key statements, once; none: no answer came in time.
-async fn list_keys(client: &Client) -> Option<pb::ListSigningKeysResponse> {
+async fn list_keys(client: &RpcClient) -> Option<pb::ListSigningKeysResponse> {
     let asking = client.list_signing_keys(pb::ListSigningKeysRequest::default());
     tokio::time::timeout(KEYS_TIMEOUT, asking).await.ok()?.ok()
 }

@@ -16,11 +16,11 @@ use tokio::time::Instant;
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::cache::{Cache, Mark, Saved, SavedSet};
-use super::channel::Client;
+use super::channel::RpcClient;
 use super::error::ClientError;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
-pub use super::reconnect::{RECONNECT_BASE, RECONNECT_MAX};
+pub use super::reconnect::RECONNECT_MAX;
 use super::target::Target;
 use super::watch::{Connection, WatchError, look_at_pins, now_seconds};
 use policyhub_core::domain::Reason;
@@ -29,6 +29,8 @@ use policyhub_core::domain::name::NamespaceId;
 use policyhub_core::signing::KeySet;
 
 mod ahead;
+mod builder;
+mod offers;
 mod report;
 mod saved;
 mod status;
@@ -37,6 +39,8 @@ mod stream;
 mod tests;
 
 use ahead::Ahead;
+pub use builder::WatcherBuilder;
+pub use offers::{Offer, Offers};
 use report::{Report, Reporter};
 pub use status::{Active, Behind, State, Status, StoreState, View};
 use status::{Refused, Shown};
@@ -51,6 +55,7 @@ const MESSAGES_AHEAD_MAX: usize = 1_000;
 
 /// Which keys are trusted.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Keys {
     /// These, known from elsewhere, and those that key statements of the store add when a trusted key signed them.
     Pinned(KeySet),
@@ -87,6 +92,7 @@ pub struct WatcherOptions {
 
 /// A set that the runtime should take: verified, whole, and newer than the one in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Update {
     /// All of it.
     pub active: Arc<Active>,
@@ -178,7 +184,7 @@ impl fmt::Debug for Opening {
 /// An open stream.
 #[derive(Debug)]
 struct Link {
-    client: Client,
+    client: RpcClient,
     connection: Connection,
     since: Instant,
 }
@@ -324,6 +330,17 @@ impl Watcher {
         self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
         self.pass_over_known();
         self.report().await;
+    }
+
+    /// Takes a rejection back: the set is offered again, as when the runtime lacked something that is there now. False: nothing is
+    /// rejected, or something newer is offered anyway.
+    pub fn reconsider(&mut self) -> bool {
+        if self.offered.is_some() || !self.waiting.is_empty() || self.rejected.take().is_none() {
+            return false;
+        }
+        self.waiting.push_back(Update { active: Arc::new(self.newest()), from_disk: false });
+        self.show(|shown| shown.refused = None);
+        true
     }
 
     fn in_force(&self) -> Option<Arc<Active>> {

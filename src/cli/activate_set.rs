@@ -136,7 +136,7 @@ async fn resolve(session: &Session, wanted: &[(PolicyId, VersionRef)]) -> anyhow
 }
 
 fn is_absent(error: &ClientError) -> bool {
-    matches!(error.reason.as_str(), "POLICY_NOT_FOUND" | "VERSION_NOT_FOUND")
+    matches!(error.reason(), "POLICY_NOT_FOUND" | "VERSION_NOT_FOUND")
 }
 
 fn release(policy: &PolicyId, wanted: &VersionRef, version: &pb::Version) -> Result<Release, String> {

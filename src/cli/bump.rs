@@ -7,7 +7,7 @@ use super::names::policy_name;
 use super::pages;
 use super::session::Session;
 use crate::client::name::PolicyId;
-use crate::client::{ClientError, pb};
+use crate::client::{Reason, pb};
 use crate::domain::label::{Label, LabelPart};
 
 /// Which part of the label is raised.
@@ -39,7 +39,7 @@ pub async fn next_label(session: &Session, policy: &PolicyId, part: BumpPart) ->
     });
     let labels: Vec<Option<Label>> = match read.await {
         Ok((labels, _)) => labels,
-        Err(ClientError { reason, .. }) if reason == "POLICY_NOT_FOUND" => Vec::new(),
+        Err(error) if error.is(Reason::PolicyNotFound) => Vec::new(),
         Err(error) => return Err(error).with_context(|| format!("failed to list the versions of {policy}")),
     };
     match labels

@@ -43,15 +43,15 @@ pub fn explain(error: &anyhow::Error) -> String {
         text = line(&text);
     }
     if let Some(call) = call {
-        for violation in &call.violations {
+        for violation in call.violations() {
             let _ = write!(text, "\n  {}: {}", line(&violation.field), line(&violation.description));
         }
-        for (key, value) in &call.metadata {
+        for (key, value) in call.metadata() {
             let _ = write!(text, "\n  {} = {}", line(key), line(value));
         }
         if let Some(next) = next_step(call) {
-            let next = if call.is_mutation { next.to_owned() } else { without_request_id(next) };
-            let _ = write!(text, "\nnext: {}", filled(&next, &call.resource));
+            let next = if call.is_mutation() { next.to_owned() } else { without_request_id(next) };
+            let _ = write!(text, "\nnext: {}", filled(&next, call.resource()));
         }
     } else if error.chain().any(|cause| cause.is::<Refusal>()) {
         text.push_str(
@@ -70,7 +70,7 @@ fn call_of<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a Clien
 }
 
 fn next_step(error: &ClientError) -> Option<&'static str> {
-    Some(match error.reason.as_str() {
+    Some(match error.reason() {
         "TOKEN_MISSING" => "give a token with --token-file, POLICYHUB_TOKEN_FILE or POLICYHUB_TOKEN",
         "TOKEN_EXPIRED" => "get a new token, for example with `policyhub token issue`",
         "TOKEN_MALFORMED" | "TOKEN_AUDIENCE" | "TOKEN_INVALID" => "check that the token is one of this server",
@@ -138,7 +138,7 @@ fn next_step(error: &ClientError) -> Option<&'static str> {
 
 /// What is published is done; what ended is over.
 fn closed(error: &ClientError) -> &'static str {
-    match error.metadata.get("state").map(String::as_str) {
+    match error.metadata().get("state").map(String::as_str) {
         Some("PUBLISHED") => "put it in force with `policyhub activate POLICY@N --reason …`, or write a new draft",
         _ => "write a new draft: versions that ended never change",
     }
@@ -146,7 +146,7 @@ fn closed(error: &ClientError) -> &'static str {
 
 /// Only what is open can become published.
 fn unpublished(error: &ClientError) -> &'static str {
-    match error.metadata.get("state").map(String::as_str) {
+    match error.metadata().get("state").map(String::as_str) {
         Some("DRAFT" | "STAGED") => "publish it first: `policyhub publish POLICY@N`",
         _ => "choose one that is published: `policyhub history POLICY`",
     }
@@ -154,7 +154,7 @@ fn unpublished(error: &ClientError) -> &'static str {
 
 /// What changes a version wants one that nobody else can move meanwhile.
 fn inexact(error: &ClientError) -> Option<&'static str> {
-    let is_inexact = error.violations.iter().any(|violation| violation.description == INEXACT_VERSION);
+    let is_inexact = error.violations().iter().any(|violation| violation.description == INEXACT_VERSION);
     is_inexact.then_some("name it as POLICY@N or POLICY@vLABEL: `policyhub history POLICY` lists them")
 }
 
@@ -180,8 +180,8 @@ fn without_request_id(next: &str) -> String {
 
 /// Errors without a reason are not the server's own.
 fn unreached(error: &ClientError) -> Option<&'static str> {
-    let says = |words: &str| error.message.contains(words);
-    match error.code {
+    let says = |words: &str| error.message().contains(words);
+    match error.code() {
         _ if error.is_untrusted() => Some(
             "give the authority that signed its certificate with --ca-cert, and a --server name that is in the certificate",
         ),
@@ -345,7 +345,7 @@ mod tests {
     fn what_only_reads_needs_no_request_id() {
         let of = |is_mutation| {
             let error = ClientError::from(Status::deadline_exceeded("too late"));
-            explain(&ClientError { is_mutation, ..error }.into())
+            explain(&error.with_mutation(is_mutation).into())
         };
         assert!(of(true).ends_with("next: try again later, with the same --request-id"));
         assert!(of(false).ends_with("next: try again later"));

@@ -120,7 +120,7 @@ fn in_force(file: &Path, archive: &ArchiveCheck) -> anyhow::Result<BTreeMap<Poli
 async fn create(session: &Session, target: &NamespaceId) -> anyhow::Result<()> {
     let request = pb::CreateNamespaceRequest { namespace_id: target.to_string(), ..Default::default() };
     match session.client.create_namespace(request).await {
-        Err(error) if error.code == Code::AlreadyExists => Ok(()),
+        Err(error) if error.code() == Code::AlreadyExists => Ok(()),
         done => done.map(drop).with_context(|| format!("failed to make namespace {target}")),
     }
 }
@@ -149,7 +149,7 @@ async fn send(
     if arguments.dry_run {
         return match begun {
             // It would be made first.
-            Err(error) if arguments.create && error.code == Code::NotFound => Ok(Default::default()),
+            Err(error) if arguments.create && error.code() == Code::NotFound => Ok(Default::default()),
             asked => Ok(asked?),
         };
     }

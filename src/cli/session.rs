@@ -53,13 +53,9 @@ pub fn target(global: &Global) -> anyhow::Result<Target> {
     [global.ca_cert(), cert, key].into_iter().flatten().try_for_each(check)?;
     let identity = identity.map(|(cert, key)| (cert.clone(), key.clone()));
     let tls_files = TlsFiles::new(global.ca_cert().cloned(), identity);
-    Ok(Target {
-        endpoint: global.server().to_owned(),
-        token: token(global, &Environment::read()),
-        tls_files,
-        insecure_plaintext: global.insecure_plaintext(),
-        ..Target::default()
-    })
+    let token = token(global, &Environment::read());
+    let target = Target::new(global.server()).with_token(token).with_tls_files(tls_files);
+    Ok(target.with_insecure_plaintext(global.insecure_plaintext()))
 }
 
 /// What the environment says of tokens. An empty variable says nothing.
@@ -122,6 +118,7 @@ mod tests {
             TokenSource::None => None,
             TokenSource::Text(token) => Some(token),
             TokenSource::File(path) => Some(path.display().to_string()),
+            other => panic!("the command knows no {other:?}"),
         };
         let path = |name: &str| Some(directory.path().join(name).display().to_string());
         assert_eq!(from(&global, &environment), path(ADMIN_TOKEN_FILE));

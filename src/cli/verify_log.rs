@@ -131,7 +131,7 @@ fn is_data_loss(error: &anyhow::Error) -> bool {
     let mut causes = error.chain();
     causes.any(|cause| {
         let read = cause.downcast_ref::<crate::client::ReadError>();
-        matches!(read, Some(crate::client::ReadError::Call(call)) if call.reason == "DATA_LOSS")
+        matches!(read, Some(crate::client::ReadError::Call(call)) if call.reason() == "DATA_LOSS")
     })
 }
 

@@ -143,7 +143,7 @@ async fn warn_of_missing(session: &Session, policies: &[PolicyId]) {
 /// will be set right, or it ended, and its file is read again for the next stream.
 fn may_go_on(error: &ClientError) -> bool {
     let passing = [Reason::TokenInvalid, Reason::TokenExpired, Reason::CertificateInvalid];
-    error.may_reconnect() || passing.iter().any(|reason| reason.as_str() == error.reason)
+    error.may_reconnect() || passing.iter().any(|reason| reason.as_str() == error.reason())
 }
 
 /// The message with waits that JSON can say: a server's odd number ends no watch.
@@ -198,7 +198,7 @@ impl Printer<'_> {
                 }
                 Ok(None) => ("server ended the stream".to_owned(), Duration::ZERO),
                 Err(WatchError::Call(error)) if may_go_on(&error) => {
-                    (error.to_string(), error.retry_after.unwrap_or_default())
+                    (error.to_string(), error.retry_after().unwrap_or_default())
                 }
                 Err(WatchError::Call(error)) if self.may_begin_afresh(&stream, &error) => {
                     stream.begin_afresh();
@@ -218,7 +218,7 @@ impl Printer<'_> {
     /// Who asked for a place that is gone is told.
     fn may_begin_afresh(&self, stream: &Watch, error: &ClientError) -> bool {
         let place = stream.resume_point();
-        error.reason == Reason::ResumePointGone.as_str() && place.is_some() && place != self.resume
+        error.reason() == Reason::ResumePointGone.as_str() && place.is_some() && place != self.resume
     }
 
     /// Says how the store is, when that changed.
@@ -236,7 +236,7 @@ impl Printer<'_> {
             match stream.reconnect(&self.session.target, asked).await {
                 Ok(client) => return Ok(client),
                 Err(error) if may_go_on(&error) => {
-                    asked = error.retry_after.unwrap_or_default();
+                    asked = error.retry_after().unwrap_or_default();
                     let text = text::line(&error.to_string());
                     if said != text {
                         say(&text);

@@ -58,7 +58,7 @@ impl Teller {
             }
             // Who may not read the log is told so at each line.
             Ok(Err(error)) => {
-                self.asks_why = error.reason != "PERMISSION_DENIED";
+                self.asks_why = error.reason() != "PERMISSION_DENIED";
                 None
             }
             Err(_) => None,
@@ -162,6 +162,7 @@ mod tests {
 
     use super::*;
     use crate::client::signing::payload::StatementChange;
+    use crate::client::unverified_policy;
 
     const CURSOR: Cursor = Cursor { epoch: 1, revision: 42 };
 
@@ -170,16 +171,9 @@ mod tests {
     }
 
     fn active(id: &str, version: i64, label: &str) -> Arc<ActivePolicy> {
-        Arc::new(ActivePolicy {
-            policy: policy(id),
-            version,
-            label: label.to_owned(),
-            digest: digest_of(b"abc"),
-            content_type: String::new(),
-            content: None,
-            manifest: String::new(),
-            activated: CURSOR,
-        })
+        let mut policy = unverified_policy(policy(id), version, b"abc");
+        (policy.label, policy.activated) = (label.to_owned(), CURSOR);
+        Arc::new(policy)
     }
 
     fn activated(kind: &str, changed: Vec<Arc<ActivePolicy>>, removed: &[&str], previous: &[(&str, i64)]) -> Change {

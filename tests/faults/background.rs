@@ -83,7 +83,7 @@ impl Background {
                 _ => self.grant_and_revoke(&caller, replica).await,
             };
             if let Err(error) = done {
-                self.recorder.note(|history| history.failed_reads.push(error.reason));
+                self.recorder.note(|history| history.failed_reads.push(error.reason().to_owned()));
             }
             sleep(Duration::from_millis(self.dice.between(20, 120))).await;
         }
@@ -203,7 +203,7 @@ impl Background {
             match self.guests[replica].get_set().await {
                 Ok((_, false)) => last_in = Some(began),
                 // Before the request is read, or after it: which of the two the replica looks at again first is open.
-                Err(error) if ["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&error.reason.as_str()) => break,
+                Err(error) if ["PERMISSION_DENIED", "NAMESPACE_NOT_FOUND"].contains(&error.reason()) => break,
                 Ok(_) | Err(_) => {}
             }
             sleep(AGAIN).await;

@@ -102,7 +102,7 @@ impl Caller {
     /// The same, with what it says about itself.
     pub async fn get_marked_set(&self) -> Result<(Replica, Marks), ClientError> {
         let answer = match self.list_set().await {
-            Err(error) if error.code == Code::Unimplemented => self.get_old_set().await?,
+            Err(error) if error.code() == Code::Unimplemented => self.get_old_set().await?,
             answer => answer?,
         };
         let pointers = pointers(answer.bundles.iter());
@@ -182,10 +182,10 @@ pub fn outcome(answer: Answer) -> Outcome {
         Err(status) => {
             let error = ClientError::from(status);
             // What a server said of a deadline that passed leaves open what became of the call, as docs/errors.md says.
-            if ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED"].contains(&error.reason.as_str()) {
+            if ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED"].contains(&error.reason()) {
                 Outcome::Unknown(error.to_string())
             } else {
-                Outcome::Refused(error.reason)
+                Outcome::Refused(error.reason().to_owned())
             }
         }
     }

@@ -23,7 +23,7 @@ pub async fn read(mut dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]
                 let (cursor, pointers) = (said.cursor, said.pointers);
                 recorder.read(Read { replica, start, end: recorder.now(), cursor, pointers, marks });
             }
-            Err(error) => recorder.note(|history| history.failed_reads.push(error.reason)),
+            Err(error) => recorder.note(|history| history.failed_reads.push(error.reason().to_owned())),
         }
         sleep(Duration::from_millis(dice.between(2, 60))).await;
     }

@@ -127,7 +127,7 @@ impl Watcher {
         let mut open = match self.unless_silent(stream, sync.watch_active(request)).await {
             Some(Ok(answer)) => answer.into_inner(),
             Some(Err(status)) => {
-                stream.end = StreamEnd::Ended(ClientError::from(status).reason);
+                stream.end = StreamEnd::Ended(ClientError::from(status).reason().to_owned());
                 return;
             }
             None => return,
@@ -144,7 +144,7 @@ impl Watcher {
                     return;
                 }
                 Some(Err(status)) => {
-                    stream.end = StreamEnd::Ended(ClientError::from(status).reason);
+                    stream.end = StreamEnd::Ended(ClientError::from(status).reason().to_owned());
                     return;
                 }
                 None => return,

@@ -186,7 +186,7 @@ async fn told<T: std::fmt::Debug>(what: &str, call: impl Future<Output = Result<
     let answer = ends(what, call).await;
     if answer.is_err() {
         let error = refusal(answer);
-        assert!(!matches!(error.code, Code::Unavailable | Code::DataLoss), "{what}: {error:?}");
+        assert!(!matches!(error.code(), Code::Unavailable | Code::DataLoss), "{what}: {error:?}");
     }
 }
 
@@ -256,8 +256,8 @@ on_both_databases! {
                 staged.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             } else {
                 let error = refusal(staged);
-                assert_eq!((error.code, error.reason.as_str()), (Code::FailedPrecondition, "VALIDATION_FAILED"), "{name}");
-                assert_eq!(error.metadata["check"], "parse", "{name}: {error:?}");
+                assert_eq!((error.code(), error.reason()), (Code::FailedPrecondition, "VALIDATION_FAILED"), "{name}");
+                assert_eq!(error.metadata()["check"], "parse", "{name}: {error:?}");
             }
         }
         draft(&client, "good", "a: 2").await;
@@ -277,14 +277,14 @@ on_both_databases! {
             let request = pb::CreatePolicyRequest { parent: NAMESPACE.to_owned(), policy_id: id.clone(), policy: Some(given), ..Default::default() };
             if let Err(error) = ends(name, client.create_policy(request)).await {
                 let error = refusal::<()>(Err(error));
-                assert_eq!((error.code, error.reason.as_str()), (Code::InvalidArgument, "INVALID_SCHEMA"), "{name}: {error:?}");
+                assert_eq!((error.code(), error.reason()), (Code::InvalidArgument, "INVALID_SCHEMA"), "{name}: {error:?}");
                 continue;
             }
             let request = pb::DraftRequest { content: content.into(), ..draft_of_its_kind(&id, "") };
             client.draft(request).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
             if let Err(error) = ends(name, client.publish(publish_request(&id, 1))).await {
                 let error = refusal::<()>(Err(error));
-                assert_eq!(error.reason, "VALIDATION_FAILED", "{name}: {error:?}");
+                assert_eq!(error.reason(), "VALIDATION_FAILED", "{name}: {error:?}");
             }
         }
         draft(&client, "good", "a: 2").await;

@@ -126,7 +126,7 @@ on_both_databases! {
         eventually("the share is full", async || match mallory.get_namespace(asked.clone()).await {
             Ok(_) => false,
             Err(error) => {
-                assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "REQUEST_BUDGET_EXHAUSTED"));
+                assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "REQUEST_BUDGET_EXHAUSTED"));
                 true
             }
         })
@@ -134,7 +134,7 @@ on_both_databases! {
         for number in 0..20 {
             admin.draft(draft_request("p", &format!("a: {number}"))).await.map(|_| ()).or_else(|error| {
                 // So many drafts may be open, and no more.
-                if error.reason == "TOO_MANY_OPEN_DRAFTS" { Ok(()) } else { Err(error) }
+                if error.reason() == "TOO_MANY_OPEN_DRAFTS" { Ok(()) } else { Err(error) }
             })
             .expect("room for others");
         }

@@ -244,9 +244,9 @@ on_both_databases! {
         for name in ["", "namespace/default", "namespaces/Default", "namespaces//policies/p", "%", "namespaces"] {
             let asked = pb::GetPolicyRequest { name: name.to_owned() };
             let member = caller(&hub, "viewer").await.get_policy(asked.clone()).await.expect_err("no such name");
-            assert_eq!((member.code, member.reason.as_str()), (Code::InvalidArgument, "INVALID_ARGUMENT"), "{name}");
+            assert_eq!((member.code(), member.reason()), (Code::InvalidArgument, "INVALID_ARGUMENT"), "{name}");
             let other = caller(&hub, "nobody").await.get_policy(asked).await.expect_err("no such name");
-            assert_eq!((other.code, other.reason.as_str()), (Code::PermissionDenied, "PERMISSION_DENIED"), "{name}");
+            assert_eq!((other.code(), other.reason()), (Code::PermissionDenied, "PERMISSION_DENIED"), "{name}");
         }
     }
 }

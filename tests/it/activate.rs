@@ -139,7 +139,7 @@ on_both_databases! {
         let cursor = |epoch, revision| pb::Cursor { epoch, revision, ..Default::default() };
         let at = activate(&client, "b", 1).await;
         let error = refused(client.activate(since(cursor(1, at - 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        let told = (error.metadata["unmoved_since"].clone(), error.metadata["moved"].clone());
+        let told = (error.metadata()["unmoved_since"].clone(), error.metadata()["moved"].clone());
         assert_eq!(told, (format!("1:{}", at - 1), format!("1:{at}")));
         refused(client.activate(since(cursor(0, at + 1))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
         refused_fields(client.activate(since(cursor(1, -1))).await, &["unmoved_since"]);
@@ -159,11 +159,11 @@ on_both_databases! {
         let client = hub.client().await;
         three(&client).await;
         let error = refused(try_activate(&client, "a", 1, Some(2)).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        assert_eq!((error.metadata["current_active"].as_str(), error.metadata["expected_active"].as_str()), ("0", "2"));
-        assert_eq!(error.metadata["policy"], policy("a"));
+        assert_eq!((error.metadata()["current_active"].as_str(), error.metadata()["expected_active"].as_str()), ("0", "2"));
+        assert_eq!(error.metadata()["policy"], policy("a"));
         try_activate(&client, "a", 1, Some(0)).await.expect("nothing was active");
         let error = refused(try_activate(&client, "a", 2, Some(0)).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        assert_eq!(error.metadata["current_active"], "1");
+        assert_eq!(error.metadata()["current_active"], "1");
         try_activate(&client, "a", 2, Some(1)).await.expect("1 was active");
         deactivate(&client, "a").await;
         try_activate(&client, "a", 2, Some(0)).await.expect("nothing is active again");
@@ -195,7 +195,7 @@ on_both_databases! {
             match answer {
                 Ok(won) => winners.entry(step).or_default().push(won.cursor.revision()),
                 Err(error) => {
-                    let current = error.metadata.get("current_active").cloned();
+                    let current = error.metadata().get("current_active").cloned();
                     refused(Err::<(), _>(error), Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
                     assert_eq!(current, Some(step.to_string()));
                 }

@@ -51,8 +51,8 @@ on_both_databases! {
         let rehearsal = pb::ActivateRequest { validate_only: true, ..one.clone() };
         for request in [one, rehearsal, request(&[("q", 1), ("p", 1)])] {
             let error = refused(client.activate(request).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-            assert_eq!(error.metadata["check"], "json-schema");
-            assert!(error.message.contains("owner") && error.resource == version("p", 1), "{error:?}");
+            assert_eq!(error.metadata()["check"], "json-schema");
+            assert!(error.message().contains("owner") && error.resource() == version("p", 1), "{error:?}");
         }
         assert_eq!((head(&client).await, active(&client, "p").await, active(&client, "q").await), (at, 2, 0));
         activate(&client, "q", 1).await;

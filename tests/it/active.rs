@@ -132,7 +132,7 @@ on_both_databases! {
         let client = hub.client().await;
         release(&client, "p", "a: 1").await;
         let error = refused(try_active(&client, NAMESPACE, None).await, Code::InvalidArgument, "INVALID_ARGUMENT");
-        assert!(error.violations[0].description.contains("ListActive"), "{error:?}");
+        assert!(error.violations()[0].description.contains("ListActive"), "{error:?}");
         refused_fields(try_active(&client, "namespaces/default/policies/", None).await, &["name"]);
     }
 

@@ -157,7 +157,7 @@ on_both_databases! {
         assert_ne!(second.etag, first.etag);
         let error =
             refused(update(&client, change(&first.etag, "b"), &["description"]).await, Code::Aborted, "ETAG_MISMATCH");
-        assert_eq!((&error.metadata["given"], &error.metadata["current"]), (&first.etag, &second.etag));
+        assert_eq!((&error.metadata()["given"], &error.metadata()["current"]), (&first.etag, &second.etag));
         refused_fields(update(&client, change("what is it", "b"), &["description"]).await, &["etag"]);
         update(&client, change("", "c"), &["description"]).await.expect("without one, the last wins");
         let last = get(&client, "p").await;

@@ -117,7 +117,7 @@ on_both_databases! {
             Code::AlreadyExists,
             "LABEL_CONTENT_CONFLICT",
         );
-        assert!(error.message.contains("other annotations"), "{error}");
+        assert!(error.message().contains("other annotations"), "{error}");
     }
 
     /// Over a bound, or out of its letters: refused, and nothing was drafted.

@@ -158,7 +158,7 @@ on_both_databases! {
         let hub = between(hub, |_| std::fs::rename(&aside, &high_water).expect("what was seen")).await;
         let client = hub.client().await;
         let error = refused(client.draft(draft_request("q", "a: 1")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
-        assert!(error.message.contains("another event"), "{error:?}");
+        assert!(error.message().contains("another event"), "{error:?}");
         assert_eq!(metric(&hub.http, "policyhub_store_in_doubt"), Some(1.0));
         assert!(get(&hub.http, "/readyz").expect("an answer").2.starts_with("read-only: "));
         // Reads go on, marked, and nothing is called fresh.
@@ -241,7 +241,7 @@ on_both_databases! {
             }
         };
         let error = tokio::time::timeout(DEADLINE, ended).await.expect("an end before the deadline");
-        assert_eq!((error.code, error.reason.as_str()), (Code::OutOfRange, "RESUME_POINT_GONE"), "{error:?}");
+        assert_eq!((error.code(), error.reason()), (Code::OutOfRange, "RESUME_POINT_GONE"), "{error:?}");
     }
 }
 

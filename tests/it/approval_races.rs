@@ -75,14 +75,14 @@ on_both_databases! {
             let late = (cat.clone(), barrier.clone(), reviewed.clone());
             racers.spawn(async move {
                 late.1.wait().await;
-                approve(&late.0, &late.2).await.err().map(|error| refusal::<()>(Err(error)).reason)
+                approve(&late.0, &late.2).await.err().map(|error| refusal::<()>(Err(error)).reason().to_owned())
             });
             for publisher in [&ann, &bob] {
                 let (client, barrier) = (publisher.clone(), barrier.clone());
                 racers.spawn(async move {
                     barrier.wait().await;
                     let answer = client.publish(publish_request("p", round)).await;
-                    answer.err().map(|error| refusal::<()>(Err(error)).reason)
+                    answer.err().map(|error| refusal::<()>(Err(error)).reason().to_owned())
                 });
             }
             let (client, barrier) = (admin.clone(), barrier.clone());
@@ -104,10 +104,10 @@ on_both_databases! {
             }
             // What was left open is approved by all who may, and then it must go.
             for client in [&bob, &cat] {
-                let open = approve(client, &reviewed).await.err().map(|error| error.reason);
+                let open = approve(client, &reviewed).await.err().map(|error| error.reason().to_owned());
                 assert!(open.as_deref().is_none_or(|word| word == "VERSION_NOT_OPEN"), "{open:?}");
             }
-            let last = ann.publish(publish_request("p", round)).await.err().map(|error| error.reason);
+            let last = ann.publish(publish_request("p", round)).await.err().map(|error| error.reason().to_owned());
             assert!(last.as_deref().is_none_or(|word| word == "VERSION_NOT_OPEN"), "{} {last:?}", version("p", round));
         }
         assert_eq!(check_log(&admin, 2).await as i64, ROUNDS, "each version was published once");

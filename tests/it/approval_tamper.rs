@@ -15,7 +15,7 @@ async fn is_refused(client: &Client, what: &str) {
     for break_glass in [false, true] {
         let request = pb::PublishRequest { break_glass, reason: "now".to_owned(), ..publish_request("p", 1) };
         let error = client.publish(request).await.expect_err(what);
-        assert_eq!((error.code, error.reason.as_str()), (Code::DataLoss, "DATA_LOSS"), "{what}: {error:?}");
+        assert_eq!((error.code(), error.reason()), (Code::DataLoss, "DATA_LOSS"), "{what}: {error:?}");
     }
     let request = pb::GetVersionRequest { name: version("p", 1), ..Default::default() };
     refused(client.get_version(request).await, Code::DataLoss, "DATA_LOSS");

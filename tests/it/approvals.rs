@@ -17,7 +17,11 @@ use crate::harness::reviews::{
 #[track_caller]
 fn missing<T: std::fmt::Debug>(answer: Result<T, policyhub::client::ClientError>, given: &str, required: &str) {
     let error = refused(answer, Code::FailedPrecondition, "APPROVALS_MISSING");
-    assert_eq!((error.metadata["given"].as_str(), error.metadata["required"].as_str()), (given, required), "{error:?}");
+    assert_eq!(
+        (error.metadata()["given"].as_str(), error.metadata()["required"].as_str()),
+        (given, required),
+        "{error:?}"
+    );
 }
 
 on_both_databases! {
@@ -29,7 +33,7 @@ on_both_databases! {
         let at = head(&admin).await;
         missing(ann.publish(publish_request("p", 1)).await, "0", "2");
         let error = refused(approve(&ann, &reviewed).await, Code::FailedPrecondition, "SELF_APPROVAL");
-        assert_eq!(error.metadata["author"], "local:ann");
+        assert_eq!(error.metadata()["author"], "local:ann");
         assert_eq!(head(&admin).await, at, "a refusal changes nothing");
 
         let first = approve(&bob, &reviewed).await.expect("an approval");
@@ -62,7 +66,7 @@ on_both_databases! {
         let expected = [("local:bob".to_owned(), renewed.cursor.revision()), ("local:cat".to_owned(), last.cursor.revision())];
         assert_eq!((event.kind(), grounds), (pb::EventKind::Activate, expected.to_vec()));
         let error = refused(approve(&cat, &published).await, Code::FailedPrecondition, "VERSION_NOT_OPEN");
-        assert_eq!(error.metadata["state"], "PUBLISHED");
+        assert_eq!(error.metadata()["state"], "PUBLISHED");
     }
 
     /// What the log says of an approval: who, of what, under which policy, until when.
@@ -127,20 +131,20 @@ on_both_databases! {
         reviewed_policy(&admin, "p", 1).await;
         let drafted = draft(&ann, "p", "a: 1").await;
         let error = refused(approve(&bob, &drafted).await, Code::FailedPrecondition, "VERSION_NOT_STAGED");
-        assert_eq!(error.metadata["state"], "DRAFT");
+        assert_eq!(error.metadata()["state"], "DRAFT");
         // Publish would stage it by itself: then nobody can have approved it.
         missing(ann.publish(publish_request("p", 1)).await, "0", "1");
         let other = staged(&ann, "p", "a: 2").await;
         let at = head(&admin).await;
         let swapped = pb::ApproveVersionRequest { digest: drafted.digest.clone(), ..approval(&other) };
         let error = refused(bob.approve_version(swapped).await, Code::Aborted, "DIGEST_MISMATCH");
-        assert_eq!(error.metadata["digest"], other.digest);
+        assert_eq!(error.metadata()["digest"], other.digest);
         let error = refused(
             bob.reject_version(pb::RejectVersionRequest { digest: drafted.digest, ..rejection(&other) }).await,
             Code::Aborted,
             "DIGEST_MISMATCH",
         );
-        assert_eq!(error.metadata["digest"], other.digest);
+        assert_eq!(error.metadata()["digest"], other.digest);
         for digest in ["", "sha256:", &other.digest.to_uppercase()] {
             let request = pb::ApproveVersionRequest { digest: digest.to_owned(), ..approval(&other) };
             refused_fields(bob.approve_version(request).await, &["digest"]);
@@ -159,7 +163,7 @@ on_both_databases! {
         abandon(&ann, "p", 2).await;
         for reviewed in [&other] {
             let error = refused(approve(&bob, reviewed).await, Code::FailedPrecondition, "VERSION_NOT_OPEN");
-            assert_eq!(error.metadata["state"], "ABANDONED");
+            assert_eq!(error.metadata()["state"], "ABANDONED");
         }
         let too_many = pb::Policy { name: policy("p"), settings: Some(needs(65)), ..Default::default() };
         let request = pb::UpdatePolicyRequest { policy: Some(too_many), ..Default::default() };
@@ -217,7 +221,7 @@ on_both_databases! {
             refused(approve(&cat, &reviewed).await, Code::FailedPrecondition, "VERSION_NOT_OPEN"),
             refused(bob.reject_version(rejection(&reviewed)).await, Code::FailedPrecondition, "VERSION_NOT_OPEN"),
         ] {
-            assert_eq!(error.metadata["state"], "REJECTED");
+            assert_eq!(error.metadata()["state"], "REJECTED");
         }
         let next = ann.draft(labelled("a: 2")).await.expect("its label is free").version.expect("a version");
         let own = pb::RejectVersionRequest { digest: next.digest.clone(), ..rejection(&next) };

@@ -31,9 +31,9 @@ on_both_databases! {
                 [client.stage(stage).await.map(|_| ()), client.publish(publish_request(id, 1)).await.map(|_| ())]
             {
                 let error = refused(answer, Code::FailedPrecondition, "VALIDATION_FAILED");
-                let place = (error.metadata["line"].as_str(), error.metadata["column"].as_str());
-                assert_eq!((error.metadata["check"].as_str(), place), ("parse", (line, column)), "{}", error.message);
-                assert!(error.message.contains(&format!("at line {line}, column {column}")), "{}", error.message);
+                let place = (error.metadata()["line"].as_str(), error.metadata()["column"].as_str());
+                assert_eq!((error.metadata()["check"].as_str(), place), ("parse", (line, column)), "{}", error.message());
+                assert!(error.message().contains(&format!("at line {line}, column {column}")), "{}", error.message());
             }
             let request = pb::GetValidationReportRequest { name: version(id, 1) };
             let report = client.get_validation_report(request).await.expect("a report").report.expect("a report");
@@ -53,8 +53,8 @@ on_both_databases! {
         refused(client.draft(of(0)).await, Code::InvalidArgument, "CONTENT_EMPTY");
         let error =
             refused(client.draft(of(CONTENT_MAX_BYTES + 1)).await, Code::ResourceExhausted, "CONTENT_TOO_LARGE");
-        assert_eq!(error.metadata["limit_bytes"], CONTENT_MAX_BYTES.to_string());
-        assert_eq!(error.metadata["size_bytes"], (CONTENT_MAX_BYTES + 1).to_string());
+        assert_eq!(error.metadata()["limit_bytes"], CONTENT_MAX_BYTES.to_string());
+        assert_eq!(error.metadata()["size_bytes"], (CONTENT_MAX_BYTES + 1).to_string());
         for size in [CONTENT_MAX_BYTES + (1 << 17), 8 << 20] {
             refused(client.draft(of(size)).await, Code::ResourceExhausted, "MESSAGE_TOO_LARGE");
         }
@@ -192,11 +192,11 @@ on_both_databases! {
                 Code::FailedPrecondition,
                 "VERSION_NOT_OPEN",
             );
-            assert_eq!(error.metadata["state"], state);
+            assert_eq!(error.metadata()["state"], state);
         }
         let error =
             refused(try_activate(&client, "p", 4, None).await, Code::FailedPrecondition, "VERSION_NOT_PUBLISHED");
-        assert_eq!(error.metadata["state"], "DRAFT");
+        assert_eq!(error.metadata()["state"], "DRAFT");
         refused(client.rollback(rollback_request("p", 0)).await, Code::FailedPrecondition, "NO_PREVIOUS_VERSION");
         let current = get_version(&client, "p", 4).await.etag;
         let publish = pb::PublishRequest { etag: "77".to_owned(), ..publish_request("p", 4) };
@@ -208,10 +208,10 @@ on_both_databases! {
             client.stage(stage).await.map(|_| ()),
         ] {
             let error = refused(answer, Code::Aborted, "ETAG_MISMATCH");
-            assert_eq!((error.metadata["given"].as_str(), &error.metadata["current"]), ("77", &current));
+            assert_eq!((error.metadata()["given"].as_str(), &error.metadata()["current"]), ("77", &current));
         }
         let error = refused(try_activate(&client, "p", 3, Some(9)).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        assert_eq!((error.metadata["expected_active"].as_str(), error.metadata["current_active"].as_str()), ("9", "0"));
+        assert_eq!((error.metadata()["expected_active"].as_str(), error.metadata()["current_active"].as_str()), ("9", "0"));
         let duplicate =
             |policy: &str| pb::ActivateTarget { policy: policy.to_owned(), to: Some(To::Version(3)), expected_active: None };
         let request = pb::ActivateRequest {
@@ -221,7 +221,7 @@ on_both_databases! {
             ..Default::default()
         };
         let error = refused(client.activate(request).await, Code::InvalidArgument, "DUPLICATE_TARGET");
-        assert_eq!(error.metadata["policy"], "p");
+        assert_eq!(error.metadata()["policy"], "p");
         assert_eq!(head(&client).await, at);
     }
 
@@ -273,7 +273,7 @@ on_both_databases! {
             reason: "r".to_owned(),
             ..Default::default()
         };
-        assert_eq!(refusal(client.activate(request).await).code, Code::InvalidArgument);
+        assert_eq!(refusal(client.activate(request).await).code(), Code::InvalidArgument);
         release(&client, "p", "a: 1").await;
         let mask = FieldMask { paths: vec!["x".repeat(20_000)] };
         let given = pb::Policy { name: policy("p"), ..Default::default() };

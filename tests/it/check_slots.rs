@@ -74,7 +74,7 @@ on_both_databases! {
         let told = counted(&text(&hub), "policyhub_abandoned_checks_total").unwrap_or_default();
         assert!(told >= 1.0, "{told} were abandoned");
         let refused = author.stage(pb::StageRequest { name, ..Default::default() }).await.expect_err("a finding");
-        assert_eq!((refused.code, refused.reason.as_str()), (Code::FailedPrecondition, "VALIDATION_FAILED"));
-        assert!(refused.message.contains("CHECK_LIMIT_EXCEEDED"), "{refused:?}");
+        assert_eq!((refused.code(), refused.reason()), (Code::FailedPrecondition, "VALIDATION_FAILED"));
+        assert!(refused.message().contains("CHECK_LIMIT_EXCEEDED"), "{refused:?}");
     }
 }

@@ -59,8 +59,8 @@ async fn stage(client: &Client, id: &str) -> Result<pb::StageResponse, ClientErr
 #[track_caller]
 fn over_limit(answer: Result<pb::StageResponse, ClientError>, limits: &[&str]) {
     let error = refused(answer, Code::FailedPrecondition, "VALIDATION_FAILED");
-    assert_eq!(error.metadata["check"], "json-schema", "{error:?}");
-    let named = limits.iter().any(|limit| error.message.contains(&format!("{OVER_LIMIT} ({limit})")));
+    assert_eq!(error.metadata()["check"], "json-schema", "{error:?}");
+    let named = limits.iter().any(|limit| error.message().contains(&format!("{OVER_LIMIT} ({limit})")));
     assert!(named, "one of {limits:?} in {error:?}");
 }
 
@@ -112,7 +112,7 @@ on_both_databases! {
         let request = pb::UpdatePolicyRequest { policy: Some(given), update_mask: Some(mask), ..Default::default() };
         let updated = refused(client.update_policy(request).await, Code::InvalidArgument, "INVALID_SCHEMA");
         for error in [created, updated] {
-            assert!(error.message.contains(OVER_LIMIT), "{error:?}");
+            assert!(error.message().contains(OVER_LIMIT), "{error:?}");
         }
     }
 }

@@ -160,7 +160,7 @@ on_both_databases! {
         assert!(ended.success());
         match waiting.await.expect("a task") {
             Ok(found) => assert_eq!((found.settled, found.pending), (false, 1), "a drain settles nothing"),
-            Err(error) => assert_eq!(error.code, Code::Unavailable, "{error:?}"),
+            Err(error) => assert_eq!(error.code(), Code::Unavailable, "{error:?}"),
         }
         // Told to come back, it still counts.
         let hub = hub.restart().await;
@@ -185,7 +185,7 @@ on_both_databases! {
             let error = convergence(&client, cursor, AT_ONCE).await;
             refused_fields(error.clone(), &["cursor"]);
             let error = error.expect_err("refused");
-            assert!(error.message.contains(word), "{cursor:?}: {error:?}");
+            assert!(error.message().contains(word), "{cursor:?}: {error:?}");
         }
         let ask = |cursor, wait| pb::GetConvergenceRequest { parent: NAMESPACE.to_owned(), cursor, wait };
         refused_fields(client.get_convergence(ask(None, None)).await, &["cursor"]);

@@ -92,7 +92,7 @@ on_both_databases! {
         for wrong in [0, 2] {
             let error =
                 refused(client.publish(request(Some(wrong))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-            assert_eq!(error.metadata["current_active"], "1", "{error:?}");
+            assert_eq!(error.metadata()["current_active"], "1", "{error:?}");
         }
         assert_eq!(get_version(&client, "p", 2).await.state(), pb::VersionState::Draft);
         let without = pb::PublishRequest { activate: false, ..request(Some(1)) };

@@ -76,7 +76,7 @@ on_both_databases! {
         activate(&client, "p", 1).await;
         let at = head(&client).await;
         let error = refused(client.deactivate(request(Some(2))).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        assert_eq!((error.metadata["current_active"].as_str(), error.metadata["expected_active"].as_str()), ("1", "2"));
+        assert_eq!((error.metadata()["current_active"].as_str(), error.metadata()["expected_active"].as_str()), ("1", "2"));
         let without = pb::DeactivateRequest { reason: "\n ".to_owned(), ..request(None) };
         refused_fields(client.deactivate(without).await, &["reason"]);
         let rehearsal = pb::DeactivateRequest { validate_only: true, ..request(Some(1)) };

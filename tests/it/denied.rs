@@ -30,7 +30,7 @@ async fn a_flood_of_bad_tokens_is_counted_and_bounded() {
                 for _ in 0..CALLS / AT_ONCE {
                     let error =
                         client.list_namespaces(pb::ListNamespacesRequest::default()).await.expect_err("a refusal");
-                    assert_eq!(error.code, tonic::Code::Unauthenticated, "{error}");
+                    assert_eq!(error.code(), tonic::Code::Unauthenticated, "{error}");
                 }
             }
         })

@@ -44,7 +44,7 @@ async fn drafts(client: &Client, count: usize) -> Vec<Acknowledged> {
             match try_draft(client, &format!("number: {}", acknowledged.len())).await {
                 Ok(draft) => acknowledged.push(draft),
                 Err(error) => {
-                    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+                    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
@@ -70,7 +70,7 @@ async fn check(client: &Client, acknowledged: &[Acknowledged]) {
 /// A write that its caller got wrong: it is refused under the lock, and rolled back.
 async fn refused_write(client: &Client) {
     let error = try_activate(client, "q", 1, Some(4_000)).await.expect_err("that is not active");
-    assert!([Code::Aborted, Code::FailedPrecondition, Code::Unavailable].contains(&error.code), "{error:?}");
+    assert!([Code::Aborted, Code::FailedPrecondition, Code::Unavailable].contains(&error.code()), "{error:?}");
 }
 
 /// A failure of the disk, as the file system tells it.
@@ -91,7 +91,7 @@ async fn acknowledged_after(failure: Failure) {
     let calls = if matches!(operation, Operation::ShortWrite) { 2 } else { 1 };
     disk.fail(operation, 1, calls, errno, &[file]);
     let error = try_draft(&client, "a: 1").await.err().expect("the disk failed");
-    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     assert_eq!(disk.failures(), calls as usize, "the failure struck");
     refused_write(&client).await;
     acknowledged.extend(drafts(&client, DRAFTS).await);
@@ -146,7 +146,7 @@ impl Scene {
         until_readyz(&self.hub, &format!("read-only: {words}")).await;
         assert_eq!(readyz(&self.hub).0, 503);
         let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
-        assert!(error.reason == "DATABASE_UNAVAILABLE" && error.message.contains(words), "{error:?}");
+        assert!(error.reason() == "DATABASE_UNAVAILABLE" && error.message().contains(words), "{error:?}");
         let read = watching::get_set(&self.client).await;
         assert!(!read.degraded, "{read:?}");
         assert_eq!(read.bundles.len(), 1);
@@ -158,7 +158,7 @@ impl Scene {
             let began = Instant::now();
             let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
             assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}: {error:?}", began.elapsed());
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
         }
     }
 
@@ -215,7 +215,7 @@ async fn a_server_starts_on_a_full_disk() {
     let client = hub.client().await;
     assert_eq!(watching::get_set(&client).await.bundles.len(), 1, "what is there");
     let error = client.draft(draft_request("q", "a: 2")).await.expect_err("no disk, no write");
-    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     disk.heal();
     let acknowledged = drafts(&client, 3).await;
     check(&client, &acknowledged).await;
@@ -248,7 +248,7 @@ async fn a_disk_that_hangs_is_an_outage_that_ends() {
         scene.disk.fail_all(&[operation], HANGS, &FILES);
         scene.hold_out().await;
         let error = scene.client.draft(draft_request("q", "a: 3")).await.expect_err("no disk, no write");
-        assert_eq!(error.reason, "DATABASE_UNAVAILABLE", "nothing waits for it any more: {error:?}");
+        assert_eq!(error.reason(), "DATABASE_UNAVAILABLE", "nothing waits for it any more: {error:?}");
         let (_, body) = readyz(&scene.hub);
         assert!(body.contains("has not ended what was written"), "{body}");
         scene.disk.heal();
@@ -276,8 +276,8 @@ async fn checkpoints_that_fail_are_told_and_bounded() {
         unreachable!("the numbers end");
     };
     let refused = tokio::time::timeout(10 * DEADLINE, refused).await.expect("a bound");
-    assert_eq!(refused.reason, "DATABASE_UNAVAILABLE", "{refused:?}");
-    assert!(refused.message.contains("write-ahead log"), "{refused:?}");
+    assert_eq!(refused.reason(), "DATABASE_UNAVAILABLE", "{refused:?}");
+    assert!(refused.message().contains("write-ahead log"), "{refused:?}");
     assert!(bytes() < 256 << 20, "{}", bytes());
     assert_eq!(failing(), Some(1.0));
     assert!(metric(&scene.hub.http, "policyhub_wal_bytes").expect("a size") > 1e6);

@@ -100,10 +100,10 @@ on_both_databases! {
         let renamed = labelled("p", "1.0.0", "a: 2");
         for request in [draft_request("p", "a: 2"), renamed.clone()] {
             let error = refused(client.draft(request).await, Code::FailedPrecondition, "VERSION_STAGED");
-            let told = ["version", "staged_by", "stage_time"].map(|key| error.metadata[key].clone());
+            let told = ["version", "staged_by", "stage_time"].map(|key| error.metadata()[key].clone());
             assert_eq!(told[..2], ["1".to_owned(), "local:admin".to_owned()], "{error:?}");
-            assert!(told[2].ends_with('Z') && error.message.contains(&told[2]), "{error}");
-            assert!(error.message.contains("staged by local:admin") && error.message.contains("supersede_staged"), "{error}");
+            assert!(told[2].ends_with('Z') && error.message().contains(&told[2]), "{error}");
+            assert!(error.message().contains("staged by local:admin") && error.message().contains("supersede_staged"), "{error}");
         }
         assert_eq!(try_label(&client, "p", "1.0.0", "a: 1").await, (1, 0), "the same label and bytes are that version");
         let kept = get_version(&client, "p", 1).await;
@@ -143,7 +143,7 @@ on_both_databases! {
         let at = head(&client).await;
         let error =
             refused(client.draft(draft_request("p", "a: 3")).await, Code::ResourceExhausted, "TOO_MANY_OPEN_DRAFTS");
-        assert_eq!(error.metadata["limit"], "2");
+        assert_eq!(error.metadata()["limit"], "2");
         assert_eq!((head(&client).await, get(&client, "p").await.latest_version), (at, 2));
         abandon(&client, "p", 1).await;
         assert_eq!(draft(&client, "p", "a: 3").await.version, 3);
@@ -159,9 +159,9 @@ on_both_databases! {
         assert_eq!(try_label(&client, "p", "v1.5.0", "a: 1").await, (1, 0), "the same label, with its v");
         let error =
             refused(client.draft(labelled("p", "1.5.0", "a: 2")).await, Code::AlreadyExists, "LABEL_CONTENT_CONFLICT");
-        assert_eq!(error.metadata["existing_digest"], digest_of(b"a: 1").to_string());
-        assert_eq!(error.metadata["given_digest"], digest_of(b"a: 2").to_string());
-        assert_eq!((error.metadata["label"].as_str(), error.metadata["version"].as_str()), ("1.5.0", "1"));
+        assert_eq!(error.metadata()["existing_digest"], digest_of(b"a: 1").to_string());
+        assert_eq!(error.metadata()["given_digest"], digest_of(b"a: 2").to_string());
+        assert_eq!((error.metadata()["label"].as_str(), error.metadata()["version"].as_str()), ("1.5.0", "1"));
         assert_eq!(head(&client).await, 1, "neither wrote an event");
 
         client.publish(publish_request("p", 1)).await.expect("a publication");

@@ -99,9 +99,9 @@ impl Writer {
                     self.acknowledged.push(acknowledged);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(error) if error.reason == "CONCURRENT_CHANGE" => self.unknown = Some(write),
+                Err(error) if error.reason() == "CONCURRENT_CHANGE" => self.unknown = Some(write),
                 Err(error) => {
-                    assert!(matches!(error.code, Code::Unavailable | Code::Unknown | Code::Cancelled), "{error:?}");
+                    assert!(matches!(error.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{error:?}");
                     self.unknown = Some(write);
                     return self;
                 }

@@ -73,7 +73,10 @@ pub fn bumped(hub: &Hub, flags: &[&str], epoch_now: i64, raised: i64) {
 /// Read-only, and says so everywhere.
 pub async fn is_in_doubt(hub: &Hub, client: &Client, words: &str) {
     let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
-    assert!(error.message.contains(words) && error.message.contains("policyhub epoch bump --accept-loss"), "{error:?}");
+    assert!(
+        error.message().contains(words) && error.message().contains("policyhub epoch bump --accept-loss"),
+        "{error:?}"
+    );
     let create = pb::CreateNamespaceRequest { namespace_id: "tenant".to_owned(), ..Default::default() };
     refused(client.create_namespace(create).await, Code::FailedPrecondition, "STORE_IN_DOUBT");
     assert_eq!(metric(&hub.http, IN_DOUBT), Some(1.0));
@@ -96,10 +99,10 @@ pub async fn nothing_is_written_until_in_doubt(client: &Client) {
     let doubt = async {
         loop {
             let error = client.draft(draft_request("p", "a: 9")).await.expect_err("nothing may be written");
-            if error.reason == "STORE_IN_DOUBT" {
+            if error.reason() == "STORE_IN_DOUBT" {
                 return;
             }
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
         }
     };
     tokio::time::timeout(DEADLINE, doubt).await.expect("doubt before the deadline");
@@ -112,7 +115,7 @@ pub async fn writes_go_on(client: &Client, policy: &str) {
             match client.draft(draft_request(policy, "a: later")).await {
                 Ok(_) => return,
                 Err(error) => {
-                    assert!(["STORE_IN_DOUBT", "DATABASE_UNAVAILABLE"].contains(&error.reason.as_str()), "{error:?}")
+                    assert!(["STORE_IN_DOUBT", "DATABASE_UNAVAILABLE"].contains(&error.reason()), "{error:?}")
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -59,7 +59,7 @@ on_both_databases! {
             assert_ne!(replacing.etag, reviewed.etag, "{content}");
             for guess in [reviewed.etag.as_str(), "1"] {
                 let error = refused(client.publish(publish_by_policy("p", guess)).await, Code::Aborted, "ETAG_MISMATCH");
-                assert_eq!((error.metadata["given"].as_str(), &error.metadata["current"]), (guess, &replacing.etag));
+                assert_eq!((error.metadata()["given"].as_str(), &error.metadata()["current"]), (guess, &replacing.etag));
             }
             assert_eq!(active(&client, "p").await, 0, "nothing was published");
             abandon(&client, "p", replacing.version).await;

@@ -133,6 +133,6 @@ async fn a_clock_that_is_put_right_turns_no_time_back() {
     let [.., (_, first), (_, second)] = times.as_slice() else { panic!("{times:?}") };
     assert_eq!(first, second, "the clock is not there yet");
     assert_eq!(active_at(&client, *second).await.expect("active"), 2, "the newest of that time");
-    assert_eq!(active_at(&client, now()).await.expect_err("before it was activated").reason, "NO_ACTIVE_VERSION");
+    assert_eq!(active_at(&client, now()).await.expect_err("before it was activated").reason(), "NO_ACTIVE_VERSION");
     until("it is said", || (3_000.0..=3_600.0).contains(&ahead())).await;
 }

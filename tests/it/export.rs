@@ -130,7 +130,7 @@ on_both_databases! {
             match opened {
                 Ok(export) => open.push(export),
                 Err(error) => {
-                    assert_eq!(error.reason, "LIMIT_EXCEEDED", "{error}");
+                    assert_eq!(error.reason(), "LIMIT_EXCEEDED", "{error}");
                     refusals += 1;
                 }
             }
@@ -166,7 +166,7 @@ on_both_databases! {
                 Err(error) => break error,
             }
         };
-        assert_eq!((ended.code, ended.reason.as_str()), (Code::Unavailable, "SERVER_DRAINING"), "{ended}");
+        assert_eq!((ended.code(), ended.reason()), (Code::Unavailable, "SERVER_DRAINING"), "{ended}");
         assert!(!ended.is_terminal());
     }
 

@@ -241,13 +241,13 @@ on_both_databases! {
                 "f(name)", &deep, &many, &longest, &"NOT ".repeat(1_000), &"-".repeat(4_000), &"\"\\".repeat(2_000),
             ] {
                 let error = refused(page(&client, list, by(filter)).await, Code::InvalidArgument, "INVALID_ARGUMENT");
-                let [violation] = error.violations.as_slice() else { panic!("{list} {filter}: {error:?}") };
+                let [violation] = error.violations() else { panic!("{list} {filter}: {error:?}") };
                 assert_eq!(violation.field, "filter", "{list} {filter}");
                 let text = &violation.description;
                 assert!(text.starts_with("column ") || text.contains("bytes long"), "{list} {filter}: {text}");
                 assert!(text.chars().all(|letter| !letter.is_control()), "{list}: {text:?}");
             }
-            let unknown = page(&client, list, by("x = 1")).await.expect_err("no such field").message;
+            let unknown = page(&client, list, by("x = 1")).await.expect_err("no such field").message().to_owned();
             assert!(unknown.contains("\"x\" is no field of this list, which takes ") && unknown.contains("; = !="), "{unknown}");
         }
         // A value is a value, whatever is in it.
@@ -302,7 +302,7 @@ on_both_databases! {
         assert_eq!(update("", empty.clone(), &["settings"]).await.expect("an update"), empty);
         for paths in [&["*", "description"][..], &["description", "settings.*"], &["settings."], &["Settings"], &["policy.description"]] {
             let error = refused(update("x", empty.clone(), paths).await, Code::InvalidArgument, "INVALID_ARGUMENT");
-            assert!(error.message.contains("\"settings.allow_backport\""), "{paths:?} is told the paths: {error}");
+            assert!(error.message().contains("\"settings.allow_backport\""), "{paths:?} is told the paths: {error}");
         }
     }
 

@@ -42,7 +42,7 @@ async fn heartbeat(stream: &mut Streaming<pb::WatchActiveResponse>) -> pb::Heart
 /// Writes, new watches and reads of what is in force are refused.
 async fn stands_still(client: &Client) {
     let error = refused(client.draft(draft_request("p", "a: 9")).await, Code::DataLoss, "DATA_LOSS");
-    assert!(error.message.contains("is frozen") && error.metadata.contains_key("frozen_at"), "{error:?}");
+    assert!(error.message().contains("is frozen") && error.metadata().contains_key("frozen_at"), "{error:?}");
     let grant = callers::try_grant(client, "local:eve", pb::Role::Viewer, NAMESPACE).await;
     refused(grant, Code::DataLoss, "DATA_LOSS");
     let asked = client.get_active(pb::GetActiveRequest { name: policy("p"), ..Default::default() }).await;
@@ -223,7 +223,7 @@ mod pointers {
             stands_still(&client).await;
             wait_for(&hub, FROZEN).await;
             let error = refused(client.thaw_namespace(thaw_request("go")).await, Code::FailedPrecondition, "FINDINGS_REMAIN");
-            assert_eq!(error.metadata["findings"], "1", "{error:?}");
+            assert_eq!(error.metadata()["findings"], "1", "{error:?}");
             // Nothing can be signed over pointers that are elsewhere, whoever accepts it.
             let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
             let accepted_findings = client.verify_log(request).await.expect("a verdict").findings;

@@ -42,7 +42,7 @@ on_both_databases! {
         refused(to.thaw_namespace(thaw(&target)).await, Code::FailedPrecondition, "FINDINGS_REMAIN");
         let accepting = thaw_accepting_all(&to, &target).await;
         let error = refused(to.thaw_namespace(accepting).await, Code::FailedPrecondition, "FINDINGS_REMAIN");
-        assert!(error.message.contains("import into it is not finished"), "{error:?}");
+        assert!(error.message().contains("import into it is not finished"), "{error:?}");
         refused(to.import_namespace(last.clone()).await, Code::DataLoss, "DATA_LOSS");
 
         b.tamper("UPDATE policies SET description = substr(description, 1, length(description) - 1) WHERE namespace = 't'");

@@ -22,9 +22,9 @@ async fn refused_for(client: &Client, words: &str) {
     let refused = async {
         loop {
             let error = refusal(client.draft(draft_request("q", "a: 2")).await);
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
-            assert!(error.message.contains(words), "{error:?}");
-            if error.reason == "DATABASE_UNAVAILABLE" {
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+            assert!(error.message().contains(words), "{error:?}");
+            if error.reason() == "DATABASE_UNAVAILABLE" {
                 return;
             }
         }

@@ -35,7 +35,7 @@ async fn once<Q, A, F>(
     let second = call(client.clone(), request.clone()).await.expect("the same answer");
     assert_eq!(second, first, "the second answer is the first");
     let error = refused(call(client.clone(), other).await, Code::InvalidArgument, "REQUEST_ID_REUSED");
-    assert_eq!(error.metadata["request_id"], "id-1");
+    assert_eq!(error.metadata()["request_id"], "id-1");
     assert_eq!(events(client, log, 0).await.len() as i64, before + 1, "one event: {request:?}");
 }
 

@@ -242,7 +242,7 @@ on_both_databases! {
                 Code::FailedPrecondition,
                 "IMPORT_UNFINISHED",
             );
-            assert!(unfinished.message.contains("not finished"), "{unfinished:?}");
+            assert!(unfinished.message().contains("not finished"), "{unfinished:?}");
             let binding = pb::RoleBinding {
                 role: pb::Role::Viewer.into(),
                 member: format!("user:u{stop}"),

@@ -233,19 +233,19 @@ on_both_databases! {
         send(&client, &forged, Item::Event(forged.event.clone())).await.expect("the log holds");
         for bytes in &policies {
             let error = refusal(send(&client, &forged, Item::Row(bytes.clone().into())).await);
-            assert_eq!(error.code, Code::InvalidArgument, "{error:?} for {:?}", Row::read(bytes));
+            assert_eq!(error.code(), Code::InvalidArgument, "{error:?} for {:?}", Row::read(bytes));
         }
         let early = refusal(send(&client, &forged, as_version(&secret, "", b"a: secret")).await);
-        assert!(early.message.contains("before its policy"), "{early:?}");
+        assert!(early.message().contains("before its policy"), "{early:?}");
         send(&client, &forged, Item::Row(good.clone().into())).await.expect("a good policy");
         // A digest opens nobody's content: the bytes must come, or have come into this namespace.
         let error = refusal(send(&client, &forged, as_version(&secret, "", b"")).await);
-        assert!(error.message.contains("without its content"), "{error:?}");
+        assert!(error.message().contains("without its content"), "{error:?}");
         refusal(send(&client, &forged, as_version(&secret, "x.y.z", b"a: secret")).await);
         send(&client, &forged, as_version(&secret, "", b"a: secret")).await.expect("who has the bytes has them");
         send(&client, &forged, as_version(&labelled(3), "", b"a: 1")).await.expect("a label");
         let error = refusal(send(&client, &forged, as_version(&labelled(4), "", b"")).await);
-        assert!(error.message.contains("has the label of"), "{error:?}");
+        assert!(error.message().contains("has the label of"), "{error:?}");
         verified(&client, "namespaces/forged").await;
     }
 
@@ -265,7 +265,7 @@ on_both_databases! {
             }
             request.items = vec![pb::ImportItem { item: Some(as_version(bytes, "", b"a: 1")) }];
             let error = refusal(client.import_namespace(request).await);
-            assert_eq!(error.code, Code::InvalidArgument, "{error:?} for {:?}", Row::read(bytes));
+            assert_eq!(error.code(), Code::InvalidArgument, "{error:?} for {:?}", Row::read(bytes));
         }
     }
 
@@ -301,7 +301,7 @@ on_both_databases! {
                 match send(&client, &forged, item).await {
                     Ok(_) => {}
                     answer => {
-                        assert_eq!(refusal(answer).code, Code::InvalidArgument);
+                        assert_eq!(refusal(answer).code(), Code::InvalidArgument);
                         refused += 1;
                     }
                 }
@@ -323,14 +323,14 @@ on_both_databases! {
         }
         let event = || Item::Event(forged.event.clone());
         let error = refused(send(&here, &forged, event()).await, Code::InvalidArgument, "IMPORT_REFUSED");
-        assert!(error.message.contains("names this store"), "{error:?}");
+        assert!(error.message().contains("names this store"), "{error:?}");
 
         // Elsewhere nobody knows: it comes back as a history that the other store had imported.
         send(&there, &forged, event()).await.expect("a log of some store");
         assert!(end(&there, &forged, 1).await.expect("all of it").finished);
         let parts = parts(&export(&b, SPACE, "b.jsonl"), &make(&here, "back").await);
         let error = refused(archives::send(&here, &parts).await, Code::InvalidArgument, "IMPORT_REFUSED");
-        assert!(error.message.contains("names this store"), "{error:?}");
+        assert!(error.message().contains("names this store"), "{error:?}");
     }
 
     /// A server numbers versions from 1 and deletes none: a log that leaves numbers out is not of one.
@@ -343,6 +343,6 @@ on_both_databases! {
         send(&client, &forged, Item::Event(forged.event.clone())).await.expect("the log holds");
         send(&client, &forged, Item::Row(good.into())).await.expect("a policy");
         let error = refused(end(&client, &forged, 2).await, Code::InvalidArgument, "IMPORT_REFUSED");
-        assert!(error.message.contains("good") && error.message.contains('9'), "{error:?}");
+        assert!(error.message().contains("good") && error.message().contains('9'), "{error:?}");
     }
 }

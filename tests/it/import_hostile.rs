@@ -157,7 +157,7 @@ on_both_databases! {
                     continue;
                 }
                 let error = attempt(edited.clone()).await;
-                assert!(!error.message.is_empty(), "{what} at {at}: {error:?}");
+                assert!(!error.message().is_empty(), "{what} at {at}: {error:?}");
                 edited.validate_only = true;
                 attempt(edited).await;
                 tried += 1;
@@ -201,7 +201,7 @@ on_both_databases! {
             let mut part = first.clone();
             edit(&mut part);
             let error = refusal(to.import_namespace(part).await);
-            assert_eq!((error.code, error.reason.as_str()), (Code::InvalidArgument, "INVALID_ARGUMENT"), "{what}");
+            assert_eq!((error.code(), error.reason()), (Code::InvalidArgument, "INVALID_ARGUMENT"), "{what}");
         }
         let refusals: Edits<'_> = vec![
             ("no keys", &|part| source(part).jwks = "{}".to_owned()),
@@ -218,10 +218,10 @@ on_both_databases! {
             let mut part = first.clone();
             edit(&mut part);
             let error = refusal(to.import_namespace(part).await);
-            assert_eq!((error.code, error.reason.as_str()), (Code::InvalidArgument, "IMPORT_REFUSED"), "{what}");
+            assert_eq!((error.code(), error.reason()), (Code::InvalidArgument, "IMPORT_REFUSED"), "{what}");
         }
         let large = Part { name: target.clone(), source: Some(pb::ImportSource { jwks: "x".repeat(5 << 20), ..source(&mut first.clone()).clone() }), ..first.clone() };
-        assert_eq!(refusal(to.import_namespace(large).await).reason, "MESSAGE_TOO_LARGE");
+        assert_eq!(refusal(to.import_namespace(large).await).reason(), "MESSAGE_TOO_LARGE");
         let nowhere = Part { name: "namespaces/nowhere".to_owned(), ..first.clone() };
         refused(to.import_namespace(nowhere).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
         let own = Part { name: "namespaces/default".to_owned(), ..first.clone() };

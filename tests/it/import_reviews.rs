@@ -17,7 +17,7 @@ use crate::harness::{Hub, on_both_databases};
 #[track_caller]
 fn missing<T: std::fmt::Debug>(answer: Result<T, ClientError>) {
     let error = refused(answer, Code::FailedPrecondition, "APPROVALS_MISSING");
-    assert_eq!((error.metadata["given"].as_str(), error.metadata["required"].as_str()), ("0", "1"), "{error:?}");
+    assert_eq!((error.metadata()["given"].as_str(), error.metadata()["required"].as_str()), ("0", "1"), "{error:?}");
 }
 
 on_both_databases! {
@@ -75,7 +75,7 @@ on_both_databases! {
         let [ann, bob] = people(&b, ["ann", "bob"]).await;
         send(&ann, &parts[..2]).await.expect("two parts");
         let error = refused(send(&bob, &parts[2..]).await, Code::InvalidArgument, "IMPORT_REFUSED");
-        assert!(error.message.contains("local:ann"), "{error:?}");
+        assert!(error.message().contains("local:ann"), "{error:?}");
         send(&ann, &parts[2..]).await.expect("the other parts");
         assert!(send(&bob, &parts[2..]).await.expect("it is done already").finished);
 

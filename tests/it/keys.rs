@@ -105,10 +105,10 @@ on_both_databases! {
             let client = hub.client().await;
             let request = pb::GetActiveRequest { name: policy("p"), ..Default::default() };
             let error = refused(client.get_active(request).await, Code::FailedPrecondition, "KEY_STATE_WRONG");
-            assert_eq!(error.metadata["key_id"], first);
+            assert_eq!(error.metadata()["key_id"], first);
             let set = client.list_active(watching::whole_set()).await;
             let error = refused(set, Code::FailedPrecondition, "KEY_STATE_WRONG");
-            assert_eq!(error.metadata["key_id"], first);
+            assert_eq!(error.metadata()["key_id"], first);
             assert_eq!(signers(&client, "q").await, (second.clone(), second.clone()), "of the other key");
             let error = watching::raw(&client, None).await.expect("a stream").message().await.expect_err("a snapshot");
             assert_eq!(error.code(), Code::FailedPrecondition, "{error:?}");
@@ -247,7 +247,7 @@ async fn a_new_key_waits_before_it_signs() {
     let [ready, public] = [&key.ready_time, &key.prepare_time].map(|time| time.expect("a time").seconds);
     assert_eq!(ready - public, 3_600);
     let error = refused(try_activate(&client, &key.id()).await, Code::FailedPrecondition, "KEY_NOT_READY");
-    assert_eq!(error.metadata["ready_time_seconds"], ready.to_string());
+    assert_eq!(error.metadata()["ready_time_seconds"], ready.to_string());
     let (_, _, jwks) = crate::harness::http::get(&hub.http, "/.well-known/jwks.json").expect("keys");
     assert!(jwks.contains(&key.id()), "it is public meanwhile");
 }

@@ -43,14 +43,14 @@ async fn a_replica_without_the_active_key_writes_nothing() {
     release(&two, "p", "a: 1").await;
     let key = prepare(&one).await.id();
     let error = refused(try_activate(&two, &key).await, Code::FailedPrecondition, "KEY_NOT_READY");
-    assert_eq!(error.metadata["key_id"], key);
+    assert_eq!(error.metadata()["key_id"], key);
     try_activate(&one, &key).await.expect("an active key");
     assert!(ready(&second, 503).await.contains(&key));
     let draft = || async {
         two.draft(pb::DraftRequest { request_id: String::new(), ..calls::draft_request("p", "a: 2") }).await
     };
     let error = refused(draft().await, Code::Unavailable, "SIGNING_UNAVAILABLE");
-    assert_eq!(error.metadata["key_id"], key);
+    assert_eq!(error.metadata()["key_id"], key);
     assert!(second.log.lock().expect("the log").contains("can't sign: no writes and no checkpoints here"));
     // What is in force is still told, and the other one writes.
     assert_eq!(calls::active(&two, "p").await, 1);

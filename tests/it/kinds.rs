@@ -94,7 +94,7 @@ on_both_databases! {
             let error = client.draft(typed(id, content_type, Unspecified)).await;
             refused_fields(error.clone(), &["content_type"]);
             let error = error.expect_err("refused");
-            assert!(words.iter().all(|word| error.message.contains(word)), "{error}");
+            assert!(words.iter().all(|word| error.message().contains(word)), "{error}");
         }
         for (id, kind) in [("json", Yaml), ("opaque", Json)] {
             refused_fields(client.draft(typed(id, "", kind)).await, &["kind"]);
@@ -131,7 +131,7 @@ on_both_databases! {
         for (kind, content_type) in [(Cedar, "application/vnd.cedar"), (Rego, "application/vnd.openpolicyagent.rego")] {
             let error = try_create(&client, kind, pb::PolicySettings::default()).await;
             let error = refused(error, Code::Unimplemented, "UNIMPLEMENTED");
-            assert!(error.message.contains("OPAQUE") && error.message.contains(content_type), "{error}");
+            assert!(error.message().contains("OPAQUE") && error.message().contains(content_type), "{error}");
             for draft in [typed("new", content_type, Unspecified), typed("new", "", kind)] {
                 refused(client.draft(draft).await, Code::Unimplemented, "UNIMPLEMENTED");
             }
@@ -158,12 +158,12 @@ on_both_databases! {
         assert_ne!(after.etag, before.etag);
         let stage = pb::StageRequest { name: version("p", 1), ..Default::default() };
         let error = refused(client.stage(stage).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-        assert!(error.message.contains("text/plain") && error.message.contains("YAML"), "{error}");
+        assert!(error.message().contains("text/plain") && error.message().contains("YAML"), "{error}");
 
         release(&client, "p", "a: 2").await;
         let at = head(&client).await;
         let error = refused(change_kind(&client, Json).await, Code::FailedPrecondition, "KIND_FIXED");
-        assert_eq!((error.metadata["kind"].as_str(), error.metadata["version"].as_str()), ("YAML", "2"));
+        assert_eq!((error.metadata()["kind"].as_str(), error.metadata()["version"].as_str()), ("YAML", "2"));
         assert_eq!(head(&client).await, at);
         assert_eq!(change_kind(&client, Yaml).await.expect("it is that").kind(), Yaml);
         release(&client, "p", "a: 3").await;

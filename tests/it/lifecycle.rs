@@ -159,8 +159,8 @@ on_both_databases! {
                     Ok(()) => assert!(is_open, "{verb} of a {state} version"),
                     Err(error) => {
                         assert!(!is_open, "{verb} of a {state} version: {error:?}");
-                        assert_eq!((error.code, error.reason.as_str()), (Code::FailedPrecondition, "VERSION_NOT_OPEN"));
-                        assert_eq!(error.metadata["state"], state.to_uppercase());
+                        assert_eq!((error.code(), error.reason()), (Code::FailedPrecondition, "VERSION_NOT_OPEN"));
+                        assert_eq!(error.metadata()["state"], state.to_uppercase());
                     }
                 }
             }

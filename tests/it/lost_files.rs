@@ -158,11 +158,11 @@ async fn a_database_that_is_removed_under_a_server_acknowledges_nothing() {
             }
         }
         let error = client.draft(draft_request("q", "a: 1")).await.expect_err("no start would find it");
-        assert_eq!(error.code, Code::Unavailable, "{error:?}");
+        assert_eq!(error.code(), Code::Unavailable, "{error:?}");
         until_database_up(&hub, false).await;
         let error = client.draft(draft_request("q", "a: 1")).await.expect_err("no start would find it");
-        assert_eq!(error.reason, "DATABASE_UNAVAILABLE", "{error:?}");
-        assert!(error.message.contains("not where it was opened"), "{error:?}");
+        assert_eq!(error.reason(), "DATABASE_UNAVAILABLE", "{error:?}");
+        assert!(error.message().contains("not where it was opened"), "{error:?}");
         let (status, body) = readyz(&hub);
         assert!(status == 503 && body.contains("policyhub.db"), "{status} {body}");
         let log = hub.log.lock().expect("the log").clone();

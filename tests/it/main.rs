@@ -245,6 +245,10 @@ mod runs;
 #[cfg(test)]
 mod runs_migrated;
 #[cfg(test)]
+mod sdk;
+#[cfg(test)]
+mod sdk_watch;
+#[cfg(test)]
 mod serve;
 #[cfg(test)]
 mod service_config;

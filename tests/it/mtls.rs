@@ -70,7 +70,7 @@ impl Scene {
             Ok(client) => client
                 .list_signing_keys(ListSigningKeysRequest::default())
                 .await
-                .is_err_and(|error| error.reason.is_empty()),
+                .is_err_and(|error| error.reason().is_empty()),
         }
     }
 }

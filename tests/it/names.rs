@@ -85,7 +85,7 @@ on_both_databases! {
         let refusal = activate_to(&client, "p", label("3.0.0")).await;
         refused(refusal, Code::FailedPrecondition, "VERSION_NOT_PUBLISHED");
         let error = refused(activate_to(&client, "p", label("9.0.0")).await, Code::NotFound, "VERSION_NOT_FOUND");
-        assert!(error.message.contains("policies/p/versions/v9.0.0 does not exist"), "{error}");
+        assert!(error.message().contains("policies/p/versions/v9.0.0 does not exist"), "{error}");
         for text in ["", "1", "latest", "q/v1.0.0", "p/1.0.0", "p/2", "vv1.0.0", "p/p/v1.0.0"] {
             refused_fields(activate_to(&client, "p", label(text)).await, &["targets[0].label"]);
         }

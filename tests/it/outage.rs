@@ -72,8 +72,8 @@ impl Scene {
         let error = self.client.draft(draft_request("q", "a: 2")).await.expect_err("no database, no write");
         let took = began.elapsed();
         assert!(took < WRITE_FAILS_WITHIN, "{took:?}: {error:?}");
-        assert_eq!(error.code, Code::Unavailable, "{error:?}");
-        assert!(["DATABASE_UNAVAILABLE", "OUTCOME_UNKNOWN"].contains(&error.reason.as_str()), "{error:?}");
+        assert_eq!(error.code(), Code::Unavailable, "{error:?}");
+        assert!(["DATABASE_UNAVAILABLE", "OUTCOME_UNKNOWN"].contains(&error.reason()), "{error:?}");
     }
 
     /// What must hold while the database is away.
@@ -86,7 +86,7 @@ impl Scene {
         });
         for write in writes.collect::<Vec<_>>() {
             let answer = write.await.expect("a write");
-            assert!(answer.as_ref().is_err_and(|error| error.code == Code::Unavailable), "{answer:?}");
+            assert!(answer.as_ref().is_err_and(|error| error.code() == Code::Unavailable), "{answer:?}");
         }
         assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}", began.elapsed());
         self.refused_write().await;
@@ -182,7 +182,7 @@ async fn a_backend_that_is_killed_in_a_transaction() {
     let write = scene.write();
     signal("KILL", &[scene.cluster.waiting(&scene.name())]);
     let error = write.await.expect("a write");
-    assert_eq!((error.code, error.reason.as_str()), (Code::Unavailable, "DATABASE_UNAVAILABLE"), "{error:?}");
+    assert_eq!((error.code(), error.reason()), (Code::Unavailable, "DATABASE_UNAVAILABLE"), "{error:?}");
     drop(lock);
     scene.recover().await;
 }
@@ -198,7 +198,7 @@ async fn a_database_that_stands_still_in_a_transaction() {
     let frozen = Instant::now();
     let error = write.await.expect("a write");
     assert!(frozen.elapsed() < WRITE_FAILS_WITHIN, "{:?}: {error:?}", frozen.elapsed());
-    assert_eq!((error.code, error.reason.as_str()), (Code::Unavailable, "DATABASE_UNAVAILABLE"), "{error:?}");
+    assert_eq!((error.code(), error.reason()), (Code::Unavailable, "DATABASE_UNAVAILABLE"), "{error:?}");
     scene.hold_out().await;
     scene.cluster.go_on();
     scene.cluster.release(&scene.name(), lock);
@@ -263,7 +263,7 @@ async fn a_commit_that_takes_its_time() {
     let status = raw.draft(request.clone()).await.expect_err("nobody knows");
     assert!(began.elapsed() < WRITE_FAILS_WITHIN, "{:?}", began.elapsed());
     let error = ClientError::from(status);
-    assert_eq!((error.code, error.reason.as_str()), (Code::Unavailable, "OUTCOME_UNKNOWN"), "{error:?}");
+    assert_eq!((error.code(), error.reason()), (Code::Unavailable, "OUTCOME_UNKNOWN"), "{error:?}");
     // It is no outage.
     assert_eq!(watching::head(&scene.client).await, head);
     reload("ALTER SYSTEM RESET synchronous_standby_names");

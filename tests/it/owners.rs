@@ -56,7 +56,7 @@ async fn watch_is_refused(client: &Client, id: &str) {
         Ok(stream) => end(stream).await,
         Err(error) => error,
     };
-    assert_eq!((error.code, error.reason.as_str()), (Code::PermissionDenied, "SUBSCRIBER_ID_TAKEN"), "{error:?}");
+    assert_eq!((error.code(), error.reason()), (Code::PermissionDenied, "SUBSCRIBER_ID_TAKEN"), "{error:?}");
 }
 
 async fn record(client: &Client, run_id: &str, cursor: Option<pb::Cursor>) -> Result<pb::Run, ClientError> {
@@ -144,7 +144,7 @@ on_both_databases! {
         assert_eq!((runs::under(&planted).as_str(), planted.recorder.as_str()), ("p@1", "local:sub1"));
         for cursor in [None, Some(at(first))] {
             let error = refused(record(&prod, "deploy-42", cursor).await, Code::AlreadyExists, "RUN_CONFLICT");
-            assert!(!error.message.contains("1:"), "what another one recorded is not told: {error:?}");
+            assert!(!error.message().contains("1:"), "what another one recorded is not told: {error:?}");
         }
         let own = record(&prod, "deploy-43", None).await.expect("a run");
         assert_eq!(runs::under(&own), "p@2");
@@ -228,9 +228,9 @@ on_both_databases! {
             report(&sub1, &another).await,
         ] {
             let error = refused(answer, Code::ResourceExhausted, "QUOTA_EXCEEDED");
-            let of = |key: &str| error.metadata.get(key).map(String::as_str).unwrap_or_default();
+            let of = |key: &str| error.metadata().get(key).map(String::as_str).unwrap_or_default();
             assert_eq!([of("quota"), of("limit"), of("subject")], ["max_subscribers", "5", "local:sub1"]);
-            assert!(error.retry_after.is_some(), "{error:?}");
+            assert!(error.retry_after().is_some(), "{error:?}");
         }
         // What it has goes on, and anonymous watches need no room.
         let own = pb::ReportStatusRequest { name: subscriber_name("ghost-4"), ..word.clone() };

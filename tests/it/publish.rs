@@ -67,9 +67,9 @@ on_both_databases! {
                 .map(|_| ()),
         ] {
             let error = refused(answer, Code::FailedPrecondition, "VERSION_NOT_OPEN");
-            assert_eq!(error.metadata["state"], "PUBLISHED");
+            assert_eq!(error.metadata()["state"], "PUBLISHED");
             let told = ["is published already", "activate it", "draft a new version"];
-            assert!(told.iter().all(|words| error.message.contains(words)), "{error}");
+            assert!(told.iter().all(|words| error.message().contains(words)), "{error}");
         }
         let output = hub.cli().args(["stage", "p@1"]).output().expect("the binary runs");
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -84,7 +84,7 @@ on_both_databases! {
         draft(&client, "p", "a: 1").await;
         draft(&client, "p", "a: 2").await;
         let error = refused(client.publish(by_policy.clone()).await, Code::FailedPrecondition, "SEVERAL_OPEN_DRAFTS");
-        assert_eq!(error.metadata["versions"], "1,2");
+        assert_eq!(error.metadata()["versions"], "1,2");
         abandon(&client, "p", 2).await;
         assert_eq!(version_of(&client, by_policy.clone()).await.version, 1);
         refused(client.publish(by_policy).await, Code::FailedPrecondition, "NO_OPEN_DRAFT");
@@ -139,12 +139,12 @@ on_both_databases! {
         set(&client, "p", strict).await;
         let error =
             refused(client.publish(publish_request("p", 1)).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-        assert_eq!(error.metadata["check"], "json-schema");
+        assert_eq!(error.metadata()["check"], "json-schema");
         create(&client, "q", Yaml, pb::PolicySettings { required_approvals: 2, ..Default::default() }).await;
         draft(&client, "q", "a: 1").await;
         let error =
             refused(client.publish(publish_request("q", 1)).await, Code::FailedPrecondition, "APPROVALS_MISSING");
-        assert_eq!((error.metadata["required"].as_str(), error.metadata["given"].as_str()), ("2", "0"));
+        assert_eq!((error.metadata()["required"].as_str(), error.metadata()["given"].as_str()), ("2", "0"));
     }
 
     /// validate_only answers what would be published and activated, and does neither.
@@ -174,7 +174,7 @@ on_both_databases! {
             assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
             for answer in answers.into_iter().filter(Result::is_err) {
                 let error = crate::harness::calls::refusal(answer);
-                assert!(["VERSION_NOT_OPEN", "CONCURRENT_CHANGE"].contains(&error.reason.as_str()), "{error:?}");
+                assert!(["VERSION_NOT_OPEN", "CONCURRENT_CHANGE"].contains(&error.reason()), "{error:?}");
             }
         }
     }

@@ -99,7 +99,7 @@ on_both_databases! {
         let mut hub = hub;
         hub.kill().await;
         let error = call.await.expect("a task").expect_err("no answer");
-        assert!(matches!(error.code, Code::Unavailable | Code::Unknown | Code::Cancelled), "{error:?}");
+        assert!(matches!(error.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{error:?}");
         hub.tamper(usual_events(&hub));
         let hub = hub.restart().await;
         let client = hub.client().await;

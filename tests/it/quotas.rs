@@ -60,12 +60,12 @@ pub fn counted(hub: &Hub) -> (String, String) {
 #[track_caller]
 fn over<T: std::fmt::Debug>(answer: Result<T, ClientError>, quota: &str, limit: i64, used: i64) {
     let error = refused(answer, Code::ResourceExhausted, "QUOTA_EXCEEDED");
-    let of = |key: &str| error.metadata.get(key).cloned().unwrap_or_default();
+    let of = |key: &str| error.metadata().get(key).cloned().unwrap_or_default();
     assert_eq!(
         [of("quota"), of("limit"), of("used"), of("subject")],
         [quota.to_owned(), limit.to_string(), used.to_string(), NAMESPACE.to_owned()]
     );
-    assert_eq!(error.retry_after, None, "waiting does not help");
+    assert_eq!(error.retry_after(), None, "waiting does not help");
 }
 
 on_both_databases! {
@@ -205,8 +205,8 @@ on_both_databases! {
         let first = watching::raw(&one, None).await.expect("a watch");
         let _second = watching::raw(&gone, None).await.expect("a watch");
         let error = refused(watching::raw(&client, None).await, Code::ResourceExhausted, "QUOTA_EXCEEDED");
-        assert_eq!(error.metadata["quota"], "max_streams");
-        assert!(error.retry_after.is_some(), "a place may be given back: {error:?}");
+        assert_eq!(error.metadata()["quota"], "max_streams");
+        assert!(error.retry_after().is_some(), "a place may be given back: {error:?}");
         make(&client, "team", pb::NamespaceQuotas::default()).await;
         let elsewhere = pb::WatchActiveRequest { targets: vec![pb::WatchTarget { parent: "namespaces/team".to_owned(), ..Default::default() }], ..Default::default() };
         client.watch_active(elsewhere).await.expect("a watch of another namespace");
@@ -215,7 +215,7 @@ on_both_databases! {
         drop(first);
         for _ in 0..5 {
             let refused = opens(&client, Some(elsewhere)).await.expect_err("no such place");
-            assert_eq!(refused.reason, "RESUME_POINT_GONE");
+            assert_eq!(refused.reason(), "RESUME_POINT_GONE");
         }
         let _third = opens(&client, None).await.expect("the place that was given back");
         assert!(watching::raw(&client, None).await.is_err(), "no more than two");
@@ -230,7 +230,7 @@ async fn opens(
     let started = Instant::now();
     loop {
         match watching::raw(client, resume).await {
-            Err(error) if error.reason == "QUOTA_EXCEEDED" => {}
+            Err(error) if error.reason() == "QUOTA_EXCEEDED" => {}
             opened => return opened,
         }
         assert!(started.elapsed() < DEADLINE, "the place was not given back");

@@ -84,17 +84,17 @@ on_both_databases! {
         make(&client, "team", pb::NamespaceQuotas::default()).await;
         grant(&client, ONE_A_SECOND).await;
         let error = refused_read(&client).await;
-        assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "RATE_LIMITED"));
-        let of = |key: &str| error.metadata.get(key).map(String::as_str);
+        assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "RATE_LIMITED"));
+        let of = |key: &str| error.metadata().get(key).map(String::as_str);
         assert_eq!(
             (of("quota"), of("limit_per_second"), of("subject")),
             (Some("reads_per_second"), Some("1"), Some(NAMESPACE))
         );
-        let wait = error.retry_after.expect("a time to come again");
+        let wait = error.retry_after().expect("a time to come again");
         assert!(!wait.is_zero() && wait.as_secs_f64() <= 1.0, "{wait:?}");
         // A report is no read, a read is no write, and another namespace is not this one.
         let report = pb::ReportStatusRequest { name: format!("{NAMESPACE}/subscribers/s"), ..Default::default() };
-        assert_ne!(client.report_status(report).await.expect_err("it says nothing").reason, "RATE_LIMITED");
+        assert_ne!(client.report_status(report).await.expect_err("it says nothing").reason(), "RATE_LIMITED");
         for _ in 0..20 {
             let elsewhere = pb::GetNamespaceRequest { name: "namespaces/team".to_owned() };
             client.get_namespace(elsewhere).await.expect("another namespace");
@@ -103,7 +103,7 @@ on_both_databases! {
         let mut refusals = 0;
         for _ in 0..20 {
             let opened = client.watch_active(watched.clone()).await;
-            refusals += usize::from(opened.is_err_and(|error| error.reason == "RATE_LIMITED"));
+            refusals += usize::from(opened.is_err_and(|error| error.reason() == "RATE_LIMITED"));
         }
         assert!(refusals > 0, "opening a watch is a read");
         // The SDK waits as long as it is told, so writes come through one by one.
@@ -144,7 +144,7 @@ on_both_databases! {
                     match answer.map_err(ClientError::from) {
                         Ok(()) => {}
                         Err(error) => {
-                            assert_eq!(error.reason, "RATE_LIMITED", "{error:?}");
+                            assert_eq!(error.reason(), "RATE_LIMITED", "{error:?}");
                             refused += 1;
                         }
                     }
@@ -176,7 +176,7 @@ on_both_databases! {
         release(&client, "p", "a: 1").await;
         grant(&client, ONE_A_SECOND).await;
         let hub = hub.restart().await;
-        assert_eq!(refused_read(&hub.client().await).await.reason, "RATE_LIMITED");
+        assert_eq!(refused_read(&hub.client().await).await.reason(), "RATE_LIMITED");
     }
 }
 
@@ -187,7 +187,7 @@ async fn head_past_the_limit(client: &Client) -> i64 {
         let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
         match client.get_namespace(request).await {
             Ok(found) => return found.namespace.and_then(|found| found.head).expect("a head").revision,
-            Err(error) => assert!(error.reason == "RATE_LIMITED" && started.elapsed() < DEADLINE, "{error:?}"),
+            Err(error) => assert!(error.reason() == "RATE_LIMITED" && started.elapsed() < DEADLINE, "{error:?}"),
         }
     }
 }
@@ -221,13 +221,13 @@ async fn a_principal_has_rates_and_watches_of_its_own() {
     let client = hub.client().await;
     release(&client, "p", "a: 1").await;
     let error = refused_read(&client).await;
-    let of = |key: &str| error.metadata.get(key).map(String::as_str);
-    assert_eq!((error.reason.as_str(), of("subject")), ("RATE_LIMITED", Some("local:admin")));
+    let of = |key: &str| error.metadata().get(key).map(String::as_str);
+    assert_eq!((error.reason(), of("subject")), ("RATE_LIMITED", Some("local:admin")));
     // The rate is of the caller, wherever it asks.
     let mut elsewhere = String::new();
     for _ in 0..100 {
         let request = pb::GetNamespaceRequest { name: "namespaces/nowhere".to_owned() };
-        elsewhere = client.get_namespace(request).await.expect_err("it is not there").reason;
+        elsewhere = client.get_namespace(request).await.expect_err("it is not there").reason().to_owned();
         if elsewhere == "RATE_LIMITED" {
             break;
         }
@@ -238,7 +238,7 @@ async fn a_principal_has_rates_and_watches_of_its_own() {
     let issued = hub.cli().args(issue).output().expect("the binary runs");
     let token = String::from_utf8(issued.stdout).expect("UTF-8").trim().to_owned();
     let other = hub.client_with(Some(token)).await;
-    let first = read(&other).await.map_err(|error| error.reason);
+    let first = read(&other).await.map_err(|error| error.reason().to_owned());
     assert_ne!(first.err().as_deref(), Some("RATE_LIMITED"));
     // One watch at a time.
     let watched = pb::WatchActiveRequest {
@@ -251,10 +251,10 @@ async fn a_principal_has_rates_and_watches_of_its_own() {
         assert!(started.elapsed() < DEADLINE, "no second watch was refused");
         match client.watch_active(watched.clone()).await {
             Ok(stream) => assert!(open.replace(stream).is_none(), "two watches of one principal"),
-            Err(error) if error.reason == "RATE_LIMITED" => {}
+            Err(error) if error.reason() == "RATE_LIMITED" => {}
             error => {
                 let error = refused(error, Code::ResourceExhausted, "QUOTA_EXCEEDED");
-                assert_eq!(error.metadata["subject"], "local:admin");
+                assert_eq!(error.metadata()["subject"], "local:admin");
                 assert!(open.is_some());
                 break;
             }

@@ -178,7 +178,7 @@ on_both_databases! {
                         Code::Aborted,
                         Code::ResourceExhausted,
                     ];
-                    assert!(codes.contains(&error.code), "{error:?}");
+                    assert!(codes.contains(&error.code()), "{error:?}");
                 }
             }
             check(&client, index, &mut model).await;

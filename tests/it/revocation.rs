@@ -118,6 +118,6 @@ async fn another_replica_honours_it_also_in_an_outage() {
     cluster.stop(&cluster.data());
     let request = || pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
     let error = admin.create_namespace(request()).await.expect_err("there is no database");
-    assert_eq!(error.code, Code::Unavailable, "{error:?}");
+    assert_eq!(error.code(), Code::Unavailable, "{error:?}");
     assert_eq!(kept_out(&clients[1]).await.as_deref(), REVOKED, "what is known stays known");
 }

@@ -16,11 +16,11 @@ async fn until_refused(client: &Client) -> String {
         loop {
             match client.get_policy(pb::GetPolicyRequest { name: format!("{NAMESPACE}/policies/p") }).await {
                 Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
-                Err(error) => return error.reason,
+                Err(error) => return error.reason().to_owned(),
             }
         }
     };
-    tokio::time::timeout(DEADLINE, asked).await.expect("a refusal before the deadline")
+    tokio::time::timeout(DEADLINE, asked).await.expect("a refusal before the deadline").to_owned()
 }
 
 async fn listed(admin: &Client, place: &str) -> Vec<(String, i32)> {
@@ -47,7 +47,7 @@ on_both_databases! {
             Code::PermissionDenied,
             "PERMISSION_DENIED",
         );
-        assert_eq!(denied.metadata.get("permission").map(String::as_str), Some("activate"), "{denied:?}");
+        assert_eq!(denied.metadata().get("permission").map(String::as_str), Some("activate"), "{denied:?}");
         assert_eq!(listed(&admin, NAMESPACE).await, [("local:ann".to_owned(), pb::Role::Viewer.into())]);
 
         take_away(&admin, &binding.name).await.expect("taken away");
@@ -78,7 +78,7 @@ on_both_databases! {
             Code::AlreadyExists,
             "BINDING_EXISTS",
         );
-        assert!(again.metadata.get("id").is_some_and(|id| id.starts_with("namespaces/team/roleBindings/")), "{again:?}");
+        assert!(again.metadata().get("id").is_some_and(|id| id.starts_with("namespaces/team/roleBindings/")), "{again:?}");
         for (member, role, place, field) in [
             ("dev", pb::Role::Author, NAMESPACE, "role_binding.member"),
             ("local:dev", pb::Role::Unspecified, NAMESPACE, "role_binding.role"),
@@ -184,11 +184,11 @@ on_both_databases! {
             hub = hub.restart_in_order().await;
             let admin = hub.client().await;
             let eve = caller(&hub, "eve").await.get_policy(request.clone()).await.expect_err(what);
-            assert!(["DATA_LOSS", "PERMISSION_DENIED"].contains(&eve.reason.as_str()), "{what}: {eve:?}");
+            assert!(["DATA_LOSS", "PERMISSION_DENIED"].contains(&eve.reason()), "{what}: {eve:?}");
             let ann = caller(&hub, "ann").await.get_policy(request.clone()).await;
             refused_or_true(what, ann);
             let more = try_grant(&admin, "local:bob", pb::Role::Viewer, NAMESPACE).await;
-            assert_eq!(more.expect_err(what).reason, "DATA_LOSS", "{what}: the next event would confirm it");
+            assert_eq!(more.expect_err(what).reason(), "DATA_LOSS", "{what}: the next event would confirm it");
             hub.tamper("DELETE FROM role_bindings");
             hub.tamper("INSERT INTO role_bindings SELECT * FROM bindings_were");
             hub.tamper("UPDATE namespaces SET access_revision = (SELECT w.access_revision FROM namespaces_were w WHERE w.id = namespaces.id)");
@@ -202,7 +202,7 @@ on_both_databases! {
 fn refused_or_true(what: &str, answer: Result<pb::GetPolicyResponse, policyhub::client::ClientError>) {
     if let Err(error) = answer {
         // Whose only row is gone is nobody: the check of the log is what finds that.
-        assert!(["DATA_LOSS", "PERMISSION_DENIED"].contains(&error.reason.as_str()), "{what}: {error:?}");
+        assert!(["DATA_LOSS", "PERMISSION_DENIED"].contains(&error.reason()), "{what}: {error:?}");
     }
 }
 

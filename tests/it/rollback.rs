@@ -97,12 +97,12 @@ on_both_databases! {
         let first = client.rollback(asked()).await.expect("a rollback");
         let moved = events(&client, NAMESPACE, first.cursor.revision() - 1).await.pop().expect("an event");
         let error = refused(client.rollback(asked()).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        let told = ["current_active", "moved_by", "moved_kind", "moved_revision"].map(|key| error.metadata[key].clone());
+        let told = ["current_active", "moved_by", "moved_kind", "moved_revision"].map(|key| error.metadata()[key].clone());
         assert_eq!(told, ["2".to_owned(), moved.actor.clone(), "ROLLBACK".to_owned(), first.cursor.revision().to_string()]);
         let time = moved.time.expect("a time");
-        let shown = time::OffsetDateTime::parse(&error.metadata["moved_time"], &Rfc3339).expect("a time");
+        let shown = time::OffsetDateTime::parse(&error.metadata()["moved_time"], &Rfc3339).expect("a time");
         assert_eq!(shown.unix_timestamp(), time.seconds);
-        assert!(error.message.contains(&moved.actor) && error.message.contains("ROLLBACK"), "{}", error.message);
+        assert!(error.message().contains(&moved.actor) && error.message().contains("ROLLBACK"), "{}", error.message());
         assert_eq!(active(&client, "p").await, 2, "one rollback");
         let since = pb::RollbackRequest { unmoved_since: seen, ..rollback_request("p", 1) };
         refused(client.rollback(since).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
@@ -115,7 +115,7 @@ on_both_databases! {
             ..Default::default()
         };
         let error = refused(client.activate(again).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        assert_eq!(error.metadata["moved_kind"], "ROLLBACK");
+        assert_eq!(error.metadata()["moved_kind"], "ROLLBACK");
         let removal = pb::DeactivateRequest {
             name: policy("p"),
             expected_active: Some(3),
@@ -123,7 +123,7 @@ on_both_databases! {
             ..Default::default()
         };
         let error = refused(client.deactivate(removal).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
-        assert_eq!(error.metadata["moved_by"], moved.actor);
+        assert_eq!(error.metadata()["moved_by"], moved.actor);
     }
 
     /// What subscribers rejected when it was put in force before is said in the answer, also once they run with something else.
@@ -213,8 +213,8 @@ on_both_databases! {
         let at = head(&client).await;
         for request in [rollback_request("p", 1), rollback_request("p", 0), copy_forward(1)] {
             let error = refused(client.rollback(request).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-            assert_eq!(error.metadata["check"], "json-schema");
-            assert!(error.message.contains("owner"), "{}", error.message);
+            assert_eq!(error.metadata()["check"], "json-schema");
+            assert!(error.message().contains("owner"), "{}", error.message());
         }
         let answer = (head(&client).await, active(&client, "p").await);
         assert_eq!(answer, (at, 2));

@@ -39,7 +39,7 @@ impl Fleet {
             match call(self.client(replica)).await {
                 Ok(answer) => return Ok((replica % REPLICAS, answer)),
                 Err(error) => {
-                    let elsewhere = error.reason.is_empty() || error.code == Code::Unavailable;
+                    let elsewhere = error.reason().is_empty() || error.code() == Code::Unavailable;
                     if !elsewhere || replica + 1 == first + REPLICAS {
                         return Err(error);
                     }

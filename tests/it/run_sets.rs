@@ -107,7 +107,7 @@ on_both_databases! {
             ("whole", &[], Some(at(place + 1))),
         ] {
             let error = refused(record(&client, run_request(id, policies, cursor)).await, Code::AlreadyExists, "RUN_CONFLICT");
-            assert_eq!(error.metadata["recorded_revision"], place.to_string());
+            assert_eq!(error.metadata()["recorded_revision"], place.to_string());
         }
         // Under a request id: the answer is what was recorded, whatever is in force by now.
         let with_id = pb::RecordRunRequest { request_id: "r-1".to_owned(), ..run_request("by-id", &[], None) };
@@ -146,7 +146,7 @@ on_both_databases! {
             end_request("job", RunOutcome::Failed, ""),
         ] {
             let error = refused(complete(&client, other).await, Code::AlreadyExists, "RUN_CONFLICT");
-            assert_eq!(error.metadata["recorded_outcome"], "FAILED");
+            assert_eq!(error.metadata()["recorded_outcome"], "FAILED");
         }
         let whole = pb::Run { policies: recorded.policies.clone(), ..ended };
         let hub = hub.restart_in_order().await;
@@ -215,7 +215,7 @@ on_both_databases! {
         complete(&prod, end_request("job", RunOutcome::Succeeded, "")).await.expect("its own");
         for outcome in [RunOutcome::Succeeded, RunOutcome::Failed] {
             let error = refused(complete(&sub1, end_request("job", outcome, "")).await, Code::PermissionDenied, "PERMISSION_DENIED");
-            assert!(!error.message.contains("SUCCEEDED"), "{error:?}");
+            assert!(!error.message().contains("SUCCEEDED"), "{error:?}");
         }
     }
 

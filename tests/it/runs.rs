@@ -105,8 +105,8 @@ on_both_databases! {
         let conflicts = [request("job", "q", Some(at(place))), request("job", "q", None), request("job", "p", Some(at(place + 1)))];
         for other in conflicts {
             let error = refused(record(&client, other).await, Code::AlreadyExists, "RUN_CONFLICT");
-            assert_eq!(error.metadata["recorded_for"], policy("p"));
-            assert_eq!(error.metadata["recorded_revision"], place.to_string());
+            assert_eq!(error.metadata()["recorded_for"], policy("p"));
+            assert_eq!(error.metadata()["recorded_revision"], place.to_string());
         }
         // The same id in another namespace is another run.
         let elsewhere = pb::GetRunRequest { name: run_name("namespaces/system", "job") };

@@ -63,7 +63,7 @@ on_both_databases! {
         let request = pb::GetValidationReportRequest { name: version("p", 1) };
         refused(client.get_validation_report(request).await, Code::NotFound, "REPORT_NOT_FOUND");
         let error = refused(stage(&client, drafted.name.clone()).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-        assert_eq!((error.metadata["check"].as_str(), error.metadata["pointer"].as_str()), ("json-schema", "/a"));
+        assert_eq!((error.metadata()["check"].as_str(), error.metadata()["pointer"].as_str()), ("json-schema", "/a"));
         let kept = report(&client, "p", 1).await;
         assert!(!kept.passed);
         assert_eq!(results(&kept)[2], ("json-schema", Failed));
@@ -133,7 +133,7 @@ on_both_databases! {
         draft(&client, "p", "a: 1").await;
         draft(&client, "p", "a: 2").await;
         let error = refused(stage(&client, policy("p")).await, Code::FailedPrecondition, "SEVERAL_OPEN_DRAFTS");
-        assert_eq!(error.metadata["versions"], "1,2");
+        assert_eq!(error.metadata()["versions"], "1,2");
         abandon(&client, "p", 1).await;
         let staged = stage(&client, policy("p")).await.expect("a stage");
         assert_eq!(staged.version.expect("a version").version, 2);
@@ -161,8 +161,8 @@ on_both_databases! {
             match stage(&client, drafted.name).await {
                 Ok(_) => assert!(sound, "{content}"),
                 Err(error) => {
-                    assert_eq!((error.code, error.reason.as_str()), (Code::FailedPrecondition, "VALIDATION_FAILED"));
-                    assert!(!sound && error.metadata["check"] == "parse", "{content}: {error:?}");
+                    assert_eq!((error.code(), error.reason()), (Code::FailedPrecondition, "VALIDATION_FAILED"));
+                    assert!(!sound && error.metadata()["check"] == "parse", "{content}: {error:?}");
                 }
             }
         }
@@ -179,15 +179,15 @@ on_both_databases! {
         stage(&client, version("p", 2)).await.expect("1.10.0 is higher than 1.9.0");
         client.draft(label("1.8.7", "a: 3")).await.expect("a draft");
         let error = refused(stage(&client, version("p", 3)).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-        assert_eq!(error.metadata["check"], "label");
-        assert!(error.message.contains("1.8.7") && error.message.contains("1.9.0"), "{}", error.message);
+        assert_eq!(error.metadata()["check"], "label");
+        assert!(error.message().contains("1.8.7") && error.message().contains("1.9.0"), "{}", error.message());
         set(&client, "p", pb::PolicySettings { allow_backport: true, ..Default::default() }).await;
         stage(&client, version("p", 3)).await.expect("a backport");
         let next = pb::PolicySettings { bump_rule: pb::BumpRule::Next.into(), ..Default::default() };
         set(&client, "p", next).await;
         client.draft(label("3.0.0", "a: 4")).await.expect("a draft");
         let error = refused(stage(&client, version("p", 4)).await, Code::FailedPrecondition, "VALIDATION_FAILED");
-        assert_eq!(error.metadata["check"], "label");
+        assert_eq!(error.metadata()["check"], "label");
         client.draft(label("2.0.0", "a: 5")).await.expect("a draft");
         stage(&client, version("p", 5)).await.expect("one step");
     }

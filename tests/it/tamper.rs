@@ -169,8 +169,8 @@ async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, St
         Err(_) => Err(None),
     };
     let refusal = |error: ClientError| {
-        assert_eq!(error.code == tonic::Code::DataLoss, error.reason == "DATA_LOSS", "{error:?}");
-        format!("{} ({:?})", error.reason, error.code)
+        assert_eq!(error.code() == tonic::Code::DataLoss, error.reason() == "DATA_LOSS", "{error:?}");
+        format!("{} ({:?})", error.reason(), error.code())
     };
     BTreeMap::from([
         ("GetActive policy", one.map_err(refusal)),

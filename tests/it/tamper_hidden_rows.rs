@@ -114,7 +114,7 @@ on_both_databases! {
         let answers = async || {
             let publication = refusal(admin.publish(publish_open()).await);
             let draft = refusal(eve.draft(draft_request("p", "a: third")).await);
-            [(publication.code, publication.reason), (draft.code, draft.reason)]
+            [publication, draft].map(|error| (error.code(), error.reason().to_owned()))
         };
         let truth = answers().await;
         assert_eq!(truth[0], honest("SEVERAL_OPEN_DRAFTS"));
@@ -140,12 +140,12 @@ on_both_databases! {
         keep(&hub, "kept", "versions");
         let at = head(&ann).await;
         let lower = refusal(ann.publish(publish_request("p", 2)).await);
-        assert_eq!(lower.reason, "VALIDATION_FAILED", "{lower:?}");
+        assert_eq!(lower.reason(), "VALIDATION_FAILED", "{lower:?}");
         refused(ann.draft(labelled("a: 3", "2.0.0")).await, Code::AlreadyExists, "LABEL_CONTENT_CONFLICT");
         for sql in HIDES {
             // What was proven once is remembered: a published version stays published.
             edit(&hub, sql);
-            refused(ann.publish(publish_request("p", 2)).await, lower.code, "VALIDATION_FAILED");
+            refused(ann.publish(publish_request("p", 2)).await, lower.code(), "VALIDATION_FAILED");
             lost(ann.draft(labelled("a: 3", "2.0.0")).await);
             put_back(&hub, "kept", "versions");
         }

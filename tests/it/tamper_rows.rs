@@ -133,7 +133,7 @@ pub fn restore(hub: &Hub, table: &str) {
 }
 
 fn refusal(error: ClientError) -> String {
-    format!("{} ({:?})", error.reason, error.code)
+    format!("{} ({:?})", error.reason(), error.code())
 }
 
 async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResult {

@@ -36,7 +36,7 @@ async fn who_trusts_the_authority_gets_in() {
     let other = std::fs::read(&stranger).expect("a certificate");
     for (who, ca) in [("the platform's authorities", None), ("another authority", Some(other))] {
         let error = Client::connect(&hub.grpc, Some(hub.token()), ca).await.expect_err(who);
-        assert_eq!(error.code, Code::Unavailable, "{who}: {error:?}");
+        assert_eq!(error.code(), Code::Unavailable, "{who}: {error:?}");
     }
     // The same address by a name the certificate does not have.
     let renamed = hub.grpc.replace("127.0.0.1", "localhost");
@@ -45,7 +45,7 @@ async fn who_trusts_the_authority_gets_in() {
     let plain = hub.grpc.replace("https://", "http://");
     if let Ok(client) = Client::connect(&plain, Some(hub.token()), None).await {
         let error = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect_err("plaintext");
-        assert!(matches!(error.code, Code::Unavailable | Code::Unknown | Code::Internal), "{error:?}");
+        assert!(matches!(error.code(), Code::Unavailable | Code::Unknown | Code::Internal), "{error:?}");
     }
 }
 

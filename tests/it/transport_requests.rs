@@ -22,17 +22,13 @@ const HEALTH_CHECK: &str = "/grpc.health.v1.Health/Check";
 
 fn too_large<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
     let error = refusal(answer);
-    assert_eq!(
-        (error.code, error.reason.as_str()),
-        (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),
-        "{case}: {error:?}"
-    );
+    assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"), "{case}: {error:?}");
 }
 
 /// Refused in its own words, so it was read.
 fn read<T: std::fmt::Debug>(case: &str, answer: Result<T, ClientError>) {
     let error = refusal(answer);
-    assert_ne!(error.reason, "MESSAGE_TOO_LARGE", "{case}: {error:?}");
+    assert_ne!(error.reason(), "MESSAGE_TOO_LARGE", "{case}: {error:?}");
 }
 
 fn schema(size: usize) -> pb::UpdatePolicyRequest {
@@ -87,7 +83,7 @@ async fn a_draft_may_be_as_large_as_its_content() {
     let hub = Hub::start_with(Database::Sqlite, &["--max-content-bytes", "1000"]).await;
     let client = hub.client().await;
     let error = refusal(client.draft(draft_request("p", &"x".repeat(60 * KIB))).await);
-    assert_eq!(error.reason, "CONTENT_TOO_LARGE");
+    assert_eq!(error.reason(), "CONTENT_TOO_LARGE");
     too_large("66 KiB of content", client.draft(draft_request("p", &"x".repeat(66 * KIB))).await);
 }
 
@@ -159,9 +155,9 @@ async fn a_server_carries_so_many_watches() {
         watches.push(watch);
     }
     let error = refusal(watching::raw(&clients[2], None).await);
-    assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"), "{error:?}");
-    assert_eq!(error.metadata["limit_streams"], "2");
-    assert_eq!(error.retry_after, Some(Duration::from_secs(1)));
+    assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"), "{error:?}");
+    assert_eq!(error.metadata()["limit_streams"], "2");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
     let text = metrics::text(&hub);
     assert_eq!(counted(&text, "policyhub_watch_streams_open"), Some(2.0), "{text}");
     watches.pop();
@@ -181,9 +177,9 @@ async fn a_connection_full_of_watches_has_room_for_calls() {
     }
     client.list_namespaces(pb::ListNamespacesRequest::default()).await.expect("an answer beside them");
     let error = refusal(watching::raw(&client, None).await);
-    assert_eq!((error.code, error.reason.as_str()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"), "{error:?}");
-    assert!(error.message.contains("another connection"), "{error}");
-    assert_eq!(error.metadata["limit_streams"], WATCHES_PER_CONNECTION.to_string());
+    assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "TOO_MANY_STREAMS"), "{error:?}");
+    assert!(error.message().contains("another connection"), "{error}");
+    assert_eq!(error.metadata()["limit_streams"], WATCHES_PER_CONNECTION.to_string());
     drop(watching::open(&other).await);
 
     watches.pop();

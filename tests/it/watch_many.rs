@@ -136,7 +136,7 @@ on_both_databases! {
             hub.tamper(statement);
         }
         let error = try_activate(&client, "a", 2, None).await.expect_err("the commit fails");
-        assert_eq!(error.reason, "OUTCOME_UNKNOWN", "{error:?}");
+        assert_eq!(error.reason(), "OUTCOME_UNKNOWN", "{error:?}");
         assert_eq!(calls::active(&client, "a").await, 1);
         assert_eq!(watching::head(&client).await, place);
         // Two signs of life later the stream still stands where the log does.
@@ -228,7 +228,7 @@ async fn two_servers_write_as_one() {
                 let seen = calls::active(&client, "a").await;
                 match try_activate(&client, "a", 1 + seen % 2, Some(seen)).await {
                     Ok(_) => won += 1,
-                    Err(error) => assert_eq!(error.reason, "EXPECTED_ACTIVE_MISMATCH"),
+                    Err(error) => assert_eq!(error.reason(), "EXPECTED_ACTIVE_MISMATCH"),
                 }
             }
         })

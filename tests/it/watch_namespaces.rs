@@ -170,7 +170,7 @@ on_both_databases! {
         let request = pb::WatchActiveRequest { targets: both, ..Default::default() };
         let mut nothing = Watched::open(&client, keys(&client).await, request).await.expect("a stream of refusals");
         let end = nothing.end().await;
-        assert_eq!((end.code, end.reason.as_str(), nothing.ended.len()), (Code::OutOfRange, "RESUME_POINT_GONE", 1));
+        assert_eq!((end.code(), end.reason(), nothing.ended.len()), (Code::OutOfRange, "RESUME_POINT_GONE", 1));
     }
 }
 
@@ -195,7 +195,7 @@ mod authorized {
             callers::grant(&admin, "relay", pb::Role::Subscriber, &name("elsewhere")).await;
             let mut nothing = Watched::open(&relay, keys.clone(), request.clone()).await.expect("a stream of refusals");
             let end = nothing.end().await;
-            assert_eq!((end.code, end.reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
+            assert_eq!((end.code(), end.reason()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
             let ended: Vec<&String> = nothing.ended.keys().collect();
             assert_eq!(ended, [&name("a"), &name("b")], "the last one is the end of the stream");
             let one = pb::WatchActiveRequest { targets: targets(&["a"]), ..Default::default() };
@@ -219,7 +219,7 @@ mod authorized {
 
             callers::take_away(&admin, &of_b.name).await.expect("taken away");
             let end = watched.end().await;
-            assert_eq!((end.code, end.reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
+            assert_eq!((end.code(), end.reason()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{end:?}");
         }
     }
 }

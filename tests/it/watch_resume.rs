@@ -99,11 +99,11 @@ on_both_databases! {
         let client = hub.client().await;
         for epoch in [0, 2, i64::MAX] {
             let error = watching::raw(&client, Some(pb::Cursor { epoch, revision: 1, ..Default::default() })).await.expect_err("refused");
-            assert_eq!((error.code, error.reason.as_str()), (Code::OutOfRange, "RESUME_POINT_GONE"), "epoch {epoch}");
-            assert_eq!(error.metadata.get("current_epoch").map(String::as_str), Some("1"));
+            assert_eq!((error.code(), error.reason()), (Code::OutOfRange, "RESUME_POINT_GONE"), "epoch {epoch}");
+            assert_eq!(error.metadata().get("current_epoch").map(String::as_str), Some("1"));
         }
         let error = watching::raw(&client, Some(pb::Cursor { epoch: 1, revision: -1, ..Default::default() })).await.expect_err("refused");
-        assert_eq!(error.code, Code::InvalidArgument);
+        assert_eq!(error.code(), Code::InvalidArgument);
     }
 }
 

@@ -116,9 +116,9 @@ pub async fn listen(script: Script) -> String {
     format!("http://{address}")
 }
 
-async fn serve(script: Script) -> Client {
+async fn serve(script: Script) -> RpcClient {
     let endpoint = listen(script).await;
-    Client::connect(&endpoint, Some("secret".to_owned()), None).await.expect("connected")
+    RpcClient::connect(&endpoint, Some("secret".to_owned()), None).await.expect("connected")
 }
 
 fn options(signer: &Signer, resume: Option<Cursor>) -> WatchOptions {

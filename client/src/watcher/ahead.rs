@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{SETS_AHEAD_MAX, Watcher};
-use crate::channel::Client;
+use crate::channel::RpcClient;
 use crate::missing::missing_policies;
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::Cursor;
@@ -77,7 +77,7 @@ impl Watcher {
     }
 }
 
-async fn checkpoint_of(client: &Client, request: pb::ListActiveRequest) -> Option<String> {
+async fn checkpoint_of(client: &RpcClient, request: pb::ListActiveRequest) -> Option<String> {
     let answer = tokio::time::timeout(LOOK_TIMEOUT, client.list_active(request)).await;
     answer.ok()?.ok().map(|page| page.checkpoint)
 }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::channel::Client;
+use crate::channel::RpcClient;
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::Position;
 use policyhub_core::domain::limits::NOTE_MAX_BYTES;
@@ -134,7 +134,7 @@ impl Reporter {
     }
 
     /// Begins to send what was not sent yet, unless the stream has no id or another report is on its way.
-    pub fn start(&mut self, client: &Client, parent: &str) {
+    pub fn start(&mut self, client: &RpcClient, parent: &str) {
         if self.sending.is_none()
             && let Some(report) = self.unsent.clone()
         {
@@ -143,11 +143,11 @@ impl Reporter {
     }
 
     /// Begins to send what a stream was refused for; nothing is kept for later.
-    pub fn start_refusal(&mut self, refusal: Report, client: &Client, parent: &str) {
+    pub fn start_refusal(&mut self, refusal: Report, client: &RpcClient, parent: &str) {
         self.begin(None, refusal, client, parent);
     }
 
-    fn begin(&mut self, kept: Option<Report>, report: Report, client: &Client, parent: &str) {
+    fn begin(&mut self, kept: Option<Report>, report: Report, client: &RpcClient, parent: &str) {
         if self.subscriber_id.is_empty() {
             self.unsent = None;
         } else if !self.is_withheld {
@@ -190,7 +190,7 @@ impl Report {
     }
 }
 
-async fn send(client: Client, request: pb::ReportStatusRequest) -> Answer {
+async fn send(client: RpcClient, request: pb::ReportStatusRequest) -> Answer {
     match tokio::time::timeout(REPORT_TIMEOUT, client.report_status(request)).await {
         Ok(Ok(_)) => Answer::Taken,
         // A token may be renewed.

@@ -24,6 +24,7 @@ const PROBLEM_MAX_CHARS: usize = 4 * 1024;
 /// How what is in force relates to what the server says. The worst that is true is said: first `Diverged`, then `Rejected`,
 /// `Stale`, `Behind`, and `Ready` when none of them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum State {
     /// It is the newest, and a checkpoint that did not end proves it.
     Ready,
@@ -51,6 +52,7 @@ impl fmt::Display for State {
 
 /// A set in force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Active {
     /// Its place in the log.
     pub cursor: Cursor,
@@ -84,6 +86,7 @@ impl Active {
 
 /// How far what is in force is behind what was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Behind {
     /// Revisions between the two, as far as they were verified, or a checkpoint tells while the stream waits; at least 1.
     /// Without anything in force: all of them.
@@ -94,6 +97,7 @@ pub struct Behind {
 
 /// How a watcher is.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Status {
     /// In one word; the worst that is true.
     pub state: State,

@@ -47,7 +47,10 @@ impl Watcher {
                 self.take(change);
                 self.retry_id();
             }
-            Ok(None) => self.end_stream("the server ended the stream", Duration::ZERO),
+            Ok(None) => {
+                self.drop_connection();
+                self.end_stream("the server ended the stream", Duration::ZERO);
+            }
             Err(WatchError::Call(error)) => self.failed(&error),
             Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place),
         }
@@ -250,7 +253,17 @@ impl Watcher {
         if error.reason == Reason::SubscriberIdTaken.as_str() {
             self.reporter.refuse_id();
         }
+        if error.is_of_connection() {
+            self.drop_connection();
+        }
         self.end_stream(&error.to_string(), error.retry_after.unwrap_or_default());
+    }
+
+    /// Says that the connection of the stream is of no use any more, to all who share it.
+    fn drop_connection(&self) {
+        if let Some(link) = &self.link {
+            self.target.drop_connection(&link.client);
+        }
     }
 
     /// Ends a stream that has been without the subscriber id for long enough: the next one asks under it again.

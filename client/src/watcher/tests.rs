@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::active_set::signed_messages::{Signer, message, namespace, policy, told};
-use crate::target::TokenSource;
+use crate::token::TokenSource;
 use crate::watch::tests::{Script, Told, listen};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;

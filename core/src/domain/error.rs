@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 #[expect(missing_docs, reason = "docs/errors.md has a paragraph for each, and a test compares the two")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+// To programs with the SDK more may come; to the server a `match` of all is one that a compiler checks.
+#[cfg_attr(not(feature = "server"), non_exhaustive)]
 pub enum Reason {
     // Fix the request.
     InvalidArgument,

@@ -8,7 +8,7 @@ mod log;
 
 use std::collections::BTreeMap;
 
-use policyhub::client::active_set::{ActiveSet, ActiveSetOptions, Change};
+use policyhub::client::{ActiveSet, ActiveSetOptions, Change};
 use policyhub::client::{Cursor, pb};
 use policyhub::domain::name::NamespaceId;
 use policyhub::signing::digest_of;

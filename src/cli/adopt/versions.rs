@@ -138,7 +138,7 @@ impl<'a> Adopter<'a> {
             Ok(_) => return Ok((Outcome::Published, number)),
             Err(error) => error,
         };
-        match error.reason.as_str() {
+        match error.reason() {
             "APPROVALS_MISSING" => {
                 // Only what is staged can be approved.
                 client.stage(pb::StageRequest { name, request_id: new_request_id(), ..Default::default() }).await?;

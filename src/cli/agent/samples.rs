@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::folder::Folder;
 use super::set::Candidate;
 use crate::client::name::{NamespaceId, PolicyId};
-use crate::client::signing::digest_of;
-use crate::client::{ActivePolicy, Cursor};
+use crate::client::{ActivePolicy, Cursor, unverified_policy};
 
 /// The namespace of all of them.
 pub fn namespace() -> NamespaceId {
@@ -17,16 +16,13 @@ pub fn namespace() -> NamespaceId {
 /// A policy whose content says its version.
 pub fn policy(id: &str, version: i64, content_type: &str) -> Arc<ActivePolicy> {
     let content = format!("{id} {version}\n").into_bytes();
-    Arc::new(ActivePolicy {
-        policy: PolicyId::parse("policy", id).expect("an id"),
-        version,
-        label: format!("{version}.0.0"),
-        digest: digest_of(&content),
-        content_type: content_type.to_owned(),
-        content: Some(content.into()),
-        manifest: format!("manifest of {id} {version}"),
-        activated: Cursor { epoch: 1, revision: version },
-    })
+    let mut policy = unverified_policy(PolicyId::parse("policy", id).expect("an id"), version, &content);
+    policy.label = format!("{version}.0.0");
+    policy.content_type = content_type.to_owned();
+    policy.content = Some(content.into());
+    policy.manifest = format!("manifest of {id} {version}");
+    policy.activated = Cursor { epoch: 1, revision: version };
+    Arc::new(policy)
 }
 
 /// A set at a place, of policies and their versions.

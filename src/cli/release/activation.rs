@@ -111,7 +111,7 @@ impl Activator<'_> {
         for left in (0..ATTEMPTS_MAX).rev() {
             let mut said = Vec::new();
             match self.attempt(highest, &mut said).await {
-                Err(error) if left > 0 && CONFLICTS.contains(&error.reason.as_str()) => {}
+                Err(error) if left > 0 && CONFLICTS.contains(&error.reason()) => {}
                 ended => {
                     notes.extend(said);
                     return ended;
@@ -167,7 +167,7 @@ impl Activator<'_> {
         let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
         match self.client.get_version(request).await {
             Ok(response) => Ok(response.version),
-            Err(error) if error.reason == "NO_ACTIVE_VERSION" => Ok(None),
+            Err(error) if error.reason() == "NO_ACTIVE_VERSION" => Ok(None),
             Err(error) => Err(error),
         }
     }

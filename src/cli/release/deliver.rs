@@ -137,7 +137,7 @@ impl Deliverer<'_> {
         for left in (0..ATTEMPTS_MAX).rev() {
             match self.attempt(key, sound, found, left).await {
                 Ok(attempt) => return told(attempt),
-                Err(error) if left > 0 && CONFLICTS.contains(&error.reason.as_str()) => {
+                Err(error) if left > 0 && CONFLICTS.contains(&error.reason()) => {
                     if let Some(version) = published_holder(&error) {
                         return told(Attempt::published(Outcome::Present, version));
                     }
@@ -210,7 +210,7 @@ impl Deliverer<'_> {
                     if let Err(error) = label_order::allow(client, namespace, key, self.ids.of(&call)).await {
                         return Some(Attempt::of(Outcome::Failed {
                             error: text::line(&format!("failed to set allow_backport of {}: {error}", key.policy)),
-                            reason: error.reason,
+                            reason: error.reason().to_owned(),
                         }));
                     }
                 }
@@ -232,10 +232,10 @@ impl Deliverer<'_> {
             Err(error) => error,
         };
         let number = version.version;
-        if CONFLICTS.contains(&error.reason.as_str()) || is_unreached(&error) || !error.is_terminal() {
+        if CONFLICTS.contains(&error.reason()) || is_unreached(&error) || !error.is_terminal() {
             return Err(error);
         }
-        if error.reason == "APPROVALS_MISSING" {
+        if error.reason() == "APPROVALS_MISSING" {
             // Only what is staged can be approved.
             let (name, request_id) = (version.name.clone(), self.ids.of(&version.name));
             self.inspector.client.stage(pb::StageRequest { name, request_id, ..Default::default() }).await?;
@@ -243,7 +243,7 @@ impl Deliverer<'_> {
         }
         if is_released(&version) {
             // Nobody else ends what a release began. What fails again here is ended by the next release.
-            let _ = self.abandon(&version, &format!("it can't be published: {}", error.reason)).await;
+            let _ = self.abandon(&version, &format!("it can't be published: {}", error.reason())).await;
         }
         Ok(Attempt { number, ..Attempt::of(refused(&error, key, &version)) })
     }
@@ -273,8 +273,8 @@ impl Deliverer<'_> {
 
 /// The published version that holds a label, as the server names it when it refuses a draft of other content.
 fn published_holder(error: &ClientError) -> Option<pb::Version> {
-    let said = |name: &str| error.metadata.get(name).map(String::as_str);
-    if error.reason != "LABEL_CONTENT_CONFLICT" || said("state") != Some("PUBLISHED") {
+    let said = |name: &str| error.metadata().get(name).map(String::as_str);
+    if error.reason() != "LABEL_CONTENT_CONFLICT" || said("state") != Some("PUBLISHED") {
         return None;
     }
     let number = said("version")?.parse().ok()?;
@@ -286,7 +286,7 @@ fn published_holder(error: &ClientError) -> Option<pb::Version> {
 fn refused(error: &ClientError, key: &Key, version: &pb::Version) -> Outcome {
     let (policy, number) = (&key.policy, version.version);
     let outcome = Outcome::refused(error);
-    match (error.reason.as_str(), error.metadata.get("check").map(String::as_str)) {
+    match (error.reason(), error.metadata().get("check").map(String::as_str)) {
         ("VALIDATION_FAILED", Some("label")) => outcome.and("a label that is too low needs --allow-backport"),
         ("VALIDATION_FAILED", _) => outcome.and(&format!("all of it: `policyhub report {policy}@{number}`")),
         _ => outcome,

@@ -54,7 +54,7 @@ pub struct Inspector<'a> {
 
 /// Whether an error is that of a server that is not there. It has no reason, and Unknown when the connection broke under the call.
 pub fn is_unreached(error: &ClientError) -> bool {
-    error.reason.is_empty() && matches!(error.code, Code::Unavailable | Code::DeadlineExceeded | Code::Unknown)
+    error.reason().is_empty() && matches!(error.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Unknown)
 }
 
 /// The live version of a label, if there is one.
@@ -67,7 +67,7 @@ pub async fn live_version(
     let request = pb::GetVersionRequest { name, view: pb::VersionView::Basic.into() };
     match client.get_version(request).await {
         Ok(response) => Ok(response.version),
-        Err(error) if matches!(error.reason.as_str(), "VERSION_NOT_FOUND" | "POLICY_NOT_FOUND") => Ok(None),
+        Err(error) if matches!(error.reason(), "VERSION_NOT_FOUND" | "POLICY_NOT_FOUND") => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -162,7 +162,7 @@ impl Status {
 impl Outcome {
     /// What the server refused.
     pub fn refused(error: &ClientError) -> Self {
-        Self::Failed { reason: error.reason.clone(), error: text::line(&error.to_string()) }
+        Self::Failed { reason: error.reason().to_owned(), error: text::line(&error.to_string()) }
     }
 
     /// The same failure, with what to do next.

@@ -81,7 +81,7 @@ impl<'a> Publisher<'a> {
             _ => match self.call(&several).await {
                 Ok(outcomes) => outcomes,
                 // A server that does not know the method yet.
-                Err(error) if error.code == Code::Unimplemented => HashMap::new(),
+                Err(error) if error.code() == Code::Unimplemented => HashMap::new(),
                 Err(error) => {
                     several.into_iter().for_each(|one| _ = one.answer.send(Err(error.clone())));
                     return;

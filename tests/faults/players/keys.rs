@@ -45,7 +45,7 @@ async fn rotate(desk: &mut Desk) -> Option<()> {
         .await?;
     let what = format!("key {key_id} signs");
     // Prepared by a clock that was ahead, it is not old enough by one that is right.
-    if activated.as_ref().is_err_and(|error| error.reason == "KEY_NOT_READY") && desk.clock_jumps {
+    if activated.as_ref().is_err_and(|error| error.reason() == "KEY_NOT_READY") && desk.clock_jumps {
         return Some(());
     }
     desk.expect(&what, activated)?;

@@ -154,9 +154,9 @@ async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), Cli
 
 /// Whether an error says what became of the call: nothing, for a reason that lasts.
 fn is_known(error: &ClientError) -> bool {
-    let open = ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "SIGNING_UNAVAILABLE"].contains(&error.reason.as_str());
+    let open = ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "SIGNING_UNAVAILABLE"].contains(&error.reason());
     // By a clock that jumped, a token is not good yet, or not any more.
-    !open && !may_work_later(&error.reason) && !error.reason.starts_with("TOKEN_")
+    !open && !may_work_later(&error.reason()) && !error.reason().starts_with("TOKEN_")
 }
 
 impl Desk {
@@ -212,7 +212,7 @@ impl Desk {
                 Ok(answer) => return Some(Ok(answer.into_inner())),
                 Err(error) if is_known(&error) => return Some(Err(error)),
                 Err(_) if self.recorder.stopped() => return None,
-                Err(error) => self.recorder.note(|history| history.failed_reads.push(error.reason)),
+                Err(error) => self.recorder.note(|history| history.failed_reads.push(error.reason().to_owned())),
             }
             sleep(AGAIN).await;
         }
@@ -233,7 +233,7 @@ impl Desk {
     pub fn expect_refusal<T>(&self, what: &str, reason: &str, answer: Result<T, ClientError>) {
         let broken = match answer {
             Ok(_) => Some("it was done".to_owned()),
-            Err(error) if error.reason == reason => None,
+            Err(error) if error.reason() == reason => None,
             Err(error) => Some(format!("it was refused, and not with {reason}: {error}")),
         };
         self.promise(what.to_owned(), broken);

@@ -124,8 +124,8 @@ pub async fn active(client: &Client, id: &str) -> i64 {
 /// A refusal, as every refusal must be: a user's mistake is never INTERNAL or UNKNOWN, and says what it is.
 pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> ClientError {
     let error = answer.expect_err("the call must be refused");
-    assert!(!matches!(error.code, Code::Internal | Code::Unknown), "a user's mistake was answered with {error:?}");
-    assert!(!error.reason.is_empty() && !error.message.is_empty(), "no reason or no message: {error:?}");
+    assert!(!matches!(error.code(), Code::Internal | Code::Unknown), "a user's mistake was answered with {error:?}");
+    assert!(!error.reason().is_empty() && !error.message().is_empty(), "no reason or no message: {error:?}");
     error
 }
 
@@ -133,7 +133,7 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> ClientErro
 #[track_caller]
 pub fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, code: Code, reason: &str) -> ClientError {
     let error = refusal(answer);
-    assert_eq!((error.code, error.reason.as_str()), (code, reason), "{error:?}");
+    assert_eq!((error.code(), error.reason()), (code, reason), "{error:?}");
     error
 }
 
@@ -141,14 +141,14 @@ pub fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, code: Code, r
 #[track_caller]
 pub fn refused_fields<T: std::fmt::Debug>(answer: Result<T, ClientError>, fields: &[&str]) {
     let error = refused(answer, Code::InvalidArgument, "INVALID_ARGUMENT");
-    let named: Vec<&str> = error.violations.iter().map(|violation| violation.field.as_str()).collect();
+    let named: Vec<&str> = error.violations().iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(named, fields, "{error:?}");
-    assert!(error.violations.iter().all(|violation| !violation.description.is_empty()), "{error:?}");
+    assert!(error.violations().iter().all(|violation| !violation.description.is_empty()), "{error:?}");
 }
 
 /// The reason of a call that must fail.
 pub fn reason<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> String {
-    refusal(answer).reason
+    refusal(answer).reason().to_owned()
 }
 
 /// A policy of a kind, with settings; answers it.

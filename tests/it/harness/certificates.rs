@@ -79,7 +79,7 @@ impl Authority {
     pub fn client_for(&self, uri: &str, valid: (i64, i64)) -> ClientIdentity {
         let names = vec![SanType::URI(Ia5String::try_from(uri).expect("ASCII"))];
         let (cert, key) = self.sign_for(names, ExtendedKeyUsagePurpose::ClientAuth, Some(valid));
-        ClientIdentity { cert: cert.into_bytes(), key: key.into_bytes() }
+        ClientIdentity::new(cert, key)
     }
 
     /// A client certificate with these URIs.
@@ -95,7 +95,7 @@ impl Authority {
     fn identity(&self, uris: &[&str], usage: ExtendedKeyUsagePurpose) -> ClientIdentity {
         let names = uris.iter().map(|uri| SanType::URI(Ia5String::try_from(*uri).expect("ASCII"))).collect();
         let (cert, key) = self.sign(names, usage);
-        ClientIdentity { cert: cert.into_bytes(), key: key.into_bytes() }
+        ClientIdentity::new(cert, key)
     }
 }
 

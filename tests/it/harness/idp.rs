@@ -167,10 +167,10 @@ pub async fn reloaded(hub: &Hub, result: &str, source: &str, before: f64) {
 pub async fn kept_out(client: &Client) -> Option<String> {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let error = client.get_namespace(request).await.err()?;
-    let refused = error.code == Code::Unauthenticated;
+    let refused = error.code() == Code::Unauthenticated;
     // A connection that broke says nothing of who is let in.
-    assert!(refused || !error.reason.is_empty(), "{error:?}");
-    refused.then_some(error.reason)
+    assert!(refused || !error.reason().is_empty(), "{error:?}");
+    refused.then_some(error.reason().to_owned())
 }
 
 /// Waits until a client is let in, or kept out for a reason.

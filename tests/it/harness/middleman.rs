@@ -115,7 +115,7 @@ impl Middleman {
 }
 
 fn refused(error: &ClientError) -> Response<Body> {
-    Status::new(error.code, error.message.clone()).into_http()
+    Status::new(error.code(), error.message()).into_http()
 }
 
 /// These messages, and a good end.

@@ -75,7 +75,7 @@ pub async fn check_alive(hub: &Hub, watch: &mut Watch) {
 pub async fn check_recovered(hub: &Hub, client: &Client, watch: &mut Watch) {
     let activated = async {
         while let Err(error) = try_activate(client, "p", 2, None).await {
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };

@@ -68,7 +68,7 @@ impl PostgresScene {
         let took = began.elapsed();
         assert!(took < REFUSED_WITHIN, "{took:?}: {answer:?}");
         if let Err(error) = &answer {
-            assert_eq!(error.code, Code::Unavailable, "{error:?}");
+            assert_eq!(error.code(), Code::Unavailable, "{error:?}");
         }
         answer.map(|answer| answer.version.expect("a version").version)
     }
@@ -79,7 +79,7 @@ impl PostgresScene {
         loop {
             let answer = self.write().await;
             match answer {
-                Err(error) if error.reason == reason => return error,
+                Err(error) if error.reason() == reason => return error,
                 answer => assert!(began.elapsed() < DEADLINE, "never refused with {reason}: {answer:?}"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -10,7 +10,7 @@ use super::calls::{NAMESPACE, create, draft_request, events, get_version, versio
 pub async fn person(hub: &Hub, subject: &str) -> Client {
     let granted = try_grant(&hub.client().await, &format!("local:{subject}"), pb::Role::Admin, "namespaces/-").await;
     // One who comes again has it already.
-    assert!(granted.as_ref().err().is_none_or(|error| error.reason == "BINDING_EXISTS"), "{granted:?}");
+    assert!(granted.as_ref().err().is_none_or(|error| error.reason() == "BINDING_EXISTS"), "{granted:?}");
     caller(hub, subject).await
 }
 

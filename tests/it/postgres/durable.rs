@@ -64,13 +64,13 @@ async fn a_configuration_that_does_not_flush() {
     for setting in ["fsync", "full_page_writes"] {
         scene.configure(setting, "off");
         let error = scene.until_refused("DATABASE_NOT_DURABLE").await;
-        assert!(error.message.contains(&format!("{setting} is off")), "{error:?}");
+        assert!(error.message().contains(&format!("{setting} is off")), "{error:?}");
         scene.until_readyz(&format!("{setting} is off")).await;
         // It is about writes alone.
         scene.client.get_policy(pb::GetPolicyRequest { name: policy("p") }).await.expect("a read");
         assert!(matches!(watching::next(&mut watch).await.1, Change::Alive { .. }), "the watch goes on");
         for _ in 0..DRAFTS {
-            assert_eq!(scene.write().await.expect_err("no write").reason, "DATABASE_NOT_DURABLE");
+            assert_eq!(scene.write().await.expect_err("no write").reason(), "DATABASE_NOT_DURABLE");
         }
         scene.configure(setting, "on");
         scene.until_written().await;
@@ -94,11 +94,11 @@ async fn a_configuration_that_stops_flushing_under_an_open_transaction() {
         scene.cluster.release(&scene.name, lock);
         match write.await.expect("a task").expect_err("acknowledged, and not flushed") {
             // It waited too long for the table: once more.
-            error if error.reason == "LOCK_TIMEOUT" => scene.configure("fsync", "on"),
+            error if error.reason() == "LOCK_TIMEOUT" => scene.configure("fsync", "on"),
             error => break error,
         }
     };
-    assert!(["OUTCOME_UNKNOWN", "DATABASE_NOT_DURABLE"].contains(&refused.reason.as_str()), "{refused:?}");
+    assert!(["OUTCOME_UNKNOWN", "DATABASE_NOT_DURABLE"].contains(&refused.reason()), "{refused:?}");
     scene.until_readyz("fsync is off").await;
     scene.configure("fsync", "on");
     scene.until_written().await;

@@ -84,8 +84,8 @@ async fn until_in_doubt(client: &Client) {
             match client.draft(draft_request("p", "a: 9")).await {
                 // This log lost nothing: it is written to until this replica has looked at the one that did.
                 Ok(_) => {}
-                Err(error) if error.reason == "STORE_IN_DOUBT" => return,
-                Err(error) => assert_eq!(error.code, Code::Unavailable, "{error:?}"),
+                Err(error) if error.reason() == "STORE_IN_DOUBT" => return,
+                Err(error) => assert_eq!(error.code(), Code::Unavailable, "{error:?}"),
             }
         }
     };
@@ -123,7 +123,7 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
     let elsewhere = other.client_with(Some(scene.hub.token())).await;
     copy(&scene.cluster, &scene.name, ROLE);
     scene.until_written().await;
-    eventually("both are back", async || tenant(&elsewhere).await.is_err_and(|error| error.code == Code::NotFound))
+    eventually("both are back", async || tenant(&elsewhere).await.is_err_and(|error| error.code() == Code::NotFound))
         .await;
 
     // Lost: a namespace, and a role, which stands in the log that has the keys.
@@ -173,7 +173,7 @@ async fn whatever_was_lost_every_write_says_that_the_store_is_in_doubt() {
         }
     };
     let ended = tokio::time::timeout(DEADLINE, ended).await.expect("an end before the deadline");
-    assert_eq!((ended.code, ended.reason.as_str()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{ended:?}");
+    assert_eq!((ended.code(), ended.reason()), (Code::NotFound, "NAMESPACE_NOT_FOUND"), "{ended:?}");
     for client in [&scene.client, &elsewhere] {
         writes_go_on(client, "q").await;
         refused(tenant(client).await, Code::NotFound, "NAMESPACE_NOT_FOUND");
@@ -256,11 +256,11 @@ async fn another_store_is_neither_read_nor_written() {
     // Nobody may come in until then.
     cluster.psql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", scene.name));
     // The first ones may still hear that nobody may come in.
-    while !scene.until_refused("DATABASE_ACCESS_DENIED").await.message.contains("another store") {}
+    while !scene.until_refused("DATABASE_ACCESS_DENIED").await.message().contains("another store") {}
     scene.until_readyz("another store").await;
     let now = get_set(&scene.client).await;
     assert!(now.degraded && now.bundles == before.bundles, "what was verified goes on, marked: {now:?}");
-    assert_eq!(tenant(&scene.client).await.expect_err("it is not ours").code, Code::Unavailable);
+    assert_eq!(tenant(&scene.client).await.expect_err("it is not ours").code(), Code::Unavailable);
     assert_eq!(scene.sql(events), theirs);
 
     let back = format!("ALTER DATABASE {0} RENAME TO foreign_store; ALTER DATABASE lost RENAME TO {0}", scene.name);

@@ -78,7 +78,7 @@ async fn session_mode_serves_and_keeps_the_settings_of_a_session() {
     // Bounds that are set after connecting hold.
     let lock = cluster.hold(&name, "default");
     let error = client.draft(draft_request("q", "a: 2")).await.expect_err("locked");
-    assert_eq!(error.reason, "LOCK_TIMEOUT", "{error:?}");
+    assert_eq!(error.reason(), "LOCK_TIMEOUT", "{error:?}");
     cluster.release(&name, lock);
     // So does LISTEN.
     let listening = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";

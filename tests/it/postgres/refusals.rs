@@ -35,7 +35,7 @@ async fn a_lock_of_somebody_else() {
     let scene = PostgresScene::start(&[]).await;
     scene.until_written().await;
     let lock = scene.cluster.hold(&scene.name, "default");
-    assert_eq!(scene.write().await.expect_err("locked").reason, "LOCK_TIMEOUT");
+    assert_eq!(scene.write().await.expect_err("locked").reason(), "LOCK_TIMEOUT");
     told_on_the_command_line(&scene, "LOCK_TIMEOUT");
     let (status, _, body) = get(&scene.hub.http, "/readyz").expect("an answer");
     assert_eq!((status, body.as_str()), (200, "ok\n"), "one namespace is no outage");
@@ -45,7 +45,7 @@ async fn a_lock_of_somebody_else() {
     // A whole table, as ALTER TABLE and VACUUM FULL lock it: roles, keys and heads wait for it too.
     let lock = scene.cluster.hold_by(&scene.name, "LOCK TABLE namespaces");
     for _ in 0..3 {
-        assert_eq!(scene.write().await.expect_err("locked").reason, "LOCK_TIMEOUT");
+        assert_eq!(scene.write().await.expect_err("locked").reason(), "LOCK_TIMEOUT");
     }
     told_on_the_command_line(&scene, "LOCK_TIMEOUT");
     scene.cluster.release(&scene.name, lock);
@@ -80,7 +80,7 @@ async fn locks_that_are_waited_for_one_after_the_other() {
     while !writes.is_empty() {
         longest = longest.max(scene.sql(&oldest).parse().expect("seconds"));
         while let Some(write) = writes.try_join_next() {
-            reasons.push(ClientError::from(write.expect("a write").expect_err("locked")).reason);
+            reasons.push(ClientError::from(write.expect("a write").expect_err("locked")).reason().to_owned());
         }
         tokio::task::yield_now().await;
     }
@@ -108,7 +108,7 @@ async fn several_who_wait_for_one_namespace() {
         writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
     }
     for write in writes.join_all().await {
-        assert_eq!(ClientError::from(write.expect_err("locked")).reason, "LOCK_TIMEOUT");
+        assert_eq!(ClientError::from(write.expect_err("locked")).reason(), "LOCK_TIMEOUT");
     }
     scene.cluster.release(&scene.name, lock);
     scene.until_written().await;
@@ -125,7 +125,11 @@ async fn more_writers_than_connections_wait_for_one_namespace() {
         let mut bare = raw(&scene.hub).await;
         writes.spawn(async move { bare.draft(draft_request("q", "a: 2")).await });
     }
-    let refused = writes.join_all().await.into_iter().map(|write| ClientError::from(write.expect_err("locked")).reason);
+    let refused = writes
+        .join_all()
+        .await
+        .into_iter()
+        .map(|write| ClientError::from(write.expect_err("locked")).reason().to_owned());
     assert_eq!(refused.collect::<Vec<_>>(), ["LOCK_TIMEOUT"; TOO_MANY_WRITERS]);
     scene.cluster.release(&scene.name, lock);
     scene.until_written().await;
@@ -150,7 +154,7 @@ async fn the_first_calls_hear_the_reason_too() {
         }
         for write in writes.join_all().await {
             let error = ClientError::from(write.expect_err("no connection"));
-            assert_eq!(error.reason, "DATABASE_ACCESS_DENIED", "{broken}: {error:?}");
+            assert_eq!(error.reason(), "DATABASE_ACCESS_DENIED", "{broken}: {error:?}");
         }
         scene.cluster.psql("postgres", &healed);
     }
@@ -212,7 +216,7 @@ async fn a_right_that_is_missing() {
     for right in ["SELECT ON policies", "UPDATE ON policies", "INSERT ON contents", "SELECT ON events"] {
         scene.until_written().await;
         scene.sql(&format!("REVOKE {right} FROM {ROLE}"));
-        assert_eq!(scene.write().await.expect_err("no right").reason, "DATABASE_ACCESS_DENIED", "{right}");
+        assert_eq!(scene.write().await.expect_err("no right").reason(), "DATABASE_ACCESS_DENIED", "{right}");
         scene.until_readyz("the server's role lacks a right in the database").await;
         scene.sql(&format!("GRANT {right} TO {ROLE}"));
         scene.until_readyz("ok\n").await;
@@ -297,7 +301,7 @@ async fn a_start_while_the_database_is_read_only() {
     scene.client = scene.hub.client().await;
     scene.until_readyz("read-only").await;
     assert_eq!(active(&scene.client, "p").await, 1, "what it has is served");
-    assert_eq!(scene.write().await.expect_err("no write").reason, "DATABASE_READ_ONLY");
+    assert_eq!(scene.write().await.expect_err("no write").reason(), "DATABASE_READ_ONLY");
     scene.sql(&format!("ALTER ROLE {ROLE} RESET default_transaction_read_only"));
     scene.until_written().await;
     scene.until_readyz("ok\n").await;

@@ -103,7 +103,7 @@ on_both_databases! {
             Code::PermissionDenied,
             "PERMISSION_DENIED",
         );
-        assert_eq!(denied.metadata.get("permission").map(String::as_str), Some("administer"), "{denied:?}");
+        assert_eq!(denied.metadata().get("permission").map(String::as_str), Some("administer"), "{denied:?}");
         let ahead = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time").as_secs() + 3_600;
         let long = pb::Adopted { author: "a".repeat(257), create_time: None };
         for (adopted, field) in [
@@ -131,7 +131,7 @@ on_both_databases! {
         }
         let other = client.draft(request("a: 1", system(None))).await;
         let error = refused(other, Code::AlreadyExists, "LABEL_CONTENT_CONFLICT");
-        assert!(error.message.contains("another adoption"), "{error}");
+        assert!(error.message().contains("another adoption"), "{error}");
         let error = hub.try_tamper("UPDATE versions SET adopted = NULL WHERE number = 1").expect_err("a published row");
         assert!(error.contains("are immutable"), "{error}");
         let next = pb::DraftRequest { label: "1.1.0".to_owned(), ..request("a: 2", system(None)) };

@@ -1,0 +1,152 @@
+//! Activate, Rollback and Deactivate: what is in force.
+
+use super::{Prepared, can_be_validated, every_change, policy_name};
+use crate::error::ClientError;
+use crate::model::Activated;
+use crate::namespace::Namespace;
+use crate::retry::new_request_id;
+use policyhub_core::api::pb;
+use policyhub_core::api::pb::activate_target::To;
+use policyhub_core::api::pb::rollback_request;
+
+/// Where an activation moves one policy.
+#[derive(Debug, Clone, PartialEq)]
+#[must_use]
+pub struct Move(pb::ActivateTarget);
+
+/// Policies to be moved, all or none.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is activated before it is sent"]
+pub struct Activate(Prepared<pb::ActivateRequest>);
+
+/// A policy to be moved back.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is rolled back before it is sent"]
+pub struct Rollback(Prepared<pb::RollbackRequest>);
+
+/// A policy of which no version shall be in force.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is deactivated before it is sent"]
+pub struct Deactivate(Prepared<pb::DeactivateRequest>);
+
+every_change!(Activate);
+can_be_validated!(Activate);
+every_change!(Rollback);
+can_be_validated!(Rollback);
+every_change!(Deactivate);
+can_be_validated!(Deactivate);
+
+impl Move {
+    fn new(policy: impl Into<String>, to: To) -> Self {
+        Self(pb::ActivateTarget { policy: policy.into(), to: Some(to), expected_active: None })
+    }
+
+    /// To the version of this number.
+    pub fn to(policy: impl Into<String>, number: i64) -> Self {
+        Self::new(policy, To::Version(number))
+    }
+
+    /// To the version of this label.
+    pub fn to_label(policy: impl Into<String>, label: impl Into<String>) -> Self {
+        Self::new(policy, To::Label(label.into()))
+    }
+
+    /// To none.
+    pub fn to_none(policy: impl Into<String>) -> Self {
+        Self::new(policy, To::None(()))
+    }
+
+    /// Only when exactly this version is in force; 0: only when none is.
+    pub fn expecting(mut self, number: i64) -> Self {
+        self.0.expected_active = Some(number);
+        self
+    }
+}
+
+impl Activate {
+    pub(crate) fn new(namespace: &Namespace, reason: &str, moves: impl IntoIterator<Item = Move>) -> Self {
+        let request = pb::ActivateRequest {
+            parent: namespace.id().name(),
+            targets: moves.into_iter().map(|each| each.0).collect(),
+            reason: reason.to_owned(),
+            request_id: new_request_id(),
+            ..Default::default()
+        };
+        Self(Prepared::new(namespace, Ok(request)))
+    }
+
+    /// Puts the versions in force, all or none, at one revision.
+    ///
+    /// # Errors
+    /// The error of the call: ABORTED with EXPECTED_ACTIVE_MISMATCH names what is in force, and nothing was changed.
+    pub async fn send(self) -> Result<Activated, ClientError> {
+        let call = self.0.send("Activate", |mut rpc, request| async move { rpc.policy.activate(request).await });
+        let answer = call.await?;
+        Activated::read(answer.activation, answer.cursor)
+    }
+}
+
+impl Rollback {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, reason: &str) -> Self {
+        let request = policy_name(namespace, policy).map(|name| pb::RollbackRequest {
+            name,
+            reason: reason.to_owned(),
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// To the version of this number, in place of the one that was in force before.
+    pub fn to(self, number: i64) -> Self {
+        Self(self.0.with(|request| request.to = Some(rollback_request::To::Version(number))))
+    }
+
+    /// To the version of this label, in place of the one that was in force before.
+    pub fn to_label(self, label: impl Into<String>) -> Self {
+        Self(self.0.with(|request| request.to = Some(rollback_request::To::Label(label.into()))))
+    }
+
+    /// Only when exactly this version is in force.
+    pub fn expecting(self, number: i64) -> Self {
+        Self(self.0.with(|request| request.expected_active = Some(number)))
+    }
+
+    /// Puts an older version back in force, at a new revision.
+    ///
+    /// # Errors
+    /// The error of the call.
+    pub async fn send(self) -> Result<Activated, ClientError> {
+        let call = self.0.send("Rollback", |mut rpc, request| async move { rpc.policy.rollback(request).await });
+        let answer = call.await?;
+        let warnings = answer.warnings;
+        Ok(Activated { warnings, ..Activated::read(answer.activation, answer.cursor)? })
+    }
+}
+
+impl Deactivate {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, reason: &str) -> Self {
+        let request = policy_name(namespace, policy).map(|name| pb::DeactivateRequest {
+            name,
+            reason: reason.to_owned(),
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// Only when exactly this version is in force.
+    pub fn expecting(self, number: i64) -> Self {
+        Self(self.0.with(|request| request.expected_active = Some(number)))
+    }
+
+    /// Takes the policy out of force.
+    ///
+    /// # Errors
+    /// The error of the call.
+    pub async fn send(self) -> Result<Activated, ClientError> {
+        let call = self.0.send("Deactivate", |mut rpc, request| async move { rpc.policy.deactivate(request).await });
+        let answer = call.await?;
+        Activated::read(answer.activation, answer.cursor)
+    }
+}

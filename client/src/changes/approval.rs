@@ -1,0 +1,71 @@
+//! ApproveVersion and RejectVersion: what a reviewer says of a version.
+
+use super::{Prepared, every_change, version_name};
+use crate::channel::RpcClient;
+use crate::error::ClientError;
+use crate::model::VersionChanged;
+use crate::namespace::Namespace;
+use crate::retry::new_request_id;
+use policyhub_core::api::pb;
+
+/// The approval of a staged version, by the digest of what was read.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is approved before it is sent"]
+pub struct Approve(Prepared<pb::ApproveVersionRequest>);
+
+/// The rejection of a version that shall not be published.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is rejected before it is sent"]
+pub struct Reject(Prepared<pb::RejectVersionRequest>);
+
+every_change!(Approve);
+every_change!(Reject);
+
+impl Approve {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, digest: &str) -> Self {
+        let request = version_name(namespace, policy, number).map(|name| pb::ApproveVersionRequest {
+            name,
+            digest: digest.to_owned(),
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// Says why.
+    pub fn reason(self, reason: impl Into<String>) -> Self {
+        Self(self.0.with(|request| request.reason = reason.into()))
+    }
+
+    /// Approves it.
+    ///
+    /// # Errors
+    /// The error of the call: ABORTED with DIGEST_MISMATCH when the version is not what was read.
+    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+        let call = |mut rpc: RpcClient, request| async move { rpc.policy.approve_version(request).await };
+        let answer = self.0.send("ApproveVersion", call).await?;
+        VersionChanged::read(answer.version, answer.cursor)
+    }
+}
+
+impl Reject {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, reason: &str) -> Self {
+        let request = version_name(namespace, policy, number).map(|name| pb::RejectVersionRequest {
+            name,
+            reason: reason.to_owned(),
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// Rejects it.
+    ///
+    /// # Errors
+    /// The error of the call.
+    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+        let call = |mut rpc: RpcClient, request| async move { rpc.policy.reject_version(request).await };
+        let answer = self.0.send("RejectVersion", call).await?;
+        VersionChanged::read(answer.version, answer.cursor)
+    }
+}

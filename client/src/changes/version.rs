@@ -1,0 +1,120 @@
+//! Stage, Publish and Abandon: what becomes of a version.
+
+use super::{Prepared, can_be_validated, every_change, version_name};
+use crate::error::ClientError;
+use crate::model::{VersionChanged, findings, moved};
+use crate::namespace::Namespace;
+use crate::retry::new_request_id;
+use policyhub_core::api::pb;
+
+/// A draft to be checked and locked.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is staged before it is sent"]
+pub struct Stage(Prepared<pb::StageRequest>);
+
+/// A staged version to be signed.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is published before it is sent"]
+pub struct Publish(Prepared<pb::PublishRequest>);
+
+/// A version to be ended before it was published.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is abandoned before it is sent"]
+pub struct Abandon(Prepared<pb::AbandonDraftRequest>);
+
+every_change!(Stage);
+can_be_validated!(Stage);
+every_change!(Publish);
+can_be_validated!(Publish);
+every_change!(Abandon);
+can_be_validated!(Abandon);
+
+impl Stage {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
+        let request = version_name(namespace, policy, number).map(|name| pb::StageRequest {
+            name,
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// Stages it only when it is still what this etag stands for.
+    pub fn etag(self, etag: impl Into<String>) -> Self {
+        Self(self.0.with(|request| request.etag = etag.into()))
+    }
+
+    /// Runs every check, and locks the content.
+    ///
+    /// # Errors
+    /// The error of the call: FAILED_PRECONDITION with VALIDATION_FAILED names what a check found.
+    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+        let call = self.0.send("Stage", |mut rpc, request| async move { rpc.policy.stage(request).await });
+        let answer = call.await?;
+        let changed = VersionChanged::read(answer.version, answer.cursor)?;
+        Ok(VersionChanged { findings: findings(answer.report), ..changed })
+    }
+}
+
+impl Publish {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
+        let request = version_name(namespace, policy, number).map(|name| pb::PublishRequest {
+            name,
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// Puts it in force at once, in the same commit, for this reason.
+    pub fn activate(self, reason: impl Into<String>) -> Self {
+        Self(self.0.with(|request| (request.activate, request.reason) = (true, reason.into())))
+    }
+
+    /// Puts it in force only when exactly this version is; 0: only when none is.
+    pub fn expected_active(self, number: i64) -> Self {
+        Self(self.0.with(|request| request.expected_active = Some(number)))
+    }
+
+    /// Publishes it only when it is still what this etag stands for.
+    pub fn etag(self, etag: impl Into<String>) -> Self {
+        Self(self.0.with(|request| request.etag = etag.into()))
+    }
+
+    /// Signs it. From then on it never changes.
+    ///
+    /// # Errors
+    /// The error of the call.
+    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+        let call = self.0.send("Publish", |mut rpc, request| async move { rpc.policy.publish(request).await });
+        let answer = call.await?;
+        let moved = moved(answer.activation.as_ref())?;
+        Ok(VersionChanged { moved, ..VersionChanged::read(answer.version, answer.cursor)? })
+    }
+}
+
+impl Abandon {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
+        let request = version_name(namespace, policy, number).map(|name| pb::AbandonDraftRequest {
+            name,
+            request_id: new_request_id(),
+            ..Default::default()
+        });
+        Self(Prepared::new(namespace, request))
+    }
+
+    /// Says why.
+    pub fn reason(self, reason: impl Into<String>) -> Self {
+        Self(self.0.with(|request| request.reason = reason.into()))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// The error of the call.
+    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+        let call = |mut rpc: crate::channel::RpcClient, request| async move { rpc.policy.abandon_draft(request).await };
+        let answer = self.0.send("AbandonDraft", call).await?;
+        VersionChanged::read(answer.version, answer.cursor)
+    }
+}
