@@ -21,6 +21,8 @@ pub mod refusal;
 pub mod retry;
 pub mod saved_set;
 pub mod target;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod watch;
 pub mod watcher;
 
