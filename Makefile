@@ -24,7 +24,8 @@ QUICK_DEFECTS := sqlite-normal,resume-off-by-one,heartbeat-ahead,drop-on-full,no
 .PHONY: test
 test: ## Run every test: units, both databases, doc tests, other verifiers, quickstart, README, corpus
 	$(call timed,postgres) ./scripts/postgres.sh
-	$(call timed,cargo test) cargo test --workspace
+	$(call timed,cargo test) cargo test --workspace --exclude policyhub-client
+	$(call timed,SDK) cargo test -p policyhub-client --all-features
 	$(call timed,planted defects) $(MAKE) --no-print-directory faults-defects DEFECTS=$(QUICK_DEFECTS) DEFECT_SEEDS=6
 	$(call timed,tools) ./scripts/tools.sh venv grpcurl typescript
 	$(call timed,vectors by PyJWT) target/tools/venv/bin/python tests/vectors/verify.py
@@ -87,6 +88,7 @@ lint: ## Check form, lints, the SDK alone and as packages, docs, the contract, d
 	$(call timed,fmt) cargo fmt --all --check
 	$(call timed,clippy) cargo clippy --workspace --all-targets -- -D warnings
 	$(call timed,SDK alone) cargo clippy -p policyhub-client --lib --examples -- -D warnings
+	$(call timed,SDK with all) cargo clippy -p policyhub-client --all-targets --all-features -- -D warnings
 	$(call timed,packages) ./scripts/packages.sh
 	$(call timed,doc) $(MAKE) --no-print-directory doc
 	$(call timed,tools) ./scripts/tools.sh buf venv

@@ -92,6 +92,7 @@ const SOURCES: &[&str] = &["client/src", "core/src", "src"];
 const RUST: &[&str] = &[
     "client/examples",
     "client/src",
+    "client/tests",
     "core/src",
     "src",
     "migrations/src",

@@ -63,31 +63,10 @@ impl fmt::Debug for ClientIdentity {
 /// The channel under every service.
 pub type Transport = InterceptedService<Guarded, Bearer>;
 
-/// The typed clients of the three services. Cheap to clone; clones share the connection.
+/// Every call of the contract, with its messages, over one connection. It is cheap to clone; clones share the connection.
 ///
-/// A call that changes something carries a `request_id`; with it, it is tried again while the
-/// server is away, and [`ClientError::is_terminal`] says of what came back whether another try can help:
-///
-/// ```no_run
-/// # use policyhub_client::{Client, ClientError, new_request_id, pb};
-/// # async fn release(token: String) -> Result<Option<pb::Cursor>, ClientError> {
-/// let client = Client::connect("http://127.0.0.1:7070", Some(token), None).await?;
-/// let to = pb::activate_target::To::Label("1.5.0".to_owned());
-/// let target = pb::ActivateTarget { policy: "pricing".to_owned(), to: Some(to), expected_active: None };
-/// let request = pb::ActivateRequest {
-///     parent: "namespaces/default".to_owned(),
-///     targets: vec![target],
-///     reason: "launch".to_owned(),
-///     request_id: new_request_id(),
-///     ..Default::default()
-/// };
-/// match client.activate(request).await {
-///     Ok(done) => Ok(done.cursor),
-///     Err(error) if error.is_terminal() => panic!("give up: {error}"),
-///     Err(error) => Err(error), // UNAVAILABLE after several tries: ask again later, with the same request_id
-/// }
-/// # }
-/// ```
+/// A call that changes something is tried again while the server is away when its `request_id` is set
+/// ([`crate::new_request_id`]); one that only reads is tried once.
 #[derive(Debug, Clone)]
 pub struct RpcClient {
     pub(crate) policy: PolicyServiceClient<Transport>,

@@ -47,7 +47,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// shop.publish("pricing", draft.version.number).send().await?;
 /// let done = shop.activate("launch", [Move::to_label("pricing", "1.5.0")]).send().await;
 /// match done {
-///     Ok(done) => println!("in force at {}", done.cursor),
+///     Ok(done) => println!("in force: {:?}", done.position),
 ///     Err(error) if error.is_terminal() => println!("give up: {error}"),
 ///     Err(error) => println!("ask again later, with the same request id: {error}"),
 /// }
@@ -200,7 +200,7 @@ impl ClientBuilder {
     }
 
     /// Adds an endpoint, `http://host:port` or `https://host:port`. Each connection goes to the first that answers, beginning
-    /// with the one that did last: a client stays with one replica as long as it can.
+    /// with the one that did last, or the one after it when its connection broke: a client stays with one replica as long as it can.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoints.push(endpoint.into());
         self

@@ -93,7 +93,12 @@ impl Connections {
     /// Hands a connection out to nobody any more. Who has it may go on.
     pub fn drop_connection(&self, lost: &RpcClient) {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = open.len();
         open.retain(|open| !open.client.is_same_connection(lost));
+        // Once for a connection, however many calls and watches it broke for.
+        if open.len() < before {
+            self.0.target.pass_over_endpoint();
+        }
     }
 }
 
@@ -101,22 +106,16 @@ impl Connections {
 mod tests {
     use super::*;
 
-    /// Connections to a port that takes each of them.
-    async fn connections() -> Connections {
+    /// Connections to a port, which takes them as long as it is held.
+    async fn connections() -> (tokio::net::TcpListener, Connections) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
-        tokio::spawn(async move {
-            let mut taken = Vec::new();
-            while let Ok(connection) = listener.accept().await {
-                taken.push(connection);
-            }
-        });
-        Connections::new(Target::new(endpoint))
+        (listener, Connections::new(Target::new(endpoint)))
     }
 
     #[tokio::test]
     async fn watches_share_a_connection_up_to_its_bound_and_leave_room_when_they_end() {
-        let connections = connections().await;
+        let (_listener, connections) = connections().await;
         let opening = (0..3 * STREAMS_PER_CONNECTION_MAX).map(|_| connections.for_stream());
         let mut watches = futures_util::future::try_join_all(opening).await.expect("connected");
         let open = || connections.0.open.lock().expect("no panic").len();
@@ -129,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_that_broke_is_handed_out_to_nobody() {
-        let connections = connections().await;
+        let (_listener, connections) = connections().await;
         let first = connections.for_calls().await.expect("connected");
         assert!(connections.for_stream().await.expect("connected").is_same_connection(&first));
         connections.drop_connection(&first);

@@ -229,8 +229,14 @@ impl From<Status> for ClientError {
 
 /// Whether the client's own clock ended the call, which tonic calls CANCELLED and gRPC DEADLINE_EXCEEDED.
 fn has_timed_out(status: &Status) -> bool {
-    let causes = std::iter::successors(status.source(), |cause| cause.source());
-    causes.into_iter().any(|cause| cause.is::<tonic::TimeoutExpired>())
+    let mut next = status.source();
+    while let Some(cause) = next {
+        if cause.is::<tonic::TimeoutExpired>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 impl fmt::Display for ClientError {

@@ -29,13 +29,17 @@
 //! What releases policies uses a [`Client`] and its [`Namespace`]s.
 //!
 //! # Features
-//! - `pb`: the messages of the contract, and every call of it with them ([`RpcClient`](https://docs.rs/policyhub-client)).
+//! - `pb`: the messages of the contract, and every call of it with them (`RpcClient`).
 //! - `opentelemetry`: calls carry the `traceparent` of the current span.
 //! - `testing`: a signed hub in memory, for tests of what is built on this.
 //!
 //! Invariant: nothing that came over the wire is handed out as in force before its signatures, digests, names and place in the log
 //! were checked.
 #![warn(missing_docs)]
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod active_set;
 mod archive;
@@ -77,6 +81,8 @@ mod watcher;
 
 #[doc(hidden)]
 pub mod internal;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use bundle::ActivePolicy;
 pub use changes::{Abandon, Activate, Approve, Deactivate, Draft, Move, Publish, Reject, Rollback, Stage};

@@ -198,9 +198,9 @@ impl Namespace {
         Approve::new(self, policy, number, digest)
     }
 
-    /// Begins to reject a version that shall not be published.
-    pub fn reject(&self, policy: &str, number: i64, reason: &str) -> Reject {
-        Reject::new(self, policy, number, reason)
+    /// Begins to reject a version that shall not be published, by the digest of what was read.
+    pub fn reject(&self, policy: &str, number: i64, digest: &str, reason: &str) -> Reject {
+        Reject::new(self, policy, number, digest, reason)
     }
 
     /// Begins to move policies, all or none.

@@ -41,7 +41,8 @@ impl Target {
         Self::with_endpoints(vec![endpoint.into()])
     }
 
-    /// A server at these endpoints: each connection goes to the first that answers, beginning with the one that did last.
+    /// A server at these endpoints: each connection goes to the first that answers, beginning with the one that did last, or after a
+    /// connection that broke with the next.
     #[must_use]
     pub fn with_endpoints(endpoints: Vec<String>) -> Self {
         Self {
@@ -169,11 +170,19 @@ impl Target {
         RpcClient::connect_to(url, endpoint, token, identity.as_ref(), self.insecure_plaintext).await
     }
 
-    /// Says that a connection is of no use any more: where it is shared, the next caller gets another one.
+    /// Says that a connection is of no use any more: the next one begins with the next endpoint, and where connections are shared
+    /// this one is handed out to nobody.
     pub(super) fn drop_connection(&self, lost: &RpcClient) {
-        if let Some(connections) = &self.shared {
-            connections.drop_connection(lost);
+        match &self.shared {
+            Some(connections) => connections.drop_connection(lost),
+            None => self.pass_over_endpoint(),
         }
+    }
+
+    /// Lets the next connection begin with the endpoint after the one that answered last.
+    pub(super) fn pass_over_endpoint(&self) {
+        let next = self.first.load(Ordering::Relaxed).wrapping_add(1).checked_rem(self.endpoints.len());
+        self.first.store(next.unwrap_or(0), Ordering::Relaxed);
     }
 }
 
@@ -198,10 +207,8 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let there = format!("http://{}", listener.local_addr().expect("an address"));
         let target = Target::with_endpoints(vec!["http://127.0.0.1:1".to_owned(), there.clone()]);
-        let accepting = tokio::spawn(async move { while listener.accept().await.is_ok() {} });
         target.connect().await.expect("the second one answers");
         assert_eq!(target.clone().first.load(Ordering::Relaxed), 1, "and is the first one of the next try");
-        accepting.abort();
         let bad = Target::with_endpoints(vec!["ftp://a".to_owned(), there]);
         assert_eq!(bad.connect().await.expect_err("it is no endpoint").code, Code::InvalidArgument);
     }

@@ -56,3 +56,26 @@ pub(crate) fn trace_parent() -> Option<MetadataValue<Ascii>> {
 pub(crate) fn trace_parent() -> Option<MetadataValue<Ascii>> {
     None
 }
+
+#[cfg(all(test, feature = "opentelemetry"))]
+mod tests {
+    use super::*;
+    use opentelemetry::trace::{TraceContextExt as _, TracerProvider as _};
+    use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    #[test]
+    fn a_call_names_the_span_that_it_is_made_in() {
+        let provider = opentelemetry_sdk::trace::SdkTracerProvider::builder().build();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            assert_eq!(trace_parent(), None, "there is no span");
+            let span = tracing::info_span!("release");
+            let trace_id = span.context().span().span_context().trace_id().to_string();
+            let sent = span.in_scope(trace_parent).expect("a span");
+            let sent = sent.to_str().expect("ASCII").to_owned();
+            let parts: Vec<&str> = sent.split('-').collect();
+            assert_eq!((parts[0], parts[1], parts[2].len(), parts[3]), ("00", trace_id.as_str(), 16, "01"), "{sent}");
+        });
+    }
+}

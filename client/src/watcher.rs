@@ -100,21 +100,13 @@ pub struct Update {
     pub from_disk: bool,
 }
 
-/// A watcher. `client/examples/runtime.rs` is a runtime in full:
+/// A runtime's watch of the active policies of a namespace. `client/examples/runtime.rs` is a runtime in full:
 ///
 /// ```no_run
-/// # use policyhub_client::{ActiveSetOptions, Keys, Target, TokenSource, Update, Watcher, WatcherOptions, name::NamespaceId};
-/// # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-/// let mut watcher = Watcher::open(WatcherOptions {
-///     target: Target::new("https://hub:7070").with_token(TokenSource::File("hub.token".into())),
-///     namespace: NamespaceId::parse("namespace", "default")?,
-///     keys: Keys::Learned,
-///     set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
-///     every_activation: false,
-///     subscriber_id: "shop-1".to_owned(),
-///     attributes: [("zone".to_owned(), "a".to_owned())].into(),
-///     directory: Some("/var/lib/shop/policies".into()),
-/// })?;
+/// # use policyhub_client::{Client, Update};
+/// # async fn run(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let watcher = client.namespace("shop")?.watcher().subscriber_id("shop-1").attribute("zone", "a");
+/// let mut watcher = watcher.directory("/var/lib/shop/policies").open()?;
 /// let view = watcher.view(); // clone it into whatever decides: view.active(), view.status()
 /// loop {
 ///     let update = watcher.next().await;

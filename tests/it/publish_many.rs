@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use policyhub::client::pb::VersionState::{Draft, Published};
 use policyhub::client::pb::publish_versions_result::Outcome;
 use policyhub::client::signing::verify_bundle;
-use policyhub::client::{Client, ClientError, pb};
+use policyhub::client::{Client, pb};
 use prost::Message as _;
 use tonic::Code;
 

@@ -93,7 +93,7 @@ on_both_databases! {
                 let admin = builder(&hub).endpoint(&hub.grpc).build().expect("a client");
                 admin.namespace("default").expect("an id").publish("p", 1).send().await.expect("published");
             } else {
-                let rejected = bob.reject("p", number, "not this").send().await.expect("rejected");
+                let rejected = bob.reject("p", number, &draft.version.digest, "not this").send().await.expect("rejected");
                 assert_eq!(rejected.version.state, Some(VersionState::Rejected));
             }
         }

@@ -13,7 +13,7 @@ use policyhub_core::api::pb;
 #[must_use = "nothing is approved before it is sent"]
 pub struct Approve(Prepared<pb::ApproveVersionRequest>);
 
-/// The rejection of a version that shall not be published.
+/// The rejection of a version that shall not be published, by the digest of what was read.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is rejected before it is sent"]
 pub struct Reject(Prepared<pb::RejectVersionRequest>);
@@ -49,12 +49,12 @@ impl Approve {
 }
 
 impl Reject {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, reason: &str) -> Self {
+    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, digest: &str, reason: &str) -> Self {
         let request = version_name(namespace, policy, number).map(|name| pb::RejectVersionRequest {
             name,
+            digest: digest.to_owned(),
             reason: reason.to_owned(),
             request_id: new_request_id(),
-            ..Default::default()
         });
         Self(Prepared::new(namespace, request))
     }
