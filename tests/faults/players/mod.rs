@@ -156,7 +156,7 @@ async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), Cli
 fn is_known(error: &ClientError) -> bool {
     let open = ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "SIGNING_UNAVAILABLE"].contains(&error.reason());
     // By a clock that jumped, a token is not good yet, or not any more.
-    !open && !may_work_later(&error.reason()) && !error.reason().starts_with("TOKEN_")
+    !open && !may_work_later(error.reason()) && !error.reason().starts_with("TOKEN_")
 }
 
 impl Desk {
