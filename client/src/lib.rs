@@ -1,45 +1,8 @@
-//! The Rust SDK of Policy Hub: calls about policies, and a runtime's verified view of those in force.
-//!
-//! A service holds the active policies of a namespace with a [`Watcher`]. It believes nothing but what is signed and newer than
-//! what it has, and goes on with the last good set through outages and restarts:
-//!
-//! ```no_run
-//! use policyhub_client::{Client, TokenSource};
-//!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::builder()
-//!     .endpoint("https://hub:7070")
-//!     .token(TokenSource::File("/var/run/secrets/hub.token".into()))
-//!     .build()?;
-//! let mut watcher = client.namespace("shop")?.watcher()
-//!     .subscriber_id("shop-1")
-//!     .directory("/var/lib/shop/policies")
-//!     .open()?;
-//! let view = watcher.view(); // clone it into whatever decides: view.active(), view.status()
-//! loop {
-//!     let update = watcher.next().await;
-//!     match update.active.get("pricing") {
-//!         Some(_) => watcher.accept().await,
-//!         None => watcher.reject("pricing is needed here").await,
-//!     }
-//! }
-//! # }
-//! ```
-//!
-//! What releases policies uses a [`Client`] and its [`Namespace`]s.
-//!
-//! # Features
-//! - `pb`: the messages of the contract, and every call of it with them (`RpcClient`).
-//! - `opentelemetry`: calls carry the `traceparent` of the current span.
-//! - `testing`: a signed hub in memory, for tests of what is built on this.
-//!
-//! Invariant: nothing that came over the wire is handed out as in force before its signatures, digests, names and place in the log
-//! were checked.
+//! Boundary: the names below are the interface; `internal` is not. Invariant: nothing that came over the wire is handed out as in
+//! force before its signatures, digests, names and place in the log were checked.
+#![doc = ""]
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
-
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;
 
 mod active_set;
 mod archive;
