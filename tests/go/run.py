@@ -28,7 +28,7 @@ if pathlib.Path(sys.prefix) != VENV:
 def go(*arguments, cwd=BUILD):
     """What a command of Go says, and whether it went well. Its libraries are those of Debian, without modules."""
     environment = os.environ | {"GO111MODULE": "off", "GOPATH": GOPATH, "GOFLAGS": ""}
-    done = subprocess.run(["go", *arguments], cwd=cwd, env=environment, text=True, capture_output=True, check=False)
+    done = subprocess.run(["go", *arguments], cwd=cwd, env=environment, text=True, errors="replace", capture_output=True, check=False)
     return done.returncode == 0, done.stdout + done.stderr
 
 
@@ -56,7 +56,7 @@ def check_vectors(build):
     environment = os.environ | {"VECTORS": str(ROOT / "tests" / "vectors")}
     try:
         done = subprocess.run(
-            [build / "check", "-test.failfast"], cwd=build, env=environment, text=True, capture_output=True, check=False,
+            [build / "check", "-test.failfast"], cwd=build, env=environment, text=True, errors="replace", capture_output=True, check=False,
             timeout=CHECK_TIMEOUT_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -94,7 +94,8 @@ def main():
     binary = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "target" / "debug" / "policyhub").resolve()
     holds, said = check_vectors(BUILD)
     must(holds, said)
-    print(f"{said.splitlines()[0]}; {check_server(binary)}")
+    (checked,) = [line for line in said.splitlines() if line.startswith("go: ")]
+    print(f"{checked}; {check_server(binary)}")
 
 
 if __name__ == "__main__":
