@@ -43,7 +43,8 @@ type activeSet struct {
 
 // newActiveSet makes a set that holds nothing. store: whose documents count; empty: that of the first message that is taken over.
 func newActiveSet(namespace string, keys keySet, policies []string, pinned *pinnedKeys, store string) *activeSet {
-	set := &activeSet{trust: &trust{namespace: namespace, keys: keys, store: store, knowsStore: store != ""}, wanted: map[string]bool{}, pinned: pinned}
+	trust := &trust{namespace: namespace, keys: keys, store: store, knowsStore: store != ""}
+	set := &activeSet{trust: trust, wanted: map[string]bool{}, pinned: pinned}
 	for _, policy := range policies {
 		set.wanted[policy] = true
 	}

@@ -48,7 +48,7 @@ DEFECTS = {
     "a proof of any size": ("set_proof", "len(proof) > setProofMaxBytes"),
     "a proof of any number of parts": ("set_proof", "r.parts > setProofPartsMax {", "false {"),
     "a proof may hide a policy": ("set_proof", "len(asked) > 0"),
-    "a proof of another root": ("set_proof", "case found.hash != root:", "case false:"),
+    "a proof of another root": ("set_proof", "case found.hash != root:", "case false && found.hash != root:"),
     "a proof claims less than is active": ("set_proof", "!isClaimed {", "!isClaimed && false {"),
     "a leaf where its key does not lead": ("set_proof", "bitOf(key, index) != bit"),
     # Rules 1 and 2.
@@ -86,7 +86,7 @@ DEFECTS = {
     "a replica that is behind must have a checkpoint": ("active_set_rules", "beat.ResumeUnknown"),
     "after a refusal it resumes": ("subscriber", "s.refused, s.isAfresh = refused, true", "s.refused = refused"),
     "a resume point that is gone is asked for again": ("subscriber", "s.isAfresh = s.isAfresh || isResumePointGone(err)", ""),
-    "a refusal is not reported": ("subscriber", "report := s.applyRefusal(refused, message); report != nil", "report := s.applyRefusal(refused, message); report == nil"),
+    "a refusal is not reported": ("subscriber", "message); report != nil {", "message); report == nil {"),
     "what is in force is not reported": ("subscriber", 'return s.report(s.heldCursor(), ""), nil', "return nil, nil"),
     "a change that the service did not apply is forgotten": ("subscriber", "return nil, broken", "return asked, nil"),
     "a stream may be silent for ever": ("hub", "time.AfterFunc(silence, s.cancel)", "time.AfterFunc(time.Hour, s.cancel)"),
@@ -103,7 +103,7 @@ DEFECTS = {
     "a revocation is not heard": ("pinned_keys", "p.revoked[stated.kid] = true", ""),
     "a new file forgets nothing": ("pinned_keys", "\tp.forget()\n}\n\n// dropOtherStore", "}\n\n// dropOtherStore"),
     "a statement has a key twice": ("key_statement", "m.ensure(!seen[stated.kid],", "m.ensure(true,"),
-    "a file that changes is not read": ("key_file", "bytes.Equal(data, f.seen)", "true"),
+    "a file that changes is not read": ("key_file", "bytes.Equal(data, f.seen)", "bytes.Equal(data, f.seen) || true"),
     # Restarts.
     "the mark is lost": ("state_directory", "held.remember(place{saved.Mark.Epoch, saved.Mark.Revision})", ""),
     "the store is lost": ("state_directory", "held.trust.rememberStore(saved.Store)", ""),

@@ -22,7 +22,9 @@ const wholeHistory = "a history to its end"
 
 func TestPauses(t *testing.T) {
 	seconds := func(of int64) *durationpb.Duration { return &durationpb.Duration{Seconds: of} }
-	for short, expected := range map[int]time.Duration{0: 500 * time.Millisecond, 1: time.Second, 6: 32 * time.Second, 7: backoffMax, 1e9: backoffMax} {
+	for short, expected := range map[int]time.Duration{
+		0: 500 * time.Millisecond, 1: time.Second, 6: 32 * time.Second, 7: backoffMax, 1e9: backoffMax,
+	} {
 		found := pauseBefore(short, nil, 1)
 		expect(t, found == expected, "after %d short streams it waits %v", short, found)
 	}
@@ -56,8 +58,8 @@ func ends(t *testing.T) []end {
 		reconnect := &pb.Reconnect{Reason: reason, Backoff: &durationpb.Duration{Seconds: 1_000_000}}
 		return encode(&pb.WatchActiveResponse{Message: &pb.WatchActiveResponse_Reconnect{Reconnect: reconnect}})
 	}
-	opened := &pb.Opened{HeartbeatInterval: &durationpb.Duration{Nanos: 1}}
-	refusal := &pb.Refusal{Code: int32(codes.NotFound), Reason: "NAMESPACE_NOT_FOUND"}
+	opened := &pb.WatchActiveResponse_Opened{Opened: &pb.Opened{HeartbeatInterval: &durationpb.Duration{Nanos: 1}}}
+	ended := &pb.WatchActiveResponse_Ended{Ended: &pb.Refusal{Code: int32(codes.NotFound), Reason: "NAMESPACE_NOT_FOUND"}}
 	return []end{
 		{"an end without a word", nil, "", true},
 		{"a reconnect", []step{reconnect(1), nil}, "DRAINING", true},
@@ -67,9 +69,9 @@ func ends(t *testing.T) []end {
 		{"a token that expired", []step{fail(codes.Unauthenticated)}, "Unauthenticated", true},
 		{"a kind of message that nobody knows", []step{[]byte{0xc2, 0x3e, 0}}, "", true},
 		{"a replica that is behind", []step{encode(asMessage(&pb.Heartbeat{ResumeUnknown: true}))}, "", true},
-		{"a watch that can't go on", []step{encode(&pb.WatchActiveResponse{Message: &pb.WatchActiveResponse_Ended{Ended: refusal}})}, "", true},
+		{"a watch that can't go on", []step{encode(&pb.WatchActiveResponse{Message: ended})}, "", true},
 		{"bytes that are no message", []step{[]byte{0x0a, 0x05, 0x61}}, "refused: ", false},
-		{"silence", []step{encode(&pb.WatchActiveResponse{Message: &pb.WatchActiveResponse_Opened{Opened: opened}}), nil}, "nothing came for 3s", true},
+		{"silence", []step{encode(&pb.WatchActiveResponse{Message: opened}), nil}, "nothing came for 3s", true},
 	}
 }
 

@@ -83,6 +83,13 @@ func liesOfActivations(s *signer) []lie {
 	}
 	elsewhere := asMessage(with(func(*pb.Activation) {}))
 	elsewhere.Parent = "namespaces/other"
+	hiding := s.activation(5, append(moveOfA, moveOfA...), inForce{"a": {2, 5}, "b": {1, 5}}, nil)
+	hiding.Bundles[1] = s.bundle("b", 1, 5)
+	removal := func(tombstone string) *pb.Activation {
+		part := s.activation(5, []move{{"a", 1, 0}}, inForce{"b": {1, 3}}, nil)
+		part.Tombstones = []string{tombstone}
+		return part
+	}
 	withC := inForce{"a": {1, 2}, "b": {1, 3}, "c": {1, 4}}
 	return []lie{
 		{"a message about another namespace", rejected, elsewhere},
@@ -90,7 +97,7 @@ func liesOfActivations(s *signer) []lie {
 		{"an activation without a root", rejected, s.activation(5, moveOfA, heldAfter, says{"active_set_root": nil})},
 		{"an activation to another set", diverged, s.activation(5, moveOfA, heldBefore, nil)},
 		{"an activation at the place that is held", diverged, s.activation(4, []move{{"c", 0, 1}}, withC, nil)},
-		{"an activation that moves a policy twice", rejected, s.activation(5, append(moveOfA, moveOfA...), heldAfter, nil)},
+		{"an activation that states a change twice and hides another", rejected, hiding},
 		{"an activation without its bundle", rejected, with(func(part *pb.Activation) { part.Bundles = nil })},
 		{"an activation with one bundle more", rejected, with(func(part *pb.Activation) {
 			part.Bundles = append(part.Bundles, s.bundle("b", 1, 5))
@@ -99,9 +106,8 @@ func liesOfActivations(s *signer) []lie {
 		{"an activation with another version than it states", rejected, with(func(part *pb.Activation) { part.Bundles[0] = s.bundle("a", 3, 5) })},
 		{"an activation without a cursor", rejected, with(func(part *pb.Activation) { part.Cursor = nil })},
 		{"an activation with another cursor", rejected, with(func(part *pb.Activation) { part.Cursor = cursorAt(6) })},
-		{"a tombstone of another namespace", rejected, with(func(part *pb.Activation) {
-			part.Bundles, part.Tombstones = nil, []string{"namespaces/other/policies/a"}
-		})},
+		{"a tombstone of another namespace", rejected, removal("namespaces/other/policies/a")},
+		{"a tombstone of no namespace", rejected, removal("a")},
 	}
 }
 
