@@ -27,10 +27,11 @@ test: ## Run every test: units, both databases, doc tests, other verifiers, quic
 	$(call timed,cargo test) cargo test --workspace --exclude policyhub-client
 	$(call timed,SDK) cargo test -p policyhub-client --all-features
 	$(call timed,planted defects) $(MAKE) --no-print-directory faults-defects DEFECTS=$(QUICK_DEFECTS) DEFECT_SEEDS=6
-	$(call timed,tools) ./scripts/tools.sh venv grpcurl typescript
+	$(call timed,tools) ./scripts/tools.sh venv grpcurl typescript go
 	$(call timed,vectors by PyJWT) target/tools/venv/bin/python tests/vectors/verify.py
 	$(call timed,Python example) ./tests/python/run.py $(BINARY)
 	$(call timed,TypeScript example) ./tests/typescript/run.py $(BINARY)
+	$(call timed,Go example) ./tests/go/run.py $(BINARY)
 	$(call timed,quickstart) ./scripts/quickstart.sh $(BINARY)
 	$(call timed,README) ./scripts/readme.py $(BINARY)
 	$(call timed,corpus) $(MAKE) --no-print-directory corpus
@@ -123,6 +124,10 @@ python: build ## Test examples/python against the real hub and against one that 
 .PHONY: typescript
 typescript: build ## Test examples/typescript against the vectors and the real server
 	./tests/typescript/run.py $(BINARY)
+
+.PHONY: go
+go: build ## Test examples/go against the vectors and the real server
+	./tests/go/run.py $(BINARY)
 
 # Messages for each of the two; `make test` has some thousand.
 LIES := 100000

@@ -5,10 +5,12 @@
 #   target/tools/bin/buf    lint and breaking checks of proto/, and `buf curl`
 #   target/tools/bin/grpcurl
 #   target/tools/typescript     compiler and libraries of examples/typescript, by its package-lock.json
+#   target/tools/go             GOPATH with the generated code of examples/go. Go, grpc-go and protoc are Debian's packages: what is not
+#                               there is installed, as root or with sudo
 #   target/tools/bin/cargo-fuzz   for `make fuzz` alone: made only when it is named
 #
 # Run again it does nothing, until a version here, in requirements.txt or in package-lock.json changes. Needs python3, npm and cargo.
-# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, typescript, fuzz).
+# `scripts/tools.sh venv` makes only the named part (venv, buf, grpcurl, typescript, go, fuzz).
 set -eu
 
 BUF_VERSION=1.75.0
@@ -19,6 +21,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 tools=$root/target/tools
 requirements=$root/scripts/requirements.txt
 typescript=$root/examples/typescript
+go_libraries=/usr/share/gocode
+go_packages="golang-go golang-google-grpc-dev golang-google-protobuf-dev protobuf-compiler libprotobuf-dev"
 
 fail() {
   echo "tools: $*" >&2
@@ -90,6 +94,41 @@ make_typescript() {
   printf '%s\n' "$wanted" >"$tools/typescript.stamp"
 }
 
+# Debian's Go libraries are sources below one GOPATH: no module proxy is asked, and no version but Debian's is there.
+install_go() {
+  command -v go >/dev/null 2>&1 && command -v protoc >/dev/null 2>&1 && [ -d "$go_libraries/src/google.golang.org/grpc" ] &&
+    [ -d "$go_libraries/src/google.golang.org/protobuf" ] && return
+  command -v apt-get >/dev/null 2>&1 || fail "no apt-get here: examples/go is tested with the packages of Debian 12: $go_packages"
+  as_root=
+  if [ "$(id -u)" != 0 ]; then
+    command -v sudo >/dev/null 2>&1 || fail "not root and no sudo: run \`apt-get install $go_packages\` as root"
+    as_root=sudo
+  fi
+  echo "tools: installing the packages $go_packages" >&2
+  $as_root apt-get update -qq >&2 || fail "apt-get update failed"
+  # Each word is a package.
+  # shellcheck disable=SC2086
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --no-install-recommends $go_packages >&2 ||
+    fail "apt-get could not install $go_packages"
+}
+
+make_go() {
+  install_go
+  protos="$root/proto/policyhub/v1/cursor.proto $root/proto/policyhub/v1/refusal.proto $root/proto/policyhub/v1/sync_service.proto"
+  # shellcheck disable=SC2086
+  wanted="$(go version) $(protoc --version) $(cat $protos | cksum)"
+  is_made go "$wanted" && return
+  echo "tools: generating what examples/go needs" >&2
+  rm -rf "$tools/go" "$tools/go.stamp"
+  mkdir -p "$tools/go/src"
+  GO111MODULE=off GOPATH="$tools/go:$go_libraries" \
+    go build -o "$tools/go/bin/protoc-gen-go" google.golang.org/protobuf/cmd/protoc-gen-go || fail "go could not build protoc-gen-go"
+  # shellcheck disable=SC2086
+  protoc --proto_path="$root/proto" --plugin="$tools/go/bin/protoc-gen-go" --go_out="$tools/go/src" $protos ||
+    fail "protoc could not generate the Go code of proto/policyhub/v1"
+  printf '%s\n' "$wanted" >"$tools/go.stamp"
+}
+
 make_fuzz() {
   is_made fuzz "$CARGO_FUZZ_VERSION" && return
   need cargo
@@ -105,10 +144,10 @@ make_fuzz() {
 }
 
 mkdir -p "$tools/bin"
-[ $# -gt 0 ] || set -- venv buf grpcurl typescript
+[ $# -gt 0 ] || set -- venv buf grpcurl typescript go
 for part in "$@"; do
   case $part in
-    venv | buf | grpcurl | typescript | fuzz) "make_$part" ;;
-    *) fail "$part is not one of venv, buf, grpcurl, typescript, fuzz" ;;
+    venv | buf | grpcurl | typescript | go | fuzz) "make_$part" ;;
+    *) fail "$part is not one of venv, buf, grpcurl, typescript, go, fuzz" ;;
   esac
 done

@@ -1,0 +1,141 @@
+// The active set of a namespace as a subscriber holds it, verified message by message.
+//
+// The rules are those of SyncService in sync_service.proto, by their numbers. No I/O and no clock: whoever reads a stream gives each
+// message to activeSet.apply, with the time. Invariants: a message changes all it says or nothing; the place held is a signed one and
+// never goes back; nothing is taken that is older than what verified.
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	pb "policyhub/v1"
+)
+
+// change is what a message changed in force: everything (SNAPSHOT), or what one activation moved.
+type change struct {
+	kind    string
+	place   place
+	actor   string
+	changed []*active
+	removed []string
+}
+
+// activeSet is what is in force in a namespace, of the policies asked for; none named: all.
+type activeSet struct {
+	trust  *trust
+	wanted map[string]bool
+	// pinned: where the keys come from when they follow the key statements of the store; nil: the keys of the file alone count.
+	pinned   *pinnedKeys
+	policies map[string]*active
+	// place is what is held is of; nil: nothing is held.
+	place *place
+	// event is the fingerprint of the event at the place, sent back with it. After an activation it is the server's word; 0: not known.
+	event     uint64
+	evidence  *evidence
+	freshness freshness
+	// newestVerified is the high-water mark: also of what was refused after it had verified.
+	newestVerified place
+	root           hash
+	collected      collected
+}
+
+// newActiveSet makes a set that holds nothing. store: whose documents count; empty: that of the first message that is taken over.
+func newActiveSet(namespace string, keys keySet, policies []string, pinned *pinnedKeys, store string) *activeSet {
+	trust := &trust{namespace: namespace, keys: keys, store: store, knowsStore: store != ""}
+	set := &activeSet{trust: trust, wanted: map[string]bool{}, pinned: pinned}
+	for _, policy := range policies {
+		set.wanted[policy] = true
+	}
+	if pinned != nil {
+		set.trust.keys = pinned.trusted()
+	}
+	return set
+}
+
+// beginStream drops what an unfinished or refused stream left.
+func (s *activeSet) beginStream() {
+	s.collected.drop()
+	s.trust.beginStream(s.place == nil)
+}
+
+// digest returns that of the set as reports carry it: one line for each policy, in the byte order of their ids.
+func (s *activeSet) digest() string {
+	var lines strings.Builder
+	for _, policy := range sortedKeys(s.policies) {
+		fmt.Fprintf(&lines, "%s\t%d\t%s\n", policy, s.policies[policy].version, s.policies[policy].digest)
+	}
+	return digestOf([]byte(lines.String()))
+}
+
+// isFresh says whether a checkpoint says that what is held is the newest.
+func (s *activeSet) isFresh(now int64) bool { return now < s.freshness.until }
+
+// apply takes a message over, and returns what it changed in force; nil: nothing. After a refusal read no more of this stream, and begin
+// the next one with a snapshot (rule 6).
+func (s *activeSet) apply(message *pb.WatchActiveResponse, now int64) (*change, error) {
+	change, err := s.take(message, now)
+	if err == nil && s.pinned != nil && s.place != nil {
+		s.pinned.dropOtherStore(s.trust.store)
+		s.trust.keys = s.pinned.trusted()
+	}
+	return change, err
+}
+
+// restore takes up what was held before a restart. Nothing proves that it is the newest. An error: nothing changed.
+func (s *activeSet) restore(bundles []*pb.Bundle, by evidence, event uint64) error {
+	found, err := s.bundles(bundles)
+	if err != nil {
+		return err
+	}
+	policies := map[string]*active{}
+	for _, bundle := range found {
+		policies[bundle.policy] = bundle
+	}
+	var document proven
+	if by.Kind == "statement" {
+		statement, statementErr := s.trust.statement(by.Token)
+		document, err = statement.proven, statementErr
+		document.event = event
+	} else {
+		checkpoint, checkpointErr := s.trust.checkpoint(by.Token)
+		document, err = checkpoint.proven, checkpointErr
+	}
+	if err != nil {
+		return err
+	}
+	root := activeSetRoot(leavesOf(policies))
+	if err := s.checkProves(document, by.SetProof, policies, root); err != nil {
+		return err
+	}
+	s.hold(policies, root, document, by)
+	s.remember(document.place)
+	return nil
+}
+
+// remember remembers a place that verified before a restart: nothing older is taken from here on.
+func (s *activeSet) remember(mark place) {
+	if s.newestVerified.isBefore(mark) {
+		s.newestVerified = mark
+	}
+}
+
+// inOrder returns policies in the byte order of their ids, without those that point to nothing.
+func inOrder(policies map[string]*active) []*active {
+	var found []*active
+	for _, policy := range sortedKeys(policies) {
+		if policies[policy] != nil {
+			found = append(found, policies[policy])
+		}
+	}
+	return found
+}
+
+func leavesOf(policies map[string]*active) map[string]leaf {
+	leaves := map[string]leaf{}
+	for policy, active := range policies {
+		leaves[policy] = active.leaf
+	}
+	return leaves
+}

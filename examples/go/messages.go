@@ -1,0 +1,40 @@
+// Reads a message of a watch: bounded first, then decoded.
+
+package main
+
+import (
+	pb "policyhub/v1"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// messageMaxBytes: no message of an honest server is above 2 MiB.
+const messageMaxBytes = 8 * 1024 * 1024
+
+func readWatchMessage(data []byte) (*pb.WatchActiveResponse, error) {
+	if len(data) > messageMaxBytes {
+		return nil, refuse("message is too large")
+	}
+	message := &pb.WatchActiveResponse{}
+	if err := scanMessage(message.ProtoReflect().Descriptor(), data); err != nil {
+		return nil, err
+	}
+	if err := proto.Unmarshal(data, message); err != nil {
+		return nil, refuse("not a message of a watch: %v", err)
+	}
+	return message, nil
+}
+
+// cursorOf returns the cursor that a message names; nil: it names none.
+func cursorOf(message *pb.WatchActiveResponse) *pb.Cursor {
+	switch {
+	case message.GetSnapshot() != nil:
+		return message.GetSnapshot().Cursor
+	case message.GetActivation() != nil:
+		return message.GetActivation().Cursor
+	default:
+		return message.GetHeartbeat().GetCursor()
+	}
+}
+
+func placeOf(cursor *pb.Cursor) place { return place{cursor.GetEpoch(), cursor.GetRevision()} }
