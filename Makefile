@@ -88,7 +88,7 @@ fuzz: ## Fuzz with libFuzzer: ONLY=jws_verify,token for some, SECONDS=60 for eac
 lint: ## Check form, lints, the SDK alone and as packages, docs, the contract, dependencies, the chart; warnings are errors
 	$(call timed,fmt) cargo fmt --all --check
 	$(call timed,clippy) cargo clippy --workspace --all-targets -- -D warnings
-	$(call timed,SDK alone) cargo clippy -p policyhub-client --lib --examples -- -D warnings
+	$(call timed,SDK alone) cargo clippy -p policyhub-client --lib -- -D warnings
 	$(call timed,SDK with all) cargo clippy -p policyhub-client --all-targets --all-features -- -D warnings
 	$(call timed,packages) ./scripts/packages.sh
 	$(call timed,doc) $(MAKE) --no-print-directory doc
@@ -143,6 +143,7 @@ package: ## Pack the SDK, build it from what was packed, look at what comes with
 .PHONY: doc
 doc: ## Build the API documentation; warnings are errors
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+	RUSTDOCFLAGS='-D warnings' cargo doc -p policyhub-client --all-features --no-deps
 
 .PHONY: helm
 helm: ## Lint, render and judge the chart

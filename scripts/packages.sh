@@ -3,7 +3,7 @@
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
-cargo package --quiet --allow-dirty --package policyhub-core --package policyhub-client
+cargo package --quiet --allow-dirty --all-features --package policyhub-core --package policyhub-client
 
 # The SDK brings no database, no server and no second cryptography, and asks for no newer Rust than it says.
 metadata=$(mktemp)

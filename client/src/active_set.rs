@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use checks::{check_hint, fingerprint, reason_of, set_digest, wait_of};
-use key_statements::Followed;
+use followed::Followed;
+use unsigned::{check_hint, fingerprint, reason_of, wait_of};
 
 use super::bundle::{ActivePolicy, Trust, place_of, position_of, root_of};
 use super::evidence::{Document, Evidence};
 use super::refusal::Refusal;
-use super::snapshot::{Changes, Collected, Policies, add, whole};
+use super::snapshot::{Changes, Collected, Policies, add, set_digest, whole};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
@@ -22,6 +22,7 @@ use policyhub_core::signing::payload::Statement;
 use policyhub_core::signing::{ActiveSetTree, KeySet, VerifyError};
 
 mod checks;
+mod followed;
 mod held;
 mod key_statements;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub(super) mod signed_messages;
 mod snapshot_tests;
 #[cfg(test)]
 mod tests;
+mod unsigned;
 
 /// What a watch was asked for.
 #[derive(Debug, Clone, Default)]

@@ -2,9 +2,9 @@
 //!
 //! Boundary: the only place that knows endpoints, TLS and tokens. The channel reconnects by itself.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tonic::codegen::InterceptedService;
@@ -13,9 +13,10 @@ use tonic::service::Interceptor;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 use tonic::{Code, Request, Status};
 
-use super::error::ClientError;
+use super::error::{ClientError, UNTRUSTED};
 use super::guarded::Guarded;
-use super::shown_certificate::{Shown, UNTRUSTED};
+use super::identity::ClientIdentity;
+use super::shown_certificate::Shown;
 use super::trace::trace_parent;
 use policyhub_core::api::pb::admin_service_client::AdminServiceClient;
 use policyhub_core::api::pb::policy_service_client::PolicyServiceClient;
@@ -36,30 +37,6 @@ const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Bearer(Option<MetadataValue<Ascii>>);
 
-/// A client certificate and its key, both PEM. `Debug` shows neither.
-#[derive(Clone)]
-#[non_exhaustive]
-pub struct ClientIdentity {
-    /// The chain, leaf first.
-    pub cert: Vec<u8>,
-    /// PKCS#8, PKCS#1 or SEC 1.
-    pub key: Vec<u8>,
-}
-
-impl ClientIdentity {
-    /// This certificate with its chain, leaf first, and its key: PKCS#8, PKCS#1 or SEC 1. Both are PEM.
-    #[must_use]
-    pub fn new(cert: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
-        Self { cert: cert.into(), key: key.into() }
-    }
-}
-
-impl fmt::Debug for ClientIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientIdentity").finish_non_exhaustive()
-    }
-}
-
 /// The channel under every service.
 pub type Transport = InterceptedService<Guarded, Bearer>;
 
@@ -73,9 +50,17 @@ pub struct RpcClient {
     pub(crate) sync: SyncServiceClient<Transport>,
     pub(crate) admin: AdminServiceClient<Transport>,
     /// One for each connection; its clones have the same one.
-    connection: Arc<()>,
+    connection: Arc<ConnectionState>,
     /// The watch that this was given out for: as long as it is held, the connection carries that watch.
     _watch: Option<Arc<()>>,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+struct ConnectionState {
+    endpoint: Option<usize>,
+    /// How many calls the server began to answer.
+    answers: Arc<AtomicU64>,
 }
 
 impl RpcClient {
@@ -122,15 +107,17 @@ impl RpcClient {
             let message = format!("{what} {url}: {causes}{note}");
             ClientError { source: Some(Arc::new(error)), ..ClientError::local(Code::Unavailable, message) }
         })?;
-        Ok(Self::over(&InterceptedService::new(Guarded::new(channel, shown), bearer)))
+        Ok(Self::over(channel, shown, bearer))
     }
 
-    fn over(transport: &Transport) -> Self {
+    fn over(channel: Channel, shown: Shown, bearer: Bearer) -> Self {
+        let answers = Arc::default();
+        let transport = InterceptedService::new(Guarded::new(channel, shown, Arc::clone(&answers)), bearer);
         Self {
             policy: PolicyServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             sync: SyncServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
             admin: AdminServiceClient::new(transport.clone()).max_decoding_message_size(ANSWER_MAX_BYTES),
-            connection: Arc::new(()),
+            connection: Arc::new(ConnectionState { endpoint: None, answers }),
             _watch: None,
         }
     }
@@ -140,8 +127,24 @@ impl RpcClient {
     /// # Errors
     /// INVALID_ARGUMENT for a token that can't be used.
     pub(super) fn over_channel(channel: Channel, token: Option<String>) -> Result<Self, ClientError> {
-        let guarded = Guarded::new(channel, Shown::default());
-        Ok(Self::over(&InterceptedService::new(guarded, Bearer::new(token)?)))
+        Ok(Self::over(channel, Shown::default(), Bearer::new(token)?))
+    }
+
+    /// Notes at which of several endpoints the connection is.
+    pub(super) fn at_endpoint(mut self, endpoint: usize) -> Self {
+        let answers = Arc::clone(&self.connection.answers);
+        self.connection = Arc::new(ConnectionState { endpoint: Some(endpoint), answers });
+        self
+    }
+
+    /// At which of several endpoints the connection is; none: it came by a channel.
+    pub(super) fn endpoint(&self) -> Option<usize> {
+        self.connection.endpoint
+    }
+
+    /// How many calls the server began to answer over this connection.
+    pub(super) fn answers(&self) -> u64 {
+        self.connection.answers.load(Ordering::Relaxed)
     }
 
     pub(super) fn held_by(self, watch: Arc<()>) -> Self {

@@ -4,15 +4,16 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
-use super::channel::{ClientIdentity, RpcClient};
-use super::connections::Connections;
+use super::channel::RpcClient;
+use super::connections::ConnectionPool;
 use super::error::ClientError;
-use super::namespace::Namespace;
+use super::identity::ClientIdentity;
 use super::pages::Pages;
 use super::retry::{Repeat, repeat};
 use super::target::Target;
@@ -25,6 +26,8 @@ use policyhub_core::domain::name::NamespaceId;
 /// How long one try of a call may take, unless the builder says otherwise. A server answers sooner, also when its database is
 /// down.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest that one try of a call may take, whatever the builder says: no RPC takes longer.
+const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 /// A client of a hub. It is cheap to clone; clones share connections, and so do the watchers that it opens.
 ///
@@ -45,18 +48,19 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// let draft = shop.draft("pricing", "application/yaml", "max: 1").label("1.5.0").send().await?;
 /// shop.stage("pricing", draft.version.number).send().await?;
 /// shop.publish("pricing", draft.version.number).send().await?;
-/// let done = shop.activate("launch", [Move::to_label("pricing", "1.5.0")]).send().await;
-/// match done {
+/// let launch = shop.activate([Move::to_label("pricing", "1.5.0")], "launch");
+/// match launch.send().await {
 ///     Ok(done) => println!("in force: {:?}", done.position),
 ///     Err(error) if error.is_terminal() => println!("give up: {error}"),
-///     Err(error) => println!("ask again later, with the same request id: {error}"),
+///     // The same change again, with the same request id, has one effect.
+///     Err(error) => println!("{error}; now {:?}", launch.send().await),
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone)]
 pub struct Client {
-    connections: Connections,
+    pool: ConnectionPool,
     call_timeout: Duration,
 }
 
@@ -66,16 +70,7 @@ impl Client {
         ClientBuilder::new()
     }
 
-    /// The calls about one namespace.
-    ///
-    /// # Errors
-    /// INVALID_ARGUMENT for what is no id of a namespace.
-    pub fn namespace(&self, id: &str) -> Result<Namespace, ClientError> {
-        let id = NamespaceId::parse("namespace", id).map_err(|error| ClientError::invalid(&error))?;
-        Ok(Namespace::new(self.clone(), id))
-    }
-
-    /// The namespaces that the caller may read, in the order of their ids.
+    /// Lists the namespaces that the caller may read, in the order of their ids.
     pub fn namespaces(&self) -> Pages<NamespaceId> {
         let client = self.clone();
         Pages::new(move |page_token| {
@@ -95,17 +90,18 @@ impl Client {
         })
     }
 
-    /// A connection, for calls with messages of the contract: see [`RpcClient`].
+    /// Makes a connection of its own, for calls with messages of the contract: see [`RpcClient`]. It has the token of now: ask for
+    /// another one after UNAUTHENTICATED.
     ///
     /// # Errors
     /// UNAVAILABLE when no endpoint answers; otherwise what keeps the client from connecting.
     #[cfg(feature = "pb")]
     pub async fn rpc(&self) -> Result<RpcClient, ClientError> {
-        self.connections.for_calls().await
+        self.pool.target().connect().await
     }
 
-    pub(crate) fn connections(&self) -> &Connections {
-        &self.connections
+    pub(crate) fn pool(&self) -> &ConnectionPool {
+        &self.pool
     }
 
     /// Makes a call that changes nothing.
@@ -146,25 +142,36 @@ impl Client {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let may_renew_token = self.connections.may_renew_token();
+        let timeout = timeout.min(CALL_TIMEOUT_MAX);
+        let late = || ClientError::local(Code::DeadlineExceeded, "the server did not answer in time");
         let one_try = || async {
-            let rpc = self.connections.for_calls().await?;
+            let rpc = self.pool.for_calls().await?;
             let mut timed = Request::new(request.clone());
             timed.set_timeout(timeout);
+            let answers = rpc.answers();
             let answer = call(rpc.clone(), timed).await.map_err(ClientError::from);
-            if answer.as_ref().is_err_and(ClientError::is_of_connection) {
-                self.connections.drop_connection(&rpc);
+            if let Err(error) = &answer {
+                // A server that answers others in time is slow, not gone.
+                let is_slow = error.code == Code::DeadlineExceeded && rpc.answers() > answers;
+                if !is_slow {
+                    self.pool.drop_connection(&rpc, error);
+                }
             }
-            Ok(answer?.into_inner())
+            answer.map(Response::into_inner)
         };
-        traced(method, async {
-            match repeat(kind, one_try).await {
-                // The token may have ended since the connection was made. It was refused before anything was done.
-                Err(error) if error.code == Code::Unauthenticated && may_renew_token => repeat(kind, one_try).await,
+        // Once: the token may have ended since the connection was made. It was refused before anything was done.
+        let may_renew = AtomicBool::new(self.pool.target().may_renew_token());
+        let with_token = || async {
+            match one_try().await {
+                Err(error) if error.code == Code::Unauthenticated && may_renew.swap(false, Ordering::Relaxed) => {
+                    one_try().await
+                }
                 answer => answer,
             }
-        })
-        .await
+        };
+        // The wait for a connection is part of a try.
+        let bounded = || async { tokio::time::timeout(timeout, with_token()).await.unwrap_or_else(|_| Err(late())) };
+        traced(method, repeat(kind, bounded)).await
     }
 
     /// How long one try of a call may take.
@@ -177,7 +184,6 @@ impl Client {
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
-    endpoints: Vec<String>,
     target: Target,
     tls_ca_file: Option<PathBuf>,
     tls_identity_files: Option<(PathBuf, PathBuf)>,
@@ -187,7 +193,6 @@ pub struct ClientBuilder {
 impl ClientBuilder {
     fn new() -> Self {
         Self {
-            endpoints: Vec::new(),
             target: Target::with_endpoints(Vec::new()),
             tls_ca_file: None,
             tls_identity_files: None,
@@ -201,12 +206,12 @@ impl ClientBuilder {
 
     /// Adds an endpoint, `http://host:port` or `https://host:port`. Each connection goes to the first that answers, beginning
     /// with the one that did last, or the one after it when its connection broke: a client stays with one replica as long as it can.
-    pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
-        self.endpoints.push(endpoint.into());
-        self
+    pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
+        self.with(|target| target.with_endpoint(endpoint.into()))
     }
 
-    /// Uses this channel in place of endpoints, for what the builder has no words for. Its TLS and its timeouts are the caller's.
+    /// Uses this channel in place of endpoints, for settings that this builder lacks. Its TLS and its timeouts are the
+    /// caller's, and all calls and watches share it: a server takes 100 streams on it, and what is over that waits without an error.
     pub fn channel(self, channel: Channel) -> Self {
         self.with(|target| target.with_channel(channel))
     }
@@ -241,12 +246,12 @@ impl ClientBuilder {
         self.with(|target| target.with_insecure_plaintext(true))
     }
 
-    /// How long one endpoint may take to connect: 5 s unless said. Longer: one that is gone keeps the next from being tried.
+    /// Sets how long one endpoint may take to connect; 5 s by default. Longer: one that is gone keeps the next from being tried.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|target| target.with_connect_timeout(timeout))
     }
 
-    /// How long one try of a call may take: 30 s unless said. Shorter: a server that is busy does work that nobody waits for.
+    /// Sets how long one try of a call may take, its wait for a connection included; 30 s by default, an hour at most. Shorter: a server that is busy does work that nobody waits for.
     pub fn call_timeout(self, timeout: Duration) -> Self {
         Self { call_timeout: timeout, ..self }
     }
@@ -254,15 +259,13 @@ impl ClientBuilder {
     /// Makes the client. It connects when it is first used: a server that is away keeps no program from starting.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT without an endpoint or a channel.
+    /// INVALID_ARGUMENT without an endpoint or a channel, for an endpoint or a certificate that can't be used, and for certificates that are
+    /// given both as PEM and as files.
     pub fn build(self) -> Result<Client, ClientError> {
-        let endpoints = self.endpoints;
-        let target = self.target.with_more_endpoints(endpoints);
-        if !target.has_endpoint() {
-            return Err(ClientError::local(Code::InvalidArgument, "a client needs an endpoint, or a channel"));
-        }
-        let target = target.with_tls_files(TlsFiles::new(self.tls_ca_file, self.tls_identity_files));
-        Ok(Client { connections: Connections::new(target), call_timeout: self.call_timeout })
+        let files = TlsFiles::new(self.tls_ca_file, self.tls_identity_files);
+        let target = self.target.with_tls_files(files);
+        target.check()?;
+        Ok(Client { pool: ConnectionPool::new(target), call_timeout: self.call_timeout })
     }
 
     /// Makes the client, and connects it.
@@ -272,7 +275,7 @@ impl ClientBuilder {
     /// INVALID_ARGUMENT for an endpoint, a token or a certificate that can't be used.
     pub async fn connect(self) -> Result<Client, ClientError> {
         let client = self.build()?;
-        client.connections.for_calls().await?;
+        client.pool.for_calls().await?;
         Ok(client)
     }
 }

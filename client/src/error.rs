@@ -11,10 +11,12 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use super::shown_certificate::UNTRUSTED;
 use policyhub_core::api::pb;
 use policyhub_core::domain::causes::with_causes;
 use policyhub_core::domain::error::{Error as DomainError, FieldViolation, Reason};
+
+/// What TLS says of a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
+pub(super) const UNTRUSTED: &str = "invalid peer certificate";
 
 /// A call that failed. Its source is what failed below it, such as a connection, where something did.
 #[derive(Debug, Clone)]
@@ -37,8 +39,8 @@ impl ClientError {
         self.code
     }
 
-    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when the error is not the server's own. [`Reason`] has
-    /// those that this SDK knows.
+    /// The stable UPPER_SNAKE word of `google.rpc.ErrorInfo`; empty when neither the server nor a rule that this SDK
+    /// shares with it gave one. [`Reason`] has those that this SDK knows.
     #[must_use]
     pub fn reason(&self) -> &str {
         &self.reason
@@ -115,7 +117,8 @@ impl ClientError {
     /// What the caller gave can't be used.
     pub(crate) fn invalid(error: &DomainError) -> Self {
         let reason = error.reason.as_str().to_owned();
-        Self { reason, ..Self::local(Code::InvalidArgument, error.message.clone()) }
+        let violations = error.violations.clone();
+        Self { reason, violations, ..Self::local(Code::InvalidArgument, error.message.clone()) }
     }
 
     /// What the server answered can't be read.
@@ -128,6 +131,7 @@ impl ClientError {
         Self::local(Code::Internal, format!("the server's answer has no {what}"))
     }
 
+    #[doc(hidden)]
     /// The refusal of one version by PublishVersions, as Publish of it would have failed. Its fields are not told.
     #[must_use]
     pub fn of_refusal(name: &str, refusal: pb::Refusal) -> Self {

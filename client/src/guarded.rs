@@ -5,6 +5,8 @@
 //! headers nor in trailers; the status itself does.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
@@ -37,11 +39,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct Guarded {
     channel: Channel,
     shown: Shown,
+    answers: Arc<AtomicU64>,
 }
 
 impl Guarded {
-    pub(super) fn new(channel: Channel, shown: Shown) -> Self {
-        Self { channel, shown }
+    pub(super) fn new(channel: Channel, shown: Shown, answers: Arc<AtomicU64>) -> Self {
+        Self { channel, shown, answers }
     }
 }
 
@@ -56,9 +59,11 @@ impl Service<Request<Body>> for Guarded {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (answer, shown) = (Service::call(&mut self.channel, request), self.shown.clone());
+        let answers = Arc::clone(&self.answers);
         Box::pin(async move {
             let mut answer = answer.await.map_err(|error| TransportError::new(error, &shown))?;
             shown.answered();
+            answers.fetch_add(1, Ordering::Relaxed);
             drop_unreadable(answer.headers_mut());
             Ok(answer.map(|inner| Body::new(Trailed(inner))))
         })

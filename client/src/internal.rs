@@ -3,9 +3,10 @@
 pub use crate::active_set::{ActiveSet, ActiveSetOptions, Change};
 pub use crate::archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, label_of_item, verify_archive};
 pub use crate::bundle::ActivePolicy;
-pub use crate::channel::{ClientIdentity, RpcClient as Client};
+pub use crate::channel::RpcClient as Client;
 pub use crate::error::ClientError;
 pub use crate::exported_rows::{BrokenExport, ExportedRows};
+pub use crate::identity::ClientIdentity;
 pub use crate::keys::{log_keys, seal_keys, trusted_keys};
 pub use crate::listed::{ListedOptions, ListedSet};
 pub use crate::log::{Read, ReadError, read_archive, read_log};
@@ -16,6 +17,7 @@ pub use crate::pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};
 pub use crate::refusal::Refusal;
 pub use crate::retry::new_request_id;
 pub use crate::saved_set::{SavedVerdict, SetWriter, is_saved_set, verify_set};
+pub use crate::source::Source;
 pub use crate::target::Target;
 pub use crate::tls_files::TlsFiles;
 pub use crate::token::TokenSource;
@@ -56,7 +58,8 @@ pub mod durable {
 
 /// One stream, verified message by message.
 pub mod watch {
-    pub use crate::watch::{SILENCE_MAX, Watch, WatchError, now_seconds};
+    pub use crate::clock::now_seconds;
+    pub use crate::watch::{SILENCE_MAX, Watch, WatchError};
 }
 
 /// What a watcher says, besides what programs need.

@@ -1,8 +1,9 @@
-//! Boundary: the names below are the interface; `internal` is not. Invariant: nothing that came over the wire is handed out as in
-//! force before its signatures, digests, names and place in the log were checked.
+//! The Rust SDK of Policy Hub.
 #![doc = ""]
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
+// Boundary: the names below are the interface; `internal` is not. Invariant: nothing that came over the wire is handed out as in
+// force before its signatures, digests, names and place in the log were checked.
 
 mod active_set;
 mod archive;
@@ -12,12 +13,14 @@ mod calls;
 mod changes;
 mod channel;
 mod client;
+mod clock;
 mod connections;
 mod durable;
 mod error;
 mod evidence;
 mod exported_rows;
 mod guarded;
+mod identity;
 mod keys;
 mod listed;
 mod log;
@@ -35,6 +38,7 @@ mod retry;
 mod saved_set;
 mod shown_certificate;
 mod snapshot;
+mod source;
 mod target;
 mod tls_files;
 mod token;
@@ -48,12 +52,15 @@ pub mod internal;
 pub mod testing;
 
 pub use bundle::ActivePolicy;
-pub use changes::{Abandon, Activate, Approve, Deactivate, Draft, Move, Publish, Reject, Rollback, Stage};
-pub use channel::ClientIdentity;
+pub use changes::{
+    AbandonCall, ActivateCall, ApproveCall, DeactivateCall, DraftCall, Move, PublishCall, RejectCall, RollbackCall,
+    StageCall,
+};
 #[cfg(feature = "pb")]
 pub use channel::RpcClient;
 pub use client::{Client, ClientBuilder};
 pub use error::ClientError;
+pub use identity::ClientIdentity;
 pub use model::{Activated, CheckFinding, Convergence, Moved, PolicyInfo, VersionChanged, VersionInfo};
 pub use namespace::{ListOptions, Namespace};
 pub use pages::Pages;

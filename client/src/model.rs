@@ -26,10 +26,10 @@ pub struct PolicyInfo {
     pub kind: Option<PolicyKind>,
     /// What it is for.
     pub description: String,
-    /// The number of the version in force; 0: none is.
-    pub active_version: i64,
-    /// The highest number of a version; 0: there is none.
-    pub latest_version: i64,
+    /// The number of the version in force.
+    pub active_version: Option<i64>,
+    /// The highest number of a version.
+    pub latest_version: Option<i64>,
     /// What a later change may say that it has seen.
     pub etag: String,
 }
@@ -84,10 +84,10 @@ pub struct CheckFinding {
     pub message: String,
     /// Where in the content, as a JSON pointer (RFC 6901), or empty.
     pub pointer: String,
-    /// The line, from 1; 0: not known.
-    pub line: i32,
-    /// The column, from 1; 0: not known.
-    pub column: i32,
+    /// The line, from 1, where it is known.
+    pub line: Option<i32>,
+    /// The column, from 1, where it is known.
+    pub column: Option<i32>,
     /// What may mend it, or empty.
     pub hint: String,
 }
@@ -126,10 +126,10 @@ pub struct Activated {
 pub struct Moved {
     /// The policy.
     pub policy: PolicyId,
-    /// The version in force now; 0: none.
-    pub version: i64,
-    /// The version before; 0: none.
-    pub previous_version: i64,
+    /// The version in force now.
+    pub version: Option<i64>,
+    /// The version before.
+    pub previous_version: Option<i64>,
 }
 
 /// How far an activation has come, as runtimes reported it. Of those that are online and watch a policy that it moved, each is
@@ -160,6 +160,11 @@ pub(crate) fn position(from: Option<pb::Cursor>) -> Option<Position> {
     let pb::Cursor { epoch, revision, fingerprint } = from?;
     let cursor = Cursor { epoch, revision };
     (cursor != Cursor::default()).then(|| Position { cursor, event: Fingerprint::from_number(fingerprint) })
+}
+
+/// A number of a version; 0 on the wire is none.
+fn some(number: i64) -> Option<i64> {
+    Some(number).filter(|number| *number > 0)
 }
 
 fn time(from: Option<Timestamp>) -> Option<SystemTime> {
@@ -199,8 +204,8 @@ impl PolicyInfo {
             policy: name.policy,
             kind: kind(from.kind()),
             description: from.description,
-            active_version: from.active_version,
-            latest_version: from.latest_version,
+            active_version: some(from.active_version),
+            latest_version: some(from.latest_version),
             etag: from.etag,
         })
     }
@@ -249,8 +254,8 @@ pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<CheckFinding
             is_error: finding.severity() == pb::finding::Severity::Error,
             message: finding.message,
             pointer: finding.pointer,
-            line: finding.line,
-            column: finding.column,
+            line: Some(finding.line).filter(|line| *line > 0),
+            column: Some(finding.column).filter(|column| *column > 0),
             hint: finding.hint,
         })
     };
@@ -262,7 +267,11 @@ pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<Moved
     let changes = summary.map(|summary| summary.changes.as_slice()).unwrap_or_default();
     let read = |change: &pb::PointerChange| {
         let name = PolicyName::parse("policy", &change.policy).map_err(|error| ClientError::unreadable(&error))?;
-        Ok(Moved { policy: name.policy, version: change.version, previous_version: change.previous_version })
+        Ok(Moved {
+            policy: name.policy,
+            version: some(change.version),
+            previous_version: some(change.previous_version),
+        })
     };
     changes.iter().map(read).collect()
 }

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::changes::{Abandon, Activate, Approve, Deactivate, Draft, Move, Publish, Reject, Rollback, Stage};
 use super::client::Client;
 use super::error::ClientError;
 use super::model::{CheckFinding, Convergence, PolicyInfo, VersionInfo, findings};
@@ -32,28 +29,35 @@ pub struct ListOptions {
 }
 
 impl ListOptions {
-    /// All of them, in the order of the server.
+    /// Takes all of them, in the order of the server.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Only those that a filter says (AIP-160), such as `active = true`. The contract says which fields each list takes.
+    /// Takes only those that a filter says (AIP-160), such as `active = true`. The contract says which fields each list takes.
     pub fn filter(self, filter: impl Into<String>) -> Self {
         Self { filter: filter.into(), ..self }
     }
 
-    /// In this order (AIP-132), such as `version desc`.
+    /// Takes them in this order (AIP-132), such as `version desc`.
     pub fn order_by(self, order_by: impl Into<String>) -> Self {
         Self { order_by: order_by.into(), ..self }
     }
 }
 
-impl Namespace {
-    pub(crate) fn new(client: Client, id: NamespaceId) -> Self {
-        Self { client, id }
+impl Client {
+    /// Returns the calls about one namespace.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT for what is no id of a namespace.
+    pub fn namespace(&self, id: &str) -> Result<Namespace, ClientError> {
+        let id = NamespaceId::parse("namespace", id).map_err(|error| ClientError::invalid(&error))?;
+        Ok(Namespace { client: self.clone(), id })
     }
+}
 
-    /// Its id.
+impl Namespace {
+    /// Returns its id.
     #[must_use]
     pub fn id(&self) -> &NamespaceId {
         &self.id
@@ -65,7 +69,7 @@ impl Namespace {
 
     /// Begins a watcher of its active policies, over the connections of the client.
     pub fn watcher(&self) -> WatcherBuilder {
-        WatcherBuilder::over(self.client.connections().clone(), self.id.clone())
+        WatcherBuilder::over(self.client.pool().clone(), self.id.clone())
     }
 
     fn policy_name(&self, policy: &str) -> Result<String, ClientError> {
@@ -79,7 +83,7 @@ impl Namespace {
         Ok(format!("{}/versions/{version}", self.policy_name(policy)?))
     }
 
-    /// A policy.
+    /// Reads a policy.
     ///
     /// # Errors
     /// The error of the call; INVALID_ARGUMENT for an id that is none.
@@ -91,7 +95,7 @@ impl Namespace {
         PolicyInfo::read(call.await?.policy)
     }
 
-    /// Its policies.
+    /// Lists its policies.
     pub fn policies(&self, options: ListOptions) -> Pages<PolicyInfo> {
         let namespace = self.clone();
         Pages::new(move |page_token| {
@@ -109,7 +113,7 @@ impl Namespace {
         })
     }
 
-    /// A version with its content: `7`, `active`, `latest`, or `v` and a label.
+    /// Reads a version with its content: `7`, `active`, `latest`, or `v` and a label.
     ///
     /// # Errors
     /// The error of the call; INVALID_ARGUMENT for an id or a version that is none.
@@ -122,7 +126,7 @@ impl Namespace {
         VersionInfo::read(call.await?.version)
     }
 
-    /// The versions of a policy, without their contents.
+    /// Lists the versions of a policy, without their contents.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for an id that is none; the errors of calls come with the items.
@@ -145,7 +149,7 @@ impl Namespace {
         }))
     }
 
-    /// What the checks found the last time they ran on a version.
+    /// Reads what the checks found the last time they ran on a version.
     ///
     /// # Errors
     /// The error of the call; INVALID_ARGUMENT for an id or a version that is none.
@@ -157,7 +161,7 @@ impl Namespace {
         Ok(findings(call.await?.report))
     }
 
-    /// How far an activation has come. Waits until each runtime has said what it did, or as long as is given: at most 60 s.
+    /// Reads how far an activation has come. It waits until each runtime has said what it did, or as long as is given: at most 60 s.
     ///
     /// # Errors
     /// The error of the call.
@@ -171,50 +175,5 @@ impl Namespace {
             rpc.sync.get_convergence(request).await
         });
         Ok(Convergence::read(call.await?))
-    }
-
-    /// Begins to write the next version of a policy.
-    pub fn draft(&self, policy: &str, content_type: &str, content: impl Into<Bytes>) -> Draft {
-        Draft::new(self, policy, content_type, content.into())
-    }
-
-    /// Begins to check and lock a draft.
-    pub fn stage(&self, policy: &str, number: i64) -> Stage {
-        Stage::new(self, policy, number)
-    }
-
-    /// Begins to sign a staged version.
-    pub fn publish(&self, policy: &str, number: i64) -> Publish {
-        Publish::new(self, policy, number)
-    }
-
-    /// Begins to end a version that was not published.
-    pub fn abandon(&self, policy: &str, number: i64) -> Abandon {
-        Abandon::new(self, policy, number)
-    }
-
-    /// Begins to approve a staged version, by the digest of what was read.
-    pub fn approve(&self, policy: &str, number: i64, digest: &str) -> Approve {
-        Approve::new(self, policy, number, digest)
-    }
-
-    /// Begins to reject a version that shall not be published, by the digest of what was read.
-    pub fn reject(&self, policy: &str, number: i64, digest: &str, reason: &str) -> Reject {
-        Reject::new(self, policy, number, digest, reason)
-    }
-
-    /// Begins to move policies, all or none.
-    pub fn activate(&self, reason: &str, moves: impl IntoIterator<Item = Move>) -> Activate {
-        Activate::new(self, reason, moves)
-    }
-
-    /// Begins to put an older version back in force.
-    pub fn roll_back(&self, policy: &str, reason: &str) -> Rollback {
-        Rollback::new(self, policy, reason)
-    }
-
-    /// Begins to take a policy out of force.
-    pub fn deactivate(&self, policy: &str, reason: &str) -> Deactivate {
-        Deactivate::new(self, policy, reason)
     }
 }

@@ -49,12 +49,12 @@ impl<T: Send + 'static> Pages<T> {
         Self(items.boxed())
     }
 
-    /// The next item; none after the last one.
+    /// Answers the next item; none after the last one.
     pub async fn next(&mut self) -> Option<Result<T, ClientError>> {
         self.0.next().await
     }
 
-    /// All that are left.
+    /// Reads all that are left.
     ///
     /// # Errors
     /// The first error of a call.

@@ -1,4 +1,4 @@
-//! When the next stream is opened after one that ended, and how: pauses that no server can abolish, and a connection anew.
+//! When the next stream is opened after one that ended: pauses that no server can abolish.
 //!
 //! Boundary: keeps the pauses and makes one try; what a stream carries is its holder's. Invariant: a pause has jitter, so that
 //! many who were cut at once do not come back as one.
@@ -6,14 +6,8 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::Code;
 
-use super::channel::RpcClient;
-use super::error::ClientError;
 use super::retry::random_fraction;
-use super::target::Target;
-use super::watch::Connection;
-use policyhub_core::api::pb;
 
 /// Longest pause before the second try of a connection; it doubles with each further one (full jitter).
 pub const RECONNECT_BASE: Duration = Duration::from_millis(500);
@@ -21,8 +15,6 @@ pub const RECONNECT_BASE: Duration = Duration::from_millis(500);
 pub const RECONNECT_MAX: Duration = Duration::from_secs(60);
 /// A stream that lived this long was a good one: the pauses begin anew.
 const STREAM_GOOD: Duration = Duration::from_secs(60);
-/// How long a stream may take to open.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pauses between the streams of one subscriber.
 #[derive(Debug)]
@@ -58,33 +50,6 @@ impl Pauses {
 fn pause(attempt: u32, asked: Duration, fraction: f64) -> Duration {
     let longest = RECONNECT_BASE.saturating_mul(1 << attempt.min(16)).min(RECONNECT_MAX);
     longest.mul_f64(fraction).saturating_add(asked).min(RECONNECT_MAX)
-}
-
-/// Connects and opens a stream: unless the connection is shared, the token file is read and the name resolved again.
-///
-/// # Errors
-/// Those of the connection and of the call, and DEADLINE_EXCEEDED.
-pub(super) async fn open(
-    target: &Target,
-    request: pb::WatchActiveRequest,
-    learn_keys: bool,
-) -> Result<(RpcClient, Connection), ClientError> {
-    let opening = async {
-        let client = target.connect().await?;
-        match Connection::open(&client, request, learn_keys).await {
-            Ok(connection) => Ok((client, connection)),
-            Err(error) => {
-                if error.is_of_connection() {
-                    target.drop_connection(&client);
-                }
-                Err(error)
-            }
-        }
-    };
-    tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or_else(|_| {
-        let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());
-        Err(ClientError::local(Code::DeadlineExceeded, message))
-    })
 }
 
 #[cfg(test)]

@@ -67,7 +67,10 @@ where
         let limits = [Reason::RateLimited, Reason::RequestBudgetExhausted];
         let is_limited = limits.iter().any(|limit| error.reason == limit.as_str());
         if error.code != Code::Unavailable && !is_limited {
-            return Err(error);
+            // Refused before the request id was looked up: that says nothing of the try before.
+            let is_unread = error.reason.is_empty()
+                || matches!(error.code, Code::Unauthenticated | Code::PermissionDenied | Code::ResourceExhausted);
+            return Err(unknown.filter(|_| is_unread).unwrap_or(error));
         }
         if is_named(&error) {
             return Err(unknown.unwrap_or(error));
@@ -104,7 +107,7 @@ fn pause(attempt: u32, asked: Option<Duration>, fraction: f64) -> Duration {
     jittered.saturating_add(asked.unwrap_or_default()).min(Duration::from_millis(BACKOFF_MAX_MS))
 }
 
-/// A number in 0..1. Each `RandomState` has keys of its own: enough of a die for a jitter.
+/// A number in 0..1. Each `RandomState` has keys of its own: random enough for a jitter.
 pub(crate) fn random_fraction() -> f64 {
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(u32::MAX);
     f64::from(bits) / (f64::from(u32::MAX) + 1.0)

@@ -8,13 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::channel::ClientIdentity;
-use super::watch::now_seconds;
+use super::clock::now_seconds;
+use super::identity::ClientIdentity;
 use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
-
-/// What TLS says of a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
-pub(super) const UNTRUSTED: &str = "invalid peer certificate";
 
 /// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]

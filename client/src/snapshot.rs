@@ -7,7 +7,7 @@ use super::bundle::ActivePolicy;
 use super::refusal::Refusal;
 use policyhub_core::domain::limits::{ACTIVATION_TARGETS_MAX, POLICIES_PER_NAMESPACE_MAX};
 use policyhub_core::domain::name::PolicyId;
-use policyhub_core::signing::ActiveSetTree;
+use policyhub_core::signing::{ActiveSetTree, active_set_digest};
 
 /// The policies of a set, in the byte order of their ids.
 pub(super) type Policies = BTreeMap<PolicyId, Arc<ActivePolicy>>;
@@ -55,6 +55,12 @@ pub(super) fn whole(policies: BTreeMap<PolicyId, ActivePolicy>) -> (Policies, Ac
     let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
     let tree = policies.values().map(|active| active.leaf()).collect();
     (policies, tree)
+}
+
+/// The digest of a set, as checkpoints carry it.
+pub(super) fn set_digest(policies: &Policies) -> String {
+    let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
+    active_set_digest(entries).as_str().to_owned()
 }
 
 impl Changes {

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::channel::{CONNECT_TIMEOUT, ClientIdentity, RpcClient, describe_endpoint};
-use super::connections::Connections;
+use super::channel::{CONNECT_TIMEOUT, RpcClient, describe_endpoint};
 use super::error::ClientError;
+use super::identity::ClientIdentity;
 use super::tls_files::TlsFiles;
 use super::token::TokenSource;
 
@@ -28,8 +28,6 @@ pub struct Target {
     connect_timeout: Duration,
     /// Used in place of an endpoint.
     channel: Option<Channel>,
-    /// Used in place of a connection of its own.
-    shared: Option<Connections>,
     /// The endpoint that is tried first: the one that answered last. Clones share it.
     first: Arc<AtomicUsize>,
 }
@@ -54,14 +52,8 @@ impl Target {
             insecure_plaintext: false,
             connect_timeout: CONNECT_TIMEOUT,
             channel: None,
-            shared: None,
             first: Arc::default(),
         }
-    }
-
-    /// The server of these connections, which are shared with others.
-    pub(super) fn shared(connections: Connections) -> Self {
-        Self { shared: Some(connections), ..Self::with_endpoints(Vec::new()) }
     }
 
     /// Sends this token.
@@ -95,10 +87,29 @@ impl Target {
         Self { insecure_plaintext, ..self }
     }
 
-    /// Adds endpoints, to be tried after those that are there.
-    pub(super) fn with_more_endpoints(mut self, endpoints: Vec<String>) -> Self {
-        self.endpoints.extend(endpoints);
+    /// Adds an endpoint, to be tried after those that are there.
+    pub(super) fn with_endpoint(mut self, endpoint: String) -> Self {
+        self.endpoints.push(endpoint);
         self
+    }
+
+    /// Says which of the endpoints, certificates and authorities given can't be used.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT.
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        let invalid = |message: &str| ClientError::local(Code::InvalidArgument, message);
+        if self.channel.is_none() && self.endpoints.is_empty() {
+            return Err(invalid("a client needs an endpoint, or a channel"));
+        }
+        if !self.tls_files.is_empty() && (self.tls_ca.is_some() || self.identity.is_some()) {
+            return Err(invalid("certificates are given as PEM and as files: give all of them in one way"));
+        }
+        let checked = self.endpoints.iter().map(|url| {
+            let (ca, identity) = (self.tls_ca.clone(), self.identity.clone());
+            describe_endpoint(url, ca, identity).map(drop)
+        });
+        checked.collect()
     }
 
     /// How long one endpoint may take to connect.
@@ -111,32 +122,17 @@ impl Target {
         Self { channel: Some(channel), ..self }
     }
 
-    pub(super) fn has_endpoint(&self) -> bool {
-        self.channel.is_some() || !self.endpoints.is_empty()
-    }
-
     /// Whether another token may be got than the one of the last connection.
     pub(super) fn may_renew_token(&self) -> bool {
         self.token.may_change()
     }
 
-    /// A connection: one of its own, unless it is shared.
+    /// A connection of its own.
     ///
     /// # Errors
     /// INVALID_ARGUMENT for an endpoint, a token or a certificate that can't be used, FAILED_PRECONDITION for a token or a
     /// file that can't be got, UNAVAILABLE when no endpoint answers: the error of the last one that was tried.
     pub async fn connect(&self) -> Result<RpcClient, ClientError> {
-        match &self.shared {
-            Some(connections) => connections.for_stream().await,
-            None => self.connect_anew().await,
-        }
-    }
-
-    /// A connection of its own.
-    ///
-    /// # Errors
-    /// As [`Self::connect`].
-    pub(super) async fn connect_anew(&self) -> Result<RpcClient, ClientError> {
         let token = self.token.token().await?;
         if let Some(channel) = &self.channel {
             return RpcClient::over_channel(channel.clone(), token);
@@ -145,10 +141,12 @@ impl Target {
         let mut failed = None;
         for at in (0..self.endpoints.len()).map(|next| (first + next) % self.endpoints.len()) {
             let Some(endpoint) = self.endpoints.get(at) else { continue };
+            // Whoever is interrupted here goes on at the next one.
+            self.first.store((at + 1) % self.endpoints.len(), Ordering::Relaxed);
             match self.connect_to(endpoint, token.clone()).await {
                 Ok(client) => {
                     self.first.store(at, Ordering::Relaxed);
-                    return Ok(client);
+                    return Ok(client.at_endpoint(at));
                 }
                 // What can't be used says so, also when another endpoint could.
                 Err(error) if error.code != Code::Unavailable => return Err(error),
@@ -170,19 +168,15 @@ impl Target {
         RpcClient::connect_to(url, endpoint, token, identity.as_ref(), self.insecure_plaintext).await
     }
 
-    /// Says that a connection is of no use any more: the next one begins with the next endpoint, and where connections are shared
-    /// this one is handed out to nobody.
-    pub(super) fn drop_connection(&self, lost: &RpcClient) {
-        match &self.shared {
-            Some(connections) => connections.drop_connection(lost),
-            None => self.pass_over_endpoint(),
+    /// Lets the next connection begin with the endpoint after that of a connection which broke. An ended token is no reason to leave a
+    /// server.
+    pub(super) fn pass_over_endpoint(&self, lost: &RpcClient, error: &ClientError) {
+        if let Some(at) = lost.endpoint().filter(|_| error.code != Code::Unauthenticated)
+            && let Some(next) = (at + 1).checked_rem(self.endpoints.len())
+        {
+            // Once for an endpoint, however many of its connections broke.
+            let _ = self.first.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
         }
-    }
-
-    /// Lets the next connection begin with the endpoint after the one that answered last.
-    pub(super) fn pass_over_endpoint(&self) {
-        let next = self.first.load(Ordering::Relaxed).wrapping_add(1).checked_rem(self.endpoints.len());
-        self.first.store(next.unwrap_or(0), Ordering::Relaxed);
     }
 }
 

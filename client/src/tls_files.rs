@@ -12,8 +12,9 @@ use tokio::io::AsyncReadExt as _;
 use tonic::Code;
 use tonic::transport::Endpoint;
 
-use super::channel::{ClientIdentity, describe_endpoint};
+use super::channel::describe_endpoint;
 use super::error::ClientError;
+use super::identity::ClientIdentity;
 
 /// Longest file that is read: a bundle of a few hundred authorities.
 const TLS_FILE_MAX_BYTES: u64 = 4 * 1024 * 1024;

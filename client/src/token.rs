@@ -39,8 +39,14 @@ pub enum TokenSource {
     Text(String),
     /// It is what the file holds, without white space around it.
     File(PathBuf),
-    /// It is what this program prints: the program, and its arguments. The program ends within 15 s with status 0.
-    Program(OsString, Vec<OsString>),
+    /// It is what a program prints: see [`TokenSource::program`].
+    #[non_exhaustive]
+    Program {
+        /// The program.
+        program: OsString,
+        /// Its arguments.
+        arguments: Vec<OsString>,
+    },
     /// It is what a function answers within 15 s: see [`TokenSource::function`].
     Function(TokenFunction),
 }
@@ -64,6 +70,11 @@ impl TokenSource {
         Self::Function(TokenFunction(Arc::new(move || Box::pin(function()))))
     }
 
+    /// Takes each token from what a program prints, which must end with status 0 within 15 s.
+    pub fn program<A: Into<OsString>>(program: impl Into<OsString>, arguments: impl IntoIterator<Item = A>) -> Self {
+        Self::Program { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
+    }
+
     /// Whether another token may come from here than the last time.
     pub(super) fn may_change(&self) -> bool {
         !matches!(self, Self::None | Self::Text(_))
@@ -79,7 +90,7 @@ impl TokenSource {
                 Self::None => Ok(None),
                 Self::Text(token) => Ok(Some(token.clone())),
                 Self::File(path) => read_file(path).await.map(Some),
-                Self::Program(program, arguments) => run(program, arguments).await.map(Some),
+                Self::Program { program, arguments } => run(program, arguments).await.map(Some),
                 Self::Function(TokenFunction(function)) => {
                     function().await.map(Some).map_err(|error| failed(format!("no token: {error}")))
                 }
@@ -89,6 +100,9 @@ impl TokenSource {
         let token = tokio::time::timeout(TOKEN_TIMEOUT, asking).await.map_err(|_| late())??;
         if token.as_ref().is_some_and(|token| token.len() as u64 > TOKEN_MAX_BYTES) {
             return Err(failed(format!("the token has more than {TOKEN_MAX_BYTES} bytes")));
+        }
+        if token.as_ref().is_some_and(|token| token.trim().is_empty()) {
+            return Err(failed(format!("the token is empty: {self:?}")));
         }
         Ok(token.map(|token| token.trim().to_owned()))
     }
@@ -122,9 +136,6 @@ async fn run(program: &OsString, arguments: &[OsString]) -> Result<String, Clien
     if !status.success() {
         return Err(failed(format!("{shown} gave no token: it ended with {status}")));
     }
-    if printed.trim().is_empty() {
-        return Err(failed(format!("{shown} gave no token: it printed nothing")));
-    }
     Ok(printed)
 }
 
@@ -141,7 +152,7 @@ impl fmt::Debug for TokenSource {
             Self::Text(_) => f.write_str("Text(…)"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             // Arguments may hold secrets.
-            Self::Program(program, _) => f.debug_tuple("Program").field(program).finish_non_exhaustive(),
+            Self::Program { program, .. } => f.debug_tuple("Program").field(program).finish_non_exhaustive(),
             Self::Function(_) => f.write_str("Function(…)"),
         }
     }
@@ -158,7 +169,7 @@ mod tests {
     use super::*;
 
     fn program(script: &str) -> TokenSource {
-        TokenSource::Program("sh".into(), vec!["-c".into(), script.into()])
+        TokenSource::program("sh", ["-c", script])
     }
 
     #[tokio::test]
@@ -169,7 +180,7 @@ mod tests {
         let function = TokenSource::function(|| async { Ok("secret".to_owned()) });
         for source in [TokenSource::Text(" secret".into()), TokenSource::File(file), program("echo secret"), function] {
             assert_eq!(source.token().await.expect("a token").as_deref(), Some("secret"), "{source:?}");
-            assert!(!format!("{source:?}").contains("secret") || matches!(source, TokenSource::Program(..)));
+            assert!(!format!("{source:?}").contains("secret") || matches!(source, TokenSource::Program { .. }));
         }
         assert_eq!(TokenSource::None.token().await.expect("none is needed"), None);
     }
@@ -187,8 +198,9 @@ mod tests {
         for (source, said) in [
             (TokenSource::File("no/such/file".into()), "no/such/file"),
             (program("echo secret; exit 3"), "exit status: 3"),
-            (program("true"), "printed nothing"),
-            (TokenSource::Program("no-such-program".into(), vec![]), "no-such-program"),
+            (program("true"), "is empty"),
+            (TokenSource::Text(" ".to_owned()), "is empty"),
+            (TokenSource::program("no-such-program", [""; 0]), "no-such-program"),
             (fails, "the provider is away"),
             (TokenSource::Text("x".repeat(65_537)), "65536 bytes"),
         ] {

@@ -23,18 +23,13 @@ pub(crate) async fn traced<T>(
         rpc.grpc.status_code = tracing::field::Empty,
         error.reason = tracing::field::Empty,
     );
-    async {
-        let answer = call.await;
-        let code = answer.as_ref().map_or_else(|error| error.code as i64, |_| 0);
-        let span = tracing::Span::current();
-        span.record("rpc.grpc.status_code", code);
-        if let Err(error) = &answer {
-            span.record("error.reason", &error.reason);
-        }
-        answer
+    let answer = call.instrument(span.clone()).await;
+    let code = answer.as_ref().map_or_else(|error| error.code as i64, |_| 0);
+    span.record("rpc.grpc.status_code", code);
+    if let Err(error) = &answer {
+        span.record("error.reason", &error.reason);
     }
-    .instrument(span)
-    .await
+    answer
 }
 
 /// The current span as a `traceparent` (W3C Trace Context §3.2); none: there is none, or nobody keeps it.

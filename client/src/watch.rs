@@ -5,7 +5,7 @@
 //! Invariant: a message is yielded only after [`ActiveSet::apply`] took it over.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::time::Instant;
@@ -13,12 +13,13 @@ use tonic::{Code, Status, Streaming};
 
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::channel::RpcClient;
+use super::clock::now_seconds;
 use super::error::ClientError;
 use super::keys::trusted_keys;
 use super::pinned_file::PinnedFile;
-use super::reconnect::{self, Pauses};
+use super::reconnect::Pauses;
 use super::refusal::Refusal;
-use super::target::Target;
+use super::source::Source;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::Cursor;
@@ -37,6 +38,8 @@ const HEARTBEATS_MISSED: u32 = 3;
 
 /// How long keys of the server are used before it is asked again. Longer: a revocation is heard of later.
 pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a stream may take to open.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long that answer may take: the stream waits for it.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -159,14 +162,14 @@ impl Watch {
     /// # Errors
     /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here, see
     /// [`Self::begin_afresh`].
-    pub async fn reconnect(&mut self, target: &Target, asked: Duration) -> Result<RpcClient, ClientError> {
+    pub async fn reconnect(&mut self, source: &Source, asked: Duration) -> Result<RpcClient, ClientError> {
         self.pauses.ended(self.since.take(), asked);
         self.pauses.wait().await;
         self.set.begin_stream();
         look_at_pins(&mut self.pinned, &mut self.set, true).await;
         // Also without the policies, after a resume by whoever knows only the place.
         let request = self.set.request(self.subscriber_id.clone(), self.attributes.clone(), self.resume_point());
-        let (client, connection) = reconnect::open(target, request, self.learn_keys).await?;
+        let (client, connection) = open_stream(source, request, self.learn_keys).await?;
         (self.connection, self.since, self.afresh) = (connection, Some(Instant::now()), false);
         Ok(client)
     }
@@ -281,6 +284,31 @@ async fn list_keys(client: &RpcClient) -> Option<pb::ListSigningKeysResponse> {
     tokio::time::timeout(KEYS_TIMEOUT, asking).await.ok()?.ok()
 }
 
+/// Connects and opens a stream: unless the connection is shared, the token is asked for and the name resolved again.
+///
+/// # Errors
+/// Those of the connection and of the call, and DEADLINE_EXCEEDED.
+pub(super) async fn open_stream(
+    source: &Source,
+    request: pb::WatchActiveRequest,
+    learn_keys: bool,
+) -> Result<(RpcClient, Connection), ClientError> {
+    // It has bounds of its own, for each endpoint.
+    let client = source.connect().await?;
+    let late = || {
+        let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());
+        ClientError::local(Code::DeadlineExceeded, message)
+    };
+    let opening = tokio::time::timeout(OPEN_TIMEOUT, Connection::open(&client, request, learn_keys)).await;
+    match opening.unwrap_or_else(|_| Err(late())) {
+        Ok(connection) => Ok((client, connection)),
+        Err(error) => {
+            source.drop_connection(&client, &error);
+            Err(error)
+        }
+    }
+}
+
 /// Takes over what a file of keys says by now. `at_once`: something needs a key that is not trusted, or a stream begins.
 /// True: the keys are others now.
 pub(super) async fn look_at_pins(pinned: &mut Option<PinnedFile>, set: &mut ActiveSet, at_once: bool) -> bool {
@@ -307,14 +335,4 @@ fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
 fn silence(longest: Duration) -> ClientError {
     let message = format!("stream is dead: nothing came for {} s", longest.as_secs());
     ClientError::local(Code::DeadlineExceeded, message)
-}
-
-/// Seconds since the Unix epoch, as of the clock of this machine.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the client's one clock")]
-pub fn now_seconds() -> i64 {
-    // A clock before 1970 makes every checkpoint come from the future: refused, which is right.
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| i64::try_from(elapsed.as_secs()).unwrap_or(i64::MAX))
 }

@@ -17,12 +17,13 @@ use tokio::time::Instant;
 use super::active_set::{ActiveSet, ActiveSetOptions, Change};
 use super::cache::{Cache, Mark, Saved, SavedSet};
 use super::channel::RpcClient;
+use super::clock::now_seconds;
 use super::error::ClientError;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
 pub use super::reconnect::RECONNECT_MAX;
-use super::target::Target;
-use super::watch::{Connection, WatchError, look_at_pins, now_seconds};
+use super::source::Source;
+use super::watch::{Connection, WatchError, look_at_pins};
 use policyhub_core::domain::Reason;
 use policyhub_core::domain::event::{Cursor, Position};
 use policyhub_core::domain::name::NamespaceId;
@@ -30,6 +31,7 @@ use policyhub_core::signing::KeySet;
 
 mod ahead;
 mod builder;
+mod look_ahead;
 mod offers;
 mod report;
 mod saved;
@@ -42,13 +44,10 @@ use ahead::Ahead;
 pub use builder::WatcherBuilder;
 pub use offers::{Offer, Offers};
 use report::{Report, Reporter};
+pub use status::clocks_differ;
 pub use status::{Active, Behind, State, Status, StoreState, View};
 use status::{Refused, Shown};
-pub use stream::clocks_differ;
 
-/// Most sets that are verified ahead of a runtime that wants each activation. Higher: their contents take memory. Lower: the
-/// stream of a runtime that is slow for a moment waits, and the server is asked how far the log has come.
-const SETS_AHEAD_MAX: usize = 16;
 /// Most messages that are verified before the newest set is offered. Without a bound, a server that sends faster than it is
 /// verified would keep the runtime from hearing anything.
 const MESSAGES_AHEAD_MAX: usize = 1_000;
@@ -69,7 +68,7 @@ pub enum Keys {
 #[derive(Debug)]
 pub struct WatcherOptions {
     /// The server.
-    pub target: Target,
+    pub source: Source,
     /// Whose active set.
     pub namespace: NamespaceId,
     /// Whom to believe.
@@ -122,7 +121,7 @@ pub struct Update {
 /// ```
 #[derive(Debug)]
 pub struct Watcher {
-    target: Target,
+    source: Source,
     namespace: NamespaceId,
     learn_keys: bool,
     pinned: Option<PinnedFile>,
@@ -188,8 +187,9 @@ impl Watcher {
     ///
     /// # Errors
     /// The directory can't be made or read, another process has it, or it is of another store than the one asked for.
+    #[doc(hidden)]
     pub fn open(options: WatcherOptions) -> io::Result<Self> {
-        let WatcherOptions { target, namespace, keys, set, every_activation, subscriber_id, attributes, directory } =
+        let WatcherOptions { source, namespace, keys, set, every_activation, subscriber_id, attributes, directory } =
             options;
         if directory.is_some() && set.metadata_only {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "sets without contents are not kept on disk"));
@@ -205,7 +205,7 @@ impl Watcher {
         let set = ActiveSet::new(namespace.clone(), keys, set);
         let set = if follows { set.following_keys() } else { set };
         let mut watcher = Self {
-            target,
+            source,
             namespace,
             learn_keys,
             pinned,
@@ -233,7 +233,7 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Eyes for the rest of the process.
+    /// Returns a view for other parts of the process.
     #[must_use]
     pub fn view(&self) -> View {
         View(self.shown.subscribe())
@@ -302,7 +302,7 @@ impl Watcher {
         }
     }
 
-    /// The set that was offered is in force: it is saved, shown, and reported as applied. A disk that refuses does not undo it:
+    /// Puts the set that was offered in force: it is saved on the disk in place, shown, and reported as applied. A disk that refuses does not undo it:
     /// that is tried again, and [`Status::problem`] says so.
     pub async fn accept(&mut self) {
         let Some(Update { active, from_disk }) = self.offered.take() else { return };
@@ -331,7 +331,7 @@ impl Watcher {
             return false;
         }
         self.waiting.push_back(Update { active: Arc::new(self.newest()), from_disk: false });
-        self.show(|shown| shown.refused = None);
+        self.show(|shown| shown.refused = shown.refused.take().filter(|refused| matches!(refused, Refused::Stream(_))));
         true
     }
 

@@ -35,7 +35,7 @@ async fn hub() -> TestHub {
 
 fn options(hub: &TestHub, subscriber_id: &str) -> WatcherOptions {
     WatcherOptions {
-        target: Target::new(hub.endpoint()),
+        source: Target::new(hub.endpoint()).into(),
         namespace: hub.namespace(),
         keys: Keys::Pinned(hub.keys()),
         set: ActiveSetOptions::default(),

@@ -158,7 +158,7 @@ impl Agent {
         };
         let watched = folder.watcher_directory();
         let options = WatcherOptions {
-            target: session::target(global)?,
+            source: session::target(global)?.into(),
             namespace: global.namespace()?,
             keys,
             set: ActiveSetOptions {

@@ -203,7 +203,7 @@ impl io::Write for CleanStderr {
 
 /// Shows the warnings of the SDK as lines for people: of a command that goes on for long, nobody sees anything else of them.
 pub fn show_warnings() {
-    let filter = tracing_subscriber::EnvFilter::new("policyhub::client=warn");
+    let filter = tracing_subscriber::EnvFilter::new("policyhub_client=warn");
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| CleanStderr).with_ansi(false);
     // Whoever set another one up before wants to see more.
     let _ = lines.without_time().with_target(false).try_init();

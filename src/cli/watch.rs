@@ -233,7 +233,7 @@ impl Printer<'_> {
     async fn reconnect(&self, stream: &mut Watch, mut asked: Duration) -> anyhow::Result<Client> {
         let mut said = String::new();
         loop {
-            match stream.reconnect(&self.session.target, asked).await {
+            match stream.reconnect(&self.session.target.clone().into(), asked).await {
                 Ok(client) => return Ok(client),
                 Err(error) if may_go_on(&error) => {
                     asked = error.retry_after().unwrap_or_default();

@@ -59,7 +59,7 @@ async fn is(folder: &Path, state: &str) {
 
 fn watcher(hub: &Hub, keys: Keys) -> Watcher {
     Watcher::open(WatcherOptions {
-        target: Target::new(&hub.grpc).with_token(TokenSource::File(hub.data_dir().join("admin.token"))),
+        source: Target::new(&hub.grpc).with_token(TokenSource::File(hub.data_dir().join("admin.token"))).into(),
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
         keys,
         set: ActiveSetOptions::default(),

@@ -27,7 +27,7 @@ type History = BTreeMap<i64, BTreeMap<String, i64>>;
 
 async fn watcher(client: &Client, endpoint: &str) -> Watcher {
     Watcher::open(WatcherOptions {
-        target: Target::new(endpoint).with_token(TokenSource::Text("whatever".to_owned())),
+        source: Target::new(endpoint).with_token(TokenSource::Text("whatever".to_owned())).into(),
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
         keys: Keys::Pinned(keys(client).await),
         set: ActiveSetOptions::default(),

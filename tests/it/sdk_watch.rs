@@ -63,28 +63,28 @@ on_both_databases! {
         release(&admin, "p", "a: 1").await;
         let shop = client(&hub).namespace("default").expect("an id");
         let watcher = shop.watcher().subscriber_id("shop-1").open().expect("open");
-        let view = watcher.view();
         let mut offers = watcher.into_stream();
+        let view = offers.view();
         let mut next = async || {
             let offer = tokio::time::timeout(DEADLINE, offers.next()).await.expect("an offer before the deadline");
             offer.expect("it does not end")
         };
         let first = next().await;
-        assert_eq!(version(&first), 1);
+        assert_eq!(version(&first.update), 1);
         assert!(view.active().is_none(), "it was not taken");
         first.accept();
         release(&admin, "p", "a: 2").await;
         let second = next().await;
-        assert_eq!((version(&second), version_in_force(&view)), (2, Some(1)));
+        assert_eq!((version(&second.update), version_in_force(&view)), (2, Some(1)));
         second.reject("too strict");
         admin.rollback(rollback_request("p", 1)).await.expect("rolled back");
         release(&admin, "p", "a: 3").await;
         let third = next().await;
-        assert_eq!((version(&third), version_in_force(&view)), (3, Some(1)));
+        assert_eq!((version(&third.update), version_in_force(&view)), (3, Some(1)));
         drop(third);
         release(&admin, "p", "a: 4").await;
         let fourth = next().await;
-        assert_eq!(version(&fourth), 4, "what was not answered is neither taken nor offered again");
+        assert_eq!(version(&fourth.update), 4, "what was not answered is neither taken nor offered again");
         assert_eq!(version_in_force(&view), Some(1));
     }
 }
@@ -139,7 +139,7 @@ async fn many_namespaces_are_watched_over_one_client() {
             let mut view = watcher.view();
             tokio::select! {
                 update = watcher.next() => panic!("offered again: {update:?}"),
-                () = async { while !view.status().is_connected || view.status().state != State::Ready { view.changed().await; } } => {}
+                () = async { while !view.status().is_connected || view.status().state != State::Ready { assert!(view.changed().await); } } => {}
             }
         });
         back.await.expect("back before the deadline");

@@ -24,8 +24,9 @@ fn port(address: &str) -> u16 {
 
 fn open(hub: &Hub, proxy: &Proxy, directory: &Path) -> Watcher {
     Watcher::open(WatcherOptions {
-        target: Target::new(format!("http://127.0.0.1:{}", proxy.port))
-            .with_token(TokenSource::File(hub.data_dir().join("admin.token"))),
+        source: Target::new(format!("http://127.0.0.1:{}", proxy.port))
+            .with_token(TokenSource::File(hub.data_dir().join("admin.token")))
+            .into(),
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
         keys: Keys::Learned,
         set: ActiveSetOptions::default(),

@@ -4,55 +4,18 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::ActiveSet;
 use crate::bundle::ActivePolicy;
 use crate::refusal::Refusal;
-use crate::snapshot::{Changes, Policies};
+use crate::snapshot::Changes;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::digest::ActiveSetRoot;
-use policyhub_core::domain::event::{Cursor, Fingerprint};
+use policyhub_core::domain::event::Cursor;
 use policyhub_core::domain::name::{PolicyId, PolicyName};
 use policyhub_core::signing::payload::Statement;
-use policyhub_core::signing::{ActiveSetTree, KeySet, active_set_digest, jws, verify_set_proof};
-
-/// A cursor beside something signed says nothing else.
-pub(super) fn check_hint(hint: Option<&pb::Cursor>, signed: Cursor) -> Result<(), Refusal> {
-    let hint = hint.ok_or(Refusal::Malformed("cursor is absent"))?;
-    let found = Cursor { epoch: hint.epoch, revision: hint.revision };
-    if found == signed { Ok(()) } else { Err(Refusal::OtherPlace { found, signed }) }
-}
-
-/// Which event a cursor says that it names.
-pub(super) fn fingerprint(cursor: Option<&pb::Cursor>) -> Option<Fingerprint> {
-    cursor.and_then(|cursor| Fingerprint::from_number(cursor.fingerprint))
-}
-
-/// How long a server asks to wait; less than nothing is nothing. Not by the library's conversion: it negates, which the
-/// lowest number does not outlive.
-pub(super) fn wait_of(wait: &prost_types::Duration) -> Duration {
-    match (u64::try_from(wait.seconds), u32::try_from(wait.nanos)) {
-        (Ok(seconds), Ok(nanos)) => Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into())),
-        _ => Duration::ZERO,
-    }
-}
-
-/// Why a server ends a stream, in words.
-pub(super) fn reason_of(reconnect: &pb::Reconnect) -> &'static str {
-    match pb::ReconnectReason::try_from(reconnect.reason) {
-        Ok(pb::ReconnectReason::Draining) => "draining",
-        Ok(pb::ReconnectReason::Age) => "age",
-        Ok(pb::ReconnectReason::Unspecified) | Err(_) => "no reason that is known here",
-    }
-}
-
-/// The digest of a set, as checkpoints carry it.
-pub(super) fn set_digest(policies: &Policies) -> String {
-    let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
-    active_set_digest(entries).as_str().to_owned()
-}
+use policyhub_core::signing::{ActiveSetTree, KeySet, jws, verify_set_proof};
 
 impl ActiveSet {
     /// Takes other keys in place of those it trusts. What is held stays: see [`Self::by_revoked_keys`].

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::ActiveSet;
-use super::checks::{check_hint, fingerprint};
+use super::unsigned::{check_hint, fingerprint};
 use crate::bundle::ActivePolicy;
 use crate::evidence::{Document, Evidence};
 use crate::refusal::Refusal;

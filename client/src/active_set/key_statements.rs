@@ -3,17 +3,10 @@
 //! Invariant: a key statement that can't be taken changes nothing and ends no stream; whatever needs a key that is not trusted
 //! is refused by itself.
 
+use super::followed::Followed;
 use super::{ActiveSet, Change};
 use policyhub_core::domain::event::Cursor;
 use policyhub_core::signing::{KeySet, PinnedKeys, SavedPins};
-
-/// The pinned keys of a set.
-#[derive(Debug)]
-pub(super) struct Followed {
-    keys: PinnedKeys,
-    /// Whether they changed since they were last saved.
-    unsaved: bool,
-}
 
 impl ActiveSet {
     /// Follows key statements from the keys it has: they are pinned. Without it they stay as they are given.

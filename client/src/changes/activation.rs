@@ -1,5 +1,7 @@
 //! Activate, Rollback and Deactivate: what is in force.
 
+use tonic::Code;
+
 use super::{Prepared, can_be_validated, every_change, policy_name};
 use crate::error::ClientError;
 use crate::model::Activated;
@@ -9,6 +11,23 @@ use policyhub_core::api::pb;
 use policyhub_core::api::pb::activate_target::To;
 use policyhub_core::api::pb::rollback_request;
 
+impl Namespace {
+    /// Begins to move policies, all or none.
+    pub fn activate(&self, moves: impl IntoIterator<Item = Move>, reason: &str) -> ActivateCall {
+        ActivateCall::new(self, moves, reason)
+    }
+
+    /// Begins to put an older version back in force.
+    pub fn roll_back(&self, policy: &str, reason: &str) -> RollbackCall {
+        RollbackCall::new(self, policy, reason)
+    }
+
+    /// Begins to take a policy out of force.
+    pub fn deactivate(&self, policy: &str, reason: &str) -> DeactivateCall {
+        DeactivateCall::new(self, policy, reason)
+    }
+}
+
 /// Where an activation moves one policy.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
@@ -17,54 +36,54 @@ pub struct Move(pb::ActivateTarget);
 /// Policies to be moved, all or none.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is activated before it is sent"]
-pub struct Activate(Prepared<pb::ActivateRequest>);
+pub struct ActivateCall(Prepared<pb::ActivateRequest>);
 
 /// A policy to be moved back.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is rolled back before it is sent"]
-pub struct Rollback(Prepared<pb::RollbackRequest>);
+pub struct RollbackCall(Prepared<pb::RollbackRequest>);
 
 /// A policy of which no version shall be in force.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is deactivated before it is sent"]
-pub struct Deactivate(Prepared<pb::DeactivateRequest>);
+pub struct DeactivateCall(Prepared<pb::DeactivateRequest>);
 
-every_change!(Activate);
-can_be_validated!(Activate);
-every_change!(Rollback);
-can_be_validated!(Rollback);
-every_change!(Deactivate);
-can_be_validated!(Deactivate);
+every_change!(ActivateCall);
+can_be_validated!(ActivateCall);
+every_change!(RollbackCall);
+can_be_validated!(RollbackCall);
+every_change!(DeactivateCall);
+can_be_validated!(DeactivateCall);
 
 impl Move {
     fn new(policy: impl Into<String>, to: To) -> Self {
         Self(pb::ActivateTarget { policy: policy.into(), to: Some(to), expected_active: None })
     }
 
-    /// To the version of this number.
+    /// Moves the policy to the version of this number.
     pub fn to(policy: impl Into<String>, number: i64) -> Self {
         Self::new(policy, To::Version(number))
     }
 
-    /// To the version of this label.
+    /// Moves the policy to the version of this label.
     pub fn to_label(policy: impl Into<String>, label: impl Into<String>) -> Self {
         Self::new(policy, To::Label(label.into()))
     }
 
-    /// To none.
+    /// Takes the policy out of force.
     pub fn to_none(policy: impl Into<String>) -> Self {
         Self::new(policy, To::None(()))
     }
 
-    /// Only when exactly this version is in force; 0: only when none is.
-    pub fn expecting(mut self, number: i64) -> Self {
+    /// Refuses the move unless exactly this version is in force; 0: unless none is.
+    pub fn expected_active(mut self, number: i64) -> Self {
         self.0.expected_active = Some(number);
         self
     }
 }
 
-impl Activate {
-    pub(crate) fn new(namespace: &Namespace, reason: &str, moves: impl IntoIterator<Item = Move>) -> Self {
+impl ActivateCall {
+    pub(crate) fn new(namespace: &Namespace, moves: impl IntoIterator<Item = Move>, reason: &str) -> Self {
         let request = pb::ActivateRequest {
             parent: namespace.id().name(),
             targets: moves.into_iter().map(|each| each.0).collect(),
@@ -79,14 +98,14 @@ impl Activate {
     ///
     /// # Errors
     /// The error of the call: ABORTED with EXPECTED_ACTIVE_MISMATCH names what is in force, and nothing was changed.
-    pub async fn send(self) -> Result<Activated, ClientError> {
+    pub async fn send(&self) -> Result<Activated, ClientError> {
         let call = self.0.send("Activate", |mut rpc, request| async move { rpc.policy.activate(request).await });
         let answer = call.await?;
         Activated::read(answer.activation, answer.cursor)
     }
 }
 
-impl Rollback {
+impl RollbackCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, reason: &str) -> Self {
         let request = policy_name(namespace, policy).map(|name| pb::RollbackRequest {
             name,
@@ -97,18 +116,18 @@ impl Rollback {
         Self(Prepared::new(namespace, request))
     }
 
-    /// To the version of this number, in place of the one that was in force before.
+    /// Takes the version of this number, in place of the one that was in force before.
     pub fn to(self, number: i64) -> Self {
         Self(self.0.with(|request| request.to = Some(rollback_request::To::Version(number))))
     }
 
-    /// To the version of this label, in place of the one that was in force before.
+    /// Takes the version of this label, in place of the one that was in force before.
     pub fn to_label(self, label: impl Into<String>) -> Self {
         Self(self.0.with(|request| request.to = Some(rollback_request::To::Label(label.into()))))
     }
 
-    /// Only when exactly this version is in force.
-    pub fn expecting(self, number: i64) -> Self {
+    /// Refuses the change unless exactly this version is in force.
+    pub fn expected_active(self, number: i64) -> Self {
         Self(self.0.with(|request| request.expected_active = Some(number)))
     }
 
@@ -116,7 +135,7 @@ impl Rollback {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(self) -> Result<Activated, ClientError> {
+    pub async fn send(&self) -> Result<Activated, ClientError> {
         let call = self.0.send("Rollback", |mut rpc, request| async move { rpc.policy.rollback(request).await });
         let answer = call.await?;
         let warnings = answer.warnings;
@@ -124,7 +143,7 @@ impl Rollback {
     }
 }
 
-impl Deactivate {
+impl DeactivateCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, reason: &str) -> Self {
         let request = policy_name(namespace, policy).map(|name| pb::DeactivateRequest {
             name,
@@ -135,8 +154,8 @@ impl Deactivate {
         Self(Prepared::new(namespace, request))
     }
 
-    /// Only when exactly this version is in force.
-    pub fn expecting(self, number: i64) -> Self {
+    /// Refuses the change unless exactly this version is in force.
+    pub fn expected_active(self, number: i64) -> Self {
         Self(self.0.with(|request| request.expected_active = Some(number)))
     }
 
@@ -144,7 +163,7 @@ impl Deactivate {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(self) -> Result<Activated, ClientError> {
+    pub async fn send(&self) -> Result<Activated, ClientError> {
         let call = self.0.send("Deactivate", |mut rpc, request| async move { rpc.policy.deactivate(request).await });
         let answer = call.await?;
         Activated::read(answer.activation, answer.cursor)

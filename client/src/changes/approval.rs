@@ -1,5 +1,7 @@
 //! ApproveVersion and RejectVersion: what a reviewer says of a version.
 
+use tonic::Code;
+
 use super::{Prepared, every_change, version_name};
 use crate::channel::RpcClient;
 use crate::error::ClientError;
@@ -8,20 +10,32 @@ use crate::namespace::Namespace;
 use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 
+impl Namespace {
+    /// Begins to approve a staged version, by the digest of what was read.
+    pub fn approve(&self, policy: &str, number: i64, digest: &str) -> ApproveCall {
+        ApproveCall::new(self, policy, number, digest)
+    }
+
+    /// Begins to reject a version that shall not be published, by the digest of what was read.
+    pub fn reject(&self, policy: &str, number: i64, digest: &str, reason: &str) -> RejectCall {
+        RejectCall::new(self, policy, number, digest, reason)
+    }
+}
+
 /// The approval of a staged version, by the digest of what was read.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is approved before it is sent"]
-pub struct Approve(Prepared<pb::ApproveVersionRequest>);
+pub struct ApproveCall(Prepared<pb::ApproveVersionRequest>);
 
 /// The rejection of a version that shall not be published, by the digest of what was read.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is rejected before it is sent"]
-pub struct Reject(Prepared<pb::RejectVersionRequest>);
+pub struct RejectCall(Prepared<pb::RejectVersionRequest>);
 
-every_change!(Approve);
-every_change!(Reject);
+every_change!(ApproveCall);
+every_change!(RejectCall);
 
-impl Approve {
+impl ApproveCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, digest: &str) -> Self {
         let request = version_name(namespace, policy, number).map(|name| pb::ApproveVersionRequest {
             name,
@@ -41,14 +55,14 @@ impl Approve {
     ///
     /// # Errors
     /// The error of the call: ABORTED with DIGEST_MISMATCH when the version is not what was read.
-    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
         let call = |mut rpc: RpcClient, request| async move { rpc.policy.approve_version(request).await };
         let answer = self.0.send("ApproveVersion", call).await?;
         VersionChanged::read(answer.version, answer.cursor)
     }
 }
 
-impl Reject {
+impl RejectCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, digest: &str, reason: &str) -> Self {
         let request = version_name(namespace, policy, number).map(|name| pb::RejectVersionRequest {
             name,
@@ -63,7 +77,7 @@ impl Reject {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
         let call = |mut rpc: RpcClient, request| async move { rpc.policy.reject_version(request).await };
         let answer = self.0.send("RejectVersion", call).await?;
         VersionChanged::read(answer.version, answer.cursor)

@@ -1,6 +1,7 @@
 //! Draft: writes the next version of a policy.
 
 use bytes::Bytes;
+use tonic::Code;
 
 use super::{Prepared, can_be_validated, every_change, policy_name};
 use crate::error::ClientError;
@@ -9,15 +10,22 @@ use crate::namespace::Namespace;
 use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 
+impl Namespace {
+    /// Begins to write the next version of a policy.
+    pub fn draft(&self, policy: &str, content_type: &str, content: impl Into<Bytes>) -> DraftCall {
+        DraftCall::new(self, policy, content_type, content.into())
+    }
+}
+
 /// A version to be written. It is a draft until it is staged and published.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is written before it is sent"]
-pub struct Draft(Prepared<pb::DraftRequest>);
+pub struct DraftCall(Prepared<pb::DraftRequest>);
 
-every_change!(Draft);
-can_be_validated!(Draft);
+every_change!(DraftCall);
+can_be_validated!(DraftCall);
 
-impl Draft {
+impl DraftCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, content_type: &str, content: Bytes) -> Self {
         let request = policy_name(namespace, policy).map(|parent| pb::DraftRequest {
             parent,
@@ -53,7 +61,7 @@ impl Draft {
     ///
     /// # Errors
     /// The error of the call; INVALID_ARGUMENT for an id that is none.
-    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
         let call = self.0.send("Draft", |mut rpc, request| async move { rpc.policy.draft(request).await });
         let answer = call.await?;
         VersionChanged::read(answer.version, answer.cursor)

@@ -1,4 +1,4 @@
-//! Changes of a namespace: each is begun by a method of [`Namespace`], told more by its own methods, and sent.
+//! Changes of a namespace: each is begun by a method of [`Namespace`], configured by its own methods, and sent.
 //!
 //! Invariant: each carries a request id, so that a try which may have been carried out can be made again.
 
@@ -17,10 +17,10 @@ use super::error::ClientError;
 use super::namespace::Namespace;
 use policyhub_core::domain::name::PolicyId;
 
-pub use activation::{Activate, Deactivate, Move, Rollback};
-pub use approval::{Approve, Reject};
-pub use draft::Draft;
-pub use version::{Abandon, Publish, Stage};
+pub use activation::{ActivateCall, DeactivateCall, Move, RollbackCall};
+pub use approval::{ApproveCall, RejectCall};
+pub use draft::DraftCall;
+pub use version::{AbandonCall, PublishCall, StageCall};
 
 /// A change that is being put together: whom to ask, and the request, or what in it can't be used.
 #[derive(Debug, Clone)]
@@ -41,11 +41,16 @@ impl<Q: Clone> Prepared<Q> {
         self
     }
 
-    async fn send<A, F>(self, method: &'static str, call: impl Fn(RpcClient, Request<Q>) -> F) -> Result<A, ClientError>
+    async fn send<A, F>(
+        &self,
+        method: &'static str,
+        call: impl Fn(RpcClient, Request<Q>) -> F,
+    ) -> Result<A, ClientError>
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        self.client.change(method, self.request?, call).await
+        let answer = self.client.change(method, self.request.clone()?, call).await;
+        answer.map_err(|error| error.with_mutation(true))
     }
 }
 
@@ -53,9 +58,21 @@ impl<Q: Clone> Prepared<Q> {
 macro_rules! every_change {
     ($change:ident) => {
         impl $change {
-            /// Uses this request id in place of a new one. The same id again answers what the first call did, for 24 h.
-            pub fn request_id(self, id: impl Into<String>) -> Self {
-                Self(self.0.with(|request| request.request_id = id.into()))
+            /// Uses this request id in place of a new one. The same id again answers what the first call did, for 7 days.
+            pub fn with_request_id(self, id: impl Into<String>) -> Self {
+                let (id, mut prepared) = (id.into(), self.0);
+                if id.is_empty() {
+                    // Without one, a change could be made twice.
+                    let error = ClientError::local(Code::InvalidArgument, "the request id is empty");
+                    prepared.request = Err(error);
+                }
+                Self(prepared.with(|request| request.request_id = id))
+            }
+
+            /// Returns the id that the change is sent with: to ask again after a restart of the program. Empty: the change can't be sent.
+            #[must_use]
+            pub fn request_id(&self) -> &str {
+                self.0.request.as_ref().map_or("", |request| &request.request_id)
             }
         }
     };

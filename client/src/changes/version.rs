@@ -1,5 +1,7 @@
 //! Stage, Publish and Abandon: what becomes of a version.
 
+use tonic::Code;
+
 use super::{Prepared, can_be_validated, every_change, version_name};
 use crate::error::ClientError;
 use crate::model::{VersionChanged, findings, moved};
@@ -7,29 +9,46 @@ use crate::namespace::Namespace;
 use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 
+impl Namespace {
+    /// Begins to check and lock a draft.
+    pub fn stage(&self, policy: &str, number: i64) -> StageCall {
+        StageCall::new(self, policy, number)
+    }
+
+    /// Begins to sign a staged version.
+    pub fn publish(&self, policy: &str, number: i64) -> PublishCall {
+        PublishCall::new(self, policy, number)
+    }
+
+    /// Begins to end a version that was not published.
+    pub fn abandon(&self, policy: &str, number: i64) -> AbandonCall {
+        AbandonCall::new(self, policy, number)
+    }
+}
+
 /// A draft to be checked and locked.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is staged before it is sent"]
-pub struct Stage(Prepared<pb::StageRequest>);
+pub struct StageCall(Prepared<pb::StageRequest>);
 
 /// A staged version to be signed.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is published before it is sent"]
-pub struct Publish(Prepared<pb::PublishRequest>);
+pub struct PublishCall(Prepared<pb::PublishRequest>);
 
 /// A version to be ended before it was published.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is abandoned before it is sent"]
-pub struct Abandon(Prepared<pb::AbandonDraftRequest>);
+pub struct AbandonCall(Prepared<pb::AbandonDraftRequest>);
 
-every_change!(Stage);
-can_be_validated!(Stage);
-every_change!(Publish);
-can_be_validated!(Publish);
-every_change!(Abandon);
-can_be_validated!(Abandon);
+every_change!(StageCall);
+can_be_validated!(StageCall);
+every_change!(PublishCall);
+can_be_validated!(PublishCall);
+every_change!(AbandonCall);
+can_be_validated!(AbandonCall);
 
-impl Stage {
+impl StageCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
         let request = version_name(namespace, policy, number).map(|name| pb::StageRequest {
             name,
@@ -48,7 +67,7 @@ impl Stage {
     ///
     /// # Errors
     /// The error of the call: FAILED_PRECONDITION with VALIDATION_FAILED names what a check found.
-    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
         let call = self.0.send("Stage", |mut rpc, request| async move { rpc.policy.stage(request).await });
         let answer = call.await?;
         let changed = VersionChanged::read(answer.version, answer.cursor)?;
@@ -56,7 +75,7 @@ impl Stage {
     }
 }
 
-impl Publish {
+impl PublishCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
         let request = version_name(namespace, policy, number).map(|name| pb::PublishRequest {
             name,
@@ -85,7 +104,7 @@ impl Publish {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
         let call = self.0.send("Publish", |mut rpc, request| async move { rpc.policy.publish(request).await });
         let answer = call.await?;
         let moved = moved(answer.activation.as_ref())?;
@@ -93,7 +112,7 @@ impl Publish {
     }
 }
 
-impl Abandon {
+impl AbandonCall {
     pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
         let request = version_name(namespace, policy, number).map(|name| pb::AbandonDraftRequest {
             name,
@@ -112,7 +131,7 @@ impl Abandon {
     ///
     /// # Errors
     /// The error of the call.
-    pub async fn send(self) -> Result<VersionChanged, ClientError> {
+    pub async fn send(&self) -> Result<VersionChanged, ClientError> {
         let call = |mut rpc: crate::channel::RpcClient, request| async move { rpc.policy.abandon_draft(request).await };
         let answer = self.0.send("AbandonDraft", call).await?;
         VersionChanged::read(answer.version, answer.cursor)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::log::{NamespaceLog, StateAt};
 use super::report::SubscriberReport;
 use super::state::Shared;
-use crate::watch::now_seconds;
+use crate::clock::now_seconds;
 use policyhub_core::api::page::PageEnd;
 use policyhub_core::api::{pb, request, response};
 use policyhub_core::domain::command::{ActiveKey, AsOf};

@@ -14,7 +14,7 @@ use super::server::serve;
 use super::signer::TestSigner;
 use super::state::{Shared, now};
 use crate::client::Client;
-use crate::connections::Connections;
+use crate::connections::ConnectionPool;
 use crate::error::ClientError;
 use crate::target::Target;
 use crate::watcher::{Keys, WatcherBuilder};
@@ -103,7 +103,7 @@ impl TestHub {
 
     /// Begins a watcher of the namespace that trusts the keys of the hub alone, over connections of its own.
     pub fn watcher(&self) -> WatcherBuilder {
-        let connections = Connections::new(Target::new(self.endpoint()));
+        let connections = ConnectionPool::new(Target::new(self.endpoint()));
         WatcherBuilder::over(connections, self.namespace()).keys(Keys::Pinned(self.keys()))
     }
 

@@ -27,10 +27,7 @@ impl SubscriberReport {
     /// Returns why the subscriber rejected the activation; none when it applied it.
     #[must_use]
     pub fn rejection(&self) -> Option<&str> {
-        match &self.verdict {
-            Verdict::Applied => None,
-            Verdict::Rejected { reason } => Some(reason),
-        }
+        if let Verdict::Rejected { reason } = &self.verdict { Some(reason) } else { None }
     }
 }
 

@@ -13,7 +13,7 @@ use tonic::Status;
 use super::messages;
 use super::signer::TestSigner;
 use super::state::{HubState, Shared, over};
-use crate::watch::now_seconds;
+use crate::clock::now_seconds;
 use policyhub_core::api::status::status;
 use policyhub_core::api::{pb, request, response};
 use policyhub_core::domain::Result as DomainResult;

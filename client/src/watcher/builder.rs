@@ -6,23 +6,24 @@ use std::path::PathBuf;
 
 use super::{Keys, Watcher, WatcherOptions};
 use crate::active_set::ActiveSetOptions;
-use crate::connections::Connections;
-use crate::target::Target;
+use crate::connections::ConnectionPool;
+use crate::source::Source;
 use policyhub_core::domain::name::{NamespaceId, PolicyId};
+use policyhub_core::domain::subscriber::SubscriberId;
 
 /// What a watcher is made of: begun by [`crate::Namespace::watcher`].
 #[derive(Debug)]
 #[must_use = "nothing is watched before it is opened"]
 pub struct WatcherBuilder {
     options: WatcherOptions,
-    /// The first id that is none.
+    /// The first id that is not valid.
     invalid: Option<String>,
 }
 
 impl WatcherBuilder {
-    pub(crate) fn over(connections: Connections, namespace: NamespaceId) -> Self {
+    pub(crate) fn over(connections: ConnectionPool, namespace: NamespaceId) -> Self {
         let options = WatcherOptions {
-            target: Target::shared(connections),
+            source: Source::Shared(connections),
             namespace,
             keys: Keys::Learned,
             set: ActiveSetOptions { latest: true, ..ActiveSetOptions::default() },
@@ -67,8 +68,12 @@ impl WatcherBuilder {
     }
 
     /// Reports what the runtime does with each set, under this stable id. Unless said, nothing is reported.
-    pub fn subscriber_id(self, id: impl Into<String>) -> Self {
-        self.with(|options| options.subscriber_id = id.into())
+    pub fn subscriber_id(mut self, id: impl Into<String>) -> Self {
+        let id = id.into();
+        if let Err(error) = SubscriberId::parse("subscriber_id", &id) {
+            self.invalid.get_or_insert(error.message);
+        }
+        self.with(|options| options.subscriber_id = id)
     }
 
     /// Says something of the runtime to those who look at the list of subscribers, such as its zone.
@@ -81,7 +86,8 @@ impl WatcherBuilder {
         self.with(|options| options.directory = Some(path.into()))
     }
 
-    /// Opens the watcher, with the set of its directory verified and waiting. It needs no server and does not wait for one.
+    /// Opens the watcher, with the set of its directory verified and waiting. It needs no server and does not wait for one; it reads the
+    /// disk in place.
     ///
     /// # Errors
     /// `InvalidInput` for an id that is none; otherwise as [`Watcher::open`].

@@ -1,7 +1,6 @@
 //! A watcher as a stream: each item is a set to be taken or rejected.
 
 use std::fmt;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,27 +8,32 @@ use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream, Stream};
 use tokio::sync::oneshot;
 
-use super::{Update, Watcher};
+use super::{Update, View, Watcher};
 
 /// The sets that a runtime should take, one after the other. The stream does not end, and does not fail.
 ///
-/// The answer to an offer takes effect when the stream is polled next. It is the only way to drive the watcher: what comes while
-/// nobody polls waits.
+/// The answer to an offer takes effect when the stream is polled next, and the next offer comes after this one was answered or
+/// dropped. Polling is what drives the watcher: what comes while nobody polls waits.
 #[must_use = "streams do nothing unless polled"]
-pub struct Offers(BoxStream<'static, Offer>);
+pub struct Offers {
+    offers: BoxStream<'static, Offer>,
+    view: View,
+}
 
 /// A set that the runtime should take: answer it by [`Offer::accept`] or [`Offer::reject`]. One that is dropped was neither taken
 /// nor rejected, and is not offered again.
 #[derive(Debug)]
 #[must_use = "a set that is not accepted is not in force"]
 pub struct Offer {
-    update: Update,
+    /// The set.
+    pub update: Update,
     answer: oneshot::Sender<Result<(), String>>,
 }
 
 impl Watcher {
-    /// Turns the watcher into a stream of its sets. Take a [`Watcher::view`] before.
+    /// Turns the watcher into a stream of its sets.
     pub fn into_stream(self) -> Offers {
+        let view = self.view();
         let offers = stream::unfold((self, None), |(mut watcher, answered): (Self, Option<Answer>)| async move {
             if let Some(answered) = answered {
                 // While the runtime decides, what comes is verified, and what is newer makes it BEHIND.
@@ -43,30 +47,30 @@ impl Watcher {
             let (answer, answered) = oneshot::channel();
             Some((Offer { update, answer }, (watcher, Some(answered))))
         });
-        Offers(offers.boxed())
+        Offers { offers: offers.boxed(), view }
     }
 }
 
 type Answer = oneshot::Receiver<Result<(), String>>;
 
 impl Offer {
-    /// The set is in force.
+    /// Puts the set in force when the stream is polled next. When the stream is dropped before, it does not.
     pub fn accept(self) {
         // Without a stream there is nobody to tell.
         let _ = self.answer.send(Ok(()));
     }
 
-    /// The runtime can't use the set, and keeps the one before.
+    /// Says that the runtime can't use the set and keeps the one before, when the stream is polled next.
     pub fn reject(self, reason: impl Into<String>) {
         let _ = self.answer.send(Err(reason.into()));
     }
 }
 
-impl Deref for Offer {
-    type Target = Update;
-
-    fn deref(&self) -> &Update {
-        &self.update
+impl Offers {
+    /// Returns a view for other parts of the process.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.view.clone()
     }
 }
 
@@ -74,7 +78,7 @@ impl Stream for Offers {
     type Item = Offer;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Offer>> {
-        self.0.poll_next_unpin(context)
+        self.offers.poll_next_unpin(context)
     }
 }
 

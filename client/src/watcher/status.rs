@@ -10,9 +10,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::bundle::ActivePolicy;
+use crate::clock::now_seconds;
 use crate::evidence::Evidence;
 use crate::refusal::Refusal;
-use crate::watch::now_seconds;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
@@ -132,6 +132,7 @@ pub struct StoreState {
 
 impl StoreState {
     /// As a heartbeat says it; none for another message.
+    #[doc(hidden)]
     #[must_use]
     pub fn of(message: &pb::WatchActiveResponse) -> Option<Self> {
         match &message.message {
@@ -235,6 +236,15 @@ impl View {
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }
+}
+
+/// What is wrong when checkpoints come from the future, for people.
+#[must_use]
+pub fn clocks_differ(ahead_seconds: i64) -> String {
+    format!(
+        "the server's clock is {ahead_seconds} s ahead of this machine's, or this one is behind: nothing proves that what is \
+         held is the newest"
+    )
 }
 
 #[cfg(test)]

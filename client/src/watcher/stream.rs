@@ -4,13 +4,15 @@
 
 use std::sync::Arc;
 
+use tonic::Code;
+
 use super::{
     Active, Change, ClientError, Duration, Instant, Link, Opening, Reason, Refused, Rejected, Report, StoreState,
-    Update, WatchError, Watcher, look_at_pins,
+    Update, WatchError, Watcher, clocks_differ, look_at_pins,
 };
 use crate::pinned_file::PINNED_FILE_INTERVAL;
-use crate::reconnect;
 use crate::refusal::Refusal;
+use crate::watch::open_stream;
 use policyhub_core::api::pb;
 use policyhub_core::domain::event::{Cursor, Position};
 use policyhub_core::signing::VerifyError;
@@ -48,8 +50,9 @@ impl Watcher {
                 self.retry_id();
             }
             Ok(None) => {
-                self.drop_connection();
-                self.end_stream("the server ended the stream", Duration::ZERO);
+                let ended = ClientError::local(Code::Unavailable, "the server ended the stream");
+                self.drop_connection(&ended);
+                self.end_stream(&ended.message, Duration::ZERO);
             }
             Err(WatchError::Call(error)) => self.failed(&error),
             Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place),
@@ -95,9 +98,9 @@ impl Watcher {
         let resume = if self.afresh { None } else { self.set.resume_point() };
         let (subscriber_id, attributes) = self.reporter.begin_stream();
         let request = self.set.request(subscriber_id, attributes, resume);
-        let (target, learn_keys) = (self.target.clone(), self.learn_keys);
+        let (source, learn_keys) = (self.source.clone(), self.learn_keys);
         Opening(Box::pin(async move {
-            let (client, connection) = reconnect::open(&target, request, learn_keys).await?;
+            let (client, connection) = open_stream(&source, request, learn_keys).await?;
             Ok(Link { client, connection, since: Instant::now() })
         }))
     }
@@ -121,7 +124,9 @@ impl Watcher {
                 self.tell();
             }
             Change::Reconnect { reason, backoff } => {
-                self.end_stream(&format!("the server asks to come back: {reason}"), backoff);
+                let asked = format!("the server asks to come back: {reason}");
+                self.drop_connection(&ClientError::local(Code::Unavailable, asked.clone()));
+                self.end_stream(&asked, backoff);
             }
         }
     }
@@ -253,16 +258,14 @@ impl Watcher {
         if error.reason == Reason::SubscriberIdTaken.as_str() {
             self.reporter.refuse_id();
         }
-        if error.is_of_connection() {
-            self.drop_connection();
-        }
+        self.drop_connection(error);
         self.end_stream(&error.to_string(), error.retry_after.unwrap_or_default());
     }
 
     /// Says that the connection of the stream is of no use any more, to all who share it.
-    fn drop_connection(&self) {
+    fn drop_connection(&self, error: &ClientError) {
         if let Some(link) = &self.link {
-            self.target.drop_connection(&link.client);
+            self.source.drop_connection(&link.client, error);
         }
     }
 
@@ -316,13 +319,4 @@ impl Watcher {
 /// Whether a key statement was left aside because it is older than the pinned keys: the server sends such to everyone.
 fn is_of_before(error: VerifyError) -> bool {
     matches!(error, VerifyError::KeyUnknown | VerifyError::PinNotStated)
-}
-
-/// What is wrong when checkpoints come from the future, for people.
-#[must_use]
-pub fn clocks_differ(ahead_seconds: i64) -> String {
-    format!(
-        "the server's clock is {ahead_seconds} s ahead of this machine's, or this one is behind: nothing proves that what is \
-         held is the newest"
-    )
 }

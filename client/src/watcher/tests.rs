@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::*;
 use crate::active_set::signed_messages::{Signer, message, namespace, policy, told};
+use crate::target::Target;
 use crate::token::TokenSource;
 use crate::watch::tests::{Script, Told, listen};
 use policyhub_core::api::pb;
@@ -21,7 +22,7 @@ fn script(streams: Vec<Vec<Told>>) -> Script {
 
 fn options(endpoint: &str, signer: &Signer, directory: Option<&Path>) -> WatcherOptions {
     WatcherOptions {
-        target: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())),
+        source: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
         namespace: namespace(),
         keys: Keys::Pinned(signer.keys()),
         set: ActiveSetOptions::default(),

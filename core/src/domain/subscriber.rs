@@ -96,6 +96,7 @@ pub struct Profile {
 
 /// What a runtime did with an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum Verdict {
     /// It runs with it.
     Applied,

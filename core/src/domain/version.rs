@@ -14,7 +14,7 @@ use super::time::Micros;
 /// Where a version stands. "Active" is a pointer, never a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-#[cfg_attr(not(feature = "server"), non_exhaustive)]
+#[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum VersionState {
     /// Written, not locked.
     Draft,

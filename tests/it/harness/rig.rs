@@ -86,7 +86,7 @@ impl<'a> Rig<'a> {
         let lie = lie(&liar);
         liar.told().streams.push_front(truth.into_iter().chain(lie).collect());
         let watcher = Watcher::open(WatcherOptions {
-            target: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())),
+            source: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
             namespace: NamespaceId::parse("namespace", "default").expect("an id"),
             keys: if learns { Keys::Learned } else { Keys::Pinned(liar.signer.keys()) },
             set: ActiveSetOptions::default(),

@@ -63,7 +63,7 @@ fn set_of(active: &Active) -> Set {
 fn watcher(vectors: &Vectors, case: &Case, stage: &Stage) -> Watcher {
     let policies = case.filter.iter().map(|id| PolicyId::parse("policy", id).expect("an id")).collect();
     Watcher::open(WatcherOptions {
-        target: Target::new(&stage.endpoint).with_token(TokenSource::Text("secret".to_owned())),
+        source: Target::new(&stage.endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
         keys: Keys::Pinned(KeySet::parse_jwks(vectors.pins.to_string().as_bytes()).expect("keys")),
         set: ActiveSetOptions { policies, ..Default::default() },
