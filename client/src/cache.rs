@@ -118,7 +118,8 @@ impl Cache {
         match lock.try_lock() {
             Ok(()) => Ok(Self { root: root.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => {
-                Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process uses this directory"))
+                let what = format!("{} is in use, by this process or another one", root.display());
+                Err(io::Error::new(io::ErrorKind::ResourceBusy, what))
             }
             Err(TryLockError::Error(error)) => Err(error),
         }

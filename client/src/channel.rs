@@ -157,7 +157,7 @@ impl RpcClient {
 }
 
 /// Refuses to send a token where anybody on the way can read it.
-fn check_token_stays_secret(url: &str, endpoint: &Endpoint) -> Result<(), ClientError> {
+pub(super) fn check_token_stays_secret(url: &str, endpoint: &Endpoint) -> Result<(), ClientError> {
     let uri = endpoint.uri();
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());

@@ -206,6 +206,8 @@ impl ClientBuilder {
 
     /// Adds an endpoint, `http://host:port` or `https://host:port`. Each connection goes to the first that answers, beginning
     /// with the one that did last, or the one after it when its connection broke: a client stays with one replica as long as it can.
+    /// To answer is to take the connection, and with `https` to finish the handshake: one that takes it and then says nothing is left after
+    /// the first call that it does not answer.
     pub fn endpoint(self, endpoint: impl Into<String>) -> Self {
         self.with(|target| target.with_endpoint(endpoint.into()))
     }

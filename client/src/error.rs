@@ -155,7 +155,7 @@ impl ClientError {
     ///
     /// | code | terminal |
     /// |---|---|
-    /// | UNAVAILABLE, DEADLINE_EXCEEDED, CANCELLED | no: the first try may have been done |
+    /// | UNAVAILABLE, also of a connection that broke, DEADLINE_EXCEEDED, CANCELLED | no: the first try may have been done |
     /// | RESOURCE_EXHAUSTED | yes, but `RATE_LIMITED`, `TOO_MANY_STREAMS` and `REQUEST_BUDGET_EXHAUSTED` |
     /// | ABORTED | yes, but `CONCURRENT_CHANGE`: read again, look, then ask for what you want now |
     /// | OUT_OF_RANGE | yes: open another stream without a resume point |
@@ -218,7 +218,7 @@ impl From<Status> for ClientError {
                 .collect()
         });
         Self {
-            code: if has_timed_out(&status) { Code::DeadlineExceeded } else { status.code() },
+            code: code_of(&status),
             reason,
             message: with_causes(status.message().to_owned(), status.source()),
             metadata,
@@ -228,6 +228,16 @@ impl From<Status> for ClientError {
             is_mutation: false,
             source: Some(Arc::new(status)).filter(|status| status.source().is_some()).map(|status| status as _),
         }
+    }
+}
+
+/// The code of a status, by the specification of gRPC: tonic calls a connection that broke UNKNOWN, INTERNAL or CANCELLED. What a server
+/// answered has no source.
+fn code_of(status: &Status) -> Code {
+    match status.code() {
+        _ if has_timed_out(status) => Code::DeadlineExceeded,
+        Code::Unknown | Code::Internal | Code::Cancelled if status.source().is_some() => Code::Unavailable,
+        code => code,
     }
 }
 
@@ -298,6 +308,20 @@ mod tests {
         ] {
             assert_eq!(of(code, reason), terminal, "{code:?} {reason}");
         }
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_unavailable() {
+        let broken = |code| {
+            let mut status = Status::new(code, "transport error");
+            status.set_source(Arc::new(std::io::Error::other("connection reset")));
+            ClientError::from(status).code()
+        };
+        for code in [Code::Unknown, Code::Internal, Code::Cancelled] {
+            assert_eq!(broken(code), Code::Unavailable, "{code:?} of the transport");
+            assert_eq!(ClientError::from(Status::new(code, "said")).code(), code, "{code:?} of the server");
+        }
+        assert_eq!(broken(Code::ResourceExhausted), Code::ResourceExhausted);
     }
 
     #[test]

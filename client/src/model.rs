@@ -52,7 +52,7 @@ pub struct VersionInfo {
     pub size_bytes: i64,
     /// Media type of its content.
     pub content_type: String,
-    /// Its content; empty in lists.
+    /// Its content, where it was read by [`crate::Namespace::version`]; empty elsewhere.
     pub content: Bytes,
     /// Why it was written.
     pub change_note: String,

@@ -34,7 +34,7 @@ impl ListOptions {
         Self::default()
     }
 
-    /// Takes only those that a filter says (AIP-160), such as `active = true`. The contract says which fields each list takes.
+    /// Takes only those that a filter says (AIP-160), such as `state = PUBLISHED`. The contract says which fields each list takes.
     pub fn filter(self, filter: impl Into<String>) -> Self {
         Self { filter: filter.into(), ..self }
     }

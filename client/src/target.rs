@@ -10,7 +10,7 @@ use std::time::Duration;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use super::channel::{CONNECT_TIMEOUT, RpcClient, describe_endpoint};
+use super::channel::{CONNECT_TIMEOUT, RpcClient, check_token_stays_secret, describe_endpoint};
 use super::error::ClientError;
 use super::identity::ClientIdentity;
 use super::tls_files::TlsFiles;
@@ -107,7 +107,11 @@ impl Target {
         }
         let checked = self.endpoints.iter().map(|url| {
             let (ca, identity) = (self.tls_ca.clone(), self.identity.clone());
-            describe_endpoint(url, ca, identity).map(drop)
+            let endpoint = describe_endpoint(url, ca, identity)?;
+            if matches!(self.token, TokenSource::None) || self.insecure_plaintext {
+                return Ok(());
+            }
+            check_token_stays_secret(url, &endpoint)
         });
         checked.collect()
     }
@@ -164,8 +168,12 @@ impl Target {
         } else {
             self.tls_files.endpoint(url).await?
         };
-        let endpoint = endpoint.connect_timeout(self.connect_timeout);
-        RpcClient::connect_to(url, endpoint, token, identity.as_ref(), self.insecure_plaintext).await
+        let connecting = RpcClient::connect_to(url, endpoint, token, identity.as_ref(), self.insecure_plaintext);
+        // Around all of it: a peer may take the connection and never answer the TLS handshake.
+        tokio::time::timeout(self.connect_timeout, connecting).await.unwrap_or_else(|_| {
+            let message = format!("no server at {url}: it did not answer within {:?}", self.connect_timeout);
+            Err(ClientError::local(Code::Unavailable, message))
+        })
     }
 
     /// Lets the next connection begin with the endpoint after that of a connection which broke. An ended token is no reason to leave a
@@ -194,6 +202,14 @@ mod tests {
         assert_eq!(target.connect().await.expect_err("there is no server").code, Code::Unavailable);
         let nowhere = Target::with_endpoints(Vec::new()).connect().await.expect_err("there is no endpoint");
         assert_eq!(nowhere.code, Code::InvalidArgument);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_that_is_never_answered_ends_with_its_time() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let silent = format!("https://{}", listener.local_addr().expect("an address"));
+        let error = Target::new(silent).connect().await.expect_err("nobody answers");
+        assert!(error.code == Code::Unavailable && error.message.contains("did not answer within 5s"), "{error}");
     }
 
     #[tokio::test]

@@ -83,7 +83,8 @@ impl TokenSource {
     /// Asks for the token.
     ///
     /// # Errors
-    /// FAILED_PRECONDITION when a file can't be read, or a program or a function fails or takes too long.
+    /// FAILED_PRECONDITION when a file can't be read, a program can't be started, or the token can't be used; UNAVAILABLE when a program or
+    /// a function fails or takes too long.
     pub(super) async fn token(&self) -> Result<Option<String>, ClientError> {
         let asking = async {
             match self {
@@ -92,11 +93,11 @@ impl TokenSource {
                 Self::File(path) => read_file(path).await.map(Some),
                 Self::Program { program, arguments } => run(program, arguments).await.map(Some),
                 Self::Function(TokenFunction(function)) => {
-                    function().await.map(Some).map_err(|error| failed(format!("no token: {error}")))
+                    function().await.map(Some).map_err(|error| away(format!("no token: {error}")))
                 }
             }
         };
-        let late = || failed(format!("no token came within {} s", TOKEN_TIMEOUT.as_secs()));
+        let late = || away(format!("no token came within {} s", TOKEN_TIMEOUT.as_secs()));
         let token = tokio::time::timeout(TOKEN_TIMEOUT, asking).await.map_err(|_| late())??;
         if token.as_ref().is_some_and(|token| token.len() as u64 > TOKEN_MAX_BYTES) {
             return Err(failed(format!("the token has more than {TOKEN_MAX_BYTES} bytes")));
@@ -108,8 +109,14 @@ impl TokenSource {
     }
 }
 
+/// Somebody has to mend it before another try can help.
 fn failed(message: String) -> ClientError {
     ClientError::local(Code::FailedPrecondition, message)
+}
+
+/// Another try may help: who gives the token is away.
+fn away(message: String) -> ClientError {
+    ClientError::local(Code::Unavailable, message)
 }
 
 async fn read_file(path: &Path) -> Result<String, ClientError> {
@@ -134,7 +141,7 @@ async fn run(program: &OsString, arguments: &[OsString]) -> Result<String, Clien
     };
     let status = child.wait().await.map_err(cannot)?;
     if !status.success() {
-        return Err(failed(format!("{shown} gave no token: it ended with {status}")));
+        return Err(away(format!("{shown} gave no token: it ended with {status}")));
     }
     Ok(printed)
 }
@@ -195,17 +202,17 @@ mod tests {
     #[tokio::test]
     async fn a_source_that_fails_is_named_and_its_token_is_not() {
         let fails = TokenSource::function(|| async { Err("the provider is away".into()) });
-        for (source, said) in [
-            (TokenSource::File("no/such/file".into()), "no/such/file"),
-            (program("echo secret; exit 3"), "exit status: 3"),
-            (program("true"), "is empty"),
-            (TokenSource::Text(" ".to_owned()), "is empty"),
-            (TokenSource::program("no-such-program", [""; 0]), "no-such-program"),
-            (fails, "the provider is away"),
-            (TokenSource::Text("x".repeat(65_537)), "65536 bytes"),
+        for (source, code, said) in [
+            (TokenSource::File("no/such/file".into()), Code::FailedPrecondition, "no/such/file"),
+            (program("echo secret; exit 3"), Code::Unavailable, "exit status: 3"),
+            (program("true"), Code::FailedPrecondition, "is empty"),
+            (TokenSource::Text(" ".to_owned()), Code::FailedPrecondition, "is empty"),
+            (TokenSource::program("no-such-program", [""; 0]), Code::FailedPrecondition, "no-such-program"),
+            (fails, Code::Unavailable, "the provider is away"),
+            (TokenSource::Text("x".repeat(65_537)), Code::FailedPrecondition, "65536 bytes"),
         ] {
             let error = source.token().await.expect_err("no token");
-            assert_eq!(error.code, Code::FailedPrecondition);
+            assert_eq!(error.code, code, "{source:?}");
             assert!(error.message.contains(said) && !error.message.contains("secret"), "{}", error.message);
         }
     }

@@ -15,7 +15,7 @@ impl Namespace {
         StageCall::new(self, policy, number)
     }
 
-    /// Begins to sign a staged version.
+    /// Begins to sign a version; a draft is staged first, in the same commit.
     pub fn publish(&self, policy: &str, number: i64) -> PublishCall {
         PublishCall::new(self, policy, number)
     }
@@ -31,7 +31,7 @@ impl Namespace {
 #[must_use = "nothing is staged before it is sent"]
 pub struct StageCall(Prepared<pb::StageRequest>);
 
-/// A staged version to be signed.
+/// A version to be signed; a draft is staged first.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is published before it is sent"]
 pub struct PublishCall(Prepared<pb::PublishRequest>);
@@ -63,7 +63,7 @@ impl StageCall {
         Self(self.0.with(|request| request.etag = etag.into()))
     }
 
-    /// Runs every check, and locks the content.
+    /// Runs every check, and locks the content. With `validate_only` a check that fails is no error: see the findings.
     ///
     /// # Errors
     /// The error of the call: FAILED_PRECONDITION with VALIDATION_FAILED names what a check found.

@@ -16,7 +16,7 @@ impl Watcher {
         let (pins, mark, saved) = (cache.pins(), cache.mark(), cache.saved());
         // First: nothing of another store is believed, a key statement neither, and also when the set can't be used.
         let of_mark = mark.as_ref().ok().and_then(|mark| mark.as_ref()?.store.clone());
-        let of_set = saved.as_ref().ok().and_then(Option::as_ref).filter(|saved| saved.namespace == self.namespace);
+        let of_set = saved.as_ref().ok().and_then(Option::as_ref);
         if let Some(store) = of_mark.or_else(|| of_set.map(|saved| saved.store.clone())) {
             if let Some(wanted) = self.set.store().filter(|wanted| *wanted != store) {
                 let what =
@@ -26,7 +26,18 @@ impl Watcher {
             self.set.remember_store(store);
         }
         // Then: what is in force may be signed by a key that a statement brought.
+        if let Ok(Some(saved)) = &saved
+            && saved.namespace != self.namespace
+        {
+            let what = format!(
+                "it holds the policies of namespace {}, and {} is asked for: take another directory",
+                saved.namespace, self.namespace
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        }
         let pins = pins.map(|pins| pins.into_iter().for_each(|pins| self.set.restore_pins(pins)));
+        let is_of_others =
+            saved.as_ref().is_ok_and(|saved| saved.as_ref().is_some_and(|saved| &saved.wanted != self.set.wanted()));
         let problem = match saved {
             Ok(None) => None,
             Ok(Some(saved)) => self.restore(saved).err(),
@@ -38,9 +49,11 @@ impl Watcher {
         }
         let mut problem = problem.map(|problem| format!("the saved set is not used: {problem}"));
         if problem.is_some()
+            && !is_of_others
             && let Some(cache) = &self.cache
         {
-            // Whatever is wrong with them, the next set is written whole.
+            // Whatever is wrong with them, the next set is written whole. That of another filter stays until then: it may be asked for
+            // again.
             cache.discard_contents()?;
         }
         match mark {
@@ -86,9 +99,6 @@ impl Watcher {
     }
 
     fn restore(&mut self, saved: Saved) -> Result<(), String> {
-        if saved.namespace != self.namespace {
-            return Err(format!("it is of namespace {}", saved.namespace));
-        }
         // Also when the set can't be used: what was in force there is what nothing older may replace.
         let place = saved.position();
         let restored = self.restore_set(saved);

@@ -232,7 +232,8 @@ impl View {
         self.0.borrow().status(now_seconds())
     }
 
-    /// Waits for a change: of the set, of the state, or of what is known. False: the watcher is gone, and none will come.
+    /// Waits for a change: of the set, of the state, or of what is known. False: the watcher is gone, and none will come. A watcher that
+    /// nobody drives tells of nothing: [`Self::status`] knows by the clock that the set is stale.
     pub async fn changed(&mut self) -> bool {
         self.0.changed().await.is_ok()
     }

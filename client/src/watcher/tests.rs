@@ -169,6 +169,12 @@ async fn a_saved_set_that_was_touched_is_not_used_and_is_written_anew() {
     let status = Watcher::open(other).expect("open").view().status();
     assert!(status.problem.contains("of other policies"), "{status:?}");
     assert_eq!(status.newest.map(|newest| newest.revision), Some(5), "the log is the same one");
+    assert!(offered(&mut open(nowhere())).await.from_disk, "what was kept for the filter before is still there");
+    let namespace = NamespaceId::parse("namespace", "elsewhere").expect("an id");
+    let elsewhere = WatcherOptions { namespace, ..options(nowhere(), &signer, Some(directory.path())) };
+    let error = Watcher::open(elsewhere).expect_err("the directory is of another namespace");
+    assert!(error.to_string().contains("take another directory"), "{error}");
+    assert!(offered(&mut open(nowhere())).await.from_disk, "and still there");
     for broken in ["", "{", r#"{"format":9}"#] {
         std::fs::write(directory.path().join("active.json"), broken).expect("written");
         assert!(open(nowhere()).view().status().problem.contains("saved set is not used"), "{broken}");
