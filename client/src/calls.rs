@@ -132,7 +132,7 @@ impl RpcClient {
         Ok(self.sync.clone().get_convergence(timed(request, timeout)).await?.into_inner())
     }
 
-    /// Opens the stream of an active set, unverified. Use [`super::watch()`] unless you verify yourself.
+    /// Opens the stream of an active set, unverified. Use a [`crate::Watcher`] unless you verify yourself.
     pub async fn watch_active(
         &self,
         request: pb::WatchActiveRequest,

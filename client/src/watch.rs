@@ -51,7 +51,7 @@ pub struct WatchOptions {
     /// The keys to trust.
     pub keys: KeySet,
     /// Whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
-    /// every [`KEYS_INTERVAL`]. Without it, keys change by whoever gave them.
+    /// every minute. Without it, keys change by whoever gave them.
     pub learn_keys: bool,
     /// Which policies, and how much of them.
     pub set: ActiveSetOptions,
