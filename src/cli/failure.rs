@@ -242,7 +242,7 @@ mod tests {
     fn every_hint_is_for_a_reason_that_exists() {
         let known: Vec<String> = crate::client::Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         let source = include_str!("failure.rs");
-        let (_, after) = source.split_once("match error.reason.as_str()").expect("the table");
+        let (_, after) = source.split_once("match error.reason()").expect("the table");
         let (table, _) = after.split_once("\"\" =>").expect("its end");
         let words = table
             .split('"')
