@@ -1,6 +1,6 @@
-//! The house rules a compiler cannot see: floors, visas, lengths, headers, names, private paths, documented reasons.
+//! The house rules a compiler cannot see: floors, visas, lengths, headers, names, references, private paths, documented reasons.
 //!
-//! The tables here are the one place where STYLE's rooms and the crates each may name are written for a machine. Rules
+//! The tables here are the one place where the layers of docs/ARCHITECTURE.md and the crates each may name are written for a machine. Rules
 //! are in `tests/tidy/`, each with a test that proves it fires. Reads the tree, changes nothing.
 
 #![expect(
@@ -9,6 +9,8 @@
     reason = "all of it is a test: to stop with a message is what it is for"
 )]
 
+#[path = "tidy/citations.rs"]
+mod citations;
 #[path = "tidy/imports.rs"]
 mod imports;
 #[path = "tidy/paths.rs"]
@@ -153,4 +155,17 @@ fn every_reason_is_documented_and_nothing_else() {
             .unwrap_or_else(|| panic!("{path} is missing: each reason has its place"))
     };
     refuse(shape::reasons(&read("core/src/domain/error.rs"), &read("docs/errors.md")));
+}
+
+#[test]
+fn every_link_and_citation_leads_somewhere() {
+    let files = source::tracked_files();
+    let anchors = citations::anchors(&files);
+    let exists = |path: &str| source::root().join(path).exists();
+    let pages = files.iter().filter(|file| file.path.ends_with(".md"));
+    let mut findings: Vec<String> = pages.flat_map(|page| citations::links(page, &anchors, &exists)).collect();
+    // The rule's own examples lead nowhere.
+    let sources = files.iter().filter(|file| !file.path.starts_with("tests/tidy"));
+    findings.extend(sources.flat_map(|file| citations::citations(file, &anchors, &exists)));
+    refuse(findings);
 }

@@ -52,7 +52,7 @@ pub(crate) enum Repeat {
 
 /// Makes a call until its answer is none that another try can change, or the tries are used up. When one of several tries of a
 /// mutation may have been carried out, a later one that was not doesn't hide that: the error is that of the first whose outcome
-/// is unknown (G8).
+/// is unknown (docs/guarantees.md#g8).
 pub(crate) async fn repeat<T, F>(kind: Repeat, mut call: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,

@@ -1,4 +1,4 @@
-//! Whether the caller of a stream still may have it: asked again and again while it is open (G18).
+//! Whether the caller of a stream still may have it: asked again and again while it is open (docs/guarantees.md#g18).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,7 +92,7 @@ impl Authority {
             verifier.recheck(&caller, now.seconds())?;
             match service.authorize(&caller.principal, rpc, ("parent", &scope), now).await {
                 Ok(_) => Ok(()),
-                // Who lost it is not known in an outage, and what was granted goes on (G17).
+                // Who lost it is not known in an outage, and what was granted goes on (docs/guarantees.md#g17).
                 Err(error) if error.reason.is_of_the_database() || error.reason == Reason::DataLoss => Ok(()),
                 Err(error) => Err(error),
             }

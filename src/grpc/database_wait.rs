@@ -1,4 +1,4 @@
-//! Bounds how long a call waits for a database that does not answer (G17): it waits once.
+//! Bounds how long a call waits for a database that does not answer (docs/guarantees.md#g17): it waits once.
 //!
 //! Several steps of a call can go on without the database. Without this layer each of them would wait anew.
 

@@ -1,4 +1,4 @@
-//! No core dumps: the memory of a server holds private keys (THREATS T13).
+//! No core dumps: the memory of a server holds private keys (docs/security.md#t13).
 
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{Resource, setrlimit};

@@ -2,7 +2,7 @@
 //!
 //! `signing-*.pem` of every key directory sign bundles, as the log of `system` says which; `seal.pem` seals events and
 //! `issuer.pem` signs the local issuer's tokens, both of the first directory alone. Disjoint keys: none is ever accepted in
-//! place of another (THREATS T18).
+//! place of another (docs/security.md#t18).
 
 use std::path::Path;
 use std::sync::Arc;

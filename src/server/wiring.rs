@@ -83,7 +83,7 @@ pub struct Parts {
 }
 
 /// Serves until `stopped`, then drains: not ready, streams told to reconnect, calls finished, ended at the latest after
-/// the drain timeout, whatever clients do (G22).
+/// the drain timeout, whatever clients do (docs/guarantees.md#g22).
 ///
 /// # Errors
 /// When a background task fails.

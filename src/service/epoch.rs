@@ -1,4 +1,4 @@
-//! Raising the epoch: the operator accepts that the store lost its tail, and every log says so (G1b).
+//! Raising the epoch: the operator accepts that the store lost its tail, and every log says so (docs/guarantees.md#g1b).
 //!
 //! One sealed event in each log, at its next revision, that moves no pointer. Begun and not ended, it is begun again.
 

@@ -1,4 +1,4 @@
-//! The proof of stored rows: nothing is served that a key did not sign (THREATS §2.2).
+//! The proof of stored rows: nothing is served that a key did not sign (docs/security.md#t21).
 
 use super::signer::Signer;
 use crate::domain::approval::Approval;

@@ -1,6 +1,6 @@
 //! A connection or transaction whose every statement is bounded in time: a stopped database answers nothing for ever.
 //!
-//! Only COMMIT is not bounded: cancelled, nobody would know what became of it (G8). What fails here is reported to `Health`.
+//! Only COMMIT is not bounded: cancelled, nobody would know what became of it (docs/guarantees.md#g8). What fails here is reported to `Health`.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,13 +22,13 @@ use super::one_wait;
 use super::postgres_session::LOCK_TIMEOUT;
 
 /// How long one statement may take, or BEGIN with the wait for a connection. Writes must fail within 3 s of an outage
-/// (G17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
+/// (docs/guarantees.md#g17), and a call ends at the first statement that is not answered. It is longer than what the database itself gives up
 /// (`postgres_session.rs`), so that a database that answers "not now" is told from one that does not answer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_millis(2_400);
 
 /// How long a call that got no connection waits for a probe to say why, or for a call that has one to give up its lock: the pause
 /// between two probes, and what one takes at a database that refuses it. Longer: together with the wait for the connection more
-/// than the 3 s of G17. Shorter: the cause is not told.
+/// than the 3 s of docs/guarantees.md#g17. Shorter: the cause is not told.
 const CAUSE_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// The most that a pause of the scheduler counts of a timeout: a process that got no CPU must not conclude that its database is
@@ -36,7 +36,7 @@ const CAUSE_TIMEOUT: Duration = Duration::from_millis(600);
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
 /// How long a call may wait in all for statements that get what they wait for, before PostgreSQL gives it up for the lock that it
-/// waits for then. Longer: a call that waits for one lock after the other fails later than 3 s (G17). Shorter: writes of a busy
+/// waits for then. Longer: a call that waits for one lock after the other fails later than 3 s (docs/guarantees.md#g17). Shorter: writes of a busy
 /// namespace are refused.
 const WAITS_MAX: Duration = Duration::from_millis(2_400);
 /// What is left for a lock to a call that has waited for that long. Shorter: locks that are held for a moment refuse it too.

@@ -101,8 +101,8 @@ impl Pools {
 }
 
 impl Database {
-    /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (G1), or that does not hold
-    /// the store that is `remembered` (G1b). `tags` prove rows.
+    /// Connects, migrates when `migrate` says so, and refuses a database that is not safe to run on (docs/guarantees.md#g1), or that does not hold
+    /// the store that is `remembered` (docs/guarantees.md#g1b). `tags` prove rows.
     ///
     /// # Errors
     /// `StoreError`, each with what to do.

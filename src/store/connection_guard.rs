@@ -1,4 +1,4 @@
-//! Which pooled connections may be used again (G25).
+//! Which pooled connections may be used again (docs/guarantees.md#g25).
 //!
 //! A connection is closed when it was open at the time of a failure, when its ROLLBACK failed, or when its last statement
 //! ended with an error of the database itself. Otherwise a transaction could stay open on it for ever, and every commit

@@ -1,4 +1,4 @@
-//! Doubt: signs that the store lost its tail. In doubt nothing is written until an operator accepts the loss (G1b).
+//! Doubt: signs that the store lost its tail. In doubt nothing is written until an operator accepts the loss (docs/guarantees.md#g1b).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

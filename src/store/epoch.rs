@@ -1,4 +1,4 @@
-//! Epochs: which the logs are in, and what is kept about a raise of all of them (G1b).
+//! Epochs: which the logs are in, and what is kept about a raise of all of them (docs/guarantees.md#g1b).
 
 use std::collections::BTreeMap;
 

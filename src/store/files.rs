@@ -1,4 +1,4 @@
-//! The open files of a SQLite database, and whether their names still lead to them (G1).
+//! The open files of a SQLite database, and whether their names still lead to them (docs/guarantees.md#g1).
 //!
 //! SQLite goes on writing to a file that was removed or replaced under it: all that is acknowledged from then on is gone with the
 //! process. Invariant: as long as `OpenedFiles` is not closed, SQLite itself removes none of the files.

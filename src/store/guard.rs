@@ -1,4 +1,4 @@
-//! What a database must promise before a write to it may be acknowledged (G1).
+//! What a database must promise before a write to it may be acknowledged (docs/guarantees.md#g1).
 
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 

@@ -1,4 +1,4 @@
-//! Idempotency: one effect per (principal, method, request id), for 7 days (G7).
+//! Idempotency: one effect per (principal, method, request id), for 7 days (docs/guarantees.md#g7).
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};

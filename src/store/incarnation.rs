@@ -1,4 +1,4 @@
-//! Which PostgreSQL it is: a promoted standby or a restored backup is another incarnation of the same store (G1b).
+//! Which PostgreSQL it is: a promoted standby or a restored backup is another incarnation of the same store (docs/guarantees.md#g1b).
 //!
 //! Compared on every new connection, so that no write slips between a failover and the comparison.
 

@@ -78,7 +78,7 @@ impl Store {
         Ok((now, event.map(Micros)))
     }
 
-    /// The time of the event that comes next in a log that is locked (DESIGN rule 11).
+    /// The time of the event that comes next in a log that is locked (docs/lifecycle.md#rule-11).
     pub(super) async fn time_of_next(&self, tx: &Tx, namespace: &NamespaceId, head: i64) -> Result<Micros> {
         let (now, previous) = self.times(tx, namespace, head).await?;
         Ok(previous.map_or(now, |previous| previous.max(now)))

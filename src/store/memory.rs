@@ -1,5 +1,5 @@
-//! What this replica has seen of each log, kept beside the database: the second memory that shows a lost tail (G1b), and another
-//! event where one was seen (G26).
+//! What this replica has seen of each log, kept beside the database: the second memory that shows a lost tail (docs/guarantees.md#g1b), and another
+//! event where one was seen (docs/guarantees.md#g26).
 //!
 //! A file of its own, replaced whole and synced. It is missing without harm: then only the other memories tell.
 
@@ -130,7 +130,7 @@ impl Memory {
     }
 }
 
-/// The store whose heads a file of `Store::remember` keeps: the only witness of a database that is gone (G1b).
+/// The store whose heads a file of `Store::remember` keeps: the only witness of a database that is gone (docs/guarantees.md#g1b).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RememberedStore {
     file: PathBuf,

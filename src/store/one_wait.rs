@@ -1,7 +1,7 @@
 //! One call waits for the database once: what it asks after a wait that came to nothing fails at once, for the same cause.
 //!
 //! Several steps of a call have a way to go on without the database. Without this each of them would wait by itself, and the
-//! call would fail after the sum of it, long after the 3 s of G17.
+//! call would fail after the sum of it, long after the 3 s of docs/guarantees.md#g17.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;

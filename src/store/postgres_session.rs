@@ -1,4 +1,4 @@
-//! What each connection to PostgreSQL sets before its first use, and what it checks since it can't set it (G1).
+//! What each connection to PostgreSQL sets before its first use, and what it checks since it can't set it (docs/guarantees.md#g1).
 //!
 //! By statements, not by startup parameters: a pooler in session mode refuses those.
 

@@ -30,7 +30,7 @@ pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 /// Makes the write-ahead log that a server before left last through a power cut. Otherwise what is read from it and told, after that
-/// server was killed between a write and its flush, could be gone afterwards (G1). It is a file that SQLite holds no lock on.
+/// server was killed between a write and its flush, could be gone afterwards (docs/guarantees.md#g1). It is a file that SQLite holds no lock on.
 pub(super) fn flush_log(database: &Path) -> io::Result<()> {
     let log = with_suffix(database, "-wal");
     let failed = |error: io::Error| io::Error::new(error.kind(), format!("failed to flush {}: {error}", log.display()));

@@ -127,11 +127,11 @@ impl Store {
     }
 
     /// Commits a transaction, sees by `confirmation` that another connection finds what it wrote, durable, then runs `after`. A
-    /// database that confirms a COMMIT and does not have it would lose an acknowledged write (G25).
+    /// database that confirms a COMMIT and does not have it would lose an acknowledged write (docs/guarantees.md#g25).
     ///
     /// # Errors
     /// `OUTCOME_UNKNOWN`: nobody knows whether it is.
-    #[expect(clippy::disallowed_methods, reason = "nothing a caller does may cancel a COMMIT (G8)")]
+    #[expect(clippy::disallowed_methods, reason = "nothing a caller does may cancel a COMMIT (docs/guarantees.md#g8)")]
     pub(super) async fn commit(
         &self,
         tx: Bounded<DatabaseTransaction>,
@@ -252,7 +252,7 @@ impl WriteTx {
         self.head
     }
 
-    /// The time of the event of this write, by the clock of the store and never before the event before (DESIGN rule 11).
+    /// The time of the event of this write, by the clock of the store and never before the event before (docs/lifecycle.md#rule-11).
     #[must_use]
     pub fn time(&self) -> Micros {
         self.time

@@ -1,4 +1,4 @@
-//! The mark of a database that was restored where nobody could tell what was acknowledged after the backup (G1b).
+//! The mark of a database that was restored where nobody could tell what was acknowledged after the backup (docs/guarantees.md#g1b).
 //!
 //! Invariant: it is on the disk before such a database takes its place, and holds until the epoch is raised: neither another restore
 //! nor a server that ran on it learns what was lost.

@@ -182,7 +182,7 @@ impl Hub {
         Ok(subscription)
     }
 
-    /// What is in force now, from memory: at least as new as every write that returned before this call (G4).
+    /// What is in force now, from memory: at least as new as every write that returned before this call (docs/guarantees.md#g4).
     ///
     /// # Errors
     /// As `feed`; `DATA_LOSS` for a log that does not lead on from what was read.
@@ -199,7 +199,7 @@ impl Hub {
         let read = feed.head().cursor;
         let needed = match self.committed_before(namespace).await {
             Ok(needed) => needed,
-            // Fail static: what was verified is served on, and says of itself how old it is (G17).
+            // Fail static: what was verified is served on, and says of itself how old it is (docs/guarantees.md#g17).
             Err(error) if error.reason.is_of_the_database() => {
                 return Ok(in_force(&feed, Look::Unanswered.staleness()));
             }
@@ -212,7 +212,7 @@ impl Hub {
             Err(error) => return Err(error),
         };
         if self.source.store.doubt().is_some() || (needed < read && !self.source.store.is_sole_writer()) {
-            // The look at the head put the store in doubt: what was verified goes on (G1b).
+            // The look at the head put the store in doubt: what was verified goes on (docs/guarantees.md#g1b).
             return Ok(in_force(&feed, Look::InDoubt.staleness()));
         }
         if feed.head().cursor < needed {
@@ -245,7 +245,7 @@ impl Hub {
     }
 
     /// Notes a head that was read under the lock of its namespace. It may be of a commit whose outcome nobody knew, or of another
-    /// process beside this one: whoever is told of it must not read an older state afterwards (G4).
+    /// process beside this one: whoever is told of it must not read an older state afterwards (docs/guarantees.md#g4).
     pub fn found_committed(&self, namespace: &NamespaceId, cursor: Cursor) {
         let is_known = {
             let committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
 //! An older copy in the database's place, as an operator puts it there, or a standby that lacks the tail, promoted; and the
-//! bump of the epoch that accepts the loss (G1b).
+//! bump of the epoch that accepts the loss (docs/guarantees.md#g1b).
 //!
 //! Before the copy takes its place, clients are cut off and the log is read once more: everything that anybody was told is
 //! in it, so that the validators know what was given up.

@@ -1,4 +1,4 @@
-//! Stuck readers: connections that answer pings and streams that never open their window (G15, G22).
+//! Stuck readers: connections that answer pings and streams that never open their window (docs/guarantees.md#g15, #g22).
 //!
 //! A client library would read ahead; these speak HTTP/2 themselves. They must cost the server little, be closed after
 //! 30 s, and not hold up its end.
@@ -22,7 +22,7 @@ use super::world::World;
 
 /// Streams of one connection: what a server allows.
 const STREAMS_PER_CONNECTION: usize = 100;
-/// What a reader may cost the server while it takes nothing: far below G15's two messages and 256 KiB, since what is not
+/// What a reader may cost the server while it takes nothing: far below docs/guarantees.md#g15's two messages and 256 KiB, since what is not
 /// taken is not written.
 const GROWTH_PER_READER_BYTES: u64 = 64 * 1024;
 /// What the load beside them may cost: caches, contents of the ring, arenas.

@@ -1,4 +1,4 @@
-//! What is put in force satisfies the rules of today, whoever asks and by whatever call (DESIGN §3).
+//! What is put in force satisfies the rules of today, whoever asks and by whatever call (docs/lifecycle.md#rule-7).
 
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::{Client, pb};

@@ -1,4 +1,4 @@
-//! One event at one place (G26): a log that lost its tail and went on has other events where some were seen before.
+//! One event at one place (docs/guarantees.md#g26): a log that lost its tail and went on has other events where some were seen before.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A hand that can write the table of approvals: a row without its event is refused, never counted (THREATS T33, G19).
+//! A hand that can write the table of approvals: a row without its event is refused, never counted (docs/security.md#t33, docs/guarantees.md#g19).
 
 use policyhub::client::{Client, pb};
 use tonic::Code;

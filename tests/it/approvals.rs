@@ -1,4 +1,4 @@
-//! Approvals: so many of this very digest, by others than its author, under the policy as it is (THREATS T33).
+//! Approvals: so many of this very digest, by others than its author, under the policy as it is (docs/security.md#t33).
 
 use policyhub::client::pb;
 use policyhub::client::pb::VersionState::{Published, Rejected, Staged};

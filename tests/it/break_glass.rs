@@ -1,4 +1,4 @@
-//! Break-glass: publishing without the approvals that are missing, in sight of everybody (THREATS T34).
+//! Break-glass: publishing without the approvals that are missing, in sight of everybody (docs/security.md#t34).
 
 use policyhub::client::{Change, pb};
 use tonic::Code;

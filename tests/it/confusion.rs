@@ -1,4 +1,4 @@
-//! Everything that is signed, before everything that verifies (THREATS T18): only the diagonal passes.
+//! Everything that is signed, before everything that verifies (docs/security.md#t18): only the diagonal passes.
 //!
 //! All of it is signed by one and the same key, which no server would do: what keeps the kinds apart is then `typ` alone.
 

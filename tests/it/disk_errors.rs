@@ -1,4 +1,4 @@
-//! A disk that fails under SQLite (G1, G17, G25): what was acknowledged is there, a disk that fails is an outage like any
+//! A disk that fails under SQLite (docs/guarantees.md#g1, #g17, #g25): what was acknowledged is there, a disk that fails is an outage like any
 //! other, and all goes on by itself when the disk does.
 
 use std::time::{Duration, Instant};

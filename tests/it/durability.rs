@@ -1,4 +1,4 @@
-//! Durable and idempotent: what was acknowledged survives kill -9, and a retry has one effect (G1, G6, G7).
+//! Durable and idempotent: what was acknowledged survives kill -9, and a retry has one effect (docs/guarantees.md#g1, #g6, #g7).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Epochs (G1b): a store that lost its tail is read-only until an operator accepts the loss, and never says one
+//! Epochs (docs/guarantees.md#g1b): a store that lost its tail is read-only until an operator accepts the loss, and never says one
 //! (epoch, revision) twice.
 
 use std::collections::BTreeMap;
@@ -313,7 +313,7 @@ async fn a_standby_that_lost_the_tail_is_promoted() {
     writes_go_on(&hub.client().await, "p").await;
 }
 
-/// Who is told of an outcome under the lock of a namespace reads nothing older afterwards (G4): here of a request that was
+/// Who is told of an outcome under the lock of a namespace reads nothing older afterwards (docs/guarantees.md#g4): here of a request that was
 /// answered before, while another process wrote.
 #[tokio::test]
 async fn what_a_retry_found_is_what_is_read_next() {

@@ -1,5 +1,5 @@
 //! The time of an event is that of its commit: never before the event before, whatever clocks do, and "active at T" is what was
-//! answered at T (DESIGN rules 11 and 12).
+//! answered at T (docs/lifecycle.md#rule-11, #rule-12).
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! A full disk by its name (G17): what can be read is read, what can't be written is refused with the reason, a server starts if
+//! A full disk by its name (docs/guarantees.md#g17): what can be read is read, what can't be written is refused with the reason, a server starts if
 //! SQLite can, and all goes on by itself when there is room.
 
 use std::process::Command;

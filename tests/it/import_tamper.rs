@@ -1,4 +1,4 @@
-//! A hand that can write the database, and imported history: every column of it, edited, is refused or found (G3, G19).
+//! A hand that can write the database, and imported history: every column of it, edited, is refused or found (docs/guarantees.md#g3, #g19).
 
 use policyhub::client::{Client, pb};
 

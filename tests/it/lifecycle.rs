@@ -27,7 +27,7 @@ async fn publish_number(client: &policyhub::client::Client, id: &str, number: i6
 }
 
 on_both_databases! {
-    /// DESIGN §2: nothing → draft v1 → v1 active → draft v2 → v2 active → draft v3 → back to v1.
+    /// docs/lifecycle.md: nothing → draft v1 → v1 active → draft v2 → v2 active → draft v3 → back to v1.
     async fn worked_states(hub: Hub) {
         let client = hub.client().await;
         create(&client, "p", pb::PolicyKind::Yaml, pb::PolicySettings::default()).await;

@@ -1,4 +1,4 @@
-//! Files that are gone: a database that is not where it was, before a start and under a server (G1, G1b). Nothing begins over what
+//! Files that are gone: a database that is not where it was, before a start and under a server (docs/guarantees.md#g1, #g1b). Nothing begins over what
 //! was seen, and nothing is acknowledged that no start would find.
 
 use std::fs;

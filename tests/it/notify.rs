@@ -1,4 +1,4 @@
-//! Replicas wake each other by NOTIFY, and do without it (G12).
+//! Replicas wake each other by NOTIFY, and do without it (docs/guarantees.md#g12).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

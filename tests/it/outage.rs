@@ -1,4 +1,4 @@
-//! Fail static (G17): whatever happens to PostgreSQL, writes fail within 3 s, watches live, no replica exits, and all goes
+//! Fail static (docs/guarantees.md#g17): whatever happens to PostgreSQL, writes fail within 3 s, watches live, no replica exits, and all goes
 //! on by itself afterwards.
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! A server that is killed, and then the power: what the next one showed of a write-ahead log is there after the cut (G1).
+//! A server that is killed, and then the power: what the next one showed of a write-ahead log is there after the cut (docs/guarantees.md#g1).
 
 use std::fs;
 use std::path::Path;

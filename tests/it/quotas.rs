@@ -1,4 +1,4 @@
-//! What a namespace may have: given, changed, counted, and refused beyond (G23).
+//! What a namespace may have: given, changed, counted, and refused beyond (docs/guarantees.md#g23).
 
 use std::time::Instant;
 

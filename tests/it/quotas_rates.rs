@@ -1,5 +1,5 @@
 //! How often a namespace and a principal may call: refused before the database, with a time to come again, and felt by
-//! nobody else (G23).
+//! nobody else (docs/guarantees.md#g23).
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Role bindings: granted, taken away, obeyed at once, and believed only when the log says so (G18, G19, T23).
+//! Role bindings: granted, taken away, obeyed at once, and believed only when the log says so (docs/guarantees.md#g18, #g19, docs/security.md#t23).
 
 use policyhub::client::{Client, pb};
 use tonic::Code;

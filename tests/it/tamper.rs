@@ -1,4 +1,4 @@
-//! A hand that can write the database: what it edits is refused with DATA_LOSS, never served (G3, G19).
+//! A hand that can write the database: what it edits is refused with DATA_LOSS, never served (docs/guarantees.md#g3, #g19).
 //!
 //! Each case edits one column past the triggers, starts the server anew and compares every read with what it answered
 //! before: a read either refuses, or answers the truth.

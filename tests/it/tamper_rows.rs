@@ -1,4 +1,4 @@
-//! Every column of every table, edited by a hand that can write the database (G3, G19): nothing of it is served as if it
+//! Every column of every table, edited by a hand that can write the database (docs/guarantees.md#g3, #g19): nothing of it is served as if it
 //! were true, and what no read shows VerifyLog finds.
 //!
 //! The columns are those of the schema itself. One that is not proven must be named here, with the reason.

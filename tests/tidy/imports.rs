@@ -1,4 +1,4 @@
-//! Who may import whom: rooms (STYLE's floors) and outside crates and functions (visas).
+//! Who may import whom: rooms (the layers of docs/ARCHITECTURE.md) and outside crates and functions (visas).
 //!
 //! Boundary: the tables are in `tests/tidy.rs`; here is only how they are applied. Test code inside `src/` keeps the
 //! floors but needs no visa.
@@ -164,7 +164,7 @@ mod tests {
         assert_eq!(floor_lines("core/src/api/a.rs", "use crate::signing::jws;").len(), 1);
         assert_eq!(floor_lines("client/src/watch.rs", "use policyhub::store::Store;").len(), 1);
         assert_eq!(floor_lines("src/service/a.rs", "use policyhub_client::Client;").len(), 1);
-        assert_eq!(floor_lines("src/attic/box.rs", "").len(), 1, "a room that STYLE does not know");
+        assert_eq!(floor_lines("src/attic/box.rs", "").len(), 1, "a room that the table does not know");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Role {
     pub const ALL: &[Role] =
         &[Role::Viewer, Role::Subscriber, Role::Author, Role::Approver, Role::Publisher, Role::Activator, Role::Admin];
 
-    /// Whether the role includes the permission (DESIGN §8).
+    /// Whether the role includes the permission (docs/security.md).
     #[must_use]
     pub fn permits(self, permission: Permission) -> bool {
         use Permission as P;

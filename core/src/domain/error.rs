@@ -194,7 +194,7 @@ impl Reason {
         self < Reason::DatabaseUnavailable || self == Reason::DataLoss
     }
 
-    /// Whether the database can't serve this now: what was verified before is served on, marked as old (G17).
+    /// Whether the database can't serve this now: what was verified before is served on, marked as old (docs/guarantees.md#g17).
     #[must_use]
     pub fn is_of_the_database(self) -> bool {
         matches!(self, Reason::DatabaseUnavailable) || self.is_named_by_the_database()

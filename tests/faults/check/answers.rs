@@ -1,4 +1,4 @@
-//! What callers are told: errors by their names (G8, G17), and ends in their time (G22).
+//! What callers are told: errors by their names (docs/guarantees.md#g8, #g17), and ends in their time (docs/guarantees.md#g22).
 
 use super::Findings;
 use super::record::{History, Outcome, StreamEnd};

@@ -1,4 +1,4 @@
-//! Logs that an operator gave up: what a database held before an older copy took its place (G1b, G26).
+//! Logs that an operator gave up: what a database held before an older copy took its place (docs/guarantees.md#g1b, #g26).
 //!
 //! A history has one log that stands at its end, and one more for each restore: the log as it was when nobody could be
 //! told anything more of it. A place belongs to the standing log when that has it, else to one that was given up.

@@ -1,5 +1,5 @@
 //! Compare-and-set: with `expected_active` a write happens only if it is exactly that, and is refused only if it is not
-//! (G5).
+//! (docs/guarantees.md#g5).
 
 use std::time::Duration;
 

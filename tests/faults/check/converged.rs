@@ -1,4 +1,4 @@
-//! When faults have stopped, everything comes to rest in the same place (G9, G13, G17).
+//! When faults have stopped, everything comes to rest in the same place (docs/guarantees.md#g9, #g13, #g17).
 
 use super::Findings;
 use super::log::{Replay, filtered};

@@ -1,4 +1,4 @@
-//! The ledger: what was acknowledged is there, what failed is not, and nothing is there twice (G1, G7, G8).
+//! The ledger: what was acknowledged is there, what failed is not, and nothing is there twice (docs/guarantees.md#g1, #g7, #g8).
 
 use std::collections::BTreeMap;
 

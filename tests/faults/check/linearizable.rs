@@ -1,4 +1,4 @@
-//! Linearizability, witnessed by revisions: one sweep over the calls in order of time (G2, G4).
+//! Linearizability, witnessed by revisions: one sweep over the calls in order of time (docs/guarantees.md#g2, #g4).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

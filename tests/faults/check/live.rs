@@ -1,4 +1,4 @@
-//! Streams are live: no stream is silent for long, and what was committed is delivered in time (G12).
+//! Streams are live: no stream is silent for long, and what was committed is delivered in time (docs/guarantees.md#g12).
 //!
 //! Both are judged only for the time in which nothing that a stream depends on was disturbed: faults in force, and a
 //! grace after each, are subtracted from every wait.
@@ -12,7 +12,7 @@ use super::streams::{name, place, told};
 
 /// How much longer than a few heartbeats a stream may be silent: what a busy machine with a debug build takes.
 pub const SILENCE_SLACK: Duration = Duration::from_secs(2);
-/// How long after its commit an activation may come: 2.5 s (G12), and what a busy machine with a debug build takes.
+/// How long after its commit an activation may come: 2.5 s (docs/guarantees.md#g12), and what a busy machine with a debug build takes.
 pub const DELIVERY_MAX: Duration = Duration::from_millis(4_500);
 /// How long after a fault it still counts: connections are made again, a database that was away is looked for.
 pub const GRACE: Duration = Duration::from_secs(3);
@@ -45,7 +45,7 @@ pub fn undisturbed(
     left
 }
 
-/// Whether a fault there may silence a stream that has begun. A database that is away may not (G17).
+/// Whether a fault there may silence a stream that has begun. A database that is away may not (docs/guarantees.md#g17).
 pub fn silences(place: Where) -> bool {
     place != Where::Database
 }

@@ -1,5 +1,5 @@
 //! Promises beside the log: runs, reports, tenants, roles, approvals, keys, quotas, leases and imports are what their callers
-//! were told (G1, G7).
+//! were told (docs/guarantees.md#g1, #g7).
 
 use super::Findings;
 use super::record::History;

@@ -1,4 +1,4 @@
-//! The watch validators: each stream against the log as it was read at the end (G9 to G13).
+//! The watch validators: each stream against the log as it was read at the end (docs/guarantees.md#g9 to #g13).
 
 use std::collections::BTreeSet;
 

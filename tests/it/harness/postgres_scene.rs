@@ -13,7 +13,7 @@ use super::http::get;
 use super::postgres::Cluster;
 use super::watching::{DEADLINE, LIVELY};
 
-/// A write that the database can't take and that takes longer hangs (G17): see `outages::WRITE_FAILS_WITHIN`.
+/// A write that the database can't take and that takes longer hangs (docs/guarantees.md#g17): see `outages::WRITE_FAILS_WITHIN`.
 pub const REFUSED_WITHIN: Duration = super::outages::WRITE_FAILS_WITHIN;
 /// The role of the server.
 pub const ROLE: &str = "hub";

@@ -1,4 +1,4 @@
-//! Acknowledged is durable (G1), whatever becomes of a PostgreSQL's settings while a server runs.
+//! Acknowledged is durable (docs/guarantees.md#g1), whatever becomes of a PostgreSQL's settings while a server runs.
 
 use policyhub::client::{Change, pb};
 

@@ -1,4 +1,4 @@
-//! Activate, Rollback and Deactivate (DESIGN rules 7–9): where pointers move.
+//! Activate, Rollback and Deactivate (docs/lifecycle.md#rule-7 to #rule-9): where pointers move.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! ApproveVersion and RejectVersion, and which approvals count (DESIGN §8, THREATS T33).
+//! ApproveVersion and RejectVersion, and which approvals count (docs/security.md#t33).
 //!
 //! Invariant: what counts is counted anew at each publication, from what was given and from the policy and the version as
 //! they are then. Nothing has to be undone when either changes.

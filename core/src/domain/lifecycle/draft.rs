@@ -1,4 +1,4 @@
-//! Draft and AbandonDraft (DESIGN rules 1–3, 6).
+//! Draft and AbandonDraft (docs/lifecycle.md#rule-1 to #rule-3, #rule-6).
 
 use super::super::command;
 use super::super::digest::Digest;

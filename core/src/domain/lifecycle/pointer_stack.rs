@@ -1,4 +1,4 @@
-//! The history of a pointer, read as a stack: to which version a rollback returns that names none (DESIGN rule 8).
+//! The history of a pointer, read as a stack: to which version a rollback returns that names none (docs/lifecycle.md#rule-8).
 
 use super::super::event::{EventKind, Payload};
 use super::super::name::PolicyId;

@@ -1,4 +1,4 @@
-//! Stage and Publish (DESIGN rules 4–6).
+//! Stage and Publish (docs/lifecycle.md#rule-4 to #rule-6).
 
 use super::super::approval::Approval;
 use super::super::error::{Error, FieldViolation, Reason, Result};

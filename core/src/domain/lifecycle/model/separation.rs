@@ -1,4 +1,4 @@
-//! Separation of duties (THREATS T33), seen from outside: accepted operations and the versions they leave, nothing else.
+//! Separation of duties (docs/security.md#t33), seen from outside: accepted operations and the versions they leave, nothing else.
 //!
 //! No version becomes published without as many people as its policy asks for, none of them its author, who approved its
 //! very content since the policy changed last and not too long ago; unless somebody broke the glass, and said so.
