@@ -22,7 +22,7 @@ const BACKUP_NOT_FLUSHED: &str =
     mut_args(offline),
     after_help = "Example:\n  policyhub backup /mnt/backups/policyhub.backup --data-dir /var/lib/policyhub\n\n\
                         The file holds the database alone. Keep the keys directory and, on this machine, high-water.json\n\
-                        too. PostgreSQL has ways of its own: see docs/operations.md."
+                        too. PostgreSQL has ways of its own: see docs/operations/backup.md."
 )]
 pub struct Arguments {
     /// The file to write; it must not be there

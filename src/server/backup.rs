@@ -26,7 +26,7 @@ const SEEN_BEFORE: &str = ".seen";
 /// Between two looks at how far it is: nothing waits for them.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// Where PostgreSQL's own ways are described.
-const MANUAL: &str = "docs/operations.md, \"Backup and restore\"";
+const MANUAL: &str = "docs/operations/backup.md";
 
 /// How far a backup or a restore is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

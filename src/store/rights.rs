@@ -1,4 +1,4 @@
-//! Whether the role of the server has the rights that docs/operations.md lists: one that lacks some serves until it needs them.
+//! Whether the role of the server has the rights that docs/operations/deploy.md lists: one that lacks some serves until it needs them.
 
 use sea_orm::{ConnectionTrait as _, Statement};
 

@@ -138,7 +138,7 @@ impl Background {
     }
 
     /// A role that was taken away lets nobody in at the replica that said so, a second later at no other one, and open watches
-    /// end when they are asked again (docs/operations.md, Roles).
+    /// end when they are asked again (docs/operations/access.md#roles).
     async fn grant_and_revoke(&mut self, caller: &Caller, replica: usize) -> Result<(), ClientError> {
         let binding =
             pb::RoleBinding { role: pb::Role::Viewer.into(), member: format!("local:{GUEST}"), ..Default::default() };

@@ -1,4 +1,4 @@
-//! The commands of "Backup and restore" in docs/operations.md, run as they are written, on databases of their own.
+//! The commands of "Backup and restore" in docs/operations/backup.md, run as they are written, on databases of their own.
 //!
 //! Only the directories of the page (`/mnt/…`) are replaced. A block says on the line above it who runs it.
 
@@ -18,7 +18,7 @@ use crate::harness::{Database, Hub};
 
 /// The shell blocks of a part of the page, in order: who runs each, and its text.
 fn blocks(part: &str) -> Vec<(String, String)> {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("the page");
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/backup.md")).expect("the page");
     let part = part_of(&page, part);
     let (mut found, mut before, mut lines) = (Vec::new(), "", part.lines());
     while let Some(line) = lines.next() {
@@ -131,7 +131,7 @@ async fn a_dump_of_postgresql_as_written() {
     // With the roles of the page: who serves neither owns tables nor makes databases.
     let owned = cluster.create_database();
     let database = owned.rsplit('/').next().expect("a name");
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("the page");
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/deploy.md")).expect("the page");
     let (_, sql) = part_of(&page, "Roles of the database").split_once("```sql\n").expect("the roles");
     cluster.psql(database, sql.split_once("```").expect("its end").0);
     let of = |role: &str| owned.replacen("postgres@", &format!("{role}@"), 1);
@@ -151,7 +151,7 @@ async fn a_dump_of_postgresql_as_written() {
 async fn a_base_backup_and_its_archive_as_written() {
     const PART: &str = "PostgreSQL: base backup and archived WAL";
     let (mounts, blocks) = (Mounts::new(), blocks(PART));
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations.md")).expect("the page");
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/backup.md")).expect("the page");
     let (_, configuration) = part_of(&page, PART).split_once("```ini\n").expect("the configuration");
     let configuration = mounts.here(configuration.split_once("```").expect("its end").0);
     let setting = |line| str::split_once(line, " = ").map(|(name, value)| (name, value.trim_matches('\'')));

@@ -12,7 +12,7 @@ use crate::harness::raw::{channel, reason};
 use crate::harness::watching::DEADLINE;
 use crate::harness::{Database, Hub};
 
-/// Streams of one peer at once, as docs/operations.md has them.
+/// Streams of one peer at once, as docs/operations/limits.md has them.
 const STREAMS_MAX: usize = 8;
 
 fn ask() -> ServerReflectionRequest {

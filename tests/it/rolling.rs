@@ -1,4 +1,4 @@
-//! A rolling restart of three replicas under load: a caller that does what docs/operations.md says of a shutdown sees no
+//! A rolling restart of three replicas under load: a caller that does what docs/operations/deploy.md says of a shutdown sees no
 //! error, and no stream loses or repeats an activation.
 
 use std::sync::{Arc, RwLock};

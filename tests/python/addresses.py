@@ -1,4 +1,4 @@
-"""A stock grpcio channel with several addresses of a hub, as docs/operations.md says to make one."""
+"""A stock grpcio channel with several addresses of a hub, as docs/operations/deploy.md says to make one."""
 
 import json
 
@@ -41,7 +41,7 @@ def check(binary, scratch, stubs):
         address, token = serve(scene)
         target = f"ipv4:{NOBODY},{address}"
         bare = ask(target, token)
-        expect(bare is not grpc.StatusCode.OK, "a list as authority is taken now: say so in docs/operations.md")
+        expect(bare is not grpc.StatusCode.OK, "a list as authority is taken now: say so in docs/operations/deploy.md")
         named = ask(target, token, ("grpc.default_authority", "hub.example"))
         expect(named is grpc.StatusCode.OK, f"several addresses with an authority: {named}")
     finally:

@@ -1,7 +1,7 @@
 //! What namespaces and principals may use where nothing else is said for them. 0 is no limit.
 //!
 //! The values in code are no limits, but for the subscriber ids of a principal: one team alone needs none. Whoever serves
-//! several tenants sets them, or gives each namespace its own (`docs/operations.md`).
+//! several tenants sets them, or gives each namespace its own (`docs/operations/limits.md`).
 
 use super::error::ConfigError;
 use super::resolve::in_range;

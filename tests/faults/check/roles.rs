@@ -1,4 +1,4 @@
-//! Roles that were taken away: after the time that docs/operations.md gives, no replica lets their member in, and no watch of
+//! Roles that were taken away: after the time that docs/operations/access.md gives, no replica lets their member in, and no watch of
 //! theirs goes on.
 
 use std::time::Duration;

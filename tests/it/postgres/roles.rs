@@ -1,4 +1,4 @@
-//! A role that migrates and a role that serves, by the very statements of docs/operations.md.
+//! A role that migrates and a role that serves, by the very statements of docs/operations/deploy.md.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::harness::postgres::Cluster;
 
 /// The SQL under a heading of a document.
 fn sql_under(heading: &str) -> String {
-    let document = include_str!("../../../docs/operations.md");
+    let document = include_str!("../../../docs/operations/deploy.md");
     let section = document.split_once(heading).expect("the heading").1;
     let block = section.split_once("```sql\n").expect("a block of SQL").1;
     block.split_once("```").expect("its end").0.to_owned()
