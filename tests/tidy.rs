@@ -9,6 +9,8 @@
     reason = "all of it is a test: to stop with a message is what it is for"
 )]
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/citations.rs"]
 mod citations;
 #[path = "tidy/imports.rs"]
@@ -90,6 +92,9 @@ const PRIVATE_ROOTS: &[&str] = &["work", "root", "home"];
 /// The sources of server, command and SDK.
 const SOURCES: &[&str] = &["client/src", "core/src", "src"];
 
+/// The sources that are held to have no circles of imports. The rooms of `src` still have some.
+const WITHOUT_CIRCLES: &[&str] = &["client/src", "core/src"];
+
 /// Every directory with Rust sources of ours; what a build generates is not among them.
 const RUST: &[&str] = &[
     "client/examples",
@@ -124,6 +129,11 @@ fn outside_crates_clocks_and_environment_stay_in_their_rooms() {
     refuse(
         rust(&[SOURCES, &["migrations/src"]].concat()).iter().flat_map(|file| imports::visas(file, VISAS)).collect(),
     );
+}
+
+#[test]
+fn files_of_a_room_import_in_no_circle() {
+    refuse(circles::circles(&rust(WITHOUT_CIRCLES)));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::api::pb::policy_service_server::PolicyService;
 use crate::api::status::status;
 use crate::api::{pb, request, response};
 use crate::domain::event::{Event, Payload};
-use crate::domain::policy::PointedPolicy;
+use crate::domain::pointed_policy::PointedPolicy;
 use crate::service::VersionWithContent;
 
 /// The handlers.

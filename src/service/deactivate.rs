@@ -7,7 +7,8 @@ use crate::domain::command::Deactivate;
 use crate::domain::event::{Change, EventKind};
 use crate::domain::lifecycle;
 use crate::domain::outcome::Deactivated;
-use crate::domain::policy::{PointedPolicy, Policy};
+use crate::domain::pointed_policy::PointedPolicy;
+use crate::domain::policy::Policy;
 
 impl Service {
     /// Removes the active pointer of a policy.

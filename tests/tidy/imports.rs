@@ -76,7 +76,7 @@ fn inside(path: &str) -> Option<String> {
 }
 
 /// The module a file is; `main.rs` is the room `main`, `lib.rs` is the root of its package.
-fn module_of(path: &str) -> Vec<String> {
+pub fn module_of(path: &str) -> Vec<String> {
     let Some(inside) = inside(path) else { return Vec::new() };
     let Some(module) = inside.strip_suffix(".rs") else { return Vec::new() };
     let module = module.strip_suffix("/mod").unwrap_or(module);
@@ -85,6 +85,11 @@ fn module_of(path: &str) -> Vec<String> {
 
 /// The room a path leads into, when it leads into one: `crate::x`, `policyhub_core::x`, or enough `super`s.
 fn room_named(path: &Path, file: &[String]) -> Option<String> {
+    full_path(path, file)?.into_iter().next()
+}
+
+/// Where a path leads from the root, as if all packages were one; none: into another crate.
+pub fn full_path(path: &Path, file: &[String]) -> Option<Vec<String>> {
     // The modules of a binary hang below its own root, not below a room.
     let file = if file == ["main"] { &[] } else { file };
     let client = "client".to_owned();
@@ -104,7 +109,7 @@ fn room_named(path: &Path, file: &[String]) -> Option<String> {
             _ => place.push(segment),
         }
     }
-    place.first().map(|room| (*room).clone())
+    Some(place.into_iter().cloned().collect())
 }
 
 fn names_it(path: &Path, what: &str, names: &Names) -> bool {

@@ -16,6 +16,8 @@ pub struct Path {
     pub inside: Vec<String>,
     /// Stands in a `use`.
     pub imported: bool,
+    /// Stands in a `pub use`: it is handed on.
+    pub handed_on: bool,
     /// Stands below `#[cfg(test)]`.
     pub in_test: bool,
 }
@@ -27,6 +29,8 @@ pub struct Names {
     pub paths: Vec<Path>,
     /// Every `mod x`, with its line.
     pub modules: Vec<(String, usize)>,
+    /// Those of them that stand below `#[cfg(test)]`.
+    pub test_modules: Vec<String>,
 }
 
 struct Token {
@@ -63,10 +67,13 @@ pub fn names(source: &Source) -> Names {
             "}" => drop(open.pop()),
             "mod" if tokens.get(next).is_some_and(Token::is_word) => {
                 names.modules.push((tokens[next].word.clone(), here.line));
+                names.test_modules.extend(here.in_test.then(|| tokens[next].word.clone()));
                 next += 1;
             }
             "use" if !starts_with(&tokens, next, &["<"]) => {
-                next = read_tree(&tokens, next, &Path { imported: true, ..here }, &mut names.paths);
+                // `pub use`, or `pub(super) use`.
+                let handed_on = at > 0 && ["pub", ")"].contains(&tokens[at - 1].word.as_str());
+                next = read_tree(&tokens, next, &Path { imported: true, handed_on, ..here }, &mut names.paths);
             }
             _ if starts_path(&tokens, at) => {
                 let segments = read_path(&tokens, at);

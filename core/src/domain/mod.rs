@@ -26,6 +26,7 @@ pub mod limits;
 pub mod listing;
 pub mod name;
 pub mod outcome;
+pub mod pointed_policy;
 pub mod policy;
 pub mod principal;
 pub mod quota;

@@ -13,7 +13,7 @@ use super::etag::Etag;
 use super::event::{Cursor, PointerChange, Position};
 use super::key::KeyRecord;
 use super::name::NamespaceId;
-use super::policy::PointedPolicy;
+use super::pointed_policy::PointedPolicy;
 use super::quota::Quotas;
 use super::report::Report;
 use super::time::Micros;

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Reason, Result};
 use super::etag::Etag;
-use super::event::Position;
 use super::name::{PolicyId, PolicyName};
 use super::time::Micros;
 
@@ -116,15 +115,6 @@ impl From<&Policy> for ImportedPolicy {
             max_open_drafts: policy.settings.max_open_drafts,
         }
     }
-}
-
-/// A policy, with the event that moved its pointer last.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PointedPolicy {
-    /// The policy.
-    pub policy: Policy,
-    /// The event; none: the pointer never moved.
-    pub activation: Option<Position>,
 }
 
 impl Policy {

@@ -5,7 +5,8 @@ use crate::api::pb;
 use crate::api::time::timestamp;
 use crate::domain::event::Head;
 use crate::domain::outcome::Namespace;
-use crate::domain::policy::{BumpRule, PointedPolicy, PolicyKind};
+use crate::domain::pointed_policy::PointedPolicy;
+use crate::domain::policy::{BumpRule, PolicyKind};
 use crate::domain::quota::Quotas;
 
 /// A namespace.

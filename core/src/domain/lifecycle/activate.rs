@@ -10,7 +10,7 @@ use super::super::name::PolicyName;
 use super::super::policy::Policy;
 use super::super::report::Report;
 use super::super::version::{Version, VersionState};
-use super::check_note;
+use super::preconditions::check_note;
 use super::publish::check_report;
 
 /// What one target is decided on.

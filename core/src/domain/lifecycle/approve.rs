@@ -14,7 +14,7 @@ use super::super::policy::Policy;
 use super::super::principal::identity_in;
 use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
-use super::check_open;
+use super::preconditions::check_open;
 
 /// What an approval is decided on.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use super::super::error::{Error, Reason, Result};
 use super::super::etag::Etag;
 use super::super::policy::Policy;
 use super::super::version::{Version, VersionState};
-use super::{check_etag, check_note, check_open};
+use super::preconditions::{check_etag, check_note, check_open};
 
 /// What a draft is decided on.
 #[derive(Debug, Clone, Copy)]

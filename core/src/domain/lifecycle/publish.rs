@@ -8,7 +8,7 @@ use super::super::report::{CheckFinding, Report};
 use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
 use super::approve::{check_approvals, counting};
-use super::{check_etag, check_open};
+use super::preconditions::{check_etag, check_open};
 
 /// What happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
