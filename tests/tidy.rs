@@ -92,8 +92,8 @@ const PRIVATE_ROOTS: &[&str] = &["work", "root", "home"];
 /// The sources of server, command and SDK.
 const SOURCES: &[&str] = &["client/src", "core/src", "src"];
 
-/// The sources that are held to have no circles of imports. The rooms of `src` still have some.
-const WITHOUT_CIRCLES: &[&str] = &["client/src", "core/src"];
+/// The sources that are held to have no circles of imports. The other rooms of `src` still have some.
+const WITHOUT_CIRCLES: &[&str] = &["client/src", "core/src", "src/auth", "src/checks", "src/http"];
 
 /// Every directory with Rust sources of ours; what a build generates is not among them.
 const RUST: &[&str] = &[

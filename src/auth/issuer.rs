@@ -4,7 +4,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use jsonwebtoken::jwk::{Jwk, ThumbprintHash};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
@@ -13,6 +12,7 @@ use serde::Serialize;
 use super::jwks::KeySet;
 use super::provider;
 use super::rules::{IssuerRules, TokenAlgorithm};
+use super::thumbprint::thumbprint;
 use super::verifier::{ACCESS_TOKEN_TYP, Verifier};
 use crate::domain::limits::{TOKEN_GROUPS_MAX, TOKEN_LIFETIME_MAX_SECONDS};
 use crate::domain::principal::{LOCAL_ISSUER_NAME, Principal};
@@ -138,13 +138,6 @@ impl LocalIssuer {
         };
         Ok((rules, KeySet::of_one(TokenAlgorithm::EdDSA, DecodingKey::from_ed_der(&self.public_key))?))
     }
-}
-
-/// The RFC 7638 thumbprint of a public key (SHA-256).
-pub(super) fn thumbprint(key: &DecodingKey, algorithm: Algorithm) -> Result<String> {
-    Jwk::from_decoding_key(key, Some(algorithm))
-        .and_then(|jwk| jwk.thumbprint(ThumbprintHash::SHA256))
-        .map_err(|error| Error::internal(format!("a public key can't be read: {error}")))
 }
 
 /// `jti`: 128 random bits, so that a token can be named in a deny list.

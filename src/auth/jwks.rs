@@ -11,9 +11,9 @@ use jsonwebtoken::DecodingKey;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::issuer::thumbprint;
 use super::provider;
 use super::rules::TokenAlgorithm;
+use super::thumbprint::thumbprint;
 use crate::domain::{Error, Result};
 
 /// Largest key set.

@@ -11,6 +11,7 @@ pub mod jwks;
 pub mod provider;
 mod revoked;
 pub mod rules;
+mod thumbprint;
 mod token;
 pub mod verified;
 mod verifier;

@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::document::{ParseFailure, characters, count, push_token};
+use super::parse_failure::{ParseFailure, characters, count, push_token};
 use super::strict;
 
 /// Parses one JSON document.

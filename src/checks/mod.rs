@@ -9,6 +9,7 @@ pub mod diff;
 mod document;
 mod json;
 mod label;
+mod parse_failure;
 mod run;
 mod schema;
 mod schema_check;
@@ -23,7 +24,8 @@ pub use check_limit::{
     CHECK_ADDRESS_SPACE_MAX_BYTES, CHECK_CPU_MAX_SECONDS, CHECK_MEMORY_MAX_BYTES, CHECK_STACK_MAX_BYTES,
     CHECK_WALL_MAX_SECONDS, CheckLimit,
 };
-pub use document::{Document, ParseFailure, parse};
+pub use document::{Document, parse};
 pub use label::check_label;
+pub use parse_failure::ParseFailure;
 pub use run::{Input, Started, rules, start};
 pub use schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};

@@ -6,7 +6,8 @@
 
 use serde_json::Value;
 
-use super::document::{Document, ParseFailure, parse};
+use super::document::{Document, parse};
+use super::parse_failure::ParseFailure;
 use super::label::check_label;
 use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
 use crate::domain::digest::{Digest, short_hash};

@@ -8,7 +8,8 @@ use std::fmt;
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::Value;
 
-use super::document::{self, push_token, shortened};
+use super::document;
+use super::parse_failure::{push_token, shortened};
 use crate::domain::limits::{CHECK_FINDINGS_MAX, SCHEMA_MAX_BYTES};
 use crate::domain::policy::PolicyKind;
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::{Map, Value};
 
-use super::document::{ParseFailure, count, push_token};
+use super::parse_failure::{ParseFailure, count, push_token};
 use super::yaml_anchors::Anchors;
 use super::yaml_stream::begins_another;
 use super::{strict, yaml_scalar};

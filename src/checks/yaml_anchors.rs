@@ -85,7 +85,7 @@ impl Size {
 mod tests {
     use serde_json::json;
 
-    use crate::checks::document::ParseFailure;
+    use crate::checks::parse_failure::ParseFailure;
     use crate::checks::yaml;
 
     /// The first document of a text.
