@@ -226,8 +226,24 @@ impl From<Status> for ClientError {
             violations,
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
             is_mutation: false,
-            source: Some(Arc::new(status)).filter(|status| status.source().is_some()).map(|status| status as _),
+            source: status.source().is_some().then(|| Arc::new(Below(status)) as _),
         }
+    }
+}
+
+/// What failed below a call. It is kept within the status, which can't be taken apart.
+#[derive(Debug)]
+struct Below(Status);
+
+impl fmt::Display for Below {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.source().map_or(Ok(()), |source| fmt::Display::fmt(source, f))
+    }
+}
+
+impl Error for Below {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()?.source()
     }
 }
 

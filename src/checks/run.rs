@@ -7,8 +7,8 @@
 use serde_json::Value;
 
 use super::document::{Document, parse};
-use super::parse_failure::ParseFailure;
 use super::label::check_label;
+use super::parse_failure::ParseFailure;
 use super::schema_check::{SchemaAnswer, SchemaCheck, SchemaOutcome, SchemaTask};
 use crate::domain::digest::{Digest, short_hash};
 use crate::domain::label::Label;

@@ -188,12 +188,16 @@ fn unreached(error: &ClientError) -> Option<&'static str> {
         Code::Unavailable if says("https://") && (says("reset by peer") || says("InvalidContentType")) => {
             Some("check that --server is its address, and that it speaks TLS there: if not, write http://")
         }
-        Code::Unavailable => Some("check that the server runs and that --server is its address"),
         // What breaks below gRPC: a connection that went, or a port that speaks something else.
-        Code::Cancelled | Code::Unknown | Code::Internal if says("transport error") => Some(
-            "check that a Policy Hub serves there (if it wants TLS, write https:// in --server), and try again, with the same \
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal
+            if says("transport error") && !says("no server at") =>
+        {
+            Some(
+                "check that a Policy Hub serves there (if it wants TLS, write https:// in --server), and try again, with the same \
              --request-id",
-        ),
+            )
+        }
+        Code::Unavailable => Some("check that the server runs and that --server is its address"),
         Code::DeadlineExceeded | Code::Cancelled => Some("try again later, with the same --request-id"),
         Code::Unimplemented => Some("check that --server is a Policy Hub of this version"),
         _ => None,

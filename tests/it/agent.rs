@@ -280,7 +280,7 @@ async fn a_folder_has_one_agent_and_one_namespace() {
     assert!(agent.end("INT").await.success());
     let elsewhere = once(&hub, &folder, &["--namespace", "team-a"]).await;
     assert_eq!(elsewhere.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("holds sets of namespace default"));
+    assert!(String::from_utf8_lossy(&elsewhere.stderr).contains("namespace default"));
 }
 
 #[tokio::test]

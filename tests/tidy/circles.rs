@@ -21,7 +21,7 @@ pub fn circles(files: &[Source]) -> Vec<String> {
     let tests: BTreeSet<Module> = read
         .iter()
         .flat_map(|(module, (_, names))| {
-            names.test_modules.iter().map(|test| [module.as_slice(), &[test.clone()]].concat())
+            names.test_modules.iter().map(|test| [module.as_slice(), std::slice::from_ref(test)].concat())
         })
         .collect();
     let is_test = |module: &Module| (1..=module.len()).any(|depth| tests.contains(&module[..depth]));
