@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
@@ -145,9 +146,11 @@ impl Client {
         let timeout = timeout.min(CALL_TIMEOUT_MAX);
         let late = || ClientError::local(Code::DeadlineExceeded, "the server did not answer in time");
         let one_try = || async {
-            let rpc = self.pool.for_calls().await?;
+            // The wait for a connection is part of a try.
+            let end = Instant::now() + timeout;
+            let rpc = timeout_at(end, self.pool.for_calls()).await.unwrap_or_else(|_| Err(late()))?;
             let mut timed = Request::new(request.clone());
-            timed.set_timeout(timeout);
+            timed.set_timeout(end.saturating_duration_since(Instant::now()));
             let answers = rpc.answers();
             let answer = call(rpc.clone(), timed).await.map_err(ClientError::from);
             if let Err(error) = &answer {
@@ -169,9 +172,7 @@ impl Client {
                 answer => answer,
             }
         };
-        // The wait for a connection is part of a try.
-        let bounded = || async { tokio::time::timeout(timeout, with_token()).await.unwrap_or_else(|_| Err(late())) };
-        traced(method, repeat(kind, bounded)).await
+        traced(method, repeat(kind, with_token)).await
     }
 
     /// How long one try of a call may take.
