@@ -13,8 +13,8 @@ use super::retry::with_retries;
 use policyhub_core::api::pb;
 use policyhub_core::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 
-/// How long one try of a call may take. A server answers sooner, also when its database is down.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long one try of a call may take, unless its caller says otherwise. A server answers sooner, also when its database is down.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request with a deadline.
 pub(super) fn timed<T>(message: T, timeout: Duration) -> Request<T> {

@@ -1,6 +1,7 @@
 //! One connection, three services, one bearer token.
 //!
-//! Boundary: the only place that knows endpoints, TLS and tokens. The channel reconnects by itself.
+//! Boundary: makes one connection as described, and its calls; [`super::target`] says to which endpoint and with which token. The
+//! channel reconnects by itself.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -83,24 +84,30 @@ impl RpcClient {
         tls_ca: Option<Vec<u8>>,
         identity: Option<ClientIdentity>,
     ) -> Result<Self, ClientError> {
-        let described = describe_endpoint(endpoint, tls_ca, identity.clone())?.connect_timeout(CONNECT_TIMEOUT);
-        Self::connect_to(endpoint, described, token, identity.as_ref(), false).await
+        let described = describe_endpoint(endpoint, tls_ca, identity.clone())?;
+        Self::connect_to(endpoint, described, token, identity.as_ref(), false, CONNECT_TIMEOUT).await
     }
 
-    /// Connects as described. `insecure_plaintext`: a token may cross a network in clear text.
+    /// Connects as described, within `timeout`. `insecure_plaintext`: a token may cross a network in clear text.
     pub(super) async fn connect_to(
         url: &str,
         endpoint: Endpoint,
         token: Option<String>,
         identity: Option<&ClientIdentity>,
         insecure_plaintext: bool,
+        timeout: Duration,
     ) -> Result<Self, ClientError> {
         if token.is_some() && !insecure_plaintext {
             check_token_stays_secret(url, &endpoint)?;
         }
         let bearer = Bearer::new(token)?;
         let shown = Shown::of(identity);
-        let channel = endpoint.connect().await.map_err(|error| {
+        // Around all of it: a peer may take the connection and never answer the TLS handshake.
+        let connecting = tokio::time::timeout(timeout, endpoint.connect()).await.map_err(|_| {
+            let message = format!("no server at {url}: it did not answer within {timeout:?}");
+            ClientError::local(Code::Unavailable, message)
+        })?;
+        let channel = connecting.map_err(|error| {
             let note = shown.why_refused(&error).unwrap_or_default();
             let causes = causes(&error);
             let what = if causes.contains(UNTRUSTED) { "the server is not trusted at" } else { "no server at" };

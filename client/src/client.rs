@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 
+use super::calls::{CALL_TIMEOUT, timed};
 use super::channel::RpcClient;
 use super::connections::ConnectionPool;
 use super::error::ClientError;
@@ -24,9 +25,6 @@ use super::trace::traced;
 use policyhub_core::api::pb;
 use policyhub_core::domain::name::NamespaceId;
 
-/// How long one try of a call may take, unless the builder says otherwise. A server answers sooner, also when its database is
-/// down.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest that one try of a call may take, whatever the builder says: no RPC takes longer.
 const CALL_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
@@ -118,19 +116,6 @@ impl Client {
         self.call(method, Repeat::Read, self.call_timeout, request, call).await
     }
 
-    /// Makes a call that changes something. The request carries an id.
-    pub(crate) async fn change<Q: Clone, A, F>(
-        &self,
-        method: &'static str,
-        request: Q,
-        call: impl Fn(RpcClient, Request<Q>) -> F,
-    ) -> Result<A, ClientError>
-    where
-        F: Future<Output = Result<Response<A>, Status>>,
-    {
-        self.call(method, Repeat::Mutation, self.call_timeout, request, call).await
-    }
-
     /// Makes a call, each try within `timeout`.
     pub(crate) async fn call<Q: Clone, A, F>(
         &self,
@@ -149,8 +134,7 @@ impl Client {
             // The wait for a connection is part of a try.
             let end = Instant::now() + timeout;
             let rpc = timeout_at(end, self.pool.for_calls()).await.unwrap_or_else(|_| Err(late()))?;
-            let mut timed = Request::new(request.clone());
-            timed.set_timeout(end.saturating_duration_since(Instant::now()));
+            let timed = timed(request.clone(), end.saturating_duration_since(Instant::now()));
             let answers = rpc.answers();
             let answer = call(rpc.clone(), timed).await.map_err(ClientError::from);
             if let Err(error) = &answer {

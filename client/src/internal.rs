@@ -4,6 +4,7 @@ pub use crate::active_set::{ActiveSet, ActiveSetOptions, Change};
 pub use crate::archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, label_of_item, verify_archive};
 pub use crate::bundle::ActivePolicy;
 pub use crate::channel::RpcClient as Client;
+pub use crate::clock::now_seconds;
 pub use crate::error::ClientError;
 pub use crate::exported_rows::{BrokenExport, ExportedRows};
 pub use crate::identity::ClientIdentity;
@@ -21,8 +22,11 @@ pub use crate::source::Source;
 pub use crate::target::Target;
 pub use crate::tls_files::TlsFiles;
 pub use crate::token::TokenSource;
-pub use crate::watch::{WatchError, WatchOptions, watch, watch_pinned};
-pub use crate::watcher::{Active, Behind, Keys, State, Status, StoreState, Update, View, Watcher, WatcherOptions};
+pub use crate::watch::{SILENCE_MAX, Watch, WatchError, WatchOptions, watch, watch_pinned};
+pub use crate::watcher::{
+    Active, Behind, Keys, RECONNECT_MAX, State, Status, StoreState, Update, View, Watcher, WatcherOptions,
+    clocks_differ,
+};
 
 pub use policyhub_core::api::pb;
 pub use policyhub_core::domain::audit::{Finding, Findings};
@@ -54,17 +58,4 @@ pub fn unverified_policy(policy: name::PolicyId, version: i64, content: &[u8]) -
 /// Files that are whole or not there.
 pub mod durable {
     pub use crate::durable::{read_bounded, replace_file, sync_directory_of};
-}
-
-/// One stream, verified message by message.
-pub mod watch {
-    pub use crate::clock::now_seconds;
-    pub use crate::watch::{SILENCE_MAX, Watch, WatchError};
-}
-
-/// What a watcher says, besides what programs need.
-pub mod watcher {
-    pub use crate::watcher::{
-        Active, Keys, RECONNECT_MAX, State, Status, StoreState, Update, View, Watcher, WatcherOptions, clocks_differ,
-    };
 }

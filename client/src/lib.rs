@@ -76,6 +76,7 @@ pub use policyhub_core::api::pb;
 pub use policyhub_core::domain::digest::Digest;
 pub use policyhub_core::domain::error::{FieldViolation, Reason};
 pub use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
+pub use policyhub_core::domain::filter::quoted;
 pub use policyhub_core::domain::name::{NamespaceId, PolicyId};
 pub use policyhub_core::domain::policy::PolicyKind;
 pub use policyhub_core::domain::version::VersionState;

@@ -34,7 +34,8 @@ impl ListOptions {
         Self::default()
     }
 
-    /// Takes only those that a filter says (AIP-160), such as `state = PUBLISHED`. The contract says which fields each list takes.
+    /// Takes only those that a filter says (AIP-160), such as `state = PUBLISHED`. The contract says which fields each list takes. A text
+    /// from elsewhere stands in it as [`crate::quoted`] writes it.
     pub fn filter(self, filter: impl Into<String>) -> Self {
         Self { filter: filter.into(), ..self }
     }
@@ -72,7 +73,8 @@ impl Namespace {
         WatcherBuilder::over(self.client.pool().clone(), self.id.clone())
     }
 
-    fn policy_name(&self, policy: &str) -> Result<String, ClientError> {
+    /// The name of a policy of it.
+    pub(crate) fn policy_name(&self, policy: &str) -> Result<String, ClientError> {
         let policy = PolicyId::parse("policy", policy).map_err(|error| ClientError::invalid(&error))?;
         Ok(format!("{}/policies/{policy}", self.id.name()))
     }

@@ -168,12 +168,8 @@ impl Target {
         } else {
             self.tls_files.endpoint(url).await?
         };
-        let connecting = RpcClient::connect_to(url, endpoint, token, identity.as_ref(), self.insecure_plaintext);
-        // Around all of it: a peer may take the connection and never answer the TLS handshake.
-        tokio::time::timeout(self.connect_timeout, connecting).await.unwrap_or_else(|_| {
-            let message = format!("no server at {url}: it did not answer within {:?}", self.connect_timeout);
-            Err(ClientError::local(Code::Unavailable, message))
-        })
+        let (identity, timeout) = (identity.as_ref(), self.connect_timeout);
+        RpcClient::connect_to(url, endpoint, token, identity, self.insecure_plaintext, timeout).await
     }
 
     /// Lets the next connection begin with the endpoint after that of a connection which broke. An ended token is no reason to leave a

@@ -17,10 +17,10 @@ use super::releases;
 use super::session::Session;
 use super::text;
 use crate::client::name::{NamespaceId, PolicyId, VersionName};
+use crate::client::now_seconds;
 use crate::client::pb;
 use crate::client::pb::{get_active_request, list_active_request};
 use crate::client::signing::KeySet;
-use crate::client::watch::now_seconds;
 use crate::client::{ListedOptions, ListedSet, StoreState, verify_saved};
 use crate::domain::event::Cursor;
 

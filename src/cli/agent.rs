@@ -24,7 +24,7 @@ use super::output::{say, show_warnings};
 use super::watch::label;
 use super::{keys, session, text};
 use crate::client::name::{NamespaceId, PolicyId};
-use crate::client::watcher::{Active, Keys, State, Update, View, Watcher, WatcherOptions};
+use crate::client::{Active, Keys, State, Update, View, Watcher, WatcherOptions};
 use crate::client::{ActiveSetOptions, Cursor};
 
 mod directory;

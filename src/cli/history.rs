@@ -12,8 +12,8 @@ use super::pages;
 use super::session::Session;
 use super::text;
 use crate::client::name::PolicyId;
+use crate::client::now_seconds;
 use crate::client::pb;
-use crate::client::watch::now_seconds;
 
 /// Events that are looked through for what happened to a version last.
 const EVENTS_READ: usize = 500;

@@ -15,8 +15,8 @@ use super::output::{Format, print_text};
 use super::text;
 use super::verify_log::head;
 use crate::client::name::{NamespaceId, PolicyId};
+use crate::client::now_seconds;
 use crate::client::signing::KeySet;
-use crate::client::watch::now_seconds;
 use crate::client::{Cursor, Head, SavedVerdict, verify_saved, verify_set};
 
 /// Verify saved files without a server, or the log of a namespace

@@ -15,12 +15,12 @@ use super::text;
 use super::watch_text::Teller;
 use crate::client::name::PolicyId;
 use crate::client::pb::watch_active_response::Message;
-use crate::client::watch::{Watch, WatchError};
-use crate::client::watcher::{StoreState, clocks_differ};
 use crate::client::{
     ActiveSet, ActiveSetOptions, Change, Client, ClientError, Cursor, Reason, WatchOptions, missing_policies, pb,
     trusted_keys, watch, watch_pinned,
 };
+use crate::client::{StoreState, clocks_differ};
+use crate::client::{Watch, WatchError};
 
 /// Longest wait in JSON (`google/protobuf/duration.proto`).
 const WAIT_MAX_SECONDS: i64 = 315_576_000_000;

@@ -12,7 +12,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / "target" / "tools" / "venv"
@@ -66,22 +65,9 @@ def check_vectors(build):
 
 def check_server(binary):
     sys.path.insert(0, str(ROOT / "tests" / "python"))
-    import drill
-    import killed
-    import real
+    import subscriber
 
-    example = [str(BUILD / "watch")]
-    with tempfile.TemporaryDirectory() as scratch:
-        scratch = pathlib.Path(scratch)
-        for name in ("real", "killed"):
-            (scratch / name).mkdir()
-        changes = real.check(binary, scratch / "real", scratch, example)
-        killed.check(binary, scratch / "killed", scratch, example)
-        followers = drill.check(binary, scratch / "drill", scratch, example)
-    return (
-        f"{changes} changes of a real server were printed as `policyhub watch` heard them; killed, it went on from what it had saved; "
-        f"{followers} pinned subscribers followed two rotations and a revocation"
-    )
+    return subscriber.check(binary, [str(BUILD / "watch")])
 
 
 def main():

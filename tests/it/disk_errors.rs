@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use policyhub::client::watch::Watch;
+use policyhub::client::Watch;
 use policyhub::client::{Client, pb};
 use tonic::Code;
 

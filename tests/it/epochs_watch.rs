@@ -57,10 +57,6 @@ fn errors(hub: &Hub) -> Vec<String> {
     log.lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect()
 }
 
-fn port(address: &str) -> u16 {
-    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
 /// A command that goes on until it is dropped, and all that it said.
 struct Watching {
     child: Child,
@@ -143,7 +139,7 @@ on_both_databases! {
         release(&client, "p", "a: 1").await;
         publish(&client, "p", "a: 2").await;
         let lost = activate(&client, "p", 2).await;
-        let proxy = Proxy::before(port(&hub.grpc)).await;
+        let proxy = Proxy::before(hub.grpc_port()).await;
         let mut command = hub.cli();
         command.arg("watch").env("POLICYHUB_SERVER", format!("http://127.0.0.1:{}", proxy.port));
         let watching = Watching::start(command, hub.dir.path().join("watched"));
@@ -152,7 +148,7 @@ on_both_databases! {
         assert!(hub.ended().await.success(), "the server must end in order");
         lose_the_last_activation(&hub);
         let hub = hub.restart().await;
-        proxy.aim(port(&hub.grpc));
+        proxy.aim(hub.grpc_port());
         watching.says("the store is in doubt").await;
         let table = hub.cli().arg("active").output().expect("the binary runs");
         assert!(String::from_utf8_lossy(&table.stderr).contains("the store is in doubt"), "{table:?}");

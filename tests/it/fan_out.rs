@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use policyhub::client::watch::Watch;
+use policyhub::client::Watch;
 use policyhub::client::{ActiveSetOptions, Client, Cursor, WatchOptions, pb, watch};
 
 use crate::harness::calls::{NAMESPACE, activate, draft, policy, publish};

@@ -194,7 +194,7 @@ async fn silence_is_an_end() {
     let clock = Clock::stopped();
     let mut rig = Rig::holding(&clock, 6, |_| vec![Act::Silence]).await;
     rig.idle().await;
-    rig.advance(policyhub::client::watch::SILENCE_MAX).await;
+    rig.advance(policyhub::client::SILENCE_MAX).await;
     let status = rig.until("an end", |status| !status.is_connected).await;
     assert!(status.problem.contains("nothing came for 30 s"), "{status:?}");
     rig.liar.told().always = Some(vec![Act::Hang]);
@@ -345,7 +345,7 @@ async fn lies_about_keys() {
         let asked = rig.liar.told().keys_asked;
         rig.liar.told().keys = Some(acts);
         rig.liar.told().always = Some(vec![stranger]);
-        rig.advance(policyhub::client::watch::SILENCE_MAX).await;
+        rig.advance(policyhub::client::SILENCE_MAX).await;
         for streams in 1..=STORM {
             rig.until_cut(name, streams).await;
             rig.holds(6);

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use policyhub::client::Watch;
 use policyhub::client::pb::activate_target::To;
 use policyhub::client::signing::jws::named_key;
-use policyhub::client::watch::Watch;
 use policyhub::client::{Change, Client, pb};
 use tokio::sync::watch as latest;
 

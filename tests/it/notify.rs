@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use policyhub::client::Client;
-use policyhub::client::watch::Watch;
+use policyhub::client::Watch;
 
 use crate::harness::calls::{activate, publish};
 use crate::harness::http::metric;

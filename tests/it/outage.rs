@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use policyhub::client::Watch;
 use policyhub::client::pb::policy_service_client::PolicyServiceClient;
-use policyhub::client::watch::Watch;
 use policyhub::client::{Client, ClientError};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;

@@ -16,10 +16,6 @@ fn builder(hub: &Hub) -> ClientBuilder {
     Client::builder().token(TokenSource::File(hub.data_dir().join("admin.token")))
 }
 
-fn port(address: &str) -> u16 {
-    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
 on_both_databases! {
     async fn a_policy_is_taken_through_its_life(database: Database) {
         let hub = Hub::start(database).await;
@@ -134,7 +130,7 @@ on_both_databases! {
 async fn a_client_goes_on_at_the_next_endpoint() {
     let hub = Hub::start(Database::Sqlite).await;
     release(&hub.client().await, "p", "a: 1").await;
-    let [first, second] = [Proxy::before(port(&hub.grpc)).await, Proxy::before(port(&hub.grpc)).await];
+    let [first, second] = [Proxy::before(hub.grpc_port()).await, Proxy::before(hub.grpc_port()).await];
     let at = |proxy: &Proxy| format!("http://127.0.0.1:{}", proxy.port);
     // The first endpoint is nobody's: a client needs no server to be made.
     let client = builder(&hub).endpoint("http://127.0.0.1:1").endpoint(at(&first)).endpoint(at(&second));
@@ -152,16 +148,16 @@ async fn a_client_goes_on_at_the_next_endpoint() {
 async fn a_restart_is_no_error_to_a_client() {
     let hub = Hub::start(Database::Sqlite).await;
     release(&hub.client().await, "p", "a: 1").await;
-    let proxy = Proxy::before(port(&hub.grpc)).await;
+    let proxy = Proxy::before(hub.grpc_port()).await;
     let client = builder(&hub).endpoint(format!("http://127.0.0.1:{}", proxy.port)).build().expect("a client");
     let shop = client.namespace("default").expect("an id");
     shop.policy("p").await.expect("a policy");
     let hub = hub.restart().await;
-    proxy.aim(port(&hub.grpc));
+    proxy.aim(hub.grpc_port());
     // Over the connection that the restart broke.
     assert_eq!(shop.policy("p").await.expect("read again").active_version, Some(1));
     let hub = hub.restart().await;
-    proxy.aim(port(&hub.grpc));
+    proxy.aim(hub.grpc_port());
     shop.draft("p", "application/yaml", "a: 2").send().await.expect("written, once");
     assert_eq!(shop.policy("p").await.expect("a policy").latest_version, Some(2));
 }

@@ -19,10 +19,6 @@ fn client_at(hub: &Hub, endpoint: &str) -> Client {
     Client::builder().endpoint(endpoint).token(token).build().expect("a client")
 }
 
-fn port(address: &str) -> u16 {
-    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
 async fn next(watcher: &mut Watcher) -> Update {
     tokio::time::timeout(DEADLINE, watcher.next()).await.expect("an update before the deadline")
 }
@@ -100,7 +96,7 @@ const MANY: usize = 150;
 async fn many_namespaces_are_watched_over_one_client() {
     let hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     let admin = hub.client().await;
-    let proxy = Proxy::before(port(&hub.grpc)).await;
+    let proxy = Proxy::before(hub.grpc_port()).await;
     let client = client_at(&hub, &format!("http://127.0.0.1:{}", proxy.port));
     let ids: Vec<String> = (0..MANY).map(|at| format!("team-{at}")).collect();
     for id in &ids {
@@ -133,7 +129,7 @@ async fn many_namespaces_are_watched_over_one_client() {
     // The server goes away and comes back: everybody goes on, over few new connections.
     drop(admin);
     let hub = hub.restart().await;
-    proxy.aim(port(&hub.grpc));
+    proxy.aim(hub.grpc_port());
     for (_, watcher) in &mut watchers {
         let back = tokio::time::timeout(DEADLINE, async {
             let mut view = watcher.view();

@@ -100,10 +100,6 @@ on_both_databases! {
     }
 }
 
-fn port(address: &str) -> u16 {
-    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
 /// Publishes and activates; answers the revision.
 async fn activated(client: &Client, content: &str) -> i64 {
     let version = publish(client, "p", content).await.version;
@@ -116,7 +112,7 @@ async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
     let mut hub = Hub::start_with(Database::Sqlite, &["--heartbeat-interval-ms", "100"]).await;
     let client = hub.client().await;
     let (before, first) = (activated(&client, "a: 0").await, activated(&client, "a: 1").await);
-    let proxy = Proxy::before(port(&hub.grpc)).await;
+    let proxy = Proxy::before(hub.grpc_port()).await;
     let mut command = hub.cli();
     let arguments = ["watch", "--output", "json", "--subscriber-id", "shop", "--report", "--until-revision"];
     command.args(arguments).arg((first + 2 * (first - before)).to_string());
@@ -134,13 +130,13 @@ async fn a_watching_command_goes_on_over_a_drain_and_a_kill() {
     hub.signal("TERM");
     assert!(tokio::time::timeout(DEADLINE, hub.ended()).await.expect("it ends").success());
     let mut hub = hub.restart().await;
-    proxy.aim(port(&hub.grpc));
+    proxy.aim(hub.grpc_port());
     let client = hub.client().await;
     let second = activated(&client, "a: 2").await;
     applied(&client, second).await;
     hub.kill().await;
     let hub = hub.restart().await;
-    proxy.aim(port(&hub.grpc));
+    proxy.aim(hub.grpc_port());
     let third = activated(&hub.client().await, "a: 3").await;
 
     let output = tokio::time::timeout(DEADLINE, ended).await.expect("it ends").expect("a thread").expect("an output");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use policyhub::client::Watch;
 use policyhub::client::pb::activate_target::To;
-use policyhub::client::watch::Watch;
 use policyhub::client::{Client, Cursor, WatchOptions, pb, watch};
 use tempfile::TempDir;
 use tokio::sync::watch as latest;

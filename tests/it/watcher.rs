@@ -18,10 +18,6 @@ use crate::harness::watching::{DEADLINE, LIVELY};
 
 const ID: &str = "shop-1";
 
-fn port(address: &str) -> u16 {
-    address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
-}
-
 fn open(hub: &Hub, proxy: &Proxy, directory: &Path) -> Watcher {
     Watcher::open(WatcherOptions {
         source: Target::new(format!("http://127.0.0.1:{}", proxy.port))
@@ -70,7 +66,7 @@ on_both_databases! {
     async fn a_runtime_is_told_and_reports_by_itself(hub: Hub) {
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
-        let proxy = Proxy::before(port(&hub.grpc)).await;
+        let proxy = Proxy::before(hub.grpc_port()).await;
         let mut watcher = open(&hub, &proxy, directory.path());
         let first = next(&mut watcher).await;
         watcher.accept().await;
@@ -105,7 +101,7 @@ on_both_databases! {
     async fn a_runtime_outlives_its_server_and_itself(hub: Hub) {
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
-        let proxy = Proxy::before(port(&hub.grpc)).await;
+        let proxy = Proxy::before(hub.grpc_port()).await;
         let mut watcher = open(&hub, &proxy, directory.path());
         next(&mut watcher).await;
         watcher.accept().await;
@@ -121,7 +117,7 @@ on_both_databases! {
         watcher.accept().await;
         assert_eq!((version(&watcher, "p"), watcher.view().status().state), (Some(1), State::Stale));
         let hub = hub.restart().await;
-        proxy.aim(port(&hub.grpc));
+        proxy.aim(hub.grpc_port());
         until(&mut watcher, "READY", |status| status.state == State::Ready).await;
         let client = hub.client().await;
         let newer = publish(&client, "p", "a: 2").await;
@@ -135,7 +131,7 @@ on_both_databases! {
         // The older history itself is refused: see `epochs.rs`. Here only that a watcher with a memory follows a bump.
         let (client, directory) = (hub.client().await, tempfile::tempdir().expect("a directory"));
         release(&client, "p", "a: 1").await;
-        let proxy = Proxy::before(port(&hub.grpc)).await;
+        let proxy = Proxy::before(hub.grpc_port()).await;
         let mut watcher = open(&hub, &proxy, directory.path());
         next(&mut watcher).await;
         watcher.accept().await;
@@ -145,7 +141,7 @@ on_both_databases! {
         hub.ended().await;
         bumped(&hub, &["--accept-loss", "--force"], 2, 2);
         let hub = hub.restart().await;
-        proxy.aim(port(&hub.grpc));
+        proxy.aim(hub.grpc_port());
         let mut watcher = open(&hub, &proxy, directory.path());
         next(&mut watcher).await;
         watcher.accept().await;

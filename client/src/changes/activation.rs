@@ -2,11 +2,10 @@
 
 use tonic::Code;
 
-use super::{Prepared, can_be_validated, every_change, policy_name};
+use super::{Prepared, can_be_validated, every_change};
 use crate::error::ClientError;
 use crate::model::Activated;
 use crate::namespace::Namespace;
-use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::activate_target::To;
 use policyhub_core::api::pb::rollback_request;
@@ -14,17 +13,28 @@ use policyhub_core::api::pb::rollback_request;
 impl Namespace {
     /// Begins to move policies, all or none.
     pub fn activate(&self, moves: impl IntoIterator<Item = Move>, reason: &str) -> ActivateCall {
-        ActivateCall::new(self, moves, reason)
+        let request = |request_id| pb::ActivateRequest {
+            parent: self.id().name(),
+            targets: moves.into_iter().map(|each| each.0).collect(),
+            reason: reason.to_owned(),
+            request_id,
+            ..Default::default()
+        };
+        ActivateCall(Prepared::new(self, |request_id| Ok(request(request_id))))
     }
 
     /// Begins to put an older version back in force.
     pub fn roll_back(&self, policy: &str, reason: &str) -> RollbackCall {
-        RollbackCall::new(self, policy, reason)
+        let reason = reason.to_owned();
+        let request = |name, request_id| pb::RollbackRequest { name, reason, request_id, ..Default::default() };
+        RollbackCall(Prepared::of_policy(self, policy, request))
     }
 
     /// Begins to take a policy out of force.
     pub fn deactivate(&self, policy: &str, reason: &str) -> DeactivateCall {
-        DeactivateCall::new(self, policy, reason)
+        let reason = reason.to_owned();
+        let request = |name, request_id| pb::DeactivateRequest { name, reason, request_id, ..Default::default() };
+        DeactivateCall(Prepared::of_policy(self, policy, request))
     }
 }
 
@@ -83,17 +93,6 @@ impl Move {
 }
 
 impl ActivateCall {
-    pub(crate) fn new(namespace: &Namespace, moves: impl IntoIterator<Item = Move>, reason: &str) -> Self {
-        let request = pb::ActivateRequest {
-            parent: namespace.id().name(),
-            targets: moves.into_iter().map(|each| each.0).collect(),
-            reason: reason.to_owned(),
-            request_id: new_request_id(),
-            ..Default::default()
-        };
-        Self(Prepared::new(namespace, Ok(request)))
-    }
-
     /// Puts the versions in force, all or none, at one revision.
     ///
     /// # Errors
@@ -106,16 +105,6 @@ impl ActivateCall {
 }
 
 impl RollbackCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, reason: &str) -> Self {
-        let request = policy_name(namespace, policy).map(|name| pb::RollbackRequest {
-            name,
-            reason: reason.to_owned(),
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Takes the version of this number, in place of the one that was in force before.
     pub fn to(self, number: i64) -> Self {
         Self(self.0.with(|request| request.to = Some(rollback_request::To::Version(number))))
@@ -144,16 +133,6 @@ impl RollbackCall {
 }
 
 impl DeactivateCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, reason: &str) -> Self {
-        let request = policy_name(namespace, policy).map(|name| pb::DeactivateRequest {
-            name,
-            reason: reason.to_owned(),
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Refuses the change unless exactly this version is in force.
     pub fn expected_active(self, number: i64) -> Self {
         Self(self.0.with(|request| request.expected_active = Some(number)))

@@ -2,23 +2,26 @@
 
 use tonic::Code;
 
-use super::{Prepared, every_change, version_name};
+use super::{Prepared, every_change};
 use crate::channel::RpcClient;
 use crate::error::ClientError;
 use crate::model::VersionChanged;
 use crate::namespace::Namespace;
-use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 
 impl Namespace {
     /// Begins to approve a staged version, by the digest of what was read.
     pub fn approve(&self, policy: &str, number: i64, digest: &str) -> ApproveCall {
-        ApproveCall::new(self, policy, number, digest)
+        let digest = digest.to_owned();
+        let request = |name, request_id| pb::ApproveVersionRequest { name, digest, request_id, ..Default::default() };
+        ApproveCall(Prepared::of_version(self, policy, number, request))
     }
 
     /// Begins to reject a version that shall not be published, by the digest of what was read.
     pub fn reject(&self, policy: &str, number: i64, digest: &str, reason: &str) -> RejectCall {
-        RejectCall::new(self, policy, number, digest, reason)
+        let (digest, reason) = (digest.to_owned(), reason.to_owned());
+        let request = |name, request_id| pb::RejectVersionRequest { name, digest, reason, request_id };
+        RejectCall(Prepared::of_version(self, policy, number, request))
     }
 }
 
@@ -36,16 +39,6 @@ every_change!(ApproveCall);
 every_change!(RejectCall);
 
 impl ApproveCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, digest: &str) -> Self {
-        let request = version_name(namespace, policy, number).map(|name| pb::ApproveVersionRequest {
-            name,
-            digest: digest.to_owned(),
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Says why.
     pub fn reason(self, reason: impl Into<String>) -> Self {
         Self(self.0.with(|request| request.reason = reason.into()))
@@ -63,16 +56,6 @@ impl ApproveCall {
 }
 
 impl RejectCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64, digest: &str, reason: &str) -> Self {
-        let request = version_name(namespace, policy, number).map(|name| pb::RejectVersionRequest {
-            name,
-            digest: digest.to_owned(),
-            reason: reason.to_owned(),
-            request_id: new_request_id(),
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Rejects it.
     ///
     /// # Errors

@@ -3,17 +3,19 @@
 use bytes::Bytes;
 use tonic::Code;
 
-use super::{Prepared, can_be_validated, every_change, policy_name};
+use super::{Prepared, can_be_validated, every_change};
 use crate::error::ClientError;
 use crate::model::VersionChanged;
 use crate::namespace::Namespace;
-use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 
 impl Namespace {
     /// Begins to write the next version of a policy.
     pub fn draft(&self, policy: &str, content_type: &str, content: impl Into<Bytes>) -> DraftCall {
-        DraftCall::new(self, policy, content_type, content.into())
+        let (content, content_type) = (content.into(), content_type.to_owned());
+        let request =
+            |parent, request_id| pb::DraftRequest { parent, content, content_type, request_id, ..Default::default() };
+        DraftCall(Prepared::of_policy(self, policy, request))
     }
 }
 
@@ -26,17 +28,6 @@ every_change!(DraftCall);
 can_be_validated!(DraftCall);
 
 impl DraftCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, content_type: &str, content: Bytes) -> Self {
-        let request = policy_name(namespace, policy).map(|parent| pb::DraftRequest {
-            parent,
-            content,
-            content_type: content_type.to_owned(),
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Gives the version a label, a SemVer such as `1.5.0`.
     pub fn label(self, label: impl Into<String>) -> Self {
         Self(self.0.with(|request| request.label = label.into()))

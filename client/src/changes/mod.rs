@@ -15,7 +15,7 @@ use super::channel::RpcClient;
 use super::client::Client;
 use super::error::ClientError;
 use super::namespace::Namespace;
-use policyhub_core::domain::name::PolicyId;
+use super::retry::{Repeat, new_request_id};
 
 pub use activation::{ActivateCall, DeactivateCall, Move, RollbackCall};
 pub use approval::{ApproveCall, RejectCall};
@@ -30,8 +30,19 @@ struct Prepared<Q> {
 }
 
 impl<Q: Clone> Prepared<Q> {
-    fn new(namespace: &Namespace, request: Result<Q, ClientError>) -> Self {
-        Self { client: namespace.client().clone(), request }
+    /// Begins a change by what makes its request from a new request id.
+    fn new(namespace: &Namespace, request: impl FnOnce(String) -> Result<Q, ClientError>) -> Self {
+        Self { client: namespace.client().clone(), request: request(new_request_id()) }
+    }
+
+    /// Begins a change of a policy, by what makes its request from the name of the policy and a new request id.
+    fn of_policy(namespace: &Namespace, policy: &str, request: impl FnOnce(String, String) -> Q) -> Self {
+        Self::new(namespace, |id| Ok(request(namespace.policy_name(policy)?, id)))
+    }
+
+    /// Begins a change of a version, by what makes its request from the name of the version and a new request id.
+    fn of_version(namespace: &Namespace, policy: &str, number: i64, request: impl FnOnce(String, String) -> Q) -> Self {
+        Self::of_policy(namespace, policy, |policy, id| request(format!("{policy}/versions/{number}"), id))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Q)) -> Self {
@@ -49,8 +60,8 @@ impl<Q: Clone> Prepared<Q> {
     where
         F: Future<Output = Result<Response<A>, Status>>,
     {
-        let answer = self.client.change(method, self.request.clone()?, call).await;
-        answer.map_err(|error| error.with_mutation(true))
+        let timeout = self.client.call_timeout();
+        self.client.call(method, Repeat::Mutation, timeout, self.request.clone()?, call).await
     }
 }
 
@@ -90,14 +101,3 @@ macro_rules! can_be_validated {
     };
 }
 use {can_be_validated, every_change};
-
-/// The name of a policy of a namespace.
-fn policy_name(namespace: &Namespace, policy: &str) -> Result<String, ClientError> {
-    let policy = PolicyId::parse("policy", policy).map_err(|error| ClientError::invalid(&error))?;
-    Ok(format!("{}/policies/{policy}", namespace.id().name()))
-}
-
-/// The name of a version of a policy of a namespace.
-fn version_name(namespace: &Namespace, policy: &str, number: i64) -> Result<String, ClientError> {
-    Ok(format!("{}/versions/{number}", policy_name(namespace, policy)?))
-}

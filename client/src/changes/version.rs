@@ -2,27 +2,29 @@
 
 use tonic::Code;
 
-use super::{Prepared, can_be_validated, every_change, version_name};
+use super::{Prepared, can_be_validated, every_change};
 use crate::error::ClientError;
 use crate::model::{VersionChanged, findings, moved};
 use crate::namespace::Namespace;
-use crate::retry::new_request_id;
 use policyhub_core::api::pb;
 
 impl Namespace {
     /// Begins to check and lock a draft.
     pub fn stage(&self, policy: &str, number: i64) -> StageCall {
-        StageCall::new(self, policy, number)
+        let request = |name, request_id| pb::StageRequest { name, request_id, ..Default::default() };
+        StageCall(Prepared::of_version(self, policy, number, request))
     }
 
     /// Begins to sign a version; a draft is staged first, in the same commit.
     pub fn publish(&self, policy: &str, number: i64) -> PublishCall {
-        PublishCall::new(self, policy, number)
+        let request = |name, request_id| pb::PublishRequest { name, request_id, ..Default::default() };
+        PublishCall(Prepared::of_version(self, policy, number, request))
     }
 
     /// Begins to end a version that was not published.
     pub fn abandon(&self, policy: &str, number: i64) -> AbandonCall {
-        AbandonCall::new(self, policy, number)
+        let request = |name, request_id| pb::AbandonDraftRequest { name, request_id, ..Default::default() };
+        AbandonCall(Prepared::of_version(self, policy, number, request))
     }
 }
 
@@ -49,15 +51,6 @@ every_change!(AbandonCall);
 can_be_validated!(AbandonCall);
 
 impl StageCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
-        let request = version_name(namespace, policy, number).map(|name| pb::StageRequest {
-            name,
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Stages it only when it is still what this etag stands for.
     pub fn etag(self, etag: impl Into<String>) -> Self {
         Self(self.0.with(|request| request.etag = etag.into()))
@@ -76,15 +69,6 @@ impl StageCall {
 }
 
 impl PublishCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
-        let request = version_name(namespace, policy, number).map(|name| pb::PublishRequest {
-            name,
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Puts it in force at once, in the same commit, for this reason.
     pub fn activate(self, reason: impl Into<String>) -> Self {
         Self(self.0.with(|request| (request.activate, request.reason) = (true, reason.into())))
@@ -113,15 +97,6 @@ impl PublishCall {
 }
 
 impl AbandonCall {
-    pub(crate) fn new(namespace: &Namespace, policy: &str, number: i64) -> Self {
-        let request = version_name(namespace, policy, number).map(|name| pb::AbandonDraftRequest {
-            name,
-            request_id: new_request_id(),
-            ..Default::default()
-        });
-        Self(Prepared::new(namespace, request))
-    }
-
     /// Says why.
     pub fn reason(self, reason: impl Into<String>) -> Self {
         Self(self.0.with(|request| request.reason = reason.into()))

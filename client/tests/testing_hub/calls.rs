@@ -1,6 +1,6 @@
 //! Calls with one answer, and what a hub refuses.
 
-use policyhub_client::internal::watch::now_seconds;
+use policyhub_client::internal::now_seconds;
 use policyhub_client::internal::{Client, Code, Cursor, ListedOptions, ListedSet, pb, signing};
 use policyhub_client::testing::{TestHub, TestHubError};
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use policyhub_client::internal::ActiveSet;
+use policyhub_client::internal::now_seconds;
 use policyhub_client::internal::pb::watch_active_response::Message;
-use policyhub_client::internal::watch::now_seconds;
 use policyhub_client::internal::{ActiveSetOptions, Change, Client, Cursor, Keys, State, Watcher, WatcherOptions, pb};
 
 use super::{assert_nothing_refused, hub, in_time, offered, options, policies, shown, watcher, works_until};

@@ -14,8 +14,8 @@ use super::status_file::StatusFile;
 use crate::cli::output::{Format, say};
 use crate::cli::text::{self, at};
 use crate::client::name::{NamespaceId, PolicyId};
-use crate::client::watcher::{State, Status};
 use crate::client::{ActivePolicy, Cursor};
+use crate::client::{State, Status};
 
 /// The file, in the folder.
 const STATUS: &str = "status.json";

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use policyhub::client::signing::active_set_digest;
-use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, WatchOptions, pb, watch};
+use policyhub::client::{ActiveSetOptions, Change, Client, Cursor, Watch, WatchOptions, pb, watch};
 use tokio::sync::watch as target;
 use tokio::task::JoinHandle;
 
@@ -69,7 +69,7 @@ impl Watcher {
     }
 }
 
-async fn follow(mut stream: watch::Watch, target: target::Receiver<i64>) -> Watched {
+async fn follow(mut stream: Watch, target: target::Receiver<i64>) -> Watched {
     let mut watched = Watched {
         activations: Vec::new(),
         state: State::new(),

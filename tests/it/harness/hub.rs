@@ -131,6 +131,11 @@ impl Hub {
         self.restart().await
     }
 
+    /// The port of its gRPC address.
+    pub fn grpc_port(&self) -> u16 {
+        self.grpc.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
+    }
+
     /// The data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use policyhub::client::watch::Watch;
+use policyhub::client::Watch;
 use policyhub::client::{Change, Client};
 use tonic::Code;
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use policyhub::client::RECONNECT_MAX;
 use policyhub::client::name::NamespaceId;
-use policyhub::client::watcher::RECONNECT_MAX;
 use policyhub::client::{
     Active, ActiveSetOptions, Keys, State, Status, Target, TokenSource, Update, View, Watcher, WatcherOptions,
 };

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use policyhub::client::Watch;
 use policyhub::client::name::{NamespaceId, PolicyId};
 use policyhub::client::signing::{KeySet, active_set_digest};
-use policyhub::client::watch::Watch;
 use policyhub::client::{ActiveSetOptions, Change, Client, ClientError, Cursor, WatchOptions, pb, trusted_keys, watch};
 use policyhub::domain::digest::Digest;
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use policyhub::client::name::NamespaceId;
 use policyhub::client::pb::watch_active_response::Message;
-use policyhub::client::watch::{Watch, WatchError};
 use policyhub::client::{Client, ClientError, WatchOptions, pb, watch};
+use policyhub::client::{Watch, WatchError};
 use tempfile::TempDir;
 use tonic::Code;
 

@@ -1,0 +1,23 @@
+"""An example subscriber, in whatever language, before a real server: every driver that runs one as a command."""
+
+import pathlib
+import tempfile
+
+import drill
+import killed
+import real
+
+
+def check(binary, example):
+    """Drives the command `example`; answers what was shown, for people. Exits on any difference."""
+    with tempfile.TemporaryDirectory() as scratch:
+        scratch = pathlib.Path(scratch)
+        for name in ("real", "killed"):
+            (scratch / name).mkdir()
+        changes = real.check(binary, scratch / "real", scratch, example)
+        killed.check(binary, scratch / "killed", scratch, example)
+        followers = drill.check(binary, scratch / "drill", scratch, example)
+    return (
+        f"{changes} changes of a real server were printed as `policyhub watch` heard them; killed, it went on from what it had saved; "
+        f"{followers} pinned subscribers followed two rotations and a revocation"
+    )
