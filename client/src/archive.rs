@@ -2,16 +2,16 @@
 //! object per line.
 //!
 //! The first line says the format, the store, the namespace and the public keys; the last one counts and has the SHA-256 of
-//! all bytes before it. Read back it is proven like a log from a server. Invariant: memory is bounded, whatever is read.
+//! all bytes before it. LogRead back it is proven like a log from a server. Invariant: memory is bounded, whatever is read.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
-use super::log::Read;
+use super::log::LogRead;
 use lines::{Base64, ContentLine, End, EventLine, ImportedLine, Line, RowLine, VersionLine};
 use policyhub_core::domain::digest::Digest;
 use policyhub_core::domain::name::NamespaceId;
-use policyhub_core::signing::chain::Trust;
+use policyhub_core::signing::chain::LogTrust;
 use policyhub_core::signing::{Running, digest_of};
 
 mod check;
@@ -39,7 +39,7 @@ impl<W: Write> ArchiveWriter<W> {
     ///
     /// # Errors
     /// When the disk does.
-    pub fn new(out: W, trust: &Trust, namespace: &NamespaceId) -> io::Result<Self> {
+    pub fn new(out: W, trust: &LogTrust, namespace: &NamespaceId) -> io::Result<Self> {
         let header = Header {
             format: ARCHIVE_FORMAT,
             store: trust.store.clone(),
@@ -57,18 +57,18 @@ impl<W: Write> ArchiveWriter<W> {
     ///
     /// # Errors
     /// When the disk does.
-    pub fn add(&mut self, read: &Read<'_>) -> io::Result<()> {
+    pub fn add(&mut self, read: &LogRead<'_>) -> io::Result<()> {
         match *read {
-            Read::Progress(_) | Read::Rows(..) => Ok(()),
-            Read::Event(event) => {
+            LogRead::Progress(_) | LogRead::Rows(..) => Ok(()),
+            LogRead::Event(event) => {
                 self.end.events += 1;
                 self.line(&Line::Event(EventLine::of(event)))
             }
-            Read::Row(row) => {
+            LogRead::Row(row) => {
                 self.end.rows += 1;
                 self.line(&Line::Row(RowLine { row: Base64(row.to_vec()) }))
             }
-            Read::Version { row, manifest, content } => {
+            LogRead::Version { row, manifest, content } => {
                 let digest = digest_of(content);
                 if self.contents.insert(digest.clone()) {
                     self.end.contents += 1;
@@ -78,7 +78,7 @@ impl<W: Write> ArchiveWriter<W> {
                 let manifest = manifest.to_owned();
                 self.line(&Line::Version(VersionLine { row: Base64(row.to_vec()), manifest }))
             }
-            Read::Imported(position, event) => {
+            LogRead::Imported(position, event) => {
                 self.end.imported += 1;
                 self.line(&Line::Imported(ImportedLine { position, event: EventLine::of(event) }))
             }

@@ -37,7 +37,7 @@ pub struct ActivePolicy {
 
 /// Whom a set trusts: one namespace of one store, and its keys.
 #[derive(Debug, Clone)]
-pub(super) struct Trust {
+pub(super) struct SetTrust {
     pub namespace: NamespaceId,
     pub keys: KeySet,
     /// Taken from the first document that verifies when it is not given.
@@ -47,7 +47,7 @@ pub(super) struct Trust {
     pub clock_ahead_seconds: Option<i64>,
 }
 
-impl Trust {
+impl SetTrust {
     /// Verifies an activation statement and that it belongs here.
     pub fn statement(&mut self, jws: &str) -> Result<Statement, Refusal> {
         let statement = signing::verify_statement(jws, &self.keys).map_err(refused("statement"))?;

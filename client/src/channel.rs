@@ -17,7 +17,7 @@ use tonic::{Code, Request, Status};
 use super::error::{ClientError, UNTRUSTED};
 use super::guarded::Guarded;
 use super::identity::ClientIdentity;
-use super::shown_certificate::Shown;
+use super::shown_certificate::PresentedCertificate;
 use super::trace::trace_parent;
 use policyhub_core::api::pb::admin_service_client::AdminServiceClient;
 use policyhub_core::api::pb::policy_service_client::PolicyServiceClient;
@@ -101,7 +101,7 @@ impl RpcClient {
             check_token_stays_secret(url, &endpoint)?;
         }
         let bearer = Bearer::new(token)?;
-        let shown = Shown::of(identity);
+        let shown = PresentedCertificate::of(identity);
         // Around all of it: a peer may take the connection and never answer the TLS handshake.
         let connecting = tokio::time::timeout(timeout, endpoint.connect()).await.map_err(|_| {
             let message = format!("no server at {url}: it did not answer within {timeout:?}");
@@ -117,7 +117,7 @@ impl RpcClient {
         Ok(Self::over(channel, shown, bearer))
     }
 
-    fn over(channel: Channel, shown: Shown, bearer: Bearer) -> Self {
+    fn over(channel: Channel, shown: PresentedCertificate, bearer: Bearer) -> Self {
         let answers = Arc::default();
         let transport = InterceptedService::new(Guarded::new(channel, shown, Arc::clone(&answers)), bearer);
         Self {
@@ -134,7 +134,7 @@ impl RpcClient {
     /// # Errors
     /// INVALID_ARGUMENT for a token that can't be used.
     pub(super) fn over_channel(channel: Channel, token: Option<String>) -> Result<Self, ClientError> {
-        Ok(Self::over(channel, Shown::default(), Bearer::new(token)?))
+        Ok(Self::over(channel, PresentedCertificate::default(), Bearer::new(token)?))
     }
 
     /// Notes at which of several endpoints the connection is.

@@ -58,9 +58,9 @@ impl From<BrokenExport> for ClientError {
 }
 
 /// Where a row stands in an export: its table, and its key.
-type Place = (u8, String, i64);
+type RowKey = (u8, String, i64);
 
-fn place(row: &Row) -> Option<Place> {
+fn place(row: &Row) -> Option<RowKey> {
     Some(match row.table.as_str() {
         "policies" => (0, row.text("id")?.to_owned(), 0),
         "versions" => (1, row.text("policy")?.to_owned(), row.int("number")?),
@@ -76,7 +76,7 @@ struct ExportGuard {
     head: Position,
     total_rows: u64,
     rows: u64,
-    last: Option<Place>,
+    last: Option<RowKey>,
     is_complete: bool,
 }
 

@@ -22,7 +22,7 @@ use tonic::codegen::Service;
 use tonic::transport::Channel;
 use tonic_types::pb;
 
-use super::shown_certificate::{Shown, TransportError};
+use super::shown_certificate::{PresentedCertificate, TransportError};
 
 const DETAILS: &str = "grpc-status-details-bin";
 /// The longest there is (`google/protobuf/duration.proto`).
@@ -38,12 +38,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 #[derive(Debug, Clone)]
 pub struct Guarded {
     channel: Channel,
-    shown: Shown,
+    shown: PresentedCertificate,
     answers: Arc<AtomicU64>,
 }
 
 impl Guarded {
-    pub(super) fn new(channel: Channel, shown: Shown, answers: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(channel: Channel, shown: PresentedCertificate, answers: Arc<AtomicU64>) -> Self {
         Self { channel, shown, answers }
     }
 }

@@ -1,6 +1,6 @@
 //! What the command `policyhub` and the tests of the server need of the SDK and programs do not. Any release may change it.
 
-pub use crate::active_set::{ActiveSet, ActiveSetOptions, Change};
+pub use crate::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 pub use crate::archive::{ArchiveCheck, ArchiveError, ArchiveWriter, ImportParts, Part, label_of_item, verify_archive};
 pub use crate::bundle::ActivePolicy;
 pub use crate::channel::RpcClient as Client;
@@ -10,7 +10,7 @@ pub use crate::exported_rows::{BrokenExport, ExportedRows};
 pub use crate::identity::ClientIdentity;
 pub use crate::keys::{log_keys, seal_keys, trusted_keys};
 pub use crate::listed::{ListedOptions, ListedSet};
-pub use crate::log::{Read, ReadError, read_archive, read_log};
+pub use crate::log::{LogRead, ReadError, read_archive, read_log};
 pub use crate::missing::missing_policies;
 pub use crate::offline::verify_saved;
 pub use crate::page_guard::{EMPTY_PAGES_MAX, EndlessList, LIST_ITEMS_MAX, PageGuard};
@@ -18,7 +18,7 @@ pub use crate::pinned_file::{PINNED_FILE_INTERVAL, PinnedFile};
 pub use crate::refusal::Refusal;
 pub use crate::retry::new_request_id;
 pub use crate::saved_set::{SavedVerdict, SetWriter, is_saved_set, verify_set};
-pub use crate::source::Source;
+pub use crate::source::StreamSource;
 pub use crate::target::Target;
 pub use crate::tls_files::TlsFiles;
 pub use crate::token::TokenSource;

@@ -48,7 +48,7 @@ pub enum ReadError {
 
 /// What was read, in order.
 #[derive(Debug)]
-pub enum Read<'a> {
+pub enum LogRead<'a> {
     /// An event.
     Event(&'a Event),
     /// The bytes of a row of policies, reports or imports.
@@ -76,7 +76,7 @@ async fn read_events(
     namespace: &NamespaceId,
     check: &mut LogCheck,
     until: i64,
-    also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
+    also: &mut impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     let mut last = check.head().cursor.revision;
     let mut request = pb::ListEventsRequest {
@@ -96,9 +96,9 @@ async fn read_events(
                 return Ok(());
             }
             check.event(&each);
-            also(Read::Event(&each))?;
+            also(LogRead::Event(&each))?;
         }
-        also(Read::Progress(check.events))?;
+        also(LogRead::Progress(check.events))?;
         check_worth(check)?;
         if !pages.leads_on(count, &page.next_page_token)? {
             return Ok(());
@@ -115,7 +115,7 @@ pub async fn read_log(
     client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
-    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+    mut also: impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     read_events(client, namespace, check, i64::MAX, &mut also).await?;
     let published: BTreeSet<(PolicyId, i64)> = check.published().cloned().collect();
@@ -159,7 +159,7 @@ pub async fn read_archive(
     client: &RpcClient,
     namespace: &NamespaceId,
     check: &mut LogCheck,
-    mut also: impl FnMut(Read<'_>) -> std::io::Result<()>,
+    mut also: impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     // Most of the log before the server holds a snapshot for this reader, and the rest up to the head of that.
     read_events(client, namespace, check, i64::MAX, &mut also).await?;
@@ -180,20 +180,20 @@ pub async fn read_archive(
                 Some((_, _, table)) if table == "versions" => {
                     check.content(&content);
                     check.version(&bytes, &manifest);
-                    also(Read::Version { row: &bytes, manifest: &manifest, content: &content })?;
+                    also(LogRead::Version { row: &bytes, manifest: &manifest, content: &content })?;
                 }
                 // The checks of what is not published run again where it goes.
                 Some((_, Some(key), table)) if table == "reports" && !check.carries_report(&key) => {}
                 Some((import, _, table)) => {
                     check.row(&bytes);
                     imports.extend(import.filter(|_| table == "imports"));
-                    also(Read::Row(&bytes))?;
+                    also(LogRead::Row(&bytes))?;
                 }
                 None => check.findings.add(0, "", "the server sent a row that can't be read"),
             }
         }
         let (read, total) = rows.progress();
-        also(Read::Rows(read, total))?;
+        also(LogRead::Rows(read, total))?;
         check_worth(check)?;
     }
     for import in imports {
@@ -219,7 +219,7 @@ async fn read_imported(
     client: &RpcClient,
     namespace: &NamespaceId,
     (position, reached): (i64, i64),
-    also: &mut impl FnMut(Read<'_>) -> std::io::Result<()>,
+    also: &mut impl FnMut(LogRead<'_>) -> std::io::Result<()>,
 ) -> Result<(), ReadError> {
     let mut request = pb::ListEventsRequest {
         parent: namespace.name(),
@@ -239,7 +239,7 @@ async fn read_imported(
             if last > reached {
                 return Err(ReadError::Event(reached));
             }
-            also(Read::Imported(position, &each))?;
+            also(LogRead::Imported(position, &each))?;
         }
         if !pages.leads_on(count, &page.next_page_token)? {
             return Ok(());

@@ -52,7 +52,7 @@ pub struct VersionInfo {
     pub size_bytes: i64,
     /// Media type of its content.
     pub content_type: String,
-    /// Its content, where it was read by [`crate::Namespace::version`]; empty elsewhere.
+    /// Its content, where it was read by [`crate::NamespaceClient::version`]; empty elsewhere.
     pub content: Bytes,
     /// Why it was written.
     pub change_note: String,
@@ -75,7 +75,7 @@ pub struct VersionInfo {
 /// What a check of a version found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CheckFinding {
+pub struct FindingInfo {
     /// The check.
     pub check: String,
     /// Whether it keeps the version from being staged.
@@ -95,24 +95,24 @@ pub struct CheckFinding {
 /// A version, and where the change of it stands in the log.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct VersionChanged {
+pub struct VersionResult {
     /// The version, after the change.
     pub version: VersionInfo,
     /// Where the change stands; none when it was only validated.
     pub position: Option<Position>,
     /// What the checks found, if they ran.
-    pub findings: Vec<CheckFinding>,
+    pub findings: Vec<FindingInfo>,
     /// What came into force with it, if anything did.
-    pub moved: Vec<Moved>,
+    pub moved: Vec<MovedPolicy>,
 }
 
 /// What a change put in force.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Activated {
+pub struct ActivationResult {
     /// Which policies it moved.
-    pub moved: Vec<Moved>,
-    /// Where the change stands: what to wait for with [`crate::Namespace::convergence`]; none when it was only validated.
+    pub moved: Vec<MovedPolicy>,
+    /// Where the change stands: what to wait for with [`crate::NamespaceClient::convergence`]; none when it was only validated.
     pub position: Option<Position>,
     /// Streams of this replica that are told of it.
     pub watching_streams: i32,
@@ -123,7 +123,7 @@ pub struct Activated {
 /// A policy whose active version changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Moved {
+pub struct MovedPolicy {
     /// The policy.
     pub policy: PolicyId,
     /// The version in force now.
@@ -136,7 +136,7 @@ pub struct Moved {
 /// counted once as applied, rejected or pending.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Convergence {
+pub struct ConvergenceInfo {
     /// Runtimes that run with it, or with something newer.
     pub applied: i32,
     /// Runtimes that keep what they had.
@@ -237,7 +237,7 @@ impl VersionInfo {
     }
 }
 
-impl VersionChanged {
+impl VersionResult {
     pub(crate) fn read(version: Option<pb::Version>, cursor: Option<pb::Cursor>) -> Result<Self, ClientError> {
         let version = VersionInfo::read(version)?;
         Ok(Self { version, position: position(cursor), findings: Vec::new(), moved: Vec::new() })
@@ -245,11 +245,11 @@ impl VersionChanged {
 }
 
 /// What the checks of a report found.
-pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<CheckFinding> {
+pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<FindingInfo> {
     let checks = report.map(|report| report.checks).unwrap_or_default();
     let of_check = |check: pb::Check| {
         let id = check.id;
-        check.findings.into_iter().map(move |finding| CheckFinding {
+        check.findings.into_iter().map(move |finding| FindingInfo {
             check: id.clone(),
             is_error: finding.severity() == pb::finding::Severity::Error,
             message: finding.message,
@@ -263,11 +263,11 @@ pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<CheckFinding
 }
 
 /// What a summary says was moved.
-pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<Moved>, ClientError> {
+pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<MovedPolicy>, ClientError> {
     let changes = summary.map(|summary| summary.changes.as_slice()).unwrap_or_default();
     let read = |change: &pb::PointerChange| {
         let name = PolicyName::parse("policy", &change.policy).map_err(|error| ClientError::unreadable(&error))?;
-        Ok(Moved {
+        Ok(MovedPolicy {
             policy: name.policy,
             version: some(change.version),
             previous_version: some(change.previous_version),
@@ -276,7 +276,7 @@ pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<Moved
     changes.iter().map(read).collect()
 }
 
-impl Activated {
+impl ActivationResult {
     pub(crate) fn read(
         summary: Option<pb::ActivationSummary>,
         cursor: Option<pb::Cursor>,
@@ -290,7 +290,7 @@ impl Activated {
     }
 }
 
-impl Convergence {
+impl ConvergenceInfo {
     pub(crate) fn read(from: pb::GetConvergenceResponse) -> Self {
         let rejections = from.rejected_subscribers.into_iter().map(|subscriber| {
             let id = subscriber.name.rsplit_once('/').map_or(subscriber.name.as_str(), |(_, id)| id);

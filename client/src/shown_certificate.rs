@@ -15,7 +15,7 @@ use policyhub_core::signing::CertificateFacts;
 
 /// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shown(Option<Arc<Leaf>>);
+pub(super) struct PresentedCertificate(Option<Arc<Leaf>>);
 
 #[derive(Debug)]
 struct Leaf {
@@ -24,7 +24,7 @@ struct Leaf {
     answered: AtomicBool,
 }
 
-impl Shown {
+impl PresentedCertificate {
     /// That of an identity.
     pub fn of(identity: Option<&ClientIdentity>) -> Self {
         let leaf = identity.and_then(|identity| CertificateFacts::all_from_pem(&identity.cert).into_iter().next());
@@ -81,7 +81,7 @@ pub struct TransportError {
 }
 
 impl TransportError {
-    pub(super) fn new(source: tonic::transport::Error, shown: &Shown) -> Self {
+    pub(super) fn new(source: tonic::transport::Error, shown: &PresentedCertificate) -> Self {
         Self { note: shown.why_refused(&source).unwrap_or_default(), source }
     }
 }

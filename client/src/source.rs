@@ -7,14 +7,14 @@ use super::target::Target;
 
 /// Where connections for streams come from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum StreamSource {
     /// Each stream has a connection of its own.
     Own(Box<Target>),
     /// Streams share the connections of a client.
     Shared(ConnectionPool),
 }
 
-impl Source {
+impl StreamSource {
     /// Answers a connection that has room for a stream.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Source {
     }
 }
 
-impl From<Target> for Source {
+impl From<Target> for StreamSource {
     fn from(target: Target) -> Self {
         Self::Own(Box::new(target))
     }

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
-use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 use super::channel::RpcClient;
 use super::clock::now_seconds;
 use super::error::ClientError;
@@ -19,7 +19,7 @@ use super::keys::trusted_keys;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
 use super::refusal::Refusal;
-use super::source::Source;
+use super::source::StreamSource;
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 use policyhub_core::domain::event::Cursor;
@@ -83,7 +83,7 @@ pub enum WatchError {
 /// An open watch.
 #[derive(Debug)]
 pub struct Watch {
-    connection: Connection,
+    connection: StreamConnection,
     set: ActiveSet,
     learn_keys: bool,
     pinned: Option<PinnedFile>,
@@ -92,12 +92,12 @@ pub struct Watch {
     since: Option<Instant>,
     pauses: Pauses,
     /// The next stream begins with a snapshot.
-    afresh: bool,
+    needs_snapshot: bool,
 }
 
 /// A stream, apart from the set that its messages change.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct StreamConnection {
     stream: Streaming<pb::WatchActiveResponse>,
     /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
     came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
@@ -141,9 +141,9 @@ async fn open(client: &RpcClient, options: WatchOptions, pinned: Option<PinnedFi
         None => empty,
     };
     let request = set.request(subscriber_id.clone(), attributes.clone(), resume);
-    let connection = Connection::open(client, request, learn_keys).await?;
+    let connection = StreamConnection::open(client, request, learn_keys).await?;
     let (since, pauses) = (Some(Instant::now()), Pauses::new());
-    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, attributes, since, pauses, afresh: false })
+    Ok(Watch { connection, set, learn_keys, pinned, subscriber_id, attributes, since, pauses, needs_snapshot: false })
 }
 
 impl Watch {
@@ -152,7 +152,7 @@ impl Watch {
     /// # Errors
     /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal
     /// of a message. Each ends the watch.
-    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    pub async fn next(&mut self) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         self.connection.next(&mut self.set, &mut self.pinned).await
     }
 
@@ -162,7 +162,7 @@ impl Watch {
     /// # Errors
     /// The error of the try; another one may follow. OUT_OF_RANGE with RESUME_POINT_GONE: nothing goes on from here, see
     /// [`Self::begin_afresh`].
-    pub async fn reconnect(&mut self, source: &Source, asked: Duration) -> Result<RpcClient, ClientError> {
+    pub async fn reconnect(&mut self, source: &StreamSource, asked: Duration) -> Result<RpcClient, ClientError> {
         self.pauses.ended(self.since.take(), asked);
         self.pauses.wait().await;
         self.set.begin_stream();
@@ -170,20 +170,20 @@ impl Watch {
         // Also without the policies, after a resume by whoever knows only the place.
         let request = self.set.request(self.subscriber_id.clone(), self.attributes.clone(), self.resume_point());
         let (client, connection) = open_stream(source, request, self.learn_keys).await?;
-        (self.connection, self.since, self.afresh) = (connection, Some(Instant::now()), false);
+        (self.connection, self.since, self.needs_snapshot) = (connection, Some(Instant::now()), false);
         Ok(client)
     }
 
     /// Lets the next stream begin with a snapshot, compared with what is held: where no stream can go on, as after a lost tail,
     /// and the epoch was raised.
     pub fn begin_afresh(&mut self) {
-        self.afresh = true;
+        self.needs_snapshot = true;
     }
 
     /// The place that the next stream goes on from; none: it begins with a snapshot.
     #[must_use]
     pub fn resume_point(&self) -> Option<Cursor> {
-        self.set.cursor().filter(|_| !self.afresh)
+        self.set.cursor().filter(|_| !self.needs_snapshot)
     }
 
     /// What is in force.
@@ -193,7 +193,7 @@ impl Watch {
     }
 }
 
-impl Connection {
+impl StreamConnection {
     /// Opens a stream.
     pub async fn open(
         client: &RpcClient,
@@ -212,7 +212,7 @@ impl Connection {
         &mut self,
         set: &mut ActiveSet,
         pinned: &mut Option<PinnedFile>,
-    ) -> Result<Option<(pb::WatchActiveResponse, Change)>, WatchError> {
+    ) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         if self.came.is_none() {
             match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
                 Err(_) => return Err(silence(self.silence_max).into()),
@@ -243,7 +243,7 @@ impl Connection {
         };
         match set.apply(&message, now_seconds()) {
             Ok(change) => {
-                if let Change::Opened { heartbeat_interval } = &change {
+                if let SetChange::Opened { heartbeat_interval } = &change {
                     let silence_max = heartbeat_interval.saturating_mul(HEARTBEATS_MISSED);
                     self.silence_max = silence_max.clamp(SILENCE_MIN, SILENCE_MAX);
                 }
@@ -289,17 +289,17 @@ async fn list_keys(client: &RpcClient) -> Option<pb::ListSigningKeysResponse> {
 /// # Errors
 /// Those of the connection and of the call, and DEADLINE_EXCEEDED.
 pub(super) async fn open_stream(
-    source: &Source,
+    source: &StreamSource,
     request: pb::WatchActiveRequest,
     learn_keys: bool,
-) -> Result<(RpcClient, Connection), ClientError> {
+) -> Result<(RpcClient, StreamConnection), ClientError> {
     // It has bounds of its own, for each endpoint.
     let client = source.connect().await?;
     let late = || {
         let message = format!("the server did not answer for {} s", OPEN_TIMEOUT.as_secs());
         ClientError::local(Code::DeadlineExceeded, message)
     };
-    let opening = tokio::time::timeout(OPEN_TIMEOUT, Connection::open(&client, request, learn_keys)).await;
+    let opening = tokio::time::timeout(OPEN_TIMEOUT, StreamConnection::open(&client, request, learn_keys)).await;
     match opening.unwrap_or_else(|_| Err(late())) {
         Ok(connection) => Ok((client, connection)),
         Err(error) => {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::active_set::{ActiveSet, ActiveSetOptions, Change};
+use super::active_set::{ActiveSet, ActiveSetOptions, SetChange};
 use super::cache::{Cache, Mark, Saved, SavedSet};
 use super::channel::RpcClient;
 use super::clock::now_seconds;
@@ -22,8 +22,8 @@ use super::error::ClientError;
 use super::pinned_file::PinnedFile;
 use super::reconnect::Pauses;
 pub use super::reconnect::RECONNECT_MAX;
-use super::source::Source;
-use super::watch::{Connection, WatchError, look_at_pins};
+use super::source::StreamSource;
+use super::watch::{StreamConnection, WatchError, look_at_pins};
 use policyhub_core::domain::Reason;
 use policyhub_core::domain::event::{Cursor, Position};
 use policyhub_core::domain::name::NamespaceId;
@@ -43,10 +43,10 @@ mod tests;
 use ahead::Ahead;
 pub use builder::WatcherBuilder;
 pub use offers::{Offer, Offers};
-use report::{Report, Reporter};
+use report::{Reporter, RuntimeReport};
 pub use status::clocks_differ;
 pub use status::{Active, Behind, State, Status, StoreState, View};
-use status::{Refused, Shown};
+use status::{PublishedState, RefusalCause};
 
 /// Most messages that are verified before the newest set is offered. Without a bound, a server that sends faster than it is
 /// verified would keep the runtime from hearing anything.
@@ -68,7 +68,7 @@ pub enum Keys {
 #[derive(Debug)]
 pub struct WatcherOptions {
     /// The server.
-    pub source: Source,
+    pub source: StreamSource,
     /// Whose active set.
     pub namespace: NamespaceId,
     /// Whom to believe.
@@ -121,7 +121,7 @@ pub struct Update {
 /// ```
 #[derive(Debug)]
 pub struct Watcher {
-    source: Source,
+    source: StreamSource,
     namespace: NamespaceId,
     learn_keys: bool,
     pinned: Option<PinnedFile>,
@@ -145,15 +145,15 @@ pub struct Watcher {
     /// The server was told that a stream did not verify, and not yet that one does again.
     told_refusal: bool,
     opening: Option<Opening>,
-    link: Option<Link>,
+    session: Option<WatchSession>,
     pauses: Pauses,
     /// The next stream begins with a snapshot.
-    afresh: bool,
+    needs_snapshot: bool,
     /// Views were told that nothing proves the set to be the newest.
     was_stale: bool,
     /// When the log was told last that a key statement was left aside.
     left_aside: Option<Instant>,
-    shown: watch::Sender<Shown>,
+    published: watch::Sender<PublishedState>,
 }
 
 /// The set that the runtime could not use.
@@ -164,7 +164,7 @@ struct Rejected {
 }
 
 /// A stream on its way. It is kept here, so that a try outlives whoever stops waiting for it.
-struct Opening(Pin<Box<dyn Future<Output = Result<Link, ClientError>> + Send>>);
+struct Opening(Pin<Box<dyn Future<Output = Result<WatchSession, ClientError>> + Send>>);
 
 impl fmt::Debug for Opening {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -174,9 +174,9 @@ impl fmt::Debug for Opening {
 
 /// An open stream.
 #[derive(Debug)]
-struct Link {
+struct WatchSession {
     client: RpcClient,
-    connection: Connection,
+    connection: StreamConnection,
     since: Instant,
 }
 
@@ -222,12 +222,12 @@ impl Watcher {
             pins_problem: None,
             told_refusal: false,
             opening: None,
-            link: None,
+            session: None,
             pauses: Pauses::new(),
-            afresh: false,
+            needs_snapshot: false,
             was_stale: true,
             left_aside: None,
-            shown: watch::Sender::new(Shown::default()),
+            published: watch::Sender::new(PublishedState::default()),
         };
         watcher.take_up_saved()?;
         Ok(watcher)
@@ -236,7 +236,7 @@ impl Watcher {
     /// Returns a view for other parts of the process.
     #[must_use]
     pub fn view(&self) -> View {
-        View(self.shown.subscribe())
+        View(self.published.subscribe())
     }
 
     /// Waits for a set that the runtime does not have yet: at a start the saved one, at once; then each newer one, or with
@@ -251,7 +251,7 @@ impl Watcher {
             self.verify_what_came().await;
             if let Some(update) = self.waiting.pop_front() {
                 self.offered = Some(update.clone());
-                self.show(|_| {});
+                self.publish(|_| {});
                 return update;
             }
             self.advance().await;
@@ -279,7 +279,7 @@ impl Watcher {
             return;
         }
         for _ in 0..MESSAGES_AHEAD_MAX {
-            if !self.link.as_mut().is_some_and(|link| link.connection.is_ready()) {
+            if !self.session.as_mut().is_some_and(|session| session.connection.is_ready()) {
                 return;
             }
             self.step().await;
@@ -293,7 +293,7 @@ impl Watcher {
         // Views are told when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
         let is_stale = fresh_seconds == 0;
         if is_stale != std::mem::replace(&mut self.was_stale, is_stale) {
-            self.show(|_| {});
+            self.publish(|_| {});
         }
         if is_stale {
             self.step().await;
@@ -316,10 +316,10 @@ impl Watcher {
     pub async fn reject(&mut self, reason: &str) {
         let Some(Update { active, .. }) = self.offered.take() else { return };
         let digest = self.in_force().map(|held| held.digest.clone()).unwrap_or_default();
-        self.reporter.set(Report { at: active.position(), digest, rejection: Some(reason.to_owned()) });
+        self.reporter.set(RuntimeReport { at: active.position(), digest, rejection: Some(reason.to_owned()) });
         self.rejected = Some(Rejected { active, reason: reason.to_owned() });
         self.save_mark();
-        self.show(|shown| shown.refused = Some(Refused::Runtime(reason.to_owned())));
+        self.publish(|published| published.refused = Some(RefusalCause::Runtime(reason.to_owned())));
         self.pass_over_known();
         self.report().await;
     }
@@ -331,12 +331,14 @@ impl Watcher {
             return false;
         }
         self.waiting.push_back(Update { active: Arc::new(self.newest()), from_disk: false });
-        self.show(|shown| shown.refused = shown.refused.take().filter(|refused| matches!(refused, Refused::Stream(_))));
+        self.publish(|published| {
+            published.refused = published.refused.take().filter(|refused| matches!(refused, RefusalCause::Stream(_)))
+        });
         true
     }
 
     fn in_force(&self) -> Option<Arc<Active>> {
-        self.shown.borrow().active.clone()
+        self.published.borrow().active.clone()
     }
 
     /// What the set holds, as it is offered.
@@ -349,37 +351,37 @@ impl Watcher {
     fn put_in_force(&mut self, active: Arc<Active>, is_saved: bool) {
         self.rejected = None;
         self.unsaved = !is_saved;
-        self.reporter.set(Report { at: active.position(), digest: active.digest.clone(), rejection: None });
-        // On the disk before it is shown: what a view once had in force outlives a kill.
+        self.reporter.set(RuntimeReport { at: active.position(), digest: active.digest.clone(), rejection: None });
+        // On the disk before it is published: what a view once had in force outlives a kill.
         let saved = self.save(&active).err().map(|error| format!("failed to save the set: {error}"));
         let problem = saved.or_else(|| self.set.clock_ahead_seconds().map(clocks_differ));
         let problem = problem.unwrap_or_else(|| self.keys_problem());
         self.save_mark();
         // What verified meanwhile and was refused is newer: taking this one mends nothing of that.
         let is_mended = self.set.newest_verified() <= active.cursor;
-        self.show(|shown| {
-            shown.active = Some(active);
-            if is_mended || !matches!(shown.refused, Some(Refused::Stream(_))) {
-                shown.refused = None;
+        self.publish(|published| {
+            published.active = Some(active);
+            if is_mended || !matches!(published.refused, Some(RefusalCause::Stream(_))) {
+                published.refused = None;
             }
-            shown.problem = problem;
+            published.problem = problem;
         });
     }
 
     /// Changes what is shown, and tells the views.
-    fn show(&mut self, change: impl FnOnce(&mut Shown)) {
+    fn publish(&mut self, change: impl FnOnce(&mut PublishedState)) {
         let (newest, fresh_until_seconds) = (self.set.cursor(), self.set.fresh_until_seconds());
-        let (is_connected, by_revoked_keys) = (self.link.is_some(), self.set.by_revoked_keys());
+        let (is_connected, by_revoked_keys) = (self.session.is_some(), self.set.by_revoked_keys());
         let pending = self.waiting.back().or(self.offered.as_ref()).map(|update| update.active.cursor);
         let since_seconds = pending.map(|_| self.behind_since_seconds.unwrap_or_else(now_seconds));
         self.behind_since_seconds = since_seconds;
         let ahead = &self.ahead;
-        self.shown.send_modify(|shown| {
-            (shown.newest, shown.fresh_until_seconds) = (newest, fresh_until_seconds);
-            (shown.is_connected, shown.by_revoked_keys) = (is_connected, by_revoked_keys);
-            change(shown);
-            shown.behind = pending.zip(since_seconds).map(|(pending, since_seconds)| {
-                let held = shown.active.as_ref().map_or(0, |active| active.cursor.revision);
+        self.published.send_modify(|published| {
+            (published.newest, published.fresh_until_seconds) = (newest, fresh_until_seconds);
+            (published.is_connected, published.by_revoked_keys) = (is_connected, by_revoked_keys);
+            change(published);
+            published.behind = pending.zip(since_seconds).map(|(pending, since_seconds)| {
+                let held = published.active.as_ref().map_or(0, |active| active.cursor.revision);
                 Behind { revisions: ahead.newest(pending).revision.saturating_sub(held).max(1), since_seconds }
             });
         });

@@ -70,7 +70,7 @@ fn checkpoints_keep_the_set_fresh_and_move_the_place() {
     let (signer, mut set) = level();
     assert!(set.is_stale(NOW));
     let change = set.apply(&heartbeat(6, signer.checkpoint(1, 6, &BOTH)), NOW);
-    assert_eq!(change, Ok(Change::Alive { cursor: Cursor { epoch: 1, revision: 6 }, is_newest: true }));
+    assert_eq!(change, Ok(SetChange::Alive { cursor: Cursor { epoch: 1, revision: 6 }, is_newest: true }));
     assert!(!set.is_stale(NOW + 59) && set.is_stale(NOW + 60));
     let earlier = heartbeat(5, signer.checkpoint(1, 5, &BOTH));
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_place_counts_only_as_it_is_signed() {
 fn a_replica_that_is_behind_proves_nothing() {
     let (_, mut set) = level();
     let unknown = message(Message::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() }));
-    let alive = Change::Alive { cursor: Cursor { epoch: 1, revision: 5 }, is_newest: false };
+    let alive = SetChange::Alive { cursor: Cursor { epoch: 1, revision: 5 }, is_newest: false };
     assert_eq!(set.apply(&unknown, NOW), Ok(alive));
     assert!(set.is_stale(NOW));
 }
@@ -135,7 +135,7 @@ fn a_filtered_set_is_fresh_by_a_proof_alone() {
     // What was not asked for may change.
     let other = [("a", 1, 3), ("b", 2, 7)];
     let honest = proven(heartbeat(8, signer.checkpoint(1, 8, &other)), &wanted, &other);
-    assert!(matches!(set.apply(&honest, NOW), Ok(Change::Alive { is_newest: true, .. })));
+    assert!(matches!(set.apply(&honest, NOW), Ok(SetChange::Alive { is_newest: true, .. })));
     assert!(!set.is_stale(NOW));
     // Another activation may have been dropped before this one: only a proof says that none was.
     let (moves, newest) = ([("a", 2, 1)], after(&other, 9, &[("a", 2, 1)]));
@@ -155,7 +155,7 @@ fn an_expired_checkpoint_keeps_the_set_and_refreshes_nothing() {
     let expired = heartbeat(6, signer.checkpoint(1, 6, &BOTH));
     let before = held(&set);
     let alive = set.apply(&expired, NOW + 60).expect("alive");
-    assert!(matches!(alive, Change::Alive { is_newest: false, .. }), "{alive:?}");
+    assert!(matches!(alive, SetChange::Alive { is_newest: false, .. }), "{alive:?}");
     assert_eq!(held(&set), before);
     assert!(set.is_stale(NOW + 60));
 }

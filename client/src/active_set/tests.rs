@@ -88,7 +88,7 @@ fn a_snapshot_is_exposed_when_it_is_whole() {
     let signer = Signer::new();
     let mut set = ActiveSet::new(namespace(), signer.keys(), ActiveSetOptions::default());
     let part = set.apply(&first_part(vec![signer.active("a", 1, 3)]), NOW);
-    assert_eq!(part, Ok(Change::SnapshotPart { collected: 1 }));
+    assert_eq!(part, Ok(SetChange::SnapshotPart { collected: 1 }));
     assert!(held(&set).is_empty() && set.cursor().is_none());
     set.apply(&signer.last_part(vec![signer.active("b", 1, 4)], 5, &[("a", 1, 3), ("b", 1, 4)]), NOW).expect("whole");
     assert_eq!(held(&set), pairs(&[("a", 1), ("b", 1)]));
@@ -101,7 +101,7 @@ fn an_activation_changes_all_it_says() {
     let (signer, mut set) = level();
     let moves = [("a", 2, 1), ("b", 0, 1), ("c", 1, 0)];
     let change = set.apply(&told(signer.activation(7, &moves)), NOW).expect("an activation");
-    let Change::Activated { changed, removed, actor, .. } = change else { panic!("{change:?}") };
+    let SetChange::Activated { changed, removed, actor, .. } = change else { panic!("{change:?}") };
     assert_eq!((changed.len(), removed, actor.as_str()), (2, vec![policy("b")], "carol"));
     assert_eq!(held(&set), pairs(&[("a", 2), ("c", 1)]));
     assert_eq!(set.cursor(), at(7));
@@ -297,9 +297,9 @@ fn in_parts(activation: pb::Activation) -> [pb::WatchActiveResponse; 2] {
 fn an_activation_in_parts_changes_nothing_before_the_last() {
     let (signer, mut set) = level();
     let [first, last] = in_parts(signer.activation(7, &[("a", 2, 1), ("b", 0, 1)]));
-    assert_eq!(set.apply(&first, NOW), Ok(Change::ActivationPart { collected: 2 }));
+    assert_eq!(set.apply(&first, NOW), Ok(SetChange::ActivationPart { collected: 2 }));
     assert_eq!((held(&set), set.cursor()), (pairs(&[("a", 1), ("b", 1)]), at(5)));
-    let Ok(Change::Activated { removed, .. }) = set.apply(&last, NOW) else { panic!("not activated") };
+    let Ok(SetChange::Activated { removed, .. }) = set.apply(&last, NOW) else { panic!("not activated") };
     assert_eq!((held(&set), set.cursor(), removed), (pairs(&[("a", 2)]), at(7), vec![policy("b")]));
 }
 

@@ -47,24 +47,24 @@ fn rows<'a>(sample: &'a Sample, of: &'static str) -> impl Iterator<Item = &'a Ve
 fn archive(sample: &Sample) -> Vec<u8> {
     let mut writer = ArchiveWriter::new(Vec::new(), &sample.trust, &sample.namespace).expect("memory");
     for event in &sample.events {
-        writer.add(&Read::Event(event)).expect("memory");
+        writer.add(&LogRead::Event(event)).expect("memory");
     }
     let rows = |of| rows(sample, of);
     for row in rows("policies") {
-        writer.add(&Read::Row(row)).expect("memory");
+        writer.add(&LogRead::Row(row)).expect("memory");
     }
     let mut versions: Vec<_> = sample.versions.iter().collect();
     versions.sort_by_key(|(policy, number, _, _)| (policy, number));
     for (policy, number, manifest, content) in versions {
         let row = &sample.rows[&("versions".to_owned(), format!("{policy}/{number}"))];
-        writer.add(&Read::Version { row, manifest, content }).expect("memory");
+        writer.add(&LogRead::Version { row, manifest, content }).expect("memory");
     }
     for row in rows("reports").chain(rows("imports")) {
-        writer.add(&Read::Row(row)).expect("memory");
+        writer.add(&LogRead::Row(row)).expect("memory");
     }
     if rows("imports").next().is_some() {
         for event in &other().events {
-            writer.add(&Read::Imported(1, event)).expect("memory");
+            writer.add(&LogRead::Imported(1, event)).expect("memory");
         }
     }
     writer.end().expect("memory")

@@ -153,9 +153,9 @@ async fn only_verified_messages_come_out() {
     let client = serve(script).await;
     let mut stream = watch(&client, options(&signer, None)).await.expect("a stream");
     let (_, first) = stream.next().await.expect("verified").expect("a message");
-    assert!(matches!(first, Change::Replaced { .. }));
+    assert!(matches!(first, SetChange::Replaced { .. }));
     let (_, second) = stream.next().await.expect("verified").expect("a message");
-    assert!(matches!(second, Change::Activated { .. }));
+    assert!(matches!(second, SetChange::Activated { .. }));
     assert!(matches!(stream.next().await, Err(WatchError::Refused { .. })));
     assert_eq!(stream.set().cursor(), Some(Cursor { epoch: 1, revision: 6 }));
     let asked = asked.lock().expect("lock");

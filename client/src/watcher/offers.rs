@@ -34,7 +34,7 @@ impl Watcher {
     /// Turns the watcher into a stream of its sets.
     pub fn into_stream(self) -> Offers {
         let view = self.view();
-        let offers = stream::unfold((self, None), |(mut watcher, answered): (Self, Option<Answer>)| async move {
+        let offers = stream::unfold((self, None), |(mut watcher, answered): (Self, Option<OfferAnswer>)| async move {
             if let Some(answered) = answered {
                 // While the runtime decides, what comes is verified, and what is newer makes it BEHIND.
                 match watcher.drive(answered).await {
@@ -51,7 +51,7 @@ impl Watcher {
     }
 }
 
-type Answer = oneshot::Receiver<Result<(), String>>;
+type OfferAnswer = oneshot::Receiver<Result<(), String>>;
 
 impl Offer {
     /// Puts the set in force when the stream is polled next. When the stream is dropped before, it does not.

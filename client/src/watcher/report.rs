@@ -26,7 +26,7 @@ pub(super) const ID_RETRY_INTERVAL: Duration = Duration::from_secs(300);
 
 /// What the runtime did with the set of a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
+pub(super) struct RuntimeReport {
     /// The cursor, and the event there.
     pub at: Position,
     /// Digest of what is in force now.
@@ -37,7 +37,7 @@ pub(super) struct Report {
 
 /// How a server answered a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ReportAnswer {
     Taken,
     /// Nobody answered, or not for good: send it again.
     Unsent,
@@ -48,8 +48,8 @@ enum Answer {
 /// A report on its way. It is kept here, so that it outlives whoever stops waiting for its answer.
 struct Sending {
     /// None: what a stream was refused for, which is sent once.
-    report: Option<Report>,
-    answer: BoxFuture<'static, Answer>,
+    report: Option<RuntimeReport>,
+    answer: BoxFuture<'static, ReportAnswer>,
 }
 
 impl fmt::Debug for Sending {
@@ -70,7 +70,7 @@ pub(super) struct Reporter {
     is_id_refused: bool,
     /// Whether the stream was opened without the id, though there is one.
     is_withheld: bool,
-    unsent: Option<Report>,
+    unsent: Option<RuntimeReport>,
     sending: Option<Sending>,
     /// From when on what is in force is reported again; none: it was reported on this stream.
     repeat_at: Option<Instant>,
@@ -124,7 +124,7 @@ impl Reporter {
     }
 
     /// Takes the newest report, to be sent instead of an older one.
-    pub fn set(&mut self, report: Report) {
+    pub fn set(&mut self, report: RuntimeReport) {
         self.unsent = Some(report);
     }
 
@@ -143,11 +143,11 @@ impl Reporter {
     }
 
     /// Begins to send what a stream was refused for; nothing is kept for later.
-    pub fn start_refusal(&mut self, refusal: Report, client: &RpcClient, parent: &str) {
+    pub fn start_refusal(&mut self, refusal: RuntimeReport, client: &RpcClient, parent: &str) {
         self.begin(None, refusal, client, parent);
     }
 
-    fn begin(&mut self, kept: Option<Report>, report: Report, client: &RpcClient, parent: &str) {
+    fn begin(&mut self, kept: Option<RuntimeReport>, report: RuntimeReport, client: &RpcClient, parent: &str) {
         if self.subscriber_id.is_empty() {
             self.unsent = None;
         } else if !self.is_withheld {
@@ -169,15 +169,15 @@ impl Reporter {
         let answer = sending.answer.as_mut().await;
         let Some(Sending { report: Some(report), .. }) = self.sending.take() else { return self.unsent.is_some() };
         let is_same = self.unsent.as_ref() == Some(&report);
-        if answer != Answer::Unsent {
+        if answer != ReportAnswer::Unsent {
             self.unsent.take_if(|_| is_same);
-            self.repeat_at = (answer == Answer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
+            self.repeat_at = (answer == ReportAnswer::Refused).then(|| Instant::now() + ID_RETRY_INTERVAL);
         }
         self.unsent.is_some() && !is_same
     }
 }
 
-impl Report {
+impl RuntimeReport {
     fn request(&self, name: String) -> pb::ReportStatusRequest {
         let status = if self.rejection.is_some() { pb::ApplyStatus::Rejected } else { pb::ApplyStatus::Applied };
         pb::ReportStatusRequest {
@@ -190,12 +190,12 @@ impl Report {
     }
 }
 
-async fn send(client: RpcClient, request: pb::ReportStatusRequest) -> Answer {
+async fn send(client: RpcClient, request: pb::ReportStatusRequest) -> ReportAnswer {
     match tokio::time::timeout(REPORT_TIMEOUT, client.report_status(request)).await {
-        Ok(Ok(_)) => Answer::Taken,
+        Ok(Ok(_)) => ReportAnswer::Taken,
         // A token may be renewed.
-        Ok(Err(error)) if error.is_terminal() && error.code != Code::Unauthenticated => Answer::Refused,
-        Ok(Err(_)) | Err(_) => Answer::Unsent,
+        Ok(Err(error)) if error.is_terminal() && error.code != Code::Unauthenticated => ReportAnswer::Refused,
+        Ok(Err(_)) | Err(_) => ReportAnswer::Unsent,
     }
 }
 

@@ -67,7 +67,7 @@ impl Watcher {
         if let Err(error) = pins {
             problem = Some(format!("the key statements that were taken are lost: {error}"));
         }
-        self.show(|shown| shown.problem = problem.unwrap_or_default());
+        self.publish(|published| published.problem = problem.unwrap_or_default());
         self.save_pins();
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Watcher {
                 if self.pins_problem.as_ref() != Some(&problem) {
                     tracing::warn!("{problem}");
                     self.pins_problem = Some(problem.clone());
-                    self.show(|shown| shown.problem = problem);
+                    self.publish(|published| published.problem = problem);
                 }
             }
         }

@@ -160,36 +160,38 @@ impl StoreState {
 
 /// Why what is newest is not in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum RefusalCause {
     /// The stream did not verify.
     Stream(Refusal),
     /// The runtime could not use it.
     Runtime(String),
 }
 
-/// What is shown, as of the last change.
+/// What is published, as of the last change.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shown {
+pub(super) struct PublishedState {
     pub active: Option<Arc<Active>>,
     pub newest: Option<Cursor>,
     pub fresh_until_seconds: i64,
     pub is_connected: bool,
     pub store: StoreState,
     pub behind: Option<Behind>,
-    pub refused: Option<Refused>,
+    pub refused: Option<RefusalCause>,
     pub problem: String,
     pub by_revoked_keys: Vec<PolicyId>,
 }
 
-impl Shown {
+impl PublishedState {
     /// As of `now_seconds`.
     pub fn status(&self, now_seconds: i64) -> Status {
         let is_unproven = now_seconds >= self.fresh_until_seconds;
         let is_stale = self.active.is_none() || is_unproven;
         let (state, problem) = match &self.refused {
-            Some(Refused::Stream(refusal)) if refusal.is_divergence() => (State::Diverged, line(&refusal.to_string())),
-            Some(Refused::Stream(refusal)) => (State::Rejected, line(&refusal.to_string())),
-            Some(Refused::Runtime(reason)) => (State::Rejected, line(reason)),
+            Some(RefusalCause::Stream(refusal)) if refusal.is_divergence() => {
+                (State::Diverged, line(&refusal.to_string()))
+            }
+            Some(RefusalCause::Stream(refusal)) => (State::Rejected, line(&refusal.to_string())),
+            Some(RefusalCause::Runtime(reason)) => (State::Rejected, line(reason)),
             None if is_unproven || (is_stale && self.behind.is_none()) => (State::Stale, line(&self.problem)),
             None if self.behind.is_some() => (State::Behind, line(&self.problem)),
             None => (State::Ready, line(&self.problem)),
@@ -217,7 +219,7 @@ fn line(text: &str) -> String {
 
 /// The eyes of the rest of the process on a watcher. Cheap to clone; goes on showing the last set when the watcher is gone.
 #[derive(Debug, Clone)]
-pub struct View(pub(super) watch::Receiver<Shown>);
+pub struct View(pub(super) watch::Receiver<PublishedState>);
 
 impl View {
     /// What is in force; none before the first set was accepted.
@@ -256,7 +258,7 @@ mod tests {
     fn the_worst_that_is_true_is_said() {
         let older = Refusal::NotNewer { found: Cursor::default(), held: Cursor::default() };
         let forged = Refusal::Malformed("x");
-        let unusable = || Some(Refused::Runtime("no".to_owned()));
+        let unusable = || Some(RefusalCause::Runtime("no".to_owned()));
         let active = Some(Arc::new(Active::default()));
         let behind = Some(Behind { revisions: 1, since_seconds: 0 });
         let cases = [
@@ -267,14 +269,15 @@ mod tests {
             (active.clone(), None, None, 10, State::Stale),
             (active.clone(), behind, None, 10, State::Stale),
             (active.clone(), behind, unusable(), 9, State::Rejected),
-            (active.clone(), None, Some(Refused::Stream(forged)), 10, State::Rejected),
-            (active, behind, Some(Refused::Stream(older)), 9, State::Diverged),
+            (active.clone(), None, Some(RefusalCause::Stream(forged)), 10, State::Rejected),
+            (active, behind, Some(RefusalCause::Stream(older)), 9, State::Diverged),
         ];
         for (active, behind, refused, now, expected) in cases {
-            let shown = Shown { active, behind, refused, fresh_until_seconds: 10, ..Shown::default() };
-            let status = shown.status(now);
-            assert_eq!((status.state, status.behind), (expected, behind), "{shown:?}");
-            assert_eq!(status.is_stale, now >= 10 || shown.active.is_none());
+            let published =
+                PublishedState { active, behind, refused, fresh_until_seconds: 10, ..PublishedState::default() };
+            let status = published.status(now);
+            assert_eq!((status.state, status.behind), (expected, behind), "{published:?}");
+            assert_eq!(status.is_stale, now >= 10 || published.active.is_none());
         }
     }
 }

@@ -132,7 +132,7 @@ async fn a_report_outlives_whoever_stops_waiting() {
     *server.report_gate.lock().expect("lock") = Some(Arc::clone(&gate));
     let begun = || server.reports_begun.load(std::sync::atomic::Ordering::Relaxed);
     looks_at_each_change_until(&mut watcher, || begun() == 2).await;
-    let stamp = |watcher: &Watcher| watcher.shown.send_modify(|_| {});
+    let stamp = |watcher: &Watcher| watcher.published.send_modify(|_| {});
     // Views change, and the runtime looks at each change.
     for _ in 0..3 {
         stamp(&watcher);

@@ -8,7 +8,7 @@ use crate::api::page::List;
 use crate::api::pb;
 use crate::domain::audit::Finding;
 use crate::domain::command::{
-    ActivateKey, CreateNamespace, Page, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
+    ActivateKey, CreateNamespace, PageRequest, PrepareKey, QuotasPatch, RevokeKey, ThawNamespace, UpdateNamespace,
 };
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Position};
@@ -114,7 +114,9 @@ pub fn verify_log(request: &pb::VerifyLogRequest) -> Result<(NamespaceId, Positi
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_namespaces(request: &pb::ListNamespacesRequest) -> Result<(List, Page<NamespaceId>, Filter<Namespace>)> {
+pub fn list_namespaces(
+    request: &pb::ListNamespacesRequest,
+) -> Result<(List, PageRequest<NamespaceId>, Filter<Namespace>)> {
     let Asked { filter, key, .. } = parse_asked(&NAMESPACES, None, &request.filter, &request.order_by)?;
     let list = List::new(["ListNamespaces", &key]);
     let page = list.page(request.page_size, &request.page_token, |key| NamespaceId::parse("key", key).ok())?;

@@ -6,7 +6,7 @@ use super::sync::optional_position;
 use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::limits::PAGE_FULL_MAX_ITEMS;
 use crate::domain::listing::{EVENTS, EventFilter, POLICIES, PolicyFilter, VERSIONS, VersionFilter};
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
@@ -30,7 +30,7 @@ pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
 pub struct PolicyList {
     pub namespace: NamespaceId,
     pub list: List,
-    pub page: Page<PolicyId>,
+    pub page: PageRequest<PolicyId>,
     pub filter: PolicyFilter,
 }
 
@@ -40,7 +40,7 @@ pub struct PolicyList {
 pub struct VersionList {
     pub policy: PolicyName,
     pub list: List,
-    pub page: Page<i64>,
+    pub page: PageRequest<i64>,
     pub filter: VersionFilter,
     pub full: bool,
 }
@@ -67,7 +67,7 @@ pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
 pub struct EventList {
     pub namespace: NamespaceId,
     pub list: List,
-    pub page: Page<i64>,
+    pub page: PageRequest<i64>,
     pub filter: EventFilter,
     /// 0: the log of this store; else the position of an imported history.
     pub import_position: i64,

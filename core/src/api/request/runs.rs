@@ -7,7 +7,7 @@ use crate::api::filter::{Asked, parse_asked};
 use crate::api::page::List;
 use crate::api::pb;
 use crate::api::response::run_outcome;
-use crate::domain::command::Page;
+use crate::domain::command::PageRequest;
 use crate::domain::error::REQUIRED;
 use crate::domain::listing::{RUNS, RunFilter};
 use crate::domain::name::NamespaceId;
@@ -61,7 +61,7 @@ pub fn get_run(request: &pb::GetRunRequest) -> Result<(NamespaceId, RunId)> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
-pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, Page<RunKey>)> {
+pub fn list_runs(request: &pb::ListRunsRequest) -> Result<(RunFilter, List, PageRequest<RunKey>)> {
     let namespace = namespace("parent", &request.parent)?;
     let Asked { filter, key, .. } = parse_asked(&RUNS, Some(&namespace), &request.filter, &request.order_by)?;
     let list = List::new(["ListRuns", &request.parent, &key]);

@@ -6,7 +6,7 @@ use super::both::{all, at_most, both};
 use super::fields::namespace;
 use crate::api::page::List;
 use crate::api::{pb, time};
-use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, Watch};
+use crate::domain::command::{ActiveKey, AsOf, GetActive, ListActive, OpenWatch};
 use crate::domain::digest::Digest;
 use crate::domain::error::REQUIRED;
 use crate::domain::event::{Cursor, Fingerprint, Position};
@@ -115,7 +115,7 @@ pub fn key_cursor(request: &pb::WatchActiveRequest) -> Result<Option<Cursor>> {
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
-pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
+pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<OpenWatch>> {
     if request.targets.is_empty() {
         return Err(Error::invalid("targets", REQUIRED));
     }
@@ -130,7 +130,7 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<Watch>> {
         if !seen.insert(namespace.clone()) {
             return Err(Error::invalid(format!("targets[{index}].parent"), "is there twice"));
         }
-        Ok(Watch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
+        Ok(OpenWatch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
     });
     all(targets)
 }

@@ -98,11 +98,11 @@ proptest! {
 
 /// What was accepted, by the words of `VERBS`.
 fn verbs(operation: &Operation, answer: &Answer) -> Vec<&'static str> {
-    let grounds = answer.grounds.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
+    let basis = answer.basis.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
         true => "break glass",
         false => "publish what was approved",
     });
-    std::iter::once(operation.verb()).chain(grounds).collect()
+    std::iter::once(operation.verb()).chain(basis).collect()
 }
 
 /// Agreement on what never happens proves nothing: the same generator, from a fixed seed, reaches every answer.

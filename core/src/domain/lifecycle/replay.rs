@@ -199,8 +199,8 @@ impl Replay {
                 Vec::new()
             };
             let facts = PublishFacts { policy: &line.policy, version, approvals: &approvals, now: payload.time };
-            let grounds = publish(facts, None, &passed(version), broke_glass)?;
-            if grounds.broke_glass != broke_glass || grounds.approvals != payload.approvals {
+            let basis = publish(facts, None, &passed(version), broke_glass)?;
+            if basis.broke_glass != broke_glass || basis.approvals != payload.approvals {
                 return Err(broken(format!("{} did not rest on the approvals that it names", name_of(change))));
             }
         } else {

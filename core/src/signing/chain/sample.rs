@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Trust;
+use super::LogTrust;
 use crate::domain::digest::Digest;
 use crate::domain::event::{Cursor, Event, EventKind, Head, Payload, PointerChange, RowChange, VersionChange};
 use crate::domain::name::{NamespaceId, PolicyId};
@@ -17,12 +17,14 @@ use crate::domain::row::{Cell, Row, RowBytes};
 use crate::domain::time::Micros;
 use crate::domain::version::VersionState;
 use crate::signing::payload::{Manifest, Statement, StatementChange};
-use crate::signing::{Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, seal};
+use crate::signing::{
+    Algorithm, KeySet, PrivateKey, TYP_ACTIVATION, TYP_BUNDLE, digest_of, event_hash, jws, sign_event_hash,
+};
 
 /// The log, and what it was made with.
 pub struct Sample {
     /// What a verifier knows.
-    pub trust: Trust,
+    pub trust: LogTrust,
     /// Whose log it is.
     pub namespace: NamespaceId,
     /// The log.
@@ -56,7 +58,7 @@ impl Sample {
     pub fn empty(namespace: &str) -> Self {
         let (key, seal_key) = (private(), private());
         let set = |key: &PrivateKey| KeySet::from_keys(vec![key.public().clone()]);
-        let trust = Trust { store: "s".to_owned(), keys: set(&key), seal_keys: set(&seal_key) };
+        let trust = LogTrust { store: "s".to_owned(), keys: set(&key), seal_keys: set(&seal_key) };
         let namespace = NamespaceId::parse("namespace", namespace).expect("an id");
         let head = Head { cursor: Cursor { epoch: 1, revision: 0 }, hash: [0; 32] };
         let (events, versions, rows, written) = Default::default();
@@ -200,7 +202,7 @@ impl Sample {
             payload,
             prev_hash: self.head.hash,
             hash,
-            seal: seal(&hash, &self.seal_key).expect("a seal"),
+            seal: sign_event_hash(&hash, &self.seal_key).expect("a seal"),
             seal_key_id: self.seal_key.public().key_id().to_owned(),
             statement,
         });

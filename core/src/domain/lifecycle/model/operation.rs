@@ -143,14 +143,14 @@ pub(super) struct Moved {
     pub(super) previous: i64,
 }
 
-/// An accepted operation. `version` is the one it was about, `wrote` whether it was an event. `grounds` are what a
+/// An accepted operation. `version` is the one it was about, `wrote` whether it was an event. `basis` are what a
 /// publication of a policy with required approvals rests on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) version: Option<i64>,
     pub(super) wrote: bool,
     pub(super) moved: Vec<Moved>,
-    pub(super) grounds: Option<Rests>,
+    pub(super) basis: Option<Rests>,
 }
 
 /// Who approved what was published, and whether they were too few.

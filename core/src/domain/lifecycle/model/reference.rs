@@ -35,7 +35,7 @@ fn refuse<T>(reason: Reason, details: &[(&'static str, String)]) -> Outcome<T> {
 }
 
 fn written(version: i64, moved: Vec<Moved>) -> Outcome {
-    Ok(Answer { version: Some(version), wrote: true, moved, grounds: None })
+    Ok(Answer { version: Some(version), wrote: true, moved, basis: None })
 }
 
 fn needs_reason(reasoned: bool) -> Outcome<()> {
@@ -100,9 +100,9 @@ impl Reference {
             }
             Operation::Publish(asked) => {
                 needs_reason(asked.reasoned || !(asked.activate || asked.break_glass))?;
-                let (version, grounds) = self.lines[asked.policy].publish(&asked)?;
+                let (version, basis) = self.lines[asked.policy].publish(&asked)?;
                 let moved = if asked.activate { vec![self.point(asked.policy, version)] } else { vec![] };
-                written(version, moved).map(|answer| Answer { grounds, ..answer })
+                written(version, moved).map(|answer| Answer { basis, ..answer })
             }
             Operation::Activate { targets, reasoned } => self.activate(&targets, reasoned),
             Operation::Rollback { policy, version, copy_forward, skip_validation, reasoned } => {
