@@ -1,6 +1,6 @@
 //! The active set of a namespace as a subscriber holds it: a verified state machine for the messages of a watch.
 //!
-//! Boundary: pure and synchronous, no I/O and no clock. Invariants: a message changes all it says or nothing; the place
+//! Boundary: pure and synchronous, no I/O and no clock. Invariants: a message changes all it says or nothing; the cursor
 //! held is one that was signed, and never goes back; after a refusal nothing more of that stream is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use followed::Followed;
 use unsigned::{check_hint, fingerprint, reason_of, wait_of};
 
-use super::bundle::{ActivePolicy, SetTrust, place_of, position_of, root_of};
+use super::bundle::{ActivePolicy, SetTrust, cursor_of, position_of, root_of};
 use super::evidence::{Document, Evidence};
 use super::refusal::Refusal;
 use super::snapshot::{Changes, Collected, Policies, add, set_digest, whole};
@@ -68,7 +68,7 @@ pub enum SetChange {
     },
     /// One activation, whole.
     Activated {
-        /// Its place.
+        /// Its cursor.
         cursor: Cursor,
         /// `ACTIVATE`, `ROLLBACK` or `DEACTIVATE`, as signed.
         kind: String,
@@ -83,7 +83,7 @@ pub enum SetChange {
     },
     /// A sign of life.
     Alive {
-        /// The place held.
+        /// The cursor held.
         cursor: Cursor,
         /// Whether it proves that what is held is the newest.
         is_newest: bool,
@@ -144,7 +144,7 @@ pub struct ActiveSet {
 }
 
 impl ActiveSet {
-    /// An empty set that waits for a snapshot.
+    /// Returns an empty set that waits for a snapshot.
     #[must_use]
     pub fn new(namespace: NamespaceId, keys: KeySet, options: ActiveSetOptions) -> Self {
         let ActiveSetOptions { policies, metadata_only, latest, store } = options;
@@ -170,31 +170,31 @@ impl ActiveSet {
         }
     }
 
-    /// Goes on from a place whose policies are not known here. What needs them is checked again after a snapshot.
+    /// Goes on from a cursor whose policies are not known here. What needs them is checked again after a snapshot.
     #[must_use]
     pub fn resume_at(mut self, cursor: Cursor) -> Self {
         (self.cursor, self.only_tells) = (Some(cursor), true);
         self
     }
 
-    /// The place held: the resume point. None before a snapshot.
+    /// Returns the cursor held: the resume point. None before a snapshot.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         self.cursor
     }
 
-    /// Digest of what is in force, as ReportStatus wants it.
+    /// Returns the digest of what is in force, as ReportStatus wants it.
     #[must_use]
     pub fn digest(&self) -> String {
         set_digest(&self.policies)
     }
 
-    /// What is in force, in the byte order of the ids.
+    /// Returns what is in force, in the byte order of the ids.
     pub fn policies(&self) -> impl Iterator<Item = &Arc<ActivePolicy>> {
         self.policies.values()
     }
 
-    /// Whether no checkpoint says that what is held is the newest.
+    /// Returns whether no checkpoint says that what is held is the newest.
     #[must_use]
     pub fn is_stale(&self, now_seconds: i64) -> bool {
         now_seconds >= self.fresh_until_seconds
@@ -315,7 +315,7 @@ impl ActiveSet {
             return Ok(SetChange::ActivationPart { collected });
         }
         let statement = self.trust.statement(&part.statement)?;
-        let cursor = place_of(&statement);
+        let cursor = cursor_of(&statement);
         check_hint(part.cursor.as_ref(), cursor)?;
         self.check_not_before(cursor)?;
         if cursor <= held {

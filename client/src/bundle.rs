@@ -72,12 +72,12 @@ impl SetTrust {
         Ok(checkpoint)
     }
 
-    /// Verifies the document that proves a set, and returns the place and the root that it is signed for.
+    /// Verifies the document that proves a set, and returns the cursor and the root that it is signed for.
     pub fn document(&mut self, document: &Document) -> Result<(Position, ActiveSetRoot), Refusal> {
         match document {
             Document::Statement(jws) => {
                 let statement = self.statement(jws)?;
-                Ok((place_of(&statement).into(), root_of(&statement)?))
+                Ok((cursor_of(&statement).into(), root_of(&statement)?))
             }
             Document::Checkpoint(jws) => {
                 let checkpoint = self.checkpoint_of_any_time(jws)?;
@@ -155,25 +155,25 @@ impl SetTrust {
 }
 
 impl ActivePolicy {
-    /// What the root of an active set covers of it.
+    /// Returns what the root of an active set covers of it.
     pub(super) fn leaf(&self) -> ActiveLeaf<'_> {
         let Self { policy, version, digest, activated, .. } = self;
         ActiveLeaf { policy, version: *version, digest, activated_at: *activated }
     }
 }
 
-/// The place a statement is signed for.
-pub(super) fn place_of(statement: &Statement) -> Cursor {
+/// Returns the cursor that a statement is signed for.
+pub(super) fn cursor_of(statement: &Statement) -> Cursor {
     Cursor { epoch: statement.epoch, revision: statement.revision }
 }
 
-/// The event a checkpoint is signed for: its place and its hash.
+/// Returns the event that a checkpoint is signed for: its cursor and its hash.
 pub(super) fn position_of(checkpoint: &Checkpoint) -> Position {
     let cursor = Cursor { epoch: checkpoint.epoch, revision: checkpoint.revision };
     Head { cursor, hash: checkpoint.head_hash }.into()
 }
 
-/// The root that a statement is signed for. None of a server that writes no roots is taken.
+/// Returns the root that a statement is signed for. None of a server that writes no roots is taken.
 pub(super) fn root_of(statement: &Statement) -> Result<ActiveSetRoot, Refusal> {
     statement.active_set_root.ok_or(Refusal::Malformed("statement names no root"))
 }

@@ -74,7 +74,7 @@ impl RpcClient {
         Self::connect_as(endpoint, token, tls_ca, None).await
     }
 
-    /// The same with a client certificate, for `https` alone.
+    /// Returns the same with a client certificate, for `https` alone.
     ///
     /// # Errors
     /// As [`Self::connect`].
@@ -144,12 +144,12 @@ impl RpcClient {
         self
     }
 
-    /// At which of several endpoints the connection is; none: it came by a channel.
+    /// Returns the index of the endpoint that the connection leads to; none for one that was made over a given channel.
     pub(super) fn endpoint(&self) -> Option<usize> {
         self.connection.endpoint
     }
 
-    /// How many calls the server began to answer over this connection.
+    /// Returns how many calls the server began to answer over this connection.
     pub(super) fn answers(&self) -> u64 {
         self.connection.answers.load(Ordering::Relaxed)
     }

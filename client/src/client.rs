@@ -159,7 +159,7 @@ impl Client {
         traced(method, repeat(kind, with_token)).await
     }
 
-    /// How long one try of a call may take.
+    /// Returns how long one try of a call may take.
     pub(crate) fn call_timeout(&self) -> Duration {
         self.call_timeout
     }

@@ -50,7 +50,7 @@ impl ConnectionPool {
         Self(Arc::new(PoolState { target, pooled, tries, connecting }))
     }
 
-    /// The server that the connections lead to.
+    /// Returns the server that the connections lead to.
     pub fn target(&self) -> &Target {
         &self.0.target
     }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
     use tonic::Code;
 
-    /// A pool for a port, which takes connections as long as it is held.
+    /// Returns a pool for a port, which takes connections as long as it is held.
     async fn pool() -> (tokio::net::TcpListener, ConnectionPool) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let endpoint = format!("http://{}", listener.local_addr().expect("an address"));

@@ -23,7 +23,7 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Evidence of its own: a slice of a received message would keep all of that message.
+    /// Copies the evidence, because a slice of a received message would keep all of that message in memory.
     #[must_use]
     pub fn new(document: Document, set_proof: &[u8]) -> Self {
         Self { document, set_proof: Bytes::copy_from_slice(set_proof) }

@@ -40,7 +40,7 @@ pub use policyhub_core::domain::policy::PolicyKind;
 pub use policyhub_core::signing;
 pub use tonic::Code;
 
-/// A policy for tests that show one or keep one: nothing of it was verified.
+/// Returns a policy for tests that show one or keep one: nothing of it was verified.
 #[must_use]
 pub fn unverified_policy(policy: name::PolicyId, version: i64, content: &[u8]) -> ActivePolicy {
     ActivePolicy {

@@ -3,7 +3,7 @@
 #![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 // Boundary: the names below are the interface; `internal` is not. Invariant: nothing that came over the wire is handed out as in
-// force before its signatures, digests, names and place in the log were checked.
+// force before its signatures, digests, names and cursor in the log were checked.
 
 mod active_set;
 mod archive;

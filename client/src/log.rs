@@ -204,7 +204,7 @@ pub async fn read_archive(
     Ok(())
 }
 
-/// The events that were read lead to the head of the rows.
+/// Checks that the events which were read lead to the head of the rows.
 fn check_head(read: Head, named: Position) -> Result<(), ReadError> {
     let is_same = if named.cursor.revision == 0 {
         // The head of an empty log has the epoch of the store.
@@ -248,7 +248,7 @@ async fn read_imported(
     }
 }
 
-/// The revision of an event that comes after another one.
+/// Returns the revision of an event that comes after another one.
 fn after(last: i64, event: &Event) -> Result<i64, ReadError> {
     let revision = event.cursor.revision;
     if revision > last { Ok(revision) } else { Err(ReadError::Back(last, revision)) }
@@ -258,12 +258,12 @@ fn check_worth(check: &LogCheck) -> Result<(), ReadError> {
     if check.findings.count > LOG_FINDINGS_MAX { Err(ReadError::Worthless) } else { Ok(()) }
 }
 
-/// The numbers of the versions of a policy.
+/// Returns the numbers of the versions of a policy.
 fn numbers(published: &BTreeSet<(PolicyId, i64)>, policy: &PolicyId) -> BTreeSet<i64> {
     published.iter().filter(|(of, _)| of == policy).map(|(_, number)| *number).collect()
 }
 
-/// An event as it came; nothing of it is believed yet.
+/// Returns an event as it came; nothing of it is believed yet.
 fn event(namespace: &NamespaceId, from: pb::Event) -> Option<Event> {
     if from.namespace != namespace.name() {
         return None;

@@ -14,7 +14,7 @@ const ASKED_MAX: usize = 100;
 /// How long all answers may take together.
 const ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Those of `policies` that the server says do not exist. Of the others it says that they do, nothing to this caller, or nothing
+/// Returns those of `policies` that the server says do not exist. Of the others it says that they do, nothing to this caller, or nothing
 /// in time: at most 100 are asked about, for at most 5 s.
 pub async fn missing_policies(
     client: &RpcClient,

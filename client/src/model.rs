@@ -155,14 +155,14 @@ pub struct ConvergenceInfo {
     pub rejections: BTreeMap<String, String>,
 }
 
-/// Where something stands in the log.
+/// Returns where something stands in the log.
 pub(crate) fn position(from: Option<pb::Cursor>) -> Option<Position> {
     let pb::Cursor { epoch, revision, fingerprint } = from?;
     let cursor = Cursor { epoch, revision };
     (cursor != Cursor::default()).then(|| Position { cursor, event: Fingerprint::from_number(fingerprint) })
 }
 
-/// A number of a version; 0 on the wire is none.
+/// Returns a number of a version; 0 on the wire is none.
 fn some(number: i64) -> Option<i64> {
     Some(number).filter(|number| *number > 0)
 }
@@ -244,7 +244,7 @@ impl VersionResult {
     }
 }
 
-/// What the checks of a report found.
+/// Returns what the checks of a report found.
 pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<FindingInfo> {
     let checks = report.map(|report| report.checks).unwrap_or_default();
     let of_check = |check: pb::Check| {
@@ -262,7 +262,7 @@ pub(crate) fn findings(report: Option<pb::ValidationReport>) -> Vec<FindingInfo>
     checks.into_iter().flat_map(of_check).collect()
 }
 
-/// What a summary says was moved.
+/// Returns what a summary says was moved.
 pub(crate) fn moved(summary: Option<&pb::ActivationSummary>) -> Result<Vec<MovedPolicy>, ClientError> {
     let changes = summary.map(|summary| summary.changes.as_slice()).unwrap_or_default();
     let read = |change: &pb::PointerChange| {

@@ -73,13 +73,13 @@ impl NamespaceClient {
         WatcherBuilder::over(self.client.pool().clone(), self.id.clone())
     }
 
-    /// The name of a policy of it.
+    /// Returns the name of a policy of it.
     pub(crate) fn policy_name(&self, policy: &str) -> Result<String, ClientError> {
         let policy = PolicyId::parse("policy", policy).map_err(|error| ClientError::invalid(&error))?;
         Ok(format!("{}/policies/{policy}", self.id.name()))
     }
 
-    /// The name of a version: `7`, `active`, `latest`, or `v` and a label.
+    /// Returns the name of a version: `7`, `active`, `latest`, or `v` and a label.
     fn version_name(&self, policy: &str, version: &str) -> Result<String, ClientError> {
         VersionRef::parse("version", version).map_err(|error| ClientError::invalid(&error))?;
         Ok(format!("{}/versions/{version}", self.policy_name(policy)?))

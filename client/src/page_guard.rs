@@ -44,7 +44,7 @@ pub struct PageGuard {
 }
 
 impl PageGuard {
-    /// Whether another page follows one that brought so many items, with this token.
+    /// Returns whether another page follows one that brought so many items, with this token.
     ///
     /// # Errors
     /// When it would not come to an end.
@@ -75,7 +75,7 @@ impl PageGuard {
 mod tests {
     use super::*;
 
-    /// After how many pages it ends, and why.
+    /// Returns after how many pages the list ends, and why.
     fn ends(items: usize, token: impl Fn(u64) -> String) -> (u64, Result<bool, EndlessList>) {
         let mut guard = PageGuard::default();
         for page in 1.. {

@@ -41,19 +41,19 @@ impl PinnedFile {
         Ok(Self { path: path.to_owned(), strict, keys, seen, looked: Instant::now(), problem: None })
     }
 
-    /// The keys of the file as it was last usable.
+    /// Returns the keys of the file as it was last usable.
     #[must_use]
     pub fn keys(&self) -> &KeySet {
         &self.keys
     }
 
-    /// Whether key statements are left aside.
+    /// Returns whether key statements are left aside.
     #[must_use]
     pub fn is_strict(&self) -> bool {
         self.strict
     }
 
-    /// Why the newest state of the file is not used; none: it is.
+    /// Returns why the newest state of the file is not used; none: it is.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()

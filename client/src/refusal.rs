@@ -39,19 +39,19 @@ pub enum Refusal {
         held: String,
     },
     /// Goes back behind what is held, or repeats it: a replay.
-    #[error("place {}:{} is not after {}:{}", found.epoch, found.revision, held.epoch, held.revision)]
+    #[error("cursor {}:{} is not after {}:{}", found.epoch, found.revision, held.epoch, held.revision)]
     NotNewer {
-        /// The place it names.
+        /// The cursor it names.
         found: Cursor,
-        /// The place that is held.
+        /// The cursor that is held.
         held: Cursor,
     },
-    /// The place beside a statement or a checkpoint is not the one that is signed.
+    /// The cursor beside a statement or a checkpoint is not the one that is signed.
     #[error("it is signed for {}:{}, not {}:{}", signed.epoch, signed.revision, found.epoch, found.revision)]
-    OtherPlace {
-        /// The place beside it.
+    OtherCursor {
+        /// The cursor beside it.
         found: Cursor,
-        /// The place in it.
+        /// The cursor in it.
         signed: Cursor,
     },
     /// The statement does not put this bundle in force.
@@ -99,7 +99,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Whether the server tells another history than the one held, rather than something that proves nothing.
+    /// Returns whether the server tells another history than the one held, rather than something that proves nothing.
     #[must_use]
     pub fn is_divergence(&self) -> bool {
         matches!(self, Self::OtherStore { .. } | Self::NotNewer { .. } | Self::NotFollowing { .. } | Self::OtherSet(_))

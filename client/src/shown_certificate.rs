@@ -25,7 +25,7 @@ struct Leaf {
 }
 
 impl PresentedCertificate {
-    /// That of an identity.
+    /// Returns the certificate of an identity.
     pub fn of(identity: Option<&ClientIdentity>) -> Self {
         let leaf = identity.and_then(|identity| CertificateFacts::all_from_pem(&identity.cert).into_iter().next());
         Self(leaf.map(|facts| Arc::new(Leaf { facts, answered: AtomicBool::new(false) })))
@@ -38,7 +38,7 @@ impl PresentedCertificate {
         }
     }
 
-    /// Which certificate was shown and why it may have been refused, to be put after the error of a connection; none when
+    /// Returns which certificate was shown and why it may have been refused, to be put after the error of a connection; none when
     /// nothing says that the certificate is to blame.
     pub fn why_refused(&self, error: &(dyn Error + 'static)) -> Option<String> {
         let Leaf { facts, answered } = self.0.as_deref()?;
@@ -58,7 +58,7 @@ impl PresentedCertificate {
     }
 }
 
-/// Whether a connection that was there came to an end: anything else, such as a name that leads nowhere, has other causes.
+/// Returns whether a connection that was there came to an end: anything else, such as a name that leads nowhere, has other causes.
 fn has_ended(causes: &str) -> bool {
     let causes = causes.to_ascii_lowercase();
     ["connection closed", "connection reset", "broken pipe", "unexpected end of file", "close_notify"]
@@ -66,7 +66,7 @@ fn has_ended(causes: &str) -> bool {
         .any(|end| causes.contains(end))
 }
 
-/// What TLS said of a certificate: the description of an alert (RFC 8446 §6.2).
+/// Returns what TLS said of a certificate: the description of an alert (RFC 8446 §6.2).
 fn alert_in(causes: &str) -> Option<&str> {
     const SAID: &str = "received fatal alert: ";
     let (_, alert) = causes.split_once(SAID)?;

@@ -32,7 +32,7 @@ pub(super) struct Changes {
 }
 
 impl Collected {
-    /// Whether a message in parts has begun and did not end.
+    /// Returns whether a message in parts has begun and did not end.
     pub fn is_unfinished(&self) -> bool {
         !matches!(self, Self::Nothing)
     }
@@ -50,14 +50,14 @@ pub(super) fn add(policies: &mut BTreeMap<PolicyId, ActivePolicy>, active: Activ
     Ok(())
 }
 
-/// A whole set, and the tree of it.
+/// Returns a whole set, and the tree of it.
 pub(super) fn whole(policies: BTreeMap<PolicyId, ActivePolicy>) -> (Policies, ActiveSetTree) {
     let policies: Policies = policies.into_iter().map(|(policy, active)| (policy, Arc::new(active))).collect();
     let tree = policies.values().map(|active| active.leaf()).collect();
     (policies, tree)
 }
 
-/// The digest of a set, as checkpoints carry it.
+/// Returns the digest of a set, as checkpoints carry it.
 pub(super) fn set_digest(policies: &Policies) -> String {
     let entries = policies.values().map(|active| (&active.policy, active.version, &active.digest));
     active_set_digest(entries).as_str().to_owned()

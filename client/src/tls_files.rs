@@ -44,13 +44,13 @@ impl fmt::Debug for TlsFiles {
 }
 
 impl TlsFiles {
-    /// These files.
+    /// Names the files. Nothing is read yet.
     #[must_use]
     pub fn new(ca: Option<PathBuf>, identity: Option<(PathBuf, PathBuf)>) -> Self {
         Self { ca, identity, ..Self::default() }
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ca.is_none() && self.identity.is_none()

@@ -75,7 +75,7 @@ impl TokenSource {
         Self::Program { program: program.into(), arguments: arguments.into_iter().map(Into::into).collect() }
     }
 
-    /// Whether another token may come from here than the last time.
+    /// Returns whether another token may come from here than the last time.
     pub(super) fn may_change(&self) -> bool {
         !matches!(self, Self::None | Self::Text(_))
     }
@@ -109,12 +109,12 @@ impl TokenSource {
     }
 }
 
-/// Somebody has to mend it before another try can help.
+/// Returns the error for a token that somebody has to mend before another try can help.
 fn failed(message: String) -> ClientError {
     ClientError::local(Code::FailedPrecondition, message)
 }
 
-/// Another try may help: who gives the token is away.
+/// Returns the error for a token whose source is away: another try may help.
 fn away(message: String) -> ClientError {
     ClientError::local(Code::Unavailable, message)
 }

@@ -36,7 +36,7 @@ const SILENCE_MIN: Duration = Duration::from_secs(3);
 /// Heartbeats that a stream may miss.
 const HEARTBEATS_MISSED: u32 = 3;
 
-/// How long keys of the server are used before it is asked again. Longer: a revocation is heard of later.
+/// How long keys of the server are used before it is asked again. Longer: a revocation is last_message_at of later.
 pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
 /// How long a stream may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub struct WatchOptions {
     pub learn_keys: bool,
     /// Which policies, and how much of them.
     pub set: ActiveSetOptions,
-    /// The place to go on from; none: start with a snapshot.
+    /// The cursor to go on from; none: start with a snapshot.
     pub resume: Option<Cursor>,
     /// Stable id of this runtime; empty: anonymous.
     pub subscriber_id: String,
@@ -75,8 +75,8 @@ pub enum WatchError {
         /// Why.
         #[source]
         refusal: Refusal,
-        /// The place that the message named. Nothing proves it.
-        place: Option<Cursor>,
+        /// The cursor that the message named. Nothing proves it.
+        cursor: Option<Cursor>,
     },
 }
 
@@ -102,7 +102,7 @@ pub(super) struct StreamConnection {
     /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
     came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
     /// When the last message came.
-    heard: Instant,
+    last_message_at: Instant,
     /// Longest silence of this stream.
     silence_max: Duration,
     /// Whom to ask for keys.
@@ -121,7 +121,7 @@ pub async fn watch(client: &RpcClient, options: WatchOptions) -> Result<Watch, C
     open(client, options, None).await
 }
 
-/// The same with the keys of a file in place of [`WatchOptions::keys`]: it is read again when it changes, and unless it is
+/// Returns the same with the keys of a file in place of [`WatchOptions::keys`]: it is read again when it changes, and unless it is
 /// strict the watch follows the key statements of the store.
 ///
 /// # Errors
@@ -137,7 +137,7 @@ async fn open(client: &RpcClient, options: WatchOptions, pinned: Option<PinnedFi
     let follows = pinned.as_ref().is_some_and(|file| !file.is_strict());
     let empty = if follows { empty.following_keys() } else { empty };
     let set = match resume {
-        Some(place) => empty.resume_at(place),
+        Some(cursor) => empty.resume_at(cursor),
         None => empty,
     };
     let request = set.request(subscriber_id.clone(), attributes.clone(), resume);
@@ -147,7 +147,7 @@ async fn open(client: &RpcClient, options: WatchOptions, pinned: Option<PinnedFi
 }
 
 impl Watch {
-    /// The next message, verified, and what it changed. None when the server ended the stream in order.
+    /// Returns the next message, verified, and what it changed. None when the server ended the stream in order.
     ///
     /// # Errors
     /// DEADLINE_EXCEEDED after a silence of three heartbeats, at most [`SILENCE_MAX`], the error of the stream, or the refusal
@@ -167,7 +167,7 @@ impl Watch {
         self.pauses.wait().await;
         self.set.begin_stream();
         look_at_pins(&mut self.pinned, &mut self.set, true).await;
-        // Also without the policies, after a resume by whoever knows only the place.
+        // Also without the policies, after a resume by whoever knows only the cursor.
         let request = self.set.request(self.subscriber_id.clone(), self.attributes.clone(), self.resume_point());
         let (client, connection) = open_stream(source, request, self.learn_keys).await?;
         (self.connection, self.since, self.needs_snapshot) = (connection, Some(Instant::now()), false);
@@ -180,13 +180,13 @@ impl Watch {
         self.needs_snapshot = true;
     }
 
-    /// The place that the next stream goes on from; none: it begins with a snapshot.
+    /// Returns the cursor that the next stream goes on from; none: it begins with a snapshot.
     #[must_use]
     pub fn resume_point(&self) -> Option<Cursor> {
         self.set.cursor().filter(|_| !self.needs_snapshot)
     }
 
-    /// What is in force.
+    /// Returns what is in force.
     #[must_use]
     pub fn set(&self) -> &ActiveSet {
         &self.set
@@ -204,19 +204,19 @@ impl StreamConnection {
         let now = Instant::now();
         let (client, keys_asked) = (client.clone(), learn_keys.then_some(now));
         let silence_max = SILENCE_MAX;
-        Ok(Self { stream, came: None, heard: now, silence_max, client, keys_asked, statements_due: false })
+        Ok(Self { stream, came: None, last_message_at: now, silence_max, client, keys_asked, statements_due: false })
     }
 
-    /// As [`Watch::next`]. Dropped while it waits, it loses nothing.
+    /// Does what [`Watch::next`] does. Dropped while it waits, it loses nothing.
     pub async fn next(
         &mut self,
         set: &mut ActiveSet,
         pinned: &mut Option<PinnedFile>,
     ) -> Result<Option<(pb::WatchActiveResponse, SetChange)>, WatchError> {
         if self.came.is_none() {
-            match tokio::time::timeout_at(self.heard + self.silence_max, self.stream.message()).await {
+            match tokio::time::timeout_at(self.last_message_at + self.silence_max, self.stream.message()).await {
                 Err(_) => return Err(silence(self.silence_max).into()),
-                Ok(came) => (self.came, self.heard) = (Some(came), Instant::now()),
+                Ok(came) => (self.came, self.last_message_at) = (Some(came), Instant::now()),
             }
         }
         if let Some(Ok(Some(message))) = &self.came {
@@ -249,16 +249,16 @@ impl StreamConnection {
                 }
                 Ok(Some((message, change)))
             }
-            Err(refusal) => Err(WatchError::Refused { refusal, place: place_named(&message) }),
+            Err(refusal) => Err(WatchError::Refused { refusal, cursor: cursor_named(&message) }),
         }
     }
 
-    /// Whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
+    /// Returns whether a message, or the end, is here already: [`Self::next`] does not wait for the server then.
     pub fn is_ready(&mut self) -> bool {
         if self.came.is_none()
             && let Some(came) = self.stream.message().now_or_never()
         {
-            (self.came, self.heard) = (Some(came), Instant::now());
+            (self.came, self.last_message_at) = (Some(came), Instant::now());
         }
         self.came.is_some()
     }
@@ -318,8 +318,8 @@ pub(super) async fn look_at_pins(pinned: &mut Option<PinnedFile>, set: &mut Acti
     true
 }
 
-/// The place that a message says it is of: nothing that is proven.
-fn place_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
+/// Returns the cursor that a message says it is of: nothing that is proven.
+fn cursor_named(message: &pb::WatchActiveResponse) -> Option<Cursor> {
     let cursor = match message.message.as_ref()? {
         Message::Snapshot(part) => part.cursor,
         Message::Activation(activation) => activation.cursor,

@@ -142,16 +142,16 @@ pub struct Watcher {
     unsaved: bool,
     /// Why the pinned keys are not on the disk as they are.
     pins_problem: Option<String>,
-    /// The server was told that a stream did not verify, and not yet that one does again.
-    told_refusal: bool,
+    /// It was reported to the server that a stream did not verify, and not yet that one does again.
+    reported_refusal: bool,
     opening: Option<Opening>,
     session: Option<WatchSession>,
     pauses: Pauses,
     /// The next stream begins with a snapshot.
     needs_snapshot: bool,
-    /// Views were told that nothing proves the set to be the newest.
+    /// Views were notified that nothing proves the set to be the newest.
     was_stale: bool,
-    /// When the log was told last that a key statement was left aside.
+    /// When it was logged last that a key statement was left aside.
     left_aside: Option<Instant>,
     published: watch::Sender<PublishedState>,
 }
@@ -181,7 +181,7 @@ struct WatchSession {
 }
 
 impl Watcher {
-    /// A watcher, with the set of its directory verified and waiting for [`Self::next`]. Needs no server and does not wait for one.
+    /// Returns a watcher, with the set of its directory verified and waiting for [`Self::next`]. Needs no server and does not wait for one.
     ///
     /// What the directory holds and does not verify is left out; [`Status::problem`] says so.
     ///
@@ -220,7 +220,7 @@ impl Watcher {
             rejected: None,
             unsaved: false,
             pins_problem: None,
-            told_refusal: false,
+            reported_refusal: false,
             opening: None,
             session: None,
             pauses: Pauses::new(),
@@ -286,11 +286,11 @@ impl Watcher {
         }
     }
 
-    /// One step of the stream, or the moment at which the set in force gets stale.
+    /// Makes one step of the stream, or waits until the set in force gets stale.
     async fn advance(&mut self) {
         let fresh_seconds = self.set.fresh_until_seconds().saturating_sub(now_seconds());
         let fresh_seconds = u64::try_from(fresh_seconds).unwrap_or(0);
-        // Views are told when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
+        // Views are notified when the set in force gets stale, whatever comes meanwhile, and though nothing comes.
         let is_stale = fresh_seconds == 0;
         if is_stale != std::mem::replace(&mut self.was_stale, is_stale) {
             self.publish(|_| {});
@@ -311,7 +311,7 @@ impl Watcher {
         self.report().await;
     }
 
-    /// The runtime can't use the set that was offered: the one before stays in force, and the reason is reported. It is offered
+    /// Rejects the set that was offered: the one before stays in force, and the reason is reported. It is offered
     /// again when its versions are activated once more, or after a restart of the process; the next newer one is.
     pub async fn reject(&mut self, reason: &str) {
         let Some(Update { active, .. }) = self.offered.take() else { return };
@@ -341,7 +341,7 @@ impl Watcher {
         self.published.borrow().active.clone()
     }
 
-    /// What the set holds, as it is offered.
+    /// Returns what the set holds, as it is offered.
     fn newest(&self) -> Active {
         let Position { cursor, event } = self.set.position().unwrap_or(Cursor::NONE.into());
         let (digest, evidence) = (self.set.digest(), self.set.evidence());
@@ -368,7 +368,7 @@ impl Watcher {
         });
     }
 
-    /// Changes what is shown, and tells the views.
+    /// Changes what is shown, and notifies the views.
     fn publish(&mut self, change: impl FnOnce(&mut PublishedState)) {
         let (newest, fresh_until_seconds) = (self.set.cursor(), self.set.fresh_until_seconds());
         let (is_connected, by_revoked_keys) = (self.session.is_some(), self.set.by_revoked_keys());

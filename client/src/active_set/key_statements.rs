@@ -44,7 +44,7 @@ impl ActiveSet {
         }
     }
 
-    /// What to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].
+    /// Returns what to save of the pinned keys; none when nothing changed since [`Self::mark_pins_saved`].
     #[must_use]
     pub fn unsaved_pins(&self) -> Option<SavedPins> {
         let followed = self.followed.as_ref()?;
@@ -58,13 +58,13 @@ impl ActiveSet {
         }
     }
 
-    /// Whether it follows key statements.
+    /// Returns whether it follows key statements.
     #[must_use]
     pub fn follows_keys(&self) -> bool {
         self.followed.is_some()
     }
 
-    /// The newest key statement held, for the request of a stream; none when it follows none.
+    /// Returns the newest key statement held, for the request of a stream; none when it follows none.
     pub(super) fn key_cursor(&self) -> Option<Cursor> {
         let followed = self.followed.as_ref()?;
         Some(followed.keys.newest().unwrap_or(Cursor::NONE))

@@ -49,7 +49,7 @@ impl Signer {
         KeySet::from_keys(vec![self.key.public().clone()])
     }
 
-    /// A version, put in force at 7, where most tests move something.
+    /// Returns a version, put in force at 7, where most tests move something.
     pub fn bundle(&self, id: &str, version: i64) -> pb::Bundle {
         let content = content(id, version);
         let manifest = Manifest {
@@ -82,7 +82,7 @@ impl Signer {
         }
     }
 
-    /// A statement without a root, as earlier servers signed them.
+    /// Returns a statement without a root, as earlier servers signed them.
     pub fn statement(&self, epoch: i64, revision: i64, moves: &[Move<'_>]) -> String {
         self.statement_of(epoch, revision, moves, None)
     }
@@ -134,12 +134,12 @@ impl Signer {
         jws::sign(TYP_CHECKPOINT, &checkpoint.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    /// An activation as an honest server tells it to whom holds [`BOTH`].
+    /// Returns an activation as an honest server tells it to whom holds [`BOTH`].
     pub fn activation(&self, revision: i64, moves: &[Move<'_>]) -> pb::Activation {
         self.activation_after(&BOTH, revision, moves)
     }
 
-    /// An activation as an honest server tells it to whom holds this set.
+    /// Returns an activation as an honest server tells it to whom holds this set.
     pub fn activation_after(&self, held: &[InForce<'_>], revision: i64, moves: &[Move<'_>]) -> pb::Activation {
         let root = ActiveSetRoot(tree(&after(held, revision, moves)).root());
         let there = moves.iter().filter(|(_, version, _)| *version != 0);
@@ -154,14 +154,14 @@ impl Signer {
         }
     }
 
-    /// The last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
+    /// Returns the last part of a snapshot, with a checkpoint that has expired: it proves what was in force, and is not fresh.
     pub fn last_part(&self, bundles: Vec<pb::Bundle>, revision: i64, set: &[InForce<'_>]) -> pb::WatchActiveResponse {
         let checkpoint = self.checkpoint_at(NOW - 100, 1, revision, set);
         let (complete, cursor) = (true, cursor(1, revision));
         message(Message::Snapshot(pb::Snapshot { bundles, complete, cursor, checkpoint, ..Default::default() }))
     }
 
-    /// A version, put in force at `revision`.
+    /// Returns a version, put in force at `revision`.
     pub fn active(&self, id: &str, version: i64, revision: i64) -> pb::Bundle {
         pb::Bundle { activation: cursor(1, revision), ..self.bundle(id, version) }
     }
@@ -170,7 +170,7 @@ impl Signer {
 /// What most tests hold before something moves.
 pub const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
 
-/// A set after an activation.
+/// Returns a set after an activation.
 pub fn after<'a>(held: &[InForce<'a>], revision: i64, moves: &[Move<'a>]) -> Vec<InForce<'a>> {
     let is_moved = |(id, ..): &&InForce<'_>| moves.iter().any(|(moved, ..)| moved == id);
     let stay = held.iter().filter(|each| !is_moved(each)).copied();
@@ -178,7 +178,7 @@ pub fn after<'a>(held: &[InForce<'a>], revision: i64, moves: &[Move<'a>]) -> Vec
     stay.chain(there).collect()
 }
 
-/// The tree of a set.
+/// Returns the tree of a set.
 pub fn tree(set: &[InForce<'_>]) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (id, version, revision) in set {
@@ -202,7 +202,7 @@ pub fn heartbeat(revision: i64, checkpoint: String) -> pb::WatchActiveResponse {
     message(Message::Heartbeat(pb::Heartbeat { cursor: cursor(1, revision), checkpoint, ..Default::default() }))
 }
 
-pub fn told(activation: pb::Activation) -> pb::WatchActiveResponse {
+pub fn activation_message(activation: pb::Activation) -> pb::WatchActiveResponse {
     message(Message::Activation(activation))
 }
 

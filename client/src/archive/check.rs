@@ -62,7 +62,7 @@ struct Reading {
     contents: BTreeSet<Digest>,
     /// A content whose version comes next.
     pending: Option<Digest>,
-    place: RowKey,
+    row_key: RowKey,
 }
 
 /// Proves an archive. `pinned` are keys known from elsewhere, of bundles and of seals; without them its own are taken, and
@@ -96,7 +96,7 @@ pub fn verify_archive(
         found: End::default(),
         contents: BTreeSet::new(),
         pending: None,
-        place: (0, String::new(), 0),
+        row_key: (0, String::new(), 0),
     };
     if !reading.read(&mut lines, &header.namespace)? {
         reading.check.findings.add(0, "", "the archive has no end");
@@ -106,7 +106,7 @@ pub fn verify_archive(
     Ok(ArchiveCheck { header, trust, check: reading.end(), lines, contents, imported })
 }
 
-/// The first line.
+/// Returns the first line.
 pub(super) fn header<R: BufRead>(lines: &mut Lines<R>) -> Result<Header, ArchiveError> {
     let Some(Ok(Line::Archive(header))) = lines.next()? else { return Err(ArchiveError::NotAnArchive) };
     if header.format == ARCHIVE_FORMAT { Ok(header) } else { Err(ArchiveError::Format(header.format)) }
@@ -179,10 +179,10 @@ impl Reading {
 
     /// Lines stand in order, and a row is there once.
     fn stands(&mut self, kind: u8, name: String, number: i64) -> Result<(), &'static str> {
-        let place = (kind, name, number);
-        let repeats = matches!(kind, 0 | 5) && place == self.place;
-        let follows = repeats || place > self.place || (place.0, self.place.0) == (0, 0);
-        self.place = place;
+        let row_key = (kind, name, number);
+        let repeats = matches!(kind, 0 | 5) && row_key == self.row_key;
+        let follows = repeats || row_key > self.row_key || (row_key.0, self.row_key.0) == (0, 0);
+        self.row_key = row_key;
         if follows { Ok(()) } else { Err("it does not stand where it belongs") }
     }
 
@@ -219,7 +219,7 @@ impl Reading {
         if self.contents.insert(line.digest) { Ok(()) } else { Err("its content was there before") }
     }
 
-    /// Nothing more comes.
+    /// Ends the check: nothing more comes.
     fn end(mut self) -> LogCheck {
         if self.pending.is_some() {
             self.check.findings.add(0, "", "no version follows its last content");
@@ -242,7 +242,7 @@ impl Reading {
     }
 }
 
-/// The check of a history that was imported, and its head, as the row of the import says.
+/// Returns the check of a history that was imported, and its head, as the row of the import says.
 fn imported(row: &Row) -> Option<(LogCheck, Head)> {
     let keys = |column: &str| KeySet::parse_jwks(row.text(column)?.as_bytes()).ok();
     let trust = LogTrust { store: row.text("store")?.to_owned(), keys: keys("jwks")?, seal_keys: keys("seal_jwks")? };

@@ -125,7 +125,7 @@ impl EventLine {
         }
     }
 
-    /// The event of a namespace; none when its hashes are none.
+    /// Returns the event of a namespace; none when its hashes are none.
     pub(super) fn read(self, namespace: &NamespaceId) -> Option<Event> {
         let hash = |text: &str| unhex(text)?.try_into().ok();
         Some(Event {

@@ -48,7 +48,7 @@ impl<R: BufRead> ImportParts<R> {
         Ok(Self { lines, namespace, offset: 0, held: None, is_over: false })
     }
 
-    /// The next part after `items` items; none when all were given. Events and rows are never in one part.
+    /// Returns the next part after `items` items; none when all were given. Events and rows are never in one part.
     ///
     /// # Errors
     /// When the file is not what was checked.
@@ -123,7 +123,7 @@ impl<R: BufRead> ImportParts<R> {
     }
 }
 
-/// Policy, number and label of a version that has one.
+/// Returns policy, number and label of an item, if it is a version with a label.
 #[must_use]
 pub fn label_of_item(item: &pb::ImportItem) -> Option<(PolicyId, i64, String)> {
     let Some(pb::import_item::Item::Version(version)) = &item.item else { return None };

@@ -9,9 +9,9 @@ use policyhub_core::domain::limits::ARCHIVE_LINE_MAX_BYTES;
 use policyhub_core::signing::chain::sample::Sample;
 
 /// Numbers that look random and are the same every time (Vigna's splitmix64).
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -21,7 +21,7 @@ impl Dice {
     }
 }
 
-/// A log with two policies and eight versions, that imported another one.
+/// Returns a log with two policies and eight versions, that imported another one.
 fn sample() -> Sample {
     sample_of(4)
 }
@@ -70,7 +70,7 @@ fn archive(sample: &Sample) -> Vec<u8> {
     writer.end().expect("memory")
 }
 
-/// How many things do not hold; a refusal is one.
+/// Returns how many things do not hold; a refusal is one.
 fn findings(bytes: &[u8], sample: &Sample, remembered: Option<Head>) -> u64 {
     let pinned = (Some(sample.trust.keys.clone()), Some(sample.trust.seal_keys.clone()));
     verify_archive(bytes, pinned, remembered).map_or(1, |read| read.check.findings.count)
@@ -80,7 +80,7 @@ fn lines(bytes: &[u8]) -> Vec<Vec<u8>> {
     bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
 }
 
-/// The archive of these lines, with an end that fits them.
+/// Returns the archive of these lines, with an end that fits them.
 fn sealed(lines: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = lines.concat();
     let of =
@@ -131,7 +131,7 @@ fn a_thousand_edits_are_all_found() {
     let mut beside = sample.beside("b").fill(2);
     beside.import(&other());
     let beside = lines(&archive(&beside));
-    // The same keys and the same place, another history.
+    // The same keys and the same cursor, another history.
     let mut fork = sample.beside("a");
     fork.write(policyhub_core::domain::event::EventKind::Stage, vec![], vec![]);
     let mut fork = fork.fill(2);
@@ -140,18 +140,18 @@ fn a_thousand_edits_are_all_found() {
     let bytes = archive(&sample);
     let all = lines(&bytes);
     let body = &all[..all.len() - 1];
-    let mut dice = Dice(20_261_122);
+    let mut rng = Rng(20_261_122);
     let mut done = std::collections::BTreeMap::new();
     for round in 0..1_000 {
         let mut edited = body.to_vec();
-        let (at, other) = (1 + dice.below(body.len() - 1), 1 + dice.below(body.len() - 1));
+        let (at, other) = (1 + rng.below(body.len() - 1), 1 + rng.below(body.len() - 1));
         let what = ["edit a byte", "swap", "delete", "truncate", "duplicate", "fork", "reorder", "copy from beside"]
             [round % 8];
         match what {
             "edit a byte" => {
-                let at = dice.below(body.len());
-                let byte = dice.below(edited[at].len() - 1);
-                edited[at][byte] ^= 1 << dice.below(7);
+                let at = rng.below(body.len());
+                let byte = rng.below(edited[at].len() - 1);
+                edited[at][byte] ^= 1 << rng.below(7);
             }
             "swap" => edited.swap(at, other),
             "delete" => drop(edited.remove(at)),
@@ -162,7 +162,7 @@ fn a_thousand_edits_are_all_found() {
                 let at = 2 + at % (sample.events.len() - 2);
                 edited[at..=sample.events.len()].clone_from_slice(&fork[at..=sample.events.len()]);
             }
-            "reorder" => edited[1..].rotate_left(1 + dice.below(body.len() - 2)),
+            "reorder" => edited[1..].rotate_left(1 + rng.below(body.len() - 2)),
             _ => edited[at].clone_from(&beside[at]),
         }
         // An edit may be none.

@@ -17,7 +17,7 @@ use policyhub_core::domain::name::PolicyId;
 use policyhub_core::domain::subscriber::ReportVerdict;
 use policyhub_core::domain::{Error, Reason, Result};
 
-/// GetActive, of now or right after an event.
+/// Answers GetActive, of now or right after an event.
 pub(super) fn get_active(shared: &Shared, asked: &pb::GetActiveRequest) -> Result<pb::GetActiveResponse> {
     let query = request::get_active(asked)?;
     let name = &query.policy;
@@ -40,7 +40,7 @@ pub(super) fn get_active(shared: &Shared, asked: &pb::GetActiveRequest) -> Resul
     })
 }
 
-/// ListActive, of now or right after an event. Every page is of the state of the first one, by the checkpoint of the first one.
+/// Answers ListActive, of now or right after an event. Every page is of the state of the first one, by the checkpoint of the first one.
 pub(super) fn list_active(shared: &Shared, asked: &pb::ListActiveRequest) -> Result<pb::ListActiveResponse> {
     let (query, list) = request::list_active(asked)?;
     shared.read(|state| {
@@ -85,7 +85,7 @@ pub(super) fn list_active(shared: &Shared, asked: &pb::ListActiveRequest) -> Res
     })
 }
 
-/// ReportStatus: keeps the report for the test.
+/// Answers ReportStatus, and keeps the report for the test.
 pub(super) fn report_status(shared: &Shared, asked: pb::ReportStatusRequest) -> Result<pb::ReportStatusResponse> {
     let report = request::report_status(asked)?;
     if let ReportVerdict::Rejected { reason } = &report.verdict {
@@ -103,7 +103,7 @@ pub(super) fn report_status(shared: &Shared, asked: pb::ReportStatusRequest) -> 
     })
 }
 
-/// ListSigningKeys: the one key, and the statement that names it.
+/// Answers ListSigningKeys: with the one key, and the statement that names it.
 pub(super) fn list_signing_keys(
     shared: &Shared,
     asked: &pb::ListSigningKeysRequest,

@@ -20,7 +20,7 @@ use policyhub_core::domain::Result as DomainResult;
 use policyhub_core::domain::command::OpenWatch;
 use policyhub_core::domain::event::Cursor;
 
-type Told = Result<pb::WatchActiveResponse, Status>;
+type StreamItem = Result<pb::WatchActiveResponse, Status>;
 
 /// An open watch.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ struct WatchedNamespace {
 pub(super) fn open(
     shared: Arc<Shared>,
     asked: &pb::WatchActiveRequest,
-) -> Result<impl Stream<Item = Told> + use<>, Status> {
+) -> Result<impl Stream<Item = StreamItem> + use<>, Status> {
     request::watch_size(asked).map_err(status)?;
     request::watcher(asked).map_err(status)?;
     let watches = request::watch(asked).map_err(status)?;
@@ -121,7 +121,7 @@ impl WatchedNamespace {
 
 impl TestStream {
     /// Waits for the next message; none after the end.
-    async fn next(&mut self) -> Option<Told> {
+    async fn next(&mut self) -> Option<StreamItem> {
         if self.has_ended {
             return None;
         }
@@ -164,7 +164,7 @@ impl TestStream {
                     for watch in namespaces.iter_mut() {
                         due.extend(watch.news(state, &shared.signer)?);
                     }
-                    // Told everything there is: under the same lock, so that the newest state is what was told.
+                    // StreamItem everything there is: under the same lock, so that the newest state is what was told.
                     if due.is_empty() && self.heartbeat_at <= Instant::now() {
                         for watch in namespaces.iter() {
                             due.push_back(watch.heartbeat(state, &shared.signer)?);

@@ -10,17 +10,17 @@ use tonic::codegen::tokio_stream::{self, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status};
 
 use super::*;
-use crate::active_set::signed_messages::{Signer, namespace, told};
+use crate::active_set::signed_messages::{Signer, activation_message, namespace};
 use policyhub_core::api::pb::sync_service_server::{SyncService, SyncServiceServer};
 
-pub type Told = Result<pb::WatchActiveResponse, Status>;
+pub type ScriptedItem = Result<pb::WatchActiveResponse, Status>;
 
 /// Answers every watch with the same messages, or the next of `streams` and then silence, and remembers what was asked and
 /// reported.
 #[derive(Clone, Default)]
 pub struct Script {
-    pub messages: Vec<Told>,
-    pub streams: Arc<Mutex<VecDeque<Vec<Told>>>>,
+    pub messages: Vec<ScriptedItem>,
+    pub streams: Arc<Mutex<VecDeque<Vec<ScriptedItem>>>>,
     pub asked: Arc<Mutex<Vec<(String, pb::WatchActiveRequest)>>>,
     /// The reports that were taken.
     pub reported: Arc<Mutex<Vec<pb::ReportStatusRequest>>>,
@@ -34,7 +34,7 @@ pub struct Script {
 
 #[tonic::async_trait]
 impl SyncService for Script {
-    type WatchActiveStream = futures_util::stream::BoxStream<'static, Told>;
+    type WatchActiveStream = futures_util::stream::BoxStream<'static, ScriptedItem>;
 
     async fn watch_active(
         &self,
@@ -144,8 +144,8 @@ async fn only_verified_messages_come_out() {
     let script = Script {
         messages: vec![
             Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)])),
-            Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
-            Ok(told(forged)),
+            Ok(activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
+            Ok(activation_message(forged)),
         ],
         ..Default::default()
     };
@@ -169,7 +169,7 @@ async fn only_verified_messages_come_out() {
 #[tokio::test]
 async fn a_resumed_watch_needs_no_snapshot_and_ends_as_the_server_says() {
     let signer = Signer::new();
-    let activation = told(signer.activation(7, &[("a", 2, 1)]));
+    let activation = activation_message(signer.activation(7, &[("a", 2, 1)]));
     let script = Script { messages: vec![Ok(activation), Err(Status::out_of_range("gone"))], ..Default::default() };
     let asked = Arc::clone(&script.asked);
     let client = serve(script).await;

@@ -24,12 +24,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Watcher {
-    /// Whether so much was verified ahead that the stream waits.
+    /// Returns whether so much was verified ahead that the stream waits.
     pub(super) fn is_full(&self) -> bool {
         self.every_activation && self.waiting.len() >= SETS_AHEAD_MAX
     }
 
-    /// Those of the policies asked for that are not in force and do not exist, as [`missing_policies`] says it; none: no stream is
+    /// Returns those of the policies asked for that are not in force and do not exist, as [`missing_policies`] says it; none: no stream is
     /// open, so nobody can be asked.
     pub async fn missing_policies(&self) -> Option<Vec<PolicyId>> {
         let client = self.session.as_ref().map(|session| session.client.clone())?;
@@ -53,7 +53,7 @@ impl Watcher {
             ..Default::default()
         };
         let Some(checkpoint) = checkpoint_of(&client, request).await else { return };
-        if let Some(head) = self.set.place_of_checkpoint(checkpoint) {
+        if let Some(head) = self.set.cursor_of_checkpoint(checkpoint) {
             self.ahead.head = Some(head);
             self.publish(|_| {});
         }

@@ -111,12 +111,12 @@ impl Reporter {
         }
     }
 
-    /// Whether the stream should end after this time, so that the next one asks under the id again.
+    /// Returns whether the stream should end after this time, so that the next one asks under the id again.
     pub fn should_retry_id(&self, stream_age: Duration) -> bool {
         self.is_withheld && stream_age >= ID_RETRY_INTERVAL
     }
 
-    /// Whether nothing that this stream reported was taken, and nothing waits to be sent.
+    /// Returns whether nothing that this stream reported was taken, and nothing waits to be sent.
     pub fn should_repeat(&self) -> bool {
         self.unsent.is_none()
             && self.sending.is_none()
@@ -128,7 +128,7 @@ impl Reporter {
         self.unsent = Some(report);
     }
 
-    /// Whether a report waits to be sent.
+    /// Returns whether a report waits to be sent.
     pub fn has_unsent(&self) -> bool {
         self.unsent.is_some()
     }
@@ -156,7 +156,7 @@ impl Reporter {
         }
     }
 
-    /// Whether a report is on its way.
+    /// Returns whether a report is on its way.
     pub fn is_sending(&self) -> bool {
         self.sending.is_some()
     }
@@ -199,7 +199,7 @@ async fn send(client: RpcClient, request: pb::ReportStatusRequest) -> ReportAnsw
     }
 }
 
-/// A reason as the server takes it: not empty, and not too long.
+/// Returns a reason as the server takes it: not empty, and not too long.
 fn clipped(reason: &str) -> String {
     let mut end = reason.len().min(NOTE_MAX_BYTES);
     while !reason.is_char_boundary(end) {

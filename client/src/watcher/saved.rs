@@ -1,6 +1,6 @@
 //! A watcher and its directory: what is read at the start, and what is written when.
 //!
-//! Invariant: what is read is verified before it is offered; a place that was verified once is remembered also when its set
+//! Invariant: what is read is verified before it is offered; a cursor that was verified once is remembered also when its set
 //! is not in force.
 
 use std::io;
@@ -92,7 +92,7 @@ impl Watcher {
         }
     }
 
-    /// What is wrong with the pinned keys, for as long as it is; empty: nothing.
+    /// Returns what is wrong with the pinned keys, for as long as it is; empty: nothing.
     pub(super) fn keys_problem(&self) -> String {
         let of_file = self.pinned.as_ref().and_then(|file| file.problem());
         of_file.or(self.pins_problem.as_deref()).unwrap_or_default().to_owned()
@@ -100,10 +100,10 @@ impl Watcher {
 
     fn restore(&mut self, saved: Saved) -> Result<(), String> {
         // Also when the set can't be used: what was in force there is what nothing older may replace.
-        let place = saved.position();
+        let position = saved.position();
         let restored = self.restore_set(saved);
         if restored.is_err() {
-            self.set.remember(place, false);
+            self.set.remember(position, false);
         }
         restored
     }
@@ -143,7 +143,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Remembers the newest place, on the disk. That it could not be said is not worth more: it is said again with the next.
+    /// Remembers the newest cursor, on the disk. That it could not be said is not worth more: it is said again with the next.
     pub(super) fn save_mark(&mut self) {
         let (Some(cache), Some(held)) = (&self.cache, self.set.position()) else { return };
         let (newest, store) = (self.set.newest_verified(), self.set.store());

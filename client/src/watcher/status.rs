@@ -54,7 +54,7 @@ impl fmt::Display for State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Active {
-    /// Its place in the log.
+    /// Its cursor in the log.
     pub cursor: Cursor,
     /// Which event the server says stands there.
     pub event: Option<Fingerprint>,
@@ -71,13 +71,13 @@ impl Active {
         Position { cursor: self.cursor, event: self.event }
     }
 
-    /// Whether another one is the same versions, each in force by the same activation: nobody activated anything in between.
+    /// Returns whether another one is the same versions, each in force by the same activation: nobody activated anything in between.
     pub(super) fn is_of_same_activations(&self, other: &Self) -> bool {
         let activated = self.policies.values().map(|policy| policy.activated);
         self.digest == other.digest && activated.eq(other.policies.values().map(|policy| policy.activated))
     }
 
-    /// A policy by its id.
+    /// Returns a policy by its id.
     #[must_use]
     pub fn get(&self, policy: &str) -> Option<&Arc<ActivePolicy>> {
         self.policies.get(&PolicyId::parse("policy", policy).ok()?)
@@ -105,7 +105,7 @@ pub struct Status {
     pub is_stale: bool,
     /// The place of what is in force; none: nothing is.
     pub in_force: Option<Cursor>,
-    /// The newest place that was verified.
+    /// The newest cursor that was verified.
     pub newest: Option<Cursor>,
     /// Until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
     pub fresh_until_seconds: i64,
@@ -131,7 +131,7 @@ pub struct StoreState {
 }
 
 impl StoreState {
-    /// As a heartbeat says it; none for another message.
+    /// Returns what a heartbeat says; none for another message.
     #[doc(hidden)]
     #[must_use]
     pub fn of(message: &pb::WatchActiveResponse) -> Option<Self> {
@@ -143,7 +143,7 @@ impl StoreState {
         }
     }
 
-    /// For people; none when all is well.
+    /// Returns the problem in words for people; none when all is well.
     #[must_use]
     pub fn problem(self) -> Option<&'static str> {
         match self {
@@ -182,7 +182,7 @@ pub(super) struct PublishedState {
 }
 
 impl PublishedState {
-    /// As of `now_seconds`.
+    /// Returns the status as of `now_seconds`.
     pub fn status(&self, now_seconds: i64) -> Status {
         let is_unproven = now_seconds >= self.fresh_until_seconds;
         let is_stale = self.active.is_none() || is_unproven;
@@ -211,7 +211,7 @@ impl PublishedState {
     }
 }
 
-/// A text that may have come from the server, as one line that can be printed and is not too long.
+/// Returns a text that may have come from the server, as one line that can be printed and is not too long.
 fn line(text: &str) -> String {
     let printable = |each: char| if each.is_control() { ' ' } else { each };
     text.chars().take(PROBLEM_MAX_CHARS).map(printable).collect()
@@ -222,13 +222,13 @@ fn line(text: &str) -> String {
 pub struct View(pub(super) watch::Receiver<PublishedState>);
 
 impl View {
-    /// What is in force; none before the first set was accepted.
+    /// Returns what is in force; none before the first set was accepted.
     #[must_use]
     pub fn active(&self) -> Option<Arc<Active>> {
         self.0.borrow().active.clone()
     }
 
-    /// How the watcher is now.
+    /// Returns how the watcher is now.
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.borrow().status(now_seconds())
@@ -241,7 +241,7 @@ impl View {
     }
 }
 
-/// What is wrong when checkpoints come from the future, for people.
+/// Returns what is wrong when checkpoints come from the future, for people.
 #[must_use]
 pub fn clocks_differ(ahead_seconds: i64) -> String {
     format!(

@@ -21,7 +21,7 @@ use policyhub_core::signing::VerifyError;
 const LEFT_ASIDE_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Watcher {
-    /// One message, or one try of a connection.
+    /// Takes one message, or makes one try of a connection.
     pub(super) async fn step(&mut self) {
         let Some(session) = &mut self.session else {
             // What a stream was refused for goes out over its connection, before the next one is opened.
@@ -55,7 +55,7 @@ impl Watcher {
                 self.end_stream(&ended.message, Duration::ZERO);
             }
             Err(WatchError::Call(error)) => self.failed(&error),
-            Err(WatchError::Refused { refusal, place }) => self.refuse(refusal, place),
+            Err(WatchError::Refused { refusal, cursor }) => self.refuse(refusal, cursor),
         }
     }
 
@@ -122,7 +122,7 @@ impl Watcher {
             }
             SetChange::Alive { is_newest, .. } => {
                 if !self.compare_clocks() && is_newest {
-                    self.level();
+                    self.record_caught_up();
                 }
                 self.tell();
             }
@@ -141,7 +141,7 @@ impl Watcher {
         if !self.every_activation {
             self.waiting.clear();
         } else if self.waiting.back().is_some_and(is_last) {
-            // The same policies at a newer place: no activation that the runtime waits for.
+            // The same policies at a newer cursor: no activation that the runtime waits for.
             self.waiting.pop_back();
         }
         self.waiting.push_back(newest);
@@ -161,7 +161,7 @@ impl Watcher {
             } else if self.in_force().is_some_and(|held| self.needs_no_answer(&held, first))
                 && let Some(same) = self.waiting.pop_front()
             {
-                // The same policies at a newer place, by newer signatures perhaps: nothing for the runtime to do.
+                // The same policies at a newer cursor, by newer signatures perhaps: nothing for the runtime to do.
                 self.put_in_force(same.active, same.from_disk);
             } else {
                 break;
@@ -170,13 +170,13 @@ impl Watcher {
         self.publish(|_| {});
     }
 
-    /// Whether a newer set is what a runtime has already.
+    /// Returns whether a newer set is what a runtime has already.
     fn needs_no_answer(&self, held: &Active, newer: &Active) -> bool {
         if self.every_activation { held.is_of_same_activations(newer) } else { held.digest == newer.digest }
     }
 
-    /// A checkpoint proved that nothing is newer than what the set holds.
-    fn level(&mut self) {
+    /// Records that a checkpoint proved that nothing is newer than what the set holds.
+    fn record_caught_up(&mut self) {
         let moved = self.set.cursor() != self.published.borrow().newest;
         if moved || self.unsaved {
             self.save_mark();
@@ -187,7 +187,7 @@ impl Watcher {
         {
             return self.publish(|published| published.problem = format!("failed to save the set: {error}"));
         }
-        let is_verified_again = std::mem::take(&mut self.told_refusal) && !self.reporter.has_unsent();
+        let is_verified_again = std::mem::take(&mut self.reported_refusal) && !self.reporter.has_unsent();
         if (is_verified_again || self.reporter.should_repeat())
             && let Some(report) = self.current_report()
         {
@@ -217,8 +217,8 @@ impl Watcher {
         true
     }
 
-    /// A message did not verify: what is in force stays, the operators hear of it, and the next stream begins anew.
-    fn refuse(&mut self, refusal: Refusal, place: Option<Cursor>) {
+    /// Records that a message did not verify: what is in force stays, the refusal is reported, and the next stream begins with a snapshot.
+    fn refuse(&mut self, refusal: Refusal, cursor: Option<Cursor>) {
         let client = self.session.as_ref().map(|session| session.client.clone());
         self.needs_snapshot = true;
         if self.set.cursor().is_some_and(|held| held < self.set.newest_verified()) {
@@ -228,14 +228,14 @@ impl Watcher {
         let is_unproven = matches!(refusal, Refusal::Signature { .. });
         self.publish(|published| published.refused = Some(RefusalCause::Stream(refusal)));
         self.end_stream(&text, Duration::ZERO);
-        // Said once: nothing proves the place.
+        // Said once: nothing proves the cursor.
         let held = self.in_force().unwrap_or_default();
-        let place = place.filter(|place| *place > held.cursor).map(Position::from);
-        // A message without a newer place, such as a heartbeat by an unknown key: of what is in force nothing can be proven.
+        let cursor = cursor.filter(|cursor| *cursor > held.cursor).map(Position::from);
+        // A message without a newer cursor, such as a heartbeat by an unknown key: of what is in force nothing can be proven.
         // Another history than the one held is DIVERGED here, and no rejection of what is in force.
-        let at = place.or_else(|| Some(held.position()).filter(|at| is_unproven && at.cursor > Cursor::NONE));
+        let at = cursor.or_else(|| Some(held.position()).filter(|at| is_unproven && at.cursor > Cursor::NONE));
         if let (Some(client), Some(at)) = (client, at) {
-            self.told_refusal = true;
+            self.reported_refusal = true;
             let report = RuntimeReport { at, digest: held.digest.clone(), rejection: Some(text) };
             self.reporter.start_refusal(report, &client, &self.namespace.name());
         }
@@ -279,7 +279,7 @@ impl Watcher {
         }
     }
 
-    /// The stream is over. The next try is after what the server asked for and a jitter on top, both bounded.
+    /// Ends the stream. The next try comes after what the server asked for and a jitter on top, both bounded.
     fn end_stream(&mut self, problem: &str, asked: Duration) {
         self.pauses.ended(self.session.take().map(|session| session.since), asked);
         self.publish(|published| {
@@ -306,7 +306,7 @@ impl Watcher {
         }
     }
 
-    /// What to report when a checkpoint has just proven that nothing is newer than what the set holds; none while a set waits for the
+    /// Returns what to report when a checkpoint has just proven that nothing is newer than what the set holds; none while a set waits for the
     /// runtime. The cursor is that of the checkpoint: which event stands there is signed.
     fn current_report(&self) -> Option<RuntimeReport> {
         let held = self.in_force()?;
@@ -319,7 +319,7 @@ impl Watcher {
     }
 }
 
-/// Whether a key statement was left aside because it is older than the pinned keys: the server sends such to everyone.
+/// Returns whether a key statement was left aside because it is older than the pinned keys: the server sends such to everyone.
 fn is_of_before(error: VerifyError) -> bool {
     matches!(error, VerifyError::KeyUnknown | VerifyError::PinNotStated)
 }

@@ -3,18 +3,18 @@
 use std::path::Path;
 
 use super::*;
-use crate::active_set::signed_messages::{Signer, message, namespace, policy, told};
+use crate::active_set::signed_messages::{Signer, activation_message, message, namespace, policy};
 use crate::target::Target;
 use crate::token::TokenSource;
-use crate::watch::tests::{Script, Told, listen};
+use crate::watch::tests::{Script, ScriptedItem, listen};
 use policyhub_core::api::pb;
 use policyhub_core::api::pb::watch_active_response::Message;
 
 mod again;
 mod reports;
 
-/// A server whose streams are these, one after the other.
-fn script(streams: Vec<Vec<Told>>) -> Script {
+/// Returns a server whose streams are these, one after the other.
+fn script(streams: Vec<Vec<ScriptedItem>>) -> Script {
     let script = Script::default();
     script.streams.lock().expect("lock").extend(streams);
     script
@@ -61,7 +61,7 @@ async fn offered(watcher: &mut Watcher) -> Update {
     update.unwrap_or_else(|_| panic!("nothing is offered: {:?}", status.status()))
 }
 
-/// Nothing is offered while the server has nothing new: the watcher is given time without a clock.
+/// Checks that nothing is offered while the server has nothing new: the watcher is given time without a clock.
 async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) {
     let mut view = watcher.view();
     tokio::select! {
@@ -74,8 +74,10 @@ async fn offers_nothing(watcher: &mut Watcher, until: impl Fn(&Status) -> bool) 
 async fn a_set_is_kept_over_a_restart_and_nothing_older_is_taken_after_it() {
     let (signer, directory) = (Signer::new(), tempfile::tempdir().expect("a directory"));
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let server =
-        script(vec![vec![Ok(first.clone()), Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)])))]]);
+    let server = script(vec![vec![
+        Ok(first.clone()),
+        Ok(activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
+    ]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
     assert_eq!(watcher.view().status().state, State::Stale, "nothing is in force yet");
@@ -116,7 +118,11 @@ async fn what_the_runtime_can_not_use_never_gets_in_force_and_is_offered_again_a
     let second = signer.last_part(vec![signer.active("a", 2, 6)], 8, &[("a", 2, 6)]);
     let again = signer.last_part(vec![signer.active("a", 2, 6)], 7, &[("a", 2, 6)]);
     let come_back = message(Message::Reconnect(pb::Reconnect::default()));
-    let rejected = vec![Ok(first), Ok(told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))), Ok(come_back)];
+    let rejected = vec![
+        Ok(first),
+        Ok(activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]))),
+        Ok(come_back),
+    ];
     let server = script(vec![rejected, vec![Ok(again)], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, Some(directory.path()))).expect("open");
@@ -188,7 +194,7 @@ async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
     let second = signer.last_part(vec![signer.active("a", 2, 6)], 6, &[("a", 2, 6)]);
     let mut forged = signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]);
     forged.bundles[0].content = "forged".into();
-    let server = script(vec![vec![Ok(first), Ok(told(forged))], vec![Ok(second)]]);
+    let server = script(vec![vec![Ok(first), Ok(activation_message(forged))], vec![Ok(second)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
     offered(&mut watcher).await;
@@ -208,8 +214,8 @@ async fn after_a_refusal_the_next_stream_begins_with_a_snapshot() {
 async fn who_stops_waiting_loses_nothing() {
     let signer = Signer::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let moves: Vec<Told> =
-        (6..40).map(|at| Ok(told(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
+    let moves: Vec<ScriptedItem> =
+        (6..40).map(|at| Ok(activation_message(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
     let endpoint = listen(script(vec![[vec![Ok(first)], moves].concat()])).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
     let mut seen = Vec::new();
@@ -226,7 +232,7 @@ async fn who_stops_waiting_loses_nothing() {
     assert_eq!(seen, (5..40).collect::<Vec<_>>());
 }
 
-/// Works on what was offered until a place was verified.
+/// Works on what was offered until a cursor was verified.
 async fn works_until(watcher: &mut Watcher, revision: i64) {
     let mut view = watcher.view();
     let work = async {
@@ -246,8 +252,8 @@ fn behind(watcher: &Watcher) -> Option<i64> {
 async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
     let signer = Signer::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let moves: Vec<Told> =
-        (6..40).map(|at| Ok(told(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
+    let moves: Vec<ScriptedItem> =
+        (6..40).map(|at| Ok(activation_message(signer.activation_after(&[], at, &[("a", at - 4, at - 5)])))).collect();
     for every_activation in [false, true] {
         let endpoint = listen(script(vec![[vec![Ok(first.clone())], moves.clone()].concat()])).await;
         let options = WatcherOptions { every_activation, ..options(&endpoint, &signer, None) };
@@ -276,7 +282,7 @@ async fn a_runtime_that_is_behind_is_offered_the_newest_alone() {
 async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
     let signer = Signer::new();
     let first = signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]);
-    let moved = |at, to, from| Ok(told(signer.activation_after(&[], at, &[("a", to, from)])));
+    let moved = |at, to, from| Ok(activation_message(signer.activation_after(&[], at, &[("a", to, from)])));
     let back = vec![Ok(first.clone()), moved(6, 2, 1), moved(7, 3, 2), moved(8, 2, 3)];
     let endpoint = listen(script(vec![back])).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");
@@ -302,7 +308,11 @@ async fn what_came_meanwhile_is_compared_with_what_the_runtime_answered() {
     works_until(&mut watcher, 7).await;
     watcher.reject("not 2").await;
     let status = watcher.view().status();
-    assert_eq!((status.in_force.map(|place| place.revision), status.behind), (Some(7), None), "1 is what it runs with");
+    assert_eq!(
+        (status.in_force.map(|cursor| cursor.revision), status.behind),
+        (Some(7), None),
+        "1 is what it runs with"
+    );
     assert_ne!(status.state, State::Rejected);
     assert_eq!(reports(&server).last(), Some(&(7, pb::ApplyStatus::Applied, String::new())));
 }
@@ -327,7 +337,7 @@ async fn a_server_whose_clock_is_ahead_is_followed_and_proves_nothing() {
     if let Some(Message::Snapshot(snapshot)) = &mut first.message {
         snapshot.checkpoint = signer.checkpoint_at(now_seconds() + 3_600, 1, 5, &[("a", 1, 3)]);
     }
-    let moved = told(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]));
+    let moved = activation_message(signer.activation_after(&[("a", 1, 3)], 6, &[("a", 2, 1)]));
     let server = script(vec![vec![Ok(first), Ok(moved)]]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = Watcher::open(options(&endpoint, &signer, None)).expect("open");

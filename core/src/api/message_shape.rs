@@ -46,12 +46,12 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The element that a field number adds; none for an unknown field.
+    /// Returns the element that a field number adds; none for an unknown field.
     pub(super) fn element(&self, number: u32) -> Option<Element> {
         self.elements.get(&number).copied()
     }
 
-    /// The most that a message of this length becomes.
+    /// Returns the most that a message of this length becomes.
     pub(super) fn worst_case_bytes(&self, length: u64) -> u64 {
         self.struct_bytes.saturating_add(length.saturating_mul(self.per_byte))
     }
@@ -62,7 +62,7 @@ impl Shape {
     }
 }
 
-/// Every message of a set, and where each one stands in the list.
+/// Returns every message of a set, and where each one stands in the list.
 pub(super) fn read_shapes(set: &FileDescriptorSet) -> (Vec<Shape>, HashMap<String, usize>) {
     let mut found = Vec::new();
     for file in &set.file {
@@ -78,7 +78,7 @@ pub(super) fn read_shapes(set: &FileDescriptorSet) -> (Vec<Shape>, HashMap<Strin
     (all, by_name)
 }
 
-/// A message and those declared in it, by their full names.
+/// Collects a message and those declared in it, by their full names.
 fn collect<'a>(scope: &str, message: &'a DescriptorProto, found: &mut Vec<(String, &'a DescriptorProto)>) {
     let name = format!("{scope}.{}", message.name());
     for nested in &message.nested_type {
@@ -112,7 +112,7 @@ impl Reader<'_> {
         }
     }
 
-    /// The size of the struct: of the variants of a oneof the largest one counts.
+    /// Returns the size of the struct: of the variants of a oneof the largest one counts.
     fn struct_bytes(&self, index: usize, nesting: u32) -> u64 {
         let Some(message) = self.message(index).filter(|_| nesting > 0) else { return 0 };
         let mut oneofs: HashMap<i32, u64> = HashMap::new();
@@ -139,7 +139,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What an element adds: one that is not repeated stands in the struct already, and its payload does not.
+    /// Returns what an element adds: one that is not repeated stands in the struct already, and its payload does not.
     fn element(&self, field: &FieldDescriptorProto) -> Element {
         let own = if is_repeated(field) { value_bytes(field) } else { 0 };
         match (self.embedded(field), field.r#type()) {

@@ -75,7 +75,7 @@ impl List {
         (list == self.0).then(|| key.to_owned())
     }
 
-    /// The token of the page after one that ended at a key.
+    /// Returns the token of the page after one that ended at a key.
     #[must_use]
     pub fn token(&self, key: &str) -> String {
         URL_SAFE_NO_PAD.encode(format!("{} {key}", self.0))

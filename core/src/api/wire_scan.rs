@@ -82,7 +82,7 @@ pub fn scan(name: &str, bytes: &[u8], bounds: Bounds) -> Result<(), Excess> {
     scan.message(shape, bytes, MESSAGE_DEPTH_MAX)
 }
 
-/// The most that a request of a method takes in memory while it is handled, by its length on the wire: its bytes, and what
+/// Returns the most that a request of a method takes in memory while it is handled, by its length on the wire: its bytes, and what
 /// the scan lets them decode to. Of a path that is no method of the contract only the bytes are counted.
 #[must_use]
 pub fn worst_case_bytes(path: &str, length: u64, extra_bytes: u64) -> u64 {
@@ -155,7 +155,7 @@ impl Scan<'_> {
     }
 }
 
-/// A varint of at most ten bytes, as prost reads it.
+/// Returns a varint of at most ten bytes, as prost reads it.
 fn varint(bytes: &mut &[u8]) -> Result<u64, Excess> {
     let mut value = 0_u64;
     for shift in (0..70).step_by(7) {

@@ -60,7 +60,7 @@ impl Role {
     pub const ALL: &[Role] =
         &[Role::Viewer, Role::Subscriber, Role::Author, Role::Approver, Role::Publisher, Role::Activator, Role::Admin];
 
-    /// Whether the role includes the permission (docs/security.md).
+    /// Returns whether the role includes the permission (docs/security.md).
     #[must_use]
     pub fn permits(self, permission: Permission) -> bool {
         use Permission as P;
@@ -75,7 +75,7 @@ impl Role {
         }
     }
 
-    /// The word kept in the database and in events.
+    /// Returns the word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,7 +91,7 @@ impl Role {
 }
 
 impl Permission {
-    /// The word of an error's metadata.
+    /// Returns the word of an error's metadata.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,18 +114,18 @@ pub struct Grants {
 }
 
 impl Grants {
-    /// Whether one of the roles includes the permission.
+    /// Returns whether one of the roles includes the permission.
     #[must_use]
     pub fn permit(&self, permission: Permission) -> bool {
         self.roles.iter().any(|role| role.permits(permission))
     }
 
-    /// The roles.
+    /// Returns the roles.
     pub fn roles(&self) -> impl Iterator<Item = Role> + '_ {
         self.roles.iter().copied()
     }
 
-    /// Whether there is no role at all: then not even the existence of what is asked for is told.
+    /// Returns whether there is no role at all: then not even the existence of what is asked for is told.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.roles.is_empty()
@@ -150,19 +150,19 @@ macro_rules! rpcs {
             /// Every RPC.
             pub const ALL: &[Rpc] = &[$($(Rpc::$rpc,)*)*];
 
-            /// Its path on the wire: `/policyhub.v1.PolicyService/Draft`.
+            /// Returns its path on the wire: `/policyhub.v1.PolicyService/Draft`.
             #[must_use]
             pub fn path(self) -> &'static str {
                 match self { $($(Self::$rpc => concat!("/policyhub.v1.", $service, "/", stringify!($rpc)),)*)* }
             }
 
-            /// What a caller must have.
+            /// Returns the permission that a caller must have.
             #[must_use]
             pub fn required_permission(self) -> RequiredPermission {
                 match self { $($(Self::$rpc => $needs,)*)* }
             }
 
-            /// What a call counts as.
+            /// Returns what a call counts as.
             #[must_use]
             pub fn rate(self) -> Rate {
                 match self { $($(Self::$rpc => $rate,)*)* }
@@ -234,7 +234,7 @@ rpcs! {
 }
 
 impl Rpc {
-    /// The RPC of a path.
+    /// Returns the RPC of a path.
     #[must_use]
     pub fn of_path(path: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|rpc| rpc.path() == path)

@@ -39,13 +39,13 @@ impl Adopted {
         Ok(Self { author, create_time })
     }
 
-    /// Who wrote it, in the words of who brought it: no principal of this store.
+    /// Returns who wrote it, in the words of who brought it: no principal of this store.
     #[must_use]
     pub fn author(&self) -> &str {
         &self.author
     }
 
-    /// When it was written; none: not known.
+    /// Returns when it was written; none: not known.
     #[must_use]
     pub fn create_time(&self) -> Option<Micros> {
         self.create_time.map(|seconds| Micros(seconds.saturating_mul(1_000_000)))

@@ -30,7 +30,7 @@ pub struct Approval {
 }
 
 impl Approval {
-    /// As events tell it.
+    /// Returns the approval as events contain it.
     #[must_use]
     pub fn for_log(&self) -> Self {
         Self { reason: String::new(), ..self.clone() }

@@ -90,7 +90,7 @@ impl Findings {
         }
     }
 
-    /// Those that are named where all of them would be too many.
+    /// Returns those that are named where all of them would be too many.
     pub fn named(&self) -> impl Iterator<Item = &Finding> {
         self.kept.iter().take(FINDINGS_MAX)
     }
@@ -104,13 +104,13 @@ impl Findings {
 }
 
 impl LogVerdict {
-    /// Whether everything holds.
+    /// Returns whether everything holds.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.findings.count == 0
     }
 
-    /// The event that a finding is about, as it is stored; with epoch 0 when nothing is. None: the finding is about no one event.
+    /// Returns the event that a finding is about, as it is stored; with epoch 0 when nothing is. None: the finding is about no one event.
     #[must_use]
     pub fn position(&self, finding: &Finding) -> Option<Position> {
         let absent = Cursor { epoch: 0, revision: finding.revision };
@@ -118,7 +118,7 @@ impl LogVerdict {
         (finding.revision > 0).then(stored)
     }
 
-    /// The finding about the first event that does not hold.
+    /// Returns the finding about the first event that does not hold.
     #[must_use]
     pub fn broken(&self) -> Option<&Finding> {
         self.findings.kept.iter().filter(|finding| finding.revision > 0).min_by_key(|finding| finding.revision)

@@ -32,19 +32,19 @@ pub struct ActiveBundle {
 }
 
 impl ActiveBundle {
-    /// Everything in it that is signed by a signing key.
+    /// Returns every token in it that is signed by a signing key.
     pub fn tokens(&self) -> impl Iterator<Item = &str> {
         [&*self.bundle.version.manifest, &*self.statement].into_iter()
     }
 
-    /// What it is in the digest of an active set.
+    /// Returns what it is in the digest of an active set.
     #[must_use]
     pub fn set_entry(&self) -> (&PolicyId, i64, &Digest) {
         let version = &self.bundle.version;
         (&version.policy.policy, version.number, &version.digest)
     }
 
-    /// What the root of an active set covers of it.
+    /// Returns what the root of an active set covers of it.
     #[must_use]
     pub fn entry(&self) -> ActiveEntry {
         let version = &self.bundle.version;

@@ -21,7 +21,7 @@ pub enum Progress {
     Pending,
 }
 
-/// Where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
+/// Returns where a runtime stands with an activation. One that rejected something newer still runs with this one; one that
 /// rejected the very place it had applied does not run with it any more.
 #[must_use]
 pub fn progress(status: &SubscriberStatus, activation: Cursor) -> Progress {
@@ -47,7 +47,7 @@ pub struct PrincipalProgress {
 }
 
 impl PrincipalProgress {
-    /// How many do not run with it.
+    /// Returns how many do not run with it.
     fn missing(&self) -> usize {
         self.rejected + self.pending + self.gone
     }
@@ -69,7 +69,7 @@ pub struct Convergence {
     pub principals: Vec<PrincipalProgress>,
 }
 
-/// The first `CONVERGENCE_PRINCIPALS_MAX`: those with most that is missing, then by name.
+/// Returns the first `CONVERGENCE_PRINCIPALS_MAX`: those with most that is missing, then by name.
 fn most_missing(principals: BTreeMap<&str, PrincipalProgress>) -> Vec<PrincipalProgress> {
     let named = principals.into_iter().map(|(name, counts)| PrincipalProgress { principal: name.to_owned(), ..counts });
     let mut all: Vec<PrincipalProgress> = named.collect();
@@ -135,7 +135,7 @@ impl Convergence {
         counts
     }
 
-    /// Whether everybody concerned has spoken.
+    /// Returns whether everybody concerned has spoken.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.pending == 0

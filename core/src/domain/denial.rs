@@ -51,7 +51,7 @@ impl DenialKey {
 }
 
 impl DenialCount {
-    /// One refusal.
+    /// Returns one refusal.
     #[must_use]
     pub fn once(now: Micros) -> Self {
         Self { count: 1, first: now, last: now }

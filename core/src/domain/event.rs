@@ -259,7 +259,7 @@ pub struct Head {
 }
 
 impl EventKind {
-    /// The word kept in the database and in events.
+    /// Returns the word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -292,7 +292,7 @@ impl EventKind {
 }
 
 impl Change {
-    /// A change about one policy, or none.
+    /// Returns a change about one policy, or none.
     #[must_use]
     pub fn new(kind: EventKind, policy: Option<&PolicyId>) -> Self {
         Self {
@@ -314,7 +314,7 @@ impl Cursor {
     /// No place at all: before every place of every log, whose epochs begin at 1.
     pub const NONE: Self = Self { epoch: 0, revision: 0 };
 
-    /// The place; none for [`Cursor::NONE`].
+    /// Returns the place; none for [`Cursor::NONE`].
     #[must_use]
     pub fn known(self) -> Option<Self> {
         (self != Self::NONE).then_some(self)
@@ -322,13 +322,13 @@ impl Cursor {
 }
 
 impl Event {
-    /// The log as it was when this was its last event.
+    /// Returns the log as it was when this was its last event.
     #[must_use]
     pub fn head(&self) -> Head {
         Head { cursor: self.cursor, hash: self.hash }
     }
 
-    /// Whether it stands right after `head`: the next revision, its hash, and an epoch that is raised by its own kind of
+    /// Returns whether it stands right after `head`: the next revision, its hash, and an epoch that is raised by its own kind of
     /// event and by nothing else. Before the first event the epoch is whatever that one says.
     #[must_use]
     pub fn follows(&self, kind: EventKind, head: Head) -> bool {
@@ -343,19 +343,19 @@ impl Event {
 }
 
 impl Fingerprint {
-    /// Of an event with this hash.
+    /// Returns the fingerprint of an event with this hash.
     #[must_use]
     pub fn of(hash: &Hash) -> Option<Self> {
         hash.first_chunk().and_then(|bytes| Self::from_number(u64::from_be_bytes(*bytes)))
     }
 
-    /// As it stands in a cursor on the wire; none for 0.
+    /// Reads the number of a cursor on the wire; none for 0.
     #[must_use]
     pub fn from_number(number: u64) -> Option<Self> {
         NonZeroU64::new(number).map(Self)
     }
 
-    /// As it stands in a cursor on the wire.
+    /// Returns the number that a cursor on the wire carries.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0.get()
@@ -363,7 +363,7 @@ impl Fingerprint {
 }
 
 impl Position {
-    /// Whether it names this event, or none.
+    /// Returns whether it names this event, or none.
     #[must_use]
     pub fn may_be(self, event: Option<Fingerprint>) -> bool {
         self.event.is_none() || self.event == event
@@ -386,13 +386,13 @@ impl Head {
     /// The end of a log without events.
     pub const EMPTY: Self = Self { cursor: Cursor::NONE, hash: [0; 32] };
 
-    /// Where the next event will stand.
+    /// Returns where the next event will stand.
     #[must_use]
     pub fn next(&self) -> Cursor {
         Cursor { revision: self.cursor.revision + 1, ..self.cursor }
     }
 
-    /// Where the event will stand that raises the epoch: the next revision, so that a log has no gap whatever was lost.
+    /// Returns where the event will stand that raises the epoch: the next revision, so that a log has no gap whatever was lost.
     #[must_use]
     pub fn next_epoch(&self, epoch: i64) -> Cursor {
         Cursor { epoch, revision: self.cursor.revision + 1 }

@@ -97,7 +97,7 @@ pub struct Imported {
     pub cursor: Option<Position>,
 }
 
-/// The refusal of what must wait until an import into a namespace is finished.
+/// Returns the refusal of what must wait until an import into a namespace is finished.
 #[must_use]
 pub fn unfinished(namespace: &NamespaceId) -> Error {
     let name = namespace.name();
@@ -106,14 +106,14 @@ pub fn unfinished(namespace: &NamespaceId) -> Error {
 }
 
 impl ImportSource {
-    /// Whether the id is one that a store can have: it becomes part of what this store signs.
+    /// Returns whether the id is one that a store can have: it becomes part of what this store signs.
     #[must_use]
     pub fn has_store_id(&self) -> bool {
         let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         (1..=STORE_ID_MAX_CHARS).contains(&self.store.len()) && self.store.bytes().all(is_part)
     }
 
-    /// The last event as people compare it: epoch, revision and hash.
+    /// Returns the last event as people compare it: epoch, revision and hash.
     #[must_use]
     pub fn head_text(&self) -> String {
         let Head { cursor, hash } = &self.head;

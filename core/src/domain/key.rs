@@ -96,7 +96,7 @@ pub struct KeyRing {
 }
 
 impl KeyChange {
-    /// A change of a key that is known already.
+    /// Returns a change of a key that is known already.
     #[must_use]
     pub fn of(key_id: &str) -> Self {
         Self { key_id: key_id.to_owned(), algorithm: None, jwk: None, statement: None }
@@ -132,7 +132,7 @@ impl KeyState {
     /// Every state, in the order of the proto.
     pub const ALL: [Self; 4] = [Self::Prepared, Self::Active, Self::Retired, Self::Revoked];
 
-    /// The word kept in the database and in errors.
+    /// Returns the word kept in the database and in errors.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -150,24 +150,24 @@ fn wrong_state(record: &KeyRecord, advice: &str) -> Error {
 }
 
 impl KeyRing {
-    /// Every key, in the order of their ids.
+    /// Returns every key, in the order of their ids.
     pub fn records(&self) -> impl Iterator<Item = &KeyRecord> {
         self.records.values()
     }
 
-    /// Whether the store has no key yet.
+    /// Returns whether the store has no key yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The key that signs.
+    /// Returns the key that signs.
     #[must_use]
     pub fn active(&self) -> Option<&KeyRecord> {
         self.records.values().find(|record| record.state == KeyState::Active)
     }
 
-    /// A key.
+    /// Returns a key.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`.
@@ -176,7 +176,7 @@ impl KeyRing {
         self.records.get(key_id).ok_or_else(missing)
     }
 
-    /// Whether a key may be added.
+    /// Checks whether a key may be added.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`: verifiers take `SIGNING_KEYS_MAX` keys at once.
@@ -189,7 +189,7 @@ impl KeyRing {
         Err(Error::new(Reason::LimitExceeded, message).with("limit", SIGNING_KEYS_MAX))
     }
 
-    /// Whether a key may begin to sign. `publish_micros`: how long it must have been public.
+    /// Checks whether a key may begin to sign. `publish_micros`: how long it must have been public.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`, `KEY_NOT_READY`.
@@ -207,7 +207,7 @@ impl KeyRing {
         Err(Error::new(Reason::KeyNotReady, message).with("ready_time_seconds", ready.seconds()))
     }
 
-    /// Whether trust in a key may end.
+    /// Checks whether trust in a key may end.
     ///
     /// # Errors
     /// `KEY_NOT_FOUND`, `KEY_STATE_WRONG`.
@@ -281,7 +281,7 @@ impl KeyRing {
 }
 
 impl KeyRecord {
-    /// The earliest time at which it may begin to sign.
+    /// Returns the earliest time at which it may begin to sign.
     #[must_use]
     pub fn ready_time(&self, publish_micros: i64) -> Micros {
         Micros(self.prepare_time.0.saturating_add(publish_micros))

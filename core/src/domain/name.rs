@@ -66,7 +66,7 @@ fn is_id(text: &str) -> bool {
 /// What an id is that somebody else gives out. None of its characters needs an escape in a resource name (RFC 3986 §2.3, and ':').
 pub const FOREIGN_ID_RULE: &str = "characters of A-Z a-z 0-9 . _ ~ : -";
 
-/// Whether a text can be an id that somebody else gives out, of at most `max_chars`.
+/// Returns whether a text can be an id that somebody else gives out, of at most `max_chars`.
 #[must_use]
 pub fn is_foreign_id(text: &str, max_chars: usize) -> bool {
     (1..=max_chars).contains(&text.len()) && text.bytes().all(is_unreserved)
@@ -110,31 +110,31 @@ impl NamespaceId {
         }
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The reserved namespace.
+    /// Returns the reserved namespace.
     #[must_use]
     pub fn system() -> Self {
         Self(SYSTEM_NAMESPACE.to_owned())
     }
 
-    /// The error for a namespace that is not there, or that the caller may not know of.
+    /// Returns the error for a namespace that is not there, or that the caller may not know of.
     #[must_use]
     pub fn not_found(&self) -> Error {
         Error::new(Reason::NamespaceNotFound, format!("{} does not exist", self.name())).about(self.name())
     }
 
-    /// Whether it is the reserved one.
+    /// Returns whether it is the reserved one.
     #[must_use]
     pub fn is_system(&self) -> bool {
         self.0 == SYSTEM_NAMESPACE
     }
 
-    /// `namespaces/{namespace}`.
+    /// Returns the resource name, `namespaces/{namespace}`.
     #[must_use]
     pub fn name(&self) -> String {
         format!("namespaces/{}", self.0)
@@ -164,7 +164,7 @@ impl PolicyId {
         }
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -182,14 +182,14 @@ impl PolicyName {
         }
     }
 
-    /// The error for a version that is not there; `version` is as it was asked for.
+    /// Returns the error for a version that is not there; `version` is as it was asked for.
     #[must_use]
     pub fn version_not_found(&self, version: impl fmt::Display) -> Error {
         let name = format!("{self}/versions/{version}");
         Error::new(Reason::VersionNotFound, format!("{name} does not exist")).about(name)
     }
 
-    /// The name of one of its versions.
+    /// Returns the name of one of its versions.
     #[must_use]
     pub fn version(&self, number: i64) -> String {
         format!("{self}/versions/{number}")

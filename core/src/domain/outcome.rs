@@ -41,7 +41,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Its etag: which namespace it is, and which of its descriptions and quotas. What is written in it leaves it as it is.
+    /// Returns its etag: which namespace it is, and which of its descriptions and quotas. What is written in it leaves it as it is.
     #[must_use]
     pub fn etag(&self) -> Etag {
         let Quotas { max_policies, max_versions, max_content_bytes, max_streams, writes_per_second, reads_per_second } =

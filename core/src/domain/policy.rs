@@ -118,7 +118,7 @@ impl From<&Policy> for ImportedPolicy {
 }
 
 impl Policy {
-    /// A policy as it begins: no version, nothing active, settings of its own to come.
+    /// Returns a policy as it begins: no version, nothing active, settings of its own to come.
     #[must_use]
     pub fn new(name: PolicyName, kind: PolicyKind, now: Micros) -> Self {
         Self {
@@ -135,7 +135,7 @@ impl Policy {
         }
     }
 
-    /// Its etag: which policy it is, and which of its descriptions and settings. A pointer that moves leaves it as it is.
+    /// Returns its etag: which policy it is, and which of its descriptions and settings. A pointer that moves leaves it as it is.
     #[must_use]
     pub fn etag(&self) -> Etag {
         Etag::derive(
@@ -152,7 +152,7 @@ impl Policy {
 }
 
 impl PolicyKind {
-    /// The kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
+    /// Returns the kind of a media type: JSON and YAML by RFC 8259, RFC 9512 and their `+json`, `+yaml` suffixes.
     #[must_use]
     pub fn of_content_type(content_type: &str) -> Self {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -167,7 +167,7 @@ impl PolicyKind {
         }
     }
 
-    /// The kind of a policy that is made for a draft: said, or that of the content type. Bytes of no known kind are not called OPAQUE
+    /// Returns the kind of a policy that is made for a draft: said, or that of the content type. Bytes of no known kind are not called OPAQUE
     /// by a caller's silence.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ impl PolicyKind {
     /// Every kind, in the order of the proto.
     pub const ALL: [Self; 5] = [Self::Json, Self::Yaml, Self::Cedar, Self::Rego, Self::Opaque];
 
-    /// The word for it, as in the log.
+    /// Returns the word for it, as in the log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -239,7 +239,7 @@ impl PolicyKind {
         Err(Error::invalid("policy.settings.json_schema", rule))
     }
 
-    /// The media type of content whose author gave none.
+    /// Returns the media type of content whose author gave none.
     #[must_use]
     pub fn content_type(self) -> &'static str {
         match self {

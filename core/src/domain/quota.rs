@@ -119,7 +119,7 @@ impl Quota {
         Quota::ReadsPerSecond,
     ];
 
-    /// Its name on the wire.
+    /// Returns its name on the wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -135,7 +135,7 @@ impl Quota {
 }
 
 impl Rate {
-    /// The quota it is held to; none when it is not metered.
+    /// Returns the quota it is held to; none when it is not metered.
     #[must_use]
     pub fn quota(self) -> Option<Quota> {
         match self {
@@ -147,7 +147,7 @@ impl Rate {
 }
 
 impl Quotas {
-    /// These, and the server's values where nothing is said.
+    /// Returns these quotas, with the server's values where none are set.
     #[must_use]
     pub fn or(self, server: Self) -> Self {
         fn either<T: Default + PartialEq>(own: T, server: T) -> T {
@@ -169,18 +169,18 @@ impl Quotas {
         per_second(rate, self.writes_per_second, self.reads_per_second)
     }
 
-    /// Whether one more policy has room.
+    /// Checks whether the quota allows one more policy.
     ///
     /// # Errors
-    /// When it has not.
+    /// When the quota does not allow it.
     pub fn admit_policy(&self, usage: &Usage) -> Result<(), QuotaRefusal> {
         within(Quota::MaxPolicies, self.max_policies, usage.policies, 1)
     }
 
-    /// Whether one more version of so many bytes has room.
+    /// Checks whether the quota allows one more version of so many bytes.
     ///
     /// # Errors
-    /// When it has not.
+    /// When the quota does not allow it.
     pub fn admit_version(&self, usage: &Usage, size_bytes: i64) -> Result<(), QuotaRefusal> {
         within(Quota::MaxVersions, self.max_versions, usage.versions, 1)?;
         within(Quota::MaxContentBytes, self.max_content_bytes, usage.content_bytes, size_bytes)
@@ -210,26 +210,26 @@ fn within(quota: Quota, limit: i64, used: i64, more: i64) -> Result<(), QuotaRef
     Err(QuotaRefusal { quota, limit, used: Some(used), retry_after: None })
 }
 
-/// Whether one more watch has room beside those that are open; a limit of 0 is none.
+/// Checks whether the quota allows one more watch beside those that are open. A limit of 0 means no limit.
 ///
 /// # Errors
-/// When it has not.
+/// When the quota does not allow it.
 pub fn admit_stream(limit: u32, open: u32) -> Result<(), QuotaRefusal> {
     let refused = |refusal: QuotaRefusal| QuotaRefusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxStreams, i64::from(limit), i64::from(open), 1).map_err(refused)
 }
 
-/// Whether one more subscriber id of a principal has room beside those it uses; a limit of 0 is none.
+/// Checks whether the quota allows one more subscriber id of a principal beside those it uses. A limit of 0 means no limit.
 ///
 /// # Errors
-/// When it has not.
+/// When the quota does not allow it.
 pub fn admit_subscriber(limit: u32, used: u32) -> Result<(), QuotaRefusal> {
     let refused = |refusal: QuotaRefusal| QuotaRefusal { retry_after: Some(STREAM_RETRY_AFTER), ..refusal };
     within(Quota::MaxSubscribers, i64::from(limit), i64::from(used), 1).map_err(refused)
 }
 
 impl QuotaRefusal {
-    /// The answer. `subject` is whose quota it is: a namespace's name, or a principal.
+    /// Returns the answer. `subject` is whose quota it is: a namespace's name, or a principal.
     #[must_use]
     pub fn of(self, subject: &str) -> Error {
         let Self { quota, limit, used, retry_after } = self;
@@ -274,7 +274,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Whether nothing was taken out of it for so long that it may be forgotten.
+    /// Returns whether nothing was taken out of it for so long that it may be forgotten.
     #[must_use]
     pub fn is_full(&self, now: Micros) -> bool {
         let now = nanos(now);

@@ -49,7 +49,7 @@ pub enum Revocation {
 }
 
 impl RevokeToken {
-    /// What can be told before anything is read.
+    /// Checks what can be checked before anything is read.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.
@@ -78,7 +78,7 @@ fn is_actor(text: &str) -> bool {
 }
 
 impl Revocation {
-    /// What is kept when something is ended at `now`.
+    /// Returns the record that is kept when a token or a session is ended at `now`.
     #[must_use]
     pub fn at(ended: &Ended, now: Micros) -> Self {
         match ended {
@@ -119,7 +119,7 @@ impl Revocation {
         }
     }
 
-    /// When everything issued until `time` is over by itself: no token is taken that lives longer.
+    /// Returns when everything issued until `time` is over by itself: no token is taken that lives longer.
     #[must_use]
     pub fn forget_time_of(time: Micros) -> Micros {
         Micros(time.0.saturating_add((TOKEN_LIFETIME_MAX_SECONDS + REMEMBER_SECONDS) * 1_000_000))

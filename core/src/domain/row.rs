@@ -72,7 +72,7 @@ impl RowBytes {
         Ok(())
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn end(self) -> Vec<u8> {
         self.0
@@ -103,7 +103,7 @@ impl Row {
         Some(Self { table, cells })
     }
 
-    /// A column that is a text.
+    /// Returns a column that is a text.
     #[must_use]
     pub fn text(&self, column: &str) -> Option<&str> {
         match self.cells.get(column) {
@@ -112,7 +112,7 @@ impl Row {
         }
     }
 
-    /// A column that is a number.
+    /// Returns a column that is a number.
     #[must_use]
     pub fn int(&self, column: &str) -> Option<i64> {
         match self.cells.get(column) {
@@ -121,7 +121,7 @@ impl Row {
         }
     }
 
-    /// A column that is bytes.
+    /// Returns a column that is bytes.
     #[must_use]
     pub fn bytes(&self, column: &str) -> Option<&[u8]> {
         match self.cells.get(column) {
@@ -130,7 +130,7 @@ impl Row {
         }
     }
 
-    /// Its key as events name it; none for a table that archives do not carry.
+    /// Returns its key as events name it; none for a table that archives do not carry.
     #[must_use]
     pub fn key(&self) -> Option<String> {
         match self.table.as_str() {

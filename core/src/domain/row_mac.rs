@@ -6,12 +6,12 @@ use super::digest::{Digest, Hash};
 
 /// Makes and compares tags of rows, each given as the canonical bytes of its columns.
 pub trait RowMac: Send + Sync + std::fmt::Debug {
-    /// The tag of a row.
+    /// Returns the tag of a row.
     fn mac(&self, row: &[u8]) -> Hash;
 
-    /// Whether a tag is of this row. Takes the same time for every wrong tag.
+    /// Returns whether a tag is of this row. Takes the same time for every wrong tag.
     fn verify(&self, row: &[u8], tag: &[u8]) -> bool;
 
-    /// The digest of a row, by which events name what they wrote.
+    /// Returns the digest of a row, by which events name what they wrote.
     fn digest(&self, row: &[u8]) -> Digest;
 }

@@ -28,13 +28,13 @@ impl RunId {
         Err(Error::invalid_text(field, text, rule))
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The name of a run, for errors.
+    /// Returns the name of a run, for errors.
     #[must_use]
     pub fn name(&self, namespace: &NamespaceId) -> String {
         format!("{}/runs/{}", namespace.name(), self.0)
@@ -49,7 +49,7 @@ impl RunId {
         Ok((namespace, Self::parse(field, id)?))
     }
 
-    /// The error for a run that is not there.
+    /// Returns the error for a run that is not there.
     #[must_use]
     pub fn not_found(&self, namespace: &NamespaceId) -> Error {
         let name = self.name(namespace);
@@ -74,7 +74,7 @@ impl RunOutcome {
     /// Every outcome, in the order of the proto.
     pub const ALL: [Self; 4] = [Self::Open, Self::Succeeded, Self::Failed, Self::Cancelled];
 
-    /// Its word, as it is stored and shown.
+    /// Returns its word, as it is stored and shown.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -140,13 +140,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// How it ended, or that it did not.
+    /// Returns how it ended, or that it did not.
     #[must_use]
     pub fn outcome(&self) -> RunOutcome {
         self.end.as_ref().map_or(RunOutcome::Open, |end| end.outcome)
     }
 
-    /// Where it stands in a list of runs.
+    /// Returns where it stands in a list of runs.
     #[must_use]
     pub fn key(&self) -> RunKey {
         RunKey { create_time: self.create_time, id: self.id.clone() }
@@ -199,7 +199,7 @@ pub struct CompleteRun {
     pub message: String,
 }
 
-/// What a run was recorded for, in words.
+/// Returns what a run was recorded for, in words.
 fn recorded_for(run: &Run) -> String {
     match run.policies.as_slice() {
         _ if run.is_whole_set => format!("the active set of {} policies", run.policy_count),
@@ -209,7 +209,7 @@ fn recorded_for(run: &Run) -> String {
 }
 
 impl RecordRun {
-    /// The run that has this id must be this one: of this recorder, recorded for the same policies, and at the same cursor when one
+    /// Checks that the run which has this id is this one: of this recorder, recorded for the same policies, and at the same cursor when one
     /// is given. Otherwise whoever is first with an id decides what the run of another one ran under.
     ///
     /// # Errors
@@ -237,7 +237,7 @@ impl RecordRun {
             .about(name))
     }
 
-    /// A run has no more policies than an answer holds.
+    /// Checks that a run has no more policies than an answer holds.
     ///
     /// # Errors
     /// `LIMIT_EXCEEDED`.
@@ -253,7 +253,7 @@ impl RecordRun {
 }
 
 impl CompleteRun {
-    /// The message must be short text without control characters.
+    /// Checks that a message is short text without control characters.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT`.
@@ -265,7 +265,7 @@ impl CompleteRun {
         Err(Error::invalid("message", rule))
     }
 
-    /// Whether the run ended just so already. Only its recorder ends a run, and only once.
+    /// Returns whether the run ended just so already. Only its recorder ends a run, and only once.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` for another principal, `RUN_CONFLICT` when it ended in another way.

@@ -1,4 +1,4 @@
-//! Subscribers: what a stream says of its runtime, what the runtime reports, and which word counts when two meet.
+//! Subscribers: what a stream says of its runtime, what the runtime reports, and which report counts when two meet.
 //!
 //! Order is (epoch, revision), never time. Words may be taken one by one or gathered first: the outcome is the same.
 
@@ -26,7 +26,7 @@ impl SubscriberId {
         Err(Error::invalid_text(field, text, rule))
     }
 
-    /// The id.
+    /// Returns the id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -76,7 +76,7 @@ pub struct SubscriberClaim {
 }
 
 impl SubscriberClaim {
-    /// The refusal of a claim to an id that is another principal's. It does not say whose.
+    /// Returns the refusal of a claim to an id that is another principal's. It does not say whose.
     #[must_use]
     pub fn refused(&self) -> Error {
         let SubscriberName { namespace, id } = &self.name;
@@ -107,7 +107,7 @@ pub enum ReportVerdict {
     },
 }
 
-/// One word of a runtime.
+/// One report of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusReport {
     /// Who says it.
@@ -143,7 +143,7 @@ pub struct SubscriberStatus {
 }
 
 impl SubscriberStatus {
-    /// The status of a runtime that said nothing but this. `matches`: its digest is that of the active set there.
+    /// Returns the status of a runtime that said nothing but this. `matches`: its digest is that of the active set there.
     #[must_use]
     pub fn after(report: StatusReport, matches: bool) -> Self {
         let digest = Some(report.digest);
@@ -162,16 +162,16 @@ impl SubscriberStatus {
         }
     }
 
-    /// The newest place it spoke of.
+    /// Returns the newest place it spoke of.
     #[must_use]
-    pub fn place(&self) -> Cursor {
+    pub fn newest(&self) -> Cursor {
         self.applied.max(self.rejected)
     }
 
-    /// This status, and then what was said later. `store/subscribers.rs` has the same rules in SQL.
+    /// Merges a later report into this status. `store/subscribers.rs` has the same rules in SQL.
     #[must_use]
     pub fn then(self, later: Self) -> Self {
-        let digest = if later.place() >= self.place() { later.digest } else { self.digest };
+        let digest = if later.newest() >= self.newest() { later.digest } else { self.digest };
         let (rejected, reason) = if later.rejected >= self.rejected {
             (later.rejected, later.reason)
         } else if self.rejected > later.applied {
@@ -217,13 +217,13 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Whether its lease holds.
+    /// Returns whether its lease holds.
     #[must_use]
     pub fn is_online(&self, now: Micros) -> bool {
         self.lease_end > now
     }
 
-    /// Whether it runs with something else than it says. A part of a set has no digest to compare with.
+    /// Returns whether it runs with something else than it says. A part of a set has no digest to compare with.
     #[must_use]
     pub fn has_diverged(&self) -> bool {
         self.status.applied.known().is_some() && self.profile.policies.is_empty() && !self.status.applied_matches
@@ -244,7 +244,7 @@ mod tests {
         Digest::from_sha256(&[seed; 32])
     }
 
-    fn word(revision: i64, rejects: bool, seed: u8) -> SubscriberStatus {
+    fn report(revision: i64, rejects: bool, seed: u8) -> SubscriberStatus {
         let namespace = NamespaceId::system();
         let subscriber = SubscriberName { namespace, id: SubscriberId("s".to_owned()) };
         let verdict =
@@ -255,9 +255,9 @@ mod tests {
         )
     }
 
-    fn status(words: &[(i64, bool)]) -> (i64, i64) {
-        let words = words.iter().map(|(revision, rejects)| word(*revision, *rejects, 0));
-        let all = words.fold(SubscriberStatus::default(), SubscriberStatus::then);
+    fn status(reports: &[(i64, bool)]) -> (i64, i64) {
+        let reports = reports.iter().map(|(revision, rejects)| report(*revision, *rejects, 0));
+        let all = reports.fold(SubscriberStatus::default(), SubscriberStatus::then);
         (all.applied.revision, all.rejected.revision)
     }
 
@@ -265,19 +265,19 @@ mod tests {
     fn the_newest_word_counts() {
         const REJECTS: bool = true;
         const APPLIES: bool = false;
-        for (words, expected) in [
+        for (reports, expected) in [
             (&[(3, APPLIES), (5, APPLIES), (4, APPLIES)][..], (5, 0)),
             (&[(3, APPLIES), (4, REJECTS)], (3, 4)),
             (&[(4, REJECTS), (3, APPLIES)], (3, 4)),
             (&[(4, REJECTS), (5, APPLIES)], (5, 0)),
             (&[(5, APPLIES), (4, REJECTS)], (5, 0)),
-            // About one place, the last word.
+            // About one place, the last report.
             (&[(4, REJECTS), (4, APPLIES)], (4, 0)),
             (&[(4, APPLIES), (4, REJECTS)], (4, 4)),
             (&[(4, APPLIES), (4, REJECTS), (4, APPLIES)], (4, 0)),
             (&[(4, REJECTS), (6, REJECTS), (5, REJECTS)], (0, 6)),
         ] {
-            assert_eq!(status(words), expected, "{words:?}");
+            assert_eq!(status(reports), expected, "{reports:?}");
         }
     }
 
@@ -292,26 +292,26 @@ mod tests {
         }
     }
 
-    fn any_words() -> impl Strategy<Value = Vec<SubscriberStatus>> {
+    fn any_reports() -> impl Strategy<Value = Vec<SubscriberStatus>> {
         let any =
-            (0..5_i64, any::<bool>(), 0..4_u8).prop_map(|(revision, rejects, seed)| word(revision, rejects, seed));
+            (0..5_i64, any::<bool>(), 0..4_u8).prop_map(|(revision, rejects, seed)| report(revision, rejects, seed));
         proptest::collection::vec(any, 0..9)
     }
 
     proptest! {
         #[test]
-        fn words_may_be_gathered_first(words in any_words(), cut in 0..9_usize) {
-            let fold = |words: &[SubscriberStatus]| words.iter().cloned().fold(SubscriberStatus::default(), SubscriberStatus::then);
-            let (first, rest) = words.split_at(cut.min(words.len()));
-            prop_assert_eq!(fold(&words), fold(first).then(fold(rest)));
+        fn words_may_be_gathered_first(reports in any_reports(), cut in 0..9_usize) {
+            let fold = |reports: &[SubscriberStatus]| reports.iter().cloned().fold(SubscriberStatus::default(), SubscriberStatus::then);
+            let (first, rest) = reports.split_at(cut.min(reports.len()));
+            prop_assert_eq!(fold(&reports), fold(first).then(fold(rest)));
         }
 
         #[test]
-        fn nothing_goes_back(words in any_words()) {
+        fn nothing_goes_back(reports in any_reports()) {
             let mut status = SubscriberStatus::default();
-            for word in words {
-                let next = status.clone().then(word);
-                prop_assert!(next.applied >= status.applied && next.place() >= status.place());
+            for report in reports {
+                let next = status.clone().then(report);
+                prop_assert!(next.applied >= status.applied && next.newest() >= status.newest());
                 prop_assert!(next.rejected == Cursor::NONE || next.rejected >= next.applied);
                 status = next;
             }

@@ -25,7 +25,7 @@ impl fmt::Display for Micros {
 }
 
 impl Micros {
-    /// Whole seconds since the Unix epoch, as JWS claims carry them (RFC 7519 NumericDate).
+    /// Returns whole seconds since the Unix epoch, as JWS claims carry them (RFC 7519 NumericDate).
     #[must_use]
     pub fn seconds(self) -> i64 {
         self.0.div_euclid(1_000_000)

@@ -95,7 +95,7 @@ impl VersionState {
     pub const ALL: [Self; 6] =
         [Self::Draft, Self::Staged, Self::Published, Self::Superseded, Self::Abandoned, Self::Rejected];
 
-    /// The word kept in the database and in events.
+    /// Returns the word kept in the database and in events.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -114,7 +114,7 @@ impl VersionState {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether it may still be published.
+    /// Returns whether it may still be published.
     #[must_use]
     pub fn is_open(self) -> bool {
         matches!(self, Self::Draft | Self::Staged)
@@ -122,25 +122,25 @@ impl VersionState {
 }
 
 impl Version {
-    /// Whether another store published it.
+    /// Returns whether another store published it.
     #[must_use]
     pub fn is_imported(&self) -> bool {
         self.state == VersionState::Published && !self.origin_manifests.is_empty()
     }
 
-    /// Whether an import brought it, in whatever state: its author is one of another store.
+    /// Returns whether an import brought it, in whatever state: its author is one of another store.
     #[must_use]
     pub fn came_by_import(&self) -> bool {
         !self.origin_manifests.is_empty() || is_imported_identity(&self.author)
     }
 
-    /// Its full name.
+    /// Returns its full name.
     #[must_use]
     pub fn name(&self) -> String {
         self.policy.version(self.number)
     }
 
-    /// Its etag: which version it is, of what content, and where it stands.
+    /// Returns its etag: which version it is, of what content, and where it stands.
     #[must_use]
     pub fn etag(&self) -> Etag {
         let label = self.label.as_ref().map(ToString::to_string).unwrap_or_default();

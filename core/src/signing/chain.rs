@@ -125,7 +125,7 @@ pub fn verify_event(event: &Event, trust: &LogTrust) -> Result<Payload, String> 
     Ok(payload)
 }
 
-/// Whether the statement of an event is signed and says what its payload says.
+/// Returns whether the statement of an event is signed and says what its payload says.
 fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
     let Ok(statement) = verify_statement(&event.statement, keys) else { return false };
     statement.store == payload.store
@@ -142,7 +142,7 @@ fn states(event: &Event, payload: &Payload, keys: &KeySet) -> bool {
         })
 }
 
-/// The digest of everything that is stored of an event.
+/// Returns the digest of everything that is stored of an event.
 fn stored_digest(event: &Event) -> Digest {
     let Event { payload, prev_hash, hash, seal, seal_key_id, statement, .. } = event;
     let parts: [&[u8]; 4] = [payload, seal, seal_key_id.as_bytes(), statement.as_bytes()];
@@ -151,13 +151,13 @@ fn stored_digest(event: &Event) -> Digest {
 }
 
 impl LogCheck {
-    /// A check of the whole log of a namespace.
+    /// Returns a check of the whole log of a namespace.
     #[must_use]
     pub fn new(trust: LogTrust, namespace: NamespaceId) -> Self {
         Self { whole: true, rules: Some(Replay::default()), ..Self::after(trust, namespace, Head::EMPTY) }
     }
 
-    /// A check of what follows a place.
+    /// Returns a check of what follows a place.
     #[must_use]
     pub fn after(trust: LogTrust, namespace: NamespaceId, head: Head) -> Self {
         Self {
@@ -184,38 +184,38 @@ impl LogCheck {
         }
     }
 
-    /// Whose log it is.
+    /// Returns whose log it is.
     #[must_use]
     pub fn namespace(&self) -> &NamespaceId {
         &self.namespace
     }
 
-    /// The last event that was seen, as it is stored.
+    /// Returns the last event that was seen, as it is stored.
     #[must_use]
     pub fn head(&self) -> Head {
         self.head
     }
 
-    /// The last event before anything was wrong.
+    /// Returns the last event before anything was wrong.
     #[must_use]
     pub fn proven(&self) -> Head {
         self.proven
     }
 
-    /// The versions that the log published.
+    /// Returns the versions that the log published.
     pub fn published(&self) -> impl Iterator<Item = &(PolicyId, i64)> {
         let versions = self.versions.iter();
         versions.filter(|(_, (state, _))| *state == VersionState::Published).map(|(version, _)| version)
     }
 
-    /// Something does not hold about an event.
+    /// Records a finding about an event.
     pub fn wrong(&mut self, revision: i64, message: impl AsRef<str>) {
         self.broken = true;
         let digest = self.newest.1.clone().filter(|_| self.newest.0 == revision);
         self.findings.add_found(revision, "", message, digest);
     }
 
-    /// What stands beside an event does not hold: `found` is what it says.
+    /// Records a finding about a document that is stored beside an event. `found` is what it says.
     pub fn wrong_beside(&mut self, revision: i64, message: impl AsRef<str>, found: &str) {
         self.broken = true;
         self.findings.add_found(revision, "", message, Some(digest_of(found.as_bytes())));
@@ -266,7 +266,7 @@ impl LogCheck {
         payload.ok()
     }
 
-    /// What an event changed.
+    /// Adds what an event changed to the state of the log.
     fn add_up(&mut self, payload: &Payload) {
         let revision = payload.revision;
         if payload.kind == EventKind::ThawNamespace {
@@ -355,7 +355,7 @@ impl LogCheck {
         }
     }
 
-    /// Nothing more comes: what should have come and did not.
+    /// Ends the check: what should have come and did not is a finding.
     pub fn end(&mut self) {
         if let Some(expected) = self.expected.take() {
             let message = format!("the log ends before {}, which is remembered of it", expected.cursor.revision);
@@ -368,7 +368,7 @@ impl LogCheck {
         }
     }
 
-    /// Everything was compared: leaves out the findings that an admin accepted.
+    /// Removes the findings that an administrator accepted, after everything was compared.
     pub fn settle(&mut self) {
         let Self { findings, accepted, .. } = self;
         findings.leave_out(|finding| accepted.contains(finding));

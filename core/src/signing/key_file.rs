@@ -61,7 +61,7 @@ pub enum KeyFileError {
     },
 }
 
-/// Whether others than us may touch a file of this mode and owner. A Secret that Kubernetes mounts for a user that is not
+/// Returns whether others than us may touch a file of this mode and owner. A Secret that Kubernetes mounts for a user that is not
 /// root belongs to root, and its group, which is the pod's own (`fsGroup`), may read it: there is no other way in.
 fn lets_others_in(mode: u32, owner: u32, ourselves: u32) -> bool {
     let closed_to = if owner == ROOT && ourselves != ROOT { BEYOND_GROUP_READS } else { GROUP_AND_OTHERS };

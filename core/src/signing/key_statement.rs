@@ -105,7 +105,7 @@ struct ReadKey {
 }
 
 impl KeyStatement {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     ///
     /// # Errors
     /// `INTERNAL`, in theory alone.
@@ -146,7 +146,7 @@ impl KeyStatement {
         Ok((Self::from_bytes(&payload)?, key_id, payload))
     }
 
-    /// What it says of a key.
+    /// Returns what it says of a key.
     #[must_use]
     pub fn key(&self, key_id: &str) -> Option<&StatedKey> {
         self.keys.iter().find(|key| key.key_id == key_id)

@@ -132,7 +132,7 @@ pub struct Checkpoint {
 }
 
 impl Manifest {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
         write(self)
     }
@@ -145,7 +145,7 @@ impl Manifest {
 }
 
 impl Statement {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
         write(self)
     }
@@ -163,7 +163,7 @@ impl Statement {
 }
 
 impl Checkpoint {
-    /// The bytes to sign.
+    /// Returns the bytes to sign.
     pub fn to_bytes(&self) -> crate::domain::Result<Vec<u8>> {
         write(self)
     }

@@ -87,7 +87,7 @@ impl PinnedKeys {
         keys
     }
 
-    /// What to keep over a restart.
+    /// Returns what to keep over a restart.
     #[must_use]
     pub fn saved(&self) -> SavedPins {
         let statements = self.chain.iter().map(|(_, statement)| statement.clone()).collect();
@@ -95,20 +95,20 @@ impl PinnedKeys {
         SavedPins { pins: ids(&self.pins), dropped, revoked, statements }
     }
 
-    /// The keys that signatures are verified with. Those whose trust ended are refused as revoked.
+    /// Returns the keys that signatures are verified with. Those whose trust ended are refused as revoked.
     #[must_use]
     pub fn trusted(&self) -> KeySet {
         let keys = self.pins.keys().chain(self.stated.values()).cloned().collect();
         KeySet::from_keys(keys).without(self.revoked.iter().chain(&self.dropped).cloned())
     }
 
-    /// The epoch and the serial of the newest statement that was taken; none: none was.
+    /// Returns the epoch and the serial of the newest statement that was taken; none: none was.
     #[must_use]
     pub fn newest(&self) -> Option<Cursor> {
         self.newest.as_ref().map(|newest| newest.at)
     }
 
-    /// The file has other keys by now: they are trusted, and those it had before and has no more are not. Statements that
+    /// Replaces the pins by those that the file has now: they are trusted, and those it had before and has no more are not. Statements that
     /// were taken count no more; those that a key of the file signed may be taken again. What they revoked stays revoked, unless
     /// the file has it.
     pub fn replace(&mut self, pins: KeySet) {
@@ -150,7 +150,7 @@ impl PinnedKeys {
         })
     }
 
-    /// The same, with why the first statement of all is not believed.
+    /// Returns the same, with why the first statement of all is not believed.
     fn take_unless(
         &mut self,
         token: &str,

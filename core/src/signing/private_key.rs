@@ -74,7 +74,7 @@ impl PrivateKey {
         Ok(Self { pair, public, random })
     }
 
-    /// Signs: 64 bytes, for ES256 r and s side by side (RFC 7518 §3.4).
+    /// Signs a message. The signature has 64 bytes, for ES256 r and s side by side (RFC 7518 §3.4).
     ///
     /// Errors: `Internal` when ES256 gets no randomness.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>> {
@@ -87,7 +87,7 @@ impl PrivateKey {
         }
     }
 
-    /// Its public half.
+    /// Returns its public half.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
         &self.public

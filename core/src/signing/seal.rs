@@ -17,7 +17,7 @@ pub fn sign_event_hash(hash: &Hash, key: &super::PrivateKey) -> crate::domain::R
     key.sign(hash)
 }
 
-/// Whether `seal` is of `hash` and by `key`, an Ed25519 key.
+/// Returns whether `seal` is of `hash` and by `key`, an Ed25519 key.
 #[must_use]
 pub fn verify_event_signature(hash: &Hash, seal: &[u8], key: &PublicKey) -> bool {
     key.algorithm() == Algorithm::EdDsa && key.verify(hash, seal)

@@ -4,12 +4,12 @@
 use super::*;
 use crate::active_set::signed_messages::heartbeat;
 
-pub(super) fn moved(signer: &Signer, at: i64, to: i64, from: i64) -> Told {
-    Ok(told(signer.activation_after(&[], at, &[("a", to, from)])))
+pub(super) fn moved(signer: &Signer, at: i64, to: i64, from: i64) -> ScriptedItem {
+    Ok(activation_message(signer.activation_after(&[], at, &[("a", to, from)])))
 }
 
-/// `a@1` in force at 3, by a snapshot at 5.
-pub(super) fn first(signer: &Signer) -> Told {
+/// Returns a snapshot at 5 with `a@1`, in force since 3.
+pub(super) fn first(signer: &Signer) -> ScriptedItem {
     Ok(signer.last_part(vec![signer.active("a", 1, 3)], 5, &[("a", 1, 3)]))
 }
 
@@ -60,7 +60,7 @@ async fn what_is_in_force_already_is_reported_at_once_and_offered_only_where_eac
         update = watcher.next() => panic!("offered {update:?}"),
         heard = tokio::time::timeout(DEADLINE, heard(7)) => heard.expect("reported"),
     }
-    assert_eq!(watcher.view().status().in_force.map(|place| place.revision), Some(7));
+    assert_eq!(watcher.view().status().in_force.map(|cursor| cursor.revision), Some(7));
 
     let server = script(vec![again()]);
     let endpoint = listen(server.clone()).await;

@@ -13,12 +13,12 @@ fn refusal(reason: &str) -> Status {
     Status::with_error_details(Code::PermissionDenied, "shop-1 is another principal's", details)
 }
 
-fn come_back() -> Told {
+fn come_back() -> ScriptedItem {
     Ok(message(Message::Reconnect(pb::Reconnect::default())))
 }
 
-/// A heartbeat whose checkpoint is of now.
-fn alive(signer: &Signer, revision: i64, set: &[InForce<'_>]) -> Told {
+/// Returns a heartbeat whose checkpoint is of now.
+fn alive(signer: &Signer, revision: i64, set: &[InForce<'_>]) -> ScriptedItem {
     Ok(heartbeat(revision, signer.checkpoint_at(now_seconds(), 1, revision, set)))
 }
 
@@ -156,8 +156,10 @@ async fn a_made_up_fingerprint_is_corrected_by_the_next_checkpoint() {
     let signer = Signer::new();
     let mut forged = signer.activation_after(&[], 6, &[("a", 2, 1)]);
     forged.cursor.as_mut().expect("a cursor").fingerprint = 0xdead_beef;
-    let server =
-        script(vec![vec![first(&signer), Ok(told(forged)), come_back()], vec![alive(&signer, 6, &[("a", 2, 6)])]]);
+    let server = script(vec![
+        vec![first(&signer), Ok(activation_message(forged)), come_back()],
+        vec![alive(&signer, 6, &[("a", 2, 6)])],
+    ]);
     let endpoint = listen(server.clone()).await;
     let mut watcher = open(&endpoint, &signer, true);
     offered(&mut watcher).await;

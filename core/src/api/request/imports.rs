@@ -9,7 +9,7 @@ use crate::domain::import::{ArchiveItem, ImportNamespace, ImportSource};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
-/// ImportNamespace.
+/// Reads an ImportNamespace request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -41,7 +41,7 @@ fn source(from: pb::ImportSource) -> Result<ImportSource> {
 /// Longest id of a store. Ours are UUIDs.
 const STORE_ID_MAX_BYTES: usize = 128;
 
-/// A text that both databases keep.
+/// Reads a text, and refuses one that PostgreSQL can't keep.
 fn text(field: &str, from: String) -> Result<String> {
     if from.contains('\0') { Err(Error::invalid(field, "holds a NUL character")) } else { Ok(from) }
 }

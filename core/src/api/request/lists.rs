@@ -1,6 +1,6 @@
 //! The lists of `PolicyService`.
 
-use super::both::both;
+use super::collect_errors::collect_errors;
 use super::fields::{namespace, policy};
 use super::sync::optional_position;
 use crate::api::filter::{Asked, parse_asked};
@@ -12,13 +12,13 @@ use crate::domain::listing::{EVENTS, EventFilter, POLICIES, PolicyFilter, VERSIO
 use crate::domain::name::{NamespaceId, PolicyId, PolicyName};
 use crate::domain::{Error, Result};
 
-/// ListPolicies.
+/// Reads a ListPolicies request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_policies(request: &pb::ListPoliciesRequest) -> Result<PolicyList> {
     let wanted = parse_asked(&POLICIES, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
+    let (namespace, Asked { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
     let list = List::new(["ListPolicies", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| PolicyId::parse("key", key).ok())?;
     Ok(PolicyList { namespace, list, page, filter: PolicyFilter { wanted: filter } })
@@ -45,14 +45,14 @@ pub struct VersionList {
     pub full: bool,
 }
 
-/// ListVersions.
+/// Reads a ListVersions request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
 pub fn list_versions(request: &pb::ListVersionsRequest) -> Result<VersionList> {
     let full = request.view == pb::VersionView::Full as i32;
     let wanted = parse_asked(&VERSIONS, None, &request.filter, &request.order_by);
-    let (policy, Asked { filter, is_descending, key }) = both(policy("parent", &request.parent), wanted)?;
+    let (policy, Asked { filter, is_descending, key }) = collect_errors(policy("parent", &request.parent), wanted)?;
     let list = List::new(["ListVersions", &request.parent, &format!("{full} {key}")]);
     let mut page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     if full {
@@ -73,7 +73,7 @@ pub struct EventList {
     pub import_position: i64,
 }
 
-/// ListEvents, of a namespace or of a policy.
+/// Reads a ListEvents request, of a namespace or of a policy.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
@@ -85,15 +85,16 @@ pub fn list_events(request: &pb::ListEventsRequest) -> Result<EventList> {
         (namespace("parent", &request.parent)?, None)
     };
     let wanted = parse_asked(&EVENTS, Some(&namespace), &request.filter, &request.order_by);
-    let (after, Asked { filter, is_descending, key }) = both(optional_position("after", request.after), wanted)?;
+    let (after, Asked { filter, is_descending, key }) =
+        collect_errors(optional_position("after", request.after), wanted)?;
     if request.import_position < 0 {
         return Err(Error::invalid("import_position", "must not be negative"));
     }
     if request.import_position > 0 && policy.is_some() {
         return Err(Error::invalid("import_position", "can't be given with a policy as the parent"));
     }
-    let place = format!("{} {after:?} {key}", request.import_position);
-    let list = List::new(["ListEvents", &request.parent, &place]);
+    let part = format!("{} {after:?} {key}", request.import_position);
+    let list = List::new(["ListEvents", &request.parent, &part]);
     let page = list.page(request.page_size, &request.page_token, |key| key.parse().ok())?;
     let filter = EventFilter::new(policy, after, is_descending, filter);
     Ok(EventList { namespace, list, page, filter, import_position: request.import_position })

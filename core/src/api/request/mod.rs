@@ -3,7 +3,7 @@
 
 mod admin;
 mod bindings;
-mod both;
+mod collect_errors;
 mod fields;
 mod imports;
 mod lists;

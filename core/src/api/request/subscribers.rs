@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::both::both;
+use super::collect_errors::collect_errors;
 use super::fields::namespace;
 use super::sync::optional_position;
 use crate::api::filter::{Asked, parse_asked};
@@ -27,7 +27,7 @@ use crate::domain::{Error, Result};
 pub fn watcher(request: &pb::WatchActiveRequest) -> Result<Option<(SubscriberId, BTreeMap<String, String>)>> {
     let id = &request.subscriber_id;
     let id = if id.is_empty() { Ok(None) } else { SubscriberId::parse("subscriber_id", id).map(Some) };
-    let (id, ()) = both(id, check_attributes(request))?;
+    let (id, ()) = collect_errors(id, check_attributes(request))?;
     let attributes = request.attributes.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
     Ok(id.map(|id| (id, attributes)))
 }
@@ -50,13 +50,13 @@ fn cursor(given: Option<pb::Cursor>) -> Result<Position> {
     optional_position("cursor", given)?.ok_or_else(|| Error::invalid("cursor", REQUIRED))
 }
 
-/// ReportStatus.
+/// Reads a ReportStatus request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
 pub fn report_status(request: pb::ReportStatusRequest) -> Result<StatusReport> {
     let name = SubscriberName::parse("name", &request.name);
-    let what = both(cursor(request.cursor), Digest::parse("digest", &request.digest));
+    let what = collect_errors(cursor(request.cursor), Digest::parse("digest", &request.digest));
     let verdict = match pb::ApplyStatus::try_from(request.status) {
         Ok(pb::ApplyStatus::Applied) if !request.reason.is_empty() => {
             Err(Error::invalid("reason", "belongs to what was rejected"))
@@ -66,11 +66,12 @@ pub fn report_status(request: pb::ReportStatusRequest) -> Result<StatusReport> {
         Ok(pb::ApplyStatus::Unspecified) => Err(Error::invalid("status", REQUIRED)),
         Err(_) => Err(Error::invalid("status", "must be APPLIED or REJECTED")),
     };
-    let ((subscriber, (Position { cursor, event }, digest)), verdict) = both(both(name, what), verdict)?;
+    let ((subscriber, (Position { cursor, event }, digest)), verdict) =
+        collect_errors(collect_errors(name, what), verdict)?;
     Ok(StatusReport { subscriber, cursor, event, digest, verdict })
 }
 
-/// ListSubscribers.
+/// Reads a ListSubscribers request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
@@ -78,13 +79,13 @@ pub fn list_subscribers(
     request: &pb::ListSubscribersRequest,
 ) -> Result<(NamespaceId, List, PageRequest<SubscriberId>, Filter<SeenSubscriber>)> {
     let wanted = parse_asked(&SUBSCRIBERS, None, &request.filter, &request.order_by);
-    let (namespace, Asked { filter, key, .. }) = both(namespace("parent", &request.parent), wanted)?;
+    let (namespace, Asked { filter, key, .. }) = collect_errors(namespace("parent", &request.parent), wanted)?;
     let list = List::new(["ListSubscribers", &request.parent, &key]);
     let page = list.page(request.page_size, &request.page_token, |key| SubscriberId::parse("key", key).ok())?;
     Ok((namespace, list, page, filter))
 }
 
-/// GetConvergence; the wait is none when the answer is wanted at once.
+/// Reads a GetConvergence request. The wait is none when the answer is wanted at once.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`.
@@ -96,6 +97,7 @@ pub fn get_convergence(request: &pb::GetConvergenceRequest) -> Result<(Namespace
         Some(Some(wait)) if wait <= Duration::from_secs(CONVERGENCE_WAIT_MAX_SECONDS) => Ok(Some(wait)),
         Some(_) => Err(Error::invalid("wait", format!("must be 0 to {CONVERGENCE_WAIT_MAX_SECONDS} s"))),
     };
-    let ((namespace, cursor), wait) = both(both(namespace("parent", &request.parent), cursor(request.cursor)), wait)?;
+    let ((namespace, cursor), wait) =
+        collect_errors(collect_errors(namespace("parent", &request.parent), cursor(request.cursor)), wait)?;
     Ok((namespace, cursor, wait.filter(|wait| !wait.is_zero())))
 }

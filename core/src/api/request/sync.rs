@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::both::{all, at_most, both};
+use super::collect_errors::{at_most, collect_all_errors, collect_errors};
 use super::fields::namespace;
 use crate::api::page::List;
 use crate::api::{pb, time};
@@ -33,7 +33,7 @@ pub(super) fn optional_position(field: &str, given: Option<pb::Cursor>) -> Resul
     given.map(|given| position(field, given)).transpose()
 }
 
-/// GetActive.
+/// Reads a GetActive request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, for the name of a namespace too.
@@ -52,7 +52,7 @@ pub fn get_active(request: &pb::GetActiveRequest) -> Result<GetActive> {
     Ok(GetActive { policy, as_of, if_digest: if_digest.transpose()? })
 }
 
-/// ListActive.
+/// Reads a ListActive request.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT`, `INVALID_PAGE_TOKEN`.
@@ -92,7 +92,7 @@ pub(super) fn filter(field: &str, namespace: &NamespaceId, policies: &[String]) 
     at_most(field, policies, WATCH_POLICIES_MAX)?;
     let named = policies.iter().enumerate();
     let policies = named.map(|(index, policy)| PolicyId::parse_within(&format!("{field}[{index}]"), namespace, policy));
-    Ok(BTreeSet::from_iter(all(policies)?))
+    Ok(BTreeSet::from_iter(collect_all_errors(policies)?))
 }
 
 /// Refuses a watch of more namespaces than one may have.
@@ -132,12 +132,12 @@ pub fn watch(request: &pb::WatchActiveRequest) -> Result<Vec<OpenWatch>> {
         }
         Ok(OpenWatch { namespace, policies, resume, latest, metadata_only: request.metadata_only })
     });
-    all(targets)
+    collect_all_errors(targets)
 }
 
 fn watch_target(field: &str, target: &pb::WatchTarget) -> Result<(NamespaceId, BTreeSet<PolicyId>, Option<Position>)> {
     let namespace = namespace(&format!("{field}.parent"), &target.parent)?;
     let policies = filter(&format!("{field}.policies"), &namespace, &target.policies);
-    let (policies, resume) = both(policies, optional_position(&format!("{field}.resume"), target.resume))?;
+    let (policies, resume) = collect_errors(policies, optional_position(&format!("{field}.resume"), target.resume))?;
     Ok((namespace, policies, resume))
 }

@@ -9,14 +9,14 @@ use crate::domain::name::NamespaceId;
 use crate::domain::subscriber::{Subscriber, SubscriberName};
 use crate::domain::time::Micros;
 
-/// A subscriber. `now` is the time by which leases count.
+/// Returns a subscriber. `now` is the time by which leases count.
 #[must_use]
 pub fn subscriber(namespace: &NamespaceId, from: Subscriber, now: Micros) -> pb::Subscriber {
     let name = SubscriberName { namespace: namespace.clone(), id: from.id.clone() };
     seen_subscriber(SeenSubscriber { name, is_online: from.is_online(now), subscriber: from })
 }
 
-/// A subscriber of a list.
+/// Returns a subscriber of a list.
 #[must_use]
 pub fn seen_subscriber(seen: SeenSubscriber) -> pb::Subscriber {
     let from = seen.subscriber;
@@ -49,7 +49,7 @@ fn principal_progress(counts: &PrincipalProgress) -> pb::PrincipalProgress {
     }
 }
 
-/// How far an activation has come, without the subscribers it names.
+/// Returns how far an activation has come, without the subscribers it names.
 #[must_use]
 pub fn convergence(at: Cursor, counts: &Convergence, offline: u64) -> pb::GetConvergenceResponse {
     pb::GetConvergenceResponse {

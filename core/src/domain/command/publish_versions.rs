@@ -39,7 +39,7 @@ pub struct VersionToPublish {
 }
 
 impl PolicyOrVersion {
-    /// The namespace that it is in.
+    /// Returns the namespace that it is in.
     #[must_use]
     pub fn namespace(&self) -> &NamespaceId {
         match self {

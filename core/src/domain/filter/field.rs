@@ -24,7 +24,7 @@ const TEXTS: &[Operator] = &[Operator::Equal, Operator::NotEqual, Operator::Has]
 
 /// The names of an enum.
 #[derive(Debug, Clone, Copy)]
-pub struct Words {
+pub struct EnumNames {
     /// What stands before each name in the proto, and may be left out.
     pub prefix: &'static str,
     /// Every name, without it.
@@ -43,7 +43,7 @@ pub enum Kind {
     /// True or false.
     Truth,
     /// A name of an enum.
-    Word(Words),
+    Enum(EnumNames),
     /// A policy, by id or by name.
     Policy,
     /// Several texts.
@@ -61,7 +61,7 @@ impl Kind {
             Self::Number => "number",
             Self::Time => "time",
             Self::Truth => "bool",
-            Self::Word(_) => "enum",
+            Self::Enum(_) => "enum",
             Self::Policy => "policy",
             Self::List => "list",
             Self::Map => "map",
@@ -124,8 +124,8 @@ impl<T> Field<T> {
     }
 
     /// Makes a field of an enum.
-    pub const fn word(name: &'static str, words: Words, read: for<'a> fn(&'a T) -> Value<'a>) -> Self {
-        Self::new(name, Kind::Word(words), EQUALITY, read)
+    pub const fn enumeration(name: &'static str, words: EnumNames, read: for<'a> fn(&'a T) -> Value<'a>) -> Self {
+        Self::new(name, Kind::Enum(words), EQUALITY, read)
     }
 
     /// Makes a field of policies.

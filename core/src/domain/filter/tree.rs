@@ -60,13 +60,13 @@ impl<T> Filter<T> {
         &self.terms
     }
 
-    /// Whether it holds for every item.
+    /// Returns whether it holds for every item.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.terms.is_empty()
     }
 
-    /// Whether an item belongs to the list.
+    /// Returns whether an item belongs to the list.
     #[must_use]
     pub fn keeps(&self, item: &T) -> bool {
         self.terms.iter().all(|term| term.holds(item))
@@ -81,7 +81,7 @@ fn flatten<T>(node: Node<T>, terms: &mut Vec<Node<T>>) {
 }
 
 impl<T> Restriction<T> {
-    /// Whether it holds for an item.
+    /// Returns whether it holds for an item.
     #[must_use]
     pub fn holds(&self, item: &T) -> bool {
         (self.field.read)(item).satisfies(self.operator, &self.operand, self.key.as_deref())
@@ -89,7 +89,7 @@ impl<T> Restriction<T> {
 }
 
 impl<T> Node<T> {
-    /// Whether it holds for an item.
+    /// Returns whether it holds for an item.
     #[must_use]
     pub fn holds(&self, item: &T) -> bool {
         match self {

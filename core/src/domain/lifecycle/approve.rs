@@ -89,7 +89,7 @@ pub fn reject(version: &Version, request: &command::RejectVersion) -> Result<()>
     check_digest(version, &request.digest)
 }
 
-/// Whether a version can be approved: it is staged, or another store published it and it has yet to be in force here.
+/// Returns whether a version can be approved: it is staged, or another store published it and it has yet to be in force here.
 fn is_reviewable(version: &Version) -> bool {
     version.state == VersionState::Staged || version.is_imported()
 }
@@ -120,7 +120,7 @@ pub fn reviewed(policy: &Policy, version: &Version, review: Review<'_>) -> Resul
     Ok(counted)
 }
 
-/// The approvals that count now: of a version that can be approved, of this very digest, by others than its author, each approver once,
+/// Returns the approvals that count now: of a version that can be approved, of this very digest, by others than its author, each approver once,
 /// not expired, and given under the policy as it is.
 #[must_use]
 pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now: Micros) -> Vec<Approval> {
@@ -138,7 +138,7 @@ pub fn counting(policy: &Policy, version: &Version, approvals: &[Approval], now:
     counted.cloned().collect()
 }
 
-/// Whether there are enough of them.
+/// Checks that there are enough approvals.
 ///
 /// # Errors
 /// `APPROVALS_MISSING`.
@@ -151,7 +151,7 @@ pub(super) fn check_approvals(policy: &Policy, version: &Version, given: usize) 
     Ok(())
 }
 
-/// A copy is published as it is made: nobody can have approved it.
+/// Refuses a copy where approvals are required: a copy is published as it is made, so nobody can have approved it.
 ///
 /// # Errors
 /// `APPROVALS_MISSING`.

@@ -24,7 +24,7 @@ pub struct DraftFacts<'a> {
 }
 
 impl DraftFacts<'_> {
-    /// The staged version that a new draft would end without a word: somebody checked it, and may have had it approved.
+    /// Returns the staged version that a new draft would end without a word: somebody checked it, and may have had it approved.
     #[must_use]
     pub fn staged(policy: &Policy, open: &[Version], request: &command::Draft) -> Option<usize> {
         let ends_it = policy.settings.max_open_drafts == 1 && !request.supersede_staged;
@@ -113,7 +113,7 @@ fn staged_stays(staged: &Version, stager: &str) -> Error {
         .about(staged.name())
 }
 
-/// What a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
+/// Returns what a request for the label of a version says that the version does not; none: the version is what was asked for. Who says
 /// nothing of annotations and adoption takes what is there.
 fn difference(holder: &Version, request: &command::Draft, digest: &Digest) -> Option<&'static str> {
     if &holder.digest != digest {
@@ -150,7 +150,7 @@ pub fn abandon(version: &Version, etag: Option<&Etag>) -> Result<()> {
     check_open(version)
 }
 
-/// The one open version a caller means who named just the policy.
+/// Returns the one open version a caller means who named just the policy.
 ///
 /// # Errors
 /// `NO_OPEN_DRAFT`, `SEVERAL_OPEN_DRAFTS` naming them.

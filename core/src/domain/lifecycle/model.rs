@@ -20,7 +20,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 pub(super) use self::fixtures::{digest, draft_request, label, new_policy, new_version, policy_name};
 use self::operation::{Answer, Operation, Rests, operation};
 use self::reference::Reference;
-use self::separation::Witness;
+use self::separation::SeparationObserver;
 use self::world::World;
 use super::super::error::Reason;
 
@@ -54,12 +54,12 @@ const REFUSALS: [Reason; 19] = [
 struct Trial {
     world: World,
     reference: Reference,
-    witness: Witness,
+    observer: SeparationObserver,
 }
 
 impl Trial {
     fn new() -> Self {
-        Self { world: World::new(), reference: Reference::new(), witness: Witness::default() }
+        Self { world: World::new(), reference: Reference::new(), observer: SeparationObserver::default() }
     }
 
     /// Does one operation in both, compares, and says what came of it.
@@ -79,7 +79,7 @@ impl Trial {
         }
         assert_eq!(self.world.picture(), self.reference.lines, "{operation:?}");
         invariants::check(&before, &self.world, operation, &answer);
-        self.witness.see(&before, &self.world, operation, &answer);
+        self.observer.see(&before, &self.world, operation, &answer);
         answer.map_err(|error| error.reason)
     }
 }
@@ -96,7 +96,7 @@ proptest! {
     }
 }
 
-/// What was accepted, by the words of `VERBS`.
+/// Returns what was accepted, by the words of `VERBS`.
 fn verbs(operation: &Operation, answer: &Answer) -> Vec<&'static str> {
     let basis = answer.basis.as_ref().map(|Rests { broke_glass, .. }| match broke_glass {
         true => "break glass",

@@ -18,7 +18,7 @@ pub struct PointerMove {
 }
 
 impl PointerMove {
-    /// What an event did to the pointer of a policy; none when it did not move it.
+    /// Returns what an event did to the pointer of a policy; none when it did not move it.
     #[must_use]
     pub fn of(payload: &Payload, policy: &PolicyId) -> Option<Self> {
         let change = payload.changes.iter().find(|change| change.policy == *policy)?;
@@ -65,7 +65,7 @@ pub fn rollback_target(moves: &[PointerMove], source_of: impl Fn(i64) -> i64) ->
 mod tests {
     use super::*;
 
-    /// `3` activates version 3, `-3` rolls back to it, `0` deactivates, `43` rolls back to 3 by a copy with number 4.
+    /// Reads a history: `3` activates version 3, `-3` rolls back to it, `0` deactivates, `43` rolls back to 3 by a copy with number 4.
     fn target(history: &[i64]) -> Option<i64> {
         let mut previous = 0;
         let moved = |step: &i64| {

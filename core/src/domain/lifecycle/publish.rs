@@ -41,7 +41,7 @@ pub struct PublishBasis {
     pub broke_glass: bool,
 }
 
-/// Whether a version may be staged or published at all, whatever its checks find.
+/// Checks whether a version may be staged or published at all, whatever its checks find.
 ///
 /// # Errors
 /// `ETAG_MISMATCH`, `VERSION_NOT_OPEN`.
@@ -81,7 +81,7 @@ pub fn publish(
     }
 }
 
-/// A version whose checks failed goes nowhere. The message and metadata are those of the first finding that made one fail, the
+/// Refuses a version whose checks failed. The message and metadata are those of the first finding that made one fail, the
 /// violations those of all of them, up to `VIOLATIONS_MAX_BYTES`; the report has every one.
 ///
 /// # Errors

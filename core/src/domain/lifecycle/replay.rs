@@ -29,12 +29,12 @@ pub struct Replay {
     access_revision: i64,
 }
 
-/// A rule that an event breaks.
+/// Returns a rule that an event breaks.
 fn broken(message: impl Into<String>) -> Error {
     Error::data_loss(message)
 }
 
-/// The words of a refusal. What is not for callers is, in a log that somebody checks, what it is about.
+/// Returns the words of a refusal. What is not for callers is, in a log that somebody checks, what it is about.
 fn words(error: Error) -> String {
     error.internal.unwrap_or(error.message)
 }
@@ -112,7 +112,7 @@ impl Replay {
         }
     }
 
-    /// The one version that an event changes.
+    /// Returns the one version that an event changes.
     fn one<'a>(&self, payload: &'a Payload, state: VersionState) -> Result<(&'a VersionChange, &Line)> {
         match payload.versions.as_slice() {
             [change] if change.state == state && payload.policy.as_ref() == Some(&change.policy) => {
@@ -187,7 +187,7 @@ impl Replay {
         Err(broken(format!("the approval that it tells of is not the one that {} could give", payload.actor)))
     }
 
-    /// A publication, alone or with its activation: enough approvals under the requirement in force, or broken glass.
+    /// Checks a publication, alone or with its activation: it needs enough approvals under the requirement in force, or break-glass.
     fn check_publication(&self, payload: &Payload) -> Result<()> {
         let (change, line) = self.one(payload, VersionState::Published)?;
         let (_, version) = self.version(change)?;
@@ -257,7 +257,7 @@ impl Replay {
         }
     }
 
-    /// A version that a rollback made as a copy, published as it was made.
+    /// Returns a version that a rollback made as a copy, published as it was made.
     fn check_copied(&self, copy: &VersionChange) -> Result<Version> {
         let line = self.line(&copy.policy)?;
         let is_published =
@@ -273,7 +273,7 @@ impl Replay {
         Ok(Version { number: copy.version, origin_manifests: Vec::new(), ..source.clone() })
     }
 
-    /// Signed again: everything stays where it was.
+    /// Checks an event that signed statements again: every pointer stays where it was.
     fn check_resign(&self, payload: &Payload) -> Result<()> {
         for change in &payload.versions {
             let (_, version) = self.version(change)?;
@@ -289,7 +289,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Every decision is made by the settings in force: schemas, labels and checks are not replayed, but which counted is.
+    /// Checks that a decision was made by the settings in force. Schemas, labels and checks are not replayed, but which settings were read is.
     fn check_settings(&self, payload: &Payload) -> Result<()> {
         for read in &payload.settings_read {
             let line = self.lines.get(&read.policy).filter(|line| line.is_known);
@@ -300,7 +300,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Every event names the last revision that changed a role binding, and only one that carries a binding changes one.
+    /// Checks that an event names the last revision which changed a role binding: only an event that carries a binding changes one.
     fn check_access(&self, payload: &Payload) -> Result<()> {
         use EventKind::{CreateRoleBinding, DeleteRoleBinding};
         let changes = matches!(payload.kind, CreateRoleBinding | DeleteRoleBinding);
@@ -359,7 +359,7 @@ fn about(payload: &Payload) -> Result<&PolicyId> {
     payload.policy.as_ref().ok_or_else(|| broken("it names no policy"))
 }
 
-/// A report of checks that found nothing: no event carries another.
+/// Returns a report of checks that found nothing: no event carries another.
 fn passed(version: &Version) -> Report {
     Report { digest: version.digest.clone(), rules: String::new(), checks: Vec::new(), time: version.create_time }
 }

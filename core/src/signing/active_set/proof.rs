@@ -57,7 +57,7 @@ pub fn verify_set_proof<'a>(
     unclaimed.first().map_or(Ok(()), |policy| Err(SetProofError::NotClaimed((*policy).clone())))
 }
 
-/// The values of those policies of the filter that are in force under `root`.
+/// Returns the values of those policies of the filter that are in force under `root`.
 fn open<'f>(
     proof: &[u8],
     root: &Hash,

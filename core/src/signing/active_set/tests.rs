@@ -58,7 +58,7 @@ fn tree(set: &Set) -> ActiveSetTree {
     set.iter().map(leaf).collect()
 }
 
-/// What of a set a filter asks for.
+/// Returns what of a set a filter asks for.
 fn within(set: &Set, filter: &BTreeSet<PolicyId>) -> Set {
     set.iter()
         .filter(|(policy, _)| filter.contains(policy))
@@ -80,7 +80,7 @@ fn any_filter() -> impl Strategy<Value = BTreeSet<PolicyId>> {
         .prop_map(|picked| picked.into_iter().map(|at| POLICIES[at].clone()).collect())
 }
 
-/// Where each part of a proof begins.
+/// Returns where each part of a proof begins.
 fn parts(proof: &[u8]) -> Vec<&[u8]> {
     let (mut rest, mut parts) = (proof, Vec::new());
     while let Some(tag) = rest.first() {
@@ -96,7 +96,7 @@ fn parts(proof: &[u8]) -> Vec<&[u8]> {
     parts
 }
 
-/// Every claim that differs from a true one in one thing.
+/// Returns every claim that differs from a true one in one thing.
 fn wrong_claims(claim: &Set) -> Vec<Set> {
     let changed = |policy: &PolicyId, active: Active| {
         let mut changed = claim.clone();
@@ -296,7 +296,7 @@ fn the_smallest_sets_are_as_defined() {
     assert_eq!(active_set_root(twice.iter().map(|(policy, active)| leaf((policy, active)))), root, "the last counts");
 }
 
-/// A proof that goes down to the last bit for each of these keys, with a made-up hash beside each leaf.
+/// Writes a proof that goes down to the last bit for each of these keys, with a made-up hash beside each leaf.
 fn deepest(keys: &[Hash], depth: usize, proof: &mut Vec<u8>) {
     match keys {
         [] if depth == KEY_BITS => proof.extend([&[TAG_OPAQUE][..], &[1; 32]].concat()),

@@ -36,25 +36,25 @@ struct Leaf {
 }
 
 impl ActiveSetTree {
-    /// The tree of a set without policies.
+    /// Returns the tree of a set without policies.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The root.
+    /// Returns the root.
     #[must_use]
     pub fn root(&self) -> Hash {
         hash_of(self.top.as_ref())
     }
 
-    /// How many policies are in it.
+    /// Returns how many policies are in it.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether it holds none.
+    /// Returns whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
@@ -80,13 +80,13 @@ impl ActiveSetTree {
         found
     }
 
-    /// Whether exactly this is in force: the version, its digest and its activation.
+    /// Returns whether exactly this is in force: the version, its digest and its activation.
     #[must_use]
     pub fn holds(&self, active: ActiveLeaf<'_>) -> bool {
         self.find(&key_of(active.policy)).is_some_and(|leaf| leaf.value == active.value())
     }
 
-    /// Whether any version of a policy is in force.
+    /// Returns whether any version of a policy is in force.
     #[must_use]
     pub fn contains(&self, policy: &PolicyId) -> bool {
         self.find(&key_of(policy)).is_some()
@@ -137,7 +137,7 @@ impl Leaf {
 }
 
 impl Node {
-    /// What stands one level below. A leaf that gets company goes down on its own side.
+    /// Returns what stands one level below. A leaf that gets company goes down on its own side.
     fn below(this: &Arc<Self>, depth: usize) -> (Subtree, Subtree) {
         match &**this {
             Self::Branch { left, right, .. } => (left.clone(), right.clone()),

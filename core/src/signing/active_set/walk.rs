@@ -98,7 +98,7 @@ impl ProofPart {
         }
     }
 
-    /// The whole subtree that this part is; none for a node, whose children follow.
+    /// Returns the whole subtree that this part is; none for a node, whose children follow.
     fn subtree(&self) -> Option<ReadSubtree> {
         match self {
             Self::Empty => Some(ReadSubtree { hash: EMPTY_ROOT, at_most_one_leaf: true }),
@@ -116,7 +116,7 @@ fn read_hash(rest: &mut &[u8]) -> Result<Hash, SetProofError> {
 }
 
 impl Position {
-    /// Whether the way to a key leads through here.
+    /// Returns whether the way to a key leads through here.
     pub(super) fn is_on_way_to(&self, key: &Hash) -> bool {
         let mut pairs = self.path.iter().zip(key).enumerate();
         let same_bits = pairs.find_map(|(index, (own, other))| {

@@ -48,13 +48,13 @@ fn text(value: &str) -> Cell {
     Cell::Text(value.to_owned())
 }
 
-/// A policy.
+/// Returns a policy.
 pub fn policy(id: &str) -> PolicyId {
     PolicyId::parse("policy", id).expect("an id")
 }
 
 impl Sample {
-    /// An empty log.
+    /// Returns an empty log.
     pub fn empty(namespace: &str) -> Self {
         let (key, seal_key) = (private(), private());
         let set = |key: &PrivateKey| KeySet::from_keys(vec![key.public().clone()]);
@@ -65,13 +65,13 @@ impl Sample {
         Self { trust, namespace, events, versions, rows, written, key, seal_key, head }
     }
 
-    /// The same keys for another namespace.
+    /// Returns the same keys for another namespace.
     pub fn beside(&self, namespace: &str) -> Self {
         let [key, seal_key] = [&self.key, &self.seal_key].map(Arc::clone);
         Self { trust: self.trust.clone(), key, seal_key, ..Self::empty(namespace) }
     }
 
-    /// Two policies, each drafted, published and activated `rounds` times.
+    /// Returns two policies, each drafted, published and activated `rounds` times.
     pub fn fill(mut self, rounds: i64) -> Self {
         for version in 1..=rounds {
             for id in ["p", "q"] {
@@ -232,7 +232,7 @@ impl Sample {
         jws::sign(TYP_ACTIVATION, &statement.to_bytes().expect("bytes"), &self.key).expect("a token")
     }
 
-    /// Where it ends.
+    /// Returns where it ends.
     pub fn head(&self) -> Head {
         self.head
     }

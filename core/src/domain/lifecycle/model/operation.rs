@@ -94,7 +94,7 @@ pub(super) const VERBS: [&str; 16] = [
 ];
 
 impl Operation {
-    /// With the number of the version that is under way, where it is meant: random numbers hardly ever follow one version
+    /// Fills in the number of the version that is under way, where it is meant: random numbers hardly ever follow one version
     /// through a review.
     pub(super) fn aimed(mut self, lines: &[Line]) -> Self {
         let meant = match &mut self {
@@ -201,12 +201,12 @@ fn settings() -> impl Strategy<Value = Settings> {
     )
 }
 
-/// Mostly the first few, so that the same versions are met again in another state.
+/// Returns mostly the first few numbers, so that the same versions are met again in another state.
 fn number() -> impl Strategy<Value = i64> {
     prop_oneof![4 => 1..=3i64, 1 => 4..=8i64]
 }
 
-/// A number, or the version that is under way.
+/// Returns a number, or the version that is under way.
 fn aimed() -> impl Strategy<Value = i64> {
     prop_oneof![2 => number(), 3 => Just(UNDER_WAY)]
 }
@@ -218,7 +218,7 @@ fn aim(policy: impl Strategy<Value = usize>) -> impl Strategy<Value = Aim> {
         .prop_map(|(policy, (version, expected_active))| Aim { policy, version, expected_active })
 }
 
-/// One target, one for each policy, or any.
+/// Returns one target, one for each policy, or any.
 fn targets() -> impl Strategy<Value = Vec<Aim>> {
     prop_oneof![
         4 => vec(aim(0..POLICIES), 1),
@@ -227,7 +227,7 @@ fn targets() -> impl Strategy<Value = Vec<Aim>> {
     ]
 }
 
-/// That of a draft, of one that was staged, or of neither.
+/// Returns the etag of a draft, of a version that was staged, or of neither.
 fn etag() -> impl Strategy<Value = Option<i64>> {
     weighted(0.3, 1..=3i64)
 }
@@ -240,7 +240,7 @@ fn publish() -> impl Strategy<Value = Publish> {
     })
 }
 
-/// Any request. Drafts and publishing come often, so that there is something to activate.
+/// Returns any request. Drafts and publishing come often, so that there is something to activate.
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
     let policy = || 0..POLICIES;
     let person = || 0..PEOPLE;

@@ -163,12 +163,12 @@ impl Reference {
         moved
     }
 
-    /// What is left to return to.
+    /// Returns what is left to return to.
     fn before(&self, policy: usize) -> Option<i64> {
         self.returns[policy].iter().rev().find(|version| **version != self.lines[policy].pointer).copied()
     }
 
-    /// Everything from the version returned to upwards is not returned to again; without it, what was in force is not.
+    /// Marks everything from the target of a rollback upwards as not to be returned to again; without a target, what was in force.
     fn leave(&mut self, policy: usize, target: i64) {
         let pointer = self.lines[policy].pointer;
         let returns = &mut self.returns[policy];
@@ -249,7 +249,7 @@ impl Line {
         written(number, vec![])
     }
 
-    /// The version named, or the one open draft.
+    /// Returns the version named, or the one open draft.
     fn meant(&self, version: Option<i64>) -> Outcome<i64> {
         match (version, self.open().as_slice()) {
             (Some(version), _) => self.row(version).map(|_| version),
@@ -262,7 +262,7 @@ impl Line {
         }
     }
 
-    /// It is there, as it was read, and not ended.
+    /// Checks that a version is there, as it was read, and not ended.
     fn fits(&self, version: i64, etag: Option<i64>) -> Outcome<()> {
         let row = self.row(version)?;
         if let Some(etag) = etag

@@ -26,8 +26,8 @@ fn publish(world: &mut World, version: i64, activate: bool) {
 
 /// States by number, and the active version.
 fn standing(world: &World) -> (Vec<VersionState>, i64) {
-    let shelf = &world.shelves[POLICY];
-    (shelf.versions.values().map(|version| version.state).collect(), shelf.policy.active_version)
+    let rows = &world.policies[POLICY];
+    (rows.versions.values().map(|version| version.state).collect(), rows.policy.active_version)
 }
 
 #[test]
@@ -53,12 +53,12 @@ fn the_worked_states_are_walked() {
     assert_eq!(draft(&mut world), 3);
     assert_eq!(standing(&world), (vec![Published, Published, Draft], 2), "+ draft v3");
 
-    let rows = world.shelves[POLICY].versions.clone();
+    let rows = world.policies[POLICY].versions.clone();
     let (copy_forward, skip_validation) = (false, false);
     let back = Operation::Rollback { policy: POLICY, version: 0, copy_forward, skip_validation, reasoned: true };
     assert_eq!(settle(&mut world, back), Some(1));
     assert_eq!(standing(&world), (vec![Published, Published, Draft], 1), "roll back to v1");
-    assert_eq!(world.shelves[POLICY].versions, rows, "v2 and draft v3 untouched");
+    assert_eq!(world.policies[POLICY].versions, rows, "v2 and draft v3 untouched");
 }
 
 #[test]
@@ -109,5 +109,5 @@ fn a_copy_forward_takes_the_next_number_after_the_drafts() {
     let back = Operation::Rollback { policy: POLICY, version: 1, copy_forward, skip_validation, reasoned: true };
     assert_eq!(settle(&mut world, back), Some(4));
     assert_eq!(standing(&world), (vec![Published, Published, Draft, Published], 4));
-    assert_eq!(world.shelves[POLICY].versions[&4].source_version, 1);
+    assert_eq!(world.policies[POLICY].versions[&4].source_version, 1);
 }

@@ -29,14 +29,14 @@ use super::operation::{
     Aim, Answer, BAD, LABELS, LAX, Line, Moved, Operation, POLICIES, Publish, Rests, Row, Settings,
 };
 
-/// The etag that a version has after it was written so often: the current one by the current number alone.
+/// Returns the etag that a version has after it was written so often: the current one by the current number alone.
 fn etag_after(version: &Version, edits: Option<i64>) -> Option<Etag> {
     edits.map(|edits| Version { edits, ..version.clone() }.etag())
 }
 
 /// A policy with its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Shelf {
+pub(super) struct PolicyRows {
     pub(super) policy: Policy,
     pub(super) versions: BTreeMap<i64, Version>,
     /// By version and approver, as the table has them.
@@ -55,7 +55,7 @@ enum How {
 /// A namespace. `revision` counts accepted changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct World {
-    pub(super) shelves: Vec<Shelf>,
+    pub(super) policies: Vec<PolicyRows>,
     pub(super) pointer_log: Vec<PointerChange>,
     pub(super) revision: i64,
     pub(super) now: Micros,
@@ -65,7 +65,7 @@ fn reason(reasoned: bool) -> String {
     if reasoned { "because".to_owned() } else { " ".to_owned() }
 }
 
-impl Shelf {
+impl PolicyRows {
     fn version(&self, number: i64) -> Result<&Version> {
         self.versions.get(&number).ok_or_else(|| Error::new(Reason::VersionNotFound, "absent"))
     }
@@ -86,7 +86,7 @@ impl Shelf {
         of_version.map(|(_, approval)| approval.clone()).collect()
     }
 
-    /// Today's checks. A rollback gives no label: it was taken long ago.
+    /// Runs the checks of today. A rollback gives no label, because the label was accepted before.
     fn report(&self, version: &Version, label: Option<&Label>) -> Report {
         let is_strict = !self.policy.settings.json_schema.is_empty();
         let content = content_of(&version.digest);
@@ -122,14 +122,14 @@ impl Shelf {
 impl World {
     pub(super) fn new() -> Self {
         let (versions, approvals, moves) = Default::default();
-        let empty = Shelf { policy: new_policy(0), versions, approvals, moves };
-        let shelves = (0..POLICIES).map(|index| Shelf { policy: new_policy(index), ..empty.clone() }).collect();
-        Self { shelves, pointer_log: Vec::new(), revision: 0, now: Micros(0) }
+        let empty = PolicyRows { policy: new_policy(0), versions, approvals, moves };
+        let policies = (0..POLICIES).map(|index| PolicyRows { policy: new_policy(index), ..empty.clone() }).collect();
+        Self { policies, pointer_log: Vec::new(), revision: 0, now: Micros(0) }
     }
 
-    /// What the reference can be compared with.
+    /// Returns what the reference can be compared with.
     pub(super) fn picture(&self) -> Vec<Line> {
-        let row = |shelf: &Shelf, version: &Version| Row {
+        let row = |rows: &PolicyRows, version: &Version| Row {
             state: version.state,
             label: version.label.as_ref().and_then(|label| LABELS.iter().position(|text| *text == label.to_string())),
             content: content_of(&version.digest),
@@ -137,27 +137,27 @@ impl World {
             etag: version.edits,
             author: index_of(&version.author),
             approvers: approvers(&lifecycle::counting(
-                &shelf.policy,
+                &rows.policy,
                 version,
-                &shelf.approvals_of(version.number),
+                &rows.approvals_of(version.number),
                 self.now,
             )),
         };
-        let line = |(policy, shelf): (usize, &Shelf)| Line {
+        let line = |(policy, rows): (usize, &PolicyRows)| Line {
             settings: Settings {
-                max_open_drafts: shelf.policy.settings.max_open_drafts,
-                allow_backport: shelf.policy.settings.allow_backport,
-                strict: !shelf.policy.settings.json_schema.is_empty(),
-                required_approvals: shelf.policy.settings.required_approvals,
+                max_open_drafts: rows.policy.settings.max_open_drafts,
+                allow_backport: rows.policy.settings.allow_backport,
+                strict: !rows.policy.settings.json_schema.is_empty(),
+                required_approvals: rows.policy.settings.required_approvals,
             },
-            rows: shelf.versions.iter().map(|(number, version)| (*number, row(shelf, version))).collect(),
-            pointer: shelf.policy.active_version,
+            rows: rows.versions.iter().map(|(number, version)| (*number, row(rows, version))).collect(),
+            pointer: rows.policy.active_version,
             history: self.moves_of(policy).map(|change| change.version).collect(),
         };
-        self.shelves.iter().enumerate().map(line).collect()
+        self.policies.iter().enumerate().map(line).collect()
     }
 
-    /// Every move of a policy's pointer, in order.
+    /// Returns every move of a policy's pointer, in order.
     pub(super) fn moves_of(&self, policy: usize) -> impl DoubleEndedIterator<Item = &PointerChange> {
         let id = policy_name(policy).policy;
         self.pointer_log.iter().filter(move |change| change.policy == id)
@@ -167,8 +167,8 @@ impl World {
     pub(super) fn apply(&mut self, operation: &Operation) -> Result<Answer> {
         let answer = match operation.clone() {
             Operation::Settings { policy, settings } => {
-                self.shelves[policy].policy.edits += 1;
-                let changed = &mut self.shelves[policy].policy.settings;
+                self.policies[policy].policy.edits += 1;
+                let changed = &mut self.policies[policy].policy.settings;
                 changed.max_open_drafts = settings.max_open_drafts;
                 changed.allow_backport = settings.allow_backport;
                 changed.json_schema = if settings.strict { "{}".to_owned() } else { String::new() };
@@ -179,7 +179,7 @@ impl World {
                 self.draft(policy, label, (content, author), base, supersede_staged)?
             }
             Operation::Abandon { policy, version, etag } => {
-                let version = self.shelves[policy].version(version)?.clone();
+                let version = self.policies[policy].version(version)?.clone();
                 lifecycle::abandon(&version, etag_after(&version, etag).as_ref())?;
                 self.end(policy, version, VersionState::Abandoned)
             }
@@ -190,7 +190,7 @@ impl World {
             Operation::Reject { policy, version, reviewed, reasoned } => {
                 let reason = reason(reasoned);
                 lifecycle::check_reason(&reason)?;
-                let version = self.shelves[policy].version(version)?.clone();
+                let version = self.policies[policy].version(version)?.clone();
                 let digest = reviewed.map_or_else(|| version.digest.clone(), digest);
                 let name = version_name(policy, version.number);
                 lifecycle::reject(&version, &command::RejectVersion { version: name, digest, reason })?;
@@ -208,7 +208,7 @@ impl World {
             }
             Operation::Deactivate { policy, expected_active, reasoned } => {
                 lifecycle::check_reason(&reason(reasoned))?;
-                let change = lifecycle::deactivate(&self.shelves[policy].policy, expected_active)?;
+                let change = lifecycle::deactivate(&self.policies[policy].policy, expected_active)?;
                 Answer { wrote: true, moved: self.record(vec![change], How::Activated), ..Answer::default() }
             }
         };
@@ -218,20 +218,20 @@ impl World {
 
     fn end(&mut self, policy: usize, version: Version, state: VersionState) -> Answer {
         let (number, edits) = (version.number, version.edits + 1);
-        self.shelves[policy].update(Version { state, edits, ..version });
+        self.policies[policy].update(Version { state, edits, ..version });
         Answer { version: Some(number), wrote: true, ..Answer::default() }
     }
 
     fn approve(&mut self, policy: usize, number: i64, reviewed: Option<u8>, approver: usize) -> Result<Answer> {
-        let shelf = &mut self.shelves[policy];
-        let (version, approver) = (shelf.version(number)?, person(approver));
+        let rows = &mut self.policies[policy];
+        let (version, approver) = (rows.version(number)?, person(approver));
         let digest = reviewed.map_or_else(|| version.digest.clone(), digest);
         let name = version_name(policy, number);
         let request = command::ApproveVersion { version: name, digest, reason: String::new() };
         let facts = ApproveFacts {
-            policy: &shelf.policy,
+            policy: &rows.policy,
             version,
-            approvals: &shelf.approvals_of(number),
+            approvals: &rows.approvals_of(number),
             importer: None,
             store: "here",
             approver: &approver,
@@ -239,7 +239,7 @@ impl World {
             revision: self.revision + 1,
         };
         let approval = lifecycle::approve(facts, &request)?;
-        shelf.approvals.insert((number, approver), approval);
+        rows.approvals.insert((number, approver), approval);
         Ok(Answer { version: Some(number), wrote: true, ..Answer::default() })
     }
 
@@ -251,23 +251,23 @@ impl World {
         base_version: i64,
         supersede_staged: bool,
     ) -> Result<Answer> {
-        let shelf = &mut self.shelves[policy];
+        let rows = &mut self.policies[policy];
         let label = label.map(super::fixtures::label);
         let request = command::Draft {
             content: Bytes::copy_from_slice(&[content]),
             label: label.clone(),
             base_version,
             supersede_staged,
-            ..draft_request(shelf.policy.name.clone())
+            ..draft_request(rows.policy.name.clone())
         };
-        let open = shelf.open();
-        let mut live = shelf
+        let open = rows.open();
+        let mut live = rows
             .versions
             .values()
             .filter(|version| version.state.is_open() || version.state == VersionState::Published);
         let holder = label.as_ref().and_then(|label| live.find(|version| version.label.as_ref() == Some(label)));
-        let base_exists = base_version == 0 || shelf.versions.contains_key(&base_version);
-        let facts = DraftFacts { policy: &shelf.policy, open: &open, label_holder: holder, base_exists, stager: "" };
+        let base_exists = base_version == 0 || rows.versions.contains_key(&base_version);
+        let facts = DraftFacts { policy: &rows.policy, open: &open, label_holder: holder, base_exists, stager: "" };
         let (number, superseded) = match lifecycle::draft(facts, &request, &digest(content))? {
             DraftDecision::Existing => {
                 let version = holder.map(|version| version.number);
@@ -276,24 +276,24 @@ impl World {
             DraftDecision::New { number, superseded } => (number, superseded),
         };
         for number in superseded {
-            let version = shelf.version(number)?.clone();
+            let version = rows.version(number)?.clone();
             assert!(version.state.is_open(), "only open versions end for a new draft");
-            shelf.update(Version { state: VersionState::Superseded, edits: version.edits + 1, ..version });
+            rows.update(Version { state: VersionState::Superseded, edits: version.edits + 1, ..version });
         }
-        let version = new_version(shelf.policy.name.clone(), number, label, digest(content));
-        shelf.insert(Version { base_version, author: person(author), ..version });
+        let version = new_version(rows.policy.name.clone(), number, label, digest(content));
+        rows.insert(Version { base_version, author: person(author), ..version });
         Ok(Answer { version: Some(number), wrote: true, ..Answer::default() })
     }
 
     fn stage(&mut self, policy: usize, version: Option<i64>, etag: Option<i64>) -> Result<Answer> {
-        let shelf = &mut self.shelves[policy];
-        let version = shelf.meant(version)?;
-        let report = shelf.report(&version, version.label.as_ref());
+        let rows = &mut self.policies[policy];
+        let version = rows.meant(version)?;
+        let report = rows.report(&version, version.label.as_ref());
         let number = version.number;
         let wrote = lifecycle::stage(&version, etag_after(&version, etag).as_ref(), &report)? == StageDecision::Lock;
         if wrote {
             let edits = version.edits + 1;
-            shelf.update(Version { state: VersionState::Staged, edits, stage_time: Some(Micros(1)), ..version });
+            rows.update(Version { state: VersionState::Staged, edits, stage_time: Some(Micros(1)), ..version });
         }
         Ok(Answer { version: Some(number), wrote, ..Answer::default() })
     }
@@ -302,20 +302,20 @@ impl World {
         if asked.activate || asked.break_glass {
             lifecycle::check_reason(&reason(asked.reasoned))?;
         }
-        let shelf = &mut self.shelves[asked.policy];
-        let version = shelf.meant(asked.version)?;
-        let report = shelf.report(&version, version.label.as_ref());
-        let needs_some = shelf.policy.settings.required_approvals > 0;
-        let approvals = if needs_some { shelf.approvals_of(version.number) } else { Vec::new() };
-        let facts = PublishFacts { policy: &shelf.policy, version: &version, approvals: &approvals, now: self.now };
+        let rows = &mut self.policies[asked.policy];
+        let version = rows.meant(asked.version)?;
+        let report = rows.report(&version, version.label.as_ref());
+        let needs_some = rows.policy.settings.required_approvals > 0;
+        let approvals = if needs_some { rows.approvals_of(version.number) } else { Vec::new() };
+        let facts = PublishFacts { policy: &rows.policy, version: &version, approvals: &approvals, now: self.now };
         let PublishBasis { approvals, broke_glass } = {
             let etag = etag_after(&version, asked.etag);
             lifecycle::publish(facts, etag.as_ref(), &report, asked.break_glass)?
         };
         let version = published(version);
-        let changes = if asked.activate { point_to(&shelf.policy, &version)? } else { Vec::new() };
+        let changes = if asked.activate { point_to(&rows.policy, &version)? } else { Vec::new() };
         let number = version.number;
-        shelf.update(version);
+        rows.update(version);
         let basis = needs_some.then_some(Rests { approvers: approvers(&approvals), broke_glass });
         Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Activated), basis })
     }
@@ -331,9 +331,9 @@ impl World {
             command::Activate { namespace: namespace(), targets, reason, unmoved_since: None, skip_validation: false };
         lifecycle::check_activate(&request)?;
         let facts = |aim: &Aim| {
-            let shelf = &self.shelves[aim.policy];
-            let version = (aim.version != 0).then(|| shelf.version(aim.version)).transpose()?;
-            Ok(TargetFacts { policy: &shelf.policy, version })
+            let rows = &self.policies[aim.policy];
+            let version = (aim.version != 0).then(|| rows.version(aim.version)).transpose()?;
+            Ok(TargetFacts { policy: &rows.policy, version })
         };
         let facts = aims.iter().map(facts).collect::<Result<Vec<_>>>()?;
         let changes = lifecycle::activate(&request.targets, &facts)?;
@@ -341,25 +341,25 @@ impl World {
     }
 
     fn rollback(&mut self, policy: usize, named: i64, copy_forward: bool, skip_validation: bool) -> Result<Answer> {
-        let shelf = &self.shelves[policy];
+        let rows = &self.policies[policy];
         let number = match named {
             0 => {
-                let source_of = |copy| shelf.versions.get(&copy).map_or(0, |version| version.source_version);
-                lifecycle::rollback_target(&shelf.moves, source_of)
+                let source_of = |copy| rows.versions.get(&copy).map_or(0, |version| version.source_version);
+                lifecycle::rollback_target(&rows.moves, source_of)
                     .ok_or_else(|| Error::new(Reason::NoPreviousVersion, "nothing before"))?
             }
             named => named,
         };
-        let version = shelf.version(number)?.clone();
-        let report = (!skip_validation).then(|| shelf.report(&version, None));
-        let change = lifecycle::rollback(&shelf.policy, &version, report.as_ref())?;
+        let version = rows.version(number)?.clone();
+        let report = (!skip_validation).then(|| rows.report(&version, None));
+        let change = lifecycle::rollback(&rows.policy, &version, report.as_ref())?;
         if !copy_forward {
             let moved = self.record(vec![change], How::RolledBack);
             return Ok(Answer { version: Some(number), wrote: true, moved, ..Answer::default() });
         }
-        lifecycle::check_copy(&shelf.policy, &version)?;
+        lifecycle::check_copy(&rows.policy, &version)?;
         let copy = Version {
-            number: shelf.policy.latest_version + 1,
+            number: rows.policy.latest_version + 1,
             label: None,
             base_version: number,
             source_version: number,
@@ -367,8 +367,8 @@ impl World {
             ..version
         };
         let (number, copy) = (copy.number, published(copy));
-        let changes = point_to(&shelf.policy, &copy)?;
-        self.shelves[policy].insert(copy);
+        let changes = point_to(&rows.policy, &copy)?;
+        self.policies[policy].insert(copy);
         Ok(Answer { version: Some(number), wrote: true, moved: self.record(changes, How::Copied), ..Answer::default() })
     }
 
@@ -376,8 +376,8 @@ impl World {
         let mut moved = Vec::new();
         for change in changes {
             let policy = (0..POLICIES).find(|index| policy_name(*index).policy == change.policy).unwrap();
-            self.shelves[policy].policy.active_version = change.version;
-            self.shelves[policy].moves.push(PointerMove {
+            self.policies[policy].policy.active_version = change.version;
+            self.policies[policy].moves.push(PointerMove {
                 version: change.version,
                 previous: change.previous,
                 is_rollback: how != How::Activated,

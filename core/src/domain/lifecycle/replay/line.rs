@@ -29,13 +29,13 @@ impl Line {
         Self { policy, is_known, versions, approvals, were_active }
     }
 
-    /// A policy as the event says that made it.
+    /// Returns a policy as the event says that made it.
     pub(super) fn new(payload: &Payload, policy: &PolicyId) -> Self {
         let made = Policy::new(name(&payload.namespace, policy), PolicyKind::Opaque, payload.time);
         Self::with(Policy { settings: settings_of(payload), ..made }, true)
     }
 
-    /// A policy that an import brought, as its event says.
+    /// Returns a policy that an import brought, as its event says.
     pub(super) fn imported(payload: &Payload, brought: &ImportedPolicy) -> Self {
         let made = Policy::new(name(&payload.namespace, &brought.policy), PolicyKind::Opaque, payload.time);
         let settings = PolicySettings {
@@ -47,12 +47,12 @@ impl Line {
         Self::with(policy, true)
     }
 
-    /// A policy whose settings no event carries.
+    /// Returns a policy whose settings no event carries.
     pub(super) fn unknown(payload: &Payload, policy: &PolicyId) -> Self {
         Self::with(Policy::new(name(&payload.namespace, policy), PolicyKind::Opaque, payload.time), false)
     }
 
-    /// In order of the approvers, as the server reads them.
+    /// Returns the approvals of a version in order of the approvers, as the server reads them.
     pub(super) fn approvals_of(&self, version: i64) -> Vec<Approval> {
         self.approvals.get(&version).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
@@ -81,7 +81,7 @@ pub(super) fn settings_of(payload: &Payload) -> PolicySettings {
     carried.and_then(|settings| serde_json::from_value(settings.clone()).ok()).unwrap_or_default()
 }
 
-/// A draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
+/// Returns a draft as far as its event tells of it. What ends with it stands in the event, so it may end what is staged.
 pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
     command::Draft {
         policy: policy.name.clone(),
@@ -99,7 +99,7 @@ pub(super) fn draft_of(policy: &Policy, change_note: &str) -> command::Draft {
     }
 }
 
-/// A version as the event says that made it. What it came with is not in the log; that it came from elsewhere is.
+/// Returns a version as the event says that made it. What it came with is not in the log; that it came from elsewhere is.
 fn new_version(policy: &PolicyName, payload: &Payload, change: &VersionChange) -> Version {
     let origin_manifests = if payload.kind == EventKind::ImportNamespace && change.state == VersionState::Published {
         vec![String::new()]

@@ -2,8 +2,8 @@
 
 use crate::domain::{Error, Result};
 
-/// Both, or the violations of both. An error that is not about fields is the answer as it is.
-pub(super) fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
+/// Joins two results, and collects the violations of both, so that a caller learns of all of them. An error that is not about fields is returned as it is.
+pub(super) fn collect_errors<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> {
     match (first, second) {
         (Ok(first), Ok(second)) => Ok((first, second)),
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
@@ -17,8 +17,8 @@ pub(super) fn both<A, B>(first: Result<A>, second: Result<B>) -> Result<(A, B)> 
     }
 }
 
-/// All, or the violations of all. The caller has bounded how many there are.
-pub(super) fn all<T>(fields: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
+/// Joins the results of a list, and collects the violations of all. The caller has bounded how many there are.
+pub(super) fn collect_all_errors<T>(fields: impl IntoIterator<Item = Result<T>>) -> Result<Vec<T>> {
     let mut taken = Vec::new();
     let mut violations = Vec::new();
     for field in fields {
