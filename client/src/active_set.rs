@@ -33,20 +33,20 @@ mod snapshot_tests;
 mod tests;
 mod unsigned;
 
-/// What a watch was asked for.
+/// Holds what a watch was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ActiveSetOptions {
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Whether bundles come without content.
+    /// Says whether bundles come without content.
     pub metadata_only: bool,
-    /// Whether activations may be left out (mode LATEST). When not, each must follow the one before.
+    /// Says whether activations may be left out (mode LATEST). When not, each must follow the one before.
     pub latest: bool,
     /// Id of the store, when known; else that of the first document that verifies.
     pub store: Option<String>,
 }
 
-/// What a message changed.
+/// Says what a message changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SetChange {
     /// A part of a snapshot: nothing yet.
@@ -56,7 +56,7 @@ pub enum SetChange {
     },
     /// A whole snapshot: everything held was replaced.
     Replaced {
-        /// Where the log stood.
+        /// Says where the log stood.
         cursor: Cursor,
         /// All that is in force.
         policies: Vec<Arc<ActivePolicy>>,
@@ -66,45 +66,45 @@ pub enum SetChange {
         /// Changes collected so far.
         collected: usize,
     },
-    /// One activation, whole.
+    /// A whole activation was applied.
     Activated {
         /// Its cursor.
         cursor: Cursor,
         /// `ACTIVATE`, `ROLLBACK` or `DEACTIVATE`, as signed.
         kind: String,
-        /// Who asked for it.
+        /// Says who asked for it.
         actor: String,
-        /// What is in force now.
+        /// Holds what is in force now.
         changed: Vec<Arc<ActivePolicy>>,
-        /// What is not in force any more.
+        /// Holds what is not in force any more.
         removed: Vec<PolicyId>,
-        /// What was signed of it: when, from where each pointer moved, and the digest of why.
+        /// Holds what was signed of it: when, from where each pointer moved, and the digest of why.
         statement: Box<Statement>,
     },
     /// A sign of life.
     Alive {
         /// The cursor held.
         cursor: Cursor,
-        /// Whether it proves that what is held is the newest.
+        /// Says whether it proves that what is held is the newest.
         is_newest: bool,
     },
     /// The server ends the stream.
     Reconnect {
-        /// Why.
+        /// Says why.
         reason: String,
-        /// How long to wait.
+        /// Says how long to wait.
         backoff: Duration,
     },
     /// The stream is open.
     Opened {
-        /// How often the server says that it shows signs of life.
+        /// Says how often the server says that it shows signs of life.
         heartbeat_interval: Duration,
     },
     /// A key statement.
     Keys {
-        /// Where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
+        /// Says where it stands, when the keys that are trusted follow it from now on; none: nothing changed.
         newest: Option<Cursor>,
-        /// Why it was not taken: one by a key from before those that were pinned, or a forged one.
+        /// Says why it was not taken: one by a key from before those that were pinned, or a forged one.
         refused: Option<VerifyError>,
     },
     /// A kind of message that this version does not know: nothing.
@@ -123,20 +123,20 @@ pub struct ActiveSet {
     cursor: Option<Cursor>,
     /// The newest statement or checkpoint that verified, also when its message was refused: nothing older is taken again.
     newest_verified: Cursor,
-    /// Whether the store was known before the first message.
+    /// Says whether the store was known before the first message.
     knows_store: bool,
     /// The store that a stream named before it was refused, while nothing is held: the next stream may be of another one.
     refused_store: Option<String>,
-    /// Which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
+    /// Says which event stands at `cursor`, as a checkpoint says, or after an activation the server alone: sent back with it.
     event: Option<Fingerprint>,
-    /// What proves `policies`; none while they are not all that was asked for.
+    /// Holds what proves `policies`; none while they are not all that was asked for.
     evidence: Option<Arc<Evidence>>,
     policies: Policies,
-    /// What the root is over.
+    /// Holds what the root is over.
     tree: ActiveSetTree,
-    /// Whether `policies` is all that was asked for: not so after a resume without the policies.
+    /// Says whether `policies` is all that was asked for: not so after a resume without the policies.
     whole: bool,
-    /// Whether activations are told without the policies before them. What is in force is never known then.
+    /// Says whether activations are told without the policies before them. What is in force is never known then.
     only_tells: bool,
     collected: Collected,
     fresh_until_seconds: i64,

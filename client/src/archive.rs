@@ -38,7 +38,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// Begins one.
     ///
     /// # Errors
-    /// When the disk does.
+    /// Fails when the disk does.
     pub fn new(out: W, trust: &LogTrust, namespace: &NamespaceId) -> io::Result<Self> {
         let header = Header {
             format: ARCHIVE_FORMAT,
@@ -56,7 +56,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// Adds what was read.
     ///
     /// # Errors
-    /// When the disk does.
+    /// Fails when the disk does.
     pub fn add(&mut self, read: &LogRead<'_>) -> io::Result<()> {
         match *read {
             LogRead::Progress(_) | LogRead::Rows(..) => Ok(()),
@@ -88,7 +88,7 @@ impl<W: Write> ArchiveWriter<W> {
     /// Ends it; gives back what it was written to.
     ///
     /// # Errors
-    /// When the disk does.
+    /// Fails when the disk does.
     pub fn end(mut self) -> io::Result<W> {
         let end = End { digest: self.running.digest().into(), ..self.end.clone() };
         self.line(&Line::End(end))?;

@@ -35,7 +35,7 @@ pub struct ActivePolicy {
     pub activated: Cursor,
 }
 
-/// Whom a set trusts: one namespace of one store, and its keys.
+/// Names what a set is verified against: one namespace of one store, and its keys.
 #[derive(Debug, Clone)]
 pub(super) struct SetTrust {
     pub namespace: NamespaceId,
@@ -43,7 +43,7 @@ pub(super) struct SetTrust {
     /// Taken from the first document that verifies when it is not given.
     pub store: Option<String>,
     pub metadata_only: bool,
-    /// How far the newest checkpoint is in the future, when it is so by more than clocks may differ.
+    /// Says how far the newest checkpoint is in the future, when it is so by more than clocks may differ.
     pub clock_ahead_seconds: Option<i64>,
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Cache {
     _lock: File,
 }
 
-/// What was in force.
+/// Holds what was in force.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Saved {
     format: u32,
@@ -50,10 +50,10 @@ pub(super) struct Saved {
     pub wanted: BTreeSet<PolicyId>,
     /// Its cursor.
     pub cursor: Cursor,
-    /// Which event the server said stands there; 0: not known.
+    /// Says which event the server said stands there; 0: not known.
     #[serde(default)]
     fingerprint: u64,
-    /// What proves it.
+    /// Holds what proves it.
     pub document: Document,
     /// Proves it under the root of the document, base64; empty when all policies were asked for.
     set_proof: String,
@@ -85,7 +85,7 @@ pub(super) struct SavedSet<'a> {
     pub wanted: &'a BTreeSet<PolicyId>,
     /// Its cursor.
     pub at: Position,
-    /// What proves it.
+    /// Holds what proves it.
     pub evidence: &'a Evidence,
     /// The keys it was verified with.
     pub keys: &'a KeySet,
@@ -99,10 +99,10 @@ pub(super) struct Mark {
     pub store: Option<String>,
     /// The cursor.
     pub newest: Cursor,
-    /// Which event the server said stands there; 0: not known.
+    /// Says which event the server said stands there; 0: not known.
     #[serde(default)]
     fingerprint: u64,
-    /// Whether the set in force is the one there: not so when it was rejected.
+    /// Says whether the set in force is the one there: not so when it was rejected.
     pub same_set: bool,
 }
 
@@ -254,7 +254,7 @@ impl Saved {
     /// Returns what proves it.
     ///
     /// # Errors
-    /// When the proof can't be read.
+    /// Fails when the proof can't be read.
     pub fn evidence(&self) -> io::Result<Evidence> {
         let set_proof = STANDARD.decode(&self.set_proof).map_err(|error| invalid(format!("its proof: {error}")))?;
         Ok(Evidence { document: self.document.clone(), set_proof: set_proof.into() })

@@ -13,7 +13,7 @@ use super::retry::with_retries;
 use policyhub_core::api::pb;
 use policyhub_core::domain::limits::CONVERGENCE_WAIT_MAX_SECONDS;
 
-/// How long one try of a call may take, unless its caller says otherwise. A server answers sooner, also when its database is down.
+/// Sets how long one try of a call may take, unless its caller says otherwise. A server answers sooner, also when its database is down.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returns a request with a deadline.

@@ -25,11 +25,11 @@ use policyhub_core::api::pb::sync_service_client::SyncServiceClient;
 use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
 
-/// How long a connection may take to stand.
+/// Sets how long a connection may take to be established.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a connection is pinged. Longer: a dead one goes unnoticed longer.
+/// Sets how often a connection is pinged. Longer: a dead one goes unnoticed longer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a ping may stay unanswered before the connection counts as dead.
+/// Sets how long a ping may stay unanswered before the connection counts as dead.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Largest message taken, of a call or of a stream. No server sends more than 2 MiB; more would be for a hostile one to use.
 const ANSWER_MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -50,17 +50,17 @@ pub struct RpcClient {
     pub(crate) policy: PolicyServiceClient<Transport>,
     pub(crate) sync: SyncServiceClient<Transport>,
     pub(crate) admin: AdminServiceClient<Transport>,
-    /// One for each connection; its clones have the same one.
+    /// Is shared by the clones of one connection.
     connection: Arc<ConnectionState>,
     /// The watch that this was given out for: as long as it is held, the connection carries that watch.
     _watch: Option<Arc<()>>,
 }
 
-/// What is known of a connection.
+/// Holds what is known of a connection.
 #[derive(Debug)]
 struct ConnectionState {
     endpoint: Option<usize>,
-    /// How many calls the server began to answer.
+    /// Says how many calls the server began to answer.
     answers: Arc<AtomicU64>,
 }
 
@@ -77,7 +77,7 @@ impl RpcClient {
     /// Returns the same with a client certificate, for `https` alone.
     ///
     /// # Errors
-    /// As [`Self::connect`].
+    /// Those of [`Self::connect`].
     pub async fn connect_as(
         endpoint: &str,
         token: Option<String>,

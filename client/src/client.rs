@@ -165,7 +165,7 @@ impl Client {
     }
 }
 
-/// What a client is made of.
+/// Holds what a client is made of.
 #[derive(Debug)]
 #[must_use]
 pub struct ClientBuilder {
@@ -258,7 +258,7 @@ impl ClientBuilder {
     /// Makes the client, and connects it.
     ///
     /// # Errors
-    /// As [`Self::build`], UNAVAILABLE when no endpoint answers, FAILED_PRECONDITION for a token or a file that can't be got, and
+    /// Those of [`Self::build`], UNAVAILABLE when no endpoint answers, FAILED_PRECONDITION for a token or a file that can't be got, and
     /// INVALID_ARGUMENT for an endpoint, a token or a certificate that can't be used.
     pub async fn connect(self) -> Result<Client, ClientError> {
         let client = self.build()?;

@@ -15,7 +15,7 @@ use policyhub_core::api::pb;
 use policyhub_core::domain::causes::with_causes;
 use policyhub_core::domain::error::{Error as DomainError, FieldViolation, Reason};
 
-/// What TLS says of a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
+/// Begins the error of TLS for a server's certificate that it does not trust (rustls, `Error::InvalidCertificate`).
 pub(super) const UNTRUSTED: &str = "invalid peer certificate";
 
 /// A call that failed. Its source is what failed below it, such as a connection, where something did.
@@ -231,7 +231,7 @@ impl From<Status> for ClientError {
     }
 }
 
-/// What failed below a call. It is kept within the status, which can't be taken apart.
+/// Holds what failed below a call. It is kept within the status, which can't be taken apart.
 #[derive(Debug)]
 struct Below(Status);
 

@@ -16,7 +16,7 @@ pub enum Document {
 /// Proves a set: verified again whenever the set is read back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// What was signed.
+    /// Holds what was signed.
     pub document: Document,
     /// Proves under its root what is in force of the policies asked for; empty when all were.
     pub set_proof: Bytes,

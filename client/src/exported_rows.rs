@@ -17,7 +17,7 @@ use policyhub_core::domain::event::{Cursor, Fingerprint, Position};
 use policyhub_core::domain::limits::EXPORT_MAX_SECONDS;
 use policyhub_core::domain::row::Row;
 
-/// How long a whole export may take.
+/// Sets how long a whole export may take.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(EXPORT_MAX_SECONDS);
 /// Longest silence of an export. A server sends the next rows as soon as it has read them.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
@@ -57,7 +57,7 @@ impl From<BrokenExport> for ClientError {
     }
 }
 
-/// Where a row stands in an export: its table, and its key.
+/// Says where a row stands in an export: its table, and its key.
 type RowKey = (u8, String, i64);
 
 fn row_key(row: &Row) -> Option<RowKey> {

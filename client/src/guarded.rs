@@ -28,7 +28,7 @@ const DETAILS: &str = "grpc-status-details-bin";
 /// The longest there is (`google/protobuf/duration.proto`).
 const DURATION_MAX_SECONDS: u64 = 315_576_000_000;
 
-/// As tonic decodes it: with or without padding.
+/// Decodes base64 as tonic does: with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),

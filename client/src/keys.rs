@@ -27,7 +27,7 @@ pub fn trusted_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Cl
 /// Returns the keys that seals of events may be verified with.
 ///
 /// # Errors
-/// As `trusted_keys`.
+/// Those of `trusted_keys`.
 pub fn seal_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
     of_purpose(response, pb::KeyPurpose::Seal)
 }
@@ -36,7 +36,7 @@ pub fn seal_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, Clien
 /// seals prove what they signed before.
 ///
 /// # Errors
-/// As `trusted_keys`.
+/// Those of `trusted_keys`.
 pub fn log_keys(response: &pb::ListSigningKeysResponse) -> Result<KeySet, ClientError> {
     of_purpose(response, pb::KeyPurpose::Bundle)
 }

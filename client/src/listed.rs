@@ -21,14 +21,14 @@ pub struct ListedSet {
     is_past: bool,
 }
 
-/// What was asked for.
+/// Holds what was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct ListedOptions {
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Whether bundles come with their contents.
+    /// Says whether bundles come with their contents.
     pub has_content: bool,
-    /// Whether the set is one of the past: each bundle is verified, and nothing proves that they are all.
+    /// Says whether the set is one of the past: each bundle is verified, and nothing proves that they are all.
     pub is_past: bool,
 }
 

@@ -41,12 +41,12 @@ pub enum ReadError {
     /// So much does not hold that the rest says nothing more.
     #[error("the server sent a log in which over {LOG_FINDINGS_MAX} things do not hold")]
     Worthless,
-    /// What was read could not be kept.
+    /// The consumer could not store what was read.
     #[error("failed to write")]
     Write(#[from] std::io::Error),
 }
 
-/// What was read, in order.
+/// Says what was read, in order.
 #[derive(Debug)]
 pub enum LogRead<'a> {
     /// An event.

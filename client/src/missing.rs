@@ -11,7 +11,7 @@ use policyhub_core::domain::name::{NamespaceId, PolicyId, PolicyName};
 
 /// Most policies that are asked about. More: a list with many names that are not active yet takes long.
 const ASKED_MAX: usize = 100;
-/// How long all answers may take together.
+/// Sets how long all answers may take together.
 const ANSWERS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns those of `policies` that the server says do not exist. Of the others it says that they do, nothing to this caller, or nothing

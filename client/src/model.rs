@@ -24,13 +24,13 @@ pub struct PolicyInfo {
     pub policy: PolicyId,
     /// Its language; none: one that this SDK does not know.
     pub kind: Option<PolicyKind>,
-    /// What it is for.
+    /// Holds what it is for.
     pub description: String,
     /// The number of the version in force.
     pub active_version: Option<i64>,
     /// The highest number of a version.
     pub latest_version: Option<i64>,
-    /// What a later change may say that it has seen.
+    /// Holds what a later change may say that it has seen.
     pub etag: String,
 }
 
@@ -42,7 +42,7 @@ pub struct VersionInfo {
     pub policy: PolicyId,
     /// Its number, from 1.
     pub number: i64,
-    /// Where it stands; none: in a state that this SDK does not know.
+    /// Says where it stands; none: in a state that this SDK does not know.
     pub state: Option<VersionState>,
     /// Its label, a SemVer, or empty.
     pub label: String,
@@ -54,41 +54,41 @@ pub struct VersionInfo {
     pub content_type: String,
     /// Its content, where it was read by [`crate::NamespaceClient::version`]; empty elsewhere.
     pub content: Bytes,
-    /// Why it was written.
+    /// Says why it was written.
     pub change_note: String,
-    /// Who wrote it.
+    /// Says who wrote it.
     pub author: String,
-    /// Who published it, or empty.
+    /// Says who published it, or empty.
     pub publisher: String,
-    /// What was said of it when it was written.
+    /// Holds the annotations that its author gave.
     pub annotations: BTreeMap<String, String>,
-    /// Whether it is in force.
+    /// Says whether it is in force.
     pub is_active: bool,
-    /// What a later change may say that it has seen.
+    /// Holds what a later change may say that it has seen.
     pub etag: String,
-    /// When it was written.
+    /// Says when it was written.
     pub created: Option<SystemTime>,
-    /// When it was published.
+    /// Says when it was published.
     pub published: Option<SystemTime>,
 }
 
-/// What a check of a version found.
+/// Holds what a check of a version found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FindingInfo {
     /// The check.
     pub check: String,
-    /// Whether it keeps the version from being staged.
+    /// Says whether it keeps the version from being staged.
     pub is_error: bool,
-    /// For people.
+    /// Is text for people.
     pub message: String,
-    /// Where in the content, as a JSON pointer (RFC 6901), or empty.
+    /// Locates the finding in the content, as a JSON pointer (RFC 6901), or empty.
     pub pointer: String,
     /// The line, from 1, where it is known.
     pub line: Option<i32>,
     /// The column, from 1, where it is known.
     pub column: Option<i32>,
-    /// What may mend it, or empty.
+    /// Suggests how to fix it, or empty.
     pub hint: String,
 }
 
@@ -98,25 +98,25 @@ pub struct FindingInfo {
 pub struct VersionResult {
     /// The version, after the change.
     pub version: VersionInfo,
-    /// Where the change stands; none when it was only validated.
+    /// Says where the change stands; none when it was only validated.
     pub position: Option<Position>,
-    /// What the checks found, if they ran.
+    /// Holds what the checks found, if they ran.
     pub findings: Vec<FindingInfo>,
-    /// What came into force with it, if anything did.
+    /// Holds what came into force with it, if anything did.
     pub moved: Vec<MovedPolicy>,
 }
 
-/// What a change put in force.
+/// Holds what a change put in force.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ActivationResult {
-    /// Which policies it moved.
+    /// Says which policies it moved.
     pub moved: Vec<MovedPolicy>,
-    /// Where the change stands: what to wait for with [`crate::NamespaceClient::convergence`]; none when it was only validated.
+    /// Says where the change stands: what to wait for with [`crate::NamespaceClient::convergence`]; none when it was only validated.
     pub position: Option<Position>,
     /// Streams of this replica that are told of it.
     pub watching_streams: i32,
-    /// What the caller should know, such as a version that the checks of today would refuse.
+    /// Holds what the caller should know, such as a version that the checks of today would refuse.
     pub warnings: Vec<String>,
 }
 
@@ -132,7 +132,7 @@ pub struct MovedPolicy {
     pub previous_version: Option<i64>,
 }
 
-/// How far an activation has come, as runtimes reported it. Of those that are online and watch a policy that it moved, each is
+/// Says how far an activation has come, as runtimes reported it. Of those that are online and watch a policy that it moved, each is
 /// counted once as applied, rejected or pending.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -145,13 +145,13 @@ pub struct ConvergenceInfo {
     pub pending: i32,
     /// Runtimes that are known, and not online.
     pub offline: i32,
-    /// Of the applied: those that run with another active set than the one they say.
+    /// Counts those of the applied that run with another active set than the one they report.
     pub diverged: i32,
-    /// Of the offline: those that were online within the last 10 minutes and did not say that they run with it.
+    /// Counts those of the offline that were online within the last 10 minutes and did not report that they run with it.
     pub gone: i32,
-    /// Whether nobody is pending.
+    /// Says whether nobody is pending.
     pub is_settled: bool,
-    /// Who could not use it, by subscriber id, and why: the first 20.
+    /// Says who could not use it, by subscriber id, and why: the first 20.
     pub rejections: BTreeMap<String, String>,
 }
 

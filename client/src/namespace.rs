@@ -20,7 +20,7 @@ pub struct NamespaceClient {
     id: NamespaceId,
 }
 
-/// Which items of a list, and in which order.
+/// Says which items of a list, and in which order.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct ListOptions {

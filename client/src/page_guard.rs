@@ -47,7 +47,7 @@ impl PageGuard {
     /// Returns whether another page follows one that brought so many items, with this token.
     ///
     /// # Errors
-    /// When it would not come to an end.
+    /// Fails when the list would not come to an end.
     pub fn leads_on(&mut self, items: usize, next_page_token: &str) -> Result<bool, EndlessList> {
         self.items = self.items.saturating_add(items as u64);
         self.empty_pages = if items == 0 { self.empty_pages + 1 } else { 0 };

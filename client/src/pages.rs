@@ -20,7 +20,7 @@ use super::page_guard::PageGuard;
 #[must_use]
 pub struct Pages<T>(BoxStream<'static, Result<T, ClientError>>);
 
-/// What was read and not taken yet, and where the next page begins; none: there is no more.
+/// Holds what was read and not taken yet, and where the next page begins; none: there is no more.
 struct Reading<T> {
     waiting: VecDeque<T>,
     next: Option<String>,

@@ -23,7 +23,7 @@ pub struct PinnedFile {
     path: PathBuf,
     strict: bool,
     keys: KeySet,
-    /// What the file held at the last look, usable or not.
+    /// Holds what the file held at the last look, usable or not.
     seen: Vec<u8>,
     looked: Instant,
     problem: Option<String>,
@@ -34,7 +34,7 @@ impl PinnedFile {
     /// signed add to it.
     ///
     /// # Errors
-    /// When it can't be read or holds no key set.
+    /// Fails when the file can't be read or holds no key set.
     pub fn open(path: &Path, strict: bool) -> io::Result<Self> {
         let seen = durable::read_bounded(path, JWKS_MAX_BYTES as u64)?.to_vec();
         let keys = parse(&seen).map_err(|problem| io::Error::new(io::ErrorKind::InvalidData, problem))?;

@@ -39,7 +39,7 @@ where
     .await
 }
 
-/// When a call may be made again.
+/// Says when a call may be made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Repeat {
     /// It changes nothing: while the server is UNAVAILABLE, or the caller is over a rate.

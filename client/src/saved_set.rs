@@ -29,7 +29,7 @@ const FORMAT: u32 = 1;
 /// Largest `set.json`: 10,000 policies are a tenth of it.
 const SET_FILE_MAX_BYTES: u64 = 64 * 1024 * 1024;
 
-/// What a folder holds, as it was answered.
+/// Describes a saved set, as it was answered.
 #[derive(Debug, Serialize, Deserialize)]
 struct SavedFile {
     format: u32,
@@ -65,18 +65,18 @@ pub struct SetWriter {
     active: Vec<SavedBundle>,
 }
 
-/// What became of a folder that was verified.
+/// Reports what the verification of a folder found.
 #[derive(Debug)]
 pub struct SavedVerdict {
-    /// Whose set it is.
+    /// Says whose set it is.
     pub namespace: NamespaceId,
     /// The policies asked for; empty: all.
     pub policies: BTreeSet<PolicyId>,
-    /// Where the log stood.
+    /// Says where the log stood.
     pub cursor: Cursor,
-    /// How many policies it names.
+    /// Says how many policies it names.
     pub count: usize,
-    /// Until when its checkpoint says that it is the newest, Unix time; 0 when it has none.
+    /// Says until when its checkpoint says that it is the newest, Unix time; 0 when it has none.
     pub proven_until_seconds: i64,
     /// Everything that does not hold, one text each; empty: the set is whole and genuine.
     pub findings: Vec<String>,
@@ -155,7 +155,7 @@ impl SetWriter {
 /// and what proves the part, without any key: so a part is what is wanted, or a finding.
 ///
 /// # Errors
-/// When there is no saved set, or it can't be read at all.
+/// Fails when there is no saved set, or it can't be read at all.
 pub fn verify_set(
     root: &Path,
     keys: &KeySet,

@@ -13,14 +13,14 @@ use super::identity::ClientIdentity;
 use policyhub_core::domain::causes::causes;
 use policyhub_core::signing::CertificateFacts;
 
-/// What is known of the certificate that is shown; nothing when none is. Clones belong to one connection.
+/// Holds what is known of the client certificate that is presented; nothing when there is none. Clones belong to one connection.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PresentedCertificate(Option<Arc<Leaf>>);
 
 #[derive(Debug)]
 struct Leaf {
     facts: CertificateFacts,
-    /// Whether the server ever answered: then it has taken the certificate.
+    /// Says whether the server ever answered: then it has taken the certificate.
     answered: AtomicBool,
 }
 

@@ -15,16 +15,16 @@ pub(super) type Policies = BTreeMap<PolicyId, Arc<ActivePolicy>>;
 /// The parts that came so far of a snapshot or an activation.
 #[derive(Debug, Default)]
 pub(super) enum Collected {
-    /// None: the next message may be of any kind.
+    /// It has begun no parts: the next message may be of any kind.
     #[default]
     Nothing,
-    /// Those of a snapshot.
+    /// It collects the parts of a snapshot.
     Snapshot(BTreeMap<PolicyId, ActivePolicy>),
-    /// Those of an activation.
+    /// It collects the parts of an activation.
     Activation(Changes),
 }
 
-/// What an activation changes. Its bundles are not in force yet: since when they are, its last part says.
+/// Holds what an activation changes. Its bundles are not in force yet: since when they are, its last part says.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     pub bundles: BTreeMap<PolicyId, ActivePolicy>,

@@ -5,7 +5,7 @@ use super::connections::ConnectionPool;
 use super::error::ClientError;
 use super::target::Target;
 
-/// Where connections for streams come from.
+/// Says where connections for streams come from.
 #[derive(Debug, Clone)]
 pub enum StreamSource {
     /// Each stream has a connection of its own.
@@ -18,7 +18,7 @@ impl StreamSource {
     /// Answers a connection that has room for a stream.
     ///
     /// # Errors
-    /// As [`Target::connect`].
+    /// Those of [`Target::connect`].
     pub(super) async fn connect(&self) -> Result<RpcClient, ClientError> {
         match self {
             Self::Own(target) => target.connect().await,

@@ -26,11 +26,11 @@ pub struct TlsFiles {
     pub ca: Option<PathBuf>,
     /// PEM of a client certificate with its chain, and of its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// What was usable last. Shared by clones: all of them are one client.
+    /// Holds what was usable last. Shared by clones: all of them are one client.
     usable: Arc<Mutex<Option<Contents>>>,
 }
 
-/// What the files held.
+/// Holds what the files held.
 #[derive(Clone, PartialEq, Eq)]
 struct Contents {
     ca: Option<Vec<u8>>,
@@ -59,7 +59,7 @@ impl TlsFiles {
     /// Describes a connection with what the files hold by now, or held when they were usable last.
     ///
     /// # Errors
-    /// When they never were.
+    /// Fails when they never were.
     pub(super) async fn endpoint(&self, url: &str) -> Result<(Endpoint, Option<ClientIdentity>), ClientError> {
         let read = self.read().await;
         let newest = read.and_then(|contents| Ok((describe(url, &contents)?, contents)));

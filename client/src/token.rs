@@ -20,14 +20,14 @@ use super::error::ClientError;
 
 /// Longest token that is taken from a file, a program or a function.
 const TOKEN_MAX_BYTES: u64 = 64 * 1024;
-/// How long a program or a function may take to give a token. Longer: a connection waits for a program that hangs.
+/// Sets how long a program or a function may take to give a token. Longer: a connection waits for a program that hangs.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What a function that gives tokens may fail with.
+/// Says what a function that gives tokens may fail with.
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Function = Arc<dyn Fn() -> BoxFuture<'static, Result<String, BoxError>> + Send + Sync>;
 
-/// Where the bearer token comes from. It is asked for each time a connection is made, and again after a call that was
+/// Says where the bearer token comes from. It is asked for each time a connection is made, and again after a call that was
 /// UNAUTHENTICATED.
 #[derive(Clone, Default)]
 #[non_exhaustive]

@@ -36,34 +36,34 @@ const SILENCE_MIN: Duration = Duration::from_secs(3);
 /// Heartbeats that a stream may miss.
 const HEARTBEATS_MISSED: u32 = 3;
 
-/// How long keys of the server are used before it is asked again. Longer: a revocation is last_message_at of later.
+/// Sets how long keys of the server are used before it is asked again. Longer: a revocation is noticed later.
 pub const KEYS_INTERVAL: Duration = Duration::from_secs(60);
-/// How long a stream may take to open.
+/// Sets how long a stream may take to open.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long that answer may take: the stream waits for it.
+/// Sets how long that answer may take: the stream waits for it.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What to watch.
+/// Holds what to watch.
 #[derive(Debug, Clone)]
 pub struct WatchOptions {
-    /// Whose active set.
+    /// Names the namespace of the active set.
     pub namespace: NamespaceId,
     /// The keys to trust.
     pub keys: KeySet,
-    /// Whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
+    /// Says whether they are the server's own: it is asked for them again when it signs with one that is not among them, and
     /// every minute. Without it, keys change by whoever gave them.
     pub learn_keys: bool,
-    /// Which policies, and how much of them.
+    /// Says which policies, and how much of them.
     pub set: ActiveSetOptions,
     /// The cursor to go on from; none: start with a snapshot.
     pub resume: Option<Cursor>,
     /// Stable id of this runtime; empty: anonymous.
     pub subscriber_id: String,
-    /// What to say of this runtime, for those who look at the list of subscribers.
+    /// Holds what to say of this runtime, for those who look at the list of subscribers.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// Why a watch ended.
+/// Says why a watch ended.
 #[derive(Debug, thiserror::Error)]
 pub enum WatchError {
     /// The server or the transport ended it.
@@ -72,7 +72,7 @@ pub enum WatchError {
     /// A message was refused. What was in force before it still is.
     #[error("{refusal}")]
     Refused {
-        /// Why.
+        /// Says why.
         #[source]
         refusal: Refusal,
         /// The cursor that the message named. Nothing proves it.
@@ -99,15 +99,15 @@ pub struct Watch {
 #[derive(Debug)]
 pub(super) struct StreamConnection {
     stream: Streaming<pb::WatchActiveResponse>,
-    /// What came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
+    /// Holds what came and is not verified yet, or how the stream ended: whoever stops waiting in between loses none.
     came: Option<Result<Option<pb::WatchActiveResponse>, Status>>,
-    /// When the last message came.
+    /// Says when the last message came.
     last_message_at: Instant,
     /// Longest silence of this stream.
     silence_max: Duration,
-    /// Whom to ask for keys.
+    /// Says whom to ask for keys.
     client: RpcClient,
-    /// When the keys were asked for last; none: they are not the server's to name.
+    /// Says when the keys were asked for last; none: they are not the server's to name.
     keys_asked: Option<Instant>,
     /// The pinned keys changed: the statements that lead on from them came before, and are asked for.
     statements_due: bool,
@@ -125,7 +125,7 @@ pub async fn watch(client: &RpcClient, options: WatchOptions) -> Result<Watch, C
 /// strict the watch follows the key statements of the store.
 ///
 /// # Errors
-/// As [`watch`].
+/// Those of [`watch`].
 pub async fn watch_pinned(client: &RpcClient, options: WatchOptions, file: PinnedFile) -> Result<Watch, ClientError> {
     let options = WatchOptions { keys: file.keys().clone(), learn_keys: false, ..options };
     open(client, options, Some(file)).await
@@ -287,7 +287,7 @@ async fn list_keys(client: &RpcClient) -> Option<pb::ListSigningKeysResponse> {
 /// Connects and opens a stream: unless the connection is shared, the token is asked for and the name resolved again.
 ///
 /// # Errors
-/// Those of the connection and of the call, and DEADLINE_EXCEEDED.
+/// Fails as the connection and the call do, and with DEADLINE_EXCEEDED.
 pub(super) async fn open_stream(
     source: &StreamSource,
     request: pb::WatchActiveRequest,

@@ -52,40 +52,40 @@ use status::{PublishedState, RefusalCause};
 /// verified would keep the runtime from hearing anything.
 const MESSAGES_AHEAD_MAX: usize = 1_000;
 
-/// Which keys are trusted.
+/// Says which keys are trusted.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Keys {
-    /// These, known from elsewhere, and those that key statements of the store add when a trusted key signed them.
+    /// It trusts these keys, known from elsewhere, and those that key statements of the store add when a trusted key signed them.
     Pinned(KeySet),
-    /// Those of a file, which is read again when it changes. Unless it is strict, key statements add to it.
+    /// It trusts the keys of a file, which is read again when it changes. Unless it is strict, key statements add to it.
     PinnedFile(PinnedFile),
-    /// Those the server names: who answers at its address is trusted, so use `https`.
+    /// It trusts the keys that the server names: who answers at its address is trusted, so use `https`.
     Learned,
 }
 
-/// What to hold, and how.
+/// Holds what to hold, and how.
 #[derive(Debug)]
 pub struct WatcherOptions {
     /// The server.
     pub source: StreamSource,
-    /// Whose active set.
+    /// Names the namespace of the active set.
     pub namespace: NamespaceId,
-    /// Whom to believe.
+    /// Says whom to believe.
     pub keys: Keys,
-    /// Which policies, and how much of them. With `latest` the server leaves out what a slow stream did not take yet: what a
+    /// Says which policies, and how much of them. With `latest` the server leaves out what a slow stream did not take yet: what a
     /// runtime wants, unless it needs [`Self::every_activation`].
     pub set: ActiveSetOptions,
-    /// Whether the set after each activation is offered, in order, also when the same versions were activated again. Without
+    /// Says whether the set after each activation is offered, in order, also when the same versions were activated again. Without
     /// it, a runtime that is behind is offered the newest one alone, and the versions that it has are not offered again.
     pub every_activation: bool,
     /// Stable id of this runtime; empty: anonymous, and nothing is reported. After a server said that it belongs to another
     /// principal, the next stream is opened without it, with a warning, and the one after that asks under it again: after five
     /// minutes at the latest.
     pub subscriber_id: String,
-    /// What the runtime says of itself, such as its zone.
+    /// Holds what the runtime says of itself, such as its zone.
     pub attributes: BTreeMap<String, String>,
-    /// Where the last known good set is kept over restarts, in a directory of its own; none: it is not.
+    /// Says where the last known good set is kept over restarts, in a directory of its own; none: it is not.
     pub directory: Option<PathBuf>,
 }
 
@@ -131,16 +131,16 @@ pub struct Watcher {
     set: ActiveSet,
     /// Given out by `next`, and not answered yet.
     offered: Option<Update>,
-    /// To be given out by `next`, the oldest first. One at most, unless every activation is wanted.
+    /// Holds the updates that `next` returns, the oldest first. One at most, unless every activation is wanted.
     waiting: VecDeque<Update>,
     every_activation: bool,
-    /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
+    /// Says since when a verified set waits for the runtime, in seconds since the Unix epoch.
     behind_since_seconds: Option<i64>,
     ahead: Ahead,
     rejected: Option<Rejected>,
-    /// What is in force is not on the disk as it is.
+    /// Says whether the set in force is not saved on the disk.
     unsaved: bool,
-    /// Why the pinned keys are not on the disk as they are.
+    /// Says why the pinned keys are not on the disk as they are.
     pins_problem: Option<String>,
     /// It was reported to the server that a stream did not verify, and not yet that one does again.
     reported_refusal: bool,
@@ -151,7 +151,7 @@ pub struct Watcher {
     needs_snapshot: bool,
     /// Views were notified that nothing proves the set to be the newest.
     was_stale: bool,
-    /// When it was logged last that a key statement was left aside.
+    /// Says when it was logged last that a key statement was left aside.
     left_aside: Option<Instant>,
     published: watch::Sender<PublishedState>,
 }

@@ -167,7 +167,7 @@ impl Signer {
     }
 }
 
-/// What most tests hold before something moves.
+/// Names the policies that most tests hold before something moves.
 pub const BOTH: [InForce<'static>; 2] = [("a", 1, 3), ("b", 1, 4)];
 
 /// Returns a set after an activation.

@@ -15,18 +15,18 @@ use policyhub_core::domain::row::Row;
 use policyhub_core::signing::chain::{LogCheck, LogTrust};
 use policyhub_core::signing::{KeySet, digest_of};
 
-/// What an archive said of itself, and what its check found.
+/// Holds what an archive said of itself, and what its check found.
 #[derive(Debug)]
 pub struct ArchiveCheck {
     /// Its first line.
     pub header: Header,
-    /// Whom it was believed.
+    /// Names the store and the keys that the archive was verified with.
     pub trust: LogTrust,
     /// Its log, rows and versions, checked. What does not hold in histories it had imported is in its findings too.
     pub check: LogCheck,
     /// Lines between the first and the last.
     pub lines: u64,
-    /// Of them, contents: each travels with its first version.
+    /// Counts the contents among them: each travels with its first version.
     pub contents: u64,
     /// Histories that it had imported.
     pub imported: usize,
@@ -41,18 +41,18 @@ pub enum ArchiveError {
     /// The first line is not that of an archive.
     #[error("it is not an archive of a namespace")]
     NotAnArchive,
-    /// Of another version.
+    /// It has another format version.
     #[error("it has format {0}, and this version reads {ARCHIVE_FORMAT}")]
     Format(u32),
     /// Its keys are none.
     #[error("its keys can't be read: {0}")]
     Keys(policyhub_core::signing::VerifyError),
-    /// It is another one than a moment ago.
+    /// The file changed while it was read.
     #[error("line {0} is not what it was when it was checked")]
     Changed(u64),
 }
 
-/// Where a line stands: what kind it is, then its key. Lines only ever go up.
+/// Says where a line stands: what kind it is, then its key. Lines only ever go up.
 type RowKey = (u8, String, i64);
 
 struct Reading {
@@ -69,7 +69,7 @@ struct Reading {
 /// who can write the archive can make such. `remembered` is an event that it must have.
 ///
 /// # Errors
-/// When it can't be checked at all. What does not hold is in the check.
+/// Fails when the archive can't be checked at all. What does not hold is in the check.
 pub fn verify_archive(
     input: impl BufRead,
     pinned: (Option<KeySet>, Option<KeySet>),

@@ -25,7 +25,7 @@ pub(super) enum Line {
     End(End),
 }
 
-/// What an archive is of.
+/// Holds what an archive is of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {

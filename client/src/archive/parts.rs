@@ -26,14 +26,14 @@ pub struct ImportParts<R> {
     is_over: bool,
 }
 
-/// One part.
+/// Holds one part.
 #[derive(Debug, Clone, Default)]
 pub struct Part {
     /// Items before these.
     pub offset: i64,
     /// The items.
     pub items: Vec<pb::ImportItem>,
-    /// Whether nothing comes after them.
+    /// Says whether nothing comes after them.
     pub is_last: bool,
 }
 
@@ -41,7 +41,7 @@ impl<R: BufRead> ImportParts<R> {
     /// Begins to read.
     ///
     /// # Errors
-    /// When it is no archive.
+    /// Fails when the file is no archive.
     pub fn new(input: R) -> Result<Self, ArchiveError> {
         let mut lines = Lines::new(input);
         let namespace = header(&mut lines)?.namespace;
@@ -51,7 +51,7 @@ impl<R: BufRead> ImportParts<R> {
     /// Returns the next part after `items` items; none when all were given. Events and rows are never in one part.
     ///
     /// # Errors
-    /// When the file is not what was checked.
+    /// Fails when the file is not what was checked.
     pub fn next(&mut self, items: i64) -> Result<Option<Part>, ArchiveError> {
         if self.is_over {
             return Ok(None);

@@ -38,7 +38,7 @@ impl NamespaceClient {
     }
 }
 
-/// Where an activation moves one policy.
+/// Says where an activation moves one policy.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Move(pb::ActivateTarget);

@@ -96,7 +96,7 @@ impl TestHub {
     /// Returns a client of the hub. No token is needed, and any is taken.
     ///
     /// # Errors
-    /// None that a hub which runs leads to.
+    /// Fails for no reason that a running hub gives.
     pub fn client(&self) -> Result<Client, ClientError> {
         Client::builder().endpoint(self.endpoint()).build()
     }

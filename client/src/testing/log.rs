@@ -33,12 +33,12 @@ pub(super) struct NamespaceLog {
     newest: Arc<StateAt>,
 }
 
-/// What was in force after an event.
+/// Holds what was in force after an event.
 #[derive(Debug)]
 pub(super) struct StateAt {
     /// The event.
     pub(super) head: Head,
-    /// What the event moved; none when it moved no pointer.
+    /// Holds what the event moved; none when it moved no pointer.
     pub(super) activation: Option<Activation>,
     /// Everything in force, by its ids.
     pub(super) active: BTreeMap<PolicyId, ActiveBundle>,

@@ -15,9 +15,9 @@ use policyhub_core::domain::command::OpenWatch;
 use policyhub_core::domain::limits::MESSAGE_MAX_BYTES;
 use policyhub_core::domain::name::PolicyId;
 
-/// What a message has beside bundles, documents and names of policies, at most: cursors and framing.
+/// Bounds what a message has beside bundles, documents and names of policies: cursors and framing.
 const MESSAGE_OVERHEAD_BYTES: usize = 1024;
-/// What the name of a policy takes in a message beside its id, at most.
+/// Bounds what the name of a policy takes in a message beside its id.
 const TOMBSTONE_OVERHEAD_BYTES: usize = 128;
 
 fn wants(watch: &OpenWatch, policy: &PolicyId) -> bool {

@@ -13,7 +13,7 @@ pub struct SubscriberReport {
     pub cursor: Cursor,
     /// Digest of the active set that it runs with.
     pub digest: String,
-    /// Whether it applied the activation, or why it rejected it.
+    /// Says whether it applied the activation, or why it rejected it.
     pub verdict: ReportVerdict,
 }
 

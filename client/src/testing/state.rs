@@ -29,15 +29,15 @@ pub(super) struct Shared {
     changed: watch::Sender<()>,
 }
 
-/// What changes while a hub runs.
+/// Holds what changes while a hub runs.
 #[derive(Debug, Default)]
 pub(super) struct HubState {
     pub(super) namespaces: BTreeMap<NamespaceId, NamespaceLog>,
-    /// In the order in which they came.
+    /// Holds the reports in the order in which they came.
     pub(super) reports: Vec<(NamespaceId, SubscriberReport)>,
     /// Nothing is answered and nothing is told.
     pub(super) is_paused: bool,
-    /// How often all streams were ended.
+    /// Says how often all streams were ended.
     pub(super) disconnects: u64,
     /// The next snapshot or activation carries a broken signature.
     pub(super) tampers_next: bool,

@@ -28,9 +28,9 @@ struct TestStream {
     shared: Arc<Shared>,
     changes: watch::Receiver<()>,
     namespaces: Vec<WatchedNamespace>,
-    /// What is to be sent before anything else.
+    /// Holds what is to be sent before anything else.
     due: VecDeque<pb::WatchActiveResponse>,
-    /// How often streams had been ended when it was opened.
+    /// Says how often streams had been ended when it was opened.
     disconnects: u64,
     heartbeat_at: Instant,
     has_ended: bool,

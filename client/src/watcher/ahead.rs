@@ -8,7 +8,7 @@ use policyhub_core::domain::event::Cursor;
 #[derive(Debug)]
 pub(super) struct Ahead {
     pub head: Option<Cursor>,
-    /// When the server is asked next.
+    /// Says when the server is asked next.
     pub look_at: Instant,
 }
 

@@ -11,7 +11,7 @@ use crate::source::StreamSource;
 use policyhub_core::domain::name::{NamespaceId, PolicyId};
 use policyhub_core::domain::subscriber::SubscriberId;
 
-/// What a watcher is made of: begun by [`crate::NamespaceClient::watcher`].
+/// Holds what a watcher is made of: begun by [`crate::NamespaceClient::watcher`].
 #[derive(Debug)]
 #[must_use = "nothing is watched before it is opened"]
 pub struct WatcherBuilder {

@@ -17,10 +17,10 @@ use policyhub_core::domain::name::PolicyId;
 /// Most sets that are verified ahead of a runtime that wants each activation. Higher: their contents take memory. Lower: the
 /// stream of a runtime that is slow for a moment waits, and the server is asked how far the log has come.
 const SETS_AHEAD_MAX: usize = 16;
-/// How often the server is asked while the stream waits. Shorter: more calls of a runtime that is far behind. Longer:
+/// Sets how often the server is asked while the stream waits. Shorter: more calls of a runtime that is far behind. Longer:
 /// `behind` is old.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// How long an answer may take.
+/// Sets how long an answer may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Watcher {

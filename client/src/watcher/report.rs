@@ -16,26 +16,26 @@ use policyhub_core::api::pb;
 use policyhub_core::domain::event::Position;
 use policyhub_core::domain::limits::NOTE_MAX_BYTES;
 
-/// How long a report may take: no other one is sent meanwhile.
+/// Sets how long a report may take: no other one is sent meanwhile.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a refused report rests, and a stream without the subscriber id that was refused, before the watcher asks again.
+/// Sets how long a refused report rests, and a stream without the subscriber id that was refused, before the watcher asks again.
 /// Shorter: a runtime with a wrong id opens streams all the time. Longer: a runtime whose refusal was forged stays unreported after
 /// it is back at an honest server.
 pub(super) const ID_RETRY_INTERVAL: Duration = Duration::from_secs(300);
 
-/// What the runtime did with the set of a cursor.
+/// Holds what the runtime did with the set of a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct RuntimeReport {
     /// The cursor, and the event there.
     pub at: Position,
     /// Digest of what is in force now.
     pub digest: String,
-    /// Why the runtime keeps what it had; none: it runs with everything up to the cursor.
+    /// Says why the runtime keeps what it had; none: it runs with everything up to the cursor.
     pub rejection: Option<String>,
 }
 
-/// How a server answered a report.
+/// Says how a server answered a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReportAnswer {
     Taken,
@@ -47,7 +47,7 @@ enum ReportAnswer {
 
 /// A report on its way. It is kept here, so that it outlives whoever stops waiting for its answer.
 struct Sending {
-    /// None: what a stream was refused for, which is sent once.
+    /// Holds the report; none for the refusal of a stream, which is sent once.
     report: Option<RuntimeReport>,
     answer: BoxFuture<'static, ReportAnswer>,
 }
@@ -68,11 +68,11 @@ pub(super) struct Reporter {
     attributes: BTreeMap<String, String>,
     /// A server said that the id is another principal's: the next stream is opened without it.
     is_id_refused: bool,
-    /// Whether the stream was opened without the id, though there is one.
+    /// Says whether the stream was opened without the id, though there is one.
     is_withheld: bool,
     unsent: Option<RuntimeReport>,
     sending: Option<Sending>,
-    /// From when on what is in force is reported again; none: it was reported on this stream.
+    /// Says from when on the set in force is reported again; none: it was reported on this stream.
     repeat_at: Option<Instant>,
 }
 

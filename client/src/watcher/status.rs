@@ -21,7 +21,7 @@ use policyhub_core::domain::name::PolicyId;
 /// Longest text of a problem: the server may be the one who words it.
 const PROBLEM_MAX_CHARS: usize = 4 * 1024;
 
-/// How what is in force relates to what the server says. The worst that is true is said: first `Diverged`, then `Rejected`,
+/// Says how what is in force relates to what the server says. The worst that is true is said: first `Diverged`, then `Rejected`,
 /// `Stale`, `Behind`, and `Ready` when none of them is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,13 +56,13 @@ impl fmt::Display for State {
 pub struct Active {
     /// Its cursor in the log.
     pub cursor: Cursor,
-    /// Which event the server says stands there.
+    /// Says which event the server says stands there.
     pub event: Option<Fingerprint>,
     /// Its digest, as in a checkpoint.
     pub digest: String,
     /// Its policies.
     pub policies: BTreeMap<PolicyId, Arc<ActivePolicy>>,
-    /// What proves it.
+    /// Holds what proves it.
     pub(crate) evidence: Option<Arc<Evidence>>,
 }
 
@@ -84,44 +84,44 @@ impl Active {
     }
 }
 
-/// How far what is in force is behind what was verified.
+/// Says how far the set in force is behind what was verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Behind {
     /// Revisions between the two, as far as they were verified, or a checkpoint tells while the stream waits; at least 1.
     /// Without anything in force: all of them.
     pub revisions: i64,
-    /// Since when a verified set waits for the runtime, in seconds since the Unix epoch.
+    /// Says since when a verified set waits for the runtime, in seconds since the Unix epoch.
     pub since_seconds: i64,
 }
 
-/// How a watcher is.
+/// Says how a watcher is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// In one word; the worst that is true.
+    /// Summarizes the status: the worst that is true.
     pub state: State,
-    /// Whether the set is not proven to be the newest, whatever else is wrong.
+    /// Says whether the set is not proven to be the newest, whatever else is wrong.
     pub is_stale: bool,
     /// The place of what is in force; none: nothing is.
     pub in_force: Option<Cursor>,
     /// The newest cursor that was verified.
     pub newest: Option<Cursor>,
-    /// Until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
+    /// Says until when a checkpoint proves that nothing is newer, in seconds since the Unix epoch; 0: none does.
     pub fresh_until_seconds: i64,
-    /// What was verified and waits for the runtime, whatever the state is; none: nothing does.
+    /// Holds what was verified and waits for the runtime, whatever the state is; none: nothing does.
     pub behind: Option<Behind>,
-    /// Whether a stream is open.
+    /// Says whether a stream is open.
     pub is_connected: bool,
-    /// What the server says of its store, over the stream that is open. Nothing proves it.
+    /// Holds what the server says of its store, over the stream that is open. Nothing proves it.
     pub store: StoreState,
-    /// What went wrong last, and was not mended since, in one line; empty: nothing.
+    /// Holds what went wrong last, and was not mended since, in one line; empty: nothing.
     pub problem: String,
     /// The policies in force by a key that was revoked since: a server that signed them again sends them anew.
     pub by_revoked_keys: Vec<PolicyId>,
 }
 
-/// What a server says of its store beside what is in force: hints for people.
+/// Holds what a server says about the state of its store: hints for people.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreState {
     /// It can't compare with its database now: something newer may be in force.
@@ -158,7 +158,7 @@ impl StoreState {
     }
 }
 
-/// Why what is newest is not in force.
+/// Says why what is newest is not in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RefusalCause {
     /// The stream did not verify.
@@ -167,7 +167,7 @@ pub(super) enum RefusalCause {
     Runtime(String),
 }
 
-/// What is published, as of the last change.
+/// Holds what is published, as of the last change.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PublishedState {
     pub active: Option<Arc<Active>>,

@@ -15,21 +15,21 @@ use crate::domain::limits::{
     ANSWER_DECODED_EXTRA_MAX_BYTES, ANSWER_FIELDS_MAX, REQUEST_DECODED_EXTRA_MAX_BYTES, REQUEST_FIELDS_MAX,
 };
 
-/// How the refusal of a message begins that would decode to too much.
+/// Begins the error for a message that would decode to too much.
 pub const TOO_COMPLEX: &str = "message is too complex";
-/// How prost begins when it can't decode a message; the scan says the same of what it can't read.
+/// Begins the error of prost for a message that it can't decode; the scan says the same of what it can't read.
 pub const UNDECODABLE: &str = "failed to decode Protobuf message";
 
-/// What requests may hold.
+/// Bounds the size of a request.
 pub const REQUEST: Bounds = Bounds { fields: REQUEST_FIELDS_MAX, extra_bytes: REQUEST_DECODED_EXTRA_MAX_BYTES };
-/// What answers may hold, and the messages of streams.
+/// Bounds the size of an answer, and of a message of a stream.
 pub const ANSWER: Bounds = Bounds { fields: ANSWER_FIELDS_MAX, extra_bytes: ANSWER_DECODED_EXTRA_MAX_BYTES };
 
 /// A message that is only decoded within bounds. `build.rs` writes this for every request and every answer.
 pub trait Bounded: Message + Default + 'static {
     /// Its full name, `policyhub.v1.DraftRequest`.
     const NAME: &'static str;
-    /// What it may hold.
+    /// Bounds the size of the message.
     const BOUNDS: Bounds;
 }
 

@@ -15,7 +15,7 @@ const SHARED_BYTES: u64 = 32;
 const MAP_BYTES: u64 = 48;
 /// A number with its presence.
 const NUMBER_BYTES: u64 = 16;
-/// What an allocator takes beside what it was asked for.
+/// Estimates what an allocator takes beside what it was asked for.
 const ALLOCATION_BYTES: u64 = 16;
 /// Presence of an embedded message or of a variant, with its alignment.
 const PRESENCE_BYTES: u64 = 8;
@@ -24,12 +24,12 @@ const ELEMENT_MIN_WIRE_BYTES: u64 = 2;
 /// Messages within messages whose sizes are added up. The contract has no message that contains itself.
 const NESTING_MAX: u32 = 16;
 
-/// What one element of a field takes in memory, beyond the message that it stands in.
+/// Holds what one element of a field takes in memory, beyond the message that it stands in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Element {
-    /// For the element itself.
+    /// Counts the element itself.
     pub(super) bytes: u64,
-    /// For each byte of its payload.
+    /// Counts each byte of its payload.
     pub(super) bytes_per_byte: u64,
     /// The shape of the message that its payload is.
     pub(super) message: Option<usize>,
@@ -39,7 +39,7 @@ pub(super) struct Element {
 #[derive(Debug, Default)]
 pub(super) struct Shape {
     elements: HashMap<u32, Element>,
-    /// Of the struct, those of its embedded messages included.
+    /// Counts the bytes of the struct, those of its embedded messages included.
     struct_bytes: u64,
     /// The most that one byte on the wire becomes, anywhere in it.
     per_byte: u64,

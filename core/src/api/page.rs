@@ -14,21 +14,21 @@ use crate::domain::{Error, Reason, Result};
 
 /// Longest token: the longest key fits, which has a checkpoint.
 const TOKEN_MAX_CHARS: usize = 4 * 1024;
-/// What an answer has beside items and token, at most: cursors, times, flags, and an id of a store.
+/// Bounds what an answer has beside items and token: cursors, times, flags, and an id of a store.
 const PAGE_FIELDS_MAX_BYTES: usize = 1024;
-/// What a field takes in a message beside its value: its number, and its length of up to 2 MiB.
+/// Bounds what a field takes in a message beside its value: its number, and its length of up to 2 MiB.
 pub const FIELD_OVERHEAD_BYTES: usize = 6;
 
 /// A list: a hash of its RPC, its parent and all that decides its order and content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct List(String);
 
-/// How far what was read for a page goes.
+/// Says where the read for a page ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageEnd {
     /// The key at which the read ended; none at the end of the list.
     pub key: Option<String>,
-    /// What the answer has beside the items, beyond the fixed fields and the token.
+    /// Holds what the answer has beside the items, beyond the fixed fields and the token.
     pub beside_bytes: usize,
 }
 
@@ -93,7 +93,7 @@ impl List {
     }
 
     /// Fills a page with as many of the items found, each after its key, as fit into an answer, the first one in any case.
-    /// With them, the token of the page after them; empty on the last one.
+    /// Returns with them the token of the next page; empty on the last one.
     #[must_use]
     pub fn fill<T: Message>(&self, found: impl IntoIterator<Item = (String, T)>, end: PageEnd) -> (Vec<T>, String) {
         let room = (MESSAGE_MAX_BYTES - TOKEN_MAX_CHARS - PAGE_FIELDS_MAX_BYTES).saturating_sub(end.beside_bytes);
@@ -116,7 +116,7 @@ pub fn first_that_fit<T: Message>(items: Vec<T>, room_bytes: usize) -> Vec<T> {
     items.into_iter().take_while(|item| room.takes(item)).collect()
 }
 
-/// How many bytes of an answer are left.
+/// Says how many bytes of an answer are left.
 struct Room(usize);
 
 impl Room {

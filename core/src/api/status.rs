@@ -12,7 +12,7 @@ use crate::domain::{Error, Reason};
 
 /// The domain of every `ErrorInfo`.
 pub const ERROR_DOMAIN: &str = "policyhub";
-/// When a caller may try again after the server could not answer.
+/// Sets when a caller may try again after the server could not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 // A status travels in HTTP/2 headers, of which hyper's client takes 16 KiB in all by default. An error over that would

@@ -13,16 +13,16 @@ use prost_types::FileDescriptorSet;
 use super::message_shape::{Element, Shape, read_shapes};
 use crate::domain::limits::{MESSAGE_DECODED_PER_BYTE_MAX, MESSAGE_DEPTH_MAX};
 
-/// What a message may hold.
+/// Holds what a message may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Most fields, those of embedded messages and unknown ones included.
     pub fields: u32,
-    /// What it may take in memory beyond `limits::MESSAGE_DECODED_PER_BYTE_MAX` for each byte on the wire.
+    /// Holds what it may take in memory beyond `limits::MESSAGE_DECODED_PER_BYTE_MAX` for each byte on the wire.
     pub extra_bytes: u64,
 }
 
-/// Why a message is not decoded.
+/// Says why a message is not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Excess {
     /// It is not in the wire format.
@@ -92,7 +92,7 @@ pub fn worst_case_bytes(path: &str, length: u64, extra_bytes: u64) -> u64 {
     length.saturating_add(decoded.min(bound))
 }
 
-/// What is left of the bounds of one message.
+/// Holds what is left of the bounds of one message.
 struct Scan<'a> {
     shapes: &'a [Shape],
     fields: u32,

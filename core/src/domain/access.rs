@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quota::Rate;
 
-/// What a member is given.
+/// Says what a member is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each is the proto's role of the same name")]
@@ -23,7 +23,7 @@ pub enum Role {
     Admin,
 }
 
-/// What an RPC asks for.
+/// Says what an RPC asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Permission {
     /// Read everything but secrets.
@@ -44,14 +44,14 @@ pub enum Permission {
     Administer,
 }
 
-/// Where the permission has to hold.
+/// Says where the permission has to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequiredPermission {
     /// Any caller whose credential is good. What it answers is filtered, or public.
     Authenticated,
-    /// In the namespace the request names.
+    /// The caller needs the permission in the namespace that the request names.
     InNamespace(Permission),
-    /// In all namespaces.
+    /// The caller needs the permission in all namespaces.
     StoreWide(Permission),
 }
 

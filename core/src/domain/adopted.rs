@@ -9,7 +9,7 @@ use super::limits::ADOPTED_AUTHOR_MAX_BYTES;
 use super::time::Micros;
 use super::{Error, Result};
 
-/// What is said of a version that existed before.
+/// Holds what is said of a version that existed before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Unchecked")]
 pub struct Adopted {
@@ -19,7 +19,7 @@ pub struct Adopted {
     create_time: Option<i64>,
 }
 
-/// As it was read.
+/// Holds the text as it was read.
 #[derive(Deserialize)]
 struct Unchecked {
     author: String,

@@ -16,7 +16,7 @@ use super::{Error, Reason, Result};
 
 /// The id that stands for all namespaces (AIP-159).
 pub const ALL_NAMESPACES: &str = "-";
-/// What comes before the id of a binding in its name.
+/// Precedes the id of a binding in its name.
 const COLLECTION: &str = "roleBindings";
 
 /// A role of a member.
@@ -26,11 +26,11 @@ pub struct RoleBinding {
     pub name: BindingName,
     /// The role.
     pub role: Role,
-    /// Who has it.
+    /// Says who has it.
     pub member: String,
-    /// Who granted it.
+    /// Says who granted it.
     pub creator: String,
-    /// When.
+    /// Says when.
     pub create_time: Micros,
 }
 
@@ -43,7 +43,7 @@ pub struct BindingName {
     pub id: String,
 }
 
-/// What an event says of the bindings of its log: which one changed, and all that are there now.
+/// Holds what an event says of the bindings of its log: which one changed, and all that are there now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessChange {
     /// The one that was made or taken away.

@@ -229,12 +229,12 @@ impl Reason {
     }
 }
 
-/// One field of a request that can't be taken, for `google.rpc.BadRequest`.
+/// Describes one invalid field of a request, for `google.rpc.BadRequest`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldViolation {
     /// Path of the field, as in the proto: `targets[1].policy`.
     pub field: String,
-    /// What is wrong, as a lower-case fragment.
+    /// Holds what is wrong, as a lower-case fragment.
     pub description: String,
 }
 
@@ -243,7 +243,7 @@ pub struct FieldViolation {
 pub struct Error {
     /// The stable word.
     pub reason: Reason,
-    /// For people, as a lower-case fragment that fits after "failed: ".
+    /// Is the message for people, a lower-case fragment that fits after "failed: ".
     pub message: String,
     /// Every dynamic value of the message, by name.
     pub metadata: BTreeMap<&'static str, String>,
@@ -251,16 +251,16 @@ pub struct Error {
     pub violations: Vec<FieldViolation>,
     /// Name of the resource it is about, for `google.rpc.ResourceInfo`.
     pub resource: Option<String>,
-    /// How long to wait before another try, for `google.rpc.RetryInfo`.
+    /// Says how long to wait before another try, for `google.rpc.RetryInfo`.
     pub retry_after: Option<Duration>,
-    /// For the log alone.
+    /// Is the detail for the log alone. It is never sent to a caller.
     pub internal: Option<String>,
 }
 
 /// A result of the product.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What is said of a field that must be given and is not.
+/// Describes the violation of a required field that is missing.
 pub const REQUIRED: &str = "is required";
 
 impl Error {

@@ -22,7 +22,7 @@ pub struct Cursor {
     pub revision: i64,
 }
 
-/// What an accepted change was.
+/// Says what an accepted change was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 #[expect(missing_docs, reason = "each is the RPC of the same name, or named by its comment in the proto")]
@@ -83,20 +83,20 @@ impl EventKind {
     ];
 }
 
-/// One pointer moved.
+/// Describes one pointer that moved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PointerChange {
-    /// Whose pointer.
+    /// Names the policy of the pointer.
     pub policy: PolicyId,
-    /// Where it points now; 0: nowhere.
+    /// Says where it points now; 0: nowhere.
     pub version: i64,
     /// Digest of that version; none for 0.
     pub digest: Option<Digest>,
-    /// Where it pointed before; 0: nowhere.
+    /// Says where it pointed before; 0: nowhere.
     pub previous: i64,
 }
 
-/// One version that changed its state, or was approved as it is.
+/// Describes one version that changed its state, or was approved as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VersionChange {
     /// Its policy.
@@ -107,12 +107,12 @@ pub struct VersionChange {
     pub state: VersionState,
     /// Its digest.
     pub digest: Digest,
-    /// Of a version that comes here and existed before: who wrote it.
+    /// Says who wrote a version that existed before it came here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adopted>,
 }
 
-/// One row that was written.
+/// Describes one row that was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowChange {
     /// Its table.
@@ -124,12 +124,12 @@ pub struct RowChange {
     pub digest: Option<Digest>,
 }
 
-/// What a change says of itself, before the log gives it a place.
+/// Describes a change before the log gives it a revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// What it was.
+    /// Names the kind of the change.
     pub kind: EventKind,
-    /// Why, in the caller's words.
+    /// Says why, in the caller's words.
     pub reason: String,
     /// The one policy it is about.
     pub policy: Option<PolicyId>,
@@ -139,7 +139,7 @@ pub struct Change {
     pub pointers: Vec<PointerChange>,
     /// Settings as they are now, for changes of a policy or namespace.
     pub settings: Option<serde_json::Value>,
-    /// Whether checks were skipped on request.
+    /// Says whether checks were skipped on request.
     pub skipped_validation: bool,
     /// The role binding that changed.
     pub access: Option<AccessChange>,
@@ -149,7 +149,7 @@ pub struct Change {
     pub imported: Vec<ImportedPolicy>,
 }
 
-/// What is hashed: written once to JSON, kept as those exact bytes.
+/// Is hashed and signed: written once to JSON, and stored as those exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of the proto's Event and of Change")]
 pub struct Payload {
@@ -193,18 +193,18 @@ pub struct Payload {
     /// The policies that an import brought; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub imported: Vec<ImportedPolicy>,
-    /// Which settings it was decided by, in order of the policies; none in an event that was written before events named them.
+    /// Says which settings it was decided by, in order of the policies; none in an event that was written before events named them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub settings_read: Vec<SettingsRead>,
 }
 
-/// Which settings of a policy a decision read. The log says what they were, so that older ones that somebody put back for a
+/// Says which settings of a policy a decision read. The log says what they were, so that older ones that somebody put back for a
 /// moment are found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SettingsRead {
-    /// Whose settings.
+    /// Names the policy of the settings.
     pub policy: PolicyId,
-    /// How often they had been written.
+    /// Says how often they had been written.
     pub edits: i64,
 }
 
@@ -213,12 +213,12 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// One entry of a log, as it is kept.
+/// Holds one entry of a log, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
-    /// Whose log.
+    /// Names the namespace of the log.
     pub namespace: NamespaceId,
-    /// Where it stands.
+    /// Says where it stands.
     pub cursor: Cursor,
     /// The exact bytes that were hashed.
     pub payload: Vec<u8>,
@@ -241,10 +241,10 @@ pub struct Fingerprint(NonZeroU64);
 /// A cursor, and which event stands there, as far as that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Where.
+    /// Says where.
     #[serde(flatten)]
     pub cursor: Cursor,
-    /// Which event; none: not known, or none stands there.
+    /// Says which event; none: not known, or none stands there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Fingerprint>,
 }
@@ -252,7 +252,7 @@ pub struct Position {
 /// The end of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
-    /// Where the last event stands.
+    /// Says where the last event stands.
     pub cursor: Cursor,
     /// Its hash.
     pub hash: Hash,

@@ -17,12 +17,12 @@ const STORE_ID_MAX_CHARS: usize = 64;
 /// The history that was imported. Higher positions are what that store had imported itself, the nearest first.
 pub const FIRST_POSITION: i64 = 1;
 
-/// Whose history it is, where it ends, and the keys it was proven with.
+/// Says whose history it is, where it ends, and the keys it was proven with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportSource {
     /// Id of the store.
     pub store: String,
-    /// What the namespace was called there.
+    /// Holds what the namespace was called there.
     pub namespace: NamespaceId,
     /// Its last event.
     pub head: Head,
@@ -37,23 +37,23 @@ pub struct ImportSource {
 pub struct Import {
     /// Its place, from [`FIRST_POSITION`].
     pub position: i64,
-    /// Where it is from.
+    /// Says where it is from.
     pub source: ImportSource,
     /// Its last event that is here.
     pub reached: Head,
     /// Items of the archive that were taken in; counted at the first position alone.
     pub items: i64,
-    /// Whether all of it is here.
+    /// Says whether all of it is here.
     pub is_finished: bool,
-    /// Who imported it.
+    /// Says who imported it.
     pub importer: String,
-    /// When it began.
+    /// Says when it began.
     pub create_time: Micros,
-    /// When it went on last.
+    /// Says when it went on last.
     pub update_time: Micros,
 }
 
-/// One piece of an archive.
+/// Holds one piece of an archive.
 #[derive(Debug, Clone)]
 pub enum ArchiveItem {
     /// An event of the history at a position.
@@ -74,24 +74,24 @@ pub enum ArchiveItem {
 /// ImportNamespace.
 #[derive(Debug, Clone)]
 pub struct ImportNamespace {
-    /// Where it goes.
+    /// Says where it goes.
     pub namespace: NamespaceId,
-    /// Where it is from.
+    /// Says where it is from.
     pub source: ImportSource,
     /// Items that came before.
     pub offset: i64,
     /// The next ones, in the order of the archive.
     pub items: Vec<ArchiveItem>,
-    /// Whether these are the last.
+    /// Says whether these are the last.
     pub is_last: bool,
 }
 
-/// How far an import is.
+/// Says how far an import is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Imported {
     /// Items taken in so far.
     pub items: i64,
-    /// Whether it is finished.
+    /// Says whether it is finished.
     pub is_finished: bool,
     /// The event of this store that says so; 0: nothing was written.
     pub cursor: Option<Position>,

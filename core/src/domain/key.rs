@@ -15,7 +15,7 @@ use super::{Error, Reason, Result};
 /// The collection of signing keys: `signingKeys/{thumbprint}` is the name of one.
 pub const SIGNING_KEYS: &str = "signingKeys";
 
-/// Where a key stands.
+/// Says where a key stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum KeyState {
@@ -25,7 +25,7 @@ pub enum KeyState {
     Active,
     /// Signs nothing any more; what it signed is good.
     Retired,
-    /// What it signed is not trusted any more.
+    /// It is revoked: what it signed is not trusted any more.
     Revoked,
 }
 
@@ -38,21 +38,21 @@ pub struct KeyRecord {
     pub algorithm: String,
     /// The public key as JWK, JSON text.
     pub jwk: String,
-    /// Where it stands.
+    /// Says where it stands.
     pub state: KeyState,
-    /// When it became public.
+    /// Says when it became public.
     pub prepare_time: Micros,
-    /// When it began to sign.
+    /// Says when it began to sign.
     pub activate_time: Option<Micros>,
-    /// When another took its place.
+    /// Says when another took its place.
     pub retire_time: Option<Micros>,
-    /// When trust in it ended.
+    /// Says when trust in it ended.
     pub revoke_time: Option<Micros>,
     /// The last event about it.
     pub revision: i64,
 }
 
-/// What a key signs.
+/// Says what a key signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyPurpose {
     /// Bundles, statements, checkpoints, previews.
@@ -66,16 +66,16 @@ pub enum KeyPurpose {
 pub struct KeyInfo {
     /// The key and where it stands.
     pub record: KeyRecord,
-    /// What it signs.
+    /// Holds what it signs.
     pub purpose: KeyPurpose,
     /// The earliest time at which it may become the one that signs; none when it did already.
     pub ready_time: Option<Micros>,
 }
 
-/// What a key event says: whole for a key that is new, its id alone for others.
+/// Holds what a key event says: whole for a key that is new, its id alone for others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyChange {
-    /// Whose state changes.
+    /// Names the key whose state changes.
     pub key_id: String,
     /// JWS algorithm of a new key.
     #[serde(default, skip_serializing_if = "Option::is_none")]

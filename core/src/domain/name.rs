@@ -32,16 +32,16 @@ pub struct PolicyName {
     pub policy: PolicyId,
 }
 
-/// Which version a caller means.
+/// Says which version a caller means.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum VersionRef {
-    /// By number, from 1.
+    /// It names a version by number, from 1.
     Number(i64),
     /// The one in force.
     Active,
     /// The one with the highest number.
     Latest,
-    /// By label, written `v1.5.0`.
+    /// It names a version by label, written `v1.5.0`.
     Label(Label),
 }
 
@@ -50,7 +50,7 @@ pub enum VersionRef {
 pub struct VersionName {
     /// Its policy.
     pub policy: PolicyName,
-    /// Which one.
+    /// Says which one.
     pub version: VersionRef,
 }
 
@@ -63,7 +63,7 @@ fn is_id(text: &str) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(byte))
 }
 
-/// What an id is that somebody else gives out. None of its characters needs an escape in a resource name (RFC 3986 §2.3, and ':').
+/// States the rule for ids that clients choose, for errors. None of its characters needs an escape in a resource name (RFC 3986 §2.3, and ':').
 pub const FOREIGN_ID_RULE: &str = "characters of A-Z a-z 0-9 . _ ~ : -";
 
 /// Returns whether a text can be an id that somebody else gives out, of at most `max_chars`.
@@ -76,7 +76,7 @@ fn is_unreserved(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'~' | b':' | b'-')
 }
 
-/// What is said of a version that is named by what may be another one by the time it is done.
+/// Describes the violation of a version named by `latest` or `active`, which may mean another version by the time it is done.
 pub const INEXACT_VERSION: &str = "must name the version by its number or label";
 
 /// Takes the name of a member of a collection of a namespace, `namespaces/{namespace}/{collection}/{id}`. Returns both ids.

@@ -24,7 +24,7 @@ pub enum PolicyKind {
     Opaque,
 }
 
-/// How a label must follow the highest published one.
+/// Says how a label must follow the highest published one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum BumpRule {
@@ -43,15 +43,15 @@ pub struct PolicySettings {
     pub max_open_drafts: u32,
     /// JSON Schema as JSON text; empty: none.
     pub json_schema: String,
-    /// Whether a label may be lower than one already published.
+    /// Says whether a label may be lower than one already published.
     pub allow_backport: bool,
-    /// How a label must follow.
+    /// Says how a label must follow.
     pub bump_rule: BumpRule,
-    /// Whether GetActive may serve a draft, marked as such, when nothing is active.
+    /// Says whether GetActive may serve a draft, marked as such, when nothing is active.
     pub allow_draft_fallback: bool,
     /// Approvals that Publish needs.
     pub required_approvals: u32,
-    /// Whether a draft must say what changed and why. Left out when it is not so: settings from before have the same text.
+    /// Says whether a draft must say what changed and why. Left out when it is not so: settings from before have the same text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub require_change_note: bool,
 }
@@ -63,7 +63,7 @@ pub struct Policy {
     pub name: PolicyName,
     /// Its language.
     pub kind: PolicyKind,
-    /// For people.
+    /// Is text for people.
     pub description: String,
     /// The owner's decisions.
     pub settings: PolicySettings,
@@ -73,21 +73,21 @@ pub struct Policy {
     pub active_version: i64,
     /// The revision that moved the pointer last; 0: never.
     pub active_revision: i64,
-    /// How often it was written: raised by every change of description or settings.
+    /// Says how often it was written: raised by every change of description or settings.
     #[serde(rename = "etag")]
     pub edits: i64,
-    /// When it was made.
+    /// Says when it was made.
     pub create_time: Micros,
-    /// When description or settings changed last.
+    /// Says when description or settings changed last.
     pub update_time: Micros,
 }
 
-/// What the event of an import says of a policy that it brought: as much as later decisions are made on.
+/// Holds what the event of an import says of a policy that it brought: as much as later decisions are made on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportedPolicy {
-    /// Which.
+    /// Says which.
     pub policy: PolicyId,
-    /// How often it was written where it is from.
+    /// Says how often it was written in the store that it is from.
     #[serde(rename = "etag")]
     pub edits: i64,
     /// The highest number that was used where it is from.

@@ -32,13 +32,13 @@ pub struct Principal {
 /// A caller: who, and by what it was proven.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// Who.
+    /// Identifies the caller.
     pub principal: Principal,
-    /// By what.
+    /// Holds the credential that was presented.
     pub credential: Credential,
 }
 
-/// What proved who a caller is, kept so that a stream can be asked again whether it still does.
+/// Holds the credential that authenticated a caller, kept so that a stream can be asked again whether it still does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A bearer token.
@@ -105,7 +105,7 @@ impl fmt::Display for Principal {
     }
 }
 
-/// What identities of other stores begin with. No issuer of this store has a slash in its name.
+/// Prefixes identities of other stores. No issuer of this store has a slash in its name.
 const IMPORTED_PREFIX: &str = "imported/";
 
 /// Returns an identity of another store, as this one tells of it: never a name that this store gives anybody, whose issuers have no

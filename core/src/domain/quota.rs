@@ -23,21 +23,21 @@ pub enum Quota {
     ReadsPerSecond,
 }
 
-/// What an RPC is metered as.
+/// Says what an RPC is metered as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
-    /// What changes a namespace.
+    /// It changes a namespace.
     Write,
-    /// What only asks. A watch counts when it opens.
+    /// It only reads. A watch counts when it opens.
     Read,
     /// The word of a subscriber: as many as reads, counted apart, so that a fleet that reports and those who read never
     /// use up each other's.
     Report,
-    /// What tells nothing of a tenant, and what an operator needs while a tenant is over its rate.
+    /// It discloses nothing of a tenant, or an operator needs it while a tenant is over its rate.
     Unmetered,
 }
 
-/// What a namespace may use.
+/// Holds what a namespace may use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Quotas {
@@ -49,13 +49,13 @@ pub struct Quotas {
     pub max_content_bytes: i64,
     /// Watches open at one replica.
     pub max_streams: u32,
-    /// At one replica.
+    /// Applies to each replica by itself.
     pub writes_per_second: u32,
-    /// At one replica.
+    /// Applies to each replica by itself.
     pub reads_per_second: u32,
 }
 
-/// What one principal may use of a replica, in all namespaces together.
+/// Holds what one principal may use of a replica, in all namespaces together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PrincipalQuotas {
     /// Watches open.
@@ -68,16 +68,16 @@ pub struct PrincipalQuotas {
     pub reads_per_second: u32,
 }
 
-/// What a server grants where nothing else is said.
+/// Holds what a server grants where nothing else is said.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ServerQuotas {
-    /// To each namespace without a value of its own.
+    /// Applies to each namespace without a value of its own.
     pub namespace: Quotas,
-    /// To each principal.
+    /// Applies to each principal.
     pub principal: PrincipalQuotas,
 }
 
-/// What a namespace uses.
+/// Holds what a namespace uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Policies.
@@ -91,20 +91,20 @@ pub struct Usage {
 /// Something over its quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaRefusal {
-    /// Which.
+    /// Says which.
     pub quota: Quota,
-    /// How much there may be, or how many a second.
+    /// Says how much there may be, or how many a second.
     pub limit: i64,
-    /// How much there is; none for a rate.
+    /// Says how much there is; none for a rate.
     pub used: Option<i64>,
-    /// When it is worth another try; none when waiting alone does not help.
+    /// Says when it is worth another try; none when waiting alone does not help.
     pub retry_after: Option<Duration>,
 }
 
-/// When a watch or a report that found no room may find some.
+/// Sets when a watch or a report that was refused by its quota may be tried again.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How much may come at once after a silence: one second's worth.
+/// Bounds the burst after a pause: one second's worth.
 const BURST_NANOS: i64 = 1_000_000_000;
 
 impl Quota {
@@ -249,10 +249,10 @@ impl QuotaRefusal {
     }
 }
 
-/// How much of a rate is left, for one subject and one kind of call. A full one is the same as none.
+/// Says how much of a rate is left, for one subject and one kind of call. A full one is the same as none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bucket {
-    /// When it will be full, in nanoseconds since 1970. Never further away than a burst.
+    /// Says when it will be full, in nanoseconds since 1970. Never further away than a burst.
     full_at: i64,
 }
 
@@ -260,7 +260,7 @@ impl Bucket {
     /// Takes one call out of it.
     ///
     /// # Errors
-    /// How long until there is one, when there is none; at most a second.
+    /// Says how long until there is one, when there is none; at most a second.
     pub fn take(&mut self, per_second: u32, now: Micros) -> Result<(), Duration> {
         let now = nanos(now);
         let each = BURST_NANOS / i64::from(per_second.max(1));

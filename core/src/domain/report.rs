@@ -13,10 +13,10 @@ use super::time::Micros;
 /// Id of the check that looks at the label of a version, and at no content.
 pub const LABEL_CHECK: &str = "label";
 
-/// What a finding takes in a report beside its texts: its fields, with the names that they are kept under.
+/// Bounds what a finding takes in a report beside its texts: its fields, with the names that they are kept under.
 const FINDING_FIXED_BYTES: usize = 128;
 
-/// How a check ended.
+/// Says how a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum CheckResult {
@@ -30,7 +30,7 @@ pub enum CheckResult {
     Skipped,
 }
 
-/// How much a finding matters.
+/// Says how much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Severity {
@@ -42,12 +42,12 @@ pub enum Severity {
     Info,
 }
 
-/// One thing that a check found, and where.
+/// Describes one finding of a check, and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckFinding {
-    /// How much it matters.
+    /// Says how much it matters.
     pub severity: Severity,
-    /// What was found, for the author.
+    /// Holds what was found, for the author.
     pub message: String,
     /// Path of the file in a content of several; empty for a single content.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -61,19 +61,19 @@ pub struct CheckFinding {
     /// Column in characters, from 1; 0 without a place.
     #[serde(default)]
     pub column: u32,
-    /// What to do next; empty when there is nothing to do.
+    /// Holds what to do next; empty when there is nothing to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub hint: String,
 }
 
-/// One check of one version.
+/// Holds one check of one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// Stable id: `limits`, `parse`, `json-schema`, `label`.
     pub id: String,
-    /// How it ended.
+    /// Says how it ended.
     pub result: CheckResult,
-    /// What it found, at most `CHECK_FINDINGS_MAX`.
+    /// Holds what it found, at most `CHECK_FINDINGS_MAX`.
     pub findings: Vec<CheckFinding>,
 }
 
@@ -88,7 +88,7 @@ pub struct Report {
     /// Every check that ran, in order, each once.
     #[serde(with = "kept")]
     pub checks: Vec<Check>,
-    /// When they ran.
+    /// Says when they ran.
     pub time: Micros,
 }
 

@@ -11,10 +11,10 @@ use super::spiffe::SpiffeId;
 use super::time::Micros;
 use super::{Error, Result};
 
-/// What is to end.
+/// Says what is to end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Ended {
-    /// One token, by its `jti`.
+    /// Names one token, by its `jti`.
     Token(String),
     /// All that an actor was issued until now.
     Subject(String),
@@ -23,27 +23,27 @@ pub enum Ended {
 /// Ends credentials.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RevokeToken {
-    /// Which.
+    /// Says which.
     pub ended: Ended,
-    /// Why.
+    /// Says why.
     pub reason: String,
 }
 
-/// What is kept of it.
+/// Says what is kept of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Revocation {
-    /// One token is ended.
+    /// It ends one token.
     Token {
         /// Its `jti`.
         id: String,
-        /// When no token of today is good any more by itself.
+        /// Says when no token of today is good any more by itself.
         forget_time: Micros,
     },
     /// All that an actor was issued is ended.
     Subject {
         /// The actor.
         actor: String,
-        /// Until when it was issued.
+        /// Says until when it was issued.
         time: Micros,
     },
 }

@@ -57,7 +57,7 @@ impl RunId {
     }
 }
 
-/// How a run ended, or that it did not yet.
+/// Says how a run ended, or that it did not yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum RunOutcome {
     /// It was not completed.
@@ -108,34 +108,34 @@ pub struct RunPolicy {
 /// The end of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunEnd {
-    /// How it ended: never [`RunOutcome::Open`].
+    /// Says how it ended: never [`RunOutcome::Open`].
     pub outcome: RunOutcome,
-    /// What its recorder says of it, perhaps nothing.
+    /// Holds what its recorder says of it, perhaps nothing.
     pub message: String,
-    /// When that was said.
+    /// Says when that was said.
     pub complete_time: Micros,
 }
 
 /// A run, as it was recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Where it was recorded.
+    /// Says where it was recorded.
     pub namespace: NamespaceId,
     /// Its id.
     pub id: RunId,
-    /// What it ran under, in byte order of the policies; in a summary one of them. Never empty.
+    /// Holds what it ran under, in byte order of the policies; in a summary one of them. Never empty.
     pub policies: Vec<RunPolicy>,
-    /// How many policies it ran under.
+    /// Says how many policies it ran under.
     pub policy_count: usize,
-    /// Whether it was recorded for the whole active set.
+    /// Says whether it was recorded for the whole active set.
     pub is_whole_set: bool,
-    /// Where the log stood.
+    /// Says where the log stood.
     pub cursor: Cursor,
-    /// Who recorded it.
+    /// Says who recorded it.
     pub recorder: String,
-    /// When it was recorded.
+    /// Says when it was recorded.
     pub create_time: Micros,
-    /// How it ended; none: it is open.
+    /// Says how it ended; none: it is open.
     pub end: Option<RunEnd>,
 }
 
@@ -156,46 +156,46 @@ impl Run {
 /// The place of a run in lists, which begin with the newest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunKey {
-    /// When it was recorded.
+    /// Says when it was recorded.
     pub create_time: Micros,
     /// Its id, which orders those that were recorded in one microsecond.
     pub id: RunId,
 }
 
-/// How many runs under a version ended in one way.
+/// Says how many runs under a version ended in one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunCount {
     /// The version of the policy that was asked for.
     pub version: i64,
-    /// How they ended.
+    /// Says how they ended.
     pub outcome: RunOutcome,
-    /// How many there are.
+    /// Says how many there are.
     pub runs: i64,
 }
 
 /// Asks for a run to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordRun {
-    /// Where.
+    /// Says where.
     pub namespace: NamespaceId,
     /// Its id.
     pub id: RunId,
-    /// What it runs under; empty: the whole active set.
+    /// Holds what it runs under; empty: the whole active set.
     pub policies: BTreeSet<PolicyId>,
-    /// What the runtime holds; none: the head now.
+    /// Holds what the runtime holds; none: the head now.
     pub cursor: Option<Position>,
 }
 
 /// Asks for a run to be ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CompleteRun {
-    /// Where it was recorded.
+    /// Says where it was recorded.
     pub namespace: NamespaceId,
     /// Its id.
     pub id: RunId,
-    /// How it ended: never [`RunOutcome::Open`].
+    /// Says how it ended: never [`RunOutcome::Open`].
     pub outcome: RunOutcome,
-    /// What is to be said of it.
+    /// Holds what is to be said of it.
     pub message: String,
 }
 

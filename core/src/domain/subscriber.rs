@@ -69,7 +69,7 @@ impl fmt::Display for SubscriberName {
 /// `SUBSCRIBER_ID_KEPT_SECONDS`; the database says whose it is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SubscriberClaim {
-    /// Which subscriber.
+    /// Says which subscriber.
     pub name: SubscriberName,
     /// The principal, as `Principal::actor` writes it.
     pub owner: String,
@@ -85,16 +85,16 @@ impl SubscriberClaim {
     }
 }
 
-/// What a stream says of its runtime.
+/// Holds what a stream says of its runtime.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Profile {
-    /// What it says of itself.
+    /// Holds what it says of itself.
     pub attributes: BTreeMap<String, String>,
-    /// What it watches; empty: everything.
+    /// Holds what it watches; empty: everything.
     pub policies: BTreeSet<PolicyId>,
 }
 
-/// What a runtime did with an activation.
+/// Says what a runtime did with an activation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(not(feature = "exhaustive"), non_exhaustive)]
 pub enum ReportVerdict {
@@ -102,43 +102,43 @@ pub enum ReportVerdict {
     Applied,
     /// It keeps what it had.
     Rejected {
-        /// Why.
+        /// Says why.
         reason: String,
     },
 }
 
-/// One report of a runtime.
+/// Holds one report of a runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatusReport {
-    /// Who says it.
+    /// Names the subscriber that reports.
     pub subscriber: SubscriberName,
-    /// What it speaks of.
+    /// Names the activation that the report is about.
     pub cursor: Cursor,
-    /// Which event it was told stands there, if it was.
+    /// Says which event it was told stands there, if it was.
     pub event: Option<Fingerprint>,
     /// Digest of the active set it runs with now.
     pub digest: Digest,
-    /// What it did.
+    /// Holds what it did.
     pub verdict: ReportVerdict,
 }
 
-/// Where a runtime stands by its reports.
+/// Describes what a runtime runs, by its reports.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SubscriberStatus {
     /// The newest place it applied.
     pub applied: Cursor,
-    /// Whether the digest it reported with it is that of the active set there.
+    /// Says whether the digest it reported with it is that of the active set there.
     pub applied_matches: bool,
     /// The newest place it rejected; none once it applied that or something newer. Never below `applied`; at it when the
     /// rejection was said after.
     pub rejected: Cursor,
-    /// Why.
+    /// Says why.
     pub reason: String,
-    /// What it ran with, by the report of the newest place.
+    /// Holds what it ran with, by the report of the newest place.
     pub digest: Option<Digest>,
     /// The newest place it ever rejected, also once it applied something newer.
     pub refused: Cursor,
-    /// Why.
+    /// Says why.
     pub refusal: String,
 }
 
@@ -206,13 +206,13 @@ pub struct Subscriber {
     pub id: SubscriberId,
     /// The principal it belongs to, as `Principal::actor` writes it; empty: nobody used it since ids have owners.
     pub owner: String,
-    /// What its stream says.
+    /// Holds what its stream says.
     pub profile: Profile,
-    /// What it reported.
+    /// Holds what it reported.
     pub status: SubscriberStatus,
-    /// When it was heard of last.
+    /// Says when it was last seen.
     pub last_seen: Micros,
-    /// Until when its lease holds.
+    /// Says until when its lease holds.
     pub lease_end: Micros,
 }
 

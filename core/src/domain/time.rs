@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 #[serde(transparent)]
 pub struct Micros(pub i64);
 
-/// As RFC 3339 writes it, in UTC; the number where that has no year for it.
+/// Writes the time by RFC 3339, in UTC; or the number, where RFC 3339 has no year for it.
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000);

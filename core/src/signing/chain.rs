@@ -23,7 +23,7 @@ use crate::domain::name::{NamespaceId, PolicyId};
 use crate::domain::revocation::Revocation;
 use crate::domain::version::VersionState;
 
-/// Whom a log is believed.
+/// Names the store and the keys that a log is verified with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogTrust {
     /// Id of the store.
@@ -34,7 +34,7 @@ pub struct LogTrust {
     pub seal_keys: KeySet,
 }
 
-/// Where the pointer of a policy went last.
+/// Says where the pointer of a policy went last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pointer {
     /// The version; 0: nowhere.
@@ -43,7 +43,7 @@ pub struct Pointer {
     pub revision: i64,
 }
 
-/// What the newest event about a row says of it.
+/// Holds what the newest event about a row says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// Its digest; none: it was removed.
@@ -57,7 +57,7 @@ pub struct Written {
 pub struct LogCheck {
     trust: LogTrust,
     namespace: NamespaceId,
-    /// Whether it began at the beginning: only then is it known what was written before.
+    /// Says whether it began at the beginning: only then is it known what was written before.
     whole: bool,
     head: Head,
     /// The end of what holds without a break.
@@ -69,9 +69,9 @@ pub struct LogCheck {
     pub manifests: BTreeSet<(PolicyId, i64)>,
     /// Contents seen, with their sizes.
     contents: BTreeMap<Digest, u64>,
-    /// What is remembered of the log.
+    /// Holds what is remembered of the log.
     expected: Option<Head>,
-    /// Where the pointers are.
+    /// Says where the pointers are.
     pub pointers: BTreeMap<PolicyId, Pointer>,
     /// The active set that they make.
     active: ActiveSetTree,
@@ -79,17 +79,17 @@ pub struct LogCheck {
     pub versions: BTreeMap<(PolicyId, i64), (VersionState, Digest)>,
     /// The rows, by table and key.
     pub rows: BTreeMap<(String, String), Written>,
-    /// What credentials were ended, by the revisions of the events.
+    /// Holds what credentials were ended, by the revisions of the events.
     pub revocations: BTreeMap<i64, Revocation>,
     /// Rows that came with it.
     carried: BTreeSet<(String, String)>,
     /// The rules, as long as every event so far could be read: what is missing may be what allowed the next one.
     rules: Option<Replay>,
-    /// What admins accepted, as events say that thawed the namespace.
+    /// Holds what admins accepted, as events say that thawed the namespace.
     accepted: Accepted,
     /// The event that was taken in last: its revision, and the digest of all that is stored of it.
     newest: (i64, Option<Digest>),
-    /// What does not hold.
+    /// Holds the findings.
     pub findings: Findings,
 }
 

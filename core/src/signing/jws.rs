@@ -27,7 +27,7 @@ pub const TYP_KEYS: &str = "policyhub-keys+jws";
 /// Both algorithms have signatures of this length.
 const SIGNATURE_BYTES: usize = 64;
 
-/// What a signature covered.
+/// Holds what a signature covered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     /// The exact bytes that were signed.

@@ -24,23 +24,23 @@ const GROUP_AND_OTHERS: u32 = 0o077;
 const BEYOND_GROUP_READS: u32 = 0o037;
 const ROOT: u32 = 0;
 
-/// Why a key file can't be used. For the operator at start-up: every message names the path.
+/// Says why a key file can't be used. For the operator at start-up: every message names the path.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The file system refused.
     #[error("{what} key file {}: {error}", path.display())]
     Io {
-        /// What was tried: `read`, `create`.
+        /// Holds what was tried: `read`, `create`.
         what: &'static str,
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
-        /// What the system says.
+        /// Holds what the system says.
         error: io::Error,
     },
     /// Group or others may read or write it.
     #[error("use key file {}: its mode {mode:04o} lets others in; run chmod 600 on it", path.display())]
     Permissions {
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -48,15 +48,15 @@ pub enum KeyFileError {
     /// Not a key that can be used.
     #[error("use key file {}: {message}", path.display())]
     Malformed {
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
-        /// What is wrong; never any of the text.
+        /// Holds what is wrong; never any of the text.
         message: String,
     },
     /// No key could be made.
     #[error("make a key for {}: the system gives no randomness", path.display())]
     NoRandomness {
-        /// Which file.
+        /// Says which file.
         path: PathBuf,
     },
 }

@@ -30,7 +30,7 @@ pub struct KeyStatement {
     pub keys: Vec<StatedKey>,
     /// Digest of the payload of the statement before; none in the first one.
     pub prev: Option<Digest>,
-    /// When it was signed, in seconds since the Unix epoch.
+    /// Says when it was signed, in seconds since the Unix epoch.
     pub iat: i64,
 }
 
@@ -39,17 +39,17 @@ pub struct KeyStatement {
 pub struct StatedKey {
     /// RFC 7638 thumbprint.
     pub key_id: String,
-    /// Where it stands.
+    /// Says where it stands.
     pub state: KeyState,
     /// The public key; none of a key that is revoked, since nobody needs it any more.
     pub key: Option<PublicKey>,
-    /// When it became public.
+    /// Says when it became public.
     pub prepare_time: Option<i64>,
-    /// When it began to sign.
+    /// Says when it began to sign.
     pub activate_time: Option<i64>,
-    /// When another took its place.
+    /// Says when another took its place.
     pub retire_time: Option<i64>,
-    /// When trust in it ended.
+    /// Says when trust in it ended.
     pub revoke_time: Option<i64>,
 }
 
@@ -140,7 +140,7 @@ impl KeyStatement {
     /// Verifies the signature by one of these keys, and reads what it covers. With it, the id of the key that signed.
     ///
     /// # Errors
-    /// As [`jws::verify`] and [`Self::from_bytes`].
+    /// Those of [`jws::verify`] and [`Self::from_bytes`].
     pub fn verify(token: &str, keys: &KeySet) -> Result<(Self, String, Vec<u8>), VerifyError> {
         let jws::Verified { payload, key_id } = jws::verify(token, TYP_KEYS, keys)?;
         Ok((Self::from_bytes(&payload)?, key_id, payload))

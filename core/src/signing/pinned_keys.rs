@@ -41,7 +41,7 @@ struct Newest {
     active: String,
 }
 
-/// What is kept of [`PinnedKeys`] over a restart. Statements are verified again when it is read back.
+/// Holds what is kept of [`PinnedKeys`] over a restart. Statements are verified again when it is read back.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedPins {
     /// Ids of the keys of the file.
@@ -140,7 +140,7 @@ impl PinnedKeys {
     /// when that is known already.
     ///
     /// # Errors
-    /// Why it is not believed. Nothing changed.
+    /// Says why the statement is refused. Nothing changed.
     pub fn take(&mut self, token: &str, store: Option<&str>) -> Result<bool, VerifyError> {
         // A key of the file that is only retired signed statements while it was active, and they trust keys that were stolen and
         // revoked before the file was made. Who made the file knew a later state: what does not name all of it is older.

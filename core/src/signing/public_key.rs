@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::error::VerifyError;
 use super::hash::sha256;
 
-/// How a key signs. The only two there are.
+/// Names a signature algorithm. There are only two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Ed25519 (RFC 8032), `EdDSA` in JOSE (RFC 8037).

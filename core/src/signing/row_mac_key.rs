@@ -12,7 +12,7 @@ use crate::domain::digest::{Digest, Hash};
 use crate::domain::row_mac::RowMac;
 use crate::domain::{Error, Result};
 
-/// What is signed. A seal is over 32 bytes, which this is not: no seal ever gives the key away.
+/// Is signed to derive the key. An event signature is over 32 bytes, which this is not, so no event signature ever discloses the key.
 const LABEL: &[u8] = b"policyhub: the key under the tags of rows, version 1";
 
 /// The key.

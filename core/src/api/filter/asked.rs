@@ -6,12 +6,12 @@ use crate::domain::filter::{Filter, Listing};
 use crate::domain::name::NamespaceId;
 use crate::domain::{Error, Result};
 
-/// What a request for a list asks for.
+/// Holds what a request for a list asks for.
 #[derive(Debug)]
 pub struct Asked<T: 'static> {
-    /// Which items.
+    /// Says which items.
     pub filter: Filter<T>,
-    /// Whether the order is the reverse of that of the index.
+    /// Says whether the order is the reverse of that of the index.
     pub is_descending: bool,
     /// The filter and the order as one text: the same for all requests that ask for the same. It binds a page token to them.
     pub key: String,

@@ -9,7 +9,7 @@ const SHOWN_MAX_CHARS: usize = 40;
 /// The words that join comparisons, and no value without quotes.
 pub(super) const KEYWORDS: [&str; 3] = ["AND", "OR", "NOT"];
 
-/// What is left of a filter.
+/// Holds what is left of a filter.
 pub(super) struct Scanner<'a> {
     rest: &'a str,
     column: usize,

@@ -25,7 +25,7 @@ const TEXTS: &[Operator] = &[Operator::Equal, Operator::NotEqual, Operator::Has]
 /// The names of an enum.
 #[derive(Debug, Clone, Copy)]
 pub struct EnumNames {
-    /// What stands before each name in the proto, and may be left out.
+    /// Holds what stands before each name in the proto, and may be left out.
     pub prefix: &'static str,
     /// Every name, without it.
     pub all: fn() -> Vec<&'static str>,
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// Where in a filter a field may stand.
+/// Says where in a filter a field may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// Anywhere.
@@ -87,7 +87,7 @@ pub struct Field<T: 'static> {
     pub kind: Kind,
     /// The operators that it takes.
     pub operators: &'static [Operator],
-    /// Where it may stand.
+    /// Says where it may stand.
     pub placement: Placement,
     /// Reads what an item has in it.
     pub read: for<'a> fn(&'a T) -> Value<'a>,
@@ -164,9 +164,9 @@ impl<T> Field<T> {
 /// An order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Order {
-    /// How it is asked for (AIP-132): `revision desc`.
+    /// Says how it is asked for (AIP-132): `revision desc`.
     pub text: &'static str,
-    /// Whether it is the reverse of that of the index.
+    /// Says whether it is the reverse of that of the index.
     pub is_descending: bool,
 }
 
@@ -184,7 +184,7 @@ impl Order {
     }
 }
 
-/// What a list can be asked for.
+/// Holds what a list can be asked for.
 #[derive(Debug)]
 pub struct Listing<T: 'static> {
     /// The message that asks for it.

@@ -51,7 +51,7 @@ impl Operator {
     }
 }
 
-/// What a restriction compares with, of the type of its field.
+/// Says what a restriction compares with, of the type of its field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Operand {
     /// A text, compared byte by byte.
@@ -81,7 +81,7 @@ impl fmt::Display for Operand {
     }
 }
 
-/// What an item has in a field.
+/// Says what an item has in a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value<'a> {
     /// Nothing: of the operators only `!=` holds.

@@ -13,7 +13,7 @@ use super::super::version::{Version, VersionState};
 use super::preconditions::check_note;
 use super::publish::check_report;
 
-/// What one target is decided on.
+/// Holds what one target is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct TargetFacts<'a> {
     /// The policy.

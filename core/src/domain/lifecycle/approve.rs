@@ -16,7 +16,7 @@ use super::super::time::Micros;
 use super::super::version::{Version, VersionState};
 use super::preconditions::check_open;
 
-/// What an approval is decided on.
+/// Holds what an approval is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct ApproveFacts<'a> {
     /// The policy.
@@ -25,15 +25,15 @@ pub struct ApproveFacts<'a> {
     pub version: &'a Version,
     /// Every approval it was given before; proven.
     pub approvals: &'a [Approval],
-    /// Who brought the version from another store; none: it was made here.
+    /// Says who brought the version from another store; none: it was made here.
     pub importer: Option<&'a str>,
     /// Id of this store: its people's versions may come back through an import.
     pub store: &'a str,
-    /// Who approves.
+    /// Says who approves.
     pub approver: &'a str,
-    /// When it expires is counted from here.
+    /// Is the time from which the expiry is counted.
     pub now: Micros,
-    /// Where its event will stand.
+    /// Says where its event will stand.
     pub revision: i64,
 }
 
@@ -94,12 +94,12 @@ fn is_reviewable(version: &Version) -> bool {
     version.state == VersionState::Staged || version.is_imported()
 }
 
-/// What putting an imported version in force is decided on.
+/// Holds what putting an imported version in force is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct Review<'a> {
     /// Every approval that it was given here, whether it still counts or not; proven.
     pub approvals: &'a [Approval],
-    /// Whether it was in force here before.
+    /// Says whether it was in force here before.
     pub was_active: bool,
     /// Decides which approvals have expired.
     pub now: Micros,

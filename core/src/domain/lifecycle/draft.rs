@@ -8,7 +8,7 @@ use super::super::policy::Policy;
 use super::super::version::{Version, VersionState};
 use super::preconditions::{check_etag, check_note, check_open};
 
-/// What a draft is decided on.
+/// Holds what a draft is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct DraftFacts<'a> {
     /// The policy.
@@ -17,9 +17,9 @@ pub struct DraftFacts<'a> {
     pub open: &'a [Version],
     /// The live version that holds the label asked for.
     pub label_holder: Option<&'a Version>,
-    /// Whether the base version exists; true when none is named.
+    /// Says whether the base version exists; true when none is named.
     pub base_exists: bool,
-    /// Who staged the open version that the draft would end; empty when nobody knows.
+    /// Says who staged the open version that the draft would end; empty when nobody knows.
     pub stager: &'a str,
 }
 
@@ -32,7 +32,7 @@ impl DraftFacts<'_> {
     }
 }
 
-/// What happens.
+/// Says what happens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DraftDecision {
     /// The version that holds the label has the same bytes: it is the answer.

@@ -11,9 +11,9 @@ pub struct PointerMove {
     pub version: i64,
     /// The version it moved from; 0: from none.
     pub previous: i64,
-    /// Whether a rollback moved it.
+    /// Says whether a rollback moved it.
     pub is_rollback: bool,
-    /// Whether the rollback made the version, as a copy of an older one.
+    /// Says whether the rollback made the version, as a copy of an older one.
     pub is_copy: bool,
 }
 

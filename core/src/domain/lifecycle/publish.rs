@@ -10,7 +10,7 @@ use super::super::version::{Version, VersionState};
 use super::approve::{check_approvals, counting};
 use super::preconditions::{check_etag, check_open};
 
-/// What happens.
+/// Says what happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageDecision {
     /// It is staged already, with these very bytes.
@@ -19,7 +19,7 @@ pub enum StageDecision {
     Lock,
 }
 
-/// What a publication is decided on.
+/// Holds what a publication is decided on.
 #[derive(Debug, Clone, Copy)]
 pub struct PublishFacts<'a> {
     /// The policy.
@@ -32,12 +32,12 @@ pub struct PublishFacts<'a> {
     pub now: Micros,
 }
 
-/// What a publication rests on.
+/// Says on which approvals a publication is based, and whether they were too few.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublishBasis {
     /// The approvals that counted.
     pub approvals: Vec<Approval>,
-    /// Whether they were too few.
+    /// Says whether they were too few.
     pub broke_glass: bool,
 }
 
@@ -64,7 +64,7 @@ pub fn stage(version: &Version, etag: Option<&Etag>, report: &Report) -> Result<
 /// approvals, and for nothing else.
 ///
 /// # Errors
-/// As `stage`, and `APPROVALS_MISSING`.
+/// Those of `stage`, and `APPROVALS_MISSING`.
 pub fn publish(
     facts: PublishFacts<'_>,
     etag: Option<&Etag>,

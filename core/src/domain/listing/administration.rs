@@ -76,7 +76,7 @@ pub struct DenialFilter {
     pub principal: Option<String>,
     /// Only those that it keeps.
     pub wanted: Filter<Denial>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 

@@ -42,7 +42,7 @@ pub struct EventFilter {
     pub times: Range,
     /// Only events that it keeps.
     pub wanted: Filter<Payload>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 

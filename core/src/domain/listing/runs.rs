@@ -36,7 +36,7 @@ fn version(run: &Run) -> Value<'_> {
 /// Says which runs a list holds, and what the index is asked for.
 #[derive(Debug)]
 pub struct RunFilter {
-    /// Where they were recorded.
+    /// Says where they were recorded.
     pub namespace: NamespaceId,
     /// Only runs under this policy.
     pub policy: Option<PolicyId>,
@@ -48,7 +48,7 @@ pub struct RunFilter {
     pub times: Range,
     /// Only those that it keeps.
     pub wanted: Filter<Run>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 

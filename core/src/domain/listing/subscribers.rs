@@ -10,9 +10,9 @@ use crate::domain::subscriber::{Subscriber, SubscriberName};
 pub struct SeenSubscriber {
     /// Its name.
     pub name: SubscriberName,
-    /// What is kept of it.
+    /// Holds what is kept of it.
     pub subscriber: Subscriber,
-    /// Whether its lease holds now.
+    /// Says whether its lease holds now.
     pub is_online: bool,
 }
 

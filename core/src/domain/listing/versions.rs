@@ -37,7 +37,7 @@ pub struct VersionFilter {
     pub numbers: Range,
     /// Only those that it keeps.
     pub wanted: Filter<Version>,
-    /// Whether some of what the index finds may be left out.
+    /// Says whether some of what the index finds may be left out.
     pub is_search: bool,
 }
 

@@ -17,7 +17,7 @@ pub(super) const KEY_BITS: usize = 256;
 const LEAF_PREFIX: &[u8] = &[0];
 /// First byte under the hash of a node.
 const NODE_PREFIX: &[u8] = &[1];
-/// What the value of a leaf begins with. Nothing else that is hashed begins so, and a later form gets another number.
+/// Prefixes the value of a leaf when it is hashed (domain separation). Nothing else that is hashed begins so, and a later form gets another number.
 const VALUE_DOMAIN: &[u8] = b"policyhub-active-policy-v1";
 
 /// An active policy as the root covers it.

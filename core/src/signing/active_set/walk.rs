@@ -25,7 +25,7 @@ pub(super) enum ProofPart {
     Node,
 }
 
-/// Where a part stands in the tree: the bits on the way to it. Bits beyond `depth` are 0.
+/// Says where a part stands in the tree: the bits on the way to it. Bits beyond `depth` are 0.
 #[derive(Debug, Default)]
 pub(super) struct Position {
     pub(super) path: Hash,
@@ -36,7 +36,7 @@ pub(super) struct Position {
 #[derive(Debug, Clone, Copy)]
 struct ReadSubtree {
     hash: Hash,
-    /// Whether it is seen to hold at most one leaf. A hash may be that of a leaf; but then the root, which is of a
+    /// Says whether it is seen to hold at most one leaf. A hash may be that of a leaf; but then the root, which is of a
     /// canonical tree, does not come out.
     at_most_one_leaf: bool,
 }

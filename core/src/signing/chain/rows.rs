@@ -15,7 +15,7 @@ use crate::signing::{TYP_BUNDLE, digest_of, jws};
 /// Tables whose rows come with a log.
 const CARRIED: &[&str] = &["policies", "versions", "reports", "imports"];
 
-/// What is wrong with a row: the event that wrote it, the row, the problem.
+/// Says what is wrong with a row: the event that wrote it, the row, the problem.
 type Wrong = (i64, String, &'static str);
 
 impl LogCheck {

@@ -23,9 +23,9 @@ use crate::signing::{
 
 /// The log, and what it was made with.
 pub struct Sample {
-    /// What a verifier knows.
+    /// Holds what a verifier knows.
     pub trust: LogTrust,
-    /// Whose log it is.
+    /// Says whose log it is.
     pub namespace: NamespaceId,
     /// The log.
     pub events: Vec<Event>,

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use super::super::super::error::Reason;
 use super::super::super::version::VersionState;
 
-/// How many policies there are. They are named by index.
+/// Sets how many policies there are. They are named by index.
 pub(super) const POLICIES: usize = 2;
 /// Labels by index, in SemVer order, which is not their order as text.
 pub(super) const LABELS: [&str; 4] = ["1.0.0-rc.1", "1.0.0", "1.9.0", "1.10.0"];
@@ -28,7 +28,7 @@ pub(super) const UNDER_WAY: i64 = -1;
 /// Principals by index. Each may write, and each may approve.
 pub(super) const PEOPLE: usize = 3;
 
-/// What the owner of a policy decides, as far as the lifecycle cares.
+/// Holds what the owner of a policy decides, as far as the lifecycle cares.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) max_open_drafts: u32,
@@ -37,7 +37,7 @@ pub(super) struct Settings {
     pub(super) required_approvals: u32,
 }
 
-/// One target of an activation.
+/// Describes one target of an activation.
 #[derive(Debug, Clone)]
 pub(super) struct Aim {
     pub(super) policy: usize,
@@ -45,7 +45,7 @@ pub(super) struct Aim {
     pub(super) expected_active: Option<i64>,
 }
 
-/// One request. `version: None` names just the policy; `reasoned` says whether a reason was given; `reviewed: None` is the
+/// Describes one request. `version: None` names just the policy; `reasoned` says whether a reason was given; `reviewed: None` is the
 /// version's own content. `Wait` lets a third of the time pass that an approval lasts.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
@@ -153,7 +153,7 @@ pub(super) struct Answer {
     pub(super) basis: Option<Rests>,
 }
 
-/// Who approved what was published, and whether they were too few.
+/// Says who approved what was published, and whether the approvals were too few.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rests {
     pub(super) approvers: Vec<usize>,
@@ -176,7 +176,7 @@ pub(super) struct Row {
     pub(super) source: i64,
     pub(super) etag: i64,
     pub(super) author: usize,
-    /// Whose approvals count.
+    /// Says whose approvals count.
     pub(super) approvers: Vec<usize>,
 }
 

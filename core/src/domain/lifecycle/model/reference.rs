@@ -15,7 +15,7 @@ const WAITS: u32 = 3;
 pub(super) struct Reference {
     pub(super) lines: Vec<Line>,
     given: Vec<Vec<Given>>,
-    /// Of each policy, the versions that a rollback may return to, the newest last.
+    /// Holds for each policy the versions that a rollback may return to, the newest last.
     returns: Vec<Vec<i64>>,
     waited: u32,
 }

@@ -14,7 +14,7 @@ use super::world::World;
 /// After so many waits an approval is too old.
 const WAITS: usize = 3;
 
-/// One accepted approval.
+/// Holds one accepted approval.
 #[derive(Debug)]
 struct SeenApproval {
     policy: usize,

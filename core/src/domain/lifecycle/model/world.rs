@@ -39,12 +39,12 @@ fn etag_after(version: &Version, edits: Option<i64>) -> Option<Etag> {
 pub(super) struct PolicyRows {
     pub(super) policy: Policy,
     pub(super) versions: BTreeMap<i64, Version>,
-    /// By version and approver, as the table has them.
+    /// Holds approvals by version and approver, as the table has them.
     approvals: BTreeMap<(i64, String), Approval>,
     moves: Vec<PointerMove>,
 }
 
-/// How a pointer moved.
+/// Says how a pointer moved.
 #[derive(Clone, Copy, PartialEq)]
 enum How {
     Activated,

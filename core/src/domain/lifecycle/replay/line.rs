@@ -14,10 +14,10 @@ use super::super::super::version::{Version, VersionState};
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) policy: Policy,
-    /// Whether its settings are known. Those of policies that were imported before events carried them are not.
+    /// Says whether its settings are known. Those of policies that were imported before events carried them are not.
     pub(super) is_known: bool,
     pub(super) versions: BTreeMap<i64, Version>,
-    /// By version, then by approver: the newest of each.
+    /// Holds the newest approval by version and approver.
     approvals: BTreeMap<i64, BTreeMap<String, Approval>>,
     /// Versions that were in force at some time.
     pub(super) were_active: BTreeSet<i64>,
