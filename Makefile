@@ -118,7 +118,7 @@ docs-check: build ## Run the commands of README.md and compare what comes out
 	./scripts/readme.py $(BINARY)
 
 .PHONY: python
-python: build ## Test examples/python against the real hub and against one that lies
+python: build ## Test examples/python against the real hub and against a hostile server
 	./tests/python/run.py $(BINARY)
 
 .PHONY: typescript

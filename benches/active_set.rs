@@ -100,7 +100,7 @@ fn heartbeat_bytes(proof: Vec<u8>) -> usize {
     prost::Message::encoded_len(&message) + MESSAGE_PREFIX_BYTES
 }
 
-/// A checkpoint as servers sign it.
+/// Returns a checkpoint as servers sign it.
 fn checkpoint() -> String {
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../tests/vectors/accepted.json")).unwrap_or_default();

@@ -51,7 +51,7 @@ impl Worker {
     }
 }
 
-/// What a process has in memory, its program included, as Linux says.
+/// Returns what a process has in memory, its program included, as Linux says.
 fn resident_mib(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;

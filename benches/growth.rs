@@ -13,7 +13,7 @@ use super::postgres::Cluster;
 use super::process::memory_kib;
 use super::report::OURS;
 use super::scenarios::{Bench, KIB, drive, resync_once};
-use super::target::{Target, Wares};
+use super::target::{Payload, Target};
 
 const ACTIVATIONS: usize = 300;
 const ACTIVATIONS_OF_MANY: usize = 30;
@@ -116,20 +116,20 @@ impl Bench {
             self.report.not_measured("database statements of a resync: no PostgreSQL".to_owned());
             return Ok(());
         }
-        let wares = self.wares(KIB).await?;
+        let payload = self.payload(KIB).await?;
         for _ in 0..self.rounds {
-            let few = self.statements_of(&wares, FEW).await?;
-            let many = self.statements_of(&wares, SUBSCRIBERS).await?;
+            let few = self.statements_of(&payload, FEW).await?;
+            let many = self.statements_of(&payload, SUBSCRIBERS).await?;
             let sample = Sample::new("database statements of the storm", "", many - few);
             self.report.add("resync", "10,000 × 1, 1 KiB", OURS, Ok(vec![sample]));
         }
         Ok(())
     }
 
-    async fn statements_of(&self, wares: &Wares, subscribers: usize) -> Result<f64> {
+    async fn statements_of(&self, payload: &Payload, subscribers: usize) -> Result<f64> {
         let cluster = self.postgres.as_ref().context("no PostgreSQL")?;
         let url = cluster.create_database();
-        let target = Target::policyhub(wares, Some(url.clone())).await?;
+        let target = Target::policyhub(payload, Some(url.clone())).await?;
         let http = target.http.context("no metrics")?;
         let looks = || hub::counter(http, "policyhub_tailer_looks_total");
         let (before, looks_before) = (counted(cluster, &url, "")?, looks()?);
@@ -151,7 +151,7 @@ fn find(samples: &[Sample], what: &str) -> Result<f64> {
     samples.iter().find(|sample| sample.what == what).map(|sample| sample.value).context("no such figure")
 }
 
-/// What the database counted, but for statements that are like `without`.
+/// Returns what the database counted, but for statements that are like `without`.
 fn counted(cluster: &Cluster, url: &str, without: &str) -> Result<Counts> {
     let database = url.rsplit('/').next().context("no database")?;
     let sql = format!(

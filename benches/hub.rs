@@ -42,7 +42,7 @@ pub struct Hub {
 }
 
 impl Place {
-    /// An empty one, on SQLite or on a PostgreSQL database.
+    /// Returns an empty one, on SQLite or on a PostgreSQL database.
     pub fn new(postgres: Option<String>) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let url = postgres.unwrap_or_else(|| format!("sqlite://{}", dir.path().join("bench.db").display()));
@@ -72,7 +72,7 @@ impl Hub {
         Ok(Self { process, grpc, http, token })
     }
 
-    /// A client as the admin.
+    /// Returns a client as the admin.
     pub async fn client(&self) -> Result<Client> {
         Ok(Client::connect(&format!("http://{}", self.grpc), Some(self.token.clone()), None).await?)
     }
@@ -84,7 +84,7 @@ fn bound(addresses: &Path) -> Option<(SocketAddr, SocketAddr)> {
     Some((address("grpc")?, address("http")?))
 }
 
-/// A counter of a server's /metrics.
+/// Returns a counter of a server's /metrics.
 pub fn counter(http: SocketAddr, name: &str) -> Result<f64> {
     let text = get(http, "/metrics").context("no metrics")?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -128,7 +128,7 @@ fn activate_request(namespace: &str, targets: &[(String, i64)]) -> pb::ActivateR
     }
 }
 
-/// A policy `p0` with two versions of this size, the first one active; answers the revision of the activation.
+/// Returns a policy `p0` with two versions of this size, the first one active; answers the revision of the activation.
 pub async fn seed(client: &Client, namespace: &str, size_bytes: usize) -> Result<i64> {
     for mark in 0..2 {
         publish(client, namespace, "p0", content(size_bytes, mark)).await?;
@@ -204,7 +204,7 @@ pub fn draft_call(namespace: &str, size_bytes: usize) -> Call {
     call("PolicyService/Draft", &request, None)
 }
 
-/// The same, for a client.
+/// Returns the same, for a client.
 pub fn get_active_request(namespace: &str) -> pb::GetActiveRequest {
     pb::GetActiveRequest { name: format!("namespaces/{namespace}/policies/p0"), ..Default::default() }
 }

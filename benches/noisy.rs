@@ -108,7 +108,7 @@ struct Shared {
     refused: Cell<u64>,
 }
 
-/// The driver's part: measures one tenant, alone and beside the other, in turns.
+/// Returns the driver's part: measures one tenant, alone and beside the other, in turns.
 pub async fn measure(plan: &Plan, read: &Call, write: &[Call], noise: &[Call], per_second: f64) -> Result<Vec<Sample>> {
     let shared = Rc::new(Shared::default());
     let mut callers = JoinSet::new();

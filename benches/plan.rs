@@ -76,7 +76,7 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// A value.
+    /// Returns a value.
     pub fn new(what: &str, unit: &str, value: f64) -> Self {
         Self { what: what.to_owned(), unit: unit.to_owned(), value }
     }

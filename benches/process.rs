@@ -29,14 +29,14 @@ pub enum Core {
     Driver,
 }
 
-/// Whether processes can be pinned here: two cores and `taskset`.
+/// Returns whether processes can be pinned here: two cores and `taskset`.
 pub fn can_pin() -> bool {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let taskset = Command::new("taskset").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     cores >= 2 && taskset.is_ok_and(|status| status.success())
 }
 
-/// A command on a core; anywhere when nothing can be pinned.
+/// Returns a command on a core; anywhere when nothing can be pinned.
 pub fn command(core: Core, program: impl AsRef<OsStr>) -> Command {
     let mut command = if can_pin() {
         let number = match core {
@@ -71,7 +71,7 @@ impl Process {
         Ok(Self(child))
     }
 
-    /// Its id.
+    /// Returns its id.
     pub fn id(&self) -> i32 {
         self.0.id().cast_signed()
     }
@@ -124,12 +124,12 @@ pub fn memory_kib(process: i32) -> Result<f64> {
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }
 
-/// An address that was free a moment ago, for servers that don't choose their own.
+/// Returns an address that was free a moment ago, for servers that don't choose their own.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// The body of a GET over HTTP/1.0, when it is answered with 200.
+/// Returns the body of a GET over HTTP/1.0, when it is answered with 200.
 pub fn get(address: SocketAddr, path: &str) -> Option<String> {
     use std::io::{Read as _, Write as _};
     let mut socket = std::net::TcpStream::connect(address).ok()?;

@@ -49,7 +49,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing yet.
+    /// Returns nothing yet.
     pub fn new(machine: Machine) -> Self {
         Self { machine, figures: Vec::new(), not_measured: BTreeSet::new(), failures: Vec::new() }
     }
@@ -90,7 +90,7 @@ impl Report {
         self.not_measured.insert(what);
     }
 
-    /// The figure of a target.
+    /// Returns the figure of a target.
     pub fn figure(&self, scenario: &str, case: &str, what: &str, target: &str) -> Option<&Figure> {
         self.figures.iter().find(|figure| {
             figure.scenario == scenario && figure.case == case && figure.what == what && figure.target == target

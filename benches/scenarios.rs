@@ -12,7 +12,7 @@ use super::plan::{Plan, Sample, Work};
 use super::postgres::Cluster;
 use super::process::{Core, command};
 use super::report::{OURS, Report, installed, shape_name, size_name};
-use super::target::{Kind, Target, Wares};
+use super::target::{Kind, Payload, Target};
 
 pub const KIB: usize = 1024;
 /// Deliveries that one run of a fan-out aims at, and the publications it makes at least and at most.
@@ -66,20 +66,20 @@ async fn said(mut program: std::process::Command, input: Vec<u8>) -> Result<Vec<
 }
 
 impl Bench {
-    /// Those of `kinds` that were asked for and are installed.
+    /// Returns those of `kinds` that were asked for and are installed.
     fn chosen(&mut self, kinds: &[Kind]) -> Vec<Kind> {
         let asked = kinds.iter().filter(|kind| self.targets.is_empty() || self.targets.contains(kind));
         let asked: Vec<Kind> = asked.copied().collect();
         installed(&mut self.report, &asked)
     }
 
-    /// What is delivered, verified.
-    pub(super) async fn wares(&mut self, size_bytes: usize) -> Result<Wares> {
-        let wares = Wares::take(size_bytes, self.same_bytes).await?;
+    /// Returns what is delivered, verified.
+    pub(super) async fn payload(&mut self, size_bytes: usize) -> Result<Payload> {
+        let payload = Payload::take(size_bytes, self.same_bytes).await?;
         let sample =
-            Sample::new("message of an activation", "bytes", std::fs::metadata(wares.delivery())?.len() as f64);
+            Sample::new("message of an activation", "bytes", std::fs::metadata(payload.delivery())?.len() as f64);
         self.report.add("verified", &size_name(size_bytes), OURS, Ok(vec![sample]));
-        Ok(wares)
+        Ok(payload)
     }
 
     /// Publications reach every subscriber.
@@ -95,12 +95,12 @@ impl Bench {
         };
         let kinds = self.chosen(kinds);
         for &size_bytes in sizes {
-            let wares = self.wares(size_bytes).await?;
+            let payload = self.payload(size_bytes).await?;
             for &(connections, streams) in shapes {
                 let case = shape_name(connections, streams, size_bytes);
                 for _ in 0..self.rounds {
                     for &kind in &kinds {
-                        let samples = fan_out_once(kind, &wares, connections, streams).await;
+                        let samples = fan_out_once(kind, &payload, connections, streams).await;
                         self.report.add("fanout", &case, kind.name(), samples);
                     }
                 }
@@ -112,10 +112,10 @@ impl Bench {
     /// Reads of what is in force.
     pub async fn get_active(&mut self) -> Result<()> {
         for size_bytes in [KIB, 16 * KIB] {
-            let wares = self.wares(size_bytes).await?;
+            let payload = self.payload(size_bytes).await?;
             for _ in 0..self.rounds {
                 for kind in self.chosen(&[Kind::Policyhub, Kind::Tonic]) {
-                    let samples = get_active_once(kind, &wares).await;
+                    let samples = get_active_once(kind, &payload).await;
                     self.report.add("getactive", &size_name(size_bytes), kind.name(), samples);
                 }
             }
@@ -151,12 +151,12 @@ impl Bench {
     /// Everybody is cut off, misses one publication, and comes back.
     pub async fn resync(&mut self) -> Result<()> {
         let kinds = self.chosen(&[Kind::Policyhub, Kind::Tonic, Kind::Etcd]);
-        let wares = self.wares(KIB).await?;
+        let payload = self.payload(KIB).await?;
         for (connections, streams) in [(10_000, 1), (100, 100)] {
             let case = shape_name(connections, streams, KIB);
             for _ in 0..self.rounds {
                 for &kind in &kinds {
-                    let samples = match Target::start(kind, &wares).await {
+                    let samples = match Target::start(kind, &payload).await {
                         Ok(target) => resync_once(&target, connections, streams).await,
                         Err(error) => Err(error),
                     };
@@ -169,9 +169,9 @@ impl Bench {
 
     /// Nothing happens.
     pub async fn idle(&mut self) -> Result<()> {
-        let wares = self.wares(KIB).await?;
+        let payload = self.payload(KIB).await?;
         for (connections, streams) in [(10_000, 1), (100, 100)] {
-            let target = Target::start(Kind::Policyhub, &wares).await?;
+            let target = Target::start(Kind::Policyhub, &payload).await?;
             let work = Work::Idle { watch: target.watch.clone(), seconds: self.idle_seconds };
             let samples = drive(target.plan(connections, streams, work)).await;
             self.report.add("idle", &shape_name(connections, streams, KIB), OURS, samples);
@@ -180,24 +180,24 @@ impl Bench {
     }
 }
 
-async fn fan_out_once(kind: Kind, wares: &Wares, connections: usize, streams: usize) -> Result<Vec<Sample>> {
-    let target = Target::start(kind, wares).await?;
+async fn fan_out_once(kind: Kind, payload: &Payload, connections: usize, streams: usize) -> Result<Vec<Sample>> {
+    let target = Target::start(kind, payload).await?;
     drive(target.plan(connections, streams, fan_out_work(&target, connections * streams))).await
 }
 
-/// The fan-out of a target to so many subscribers.
+/// Returns the fan-out of a target to so many subscribers.
 pub fn fan_out_work(target: &Target, subscribers: usize) -> Work {
     let publishes = (DELIVERIES / subscribers).clamp(PUBLISHES_MIN, PUBLISHES_MAX);
     Work::Fanout { watch: target.watch.clone(), publish: target.publish.clone(), publishes }
 }
 
-async fn get_active_once(kind: Kind, wares: &Wares) -> Result<Vec<Sample>> {
-    let target = Target::start(kind, wares).await?;
+async fn get_active_once(kind: Kind, payload: &Payload) -> Result<Vec<Sample>> {
+    let target = Target::start(kind, payload).await?;
     let work = Work::Load { calls: vec![vec![target.get.clone()]], seconds: LOAD_SECONDS };
     drive(target.plan(CALLERS.0, CALLERS.1, work)).await
 }
 
-/// The cut of a target's subscribers.
+/// Returns the cut of a target's subscribers.
 pub async fn resync_once(target: &Target, connections: usize, streams: usize) -> Result<Vec<Sample>> {
     let publish = target.publish.first().context("nothing to publish")?.clone();
     let work = Work::Resync { watch: target.watch.clone(), publish, again: target.again.clone() };

@@ -40,7 +40,7 @@ pub fn run(delivery: &Path, answer: &Path) -> Result<()> {
     })
 }
 
-/// A free port with as long a queue as the kernel gives: the default of 128 would measure its second attempts.
+/// Returns a free port with as long a queue as the kernel gives: the default of 128 would measure its second attempts.
 pub fn listen() -> Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     socket.bind("127.0.0.1:0".parse()?)?;

@@ -32,7 +32,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its name in tables.
+    /// Returns its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Policyhub => "policyhub",
@@ -43,7 +43,7 @@ impl Kind {
         }
     }
 
-    /// The program and the package it comes from, when it is not ours.
+    /// Returns the program and the package it comes from, when it is not ours.
     pub fn program(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Etcd => Some(("etcd", "etcd-server")),
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// What its program says of its version; none when it is not installed.
+    /// Returns what its program says of its version; none when it is not installed.
     pub fn version(self) -> Option<String> {
         let Some((program, _)) = self.program() else { return Some(env!("CARGO_PKG_VERSION").to_owned()) };
         let output = Command::new(program).arg("--version").stderr(Stdio::null()).output().ok()?;
@@ -62,7 +62,7 @@ impl Kind {
 
 /// The bytes that the policy hub sends for content of one size, taken from a verified stream.
 #[derive(Debug)]
-pub struct Wares {
+pub struct Payload {
     /// Size of the content.
     pub size_bytes: usize,
     /// Whether etcd and NATS carry the signed message too, and not the content alone.
@@ -70,7 +70,7 @@ pub struct Wares {
     dir: TempDir,
 }
 
-impl Wares {
+impl Payload {
     /// Asks a real server, and checks each message the way a subscriber does.
     ///
     /// # Errors
@@ -108,17 +108,17 @@ impl Wares {
         Ok(Self { size_bytes, same_bytes, dir })
     }
 
-    /// What etcd and NATS deliver.
+    /// Returns what etcd and NATS deliver.
     fn load(&self, mark: usize) -> Result<Vec<u8>> {
         if self.same_bytes { Ok(fs::read(self.delivery())?) } else { Ok(hub::content(self.size_bytes, mark)) }
     }
 
-    /// The message of an activation.
+    /// Returns the message of an activation.
     pub fn delivery(&self) -> PathBuf {
         self.dir.path().join("delivery")
     }
 
-    /// The answer of GetActive.
+    /// Returns the answer of GetActive.
     pub fn answer(&self) -> PathBuf {
         self.dir.path().join("answer")
     }
@@ -155,33 +155,33 @@ pub struct Target {
 
 impl Target {
     /// Starts one, seeded.
-    pub async fn start(kind: Kind, wares: &Wares) -> Result<Self> {
+    pub async fn start(kind: Kind, payload: &Payload) -> Result<Self> {
         match kind {
-            Kind::Policyhub => Self::policyhub(wares, None).await,
+            Kind::Policyhub => Self::policyhub(payload, None).await,
             Kind::Tonic => {
                 let mut command = own(["serve-tonic"]);
-                command.arg(wares.delivery()).arg(wares.answer());
-                Self::own(command, wares)
+                command.arg(payload.delivery()).arg(payload.answer());
+                Self::own(command, payload)
             }
             Kind::H2 => {
                 let mut command = own(["serve-h2"]);
-                command.arg(wares.delivery());
-                Self::own(command, wares)
+                command.arg(payload.delivery());
+                Self::own(command, payload)
             }
-            Kind::Etcd => Self::etcd(wares).await,
-            Kind::Nats => Self::nats(wares),
+            Kind::Etcd => Self::etcd(payload).await,
+            Kind::Nats => Self::nats(payload),
         }
     }
 
-    /// The policy hub, on a PostgreSQL database or on SQLite.
-    pub async fn policyhub(wares: &Wares, postgres: Option<String>) -> Result<Self> {
+    /// Returns the policy hub, on a PostgreSQL database or on SQLite.
+    pub async fn policyhub(payload: &Payload, postgres: Option<String>) -> Result<Self> {
         let place = Place::new(postgres)?;
         let hub = Hub::start(&place)?;
-        let held = hub::seed(&hub.client().await?, "default", wares.size_bytes).await?;
-        Ok(Self::of_hub(hub, Some(place), held, wares.size_bytes))
+        let held = hub::seed(&hub.client().await?, "default", payload.size_bytes).await?;
+        Ok(Self::of_hub(hub, Some(place), held, payload.size_bytes))
     }
 
-    /// A policy hub that is seeded already; `held` is the revision that subscribers hold.
+    /// Returns a policy hub that is seeded already; `held` is the revision that subscribers hold.
     pub fn of_hub(hub: Hub, place: Option<Place>, held: i64, size_bytes: usize) -> Self {
         Self {
             process: hub.process,
@@ -199,7 +199,7 @@ impl Target {
         }
     }
 
-    fn own(command: Command, wares: &Wares) -> Result<Self> {
+    fn own(command: Command, payload: &Payload) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let log = dir.path().join("log");
         let mut process = Process::start(command, &log)?;
@@ -211,7 +211,7 @@ impl Target {
             // As long as a real one: the same headers for all.
             token: "t".repeat(400),
             wire: Wire::Grpc,
-            least_bytes: wares.size_bytes,
+            least_bytes: payload.size_bytes,
             watch: call(serve_tonic::WATCH),
             publish: vec![call(serve_tonic::PUBLISH)],
             again: call(serve_tonic::WATCH),
@@ -222,17 +222,17 @@ impl Target {
         })
     }
 
-    async fn etcd(wares: &Wares) -> Result<Self> {
+    async fn etcd(payload: &Payload) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let (process, address) = etcd::start(dir.path())?;
-        let put = |mark| anyhow::Ok(etcd::put_call(wares.load(mark)?));
+        let put = |mark| anyhow::Ok(etcd::put_call(payload.load(mark)?));
         Caller::connect(address, Wire::Grpc, "").await?.call(&put(0)?).await?;
         Ok(Self {
             process,
             address,
             token: String::new(),
             wire: Wire::Grpc,
-            least_bytes: wares.size_bytes,
+            least_bytes: payload.size_bytes,
             watch: etcd::watch_call(etcd::FIRST_REVISION),
             publish: vec![put(1)?, put(2)?],
             again: etcd::watch_call(etcd::FIRST_REVISION + 1),
@@ -243,7 +243,7 @@ impl Target {
         })
     }
 
-    fn nats(wares: &Wares) -> Result<Self> {
+    fn nats(payload: &Payload) -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let (address, log) = (free_address()?, dir.path().join("log"));
         let mut command = command(Core::Server, "nats-server");
@@ -256,9 +256,9 @@ impl Target {
             address,
             token: String::new(),
             wire: Wire::Nats,
-            least_bytes: wares.size_bytes,
+            least_bytes: payload.size_bytes,
             watch: call(Vec::new()),
-            publish: vec![call(wares.load(1)?)],
+            publish: vec![call(payload.load(1)?)],
             again: call(Vec::new()),
             get: Call::default(),
             http: None,
@@ -272,7 +272,7 @@ impl Target {
         self.process.end()
     }
 
-    /// What a driver is told.
+    /// Returns what a driver is told.
     pub fn plan(&self, connections: usize, streams: usize, work: Work) -> Plan {
         Plan {
             server: self.process.id(),

@@ -28,7 +28,7 @@ const TABLES: &[&str] = &[
 /// The tables whose rows decide, as in `store::row_changes`.
 const DECIDING: &str = "'approvals', 'imports', 'namespaces', 'policies', 'versions'";
 
-/// How the rows that an event names are read from its payload: expressions of their table and key, and where they come from.
+/// Returns how the rows that an event names are read from its payload: expressions of their table and key, and where they come from.
 fn rows_of(backend: DbBackend, event: &str) -> [String; 3] {
     match backend {
         DbBackend::Postgres => [

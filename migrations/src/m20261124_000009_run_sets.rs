@@ -82,7 +82,7 @@ const DELETE_WITH_RUN: &str = "CREATE TRIGGER runs_delete_parts AFTER DELETE ON 
      DELETE FROM run_policies WHERE namespace = OLD.namespace AND id = OLD.id; \
      DELETE FROM run_ends WHERE namespace = OLD.namespace AND id = OLD.id; END;";
 
-/// Whether an update is anything but the end of an open run, which says how it ended and nothing else.
+/// Returns whether an update is anything but the end of an open run, which says how it ended and nothing else.
 fn is_no_end(columns: &str) -> String {
     let changed = columns.split(", ").map(|column| format!("OLD.{column} IS DISTINCT FROM NEW.{column}"));
     let changed = changed.collect::<Vec<_>>().join(" OR ");

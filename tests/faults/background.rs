@@ -1,4 +1,4 @@
-//! Players beside the writers: they record runs, report what they applied, make tenants, and grant and revoke a role. Each
+//! Workloads beside the writers: they record runs, report what they applied, make tenants, and grant and revoke a role. Each
 //! remembers what it was told, and looks for it when all has come to rest.
 
 use std::process::Command;
@@ -12,8 +12,8 @@ use tonic::Streaming;
 
 use super::calls::{Caller, NAMESPACE, tried};
 use super::check::record::{BACKGROUND, Exclusion, Promise, Replica};
-use super::dice::Dice;
 use super::recorder::Recorder;
+use super::rng::Rng;
 use super::world::{RECHECK_MS, World};
 
 /// How long looking for one promise may take: at rest, every call is answered.
@@ -29,7 +29,7 @@ pub const GUEST: &str = "guest";
 
 /// What somebody was told.
 #[derive(Debug)]
-enum Told {
+enum BackgroundWrite {
     /// A run, as it was recorded.
     Run(Box<pb::Run>),
     /// A report of a subscriber that is stored.
@@ -40,12 +40,12 @@ enum Told {
 
 /// The background of a schedule.
 pub struct Background {
-    pub dice: Dice,
+    pub rng: Rng,
     pub recorder: Arc<Recorder>,
     pub callers: Arc<[Caller]>,
     /// The same servers, as a guest sees them.
     pub guests: Vec<Caller>,
-    told: Vec<Told>,
+    written: Vec<BackgroundWrite>,
     count: u64,
 }
 
@@ -66,17 +66,17 @@ pub fn callers_of(world: &World, subject: &str) -> Result<Vec<Caller>, String> {
 }
 
 impl Background {
-    pub fn new(dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]>, guests: Vec<Caller>) -> Self {
-        Self { dice, recorder, callers, guests, told: Vec::new(), count: 0 }
+    pub fn new(rng: Rng, recorder: Arc<Recorder>, callers: Arc<[Caller]>, guests: Vec<Caller>) -> Self {
+        Self { rng, recorder, callers, guests, written: Vec::new(), count: 0 }
     }
 
     /// Acts until it is told to stop. Answers itself, for the look afterwards.
     pub async fn run(mut self) -> Self {
         while !self.recorder.stopped() {
             self.count += 1;
-            let replica = self.dice.below(self.callers.len());
+            let replica = self.rng.below(self.callers.len());
             let caller = self.callers[replica].clone();
-            let done = match self.dice.below(4) {
+            let done = match self.rng.below(4) {
                 0 => self.record_run(&caller).await,
                 1 => self.report(&caller).await,
                 2 => self.make_tenant(&caller).await,
@@ -85,7 +85,7 @@ impl Background {
             if let Err(error) = done {
                 self.recorder.note(|history| history.failed_reads.push(error.reason().to_owned()));
             }
-            sleep(Duration::from_millis(self.dice.between(20, 120))).await;
+            sleep(Duration::from_millis(self.rng.between(20, 120))).await;
         }
         self
     }
@@ -97,7 +97,7 @@ impl Background {
             return Ok(());
         }
         // Every second run is of the whole active set.
-        let policies = if self.dice.below(2) == 0 { vec![(*self.dice.pick(&policies)).clone()] } else { Vec::new() };
+        let policies = if self.rng.below(2) == 0 { vec![(*self.rng.pick(&policies)).clone()] } else { Vec::new() };
         let run_id = format!("run-{}", self.count);
         let request = pb::RecordRunRequest {
             parent: NAMESPACE.to_owned(),
@@ -107,13 +107,13 @@ impl Background {
             ..Default::default()
         };
         let answer = tried(caller.sync.clone().record_run(request)).await?.into_inner();
-        self.told.extend(answer.run.map(|run| Told::Run(Box::new(run))));
+        self.written.extend(answer.run.map(|run| BackgroundWrite::Run(Box::new(run))));
         Ok(())
     }
 
     async fn report(&mut self, caller: &Caller) -> Result<(), ClientError> {
         let (Replica { cursor, set_digest, .. }, _) = caller.get_set().await?;
-        let subscriber_id = format!("subscriber-{}", self.dice.below(3));
+        let subscriber_id = format!("subscriber-{}", self.rng.below(3));
         let cursor = pb::Cursor { epoch: cursor.epoch, revision: cursor.revision, ..Default::default() };
         let request = pb::ReportStatusRequest {
             name: format!("{NAMESPACE}/subscribers/{subscriber_id}"),
@@ -123,7 +123,7 @@ impl Background {
             ..Default::default()
         };
         if tried(caller.sync.clone().report_status(request)).await?.into_inner().stored {
-            self.told.push(Told::Report(subscriber_id, cursor));
+            self.written.push(BackgroundWrite::Report(subscriber_id, cursor));
         }
         Ok(())
     }
@@ -133,7 +133,7 @@ impl Background {
         let request_id = namespace_id.clone();
         let request = pb::CreateNamespaceRequest { namespace_id, request_id, ..Default::default() };
         let made = tried(caller.admin.clone().create_namespace(request)).await?.into_inner();
-        self.told.extend(made.namespace.map(|namespace| Told::Tenant(namespace.name)));
+        self.written.extend(made.namespace.map(|namespace| BackgroundWrite::Tenant(namespace.name)));
         Ok(())
     }
 
@@ -159,7 +159,7 @@ impl Background {
             }
         };
         let Some(id) = granted.role_binding.map(|binding| binding.name) else { return Ok(()) };
-        let watched = self.dice.below(self.guests.len());
+        let watched = self.rng.below(self.guests.len());
         let watch = self.watch_as_guest(watched).await;
         let request_id = format!("{BACKGROUND}revoke-{}", self.count);
         let request = pb::DeleteRoleBindingRequest { name: id.clone(), reason, request_id };
@@ -184,7 +184,7 @@ impl Background {
         Ok(())
     }
 
-    /// A watch of the guest, if a replica opens one now.
+    /// Returns a watch of the guest, if a replica opens one now.
     async fn watch_as_guest(&self, replica: usize) -> Option<Streaming<pb::WatchActiveResponse>> {
         let request = pb::WatchActiveRequest {
             targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }],
@@ -234,7 +234,7 @@ impl Background {
 
     /// Looks for everything that it was told.
     pub async fn look(self) {
-        for told in &self.told {
+        for told in &self.written {
             let deadline = Instant::now() + LOOK_MAX;
             let mut broken = self.broken(told).await;
             while broken.is_some() && Instant::now() < deadline {
@@ -245,15 +245,15 @@ impl Background {
         }
     }
 
-    async fn broken(&self, told: &Told) -> Option<String> {
+    async fn broken(&self, told: &BackgroundWrite) -> Option<String> {
         let caller = &self.callers[0];
         match told {
-            Told::Run(run) => {
+            BackgroundWrite::Run(run) => {
                 let request = pb::GetRunRequest { name: run.name.clone() };
                 let found = tried(caller.sync.clone().get_run(request)).await;
                 differs(found.map(tonic::Response::into_inner).map(|found| found.run.as_ref() == Some(&**run)))
             }
-            Told::Report(id, cursor) => {
+            BackgroundWrite::Report(id, cursor) => {
                 let request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), ..Default::default() };
                 let found = tried(caller.sync.clone().list_subscribers(request)).await;
                 let at_least = |found: &pb::Subscriber| {
@@ -262,7 +262,7 @@ impl Background {
                 };
                 differs(found.map(tonic::Response::into_inner).map(|found| found.subscribers.iter().any(at_least)))
             }
-            Told::Tenant(name) => {
+            BackgroundWrite::Tenant(name) => {
                 let request = pb::GetNamespaceRequest { name: name.clone() };
                 let found = tried(caller.admin.clone().get_namespace(request)).await;
                 differs(
@@ -275,7 +275,7 @@ impl Background {
     }
 }
 
-/// What is wrong with an answer.
+/// Returns what is wrong with an answer.
 fn differs(same: Result<bool, ClientError>) -> Option<String> {
     match same {
         Ok(true) => None,

@@ -72,7 +72,7 @@ pub struct Caller {
 pub type Answer = Result<Effect, Status>;
 
 impl Caller {
-    /// A caller of the server behind an address.
+    /// Returns a caller of the server behind an address.
     pub fn new(address: SocketAddr, token: &str) -> Self {
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an endpoint");
         let channel = endpoint.connect_timeout(CONNECT_MAX).tcp_nodelay(true).connect_lazy();
@@ -88,18 +88,18 @@ impl Caller {
         }
     }
 
-    /// The same caller on the same connection, for another namespace.
+    /// Returns the same caller on the same connection, for another namespace.
     pub fn of(&self, namespace: &str) -> Self {
         Self { namespace: namespace.to_owned(), ..self.clone() }
     }
 
-    /// The active set, as a replica says it now, and whether it says that this may be old.
+    /// Returns the active set, as a replica says it now, and whether it says that this may be old.
     pub async fn get_set(&self) -> Result<(Replica, bool), ClientError> {
         let (said, marks) = self.get_marked_set().await?;
         Ok((said, marks.degraded || marks.in_doubt))
     }
 
-    /// The same, with what it says about itself.
+    /// Returns the same, with what it says about itself.
     pub async fn get_marked_set(&self) -> Result<(Replica, Marks), ClientError> {
         let answer = match self.list_set().await {
             Err(error) if error.code() == Code::Unimplemented => self.get_old_set().await?,
@@ -112,7 +112,7 @@ impl Caller {
         Ok((Replica { cursor, pointers, set_digest }, marks))
     }
 
-    /// Every page of the active set. A mark of any page counts for all.
+    /// Returns every page of the active set. A mark of any page counts for all.
     async fn list_set(&self) -> Result<AnsweredSet, ClientError> {
         let (mut set, mut page_token) = (AnsweredSet::default(), String::new());
         loop {
@@ -131,7 +131,7 @@ impl Caller {
         }
     }
 
-    /// The active set of a server from before ListActive.
+    /// Returns the active set of a server from before ListActive.
     async fn get_old_set(&self) -> Result<AnsweredSet, ClientError> {
         let request = Request::new(pb::GetActiveRequest { name: self.namespace.clone(), ..Default::default() });
         let path = PathAndQuery::from_static("/policyhub.v1.SyncService/GetActive");
@@ -142,14 +142,14 @@ impl Caller {
         Ok(answer.into_inner())
     }
 
-    /// The keys that bundles, statements and checkpoints are verified with.
+    /// Returns the keys that bundles, statements and checkpoints are verified with.
     pub async fn keys(&self) -> Result<KeySet, ClientError> {
         let mut admin = self.admin.clone();
         let listed = tried(admin.list_signing_keys(pb::ListSigningKeysRequest::default())).await?.into_inner();
         trusted_keys(&listed)
     }
 
-    /// The whole log.
+    /// Returns the whole log.
     pub async fn log(&self) -> Result<Vec<Event>, ClientError> {
         let mut events = Vec::new();
         let mut page_token = String::new();
@@ -167,7 +167,7 @@ impl Caller {
     }
 }
 
-/// One try, ended after [`TRY_MAX`].
+/// Returns one try, ended after [`TRY_MAX`].
 pub async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Result<Response<T>, ClientError> {
     match tokio::time::timeout(TRY_MAX, call).await {
         Ok(answer) => answer.map_err(ClientError::from),
@@ -175,7 +175,7 @@ pub async fn tried<T>(call: impl Future<Output = Result<Response<T>, Status>>) -
     }
 }
 
-/// What a try came to. Only what the server itself says, with a reason of its own, counts as said.
+/// Returns what a try came to. Only what the server itself says, with a reason of its own, counts as said.
 pub fn outcome(answer: Answer) -> Outcome {
     match answer {
         Ok(effect) => Outcome::Acknowledged(effect),
@@ -191,17 +191,17 @@ pub fn outcome(answer: Answer) -> Outcome {
     }
 }
 
-/// The place on the wire.
+/// Returns the place on the wire.
 pub fn cursor(wire: Option<&pb::Cursor>) -> Option<Cursor> {
     wire.map(|cursor| Cursor { epoch: cursor.epoch, revision: cursor.revision })
 }
 
-/// The id in the name of a policy or a version.
+/// Returns the id in the name of a policy or a version.
 pub fn policy_of(name: &str) -> String {
     name.split('/').nth(3).unwrap_or_default().to_owned()
 }
 
-/// The digest of a set, as reports name it.
+/// Returns the digest of a set, as reports name it.
 fn digest_of_set(pointers: &Pointers) -> String {
     let entries: Vec<(PolicyId, i64, Digest)> = pointers
         .iter()

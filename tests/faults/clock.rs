@@ -18,7 +18,7 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// A clock that is right, with its offset in `directory`.
+    /// Returns a clock that is right, with its offset in `directory`.
     ///
     /// # Errors
     /// When the file can't be written.

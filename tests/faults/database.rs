@@ -35,7 +35,7 @@ impl Postgres {
         Self { cluster, data, bin, environment: Mutex::default() }
     }
 
-    /// A new database: its name, and the port it is reached at.
+    /// Returns a new database: its name, and the port it is reached at.
     pub fn create_database(&self) -> (String, u16) {
         let url = self.cluster.create_database();
         let name = url.rsplit('/').next().expect("a name").to_owned();
@@ -94,7 +94,7 @@ impl Postgres {
         }
     }
 
-    /// A program of PostgreSQL, as the user that the cluster belongs to.
+    /// Returns a program of PostgreSQL, as the user that the cluster belongs to.
     pub(super) fn program(&self, name: &str) -> Command {
         let owner = fs::metadata(&self.data).expect("the data directory");
         let mut command = Command::new(self.bin.join(name));
@@ -125,7 +125,7 @@ impl Postgres {
     }
 }
 
-/// The processes of a data directory: the postmaster first, then its children.
+/// Returns the processes of a data directory: the postmaster first, then its children.
 fn processes(data: &Path) -> Vec<u32> {
     let Some(postmaster) = postmaster(data) else { return Vec::new() };
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -13,7 +13,7 @@ use super::summary::Summary;
 /// Schedules in a row that must each catch a defect that no race hides.
 const EVERY_SEED: u64 = 12;
 
-/// Whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
+/// Returns whether a plan can show a defect: seeds of other plans are passed over, since they would prove nothing either way.
 fn concerns(defect: &str, plan: &Plan) -> bool {
     let strikes = |wanted: fn(&Fault) -> bool| plan.steps.iter().any(|step| wanted(&step.fault));
     match defect {
@@ -36,7 +36,7 @@ fn concerns(defect: &str, plan: &Plan) -> bool {
     }
 }
 
-/// Who has to object: an objection of anybody else has another cause.
+/// Returns who has to object: an objection of anybody else has another cause.
 fn expected(defect: &str) -> &'static [&'static str] {
     match defect {
         // A server that is asked after the gap finds it before the log is read, and answers with DATA_LOSS.
@@ -50,7 +50,7 @@ fn expected(defect: &str) -> &'static [&'static str] {
     }
 }
 
-/// How many schedules in a row must all catch a defect; one for those that need a race.
+/// Returns how many schedules in a row must all catch a defect; one for those that need a race.
 fn in_a_row(defect: &str, settings: &Settings) -> u64 {
     if defect == "frozen-stream" { (settings.defect_seeds / 2).clamp(1, EVERY_SEED) } else { 1 }
 }
@@ -133,6 +133,6 @@ pub async fn run(settings: &Settings, names: &[String]) -> bool {
     println!("| planted defect           |  seed | schedules | what objected first |");
     println!("|--------------------------|-------|-----------|---------------------|");
     rows.iter().for_each(|row| println!("{row}"));
-    println!("seeds decide faults and players, not the interleaving: another run may catch at another seed");
+    println!("seeds decide faults and workloads, not the interleaving: another run may catch at another seed");
     missed.is_empty()
 }

@@ -99,7 +99,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What it disturbs, and of which replica; none: of all.
+    /// Returns what it disturbs, and of which replica; none: of all.
     pub fn disturbs(self) -> (Where, Option<usize>) {
         match self {
             Self::KillServer(replica)
@@ -131,7 +131,7 @@ impl Fault {
         }
     }
 
-    /// Its name in the summary.
+    /// Returns its name in the summary.
     pub fn name(self) -> &'static str {
         match self {
             Self::KillServer(_) => "kill -9 server",

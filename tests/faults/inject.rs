@@ -10,7 +10,7 @@ use super::fault::{DiskError, FILES_LEFT, Fault, Link, MEMORY_LEFT_BYTES, THROTT
 use super::plan::Step;
 use super::proxy::{Ending, Mode};
 use super::recorder::Recorder;
-use super::restore::{self, Heir};
+use super::restore::{self, Replacement};
 use super::server;
 use super::storm;
 use super::stuck;
@@ -63,8 +63,8 @@ async fn inflict(world: &mut World, step: &Step, recorder: &Recorder) -> bool {
         }
         Fault::Disk { error, first, count } => return disk_fails(world, error, (first, count), hold, recorder).await,
         Fault::Restore | Fault::Promote => {
-            let heir = if step.fault == Fault::Promote { Heir::Standby } else { Heir::Copy };
-            let replaced = restore::strike(world, heir, hold, recorder).await;
+            let replacement = if step.fault == Fault::Promote { Replacement::Standby } else { Replacement::Copy };
+            let replaced = restore::strike(world, replacement, hold, recorder).await;
             return replaced.map_err(|said| recorder.overdue(format!("{}: {said}", step.fault.name()))).is_ok();
         }
         Fault::PowerCutPostgres => return cut_power_of_postgres(world, hold, recorder).await,
@@ -109,7 +109,7 @@ enum Squeezed {
     Memory,
 }
 
-/// A server may have little more than it has, for a while. One that dies of it starts again. Answers whether it was told.
+/// Limits a server to little more memory than it has, for a while. One that dies of it starts again. Answers whether it was told.
 async fn squeeze(world: &mut World, replica: usize, of: Squeezed, hold: Duration, recorder: &Recorder) -> bool {
     let server = &mut world.servers[replica];
     let limited = match of {

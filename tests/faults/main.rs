@@ -22,14 +22,12 @@ mod cluster_faults;
 mod database;
 #[cfg(feature = "planted-defects")]
 mod defects;
-mod dice;
 #[path = "../it/harness/disk_error.rs"]
 #[expect(dead_code, reason = "the integration tests use the rest")]
 mod disk_error;
 mod fault;
 mod inject;
 mod plan;
-mod players;
 #[path = "../it/harness/postgres.rs"]
 #[expect(dead_code, unused_imports, reason = "the integration tests use the rest")]
 mod postgres;
@@ -39,6 +37,7 @@ mod proxy;
 mod readers;
 mod recorder;
 mod restore;
+mod rng;
 mod run;
 mod schedule;
 mod server;
@@ -49,6 +48,7 @@ mod stuck;
 mod summary;
 mod tenant;
 mod watchers;
+mod workloads;
 mod world;
 mod writers;
 
@@ -96,7 +96,7 @@ async fn hunt(_: &Settings, _: &[String]) -> bool {
     panic!("DEFECTS needs `--features planted-defects`: this binary can't be broken")
 }
 
-/// Every plan of the run, with how to run it alone.
+/// Returns every plan of the run, with how to run it alone.
 fn plans(settings: &Settings) -> VecDeque<(Plan, String)> {
     let feature = if settings.defect.is_some() { " --features planted-defects" } else { "" };
     let defect = settings.defect.as_ref().map(|defect| format!("DEFECT={defect} ")).unwrap_or_default();

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use super::dice::Dice;
 use super::disk_error::{EIO, ENOSPC};
 pub use super::fault::{Database, DiskError, Fault, Link};
+use super::rng::Rng;
 
 /// Replicas of a schedule at most.
 const REPLICAS_MAX: usize = 3;
@@ -48,7 +48,7 @@ pub struct Plan {
     /// Namespaces with writers, readers and watchers of their own, besides the first one.
     pub tenants: usize,
     /// Whether others approve, rotate keys, fill quotas, hold leases and import beside the writers.
-    pub players: bool,
+    pub workloads: bool,
     /// Whether every replica begins with an earlier version.
     pub mixed: bool,
     /// Whether timers of connections are so short that faults last longer.
@@ -66,13 +66,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Whether a fault is among its steps.
+    /// Returns whether a fault is among its steps.
     pub fn brings(&self, fault: Fault) -> bool {
         self.steps.iter().any(|step| step.fault == fault)
     }
 }
 
-/// The plan of a seed. In the `full` form some faults last longer than every timer of a server.
+/// Returns the plan of a seed. In the `full` form some faults last longer than every timer of a server.
 pub fn plan(seed: u64, full: bool) -> Plan {
     let mut plan = first_part(seed);
     second_part(&mut plan, full);
@@ -87,16 +87,16 @@ const SECOND_PART: u64 = 0x5eed_0002;
 const LONG_HOLDS_MS: [u64; 3] = [8_000, 33_000, 55_000];
 
 fn second_part(plan: &mut Plan, full: bool) {
-    let mut dice = Dice::new(plan.seed ^ SECOND_PART);
-    plan.short_timers = dice.chance(25);
-    if dice.chance(40) {
-        let after_acknowledged = 4 + dice.below(plan.acknowledged - 4);
-        let fault = later_fault(&mut dice, plan);
+    let mut rng = Rng::new(plan.seed ^ SECOND_PART);
+    plan.short_timers = rng.chance(25);
+    if rng.chance(40) {
+        let after_acknowledged = 4 + rng.below(plan.acknowledged - 4);
+        let fault = later_fault(&mut rng, plan);
         let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
-        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms: dice.between(20, 3_500) });
+        plan.steps.insert(at, Step { after_acknowledged, fault, hold_ms: rng.between(20, 3_500) });
     }
-    let lasting = dice.chance(4);
-    let (hold_ms, fault) = (*dice.pick(&LONG_HOLDS_MS), long_fault(&mut dice, plan));
+    let lasting = rng.chance(4);
+    let (hold_ms, fault) = (*rng.pick(&LONG_HOLDS_MS), long_fault(&mut rng, plan));
     if full && lasting {
         plan.short_timers = false;
         plan.steps.push(Step { after_acknowledged: plan.acknowledged / 2, fault, hold_ms });
@@ -107,14 +107,14 @@ fn second_part(plan: &mut Plan, full: bool) {
 const THIRD_PART: u64 = 0x5eed_0003;
 
 fn third_part(plan: &mut Plan) {
-    let mut dice = Dice::new(plan.seed ^ THIRD_PART);
-    if dice.chance(10) {
-        let after_acknowledged = plan.acknowledged / 4 + dice.below(plan.acknowledged / 4);
+    let mut rng = Rng::new(plan.seed ^ THIRD_PART);
+    if rng.chance(10) {
+        let after_acknowledged = plan.acknowledged / 4 + rng.below(plan.acknowledged / 4);
         let at = plan.steps.partition_point(|step| step.after_acknowledged <= after_acknowledged);
-        plan.steps.insert(at, Step { after_acknowledged, fault: Fault::Restore, hold_ms: dice.between(20, 1_500) });
+        plan.steps.insert(at, Step { after_acknowledged, fault: Fault::Restore, hold_ms: rng.between(20, 1_500) });
     } else {
         // What they are told may be given up by a restore.
-        plan.background = dice.chance(40);
+        plan.background = rng.chance(40);
     }
 }
 
@@ -123,13 +123,13 @@ const FOURTH_PART: u64 = 0x5eed_0004;
 const TENANTS_MAX: u64 = 2;
 
 fn fourth_part(plan: &mut Plan) {
-    let mut dice = Dice::new(plan.seed ^ FOURTH_PART);
+    let mut rng = Rng::new(plan.seed ^ FOURTH_PART);
     let on_postgres = plan.database == Database::Postgres;
-    let after_acknowledged = plan.acknowledged / 4 + dice.below(plan.acknowledged / 4);
-    let hold_ms = dice.between(20, 1_500);
-    let (promotes, loses_power) = (dice.chance(12), dice.chance(20));
-    let tenants = if dice.chance(40) { dice.between(1, TENANTS_MAX) } else { 0 };
-    let players = dice.chance(40);
+    let after_acknowledged = plan.acknowledged / 4 + rng.below(plan.acknowledged / 4);
+    let hold_ms = rng.between(20, 1_500);
+    let (promotes, loses_power) = (rng.chance(12), rng.chance(20));
+    let tenants = if rng.chance(40) { rng.between(1, TENANTS_MAX) } else { 0 };
+    let workloads = rng.chance(40);
     let restores = plan.brings(Fault::Restore);
     let fault = match (promotes, loses_power) {
         (true, _) => Some(Fault::Promote),
@@ -144,20 +144,20 @@ fn fourth_part(plan: &mut Plan) {
     // What they are told may be given up.
     let gives_up = restores || plan.brings(Fault::Promote);
     plan.background &= !gives_up;
-    plan.players = players && !gives_up;
+    plan.workloads = workloads && !gives_up;
 }
 
-/// A link of a replica, to its clients or to its database.
-fn some_link(dice: &mut Dice, plan: &Plan) -> Link {
-    let replica = dice.below(plan.replicas);
-    let of_database = plan.database == Database::Postgres && dice.chance(50);
+/// Returns a link of a replica, to its clients or to its database.
+fn some_link(rng: &mut Rng, plan: &Plan) -> Link {
+    let replica = rng.below(plan.replicas);
+    let of_database = plan.database == Database::Postgres && rng.chance(50);
     if of_database { Link::Database(replica) } else { Link::Clients(replica) }
 }
 
-fn later_fault(dice: &mut Dice, plan: &Plan) -> Fault {
-    let (link, replica) = (some_link(dice, plan), dice.below(plan.replicas));
-    let jump_seconds = *dice.pick(&[-86_400, -3_600, -90, 90, 3_600, 86_400]);
-    *dice.pick(&[
+fn later_fault(rng: &mut Rng, plan: &Plan) -> Fault {
+    let (link, replica) = (some_link(rng, plan), rng.below(plan.replicas));
+    let jump_seconds = *rng.pick(&[-86_400, -3_600, -90, 90, 3_600, 86_400]);
+    *rng.pick(&[
         Fault::BlackholeUp(link),
         Fault::BlackholeDown(link),
         Fault::ClockJump(replica, jump_seconds),
@@ -166,17 +166,17 @@ fn later_fault(dice: &mut Dice, plan: &Plan) -> Fault {
     ])
 }
 
-fn long_fault(dice: &mut Dice, plan: &Plan) -> Fault {
-    let (link, replica) = (some_link(dice, plan), dice.below(plan.replicas));
+fn long_fault(rng: &mut Rng, plan: &Plan) -> Fault {
+    let (link, replica) = (some_link(rng, plan), rng.below(plan.replicas));
     let server = Fault::PauseServer(replica);
     let postgres = if plan.database == Database::Postgres { Fault::PausePostgres } else { server };
-    *dice.pick(&[server, postgres, Fault::Blackhole(link), Fault::BlackholeUp(link), Fault::BlackholeDown(link)])
+    *rng.pick(&[server, postgres, Fault::Blackhole(link), Fault::BlackholeUp(link), Fault::BlackholeDown(link)])
 }
 
-/// What says that two plans are the same (64-bit FNV-1a of all that is in them).
+/// Returns the fingerprint of a plan (64-bit FNV-1a of all that is in it).
 pub fn fingerprint(plan: &Plan) -> u64 {
     // What a plan has none of counts for nothing: plans from before there was any are what they were.
-    let absent = [", tenants: 0", ", players: false"];
+    let absent = [", tenants: 0", ", workloads: false"];
     absent
         .iter()
         .fold(format!("{plan:?}"), |text, absent| text.replace(absent, ""))
@@ -188,7 +188,7 @@ pub fn fingerprint(plan: &Plan) -> u64 {
 const GOLDEN: [(u64, bool, u64); 3] =
     [(1, false, 0x00cc_f697_5862_b45d), (17, false, 0xeea1_a7f5_f914_5c29), (4_711, true, 0x066c_dade_bcb4_82ad)];
 
-/// What a seed no longer plans as it did.
+/// Returns what a seed no longer plans as it did.
 pub fn changed() -> Vec<String> {
     let now = |(seed, full, golden): &(u64, bool, u64)| {
         let now = fingerprint(&plan(*seed, *full));
@@ -198,42 +198,42 @@ pub fn changed() -> Vec<String> {
 }
 
 fn first_part(seed: u64) -> Plan {
-    let mut dice = Dice::new(seed);
-    let database = if dice.chance(45) { Database::Sqlite } else { Database::Postgres };
+    let mut rng = Rng::new(seed);
+    let database = if rng.chance(45) { Database::Sqlite } else { Database::Postgres };
     let replicas = match database {
         Database::Sqlite => 1,
-        Database::Postgres if dice.chance(50) => REPLICAS_MAX,
-        Database::Postgres => dice.below(REPLICAS_MAX) + 1,
+        Database::Postgres if rng.chance(50) => REPLICAS_MAX,
+        Database::Postgres => rng.below(REPLICAS_MAX) + 1,
     };
-    let policies: Vec<String> = (0..dice.between(2, 6)).map(|number| format!("p{number}")).collect();
-    let acknowledged = usize::try_from(dice.between(50, 140)).expect("a small number");
-    let watchers = (0..dice.between(3, 6)).map(|_| watcher(&mut dice, &policies)).collect();
-    let mut places: Vec<usize> = (0..dice.between(1, 4)).map(|_| 4 + dice.below(acknowledged - 4)).collect();
+    let policies: Vec<String> = (0..rng.between(2, 6)).map(|number| format!("p{number}")).collect();
+    let acknowledged = usize::try_from(rng.between(50, 140)).expect("a small number");
+    let watchers = (0..rng.between(3, 6)).map(|_| watcher(&mut rng, &policies)).collect();
+    let mut places: Vec<usize> = (0..rng.between(1, 4)).map(|_| 4 + rng.below(acknowledged - 4)).collect();
     places.sort_unstable();
     let step = |after_acknowledged| Step {
         after_acknowledged,
-        fault: fault(&mut dice, database, replicas),
-        hold_ms: if dice.chance(80) { dice.between(20, 700) } else { dice.between(700, 3_500) },
+        fault: fault(&mut rng, database, replicas),
+        hold_ms: if rng.chance(80) { rng.between(20, 700) } else { rng.between(700, 3_500) },
     };
     let steps = places.into_iter().map(step).collect();
     Plan {
         seed,
         database,
         replicas,
-        notify: dice.chance(70),
-        poll_ms: *dice.pick(&[50, 200, 1_000]),
-        heartbeat_ms: *dice.pick(&[100, 200, 400]),
-        ring_events: *dice.pick(&[16, 16, 1_024]),
+        notify: rng.chance(70),
+        poll_ms: *rng.pick(&[50, 200, 1_000]),
+        heartbeat_ms: *rng.pick(&[100, 200, 400]),
+        ring_events: *rng.pick(&[16, 16, 1_024]),
         background: false,
         tenants: 0,
-        players: false,
+        workloads: false,
         mixed: false,
         short_timers: false,
-        connection_age_ms: dice.chance(25).then(|| dice.between(500, 2_500)),
+        connection_age_ms: rng.chance(25).then(|| rng.between(500, 2_500)),
         policies,
-        writers: usize::try_from(dice.between(3, 8)).expect("a small number"),
-        readers: usize::try_from(dice.between(1, 3)).expect("a small number"),
-        content_max_bytes: *dice.pick(&[200, 2_000, 40_000]),
+        writers: usize::try_from(rng.between(3, 8)).expect("a small number"),
+        readers: usize::try_from(rng.between(1, 3)).expect("a small number"),
+        content_max_bytes: *rng.pick(&[200, 2_000, 40_000]),
         watchers,
         acknowledged,
         steps,
@@ -244,7 +244,7 @@ fn first_part(seed: u64) -> Plan {
 const SMALL_SCHEDULES: usize = 10;
 const SMALL_SEEDS: u64 = 80;
 
-/// A few plans that bring as many kinds of faults as they can.
+/// Returns a few plans that bring as many kinds of faults as they can.
 pub fn small_set(first: u64) -> Vec<Plan> {
     let mut plans: Vec<Plan> = (first..first + SMALL_SEEDS).map(|seed| plan(seed, false)).collect();
     let mut brought = BTreeSet::new();
@@ -266,7 +266,7 @@ pub fn small_set(first: u64) -> Vec<Plan> {
 /// Acknowledged writes of a rolling upgrade: enough for each replica to serve beside those of the other version.
 const MIXED_ACKNOWLEDGED: usize = 160;
 
-/// A rolling upgrade of three replicas under load, with the faults of a seed between.
+/// Returns a rolling upgrade of three replicas under load, with the faults of a seed between.
 pub fn mixed(seed: u64) -> Plan {
     let mut plan = first_part(seed);
     let of_sqlite = plan.database == Database::Sqlite;
@@ -282,7 +282,7 @@ pub fn mixed(seed: u64) -> Plan {
     plan
 }
 
-/// A schedule around one big fault.
+/// Returns a schedule around one big fault.
 pub fn drill(seed: u64, fault: Fault, database: Database) -> Plan {
     let mut plan = first_part(seed);
     plan.database = database;
@@ -293,27 +293,27 @@ pub fn drill(seed: u64, fault: Fault, database: Database) -> Plan {
     plan
 }
 
-fn watcher(dice: &mut Dice, policies: &[String]) -> Watcher {
+fn watcher(rng: &mut Rng, policies: &[String]) -> Watcher {
     let mut filter = BTreeSet::new();
-    if dice.chance(40) {
-        filter.extend((0..dice.between(1, 2)).map(|_| dice.pick(policies).clone()));
+    if rng.chance(40) {
+        filter.extend((0..rng.between(1, 2)).map(|_| rng.pick(policies).clone()));
     }
-    Watcher { latest: dice.chance(30), filter, pace_ms: *dice.pick(&[0, 0, 5, 60, 250]), probe: dice.chance(35) }
+    Watcher { latest: rng.chance(30), filter, pace_ms: *rng.pick(&[0, 0, 5, 60, 250]), probe: rng.chance(35) }
 }
 
-fn fault(dice: &mut Dice, database: Database, replicas: usize) -> Fault {
-    let replica = dice.below(replicas);
-    let of_databases = database == Database::Postgres && dice.chance(45);
+fn fault(rng: &mut Rng, database: Database, replicas: usize) -> Fault {
+    let replica = rng.below(replicas);
+    let of_databases = database == Database::Postgres && rng.chance(45);
     let link = if of_databases { Link::Database(replica) } else { Link::Clients(replica) };
     let on_link = [
         Fault::Cut(link),
         Fault::Reset(link),
         Fault::Blackhole(link),
-        Fault::Delay(link, dice.between(5, 125)),
+        Fault::Delay(link, rng.between(5, 125)),
         Fault::Throttle(link),
     ];
     let process = [Fault::KillServer(replica), Fault::PauseServer(replica), Fault::DrainServer(replica)];
-    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica), disk(dice), disk(dice), disk(dice)];
+    let sqlite = [Fault::PowerCut, Fault::PowerCut, Fault::KillServer(replica), disk(rng), disk(rng), disk(rng)];
     let postgres = [
         Fault::KillPostgres,
         Fault::PausePostgres,
@@ -321,24 +321,24 @@ fn fault(dice: &mut Dice, database: Database, replicas: usize) -> Fault {
         Fault::LoseCommit(replica),
         Fault::LoseCommitAnswer(replica),
     ];
-    match dice.below(3) {
-        0 => *dice.pick(&on_link),
-        1 => *dice.pick(&process),
-        _ if database == Database::Sqlite => *dice.pick(&sqlite),
-        _ => *dice.pick(&postgres),
+    match rng.below(3) {
+        0 => *rng.pick(&on_link),
+        1 => *rng.pick(&process),
+        _ if database == Database::Sqlite => *rng.pick(&sqlite),
+        _ => *rng.pick(&postgres),
     }
 }
 
-fn disk(dice: &mut Dice) -> Fault {
-    let errno = *dice.pick(&[EIO, ENOSPC]);
-    let error = *dice.pick(&[
+fn disk(rng: &mut Rng) -> Fault {
+    let errno = *rng.pick(&[EIO, ENOSPC]);
+    let error = *rng.pick(&[
         DiskError::Write(errno),
         DiskError::ShortWrite(errno),
         DiskError::Sync(errno),
         DiskError::Truncate,
         DiskError::Full,
     ]);
-    let [first, count] = [(1, 12), (1, 3)].map(|(low, high)| u32::try_from(dice.between(low, high)).expect("small"));
+    let [first, count] = [(1, 12), (1, 3)].map(|(low, high)| u32::try_from(rng.between(low, high)).expect("small"));
     match error {
         DiskError::Full | DiskError::Truncate => Fault::Disk { error, first: 1, count: 0 },
         _ => Fault::Disk { error, first, count },

@@ -14,7 +14,7 @@ static SHIMS: OnceLock<PathBuf> = OnceLock::new();
 /// One is built at a time.
 static BUILDING: Mutex<()> = Mutex::new(());
 
-/// The shared object of a shim, built once a run.
+/// Returns the shared object of a shim, built once a run.
 pub fn shim(name: &str) -> PathBuf {
     let directory = SHIMS.get_or_init(|| tempfile::tempdir().expect("a temporary directory").keep());
     let object = directory.join(format!("{name}.so"));
@@ -43,7 +43,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk for a database that does not exist yet; the copies are kept in `durable`.
+    /// Returns a disk for a database that does not exist yet; the copies are kept in `durable`.
     pub fn new(database: PathBuf, durable: PathBuf) -> io::Result<Self> {
         fs::create_dir_all(&durable)?;
         Ok(Self { database, durable })
@@ -56,7 +56,7 @@ impl Disk {
         shim("power_cut").display().to_string()
     }
 
-    /// What the disk holds when power comes back. The server must be dead. Answers how many files lost bytes.
+    /// Returns what the disk holds when power comes back. The server must be dead. Answers how many files lost bytes.
     pub fn cut(&self) -> io::Result<usize> {
         let mut lost = 0;
         for suffix in ["", "-wal", "-shm", "-journal"] {
@@ -99,7 +99,7 @@ impl Disk {
         Ok(())
     }
 
-    /// Whether the shim saw anything: a server that syncs elsewhere would prove nothing.
+    /// Returns whether the shim saw anything: a server that syncs elsewhere would prove nothing.
     pub fn was_synced(&self) -> bool {
         self.durable.join(self.database.file_name().unwrap_or_default()).exists()
     }

@@ -41,7 +41,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// Whether it holds back what goes to the server (`up`), or what comes from it.
+    /// Returns whether it holds back what goes to the server (`up`), or what comes from it.
     fn holds(self, up: bool) -> bool {
         match self {
             Self::Blackhole | Self::Isolated => true,
@@ -78,7 +78,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A wire to `target`, on a port of its own.
+    /// Returns a wire to `target`, on a port of its own.
     pub async fn to(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
@@ -119,7 +119,7 @@ impl Proxy {
         self.wire.cuts.send_modify(|cut| *cut = (cut.0 + 1, ending));
     }
 
-    /// How many COMMITs it lost, or whose answers it lost.
+    /// Returns how many COMMITs it lost, or whose answers it lost.
     pub fn lost_commits(&self) -> u64 {
         self.wire.lost_commits.load(Ordering::Relaxed)
     }

@@ -7,13 +7,13 @@ use tokio::time::sleep;
 
 use super::calls::Caller;
 use super::check::record::Read;
-use super::dice::Dice;
 use super::recorder::Recorder;
+use super::rng::Rng;
 
 /// Reads until it is told to stop.
-pub async fn read(mut dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]>) {
+pub async fn read(mut rng: Rng, recorder: Arc<Recorder>, callers: Arc<[Caller]>) {
     while !recorder.stopped() {
-        let replica = dice.below(callers.len());
+        let replica = rng.below(callers.len());
         let start = recorder.now();
         match callers[replica].get_marked_set().await {
             Ok((said, marks)) => {
@@ -25,6 +25,6 @@ pub async fn read(mut dice: Dice, recorder: Arc<Recorder>, callers: Arc<[Caller]
             }
             Err(error) => recorder.note(|history| history.failed_reads.push(error.reason().to_owned())),
         }
-        sleep(Duration::from_millis(dice.between(2, 60))).await;
+        sleep(Duration::from_millis(rng.between(2, 60))).await;
     }
 }

@@ -28,7 +28,7 @@ struct Schedule {
     troubles: Mutex<Vec<Trouble>>,
 }
 
-/// What is shared by all players of a namespace.
+/// What is shared by all workloads of a namespace.
 #[derive(Debug)]
 pub struct Recorder {
     /// Its namespace: namespaces/{namespace}
@@ -57,7 +57,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorder {
-    /// The recorder of the first namespace of a schedule that begins now.
+    /// Returns the recorder of the first namespace of a schedule that begins now.
     pub fn new() -> Self {
         let schedule = Schedule {
             began: Instant::now(),
@@ -68,7 +68,7 @@ impl Recorder {
         Self::of(Arc::new(schedule), NAMESPACE.to_owned())
     }
 
-    /// A recorder of another namespace of the same schedule.
+    /// Returns a recorder of another namespace of the same schedule.
     pub fn of_another_namespace(&self, namespace: String) -> Self {
         Self::of(Arc::clone(&self.schedule), namespace)
     }
@@ -94,7 +94,7 @@ impl Recorder {
         let _ = self.others.set(others);
     }
 
-    /// The recorders of the other namespaces.
+    /// Returns the recorders of the other namespaces.
     pub fn others(&self) -> &[Arc<Recorder>] {
         self.others.get().map_or(&[], Vec::as_slice)
     }
@@ -126,7 +126,7 @@ impl Recorder {
         self.note(|history| history.overdue.push(text));
     }
 
-    /// The history, with what the watchers hold.
+    /// Returns the history, with what the watchers hold.
     pub fn finish(&self) -> History {
         let mut history = std::mem::take(&mut *lock(&self.history));
         history.holders = lock(&self.holders).values().cloned().collect();
@@ -168,7 +168,7 @@ impl Recorder {
         }
     }
 
-    /// The newest place that anybody was told of, and the first one of its epoch.
+    /// Returns the newest place that anybody was told of, and the first one of its epoch.
     pub fn newest(&self) -> (Cursor, Cursor) {
         (*lock(&self.newest), *lock(&self.first_of_epoch))
     }
@@ -183,7 +183,7 @@ impl Recorder {
         }
     }
 
-    /// The versions of a policy that are published, or are not.
+    /// Returns the versions of a policy that are published, or are not.
     pub fn versions(&self, policy: &str, published: bool) -> Vec<i64> {
         let versions = lock(&self.versions);
         let known = versions.get(policy).into_iter().flatten();
@@ -198,7 +198,7 @@ impl Recorder {
         lock(&self.believed).get(policy).copied().unwrap_or(0)
     }
 
-    /// A fault begins; it is in force until it is ended by the number that is answered.
+    /// Begins a fault; it is in force until it is ended by the number that is returned.
     pub fn begin_trouble(&self, place: Where, replica: Option<usize>) -> usize {
         let mut troubles = lock(&self.schedule.troubles);
         troubles.push(Trouble { from: self.now(), until: Duration::MAX, place, replica });
@@ -234,7 +234,7 @@ impl Recorder {
         *lock(&self.heard).entry(watcher).or_default() += 1;
     }
 
-    /// How many messages came to each following watcher.
+    /// Returns how many messages came to each following watcher.
     pub fn heard(&self) -> BTreeMap<usize, u64> {
         lock(&self.heard).clone()
     }
@@ -243,7 +243,7 @@ impl Recorder {
         lock(&self.holders).insert(holder.watcher, holder);
     }
 
-    /// How many following watchers are at a place.
+    /// Returns how many following watchers are at a place.
     pub fn level(&self, place: Cursor) -> usize {
         let at = |holder: &&Holder| holder.cursor.is_some_and(|cursor| cursor >= place);
         lock(&self.holders).values().filter(at).count()

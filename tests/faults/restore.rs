@@ -30,7 +30,7 @@ const LOG_REST: Duration = Duration::from_millis(300);
 
 /// What takes the database's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heir {
+pub enum Replacement {
     /// A copy of its files.
     Copy,
     /// A standby of PostgreSQL that streamed until it was cut off.
@@ -41,16 +41,21 @@ pub enum Heir {
 ///
 /// # Errors
 /// What did not go as an operator would have it.
-pub async fn strike(world: &mut World, heir: Heir, hold: Duration, recorder: &Recorder) -> Result<bool, String> {
+pub async fn strike(
+    world: &mut World,
+    replacement: Replacement,
+    hold: Duration,
+    recorder: &Recorder,
+) -> Result<bool, String> {
     (0..world.servers.len()).for_each(|replica| world.open_database_link(replica));
-    let (kept, copied) = match heir {
-        Heir::Copy => {
+    let (kept, copied) = match replacement {
+        Replacement::Copy => {
             let kept = copy(world).await?;
             let copied = recorder.now();
             resume(world).await?;
             (kept, copied)
         }
-        Heir::Standby => (Vec::new(), stream(world, recorder).await?),
+        Replacement::Standby => (Vec::new(), stream(world, recorder).await?),
     };
     let (wanted, deadline) = (recorder.acknowledged() + TAIL_WRITES, Instant::now() + TAIL_MAX);
     while recorder.acknowledged() < wanted && Instant::now() < deadline {
@@ -65,9 +70,9 @@ pub async fn strike(world: &mut World, heir: Heir, hold: Duration, recorder: &Re
     for other in recorder.others() {
         logs.push(read_log(world, &other.namespace).await?);
     }
-    match heir {
-        Heir::Copy => put_back(world, &kept).await?,
-        Heir::Standby => promote(world).await?,
+    match replacement {
+        Replacement::Copy => put_back(world, &kept).await?,
+        Replacement::Standby => promote(world).await?,
     }
     let replaced = recorder.now();
     (0..world.servers.len()).for_each(|replica| world.link(Link::Clients(replica)).set(Mode::Open));
@@ -165,7 +170,7 @@ async fn resume(world: &mut World) -> Result<(), String> {
     world.start_server(0).await
 }
 
-/// The log, when nothing is added to it any more.
+/// Returns the log, when nothing is added to it any more.
 async fn read_log(world: &World, namespace: &str) -> Result<Vec<Event>, String> {
     let token = world.servers[0].token().map_err(|error| error.to_string())?;
     // Not by the wires: clients are cut off.

@@ -14,14 +14,14 @@ use super::background::{self, Background};
 use super::calls::{Caller, tried};
 use super::check::record::{BACKGROUND, History};
 use super::database::Postgres;
-use super::dice::Dice;
 use super::fault::Fault;
 use super::inject;
 use super::plan::Plan;
-use super::players::{Players, check_offline};
 use super::recorder::Recorder;
+use super::rng::Rng;
 use super::server::waited_for_processor;
 use super::tenant::{Tenant, leave, smaller};
+use super::workloads::{Workloads, check_offline};
 use super::world::World;
 
 /// How long a strike waits for the writers to come so far; then it strikes anyway: the fault before may have stopped them.
@@ -32,7 +32,7 @@ pub const REST_MAX: Duration = Duration::from_secs(25);
 /// How often the harness looks whether it runs, and how late it may be.
 const STARVATION_LOOK: Duration = Duration::from_millis(100);
 const STARVED_AFTER: Duration = Duration::from_millis(400);
-/// What players of other namespaces, and of the rest of the workload, throw is set apart: the first namespace's stays as it was.
+/// Seeds of the generators of other namespaces, and of the other workloads: the numbers of the first namespace stay as they were.
 const TENANTS: u64 = 0x5eed_1000;
 const PLAYERS: u64 = 0x5eed_2000;
 /// Numbers of writers of one namespace: more than it has.
@@ -76,19 +76,19 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     let processes = world.servers.iter().map(|server| Arc::clone(&server.process)).collect();
     clock.spawn(starvation(Arc::clone(&recorder), processes));
 
-    let (first, dice) = (Arc::clone(&recorder), Dice::new(!plan.seed));
-    let mut tenants = vec![Tenant::begin(Arc::new(plan.clone()), first, Arc::clone(&callers), &keys, dice, 0)];
+    let (first, rng) = (Arc::clone(&recorder), Rng::new(!plan.seed));
+    let mut tenants = vec![Tenant::begin(Arc::new(plan.clone()), first, Arc::clone(&callers), &keys, rng, 0)];
     let mut background = JoinSet::new();
     if plan.background {
-        let (dice, guests) = (tenants[0].dice.fork(), background::callers_of(world, background::GUEST)?);
-        background.spawn(Background::new(dice, Arc::clone(&recorder), Arc::clone(&callers), guests).run());
+        let (rng, guests) = (tenants[0].rng.fork(), background::callers_of(world, background::GUEST)?);
+        background.spawn(Background::new(rng, Arc::clone(&recorder), Arc::clone(&callers), guests).run());
     }
     further_tenants(plan, &keys, &mut tenants).await?;
-    let players = match plan.players {
+    let workloads = match plan.workloads {
         true => {
-            let dice = Dice::new(!plan.seed ^ PLAYERS);
+            let rng = Rng::new(!plan.seed ^ PLAYERS);
             let clock_jumps = plan.steps.iter().any(|step| matches!(step.fault, Fault::ClockJump(..)));
-            Some(Players::begin(world, clock_jumps, dice, Arc::clone(&recorder), Arc::clone(&callers)).await?)
+            Some(Workloads::begin(world, clock_jumps, rng, Arc::clone(&recorder), Arc::clone(&callers)).await?)
         }
         false => None,
     };
@@ -110,10 +110,10 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     for tenant in &mut tenants {
         tenant.end_work().await;
     }
-    let background = leave(&mut background, &recorder, "background players").await;
+    let background = leave(&mut background, &recorder, "background workloads").await;
     let mut desk = None;
-    if let Some((mut playing, of)) = players.map(Players::leaving) {
-        leave(&mut playing, &recorder, "players").await;
+    if let Some((mut playing, of)) = workloads.map(Workloads::leaving) {
+        leave(&mut playing, &recorder, "workloads").await;
         desk = Some(of);
     }
     for tenant in &mut tenants {
@@ -137,7 +137,7 @@ async fn play(plan: &Plan, world: &mut World) -> Result<Ran, String> {
     Ok(Ran { histories, struck, missed, stalls })
 }
 
-/// Makes the namespaces of a plan besides the first, and lets their players begin.
+/// Makes the namespaces of a plan besides the first, and lets their workloads begin.
 async fn further_tenants(plan: &Plan, keys: &KeySet, tenants: &mut Vec<Tenant>) -> Result<(), String> {
     let mut recorders = Vec::new();
     for number in 1..=plan.tenants {
@@ -151,9 +151,9 @@ async fn further_tenants(plan: &Plan, keys: &KeySet, tenants: &mut Vec<Tenant>) 
         let callers = callers.iter().map(|caller| caller.of(&namespace)).collect();
         let recorder = Arc::new(recorder.of_another_namespace(namespace));
         recorders.push(Arc::clone(&recorder));
-        let dice = Dice::new(!plan.seed ^ TENANTS ^ number as u64);
+        let rng = Rng::new(!plan.seed ^ TENANTS ^ number as u64);
         let first = number * WRITERS_APART;
-        tenants.push(Tenant::begin(Arc::new(smaller(plan)), recorder, callers, keys, dice, first));
+        tenants.push(Tenant::begin(Arc::new(smaller(plan)), recorder, callers, keys, rng, first));
     }
     tenants[0].recorder.knows(recorders);
     Ok(())

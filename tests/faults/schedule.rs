@@ -132,7 +132,7 @@ fn count(plan: &Plan, ran: &Ran, summary: &Summary) {
     if plan.tenants > 0 {
         summary.add("schedules", "several namespaces", 1);
     }
-    if plan.players {
+    if plan.workloads {
         summary.add("schedules", "approvals, keys, quotas, leases and imports beside", 1);
     }
     ran.struck.iter().for_each(|fault| summary.add("faults", fault, 1));
@@ -182,8 +182,8 @@ fn count_history(history: &History, summary: &Summary) {
 
 /// Names everything that a plan must bring, so that what never came is seen.
 pub fn expect(plan: &Plan, summary: &Summary) {
-    if plan.background || plan.players {
-        summary.plan("checks", "promises: what players were told");
+    if plan.background || plan.workloads {
+        summary.plan("checks", "promises: what workloads were told");
     }
     if plan.background {
         summary.plan("checks", "roles: taken away in time");

@@ -18,7 +18,7 @@ const PORTS: std::ops::Range<u16> = 15_000..30_000;
 /// Between the first ports of two runs whose process ids follow each other.
 const PORTS_APART: u32 = 997;
 
-/// A port that is free, and that no connection is given by chance while its server is away.
+/// Returns a port that is free, and that no connection is given by chance while its server is away.
 pub fn steady_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let span = PORTS.end - PORTS.start;
@@ -33,7 +33,7 @@ pub fn steady_port() -> u16 {
     panic!("no port of {PORTS:?} is free");
 }
 
-/// The binary under test: the one that was built with this program, or `BINARY`.
+/// Returns the binary under test: the one that was built with this program, or `BINARY`.
 pub fn binary() -> OsString {
     std::env::var_os("BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_policyhub").into())
 }
@@ -45,7 +45,7 @@ pub fn send(signal: &str, process: u32) {
     let _ = kill.status();
 }
 
-/// How long the threads of a process have waited for a processor in all, as Linux counts it; none when it is gone.
+/// Returns how long the threads of a process have waited for a processor in all, as Linux counts it; none when it is gone.
 pub fn waited_for_processor(process: u32) -> Option<Duration> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).ok()?.flatten();
     // Fields: time on a processor, time waiting for one, both in nanoseconds, and how often.
@@ -70,7 +70,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that does not run yet. Its data, its keys unless `arguments` say otherwise, and its log are in
+    /// Returns a server that does not run yet. Its data, its keys unless `arguments` say otherwise, and its log are in
     /// `directory`.
     pub fn new(directory: &Path, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
         let address = || SocketAddr::from(([127, 0, 0, 1], steady_port()));
@@ -133,7 +133,7 @@ impl Server {
         self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
-    /// Whether it runs, as far as anybody asked it to.
+    /// Returns whether it runs, as far as anybody asked it to.
     pub fn runs(&mut self) -> bool {
         self.child.is_some() && self.exited().is_none()
     }
@@ -198,19 +198,19 @@ impl Server {
         Some(before)
     }
 
-    /// Its data directory.
+    /// Returns its data directory.
     pub fn data(&self) -> PathBuf {
         self.directory.join("data")
     }
 
-    /// The arguments that name its database and its keys, when they are not in its data directory.
+    /// Returns the arguments that name its database and its keys, when they are not in its data directory.
     pub fn store_arguments(&self) -> Vec<String> {
         let names =
             |argument: &&String| ["--database-url=", "--keys-dir="].iter().any(|name| argument.starts_with(name));
         self.arguments.iter().filter(names).cloned().collect()
     }
 
-    /// The admin's token.
+    /// Returns the admin's token.
     pub fn token(&self) -> io::Result<String> {
         Ok(fs::read_to_string(self.directory.join("data/admin.token"))?.trim().to_owned())
     }

@@ -25,7 +25,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// What the streams have come to.
 #[derive(Debug, Default)]
-struct Crowd {
+struct StormState {
     there: AtomicUsize,
     back: AtomicUsize,
     cut: AtomicBool,
@@ -35,29 +35,29 @@ struct Crowd {
 /// Opens them, cuts them, and waits until every one is back.
 pub async fn strike(world: &mut World, streams: usize, recorder: &Recorder) {
     let token = world.servers[0].token().expect("a token");
-    let crowd = Arc::new(Crowd::default());
-    let mut players = JoinSet::new();
+    let state = Arc::new(StormState::default());
+    let mut workloads = JoinSet::new();
     let replicas = world.servers.len();
     for number in 0..streams.div_ceil(STREAMS_PER_CONNECTION) {
         let caller = Caller::new(world.address(number % replicas), &token);
         let of_connection = STREAMS_PER_CONNECTION.min(streams - number * STREAMS_PER_CONNECTION);
         for stream in 0..of_connection {
-            players.spawn(follow(caller.clone(), Arc::clone(&crowd), stream.is_multiple_of(2)));
+            workloads.spawn(follow(caller.clone(), Arc::clone(&state), stream.is_multiple_of(2)));
         }
     }
-    let (there, back) = (|| crowd.there.load(Ordering::Relaxed), || crowd.back.load(Ordering::Relaxed));
+    let (there, back) = (|| state.there.load(Ordering::Relaxed), || state.back.load(Ordering::Relaxed));
     if !all(streams, there).await {
         recorder.overdue(format!("{} of {streams} streams were there after {ALL_MAX:?}", there()));
     }
-    crowd.cut.store(true, Ordering::Relaxed);
+    state.cut.store(true, Ordering::Relaxed);
     for replica in 0..replicas {
         world.link(Link::Clients(replica)).end(Ending::Reset);
     }
     if !all(streams, back).await {
         recorder.overdue(format!("{} of {streams} streams were back after {ALL_MAX:?}", back()));
     }
-    players.shutdown().await;
-    for text in crowd.wrong.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+    workloads.shutdown().await;
+    for text in state.wrong.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         recorder.overdue(text);
     }
 }
@@ -74,11 +74,11 @@ async fn all(streams: usize, count: impl Fn() -> usize) -> bool {
 }
 
 /// One stream, opened again whenever it ends: from its place, or from a snapshot.
-async fn follow(caller: Caller, crowd: Arc<Crowd>, resumes: bool) {
+async fn follow(caller: Caller, state: Arc<StormState>, resumes: bool) {
     let mut at: Option<Cursor> = None;
     let (mut was_there, mut was_back) = (false, false);
     loop {
-        let after_cut = crowd.cut.load(Ordering::Relaxed);
+        let after_cut = state.cut.load(Ordering::Relaxed);
         let resume = at.filter(|_| resumes).map(|at| pb::Cursor {
             epoch: at.epoch,
             revision: at.revision,
@@ -95,20 +95,20 @@ async fn follow(caller: Caller, crowd: Arc<Crowd>, resumes: bool) {
             while let Ok(Ok(Some(message))) = timeout(SILENCE_MAX, open.message()).await {
                 if !was_there {
                     was_there = true;
-                    crowd.there.fetch_add(1, Ordering::Relaxed);
+                    state.there.fetch_add(1, Ordering::Relaxed);
                 }
                 if after_cut && !was_back {
                     was_back = true;
-                    crowd.back.fetch_add(1, Ordering::Relaxed);
+                    state.back.fetch_add(1, Ordering::Relaxed);
                 }
-                crowd.look(&message, &mut at, &mut resumed);
+                state.look(&message, &mut at, &mut resumed);
             }
         }
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-impl Crowd {
+impl StormState {
     /// Notes the place a message names, and says what is wrong with it. Signatures are the other watchers' business:
     /// thousands of verifiers would be a test of this machine.
     fn look(&self, message: &pb::WatchActiveResponse, at: &mut Option<Cursor>, resumed: &mut bool) {

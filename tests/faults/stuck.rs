@@ -100,8 +100,8 @@ async fn connect(
     let handshake = h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(socket);
     let (sender, connection) = handshake.await?;
     // Driven, so that pings are answered: these peers are not dead.
-    let mut players = JoinSet::new();
-    players.spawn(async move {
+    let mut workloads = JoinSet::new();
+    workloads.spawn(async move {
         let _ = connection.await;
     });
     for _ in 0..streams {
@@ -115,7 +115,7 @@ async fn connect(
         let (response, mut body) = sender.send_request(request, false)?;
         body.send_data(message(), true)?;
         let (open, closed) = (Arc::clone(&open), Arc::clone(&closed));
-        players.spawn(async move {
+        workloads.spawn(async move {
             if let Ok(answer) = response.await {
                 open.fetch_add(1, Ordering::Relaxed);
                 let mut body = answer.into_body();
@@ -125,11 +125,11 @@ async fn connect(
             closed.fetch_add(1, Ordering::Relaxed);
         });
     }
-    while players.join_next().await.is_some() {}
+    while workloads.join_next().await.is_some() {}
     Ok(())
 }
 
-/// The request, as gRPC frames it.
+/// Returns the request, as gRPC frames it.
 fn message() -> Bytes {
     let request = pb::WatchActiveRequest {
         targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), ..Default::default() }],

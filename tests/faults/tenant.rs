@@ -9,10 +9,10 @@ use tokio::time::{sleep, timeout};
 
 use super::calls::{Caller, TRY_MAX};
 use super::check::record::{Event, Fate, History, Operation, Outcome, Replica};
-use super::dice::Dice;
 use super::plan::Plan;
 use super::readers;
 use super::recorder::Recorder;
+use super::rng::Rng;
 use super::run::REST_MAX;
 use super::watchers::Watcher;
 use super::writers::{Write, Writer, may_work_later};
@@ -21,7 +21,7 @@ use super::writers::{Write, Writer, may_work_later};
 const SIGNS_OF_LIFE: u64 = 2;
 /// How long a player may take to notice that it is over.
 const LEAVE_MAX: Duration = Duration::from_secs(12);
-/// Players of a namespace besides the first at most: all of them are on one machine.
+/// Workloads of a namespace besides the first at most: all of them are on one machine.
 const WRITERS: usize = 2;
 const WATCHERS: usize = 2;
 
@@ -30,14 +30,14 @@ pub struct Tenant {
     pub plan: Arc<Plan>,
     pub recorder: Arc<Recorder>,
     pub callers: Arc<[Caller]>,
-    pub dice: Dice,
+    pub rng: Rng,
     watchers: JoinSet<()>,
     readers: JoinSet<()>,
     writers: JoinSet<Vec<(Write, Operation)>>,
     replicas: Vec<Replica>,
 }
 
-/// The plan of a further namespace: the same servers and policies, fewer who use them.
+/// Returns the plan of a further namespace: the same servers and policies, fewer who use them.
 pub fn smaller(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
     (plan.writers, plan.readers) = (WRITERS, 1);
@@ -47,39 +47,39 @@ pub fn smaller(plan: &Plan) -> Plan {
 }
 
 impl Tenant {
-    /// Lets its players begin. Those of writers are counted from `first`, so that their request ids are their own.
+    /// Lets its workloads begin. Those of writers are counted from `first`, so that their request ids are their own.
     pub fn begin(
         plan: Arc<Plan>,
         recorder: Arc<Recorder>,
         callers: Arc<[Caller]>,
         keys: &KeySet,
-        mut dice: Dice,
+        mut rng: Rng,
         first: usize,
     ) -> Self {
         let mut watchers = JoinSet::new();
         for (number, wanted) in plan.watchers.iter().cloned().enumerate() {
-            let (dice, recorder, callers) = (dice.fork(), Arc::clone(&recorder), Arc::clone(&callers));
+            let (rng, recorder, callers) = (rng.fork(), Arc::clone(&recorder), Arc::clone(&callers));
             let heartbeat = Duration::from_millis(plan.heartbeat_ms);
             let (keys, mixed) = (keys.clone(), plan.mixed);
-            watchers.spawn(Watcher { number, dice, wanted, recorder, callers, keys, heartbeat, mixed }.run());
+            watchers.spawn(Watcher { number, rng, wanted, recorder, callers, keys, heartbeat, mixed }.run());
         }
         let mut readers = JoinSet::new();
         for _ in 0..plan.readers {
-            readers.spawn(readers::read(dice.fork(), Arc::clone(&recorder), Arc::clone(&callers)));
+            readers.spawn(readers::read(rng.fork(), Arc::clone(&recorder), Arc::clone(&callers)));
         }
         let mut writers = JoinSet::new();
         for number in first..first + plan.writers {
             let (plan, recorder, callers) = (Arc::clone(&plan), Arc::clone(&recorder), Arc::clone(&callers));
-            writers.spawn(Writer { number, dice: dice.fork(), plan, recorder, callers }.run());
+            writers.spawn(Writer { number, rng: rng.fork(), plan, recorder, callers }.run());
         }
-        Self { plan, recorder, callers, dice, watchers, readers, writers, replicas: Vec::new() }
+        Self { plan, recorder, callers, rng, watchers, readers, writers, replicas: Vec::new() }
     }
 
     /// Waits for its writers and readers to leave, and asks what became of writes whose fate is unknown.
     pub async fn end_work(&mut self) {
         let unknown = leave(&mut self.writers, &self.recorder, "writers").await.into_iter().flatten().collect();
         leave(&mut self.readers, &self.recorder, "readers").await;
-        resolve(unknown, &self.recorder, &self.callers, &mut self.dice).await;
+        resolve(unknown, &self.recorder, &self.callers, &mut self.rng).await;
     }
 
     /// Waits until all of it is at rest.
@@ -100,7 +100,7 @@ impl Tenant {
     }
 }
 
-/// The whole log. A connection that ends of age may take a call with it.
+/// Returns the whole log. A connection that ends of age may take a call with it.
 async fn read_log(callers: &[Caller]) -> Result<Vec<Event>, String> {
     let deadline = Instant::now() + REST_MAX;
     loop {
@@ -112,27 +112,27 @@ async fn read_log(callers: &[Caller]) -> Result<Vec<Event>, String> {
     }
 }
 
-/// Waits for players to leave.
-pub async fn leave<T: 'static>(players: &mut JoinSet<T>, recorder: &Recorder, who: &str) -> Vec<T> {
+/// Waits for workloads to leave.
+pub async fn leave<T: 'static>(workloads: &mut JoinSet<T>, recorder: &Recorder, who: &str) -> Vec<T> {
     let mut left = Vec::new();
     let all = async {
-        while let Some(player) = players.join_next().await {
+        while let Some(player) = workloads.join_next().await {
             left.push(player.expect("a player"));
         }
     };
     if timeout(LEAVE_MAX, all).await.is_err() {
-        recorder.overdue(format!("{} {who} did not leave in {LEAVE_MAX:?}", players.len()));
+        recorder.overdue(format!("{} {who} did not leave in {LEAVE_MAX:?}", workloads.len()));
     }
     left
 }
 
 /// Asks once more, under the old request ids, what became of most of the writes whose fate is unknown; the rest stays so.
-async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers: &[Caller], dice: &mut Dice) {
+async fn resolve(unknown: Vec<(Write, Operation)>, recorder: &Recorder, callers: &[Caller], rng: &mut Rng) {
     for (write, mut operation) in unknown {
-        if dice.chance(70) {
+        if rng.chance(70) {
             let deadline = Instant::now() + REST_MAX;
             while operation.fate() == Fate::Unknown && Instant::now() < deadline {
-                let replica = dice.below(callers.len());
+                let replica = rng.below(callers.len());
                 let tried = write.attempt(recorder, replica, &callers[replica], TRY_MAX).await;
                 let refused = matches!(&tried.outcome, Outcome::Refused(reason) if !may_work_later(reason));
                 operation.tries.push(tried);

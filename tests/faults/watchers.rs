@@ -14,9 +14,9 @@ use tokio::time::{sleep, timeout};
 use super::calls::{Caller, cursor, pointers, policy_of};
 use super::check::live::SILENCE_SLACK;
 use super::check::record::{Cursor, Holder, Pointers, Stream, StreamEnd, What};
-use super::dice::Dice;
 use super::plan;
 use super::recorder::Recorder;
+use super::rng::Rng;
 
 /// What a server says of a place that its log has no more: a watcher begins with a snapshot.
 const RESUME_POINT_GONE: &str = "RESUME_POINT_GONE";
@@ -34,7 +34,7 @@ const PROBE_AHEAD: u64 = 3;
 /// One watcher.
 pub struct Watcher {
     pub number: usize,
-    pub dice: Dice,
+    pub rng: Rng,
     pub wanted: plan::Watcher,
     pub recorder: Arc<Recorder>,
     pub callers: Arc<[Caller]>,
@@ -51,12 +51,12 @@ impl Watcher {
         while !self.recorder.rested() {
             if self.wanted.probe {
                 set = self.empty();
-                if self.dice.chance(60) {
+                if self.rng.chance(60) {
                     set = set.resume_at(self.somewhere());
                 }
             }
             set.begin_stream();
-            let replica = self.dice.below(self.callers.len());
+            let replica = self.rng.below(self.callers.len());
             let stream = self.stream(replica, &mut set).await;
             if stream.end == StreamEnd::Ended(RESUME_POINT_GONE.to_owned()) {
                 set = self.empty();
@@ -66,7 +66,7 @@ impl Watcher {
                 set = self.empty();
             }
             self.recorder.stream(stream);
-            let pause = if self.wanted.probe { self.dice.between(20, 250) } else { self.dice.between(5, 100) };
+            let pause = if self.wanted.probe { self.rng.between(20, 250) } else { self.rng.between(5, 100) };
             sleep(Duration::from_millis(pause)).await;
         }
     }
@@ -79,17 +79,17 @@ impl Watcher {
         ActiveSet::new(namespace, self.keys.clone(), options)
     }
 
-    /// A place near the newest, perhaps ahead of it.
+    /// Returns a place near the newest, perhaps ahead of it.
     fn somewhere(&mut self) -> Cursor {
         let (at, first) = self.recorder.newest();
         let [newest, first] = [at, first].map(|at| u64::try_from(at.revision).unwrap_or(0));
         // In the first epoch every place was there.
         let first = if at.epoch > 1 { first.min(newest) } else { 0 };
-        let revision = self.dice.between(newest.saturating_sub(PROBE_DISTANCE).max(first), newest + PROBE_AHEAD);
+        let revision = self.rng.between(newest.saturating_sub(PROBE_DISTANCE).max(first), newest + PROBE_AHEAD);
         Cursor { epoch: at.epoch.max(1), revision: i64::try_from(revision).expect("a revision") }
     }
 
-    /// One stream, from its opening to its end.
+    /// Returns one stream, from its opening to its end.
     async fn stream(&mut self, replica: usize, set: &mut ActiveSet) -> Stream {
         let (latest, filter) = (self.wanted.latest, self.wanted.filter.clone());
         let resume = set.cursor();
@@ -132,7 +132,7 @@ impl Watcher {
             }
             None => return,
         };
-        let mut messages = if self.wanted.probe { self.dice.between(1, PROBE_MESSAGES) } else { u64::MAX };
+        let mut messages = if self.wanted.probe { self.rng.between(1, PROBE_MESSAGES) } else { u64::MAX };
         let mut parts = Parts::default();
         let mut is_old = None;
         while messages > 0 && !self.recorder.rested() {
@@ -189,7 +189,7 @@ impl Watcher {
         true
     }
 
-    /// What comes of an answer of a stream; nothing when the stream is silent for longer than it may be, as the validator
+    /// Returns what comes of an answer of a stream; nothing when the stream is silent for longer than it may be, as the validator
     /// counts, or for too long whatever excuses it.
     async fn unless_silent<T>(&self, stream: &Stream, answer: impl Future<Output = T>) -> Option<T> {
         let since = stream.at.last().copied().unwrap_or(stream.opened);
@@ -228,7 +228,7 @@ struct Parts {
     removed: BTreeSet<String>,
 }
 
-/// What a message says. Parts are collected until it is whole: the last one has the cursor.
+/// Returns what a message says. Parts are collected until it is whole: the last one has the cursor.
 fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
     match message.message.as_ref()? {
         Message::Snapshot(part) => {
@@ -254,7 +254,7 @@ fn what(message: &pb::WatchActiveResponse, parts: &mut Parts) -> Option<What> {
     }
 }
 
-/// Up to where everything was sent.
+/// Returns up to where everything was sent.
 fn place_of(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),

@@ -45,7 +45,7 @@ pub struct World {
     pub postgres_is_down: bool,
 }
 
-/// Whether the binary knows how to be without NOTIFY.
+/// Returns whether the binary knows how to be without NOTIFY.
 fn knows_listen_notify() -> bool {
     static KNOWS: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
     *KNOWS.get_or_init(|| {
@@ -54,7 +54,7 @@ fn knows_listen_notify() -> bool {
     })
 }
 
-/// Whether a plan runs without NOTIFY, as asked, with this binary.
+/// Returns whether a plan runs without NOTIFY, as asked, with this binary.
 pub fn runs_without_notify(plan: &Plan) -> bool {
     plan.database == Database::Postgres && !plan.notify && knows_listen_notify()
 }
@@ -143,7 +143,7 @@ impl World {
         }
     }
 
-    /// Where clients reach a server.
+    /// Returns where clients reach a server.
     pub fn address(&self, replica: usize) -> SocketAddr {
         self.clients[replica].address
     }
@@ -153,7 +153,7 @@ impl World {
         self.databases.get(replica).into_iter().for_each(|link| link.set(Mode::Open));
     }
 
-    /// A wire.
+    /// Returns a wire.
     pub fn link(&self, link: Link) -> &Proxy {
         match link {
             Link::Clients(replica) => &self.clients[replica],
@@ -216,7 +216,7 @@ fn arguments(plan: &Plan) -> Vec<String> {
         arguments.push(format!("--keepalive-timeout-ms={KEEPALIVE_MS}"));
         arguments.push(format!("--stuck-reader-timeout-ms={STUCK_READER_MS}"));
     }
-    if plan.players {
+    if plan.workloads {
         // Keys sign as soon as they are prepared.
         arguments.push("--key-publish-before-use-ms=0".to_owned());
     }
@@ -232,14 +232,14 @@ fn arguments(plan: &Plan) -> Vec<String> {
     arguments
 }
 
-/// Whether the log of any server has this text.
+/// Returns whether the log of any server has this text.
 pub fn logs_say(directory: &Path, text: &str) -> bool {
     let homes = fs::read_dir(directory).into_iter().flatten().flatten();
     let logs = homes.filter_map(|home| fs::read(home.path().join("server.log")).ok());
     logs.into_iter().any(|log| String::from_utf8_lossy(&log).contains(text))
 }
 
-/// A directory of a schedule, removed unless it is kept.
+/// Returns a directory of a schedule, removed unless it is kept.
 pub fn directory(seed: u64) -> PathBuf {
     let parent = if Path::new("/dev/shm").is_dir() { PathBuf::from("/dev/shm") } else { std::env::temp_dir() };
     let made = tempfile::Builder::new().prefix(&format!("policyhub-faults-{seed}-")).tempdir_in(parent);

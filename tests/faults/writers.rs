@@ -11,9 +11,9 @@ use tonic::{Request, Status};
 
 use super::calls::{Answer, Caller, TRY_MAX, outcome};
 use super::check::record::{Effect, Fate, Intent, Operation, Outcome, Try};
-use super::dice::Dice;
 use super::plan::Plan;
 use super::recorder::{Known, Recorder};
+use super::rng::Rng;
 
 /// Tries of one write while faults strike.
 const TRIES_MAX: usize = 6;
@@ -86,7 +86,7 @@ impl Write {
         }
     }
 
-    /// One try, recorded.
+    /// Returns one try, recorded.
     pub async fn attempt(&self, recorder: &Recorder, replica: usize, caller: &Caller, deadline: Duration) -> Try {
         let start = recorder.now();
         // The caller's own end comes after the server's, so that a late answer is heard when there is one.
@@ -102,12 +102,12 @@ fn timed<T>(message: T, deadline: Duration) -> Request<T> {
     request
 }
 
-/// Whether a refusal is about the database, or about somebody who was faster.
+/// Returns whether a refusal is about the database, or about somebody who was faster.
 pub fn may_work_later(reason: &str) -> bool {
     reason.starts_with("DATABASE_") || ["LOCK_TIMEOUT", "CONCURRENT_CHANGE"].contains(&reason)
 }
 
-/// Whether another try may come to something else.
+/// Returns whether another try may come to something else.
 fn again(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Unknown(_) => true,
@@ -119,7 +119,7 @@ fn again(outcome: &Outcome) -> bool {
 /// One writer.
 pub struct Writer {
     pub number: usize,
-    pub dice: Dice,
+    pub rng: Rng,
     pub plan: Arc<Plan>,
     pub recorder: Arc<Recorder>,
     pub callers: Arc<[Caller]>,
@@ -146,26 +146,26 @@ impl Writer {
     async fn write(&mut self, write: &Write) -> Operation {
         let (request_id, intent) = (write.request_id.clone(), write.intent.clone());
         let mut operation = Operation { request_id, intent, tries: Vec::new() };
-        let tries_max = if self.dice.chance(75) { TRIES_MAX } else { 1 };
+        let tries_max = if self.rng.chance(75) { TRIES_MAX } else { 1 };
         loop {
-            let replica = self.dice.below(self.callers.len());
+            let replica = self.rng.below(self.callers.len());
             let deadline =
-                if self.dice.chance(6) { Duration::from_millis(self.dice.between(1, HASTY_MS)) } else { TRY_MAX };
+                if self.rng.chance(6) { Duration::from_millis(self.rng.between(1, HASTY_MS)) } else { TRY_MAX };
             let tried = write.attempt(&self.recorder, replica, &self.callers[replica], deadline).await;
             let (goes_on, done) = (again(&tried.outcome), matches!(tried.outcome, Outcome::Acknowledged(_)));
             operation.tries.push(tried);
             // The same request again, though it was answered: the answer must be the same.
-            let curious = done && operation.tries.len() == 1 && self.dice.chance(8);
+            let curious = done && operation.tries.len() == 1 && self.rng.chance(8);
             if done && !curious {
                 self.learn(&operation);
                 return operation;
             }
             if !curious && (!goes_on || operation.tries.len() >= tries_max || self.recorder.stopped()) {
                 // A moment for the others: a writer that is refused at once must not fill the history with refusals.
-                sleep(Duration::from_millis(self.dice.between(1, 30))).await;
+                sleep(Duration::from_millis(self.rng.between(1, 30))).await;
                 return operation;
             }
-            sleep(Duration::from_millis(self.dice.between(5, 120))).await;
+            sleep(Duration::from_millis(self.rng.between(5, 120))).await;
         }
     }
 
@@ -191,22 +191,22 @@ impl Writer {
         }
     }
 
-    /// What it writes next.
+    /// Returns what it writes next.
     fn next(&mut self, count: usize) -> Write {
         let request_id = format!("s{}-w{}-{count}", self.plan.seed, self.number);
-        let policy = self.dice.pick(&self.plan.policies).clone();
+        let policy = self.rng.pick(&self.plan.policies).clone();
         let drafts = self.recorder.versions(&policy, false);
         let published = self.recorder.versions(&policy, true);
-        let intent = match self.dice.below(100) {
+        let intent = match self.rng.below(100) {
             0..20 => None,
             20..45 if !drafts.is_empty() => {
-                Some(Intent::Publish { version: *self.dice.pick(&drafts), activate: self.dice.chance(50), policy })
+                Some(Intent::Publish { version: *self.rng.pick(&drafts), activate: self.rng.chance(50), policy })
             }
             45..85 if !published.is_empty() => Some(self.activation(policy, &published)),
             85..93 if published.len() > 1 => Some(Intent::Rollback { policy }),
             93..100 if !published.is_empty() => {
                 let expected =
-                    self.dice.chance(50).then(|| self.recorder.believed(&policy)).filter(|active| *active > 0);
+                    self.rng.chance(50).then(|| self.recorder.believed(&policy)).filter(|active| *active > 0);
                 Some(Intent::Deactivate { policy, expected })
             }
             _ => None,
@@ -218,8 +218,8 @@ impl Writer {
     }
 
     fn draft(&mut self, request_id: String) -> Write {
-        let policy = self.dice.pick(&self.plan.policies).clone();
-        let filler = usize::try_from(self.dice.between(1, self.plan.content_max_bytes)).expect("a small number");
+        let policy = self.rng.pick(&self.plan.policies).clone();
+        let filler = usize::try_from(self.rng.between(1, self.plan.content_max_bytes)).expect("a small number");
         let content = format!("by: {request_id}\nfiller: {}\n", "x".repeat(filler));
         let digest = digest_of(content.as_bytes()).to_string();
         Write { request_id, intent: Intent::Draft { policy, digest }, content }
@@ -228,16 +228,16 @@ impl Writer {
     fn activation(&mut self, policy: String, published: &[i64]) -> Intent {
         let mut targets = Vec::new();
         let recorder = Arc::clone(&self.recorder);
-        let mut target = |dice: &mut Dice, policy: String, published: &[i64]| {
-            let expected = dice.chance(60).then(|| recorder.believed(&policy));
-            targets.push((policy, *dice.pick(published), expected));
+        let mut target = |rng: &mut Rng, policy: String, published: &[i64]| {
+            let expected = rng.chance(60).then(|| recorder.believed(&policy));
+            targets.push((policy, *rng.pick(published), expected));
         };
         let others: Vec<String> = self.plan.policies.iter().filter(|other| **other != policy).cloned().collect();
-        target(&mut self.dice, policy, published);
+        target(&mut self.rng, policy, published);
         for other in others {
             let published = self.recorder.versions(&other, true);
-            if !published.is_empty() && self.dice.chance(25) {
-                target(&mut self.dice, other, &published);
+            if !published.is_empty() && self.rng.chance(25) {
+                target(&mut self.rng, other, &published);
             }
         }
         Intent::Activate { targets }

@@ -74,7 +74,7 @@ pub fn unharmed(hub: &mut Hub, before_kib: u64, growth_max_kib: u64) {
     assert!(grown <= growth_max_kib, "the server grew by {grown} KiB");
 }
 
-/// What the server holds in memory.
+/// Returns what the server holds in memory.
 pub fn resident_kib(hub: &Hub) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", hub.pid())).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");

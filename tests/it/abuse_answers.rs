@@ -21,7 +21,7 @@ const GROWTH_MAX_KIB: u64 = 96 * 1024;
 const IN_FLIGHT: &str = "policyhub_in_flight_bytes{of=\"answers\"}";
 const GIVEN_UP: &str = "policyhub_in_flight_given_up_total{of=\"answers\"}";
 
-/// Two policies with the largest contents, and a subscriber.
+/// Returns two policies with the largest contents, and a subscriber.
 async fn large_set(hub: &Hub) -> String {
     let admin = hub.client().await;
     for id in ["p", "q"] {

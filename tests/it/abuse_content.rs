@@ -30,7 +30,7 @@ async fn ends<T>(name: &str, call: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, call).await.unwrap_or_else(|_| panic!("{name} hangs"))
 }
 
-/// A MiB of one text again and again.
+/// Returns a MiB of one text again and again.
 fn full(unit: &str) -> Vec<u8> {
     unit.repeat(MIB / unit.len()).into_bytes()
 }
@@ -153,7 +153,7 @@ fn schemas() -> Vec<(&'static str, String, Vec<u8>)> {
     ]
 }
 
-/// Two contents that differ as much as they can, each in its way.
+/// Returns two contents that differ as much as they can, each in its way.
 fn differences() -> Vec<(&'static str, PolicyKind, Vec<u8>, Vec<u8>)> {
     let list = |element: &str, count: usize| format!("[{}{element}]", format!("{element},").repeat(count)).into_bytes();
     let counted = |from: usize| {

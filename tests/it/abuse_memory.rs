@@ -22,7 +22,7 @@ const GROWTH_MAX_KIB: u64 = 64 * 1024;
 /// Calls of an attack at once.
 const CALLS: usize = 6;
 
-/// A message that names what it is about, and goes on with elements of two bytes: as large as its method takes.
+/// Returns a message that names what it is about, and goes on with elements of two bytes: as large as its method takes.
 fn two_byte_elements(name: &str, number: u8, bytes: usize) -> Vec<u8> {
     let mut message = vec![0x0a, u8::try_from(name.len()).expect("a short name")];
     message.extend_from_slice(name.as_bytes());
@@ -52,7 +52,7 @@ async fn attack(hub: &mut Hub, who: &str, token: &str, (method, message): (&str,
     unharmed(hub, before, GROWTH_MAX_KIB);
 }
 
-/// What an answer without a body says.
+/// Returns what an answer without a body says.
 fn grpc_status(answer: &Frame) -> Option<String> {
     let fields = Reader::default().read(&answer.payload);
     fields.into_iter().find(|(name, _)| name == "grpc-status").map(|(_, value)| value)

@@ -130,7 +130,7 @@ impl Caller {
         Self { grpc: tonic::client::Grpc::new(channel.connect().await.expect("a connection")), token }
     }
 
-    /// The status of a call; OK when it was answered.
+    /// Returns the status of a call; OK when it was answered.
     async fn call(&mut self, method: &MethodDescriptor, place: &str) -> Status {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let mut asked = tonic::Request::new(request(method, place));

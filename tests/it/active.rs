@@ -27,7 +27,7 @@ async fn set_at(client: &Client, at: Option<SetAt>) -> pb::ListActiveResponse {
     try_set(client, at).await.expect("a set")
 }
 
-/// The set as `policy version` words.
+/// Returns the set as `policy version` words.
 fn words(set: &pb::ListActiveResponse) -> Vec<String> {
     let bundles = set.bundles.iter();
     let id = |bundle: &pb::Bundle| bundle.name.split('/').nth(3).expect("an id").to_owned();

@@ -14,7 +14,7 @@ use crate::harness::{on_both_databases, watching};
 
 const ANSWER_MAX_BYTES: usize = 2 * 1024 * 1024;
 
-/// Every page; `between` is done after the first one.
+/// Returns every page; `between` is done after the first one.
 async fn pages(
     client: &Client,
     request: pb::ListActiveRequest,

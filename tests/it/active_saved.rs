@@ -1,5 +1,5 @@
 //! `policyhub active --jwks … --save DIR` and `policyhub verify DIR`: a whole set, verified when it is read and when it is
-//! looked at again; against a hub that lies, and against a hand in the folder.
+//! looked at again; against a hostile server, and against a hand in the folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use policyhub::client::signing::TYP_CHECKPOINT;
 use serde_json::{Value, json};
 
 use crate::harness::calls::{activate, publish, release};
+use crate::harness::hostile_server::HostileServer;
 use crate::harness::hub::{Hub, binary};
-use crate::harness::liar::Liar;
 use crate::harness::on_both_databases;
 use crate::harness::signer::{cursor, tree, versions};
 
@@ -28,7 +28,7 @@ fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// The keys of a hub in a file.
+/// Returns the keys of a hub in a file.
 fn keys_file(hub: &Hub) -> String {
     let (code, keys, errors) = run(hub.cli(), &["keys", "list", "--jwks"]);
     assert_eq!(code, 0, "{errors}");
@@ -134,19 +134,19 @@ on_both_databases! {
     }
 }
 
-/// A hub that lies, and where what it says is saved.
+/// A hostile server, and where what it says is saved.
 struct Scene {
-    liar: Liar,
+    hostile: HostileServer,
     address: String,
     dir: tempfile::TempDir,
 }
 
 impl Scene {
     async fn new() -> Self {
-        let (liar, address) = Liar::listen().await;
+        let (hostile, address) = HostileServer::listen().await;
         let dir = tempfile::tempdir().expect("a directory");
-        fs::write(dir.path().join("keys.json"), liar.signer.keys().to_jwks().to_string()).expect("written");
-        Self { liar, address, dir }
+        fs::write(dir.path().join("keys.json"), hostile.signer.keys().to_jwks().to_string()).expect("written");
+        Self { hostile, address, dir }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -155,7 +155,7 @@ impl Scene {
 
     /// Saves the set that comes in these pages. The exit code, and what was said.
     fn save(&self, pages: &[pb::ListActiveResponse]) -> (i32, String) {
-        self.liar.told().listed = pages.iter().cloned().collect();
+        self.hostile.script().listed = pages.iter().cloned().collect();
         let (keys, out) = (text(&self.path("keys.json")), text(&self.path("out")));
         let arguments = ["--server", &self.address, "active", "--jwks", &keys, "--save", &out];
         let (code, _, errors) = run(binary(), &arguments);
@@ -163,16 +163,16 @@ impl Scene {
     }
 }
 
-/// The set right after a revision of the log, as one page.
-fn page(liar: &Liar, revision: i64) -> pb::ListActiveResponse {
-    let pb::Snapshot { bundles, cursor, checkpoint, .. } = liar.signer.snapshot(revision);
+/// Returns the set right after a revision of the log, as one page.
+fn page(hostile: &HostileServer, revision: i64) -> pb::ListActiveResponse {
+    let pb::Snapshot { bundles, cursor, checkpoint, .. } = hostile.signer.snapshot(revision);
     pb::ListActiveResponse { bundles, cursor, checkpoint, ..Default::default() }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hub_that_lies_about_the_set_is_refused() {
     let scene = Scene::new().await;
-    let (now, before) = (page(&scene.liar, 10), page(&scene.liar, 8));
+    let (now, before) = (page(&scene.hostile, 10), page(&scene.hostile, 8));
     let first = |page: &pb::ListActiveResponse| pb::ListActiveResponse {
         bundles: page.bundles[..1].to_vec(),
         next_page_token: "more".to_owned(),
@@ -223,9 +223,9 @@ async fn a_hub_that_lies_about_the_set_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_that_expired_says_until_when() {
     let scene = Scene::new().await;
-    let signer = &scene.liar.signer;
+    let signer = &scene.hostile.signer;
     let expired = signer.token(TYP_CHECKPOINT, &signer.checkpoint((1, 10), &versions(10), 2_000, 900));
-    let (code, said) = scene.save(&[pb::ListActiveResponse { checkpoint: expired, ..page(&scene.liar, 10) }]);
+    let (code, said) = scene.save(&[pb::ListActiveResponse { checkpoint: expired, ..page(&scene.hostile, 10) }]);
     assert!(code == 0 && said.contains("something newer may be in force"), "{said}");
     let (code, said) = verify(&scene.path("out"), &text(&scene.path("keys.json")));
     assert!(code == 0 && said.contains("whole, proven the newest until 20") && said.contains("(expired"), "{said}");
@@ -252,7 +252,7 @@ async fn a_part_of_a_saved_set_is_not_the_set() {
     let scene = Scene::new().await;
     let (out, keys) = (scene.path("out"), text(&scene.path("keys.json")));
     let whole = || {
-        let (code, said) = scene.save(&[page(&scene.liar, 10)]);
+        let (code, said) = scene.save(&[page(&scene.hostile, 10)]);
         assert_eq!(code, 0, "{said}");
     };
     whole();

@@ -29,7 +29,7 @@ async fn applied_there(client: &Client, revision: i64) {
     .await;
 }
 
-/// What the server shows of the agent.
+/// Returns what the server shows of the agent.
 async fn heard(client: &Client) -> Option<pb::Subscriber> {
     subscribers(client).await.remove(AGENT)
 }

@@ -21,7 +21,7 @@ async fn versions(client: &Client, count: i64) {
     }
 }
 
-/// The library that kills at a step.
+/// Returns the library that kills at a step.
 pub fn killer(directory: &Path) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/harness/kill_at.c");
     let object = directory.join("kill_at.so");
@@ -37,7 +37,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(copied.expect("cp runs").success());
 }
 
-/// What was done on the disk, in order: what, and on which path.
+/// Returns what was done on the disk, in order: what, and on which path.
 fn steps(trace: &Path) -> Vec<[String; 3]> {
     let text = fs::read_to_string(trace).expect("a trace");
     let fields = |line: &str| line.split('\t').map(str::to_owned).collect::<Vec<_>>().try_into().expect("three fields");

@@ -29,7 +29,7 @@ async fn published(client: &Client, id: &str, content: &str, annotations: &[(&st
     done.version.expect("a version")
 }
 
-/// What a manifest says, signed and verified.
+/// Returns what a manifest says, signed and verified.
 async fn signed(client: &Client, version: &pb::Version) -> Map {
     let keys = trust(client).await.keys;
     let manifest = verify_bundle(&version.manifest, &version.content, &keys).expect("a manifest");

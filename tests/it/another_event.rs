@@ -70,7 +70,7 @@ async fn between(mut hub: Hub, work: impl FnOnce(&Hub)) -> Hub {
     hub.restart().await
 }
 
-/// The cursor of the head, as a subscriber is told.
+/// Returns the cursor of the head, as a subscriber is told.
 async fn head(client: &policyhub::client::Client) -> pb::Cursor {
     watching::get_set(client).await.cursor.expect("a cursor")
 }
@@ -95,7 +95,7 @@ async fn every_use_is_refused(client: &policyhub::client::Client, lost: pb::Curs
     refused(client.activate(activate).await, Code::Aborted, "EXPECTED_ACTIVE_MISMATCH");
 }
 
-/// What a stream answers first, or how it is refused.
+/// Returns what a stream answers first, or how it is refused.
 async fn first(client: &policyhub::client::Client, resume: pb::Cursor) -> Result<pb::WatchActiveResponse, ClientError> {
     let mut stream = watching::raw(client, Some(resume)).await?;
     let message = tokio::time::timeout(DEADLINE, stream.message()).await.expect("an answer before the deadline");

@@ -14,7 +14,7 @@ use crate::harness::copies::run;
 use crate::harness::watching::{LIVELY, keys};
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// The keys of both stores in one file, as it is while policies move from one to the other.
+/// Returns the keys of both stores in one file, as it is while policies move from one to the other.
 async fn keys_of_both(one: &Hub, other: &Hub) -> String {
     let mut all = Vec::new();
     for hub in [one, other] {
@@ -25,12 +25,12 @@ async fn keys_of_both(one: &Hub, other: &Hub) -> String {
     path.display().to_string()
 }
 
-/// The id of a store, as `policyhub keys list` shows it.
+/// Returns the id of a store, as `policyhub keys list` shows it.
 async fn store_of(hub: &Hub) -> String {
     hub.client().await.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").store
 }
 
-/// What an agent keeps of the watcher.
+/// Returns what an agent keeps of the watcher.
 fn kept(folder: &Path, name: &str) -> std::path::PathBuf {
     folder.join(".agent/watcher").join(name)
 }

@@ -11,7 +11,7 @@ use crate::harness::calls::{NAMESPACE, Revision as _, events, head, policy, publ
 use crate::harness::on_both_databases;
 use crate::harness::reviews::{approve, approvers, last_event, people, person, reviewed_policy, staged};
 
-/// What the log proves: every publication rests on enough approvals, of others, since the policy changed last.
+/// Returns what the log proves: every publication rests on enough approvals, of others, since the policy changed last.
 async fn check_log(client: &Client, required: usize) -> usize {
     let (mut given, mut published) = (BTreeSet::new(), 0);
     for event in events(client, NAMESPACE, 0).await {

@@ -31,7 +31,7 @@ fn by(filter: &str) -> pb::ListEventsRequest {
     pb::ListEventsRequest { filter: filter.to_owned(), ..ask() }
 }
 
-/// Every event of a list, through its pages; how many pages there were.
+/// Returns every event of a list, through its pages; how many pages there were.
 async fn all(client: &Client, mut request: pb::ListEventsRequest) -> (Vec<pb::Event>, usize) {
     let (mut found, mut pages) = (Vec::new(), 0);
     loop {

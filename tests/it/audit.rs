@@ -18,7 +18,7 @@ async fn verify(client: &Client, parent: &str, after_revision: i64) -> pb::Verif
     client.verify_log(request).await.expect("a verdict")
 }
 
-/// The rows and messages of the findings.
+/// Returns the rows and messages of the findings.
 async fn found(hub: &Hub, parent: &str) -> Vec<(i64, String, String)> {
     let verdict = verify(&hub.client().await, parent, 0).await;
     assert_eq!(verdict.valid, verdict.findings.is_empty());

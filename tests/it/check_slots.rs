@@ -19,7 +19,7 @@ const SLOTS: usize = 2;
 /// CPU time, a fifth of a second, after which a worker is at a check that does not end.
 const BUSY_TICKS: u64 = 20;
 
-/// A draft in the hostile namespace, by its author, under that schema; the name of the version.
+/// Returns a draft in the hostile namespace, by its author, under that schema; the name of the version.
 async fn hostile_draft(admin: &Client, author: &Client) -> String {
     namespace(admin, "hostile").await;
     grant(admin, "mallory", pb::Role::Author, HOSTILE).await;

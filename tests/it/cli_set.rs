@@ -31,7 +31,7 @@ fn run(mut command: Command, arguments: &[&str]) -> (i32, String, String) {
     (status.code().expect("a code"), text(stdout), text(stderr))
 }
 
-/// A file with this text, and its path.
+/// Returns a file with this text, and its path.
 fn file(hub: &Hub, name: &str, text: &str) -> String {
     let path = hub.dir.path().join(name);
     std::fs::write(&path, text).expect("written");

@@ -2,19 +2,19 @@
 //!
 //! The figures of docs/security.md are what this prints: `cargo test --test it client_memory -- --nocapture`.
 
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use tonic::{Code, Status};
 
 use crate::harness::agents::Agent;
+use crate::harness::hostile_server::{Act, HostileServer, frame, send};
 use crate::harness::hub::binary;
-use crate::harness::liar::{Act, Liar, frame, said};
 use crate::harness::subscribing::eventually;
 use crate::hostile_ends::MIB;
 
 /// TRUST: under any stream.
 const GROWTH_MAX_KIB: u64 = 32 * 1024;
 
-/// A message of a watch: a snapshot of so many bytes, all of them empty bundles.
+/// Returns a message of a watch: a snapshot of so many bytes, all of them empty bundles.
 fn empty_bundles(bytes: usize) -> Act {
     let bundles = [0x0a, 0].repeat(bytes / 2);
     let mut message = vec![0x0a];
@@ -23,37 +23,37 @@ fn empty_bundles(bytes: usize) -> Act {
     frame(0, &message)
 }
 
-/// A checkpoint of so many bytes, signed by nobody.
-fn long_text(liar: &Liar, bytes: usize) -> Act {
-    let heartbeat = liar.signer.heartbeat(6, 0);
-    said(Said::Heartbeat(policyhub::client::pb::Heartbeat { checkpoint: "A".repeat(bytes), ..heartbeat }))
+/// Returns a checkpoint of so many bytes, signed by nobody.
+fn long_text(hostile: &HostileServer, bytes: usize) -> Act {
+    let heartbeat = hostile.signer.heartbeat(6, 0);
+    send(Message::Heartbeat(policyhub::client::pb::Heartbeat { checkpoint: "A".repeat(bytes), ..heartbeat }))
 }
 
 #[tokio::test]
 async fn an_agent_stays_small() {
-    let (liar, address) = Liar::listen().await;
+    let (hostile, address) = HostileServer::listen().await;
     let folder = tempfile::tempdir().expect("a temporary directory");
-    liar.told().always = Some(vec![Act::Refuse(Status::new(Code::Unavailable, "not yet"))]);
+    hostile.script().always = Some(vec![Act::Refuse(Status::new(Code::Unavailable, "not yet"))]);
     let mut command = binary();
-    command.args(["--server", &address, "--token", "t", "--namespace", &liar.signer.namespace.to_string()]);
+    command.args(["--server", &address, "--token", "t", "--namespace", &hostile.signer.namespace.to_string()]);
     command.args(["agent", "--output", "json", "--subscriber-id", "small", "--dir"]).arg(folder.path());
     let agent = Agent::spawn(command);
-    let asked = |liar: &Liar| liar.told().asked.len();
-    eventually("the agent asks", async || asked(&liar) > 0).await;
+    let asked = |hostile: &HostileServer| hostile.script().asked.len();
+    eventually("the agent asks", async || asked(&hostile) > 0).await;
     let before = agent.peak_kib();
     for (what, lie) in [
         ("31 MiB of empty bundles", empty_bundles(31 * MIB)),
         ("7 MiB of empty bundles", empty_bundles(7 * MIB)),
-        ("7 MiB of text", long_text(&liar, 7 * MIB)),
+        ("7 MiB of text", long_text(&hostile, 7 * MIB)),
     ] {
-        let streams = asked(&liar);
-        liar.told().streams.push_back(vec![lie.clone(), lie]);
+        let streams = asked(&hostile);
+        hostile.script().streams.push_back(vec![lie.clone(), lie]);
         // Whoever asks once more has had it.
-        eventually("the agent had it", async || asked(&liar) > streams + 1).await;
+        eventually("the agent had it", async || asked(&hostile) > streams + 1).await;
         let grown = agent.peak_kib() - before;
         println!("{what}: at most {} MiB more than before", grown / 1024);
         assert!(grown < GROWTH_MAX_KIB, "{what}: {grown} KiB");
     }
-    liar.repent();
+    hostile.become_honest();
     agent.said("it follows the honest hub", |event| event["event"] == "applied").await;
 }

@@ -16,7 +16,7 @@ use crate::harness::{Database, Hub, clock, on_both_databases};
 
 const HOUR: i64 = 3_600;
 
-/// A server whose clock can be shifted, on a new database.
+/// Returns a server whose clock can be shifted, on a new database.
 async fn shiftable(database: Database) -> Hub {
     let dir = Arc::new(tempfile::tempdir().expect("a directory"));
     clock::build(dir.path());
@@ -91,7 +91,7 @@ on_both_databases! {
     }
 }
 
-/// The end of the one lease, in seconds after PostgreSQL's true time.
+/// Returns the end of the one lease, in seconds after PostgreSQL's true time.
 fn lease_left(scene: &PostgresScene) -> f64 {
     let left = "SELECT max(lease_end_time) / 1e6 - extract(epoch FROM pg_catalog.clock_timestamp()) FROM subscribers";
     scene.sql(left).parse().expect("seconds")

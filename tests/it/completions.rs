@@ -7,7 +7,7 @@ use crate::harness::calls::publish;
 use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 
-/// What bash would offer for the last of these words.
+/// Returns what bash would offer for the last of these words.
 fn offered(command: &mut Command, words: &[&str]) -> Vec<String> {
     let binary = binary();
     let folder = std::path::Path::new(binary.get_program()).parent().expect("a folder").display().to_string();

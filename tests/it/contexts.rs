@@ -9,7 +9,7 @@ use crate::harness::callers::namespace;
 use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 
-/// A command of somebody whose home this is, who has nothing in the environment.
+/// Returns a command of somebody whose home this is, who has nothing in the environment.
 fn command(home: &Path, arguments: &[&str]) -> Command {
     let mut command = binary();
     for (name, _) in std::env::vars_os() {

@@ -39,7 +39,7 @@ async fn report(client: &Client, request: pb::ReportStatusRequest) {
     client.report_status(request).await.expect("taken");
 }
 
-/// A fleet under numbered ids.
+/// Returns a fleet under numbered ids.
 async fn fleet(client: &Client, prefix: &str, size: usize) -> Vec<Stream> {
     let mut opening = JoinSet::new();
     for number in 0..size {

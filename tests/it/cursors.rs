@@ -10,7 +10,7 @@ use crate::harness::calls::{
 };
 use crate::harness::on_both_databases;
 
-/// The cursor of an event of the log.
+/// Returns the cursor of an event of the log.
 fn cursor_of(event: &pb::Event) -> pb::Cursor {
     let first_bytes: [u8; 8] = event.hash[..8].try_into().expect("a hash");
     pb::Cursor { fingerprint: u64::from_be_bytes(first_bytes), ..event.cursor.expect("a cursor") }

@@ -17,7 +17,7 @@ fn request(parent: &str, principal: &str) -> pb::ListDenialsRequest {
     pb::ListDenialsRequest { parent: parent.to_owned(), filter, ..Default::default() }
 }
 
-/// Who, what, what was lacked, how often; in order.
+/// Returns who, what, what was lacked, how often; in order.
 async fn recorded(client: &Client, parent: &str) -> Vec<(String, String, String, i64)> {
     let found = client.list_denials(request(parent, "")).await.expect("denials").denials;
     let mut rows: Vec<_> = found

@@ -11,7 +11,7 @@ use crate::harness::{Database, Hub};
 const CALLS: usize = 10_000;
 const AT_ONCE: usize = 50;
 
-/// The lines of the log about refusals.
+/// Returns the lines of the log about refusals.
 fn lines(hub: &Hub) -> Vec<serde_json::Value> {
     let log = hub.log.lock().expect("the log").clone();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());

@@ -16,7 +16,7 @@ use crate::harness::postgres::Cluster;
 use crate::harness::watching::LIVELY;
 use crate::harness::{Database, Hub};
 
-/// The shell blocks of a part of the page, in order: who runs each, and its text.
+/// Returns the shell blocks of a part of the page, in order: who runs each, and its text.
 fn blocks(part: &str) -> Vec<(String, String)> {
     let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/operations/backup.md")).expect("the page");
     let part = part_of(&page, part);

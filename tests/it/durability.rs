@@ -65,7 +65,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// The next write: a draft, or the publication of the draft before. Every other writer shares its policy.
+    /// Returns the next write: a draft, or the publication of the draft before. Every other writer shares its policy.
     fn next(&mut self) -> Write {
         self.writes += 1;
         let request_id = format!("writer-{}-{}", self.number, self.writes);
@@ -110,7 +110,7 @@ impl Writer {
     }
 }
 
-/// The request ids of a log, each with its places.
+/// Returns the request ids of a log, each with its places.
 fn effects(log: &[pb::Event]) -> BTreeMap<String, Vec<i64>> {
     let mut effects: BTreeMap<String, Vec<i64>> = BTreeMap::new();
     for event in log {

@@ -124,7 +124,7 @@ pub async fn writes_go_on(client: &Client, policy: &str) {
     tokio::time::timeout(DEADLINE, wait).await.expect("writes before the deadline");
 }
 
-/// The kinds and places of the last events of a log.
+/// Returns the kinds and places of the last events of a log.
 async fn last(client: &Client, parent: &str) -> (pb::EventKind, pb::Cursor) {
     let log = events(client, parent, 0).await;
     let event = log.last().expect("an event");

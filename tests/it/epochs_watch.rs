@@ -51,7 +51,7 @@ fn bump_quietly(hub: &Hub, flags: &[&str]) {
     assert!(bump.status.success() && !said.contains("ERROR"), "{said}");
 }
 
-/// The errors that a server has logged.
+/// Returns the errors that a server has logged.
 fn errors(hub: &Hub) -> Vec<String> {
     let log = hub.log.lock().expect("the log").clone();
     log.lines().filter(|line| line.contains("ERROR")).map(str::to_owned).collect()

@@ -33,7 +33,7 @@ fn at(event: &pb::Event) -> pb::Cursor {
     event.cursor.expect("a place")
 }
 
-/// The revision and time of every event, in the order of the log.
+/// Returns the revision and time of every event, in the order of the log.
 async fn times(client: &Client) -> Vec<(i64, i64)> {
     let log = events(client, NAMESPACE, 0).await;
     log.iter().map(|event| (at(event).revision, micros(event.time.expect("a time")))).collect()

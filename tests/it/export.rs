@@ -80,7 +80,7 @@ async fn trust(client: &Client) -> LogTrust {
     LogTrust { store: listed.store, keys, seal_keys }
 }
 
-/// The revision of the last event of an archive that verifies.
+/// Returns the revision of the last event of an archive that verifies.
 fn head_of(file: &Path) -> i64 {
     let open = BufReader::new(std::fs::File::open(file).expect("the archive"));
     let archive = verify_archive(open, (None, None), None).expect("an archive");

@@ -31,12 +31,12 @@ fn by(filter: &str) -> Asked {
     Asked { filter: filter.to_owned(), ..Asked::default() }
 }
 
-/// The last part of a name.
+/// Returns the last part of a name.
 fn id(name: &str) -> String {
     name.rsplit('/').next().unwrap_or_default().to_owned()
 }
 
-/// A page of a list: the ids of its items, and the token of the next one.
+/// Returns a page of a list: the ids of its items, and the token of the next one.
 async fn page(client: &Client, list: &str, asked: Asked) -> Result<(Vec<String>, String), ClientError> {
     let Asked { filter, order_by, page_size, page_token } = asked;
     let parent = NAMESPACE.to_owned();
@@ -74,7 +74,7 @@ async fn page(client: &Client, list: &str, asked: Asked) -> Result<(Vec<String>,
     })
 }
 
-/// The ids of a whole list, in pages of a size.
+/// Returns the ids of a whole list, in pages of a size.
 async fn listed(client: &Client, list: &str, asked: &Asked) -> Vec<String> {
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {

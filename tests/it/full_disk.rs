@@ -39,7 +39,7 @@ async fn writes_go_on(hub: &Hub, client: &Client) {
     assert_eq!(metric(&hub.http, "policyhub_database_writable"), Some(1.0));
 }
 
-/// A server that was killed, on a disk that is full since: nothing is in its memory.
+/// Returns a server that was killed, on a disk that is full since: nothing is in its memory.
 async fn started_on_full_disk() -> (Hub, FailingDisk) {
     let (mut hub, disk) = Hub::start_on_failing_disk(LIVELY).await;
     release(&hub.client().await, "p", "a: 1").await;

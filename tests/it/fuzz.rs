@@ -50,9 +50,9 @@ const WORDS: [&[u8]; 28] = [
 ];
 
 /// Chance of a seed (SplitMix64).
-struct Dice(u64);
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -63,24 +63,24 @@ impl Dice {
 }
 
 /// One more change of an input.
-fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
-    let at = dice.below(input.len() + 1);
-    let end = (at + 1 + dice.below(16)).min(input.len());
-    match dice.below(8) {
-        0 | 1 if at < input.len() => input[at] ^= 1 << dice.below(8),
-        2 if at < input.len() => input[at] = u8::try_from(dice.below(256)).expect("a byte"),
+fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], rng: &mut Rng) {
+    let at = rng.below(input.len() + 1);
+    let end = (at + 1 + rng.below(16)).min(input.len());
+    match rng.below(8) {
+        0 | 1 if at < input.len() => input[at] ^= 1 << rng.below(8),
+        2 if at < input.len() => input[at] = u8::try_from(rng.below(256)).expect("a byte"),
         3 => drop(input.drain(at.min(end)..end)),
-        4 => input.insert(at, u8::try_from(dice.below(256)).expect("a byte")),
+        4 => input.insert(at, u8::try_from(rng.below(256)).expect("a byte")),
         5 => {
             let chunk = input[at.min(end)..end].to_vec();
-            input.splice(at..at, chunk.repeat(1 + dice.below(64)));
+            input.splice(at..at, chunk.repeat(1 + rng.below(64)));
         }
         6 => {
-            let other = &seeds[dice.below(seeds.len())];
-            let from = dice.below(other.len());
+            let other = &seeds[rng.below(seeds.len())];
+            let from = rng.below(other.len());
             input.splice(at.., other[from..].iter().copied());
         }
-        _ => drop(input.splice(at..at, WORDS[dice.below(WORDS.len())].iter().copied())),
+        _ => drop(input.splice(at..at, WORDS[rng.below(WORDS.len())].iter().copied())),
     }
     input.truncate(INPUT_MAX_BYTES);
 }
@@ -88,11 +88,11 @@ fn mutate(input: &mut Vec<u8>, seeds: &[Vec<u8>], dice: &mut Dice) {
 fn run(name: &str, executions: usize) {
     let target = targets::TARGETS.iter().find(|target| target.name == name).expect("a target");
     let seeds = (target.seeds)();
-    let mut dice = Dice(1);
+    let mut rng = Rng(1);
     let mutated = (0..executions).map(|_| {
-        let mut input = seeds[dice.below(seeds.len())].clone();
-        for _ in 0..1 + dice.below(MUTATIONS_MAX) {
-            mutate(&mut input, &seeds, &mut dice);
+        let mut input = seeds[rng.below(seeds.len())].clone();
+        for _ in 0..1 + rng.below(MUTATIONS_MAX) {
+            mutate(&mut input, &seeds, &mut rng);
         }
         input
     });

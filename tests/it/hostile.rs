@@ -1,18 +1,18 @@
-//! A hub that lies in what it signs and says, against the SDK's watcher: what is in force stays the last verified set, the
+//! A hostile server in what it signs and says, against the SDK's watcher: what is in force stays the last verified set, the
 //! state says what is wrong, and the truth is followed as soon as it is told again.
 //!
 //! Each case is one stream that begins with the truth and ends with the lie. Lies about the whole are in `hostile_whole`, bad
 //! ends in `hostile_ends`, what never ends in `hostile_endless`.
 
 use policyhub::client::State;
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{self, Activation};
 use policyhub::client::signing::{TYP_ACTIVATION, TYP_BUNDLE, TYP_CHECKPOINT, digest_of};
 use serde_json::{Value, json};
 
-use crate::harness::liar::{Act, Liar, said};
-use crate::harness::rig::{Clock, Rig};
+use crate::harness::hostile_server::{Act, HostileServer, send};
 use crate::harness::signer::{LOG, Move, Place, Signer, content_of, cursor, with};
+use crate::harness::watcher_fixture::{Clock, WatcherFixture};
 
 /// A lie: its name, the state it leads to, what the status says of it.
 pub type Case = (&'static str, State, &'static str, Vec<Act>);
@@ -25,23 +25,23 @@ pub const DIVERGED: State = State::Diverged;
 pub const REJECTED: State = State::Rejected;
 
 pub fn activated(activation: Activation) -> Vec<Act> {
-    vec![said(Said::Activation(activation))]
+    vec![send(Message::Activation(activation))]
 }
 
-/// The next activation, with something changed in it.
+/// Returns the next activation, with something changed in it.
 fn lie(signer: &Signer, change: impl FnOnce(&mut Activation)) -> Vec<Act> {
     let mut activation = signer.logged(8);
     change(&mut activation);
     activated(activation)
 }
 
-/// The next activation under another statement.
+/// Returns the next activation under another statement.
 fn states(signer: &Signer, typ: &str, members: &Value) -> Vec<Act> {
     let statement = signer.token(typ, &with(signer.statement(BOTH.0, BOTH.1), members));
     lie(signer, |activation| activation.statement = statement)
 }
 
-/// The next activation under another header.
+/// Returns the next activation under another header.
 fn heads(signer: &Signer, members: &Value) -> Vec<Act> {
     let key = signer.key.public();
     let header = json!({ "alg": key.algorithm().as_str(), "kid": key.key_id(), "typ": TYP_ACTIVATION });
@@ -49,14 +49,14 @@ fn heads(signer: &Signer, members: &Value) -> Vec<Act> {
     lie(signer, |activation| activation.statement = statement)
 }
 
-/// The next activation with another first bundle.
+/// Returns the next activation with another first bundle.
 fn shows(signer: &Signer, bundle: pb::Bundle) -> Vec<Act> {
     lie(signer, |activation| activation.bundles[0] = bundle)
 }
 
 /// Order: what was said before, what comes too early.
-fn order(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
+fn order(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
     vec![
         ("an activation that was applied before", DIVERGED, "is not after 1:6", activated(signer.logged(4))),
         ("the last activation again", DIVERGED, "is not after 1:6", activated(signer.logged(6))),
@@ -88,8 +88,8 @@ fn order(liar: &Liar) -> Vec<Case> {
 }
 
 /// Groups: halves, additions, exchanges.
-fn groups(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
+fn groups(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
     let tombstone = |name: &'static str| lie(signer, |m| m.tombstones.push(name.to_owned()));
     let other = signer.activation((1, 8), &[("c", 0, 1), ("b", 1, 2)]);
     vec![
@@ -133,8 +133,8 @@ fn groups(liar: &Liar) -> Vec<Case> {
 }
 
 /// Bundles: other bytes, other fields, other owners.
-fn bundles(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
+fn bundles(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
     let (stranger, content) = (Signer::new(), content_of("a", 3));
     let elsewhere = Signer { store: "store-2".to_owned(), ..Signer::new() };
     let signed = |members: Value| {
@@ -205,8 +205,8 @@ fn bundles(liar: &Liar) -> Vec<Case> {
 }
 
 /// Statements: other keys, other headers, other sayings.
-fn statements(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
+fn statements(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
     let stranger = Signer::new();
     let forged = stranger.token_with(
         &json!({ "alg": "EdDSA", "kid": signer.key.public().key_id(), "typ": TYP_ACTIVATION }),
@@ -259,27 +259,27 @@ fn statements(liar: &Liar) -> Vec<Case> {
 }
 
 /// Plays each lie of a family; how many there were.
-pub async fn play(family: impl Fn(&Liar) -> Vec<Case>) -> usize {
+pub async fn play(family: impl Fn(&HostileServer) -> Vec<Case>) -> usize {
     let clock = Clock::stopped();
-    let count = family(&Liar::listen().await.0).len();
+    let count = family(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut case = None;
-        let mut rig = Rig::holding(&clock, 6, |liar| {
-            let (name, state, says, acts) = family(liar).swap_remove(index);
+        let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
+            let (name, state, says, acts) = family(hostile).swap_remove(index);
             case = Some((name, state, says));
             acts
         })
         .await;
         let (name, state, says) = case.expect("a case");
-        let status = rig.until(name, |status| !status.is_connected).await;
+        let status = fixture.until(name, |status| !status.is_connected).await;
         assert_eq!(status.state, state, "{name}: {status:?}");
         assert!(status.problem.contains(says), "{name}: {status:?}");
         assert_eq!(status.is_stale, name == CONTRADICTED, "{name}: a lie takes nothing away");
-        rig.holds(6);
-        rig.idle().await;
-        assert_eq!(rig.asked().0, 1, "{name}: no second stream before its time");
-        rig.converges(name).await;
-        assert_eq!(rig.asked(), (2, true), "{name}: after a refusal comes a snapshot");
+        fixture.holds(6);
+        fixture.idle().await;
+        assert_eq!(fixture.asked().0, 1, "{name}: no second stream before its time");
+        fixture.converges(name).await;
+        assert_eq!(fixture.asked(), (2, true), "{name}: after a refusal comes a snapshot");
     }
     count
 }

@@ -1,14 +1,14 @@
 //! A hub that throws bytes at the SDK's watcher: without an end, too large, with flipped bits. Nothing is kept of them, nothing is
 //! taken that was not signed.
 
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{self, Snapshot, WatchActiveResponse};
 use policyhub::client::{State, Status as Shown};
 use prost::Message as _;
 
-use crate::harness::liar::{Act, Liar, frame, said, say};
-use crate::harness::rig::{Clock, Rig};
+use crate::harness::hostile_server::{Act, HostileServer, frame, send, send_grpc};
 use crate::harness::signer::{set_digest, versions};
+use crate::harness::watcher_fixture::{Clock, WatcherFixture};
 use crate::hostile_ends::{MIB, assert_shown};
 
 /// Words that never end and say nothing: views hear that the set got stale, though Tokio's clock stands. By the clock on the
@@ -21,23 +21,23 @@ async fn endless_words_are_not_freshness() {
         (
             "a sign of life without a place",
             WatchActiveResponse {
-                message: Some(Said::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })),
+                message: Some(Message::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })),
                 ..Default::default()
             },
         ),
     ] {
-        let mut rig = Rig::holding(&clock, 0, |liar| {
-            let checkpoint = liar.signer.heartbeat(6, 897).checkpoint;
-            let Act::Bytes(word) = say(&word) else { unreachable!("a message is bytes") };
+        let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
+            let checkpoint = hostile.signer.heartbeat(6, 897).checkpoint;
+            let Act::Bytes(word) = send_grpc(&word) else { unreachable!("a message is bytes") };
             // Many in a frame: HTTP/2 ends a connection of small ones by itself.
             let words = Act::Forever(word.repeat(4_000).into());
-            vec![said(Said::Snapshot(Snapshot { checkpoint, ..liar.signer.snapshot(6) })), words]
+            vec![send(Message::Snapshot(Snapshot { checkpoint, ..hostile.signer.snapshot(6) })), words]
         })
         .await;
-        rig.take(6).await;
-        let status = rig.until(what, |status| status.state == State::Stale).await;
+        fixture.take(6).await;
+        let status = fixture.until(what, |status| status.state == State::Stale).await;
         assert!(status.is_connected, "{what}: {status:?}");
-        rig.holds(6);
+        fixture.holds(6);
     }
 }
 
@@ -45,17 +45,17 @@ async fn endless_words_are_not_freshness() {
 #[tokio::test(start_paused = true)]
 async fn endless_parts_end() {
     let clock = Clock::stopped();
-    let mut rig = Rig::holding(&clock, 6, |liar| {
-        let part = Snapshot { complete: false, checkpoint: String::new(), ..liar.signer.snapshot(10) };
-        let Act::Bytes(part) = said(Said::Snapshot(part)) else { unreachable!("a message is bytes") };
+    let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
+        let part = Snapshot { complete: false, checkpoint: String::new(), ..hostile.signer.snapshot(10) };
+        let Act::Bytes(part) = send(Message::Snapshot(part)) else { unreachable!("a message is bytes") };
         vec![Act::Forever(part)]
     })
     .await;
-    let status = rig.until("an end", |status| !status.is_connected).await;
+    let status = fixture.until("an end", |status| !status.is_connected).await;
     assert_eq!(status.state, State::Rejected);
     assert!(status.problem.contains("is there twice"), "{status:?}");
-    rig.holds(6);
-    rig.converges("endless parts").await;
+    fixture.holds(6);
+    fixture.converges("endless parts").await;
 }
 
 /// Whatever bit of the next snapshot is flipped, nothing is taken that was not signed: some hundred bits, spread over all of it.
@@ -63,40 +63,42 @@ async fn endless_parts_end() {
 async fn flipped_bits() {
     const EVERY: usize = 53;
     let clock = Clock::stopped();
-    let signed = Liar::listen().await.0.signer;
-    let bits = WatchActiveResponse { message: Some(Said::Snapshot(signed.snapshot(8))), ..Default::default() }
+    let signed = HostileServer::listen().await.0.signer;
+    let bits = WatchActiveResponse { message: Some(Message::Snapshot(signed.snapshot(8))), ..Default::default() }
         .encoded_len()
         * 8;
     let mut left = (0..bits).step_by(EVERY).peekable();
     let (mut refused, mut taken) = (0, 0);
     while left.peek().is_some() {
-        let mut rig = Rig::holding(&clock, 6, |_| vec![]).await;
-        let message =
-            WatchActiveResponse { message: Some(Said::Snapshot(rig.liar.signer.snapshot(8))), ..Default::default() }
-                .encode_to_vec();
-        rig.until_cut("the true stream", 1).await;
+        let mut fixture = WatcherFixture::holding(&clock, 6, |_| vec![]).await;
+        let message = WatchActiveResponse {
+            message: Some(Message::Snapshot(fixture.hostile.signer.snapshot(8))),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        fixture.until_cut("the true stream", 1).await;
         for streams in 2.. {
             let Some(bit) = left.next() else { break };
             let mut flipped = message.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            rig.liar.told().streams.push_back(vec![frame(0, &flipped)]);
+            fixture.hostile.script().streams.push_back(vec![frame(0, &flipped)]);
             clock.longest_pause().await;
-            let liar = rig.liar.clone();
-            let ended = |status: &Shown| !status.is_connected && liar.told().asked.len() >= streams;
-            match rig.until_or_update(&format!("bit {bit}"), ended).await {
+            let hostile = fixture.hostile.clone();
+            let ended = |status: &Shown| !status.is_connected && hostile.script().asked.len() >= streams;
+            match fixture.until_or_update(&format!("bit {bit}"), ended).await {
                 Ok(_) => refused += 1,
                 // A checkpoint whose field has another number is no checkpoint, and a snapshot may come without one.
                 Err(update) => {
                     assert_eq!((update.active.cursor.revision, &update.active.digest), (8, &set_digest(&versions(8))));
                     taken += 1;
-                    rig.watcher.accept().await;
-                    rig.until_cut("the taken stream", streams).await;
+                    fixture.watcher.accept().await;
+                    fixture.until_cut("the taken stream", streams).await;
                     break;
                 }
             }
-            rig.holds(6);
+            fixture.holds(6);
         }
-        rig.converges("flipped bits").await;
+        fixture.converges("flipped bits").await;
     }
     assert!(refused > 200 && taken <= 3, "{refused} refused, {taken} taken");
 }
@@ -118,25 +120,25 @@ async fn giant_messages() {
     const MESSAGES: usize = 30;
     let clock = Clock::stopped();
     let before = peak_bytes();
-    let mut rig = Rig::holding(&clock, 6, |liar| {
-        let giant = pb::Heartbeat { checkpoint: "A".repeat(7 * MIB), ..liar.signer.heartbeat(6, 0) };
-        liar.told().always = Some(vec![said(Said::Heartbeat(giant))]);
+    let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
+        let giant = pb::Heartbeat { checkpoint: "A".repeat(7 * MIB), ..hostile.signer.heartbeat(6, 0) };
+        hostile.script().always = Some(vec![send(Message::Heartbeat(giant))]);
         vec![]
     })
     .await;
     for streams in 1..=MESSAGES {
-        let status = rig.until_cut("a giant", streams).await;
+        let status = fixture.until_cut("a giant", streams).await;
         assert_shown("a giant", &status.problem);
-        rig.holds(6);
+        fixture.holds(6);
         clock.longest_pause().await;
     }
     let grown = peak_bytes() - before;
     println!("{MESSAGES} messages of 7 MiB: at most {} MiB more than before", grown / MIB);
     assert!(grown < 8 * 7 * MIB, "{grown} bytes");
-    rig.converges("giants").await;
+    fixture.converges("giants").await;
 }
 
-/// The most memory that this process ever used.
+/// Returns the most memory that this process ever used.
 fn peak_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use policyhub::client::State;
 use policyhub::client::pb::WatchActiveResponse;
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{self, Snapshot};
 use policyhub::client::signing::TYP_CHECKPOINT;
 use prost::Message as _;
@@ -14,9 +14,9 @@ use serde_json::json;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::harness::liar::{Act, CODES, Liar, frame, keys_of, said, say, trailers};
-use crate::harness::rig::{Clock, Rig};
+use crate::harness::hostile_server::{Act, CODES, HostileServer, frame, keys_of, send, send_grpc, trailers};
 use crate::harness::signer::{Signer, cursor, versions, with};
+use crate::harness::watcher_fixture::{Clock, WatcherFixture};
 
 /// Longest text that a status shows of what came from outside.
 const SHOWN_MAX_CHARS: usize = 4_096;
@@ -29,7 +29,7 @@ const EVIL: &str = "gone\r\n\u{1b}[31m\u{0}\u{202e}";
 
 fn reconnect(reason: i32, seconds: i64, nanos: i32) -> Vec<Act> {
     let backoff = Some(prost_types::Duration { seconds, nanos });
-    vec![said(Said::Reconnect(pb::Reconnect { reason, backoff }))]
+    vec![send(Message::Reconnect(pb::Reconnect { reason, backoff }))]
 }
 
 fn gone() -> Status {
@@ -43,7 +43,7 @@ fn wait_for_years(code: Code) -> Status {
     Status::with_error_details(code, EVIL, details)
 }
 
-/// A status that asks to wait for so little that it has no opposite.
+/// Returns a status that asks to wait for so little that it has no opposite.
 fn wait_for_the_least() -> Status {
     let retry_delay = Some(prost_types::Duration { seconds: i64::MIN, nanos: i32::MIN });
     let value = tonic_types::pb::RetryInfo { retry_delay }.encode_to_vec();
@@ -53,19 +53,19 @@ fn wait_for_the_least() -> Status {
 }
 
 /// Streams that end without a lie in what is signed; a part of what the status says.
-fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
-    let half = Snapshot { complete: false, checkpoint: String::new(), ..liar.signer.snapshot(10) };
+fn ends(hostile: &HostileServer) -> Vec<(String, &'static str, Vec<Act>)> {
+    let half = Snapshot { complete: false, checkpoint: String::new(), ..hostile.signer.snapshot(10) };
     let message =
-        WatchActiveResponse { message: Some(Said::Heartbeat(liar.signer.heartbeat(6, 0))), ..Default::default() }
+        WatchActiveResponse { message: Some(Message::Heartbeat(hostile.signer.heartbeat(6, 0))), ..Default::default() }
             .encode_to_vec();
     let size = |bytes: u32| Act::Bytes([&[0_u8][..], &bytes.to_be_bytes()].concat().into());
     let status = |value: &'static [u8]| vec![trailers(&[("grpc-status", value)])];
     let mut cases = vec![
         ("an end in order", "ended the stream", vec![]),
-        ("a reset", "", vec![Act::Heard, Act::Break]),
+        ("a reset", "", vec![Act::UntilReported, Act::Break]),
         ("an end without trailers", "", vec![Act::Stop]),
         ("half of a message", "", vec![size(100), Act::Bytes(message[..20].to_vec().into()), Act::Stop]),
-        ("half of a message, then a reset", "", vec![Act::Heard, size(100), Act::Break]),
+        ("half of a message, then a reset", "", vec![Act::UntilReported, size(100), Act::Break]),
         ("half of a length", "", vec![Act::Bytes(vec![0, 0, 1].into()), Act::Stop]),
         ("a message of four gigabytes", "", vec![size(u32::MAX), Act::Silence]),
         ("a message just over the limit", "", vec![size(33 << 20), Act::Silence]),
@@ -83,7 +83,7 @@ fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
             "",
             vec![trailers(&[("grpc-status", b"14"), ("grpc-message", b"%ff\xff%")])],
         ),
-        ("half of a snapshot", "ended the stream", vec![said(Said::Snapshot(half))]),
+        ("half of a snapshot", "ended the stream", vec![send(Message::Snapshot(half))]),
         ("a reason that nobody knows", "asks to come back", reconnect(99, 0, 0)),
         ("a reason below zero", "asks to come back", reconnect(i32::MIN, 0, 0)),
         ("a wait of years", "asks to come back", reconnect(0, 1 << 40, 0)),
@@ -93,13 +93,13 @@ fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
         ("years to wait, in a status", "", vec![Act::Fail(wait_for_years(Code::Unavailable))]),
     ];
     cases.extend([
-        ("kinds that nobody knows", "ended", vec![say(&WatchActiveResponse::default()); 1_000]),
+        ("kinds that nobody knows", "ended", vec![send_grpc(&WatchActiveResponse::default()); 1_000]),
         (
             "signs of life without a place",
             "ended",
-            vec![said(Said::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })); 1_000],
+            vec![send(Message::Heartbeat(pb::Heartbeat { resume_unknown: true, ..Default::default() })); 1_000],
         ),
-        ("expired signs of life", "ended", vec![said(Said::Heartbeat(liar.signer.heartbeat(6, 901))); 100]),
+        ("expired signs of life", "ended", vec![send(Message::Heartbeat(hostile.signer.heartbeat(6, 901))); 100]),
     ]);
     let codes = CODES.iter().map(|code| (format!("{code:?}"), "", vec![Act::Fail(Status::new(*code, EVIL))]));
     cases.into_iter().map(|(name, says, acts)| (name.to_owned(), says, acts)).chain(codes).collect()
@@ -108,25 +108,25 @@ fn ends(liar: &Liar) -> Vec<(String, &'static str, Vec<Act>)> {
 #[tokio::test(start_paused = true)]
 async fn bad_ends() {
     let clock = Clock::stopped();
-    let count = ends(&Liar::listen().await.0).len();
+    let count = ends(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut case = None;
-        let mut rig = Rig::holding(&clock, 6, |liar| {
-            let (name, says, acts) = ends(liar).swap_remove(index);
+        let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
+            let (name, says, acts) = ends(hostile).swap_remove(index);
             case = Some((name, says));
             acts
         })
         .await;
         let (name, says) = case.expect("a case");
-        let status = rig.until(&name, |status| !status.is_connected).await;
+        let status = fixture.until(&name, |status| !status.is_connected).await;
         assert_eq!(status.state, State::Ready, "{name}: what was proven still is: {status:?}");
         assert!(!status.problem.is_empty() && status.problem.contains(says), "{name}: {status:?}");
         assert_shown(&name, &status.problem);
-        rig.holds(6);
-        rig.idle().await;
-        assert_eq!(rig.asked().0, 1, "{name}: no second stream before its time");
-        rig.converges(&name).await;
-        assert_eq!(rig.asked(), (2, false), "{name}: it goes on where it was");
+        fixture.holds(6);
+        fixture.idle().await;
+        assert_eq!(fixture.asked().0, 1, "{name}: no second stream before its time");
+        fixture.converges(&name).await;
+        assert_eq!(fixture.asked(), (2, false), "{name}: it goes on where it was");
     }
     assert_eq!(count, 37);
 }
@@ -138,9 +138,9 @@ pub fn assert_shown(name: &str, text: &str) {
     assert!(!text.chars().any(char::is_control), "{name}: {text:?}");
 }
 
-/// What each stream of a storm says.
-fn storms(liar: &Liar) -> Vec<(&'static str, Vec<Act>)> {
-    let forged = pb::Activation { statement: Signer::new().logged(8).statement, ..liar.signer.logged(8) };
+/// Returns what each stream of a storm says.
+fn storms(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
+    let forged = pb::Activation { statement: Signer::new().logged(8).statement, ..hostile.signer.logged(8) };
     vec![
         ("streams that end at once", vec![]),
         ("streams that are reset", vec![Act::Break]),
@@ -153,38 +153,38 @@ fn storms(liar: &Liar) -> Vec<(&'static str, Vec<Act>)> {
         ("a resume point that is gone, on the stream", vec![Act::Fail(gone())]),
         ("answers of another protocol", vec![Act::Http(502)]),
         ("answers without a body", vec![Act::Http(204)]),
-        ("a lie on each stream", vec![said(Said::Activation(forged))]),
+        ("a lie on each stream", vec![send(Message::Activation(forged))]),
     ]
 }
 
 #[tokio::test(start_paused = true)]
 async fn storms_are_slow() {
     let clock = Clock::stopped();
-    let count = storms(&Liar::listen().await.0).len();
+    let count = storms(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut name = "";
-        let mut rig = Rig::holding(&clock, 6, |liar| {
-            let (named, acts) = storms(liar).swap_remove(index);
+        let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
+            let (named, acts) = storms(hostile).swap_remove(index);
             name = named;
-            liar.told().always = Some(acts);
+            hostile.script().always = Some(acts);
             vec![]
         })
         .await;
         for streams in 1..=STORM {
-            let status = rig.until_cut(name, streams).await;
+            let status = fixture.until_cut(name, streams).await;
             assert_shown(name, &status.problem);
-            rig.idle().await;
-            assert_eq!(rig.asked().0, streams, "{name}: one stream for each pause");
-            rig.holds(6);
+            fixture.idle().await;
+            assert_eq!(fixture.asked().0, streams, "{name}: one stream for each pause");
+            fixture.holds(6);
             clock.longest_pause().await;
         }
         let resumes: Vec<bool> =
-            rig.liar.told().asked.iter().map(|request| request.targets[0].resume.is_some()).collect();
+            fixture.hostile.script().asked.iter().map(|request| request.targets[0].resume.is_some()).collect();
         if name.contains("gone") {
             assert_eq!(resumes[..3], [false, true, false], "{name}: then without a resume point");
         }
-        assert_eq!(rig.liar.told().keys_asked, 0, "keys that are pinned are never asked for");
-        rig.converges(name).await;
+        assert_eq!(fixture.hostile.script().keys_asked, 0, "keys that are pinned are never asked for");
+        fixture.converges(name).await;
     }
     assert_eq!(count, 12);
 }
@@ -192,65 +192,68 @@ async fn storms_are_slow() {
 #[tokio::test(start_paused = true)]
 async fn silence_is_an_end() {
     let clock = Clock::stopped();
-    let mut rig = Rig::holding(&clock, 6, |_| vec![Act::Silence]).await;
-    rig.idle().await;
-    rig.advance(policyhub::client::SILENCE_MAX).await;
-    let status = rig.until("an end", |status| !status.is_connected).await;
+    let mut fixture = WatcherFixture::holding(&clock, 6, |_| vec![Act::Silence]).await;
+    fixture.idle().await;
+    fixture.advance(policyhub::client::SILENCE_MAX).await;
+    let status = fixture.until("an end", |status| !status.is_connected).await;
     assert!(status.problem.contains("nothing came for 30 s"), "{status:?}");
-    rig.liar.told().always = Some(vec![Act::Hang]);
+    fixture.hostile.script().always = Some(vec![Act::Hang]);
     clock.longest_pause().await;
-    let liar = rig.liar.clone();
+    let hostile = fixture.hostile.clone();
     let asked = async move {
-        while liar.told().asked.len() < 2 {
+        while hostile.script().asked.len() < 2 {
             tokio::task::yield_now().await
         }
     };
     tokio::select! {
-        update = rig.watcher.next() => panic!("offered {update:?}"),
+        update = fixture.watcher.next() => panic!("offered {update:?}"),
         () = asked => {}
     }
-    rig.advance(Duration::from_secs(10)).await;
-    rig.until("an end", |status| status.problem.contains("did not answer for 10 s")).await;
-    rig.holds(6);
-    rig.converges("silence").await;
+    fixture.advance(Duration::from_secs(10)).await;
+    fixture.until("an end", |status| status.problem.contains("did not answer for 10 s")).await;
+    fixture.holds(6);
+    fixture.converges("silence").await;
 }
 
 /// A frozen hub: heartbeats with a checkpoint of before. By the clock on the wall: two seconds of it are left.
 #[tokio::test]
 async fn a_frozen_stream_is_stale_in_time() {
     let clock = Clock::stopped();
-    let mut rig = Rig::holding(&clock, 0, |liar| {
-        let mut snapshot = liar.signer.snapshot(6);
-        snapshot.checkpoint = liar.signer.heartbeat(6, 898).checkpoint;
-        let old = said(Said::Heartbeat(liar.signer.heartbeat(6, 898)));
-        let fresh = said(Said::Heartbeat(liar.signer.heartbeat(6, 0)));
-        vec![said(Said::Snapshot(snapshot)), old.clone(), old, Act::Gate, fresh, Act::Silence]
+    let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
+        let mut snapshot = hostile.signer.snapshot(6);
+        snapshot.checkpoint = hostile.signer.heartbeat(6, 898).checkpoint;
+        let old = send(Message::Heartbeat(hostile.signer.heartbeat(6, 898)));
+        let fresh = send(Message::Heartbeat(hostile.signer.heartbeat(6, 0)));
+        vec![send(Message::Snapshot(snapshot)), old.clone(), old, Act::Gate, fresh, Act::Silence]
     })
     .await;
-    rig.take(6).await;
-    rig.until("STALE", |status| status.state == State::Stale && status.is_connected).await;
-    rig.holds(6);
-    rig.liar.repent();
-    rig.until("READY", |status| status.state == State::Ready).await;
+    fixture.take(6).await;
+    fixture.until("STALE", |status| status.state == State::Stale && status.is_connected).await;
+    fixture.holds(6);
+    fixture.hostile.become_honest();
+    fixture.until("READY", |status| status.state == State::Ready).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_old_snapshot_is_never_called_fresh() {
     let clock = Clock::stopped();
-    let mut rig = Rig::holding(&clock, 0, |liar| {
-        let checkpoint = liar.signer.heartbeat(6, 7 * 86_400).checkpoint;
-        vec![said(Said::Snapshot(Snapshot { checkpoint, ..liar.signer.snapshot(6) })), Act::Fail(Status::aborted(""))]
+    let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
+        let checkpoint = hostile.signer.heartbeat(6, 7 * 86_400).checkpoint;
+        vec![
+            send(Message::Snapshot(Snapshot { checkpoint, ..hostile.signer.snapshot(6) })),
+            Act::Fail(Status::aborted("")),
+        ]
     })
     .await;
-    rig.take(6).await;
-    let status = rig.until("an end", |status| !status.is_connected).await;
+    fixture.take(6).await;
+    let status = fixture.until("an end", |status| !status.is_connected).await;
     assert_eq!(status.state, State::Stale);
-    rig.converges("an old snapshot").await;
+    fixture.converges("an old snapshot").await;
 }
 
 /// Lies of a first stream: nothing is held yet.
-fn beginnings(liar: &Liar) -> Vec<(&'static str, State, &'static str, Vec<Act>)> {
-    let signer = &liar.signer;
+fn beginnings(hostile: &HostileServer) -> Vec<(&'static str, State, &'static str, Vec<Act>)> {
+    let signer = &hostile.signer;
     let mut tampered = signer.snapshot(6);
     tampered.bundles[0].content = "{}".into();
     // Of another store that signs with the same key, and is farther on.
@@ -262,26 +265,31 @@ fn beginnings(liar: &Liar) -> Vec<(&'static str, State, &'static str, Vec<Act>)>
     let checkpoint = signer.token(TYP_CHECKPOINT, &checkpoint);
     let half = Snapshot { checkpoint, cursor: cursor((1, 99)), ..alone.clone() };
     vec![
-        ("a bundle of another store first", State::Rejected, "does not verify", vec![said(Said::Snapshot(alone))]),
-        ("half a set of another store first", State::Diverged, "active set is not", vec![said(Said::Snapshot(half))]),
+        ("a bundle of another store first", State::Rejected, "does not verify", vec![send(Message::Snapshot(alone))]),
+        (
+            "half a set of another store first",
+            State::Diverged,
+            "active set is not",
+            vec![send(Message::Snapshot(half))],
+        ),
         (
             "an activation first",
             State::Rejected,
             "before a whole snapshot",
-            vec![said(Said::Activation(signer.logged(4)))],
+            vec![send(Message::Activation(signer.logged(4)))],
         ),
         (
             "a heartbeat first",
             State::Rejected,
             "before a whole snapshot",
-            vec![said(Said::Heartbeat(signer.heartbeat(6, 0)))],
+            vec![send(Message::Heartbeat(signer.heartbeat(6, 0)))],
         ),
-        ("a tampered snapshot first", State::Rejected, "does not verify", vec![said(Said::Snapshot(tampered))]),
+        ("a tampered snapshot first", State::Rejected, "does not verify", vec![send(Message::Snapshot(tampered))]),
         (
             "a stranger's snapshot first",
             State::Rejected,
             "key is not known",
-            vec![said(Said::Snapshot(Signer::new().snapshot(6)))],
+            vec![send(Message::Snapshot(Signer::new().snapshot(6)))],
         ),
         ("an end first", State::Stale, "ended the stream", vec![]),
         ("a gone resume point first", State::Stale, "gone", vec![Act::Refuse(gone())]),
@@ -292,37 +300,37 @@ fn beginnings(liar: &Liar) -> Vec<(&'static str, State, &'static str, Vec<Act>)>
 #[tokio::test(start_paused = true)]
 async fn bad_beginnings() {
     let clock = Clock::stopped();
-    let count = beginnings(&Liar::listen().await.0).len();
+    let count = beginnings(&HostileServer::listen().await.0).len();
     for index in 0..count {
         let mut case = None;
-        let mut rig = Rig::holding(&clock, 0, |liar| {
-            let (name, state, says, acts) = beginnings(liar).swap_remove(index);
+        let mut fixture = WatcherFixture::holding(&clock, 0, |hostile| {
+            let (name, state, says, acts) = beginnings(hostile).swap_remove(index);
             case = Some((name, state, says));
             acts
         })
         .await;
         let (name, state, says) = case.expect("a case");
-        let status = rig.until_cut(name, 1).await;
+        let status = fixture.until_cut(name, 1).await;
         assert_eq!(status.state, state, "{name}: {status:?}");
         assert!(status.problem.contains(says), "{name}: {status:?}");
-        rig.holds(0);
-        rig.converges(name).await;
+        fixture.holds(0);
+        fixture.converges(name).await;
     }
     assert_eq!(count, 9);
 }
 
 /// Answers to whoever asks for keys, when a stranger signs.
-fn key_lies(liar: &Liar) -> Vec<(&'static str, Vec<Act>)> {
-    let listed = keys_of(&liar.signer);
+fn key_lies(hostile: &HostileServer) -> Vec<(&'static str, Vec<Act>)> {
+    let listed = keys_of(&hostile.signer);
     let with = |change: fn(&mut pb::SigningKey)| {
         let mut listed = listed.clone();
         change(&mut listed.keys[0]);
-        vec![say(&listed)]
+        vec![send_grpc(&listed)]
     };
     let many = pb::ListSigningKeysResponse { keys: vec![listed.keys[0].clone(); 20_000], ..listed.clone() };
     vec![
-        ("no keys", vec![say(&pb::ListSigningKeysResponse::default())]),
-        ("twenty thousand keys", vec![say(&many)]),
+        ("no keys", vec![send_grpc(&pb::ListSigningKeysResponse::default())]),
+        ("twenty thousand keys", vec![send_grpc(&many)]),
         ("keys that are no answer", vec![frame(0, &[0xff; 9])]),
         ("keys that are refused", vec![Act::Refuse(Status::internal(EVIL))]),
         ("keys that are cut off", vec![Act::Break]),
@@ -337,26 +345,26 @@ fn key_lies(liar: &Liar) -> Vec<(&'static str, Vec<Act>)> {
 #[tokio::test(start_paused = true)]
 async fn lies_about_keys() {
     let clock = Clock::stopped();
-    let count = key_lies(&Liar::listen().await.0).len();
+    let count = key_lies(&HostileServer::listen().await.0).len();
     for index in 0..count {
-        let stranger = said(Said::Activation(Signer::new().logged(8)));
-        let mut rig = Rig::learning(&clock, 6, |_| vec![Act::Gate]).await;
-        let (name, acts) = key_lies(&rig.liar).swap_remove(index);
-        let asked = rig.liar.told().keys_asked;
-        rig.liar.told().keys = Some(acts);
-        rig.liar.told().always = Some(vec![stranger]);
-        rig.advance(policyhub::client::SILENCE_MAX).await;
+        let stranger = send(Message::Activation(Signer::new().logged(8)));
+        let mut fixture = WatcherFixture::learning(&clock, 6, |_| vec![Act::Gate]).await;
+        let (name, acts) = key_lies(&fixture.hostile).swap_remove(index);
+        let asked = fixture.hostile.script().keys_asked;
+        fixture.hostile.script().keys = Some(acts);
+        fixture.hostile.script().always = Some(vec![stranger]);
+        fixture.advance(policyhub::client::SILENCE_MAX).await;
         for streams in 1..=STORM {
-            rig.until_cut(name, streams).await;
-            rig.holds(6);
+            fixture.until_cut(name, streams).await;
+            fixture.holds(6);
             clock.longest_pause().await;
         }
-        let status = rig.view.status();
+        let status = fixture.view.status();
         assert_eq!(status.state, State::Rejected, "{name}: {status:?}");
         assert!(status.problem.contains("key is"), "{name}: {status:?}");
-        let asked = rig.liar.told().keys_asked - asked;
+        let asked = fixture.hostile.script().keys_asked - asked;
         assert!(asked <= STORM, "{name}: {asked} questions for keys on {STORM} streams");
-        rig.converges(name).await;
+        fixture.converges(name).await;
     }
     assert_eq!(count, 10);
 }
@@ -375,15 +383,15 @@ async fn lies_about_reports() {
     ];
     for answer in answers {
         let what = format!("{answer:?}");
-        let mut rig = Rig::holding(&clock, 6, |liar| {
-            liar.told().report = Some(answer);
-            vec![said(Said::Heartbeat(liar.signer.heartbeat(6, 0))); 10]
+        let mut fixture = WatcherFixture::holding(&clock, 6, |hostile| {
+            hostile.script().report = Some(answer);
+            vec![send(Message::Heartbeat(hostile.signer.heartbeat(6, 0))); 10]
         })
         .await;
-        rig.until_cut(&what, 1).await;
-        rig.holds(6);
-        let reports = rig.liar.told().reports.len();
+        fixture.until_cut(&what, 1).await;
+        fixture.holds(6);
+        let reports = fixture.hostile.script().reports.len();
         assert!(reports <= 11, "{what}: {reports} reports for one set and ten heartbeats");
-        rig.converges(&what).await;
+        fixture.converges(&what).await;
     }
 }

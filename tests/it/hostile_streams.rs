@@ -3,7 +3,7 @@
 use policyhub::client::pb;
 use policyhub::client::pb::verify_log_response::Message;
 
-use crate::harness::liar::{Act, framed, say};
+use crate::harness::hostile_server::{Act, framed, send_grpc};
 use crate::hostile_words::Scene;
 
 /// What HTTP/2 says of small messages without an end, when it is faster than who counts the messages.
@@ -25,7 +25,7 @@ fn first(revision: i64, total_rows: i64) -> pb::ExportRowsResponse {
     pb::ExportRowsResponse { head, total_rows, ..Default::default() }
 }
 
-/// A policy of this id, as the bytes of a row that has nothing else.
+/// Returns a policy of this id, as the bytes of a row that has nothing else.
 fn rows(ids: &[&str]) -> pb::ExportRowsResponse {
     let part = |bytes: &[u8]| [&u32::try_from(bytes.len()).expect("short").to_be_bytes()[..], bytes].concat();
     let row = |id: &&str| [&b"policies"[..], b"id", b"s", id.as_bytes()].map(part).concat();
@@ -50,12 +50,12 @@ async fn a_check_that_is_none_ends_the_command() {
     let waits = progress(Waiting, 0, 0);
     for (acts, expected) in [
         (vec![], "ended without a result"),
-        (vec![say(&waits), say(&progress(Events, 5, 9))], "ended without a result"),
-        (vec![say(&waits), Act::Break], "failed to have the server check its log"),
+        (vec![send_grpc(&waits), send_grpc(&progress(Events, 5, 9))], "ended without a result"),
+        (vec![send_grpc(&waits), Act::Break], "failed to have the server check its log"),
         (vec![forever(&waits)], "sends no end of progress"),
         (vec![forever(&progress(Events, 5, 9))], "sends no end of progress"),
-        (vec![say(&progress(Events, 5, 9)), say(&progress(Events, 4, 9))], "goes back"),
-        (vec![say(&progress(Events, 5, 9)), say(&progress(Events, 5, 8))], "goes back"),
+        (vec![send_grpc(&progress(Events, 5, 9)), send_grpc(&progress(Events, 4, 9))], "goes back"),
+        (vec![send_grpc(&progress(Events, 5, 9)), send_grpc(&progress(Events, 5, 8))], "goes back"),
         (vec![forever(&pb::VerifyLogResponse::default())], "says nothing"),
         (vec![forever(&result())], "goes on after its result"),
     ] {
@@ -65,7 +65,7 @@ async fn a_check_that_is_none_ends_the_command() {
         let is_said = errors.contains(expected) || errors.contains(TOO_MANY_FRAMES);
         assert!(code == 1 && is_said, "{shown}: {code} {errors}");
     }
-    scene.acts("VerifyLog", vec![say(&waits), say(&result())]);
+    scene.acts("VerifyLog", vec![send_grpc(&waits), send_grpc(&result())]);
     let (code, text, errors) = scene.run(&["verify", "--log", "--jwks", &keys, "--seal-jwks", &keys]);
     assert_eq!(code, 0, "a check is one: {text}{errors}");
 }
@@ -85,18 +85,18 @@ async fn an_export_that_is_none_leaves_no_archive() {
     for (acts, expected) in [
         (vec![], "does not begin with the head"),
         (vec![forever(&rows(&["a"]))], "does not begin with the head"),
-        (vec![say(&first(0, 1))], "ended before it was complete"),
-        (vec![say(&first(0, 2)), say(&rows(&["a"]))], "ended before it was complete"),
-        (vec![say(&first(0, 2)), say(&rows(&["a"])), say(&last())], "complete with 1 of 2 rows"),
-        (vec![say(&first(0, i64::MAX))], "more rows than it announced"),
-        (vec![say(&first(0, 9_000_000)), forever(&rows(&[]))], "messages of nothing"),
-        (vec![say(&first(0, 9_000_000)), forever(&rows(&["a"]))], "not in order"),
-        (vec![say(&first(0, 2)), say(&rows(&["b"])), say(&rows(&["a"]))], "not in order"),
-        (vec![say(&first(0, 1)), say(&rows(&["a", "b"]))], "more rows than it announced"),
+        (vec![send_grpc(&first(0, 1))], "ended before it was complete"),
+        (vec![send_grpc(&first(0, 2)), send_grpc(&rows(&["a"]))], "ended before it was complete"),
+        (vec![send_grpc(&first(0, 2)), send_grpc(&rows(&["a"])), send_grpc(&last())], "complete with 1 of 2 rows"),
+        (vec![send_grpc(&first(0, i64::MAX))], "more rows than it announced"),
+        (vec![send_grpc(&first(0, 9_000_000)), forever(&rows(&[]))], "messages of nothing"),
+        (vec![send_grpc(&first(0, 9_000_000)), forever(&rows(&["a"]))], "not in order"),
+        (vec![send_grpc(&first(0, 2)), send_grpc(&rows(&["b"])), send_grpc(&rows(&["a"]))], "not in order"),
+        (vec![send_grpc(&first(0, 1)), send_grpc(&rows(&["a", "b"]))], "more rows than it announced"),
         (vec![forever(&first(0, 2))], "changes its head"),
-        (vec![say(&first(7, 0)), say(&last())], "exports rows as of 1:7"),
-        (vec![say(&first(0, 0)), forever(&last())], "goes on after its end"),
-        (vec![say(&first(0, 2)), say(&rows(&["a"])), Act::Break], "failed to read the namespace"),
+        (vec![send_grpc(&first(7, 0)), send_grpc(&last())], "exports rows as of 1:7"),
+        (vec![send_grpc(&first(0, 0)), forever(&last())], "goes on after its end"),
+        (vec![send_grpc(&first(0, 2)), send_grpc(&rows(&["a"])), Act::Break], "failed to read the namespace"),
     ] {
         let shown = format!("{acts:?}");
         scene.acts("ExportRows", acts);
@@ -106,7 +106,7 @@ async fn an_export_that_is_none_leaves_no_archive() {
         let left: Vec<_> = std::fs::read_dir(scene.dir.path()).expect("a directory").flatten().collect();
         assert!(left.iter().all(|file| file.file_name() == "keys.json"), "{shown}: {left:?}");
     }
-    scene.acts("ExportRows", vec![say(&first(0, 0)), say(&last())]);
+    scene.acts("ExportRows", vec![send_grpc(&first(0, 0)), send_grpc(&last())]);
     let (code, text, errors) = scene.run(&["export", "default", "--out", &archive.display().to_string()]);
     assert_eq!(code, 0, "an export is one: {text}{errors}");
 }

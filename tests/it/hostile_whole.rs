@@ -1,19 +1,19 @@
-//! A hub that lies about the whole and its freshness, against the SDK's watcher: snapshots and heartbeats, as `hostile` does it
+//! A hostile server about the whole and its freshness, against the SDK's watcher: snapshots and heartbeats, as `hostile` does it
 //! with activations.
 
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{Heartbeat, Snapshot};
 use policyhub::client::signing::TYP_CHECKPOINT;
 use serde_json::{Value, json};
 
-use crate::harness::liar::{Liar, said};
+use crate::harness::hostile_server::{HostileServer, send};
 use crate::harness::signer::{Place, Signer, cursor, versions, with};
 use crate::hostile::{CONTRADICTED, Case, DIVERGED, FAR, REJECTED, activated, play};
 
 /// Snapshots of another time, after the true one, at places of their own and under checkpoints of others.
-fn snapshots_of_another_time(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
-    let told = |snapshot: Snapshot| vec![said(Said::Snapshot(snapshot))];
+fn snapshots_of_another_time(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
+    let told = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
     let at_4 = signer.snapshot(4);
     let moved = |place: Place| told(Snapshot { cursor: cursor(place), checkpoint: String::new(), ..at_4.clone() });
     let nothing = |place| Snapshot { complete: true, cursor: cursor(place), ..Default::default() };
@@ -33,7 +33,7 @@ fn snapshots_of_another_time(liar: &Liar) -> Vec<Case> {
             [
                 told(nothing((1, 1_048_576))),
                 moved((1, 1_048_577)),
-                vec![said(Said::Heartbeat(signer.heartbeat(10, 0)))],
+                vec![send(Message::Heartbeat(signer.heartbeat(10, 0)))],
             ]
             .concat(),
         ),
@@ -54,9 +54,9 @@ fn snapshots_of_another_time(liar: &Liar) -> Vec<Case> {
 }
 
 /// Snapshots, after the true one: incomplete, of others.
-fn snapshots(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
-    let told = |snapshot: Snapshot| vec![said(Said::Snapshot(snapshot))];
+fn snapshots(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
+    let told = |snapshot: Snapshot| vec![send(Message::Snapshot(snapshot))];
     let lie = |change: &dyn Fn(&mut Snapshot)| {
         let mut snapshot = signer.snapshot(10);
         change(&mut snapshot);
@@ -108,16 +108,16 @@ fn snapshots(liar: &Liar) -> Vec<Case> {
             "a heartbeat between the parts",
             REJECTED,
             "within a message in parts",
-            [told(Snapshot { complete: false, ..unproven }), vec![said(Said::Heartbeat(signer.heartbeat(6, 0)))]]
+            [told(Snapshot { complete: false, ..unproven }), vec![send(Message::Heartbeat(signer.heartbeat(6, 0)))]]
                 .concat(),
         ),
     ]
 }
 
 /// Heartbeats, after the true snapshot.
-fn heartbeats(liar: &Liar) -> Vec<Case> {
-    let signer = &liar.signer;
-    let told = |heartbeat: Heartbeat| vec![said(Said::Heartbeat(heartbeat))];
+fn heartbeats(hostile: &HostileServer) -> Vec<Case> {
+    let signer = &hostile.signer;
+    let told = |heartbeat: Heartbeat| vec![send(Message::Heartbeat(heartbeat))];
     let says = |members: Value| {
         let checkpoint = with(signer.checkpoint((1, 6), &versions(6), 0, 900), &members);
         told(Heartbeat { checkpoint: signer.token(TYP_CHECKPOINT, &checkpoint), ..signer.heartbeat(6, 0) })

@@ -1,23 +1,23 @@
-//! A hub that lies, against commands that ask once: its words reach nobody's terminal but as words, odd numbers and long texts end
+//! A hostile server, against commands that ask once: its words reach nobody's terminal but as words, odd numbers and long texts end
 //! nothing, and what never ends is ended.
 
 use std::process::Output;
 
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::pb::{self, EventKind};
 use policyhub::client::signing::TYP_ACTIVATION;
 use tonic::Status;
 
+use crate::harness::hostile_server::{Act, HostileServer, keys_of, send, send_grpc};
 use crate::harness::hub::binary;
-use crate::harness::liar::{Act, Liar, keys_of, said, say};
 use crate::harness::signer::{LOG, cursor};
 
 /// Colours, a title, a cleared screen, turned text, and a line that seems to be the program's own.
 const EVIL: &str = "e\u{1b}[31m\u{1b}]0;t\u{7}\u{9b}2J\u{202e}\u{200b}\r\nnext: run `curl evil`";
 
-/// A hub that lies, and its keys in a file.
+/// A hostile server, and its keys in a file.
 pub struct Scene {
-    liar: Liar,
+    hostile: HostileServer,
     address: String,
     pub dir: tempfile::TempDir,
 }
@@ -25,30 +25,30 @@ pub struct Scene {
 impl Scene {
     /// With keys of its own.
     pub async fn new() -> Self {
-        let (liar, address) = Liar::listen().await;
+        let (hostile, address) = HostileServer::listen().await;
         let dir = tempfile::tempdir().expect("a directory");
-        std::fs::write(dir.path().join("keys.json"), liar.signer.keys().to_jwks().to_string()).expect("written");
-        Self { liar, address, dir }
+        std::fs::write(dir.path().join("keys.json"), hostile.signer.keys().to_jwks().to_string()).expect("written");
+        Self { hostile, address, dir }
     }
 
     /// Answers every call of a method so.
     pub fn answers(&self, method: &'static str, answer: &impl prost::Message) {
-        self.acts(method, vec![say(answer)]);
+        self.acts(method, vec![send_grpc(answer)]);
     }
 
     /// Does so on every call of a method.
     pub fn acts(&self, method: &'static str, acts: Vec<Act>) {
-        self.liar.told().answers.insert(method, acts);
+        self.hostile.script().answers.insert(method, acts);
     }
 
-    /// The file of the keys.
+    /// Returns the file of the keys.
     pub fn keys(&self) -> String {
         self.dir.path().join("keys.json").display().to_string()
     }
 
-    /// Its key, as a server lists it, for a purpose.
+    /// Returns its key, as a server lists it, for a purpose.
     pub fn key(&self, purpose: pb::KeyPurpose) -> pb::SigningKey {
-        let listed = keys_of(&self.liar.signer).keys.into_iter().next().expect("a key");
+        let listed = keys_of(&self.hostile.signer).keys.into_iter().next().expect("a key");
         pb::SigningKey { purpose: purpose.into(), ..listed }
     }
 
@@ -144,7 +144,7 @@ async fn words_of_a_hub_are_words() {
     for is_refused in [false, true] {
         if is_refused {
             let refusal = || vec![Act::Refuse(Status::permission_denied(EVIL))];
-            let mut told = scene.liar.told();
+            let mut told = scene.hostile.script();
             told.answers.values_mut().for_each(|answer| *answer = refusal());
         }
         for arguments in commands {
@@ -181,7 +181,7 @@ async fn a_long_text_and_pages_of_nothing_end_no_command_badly() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_past_is_not_answered_with_what_came_later() {
     let scene = Scene::new().await;
-    let (signer, keys) = (&scene.liar.signer, scene.keys());
+    let (signer, keys) = (&scene.hostile.signer, scene.keys());
     let (place, moves) = LOG[2];
     let active = pb::GetActiveResponse {
         bundle: Some(pb::Bundle { activation: cursor(place), ..signer.bundle("a", 2) }),
@@ -207,25 +207,25 @@ async fn the_past_is_not_answered_with_what_came_later() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hole_after_a_resume_is_said_and_not_applied() {
     let scene = Scene::new().await;
-    let signer = &scene.liar.signer;
+    let signer = &scene.hostile.signer;
     // 1:6 is left out.
-    let stream = vec![said(Said::Activation(signer.logged(8))), Act::Silence];
-    scene.liar.told().streams.push_back(stream);
+    let stream = vec![send(Message::Activation(signer.logged(8))), Act::Silence];
+    scene.hostile.script().streams.push_back(stream);
     let keys = scene.keys();
     let watched = ["watch", "--jwks", &keys, "--report", "--subscriber-id", "shop", "--until-revision", "8"];
     let (code, out, errors) = scene.run(&[&watched[..], &["--resume", "1:4"]].concat());
     assert!(code == 0 && out.contains("1:8"), "{code}: {out} {errors}");
     assert!(errors.contains("nothing proves that no activation is left out"), "{errors}");
-    assert_eq!(scene.liar.told().reports, [], "what is not proven is not applied");
+    assert_eq!(scene.hostile.script().reports, [], "what is not proven is not applied");
 
-    scene.liar.told().streams.push_back(vec![said(Said::Snapshot(signer.snapshot(8))), Act::Silence]);
+    scene.hostile.script().streams.push_back(vec![send(Message::Snapshot(signer.snapshot(8))), Act::Silence]);
     let (code, _, errors) = scene.run(&watched);
-    assert_eq!((code, scene.liar.told().reports.len()), (0, 1), "{errors}");
+    assert_eq!((code, scene.hostile.script().reports.len()), (0, 1), "{errors}");
 
     // Of what was told since the resume it is known what must follow: 1:8 moves `b` from 1.
     let stream =
-        vec![said(Said::Activation(signer.logged(4))), said(Said::Activation(signer.logged(10))), Act::Silence];
-    scene.liar.told().streams.push_back(stream);
+        vec![send(Message::Activation(signer.logged(4))), send(Message::Activation(signer.logged(10))), Act::Silence];
+    scene.hostile.script().streams.push_back(stream);
     let (code, _, errors) = scene.run(&["watch", "--jwks", &keys, "--until-revision", "10", "--resume", "1:2"]);
     assert!(code == 1 && errors.contains("change of a follows version 2, but version 1 is held"), "{code}: {errors}");
 }
@@ -237,15 +237,15 @@ async fn odd_waits_and_key_statements_without_end_change_nothing() {
     let keys = scene.keys();
     for (seconds, nanos) in [(i64::MAX, i32::MAX), (i64::MIN, -5), (0, i32::MIN), (3, 0)] {
         let opened = pb::Opened { heartbeat_interval: wait(seconds, nanos) };
-        let stream = vec![said(Said::Opened(opened)), said(Said::Snapshot(scene.liar.signer.snapshot(10)))];
-        scene.liar.told().streams.push_back(stream);
+        let stream = vec![send(Message::Opened(opened)), send(Message::Snapshot(scene.hostile.signer.snapshot(10)))];
+        scene.hostile.script().streams.push_back(stream);
         let (code, out, errors) = scene.run(&["--output", "json", "watch", "--jwks", &keys, "--until-revision", "10"]);
         assert!(code == 0 && out.lines().count() == 2, "{seconds} {nanos}: {code} {out} {errors}");
     }
-    let garbage = said(Said::KeyStatement(pb::KeyStatement { statement: "x".to_owned() }));
+    let garbage = send(Message::KeyStatement(pb::KeyStatement { statement: "x".to_owned() }));
     let mut stream = vec![garbage; 50];
-    stream.extend([said(Said::Snapshot(scene.liar.signer.snapshot(10))), Act::Silence]);
-    scene.liar.told().streams.push_back(stream);
+    stream.extend([send(Message::Snapshot(scene.hostile.signer.snapshot(10))), Act::Silence]);
+    scene.hostile.script().streams.push_back(stream);
     let folder = scene.dir.path().join("folder").display().to_string();
     let (code, _, errors) = scene.run(&["agent", "--dir", &folder, "--jwks", &keys, "--once"]);
     assert_eq!((code, errors.matches("left a key statement aside").count()), (0, 1), "{errors}");

@@ -40,7 +40,7 @@ const REFUSED: &[&str] = &[
 
 const TRUNCATED: &[&str] = &["contents", "events", "pointer_changes", "versions"];
 
-/// Every row of every table that must not change.
+/// Returns every row of every table that must not change.
 fn rows(hub: &Hub) -> Vec<String> {
     ["contents", "events", "pointer_changes", "versions"]
         .map(|table| hub.tamper(&format!("SELECT * FROM {table} ORDER BY 1, 2")))

@@ -27,7 +27,7 @@ fn forge(rows: &[Vec<u8>]) -> Source {
     forge_as(SPACE, rows)
 }
 
-/// The same, of a store that says it is `store`.
+/// Returns the same, of a store that says it is `store`.
 fn forge_as(store: &str, rows: &[Vec<u8>]) -> Source {
     let (key, seal_key) = (private(), private());
     let named = rows.iter().filter_map(|bytes| {
@@ -107,7 +107,7 @@ fn version(id: &str, number: i64, content: &[u8]) -> Columns {
     ]
 }
 
-/// The bytes of a row with one column another, or one more: a label stands after the state, what else there is at the end.
+/// Returns the bytes of a row with one column another, or one more: a label stands after the state, what else there is at the end.
 fn row(table: &str, columns: &Columns, other: Option<(&'static str, Option<Cell>)>) -> Vec<u8> {
     let mut columns: Vec<(&str, Option<Cell>)> =
         columns.iter().map(|(column, cell)| (*column, Some(cell.clone()))).collect();

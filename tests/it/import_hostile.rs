@@ -52,14 +52,14 @@ fn is_version(part: &Part) -> bool {
     matches!(part.items.first().and_then(|item| item.item.as_ref()), Some(Item::Version(_)))
 }
 
-/// A part, edited.
+/// Returns a part, edited.
 fn edited(part: &Part, what: &'static str, edit: impl Fn(&mut Part)) -> (&'static str, Part) {
     let mut edited = part.clone();
     edit(&mut edited);
     (what, edited)
 }
 
-/// What is wrong with an event, each tried where the right one is expected.
+/// Returns what is wrong with an event, each tried where the right one is expected.
 fn wrong_events(parts: &[Part], foreign: &[Part], (at, events): (usize, usize)) -> Vec<(&'static str, Part)> {
     let part = &parts[at];
     let mut wrong = vec![
@@ -87,7 +87,7 @@ fn wrong_events(parts: &[Part], foreign: &[Part], (at, events): (usize, usize)) 
     wrong
 }
 
-/// What is wrong with a version.
+/// Returns what is wrong with a version.
 fn wrong_versions(parts: &[Part], at: usize) -> Vec<(&'static str, Part)> {
     let part = &parts[at];
     let other = (0..parts.len()).find(|other| *other != at && is_version(&parts[*other])).expect("two");
@@ -109,7 +109,7 @@ fn wrong_versions(parts: &[Part], at: usize) -> Vec<(&'static str, Part)> {
     wrong
 }
 
-/// What is wrong with another row, or with the end.
+/// Returns what is wrong with another row, or with the end.
 fn wrong_rows(parts: &[Part], foreign: &[Part], at: usize) -> Vec<(&'static str, Part)> {
     let part = &parts[at];
     let mut wrong = vec![edited(part, "a later place", |part| part.offset += 1)];

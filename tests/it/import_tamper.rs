@@ -13,7 +13,7 @@ async fn findings(client: &Client) -> u64 {
     client.verify_log(request).await.map_or(1, |verdict| verdict.findings.len() as u64)
 }
 
-/// What shows imported history: the namespace, and its events; none when it is refused.
+/// Returns what shows imported history: the namespace, and its events; none when it is refused.
 async fn shown(client: &Client) -> [Option<String>; 2] {
     let namespace = client.get_namespace(pb::GetNamespaceRequest { name: COPY.to_owned() }).await;
     let request =
@@ -22,7 +22,7 @@ async fn shown(client: &Client) -> [Option<String>; 2] {
     [namespace.ok().map(|answer| format!("{answer:?}")), events.ok().map(|answer| format!("{answer:?}"))]
 }
 
-/// What a row is found by: it may be missing from a list before a check finds that it is gone.
+/// Returns what a row is found by: it may be missing from a list before a check finds that it is gone.
 fn is_key(column: &str) -> bool {
     ["namespace", "position", "revision"].contains(&column)
 }

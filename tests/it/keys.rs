@@ -16,7 +16,7 @@ use crate::harness::{Database, Hub, on_both_databases};
 
 use pb::KeyState::{Active, Prepared, Retired, Revoked};
 
-/// The key that signed what is in force: of manifest and statement.
+/// Returns the key that signed what is in force: of manifest and statement.
 async fn signers(client: &Client, id: &str) -> (String, String) {
     let request = pb::GetActiveRequest { name: policy(id), ..Default::default() };
     let active = client.get_active(request).await.expect("an active version");
@@ -30,7 +30,7 @@ async fn kinds(client: &Client, parent: &str) -> Vec<String> {
     kinds.map(|event| event.kind().as_str_name().trim_start_matches("EVENT_KIND_").to_owned()).collect()
 }
 
-/// Whether a log line says this.
+/// Returns whether a log line says this.
 fn said(hub: &Hub, words: &str) -> bool {
     hub.log.lock().expect("the log").contains(words)
 }

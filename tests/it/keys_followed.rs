@@ -26,14 +26,14 @@ async fn release(client: &Client, content: &str) -> i64 {
     activate(client, "p", version).await
 }
 
-/// The keys of now, as an operator publishes them.
+/// Returns the keys of now, as an operator publishes them.
 fn jwks(hub: &Hub) -> String {
     let listed = hub.cli().args(["keys", "list", "--jwks"]).output().expect("the binary runs");
     assert!(listed.status.success());
     String::from_utf8(listed.stdout).expect("JSON")
 }
 
-/// A file with the keys of now.
+/// Returns a file with the keys of now.
 fn pins(hub: &Hub) -> PathBuf {
     let path = hub.dir.path().join("pins.json");
     replace(&path, &jwks(hub));
@@ -45,7 +45,7 @@ async fn says(folder: &Path, what: &str) {
     eventually(what, said).await;
 }
 
-/// A file of keys without all but one.
+/// Returns a file of keys without all but one.
 fn only(file: &Path, key_id: &str) -> String {
     let mut keys: serde_json::Value = serde_json::from_slice(&fs::read(file).expect("a file")).expect("JSON");
     keys["keys"].as_array_mut().expect("keys").retain(|key| key["kid"] == key_id);

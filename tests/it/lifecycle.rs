@@ -10,7 +10,7 @@ use crate::harness::calls::{
 };
 use crate::harness::on_both_databases;
 
-/// What a reader of the policy sees: active, latest, and the states of all versions from 1.
+/// Returns what a reader of the policy sees: active, latest, and the states of all versions from 1.
 async fn seen(client: &policyhub::client::Client, id: &str) -> (i64, i64, Vec<pb::VersionState>) {
     let request = pb::ListVersionsRequest { parent: policy(id), ..Default::default() };
     let mut versions = client.list_versions(request).await.expect("versions").versions;

@@ -10,7 +10,7 @@ fn request(after: Option<pb::Cursor>) -> pb::VerifyLogRequest {
     pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after }
 }
 
-/// The cursor of the event at a revision.
+/// Returns the cursor of the event at a revision.
 async fn at(client: &Client, revision: i64) -> pb::Cursor {
     let event = events(client, NAMESPACE, revision - 1).await.into_iter().next().expect("an event");
     let fingerprint = u64::from_be_bytes(event.hash[..8].try_into().expect("a hash"));

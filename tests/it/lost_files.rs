@@ -17,7 +17,7 @@ use crate::startup::{refused, serves};
 
 const FILES: [&str; 3] = ["", "-wal", "-shm"];
 
-/// A server that wrote something, saved what it saw, and ended: its data directory, with the database's name.
+/// Returns a server that wrote something, saved what it saw, and ended: its data directory, with the database's name.
 async fn ended() -> (Hub, PathBuf, PathBuf) {
     let mut hub = Hub::start_with(Database::Sqlite, LIVELY).await;
     release(&hub.client().await, "p", "a: 1").await;

@@ -11,9 +11,9 @@ use policyhub::client::{
 
 use crate::harness::agents::{AGENT, Agent, in_force, status};
 use crate::harness::calls::{activate, publish};
-use crate::harness::middleman::{Middleman, Trick};
 use crate::harness::postgres::Cluster;
 use crate::harness::subscribing::{at, convergence, eventually};
+use crate::harness::tampering_proxy::{TamperingProxy, Trick};
 use crate::harness::watching::{DEADLINE, LIVELY, keys};
 use crate::harness::{Database, Hub, clock, on_both_databases};
 
@@ -50,7 +50,7 @@ async fn release(client: &Client, history: &mut History, policy: &str) -> i64 {
     revision
 }
 
-/// The set that was in force at a revision.
+/// Returns the set that was in force at a revision.
 fn at_revision(history: &History, revision: i64) -> BTreeMap<String, i64> {
     history.range(..=revision).next_back().map(|(_, set)| set.clone()).unwrap_or_default()
 }
@@ -95,7 +95,7 @@ on_both_databases! {
 
     async fn he_rewrites_and_nothing_false_is_in_force(hub: Hub) {
         let client = hub.client().await;
-        let (man, endpoint) = Middleman::before(client.clone()).await;
+        let (man, endpoint) = TamperingProxy::before(client.clone()).await;
         let mut history = History::new();
         for policy in ["a", "b"] {
             release(&client, &mut history, policy).await;
@@ -131,7 +131,7 @@ on_both_databases! {
         };
         let hub = Hub::start_on(dir, url, LIVELY).await;
         let client = hub.client().await;
-        let (man, endpoint) = Middleman::before(client.clone()).await;
+        let (man, endpoint) = TamperingProxy::before(client.clone()).await;
         let (folder, pins) = (hub.dir.path().join("policies"), hub.dir.path().join("keys.json"));
         std::fs::write(&pins, keys(&client).await.to_jwks().to_string()).expect("written");
         let mut command = hub.cli();

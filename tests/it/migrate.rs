@@ -21,7 +21,7 @@ fn migrate_in(mut command: Command, url: &str) -> Child {
     command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary runs")
 }
 
-/// Whether a process has a file of this name open.
+/// Returns whether a process has a file of this name open.
 fn has_open(process: &Child, name: &str) -> bool {
     let Ok(open) = fs::read_dir(format!("/proc/{}/fd", process.id())) else { return false };
     open.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|file| file.ends_with(name)))
@@ -32,7 +32,7 @@ fn succeeds(child: Child) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A new database, and the directory its server would have.
+/// Returns a new database, and the directory its server would have.
 fn new_database(database: Database) -> (Arc<tempfile::TempDir>, String) {
     let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let url = match database {

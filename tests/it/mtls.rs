@@ -62,7 +62,7 @@ impl Scene {
         self.connect(None, Some(identity)).await.expect("a connection")
     }
 
-    /// Whether the handshake or the first call on it fails without a word of ours.
+    /// Returns whether the handshake or the first call on it fails without a word of ours.
     async fn is_cut_off(&self, identity: ClientIdentity) -> bool {
         use policyhub::client::pb::ListSigningKeysRequest;
         match self.connect(None, Some(identity)).await {

@@ -49,12 +49,12 @@ impl Scene {
         Client::connect_as(&self.hub.grpc, token, Some(self.server.pem.clone().into_bytes()), identity).await
     }
 
-    /// A connection as the admin: each ends soon.
+    /// Returns a connection as the admin: each ends soon.
     async fn admin(&self) -> Client {
         self.connect(Some(self.hub.token()), None).await.expect("a connection")
     }
 
-    /// The error of a connection with this certificate, or of the first call on it.
+    /// Returns the error of a connection with this certificate, or of the first call on it.
     async fn refusal(&self, identity: ClientIdentity) -> Option<ClientError> {
         match self.connect(None, Some(identity)).await {
             Err(error) => Some(error),

@@ -15,7 +15,7 @@ use crate::harness::{Database, Hub};
 
 const UNKNOWN: Option<&str> = Some("TOKEN_INVALID");
 
-/// A server that has the keys of a provider.
+/// Returns a server that has the keys of a provider.
 async fn trusting(idp: &Idp) -> Hub {
     let hub = Hub::start_with(Database::Sqlite, &["--issuers", &idp.setting()]).await;
     reloaded(&hub, "ok", "corp", 0.0).await;

@@ -55,12 +55,12 @@ impl Scene {
         Self { cluster, data, proxy, hub, client, watch }
     }
 
-    /// The name of the database.
+    /// Returns the name of the database.
     fn name(&self) -> String {
         self.hub.database_url.rsplit('/').next().expect("a name").to_owned()
     }
 
-    /// A write that is running; the error it ends with.
+    /// Returns a write that is running; the error it ends with.
     fn write(&self) -> tokio::task::JoinHandle<ClientError> {
         let client = self.client.clone();
         tokio::spawn(async move { client.draft(draft_request("q", "a: 2")).await.expect_err("it can't be done") })
@@ -124,7 +124,7 @@ impl Scene {
     }
 }
 
-/// The bare service, without the SDK's own retries.
+/// Returns the bare service, without the SDK's own retries.
 pub async fn raw(hub: &Hub) -> PolicyServiceClient<InterceptedService<Channel, impl Interceptor + use<>>> {
     let token: MetadataValue<Ascii> = format!("Bearer {}", hub.token()).parse().expect("a header");
     let channel = Channel::from_shared(hub.grpc.clone()).expect("an address").connect().await;

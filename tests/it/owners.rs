@@ -17,7 +17,7 @@ use crate::harness::watching::{DEADLINE, LIVELY};
 use crate::harness::{Hub, on_both_databases, runs};
 use crate::watch_many::two_servers;
 
-/// Two runtimes that may watch and report.
+/// Returns two runtimes that may watch and report.
 async fn runtimes(hub: &Hub) -> (Client, Client) {
     let admin = hub.client().await;
     for subject in ["prod", "sub1"] {
@@ -26,7 +26,7 @@ async fn runtimes(hub: &Hub) -> (Client, Client) {
     (caller(hub, "prod").await, caller(hub, "sub1").await)
 }
 
-/// Two versions of a policy, the first one in force; answers the revision.
+/// Returns two versions of a policy, the first one in force; answers the revision.
 async fn two_versions(admin: &Client) -> i64 {
     publish(admin, "p", "a: 1").await;
     publish(admin, "p", "a: 2").await;
@@ -37,7 +37,7 @@ async fn report(client: &Client, request: &pb::ReportStatusRequest) -> Result<()
     client.report_status(request.clone()).await.map(|_| ())
 }
 
-/// How a stream that must not go on ends.
+/// Returns how a stream that must not go on ends.
 async fn end(mut stream: Stream) -> ClientError {
     let ending = async {
         loop {
@@ -201,7 +201,7 @@ async fn an_id_is_owned_on_every_replica() {
     }
 }
 
-/// A client command against a hub: its exit code, and what it says.
+/// Returns a client command against a hub: its exit code, and what it says.
 fn said(hub: &Hub, arguments: &[&str]) -> (Option<i32>, String) {
     let output = hub.cli().args(arguments).output().expect("the binary runs");
     (output.status.code(), String::from_utf8(output.stdout).expect("text"))

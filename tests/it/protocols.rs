@@ -20,7 +20,7 @@ fn get_namespace() -> Vec<u8> {
     pb::GetNamespaceRequest { name: "namespaces/default".to_owned() }.encode_to_vec()
 }
 
-/// What a client of HTTP/1.1 reads to the end of the connection.
+/// Returns what a client of HTTP/1.1 reads to the end of the connection.
 async fn say(mut stream: impl AsyncRead + AsyncWrite + Unpin, text: &str) -> String {
     stream.write_all(text.as_bytes()).await.expect("a server that listens");
     let mut answer = Vec::new();
@@ -120,7 +120,7 @@ fn refused(case: &str, answer: &Answer) {
     assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control-")), "{case}: {answer:?}");
 }
 
-/// The frames of gRPC-Web: flag and payload.
+/// Returns the frames of gRPC-Web: flag and payload.
 fn frames(mut body: &[u8]) -> Vec<(u8, Vec<u8>)> {
     let mut frames = Vec::new();
     while let Some((head, rest)) = body.split_at_checked(5) {

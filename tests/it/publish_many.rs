@@ -35,7 +35,7 @@ pub fn request(names: impl IntoIterator<Item = String>) -> pb::PublishVersionsRe
     }
 }
 
-/// What became of each.
+/// Returns what became of each.
 pub async fn results(client: &Client, request: pb::PublishVersionsRequest) -> Vec<pb::PublishVersionsResult> {
     let asked: Vec<String> = request.versions.iter().map(|each| each.name.clone()).collect();
     let results = client.publish_versions(request).await.expect("an answer").results;
@@ -50,7 +50,7 @@ fn published(result: &pb::PublishVersionsResult) -> (&pb::Version, i64) {
     }
 }
 
-/// Why a version was refused.
+/// Returns why a version was refused.
 pub fn refusal(result: &pb::PublishVersionsResult) -> &pb::Refusal {
     match result.outcome.as_ref().expect("an outcome") {
         Outcome::Refusal(refusal) => refusal,

@@ -49,7 +49,7 @@ async fn found(client: &Client, name: &str) -> pb::Namespace {
     client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace")
 }
 
-/// The counters of the namespace's row, and what they should be: policies, versions, bytes.
+/// Returns the counters of the namespace's row, and what they should be: policies, versions, bytes.
 pub fn counted(hub: &Hub) -> (String, String) {
     let row = "SELECT policies || ' ' || versions || ' ' || content_bytes FROM namespaces WHERE id = 'default'";
     let real = "SELECT (SELECT COUNT(*) FROM policies WHERE namespace = 'default') || ' ' || COUNT(*) || ' ' || \

@@ -38,7 +38,7 @@ const STATEMENTS: &str = "policyhub_database_statements_total";
 const REFUSED_READS: &str = r#"policyhub_quota_refusals_total{quota="reads_per_second"}"#;
 const REFUSED_WRITES: &str = r#"policyhub_quota_refusals_total{quota="writes_per_second"}"#;
 
-/// The bare service: the SDK would wait and try again.
+/// Returns the bare service: the SDK would wait and try again.
 async fn raw(hub: &Hub) -> PolicyServiceClient<InterceptedService<Channel, impl Interceptor + Clone + use<>>> {
     let token: MetadataValue<Ascii> = format!("Bearer {}", hub.token()).parse().expect("a header");
     let channel = Channel::from_shared(hub.grpc.clone()).expect("an address").connect().await;
@@ -180,7 +180,7 @@ on_both_databases! {
     }
 }
 
-/// The head of the log, asked as often as it takes.
+/// Returns the head of the log, asked as often as it takes.
 async fn head_past_the_limit(client: &Client) -> i64 {
     let started = Instant::now();
     loop {

@@ -36,7 +36,7 @@ struct Model {
     versions: [Vec<(i64, pb::VersionState, String)>; 3],
 }
 
-/// One call; answers its revision and, when it moved a pointer, where to.
+/// Returns one call; answers its revision and, when it moved a pointer, where to.
 async fn call(client: &Client, random: &mut Random, id: &str) -> Result<(i64, Option<i64>), ClientError> {
     let number = random.below(8) + 1;
     let (name, etag) = (version(id, number), String::new());

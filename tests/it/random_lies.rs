@@ -49,7 +49,7 @@ impl Worlds {
         Self { home, away: away.map(|signer| History::random(random, signer)).into() }
     }
 
-    /// A true message of some world; mostly of the right one.
+    /// Returns a true message of some world; mostly of the right one.
     fn any<'a>(&'a self, random: &mut Random) -> &'a True {
         let world = if random.once_in(10) { random.one_of(&self.away) } else { &self.home };
         random.one_of(&world.messages)
@@ -118,7 +118,7 @@ fn lie_in_activation(random: &mut Random, told: &mut pb::Activation, other: Mess
     }
 }
 
-/// The next thing that is said: often what can be taken, whole or in parts, and often changed.
+/// Returns the next thing that is said: often what can be taken, whole or in parts, and often changed.
 fn next(random: &mut Random, worlds: &Worlds, filter: &[&str], held: Option<Cursor>) -> Vec<pb::WatchActiveResponse> {
     let place = |each: &&True| Some(worlds.home.steps[each.step].place);
     let held = held.map(|held| (held.epoch, held.revision));
@@ -148,7 +148,7 @@ fn next(random: &mut Random, worlds: &Worlds, filter: &[&str], held: Option<Curs
     parts
 }
 
-/// A message in two parts; what brings nothing has one.
+/// Returns a message in two parts; what brings nothing has one.
 fn in_parts(whole: &pb::WatchActiveResponse) -> Vec<pb::WatchActiveResponse> {
     let mut end = whole.clone();
     let first = match &mut end.message {
@@ -175,7 +175,7 @@ fn named(set: Set) -> BTreeMap<String, (i64, Place)> {
     set.into_iter().map(|(policy, held)| (policy.to_owned(), held)).collect()
 }
 
-/// The step of what is held, which must be exactly its set.
+/// Returns the step of what is held, which must be exactly its set.
 #[track_caller]
 fn check_held<'a>(worlds: &'a Worlds, set: &ActiveSet, filter: &[&str], what: &str) -> Option<&'a Step> {
     let found = held_by(set);
@@ -189,7 +189,7 @@ fn check_held<'a>(worlds: &'a Worlds, set: &ActiveSet, filter: &[&str], what: &s
     Some(step)
 }
 
-/// What a checkpoint that came says: its root and its end.
+/// Returns what a checkpoint that came says: its root and its end.
 fn claims(message: &pb::WatchActiveResponse) -> Option<(String, i64)> {
     use base64::Engine as _;
     let token = match message.message.as_ref()? {
@@ -262,7 +262,7 @@ fn play(random: &mut Random, worlds: &Worlds, played: &mut Played) {
     assert!(!set.is_stale(time), "an honest snapshot makes fresh");
 }
 
-/// A setting of a run by hand.
+/// Returns a setting of a run by hand.
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }

@@ -20,7 +20,7 @@ fn ask() -> ServerReflectionRequest {
     ServerReflectionRequest { message_request, ..Default::default() }
 }
 
-/// A stream whose requests never end; it has answered one.
+/// Returns a stream whose requests never end; it has answered one.
 async fn endless(channel: Channel) -> Result<tonic::Streaming<impl Sized>, tonic::Status> {
     let requests = futures_util::StreamExt::chain(tokio_stream::once(ask()), tokio_stream::pending());
     let mut answers = ServerReflectionClient::new(channel).server_reflection_info(requests).await?.into_inner();

@@ -19,7 +19,7 @@ fn methods() -> Vec<MethodDescriptor> {
     ours.iter().flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
-/// Each violation with its field.
+/// Returns each violation with its field.
 fn violations(status: &Status) -> Vec<(String, String)> {
     let bad = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
     bad.into_iter().map(|violation| (violation.field, violation.description)).collect()

@@ -13,7 +13,7 @@ fn all() -> pb::ListRunsRequest {
     pb::ListRunsRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
 }
 
-/// The list of which a filter holds.
+/// Returns the list of which a filter holds.
 fn by(filter: impl Into<String>) -> pb::ListRunsRequest {
     pb::ListRunsRequest { filter: filter.into(), ..all() }
 }
@@ -23,7 +23,7 @@ fn of(id: &str, version: i64) -> pb::ListRunsRequest {
     by(if version == 0 { format!("policy = {id:?}") } else { format!("policy = {id:?} AND version = {version}") })
 }
 
-/// A list, narrowed further.
+/// Returns a list, narrowed further.
 fn and(request: pb::ListRunsRequest, filter: &str) -> pb::ListRunsRequest {
     let filter = if request.filter.is_empty() { filter.to_owned() } else { format!("{} AND {filter}", request.filter) };
     pb::ListRunsRequest { filter, ..request }
@@ -37,7 +37,7 @@ fn ids(runs: &[pb::Run]) -> Vec<String> {
     runs.iter().map(Named::id).collect()
 }
 
-/// The ids of all runs of a list, in pages of this size.
+/// Returns the ids of all runs of a list, in pages of this size.
 async fn listed(client: &Client, request: pb::ListRunsRequest, page_size: i32) -> Vec<String> {
     let mut request = pb::ListRunsRequest { page_size, ..request };
     let mut found = Vec::new();

@@ -12,12 +12,12 @@ use crate::harness::runs::{get_run as get, record, run_name, run_request};
 use crate::harness::subscribing::at;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// A run under one policy.
+/// Returns a run under one policy.
 fn request(run_id: &str, id: &str, cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
     run_request(run_id, &[id], cursor)
 }
 
-/// Its version, digest, and since when that was in force.
+/// Returns its version, digest, and since when that was in force.
 fn only(run: &pb::Run) -> (i64, &str, i64) {
     assert_eq!((run.policies.len(), run.policy_count, run.whole_set), (1, 1, false), "{run:?}");
     let first = run.policies.first().expect("a policy");

@@ -11,7 +11,7 @@ use crate::harness::calls::release;
 use crate::harness::proxy::Proxy;
 use crate::harness::{Database, Hub, on_both_databases};
 
-/// A client as the admin of a hub, which has no connection yet.
+/// Returns a client as the admin of a hub, which has no connection yet.
 fn builder(hub: &Hub) -> ClientBuilder {
     Client::builder().token(TokenSource::File(hub.data_dir().join("admin.token")))
 }

@@ -10,7 +10,7 @@ const CONFIG: &str = include_str!("../../docs/service_config.json");
 /// gRPC takes no more (A6, "Maximum Number of Retries").
 const ATTEMPTS_MAX: u64 = 5;
 
-/// A duration of proto3 JSON, in seconds.
+/// Returns a duration of proto3 JSON, in seconds.
 fn seconds(value: &Value) -> f64 {
     let text = value.as_str().and_then(|text| text.strip_suffix('s')).expect("a duration");
     text.parse().expect("seconds")

@@ -48,7 +48,7 @@ fn start(data: &Path, arguments: &[&str]) -> Start {
     Start::Ended { code: child.wait().expect("a child").code(), said }
 }
 
-/// The message of a start that must be refused, with all of these words in it.
+/// Returns the message of a start that must be refused, with all of these words in it.
 pub fn refused(data: &Path, arguments: &[&str], words: &[&str]) -> String {
     let Start::Ended { code, said } = start(data, arguments) else { panic!("it serves with {arguments:?}") };
     assert_eq!(code, Some(1), "{said}");
@@ -86,7 +86,7 @@ async fn a_port_that_is_taken() {
     serves(&data, &["--grpc-addr", &address]);
 }
 
-/// What a server says on a terminal until it serves, of a new data directory.
+/// Returns what a server says on a terminal until it serves, of a new data directory.
 fn on_a_terminal(data: &Path, arguments: &str) -> String {
     let policyhub = binary().get_program().to_string_lossy().into_owned();
     let serve = format!("exec '{policyhub}' serve --data-dir '{}' {arguments}", data.display());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::harness::liar::{Act, Liar, frame};
+use crate::harness::hostile_server::{Act, HostileServer, frame};
 use crate::harness::watching::DEADLINE;
 
 mod agent;
@@ -32,7 +32,7 @@ fn frames(vectors: &Vectors, names: &[String]) -> Vec<Act> {
 
 /// A hub that plays a case: each stream of the lie ends, and the honest one waits until it is allowed.
 struct Stage {
-    liar: Liar,
+    hostile: HostileServer,
     endpoint: String,
 }
 
@@ -40,40 +40,40 @@ impl Stage {
     /// `reports`: whether the subscriber tells what it put in force. Then the lie comes after that: before it, there is nothing
     /// that a refusal of what is not newer could be about.
     async fn of(vectors: &Vectors, case: &Case, reports: bool) -> Self {
-        let (liar, endpoint) = Liar::listen().await;
+        let (hostile, endpoint) = HostileServer::listen().await;
         let holds = case.before.iter().any(|name| name.contains(".snapshot."));
         {
-            let mut told = liar.told();
+            let mut told = hostile.script();
             for (index, lie) in case.lie.iter().enumerate() {
                 let mut acts = if index == 0 { frames(vectors, &case.before) } else { Vec::new() };
-                acts.extend((index == 0 && holds && reports).then_some(Act::Heard));
+                acts.extend((index == 0 && holds && reports).then_some(Act::UntilReported));
                 acts.extend(frames(vectors, lie));
                 told.streams.push_back(acts);
             }
             let repair = [Act::Gate].into_iter().chain(frames(vectors, &case.repair)).chain([Act::Silence]);
             told.always = Some(repair.collect());
         }
-        Self { liar, endpoint }
+        Self { hostile, endpoint }
     }
 
     /// Waits until the honest stream is asked for: everything before it was taken or refused.
     async fn is_over(&self, case: &Case) {
         let waiting = async {
-            while self.liar.told().asked.len() <= case.lie.len() {
+            while self.hostile.script().asked.len() <= case.lie.len() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(DEADLINE, waiting).await.unwrap_or_else(|_| panic!("{}: no further stream", case.name));
     }
 
-    /// How many reports said that something was rejected.
+    /// Returns how many reports said that something was rejected.
     fn rejections(&self) -> usize {
         let rejected = policyhub::client::pb::ApplyStatus::Rejected as i32;
-        self.liar.told().reports.iter().filter(|report| report.status == rejected).count()
+        self.hostile.script().reports.iter().filter(|report| report.status == rejected).count()
     }
 }
 
-/// What must be in force after the lie; none: nothing.
+/// Returns what must be in force after the lie; none: nothing.
 fn expected(vectors: &Vectors, case: &Case) -> Option<Set> {
     case.then.holds.as_ref().map(|place| vectors.set(place, &case.filter))
 }

@@ -17,7 +17,7 @@ use crate::harness::subscribing::{
 };
 use crate::harness::watching::{DEADLINE, LIVELY, bare};
 
-/// Two versions of a policy, the first one in force; answers the revision.
+/// Returns two versions of a policy, the first one in force; answers the revision.
 async fn two_versions(client: &Client) -> i64 {
     publish(client, "p", "a: 1").await;
     publish(client, "p", "a: 2").await;
@@ -29,7 +29,7 @@ async fn message(stream: &mut Stream) -> Message {
     next.expect("a stream that goes on").expect("a message").message.expect("a kind")
 }
 
-/// The revision of the next activation; snapshots are not taken for one.
+/// Returns the revision of the next activation; snapshots are not taken for one.
 async fn next_activation(stream: &mut Stream) -> i64 {
     loop {
         match message(stream).await {
@@ -336,7 +336,7 @@ fn name(number: usize) -> String {
     format!("s{number:04}")
 }
 
-/// A digest of its own for each word.
+/// Returns a digest of its own for each word.
 fn digest(number: usize, (revision, rejects): (i64, bool)) -> Digest {
     let mut bytes = [u8::from(rejects); 32];
     bytes[0] = u8::try_from(revision).expect("small");

@@ -125,7 +125,7 @@ fn thaw(hub: &Hub) {
     let _ = std::fs::remove_file(hub.data_dir().join("frozen.json"));
 }
 
-/// What a stream tells up to the head, or why it ended before.
+/// Returns what a stream tells up to the head, or why it ended before.
 async fn told(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<String, ClientError> {
     let mut stream = watching::raw(client, resume).await?;
     let mut text = String::new();
@@ -143,7 +143,7 @@ async fn told(client: &Client, resume: Option<pb::Cursor>, head: i64) -> Result<
     }
 }
 
-/// Every read, with its answer or the reason of its refusal.
+/// Returns every read, with its answer or the reason of its refusal.
 async fn reads(hub: &Hub, head: i64) -> BTreeMap<&'static str, Result<String, String>> {
     let client = hub.client().await;
     let active = pb::GetActiveRequest { name: policy("p"), ..Default::default() };

@@ -23,7 +23,7 @@ fn lost<T: std::fmt::Debug>(answer: Result<T, ClientError>) {
     refused(answer, Code::DataLoss, "DATA_LOSS");
 }
 
-/// A policy that needs an approval, with version 1 published by ann, imported by eve into the namespace `copy`.
+/// Returns a policy that needs an approval, with version 1 published by ann, imported by eve into the namespace `copy`.
 async fn imported(hub: &Hub, [admin, ann, bob, eve]: [&Client; 4]) -> pb::Version {
     reviewed_policy(admin, "p", 1).await;
     let reviewed = staged(ann, "p", "a: 1").await;
@@ -52,7 +52,7 @@ async fn verdict(client: &Client) -> bool {
     client.verify_log(request).await.expect("a verdict").valid
 }
 
-/// What was in force of p right after a revision, as GetActive and a run at that cursor tell.
+/// Returns what was in force of p right after a revision, as GetActive and a run at that cursor tell.
 async fn active_at(client: &Client, revision: i64, run_id: String) -> [Result<String, ClientError>; 2] {
     let then = Some(pb::get_active_request::At::Cursor(pb::Cursor::of_revision(revision)));
     let active = client.get_active(pb::GetActiveRequest { name: policy("p"), at: then, ..Default::default() }).await;

@@ -33,7 +33,7 @@ async fn try_create(client: &Client, id: &str) -> Result<pb::CreatePolicyRespons
     client.create_policy(request).await
 }
 
-/// A request to publish the one open version of p.
+/// Returns a request to publish the one open version of p.
 fn publish_open() -> pb::PublishRequest {
     pb::PublishRequest { name: policy("p"), ..Default::default() }
 }

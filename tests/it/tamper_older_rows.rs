@@ -37,7 +37,7 @@ fn turn_back_index(hub: &Hub, table: &str, key: &str, revision: i64) {
     );
 }
 
-/// What VerifyLog finds, each as the event it is about and the message.
+/// Returns what VerifyLog finds, each as the event it is about and the message.
 pub async fn findings(client: &Client) -> Vec<(i64, String)> {
     let request = pb::VerifyLogRequest { parent: NAMESPACE.to_owned(), after: None };
     let found = client.verify_log(request).await.expect("a verdict");
@@ -51,7 +51,7 @@ pub async fn findings(client: &Client) -> Vec<(i64, String)> {
         .collect()
 }
 
-/// Whether `policyhub verify --log` finds something; what it prints.
+/// Returns whether `policyhub verify --log` finds something; what it prints.
 fn verified_offline(hub: &Hub) -> (Option<i32>, String) {
     let done = hub.cli().args(["verify", "--log"]).output().expect("a command that runs");
     (done.status.code(), String::from_utf8(done.stdout).expect("UTF-8"))

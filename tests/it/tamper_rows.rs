@@ -76,7 +76,7 @@ pub fn is_sqlite(hub: &Hub) -> bool {
     hub.database_url.starts_with("sqlite")
 }
 
-/// Every column there is, with its kind: `text`, `integer` or `blob`, and whether it may be NULL.
+/// Returns every column there is, with its kind: `text`, `integer` or `blob`, and whether it may be NULL.
 pub fn columns(hub: &Hub) -> Vec<(String, String, String)> {
     let sql = if is_sqlite(hub) {
         "SELECT m.name, c.name, c.type FROM sqlite_master m JOIN pragma_table_info(m.name) c \
@@ -147,7 +147,7 @@ async fn verify(client: &Client, parent: &str) -> pb::VerifyLogResult {
 
 type Answers = BTreeMap<String, Result<Vec<u8>, String>>;
 
-/// Every read that shows something of the namespace, as bytes or as the reason of its refusal.
+/// Returns every read that shows something of the namespace, as bytes or as the reason of its refusal.
 async fn reads(client: &Client) -> Answers {
     let mut answers = Answers::new();
     macro_rules! read {
@@ -218,7 +218,7 @@ async fn history(client: &Client) {
     client.update_namespace(update).await.expect("a change");
 }
 
-/// Three things a column may become.
+/// Returns three values that a column may become.
 pub fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
     let blob = |hex: &str| if is_sqlite(hub) { format!("X'{hex}'") } else { format!("'\\x{hex}'::bytea") };
     let other = format!("(SELECT o.{column} FROM {table} o WHERE o.{column} IS NOT NULL ORDER BY 1 LIMIT 1)");
@@ -233,7 +233,7 @@ pub fn edits(hub: &Hub, table: &str, column: &str, kind: &str) -> Vec<String> {
 /// Background checks off: they would only say the same.
 const QUIET: &[&str] = &["--audit-interval-ms", "0", LIVELY[0], LIVELY[1], LIVELY[2], LIVELY[3]];
 
-/// What is wrong with the answers after an edit, if anything is.
+/// Returns what is wrong with the answers after an edit, if anything is.
 async fn silently_served(hub: &Hub, truth: &Answers, may_show: bool) -> Option<String> {
     let client = hub.client().await;
     let now = reads(&client).await;
@@ -310,7 +310,7 @@ on_both_databases! {
     }
 }
 
-/// One row of a table that reads of the namespace show.
+/// Returns one row of a table that reads of the namespace show.
 fn one_row(hub: &Hub, table: &str) -> String {
     let row = if is_sqlite(hub) { "rowid" } else { "ctid" };
     let namespace = match table {

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::harness::hub::binary;
 use crate::harness::{Database, Hub};
 
-/// A certificate for 127.0.0.1 that is its own authority. The shell is that of every OpenSSL since 1.1.1.
+/// Returns a certificate for 127.0.0.1 that is its own authority. The shell is that of every OpenSSL since 1.1.1.
 pub fn certificate(dir: &Path, name: &str) -> (String, String) {
     let (cert, key) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     let mut openssl = Command::new("openssl");

@@ -17,7 +17,7 @@ use crate::harness::callers::{grant, issue};
 use crate::harness::calls::{NAMESPACE, draft_request, policy, release};
 use crate::harness::{Database, Hub};
 
-/// One call of each kind: reads and writes of each service, and the stream.
+/// Returns one call of each kind: reads and writes of each service, and the stream.
 async fn one_of_each(client: &Client) -> Vec<(&'static str, Result<(), ClientError>)> {
     let name = NAMESPACE.to_owned();
     let create = pb::CreateNamespaceRequest { namespace_id: "team".to_owned(), ..Default::default() };
@@ -64,7 +64,7 @@ fn forge(good: &str, header: &[(&str, Value)], claims: &[(&str, Value)], sign: i
     format!("{message}.{signature}")
 }
 
-/// Some of the corpus of `src/auth/bad_tokens/`, on their way through the whole server.
+/// Returns some of the corpus of `src/auth/bad_tokens/`, on their way through the whole server.
 fn of_the_corpus(good: &str, sign: &impl Fn(&[u8]) -> Vec<u8>) -> Vec<(&'static str, Option<String>, &'static str)> {
     let exp = part(good, 1)["exp"].as_i64().expect("exp");
     let signed = |header: &[(&str, Value)], claims: &[(&str, Value)]| Some(forge(good, header, claims, sign));
@@ -213,7 +213,7 @@ async fn a_server_of_another_audience_takes_no_tokens_of_this_one() {
     assert_eq!(crate::harness::calls::reason(answer), "TOKEN_AUDIENCE");
 }
 
-/// What `List` of the health service answers: clients of tonic have no such call yet.
+/// Returns what `List` of the health service answers: clients of tonic have no such call yet.
 async fn listed(channel: tonic::transport::Channel) -> BTreeMap<String, HealthCheckResponse> {
     #[derive(Clone, PartialEq, prost::Message)]
     struct Answer {

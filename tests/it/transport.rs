@@ -34,7 +34,7 @@ async fn the_settings_are_bounds() {
     assert_eq!(settings.get(&INITIAL_WINDOW_SIZE), Some(&(1024 * 1024)));
 }
 
-/// How many of `streams` watches opened at once are answered; the others are refused.
+/// Returns how many of `streams` watches opened at once are answered; the others are refused.
 async fn answered(address: &str, streams: u32) -> usize {
     let mut peer = Peer::connect(address).await;
     for stream in 0..streams {

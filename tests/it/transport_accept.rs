@@ -99,7 +99,7 @@ async fn half_requests_do_not_starve_probes() {
     assert!(half.last_mut().expect("a peer").is_open_after(Duration::from_millis(500)).await);
 }
 
-/// A connection of a caller that showed a credential.
+/// Returns a connection of a caller that showed a credential.
 async fn known(hub: &Hub) -> Peer {
     let mut peer = Peer::connect(&hub.grpc).await;
     peer.call(1, LIST_SIGNING_KEYS, Some(&hub.token()), &EMPTY_MESSAGE).await;

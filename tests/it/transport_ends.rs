@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{SetChange, pb};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ on_both_databases! {
     }
 }
 
-/// The frames of a connection to its end; pings and settings are answered.
+/// Returns the frames of a connection to its end; pings and settings are answered.
 async fn to_the_end(peer: &mut Peer) -> Vec<u8> {
     let mut kinds = Vec::new();
     while let Some(frame) = peer.next().await {
@@ -84,8 +84,8 @@ async fn an_old_connection_says_goodbye_first() {
     assert!(frames.iter().all(|frame| frame.kind != GOAWAY), "with an age and a grace tonic cuts without a word");
 }
 
-/// What a stream said: each message is a flag of one byte, its length in four, and itself (gRPC over HTTP/2).
-fn said(mut data: Vec<u8>) -> Vec<Said> {
+/// Returns what a stream said: each message is a flag of one byte, its length in four, and itself (gRPC over HTTP/2).
+fn send(mut data: Vec<u8>) -> Vec<Message> {
     let mut messages = Vec::new();
     while let Some(length) = data.get(1..5) {
         let end = 5 + u32::from_be_bytes(length.try_into().expect("four bytes")) as usize;
@@ -120,9 +120,9 @@ async fn who_did_not_listen_can_still_read_the_last_words() {
     assert_eq!(tokio::time::timeout(DEADLINE, ended).await.expect("it ends").code(), Some(0));
     let frames = peer.rest().await;
     let data = frames.iter().filter(|frame| frame.kind == DATA).flat_map(|frame| frame.payload.clone()).collect();
-    let told = said(data)
+    let told = send(data)
         .into_iter()
-        .any(|message| matches!(message, Said::Reconnect(last) if last.reason() == pb::ReconnectReason::Draining));
+        .any(|message| matches!(message, Message::Reconnect(last) if last.reason() == pb::ReconnectReason::Draining));
     assert!(told, "{} frames without a reconnect", frames.len());
     assert!(frames.iter().any(|frame| frame.kind == GOAWAY));
 }

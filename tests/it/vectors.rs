@@ -48,7 +48,7 @@ fn hash(digits: &str) -> Hash {
     std::array::from_fn(|index| u8::from_str_radix(&digits[index * 2..index * 2 + 2], 16).expect("two digits"))
 }
 
-/// The payload, read and written again.
+/// Returns the payload, read and written again.
 fn rewritten(typ: &str, payload: &[u8]) -> Vec<u8> {
     let written = match typ {
         TYP_ACTIVATION => Statement::from_bytes(payload).expect("a statement").to_bytes(),

@@ -10,7 +10,7 @@ use crate::harness::calls::{
 };
 use crate::harness::on_both_databases;
 
-/// All pages of a list, with the sizes of the pages.
+/// Returns all pages of a list, with the sizes of the pages.
 async fn pages(client: &Client, mut request: pb::ListVersionsRequest) -> (Vec<pb::Version>, Vec<usize>) {
     let (mut versions, mut sizes) = (Vec::new(), Vec::new());
     loop {
@@ -32,7 +32,7 @@ fn list(id: &str, page_size: i32) -> pb::ListVersionsRequest {
     pb::ListVersionsRequest { parent: policy(id), page_size, ..Default::default() }
 }
 
-/// The JSON document that a JSON Patch makes.
+/// Returns the JSON document that a JSON Patch makes.
 fn patched(from: &str, patch: &str) -> serde_json::Value {
     let mut document = serde_json::from_str(from).expect("JSON");
     let patch: json_patch::Patch = serde_json::from_str(patch).expect("a patch");

@@ -26,7 +26,7 @@ async fn deactivate(client: &policyhub::client::Client, id: &str) -> i64 {
     client.deactivate(request).await.expect("a deactivation").cursor.revision()
 }
 
-/// The root of a set, as ListActive answers it: all of it was put in force in the first epoch.
+/// Returns the root of a set, as ListActive answers it: all of it was put in force in the first epoch.
 fn root_of(set: &pb::ListActiveResponse) -> ActiveSetRoot {
     let mut tree = ActiveSetTree::new();
     for active in &set.bundles {

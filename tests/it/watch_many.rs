@@ -173,7 +173,7 @@ fn unblock(hub: &Hub) -> &'static str {
     if hub.database_url.starts_with("sqlite") { "DROP TRIGGER block" } else { "DROP TRIGGER block ON pointer_changes" }
 }
 
-/// Two servers of one PostgreSQL and one set of keys.
+/// Returns two servers of one PostgreSQL and one set of keys.
 pub async fn two_servers() -> (Hub, Hub, TempDir) {
     let keys = tempfile::tempdir().expect("a temporary directory");
     let keys_dir = keys.path().join("keys").display().to_string();

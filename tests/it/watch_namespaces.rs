@@ -101,7 +101,7 @@ impl Watched {
         }
     }
 
-    /// The version of `p` that is held of a namespace.
+    /// Returns the version of `p` that is held of a namespace.
     fn version(&self, id: &str) -> Option<i64> {
         self.sets[&name(id)].policies().next().map(|policy| policy.version)
     }

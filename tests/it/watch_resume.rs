@@ -11,7 +11,7 @@ use crate::harness::{Hub, on_both_databases};
 const SMALLEST_RING: &[&str] =
     &["--watch-ring-events", "16", "--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
-/// The places of the activations of a log.
+/// Returns the places of the activations of a log.
 async fn activations(client: &Client) -> Vec<i64> {
     let log = watching::log(client).await;
     let places: Vec<i64> = log.iter().map(|event| event.cursor.expect("a cursor").revision).collect();

@@ -1,4 +1,4 @@
-"""A hub that lies, against examples/python: each lie is refused, nothing of it is handed out, and the truth is heard after it.
+"""A hostile server, against examples/python: each lie is refused, nothing of it is handed out, and the truth is heard after it.
 
 Each case is one stream, or some: what is true first, then the lie. The stream after it is honest again. The lies are in
 `lies.py`, those to a subscriber with a filter in `lies_filtered.py`, and those about activations in parts in `lies_parts.py`.

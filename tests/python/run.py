@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tests examples/python: against a hub that lies, then against the real one; and stock channels to several addresses.
+"""Tests examples/python: against a hostile server, then against the real one; and stock channels to several addresses.
 
     tests/python/run.py [BINARY]     default: target/debug/policyhub
     tests/python/run.py --lies       only the lies by chance, as many as LIES says

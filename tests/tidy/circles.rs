@@ -11,7 +11,7 @@ use super::source::Source;
 type Module = Vec<String>;
 type Imports = BTreeMap<Module, BTreeSet<Module>>;
 
-/// The files that stand in a circle, or between two.
+/// Returns the files that stand in a circle, or between two.
 pub fn circles(files: &[Source]) -> Vec<String> {
     let read: BTreeMap<Module, (&Source, Names)> = files
         .iter()
@@ -46,7 +46,7 @@ pub fn circles(files: &[Source]) -> Vec<String> {
     left.iter().map(line).collect()
 }
 
-/// The file that a path leads into, through the doors that hand it on.
+/// Returns the file that a path leads into, through the doors that hand it on.
 fn file_of(named: &[String], read: &BTreeMap<Module, (&Source, Names)>) -> Option<Module> {
     let depth = (1..=named.len()).rev().find(|depth| read.contains_key(&named[..*depth]))?;
     let (file, name) = (named[..depth].to_vec(), named.get(depth));

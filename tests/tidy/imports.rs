@@ -68,14 +68,14 @@ pub fn visas(source: &Source, visas: &[Visa]) -> Vec<String> {
     findings
 }
 
-/// Where a file stands, as if all packages were one: `client/src/` is the room `client`, and the rooms of `core/src/` stand
+/// Returns where a file stands, as if all packages were one: `client/src/` is the room `client`, and the rooms of `core/src/` stand
 /// beside those of `src/`. None: the file is in no room.
 fn inside(path: &str) -> Option<String> {
     let inside = path.strip_prefix("src/").or_else(|| path.strip_prefix("core/src/"));
     inside.map(str::to_owned).or_else(|| Some(format!("client/{}", path.strip_prefix("client/src/")?)))
 }
 
-/// The module a file is; `main.rs` is the room `main`, `lib.rs` is the root of its package.
+/// Returns the module a file is; `main.rs` is the room `main`, `lib.rs` is the root of its package.
 pub fn module_of(path: &str) -> Vec<String> {
     let Some(inside) = inside(path) else { return Vec::new() };
     let Some(module) = inside.strip_suffix(".rs") else { return Vec::new() };
@@ -83,12 +83,12 @@ pub fn module_of(path: &str) -> Vec<String> {
     module.split('/').filter(|name| *name != "lib").map(str::to_owned).collect()
 }
 
-/// The room a path leads into, when it leads into one: `crate::x`, `policyhub_core::x`, or enough `super`s.
+/// Returns the room a path leads into, when it leads into one: `crate::x`, `policyhub_core::x`, or enough `super`s.
 fn room_named(path: &Path, file: &[String]) -> Option<String> {
     full_path(path, file)?.into_iter().next()
 }
 
-/// Where a path leads from the root, as if all packages were one; none: into another crate.
+/// Returns where a path leads from the root, as if all packages were one; none: into another crate.
 pub fn full_path(path: &Path, file: &[String]) -> Option<Vec<String>> {
     // The modules of a binary hang below its own root, not below a room.
     let file = if file == ["main"] { &[] } else { file };
@@ -124,7 +124,7 @@ fn names_it(path: &Path, what: &str, names: &Names) -> bool {
     named && !is_local(first, path, names)
 }
 
-/// Whether a word is a module of the file's own: declared in it, or imported into it from a longer path.
+/// Returns whether a word is a module of the file's own: declared in it, or imported into it from a longer path.
 fn is_local(word: &str, path: &Path, names: &Names) -> bool {
     let imported = |other: &Path| {
         other.imported && other.segments.len() > 1 && other.segments.last().is_some_and(|last| last == word)

@@ -115,7 +115,7 @@ fn holds(set: &ActiveSet, change: &SetChange) {
     }
 }
 
-/// One message: of a kind, at a place, from whom, and what is done to it.
+/// Returns one message: of a kind, at a place, from whom, and what is done to it.
 fn delivery(op: u8, revision: i64, bytes: &mut impl Iterator<Item = u8>) -> pb::WatchActiveResponse {
     let log: &Log = if op & 0x20 != 0 { &STRANGE } else { &HONEST };
     let mut message = log.message(op & 3, revision);

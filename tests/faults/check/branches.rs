@@ -23,7 +23,7 @@ impl<'a> Logs<'a> {
         Self { standing: (&history.log, Replay::of(&history.log)), given_up }
     }
 
-    /// The log that a place belongs to, with its replay; the standing one for a place that is nowhere.
+    /// Returns the log that a place belongs to, with its replay; the standing one for a place that is nowhere.
     fn with(&self, cursor: Cursor) -> (&'a [Event], &Replay) {
         let in_standing = has(self.standing.0, cursor);
         let other = self.given_up.iter().find(|(branch, _)| !in_standing && has(&branch.log, cursor));
@@ -35,12 +35,12 @@ impl<'a> Logs<'a> {
         self.with(cursor).1
     }
 
-    /// The events of the log that a place belongs to.
+    /// Returns the events of the log that a place belongs to.
     pub fn log(&self, cursor: Cursor) -> &'a [Event] {
         self.with(cursor).0
     }
 
-    /// What was in force at a place; none when no log has it.
+    /// Returns what was in force at a place; none when no log has it.
     pub fn at(&self, cursor: Cursor) -> Option<&Pointers> {
         let (log, replay) = self.with(cursor);
         if cursor.revision > 0 && !has(log, cursor) {
@@ -49,12 +49,12 @@ impl<'a> Logs<'a> {
         replay.at(cursor.revision)
     }
 
-    /// The event at a place.
+    /// Returns the event at a place.
     pub fn event(&self, cursor: Cursor) -> Option<&'a Event> {
         event_at(self.log(cursor), cursor.revision).filter(|event| event.cursor == cursor)
     }
 
-    /// The event that a write was told of: of the standing log, or of one that was given up.
+    /// Returns the event that a write was told of: of the standing log, or of one that was given up.
     pub fn event_of(&self, operation: &Operation, effect: &Effect) -> Option<&'a Event> {
         let logs = [self.standing.0].into_iter().chain(self.given_up.iter().map(|(branch, _)| branch.log.as_slice()));
         let there = logs.filter_map(|log| event_at(log, effect.revision));
@@ -70,7 +70,7 @@ fn has(log: &[Event], cursor: Cursor) -> bool {
     event_at(log, cursor.revision).is_some_and(|event| event.cursor == cursor)
 }
 
-/// Whether an acknowledgement speaks of the tail that an operator gave up: it was in the log that was given up, and it was
+/// Returns whether an acknowledgement speaks of the tail that an operator gave up: it was in the log that was given up, and it was
 /// said after the copy was made and before the copy took its place.
 pub fn was_given_up(history: &History, operation: &Operation, effect: &Effect) -> bool {
     let Some((acknowledged, _)) = operation.acknowledgement() else { return false };
@@ -84,7 +84,7 @@ pub fn was_given_up(history: &History, operation: &Operation, effect: &Effect) -
 /// How long a server may take to notice that its doubt has ended: it looks every second.
 const NOTICED_AFTER: Duration = Duration::from_secs(2);
 
-/// Whether any part of a time lies between the moment a copy took the log's place and the end of doubt.
+/// Returns whether any part of a time lies between the moment a copy took the log's place and the end of doubt.
 pub fn in_doubt(history: &History, (start, end): (Duration, Duration)) -> bool {
     history.branches.iter().any(|branch| start <= branch.raised + NOTICED_AFTER && end >= branch.replaced)
 }

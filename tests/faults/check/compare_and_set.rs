@@ -77,13 +77,13 @@ impl Known {
         Self { spans: history.operations.iter().filter_map(span).collect() }
     }
 
-    /// The highest revision known to be there at `time`.
+    /// Returns the highest revision known to be there at `time`.
     fn below(&self, time: Duration) -> i64 {
         let before = self.spans.iter().filter(|(_, end, _)| *end < time);
         before.map(|(_, _, revision)| *revision).max().unwrap_or(0)
     }
 
-    /// The highest revision that may have been there at `time`.
+    /// Returns the highest revision that may have been there at `time`.
     fn above(&self, time: Duration, head: i64) -> i64 {
         let after = self.spans.iter().filter(|(start, _, _)| *start > time);
         after.map(|(_, _, revision)| *revision - 1).min().unwrap_or(head).min(head)

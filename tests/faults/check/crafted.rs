@@ -13,12 +13,12 @@ use super::record::{
     Stream, StreamEnd, Try, What,
 };
 
-/// A place of the first epoch.
+/// Returns a place of the first epoch.
 pub fn at(revision: i64) -> Cursor {
     Cursor { epoch: 1, revision }
 }
 
-/// What a validator says of a history.
+/// Returns what a validator says of a history.
 pub fn violations(validator: fn(&History, &mut Findings), history: &History) -> Vec<String> {
     let mut findings = Findings::default();
     validator(history, &mut findings);
@@ -37,7 +37,7 @@ fn pointers(held: &[(&str, i64)]) -> Pointers {
     held.iter().map(|(policy, version)| ((*policy).to_owned(), (*version, digest(policy, *version)))).collect()
 }
 
-/// The message of an event without a filter.
+/// Returns the message of an event without a filter.
 pub fn activation(event: &Event) -> What {
     let there = event.moved.iter().filter(|moved| moved.version > 0);
     let gone = event.moved.iter().filter(|moved| moved.version == 0);
@@ -104,7 +104,7 @@ fn stream(watcher: usize, resume: Option<Cursor>, messages: Vec<What>) -> Stream
     }
 }
 
-/// The history.
+/// Returns the history.
 pub fn history() -> History {
     let log = log();
     let draft = |policy: &str| Intent::Draft { policy: policy.to_owned(), digest: digest(policy, 1) };
@@ -144,7 +144,7 @@ pub fn history() -> History {
     }
 }
 
-/// The same after its last event was lost to an older copy, and the epoch was raised in its place.
+/// Returns the same after its last event was lost to an older copy, and the epoch was raised in its place.
 pub fn restored() -> History {
     let mut history = history();
     let at = Duration::from_millis(66);
@@ -186,7 +186,7 @@ fn it_holds() {
             "answers: ends in order",
             "ledger: failed writes are not",
             "log: no place with two contents",
-            "promises: what players were told",
+            "promises: what workloads were told",
             "roles: taken away in time",
         ];
         assert!(findings.checks > 0 || counts.contains(name), "{name} looked at nothing");

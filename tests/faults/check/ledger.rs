@@ -36,7 +36,7 @@ pub fn acknowledged_are_there(history: &History, findings: &mut Findings) {
     }
 }
 
-/// The pointers that an operation asks to be somewhere, as far as the request says where.
+/// Returns the pointers that an operation asks to be somewhere, as far as the request says where.
 fn asked(operation: &Operation) -> Vec<(&str, i64)> {
     match &operation.intent {
         Intent::Activate { targets } => {

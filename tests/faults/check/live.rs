@@ -16,7 +16,7 @@ pub const SILENCE_SLACK: Duration = Duration::from_secs(2);
 pub const DELIVERY_MAX: Duration = Duration::from_millis(4_500);
 /// How long after a fault it still counts: connections are made again, a database that was away is looked for.
 pub const GRACE: Duration = Duration::from_secs(3);
-/// How long a trouble counts after its end. A server that got no processor for a moment has nothing to repair.
+/// Returns how long a trouble counts after its end. A server that got no processor for a moment has nothing to repair.
 fn grace(place: Where) -> Duration {
     if place == Where::Processor { Duration::ZERO } else { GRACE }
 }
@@ -24,7 +24,7 @@ fn grace(place: Where) -> Duration {
 /// A stream whose reader waits longer than this between two messages is late by its own choice.
 const PROMPT_PACE: Duration = Duration::from_millis(10);
 
-/// How much of the time from `from` to `until` was undisturbed at a replica, as far as `counts` says what disturbs.
+/// Returns how much of the time from `from` to `until` was undisturbed at a replica, as far as `counts` says what disturbs.
 pub fn undisturbed(
     troubles: &[Trouble],
     (from, until): (Duration, Duration),
@@ -45,7 +45,7 @@ pub fn undisturbed(
     left
 }
 
-/// Whether a fault there may silence a stream that has begun. A database that is away may not (docs/guarantees.md#g17).
+/// Returns whether a fault there may silence a stream that has begun. A database that is away may not (docs/guarantees.md#g17).
 pub fn silences(place: Where) -> bool {
     place != Where::Database
 }
@@ -67,7 +67,7 @@ pub fn check_silence(history: &History, findings: &mut Findings) {
     }
 }
 
-/// When each event was known to be committed: its writer was told so.
+/// Returns when each event was known to be committed: its writer was told so.
 fn commits(history: &History) -> BTreeMap<&str, Duration> {
     let told = history.operations.iter().filter_map(|operation| {
         let (acknowledged, _) = operation.acknowledgement()?;
@@ -76,7 +76,7 @@ fn commits(history: &History) -> BTreeMap<&str, Duration> {
     told.collect()
 }
 
-/// How long each acknowledged activation took to each stream that was open and prompt, as undisturbed time; for one that
+/// Returns how long each acknowledged activation took to each stream that was open and prompt, as undisturbed time; for one that
 /// never came, up to the end of the stream.
 pub fn deliveries(history: &History) -> Vec<(&Stream, &Event, Duration)> {
     let commits = commits(history);

@@ -65,18 +65,18 @@ impl Replay {
         Self(states)
     }
 
-    /// What was in force after a revision; none beyond the end of the log.
+    /// Returns what was in force after a revision; none beyond the end of the log.
     pub fn at(&self, revision: i64) -> Option<&Pointers> {
         self.0.get(usize::try_from(revision).ok()?)
     }
 
-    /// The revision of the last event.
+    /// Returns the revision of the last event.
     pub fn head(&self) -> i64 {
         i64::try_from(self.0.len()).unwrap_or(i64::MAX) - 1
     }
 }
 
-/// The part of a state that a filter lets through.
+/// Returns the part of a state that a filter lets through.
 pub fn filtered(pointers: &Pointers, filter: &BTreeSet<String>) -> Pointers {
     let wanted = |policy: &String| filter.is_empty() || filter.contains(policy);
     pointers.iter().filter(|(policy, _)| wanted(policy)).map(|(policy, at)| (policy.clone(), at.clone())).collect()

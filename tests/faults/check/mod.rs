@@ -61,7 +61,7 @@ pub const VALIDATORS: &[Validator] = &[
     ("streams: signed", streams::check_signed),
     ("live: no stream falls silent", live::check_silence),
     ("live: delivered in time", live::check_delivery),
-    ("promises: what players were told", promises::check),
+    ("promises: what workloads were told", promises::check),
     ("roles: taken away in time", roles::check),
     ("converged: replicas agree", converged::check_replicas),
     ("converged: watchers hold the head", converged::check_watchers),

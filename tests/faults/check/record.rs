@@ -73,7 +73,7 @@ pub enum Fate<'a> {
 }
 
 impl Operation {
-    /// What became of it.
+    /// Returns what became of it.
     pub fn fate(&self) -> Fate<'_> {
         if let Some((_, effect)) = self.acknowledgement() {
             return Fate::Acknowledged(effect);
@@ -82,7 +82,7 @@ impl Operation {
         if !self.tries.is_empty() && self.tries.iter().all(refused) { Fate::Failed } else { Fate::Unknown }
     }
 
-    /// The first try that was acknowledged, and with what: the effect came before it returned.
+    /// Returns the first try that was acknowledged, and with what: the effect came before it returned.
     pub fn acknowledgement(&self) -> Option<(&Try, &Effect)> {
         self.tries.iter().find_map(|each| match &each.outcome {
             Outcome::Acknowledged(effect) => Some((each, effect)),
@@ -90,7 +90,7 @@ impl Operation {
         })
     }
 
-    /// When it was called first.
+    /// Returns when it was called first.
     pub fn start(&self) -> Duration {
         self.tries.first().map_or(Duration::MAX, |each| each.start)
     }
@@ -254,7 +254,7 @@ pub struct Drain {
     pub success: bool,
 }
 
-/// How the request ids of background players begin: they are in the log, and not among the operations.
+/// How the request ids of background workloads begin: they are in the log, and not among the operations.
 pub const BACKGROUND: &str = "background-";
 
 /// Something that a background player was told.

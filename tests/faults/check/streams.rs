@@ -13,7 +13,7 @@ pub fn name(stream: &Stream) -> String {
     format!("watcher {} on replica {} ({mode}, resumed at {:?})", stream.watcher, stream.replica, stream.resume)
 }
 
-/// The place a message names.
+/// Returns the place a message names.
 pub fn place(what: &What) -> Option<Cursor> {
     match what {
         What::Snapshot { cursor, .. } | What::Activation { cursor, .. } => Some(*cursor),
@@ -47,7 +47,7 @@ pub fn check_order(history: &History, findings: &mut Findings) {
     }
 }
 
-/// What an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
+/// Returns what an event says to a filter: what points somewhere new, what points nowhere; none when it says nothing.
 pub fn told(event: &Event, filter: &BTreeSet<String>) -> Option<(Pointers, BTreeSet<String>)> {
     let wanted = event.moved.iter().filter(|moved| filter.is_empty() || filter.contains(&moved.policy));
     let (gone, there): (Vec<_>, Vec<_>) = wanted.partition(|moved| moved.version == 0);
@@ -87,12 +87,12 @@ pub fn check_complete(history: &History, findings: &mut Findings) {
     }
 }
 
-/// The revisions after `from` and up to `to` that say something to a stream.
+/// Returns the revisions after `from` and up to `to` that say something to a stream.
 fn between(log: &[Event], stream: &Stream, from: i64, to: i64) -> Vec<i64> {
     telling(log, stream, from, to).map(|event| event.cursor.revision).collect()
 }
 
-/// The events after one revision, up to another, that say something to the filter of a stream.
+/// Returns the events after one revision, up to another, that say something to the filter of a stream.
 fn telling<'a>(log: &'a [Event], stream: &'a Stream, from: i64, to: i64) -> impl Iterator<Item = &'a Event> {
     let inside = log.iter().filter(move |event| event.cursor.revision > from && event.cursor.revision <= to);
     inside.filter(|event| told(event, &stream.filter).is_some())

@@ -3,7 +3,7 @@
 use super::case::{Case, Closed, Goaway, NO_ERROR, PROTOCOL, case};
 use super::wire::{PREFACE, SETTINGS, call, claiming, frame, open, setting};
 
-/// A beginning that is all there is.
+/// Returns a beginning that is all there is.
 fn only(name: &'static str, says: &[u8]) -> Case {
     case(name, says.to_vec(), Closed).with_no_beginning()
 }
@@ -53,7 +53,7 @@ pub fn plaintext() -> Vec<Case> {
     ]
 }
 
-/// A ClientHello in one record, cut short by nothing but what it says.
+/// Returns a ClientHello in one record, cut short by nothing but what it says.
 fn hello(session: &[u8]) -> Vec<u8> {
     let mut body = vec![3, 3];
     body.extend([7; 32]);

@@ -65,7 +65,7 @@ pub struct Case {
     after: After,
 }
 
-/// A case on a connection that began in order, looking at stream 1.
+/// Returns a case on a connection that began in order, looking at stream 1.
 pub fn case(name: &'static str, says: Vec<u8>, ends: impl Ends) -> Case {
     Case { name, says, ends: ends.list(), stream: 1, begins: true, after: After::Ping }
 }
@@ -197,7 +197,7 @@ impl Seen {
     }
 }
 
-/// What headers or trailers say of a call's end; none when it goes on.
+/// Returns what headers or trailers say of a call's end; none when it goes on.
 fn status(fields: &[(String, String)]) -> Option<End> {
     let of = |name: &str| fields.iter().find(|field| field.0 == name).and_then(|field| field.1.parse().ok());
     of("grpc-status").map(Status).or(of(":status").filter(|code| *code != 200).map(Http))

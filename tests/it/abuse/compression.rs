@@ -3,7 +3,7 @@
 use super::case::{CALM, COMPRESSION, Case, Goaway, PROTOCOL, Reset, Status, case};
 use super::wire::{GOOD, block, body, call_after, call_before, headers};
 
-/// A literal that is kept in the dynamic table: 64 bytes of overhead and all.
+/// Returns a literal that is kept in the dynamic table: 64 bytes of overhead and all.
 fn kept(name: &str, value: &str) -> Vec<u8> {
     let mut field = block(&[(name, value)]);
     field[0] = 0x40;
@@ -77,7 +77,7 @@ fn tables() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn cases() -> Vec<Case> {
     [indexes(), strings(), tables()].into_iter().flatten().collect()
 }

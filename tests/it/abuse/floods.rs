@@ -123,12 +123,12 @@ fn headers_and_more() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn cases() -> Vec<Case> {
     [rapid_resets(), made_to_reset(), frames_of_nothing(), headers_and_more()].into_iter().flatten().collect()
 }
 
-/// What is said while nothing is read: by name, and the bytes.
+/// Returns what is sent while nothing is read: by name, and the bytes.
 pub fn unread() -> Vec<(&'static str, Vec<u8>)> {
     // So much that the answers fit into no buffer between the two.
     const MIB: usize = 1024 * 1024;

@@ -158,7 +158,7 @@ fn padding() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn cases() -> Vec<Case> {
     [settings(), pings_and_goodbyes(), windows_and_resets(), priorities_and_pushes(), sizes_and_kinds(), padding()]
         .into_iter()

@@ -11,7 +11,7 @@ const RESOURCE_EXHAUSTED: u16 = 8;
 const UNIMPLEMENTED: u16 = 12;
 const UNAUTHENTICATED: u16 = 16;
 
-/// A call of one of our methods, with this body.
+/// Returns a call of one of our methods, with this body.
 fn ours(method: &str, token: Option<&str>, body: &[u8]) -> Vec<u8> {
     let path = format!("/policyhub.v1.{method}");
     let bearer = token.map(|token| format!("Bearer {token}"));
@@ -21,14 +21,14 @@ fn ours(method: &str, token: Option<&str>, body: &[u8]) -> Vec<u8> {
     [headers(1, &block(&fields)), frames(body)].concat()
 }
 
-/// A body in frames, the last of which ends the stream.
+/// Returns a body in frames, the last of which ends the stream.
 fn frames(body: &[u8]) -> Vec<u8> {
     let mut frames: Vec<u8> = body.chunks(16_384).flat_map(|chunk| frame(DATA, 0, 1, chunk)).collect();
     frames.extend(frame(DATA, END_STREAM, 1, &[]));
     frames
 }
 
-/// A message as gRPC frames it.
+/// Returns a message as gRPC frames it.
 fn message(bytes: &[u8]) -> Vec<u8> {
     [&[0], &u32::try_from(bytes.len()).expect("small").to_be_bytes()[..], bytes].concat()
 }
@@ -90,7 +90,7 @@ fn timeouts() -> Vec<Case> {
     ]
 }
 
-/// What is wrong with how a message is framed. Each is INVALID_ARGUMENT: it is the caller's mistake.
+/// Returns the cases of wrong framing. Each is INVALID_ARGUMENT: it is the caller's mistake.
 fn framing(token: &str) -> Vec<Case> {
     let get = |body: &[u8]| ours("AdminService/GetNamespace", Some(token), body);
     let encoded = |encoding: &'static str, flag: u8| {
@@ -257,7 +257,7 @@ fn tokens(token: &str) -> Vec<Case> {
     ]
 }
 
-/// All of them, with a token that is good.
+/// Returns all of them, with a token that is good.
 pub fn cases(token: &str) -> Vec<Case> {
     [types_and_methods(), timeouts(), framing(token), messages(token), paths(token), tokens(token)]
         .into_iter()

@@ -31,7 +31,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The fields of a whole block.
+    /// Returns the fields of a whole block.
     pub fn read(&mut self, mut block: &[u8]) -> Vec<(String, String)> {
         let mut fields = Vec::new();
         while let Some(first) = block.first().copied() {

@@ -109,7 +109,7 @@ fn lengths() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn cases() -> Vec<Case> {
     [pseudo_headers(), fields(), lengths()].into_iter().flatten().collect()
 }

@@ -92,7 +92,7 @@ fn continuations() -> Vec<Case> {
     ]
 }
 
-/// All of them.
+/// Returns all of them.
 pub fn cases() -> Vec<Case> {
     [ids(), states(), continuations()].into_iter().flatten().collect()
 }

@@ -20,17 +20,17 @@ pub const GOOD: [(&str, &str); 6] = [
     ("te", "trailers"),
 ];
 
-/// A frame.
+/// Returns a frame.
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     Frame::bytes(kind, flags, stream, payload)
 }
 
-/// A frame whose head gives a length of its own.
+/// Returns a frame whose head gives a length of its own.
 pub fn claiming(length: u32, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A header block of literals.
+/// Returns a header block of literals.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in fields {
@@ -66,27 +66,27 @@ pub fn headers(stream: u32, block: &[u8]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, block)
 }
 
-/// The one empty message of a call, and its end.
+/// Returns the one empty message of a call, and its end.
 pub fn body(stream: u32) -> Vec<u8> {
     frame(DATA, END_STREAM, stream, &[0; 5])
 }
 
-/// A call in order, with these fields changed as by `good_but`.
+/// Returns a call in order, with these fields changed as by `good_but`.
 pub fn call(stream: u32, fields: &[(&str, &str)]) -> Vec<u8> {
     [headers(stream, &block(&good_but(fields))), body(stream)].concat()
 }
 
-/// A call in order, but for what is put before its block.
+/// Returns a call in order, but for what is put before its block.
 pub fn call_after(prefix: &[u8]) -> Vec<u8> {
     [headers(1, &[prefix, &block(&GOOD)].concat()), body(1)].concat()
 }
 
-/// A call in order, but for what is put behind its block.
+/// Returns a call in order, but for what is put behind its block.
 pub fn call_before(suffix: &[u8]) -> Vec<u8> {
     [headers(1, &[&block(&GOOD), suffix].concat()), body(1)].concat()
 }
 
-/// One entry of SETTINGS.
+/// Returns one entry of SETTINGS.
 pub fn setting(id: u16, value: u32) -> Vec<u8> {
     frame(SETTINGS, 0, 0, &[&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
 }
@@ -96,7 +96,7 @@ pub fn cancel(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())
 }
 
-/// The same bytes for many streams of a client, from the first on.
+/// Returns the same bytes for many streams of a client, from the first on.
 pub fn streams(count: u32, of: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     (0..count).flat_map(|index| of(index * 2 + 1)).collect()
 }

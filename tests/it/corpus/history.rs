@@ -92,13 +92,13 @@ impl History {
         history
     }
 
-    /// The newest version of each policy.
+    /// Returns the newest version of each policy.
     pub fn newest(&self) -> BTreeMap<&str, &Entry> {
         // Later entries take the place of earlier ones.
         self.entries.iter().map(|entry| (entry.policy.as_str(), entry)).collect()
     }
 
-    /// The version of a policy with a number.
+    /// Returns the version of a policy with a number.
     pub fn get(&self, policy: &str, number: i64) -> &Entry {
         let found = self.entries.iter().find(|entry| entry.policy == policy && entry.number == number);
         found.unwrap_or_else(|| panic!("{policy} has no version {number}"))

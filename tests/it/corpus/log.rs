@@ -13,7 +13,7 @@ use super::publisher::REASON;
 use super::replay::Replay;
 use crate::harness::calls::NAMESPACE;
 
-/// Every event, in the order of the log.
+/// Returns every event, in the order of the log.
 pub async fn read(client: &Client) -> Vec<pb::Event> {
     let mut request = pb::ListEventsRequest { parent: NAMESPACE.to_owned(), page_size: 1_000, ..Default::default() };
     let mut events = Vec::new();

@@ -148,7 +148,7 @@ async fn activate(client: &Client, entry: &Entry) -> i64 {
         .revision()
 }
 
-/// Which version a failure is about.
+/// Returns which version a failure is about.
 fn refused(entry: &Entry) -> String {
     format!("{} ({})", version(&entry.policy, entry.number), entry.label)
 }

@@ -59,7 +59,7 @@ async fn check_version(client: &Client, entry: &Entry, keys: &Keys) {
     assert_eq!(manifest.content_type, CONTENT_TYPE, "{name}");
 }
 
-/// The active set now: the newest version of every policy. Answers its digest.
+/// Returns the active set now: the newest version of every policy. Answers its digest.
 pub async fn active_now(client: &Client, history: &History, replay: &Replay, keys: &Keys) -> String {
     let now = active(client, None).await;
     check_set(&now, replay.head(), history, replay, keys);

@@ -39,17 +39,17 @@ impl Replay {
         }
     }
 
-    /// The last revision.
+    /// Returns the last revision.
     pub fn head(&self) -> i64 {
         self.head
     }
 
-    /// Every activation: its place and its statement.
+    /// Returns every activation: its place and its statement.
     pub fn activations(&self) -> Vec<(i64, String)> {
         self.moved.iter().map(|moved| (moved.revision, moved.statement.clone())).collect()
     }
 
-    /// What was in force right after a revision.
+    /// Returns what was in force right after a revision.
     pub fn state_at(&self, revision: i64) -> State {
         let mut state = State::new();
         for moved in self.moved.iter().take_while(|moved| moved.revision <= revision) {
@@ -58,7 +58,7 @@ impl Replay {
         state
     }
 
-    /// The statement that put the active version of a policy in force, as of a revision, with its place.
+    /// Returns the statement that put the active version of a policy in force, as of a revision, with its place.
     pub fn in_force(&self, policy: &PolicyId, revision: i64) -> (i64, &str) {
         let mut until = self.moved.iter().rev().skip_while(|moved| moved.revision > revision);
         let found = until.find(|moved| moved.changes.iter().any(|change| &change.policy == policy));

@@ -12,7 +12,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table.
+    /// Returns an empty table.
     pub fn new(database: Database) -> Self {
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
         Self { title: format!("the corpus on {database:?} ({build} build)"), rows: Vec::new() }

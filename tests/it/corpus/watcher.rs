@@ -61,7 +61,7 @@ impl Watcher {
         Self { task: tokio::spawn(follow(stream, target)), until }
     }
 
-    /// What it saw, once it is level with `revision` and a checkpoint bears it out.
+    /// Returns what it saw, once it is level with `revision` and a checkpoint bears it out.
     pub async fn level_at(self, revision: i64) -> Watched {
         self.until.send_replace(revision);
         let level = tokio::time::timeout(LEVEL_WITHIN, self.task).await;

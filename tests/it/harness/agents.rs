@@ -20,7 +20,7 @@ pub struct Agent {
     events: Arc<Mutex<Vec<Value>>>,
 }
 
-/// An agent's command line against a server, for a folder.
+/// Returns an agent's command line against a server, for a folder.
 pub fn command(hub: &Hub, folder: &Path, arguments: &[&str]) -> Command {
     let mut command = hub.cli();
     command.args(["agent", "--output", "json", "--subscriber-id", AGENT, "--dir"]).arg(folder).args(arguments);
@@ -75,19 +75,19 @@ impl Agent {
         .await;
     }
 
-    /// How often it said an event of this name.
+    /// Returns how often it said an event of this name.
     pub fn count(&self, name: &str) -> usize {
         self.events.lock().expect("the events").iter().filter(|event| event["event"] == name).count()
     }
 
-    /// The revisions that it applied, in order.
+    /// Returns the revisions that it applied, in order.
     pub fn applied_revisions(&self) -> Vec<i64> {
         let events = self.events.lock().expect("the events");
         let applied = events.iter().filter(|event| event["event"] == "applied");
         applied.map(|event| event["revision"].as_i64().expect("a revision")).collect()
     }
 
-    /// The most memory that it ever used.
+    /// Returns the most memory that it ever used.
     pub fn peak_kib(&self) -> u64 {
         super::peak_kib(self.child.id())
     }
@@ -128,7 +128,7 @@ pub struct InForce {
     pub contents: Vec<(String, String)>,
 }
 
-/// What is in force; none without a link. Anything that is not whole is a failure.
+/// Returns what is in force; none without a link. Anything that is not whole is a failure.
 pub fn in_force(folder: &Path) -> Option<InForce> {
     std::fs::symlink_metadata(folder.join("current")).ok()?;
     let place = folder.join("current").canonicalize().expect("the link leads to a set");
@@ -144,12 +144,12 @@ pub fn in_force(folder: &Path) -> Option<InForce> {
     Some(InForce { revision: index["revision"].as_i64().expect("a revision"), contents: contents.collect() })
 }
 
-/// The revision in force.
+/// Returns the revision in force.
 pub fn revision(folder: &Path) -> Option<i64> {
     Some(in_force(folder)?.revision)
 }
 
-/// What the agent says of itself.
+/// Returns what the agent says of itself.
 pub fn status(folder: &Path) -> Value {
     json(&folder.join("status.json"))
 }
@@ -160,7 +160,7 @@ pub async fn is(folder: &Path, state: &str) {
     eventually(state, async || path.exists() && status(folder)["state"] == state).await;
 }
 
-/// A folder for an agent, beside the data of a server.
+/// Returns a folder for an agent, beside the data of a server.
 pub fn folder(hub: &Hub) -> PathBuf {
     hub.dir.path().join("policies")
 }

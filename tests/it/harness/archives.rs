@@ -48,7 +48,7 @@ pub fn export(hub: &Hub, namespace: &str, name: &str) -> PathBuf {
     file
 }
 
-/// A part of an archive as a request, for hands that change it.
+/// Returns a part of an archive as a request, for hands that change it.
 pub fn parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     let open = || BufReader::new(std::fs::File::open(file).expect("the archive"));
     let archive = verify_archive(open(), (None, None), None).expect("an archive");
@@ -77,7 +77,7 @@ pub fn parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     parts
 }
 
-/// The same, one item each.
+/// Returns the same, one item each.
 pub fn single_parts(file: &Path, target: &str) -> Vec<pb::ImportNamespaceRequest> {
     let mut singles = Vec::new();
     for part in parts(file, target) {
@@ -98,7 +98,7 @@ pub async fn make(client: &Client, id: &str) -> String {
     client.create_namespace(request).await.expect("a namespace").namespace.expect("a namespace").name
 }
 
-/// The same, as a store tells of it that imported it from this one: who wrote and published stays foreign.
+/// Returns the same, as a store tells of it that imported it from this one: who wrote and published stays foreign.
 pub fn as_imported(kept: Vec<String>, store: &str) -> Vec<String> {
     let foreign = |text: String, who: &str| {
         let text = text.replace(&format!("{who}: \""), &format!("{who}: \"imported/{store}/"));
@@ -117,7 +117,7 @@ pub async fn kept_elsewhere(client: &Client, namespace: &str) -> Vec<String> {
     kept_with(client, namespace, |_| String::new()).await
 }
 
-/// What must be kept, with the name of the namespace taken out, and such etags.
+/// Returns what must be kept, with the name of the namespace taken out, and such etags.
 async fn kept_with(client: &Client, namespace: &str, etag: fn(String) -> String) -> Vec<String> {
     let mut all = Vec::new();
     let list = pb::ListPoliciesRequest { parent: namespace.to_owned(), ..Default::default() };

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-/// A health service on tonic's server, as `configure` leaves it, until `stopped`; and when it ended.
+/// Returns a health service on tonic's server, as `configure` leaves it, until `stopped`; and when it ended.
 pub async fn serve(
     configure: impl FnOnce(Server) -> Server,
     stopped: CancellationToken,
@@ -24,7 +24,7 @@ pub async fn serve(
     (address, ended)
 }
 
-/// The same, as it comes, for ever.
+/// Returns the same, as it comes, for ever.
 pub async fn server() -> SocketAddr {
     serve(|server| server, CancellationToken::new()).await.0
 }

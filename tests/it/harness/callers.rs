@@ -5,7 +5,7 @@ use policyhub::client::{Client, ClientError, pb};
 use super::Hub;
 use super::hub::binary;
 
-/// A token for a subject of the local issuer.
+/// Returns a token for a subject of the local issuer.
 pub fn issue(hub: &Hub, arguments: &[&str]) -> String {
     let mut command = binary();
     command.args(["token", "issue", "--data-dir"]).arg(hub.data_dir()).args(arguments);
@@ -14,7 +14,7 @@ pub fn issue(hub: &Hub, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
-/// A caller without a role.
+/// Returns a caller without a role.
 pub async fn caller(hub: &Hub, subject: &str) -> Client {
     hub.client_with(Some(issue(hub, &["--subject", subject, "--ttl", "1h"]))).await
 }
@@ -25,7 +25,7 @@ pub async fn grant(admin: &Client, subject: &str, role: pb::Role, place: &str) -
     granted.expect("a grant").role_binding.expect("a binding")
 }
 
-/// The same, when it may be refused.
+/// Returns the same, when it may be refused.
 pub async fn try_grant(
     admin: &Client,
     member: &str,

@@ -48,17 +48,17 @@ impl Named for pb::Subscriber {
     }
 }
 
-/// A policy's name.
+/// Returns a policy's name.
 pub fn policy(id: &str) -> String {
     format!("{NAMESPACE}/policies/{id}")
 }
 
-/// A version's name.
+/// Returns a version's name.
 pub fn version(id: &str, version: impl std::fmt::Display) -> String {
     format!("{NAMESPACE}/policies/{id}/versions/{version}")
 }
 
-/// A YAML draft that makes its policy when it is absent.
+/// Returns a YAML draft that makes its policy when it is absent.
 pub fn draft_request(id: &str, content: &str) -> pb::DraftRequest {
     pb::DraftRequest {
         parent: policy(id),
@@ -69,7 +69,7 @@ pub fn draft_request(id: &str, content: &str) -> pb::DraftRequest {
     }
 }
 
-/// A draft of whatever kind its policy has, which is there.
+/// Returns a draft of whatever kind its policy has, which is there.
 pub fn draft_of_its_kind(id: &str, content: &str) -> pb::DraftRequest {
     pb::DraftRequest { content_type: String::new(), ..draft_request(id, content) }
 }
@@ -115,13 +115,13 @@ pub async fn release(client: &Client, id: &str, content: &str) -> pb::Version {
     published
 }
 
-/// The number of the active version of a policy, 0 for none.
+/// Returns the number of the active version of a policy, 0 for none.
 pub async fn active(client: &Client, id: &str) -> i64 {
     let request = pb::GetPolicyRequest { name: policy(id) };
     client.get_policy(request).await.expect("a policy").policy.expect("a policy").active_version
 }
 
-/// A refusal, as every refusal must be: a user's mistake is never INTERNAL or UNKNOWN, and says what it is.
+/// Returns a refusal, as every refusal must be: a user's mistake is never INTERNAL or UNKNOWN, and says what it is.
 pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> ClientError {
     let error = answer.expect_err("the call must be refused");
     assert!(!matches!(error.code(), Code::Internal | Code::Unknown), "a user's mistake was answered with {error:?}");
@@ -129,7 +129,7 @@ pub fn refusal<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> ClientErro
     error
 }
 
-/// A refusal with exactly this code and reason.
+/// Returns a refusal with exactly this code and reason.
 #[track_caller]
 pub fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>, code: Code, reason: &str) -> ClientError {
     let error = refusal(answer);
@@ -146,12 +146,12 @@ pub fn refused_fields<T: std::fmt::Debug>(answer: Result<T, ClientError>, fields
     assert!(error.violations().iter().all(|violation| !violation.description.is_empty()), "{error:?}");
 }
 
-/// The reason of a call that must fail.
+/// Returns the reason of a call that must fail.
 pub fn reason<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> String {
     refusal(answer).reason().to_owned()
 }
 
-/// A policy of a kind, with settings; answers it.
+/// Returns a policy of a kind, with settings; answers it.
 pub async fn create(client: &Client, id: &str, kind: pb::PolicyKind, settings: pb::PolicySettings) -> pb::Policy {
     let policy = pb::Policy { kind: kind.into(), settings: Some(settings), ..Default::default() };
     let request = pb::CreatePolicyRequest {
@@ -171,24 +171,24 @@ pub async fn set(client: &Client, id: &str, settings: pb::PolicySettings) -> pb:
     client.update_policy(request).await.expect("a policy").policy.expect("a policy")
 }
 
-/// A policy as it is.
+/// Returns a policy as it is.
 pub async fn get(client: &Client, id: &str) -> pb::Policy {
     client.get_policy(pb::GetPolicyRequest { name: policy(id) }).await.expect("a policy").policy.expect("a policy")
 }
 
-/// A version as it is, with its content.
+/// Returns a version as it is, with its content.
 pub async fn get_version(client: &Client, id: &str, which: impl std::fmt::Display) -> pb::Version {
     let request = pb::GetVersionRequest { name: version(id, which), ..Default::default() };
     client.get_version(request).await.expect("a version").version.expect("a version")
 }
 
-/// A request to roll back; version 0 is the one before.
+/// Returns a request to roll back; version 0 is the one before.
 pub fn rollback_request(id: &str, version: i64) -> pb::RollbackRequest {
     let to = (version != 0).then_some(pb::rollback_request::To::Version(version));
     pb::RollbackRequest { name: policy(id), to, reason: "it was better".to_owned(), ..Default::default() }
 }
 
-/// A request to publish a version by its number.
+/// Returns a request to publish a version by its number.
 pub fn publish_request(id: &str, number: i64) -> pb::PublishRequest {
     pb::PublishRequest { name: version(id, number), ..Default::default() }
 }
@@ -205,14 +205,14 @@ pub async fn deactivate(client: &Client, id: &str) -> i64 {
     client.deactivate(request).await.expect("a deactivation").cursor.revision()
 }
 
-/// The revision at the head of the tests' namespace.
+/// Returns the revision at the head of the tests' namespace.
 pub async fn head(client: &Client) -> i64 {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
     namespace.head.expect("a head").revision
 }
 
-/// Every event after a revision, in order, whatever the pages.
+/// Returns every event after a revision, in order, whatever the pages.
 pub async fn events(client: &Client, parent: &str, after_revision: i64) -> Vec<pb::Event> {
     let after = Some(pb::Cursor::of_revision(after_revision));
     let mut request = pb::ListEventsRequest { parent: parent.to_owned(), page_size: 100, after, ..Default::default() };

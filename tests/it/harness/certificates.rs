@@ -16,7 +16,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// A new one.
+    /// Returns a new one.
     pub fn new(name: &str) -> Self {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -26,7 +26,7 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// What a client trusts it with, for connections by hand.
+    /// Returns what a client trusts it with, for connections by hand.
     pub fn trusted(&self) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).expect("a certificate")).expect("an authority");
@@ -75,19 +75,19 @@ impl Authority {
         replace(key, &private);
     }
 
-    /// A client certificate with this URI, valid from one moment to another, as seconds from now.
+    /// Returns a client certificate with this URI, valid from one moment to another, as seconds from now.
     pub fn client_for(&self, uri: &str, valid: (i64, i64)) -> ClientIdentity {
         let names = vec![SanType::URI(Ia5String::try_from(uri).expect("ASCII"))];
         let (cert, key) = self.sign_for(names, ExtendedKeyUsagePurpose::ClientAuth, Some(valid));
         ClientIdentity::new(cert, key)
     }
 
-    /// A client certificate with these URIs.
+    /// Returns a client certificate with these URIs.
     pub fn client(&self, uris: &[&str]) -> ClientIdentity {
         self.identity(uris, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// A certificate with these URIs that is for servers.
+    /// Returns a certificate with these URIs that is for servers.
     pub fn not_for_clients(&self, uris: &[&str]) -> ClientIdentity {
         self.identity(uris, ExtendedKeyUsagePurpose::ServerAuth)
     }

@@ -19,7 +19,7 @@ for row in db.execute('select id, epoch, head_revision, hex(head_hash) from name
     print(row, count == (last or 0) == row[2], sealed)
 ";
 
-/// A command line on the data directory `data`, whether a server runs there or not.
+/// Returns a command line on the data directory `data`, whether a server runs there or not.
 pub fn on(data: &Path, command: &str, file: &Path, flags: &[&str]) -> Command {
     let mut line = binary();
     line.env("POLICYHUB_DATA_DIR", data).arg(command).arg(file).args(flags);
@@ -58,7 +58,7 @@ pub fn backup(hub: &Hub, file: &Path) -> Value {
     document(on(&hub.data_dir(), "backup", file, &[]))
 }
 
-/// What SQLite itself reads from a database with all that lies beside it, which stays as it is.
+/// Returns what SQLite itself reads from a database with all that lies beside it, which stays as it is.
 pub fn heads(database: &Path) -> String {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let copy = dir.path().join("copy.db");
@@ -75,12 +75,12 @@ pub fn heads(database: &Path) -> String {
     said
 }
 
-/// A path with more at its end.
+/// Returns a path with more at its end.
 pub fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// The names in a directory, in order.
+/// Returns the names in a directory, in order.
 pub fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").file_name());
     let mut names: Vec<String> = entries.map(|name| name.into_string().expect("UTF-8")).collect();
@@ -88,7 +88,7 @@ pub fn names(directory: &Path) -> Vec<String> {
     names
 }
 
-/// The permission bits of a file.
+/// Returns the permission bits of a file.
 pub fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).expect("a file").permissions().mode() & 0o7777
 }

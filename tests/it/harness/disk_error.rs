@@ -43,7 +43,7 @@ pub struct FailingDisk {
     control: PathBuf,
 }
 
-/// The shared object, built once a run.
+/// Returns the shared object, built once a run.
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {
@@ -59,20 +59,20 @@ fn shim() -> &'static Path {
 }
 
 impl FailingDisk {
-    /// A disk that works, with its rules in `directory`.
+    /// Returns a disk that works, with its rules in `directory`.
     pub fn new(directory: &Path) -> Self {
         let control = directory.join("disk-errors");
         fs::write(&control, "").expect("a control file");
         Self { control }
     }
 
-    /// The environment of a process on this disk.
+    /// Returns the environment of a process on this disk.
     pub fn environment(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
         vec![("LD_PRELOAD".to_owned(), text(shim())), ("DISK_ERROR_CONTROL".to_owned(), text(&self.control))]
     }
 
-    /// The same on a disk that keeps a copy of each file of `database` in `durable` as it was flushed last: the shim of the power
+    /// Returns the same on a disk that keeps a copy of each file of `database` in `durable` as it was flushed last: the shim of the power
     /// cut, built in `directory`. A flush that this disk refuses is none for it.
     pub fn environment_over_losing(&self, directory: &Path, database: &Path, durable: &Path) -> Vec<(String, String)> {
         let object = directory.join("power_cut.so");
@@ -119,7 +119,7 @@ impl FailingDisk {
         fs::rename(&new, &self.control).expect("the rules");
     }
 
-    /// How many calls failed so far.
+    /// Returns how many calls failed so far.
     pub fn failures(&self) -> usize {
         let failed = self.control.with_extension("failed");
         fs::read_to_string(failed).unwrap_or_default().lines().count()

@@ -14,7 +14,7 @@ const RESTARTED_WITHIN: Duration = Duration::from_secs(60);
 const KILLED_WITHIN: Duration = Duration::from_secs(30);
 
 impl Cluster {
-    /// Its data directory. Ask while it runs.
+    /// Returns its data directory. Ask while it runs.
     pub fn data(&self) -> PathBuf {
         PathBuf::from(self.psql("postgres", "SHOW data_directory"))
     }
@@ -34,7 +34,7 @@ impl Cluster {
         command.status().expect("pg_ctl runs").success()
     }
 
-    /// A shell as its administrator, with its programs; add variables and run it.
+    /// Returns a shell as its administrator, with its programs; add variables and run it.
     pub fn shell(&self, script: &str) -> Command {
         let mut command = Command::new("bash");
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -110,7 +110,7 @@ impl Cluster {
         drop(session);
     }
 
-    /// The backend that waits for a lock on its namespace, as soon as there is one.
+    /// Returns the backend that waits for a lock on its namespace, as soon as there is one.
     pub fn waiting(&self, database: &str) -> u32 {
         let waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR UPDATE%' \
                        AND datname = current_database() LIMIT 1";
@@ -163,7 +163,7 @@ fn postmaster(data: &Path) -> u32 {
     pid.lines().next().and_then(|line| line.parse().ok()).expect("a process id")
 }
 
-/// Whether a process is there and no zombie.
+/// Returns whether a process is there and no zombie.
 fn is_alive(process: &u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     !stat.is_empty() && !stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))

@@ -50,7 +50,7 @@ impl Frame {
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
     }
 
-    /// The number at an offset of its payload: an error code, mostly.
+    /// Returns the number at an offset of its payload: an error code, mostly.
     pub fn number(&self, at: usize) -> u32 {
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
@@ -63,7 +63,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A connection without a word.
+    /// Returns a connection without a word.
     pub async fn silent(address: &str) -> Self {
         let address = address.trim_start_matches("http://").trim_start_matches("https://");
         let socket = TcpSocket::new_v4().expect("a socket");
@@ -72,12 +72,12 @@ impl Peer {
         Self { stream: socket.connect(address.parse().expect("an address")).await.expect("a connection") }
     }
 
-    /// A connection that began in order, with the widest window for streams.
+    /// Returns a connection that began in order, with the widest window for streams.
     pub async fn connect(address: &str) -> Self {
         Self::begin(Self::silent(address).await).await
     }
 
-    /// The same from 127.0.0.`host`: another peer for each number.
+    /// Returns the same from 127.0.0.`host`: another peer for each number.
     pub async fn connect_from(host: u8, address: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).expect("an address of loopback");
@@ -85,7 +85,7 @@ impl Peer {
         Self::begin(Self { stream: socket.connect(address).await.expect("a connection") }).await
     }
 
-    /// A connection that takes nothing of its streams until it says so.
+    /// Returns a connection that takes nothing of its streams until it says so.
     pub async fn connect_without_window(address: &str) -> Self {
         Self::begin_with(Self::silent(address).await, 0).await
     }
@@ -118,7 +118,7 @@ impl Peer {
         self.say(&frames).await;
     }
 
-    /// The next frame; none when the connection has ended.
+    /// Returns the next frame; none when the connection has ended.
     pub async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         let read = tokio::time::timeout(DEADLINE, self.stream.read_exact(&mut head));
@@ -149,7 +149,7 @@ impl Peer {
         frames
     }
 
-    /// What the server said of itself.
+    /// Returns what the server said of itself.
     pub async fn settings(&mut self) -> Option<BTreeMap<u16, u32>> {
         let frame = self.until(SETTINGS).await?;
         let entry = |entry: &[u8]| {
@@ -159,7 +159,7 @@ impl Peer {
         Some(frame.payload.chunks_exact(6).map(entry).collect())
     }
 
-    /// Whether the server answers a ping.
+    /// Returns whether the server answers a ping.
     pub async fn is_served(&mut self) -> bool {
         if !self.send(PING, 0, 0, b"are you?").await {
             return false;
@@ -173,7 +173,7 @@ impl Peer {
         }
     }
 
-    /// Whether the connection is still open after a while in which nothing is said. For servers that would leave it so
+    /// Returns whether the connection is still open after a while in which nothing is said. For servers that would leave it so
     /// for ever: one that ends it has many times the time it needs.
     pub async fn is_open_after(&mut self, wait: Duration) -> bool {
         let read = async {
@@ -184,7 +184,7 @@ impl Peer {
     }
 }
 
-/// The headers of a gRPC request, in one frame.
+/// Returns the headers of a gRPC request, in one frame.
 pub fn headers(stream: u32, path: &str, token: Option<&str>, further: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     let fields = [(":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "policyhub")];

@@ -67,7 +67,7 @@ fn is_asked(filter: &[&str], policy: &str) -> bool {
     filter.is_empty() || filter.contains(&policy)
 }
 
-/// What of a set a filter asks for.
+/// Returns what of a set a filter asks for.
 pub fn asked(set: &Set, filter: &[&str]) -> Set {
     set.iter().filter(|(policy, _)| is_asked(filter, policy)).map(|(policy, held)| (*policy, *held)).collect()
 }
@@ -97,7 +97,7 @@ impl History {
         history
     }
 
-    /// The step whose set is in force at a place.
+    /// Returns the step whose set is in force at a place.
     pub fn at(&self, place: Place) -> Option<&Step> {
         self.steps.iter().find(|step| step.place == place)
     }
@@ -164,7 +164,7 @@ impl History {
     }
 }
 
-/// What one activation moves: one policy or several, to a new version, an old one, or none.
+/// Returns what one activation moves: one policy or several, to a new version, an old one, or none.
 fn moves(random: &mut Random, before: &Set) -> Vec<Move> {
     let mut moves = Vec::new();
     while moves.is_empty() {

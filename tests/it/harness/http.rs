@@ -15,7 +15,7 @@ pub fn get(base: &str, path: &str) -> std::io::Result<(u16, String, String)> {
     Ok((status, head.to_lowercase(), body.to_owned()))
 }
 
-/// The value of a metric by its whole name, labels and all; none while it is not there.
+/// Returns the value of a metric by its whole name, labels and all; none while it is not there.
 pub fn metric(base: &str, name: &str) -> Option<f64> {
     let (_, _, text) = get(base, "/metrics").ok()?;
     super::metrics::counted(&text, name)

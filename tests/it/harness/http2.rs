@@ -16,7 +16,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A field of the trailers; of the headers, when there are none.
+    /// Returns a field of the trailers; of the headers, when there are none.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.trailers.get(name).or_else(|| self.headers.get(name)).and_then(|value| value.to_str().ok())
     }
@@ -27,7 +27,7 @@ pub async fn post(hub: &Hub, path: &str, fields: &[(&str, &str)], body: Vec<u8>)
     ask(hub, Method::POST, path, fields, body).await
 }
 
-/// The same by any method.
+/// Returns the same by any method.
 pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)], body: Vec<u8>) -> Answer {
     let stream = TcpStream::connect(hub.grpc.trim_start_matches("http://")).await.expect("a connection");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
@@ -55,7 +55,7 @@ pub async fn ask(hub: &Hub, method: Method, path: &str, fields: &[(&str, &str)],
     Answer { status: head.status.as_u16(), headers: head.headers, body, trailers }
 }
 
-/// A message as gRPC frames it, with its flag.
+/// Returns a message as gRPC frames it, with its flag.
 pub fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
     [&[flag], &u32::try_from(message.len()).expect("small").to_be_bytes()[..], message].concat()
 }

@@ -39,7 +39,7 @@ pub struct Hub {
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_policyhub");
 
-/// The binary, without any of our own environment's settings.
+/// Returns the binary, without any of our own environment's settings.
 pub fn binary() -> Command {
     program(Path::new(BINARY))
 }
@@ -53,12 +53,12 @@ fn program(path: &Path) -> Command {
 }
 
 impl Hub {
-    /// A server on a new database.
+    /// Returns a server on a new database.
     pub async fn start(database: Database) -> Self {
         Self::start_with(database, &[]).await
     }
 
-    /// A server on a new database, with further arguments.
+    /// Returns a server on a new database, with further arguments.
     pub async fn start_with(database: Database, arguments: &[&str]) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let url = match database {
@@ -68,13 +68,13 @@ impl Hub {
         Self::start_on(dir, url, arguments).await
     }
 
-    /// A server on a directory and a database that may have a past.
+    /// Returns a server on a directory and a database that may have a past.
     pub async fn start_on(dir: Arc<TempDir>, database_url: String, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(ToString::to_string).collect();
         Self::start_in(dir, database_url, arguments, Vec::new()).await
     }
 
-    /// A server on a new SQLite database whose disk can fail.
+    /// Returns a server on a new SQLite database whose disk can fail.
     pub async fn start_on_failing_disk(arguments: &[&str]) -> (Self, FailingDisk) {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let disk = FailingDisk::new(dir.path());
@@ -83,7 +83,7 @@ impl Hub {
         (Self::start_in(dir, url, arguments, disk.environment()).await, disk)
     }
 
-    /// The same, with a shim of `tests/faults` over that disk: it keeps what was flushed of the database in the directory that is
+    /// Returns the same, with a shim of `tests/faults` over that disk: it keeps what was flushed of the database in the directory that is
     /// answered too.
     pub async fn start_on_losing_disk(arguments: &[&str]) -> (Self, FailingDisk, PathBuf) {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
@@ -96,7 +96,7 @@ impl Hub {
         (Self::start_in(dir, url, arguments, environment).await, disk, durable)
     }
 
-    /// A server on a new SQLite database, by a copy of the binary.
+    /// Returns a server on a new SQLite database, by a copy of the binary.
     pub async fn start_program(program: &Path) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let url = format!("sqlite://{}", dir.path().join("data/policyhub.db").display());
@@ -116,7 +116,7 @@ impl Hub {
         spawned.await.expect("the server starts")
     }
 
-    /// The same server again: same directory, database and arguments. The one before must have ended.
+    /// Returns the same server again: same directory, database and arguments. The one before must have ended.
     pub async fn restart(self) -> Self {
         let (dir, url) = (self.dir.clone(), self.database_url.clone());
         let (arguments, environment) = (self.arguments.clone(), self.environment.clone());
@@ -124,51 +124,51 @@ impl Hub {
         Self::start_in(dir, url, arguments, environment).await
     }
 
-    /// The same server again, after it ended as it is asked to.
+    /// Returns the same server again, after it ended as it is asked to.
     pub async fn restart_in_order(mut self) -> Self {
         self.signal("TERM");
         assert!(self.ended().await.success(), "the server must end in order");
         self.restart().await
     }
 
-    /// The port of its gRPC address.
+    /// Returns the port of its gRPC address.
     pub fn grpc_port(&self) -> u16 {
         self.grpc.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port")
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
-    /// The admin's token.
+    /// Returns the admin's token.
     pub fn token(&self) -> String {
         std::fs::read_to_string(self.data_dir().join("admin.token")).expect("admin.token").trim().to_owned()
     }
 
-    /// A client as the admin.
+    /// Returns a client as the admin.
     pub async fn client(&self) -> Client {
         self.client_with(Some(self.token())).await
     }
 
-    /// A client with another token, or none.
+    /// Returns a client with another token, or none.
     pub async fn client_with(&self, token: Option<String>) -> Client {
         Client::connect(&self.grpc, token, None).await.expect("a connection")
     }
 
-    /// The path of a command line client against this server; add a command.
+    /// Returns the path of a command line client against this server; add a command.
     pub fn cli(&self) -> Command {
         let mut command = binary();
         command.env("POLICYHUB_SERVER", &self.grpc).env("POLICYHUB_DATA_DIR", self.data_dir());
         command
     }
 
-    /// Its process.
+    /// Returns its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it has not ended.
+    /// Returns whether it has not ended.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -200,7 +200,7 @@ impl Hub {
         self.try_tamper(sql).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
-    /// The same, when the database may refuse it: the error is what it said.
+    /// Returns the same, when the database may refuse it: the error is what it said.
     pub fn try_tamper(&self, sql: &str) -> Result<String, String> {
         match self.database_url.strip_prefix("sqlite://") {
             Some(path) => sqlite(Path::new(path), sql),

@@ -49,19 +49,19 @@ pub struct Key {
 }
 
 impl Key {
-    /// The key of a number: another number, another key.
+    /// Returns the key of a number: another number, another key.
     pub fn new(number: u8) -> Self {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[number; 32]).expect("a key");
         Self { pair, kid: format!("key-{number}") }
     }
 
-    /// Its JWK.
+    /// Returns its JWK.
     pub fn jwk(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.pair.public_key().as_ref());
         json!({"kty": "OKP", "crv": "Ed25519", "x": x, "kid": self.kid, "alg": "EdDSA", "use": "sig"})
     }
 
-    /// A token of an hour.
+    /// Returns a token of an hour.
     pub fn token(&self, subject: &str) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": self.kid});
@@ -73,24 +73,24 @@ impl Key {
     }
 }
 
-/// A token that claims what another one does, under a `kid` of one's choice, and is signed by nobody.
+/// Returns a token that claims what another one does, under a `kid` of one's choice, and is signed by nobody.
 pub fn unsigned(kid: &str, claims: &str) -> String {
     let header = json!({"alg": "EdDSA", "typ": "at+jwt", "kid": kid}).to_string();
     format!("{}.{claims}.AAAA", URL_SAFE_NO_PAD.encode(header))
 }
 
-/// A JWK set.
+/// Returns a JWK set.
 pub fn jwks(keys: &[&Key]) -> String {
     json!({"keys": keys.iter().map(|key| key.jwk()).collect::<Vec<_>>()}).to_string()
 }
 
 impl Idp {
-    /// A provider that gives these keys.
+    /// Returns a provider that gives these keys.
     pub fn of(keys: &[&Key]) -> Self {
         Self::start(Answer::Body(jwks(keys)))
     }
 
-    /// A provider that answers so.
+    /// Returns a provider that answers so.
     pub fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -113,23 +113,23 @@ impl Idp {
         *self.answer.lock().expect("an answer") = answer;
     }
 
-    /// How often it was asked.
+    /// Returns how often it was asked.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::SeqCst)
     }
 
-    /// Where its keys are.
+    /// Returns where its keys are.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}/keys", self.port)
     }
 
-    /// The setting that trusts it, under the name `corp`.
+    /// Returns the setting that trusts it, under the name `corp`.
     pub fn setting(&self) -> String {
         setting(&self.url())
     }
 }
 
-/// The setting that trusts the issuer whose keys are at a place.
+/// Returns the setting that trusts the issuer whose keys are at a place.
 pub fn setting(jwks: &str) -> String {
     json!([{"name": "corp", "issuer": ISSUER, "audience": AUDIENCE, "jwks": jwks, "groups_claim": "groups"}])
         .to_string()
@@ -147,7 +147,7 @@ fn reply(mut stream: TcpStream, answer: &Answer) -> Option<TcpStream> {
     None
 }
 
-/// How often the server has read keys or TLS files, by result (`ok`, `failed`) and source.
+/// Returns how often the server has read keys or TLS files, by result (`ok`, `failed`) and source.
 pub fn reloads(hub: &Hub, result: &str, source: &str) -> f64 {
     let row = format!(r#"policyhub_reloads_total{{result="{result}",source="{source}"}}"#);
     super::metrics::counted(&super::metrics::text(hub), &row).unwrap_or(0.0)
@@ -163,7 +163,7 @@ pub async fn reloaded(hub: &Hub, result: &str, source: &str, before: f64) {
     tokio::time::timeout(super::watching::DEADLINE, wait).await.expect("another read before the deadline");
 }
 
-/// The reason for which a client is not let in; none when it is, whatever it may do then.
+/// Returns the reason for which a client is not let in; none when it is, whatever it may do then.
 pub async fn kept_out(client: &Client) -> Option<String> {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let error = client.get_namespace(request).await.err()?;

@@ -11,14 +11,14 @@ use super::{Database, Hub};
 pub const AT_ONCE: &[&str] =
     &["--key-publish-before-use-ms", "0", "--heartbeat-interval-ms", "100", "--poll-interval-ms", "50"];
 
-/// The signing keys, without that of the seals: ids and states, the active one first.
+/// Returns the signing keys, without that of the seals: ids and states, the active one first.
 pub async fn states(client: &Client) -> Vec<(String, pb::KeyState)> {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys").keys;
     let bundle = listed.into_iter().filter(|key| key.purpose() == pb::KeyPurpose::Bundle);
     bundle.map(|key| (key.id(), key.state())).collect()
 }
 
-/// The key that signs.
+/// Returns the key that signs.
 pub async fn signing(client: &Client) -> String {
     let states = states(client).await;
     let mut active = states.into_iter().filter(|(_, state)| *state == pb::KeyState::Active);
@@ -59,7 +59,7 @@ pub async fn revoke(client: &Client, key_id: &str, resign: bool) -> Result<pb::R
     client.revoke_signing_key(request).await
 }
 
-/// A second replica, with its own directory and these keys.
+/// Returns a second replica, with its own directory and these keys.
 pub async fn replica_of(hub: &Hub, keys_dir: &std::path::Path, arguments: &[&str]) -> Hub {
     let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
     let keys_dir = keys_dir.display().to_string();
@@ -67,7 +67,7 @@ pub async fn replica_of(hub: &Hub, keys_dir: &std::path::Path, arguments: &[&str
     Hub::start_on(dir, hub.database_url.clone(), &arguments).await
 }
 
-/// Two replicas over one set of key files; one of them where there can be but one.
+/// Returns two replicas over one set of key files; one of them where there can be but one.
 pub async fn replicas(database: Database, arguments: &[&str]) -> Vec<Hub> {
     let first = Hub::start_with(database, arguments).await;
     if database == Database::Sqlite {

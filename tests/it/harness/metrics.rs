@@ -6,12 +6,12 @@ use super::Hub;
 use super::http::get;
 use super::watching::DEADLINE;
 
-/// The text of a scrape.
+/// Returns the text of a scrape.
 pub fn text(hub: &Hub) -> String {
     get(&hub.http, "/metrics").expect("an answer").2
 }
 
-/// The value of a row, named with its labels.
+/// Returns the value of a row, named with its labels.
 pub fn counted(text: &str, row: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(row)?.strip_prefix(' ')?.parse().ok())
 }

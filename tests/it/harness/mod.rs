@@ -14,14 +14,13 @@ pub mod disk_error;
 pub mod faults;
 pub mod frames;
 pub mod history;
+pub mod hostile_server;
 pub mod http;
 pub mod http2;
 pub mod hub;
 pub mod idp;
 pub mod keys;
-pub mod liar;
 pub mod metrics;
-pub mod middleman;
 pub mod outages;
 pub mod pgbouncer;
 pub mod postgres;
@@ -30,17 +29,18 @@ pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod reviews;
-pub mod rig;
 pub mod runs;
 pub mod signer;
 pub mod sqlite_shell;
 pub mod subscribing;
+pub mod tampering_proxy;
+pub mod watcher_fixture;
 pub mod watching;
 pub mod workers;
 
 pub use hub::{Database, Hub};
 
-/// The most memory that a process ever used.
+/// Returns the most memory that a process ever used.
 pub fn peak_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");

@@ -31,7 +31,7 @@ impl PgBouncer {
         Self::with_backends(cluster, mode, POOL)
     }
 
-    /// The same, with so many backends at most.
+    /// Returns the same, with so many backends at most.
     pub fn with_backends(cluster: &Cluster, mode: &str, backends: u32) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
@@ -62,7 +62,7 @@ impl PgBouncer {
         Self { child, port, _directory: directory }
     }
 
-    /// The URL of a database through it.
+    /// Returns the URL of a database through it.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }

@@ -55,18 +55,18 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster that the tests of this process share. It ends with the process.
+    /// Returns the cluster that the tests of this process share. It ends with the process.
     pub fn shared() -> &'static Cluster {
         static SHARED: OnceLock<Cluster> = OnceLock::new();
         SHARED.get_or_init(|| Cluster::start(&[]))
     }
 
-    /// A cluster of one's own, for tests that break it or need other settings. Later settings win over the harness's.
+    /// Returns a cluster of one's own, for tests that break it or need other settings. Later settings win over the harness's.
     pub fn start(extra_settings: &[(&str, &str)]) -> Cluster {
         Self::start_after(None, extra_settings)
     }
 
-    /// An asynchronous standby of this cluster, as it is now.
+    /// Returns an asynchronous standby of this cluster, as it is now.
     pub fn standby(&self) -> Cluster {
         Self::start_after(Some(self.port), &[])
     }
@@ -89,7 +89,7 @@ impl Cluster {
         panic!("failed to find a free port for PostgreSQL in {PORT_ATTEMPTS} attempts:\n{said}");
     }
 
-    /// The URL of a database of this cluster.
+    /// Returns the URL of a database of this cluster.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
@@ -106,7 +106,7 @@ impl Cluster {
         self.try_psql(database, sql).unwrap_or_else(|errors| panic!("failed to run `{sql}` on {database}: {errors}"))
     }
 
-    /// The same, when it may be refused: the error is what PostgreSQL said.
+    /// Returns the same, when it may be refused: the error is what PostgreSQL said.
     pub fn try_psql(&self, database: &str, sql: &str) -> Result<String, String> {
         let output =
             self.psql_command(database, sql).output().unwrap_or_else(|error| panic!("failed to run psql: {error}"));
@@ -178,7 +178,7 @@ fn keep(bin: &Path, port: u16, source: Option<u16>, extra_settings: &[(&str, &st
     Err(said)
 }
 
-/// The directory of initdb, pg_ctl, postgres and psql.
+/// Returns the directory of initdb, pg_ctl, postgres and psql.
 fn binaries() -> PathBuf {
     let asked = std::env::var_os("POLICYHUB_TEST_PG_BIN").map(PathBuf::from);
     let candidates = match &asked {
@@ -200,7 +200,7 @@ fn configured() -> Option<PathBuf> {
     Some(PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()))
 }
 
-/// Where Debian and Ubuntu put them, newest first.
+/// Returns where Debian and Ubuntu put them, newest first.
 fn installed() -> Vec<PathBuf> {
     let entries = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let versions: BTreeSet<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
@@ -232,7 +232,7 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap_or_else(|error| panic!("failed to read a port: {error}")).port()
 }
 
-/// The user and group to run as when this process is root, whom PostgreSQL refuses; none when it is not.
+/// Returns the user and group to run as when this process is root, whom PostgreSQL refuses; none when it is not.
 pub(super) fn unprivileged() -> Option<(u32, u32)> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));

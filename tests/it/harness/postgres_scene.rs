@@ -61,7 +61,7 @@ impl PostgresScene {
         self.cluster.psql("postgres", &format!("{end} '{ROLE}'"));
     }
 
-    /// A write without retries. In time, whatever comes of it.
+    /// Returns a write without retries. In time, whatever comes of it.
     pub async fn write(&self) -> Result<i64, ClientError> {
         let began = Instant::now();
         let answer = self.client.draft(draft_request("q", "a: 2")).await;

@@ -27,7 +27,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before a port of this machine.
+    /// Returns a proxy before a port of this machine.
     pub async fn before(target: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("an address").port();

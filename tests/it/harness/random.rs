@@ -17,7 +17,7 @@ impl Random {
         i64::try_from(self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33).expect("31 bits") % bound
     }
 
-    /// An index of a list.
+    /// Returns an index of a list.
     pub fn index(&mut self, length: usize) -> usize {
         usize::try_from(self.below(i64::try_from(length).expect("small"))).expect("not negative")
     }

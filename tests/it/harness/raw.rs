@@ -54,13 +54,13 @@ impl Decoder for Raw {
     }
 }
 
-/// A connection that nobody else uses.
+/// Returns a connection that nobody else uses.
 pub async fn channel(hub: &Hub) -> Channel {
     let endpoint = tonic::transport::Endpoint::from_shared(hub.grpc.clone()).expect("an address");
     endpoint.connect().await.expect("a connection")
 }
 
-/// The status of one call of a method of ours, `PolicyService/Draft`, with this message.
+/// Returns the status of one call of a method of ours, `PolicyService/Draft`, with this message.
 pub async fn call(channel: Channel, method: &str, token: &str, message: Vec<u8>) -> Status {
     let mut grpc = tonic::client::Grpc::new(channel);
     let mut asked = Request::new(message);
@@ -73,7 +73,7 @@ pub async fn call(channel: Channel, method: &str, token: &str, message: Vec<u8>)
     }
 }
 
-/// The reason in the details of a status; empty without one.
+/// Returns the reason in the details of a status; empty without one.
 pub fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use super::Hub;
 use super::callers::{caller, try_grant};
 use super::calls::{NAMESPACE, create, draft_request, events, get_version, version};
 
-/// A client as somebody who may do everything: another subject of the same issuer.
+/// Returns a client as somebody who may do everything: another subject of the same issuer.
 pub async fn person(hub: &Hub, subject: &str) -> Client {
     let granted = try_grant(&hub.client().await, &format!("local:{subject}"), pb::Role::Admin, "namespaces/-").await;
     // One who comes again has it already.
@@ -14,7 +14,7 @@ pub async fn person(hub: &Hub, subject: &str) -> Client {
     caller(hub, subject).await
 }
 
-/// Several of them.
+/// Returns several of them.
 pub async fn people<const N: usize>(hub: &Hub, subjects: [&str; N]) -> [Client; N] {
     let mut clients = Vec::new();
     for subject in subjects {
@@ -45,19 +45,19 @@ pub async fn approve(approver: &Client, reviewed: &pb::Version) -> Result<pb::Ap
     approver.approve_version(approval(reviewed)).await
 }
 
-/// The request of it.
+/// Returns the request of it.
 pub fn approval(reviewed: &pb::Version) -> pb::ApproveVersionRequest {
     let (name, digest) = (reviewed.name.clone(), reviewed.digest.clone());
     pb::ApproveVersionRequest { name, digest, reason: "read".to_owned(), ..Default::default() }
 }
 
-/// A request to reject it.
+/// Returns a request to reject it.
 pub fn rejection(reviewed: &pb::Version) -> pb::RejectVersionRequest {
     let (name, digest) = (reviewed.name.clone(), reviewed.digest.clone());
     pb::RejectVersionRequest { name, digest, reason: "not this one".to_owned(), ..Default::default() }
 }
 
-/// Whose approvals count, as GetVersion and ListVersions tell it.
+/// Returns whose approvals count, as GetVersion and ListVersions tell it.
 pub async fn approvers(client: &Client, id: &str, number: i64) -> Vec<String> {
     let names = |from: pb::Version| from.approvals.into_iter().map(|approval| approval.approver).collect::<Vec<_>>();
     let got = names(get_version(client, id, number).await);
@@ -68,7 +68,7 @@ pub async fn approvers(client: &Client, id: &str, number: i64) -> Vec<String> {
     got
 }
 
-/// The last event, and what its payload says of approvals: approver and revision of each.
+/// Returns the last event, and what its payload says of approvals: approver and revision of each.
 pub async fn last_event(client: &Client) -> (pb::Event, Vec<(String, i64)>) {
     let event = events(client, NAMESPACE, 0).await.pop().expect("an event");
     let payload: serde_json::Value = serde_json::from_slice(&event.payload).expect("JSON");

@@ -4,12 +4,12 @@ use policyhub::client::{Client, ClientError, pb};
 
 use super::calls::NAMESPACE;
 
-/// The name of a run.
+/// Returns the name of a run.
 pub fn run_name(namespace: &str, id: &str) -> String {
     format!("{namespace}/runs/{id}")
 }
 
-/// A run under some policies; none: the whole active set.
+/// Returns a run under some policies; none: the whole active set.
 pub fn run_request(run_id: &str, policies: &[&str], cursor: Option<pb::Cursor>) -> pb::RecordRunRequest {
     pb::RecordRunRequest {
         parent: NAMESPACE.to_owned(),
@@ -42,7 +42,7 @@ pub async fn complete(client: &Client, request: pb::CompleteRunRequest) -> Resul
     client.complete_run(request).await.map(|answer| answer.run.expect("a run"))
 }
 
-/// The policies of a run, each with its version: `p@1 q@2`.
+/// Returns the policies of a run, each with its version: `p@1 q@2`.
 pub fn under(run: &pb::Run) -> String {
     let each = run.policies.iter().map(|each| format!("{}@{}", each.policy, each.version));
     each.collect::<Vec<_>>().join(" ")

@@ -42,25 +42,25 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A key of its own.
+    /// Returns a key of its own.
     pub fn new() -> Self {
         let pem = PrivateKey::generate_pem(Algorithm::EdDsa).expect("a key");
         let key = PrivateKey::from_pem(&pem).expect("the same key");
         Self { key, store: "store-1".to_owned(), namespace: "default".to_owned() }
     }
 
-    /// Its public half.
+    /// Returns its public half.
     pub fn keys(&self) -> KeySet {
         KeySet::from_keys(vec![self.key.public().clone()])
     }
 
-    /// A token as it should be.
+    /// Returns a token as it should be.
     pub fn token(&self, typ: &str, payload: &Value) -> String {
         let (alg, kid) = (self.key.public().algorithm().as_str(), self.key.public().key_id());
         self.token_with(&json!({ "alg": alg, "kid": kid, "typ": typ }), payload)
     }
 
-    /// A token under any header.
+    /// Returns a token under any header.
     pub fn token_with(&self, header: &Value, payload: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(header), part(payload));
@@ -68,7 +68,7 @@ impl Signer {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// What a manifest says.
+    /// Returns what a manifest says.
     pub fn manifest(&self, policy: &str, version: i64) -> Value {
         let content = content_of(policy, version);
         json!({
@@ -78,12 +78,12 @@ impl Signer {
         })
     }
 
-    /// A published version.
+    /// Returns a published version.
     pub fn bundle(&self, policy: &str, version: i64) -> pb::Bundle {
         self.bundle_with(policy, version, &self.manifest(policy, version))
     }
 
-    /// A published version under any manifest.
+    /// Returns a published version under any manifest.
     pub fn bundle_with(&self, policy: &str, version: i64, manifest: &Value) -> pb::Bundle {
         let content = content_of(policy, version);
         pb::Bundle {
@@ -100,7 +100,7 @@ impl Signer {
         }
     }
 
-    /// What a statement says: with the root of the set that the log has at its place.
+    /// Returns what a statement says: with the root of the set that the log has at its place.
     pub fn statement(&self, place: Place, moves: &[Move]) -> Value {
         let change = |(policy, previous, version): &Move| match version {
             0 => json!({ "policy": policy, "version": 0, "previous": previous }),
@@ -117,7 +117,7 @@ impl Signer {
         })
     }
 
-    /// What a checkpoint says that was made `age` seconds ago and holds for `ttl`.
+    /// Returns what a checkpoint says that was made `age` seconds ago and holds for `ttl`.
     pub fn checkpoint(&self, place: Place, set: &Versions, age: i64, ttl: i64) -> Value {
         let made = now() - age;
         json!({
@@ -126,7 +126,7 @@ impl Signer {
         })
     }
 
-    /// An activation.
+    /// Returns an activation.
     pub fn activation(&self, place: Place, moves: &[Move]) -> pb::Activation {
         let there = moves.iter().filter(|(_, _, version)| *version != 0);
         let gone = moves.iter().filter(|(_, _, version)| *version == 0);
@@ -142,13 +142,13 @@ impl Signer {
         }
     }
 
-    /// The activation of the log at a revision.
+    /// Returns the activation of the log at a revision.
     pub fn logged(&self, revision: i64) -> pb::Activation {
         let (place, moves) = LOG.iter().find(|(place, _)| place.1 == revision).expect("a place of the log");
         self.activation(*place, moves)
     }
 
-    /// The whole set right after a revision of the log, fresh.
+    /// Returns the whole set right after a revision of the log, fresh.
     pub fn snapshot(&self, revision: i64) -> pb::Snapshot {
         let newest = |policy: &str| {
             let mut moves = LOG.iter().filter(|(place, _)| place.1 <= revision);
@@ -168,7 +168,7 @@ impl Signer {
         }
     }
 
-    /// A heartbeat at a revision of the log, its checkpoint made `age` seconds ago.
+    /// Returns a heartbeat at a revision of the log, its checkpoint made `age` seconds ago.
     pub fn heartbeat(&self, revision: i64, age: i64) -> pb::Heartbeat {
         let checkpoint = self.checkpoint((1, revision), &versions(revision), age, 900);
         let checkpoint = self.token(TYP_CHECKPOINT, &checkpoint);
@@ -176,7 +176,7 @@ impl Signer {
     }
 }
 
-/// What is in force right after a revision of the log.
+/// Returns what is in force right after a revision of the log.
 pub fn versions(revision: i64) -> Versions {
     let moves = LOG.iter().filter(|(place, _)| place.1 <= revision).flat_map(|(_, moves)| moves.iter());
     moves.map(|(policy, _, version)| ((*policy).to_owned(), *version)).collect()
@@ -193,7 +193,7 @@ pub fn set_digest(set: &Versions) -> String {
     active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
 }
 
-/// The tree of a set as it is at a revision: each version put in force by the newest activation of the log that did so.
+/// Returns the tree of a set as it is at a revision: each version put in force by the newest activation of the log that did so.
 pub fn tree(set: &Versions, revision: i64) -> ActiveSetTree {
     let mut tree = ActiveSetTree::new();
     for (policy, version) in set {
@@ -209,7 +209,7 @@ pub fn tree(set: &Versions, revision: i64) -> ActiveSetTree {
     tree
 }
 
-/// Its root.
+/// Returns its root.
 pub fn root(set: &Versions, revision: i64) -> String {
     hex(&tree(set, revision).root())
 }
@@ -219,7 +219,7 @@ pub fn cursor((epoch, revision): Place) -> Option<pb::Cursor> {
     Some(pb::Cursor { epoch, revision, ..Default::default() })
 }
 
-/// A value with members changed.
+/// Returns a value with members changed.
 pub fn with(mut value: Value, members: &Value) -> Value {
     for (name, member) in members.as_object().expect("members") {
         value[name] = member.clone();

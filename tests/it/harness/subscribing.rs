@@ -12,17 +12,17 @@ use super::watching::{DEADLINE, digest_of_set, list_set, whole_set};
 /// The stream of a runtime.
 pub type Stream = Streaming<pb::WatchActiveResponse>;
 
-/// The name of a subscriber.
+/// Returns the name of a subscriber.
 pub fn subscriber_name(id: &str) -> String {
     format!("{NAMESPACE}/subscribers/{id}")
 }
 
-/// A place of the first epoch.
+/// Returns a place of the first epoch.
 pub fn at(revision: i64) -> pb::Cursor {
     pb::Cursor { epoch: 1, revision, ..Default::default() }
 }
 
-/// A watch under an id.
+/// Returns a watch under an id.
 pub fn watch_request(id: &str, policies: &[&str]) -> pb::WatchActiveRequest {
     pb::WatchActiveRequest {
         targets: vec![pb::WatchTarget {
@@ -35,7 +35,7 @@ pub fn watch_request(id: &str, policies: &[&str]) -> pb::WatchActiveRequest {
     }
 }
 
-/// The same watch, from a place on.
+/// Returns the same watch, from a place on.
 pub fn resumed(mut request: pb::WatchActiveRequest, from: pb::Cursor) -> pb::WatchActiveRequest {
     request.targets[0].resume = Some(from);
     request
@@ -73,7 +73,7 @@ pub async fn rejected(client: &Client, id: &str, revision: i64, reason: &str) ->
     }
 }
 
-/// Every subscriber by its id, whatever the pages; the ids must come in order.
+/// Returns every subscriber by its id, whatever the pages; the ids must come in order.
 pub async fn subscribers(client: &Client) -> BTreeMap<String, pb::Subscriber> {
     let mut found = Vec::new();
     let mut request = pb::ListSubscribersRequest { parent: NAMESPACE.to_owned(), page_size: 100, ..Default::default() };
@@ -89,7 +89,7 @@ pub async fn subscribers(client: &Client) -> BTreeMap<String, pb::Subscriber> {
     found.into_iter().map(|each| (each.id(), each)).collect()
 }
 
-/// One subscriber, which must be there.
+/// Returns one subscriber, which must be there.
 pub async fn subscriber(client: &Client, id: &str) -> pb::Subscriber {
     subscribers(client).await.remove(id).unwrap_or_else(|| panic!("{id} is not listed"))
 }

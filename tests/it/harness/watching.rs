@@ -24,13 +24,13 @@ pub const LIVELY: &[&str] = &["--heartbeat-interval-ms", "100", "--poll-interval
 /// The policies in force: version and digest by id.
 pub type InForce = BTreeMap<String, (i64, String)>;
 
-/// The keys that bundles and statements are verified with.
+/// Returns the keys that bundles and statements are verified with.
 pub async fn keys(client: &Client) -> KeySet {
     let listed = client.list_signing_keys(pb::ListSigningKeysRequest::default()).await.expect("keys");
     trusted_keys(&listed).expect("public keys")
 }
 
-/// A watch of everything, from a snapshot on.
+/// Returns a watch of everything, from a snapshot on.
 pub async fn everything(client: &Client) -> WatchOptions {
     WatchOptions {
         namespace: NamespaceId::parse("namespace", "default").expect("an id"),
@@ -43,18 +43,18 @@ pub async fn everything(client: &Client) -> WatchOptions {
     }
 }
 
-/// A watch of everything, opened.
+/// Returns a watch of everything, opened.
 pub async fn open(client: &Client) -> Watch {
     watch(client, everything(client).await).await.expect("a watch")
 }
 
-/// A watch that goes on from a revision of the first epoch.
+/// Returns a watch that goes on from a revision of the first epoch.
 pub async fn resume(client: &Client, revision: i64) -> Watch {
     let options = WatchOptions { resume: Some(Cursor { epoch: 1, revision }), ..everything(client).await };
     watch(client, options).await.expect("a watch")
 }
 
-/// The stream as it comes after its first message, for what the SDK hides.
+/// Returns the stream as it comes after its first message, for what the SDK hides.
 pub async fn raw(
     client: &Client,
     resume: Option<pb::Cursor>,
@@ -70,12 +70,12 @@ pub async fn raw(
     Ok(stream)
 }
 
-/// A cursor without the fingerprint of its event, as a test counts it.
+/// Returns a cursor without the fingerprint of its event, as a test counts it.
 pub fn bare(cursor: Option<pb::Cursor>) -> Option<pb::Cursor> {
     cursor.map(|cursor| pb::Cursor { fingerprint: 0, ..cursor })
 }
 
-/// The next message after the first, which says that the stream is open, verified.
+/// Returns the next message after the first, which says that the stream is open, verified.
 pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, SetChange) {
     loop {
         let next = tokio::time::timeout(DEADLINE, watch.next()).await.expect("a message before the deadline");
@@ -86,7 +86,7 @@ pub async fn next(watch: &mut Watch) -> (pb::WatchActiveResponse, SetChange) {
     }
 }
 
-/// The next change of the set; signs of life are passed over.
+/// Returns the next change of the set; signs of life are passed over.
 pub async fn change(watch: &mut Watch) -> SetChange {
     let wait = async {
         loop {
@@ -99,7 +99,7 @@ pub async fn change(watch: &mut Watch) -> SetChange {
     tokio::time::timeout(DEADLINE, wait).await.expect("a change before the deadline")
 }
 
-/// The revision, the policies that changed (`id@version`) and those that are gone, of the next activation.
+/// Returns the revision, the policies that changed (`id@version`) and those that are gone, of the next activation.
 pub async fn activation(watch: &mut Watch) -> (i64, Vec<String>, Vec<String>) {
     match change(watch).await {
         SetChange::Activated { cursor, changed, removed, .. } => {
@@ -125,7 +125,7 @@ pub async fn read_to(watch: &mut Watch, revision: i64) -> Vec<i64> {
     seen
 }
 
-/// What a watch holds.
+/// Returns what a watch holds.
 pub fn held(watch: &Watch) -> InForce {
     watch
         .set()
@@ -134,7 +134,7 @@ pub fn held(watch: &Watch) -> InForce {
         .collect()
 }
 
-/// The whole active set, as ListActive tells it: the bundles of all pages, and what else the last one has.
+/// Returns the whole active set, as ListActive tells it: the bundles of all pages, and what else the last one has.
 pub async fn list_set(client: &Client, request: pb::ListActiveRequest) -> Result<pb::ListActiveResponse, ClientError> {
     let (mut request, mut bundles) = (pb::ListActiveRequest { page_size: 1_000, ..request }, Vec::new());
     loop {
@@ -147,17 +147,17 @@ pub async fn list_set(client: &Client, request: pb::ListActiveRequest) -> Result
     }
 }
 
-/// The active set of the first namespace.
+/// Returns the active set of the first namespace.
 pub fn whole_set() -> pb::ListActiveRequest {
     pb::ListActiveRequest { parent: NAMESPACE.to_owned(), ..Default::default() }
 }
 
-/// The whole active set now.
+/// Returns the whole active set now.
 pub async fn get_set(client: &Client) -> pb::ListActiveResponse {
     list_set(client, whole_set()).await.expect("the active set")
 }
 
-/// The digest of an active set, as reports name it.
+/// Returns the digest of an active set, as reports name it.
 pub fn digest_of_set(bundles: &[pb::Bundle]) -> String {
     let entries: Vec<(PolicyId, i64, Digest)> = bundles
         .iter()
@@ -170,7 +170,7 @@ pub fn digest_of_set(bundles: &[pb::Bundle]) -> String {
     active_set_digest(entries.iter().map(|(id, version, digest)| (id, *version, digest))).to_string()
 }
 
-/// The same as [`held`], by ListActive.
+/// Returns the same as [`held`], by ListActive.
 pub async fn in_force(client: &Client) -> InForce {
     let bundles = get_set(client).await.bundles.into_iter();
     let entry = |bundle: pb::Bundle| {
@@ -180,14 +180,14 @@ pub async fn in_force(client: &Client) -> InForce {
     bundles.map(entry).collect()
 }
 
-/// The head of the log.
+/// Returns the head of the log.
 pub async fn head(client: &Client) -> i64 {
     let request = pb::GetNamespaceRequest { name: NAMESPACE.to_owned() };
     let namespace = client.get_namespace(request).await.expect("a namespace").namespace.expect("a namespace");
     namespace.head.expect("a head").revision
 }
 
-/// The whole log, in order.
+/// Returns the whole log, in order.
 pub async fn log(client: &Client) -> Vec<pb::Event> {
     let mut events = Vec::new();
     let mut page_token = String::new();

@@ -13,7 +13,7 @@ pub struct Worker {
     pub state: char,
 }
 
-/// Every child of a server, also those that have ended and that it did not wait for.
+/// Returns every child of a server, also those that have ended and that it did not wait for.
 pub fn workers(hub: &Hub) -> Vec<Worker> {
     let processes = std::fs::read_dir("/proc").expect("processes").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -31,7 +31,7 @@ fn state_and_parent(pid: u32) -> Option<(char, u32)> {
     Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
 }
 
-/// Whether a process is gone, or only waits for its parent to hear of its end.
+/// Returns whether a process is gone, or only waits for its parent to hear of its end.
 fn has_ended(pid: u32) -> bool {
     state_and_parent(pid).is_none_or(|(state, _)| state == 'Z')
 }

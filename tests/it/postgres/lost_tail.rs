@@ -47,7 +47,7 @@ fn replace(cluster: &Cluster, name: &str, by: &str) {
     alone(cluster, name, &format!("ALTER DATABASE {name} RENAME TO lost; ALTER DATABASE {by} RENAME TO {name}"));
 }
 
-/// A server with the same keys.
+/// Returns a server with the same keys.
 async fn beside(hub: &Hub, database_url: String) -> Hub {
     let keys = hub.data_dir().join("keys").display().to_string();
     let arguments: Vec<&str> = LIVELY.iter().copied().chain(["--keys-dir", &keys]).collect();

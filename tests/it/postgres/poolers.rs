@@ -34,7 +34,7 @@ async fn transaction_and_statement_mode_are_refused_by_name() {
     }
 }
 
-/// How `policyhub serve` is refused.
+/// Returns how `policyhub serve` is refused.
 fn refused(url: &str, flags: &[&str]) -> String {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut process = binary();

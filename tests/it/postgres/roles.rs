@@ -8,7 +8,7 @@ use crate::harness::calls::{active, release};
 use crate::harness::hub::binary;
 use crate::harness::postgres::Cluster;
 
-/// The SQL under a heading of a document.
+/// Returns the SQL under a heading of a document.
 fn sql_under(heading: &str) -> String {
     let document = include_str!("../../../docs/operations/deploy.md");
     let section = document.split_once(heading).expect("the heading").1;

@@ -41,7 +41,7 @@ fn repository() -> Repository {
     repository
 }
 
-/// What was delivered, but for when: the two servers published at other times.
+/// Returns what was delivered, but for when: the two servers published at other times.
 fn without_times(mut delivered: serde_json::Value) -> serde_json::Value {
     for version in delivered["versions"].as_object_mut().expect("versions").values_mut() {
         assert!(version.as_object_mut().expect("an entry").remove("time").is_some(), "{version}");

@@ -31,7 +31,7 @@ impl Ended {
         Self { code, stdout: text(&output.stdout), stderr: text(&output.stderr) }
     }
 
-    /// The document of `--output json`.
+    /// Returns the document of `--output json`.
     #[track_caller]
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -46,7 +46,7 @@ impl Ended {
         versions.iter().map(|version| format!("{} {}", word(version, "name"), word(version, "outcome"))).collect()
     }
 
-    /// What is said to be wrong with a version, or with a folder that is none.
+    /// Returns what is said to be wrong with a version, or with a folder that is none.
     #[track_caller]
     pub fn error_of(&self, name: &str) -> String {
         let document = self.json();
@@ -55,7 +55,7 @@ impl Ended {
         one["error"].as_str().expect("an error").to_owned()
     }
 
-    /// The lines under a name: "warnings", "notes", "problems".
+    /// Returns the lines under a name: "warnings", "notes", "problems".
     #[track_caller]
     pub fn lines(&self, name: &str) -> Vec<String> {
         serde_json::from_value(self.json()[name].clone()).expect("texts")
@@ -75,7 +75,7 @@ pub fn away_from_github(command: &mut Command) -> &mut Command {
 }
 
 impl Repository {
-    /// An empty one.
+    /// Returns an empty one.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("policies repository");
@@ -86,7 +86,7 @@ impl Repository {
         repository
     }
 
-    /// A clone, with further arguments of `git clone`.
+    /// Returns a clone, with further arguments of `git clone`.
     pub fn cloned(from: &Self, arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("clone");
@@ -98,7 +98,7 @@ impl Repository {
         clone
     }
 
-    /// A repository that others push to, and its one clone.
+    /// Returns a repository that others push to, and its one clone.
     pub fn with_remote() -> (TempDir, Self) {
         let remote = tempfile::tempdir().expect("a directory");
         let mut init = Command::new("git");
@@ -136,7 +136,7 @@ impl Repository {
         self.write(format!("policies/{policy}/v{label}/policy-definition.yaml"), content);
     }
 
-    /// What a release keeps of the metadata of a version.
+    /// Returns what a release keeps of the metadata of a version.
     pub fn annotations() -> HashMap<String, String> {
         [("displayName", "any"), ("others", "1")].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
     }
@@ -160,12 +160,12 @@ impl Repository {
         self.head()
     }
 
-    /// The commit that HEAD names.
+    /// Returns the commit that HEAD names.
     pub fn head(&self) -> String {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    /// A release, ready to run.
+    /// Returns a release, ready to run.
     pub fn command(&self, hub: &Hub, arguments: &[&str]) -> Command {
         self.on(hub.cli(), arguments)
     }
@@ -211,7 +211,7 @@ impl Repository {
         }
     }
 
-    /// The names in `delivered.json`.
+    /// Returns the names in `delivered.json`.
     pub fn delivered_names(&self) -> Vec<String> {
         self.delivered()["versions"].as_object().map(|all| all.keys().cloned().collect()).unwrap_or_default()
     }

@@ -19,7 +19,7 @@ async fn the_agent_gives_the_verdict_of_each() {
     assert_eq!(count, vectors.cases.len());
 }
 
-/// Whether a folder holds a set of the vectors.
+/// Returns whether a folder holds a set of the vectors.
 fn is(found: Option<&InForce>, expected: Option<&super::Set>) -> bool {
     let (Some(found), Some(expected)) = (found, expected) else { return found.is_none() && expected.is_none() };
     let digests = found.contents.iter().map(|(policy, content)| {
@@ -50,7 +50,7 @@ async fn play(vectors: &Vectors, case: &Case, built: &Path) {
     let found = in_force(&folder);
     assert!(is(found.as_ref(), then.as_ref()), "{what}: {found:?}, not {then:?}; {}", status(&folder));
 
-    stage.liar.repent();
+    stage.hostile.become_honest();
     let after = vectors.set(&case.after, &case.filter);
     eventually(&format!("{what}: is repaired"), async || says("READY") && is(in_force(&folder).as_ref(), Some(&after)))
         .await;

@@ -13,8 +13,8 @@ use serde_json::Value;
 use super::format::{Case, InForce, Set, Vectors};
 use super::{Stage, each_by_a_process, expected, frames};
 use crate::harness::clock;
+use crate::harness::hostile_server::Act;
 use crate::harness::hub::binary;
-use crate::harness::liar::Act;
 use crate::harness::signer::now;
 use crate::harness::subscribing::eventually;
 use crate::harness::watching::DEADLINE;
@@ -148,12 +148,12 @@ async fn play(vectors: &Vectors, case: &Case, built: &Path) {
     }
     if case.then.refused > 0 {
         // Nobody goes on: another one begins, with the honest stream.
-        stage.liar.repent();
+        stage.hostile.become_honest();
         let repair = frames(vectors, &case.repair).into_iter().chain([Act::Silence]);
-        stage.liar.told().streams.push_back(repair.collect());
+        stage.hostile.script().streams.push_back(repair.collect());
         watching = Watching::start(vectors, case, &stage, scratch.path());
     } else {
-        stage.liar.repent();
+        stage.hostile.become_honest();
     }
     assert!(watching.ends(what).await, "{what}: is repaired");
     eventually(&format!("{what}: prints {after:?}"), async || watching.set().as_ref() == Some(&after)).await;

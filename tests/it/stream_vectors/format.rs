@@ -79,7 +79,7 @@ pub struct Verdict {
     pub refused: usize,
 }
 
-/// Where the file is.
+/// Returns where the file is.
 pub fn path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/streams/streams.json")
 }
@@ -89,26 +89,26 @@ impl Vectors {
         serde_json::from_slice(&fs::read(path()).expect("the file")).expect("vectors")
     }
 
-    /// The parts of a message as they are on the wire.
+    /// Returns the parts of a message as they are on the wire.
     pub fn message(&self, name: &str) -> Vec<Vec<u8>> {
         let parts = self.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
         parts.iter().map(|part| STANDARD.decode(part).expect("base64")).collect()
     }
 
-    /// What is in force at a place of those that a case asks for.
+    /// Returns what is in force at a place of those that a case asks for.
     pub fn set(&self, place: &str, filter: &[String]) -> Set {
         let mut set = self.sets.get(place).unwrap_or_else(|| panic!("no place {place}")).clone();
         set.policies.retain(|policy, _| filter.is_empty() || filter.contains(policy));
         set
     }
 
-    /// Whether this was in force at some place.
+    /// Returns whether this was in force at some place.
     pub fn is_true(&self, found: &Set, filter: &[String]) -> bool {
         self.sets.keys().any(|place| self.set(place, filter) == *found)
     }
 }
 
-/// A message as the file has it.
+/// Returns a message as the file has it.
 pub fn written(parts: &[pb::WatchActiveResponse]) -> Vec<String> {
     parts.iter().map(|part| STANDARD.encode(part.encode_to_vec())).collect()
 }

@@ -50,7 +50,7 @@ async fn plays_by_the_clock_of_the_vectors() {
     println!("{count} cases");
 }
 
-/// A set as the vectors have it.
+/// Returns a set as the vectors have it.
 fn set_of(active: &Active) -> Set {
     let policies = active.policies.values().map(|held| {
         let (version, digest) = (held.version, held.digest.to_string());
@@ -122,7 +122,7 @@ async fn play(vectors: &Vectors, case: &Case) {
     assert_eq!(found, (case.then.state.clone(), case.then.stale), "{what}: {status:?}");
     assert!(stage.rejections() <= case.then.refused, "{what}: reports a rejection of what it took");
 
-    stage.liar.repent();
+    stage.hostile.become_honest();
     let after = vectors.set(&case.after, &case.filter);
     let is_repaired = |view: &View| {
         let status = view.status();

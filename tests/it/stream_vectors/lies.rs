@@ -49,7 +49,7 @@ pub fn cursor(epoch: i64, revision: i64) -> Option<pb::Cursor> {
 }
 
 impl<'a> Cases<'a> {
-    /// All of them.
+    /// Returns all of them.
     pub fn of(recorded: &'a Recorded) -> (Vec<Case>, BTreeMap<String, Vec<pb::WatchActiveResponse>>) {
         let mut cases = Self { recorded, made: BTreeMap::new(), cases: Vec::new() };
         cases.honest();
@@ -62,7 +62,7 @@ impl<'a> Cases<'a> {
         (cases.cases, cases.made)
     }
 
-    /// A changed copy of a message, by its name.
+    /// Returns a changed copy of a message, by its name.
     pub fn edit(&mut self, of: &str, what: &str, change: impl FnOnce(&mut pb::WatchActiveResponse)) -> String {
         let mut message = self.recorded.message(of);
         change(&mut message);
@@ -71,7 +71,7 @@ impl<'a> Cases<'a> {
         name
     }
 
-    /// A message as another one needs it.
+    /// Returns a message as another one needs it.
     pub fn snapshot_of(&self, name: &str) -> pb::Snapshot {
         snapshot(&mut self.recorded.message(name)).clone()
     }

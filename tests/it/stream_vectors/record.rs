@@ -39,7 +39,7 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// A message in one part: what a relay may make of several.
+    /// Returns a message in one part: what a relay may make of several.
     pub fn message(&self, name: &str) -> pb::WatchActiveResponse {
         let parts = self.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
         let (mut bundles, mut changed, mut tombstones) = (Vec::new(), Vec::new(), Vec::new());
@@ -131,7 +131,7 @@ async fn activate(client: &Client, parent: &str, targets: &[(&str, i64)]) {
     client.activate(request).await.expect("an activation");
 }
 
-/// The set of now, by what the server answers to GetActive.
+/// Returns the set of now, by what the server answers to GetActive.
 async fn set_of_now(client: &Client) -> Set {
     let found = get_set(client).await;
     let cursor = found.cursor.expect("a cursor");
@@ -187,7 +187,7 @@ async fn step(client: &Client, place: usize) {
     }
 }
 
-/// A history from its beginning: streams that are open all the time, and those that begin at each place.
+/// Returns a history from its beginning: streams that are open all the time, and those that begin at each place.
 async fn history(hub: &Hub, client: &Client) -> Recorded {
     let mut recorded = Recorded::default();
     for (policy, versions) in [("a", 3), ("b", 2), ("c", 1)] {
@@ -249,7 +249,7 @@ fn is_late(recorded: &Recorded, name: &str) -> bool {
     checkpoints.into_iter().all(|token| token.is_some_and(|token| issued(&token) > recorded.clock + LATER_SECONDS / 2))
 }
 
-/// When a token says that it was made.
+/// Returns when a token says that it was made.
 fn issued(token: &str) -> i64 {
     use base64::Engine as _;
     let payload = token.split('.').nth(1).expect("a payload");

@@ -57,20 +57,20 @@ pub struct Log {
     messages: Vec<[pb::WatchActiveResponse; 4]>,
 }
 
-/// The bytes of a version.
+/// Returns the bytes of a version.
 pub fn content(policy: &str, version: i64) -> Vec<u8> {
     format!("{{\"{policy}\":{version}}}").into_bytes()
 }
 
 impl Log {
-    /// What was in force at a place; nothing at places that never were.
+    /// Returns what was in force at a place; nothing at places that never were.
     pub fn at(&self, place: Cursor) -> &State {
         static NOTHING: State = State::new();
         let revision = usize::try_from(place.revision).unwrap_or(usize::MAX);
         self.states.get(revision).filter(|_| place.epoch == EPOCH || revision == 0).unwrap_or(&NOTHING)
     }
 
-    /// A message of a revision: the activation, the snapshot, the heartbeat, or a goodbye.
+    /// Returns a message of a revision: the activation, the snapshot, the heartbeat, or a goodbye.
     pub fn message(&self, kind: u8, revision: i64) -> pb::WatchActiveResponse {
         self.messages[revision as usize - 1][usize::from(kind & 3)].clone()
     }

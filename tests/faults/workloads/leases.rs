@@ -8,7 +8,7 @@ use policyhub::api::pb;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::{AGAIN, Desk, Told};
+use super::{AGAIN, Promised, WorkloadContext};
 use crate::calls::{Caller, NAMESPACE, tried};
 
 /// Subscribers of a schedule.
@@ -26,12 +26,12 @@ fn id(number: usize) -> String {
 }
 
 /// Keeps all of them online until everything is at rest.
-pub async fn play(mut desk: Desk) {
+pub async fn run(mut context: WorkloadContext) {
     let mut subscribers = JoinSet::new();
     for number in 0..SUBSCRIBERS {
-        let of = Desk { dice: desk.dice.fork(), ..desk.clone() };
+        let of = WorkloadContext { rng: context.rng.fork(), ..context.clone() };
         subscribers.spawn(subscribe(of, id(number)));
-        desk.told(Told::new(format!("{} is online at rest", id(number)), move |caller| async move {
+        context.promised(Promised::new(format!("{} is online at rest", id(number)), move |caller| async move {
             let deadline = Instant::now() + ONLINE_WITHIN;
             loop {
                 let online = found(&caller, &id(number)).await?.is_some_and(|found| found.online);
@@ -42,8 +42,8 @@ pub async fn play(mut desk: Desk) {
             }
         }));
     }
-    // They go on while others look for what they were told; the player itself leaves with the writers.
-    while !desk.recorder.stopped() {
+    // They go on while others look for what they were told; the workload itself leaves with the writers.
+    while !context.recorder.stopped() {
         sleep(AGAIN).await;
     }
     tokio::spawn(async move { while subscribers.join_next().await.is_some() {} });
@@ -56,10 +56,10 @@ async fn found(caller: &Caller, id: &str) -> Result<Option<pb::Subscriber>, poli
 }
 
 /// One subscriber: it follows, and reports.
-async fn subscribe(mut desk: Desk, subscriber_id: String) {
+async fn subscribe(mut context: WorkloadContext, subscriber_id: String) {
     let mut resume: Option<pb::Cursor> = None;
-    while !desk.recorder.rested() {
-        let caller = desk.admins[desk.dice.below(desk.admins.len())].clone();
+    while !context.recorder.rested() {
+        let caller = context.admins[context.rng.below(context.admins.len())].clone();
         let request = pb::WatchActiveRequest {
             targets: vec![pb::WatchTarget { parent: NAMESPACE.to_owned(), resume, ..Default::default() }],
             subscriber_id: subscriber_id.clone(),
@@ -81,9 +81,9 @@ async fn subscribe(mut desk: Desk, subscriber_id: String) {
             };
             if let Some(place) = place {
                 resume = Some(place);
-                report(&mut desk, &caller, &subscriber_id, place).await;
+                report(&mut context, &caller, &subscriber_id, place).await;
             }
-            if desk.recorder.rested() {
+            if context.recorder.rested() {
                 return;
             }
         }
@@ -91,7 +91,7 @@ async fn subscribe(mut desk: Desk, subscriber_id: String) {
 }
 
 /// Tells the server that it runs with what came. What is stored must be there at the end.
-async fn report(desk: &mut Desk, caller: &Caller, subscriber_id: &str, place: pb::Cursor) {
+async fn report(context: &mut WorkloadContext, caller: &Caller, subscriber_id: &str, place: pb::Cursor) {
     let request = pb::ReportStatusRequest {
         name: format!("{NAMESPACE}/subscribers/{subscriber_id}"),
         cursor: Some(place),
@@ -100,9 +100,9 @@ async fn report(desk: &mut Desk, caller: &Caller, subscriber_id: &str, place: pb
         ..Default::default()
     };
     let answer = tried(caller.sync.clone().report_status(request)).await;
-    if answer.is_ok_and(|answer| answer.into_inner().stored) && desk.dice.chance(10) {
+    if answer.is_ok_and(|answer| answer.into_inner().stored) && context.rng.chance(10) {
         let subscriber_id = Arc::<str>::from(subscriber_id);
-        desk.told(Told::new(format!("{subscriber_id} reported {place:?}"), move |caller| {
+        context.promised(Promised::new(format!("{subscriber_id} reported {place:?}"), move |caller| {
             let subscriber_id = Arc::clone(&subscriber_id);
             async move {
                 let applied = found(&caller, &subscriber_id).await?.and_then(|found| found.applied);
@@ -113,17 +113,17 @@ async fn report(desk: &mut Desk, caller: &Caller, subscriber_id: &str, place: pb
 }
 
 /// After everything, when the subscribers have left: none of them is online for longer than a lease lasts.
-pub async fn check_offline(desk: &Desk) {
+pub async fn check_offline(context: &WorkloadContext) {
     let deadline = Instant::now() + OFFLINE_MAX;
     for number in 0..SUBSCRIBERS {
         let mut broken = Some("it was never asked for".to_owned());
         while broken.is_some() && Instant::now() < deadline {
-            broken = match found(&desk.admins[0], &id(number)).await {
+            broken = match found(&context.admins[0], &id(number)).await {
                 Ok(found) => found.filter(|found| found.online).map(|found| format!("it is online: {found:?}")),
                 Err(error) => Some(error.to_string()),
             };
             sleep(AGAIN).await;
         }
-        desk.promise(format!("{} left, and its lease ended within {OFFLINE_MAX:?}", id(number)), broken);
+        context.promise(format!("{} left, and its lease ended within {OFFLINE_MAX:?}", id(number)), broken);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use policyhub::api::pb;
 use tokio::time::sleep;
 
-use super::{AGAIN, Desk, Told};
+use super::{AGAIN, Promised, WorkloadContext};
 use crate::calls::tried;
 
 /// Versions of a namespace that is moved.
@@ -29,35 +29,35 @@ const FAULTS: [&str; 10] = [
 const COMMAND_MAX: Duration = Duration::from_secs(20);
 
 /// Moves one namespace after the other until the schedule ends.
-pub async fn play(mut desk: Desk, token: String) {
+pub async fn run(mut context: WorkloadContext, token: String) {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    while !desk.recorder.stopped() {
-        let _ = transfer(&mut desk, &token, directory.path()).await;
+    while !context.recorder.stopped() {
+        let _ = transfer(&mut context, &token, directory.path()).await;
         for _ in 0..3 {
-            desk.pause().await;
+            context.pause().await;
         }
     }
 }
 
-async fn transfer(desk: &mut Desk, token: &str, directory: &std::path::Path) -> Option<()> {
-    let request_id = desk.next_id();
-    let (from, to) = (format!("source-{}", desk.count), format!("moved-{}", desk.count));
+async fn transfer(context: &mut WorkloadContext, token: &str, directory: &std::path::Path) -> Option<()> {
+    let request_id = context.next_id();
+    let (from, to) = (format!("source-{}", context.count), format!("moved-{}", context.count));
     let request = pb::CreateNamespaceRequest { namespace_id: from.clone(), request_id, ..Default::default() };
-    let made = desk
+    let made = context
         .admin(|mut caller| {
             let request = request.clone();
             async move { caller.admin.create_namespace(request).await }
         })
         .await?;
-    desk.expect(&format!("{from} is made"), made)?;
+    context.expect(&format!("{from} is made"), made)?;
     let mut digests = Vec::new();
     for number in 0..VERSIONS {
-        digests.push(version(desk, &from, number).await?);
+        digests.push(version(context, &from, number).await?);
     }
     let file = directory.join(format!("{from}.jsonl")).display().to_string();
-    run(desk, token, &["export", &from, "--out", &file]).await?;
-    run(desk, token, &["import", &file, "--into", &to, "--create"]).await?;
-    desk.told(Told::new(format!("{from} was imported as {to}"), move |caller| {
+    run_command(context, token, &["export", &from, "--out", &file]).await?;
+    run_command(context, token, &["import", &file, "--into", &to, "--create"]).await?;
+    context.promised(Promised::new(format!("{from} was imported as {to}"), move |caller| {
         let (name, digests) = (format!("namespaces/{to}"), digests.clone());
         async move {
             let request = pb::ListVersionsRequest { parent: format!("{name}/policies/p"), ..Default::default() };
@@ -76,64 +76,64 @@ async fn transfer(desk: &mut Desk, token: &str, directory: &std::path::Path) -> 
 }
 
 /// Publishes a version. Answers its digest.
-async fn version(desk: &mut Desk, namespace: &str, number: u64) -> Option<String> {
+async fn version(context: &mut WorkloadContext, namespace: &str, number: u64) -> Option<String> {
     let request = pb::DraftRequest {
         parent: format!("namespaces/{namespace}/policies/p"),
         content: format!("number: {number}\n").into(),
         content_type: "application/yaml".to_owned(),
         allow_missing: true,
-        request_id: desk.next_id(),
+        request_id: context.next_id(),
         ..Default::default()
     };
-    let drafted = desk
+    let drafted = context
         .admin(|mut caller| {
             let request = request.clone();
             async move { caller.policy.draft(request).await }
         })
         .await?;
-    let drafted = desk.expect(&format!("a draft in {namespace}"), drafted)?.version?;
-    let request = pb::PublishRequest { name: drafted.name, request_id: desk.next_id(), ..Default::default() };
-    let published = desk
+    let drafted = context.expect(&format!("a draft in {namespace}"), drafted)?.version?;
+    let request = pb::PublishRequest { name: drafted.name, request_id: context.next_id(), ..Default::default() };
+    let published = context
         .admin(|mut caller| {
             let request = request.clone();
             async move { caller.policy.publish(request).await }
         })
         .await?;
-    Some(desk.expect(&format!("a publication in {namespace}"), published)?.version?.digest)
+    Some(context.expect(&format!("a publication in {namespace}"), published)?.version?.digest)
 }
 
 /// Runs a command until it is through: none when the schedule ended before, or it was refused.
-async fn run(desk: &mut Desk, token: &str, arguments: &[&str]) -> Option<()> {
+async fn run_command(context: &mut WorkloadContext, token: &str, arguments: &[&str]) -> Option<()> {
     loop {
-        let replica = desk.replica();
+        let replica = context.replica();
         let mut command = Command::new(crate::server::binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("POLICYHUB_")) {
             command.env_remove(name);
         }
-        command.env("POLICYHUB_SERVER", format!("http://{}", desk.admins[replica].address));
+        command.env("POLICYHUB_SERVER", format!("http://{}", context.admins[replica].address));
         command.env("POLICYHUB_TOKEN", token).args(arguments);
-        let said = match output(desk, command).await? {
+        let said = match output(context, command).await? {
             Ok(()) => return Some(()),
             Err(said) => said,
         };
         if !FAULTS.iter().any(|fault| said.contains(fault)) {
-            desk.promise(format!("`policyhub {}` is through", arguments.join(" ")), Some(said));
+            context.promise(format!("`policyhub {}` is through", arguments.join(" ")), Some(said));
             return None;
         }
-        if desk.recorder.stopped() {
+        if context.recorder.stopped() {
             return None;
         }
         sleep(AGAIN).await;
     }
 }
 
-/// What a command says when it fails: none when it was ended, because the schedule did.
-async fn output(desk: &Desk, mut command: Command) -> Option<Result<(), String>> {
+/// Returns what a command says when it fails: none when it was ended, because the schedule did.
+async fn output(context: &WorkloadContext, mut command: Command) -> Option<Result<(), String>> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it runs");
-    let began = desk.recorder.now();
+    let began = context.recorder.now();
     while child.try_wait().expect("a child").is_none() {
-        let late = desk.recorder.now() - began > COMMAND_MAX;
-        if desk.recorder.stopped() || late {
+        let late = context.recorder.now() - began > COMMAND_MAX;
+        if context.recorder.stopped() || late {
             let _ = child.kill();
             let _ = child.wait();
             return late.then(|| Err(format!("{} after {COMMAND_MAX:?}", FAULTS[0])));

@@ -2,42 +2,42 @@
 
 use policyhub::api::pb;
 
-use super::{Desk, Told};
+use super::{Promised, WorkloadContext};
 use crate::calls::tried;
 
 /// Rotations of a schedule at most: a store keeps 20 keys that are not revoked.
 const ROTATIONS_MAX: usize = 12;
 
 /// Rotates until the schedule ends, or there are keys enough.
-pub async fn play(mut desk: Desk) {
+pub async fn run(mut context: WorkloadContext) {
     for _ in 0..ROTATIONS_MAX {
-        if desk.recorder.stopped() {
+        if context.recorder.stopped() {
             return;
         }
-        let _ = rotate(&mut desk).await;
+        let _ = rotate(&mut context).await;
         for _ in 0..5 {
-            desk.pause().await;
+            context.pause().await;
         }
     }
 }
 
-async fn rotate(desk: &mut Desk) -> Option<()> {
-    let algorithm = if desk.dice.chance(50) { "EdDSA" } else { "ES256" };
-    let request = pb::PrepareSigningKeyRequest { algorithm: algorithm.to_owned(), request_id: desk.next_id() };
-    let prepared = desk
+async fn rotate(context: &mut WorkloadContext) -> Option<()> {
+    let algorithm = if context.rng.chance(50) { "EdDSA" } else { "ES256" };
+    let request = pb::PrepareSigningKeyRequest { algorithm: algorithm.to_owned(), request_id: context.next_id() };
+    let prepared = context
         .admin(|mut caller| {
             let request = request.clone();
             async move { caller.admin.prepare_signing_key(request).await }
         })
         .await?;
-    let key_id = desk.expect("a key is prepared", prepared)?.key?.name;
-    desk.pause().await;
+    let key_id = context.expect("a key is prepared", prepared)?.key?.name;
+    context.pause().await;
     let request = pb::ActivateSigningKeyRequest {
         name: key_id.clone(),
         reason: "a schedule".to_owned(),
-        request_id: desk.next_id(),
+        request_id: context.next_id(),
     };
-    let activated = desk
+    let activated = context
         .admin(|mut caller| {
             let request = request.clone();
             async move { caller.admin.activate_signing_key(request).await }
@@ -45,12 +45,12 @@ async fn rotate(desk: &mut Desk) -> Option<()> {
         .await?;
     let what = format!("key {key_id} signs");
     // Prepared by a clock that was ahead, it is not old enough by one that is right.
-    if activated.as_ref().is_err_and(|error| error.reason() == "KEY_NOT_READY") && desk.clock_jumps {
+    if activated.as_ref().is_err_and(|error| error.reason() == "KEY_NOT_READY") && context.clock_jumps {
         return Some(());
     }
-    desk.expect(&what, activated)?;
+    context.expect(&what, activated)?;
     // A later rotation retires it; nothing takes it back to what it was.
-    desk.told(Told::new(what, move |caller| {
+    context.promised(Promised::new(what, move |caller| {
         let key_id = key_id.clone();
         async move {
             let listed = tried(caller.admin.clone().list_signing_keys(pb::ListSigningKeysRequest::default()))

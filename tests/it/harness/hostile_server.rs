@@ -1,6 +1,6 @@
 //! A hub that says what a test tells it, byte by byte if need be.
 //!
-//! Once its lies are told, the next stream waits until it may be honest. Ends with the runtime of its test.
+//! After its script is played, the next stream waits until it may be honest. Ends with the runtime of its test.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -24,7 +24,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Status};
 
 use super::signer::{Signer, message};
-use pb::watch_active_response::Message as Said;
+use pb::watch_active_response::Message;
 
 /// What it does next on a stream.
 #[derive(Debug, Clone)]
@@ -34,7 +34,7 @@ pub enum Act {
     /// Says these bytes again and again.
     Forever(Bytes),
     /// Says nothing until a report comes: what was said before was heard.
-    Heard,
+    UntilReported,
     /// Ends the stream with this status, in trailers.
     Fail(Status),
     /// Ends the stream with these trailers.
@@ -57,17 +57,17 @@ pub enum Act {
 
 /// The hub. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Liar {
+pub struct HostileServer {
     /// Whose log it tells when it is honest.
     pub signer: Arc<Signer>,
-    told: Arc<Mutex<Told>>,
+    script: Arc<Mutex<Script>>,
     honest: Arc<watch::Sender<bool>>,
     is_heard: Arc<watch::Sender<bool>>,
 }
 
 /// What it will say, and what it heard.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Script {
     /// The lies, one for each stream.
     pub streams: VecDeque<Vec<Act>>,
     /// The lie of every stream, once those above are told.
@@ -88,27 +88,27 @@ pub struct Told {
     pub keys_asked: usize,
 }
 
-impl Liar {
-    /// One that listens, and its address.
+impl HostileServer {
+    /// Returns one that listens, and its address.
     pub async fn listen() -> (Self, String) {
         let signer = Arc::new(Signer::new());
         let flag = || Arc::new(watch::Sender::new(false));
-        let liar = Self { signer, told: Arc::default(), honest: flag(), is_heard: flag() };
-        let answering = liar.clone();
+        let hostile = Self { signer, script: Arc::default(), honest: flag(), is_heard: flag() };
+        let answering = hostile.clone();
         let router = Router::new().fallback(move |request: Request| answering.clone().answer(request));
-        (liar, serve(router).await)
+        (hostile, serve(router).await)
     }
 
-    pub fn told(&self) -> MutexGuard<'_, Told> {
-        self.told.lock().expect("the lies")
+    pub fn script(&self) -> MutexGuard<'_, Script> {
+        self.script.lock().expect("the lies")
     }
 
     /// From here on it tells the truth.
-    pub fn repent(&self) {
-        let mut told = self.told();
-        told.streams.clear();
-        (told.always, told.report, told.keys) = (None, None, None);
-        drop(told);
+    pub fn become_honest(&self) {
+        let mut script = self.script();
+        script.streams.clear();
+        (script.always, script.report, script.keys) = (None, None, None);
+        drop(script);
         self.honest.send_replace(true);
     }
 
@@ -117,30 +117,30 @@ impl Liar {
         let body = axum::body::to_bytes(request.into_body(), 64 * 1024).await.expect("a request");
         let body = body.slice(5..);
         let method = path.rsplit('/').next().unwrap_or_default();
-        let told = self.told().answers.get(method).cloned();
+        let script = self.script().answers.get(method).cloned();
         let acts = match path.as_str() {
-            _ if told.is_some() => told.unwrap_or_default(),
+            _ if script.is_some() => script.unwrap_or_default(),
             "/policyhub.v1.SyncService/WatchActive" => {
                 let request = pb::WatchActiveRequest::decode(body).expect("a request");
-                let mut told = self.told();
-                told.asked.push(request.clone());
-                let lie = told.streams.pop_front().or_else(|| told.always.clone());
+                let mut script = self.script();
+                script.asked.push(request.clone());
+                let lie = script.streams.pop_front().or_else(|| script.always.clone());
                 lie.unwrap_or_else(|| self.truth(request.targets[0].resume))
             }
-            "/policyhub.v1.SyncService/ListActive" => match self.told().listed.pop_front() {
-                Some(page) => vec![say(&page)],
+            "/policyhub.v1.SyncService/ListActive" => match self.script().listed.pop_front() {
+                Some(page) => vec![send_grpc(&page)],
                 None => vec![Act::Refuse(Status::unavailable("no page is left"))],
             },
             "/policyhub.v1.SyncService/ReportStatus" => {
-                let mut told = self.told();
-                told.reports.push(pb::ReportStatusRequest::decode(body).expect("a report"));
+                let mut script = self.script();
+                script.reports.push(pb::ReportStatusRequest::decode(body).expect("a report"));
                 self.is_heard.send_replace(true);
-                told.report.clone().unwrap_or_else(|| vec![say(&pb::ReportStatusResponse { stored: true })])
+                script.report.clone().unwrap_or_else(|| vec![send_grpc(&pb::ReportStatusResponse { stored: true })])
             }
             "/policyhub.v1.AdminService/ListSigningKeys" => {
-                let mut told = self.told();
-                told.keys_asked += 1;
-                told.keys.clone().unwrap_or_else(|| vec![say(&keys_of(&self.signer))])
+                let mut script = self.script();
+                script.keys_asked += 1;
+                script.keys.clone().unwrap_or_else(|| vec![send_grpc(&keys_of(&self.signer))])
             }
             _ => vec![Act::Refuse(Status::unimplemented(path))],
         };
@@ -150,17 +150,17 @@ impl Liar {
         self.respond(acts)
     }
 
-    /// The whole log, from a place on, and that it is the newest.
+    /// Returns the whole log, from a place on, and that it is the newest.
     fn truth(&self, resume: Option<pb::Cursor>) -> Vec<Act> {
         let mut acts = vec![Act::Gate];
         match resume {
-            None => acts.push(said(Said::Snapshot(self.signer.snapshot(10)))),
+            None => acts.push(send(Message::Snapshot(self.signer.snapshot(10)))),
             Some(place) => {
                 let later = super::signer::LOG.iter().map(|(place, _)| place.1).filter(|at| *at > place.revision);
-                acts.extend(later.map(|revision| said(Said::Activation(self.signer.logged(revision)))));
+                acts.extend(later.map(|revision| send(Message::Activation(self.signer.logged(revision)))));
             }
         }
-        acts.extend([said(Said::Heartbeat(self.signer.heartbeat(10, 0))), Act::Silence]);
+        acts.extend([send(Message::Heartbeat(self.signer.heartbeat(10, 0))), Act::Silence]);
         acts
     }
 
@@ -204,7 +204,7 @@ async fn play(
             let _ = honest.wait_for(|honest| *honest).await;
             None
         }
-        Act::Heard => {
+        Act::UntilReported => {
             let _ = heard.wait_for(|heard| *heard).await;
             None
         }
@@ -227,17 +227,17 @@ impl http_body::Body for Frames {
     }
 }
 
-/// A message on the wire: a flag, its length, and what it says.
-pub fn say(message: &impl prost::Message) -> Act {
+/// Returns a message on the wire: a flag, its length, and what it says.
+pub fn send_grpc(message: &impl prost::Message) -> Act {
     frame(0, &message.encode_to_vec())
 }
 
-/// A frame under any flag.
+/// Returns a frame under any flag.
 pub fn frame(flag: u8, payload: &[u8]) -> Act {
     Act::Bytes(framed(flag, payload))
 }
 
-/// The bytes of a frame.
+/// Returns the bytes of a frame.
 pub fn framed(flag: u8, payload: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(flag);
@@ -255,12 +255,12 @@ pub async fn serve(router: Router) -> String {
     format!("http://{address}")
 }
 
-/// A message of a watch.
-pub fn said(said: Said) -> Act {
-    say(&message(said))
+/// Returns a message of a watch.
+pub fn send(kind: Message) -> Act {
+    send_grpc(&message(kind))
 }
 
-/// The keys of a signer, as a server lists them.
+/// Returns the keys of a signer, as a server lists them.
 pub fn keys_of(signer: &Signer) -> pb::ListSigningKeysResponse {
     let public = signer.key.public();
     let key = pb::SigningKey {

@@ -1,7 +1,7 @@
-//! Players of the rest of the workload: approvals, rotation of keys, quotas, leases, and imports. Each plays one after the
+//! Workloads beside the writers: approvals, rotation of keys, quotas, leases, and imports. Each plays one after the
 //! other what its callers do, insists until it knows what became of each call, and remembers what it was told.
 //!
-//! What a player is refused must be refused for the reason it expects, and nothing else. All of it is looked for again when
+//! What a workload is refused must be refused for the reason it expects, and nothing else. All of it is looked for again when
 //! everything has come to rest.
 
 mod approvals;
@@ -24,8 +24,8 @@ use tonic::{Response, Status};
 use super::background::callers_of;
 use super::calls::{Caller, NAMESPACE, tried};
 use super::check::record::{BACKGROUND, Promise};
-use super::dice::Dice;
 use super::recorder::Recorder;
+use super::rng::Rng;
 use super::world::World;
 use super::writers::may_work_later;
 pub use leases::check_offline;
@@ -46,13 +46,13 @@ const PEOPLE: [(&str, &[pb::Role]); 3] = [
 type Looking = Pin<Box<dyn Future<Output = Result<bool, ClientError>> + Send>>;
 
 /// What somebody was told, and how to see whether it is so.
-pub struct Told {
+pub struct Promised {
     what: String,
     look: Box<dyn Fn(Caller) -> Looking + Send>,
 }
 
-impl Told {
-    /// What `look` asks a replica; it answers whether that is as it was told.
+impl Promised {
+    /// Returns what `look` asks a replica; it answers whether that is as it was told.
     pub fn new<Looked>(what: String, look: impl Fn(Caller) -> Looked + Send + 'static) -> Self
     where
         Looked: Future<Output = Result<bool, ClientError>> + Send + 'static,
@@ -61,30 +61,30 @@ impl Told {
     }
 }
 
-/// What every player has.
+/// What every workload has.
 #[derive(Clone)]
-pub struct Desk {
+pub struct WorkloadContext {
     pub recorder: Arc<Recorder>,
     /// An admin of everything, at each replica.
     pub admins: Arc<[Caller]>,
     /// Others by their names, at each replica.
     people: Arc<BTreeMap<&'static str, Vec<Caller>>>,
-    /// Names what a player makes, so that no two of them make the same.
-    player: &'static str,
-    pub dice: Dice,
+    /// Names what a workload makes, so that no two of them make the same.
+    workload: &'static str,
+    pub rng: Rng,
     count: u64,
     /// Whether the clock of a server jumps in this schedule.
     pub clock_jumps: bool,
-    told: Arc<std::sync::Mutex<Vec<Told>>>,
+    promised: Arc<std::sync::Mutex<Vec<Promised>>>,
 }
 
-/// All players of a schedule.
-pub struct Players {
-    desk: Desk,
+/// All workloads of a schedule.
+pub struct Workloads {
+    context: WorkloadContext,
     playing: JoinSet<()>,
 }
 
-impl Players {
+impl Workloads {
     /// Lets them play.
     ///
     /// # Errors
@@ -92,7 +92,7 @@ impl Players {
     pub async fn begin(
         world: &World,
         clock_jumps: bool,
-        mut dice: Dice,
+        mut rng: Rng,
         recorder: Arc<Recorder>,
         admins: Arc<[Caller]>,
     ) -> Result<Self, String> {
@@ -111,21 +111,30 @@ impl Players {
             }
             people.insert(name, callers);
         }
-        let (people, told) = (Arc::new(people), Arc::default());
-        let desk = Desk { recorder, admins, people, player: "", dice: dice.fork(), count: 0, clock_jumps, told };
+        let (people, promised) = (Arc::new(people), Arc::default());
+        let context = WorkloadContext {
+            recorder,
+            admins,
+            people,
+            workload: "",
+            rng: rng.fork(),
+            count: 0,
+            clock_jumps,
+            promised,
+        };
         let mut playing = JoinSet::new();
-        let mut of = |player| Desk { player, dice: dice.fork(), ..desk.clone() };
-        playing.spawn(approvals::play(of("approvals")));
-        playing.spawn(keys::play(of("keys")));
-        playing.spawn(quotas::play(of("quotas")));
-        playing.spawn(leases::play(of("leases")));
-        playing.spawn(imports::play(of("imports"), world.servers[0].token().map_err(|error| error.to_string())?));
-        Ok(Self { desk, playing })
+        let mut of = |workload| WorkloadContext { workload, rng: rng.fork(), ..context.clone() };
+        playing.spawn(approvals::run(of("approvals")));
+        playing.spawn(keys::run(of("keys")));
+        playing.spawn(quotas::run(of("quotas")));
+        playing.spawn(leases::run(of("leases")));
+        playing.spawn(imports::run(of("imports"), world.servers[0].token().map_err(|error| error.to_string())?));
+        Ok(Self { context, playing })
     }
 
-    /// Those who still play, and who is to be asked when they have ended.
-    pub fn leaving(self) -> (JoinSet<()>, Desk) {
-        (self.playing, self.desk)
+    /// Returns those who still play, and who is to be asked when they have ended.
+    pub fn leaving(self) -> (JoinSet<()>, WorkloadContext) {
+        (self.playing, self.context)
     }
 }
 
@@ -152,28 +161,28 @@ async fn grant(admin: &Caller, name: &str, roles: &[pb::Role]) -> Result<(), Cli
     Ok(())
 }
 
-/// Whether an error says what became of the call: nothing, for a reason that lasts.
+/// Returns whether an error says what became of the call: nothing, for a reason that lasts.
 fn is_known(error: &ClientError) -> bool {
     let open = ["", "OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "SIGNING_UNAVAILABLE"].contains(&error.reason());
     // By a clock that jumped, a token is not good yet, or not any more.
     !open && !may_work_later(error.reason()) && !error.reason().starts_with("TOKEN_")
 }
 
-impl Desk {
-    /// A request id that no other call has. It is in the log, and no writer's.
+impl WorkloadContext {
+    /// Returns a request id that no other call has. It is in the log, and no writer's.
     pub fn next_id(&mut self) -> String {
         self.count += 1;
-        format!("{BACKGROUND}{}-{}", self.player, self.count)
+        format!("{BACKGROUND}{}-{}", self.workload, self.count)
     }
 
-    /// One of the replicas.
+    /// Returns one of the replicas.
     pub fn replica(&mut self) -> usize {
-        self.dice.below(self.admins.len())
+        self.rng.below(self.admins.len())
     }
 
     /// Waits a moment, as somebody does who has other work.
     pub async fn pause(&mut self) {
-        sleep(Duration::from_millis(self.dice.between(50, 400))).await;
+        sleep(Duration::from_millis(self.rng.between(50, 400))).await;
     }
 
     /// Calls as an admin until it is known what became of it: none when the schedule ended before.
@@ -185,7 +194,7 @@ impl Desk {
         self.insist(&callers, call).await
     }
 
-    /// The same as somebody else.
+    /// Returns the same as somebody else.
     pub async fn person<T, Answer>(
         &mut self,
         name: &str,
@@ -218,7 +227,7 @@ impl Desk {
         }
     }
 
-    /// What must have been done; notes a broken promise when it was refused.
+    /// Returns the answer, which must not be a refusal; notes a broken promise when it is one.
     pub fn expect<T>(&self, what: &str, answer: Result<T, ClientError>) -> Option<T> {
         match answer {
             Ok(answer) => Some(answer),
@@ -244,14 +253,14 @@ impl Desk {
     }
 
     /// Remembers something to look for.
-    pub fn told(&self, told: Told) {
-        self.told.lock().expect("what was told").push(told);
+    pub fn promised(&self, promised: Promised) {
+        self.promised.lock().expect("what was promised").push(promised);
     }
 
-    /// Looks for everything that the players were told, at every replica.
+    /// Looks for everything that the workloads were told, at every replica.
     pub async fn look(&self) {
-        let told = std::mem::take(&mut *self.told.lock().expect("what was told"));
-        for Told { what, look } in told {
+        let promised = std::mem::take(&mut *self.promised.lock().expect("what was promised"));
+        for Promised { what, look } in promised {
             for (replica, caller) in self.admins.iter().enumerate() {
                 let deadline = Instant::now() + LOOK_MAX;
                 let broken = loop {

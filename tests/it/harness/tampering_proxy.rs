@@ -12,14 +12,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use http::Response;
 use http_body::Frame;
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 use policyhub::client::{Client, ClientError, pb};
 use prost::Message as _;
 use tokio::sync::watch;
 use tonic::body::Body;
 use tonic::{Code, Status, Streaming};
 
-use super::liar::{Frames, framed, serve};
+use super::hostile_server::{Frames, framed, serve};
 
 /// What it does with the messages of watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Trick {
 
 /// The man. Clones are the same one.
 #[derive(Debug, Clone)]
-pub struct Middleman {
+pub struct TamperingProxy {
     server: Client,
     trick: Arc<watch::Sender<Trick>>,
     /// The oldest bundle of each policy that went by.
@@ -52,8 +52,8 @@ pub struct Middleman {
     told: Arc<Mutex<usize>>,
 }
 
-impl Middleman {
-    /// One before a server, and its address. `server`: with a token of whoever is behind it.
+impl TamperingProxy {
+    /// Returns one before a server, and its address. `server`: with a token of whoever is behind it.
     pub async fn before(server: Client) -> (Self, String) {
         let trick = Arc::new(watch::Sender::new(Trick::Honest));
         let man = Self { server, trick, seen: Arc::default(), told: Arc::default() };
@@ -68,7 +68,7 @@ impl Middleman {
         self.trick.send_replace(trick);
     }
 
-    /// How many messages were other ones than the server's since the last change.
+    /// Returns how many messages were other ones than the server's since the last change.
     pub fn lies(&self) -> usize {
         *self.told.lock().expect("a number")
     }
@@ -102,7 +102,7 @@ impl Middleman {
     }
 
     fn respond(self, messages: Streaming<pb::WatchActiveResponse>) -> Response<Body> {
-        let telling = Telling { trick: self.trick.subscribe(), man: self, earlier: Vec::new(), held: None };
+        let telling = RewrittenStream { trick: self.trick.subscribe(), man: self, earlier: Vec::new(), held: None };
         let frames = stream::unfold((messages, telling), |(mut messages, mut telling)| async {
             let message = messages.message().await.ok().flatten()?;
             let _ = telling.trick.wait_for(|trick| *trick != Trick::Freeze).await;
@@ -128,8 +128,8 @@ fn response(messages: impl stream::Stream<Item = Bytes> + Send + 'static) -> Res
 }
 
 /// One stream.
-struct Telling {
-    man: Middleman,
+struct RewrittenStream {
+    man: TamperingProxy,
     trick: watch::Receiver<Trick>,
     /// What was said on it.
     earlier: Vec<pb::WatchActiveResponse>,
@@ -137,12 +137,12 @@ struct Telling {
     held: Option<pb::WatchActiveResponse>,
 }
 
-impl Telling {
-    /// What is said in place of a message.
+impl RewrittenStream {
+    /// Returns what is said in place of a message.
     fn rewritten(&mut self, message: pb::WatchActiveResponse) -> Vec<pb::WatchActiveResponse> {
         self.note(&message);
         let trick = *self.trick.borrow();
-        let is_activation = matches!(message.message, Some(Said::Activation(_)));
+        let is_activation = matches!(message.message, Some(Message::Activation(_)));
         let told = match trick {
             Trick::Honest | Trick::Freeze => vec![message.clone()],
             Trick::Drop if is_activation => Vec::new(),
@@ -153,7 +153,7 @@ impl Telling {
             Trick::Reorder => [message.clone()].into_iter().chain(self.held.take()).collect(),
             Trick::Replay => {
                 let proven = |said: &&pb::WatchActiveResponse| {
-                    matches!(said.message, Some(Said::Heartbeat(_) | Said::Activation(_)))
+                    matches!(said.message, Some(Message::Heartbeat(_) | Message::Activation(_)))
                 };
                 let old = self.earlier.iter().find(proven).filter(|_| is_activation).cloned();
                 [message.clone()].into_iter().chain(old).collect()
@@ -183,15 +183,15 @@ impl Telling {
             *cursor = Some(pb::Cursor { epoch: 1, revision: 1 << 62, fingerprint: 0 })
         };
         match (trick, &mut message.message) {
-            (Trick::OldBundles, Some(Said::Snapshot(part))) => {
+            (Trick::OldBundles, Some(Message::Snapshot(part))) => {
                 part.bundles.iter_mut().for_each(old);
             }
-            (Trick::OldBundles, Some(Said::Activation(part))) => part.bundles.iter_mut().for_each(old),
-            (Trick::FarPlaces, Some(Said::Snapshot(part))) => far(&mut part.cursor),
-            (Trick::FarPlaces, Some(Said::Activation(part))) => far(&mut part.cursor),
-            (Trick::FarPlaces, Some(Said::Heartbeat(heartbeat))) => far(&mut heartbeat.cursor),
-            (Trick::Omit, Some(Said::Snapshot(part))) => drop(part.bundles.pop()),
-            (Trick::Omit, Some(Said::Activation(part))) => drop(part.bundles.pop()),
+            (Trick::OldBundles, Some(Message::Activation(part))) => part.bundles.iter_mut().for_each(old),
+            (Trick::FarPlaces, Some(Message::Snapshot(part))) => far(&mut part.cursor),
+            (Trick::FarPlaces, Some(Message::Activation(part))) => far(&mut part.cursor),
+            (Trick::FarPlaces, Some(Message::Heartbeat(heartbeat))) => far(&mut heartbeat.cursor),
+            (Trick::Omit, Some(Message::Snapshot(part))) => drop(part.bundles.pop()),
+            (Trick::Omit, Some(Message::Activation(part))) => drop(part.bundles.pop()),
             _ => {}
         }
         message
@@ -200,8 +200,8 @@ impl Telling {
 
 fn bundles(message: &pb::WatchActiveResponse) -> Vec<&pb::Bundle> {
     match &message.message {
-        Some(Said::Snapshot(part)) => part.bundles.iter().collect(),
-        Some(Said::Activation(part)) => part.bundles.iter().collect(),
+        Some(Message::Snapshot(part)) => part.bundles.iter().collect(),
+        Some(Message::Activation(part)) => part.bundles.iter().collect(),
         _ => Vec::new(),
     }
 }

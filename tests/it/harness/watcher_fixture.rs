@@ -1,4 +1,4 @@
-//! A watcher before a hub that lies, on a clock that goes on only when it is told to.
+//! A watcher before a hostile server, on a clock that goes on only when it is told to.
 //!
 //! Invariant: whatever is told, nothing is in force that the honest log does not have.
 
@@ -13,10 +13,10 @@ use policyhub::client::{
 };
 use tokio::sync::watch;
 
-use super::liar::{Act, Liar, said};
+use super::hostile_server::{Act, HostileServer, send};
 use super::signer::{content_of, set_digest, versions};
 use super::watching::DEADLINE;
-use policyhub::client::pb::watch_active_response::Message as Said;
+use policyhub::client::pb::watch_active_response::Message;
 
 /// Turns of the runtime in which what would happen has happened.
 const TURNS: u32 = 2_000;
@@ -62,33 +62,33 @@ impl Clock {
 
 /// A watcher and its hub.
 #[derive(Debug)]
-pub struct Rig<'a> {
-    pub liar: Liar,
+pub struct WatcherFixture<'a> {
+    pub hostile: HostileServer,
     pub watcher: Watcher,
     pub view: View,
     clock: &'a Clock,
 }
 
-impl<'a> Rig<'a> {
-    /// A watcher that holds the set of a revision; then comes the lie, on the same stream. Revision 0: it holds nothing.
-    pub async fn holding(clock: &'a Clock, revision: i64, lie: impl FnOnce(&Liar) -> Vec<Act>) -> Self {
+impl<'a> WatcherFixture<'a> {
+    /// Returns a watcher that holds the set of a revision; then comes the lie, on the same stream. Revision 0: it holds nothing.
+    pub async fn holding(clock: &'a Clock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
         Self::with(clock, false, revision, lie).await
     }
 
-    /// The same with the keys that the hub names.
-    pub async fn learning(clock: &'a Clock, revision: i64, lie: impl FnOnce(&Liar) -> Vec<Act>) -> Self {
+    /// Returns the same with the keys that the hub names.
+    pub async fn learning(clock: &'a Clock, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
         Self::with(clock, true, revision, lie).await
     }
 
-    async fn with(clock: &'a Clock, learns: bool, revision: i64, lie: impl FnOnce(&Liar) -> Vec<Act>) -> Self {
-        let (liar, endpoint) = Liar::listen().await;
-        let truth = (revision > 0).then(|| said(Said::Snapshot(liar.signer.snapshot(revision))));
-        let lie = lie(&liar);
-        liar.told().streams.push_front(truth.into_iter().chain(lie).collect());
+    async fn with(clock: &'a Clock, learns: bool, revision: i64, lie: impl FnOnce(&HostileServer) -> Vec<Act>) -> Self {
+        let (hostile, endpoint) = HostileServer::listen().await;
+        let truth = (revision > 0).then(|| send(Message::Snapshot(hostile.signer.snapshot(revision))));
+        let lie = lie(&hostile);
+        hostile.script().streams.push_front(truth.into_iter().chain(lie).collect());
         let watcher = Watcher::open(WatcherOptions {
             source: Target::new(endpoint).with_token(TokenSource::Text("secret".to_owned())).into(),
             namespace: NamespaceId::parse("namespace", "default").expect("an id"),
-            keys: if learns { Keys::Learned } else { Keys::Pinned(liar.signer.keys()) },
+            keys: if learns { Keys::Learned } else { Keys::Pinned(hostile.signer.keys()) },
             set: ActiveSetOptions::default(),
             every_activation: true,
             subscriber_id: "shop-1".to_owned(),
@@ -96,11 +96,11 @@ impl<'a> Rig<'a> {
             directory: None,
         })
         .expect("a watcher");
-        let mut rig = Self { liar, view: watcher.view(), watcher, clock };
+        let mut fixture = Self { hostile, view: watcher.view(), watcher, clock };
         if revision > 0 {
-            rig.take(revision).await;
+            fixture.take(revision).await;
         }
-        rig
+        fixture
     }
 
     /// The next update must be the set of a revision, and is accepted.
@@ -132,7 +132,7 @@ impl<'a> Rig<'a> {
         looked.unwrap_or_else(|update| panic!("{what}: offered {update:?}"))
     }
 
-    /// The same, or what is offered before.
+    /// Returns the same, or what is offered before.
     pub async fn until_or_update(
         &mut self,
         what: &str,
@@ -155,8 +155,8 @@ impl<'a> Rig<'a> {
 
     /// Drives the watcher until it has asked for this many streams, and has none open.
     pub async fn until_cut(&mut self, what: &str, streams: usize) -> Status {
-        let liar = self.liar.clone();
-        self.until(what, |status| !status.is_connected && liar.told().asked.len() >= streams).await
+        let hostile = self.hostile.clone();
+        self.until(what, |status| !status.is_connected && hostile.script().asked.len() >= streams).await
     }
 
     /// Drives the watcher for a while in which nothing may happen: no time goes by.
@@ -175,7 +175,7 @@ impl<'a> Rig<'a> {
     /// The hub is honest again: the watcher must come to the newest set, by true ones alone, and be content.
     pub async fn converges(&mut self, what: &str) {
         self.clock.longest_pause().await;
-        self.liar.repent();
+        self.hostile.become_honest();
         while self.view.active().is_none_or(|active| active.cursor.revision < 10) {
             let update = self.next(what).await;
             assert_same(&update.active, update.active.cursor.revision);
@@ -186,9 +186,9 @@ impl<'a> Rig<'a> {
         self.holds(10);
     }
 
-    /// How many streams were asked for, and whether the last one was to begin with a snapshot.
+    /// Returns how many streams were asked for, and whether the last one was to begin with a snapshot.
     pub fn asked(&self) -> (usize, bool) {
-        let told = self.liar.told();
+        let told = self.hostile.script();
         (told.asked.len(), told.asked.last().is_some_and(|request| request.targets[0].resume.is_none()))
     }
 

@@ -4,7 +4,7 @@
 use policyhub::api::pb;
 use policyhub::client::ClientError;
 
-use super::{Desk, Told};
+use super::{Promised, WorkloadContext};
 use crate::calls::tried;
 
 /// Versions that a tenant may have, and how many it asks for besides.
@@ -12,40 +12,40 @@ const VERSIONS_MAX: i64 = 4;
 const TOO_MANY: i64 = 2;
 
 /// Fills one tenant after the other until the schedule ends.
-pub async fn play(mut desk: Desk) {
-    while !desk.recorder.stopped() {
-        let _ = fill(&mut desk).await;
-        desk.pause().await;
+pub async fn run(mut context: WorkloadContext) {
+    while !context.recorder.stopped() {
+        let _ = fill(&mut context).await;
+        context.pause().await;
     }
 }
 
-async fn fill(desk: &mut Desk) -> Option<()> {
-    let request_id = desk.next_id();
+async fn fill(context: &mut WorkloadContext) -> Option<()> {
+    let request_id = context.next_id();
     let quotas = pb::NamespaceQuotas { max_versions: VERSIONS_MAX, ..Default::default() };
     let request = pb::CreateNamespaceRequest {
-        namespace_id: format!("small-{}", desk.count),
+        namespace_id: format!("small-{}", context.count),
         namespace: Some(pb::Namespace { quotas: Some(quotas), ..Default::default() }),
         request_id,
         ..Default::default()
     };
-    let made = desk
+    let made = context
         .admin(|mut caller| {
             let request = request.clone();
             async move { caller.admin.create_namespace(request).await }
         })
         .await?;
-    let namespace = desk.expect("a namespace with quotas is made", made)?.namespace?.name;
+    let namespace = context.expect("a namespace with quotas is made", made)?.namespace?.name;
     let mut digests = Vec::new();
     for number in 0..VERSIONS_MAX + TOO_MANY {
         let what = format!("version {} of {VERSIONS_MAX} in {namespace}", number + 1);
-        let answer = draft(desk, &namespace, number).await?;
+        let answer = draft(context, &namespace, number).await?;
         if number < VERSIONS_MAX {
-            digests.push(desk.expect(&what, answer)?.version?.digest);
+            digests.push(context.expect(&what, answer)?.version?.digest);
         } else {
-            desk.expect_refusal(&what, "QUOTA_EXCEEDED", answer);
+            context.expect_refusal(&what, "QUOTA_EXCEEDED", answer);
         }
     }
-    desk.told(Told::new(format!("{namespace} is full, and has what was acknowledged"), move |caller| {
+    context.promised(Promised::new(format!("{namespace} is full, and has what was acknowledged"), move |caller| {
         let (parent, digests) = (format!("{namespace}/policies/p"), digests.clone());
         async move {
             let request = pb::ListVersionsRequest { parent, ..Default::default() };
@@ -57,18 +57,23 @@ async fn fill(desk: &mut Desk) -> Option<()> {
     Some(())
 }
 
-async fn draft(desk: &mut Desk, namespace: &str, number: i64) -> Option<Result<pb::DraftResponse, ClientError>> {
+async fn draft(
+    context: &mut WorkloadContext,
+    namespace: &str,
+    number: i64,
+) -> Option<Result<pb::DraftResponse, ClientError>> {
     let request = pb::DraftRequest {
         parent: format!("{namespace}/policies/p"),
         content: format!("number: {number}\n").into(),
         content_type: "application/yaml".to_owned(),
         allow_missing: true,
-        request_id: desk.next_id(),
+        request_id: context.next_id(),
         ..Default::default()
     };
-    desk.admin(|mut caller| {
-        let request = request.clone();
-        async move { caller.policy.draft(request).await }
-    })
-    .await
+    context
+        .admin(|mut caller| {
+            let request = request.clone();
+            async move { caller.policy.draft(request).await }
+        })
+        .await
 }

@@ -2,15 +2,15 @@
 
 /// A generator. Equal seeds give equal throws, on every machine.
 #[derive(Debug, Clone)]
-pub struct Dice(u64);
+pub struct Rng(u64);
 
-impl Dice {
-    /// The generator of a seed.
+impl Rng {
+    /// Returns the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Another generator, for another player: what one throws does not move the others.
+    /// Returns another generator, for another player: what one throws does not move the others.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -23,22 +23,22 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number in `0..bound`; the bound is at least 1.
+    /// Returns a number in `0..bound`; the bound is at least 1.
     pub fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.next() % bound.max(1) as u64).expect("below a usize")
     }
 
-    /// A number from `low` to `high`, both among them.
+    /// Returns a number from `low` to `high`, both among them.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.next() % (high - low + 1)
     }
 
-    /// Whether a thing of so many percent happens.
+    /// Returns whether a thing of so many percent happens.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    /// One of several.
+    /// Returns one of several.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         let index = self.below(items.len());
         &items[index]
